@@ -1,0 +1,42 @@
+# Every target sets up .venv first; nothing else is needed but Python 3.11 or newer.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: help setup demo test lint types bench results clean
+
+help:
+	@echo "make setup    .venv with searec and everything it is tested with"
+	@echo "make demo     packaged sample -> check -> train -> evaluate -> report"
+	@echo "make test     all tests but the slow ones (make test SLOW=1 runs those too)"
+	@echo "make lint     ruff and mypy"
+	@echo "make bench    benchmarks, one JSON line each (DATA=folder to measure on your own data)"
+	@echo "make results  the baselines' table (DATA=folder, OUT=folder)"
+
+setup: .venv/ready
+
+.venv/ready: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) --requirement constraints.txt
+	$(PIP) --editable '.[dense,tensorboard,dev,bench]'
+	touch $@
+
+demo: setup
+	$(BIN)/searec demo
+
+test: setup
+	$(BIN)/python -m pytest $(if $(SLOW),,-m "not slow")
+
+lint: setup
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/mypy
+
+bench: setup
+	$(BIN)/python benchmarks/all.py $(if $(DATA),--data $(DATA))
+
+results: setup
+	$(BIN)/searec study $(DATA) --recipe baselines --out $(or $(OUT),runs/baselines)
+
+clean:
+	rm -rf .venv build dist runs

@@ -1,0 +1,50 @@
+"""searec: search and recommendation over one catalogue and one set of users.
+
+>>> import searec
+>>> data = searec.load(searec.sample_folder())
+>>> run = searec.train("popular", data, tmp / "run")
+>>> run.recommend(["u1"], k=3).columns
+['user_id', 'rank', 'item_id', 'score']
+>>> searec.evaluate(run, data).summary()["protocol"]
+'sampled'
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from searec.data.dataset import Dataset, load
+    from searec.data.simulate import World, sample_folder, simulate
+    from searec.experiment import compare, evaluate, open_run, train
+    from searec.models import MODELS
+    from searec.run import Run
+
+__all__ = ["MODELS", "Dataset", "Run", "World", "compare", "evaluate", "load", "open_run", "sample_folder", "simulate", "train"]
+
+_HOMES = {
+    "Dataset": "searec.data.dataset",
+    "load": "searec.data.dataset",
+    "World": "searec.data.simulate",
+    "simulate": "searec.data.simulate",
+    "sample_folder": "searec.data.simulate",
+    "MODELS": "searec.models",
+    "Run": "searec.run",
+    "compare": "searec.experiment",
+    "evaluate": "searec.experiment",
+    "open_run": "searec.experiment",
+    "train": "searec.experiment",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Names are fetched when used, so that `import searec` and `searec --help` do not wait for torch.
+    if name not in _HOMES:
+        raise AttributeError(f"module 'searec' has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,31 @@
+"""The command line: arguments in, one call out. Exit codes: 0 done, 1 a known error in one line, 2 wrong usage."""
+
+import os
+import sys
+
+import typer
+
+from searec.cli import data, runs
+from searec.errors import SearecError
+
+app = typer.Typer(
+    name="searec",
+    help="Search and recommendation over one catalogue and one set of users.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+for command in (runs.demo, data.simulate, data.import_, data.check, runs.train, runs.evaluate, runs.compare, runs.study):
+    app.command(name=command.__name__.rstrip("_"))(command)
+
+
+def main() -> None:
+    """Run the command line; a known error is one line on standard error and exit code 1."""
+    try:
+        app()
+    except SearecError as error:
+        print(f"searec: {error}", file=sys.stderr)
+        sys.exit(1)
+    except BrokenPipeError:  # the reader of our output has gone, as in `searec check DATA | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

@@ -1,0 +1,5 @@
+"""python -m searec.cli"""
+
+from searec.cli import main
+
+main()

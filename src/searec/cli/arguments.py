@@ -1,0 +1,63 @@
+"""Arguments that several commands share."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from searec.errors import SettingsError
+from searec.files import write_json
+
+Data = Annotated[
+    Path, typer.Argument(metavar="DATA", help="Dataset folder: items, users, interactions and searches as Parquet.", show_default=False)
+]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting by name; may be given many times.", show_default=False)
+]
+Json = Annotated[
+    Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures as JSON; '-' for standard output.", show_default=False)
+]
+Preset = Annotated[str, typer.Option(help="'small' finishes in minutes on two cores; 'paper' is the paper's setting.")]
+Split = Annotated[str, typer.Option("--split", help="'test' or 'val'.")]
+Requests = Annotated[
+    int | None, typer.Option("--requests", min=1, help="Score only so many requests in the full protocol, drawn with a fixed seed.")
+]
+
+
+def pairs(given: list[str] | None, option: str = "--set") -> dict[str, str]:
+    """KEY=VALUE texts as a dict.
+
+    Raises:
+        SettingsError: one without '=', or a key given twice.
+    """
+    values: dict[str, str] = {}
+    for text in given or []:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise SettingsError(f"bad {option}", got=repr(text), expected="KEY=VALUE")
+        if key in values:
+            raise SettingsError(f"{option} names {key!r} twice", got=", ".join(given or []))
+        values[key] = value
+    return values
+
+
+def choice(value: str, known: tuple[str, ...], option: str) -> Any:
+    """The value, if it is one of the known ones.
+
+    Raises:
+        SettingsError: it is not.
+    """
+    if value not in known:
+        raise SettingsError(f"bad {option}", got=repr(value), expected=" or ".join(known))
+    return value
+
+
+def emit(values: Any, path: Path | None) -> None:
+    """Write JSON to a file or, for '-', to standard output; nothing for None."""
+    if path is None:
+        return
+    if str(path) == "-":
+        print(json.dumps(values, indent=2, ensure_ascii=False))
+    else:
+        write_json(path, values)

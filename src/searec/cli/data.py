@@ -1,0 +1,84 @@
+"""Commands on data: simulate, import, check."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from searec.cli.arguments import Data, Json, Set, emit, pairs
+from searec.errors import DataError
+
+
+def simulate(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The dataset folder to write.", show_default=False)],
+    users: Annotated[int | None, typer.Option(min=1, help="Users.", show_default=False)] = None,
+    items: Annotated[int | None, typer.Option(min=1, help="Items.", show_default=False)] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
+    dials: Set = None,
+) -> None:
+    """Write a simulated shop: users with drifting interests, clicks and searches, with dials (see docs/data.md)."""
+    from searec.data.simulate import World
+    from searec.data.simulate import simulate as write
+    from searec.settings import configure
+
+    values = {name: value for name, value in (("users", users), ("items", items)) if value is not None}
+    folder = write(out, configure(World, {"seed": seed, **values, **pairs(dials)}, where="simulate"))
+    print(f"wrote {folder}")
+
+
+def import_(
+    format: Annotated[str, typer.Argument(metavar="FORMAT", help="parquet, csv or jsonl.", show_default=False)],
+    src: Annotated[Path, typer.Argument(metavar="SRC", help="Folder with one file a table.", show_default=False)],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The dataset folder to write.", show_default=False)],
+    mapping: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map", metavar="TABLE[.COLUMN]=NAME", help="A column's name, or a table's file, in the source; may be given many times."
+        ),
+    ] = None,
+    drop_bad: Annotated[
+        bool, typer.Option("--drop-bad", help="Leave out rows that break a rule and list them in OUT/rejects.parquet.")
+    ] = False,
+    time_unit: Annotated[str | None, typer.Option(help="Unit of times given as numbers: s, ms or us.", show_default=False)] = None,
+    list_separator: Annotated[str, typer.Option(help="Between the members of a list that is not JSON.")] = "|",
+) -> None:
+    """Make a dataset folder from Parquet, CSV or JSON Lines."""
+    from searec.cli.arguments import choice
+    from searec.data.importing import import_folder
+
+    unit = None if time_unit is None else choice(time_unit, ("s", "ms", "us"), "--time-unit")
+    report = import_folder(
+        format, src, out, mapping=pairs(mapping, "--map"), drop_bad=drop_bad, time_unit=unit, list_separator=list_separator
+    )
+    for note in report.notes:
+        print(f"note: {note}")
+    for table, read in report.read.items():
+        print(f"{table}: {report.kept[table]:,} of {read:,} rows kept")
+    if report.rejects.height:
+        print(f"{report.rejects.height:,} broken rules are listed in {out / 'rejects.parquet'}")
+    print(f"wrote {out}")
+
+
+def check(
+    folder: Data,
+    level: Annotated[
+        str, typer.Option(help="Category labels to compare search and feed by: all, broadest, or 1, 2, ... from broad to narrow.")
+    ] = "all",
+    figures: Json = None,
+) -> None:
+    """Check a dataset folder: rules, counts, searches per user, overlap of search and feed, time span, possible leaks."""
+    from searec.data.check import check as measure
+    from searec.data.check import render
+    from searec.data.log import open_folder, read_log
+
+    log = read_log(open_folder(folder))
+    report = measure(log, level=int(level) if level.isdigit() else level)  # type: ignore[arg-type]
+    if str(figures) != "-":
+        print(render(report), end="")
+    emit(report.as_json(), figures)
+    if log.rejects.height:
+        raise DataError(
+            f"{log.rejects.height} rows break a rule of the dataset folder",
+            where=folder,
+            remedy="mend them, or 'searec import parquet SRC OUT --drop-bad' writes a clean copy and rejects.parquet",
+        )

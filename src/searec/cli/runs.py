@@ -1,0 +1,140 @@
+"""Commands on models: train, evaluate, compare, study, demo."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from searec.cli.arguments import Data, Json, Preset, Requests, Set, Split, choice, emit, pairs
+
+if TYPE_CHECKING:
+    from searec.evaluate.compare import Comparison
+
+Folder = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.", show_default=False)]
+
+
+def train(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="popular, itemknn, bm25, dense, sasrec or unisar.", show_default=False)],
+    data: Data,
+    out: Annotated[Path, typer.Option(metavar="RUN", help="The run folder to write.", show_default=False)],
+    preset: Preset = "small",
+    overrides: Set = None,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same weights, bit for bit.")] = 0,
+    label: Annotated[str | None, typer.Option(help="The run's name in tables; the model's name by default.", show_default=False)] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from RUN's checkpoint.")] = False,
+) -> None:
+    """Train a model on the training events of a dataset."""
+    from searec import experiment
+    from searec.data.dataset import load
+    from searec.train.logbook import FILE, read_rows
+
+    values = pairs(overrides)
+    experiment.settings_for(model, preset, values)  # type: ignore[arg-type]
+    run = experiment.train(model, load(data), out, preset=preset, seed=seed, label=label, resume=resume, **values)  # type: ignore[arg-type]
+    rows = read_rows(run.folder / FILE)
+    found = f", best validation ndcg@5 {rows[-1]['ndcg@5']:.4f} in epoch {rows[-1]['best_epoch']}" if rows else ""
+    print(f"wrote {run.folder}{found}")
+
+
+def evaluate(
+    folder: Folder,
+    data: Data,
+    task: Annotated[
+        str | None, typer.Option(help="'recommend' or 'search'; the model's first task by default.", show_default=False)
+    ] = None,
+    protocol: Annotated[str, typer.Option(help="'sampled' among 100 candidates, or 'full' catalogue.")] = "sampled",
+    part: Split = "test",
+    requests: Requests = None,
+    figures: Json = None,
+) -> None:
+    """Measure a run on held-out events; per-user scores are kept in RUN."""
+    from searec import experiment
+    from searec.data.dataset import load
+    from searec.data.schema import TASKS
+
+    chosen = None if task is None else choice(task, TASKS, "--task")
+    kind, held = choice(protocol, ("sampled", "full"), "--protocol"), choice(part, ("test", "val"), "--split")
+    dataset = load(data)
+    result = experiment.evaluate(experiment.open_run(folder, dataset), None, chosen, kind, held, max_requests=requests)
+    summary = result.summary()
+    if str(figures) != "-":
+        print(f"{result.label}, {result.key}, {result.scores.height:,} requests, {result.seconds:.1f} s")
+        print("  " + "  ".join(f"{name} {value:.4f}" for name, value in summary["metrics"].items()))
+        for name, values in summary["slices"].items():
+            found = f"ndcg@5 {values['ndcg@5']:.4f}" if values["users"] else "-"
+            print(f"  {name:<16} {values['users']:>8,} users  {found}")
+    emit(summary, figures)
+
+
+def compare(
+    folders: Annotated[list[Path], typer.Argument(metavar="RUN... DATA", help="Run folders, then the dataset folder.", show_default=False)],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The HTML report; the same figures go to a .json beside it.")] = Path(
+        "report.html"
+    ),
+    baseline: Annotated[
+        str | None, typer.Option(help="The label the others are tested against; the best by default.", show_default=False)
+    ] = None,
+    part: Split = "test",
+    requests: Requests = None,
+) -> None:
+    """Compare runs with intervals, paired tests and slices in one self-contained HTML page."""
+    from searec import experiment
+    from searec.data.dataset import load
+    from searec.errors import SettingsError
+
+    *runs, data = folders
+    if not runs:
+        raise SettingsError("nothing to compare", got="one folder", expected="RUN... DATA")
+    dataset = load(data)
+    opened = [experiment.open_run(run, dataset) for run in runs]
+    held = choice(part, ("test", "val"), "--split")
+    print_tables(experiment.compare(opened, out, part=held, max_requests=requests, baseline=baseline))
+    print(f"report: {out}")
+
+
+def study(
+    data: Data,
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR", help="Folder for the runs and the report; what is finished there is not done again.", show_default=False
+        ),
+    ],
+    recipe: Annotated[str, typer.Option(help="Which experiment: see searec.recipes.")] = "baselines",
+) -> None:
+    """Train and measure a whole recipe, and write its report."""
+    from searec import experiment
+    from searec.data.dataset import load
+    from searec.recipes import recipe_named
+
+    plan = recipe_named(recipe)
+    print_tables(experiment.study(plan, load(data), out))
+    print(f"report: {out / 'report.html'}")
+
+
+def demo(out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the runs and the report.")] = Path("runs/demo")) -> None:
+    """The bundled world: check, train the baselines, measure both tasks, write the report."""
+    from searec.cli.data import check
+    from searec.data.simulate import sample_folder
+
+    check(sample_folder())
+    print()
+    study(sample_folder(), out, "demo")
+
+
+def print_tables(comparison: "Comparison") -> None:
+    """The headline figures of every table, a line a run."""
+    for table in comparison.tables:
+        names = [
+            name
+            for name in ("hr@1", "hr@10", "ndcg@5", "ndcg@10", "coverage")
+            if name in table.rows[0].metrics or name in table.rows[0].totals
+        ]
+        print(f"\n{table.task}, {table.protocol}, {table.part}: {table.requests:,} requests")
+        print("  " + " " * 16 + "".join(f"{name:>10}" for name in names) + f"{'p (Holm)':>12}")
+        for row in table.rows:
+            values = "".join(f"{row.metrics[name].mean if name in row.metrics else row.totals[name]:>10.4f}" for name in names)
+            difference = row.metrics[table.headline].difference
+            p = "baseline" if difference is None else f"{difference.p_holm:.4f}"
+            print(f"  {row.label:<16}{values}{p:>12}")
+    print()

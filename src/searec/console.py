@@ -1,0 +1,47 @@
+"""Progress of long work: a bar on a terminal, plain lines elsewhere, always on standard error."""
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+PLAIN_EVERY_SECONDS = 10.0
+
+
+@contextlib.contextmanager
+def progress(title: str, total: int) -> Iterator[Callable[[int, str], None]]:
+    """Show progress of `total` steps; the yielded `advance(steps, note)` moves it on.
+
+    On a terminal a rich bar with the time left; elsewhere a line at most every ten seconds, and
+    nothing for work that ends sooner.
+    """
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task(title, total=total, note="")
+
+            def move(steps: int, note: str) -> None:
+                bar.update(task, advance=steps, note=note)
+
+            yield move
+        return
+
+    done, last = 0, time.monotonic()
+
+    def advance(steps: int, note: str) -> None:
+        nonlocal done, last
+        done += steps
+        if time.monotonic() - last >= PLAIN_EVERY_SECONDS:
+            last = time.monotonic()
+            print(f"{title}: {done}/{total} {note}".rstrip(), file=sys.stderr, flush=True)
+
+    yield advance

@@ -1,0 +1,180 @@
+"""Batch: what a model reads, as typed tensors, assembled by vectorised gathers.
+
+The same `Batcher` serves training, evaluation and online requests. A batch is only as long as its
+longest history, and each distinct query stands in it once.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from searec.data.dataset import Dataset
+from searec.data.ragged import Ints, gather_windows
+from searec.data.schema import Task
+from searec.data.split import Requests, check_no_leak
+from searec.data.words import words_of
+
+
+@dataclass(frozen=True)
+class Needs:
+    """How much of each history a model reads; 0 leaves that history out.
+
+    rec: feed events (L); src: search sessions (S); src_clicks: clicked items of a session (P);
+    trail: clicked items of feed and search merged by time (T); words: words of a query (W).
+    """
+
+    rec: int = 0
+    src: int = 0
+    src_clicks: int = 5
+    trail: int = 0
+    words: int = 0
+    text: bool = False
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Requests of one task with what their users did strictly before. All ids are inside ids, 0 pads at the end.
+
+    Histories run from old to new. A width is that of the batch's longest history, at least 1.
+    """
+
+    task: Task
+    user: Tensor  # [B] int32
+    time: Tensor  # [B] int64, microseconds since 1970
+    rec_item: Tensor  # [B, L]
+    rec_time: Tensor  # [B, L] int64
+    src_query: Tensor  # [B, S] row of `words`
+    src_click: Tensor  # [B, S, P]
+    src_time: Tensor  # [B, S] int64
+    trail_item: Tensor  # [B, T]
+    trail_time: Tensor  # [B, T] int64
+    query: Tensor  # [B] row of `words`; 0 for recommendation
+    words: Tensor  # [Q, W] word ids of the batch's distinct queries; row 0 is empty
+    target: Tensor  # [B] the item that followed; 0 where unknown
+    candidates: Tensor | None = None  # [B, N]; None asks for the whole catalogue
+    negatives: Tensor | None = None  # [B, T, M] items not clicked, for each position of a causal model's history
+    query_text: tuple[str, ...] = ()  # [B] for models that read text
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The batch on another device."""
+        moved: dict[str, Any] = {
+            f.name: value.to(device, non_blocking=True)
+            for f in dataclasses.fields(self)
+            if isinstance(value := getattr(self, f.name), Tensor)
+        }
+        return dataclasses.replace(self, **moved)
+
+    def with_candidates(self, candidates: Tensor | None) -> "Batch":
+        """The same requests over other candidates [B, N]."""
+        return dataclasses.replace(self, candidates=candidates)
+
+
+class Batcher:
+    """Assembles batches of a dataset to a model's needs."""
+
+    def __init__(self, data: Dataset, needs: Needs) -> None:
+        self.data = data
+        self.needs = needs
+
+    def lengths(self, requests: Requests) -> Ints:
+        """[R] the longest history each request would bring into a batch; batches of like lengths waste least."""
+        needs, data = self.needs, self.data
+        longest = np.zeros(len(requests), dtype=np.int64)
+        for limit, offsets, end in (
+            (needs.rec, data.interactions.offsets, requests.rec_end),
+            (needs.src, data.searches.offsets, requests.src_end),
+            (needs.trail, data.trail.offsets, requests.trail_end),
+        ):
+            if limit:
+                longest = np.maximum(longest, np.minimum(end - offsets[requests.user], limit))
+        return longest
+
+    def batch(self, requests: Requests, candidates: NDArray[np.integer] | None = None) -> Batch:
+        """One batch of all the given requests.
+
+        Args:
+            requests: [B] requests of one task.
+            candidates: [B, N] inside item ids, or None for the whole catalogue.
+
+        Raises:
+            LeakError: a request's history is not strictly older than its time.
+        """
+        data, needs = self.data, self.needs
+        check_no_leak(data, requests)
+        rec_first, rec_length = _window(data.interactions.offsets, requests.user, requests.rec_end, needs.rec)
+        src_first, src_length = _window(data.searches.offsets, requests.user, requests.src_end, needs.src)
+        trail_first, trail_length = _window(data.trail.offsets, requests.user, requests.trail_end, needs.trail)
+        src_query = gather_windows(data.searches.query, src_first, src_length)
+        query, src_query, words = self._words(requests, src_query)
+        return Batch(
+            task=requests.task,
+            user=_tensor(requests.user),
+            time=_tensor(requests.time),
+            rec_item=_tensor(gather_windows(data.interactions.item, rec_first, rec_length)),
+            rec_time=_tensor(gather_windows(data.interactions.time, rec_first, rec_length)),
+            src_query=_tensor(src_query),
+            src_click=_tensor(self._clicks(src_first, src_length)),
+            src_time=_tensor(gather_windows(data.searches.time, src_first, src_length)),
+            trail_item=_tensor(gather_windows(data.trail.item, trail_first, trail_length)),
+            trail_time=_tensor(gather_windows(data.trail.time, trail_first, trail_length)),
+            query=_tensor(query),
+            words=_tensor(words),
+            target=_tensor(requests.target),
+            candidates=None if candidates is None else _tensor(candidates),
+            query_text=tuple(requests.texts(data)) if needs.text and requests.task == "search" else (),
+        )
+
+    def _clicks(self, first: Ints, length: Ints) -> Ints:
+        """[B, S, P] the clicked items of each session in the window."""
+        clicks = self.data.searches.clicks
+        width = max(1, int(length.max(initial=0)))
+        if not self.needs.src or len(clicks) == 0:
+            return np.zeros((len(first), width, 1), dtype=np.int32)
+        inside = np.arange(width) < length[:, None]
+        session = np.where(inside, first[:, None] + np.arange(width), 0)
+        start = clicks.offsets[session]
+        count = np.where(inside, np.minimum(clicks.offsets[session + 1] - start, self.needs.src_clicks), 0)
+        return gather_windows(clicks.values, start, count)
+
+    def _words(self, requests: Requests, src_query: Ints) -> tuple[Ints, Ints, Ints]:
+        """Rows of the distinct-query table for requests [B] and sessions [B, S], and its words [Q, W]."""
+        width = self.needs.words
+        if not width:
+            return np.zeros(len(requests), dtype=np.int32), np.zeros_like(src_query), np.zeros((1, 1), dtype=np.int32)
+        # A mark for each query of the dataset finds the distinct ones without sorting.
+        marks = np.zeros(len(self.data.queries.words), dtype=bool)
+        marks[0] = True
+        marks[requests.query] = True
+        marks[src_query] = True
+        distinct = np.flatnonzero(marks)
+        row = np.empty(len(marks), dtype=np.int32)
+        row[distinct] = np.arange(len(distinct), dtype=np.int32)
+        words = self.data.queries.words.pad(distinct, width)
+        query, src_row = row[requests.query], row[src_query]
+        if requests.new_texts is not None:
+            spoken = [[self.data.word_index.get(word, 0) for word in words_of(text)] for text in requests.new_texts]
+            known = [[word for word in line if word][:width] for line in spoken]
+            table = np.zeros((len(distinct) + len(known), max(words.shape[1], *(len(line) for line in known))), dtype=np.int32)
+            table[: len(distinct), : words.shape[1]] = words
+            for place, line in enumerate(known, start=len(distinct)):
+                table[place, : len(line)] = line
+            query, words = np.arange(len(distinct), len(table), dtype=np.int32), table
+        return query, src_row, words
+
+
+def _window(offsets: Ints, user: Ints, end: Ints, limit: int) -> tuple[Ints, Ints]:
+    """First position and length [B] of each user's last `limit` events before `end`."""
+    length = np.minimum(end - offsets[user], limit)
+    return end - length, length
+
+
+def _tensor(values: Ints) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values))

@@ -1,0 +1,151 @@
+"""Candidates: the items a target is ranked among, and the negatives a model learns from."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from searec.data.dataset import Dataset
+from searec.data.lexical import bm25_index, neighbours
+from searec.data.ragged import Ints
+from searec.data.schema import Part, Task
+from searec.data.split import Requests, Split
+from searec.errors import DataError
+from searec.files import replacing
+
+_QUERY_CHUNK = 256
+_REDRAWS = 100
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Which user has clicked which item, as a sorted array of pair keys."""
+
+    keys: Ints
+    items: int
+
+    @classmethod
+    def of(cls, user: Ints, item: Ints, items: int) -> "Seen":
+        """From parallel arrays of pairs, in any order, repeats allowed."""
+        return cls(np.unique(user.astype(np.int64) * (items + 1) + item), items)
+
+    @classmethod
+    def ever(cls, data: Dataset) -> "Seen":
+        """Every click of the whole dataset, in the feed or after a search."""
+        user = np.repeat(np.arange(len(data.trail.offsets) - 1), np.diff(data.trail.offsets))
+        return cls.of(user, data.trail.item, data.sizes.items)
+
+    def contains(self, user: Ints, item: Ints) -> NDArray[np.bool_]:
+        """Whether each pair was clicked; shapes broadcast."""
+        if len(self.keys) == 0:
+            return np.zeros(np.broadcast(user, item).shape, dtype=bool)
+        key = np.asarray(user, dtype=np.int64) * (self.items + 1) + item
+        place = np.minimum(np.searchsorted(self.keys, key), len(self.keys) - 1)
+        found: NDArray[np.bool_] = self.keys[place] == key
+        return found
+
+    def of_user(self, user: int) -> Ints:
+        """The items one user clicked."""
+        low, high = np.searchsorted(self.keys, (user * (self.items + 1), (user + 1) * (self.items + 1)))
+        return self.keys[low:high] - user * (self.items + 1)
+
+
+def draw_unseen(
+    rng: np.random.Generator, seen: Seen, user: Ints, n: int, *, kept: Ints | None = None, distinct: bool = False
+) -> NDArray[np.int32]:
+    """[R, n] items drawn uniformly from those the user has not clicked.
+
+    Args:
+        user: [R] inside user ids.
+        kept: [R, M] items that must not be drawn either; 0 pads.
+        distinct: no item twice in a row.
+
+    Raises:
+        DataError: a user has clicked so much that too few items are left.
+    """
+    kept = np.zeros((len(user), 0), dtype=np.int32) if kept is None else kept
+    out = rng.integers(1, seen.items + 1, size=(len(user), n), dtype=np.int32)
+    rows = np.arange(len(user))
+    for _ in range(_REDRAWS):
+        bad = _unfit(seen, user[rows], out[rows], kept[rows], distinct)
+        rows = rows[bad.any(axis=1)]
+        if len(rows) == 0:
+            return out
+        bad = bad[bad.any(axis=1)]
+        fresh = out[rows]
+        fresh[bad] = rng.integers(1, seen.items + 1, size=int(bad.sum()), dtype=np.int32)
+        out[rows] = fresh
+    for row in rows:  # users who have clicked nearly everything: draw from what is left
+        left = np.setdiff1d(np.arange(1, seen.items + 1), np.concatenate((seen.of_user(int(user[row])), kept[row])))
+        if len(left) < (n if distinct else 1):
+            raise DataError(
+                "too few items are left to draw candidates from",
+                where=f"user {int(user[row])}",
+                got=f"{len(left)} items the user never clicked",
+                expected=f"at least {n}",
+                remedy="ask for fewer candidates",
+            )
+        out[row] = rng.choice(left, size=n, replace=not distinct)
+    return out
+
+
+def _unfit(seen: Seen, user: Ints, drawn: Ints, kept: Ints, distinct: bool) -> NDArray[np.bool_]:
+    bad = seen.contains(user[:, None], drawn)
+    if kept.shape[1]:
+        bad |= (drawn[:, :, None] == kept[:, None, :]).any(axis=2)
+    if distinct:
+        order = np.argsort(drawn, axis=1, kind="stable")
+        ordered = np.take_along_axis(drawn, order, axis=1)
+        again = np.zeros_like(bad)
+        again[:, 1:] = ordered[:, 1:] == ordered[:, :-1]
+        twice = np.zeros_like(bad)
+        np.put_along_axis(twice, order, again, axis=1)
+        bad |= twice
+    return bad
+
+
+def candidate_lists(split: Split, task: Task, part: Part, *, n: int = 99, seed: int = 0) -> NDArray[np.int32]:
+    """[R, 1 + n] for each held-out request its target, then `n` other items; drawn once and stored with the dataset.
+
+    Recommendation: items the user never clicked, uniformly. Search: the best BM25 matches of the query among
+    those (hard negatives); where fewer match, filled up uniformly.
+    """
+    data = split.data
+    path = data.folder / f"candidates-{task}-{part}-{split.min_events}-{n}-{seed}.npy"
+    if not path.is_file():
+        requests = split.held_out(task, part)
+        rng = np.random.default_rng([seed, ("recommend", "search").index(task), ("train", "val", "test").index(part)])
+        target = requests.target[:, None]
+        seen = Seen.ever(data)
+        if task == "recommend":
+            others: Ints = draw_unseen(rng, seen, requests.user, n, kept=target, distinct=True)
+        else:
+            others = _hard_negatives(rng, data, seen, requests, n)
+        with replacing(path) as beside, beside.open("wb") as file:
+            np.save(file, np.concatenate((target, others), axis=1).astype(np.int32))
+    stored: NDArray[np.int32] = np.load(path, mmap_mode="r")
+    return stored
+
+
+def _hard_negatives(rng: np.random.Generator, data: Dataset, seen: Seen, requests: Requests, n: int) -> Ints:
+    index = bm25_index(data)
+    queries, row = np.unique(requests.query, return_inverse=True)
+    depth = 2 * n + 64
+    near = np.zeros((len(queries), min(depth, data.sizes.items)), dtype=np.int32)
+    for start in range(0, len(queries), _QUERY_CHUNK):
+        words = data.queries.words.pad(queries[start : start + _QUERY_CHUNK])
+        near[start : start + len(words)] = neighbours(index, words, near.shape[1])
+    others = np.zeros((len(requests), n), dtype=np.int32)
+    for start in range(0, len(requests), _QUERY_CHUNK):
+        rows = slice(start, start + _QUERY_CHUNK)
+        found, user, target = near[row[rows]], requests.user[rows, None], requests.target[rows, None]
+        good = (found > 0) & (found != target) & ~seen.contains(user, found)
+        first = np.argsort(~good, axis=1, kind="stable")[:, :n]
+        picked = np.where(np.take_along_axis(good, first, axis=1), np.take_along_axis(found, first, axis=1), 0)
+        others[rows, : picked.shape[1]] = picked
+    short = np.flatnonzero((others == 0).any(axis=1))
+    if len(short):
+        kept = np.concatenate((requests.target[short, None], others[short]), axis=1)
+        fill: Ints = draw_unseen(rng, seen, requests.user[short], n, kept=kept, distinct=True)
+        others[short] = np.where(others[short] == 0, fill, others[short])
+    return others

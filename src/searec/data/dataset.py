@@ -1,0 +1,252 @@
+"""Dataset: the log encoded once into memory-mapped arrays, cached by a fingerprint of its input."""
+
+import functools
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from searec.data.ids import IdMap
+from searec.data.log import Log, load_log, write_table
+from searec.data.ragged import Ints, Ragged, group
+from searec.data.schema import TABLES
+from searec.data.words import item_text, split_words
+from searec.errors import DataError
+from searec.files import cache_folder, fingerprint, replacing
+
+FORMAT = 1
+"""Version of the encoding; a change here makes every cached dataset be encoded anew."""
+
+FEED, SEARCH = 0, 1
+"""Where a click of the trail came from."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How many users, items, distinct queries, words and categories there are (ids run 1..N)."""
+
+    users: int
+    items: int
+    queries: int
+    words: int
+    categories: int
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """Feed events by user, oldest first; the events of user u are at offsets[u]:offsets[u + 1]."""
+
+    offsets: Ints  # [U + 2]
+    item: Ints  # [E]
+    time: Ints  # [E] int64, microseconds since 1970
+    event: Ints  # [E] index into Dataset.event_names
+
+
+@dataclass(frozen=True)
+class Searches:
+    """Search sessions by user, oldest first."""
+
+    offsets: Ints  # [U + 2]
+    query: Ints  # [S] query id
+    time: Ints  # [S]
+    clicks: Ragged  # [S] clicked items of each session
+
+
+@dataclass(frozen=True)
+class Trail:
+    """Every item the user clicked, in the feed or after a search, merged by time."""
+
+    offsets: Ints  # [U + 2]
+    item: Ints  # [E']
+    time: Ints  # [E']
+    source: Ints  # [E'] FEED or SEARCH
+
+
+@dataclass(frozen=True)
+class Queries:
+    """The distinct query texts; row 0 of `words` is empty."""
+
+    texts: pl.Series
+    words: Ragged  # [Q + 1] word ids
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A checked, encoded dataset folder. Arrays are memory-mapped and read-only.
+
+    `folder` is the cache folder that holds the arrays, and the candidate lists drawn for them.
+    """
+
+    folder: Path
+    fingerprint: str
+    sizes: Sizes
+    event_names: tuple[str, ...]
+    users: IdMap
+    items: IdMap
+    interactions: Interactions
+    searches: Searches
+    trail: Trail
+    queries: Queries
+    item_words: Ragged  # [I + 1]
+    item_categories: Ragged  # [I + 1] broad to narrow
+    category_names: IdMap
+
+    @functools.cached_property
+    def item_table(self) -> pl.DataFrame:
+        """The items as given; row n is inside id n + 1."""
+        return pl.read_parquet(self.folder / "items.parquet")
+
+    @functools.cached_property
+    def user_table(self) -> pl.DataFrame:
+        """The users as given; row n is inside id n + 1."""
+        return pl.read_parquet(self.folder / "users.parquet")
+
+    @functools.cached_property
+    def word_index(self) -> dict[str, int]:
+        """Word -> word id."""
+        words = pl.read_parquet(self.folder / "words.parquet")["word"]
+        return {word: place for place, word in enumerate(words.to_list(), start=1)}
+
+    def item_texts(self) -> list[str]:
+        """[I] title, brand, categories and description of each item as one text."""
+        return self.item_table.select(item_text(self.item_table.columns)).to_series().to_list()
+
+
+def load(folder: Path | str) -> Dataset:
+    """Open a dataset folder; the first time, check and encode it.
+
+    The encoding is kept under `files.cache_folder()`, keyed by the folder's contents.
+
+    Raises:
+        DataError: the folder breaks a rule (see `log.load_log`).
+        StorageError: the cache cannot be written.
+    """
+    folder = Path(folder)
+    paths = [folder / table.file for table in TABLES]
+    if not all(path.is_file() for path in paths):
+        load_log(folder)
+    key = fingerprint(f"searec dataset {FORMAT}", *paths)
+    home = cache_folder() / "datasets" / key
+    if not home.is_dir():
+        log = load_log(folder)
+        if not log.rows["items"] or not log.rows["users"]:
+            raise DataError("the dataset folder has no items or no users", where=folder, expected="at least one of each")
+        with replacing(home) as beside:
+            write(log, beside)
+    return open_encoded(home, key)
+
+
+def write(log: Log, folder: Path) -> None:
+    """Encode a checked log into a folder of .npy and Parquet files."""
+    folder.mkdir()
+    users, items = log.users.height, log.items.height
+
+    def keep(name: str, array: Ints) -> None:
+        np.save(folder / f"{name}.npy", array)
+
+    def keep_ragged(name: str, rows: Ragged) -> None:
+        keep(f"{name}.offsets", rows.offsets)
+        keep(name, rows.values)
+
+    event_names = sorted(log.interactions["event"].unique().to_list())
+    feed = log.interactions.with_columns(_codes(log.interactions["event"], event_names, pl.Int16) - 1).sort(
+        "user", "time", maintain_order=True
+    )
+    keep("interactions.offsets", _offsets(feed["user"], users + 1))
+    for name in ("item", "time", "event"):
+        keep(f"interactions.{name}", feed[name].to_numpy())
+
+    texts = log.searches["query"].unique(maintain_order=True)
+    searches = log.searches.with_columns(_codes(log.searches["query"], texts, pl.Int32)).sort("user", "time", maintain_order=True)
+    keep("searches.offsets", _offsets(searches["user"], users + 1))
+    for name in ("query", "time"):
+        keep(f"searches.{name}", searches[name].to_numpy())
+    lengths = searches["clicked"].list.len().to_numpy()
+    clicked = searches["clicked"].explode().drop_nulls().to_numpy().astype(np.int32)
+    keep_ragged("searches.clicked", Ragged(np.concatenate(([0], np.cumsum(lengths, dtype=np.int64))), clicked))
+
+    found = searches.select("user", "time", item="clicked", source=pl.lit(SEARCH, pl.Int8)).explode("item").drop_nulls("item")
+    trail = pl.concat([feed.select("user", "time", "item", source=pl.lit(FEED, pl.Int8)), found]).sort("user", "time", maintain_order=True)
+    del feed, searches, found
+    keep("trail.offsets", _offsets(trail["user"], users + 1))
+    for name in ("item", "time", "source"):
+        keep(f"trail.{name}", trail[name].to_numpy())
+    del trail
+
+    item_lists = log.items.select(split_words(item_text(log.items.columns)).alias("word"))["word"]
+    query_lists = texts.to_frame("query").select(split_words(pl.col("query")).alias("word"))["word"]
+    vocabulary = pl.concat([item_lists.explode(), query_lists.explode()]).drop_nulls().unique(maintain_order=True)
+    keep_ragged("item_words", _coded_lists(item_lists, vocabulary))
+    keep_ragged("query_words", _coded_lists(query_lists, vocabulary))
+
+    has_categories = "categories" in log.items.columns
+    category_lists = log.items["categories"] if has_categories else pl.Series([[]] * items, dtype=pl.List(pl.String))
+    category_names = category_lists.explode().drop_nulls().unique(maintain_order=True)
+    keep_ragged("item_categories", _coded_lists(category_lists, category_names))
+
+    write_table(log.items, folder / "items.parquet")
+    write_table(log.users, folder / "users.parquet")
+    write_table(texts.to_frame("query"), folder / "queries.parquet")
+    write_table(vocabulary.to_frame("word"), folder / "words.parquet")
+    write_table(category_names.to_frame("category"), folder / "categories.parquet")
+    sizes = Sizes(users=users, items=items, queries=len(texts), words=len(vocabulary), categories=len(category_names))
+    (folder / "meta.json").write_text(json.dumps({"format": FORMAT, "sizes": asdict(sizes), "event_names": event_names}), encoding="utf-8")
+
+
+def open_encoded(folder: Path, key: str) -> Dataset:
+    """Open a folder that `write` made.
+
+    Raises:
+        DataError: it is damaged; removing it makes the next load encode anew.
+    """
+    try:
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        arrays = {path.name.removesuffix(".npy"): np.load(path, mmap_mode="r").view(np.ndarray) for path in folder.glob("*.npy")}
+        return _assemble(folder, key, meta, arrays)
+    except (OSError, ValueError, KeyError, pl.exceptions.PolarsError) as error:
+        raise DataError("the cached encoding is damaged", where=folder, got=error, remedy="remove that folder; it is made again") from error
+
+
+def _assemble(folder: Path, key: str, meta: Mapping[str, object], arrays: Mapping[str, NDArray[np.integer]]) -> Dataset:
+    def table(name: str, column: str) -> pl.Series:
+        return pl.read_parquet(folder / f"{name}.parquet", columns=[column])[column]
+
+    def ragged(name: str) -> Ragged:
+        return Ragged(arrays[f"{name}.offsets"], arrays[name])
+
+    return Dataset(
+        folder=folder,
+        fingerprint=key,
+        sizes=Sizes(**meta["sizes"]),  # type: ignore[arg-type]
+        event_names=tuple(meta["event_names"]),  # type: ignore[arg-type]
+        users=IdMap("user", table("users", "user_id")),
+        items=IdMap("item", table("items", "item_id")),
+        interactions=Interactions(*(arrays[f"interactions.{name}"] for name in ("offsets", "item", "time", "event"))),
+        searches=Searches(arrays["searches.offsets"], arrays["searches.query"], arrays["searches.time"], ragged("searches.clicked")),
+        trail=Trail(*(arrays[f"trail.{name}"] for name in ("offsets", "item", "time", "source"))),
+        queries=Queries(table("queries", "query"), ragged("query_words")),
+        item_words=ragged("item_words"),
+        item_categories=ragged("item_categories"),
+        category_names=IdMap("category", table("categories", "category")),
+    )
+
+
+def _codes(column: pl.Series, names: pl.Series | list[str], dtype: type[pl.DataType]) -> pl.Series:
+    """1-based codes of a text column whose values all stand in `names`."""
+    return (column.cast(pl.Enum(names)).to_physical().cast(dtype) + 1).alias(column.name)
+
+
+def _offsets(user: pl.Series, rows: int) -> Ints:
+    """[rows + 1] CSR offsets of a sorted owner column with owners 0..rows-1."""
+    return np.concatenate(([0], np.cumsum(np.bincount(user.to_numpy(), minlength=rows))))
+
+
+def _coded_lists(lists: pl.Series, names: pl.Series) -> Ragged:
+    """Ragged [rows + 1] of 1-based codes; row 0 is empty, row n is list n - 1. Null members are left out."""
+    frame = pl.DataFrame({"owner": np.arange(1, len(lists) + 1), "value": lists}).explode("value").drop_nulls("value")
+    codes = _codes(frame["value"], names, pl.Int32).to_numpy()
+    return group(frame["owner"].to_numpy(), codes, len(lists) + 1)

@@ -1,0 +1,211 @@
+"""From any source to a dataset folder: types, rules, and a write that is whole or not at all.
+
+An importer of `sources` hands over Raw tables. They are brought to searec's types, written beside OUT while
+they stream, checked there by the rules of `log`, and renamed over OUT only when all is well.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from searec.console import progress
+from searec.data.convert import TimeUnit, as_lists, as_text, as_times, guess_unit, unread_list
+from searec.data.log import REJECT_SCHEMA, Log, read_log, refuse_rejects, write_table
+from searec.data.schema import ITEMS, SEARCHES, TABLES, USERS, Column, Kind, Table
+from searec.data.sources import FORMATS, Raw, reading
+from searec.errors import DataError, SettingsError
+from searec.files import replacing
+from searec.settings import nearest
+
+REJECTS_FILE = "rejects.parquet"
+_REMEDY = "mend them, or import again with --drop-bad, which leaves them out and writes rejects.parquet"
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What an import did.
+
+    out: the dataset folder.
+    read, kept: rows by table.
+    rejects: file, row (1-based data row), rule, value; one line for each broken rule.
+    notes: what was decided for the user, one sentence each.
+    """
+
+    out: Path
+    read: dict[str, int]
+    kept: dict[str, int]
+    rejects: pl.DataFrame
+    notes: tuple[str, ...]
+
+
+def import_folder(
+    format: str,
+    src: Path | str,
+    out: Path | str,
+    *,
+    mapping: Mapping[str, str] | None = None,
+    drop_bad: bool = False,
+    time_unit: TimeUnit | None = None,
+    list_separator: str = "|",
+) -> ImportReport:
+    """Make a dataset folder from a source in one of `FORMATS`.
+
+    Args:
+        format: a name of `FORMATS`.
+        src: what the format reads; for plain files a folder.
+        out: the folder to write; an older dataset folder there is replaced when all has gone well.
+        mapping: "table.column" -> source column, or "table" -> file name.
+        drop_bad: leave out rows that break a rule and list them in rejects.parquet, rather than stop.
+        time_unit: of times given as numbers since 1970; by default read from their size where that is plain.
+        list_separator: between the members of a list given as text that is not JSON.
+
+    Raises:
+        SettingsError: an unknown format or mapping.
+        DataError: a source that cannot be read, a missing column, or a row that breaks a rule. OUT is as it was.
+        StorageError: the disk is full. OUT is as it was.
+    """
+    if format not in FORMATS:
+        raise SettingsError(f"unknown format {format!r}", where="import", remedy=nearest(format, list(FORMATS)))
+    src, out = Path(src), Path(out)
+    _refuse_out(src, out)
+    return import_raw(FORMATS[format](src, mapping or {}), src, out, drop_bad=drop_bad, time_unit=time_unit, list_separator=list_separator)
+
+
+def import_raw(raw: Raw, src: Path, out: Path, *, drop_bad: bool, time_unit: TimeUnit | None, list_separator: str) -> ImportReport:
+    """The part every format shares: convert, check, write. Arguments and errors as in `import_folder`."""
+    with replacing(out) as beside, progress(f"import {src.name}", len(TABLES) + 1) as advance:
+        beside.mkdir()
+        for table in TABLES:
+            if table.name in raw.tables:
+                with reading(raw.files[table.name]):
+                    frame = conform(raw.tables[table.name], table, raw.files[table.name], time_unit=time_unit, separator=list_separator)
+                    write_table(frame, beside / table.file)
+                _refuse_lists(beside / table.file, table, raw)
+            advance(1, table.name)
+        _fill_absent(raw, beside)
+        staged = {table.name: pl.scan_parquet(beside / table.file) for table in TABLES}
+        log = read_log(staged)
+        rejects = _of_source(log.rejects, raw)
+        if not drop_bad:
+            refuse_rejects(rejects, src, _REMEDY)
+        _drop(log.rejects, beside)
+        if rejects.height:
+            write_table(rejects, beside / REJECTS_FILE)
+        advance(1, "rules")
+    return ImportReport(out=out, read=log.rows, kept=_kept(log), rejects=rejects, notes=raw.notes)
+
+
+def conform(frame: pl.LazyFrame, table: Table, where: Path, *, time_unit: TimeUnit | None = None, separator: str = "|") -> pl.LazyFrame:
+    """A raw table with the columns and types of the dataset folder, still unread; other columns stay for items and users.
+
+    Raises:
+        DataError: a missing column, a type that cannot be converted, numeric times of unclear unit.
+    """
+    schema = frame.collect_schema()
+    made: list[pl.Expr] = []
+    for column in table.columns:
+        if column.name in schema:
+            made.append(_convert(frame, column, where, time_unit, separator))
+        elif column.required:
+            raise DataError(
+                f"missing column {column.name!r}",
+                where=where,
+                got=", ".join(schema.names()) or "no columns",
+                expected=", ".join(c.name for c in table.columns if c.required),
+                remedy=f"{nearest(column.name, schema.names())} --map {table.name}.{column.name}=COLUMN names another",
+            )
+    known = [column.name for column in table.columns]
+    others = [name for name in schema.names() if name not in known] if table in (ITEMS, USERS) else []
+    return frame.select(*made, *others)
+
+
+def _convert(frame: pl.LazyFrame, column: Column, where: Path, time_unit: TimeUnit | None, separator: str) -> pl.Expr:
+    dtype = frame.collect_schema()[column.name]
+    value = pl.col(column.name)
+    made: pl.Expr | None
+    if column.kind is Kind.TEXT:
+        made = as_text(value, dtype)
+    elif column.kind is Kind.TIME:
+        made = as_times(column.name, dtype, time_unit or guess_unit(frame, column.name, where))
+    else:
+        made = as_lists(value, dtype, separator)
+        if made is not None and column.required:
+            made = made.fill_null(pl.lit([], dtype=pl.List(pl.String)))
+    if made is None:
+        raise DataError(f"column {column.name!r} has the wrong type", where=where, got=dtype, expected=column.kind.value)
+    return made.alias(column.name)
+
+
+def _refuse_out(src: Path, out: Path) -> None:
+    """The old OUT is removed at the end, so it must be a dataset folder and must not hold the source."""
+    here = out.resolve()
+    if here in (src.resolve(), *src.resolve().parents):
+        raise DataError("OUT would replace the source", where=out, got=src, remedy="name another folder for OUT")
+    ours = {table.file for table in TABLES} | {REJECTS_FILE}
+    if out.exists():
+        others = sorted(p.name for p in out.iterdir() if p.name not in ours) if out.is_dir() else [out.name]
+        if others:
+            got = ", ".join(others[:5])
+            raise DataError("OUT holds files that are not a dataset folder's", where=out, got=got, remedy="name a new folder for OUT")
+
+
+def _fill_absent(raw: Raw, beside: Path) -> None:
+    """No searches file: an empty table. No users file: the ids seen in events, in the order they are first seen."""
+    if SEARCHES.name not in raw.tables:
+        types = {Kind.TEXT: pl.String(), Kind.TIME: pl.Datetime("us", "UTC"), Kind.TEXTS: pl.List(pl.String)}
+        write_table(pl.DataFrame(schema={c.name: types[c.kind] for c in SEARCHES.columns if c.required}), beside / SEARCHES.file)
+    if USERS.name not in raw.tables:
+        seen = pl.concat([pl.scan_parquet(beside / name).select("user_id") for name in ("interactions.parquet", "searches.parquet")])
+        ids = seen.filter(pl.col("user_id").str.strip_chars() != "").unique(maintain_order=True)
+        write_table(ids, beside / USERS.file)
+
+
+def _refuse_lists(path: Path, table: Table, raw: Raw) -> None:
+    """Lists that should be JSON and are not: an error for what no rule checks (a clicked one is an unknown item, a reject)."""
+    schema = raw.tables[table.name].collect_schema()
+    for column in table.columns:
+        if column.kind is not Kind.TEXTS or column.required or schema.get(column.name) != pl.String:
+            continue
+        bad = pl.scan_parquet(path).select(pl.row_index("row") + 1, column.name).filter(unread_list(column.name)).head(1).collect()
+        if bad.height:
+            raise DataError(
+                f"column {column.name!r} holds a list that is not JSON",
+                where=f"{raw.files[table.name]} row {bad['row'][0]}",
+                got=bad[column.name][0][0],
+                expected='["a","b"], or values with a separator between',
+                remedy="write the lists with double quotes",
+            )
+
+
+def _of_source(rejects: pl.DataFrame, raw: Raw) -> pl.DataFrame:
+    """Rejects of the staged tables under the source's file names, and with the text a bad time had there."""
+    parts = []
+    for table in TABLES:
+        mine = rejects.filter(pl.col("file") == table.file)
+        lost = mine.filter((pl.col("rule") == "no valid time") & pl.col("value").is_null())["row"]
+        if table.name in raw.tables and len(lost):
+            index = pl.row_index("row").cast(pl.Int64) + 1
+            frame = raw.tables[table.name].select(index, pl.col("timestamp").cast(pl.String).alias("given"))
+            given = frame.filter(pl.col("row").is_in(lost.implode())).collect().with_columns(pl.lit("no valid time").alias("rule"))
+            mine = mine.join(given, on=["row", "rule"], how="left", maintain_order="left").with_columns(value=pl.coalesce("value", "given"))
+        name = raw.files[table.name].name if table.name in raw.files else table.file
+        parts.append(mine.with_columns(pl.lit(name).alias("file")).select(REJECT_SCHEMA.keys()))
+    return pl.concat(parts)
+
+
+def _drop(rejects: pl.DataFrame, beside: Path) -> None:
+    """Leave the rows of `rejects` out of the staged tables."""
+    for table in TABLES:
+        rows = rejects.filter(pl.col("file") == table.file)["row"].unique()
+        if len(rows):
+            kept = pl.scan_parquet(beside / table.file).with_row_index("__row", 1)
+            clean = beside / f"clean-{table.file}"
+            write_table(kept.filter(~pl.col("__row").is_in(rows.implode())).drop("__row"), clean)
+            os.replace(clean, beside / table.file)
+
+
+def _kept(log: Log) -> dict[str, int]:
+    return {"items": log.items.height, "users": log.users.height, "interactions": log.interactions.height, "searches": log.searches.height}

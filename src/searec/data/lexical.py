@@ -1,0 +1,39 @@
+"""BM25 over the items' words: the index behind the bm25 model and the hard candidates of search."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy.sparse
+import torch
+
+from searec.data.sparse import SparseRows
+
+if TYPE_CHECKING:
+    from searec.data.dataset import Dataset
+
+
+def bm25_index(data: "Dataset", *, k1: float = 1.5, b: float = 0.75) -> SparseRows:
+    """[V + 1, I + 1] BM25 weight of each word in each item's title, brand, categories and description.
+
+    The weights are bm25s's (Lucene variant). Row 0 (no word) and column 0 (no item) are empty, so that
+    the score of a query is `index.sum(words)`.
+    """
+    import bm25s
+
+    words = data.item_words
+    documents = [row.tolist() for row in np.split(words.values, words.offsets[1:-1])]
+    vocabulary = {str(word): word for word in range(data.sizes.words + 1)}
+    engine = bm25s.BM25(method="lucene", k1=k1, b=b)
+    engine.index((documents, vocabulary), show_progress=False)
+    scores = engine.scores
+    shape = (len(words), data.sizes.words + 1)
+    by_document = scipy.sparse.csc_matrix((scores["data"], scores["indices"], scores["indptr"][: shape[1] + 1]), shape=shape)
+    return SparseRows.of(by_document.T.tocsr())
+
+
+def neighbours(index: SparseRows, words: np.ndarray, depth: int) -> np.ndarray:
+    """[Q, depth] the best-matching items of each query (words [Q, W]), best first, 0 where no further item matches."""
+    scores = index.sum(torch.from_numpy(words))
+    scores[:, 0] = 0
+    best, items = scores.topk(min(depth, scores.shape[1]), dim=1)
+    return torch.where(best > 0, items, 0).numpy()

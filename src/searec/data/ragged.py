@@ -1,0 +1,93 @@
+"""Ragged: rows of different lengths in two flat arrays, the shape of every history."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.integer]
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """CSR rows: row r is `values[offsets[r]:offsets[r + 1]]`. Either array may be memory-mapped.
+
+    >>> rows = Ragged(np.array([0, 2, 2, 5]), np.array([7, 8, 1, 2, 3]))
+    >>> rows.lengths.tolist(), rows.pad(np.array([0, 2]), width=2).tolist()
+    ([2, 0, 3], [[7, 8], [1, 2]])
+    """
+
+    offsets: Ints
+    values: Ints
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> Ints:
+        """[rows] how many values each row holds."""
+        return np.diff(self.offsets)
+
+    @property
+    def owners(self) -> Ints:
+        """[values] the row each value belongs to."""
+        return np.repeat(np.arange(len(self)), self.lengths)
+
+    def row(self, index: int) -> Ints:
+        """The values of one row."""
+        return self.values[self.offsets[index] : self.offsets[index + 1]]
+
+    def pad(self, rows: Ints, width: int | None = None) -> Ints:
+        """[..., W] the first `width` values of each row, 0 where a row is shorter; W is the longest asked for."""
+        first = np.asarray(self.offsets[rows])
+        length = np.asarray(self.offsets[np.asarray(rows) + 1]) - first
+        if width is not None:
+            length = np.minimum(length, width)
+        return gather_windows(self.values, first, length)
+
+    def take(self, rows: Ints) -> tuple[Ints, Ints]:
+        """The values of many rows end to end, and for each value the position in `rows` it came from."""
+        first = np.asarray(self.offsets[rows])
+        length = np.asarray(self.offsets[np.asarray(rows) + 1]) - first
+        origin = np.repeat(np.arange(len(first)), length)
+        within = np.arange(len(origin)) - np.repeat(np.cumsum(length) - length, length)
+        return self.values[np.repeat(first, length) + within], origin
+
+
+def gather_windows(values: Ints, first: Ints, length: Ints) -> Ints:
+    """[..., W] `values[first : first + length]` for every window in one indexing call, padded with 0 at the end.
+
+    W is the longest window, at least 1.
+    """
+    width = max(1, int(length.max(initial=0)))
+    step = np.arange(width)
+    inside = step < length[..., None]
+    if len(values) == 0:
+        return np.zeros(inside.shape, dtype=values.dtype)
+    position = first[..., None] + step
+    position *= inside  # elsewhere position 0, whose value is then hidden as well
+    picked = values.take(position)
+    picked *= inside
+    return picked
+
+
+def group(owner: Ints, values: Ints, rows: int) -> Ragged:
+    """Ragged of `rows` rows from parallel arrays already sorted by owner (0..rows-1)."""
+    counts = np.bincount(owner, minlength=rows)
+    return Ragged(np.concatenate(([0], np.cumsum(counts))), values)
+
+
+def first_not_before(values: Ints, first: Ints, end: Ints, limit: Ints) -> Ints:
+    """For each segment [first, end) of ascending `values`, the first position whose value is >= `limit`.
+
+    A binary search over all segments at once: log2(longest) vector steps.
+    """
+    low, high = np.array(first, dtype=np.int64), np.array(end, dtype=np.int64)
+    while True:
+        open_ = low < high
+        if not open_.any():
+            return low
+        middle = (low + high) // 2
+        below = open_ & (values[np.where(open_, middle, 0)] < limit)
+        low = np.where(below, middle + 1, low)
+        high = np.where(open_ & ~below, middle, high)

@@ -1,0 +1,14 @@
+"""The formats `searec import` reads: one file a format, one line here."""
+
+from functools import partial
+
+from searec.data.sources.base import Importer, Raw, reading
+from searec.data.sources.plain import read_plain
+
+FORMATS: dict[str, Importer] = {
+    "parquet": partial(read_plain, "parquet"),
+    "csv": partial(read_plain, "csv"),
+    "jsonl": partial(read_plain, "jsonl"),
+}
+
+__all__ = ["FORMATS", "Importer", "Raw", "reading"]

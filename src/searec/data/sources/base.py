@@ -1,0 +1,126 @@
+"""What every importer hands over (Raw), and the one error for a source file that cannot be read."""
+
+import contextlib
+import csv
+import gzip
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import polars as pl
+
+from searec.data.log import damaged, disk_full
+from searec.errors import DataError
+
+REMEDY_UTF8 = "save the file as UTF-8, for example: iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW"
+
+
+@dataclass(frozen=True)
+class Raw:
+    """A source as unread tables whose columns already bear searec's names; types and rows are not yet checked.
+
+    tables: "items" and "interactions", and "users" and "searches" where the source has them. Columns of
+        `schema.TABLES` may be of any type `importing` can convert; other columns of items and users are kept.
+    files: for each table the file its rows come from, row n of the table being data row n of the file.
+    notes: what the importer decided for the user, one sentence each.
+    """
+
+    tables: dict[str, pl.LazyFrame]
+    files: dict[str, Path]
+    notes: tuple[str, ...] = ()
+
+
+Importer = Callable[[Path, Mapping[str, str]], Raw]
+"""From a source folder and the user's column and file mapping to Raw."""
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn a failure to read `path` inside the block into one DataError that says where the fault is.
+
+    Raises:
+        DataError: bytes that are not UTF-8, a broken line, a damaged or empty file.
+        OSError: a full disk, if the block also writes.
+    """
+    try:
+        yield
+    except (pl.exceptions.PolarsError, OSError) as error:
+        if disk_full(error):
+            raise
+        refuse_file(path, error)
+
+
+def refuse_file(path: Path, error: Exception) -> NoReturn:
+    """Find what is wrong with a file that Polars refused. Reads it line by line, which only a failed import pays for."""
+    kind = path.name.removesuffix(".gz").rsplit(".", 1)[-1]
+    if kind in ("csv", "jsonl", "ndjson") and path.is_file():
+        if path.stat().st_size == 0:
+            remedy = "write it again, or leave out a users or searches file that holds nothing"
+            raise DataError("file is empty", where=path, remedy=remedy) from error
+        try:
+            _refuse_encoding(path)
+            (_refuse_csv if kind == "csv" else _refuse_json_lines)(path)
+        except (OSError, EOFError) as broken:  # a gzip file cut short
+            raise damaged(path, broken) from broken
+        got = str(error).splitlines()[0]
+        raise DataError(f"cannot read the {kind.upper()} file", where=path, got=got, remedy="write the file again") from error
+    raise damaged(path, error) from error
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+        yield from file
+
+
+def _refuse_encoding(path: Path) -> None:
+    before = 0
+    for number, line in enumerate(_lines(path), start=1):
+        try:
+            line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise DataError(
+                "file is not UTF-8",
+                where=f"{path} line {number} (byte {before + error.start})",
+                got=f"byte 0x{line[error.start]:02x} in {line.decode('utf-8', errors='replace').strip()[:80]!r}",
+                expected="text in UTF-8",
+                remedy=REMEDY_UTF8,
+            ) from error
+        before += len(line)
+
+
+def _refuse_csv(path: Path) -> None:
+    rows = csv.reader((line.decode("utf-8") for line in _lines(path)), strict=True)
+    try:
+        width = len(next(rows))
+        for number, row in enumerate(rows, start=1):
+            if len(row) > width:
+                raise DataError(
+                    "too many fields in a CSV row",
+                    where=f"{path} row {number} (line {rows.line_num})",
+                    got=f"{len(row)} fields",
+                    expected=f"{width}, as in the header",
+                    remedy="put quotes round a value that holds a comma",
+                )
+    except csv.Error as error:
+        where = f"{path} line {rows.line_num}"
+        raise DataError("broken CSV", where=where, got=str(error), remedy="close the quotes; write a quote in a value twice") from error
+
+
+def _refuse_json_lines(path: Path) -> None:
+    for number, line in enumerate(_lines(path), start=1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line, parse_constant=_no_constant)
+        except ValueError as error:
+            got = f"{line.decode().strip()[:80]!r} ({error})"
+            raise DataError("broken JSON line", where=f"{path} line {number}", got=got, expected="one JSON object a line") from error
+        if not isinstance(value, dict):
+            got, expected = repr(value)[:80], 'a line like {"item_id": "a", "title": "b"}'
+            raise DataError("JSON line is not an object", where=f"{path} line {number}", got=got, expected=expected)
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON; write null")

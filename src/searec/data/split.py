@@ -1,0 +1,200 @@
+"""Leave-one-out in time: who is asked what, and which events a model may learn from.
+
+Per user and task the last event is the test target and the one before it the validation target. A
+request sees only what is strictly older than its time. A model that learns for some tasks reads, of each user,
+only the events strictly older than that user's earliest validation target among those tasks.
+"""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from searec.data.dataset import Dataset
+from searec.data.ragged import Ints, first_not_before
+from searec.data.schema import TASKS, Part, Task
+from searec.errors import LeakError
+
+NEVER = np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True)
+class Requests:
+    """R requests of one task: who asks, when, with which query, what followed, and where the visible history ends.
+
+    `*_end` are positions in the dataset's arrays: the user's events before them are the history.
+    """
+
+    task: Task
+    user: Ints  # [R]
+    time: Ints  # [R] microseconds since 1970
+    query: Ints  # [R] query id; 0 for recommendation and for new texts
+    target: Ints  # [R] item id; 0 where unknown
+    rec_end: Ints  # [R] into Dataset.interactions
+    src_end: Ints  # [R] into Dataset.searches
+    trail_end: Ints  # [R] into Dataset.trail
+    new_texts: tuple[str, ...] | None = None  # [R] query texts that the dataset may not hold
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+    def __getitem__(self, rows: NDArray[np.generic] | slice) -> "Requests":
+        """The requests at the given rows (indices or a mask)."""
+        texts = None if self.new_texts is None else tuple(np.array(self.new_texts, dtype=object)[rows])
+        user, time, query, target = self.user[rows], self.time[rows], self.query[rows], self.target[rows]
+        return Requests(self.task, user, time, query, target, self.rec_end[rows], self.src_end[rows], self.trail_end[rows], texts)
+
+    def texts(self, data: Dataset) -> list[str]:
+        """[R] the query texts of search requests."""
+        if self.new_texts is not None:
+            return list(self.new_texts)
+        return data.queries.texts.gather(self.query.astype(np.int64) - 1).to_list()
+
+
+def requests_at(
+    data: Dataset,
+    task: Task,
+    user: Ints,
+    time: Ints,
+    *,
+    query: Ints | None = None,
+    target: Ints | None = None,
+    new_texts: Sequence[str] | None = None,
+) -> Requests:
+    """Requests at given times, each with the history strictly older than its time.
+
+    Args:
+        user: [R] inside user ids.
+        time: [R] microseconds since 1970.
+        query: [R] query ids; target: [R] item ids; both 0 if not given.
+        new_texts: [R] query texts, for searches that are not in the dataset.
+    """
+    none = np.zeros(len(user), dtype=np.int32)
+
+    def end(stream_offsets: Ints, stream_time: Ints) -> Ints:
+        return first_not_before(stream_time, stream_offsets[user], stream_offsets[np.asarray(user) + 1], time)
+
+    return Requests(
+        task,
+        np.asarray(user),
+        np.asarray(time),
+        none if query is None else query,
+        none if target is None else target,
+        end(data.interactions.offsets, data.interactions.time),
+        end(data.searches.offsets, data.searches.time),
+        end(data.trail.offsets, data.trail.time),
+        None if new_texts is None else tuple(new_texts),
+    )
+
+
+def check_no_leak(data: Dataset, requests: Requests) -> None:
+    """Refuse requests whose history reaches their own time or another user's events.
+
+    Raises:
+        LeakError: naming the user, the time and the newer event's position.
+    """
+    for stream, end in (("interactions", requests.rec_end), ("searches", requests.src_end), ("trail", requests.trail_end)):
+        events = getattr(data, stream)
+        first, limit = events.offsets[requests.user], events.offsets[requests.user + 1]
+        some = end > first
+        newest = events.time[np.where(some, end - 1, 0)] if len(events.time) else np.zeros(len(end), np.int64)
+        wrong = (end < first) | (end > limit) | (some & (newest >= requests.time))
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            raise LeakError(
+                f"history in {stream} is not older than its target",
+                where=f"user {data.users.outside(requests.user[row : row + 1])[0]!r}, request {row}",
+                got=f"an event at {np.datetime64(int(newest[row]), 'us')} (position {int(end[row]) - 1})",
+                expected=f"events before {np.datetime64(int(requests.time[row]), 'us')}",
+                remedy="build requests with split.requests_at",
+            )
+
+
+@dataclass(frozen=True)
+class Split:
+    """Leave-one-out split of a dataset; users with fewer than `min_events` events of a task are not held out in it."""
+
+    data: Dataset
+    min_events: int = 3
+
+    @functools.cached_property
+    def _events(self) -> dict[Task, tuple[Ints, Ints]]:
+        """For each task: [U + 2] offsets by user, and [E] positions of its events in the dataset's arrays.
+
+        A search is an event of its task if something was clicked.
+        """
+        searches = self.data.searches
+        clicked = np.flatnonzero(searches.clicks.lengths > 0)
+        return {
+            "recommend": (np.asarray(self.data.interactions.offsets), np.arange(len(self.data.interactions.time))),
+            "search": (np.searchsorted(clicked, searches.offsets), clicked),
+        }
+
+    def _held(self, task: Task, back: int) -> tuple[Ints, Ints]:
+        """Users held out in a task [R], and the position [R] of their `back`-th event from the end."""
+        offsets, positions = self._events[task]
+        users = np.flatnonzero(np.diff(offsets) >= self.min_events)
+        return users.astype(np.int32), positions[offsets[users + 1] - back]
+
+    def _time(self, task: Task) -> Ints:
+        return self.data.interactions.time if task == "recommend" else self.data.searches.time
+
+    def cutoff(self, tasks: Sequence[Task]) -> Ints:
+        """[U + 1] for each user, the time before which events may be learned from for `tasks`; `NEVER` if not held out."""
+        limit = np.full(self.data.sizes.users + 1, NEVER, dtype=np.int64)
+        for task in tasks:
+            users, positions = self._held(task, back=2)
+            limit[users] = np.minimum(limit[users], self._time(task)[positions])
+        return limit
+
+    def held_out(self, task: Task, part: Part) -> Requests:
+        """The validation or test requests of a task, by user; the target of a search is its first clicked item."""
+        users, positions = self._held(task, back=2 if part == "val" else 1)
+        return self._ask(task, users, positions)
+
+    def train(self, task: Task, tasks: Sequence[Task] = TASKS) -> Requests:
+        """Every training event of `task` as a request, by user and time, for a model that learns for `tasks`.
+
+        A search with several clicks gives one request for each clicked item. Events with no history at all are left out.
+        """
+        offsets, positions = self._events[task]
+        users = np.repeat(np.arange(len(offsets) - 1, dtype=np.int32), np.diff(offsets))
+        old = self._time(task)[positions] < self.cutoff(tasks)[users]
+        requests = self._ask(task, users[old], positions[old], every_click=True)
+        return requests[_has_history(self.data, requests)]
+
+    def sequences(self, tasks: Sequence[Task], *, feed_only: bool) -> Requests:
+        """The newest training click of each user as a request: a causal model learns the earlier ones from its history."""
+        stream = self.data.interactions if feed_only else self.data.trail
+        users = np.arange(1, self.data.sizes.users + 1, dtype=np.int32)
+        end = first_not_before(stream.time, stream.offsets[users], stream.offsets[users + 1], self.cutoff(tasks)[users])
+        some = end - stream.offsets[users] >= 2
+        users, newest = users[some], end[some] - 1
+        requests = requests_at(self.data, "recommend", users, stream.time[newest], target=stream.item[newest])
+        return requests[_has_history(self.data, requests)]
+
+    def train_clicks(self, tasks: Sequence[Task]) -> tuple[Ints, Ints, Ints]:
+        """User, item and source (FEED or SEARCH) [E] of every click that a model for `tasks` may learn from."""
+        trail = self.data.trail
+        user = np.repeat(np.arange(len(trail.offsets) - 1, dtype=np.int32), np.diff(trail.offsets))
+        old = trail.time < self.cutoff(tasks)[user]
+        return user[old], trail.item[old], trail.source[old]
+
+    def _ask(self, task: Task, users: Ints, positions: Ints, *, every_click: bool = False) -> Requests:
+        data = self.data
+        if task == "recommend":
+            return requests_at(data, task, users, data.interactions.time[positions], target=data.interactions.item[positions])
+        clicks = data.searches.clicks
+        if every_click:
+            target, origin = clicks.take(positions)
+            users, positions = users[origin], positions[origin]
+        else:
+            target = clicks.values[clicks.offsets[positions]]
+        return requests_at(data, task, users, data.searches.time[positions], query=data.searches.query[positions], target=target)
+
+
+def _has_history(data: Dataset, requests: Requests) -> NDArray[np.bool_]:
+    rec = requests.rec_end > data.interactions.offsets[requests.user]
+    return rec | (requests.src_end > data.searches.offsets[requests.user])

@@ -1,0 +1,70 @@
+"""Every error searec raises on purpose, in one tree.
+
+SearecError
+├── DataError          a file, table, row or id breaks a rule of the dataset folder
+│   ├── UnknownIdError an id that the catalogue or the user table does not hold
+│   └── LeakError      something a model would read is not strictly older than its target
+├── SettingsError      a setting that does not exist, or a value outside its range
+├── RunError           a run folder that is missing, damaged or made for other data
+├── StorageError       the disk refused a write; what was there before is untouched
+├── DependencyError    an optional package or program is not installed
+└── Interrupted        stopped on request; the checkpoint named in the message goes on from here
+
+The command line prints the message as one line and exits with 1. Nothing here imports anything of searec.
+"""
+
+
+class SearecError(Exception):
+    """What went wrong, where, what was found, what was expected, and what to do about it.
+
+    >>> str(SearecError("empty query", where="searches.parquet row 3", got="''", remedy="drop the row"))
+    "empty query; where: searches.parquet row 3; got: ''; what to do: drop the row"
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: object = None,
+        got: object = None,
+        expected: object = None,
+        remedy: str | None = None,
+    ) -> None:
+        self.what, self.where, self.got, self.expected, self.remedy = what, where, got, expected, remedy
+        parts = [what]
+        for label, value in (("where", where), ("got", got), ("expected", expected), ("what to do", remedy)):
+            if value is not None:
+                parts.append(f"{label}: {value}")
+        super().__init__("; ".join(parts))
+
+
+class DataError(SearecError):
+    """A file, table, row or id breaks a rule of the dataset folder."""
+
+
+class UnknownIdError(DataError):
+    """An id that the catalogue or the user table does not hold."""
+
+
+class LeakError(DataError):
+    """Something a model would read is not strictly older than its target."""
+
+
+class SettingsError(SearecError):
+    """A setting that does not exist, or a value outside its range."""
+
+
+class RunError(SearecError):
+    """A run folder that is missing, damaged or made for other data."""
+
+
+class StorageError(SearecError):
+    """The disk refused a write; what was there before is untouched."""
+
+
+class DependencyError(SearecError):
+    """An optional package or program is not installed."""
+
+
+class Interrupted(SearecError):
+    """Stopped on request; the checkpoint named in the message goes on from here."""

@@ -1,0 +1,82 @@
+"""Slices: the groups of requests for which figures are also given apart."""
+
+import numpy as np
+import scipy.sparse
+from numpy.typing import NDArray
+
+from searec.data.candidates import Seen
+from searec.data.dataset import FEED, SEARCH, Dataset
+from searec.data.ragged import Ints, Ragged
+from searec.data.split import Requests, Split
+
+SPARSE_BELOW = 10
+"""A sparse searcher has fewer search sessions than this before the target."""
+COLD_BELOW = 5
+"""A cold user has fewer clicks than this before the target."""
+
+Mask = NDArray[np.bool_]
+
+
+def slices(split: Split, requests: Requests, *, sparse_below: int = SPARSE_BELOW) -> dict[str, Mask]:
+    """Slice name -> [R] which requests are in it, all by what lies strictly before the request.
+
+    sparse / rich: fewer than `sparse_below` search sessions, or not. low- / high-similarity: the cosine between
+    the categories clicked in the feed and after searches, below or from the median of those who have both.
+    cold-user: fewer than 5 clicks. cold-item: the target was never clicked in training. repeat / new: the
+    user has clicked the target before, or not.
+    """
+    data = split.data
+    sessions = requests.src_end - data.searches.offsets[requests.user]
+    clicks = requests.trail_end - data.trail.offsets[requests.user]
+    similarity = interest_similarity(data, requests)
+    both = ~np.isnan(similarity)
+    median = np.median(similarity[both]) if both.any() else 0.0
+    trained = np.bincount(split.train_clicks((requests.task,))[1], minlength=data.sizes.items + 1)
+    items, owner = history(data, requests)
+    repeat = Seen.of(owner, items, data.sizes.items).contains(np.arange(len(requests)), requests.target)
+    return {
+        "sparse": sessions < sparse_below,
+        "rich": sessions >= sparse_below,
+        "low-similarity": both & (similarity < median),
+        "high-similarity": both & (similarity >= median),
+        "cold-user": clicks < COLD_BELOW,
+        "cold-item": trained[requests.target] == 0,
+        "repeat": repeat,
+        "new": ~repeat,
+    }
+
+
+def history(data: Dataset, requests: Requests) -> tuple[Ints, Ints]:
+    """Every item [E] clicked before its request, and the row [E] of that request."""
+    items, owner, _ = _history(data, requests)
+    return items, owner
+
+
+def _history(data: Dataset, requests: Requests) -> tuple[Ints, Ints, Ints]:
+    first = np.asarray(data.trail.offsets[requests.user])
+    length = requests.trail_end - first
+    owner = np.repeat(np.arange(len(requests)), length)
+    position = np.arange(len(owner)) + np.repeat(first - (np.cumsum(length) - length), length)
+    return data.trail.item[position], owner, data.trail.source[position]
+
+
+def interest_similarity(data: Dataset, requests: Requests) -> NDArray[np.float64]:
+    """[R] cosine between the category counts of feed clicks and of search clicks; NaN where either is empty."""
+    items, owner, source = _history(data, requests)
+    categories = _membership(data.item_categories, data.sizes.categories)
+    sides = []
+    for kind in (FEED, SEARCH):
+        rows, columns = owner[source == kind], items[source == kind]
+        clicks = scipy.sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(requests), len(data.item_categories)))
+        sides.append(clicks @ categories)
+    feed, search = sides
+    dot = np.asarray(feed.multiply(search).sum(axis=1)).ravel()
+    norm = np.sqrt(np.asarray(feed.power(2).sum(axis=1)).ravel() * np.asarray(search.power(2).sum(axis=1)).ravel())
+    return np.where(norm > 0, dot / np.where(norm > 0, norm, 1.0), np.nan)
+
+
+def _membership(categories: Ragged, count: int) -> scipy.sparse.csr_matrix:
+    """[I + 1, C + 1] 1 where the item bears the category."""
+    return scipy.sparse.csr_matrix(
+        (np.ones(len(categories.values)), categories.values, categories.offsets), shape=(len(categories), count + 1)
+    )

@@ -1,0 +1,266 @@
+"""One experiment: dataset and settings in, a trained and measured run folder out."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from searec.data.dataset import Dataset
+from searec.data.schema import Part, Task
+from searec.data.split import Split
+from searec.errors import RunError, SettingsError
+from searec.evaluate.compare import Comparison
+from searec.evaluate.compare import compare as compare_evaluations
+from searec.evaluate.evaluation import PROTOCOLS, Evaluation, Protocol
+from searec.evaluate.protocol import evaluate as evaluate_model
+from searec.evaluate.protocol import validation_score
+from searec.files import write_json
+from searec.models import Model, Preset, model_named
+from searec.recipes import Recipe
+from searec.run import CONFIG, Run, describe, read_run, write_run
+from searec.settings import configure, nearest
+from searec.train import checkpoint
+from searec.train.environment import environment
+from searec.train.logbook import FILE as LOG
+from searec.train.logbook import read_rows
+from searec.train.plan import TrainSettings
+from searec.train.processes import first_process
+
+RUNS = Path("runs")
+
+
+def settings_for(
+    model: str, preset: Preset = "small", overrides: Mapping[str, Any] | None = None, *, seed: int = 0
+) -> tuple[Any, TrainSettings | None]:
+    """The settings of a model and of its training: the preset, then `overrides` by name.
+
+    Raises:
+        SettingsError: an unknown model, preset or name (the nearest is named), or a bad value.
+    """
+    kind = model_named(model)
+    if preset not in kind.presets:
+        raise SettingsError(f"unknown preset {preset!r}", where=model, remedy=nearest(preset, list(kind.presets)))
+    own = list(kind.Config.__dataclass_fields__)
+    steps = [name for name in TrainSettings.__dataclass_fields__ if name != "seed"] if kind.learns == "loss" else []
+    given = dict(overrides or {})
+    for name in given:
+        if name not in own and name not in steps:
+            raise SettingsError(f"unknown setting {name!r}", where=model, remedy=nearest(name, own + steps))
+    config = configure(kind.Config, {**kind.presets[preset], **{name: value for name, value in given.items() if name in own}}, where=model)
+    if kind.learns == "fit":
+        return config, None
+    values = {**kind.train_presets[preset], **{name: value for name, value in given.items() if name in steps}, "seed": seed}
+    return config, configure(TrainSettings, values, where=model)
+
+
+def train(
+    model: str,
+    data: Dataset,
+    out: Path | str | None = None,
+    *,
+    preset: Preset = "small",
+    seed: int = 0,
+    label: str | None = None,
+    resume: bool = False,
+    **overrides: Any,
+) -> Run:
+    """Train a model on the training events of a dataset and write its run folder.
+
+    Args:
+        model: a name in `models.MODELS`.
+        data: what `searec.load` gave.
+        out: the run folder; runs/<label>-<seed> by default.
+        preset: "small" for minutes on two cores, "paper" for the paper's setting.
+        label: the run's name in tables; the model's name by default. Runs that differ in seed alone share it.
+        resume: go on from the folder's checkpoint; a finished run is opened as it is.
+        overrides: settings of the model or its training, by name.
+
+    Raises:
+        SettingsError: an unknown name or a bad value.
+        RunError: the folder holds a run already and `resume` is not set, or its checkpoint is of another run.
+        Interrupted: on Ctrl-C, with a checkpoint written.
+    """
+    config, plan = settings_for(model, preset, overrides, seed=seed)
+    label = label or model
+    folder = Path(out) if out is not None else RUNS / f"{label}-{seed}"
+    split = Split(data)
+    learner = new_model(model, config, data, seed)
+    about = describe(learner, data, split, label=label, preset=preset, seed=seed, train=plan)
+    if (folder / CONFIG).is_file():
+        return _finished(folder, data, about, resume)
+    if not resume and folder.is_dir() and any(folder.iterdir()):
+        raise RunError("the run folder is not empty", where=folder, remedy="use --resume to go on with it, or name another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    if plan is None:
+        learner.fit(data, split)
+    else:
+        from searec.train.examples import TrainingExamples
+        from searec.train.loop import train as train_loop
+
+        def validate(current: Model) -> dict[str, float]:
+            return validation_score(current, split, requests=plan.validation_requests, seed=0)
+
+        examples = TrainingExamples(split, learner, batch=plan.batch, seed=seed)
+        train_loop(learner, examples, validate, folder, plan, made_from=about, resume=resume)
+    learner.eval()
+    run = Run(folder, learner, data, about)
+    if first_process():
+        write_run(run, environment())
+        (folder / checkpoint.FILE).unlink(missing_ok=True)
+    return run
+
+
+def new_model(model: str, config: Any, data: Dataset, seed: int) -> Model:
+    """An untrained model; its initial weights are drawn from `seed` and nothing else."""
+    import torch
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return model_named(model)(config, data.sizes)
+
+
+def evaluate(
+    run: Run,
+    data: Dataset | None = None,
+    task: Task | None = None,
+    protocol: Protocol = "sampled",
+    part: Part = "test",
+    *,
+    max_requests: int | None = None,
+) -> Evaluation:
+    """Measure a run on held-out events and keep the per-user scores in its folder.
+
+    Args:
+        run: what `train` or `read_run` gave.
+        data: the dataset, if another object than the run's own.
+        task: "recommend" or "search"; the model's first task by default.
+        protocol: "sampled" (100 candidates) or "full" (the catalogue less what was seen).
+        part: "test" or "val".
+        max_requests: score only so many requests, drawn with a fixed seed.
+
+    Raises:
+        RunError: `data` is not what the run was trained on.
+        SettingsError: the model has not learnt the task.
+    """
+    if data is not None and data.fingerprint != run.data.fingerprint:
+        raise RunError(
+            "the run was trained on other data", where=run.folder, got=f"data {data.fingerprint}", expected=f"data {run.data.fingerprint}"
+        )
+    result = evaluate_model(
+        run.model,
+        run.split,
+        task or run.model.train_tasks[0],
+        protocol,
+        part,
+        label=run.label,
+        max_requests=max_requests,
+        settings={"preset": run.config["preset"], "seed": run.config["seed"], **run.config["settings"]},
+        environment=environment(),
+    )
+    result.save(run.folder)
+    return result
+
+
+def open_run(folder: Path | str, data: Dataset) -> Run:
+    """Open a run folder with the dataset it was trained on.
+
+    Raises:
+        RunError: no finished run, a damaged file, or other data than it was trained on.
+    """
+    return read_run(folder, data)
+
+
+def compare(
+    runs: Sequence[Run],
+    out: Path | str | None = None,
+    *,
+    part: Part = "test",
+    protocols: Sequence[Protocol] = PROTOCOLS,
+    max_requests: int | None = None,
+    baseline: str | None = None,
+) -> Comparison:
+    """Compare runs on one dataset: means, intervals, paired tests, slices.
+
+    What a run folder holds from an earlier `evaluate` is read, the rest is measured now.
+
+    Args:
+        runs: of one dataset; runs that share a label are seeds of one line.
+        out: an .html file to write the report to; the same figures go to a .json beside it.
+        part: "test" or "val".
+        protocols: "sampled", "full" or both.
+        max_requests: of the full protocol, for runs that were not measured before.
+        baseline: the label that the others are tested against; the best one by default.
+
+    Raises:
+        RunError: no run, or runs of different data.
+        DataError: two runs with no request in common.
+    """
+    if not runs:
+        raise RunError("nothing to compare", got="no run")
+    if len({run.data.fingerprint for run in runs}) > 1:
+        raise RunError("the runs were trained on different data", got=", ".join(f"{run.folder}: {run.data.fingerprint}" for run in runs))
+    found = [
+        measured(run, task, protocol, part, max_requests=max_requests if protocol == "full" else None)
+        for run in runs
+        for task in run.model.train_tasks
+        for protocol in protocols
+    ]
+    comparison = compare_evaluations(found, baseline=baseline)
+    if out is not None:
+        from searec.evaluate.report import RunPage, write_report
+
+        out = Path(out)
+        pages = [RunPage(_page_name(run, runs), run.config["settings"], found[0].environment, read_rows(run.folder / LOG)) for run in runs]
+        write_report(comparison, pages, out)
+        write_json(out.with_suffix(".json"), comparison.as_json())
+    return comparison
+
+
+def study(recipe: Recipe, data: Dataset, out: Path | str) -> Comparison:
+    """Train and measure every run of a recipe and write its report to `out`/report.html.
+
+    What is finished in `out` is not done again, so that a study that was broken off goes on where it was.
+
+    Raises:
+        Interrupted: on Ctrl-C; the same call goes on.
+    """
+    out = Path(out)
+    runs = []
+    for planned in recipe.runs:
+        for seed in planned.seeds:
+            folder = out / (planned.label if len(planned.seeds) == 1 else f"{planned.label}-{seed}")
+            run = train(
+                planned.model,
+                data,
+                folder,
+                preset=planned.preset,
+                seed=seed,
+                label=planned.label,
+                resume=folder.is_dir(),
+                **planned.settings,
+            )
+            for task in run.model.train_tasks:
+                for protocol in recipe.protocols:
+                    measured(run, task, protocol, recipe.part, max_requests=recipe.full_requests if protocol == "full" else None)
+            runs.append(run)
+    return compare(runs, out / "report.html", part=recipe.part, protocols=recipe.protocols)
+
+
+def measured(run: Run, task: Task, protocol: Protocol, part: Part, *, max_requests: int | None = None) -> Evaluation:
+    """The evaluation kept in the run folder, or a new one."""
+    if Evaluation.kept(run.folder, task, protocol, part):
+        return Evaluation.load(run.folder, task, protocol, part)
+    return evaluate(run, None, task, protocol, part, max_requests=max_requests)
+
+
+def _finished(folder: Path, data: Dataset, about: Mapping[str, Any], resume: bool) -> Run:
+    if not resume:
+        raise RunError("the run folder holds a finished run", where=folder, remedy="name another folder, or --resume to open it")
+    run = read_run(folder, data)
+    if differing := [key for key in about if run.config.get(key) != about[key]]:
+        raise RunError("the finished run has other settings", where=folder, got=", ".join(differing), remedy="name another folder")
+    return run
+
+
+def _page_name(run: Run, runs: Sequence[Run]) -> str:
+    several = sum(other.label == run.label for other in runs) > 1
+    return f"{run.label} (seed {run.config['seed']})" if several else run.label

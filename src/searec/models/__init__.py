@@ -1,0 +1,33 @@
+"""The models by name. A new one is one file here and one line in MODELS; the contract test then covers it."""
+
+from searec.errors import SettingsError
+from searec.models.base import FittedModel, Losses, Model, Preset
+from searec.models.bm25 import BM25
+from searec.models.dense import Dense
+from searec.models.itemknn import ItemKNN
+from searec.models.popular import Popular
+from searec.models.sasrec import SASRec
+from searec.models.unisar import UniSAR
+from searec.settings import nearest
+
+__all__ = ["MODELS", "FittedModel", "Losses", "Model", "Preset", "model_named"]
+
+MODELS: dict[str, type[Model]] = {
+    "popular": Popular,
+    "itemknn": ItemKNN,
+    "bm25": BM25,
+    "dense": Dense,
+    "sasrec": SASRec,
+    "unisar": UniSAR,
+}
+
+
+def model_named(name: str) -> type[Model]:
+    """The model class of a name.
+
+    Raises:
+        SettingsError: no such model; the nearest is named.
+    """
+    if name not in MODELS:
+        raise SettingsError(f"unknown model {name!r}", remedy=nearest(name, list(MODELS)))
+    return MODELS[name]

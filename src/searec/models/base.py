@@ -1,0 +1,168 @@
+"""The protocol every model follows: what it is built from, how it learns, scores and retrieves."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from searec.data.batch import Batch, Needs
+from searec.data.dataset import Dataset, Sizes
+from searec.data.schema import Task
+from searec.data.split import Split
+from searec.errors import RunError
+
+Preset = Literal["small", "paper"]
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Named loss parts and their weights; the total is derived from them, so a logged part cannot be forgotten.
+
+    >>> round(Losses({"bce": torch.tensor(2.0), "align": torch.tensor(3.0)}, {"bce": 1.0, "align": 0.1}).total.item(), 3)
+    2.3
+    """
+
+    parts: Mapping[str, Tensor]
+    weights: Mapping[str, float]
+
+    def __post_init__(self) -> None:
+        if self.parts.keys() != self.weights.keys():
+            raise ValueError(f"loss parts {sorted(self.parts)} and weights {sorted(self.weights)} differ")
+
+    @property
+    def total(self) -> Tensor:
+        """Scalar: the sum over parts of weight x part."""
+        return torch.stack([self.weights[name] * part for name, part in self.parts.items()]).sum()
+
+
+class Model(nn.Module, ABC):
+    """A search or recommendation model. Subclasses add `Config` and are listed in `models.MODELS`.
+
+    A model either learns from `loss` (`learns == "loss"`, the training loop drives it) or is made in
+    one pass by `fit` (`learns == "fit"`). Everything it knows is in its parameters and buffers.
+    """
+
+    name: ClassVar[str]
+    tasks: ClassVar[tuple[Task, ...]]
+    learns: ClassVar[Literal["loss", "fit"]]
+    examples: ClassVar[Literal["each", "last"]] = "each"
+    """Training examples: each event of a user, or only the last one (a causal model learns the rest from its history)."""
+    presets: ClassVar[Mapping[Preset, Mapping[str, Any]]] = {"small": {}, "paper": {}}
+    """Settings of the model in each preset, over the defaults of its Config."""
+    train_presets: ClassVar[Mapping[Preset, Mapping[str, Any]]] = {"small": {}, "paper": {}}
+    """Settings of its training in each preset, over the defaults of `train.settings`."""
+    Config: ClassVar[type[Any]]
+
+    def __init__(self, config: Any, sizes: Sizes) -> None:
+        super().__init__()
+        self.config = config
+        self.sizes = sizes
+
+    @property
+    @abstractmethod
+    def needs(self) -> Needs:
+        """The histories a batch must carry for this model."""
+
+    @property
+    def train_tasks(self) -> tuple[Task, ...]:
+        """The tasks whose training events this model learns from."""
+        return self.tasks
+
+    @property
+    def negatives(self) -> int:
+        """Negatives drawn for each positive of a training batch."""
+        return 0
+
+    @abstractmethod
+    def score(self, batch: Batch) -> Tensor:
+        """[B, N] a score for each candidate, higher is better; [B, I + 1] by inside id if there are no candidates.
+
+        Column 0 of the latter is padding and holds no meaning.
+        """
+
+    def loss(self, batch: Batch) -> Losses:
+        """The named loss parts of a training batch whose candidates [B, N] hold the target first."""
+        raise TypeError(f"{self.name} learns by fit(), not by loss()")
+
+    def fit(self, data: Dataset, split: Split) -> None:
+        """Learn from the training events of `split` in one pass."""
+        raise TypeError(f"{self.name} learns by loss(), not by fit()")
+
+    def forward(self, batch: Batch) -> Losses:
+        """`loss`, by the name that data-parallel wrappers call."""
+        return self.loss(batch)
+
+    @torch.no_grad()
+    def retrieve(self, batch: Batch, k: int, exclude: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The k best items of the whole catalogue.
+
+        Args:
+            batch: B requests.
+            k: how many; at most the number of items is given.
+            exclude: [B, E] inside ids to leave out, 0 pads.
+
+        Returns:
+            ids [B, k] inside ids, best first, 0 where fewer than k are left; scores [B, k], -inf there.
+        """
+        scores = self.score(batch.with_candidates(None)).float()
+        scores = scores.clone()
+        if exclude is not None:
+            scores.scatter_(1, exclude.long(), -torch.inf)
+        scores[:, 0] = -torch.inf
+        best, ids = scores.topk(min(k, self.sizes.items), dim=1)
+        return torch.where(best.isneginf(), 0, ids), best
+
+    def state(self) -> dict[str, Tensor]:
+        """Every parameter and buffer by name, to be kept as safetensors."""
+        return {name: tensor.detach().contiguous() for name, tensor in self.state_dict().items()}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take up what `state` gave.
+
+        Raises:
+            RunError: a tensor is missing, unknown or of another shape.
+        """
+        own = self.state_dict()
+        wrong = [name for name in own.keys() | state.keys() if name not in own or name not in state or own[name].shape != state[name].shape]
+        if wrong:
+            raise RunError(
+                "weights do not fit the model",
+                where=self.name,
+                got=", ".join(sorted(wrong)[:5]),
+                remedy="use the run folder's own settings and data",
+            )
+        self.load_state_dict(dict(state))
+
+
+class FittedModel(Model):
+    """A model whose knowledge is a set of arrays made by `fit`; they are buffers, sized by the data."""
+
+    learns = "fit"
+    arrays: ClassVar[tuple[str, ...]]
+
+    def __init__(self, config: Any, sizes: Sizes) -> None:
+        super().__init__(config, sizes)
+        for name in self.arrays:
+            self.register_buffer(name, None)
+
+    def keep(self, **arrays: Tensor) -> None:
+        """Set the arrays named in `arrays`."""
+        if set(arrays) != set(self.arrays):
+            raise ValueError(f"{self.name} keeps {sorted(self.arrays)}, got {sorted(arrays)}")
+        for name, array in arrays.items():
+            setattr(self, name, array)
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take up what `state` gave.
+
+        Raises:
+            RunError: an array is missing or unknown.
+        """
+        if set(state) != set(self.arrays):
+            raise RunError(
+                "weights do not fit the model", where=self.name, got=", ".join(sorted(state)), expected=", ".join(sorted(self.arrays))
+            )
+        self.keep(**state)

@@ -1,0 +1,51 @@
+"""dense: the meaning of the query against the meaning of the item, by a sentence encoder."""
+
+import functools
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from searec.data.batch import Batch, Needs
+from searec.data.dataset import Dataset, Sizes
+from searec.data.schema import Task
+from searec.data.split import Split
+from searec.models.base import FittedModel
+from searec.settings import settings
+from searec.text.encoder import DEFAULT, Encoder
+
+
+class Dense(FittedModel):
+    """Cosine of the encoded query and the encoded item text (title, brand, categories, description)."""
+
+    name = "dense"
+    tasks: ClassVar[tuple[Task, ...]] = ("search",)
+    arrays: ClassVar[tuple[str, ...]] = ("vectors",)
+    vectors: Tensor  # [I + 1, D]
+
+    @settings
+    class Config:
+        """encoder: "minilm", or a sentence-transformers model by hub name or path."""
+
+        encoder: str = DEFAULT
+
+    def __init__(self, config: Config, sizes: Sizes) -> None:
+        super().__init__(config, sizes)
+
+    @functools.cached_property
+    def _encoder(self) -> Encoder:
+        return Encoder(self.config.encoder)
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(text=True)
+
+    def fit(self, data: Dataset, split: Split) -> None:
+        items = torch.from_numpy(self._encoder.encode(data.item_texts()))
+        self.keep(vectors=torch.cat((torch.zeros(1, items.shape[1]), items)))
+
+    def score(self, batch: Batch) -> Tensor:
+        query = torch.from_numpy(self._encoder.encode(batch.query_text)).to(self.vectors.device)
+        if batch.candidates is None:
+            return query @ self.vectors.T
+        return torch.einsum("bd,bnd->bn", query, self.vectors[batch.candidates.long()])

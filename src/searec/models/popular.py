@@ -1,0 +1,41 @@
+"""popular: how often an item was clicked before anything held out."""
+
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from searec.data.batch import Batch, Needs
+from searec.data.dataset import Dataset
+from searec.data.schema import TASKS, Task
+from searec.data.split import Split
+from searec.models.base import FittedModel
+from searec.settings import settings
+
+
+class Popular(FittedModel):
+    """Training clicks per item, feed and search together; each task's counts end at its own cut-off."""
+
+    name = "popular"
+    tasks: ClassVar[tuple[Task, ...]] = TASKS
+    arrays: ClassVar[tuple[str, ...]] = ("counts",)
+    counts: Tensor  # [tasks, I + 1]
+
+    @settings
+    class Config:
+        """No settings."""
+
+    @property
+    def needs(self) -> Needs:
+        return Needs()
+
+    def fit(self, data: Dataset, split: Split) -> None:
+        counts = [np.bincount(split.train_clicks((task,))[1], minlength=data.sizes.items + 1) for task in TASKS]
+        self.keep(counts=torch.from_numpy(np.stack(counts)).float())
+
+    def score(self, batch: Batch) -> Tensor:
+        counts = self.counts[TASKS.index(batch.task)]
+        if batch.candidates is None:
+            return counts.expand(len(batch), -1)
+        return counts[batch.candidates.long()]

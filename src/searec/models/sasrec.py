@@ -1,0 +1,126 @@
+"""sasrec: self-attentive sequential recommendation (arXiv 1808.09781), with sampled BCE or the full softmax."""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from searec.data.batch import Batch, Needs
+from searec.data.dataset import Sizes
+from searec.data.schema import Task
+from searec.models.base import Losses, Model, Preset
+from searec.nn.attention import EncoderLayer, causal
+from searec.nn.pooling import age
+from searec.nn.softmax import linear_cross_entropy
+from searec.settings import Count, Dropout, settings
+
+
+class SASRec(Model):
+    """Causal Transformer over the user's clicks; the state at a click scores the next item by inner product.
+
+    Departures from the authors' code: positions are counted from the newest event, so that batches can be trimmed; with
+    `feed_only` off, clicks after searches stand in the sequence as well.
+    """
+
+    name = "sasrec"
+    tasks: ClassVar[tuple[Task, ...]] = ("recommend",)
+    learns = "loss"
+    examples = "last"
+
+    @settings
+    class Config:
+        """width D; layers; heads; inner: feed-forward width; length L: newest clicks read; negatives a position (bce)."""
+
+        width: Count = 64
+        layers: Count = 2
+        heads: Count = 2
+        inner: Count = 64
+        dropout: Dropout = 0.3
+        length: Annotated[int, Field(ge=2)] = 50
+        loss: Literal["bce", "softmax"] = "softmax"
+        negatives: Count = 1
+        feed_only: bool = False
+
+    presets: ClassVar[dict[Preset, dict[str, Any]]] = {
+        "small": {},
+        "paper": {"width": 50, "heads": 1, "inner": 50, "dropout": 0.5, "loss": "bce", "feed_only": True},
+    }
+    train_presets: ClassVar[dict[Preset, dict[str, Any]]] = {
+        "small": {"epochs": 30, "batch": 256, "patience": 3},
+        "paper": {"epochs": 200, "batch": 128, "patience": 20},
+    }
+
+    def __init__(self, config: Config, sizes: Sizes) -> None:
+        super().__init__(config, sizes)
+        self.item = nn.Embedding(sizes.items + 1, config.width, padding_idx=0)
+        self.position = nn.Embedding(config.length, config.width)
+        self.layers = nn.ModuleList(
+            EncoderLayer(config.width, config.heads, config.inner, config.dropout, norm_first=True) for _ in range(config.layers)
+        )
+        self.norm = nn.LayerNorm(config.width)
+        self.dropout = nn.Dropout(config.dropout)
+        for table in (self.item, self.position):
+            nn.init.normal_(table.weight, std=config.width**-0.5)
+        with torch.no_grad():
+            self.item.weight[0] = 0
+
+    @property
+    def needs(self) -> Needs:
+        length = self.config.length
+        return Needs(rec=length) if self.config.feed_only else Needs(trail=length)
+
+    @property
+    def negatives(self) -> int:
+        return self.config.negatives if self.config.loss == "bce" else 0
+
+    def history(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Items and times [B, L] of the clicks this model reads, old to new."""
+        if self.config.feed_only:
+            return batch.rec_item, batch.rec_time
+        return batch.trail_item, batch.trail_time
+
+    def encode(self, items: Tensor) -> Tensor:
+        """[B, L, D] the state after each click of `items` [B, L]; zeros at padding."""
+        present = items != 0
+        x = self.item(items) * self.config.width**0.5 + self.position(age(present, self.config.length))
+        x = self.dropout(x)
+        allowed = causal(present)
+        for layer in self.layers:
+            x = layer(x, allowed)
+        return self.norm(x) * present.unsqueeze(-1)  # type: ignore[no-any-return]
+
+    def loss(self, batch: Batch) -> Losses:
+        """Next-click loss at every position: BCE against sampled negatives (Eq. 8), or cross-entropy over the catalogue."""
+        items, times = self.history(batch)
+        following, known = next_click(items, times, batch)
+        state = self.encode(items)[known]  # (P, D)
+        target = following[known]
+        if self.config.loss == "softmax":
+            value = linear_cross_entropy(state, self.item.weight[1:], target - 1)
+            return Losses({"softmax": value}, {"softmax": 1.0})
+        assert batch.negatives is not None, "the training examples of a bce model carry negatives"
+        negative = self.item(batch.negatives[known])  # (P, M, D)
+        positive = F.logsigmoid((state * self.item(target)).sum(-1))
+        others = F.logsigmoid(-torch.einsum("pd,pmd->pm", state, negative)).sum(-1)
+        return Losses({"bce": -(positive + others).mean()}, {"bce": 1.0})
+
+    def score(self, batch: Batch) -> Tensor:
+        items, _ = self.history(batch)
+        newest = (items != 0).sum(1).clamp(min=1) - 1
+        state = self.encode(items)[torch.arange(len(items), device=items.device), newest]
+        if batch.candidates is None:
+            return state @ self.item.weight.T
+        return torch.einsum("bd,bnd->bn", state, self.item(batch.candidates))
+
+
+def next_click(items: Tensor, times: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """The item after each position [B, L], and where it is known [B, L]: present, and strictly newer than the position."""
+    present = items != 0
+    newest = (present.sum(1) - 1).clamp(min=0)
+    row = torch.arange(len(items), device=items.device)
+    following, when = torch.zeros_like(items), torch.zeros_like(times)
+    following[:, :-1], when[:, :-1] = items[:, 1:], times[:, 1:]
+    following[row, newest], when[row, newest] = batch.target.to(items.dtype), batch.time
+    return following, present & (following != 0) & (when > times)

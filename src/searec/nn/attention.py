@@ -1,0 +1,110 @@
+"""Attention blocks that give zeros, never NaN, where there is nothing to attend to."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class MultiHead(nn.Module):
+    """Multi-head scaled dot-product attention (arXiv 1706.03762, Section 3.2)."""
+
+    def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.heads = heads
+        self.dropout = dropout
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(width, 2 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, query: Tensor, memory: Tensor, allowed: Tensor) -> Tensor:
+        """[B, Lq, D] what each query position reads from the memory.
+
+        Args:
+            query: [B, Lq, D].
+            memory: [B, Lk, D].
+            allowed: [B, 1 or Lq, Lk] bool, True where a query position may look.
+        """
+        q = self.query(query).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, h, Lq, D/h)
+        k, v = self.key_value(memory).unflatten(-1, (2 * self.heads, -1)).transpose(1, 2).chunk(2, dim=1)  # (B, h, Lk, D/h)
+        some = allowed.any(dim=-1, keepdim=True)  # (B, 1 or Lq, 1)
+        mask = (allowed | ~some).unsqueeze(1)  # a row with nothing allowed looks anywhere, and is zeroed below
+        read = F.scaled_dot_product_attention(q, k, v, mask, dropout_p=self.dropout if self.training else 0.0)
+        out: Tensor = self.out(read.transpose(1, 2).flatten(-2)) * some
+        return out
+
+
+class FeedForward(nn.Sequential):
+    """Two linear layers with ReLU between, position by position."""
+
+    def __init__(self, width: int, inner: int, dropout: float) -> None:
+        super().__init__(nn.Linear(width, inner), nn.ReLU(), nn.Dropout(dropout), nn.Linear(inner, width), nn.Dropout(dropout))
+
+
+class EncoderLayer(nn.Module):
+    """Attention and feed-forward, each with residual and LayerNorm after it (before it if `norm_first`).
+
+    With another sequence as `memory` it is the same layer reading across: x + MHA(x, memory).
+    """
+
+    def __init__(self, width: int, heads: int, inner: int, dropout: float, *, norm_first: bool = False) -> None:
+        super().__init__()
+        self.norm_first = norm_first
+        self.attention = MultiHead(width, heads, dropout)
+        self.feed_forward = FeedForward(width, inner, dropout)
+        self.norm_attention = nn.LayerNorm(width)
+        self.norm_feed_forward = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, allowed: Tensor, memory: Tensor | None = None) -> Tensor:
+        """[B, L, D] -> [B, L, D]; `allowed` as in `MultiHead`."""
+        if self.norm_first:
+            read = self.norm_attention(x)
+            x = x + self.dropout(self.attention(read, read if memory is None else memory, allowed))
+            return torch.add(x, self.feed_forward(self.norm_feed_forward(x)))
+        x = self.norm_attention(x + self.dropout(self.attention(x, x if memory is None else memory, allowed)))
+        out: Tensor = self.norm_feed_forward(x + self.feed_forward(x))
+        return out
+
+
+class DecoderLayer(nn.Module):
+    """Self-attention over the target, attention from it to a memory, feed-forward (post-norm)."""
+
+    def __init__(self, width: int, heads: int, inner: int, dropout: float) -> None:
+        super().__init__()
+        self.own = MultiHead(width, heads, dropout)
+        self.norm_own = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(dropout)
+        self.across = EncoderLayer(width, heads, inner, dropout)
+
+    def forward(self, x: Tensor, own_allowed: Tensor, memory: Tensor, memory_allowed: Tensor) -> Tensor:
+        """[B, L, D] -> [B, L, D]; masks as in `MultiHead`."""
+        x = self.norm_own(x + self.dropout(self.own(x, x, own_allowed)))
+        return self.across(x, memory_allowed, memory)  # type: ignore[no-any-return]
+
+
+class TargetAttention(nn.Module):
+    """Candidate v over history H: softmax(H W v), the weights of softmax(H W v) H (gserec.md, Stage 4)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.bridge = nn.Linear(width, width, bias=False)
+
+    def forward(self, history: Tensor, present: Tensor, candidates: Tensor) -> Tensor:
+        """[B, N, L] weights, each line summing to 1, or to 0 for an empty history.
+
+        Args:
+            history: [B, L, D].
+            present: [B, L] bool.
+            candidates: [B, N, D], or [N, D] shared by all.
+        """
+        keys = self.bridge(history)
+        logits = torch.einsum("bld,nd->bnl" if candidates.dim() == 2 else "bld,bnd->bnl", keys, candidates)
+        logits = logits.masked_fill(~present[:, None, :], torch.finfo(logits.dtype).min)
+        return torch.softmax(logits, dim=-1) * present[:, None, :]
+
+
+def causal(present: Tensor) -> Tensor:
+    """[B, L, L] a position may look at itself and at older present ones; `present` is [B, L]."""
+    length = present.shape[1]
+    older = torch.ones(length, length, dtype=torch.bool, device=present.device).tril()
+    return older & present[:, None, :]

@@ -1,0 +1,24 @@
+"""Means over what is present, and positions counted from the newest event."""
+
+import torch
+from torch import Tensor, nn
+
+
+def masked_mean(x: Tensor, present: Tensor) -> Tensor:
+    """[..., D] mean over the second-last axis of `x` [..., L, D] where `present` [..., L]; zeros if nothing is."""
+    weight = present.unsqueeze(-1).to(x.dtype)
+    return (x * weight).sum(dim=-2) / weight.sum(dim=-2).clamp(min=1)
+
+
+def mean_embedding(table: nn.Embedding, ids: Tensor) -> Tensor:
+    """[..., D] mean embedding of the ids [..., W] that are not 0."""
+    return masked_mean(table(ids), ids != 0)
+
+
+def age(present: Tensor, limit: int) -> Tensor:
+    """[B, L] how many events are newer (0 for the newest), at most limit - 1; 0 where nothing is present.
+
+    Counting from the newest makes positions independent of padding and of the batch.
+    """
+    newer = present.flip(1).cumsum(1).flip(1) - 1
+    return torch.where(present, newer, 0).clamp(max=limit - 1)

@@ -1,0 +1,50 @@
+"""The full-catalogue softmax loss without the full matrix of logits."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_CPU_LOGITS, _GPU_LOGITS = 1 << 21, 1 << 26
+"""Logits held at once: few enough for the CPU's cache, enough to keep a GPU busy."""
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    """Both passes over a slice of logits while it is hot; the gradients are kept instead of the logits."""
+
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, table: Tensor, target: Tensor) -> Tensor:
+        states, table = states.float(), table.float()
+        grad_states, grad_table = torch.empty_like(states), torch.zeros_like(table)
+        total = states.new_zeros(())
+        rows = max(16, (_CPU_LOGITS if states.device.type == "cpu" else _GPU_LOGITS) // len(table))
+        for start in range(0, len(states), rows):
+            part, truth = states[start : start + rows], target[start : start + rows, None]
+            logits = part @ table.T
+            normaliser = logits.logsumexp(dim=1, keepdim=True)
+            total += (normaliser - logits.gather(1, truth)).sum()
+            share = logits.sub_(normaliser).exp_()
+            share.scatter_add_(1, truth, share.new_full(truth.shape, -1.0))
+            grad_states[start : start + rows] = share @ table
+            grad_table.addmm_(share.T, part)
+        ctx.save_for_backward(grad_states, grad_table)
+        return total / len(states)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        grad_states, grad_table = ctx.saved_tensors
+        scale = grads[0] / len(grad_states)
+        return grad_states * scale, grad_table * scale, None
+
+
+def linear_cross_entropy(states: Tensor, table: Tensor, target: Tensor) -> Tensor:
+    """Scalar: mean cross-entropy of softmax(states @ table.T) against the target rows, in float32.
+
+    Equal to `F.cross_entropy(states @ table.T, target)`, at a third of the memory traffic.
+
+    Args:
+        states: [P, D], at least one row.
+        table: [I, D] one row an item.
+        target: [P] rows of `table`.
+    """
+    return _LinearCrossEntropy.apply(states, table, target.long())  # type: ignore[no-any-return]

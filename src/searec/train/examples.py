@@ -1,0 +1,83 @@
+"""Which training examples stand in which batch: a pure function of seed, epoch and step."""
+
+import dataclasses
+import functools
+
+import numpy as np
+import torch
+
+from searec.data.batch import Batch, Batcher
+from searec.data.candidates import Seen, draw_unseen
+from searec.data.ragged import Ints
+from searec.data.split import Requests, Split
+from searec.errors import DataError
+from searec.models.base import Model
+
+_BLOCK = 50
+"""Batches that are sorted by length together: larger wastes less padding, smaller mixes better."""
+
+
+class TrainingExamples:
+    """The training batches of a model: shuffled, bucketed by length, with negatives the user has not clicked in training.
+
+    Args:
+        split: whose training events are used, cut for all tasks the model learns.
+        batch: requests in a batch, over all processes.
+        seed: of order and negatives.
+
+    Raises:
+        DataError: there is nothing to learn from.
+    """
+
+    def __init__(self, split: Split, model: Model, *, batch: int, seed: int) -> None:
+        tasks = model.train_tasks
+        self.size = batch
+        self.seed = seed
+        self.model = model
+        self.batcher = Batcher(split.data, model.needs)
+        if model.examples == "last":
+            self.requests: list[Requests] = [split.sequences(tasks, feed_only=model.needs.trail == 0)]
+        else:
+            self.requests = [split.train(task, tasks) for task in tasks]
+        self.requests = [requests for requests in self.requests if len(requests)]
+        if not self.requests:
+            raise DataError("no training example", got="no user with two events before what is held out", remedy="use a longer log")
+        user, item, _ = split.train_clicks(tasks)
+        self.seen = Seen.of(user, item, split.data.sizes.items)
+        self.lengths = [self.batcher.lengths(requests) for requests in self.requests]
+
+    def steps(self, epoch: int) -> int:
+        """Batches in an epoch."""
+        return sum(self._batches(len(requests)) for requests in self.requests)
+
+    def batch(self, epoch: int, step: int, process: int = 0, processes: int = 1) -> Batch:
+        """One process's share of batch `step` of `epoch`."""
+        part, rows = self._plan(epoch)[step]
+        requests = self.requests[part][rows[process::processes]]
+        rng = np.random.default_rng([self.seed, epoch, step, process])
+        count = self.model.negatives
+        if self.model.examples == "each":
+            target = requests.target[:, None]
+            others = draw_unseen(rng, self.seen, requests.user, count, kept=target)
+            return self.batcher.batch(requests, np.concatenate((target, others), axis=1))
+        batch = self.batcher.batch(requests)
+        if not count:
+            return batch
+        length = max(batch.rec_item.shape[1], batch.trail_item.shape[1])
+        drawn = draw_unseen(rng, self.seen, requests.user, length * count)
+        return dataclasses.replace(batch, negatives=torch.from_numpy(drawn.reshape(len(requests), length, count)))
+
+    def _batches(self, count: int) -> int:
+        return -(-count // self.size)
+
+    @functools.lru_cache(maxsize=2)  # noqa: B019 - the examples live as long as the training
+    def _plan(self, epoch: int) -> list[tuple[int, Ints]]:
+        """The epoch's batches: which request list, and which rows of it."""
+        rng = np.random.default_rng([self.seed, epoch])
+        plan = []
+        for part, lengths in enumerate(self.lengths):
+            order = rng.permutation(len(lengths))
+            blocks = np.array_split(order, -(-len(order) // (self.size * _BLOCK)))
+            order = np.concatenate([block[np.argsort(lengths[block], kind="stable")] for block in blocks])
+            plan += [(part, rows) for rows in np.array_split(order, self._batches(len(order)))]
+        return [plan[place] for place in rng.permutation(len(plan))]

@@ -1,0 +1,39 @@
+"""Ctrl-C and SIGTERM as a request that the loop answers between two steps."""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+
+class StopRequest:
+    """Whether a stop was asked for."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+
+@contextlib.contextmanager
+def stop_requests() -> Iterator[StopRequest]:
+    """Turn the first SIGINT or SIGTERM inside the block into a request; a second SIGINT raises KeyboardInterrupt at once.
+
+    Handlers can be set in the main thread only; elsewhere signals are left to whoever handles them.
+    """
+    request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        # A launcher passes Ctrl-C on as SIGTERM, perhaps twice, so only a second SIGINT means impatience.
+        if number == signal.SIGINT and request.asked:
+            raise KeyboardInterrupt
+        request.asked = True
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)

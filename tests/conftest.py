@@ -1,0 +1,160 @@
+"""What every test stands on: a cache folder of its own, one thread, hand-made dataset folders and a small checkerboard world."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import torch
+
+from searec.data.dataset import Dataset, load
+from searec.data.schema import TIME
+
+START = datetime(2023, 5, 1, tzinfo=UTC)
+BLOCKS, FEED_ITEMS, FILLERS, USERS_A_BLOCK = 2, 8, 112, 8
+SOUGHT = (
+    ("coffee grinder", "garden hose", "winter gloves", "guitar strings", "baby stroller", "fishing rod"),
+    ("laptop charger", "yoga mat", "wall clock", "dog collar", "bicycle pump", "paint brush"),
+)
+"""What each block of users searches for; the item's title holds the query's words."""
+
+Event = tuple[str, str, float]
+"""A feed click: user, item, seconds since `START`."""
+Search = tuple[str, str, float, Sequence[str]]
+"""A search: user, query, seconds since `START`, clicked items."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The cache folder of this session, and of the programs its tests start."""
+    before = os.environ.get("SEAREC_CACHE")
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["SEAREC_CACHE"] = str(folder)
+    yield folder
+    if before is None:
+        del os.environ["SEAREC_CACHE"]
+    else:
+        os.environ["SEAREC_CACHE"] = before
+
+
+def write_folder(
+    folder: Path,
+    *,
+    items: Mapping[str, str | Mapping[str, Any]],
+    users: Iterable[str],
+    feed: Iterable[Event] = (),
+    searches: Iterable[Search] = (),
+) -> Path:
+    """Write a dataset folder by hand.
+
+    Args:
+        items: item id -> title, or its columns (title, description, brand, categories).
+        feed, searches: events, see `Event` and `Search`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [{"item_id": item, **({"title": about} if isinstance(about, str) else about)} for item, about in items.items()]
+    pl.DataFrame(rows, infer_schema_length=None).write_parquet(folder / "items.parquet")
+    pl.DataFrame({"user_id": list(users)}, schema={"user_id": pl.String}).write_parquet(folder / "users.parquet")
+    clicks = [(user, item, START + timedelta(seconds=when), "click") for user, item, when in feed]
+    types = {"user_id": pl.String, "item_id": pl.String, "timestamp": TIME, "event": pl.String}
+    pl.DataFrame(clicks, schema=types, orient="row").write_parquet(folder / "interactions.parquet")
+    asked = [
+        (f"s{n}", user, query, START + timedelta(seconds=when), list(clicked)) for n, (user, query, when, clicked) in enumerate(searches)
+    ]
+    types = {"search_id": pl.String, "user_id": pl.String, "query": pl.String, "timestamp": TIME, "clicked": pl.List(pl.String)}
+    pl.DataFrame(asked, schema=types, orient="row").write_parquet(folder / "searches.parquet")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """`write_folder` into a new folder each time."""
+    return lambda **tables: write_folder(tmp_path_factory.mktemp("data") / "shop", **tables)
+
+
+@pytest.fixture(scope="session")
+def make_data(make_folder: Callable[..., Path]) -> Callable[..., Dataset]:
+    """`write_folder` into a new folder, then load it."""
+    return lambda **tables: load(make_folder(**tables))
+
+
+@dataclass(frozen=True)
+class Checkerboard:
+    """A world with a known answer: each user clicks and finds all of his block's items but a few, and those come last.
+
+    withheld: the test target of each user in each task; (task, user id) -> item id. Other users of the block have it in
+    their training events, and no user of another block ever clicks it.
+    """
+
+    folder: Path
+    data: Dataset
+    withheld: Mapping[tuple[str, str], str]
+
+
+def checkerboard_tables(*, scramble: bool = False) -> tuple[dict[str, Any], dict[tuple[str, str], str]]:
+    """The tables for `write_folder`, rows by time, and the withheld items.
+
+    Each user: 6 feed clicks and 4 searches of one click, mixed; then a search and a click (validation), and a
+    search and a click (test). With `scramble` those last four are of other items, at the same times and for the same queries.
+    """
+    feed_items = [[f"feed{block}{n}" for n in range(FEED_ITEMS)] for block in range(BLOCKS)]
+    found_items = [[f"find{block}{n}" for n in range(len(SOUGHT[block]))] for block in range(BLOCKS)]
+    items = {item: f"thing {item}" for block in feed_items for item in block}
+    items |= {
+        item: f"{query} deluxe" for ids, queries in zip(found_items, SOUGHT, strict=True) for item, query in zip(ids, queries, strict=True)
+    }
+    items |= {f"filler{n}": f"filler {n}" for n in range(FILLERS)}
+    users = [f"u{n}" for n in range(BLOCKS * USERS_A_BLOCK)]
+    feed: list[Event] = []
+    searches: list[Search] = []
+    withheld = {}
+    for number, user in enumerate(users):
+        block, place = number % BLOCKS, number // BLOCKS
+        clicks = [feed_items[block][(place + 3 * step) % FEED_ITEMS] for step in range(FEED_ITEMS)]
+        finds = [(place + 5 * step) % len(found_items[block]) for step in range(len(found_items[block]))]
+        when = iter(range(1000 * 60, 2000 * 60, 60))
+        schedule = "FSFFSFSFSF" + "SFSF"
+        for position, kind in enumerate(schedule):
+            item = clicks.pop(0) if kind == "F" else finds.pop(0)
+            late = scramble and position >= 10
+            if kind == "F":
+                feed.append((user, f"filler{number}" if late else str(item), next(when)))
+            else:
+                clicked = f"filler{50 + number}" if late else found_items[block][int(item)]
+                searches.append((user, SOUGHT[block][int(item)], next(when), [clicked]))
+        withheld["recommend", user] = feed[-1][1]
+        withheld["search", user] = searches[-1][3][0]
+    feed.sort(key=lambda event: event[2])
+    searches.sort(key=lambda event: event[2])
+    return {"items": items, "users": users, "feed": feed, "searches": searches}, withheld
+
+
+@pytest.fixture(scope="session")
+def checkerboard(make_folder: Callable[..., Path]) -> Checkerboard:
+    """The checkerboard world: 16 users, 16 feed items, 12 searched items, 112 items that nobody clicks."""
+    tables, withheld = checkerboard_tables()
+    folder = make_folder(**tables)
+    return Checkerboard(folder, load(folder), withheld)
+
+
+@pytest.fixture(scope="session")
+def rewritten(make_data: Callable[..., Dataset]) -> Dataset:
+    """The checkerboard with other items in every held-out event."""
+    return make_data(**checkerboard_tables(scramble=True)[0])
+
+
+@pytest.fixture(scope="session")
+def small_world(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """A simulated shop: 60 users, 300 items, about 700 feed clicks and 600 searches."""
+    from searec.data.simulate import World, simulate
+
+    dials = World(users=60, items=300, clicks=12.0, searches=16.0, families=3, types=4, seed=3)
+    return load(simulate(tmp_path_factory.mktemp("world") / "world", dials))

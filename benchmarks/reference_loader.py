@@ -7,7 +7,7 @@ The words of past queries stand in the batch as [B, S, W], where searec keeps ea
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,18 +17,6 @@ from torch.utils.data import DataLoader, Dataset
 
 Arrays = Mapping[str, NDArray[Any]]
 Row = dict[str, Any]
-
-
-class Asked(Protocol):
-    """R requests, as arrays [R]: `*_end` are positions in the arrays before which the visible history ends."""
-
-    user: Any
-    time: Any
-    query: Any
-    target: Any
-    rec_end: Any
-    src_end: Any
-    trail_end: Any
 
 
 def read_arrays(folder: Path) -> dict[str, NDArray[Any]]:
@@ -50,7 +38,7 @@ class RowDataset(Dataset[Row]):
     def __init__(
         self,
         arrays: Arrays,
-        requests: Asked,
+        requests: Any,
         max_rec: int,
         max_src: int,
         max_clicks: int = 5,

@@ -102,8 +102,8 @@ class Checkerboard:
 def checkerboard_tables(*, scramble: bool = False) -> tuple[dict[str, Any], dict[tuple[str, str], str]]:
     """The tables for `write_folder`, rows by time, and the withheld items.
 
-    Each user: 6 feed clicks and 4 searches of one click, mixed; then a search and a click (validation), and a
-    search and a click (test). With `scramble` those last four are of other items, at the same times and for the same queries.
+    Each user: 6 feed clicks and 4 searches of one click, mixed; then a search and a click at one time (validation), and
+    again (test). With `scramble` those last four are of other items, at the same times and for the same queries.
     """
     feed_items = [[f"feed{block}{n}" for n in range(FEED_ITEMS)] for block in range(BLOCKS)]
     found_items = [[f"find{block}{n}" for n in range(len(SOUGHT[block]))] for block in range(BLOCKS)]
@@ -120,26 +120,25 @@ def checkerboard_tables(*, scramble: bool = False) -> tuple[dict[str, Any], dict
         block, place = number % BLOCKS, number // BLOCKS
         clicks = [feed_items[block][(place + 3 * step) % FEED_ITEMS] for step in range(FEED_ITEMS)]
         finds = [(place + 5 * step) % len(found_items[block]) for step in range(len(found_items[block]))]
-        when = iter(range(1000 * 60, 2000 * 60, 60))
-        schedule = "FSFFSFSFSF" + "SFSF"
-        for position, kind in enumerate(schedule):
-            item = clicks.pop(0) if kind == "F" else finds.pop(0)
-            late = scramble and position >= 10
+        for minute, kind in zip((1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 20, 20, 30, 30), "FSFFSFSFSF" + "SFSF", strict=True):
+            late = scramble and minute >= 20
             if kind == "F":
-                feed.append((user, f"filler{number}" if late else str(item), next(when)))
+                item = clicks.pop(0)
+                feed.append((user, f"filler{number}" if late else item, 60 * minute))
             else:
-                clicked = f"filler{50 + number}" if late else found_items[block][int(item)]
-                searches.append((user, SOUGHT[block][int(item)], next(when), [clicked]))
+                place_found = finds.pop(0)
+                clicked = f"filler{50 + number}" if late else found_items[block][place_found]
+                searches.append((user, SOUGHT[block][place_found], 60 * minute, [clicked]))
         withheld["recommend", user] = feed[-1][1]
         withheld["search", user] = searches[-1][3][0]
     feed.sort(key=lambda event: event[2])
     searches.sort(key=lambda event: event[2])
-    return {"items": items, "users": users, "feed": feed, "searches": searches}, withheld
+    return {"items": items, "users": [*users, "newcomer"], "feed": feed, "searches": searches}, withheld
 
 
 @pytest.fixture(scope="session")
 def checkerboard(make_folder: Callable[..., Path]) -> Checkerboard:
-    """The checkerboard world: 16 users, 16 feed items, 12 searched items, 112 items that nobody clicks."""
+    """The checkerboard world: 16 users and one without events, 16 feed items, 12 searched items, 112 items that nobody clicks."""
     tables, withheld = checkerboard_tables()
     folder = make_folder(**tables)
     return Checkerboard(folder, load(folder), withheld)

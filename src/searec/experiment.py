@@ -8,22 +8,22 @@ from searec.data.dataset import Dataset
 from searec.data.schema import Part, Task
 from searec.data.split import Split
 from searec.errors import RunError, SettingsError
-from searec.evaluate.compare import Comparison
-from searec.evaluate.compare import compare as compare_evaluations
-from searec.evaluate.evaluation import PROTOCOLS, Evaluation, Protocol
-from searec.evaluate.protocol import evaluate as evaluate_model
-from searec.evaluate.protocol import validation_score
+from searec.evaluation.compare import Comparison
+from searec.evaluation.compare import compare as compare_evaluations
+from searec.evaluation.evaluation import PROTOCOLS, Evaluation, Protocol
+from searec.evaluation.protocol import evaluate as evaluate_model
+from searec.evaluation.protocol import validation_score
 from searec.files import write_json
 from searec.models import Model, Preset, model_named
 from searec.recipes import Recipe
 from searec.run import CONFIG, Run, describe, read_run, write_run
 from searec.settings import configure, nearest
-from searec.train import checkpoint
-from searec.train.environment import environment
-from searec.train.logbook import FILE as LOG
-from searec.train.logbook import read_rows
-from searec.train.plan import TrainSettings
-from searec.train.processes import first_process
+from searec.training import checkpoint
+from searec.training.environment import environment
+from searec.training.logbook import FILE as LOG
+from searec.training.logbook import read_rows
+from searec.training.plan import WITHOUT_EFFECT, TrainSettings
+from searec.training.processes import first_process
 
 RUNS = Path("runs")
 
@@ -93,8 +93,8 @@ def train(
     if plan is None:
         learner.fit(data, split)
     else:
-        from searec.train.examples import TrainingExamples
-        from searec.train.loop import train as train_loop
+        from searec.training.examples import TrainingExamples
+        from searec.training.loop import train as train_loop
 
         def validate(current: Model) -> dict[str, float]:
             return validation_score(current, split, requests=plan.validation_requests, seed=0)
@@ -206,7 +206,7 @@ def compare(
     ]
     comparison = compare_evaluations(found, baseline=baseline)
     if out is not None:
-        from searec.evaluate.report import RunPage, write_report
+        from searec.evaluation.report import RunPage, write_report
 
         out = Path(out)
         pages = [RunPage(_page_name(run, runs), run.config["settings"], found[0].environment, read_rows(run.folder / LOG)) for run in runs]
@@ -240,7 +240,7 @@ def study(recipe: Recipe, data: Dataset, out: Path | str) -> Comparison:
             )
             for task in run.model.train_tasks:
                 for protocol in recipe.protocols:
-                    measured(run, task, protocol, recipe.part, max_requests=recipe.full_requests if protocol == "full" else None)
+                    measured(run, task, protocol, recipe.part, max_requests=planned.full_requests if protocol == "full" else None)
             runs.append(run)
     return compare(runs, out / "report.html", part=recipe.part, protocols=recipe.protocols)
 
@@ -256,9 +256,16 @@ def _finished(folder: Path, data: Dataset, about: Mapping[str, Any], resume: boo
     if not resume:
         raise RunError("the run folder holds a finished run", where=folder, remedy="name another folder, or --resume to open it")
     run = read_run(folder, data)
-    if differing := [key for key in about if run.config.get(key) != about[key]]:
+    if differing := [key for key in about if _with_effect(run.config.get(key)) != _with_effect(about[key])]:
         raise RunError("the finished run has other settings", where=folder, got=", ".join(differing), remedy="name another folder")
     return run
+
+
+def _with_effect(value: Any) -> Any:
+    """A part of a run's config without the settings that do not change a result."""
+    if isinstance(value, dict):
+        return {name: _with_effect(inner) for name, inner in value.items() if name not in WITHOUT_EFFECT}
+    return value
 
 
 def _page_name(run: Run, runs: Sequence[Run]) -> str:

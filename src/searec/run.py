@@ -19,7 +19,7 @@ from searec.errors import RunError, SettingsError
 from searec.files import write_json
 from searec.models import Model, model_named
 from searec.settings import as_dict, configure
-from searec.train.checkpoint import read_tensors, write_tensors
+from searec.training.checkpoint import read_tensors, write_tensors
 
 CONFIG, WEIGHTS, ENVIRONMENT = "config.json", "weights.safetensors", "environment.json"
 _REQUESTS_AT_ONCE = 256
@@ -151,9 +151,11 @@ def read_config(folder: Path | str) -> dict[str, Any]:
         ) from None
     except (OSError, ValueError) as error:
         raise RunError("file is damaged", where=path, got=error, remedy="train the run again") from error
+    if not isinstance(config, dict):
+        raise RunError("file is damaged", where=path, got=type(config).__name__, expected="settings by name", remedy="train the run again")
     if missing := {"model", "label", "settings", "data", "split", "seed", "preset"} - config.keys():
         raise RunError("file is damaged", where=path, got="no " + ", ".join(sorted(missing)), remedy="train the run again")
-    return config  # type: ignore[no-any-return]
+    return config
 
 
 def read_run(folder: Path | str, data: Dataset, *, device: str | None = None) -> Run:

@@ -8,7 +8,7 @@ import typer
 from searec.cli.arguments import Data, Json, Preset, Requests, Set, Split, choice, emit, pairs
 
 if TYPE_CHECKING:
-    from searec.evaluate.compare import Comparison
+    from searec.evaluation.compare import Comparison
 
 Folder = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.", show_default=False)]
 
@@ -26,7 +26,7 @@ def train(
     """Train a model on the training events of a dataset."""
     from searec import experiment
     from searec.data.dataset import load
-    from searec.train.logbook import FILE, read_rows
+    from searec.training.logbook import FILE, read_rows
 
     values = pairs(overrides)
     experiment.settings_for(model, preset, values)  # type: ignore[arg-type]

@@ -162,7 +162,7 @@ class Batcher:
         if requests.new_texts is not None:
             spoken = [[self.data.word_index.get(word, 0) for word in words_of(text)] for text in requests.new_texts]
             known = [[word for word in line if word][:width] for line in spoken]
-            table = np.zeros((len(distinct) + len(known), max(words.shape[1], *(len(line) for line in known))), dtype=np.int32)
+            table = np.zeros((len(distinct) + len(known), max([words.shape[1], *(len(line) for line in known)])), dtype=np.int32)
             table[: len(distinct), : words.shape[1]] = words
             for place, line in enumerate(known, start=len(distinct)):
                 table[place, : len(line)] = line

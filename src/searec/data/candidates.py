@@ -13,6 +13,8 @@ from searec.data.split import Requests, Split
 from searec.errors import DataError
 from searec.files import replacing
 
+OTHERS = 99
+"""Items a target is ranked among in the sampled protocol."""
 _QUERY_CHUNK = 256
 _REDRAWS = 100
 
@@ -104,13 +106,18 @@ def _unfit(seen: Seen, user: Ints, drawn: Ints, kept: Ints, distinct: bool) -> N
     return bad
 
 
-def candidate_lists(split: Split, task: Task, part: Part, *, n: int = 99, seed: int = 0) -> NDArray[np.int32]:
+def candidate_lists(split: Split, task: Task, part: Part, *, n: int | None = None, seed: int = 0) -> NDArray[np.int32]:
     """[R, 1 + n] for each held-out request its target, then `n` other items; drawn once and stored with the dataset.
 
     Recommendation: items the user never clicked, uniformly. Search: the best BM25 matches of the query among
-    those (hard negatives); where fewer match, filled up uniformly.
+    those (hard negatives); where fewer match, filled up uniformly. By default `n` is 99, less in a catalogue so small that some
+    user has not as many unclicked items left.
+
+    Raises:
+        DataError: too few items are left for `n`.
     """
     data = split.data
+    n = most_others(split, task, part) if n is None else n
     path = data.folder / f"candidates-{task}-{part}-{split.min_events}-{n}-{seed}.npy"
     if not path.is_file():
         requests = split.held_out(task, part)
@@ -125,6 +132,13 @@ def candidate_lists(split: Split, task: Task, part: Part, *, n: int = 99, seed: 
             np.save(file, np.concatenate((target, others), axis=1).astype(np.int32))
     stored: NDArray[np.int32] = np.load(path, mmap_mode="r")
     return stored
+
+
+def most_others(split: Split, task: Task, part: Part) -> int:
+    """`OTHERS`, or the fewest unclicked items that a held-out user has left, if that is less."""
+    seen = Seen.ever(split.data)
+    clicked = np.bincount(seen.keys // (seen.items + 1), minlength=split.data.sizes.users + 1)
+    return max(1, min(OTHERS, seen.items - int(clicked[split.held_out(task, part).user].max(initial=0))))
 
 
 def _hard_negatives(rng: np.random.Generator, data: Dataset, seen: Seen, requests: Requests, n: int) -> Ints:
@@ -143,9 +157,9 @@ def _hard_negatives(rng: np.random.Generator, data: Dataset, seen: Seen, request
         first = np.argsort(~good, axis=1, kind="stable")[:, :n]
         picked = np.where(np.take_along_axis(good, first, axis=1), np.take_along_axis(found, first, axis=1), 0)
         others[rows, : picked.shape[1]] = picked
-    short = np.flatnonzero((others == 0).any(axis=1))
-    if len(short):
+    missing = (others == 0).sum(axis=1)
+    for count in np.unique(missing[missing > 0]):
+        short = np.flatnonzero(missing == count)
         kept = np.concatenate((requests.target[short, None], others[short]), axis=1)
-        fill: Ints = draw_unseen(rng, seen, requests.user[short], n, kept=kept, distinct=True)
-        others[short] = np.where(others[short] == 0, fill, others[short])
+        others[short, n - count :] = draw_unseen(rng, seen, requests.user[short], int(count), kept=kept, distinct=True)
     return others

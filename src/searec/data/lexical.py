@@ -21,14 +21,15 @@ def bm25_index(data: "Dataset", *, k1: float = 1.5, b: float = 0.75) -> SparseRo
     import bm25s
 
     words = data.item_words
-    documents = [row.tolist() for row in np.split(words.values, words.offsets[1:-1])]
+    documents = [row.tolist() for row in np.split(words.values, words.offsets[2:-1])]  # row 0 is no item
     vocabulary = {str(word): word for word in range(data.sizes.words + 1)}
     engine = bm25s.BM25(method="lucene", k1=k1, b=b)
     engine.index((documents, vocabulary), show_progress=False)
     scores = engine.scores
-    shape = (len(words), data.sizes.words + 1)
+    shape = (data.sizes.items, data.sizes.words + 1)
     by_document = scipy.sparse.csc_matrix((scores["data"], scores["indices"], scores["indptr"][: shape[1] + 1]), shape=shape)
-    return SparseRows.of(by_document.T.tocsr())
+    no_item = scipy.sparse.csc_matrix((1, shape[1]))
+    return SparseRows.of(scipy.sparse.vstack([no_item, by_document]).T.tocsr())
 
 
 def neighbours(index: SparseRows, words: np.ndarray, depth: int) -> np.ndarray:

@@ -114,7 +114,7 @@ def read_log(tables: Mapping[str, pl.LazyFrame], files: Mapping[str, str] | None
     """
     now = now or datetime.now(UTC)
     names = {table.name: (files or {}).get(table.name, table.file) for table in TABLES}
-    rejects: list[pl.DataFrame] = []
+    rejects: dict[str, pl.DataFrame] = {}
     rows: dict[str, int] = {}
 
     def keep(table: Table, frame: pl.DataFrame, rules: Mapping[str, pl.Expr], shown: Mapping[str, str]) -> pl.DataFrame:
@@ -126,10 +126,11 @@ def read_log(tables: Mapping[str, pl.LazyFrame], files: Mapping[str, str] | None
         culprits, marks = frame.filter(bad), broken.filter(bad)
         file = pl.lit(names[table.name]).alias("file")
         number = pl.col("row").cast(pl.Int64)
-        rejects.extend(
+        found = [
             culprits.filter(marks[name]).select(file, number, pl.lit(name).alias("rule"), _as_text(culprits, shown[name]).alias("value"))
             for name in rules
-        )
+        ]
+        rejects[table.name] = pl.concat(found).sort("row", maintain_order=True)
         return frame.filter(~bad).drop("row")
 
     users = keep(USERS, _whole(tables, USERS, names), *_key_rules("user_id"))
@@ -184,7 +185,8 @@ def read_log(tables: Mapping[str, pl.LazyFrame], files: Mapping[str, str] | None
         users=users,
         interactions=interactions.select("user", "item", time, "event"),
         searches=searches.select("search_id", "user", "query", time, pl.col("inside_clicked").alias("clicked")),
-        rejects=pl.concat(rejects).sort("file", "row") if rejects else pl.DataFrame(schema=REJECT_SCHEMA),
+        # Items and users first: a bad one makes rejects of its events too.
+        rejects=pl.concat([pl.DataFrame(schema=REJECT_SCHEMA), *(rejects[table.name] for table in TABLES if table.name in rejects)]),
         rows=rows,
     )
 

@@ -99,7 +99,8 @@ def check_no_leak(data: Dataset, requests: Requests) -> None:
         events = getattr(data, stream)
         first, limit = events.offsets[requests.user], events.offsets[requests.user + 1]
         some = end > first
-        newest = events.time[np.where(some, end - 1, 0)] if len(events.time) else np.zeros(len(end), np.int64)
+        inside = some & (end <= len(events.time))
+        newest = events.time[np.where(inside, end - 1, 0)] if len(events.time) else np.zeros(len(end), np.int64)
         wrong = (end < first) | (end > limit) | (some & (newest >= requests.time))
         if wrong.any():
             row = int(np.argmax(wrong))
@@ -173,7 +174,8 @@ class Split:
         some = end - stream.offsets[users] >= 2
         users, newest = users[some], end[some] - 1
         requests = requests_at(self.data, "recommend", users, stream.time[newest], target=stream.item[newest])
-        return requests[_has_history(self.data, requests)]
+        visible = (requests.rec_end if feed_only else requests.trail_end) > stream.offsets[requests.user]
+        return requests[visible]
 
     def train_clicks(self, tasks: Sequence[Task]) -> tuple[Ints, Ints, Ints]:
         """User, item and source (FEED or SEARCH) [E] of every click that a model for `tasks` may learn from."""

@@ -12,9 +12,10 @@ from searec.data.dataset import Sizes
 from searec.data.schema import Task
 from searec.models.base import Losses, Model, Preset
 from searec.nn.attention import EncoderLayer, causal
+from searec.nn.dropout import Dropout
 from searec.nn.pooling import age
 from searec.nn.softmax import linear_cross_entropy
-from searec.settings import Count, Dropout, settings
+from searec.settings import Count, DropoutRate, Positive, settings
 
 
 class SASRec(Model):
@@ -31,13 +32,18 @@ class SASRec(Model):
 
     @settings
     class Config:
-        """width D; layers; heads; inner: feed-forward width; length L: newest clicks read; negatives a position (bce)."""
+        """width D; layers; heads; inner: feed-forward width; length L: newest clicks read; negatives a position (bce).
+
+        init: standard deviation of the first embeddings. feed_only: leave search clicks out of the sequence.
+        """
 
         width: Count = 64
         layers: Count = 2
         heads: Count = 2
         inner: Count = 64
-        dropout: Dropout = 0.3
+        dropout: DropoutRate = 0.3
+        attention_dropout: DropoutRate = 0.0
+        init: Positive = 0.02
         length: Annotated[int, Field(ge=2)] = 50
         loss: Literal["bce", "softmax"] = "softmax"
         negatives: Count = 1
@@ -45,7 +51,7 @@ class SASRec(Model):
 
     presets: ClassVar[dict[Preset, dict[str, Any]]] = {
         "small": {},
-        "paper": {"width": 50, "heads": 1, "inner": 50, "dropout": 0.5, "loss": "bce", "feed_only": True},
+        "paper": {"width": 50, "heads": 1, "inner": 50, "dropout": 0.5, "attention_dropout": 0.5, "loss": "bce", "feed_only": True},
     }
     train_presets: ClassVar[dict[Preset, dict[str, Any]]] = {
         "small": {"epochs": 30, "batch": 256, "patience": 3},
@@ -57,12 +63,15 @@ class SASRec(Model):
         self.item = nn.Embedding(sizes.items + 1, config.width, padding_idx=0)
         self.position = nn.Embedding(config.length, config.width)
         self.layers = nn.ModuleList(
-            EncoderLayer(config.width, config.heads, config.inner, config.dropout, norm_first=True) for _ in range(config.layers)
+            EncoderLayer(
+                config.width, config.heads, config.inner, config.dropout, attention_dropout=config.attention_dropout, norm_first=True
+            )
+            for _ in range(config.layers)
         )
         self.norm = nn.LayerNorm(config.width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         for table in (self.item, self.position):
-            nn.init.normal_(table.weight, std=config.width**-0.5)
+            nn.init.normal_(table.weight, std=config.init)
         with torch.no_grad():
             self.item.weight[0] = 0
 

@@ -15,7 +15,7 @@ from searec.nn.attention import DecoderLayer, EncoderLayer, TargetAttention
 from searec.nn.contrast import info_nce
 from searec.nn.experts import TaskExperts, mlp
 from searec.nn.pooling import age, masked_mean, mean_embedding
-from searec.settings import Count, Dropout, NonNegative, Positive, settings
+from searec.settings import Count, DropoutRate, NonNegative, Positive, settings
 
 _ITEMS_AT_ONCE = 2048
 REC, SRC, ITEM, ASKED = range(4)
@@ -36,7 +36,9 @@ class UniSAR(Model):
         width: Count = 64
         heads: Count = 2
         inner: Count = 64
-        dropout: Dropout = 0.1
+        dropout: DropoutRate = 0.1
+        attention_dropout: DropoutRate = 0.0
+        init: Positive = 0.02
         rec: Count = 30
         src: Count = 30
         src_clicks: Count = 5
@@ -51,7 +53,7 @@ class UniSAR(Model):
         user: bool = True
         tasks: Annotated[tuple[Task, ...], Field(min_length=1)] = TASKS
 
-    presets: ClassVar[dict[Preset, dict[str, Any]]] = {"small": {}, "paper": {}}
+    presets: ClassVar[dict[Preset, dict[str, Any]]] = {"small": {}, "paper": {"attention_dropout": 0.1}}
     train_presets: ClassVar[dict[Preset, dict[str, Any]]] = {
         "small": {"epochs": 12, "batch": 1024, "patience": 2, "weight_decay": 1e-6},
         "paper": {"epochs": 100, "batch": 1024, "patience": 5, "weight_decay": 1e-5},
@@ -59,20 +61,26 @@ class UniSAR(Model):
 
     def __init__(self, config: Config, sizes: Sizes) -> None:
         super().__init__(config, sizes)
-        width, dropout = config.width, config.dropout
+        width = config.width
+        layer: dict[str, Any] = {
+            "heads": config.heads,
+            "inner": config.inner,
+            "dropout": config.dropout,
+            "attention_dropout": config.attention_dropout,
+        }
         self.item = nn.Embedding(sizes.items + 1, width, padding_idx=0)
         self.word = nn.Embedding(sizes.words + 1, width, padding_idx=0)
         self.user = nn.Embedding(sizes.users + 1 if config.user else 1, width)
         self.position = nn.Embedding(config.rec + config.src, width)
         self.no_query = nn.Parameter(torch.zeros(width))
-        self.within = nn.ModuleList(EncoderLayer(width, config.heads, config.inner, dropout) for _ in TASKS)
-        self.across = EncoderLayer(width, config.heads, config.inner, dropout)
-        self.fuse = nn.ModuleList(DecoderLayer(width, config.heads, config.inner, dropout) for _ in TASKS)
+        self.within = nn.ModuleList(EncoderLayer(width, **layer) for _ in TASKS)
+        self.across = EncoderLayer(width, **layer)
+        self.fuse = nn.ModuleList(DecoderLayer(width, **layer) for _ in TASKS)
         self.pool = nn.ModuleList(TargetAttention(width) for _ in TASKS)
         self.ple = TaskExperts(4, width, tasks=len(TASKS), shared=config.experts, own=config.experts, out=64)
         self.towers = nn.ModuleList(nn.Sequential(mlp(64, 128, 64, last_activation=True), mlp(64, 200, 80, 1)) for _ in TASKS)
         for table in (self.item, self.word, self.user, self.position):
-            nn.init.normal_(table.weight, std=0.1)
+            nn.init.normal_(table.weight, std=config.init)
         with torch.no_grad():
             self.item.weight[0] = 0
             self.word.weight[0] = 0

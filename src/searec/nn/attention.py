@@ -4,12 +4,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from searec.errors import SettingsError
+from searec.nn.dropout import Dropout
+
 
 class MultiHead(nn.Module):
-    """Multi-head scaled dot-product attention (arXiv 1706.03762, Section 3.2)."""
+    """Multi-head scaled dot-product attention (arXiv 1706.03762, Section 3.2); `dropout` is of the attention weights."""
 
     def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
         super().__init__()
+        if width % heads:
+            raise SettingsError("width is no multiple of heads", where="attention", got=f"width {width}, heads {heads}")
         self.heads = heads
         self.dropout = dropout
         self.query = nn.Linear(width, width)
@@ -37,7 +42,7 @@ class FeedForward(nn.Sequential):
     """Two linear layers with ReLU between, position by position."""
 
     def __init__(self, width: int, inner: int, dropout: float) -> None:
-        super().__init__(nn.Linear(width, inner), nn.ReLU(), nn.Dropout(dropout), nn.Linear(inner, width), nn.Dropout(dropout))
+        super().__init__(nn.Linear(width, inner), nn.ReLU(), Dropout(dropout), nn.Linear(inner, width), Dropout(dropout))
 
 
 class EncoderLayer(nn.Module):
@@ -46,14 +51,16 @@ class EncoderLayer(nn.Module):
     With another sequence as `memory` it is the same layer reading across: x + MHA(x, memory).
     """
 
-    def __init__(self, width: int, heads: int, inner: int, dropout: float, *, norm_first: bool = False) -> None:
+    def __init__(
+        self, width: int, heads: int, inner: int, dropout: float, *, attention_dropout: float = 0.0, norm_first: bool = False
+    ) -> None:
         super().__init__()
         self.norm_first = norm_first
-        self.attention = MultiHead(width, heads, dropout)
+        self.attention = MultiHead(width, heads, attention_dropout)
         self.feed_forward = FeedForward(width, inner, dropout)
         self.norm_attention = nn.LayerNorm(width)
         self.norm_feed_forward = nn.LayerNorm(width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, allowed: Tensor, memory: Tensor | None = None) -> Tensor:
         """[B, L, D] -> [B, L, D]; `allowed` as in `MultiHead`."""
@@ -69,12 +76,12 @@ class EncoderLayer(nn.Module):
 class DecoderLayer(nn.Module):
     """Self-attention over the target, attention from it to a memory, feed-forward (post-norm)."""
 
-    def __init__(self, width: int, heads: int, inner: int, dropout: float) -> None:
+    def __init__(self, width: int, heads: int, inner: int, dropout: float, *, attention_dropout: float = 0.0) -> None:
         super().__init__()
-        self.own = MultiHead(width, heads, dropout)
+        self.own = MultiHead(width, heads, attention_dropout)
         self.norm_own = nn.LayerNorm(width)
-        self.dropout = nn.Dropout(dropout)
-        self.across = EncoderLayer(width, heads, inner, dropout)
+        self.dropout = Dropout(dropout)
+        self.across = EncoderLayer(width, heads, inner, dropout, attention_dropout=attention_dropout)
 
     def forward(self, x: Tensor, own_allowed: Tensor, memory: Tensor, memory_allowed: Tensor) -> Tensor:
         """[B, L, D] -> [B, L, D]; masks as in `MultiHead`."""

@@ -10,7 +10,8 @@ class TaskExperts(nn.Module):
     """One PLE layer (doi 10.1145/3383313.3412236) whose input comes in parts that are summed after a linear map.
 
     Every expert is linear + ReLU and every gate linear + softmax, so the first map of all of them is one matrix. It is
-    split by input part: a part that many candidates share is mapped once, not once a candidate.
+    split by input part: a part that many candidates share is mapped once, not once a candidate. The bias goes
+    with the last part, which every sum must hold.
     """
 
     def __init__(self, parts: int, width: int, *, tasks: int, shared: int, own: int, out: int) -> None:
@@ -18,9 +19,9 @@ class TaskExperts(nn.Module):
         self.experts = shared + own
         self.out = out
         gate = self.experts
-        self.shared = nn.ModuleList(nn.Linear(width, shared * out, bias=part == 0) for part in range(parts))
+        self.shared = nn.ModuleList(nn.Linear(width, shared * out, bias=part == parts - 1) for part in range(parts))
         self.own = nn.ModuleList(
-            nn.ModuleList(nn.Linear(width, own * out + gate, bias=part == 0) for part in range(parts)) for _ in range(tasks)
+            nn.ModuleList(nn.Linear(width, own * out + gate, bias=part == parts - 1) for part in range(parts)) for _ in range(tasks)
         )
 
     def project(self, task: int, part: int, x: Tensor) -> Tensor:

@@ -47,4 +47,4 @@ def linear_cross_entropy(states: Tensor, table: Tensor, target: Tensor) -> Tenso
         table: [I, D] one row an item.
         target: [P] rows of `table`.
     """
-    return _LinearCrossEntropy.apply(states, table, target.long())  # type: ignore[no-any-return]
+    return _LinearCrossEntropy.apply(states, table, target.long())  # type: ignore[no-any-return, no-untyped-call]

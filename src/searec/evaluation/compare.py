@@ -1,0 +1,325 @@
+"""compare: runs side by side on the same requests, with intervals, paired tests and slices.
+
+One table for each task, protocol and part. Only requests that every run of the table scored count.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from searec.data.schema import Part, Task
+from searec.errors import RunError, SettingsError
+from searec.evaluation.evaluation import KEY, SLICE, Evaluation, Protocol, user_metrics
+from searec.evaluation.metrics import Bools, Floats
+from searec.evaluation.significance import bootstrap_means, holm, interval, means, sign_flip, t_test, win_tie_loss
+from searec.settings import nearest
+
+HEADLINE: dict[Protocol, str] = {"sampled": "ndcg@5", "full": "ndcg@10"}
+LEVEL = 0.95
+ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A run less the baseline, over the same requests.
+
+    mean, low, high: mean difference and its bootstrap interval.
+    p_t, p_random: two-sided p of the paired t-test and of the sign-flip randomisation test.
+    p_holm: p_random corrected over all comparisons of its table.
+    win, tie, loss: requests on which the run is better, as good, worse.
+    """
+
+    mean: float
+    low: float
+    high: float
+    p_t: float
+    p_random: float
+    p_holm: float
+    win: int
+    tie: int
+    loss: int
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run's mean of one metric with its bootstrap interval; `difference` is None for the baseline.
+
+    seeds: the mean of each seed, in the order given. NaN stands for a figure that cannot be had (a slice of no user).
+    """
+
+    mean: float
+    low: float
+    high: float
+    seeds: tuple[float, ...]
+    difference: Difference | None = None
+
+    @property
+    def seed_deviation(self) -> float | None:
+        """Standard deviation of the seeds' means (n - 1); None for a single seed."""
+        return float(np.std(self.seeds, ddof=1)) if len(self.seeds) > 1 else None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run (all seeds of one label) of a table."""
+
+    label: str
+    model: str
+    metrics: dict[str, Cell]
+    slices: dict[str, Cell]
+    totals: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Runs compared on one task, protocol and part.
+
+    headline: the metric that picks the default baseline and that the slices show.
+    requests: requests that every run scored; `slices` counts those in each slice.
+    notes: what a reader has to know about this table (requests left out, a baseline that is not here).
+    """
+
+    task: Task
+    protocol: Protocol
+    part: Part
+    baseline: str
+    headline: str
+    requests: int
+    slices: dict[str, int]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics every row holds, in order."""
+        return tuple(self.rows[0].metrics)
+
+    @property
+    def name(self) -> str:
+        """Task, protocol and part, as in metrics.json."""
+        return f"{self.task}/{self.protocol}/{self.part}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All tables, and how they were resampled."""
+
+    tables: tuple[Table, ...]
+    seed: int
+    resamples: int
+    level: float = LEVEL
+    alpha: float = ALPHA
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values for a JSON file; None where a figure cannot be had."""
+        return _plain(dataclasses.asdict(self))  # type: ignore[no-any-return]
+
+
+def compare(evaluations: Sequence[Evaluation], *, baseline: str | None = None, seed: int = 0, resamples: int = 4_000) -> Comparison:
+    """Compare runs, one table for each task, protocol and part among them.
+
+    Evaluations that share label, task, protocol and part are seeds of one run: a user's metric is the mean
+    over them. Who belongs to a slice is what the first run of the table says.
+
+    Args:
+        evaluations: at least one; runs that scored different requests are compared on the common ones.
+        baseline: the label the others are compared to; by default the table's best run by NDCG@5 (NDCG@10
+            in the full protocol). Being the best of several flatters a run a little; naming one does not.
+        seed: of the resampling; a table's figures do not depend on the other tables.
+        resamples: draws of the bootstrap and of the randomisation test; the smallest p is 1 / (resamples + 1).
+
+    Raises:
+        RunError: nothing to compare, runs without a common request, one label for two models.
+        SettingsError: no run is called `baseline`.
+    """
+    if not evaluations:
+        raise RunError("nothing to compare", expected="one evaluated run or more")
+    labels = list(dict.fromkeys(e.label for e in evaluations))
+    if baseline is not None and baseline not in labels:
+        raise SettingsError("no such baseline", got=repr(baseline), remedy=nearest(baseline, labels))
+    groups: dict[str, list[Evaluation]] = {}
+    for evaluation in evaluations:
+        groups.setdefault(evaluation.key, []).append(evaluation)
+    return Comparison(tuple(_table(group, baseline, seed, resamples) for group in groups.values()), seed=seed, resamples=resamples)
+
+
+def _table(group: list[Evaluation], wanted: str | None, seed: int, resamples: int) -> Table:
+    first = group[0]
+    runs: dict[str, list[Evaluation]] = {}
+    for evaluation in group:
+        runs.setdefault(evaluation.label, []).append(evaluation)
+    notes = [note for label, seeds in runs.items() for note in _same_run(label, seeds)]
+    common = _common(group)
+    notes += _left_out(group, common.height)
+    scores = [common.join(e.scores, on=KEY, how="left", maintain_order="left") for e in group]
+    values = [user_metrics(frame) for frame in scores]
+    names = [name for name in values[0] if all(name in value for value in values)]
+    stacked = {id(e): np.stack([value[name] for name in names], axis=1) for e, value in zip(group, values, strict=True)}  # each [R, M]
+
+    seeds = [[stacked[id(e)] for e in run] for run in runs.values()]
+    metrics = np.stack([np.mean(run, axis=0) for run in seeds], axis=1)  # [R, runs, M]
+    head = names.index(HEADLINE[first.protocol])
+    belongs, slice_notes = _slices(group, scores)
+    notes += slice_notes
+
+    order = list(runs)
+    base = order.index(wanted) if wanted in runs else int(metrics[:, :, head].mean(axis=0).argmax())
+    if wanted is not None and wanted not in runs:
+        notes.append(f"{wanted} was not evaluated here, so the baseline is the best run, {order[base]}.")
+
+    tests = (len(order) - 1) * max(len(names), len(belongs))
+    if tests and tests / (resamples + 1) >= ALPHA:
+        enough = math.ceil(tests / ALPHA)
+        notes.append(f"{resamples:,} resamples are too few to show any difference among {tests} comparisons; take {enough:,} or more.")
+
+    main, sliced = _cells(metrics, _by_slice(metrics[:, :, head], belongs), base, seed, resamples)
+    seed_main = [np.stack([one.mean(axis=0) for one in run]) for run in seeds]  # runs x [S, M]
+    seed_sliced = [np.stack([means(_by_slice(one[:, [head]], belongs)[:, 0]) for one in run]) for run in seeds]
+    rows = tuple(
+        Row(
+            label=label,
+            model=run[0].model,
+            metrics={name: _with_seeds(main[r][m], seed_main[r][:, m]) for m, name in enumerate(names)},
+            slices={name: _with_seeds(sliced[r][s], seed_sliced[r][:, s]) for s, name in enumerate(belongs)},
+            totals={name: float(np.mean([e.totals[name] for e in run])) for name in first.totals if all(name in e.totals for e in group)},
+        )
+        for r, (label, run) in enumerate(runs.items())
+    )
+    return Table(
+        task=first.task,
+        protocol=first.protocol,
+        part=first.part,
+        baseline=order[base],
+        headline=names[head],
+        requests=common.height,
+        slices={name: int(inside.sum()) for name, inside in belongs.items()},
+        rows=rows,
+        notes=tuple(notes),
+    )
+
+
+def _cells(metrics: Floats, slices: Floats, base: int, seed: int, resamples: int) -> tuple[list[list[Cell]], list[list[Cell]]]:
+    """Cells [runs][M] and [runs][S], from values [R, runs, M] and [R, runs, S]; corrected within each of the two."""
+    rows, runs, width = metrics.shape
+    both = np.concatenate([metrics, slices], axis=2)
+    differences = both - both[:, [base]]
+    flat = (rows, runs * both.shape[2])
+    generator = np.random.default_rng(seed)
+    samples = bootstrap_means(both.reshape(flat), generator, resamples).reshape(resamples, runs, -1)
+    low, high = interval(samples, LEVEL)
+    low_d, high_d = interval(samples - samples[:, [base]], LEVEL)
+    shape = both.shape[1:]
+    mean, mean_d = means(both.reshape(flat)).reshape(shape), means(differences.reshape(flat)).reshape(shape)
+    p_t = t_test(differences.reshape(flat)).reshape(shape)
+    p_random = sign_flip(differences.reshape(flat), generator, resamples).reshape(shape)
+    p_random[base] = np.nan  # the baseline against itself is no test
+    p_holm = np.concatenate([holm(p_random[:, :width]), holm(p_random[:, width:])], axis=1)
+    counts = win_tie_loss(differences.reshape(flat)).reshape(*shape, 3)
+
+    def cell(r: int, c: int) -> Cell:
+        difference = None
+        if r != base:
+            difference = Difference(
+                mean=float(mean_d[r, c]),
+                low=float(low_d[r, c]),
+                high=float(high_d[r, c]),
+                p_t=float(p_t[r, c]),
+                p_random=float(p_random[r, c]),
+                p_holm=float(p_holm[r, c]),
+                win=int(counts[r, c, 0]),
+                tie=int(counts[r, c, 1]),
+                loss=int(counts[r, c, 2]),
+            )
+        return Cell(float(mean[r, c]), float(low[r, c]), float(high[r, c]), seeds=(), difference=difference)
+
+    cells = [[cell(r, c) for c in range(shape[1])] for r in range(runs)]
+    return [row[:width] for row in cells], [row[width:] for row in cells]
+
+
+def _with_seeds(cell: Cell, seeds: Floats) -> Cell:
+    return dataclasses.replace(cell, seeds=tuple(float(mean) for mean in seeds))
+
+
+def _by_slice(values: Floats, belongs: dict[str, Bools]) -> Floats:
+    """[R, runs, S] the values [R, runs] once for each slice, NaN outside it."""
+    if not belongs:
+        return np.empty((*values.shape, 0))
+    inside = np.stack(list(belongs.values()), axis=1)  # [R, S]
+    return np.where(inside[:, None, :], values[:, :, None], np.nan)
+
+
+def _common(group: list[Evaluation]) -> pl.DataFrame:
+    """The requests all evaluations hold, as user_id, time, target, in a fixed order."""
+    keys = [e.scores.select(KEY) for e in group]
+    common = reduce(lambda left, right: left.join(right, on=KEY, how="semi"), keys).sort(KEY)
+    if common.is_empty():
+        raise RunError(
+            "the runs have no request in common",
+            where=group[0].key,
+            got=", ".join(dict.fromkeys(e.label for e in group)),
+            expected="runs evaluated on one dataset",
+            remedy="evaluate them again on the same folder",
+        )
+    return common
+
+
+def _left_out(group: list[Evaluation], common: int) -> list[str]:
+    extra = {e.label: e.scores.height - common for e in group if e.scores.height > common}
+    if not extra:
+        return []
+    told = ", ".join(f"{number:,} of {label}" for label, number in extra.items())
+    return [f"Only the {common:,} requests that every run scored count; left out: {told}."]
+
+
+def _slices(group: list[Evaluation], scores: list[pl.DataFrame]) -> tuple[dict[str, Bools], list[str]]:
+    """Slice name -> [R] who is inside, for slices that every run has; and notes on runs that see them otherwise."""
+    shared = [name for name in group[0].slices if all(name in e.slices for e in group)]
+    belongs = {name: scores[0][SLICE + name].to_numpy() for name in shared}
+    notes = []
+    for name, inside in belongs.items():
+        other = {e.label: int((frame[SLICE + name].to_numpy() != inside).sum()) for e, frame in zip(group, scores, strict=True)}
+        if any(other.values()):
+            told = ", ".join(f"{label} on {n:,} requests" for label, n in other.items() if n)
+            notes.append(f"Slice {name} is as {group[0].label} has it; otherwise: {told}.")
+    if missing := dict.fromkeys(name for e in group for name in e.slices if name not in belongs):
+        notes.append(f"Slices that not every run has are left out: {', '.join(missing)}.")
+    return belongs, notes
+
+
+def _same_run(label: str, seeds: list[Evaluation]) -> list[str]:
+    """Notes on evaluations that share a label.
+
+    Raises:
+        RunError: they are of different models.
+    """
+    models = list(dict.fromkeys(e.model for e in seeds))
+    if len(models) > 1:
+        where = f"{seeds[0].key}, label {label!r}"
+        raise RunError("one label stands for several models", where=where, got=", ".join(models), remedy="give each run its own label")
+    if len(seeds) == 1:
+        return []
+    first = _without_seed(seeds[0].settings)
+    notes = [f"{label} is the mean of {len(seeds)} runs; ± is the standard deviation of their means."]
+    if any(_without_seed(e.settings) != first for e in seeds[1:]):
+        notes.append(f"The {len(seeds)} runs called {label} differ in more than their seed.")
+    return notes
+
+
+def _without_seed(settings: Any) -> Any:
+    if isinstance(settings, dict):
+        return {name: _without_seed(value) for name, value in settings.items() if name != "seed"}
+    return settings
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -1,0 +1,8 @@
+"""Training: one loop for every model that has `loss`, its checkpoint, its log."""
+
+from searec.training.environment import environment
+from searec.training.loop import Examples, TrainReport, train
+from searec.training.plan import TrainSettings
+from searec.training.processes import first_process
+
+__all__ = ["Examples", "TrainReport", "TrainSettings", "environment", "first_process", "train"]

@@ -1,0 +1,232 @@
+"""The checkpoint: everything a training needs to go on, in one safetensors file that is replaced in one rename.
+
+Tensors are named `weights/<name>`, `best/<name>` and `optimizer/<parameter>.<key>`; the rest stands as JSON in the
+file's metadata with a digest of it all, so that a damaged file is never mistaken for a good one. No pickle.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from searec.errors import RunError
+from searec.files import replacing
+from searec.training.processes import first_process
+
+FILE = "checkpoint.safetensors"
+_REMEDY = "remove the file and train again; without it --resume starts from the beginning"
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A moment of a training.
+
+    weights: the model's, now; empty once the training is finished. best: those of the best validation; empty before the first.
+    optimizer: "<parameter>.<key>" -> tensor. state: counters, JSON-ready. made_with: settings and data, flat, JSON-ready.
+    """
+
+    weights: Mapping[str, Tensor]
+    best: Mapping[str, Tensor]
+    optimizer: Mapping[str, Tensor]
+    state: Mapping[str, Any]
+    made_with: Mapping[str, Any]
+
+
+def save(path: Path, checkpoint: Checkpoint) -> None:
+    """Write the checkpoint; until it is whole the one before stays in place.
+
+    Raises:
+        StorageError: the disk is full or refuses the write; the one before still loads.
+    """
+    # Frozen vectors and the weights right after a better validation are the same in both: stored once.
+    shared = [name for name, tensor in checkpoint.best.items() if name in checkpoint.weights and _same(tensor, checkpoint.weights[name])]
+    tensors = {f"weights/{name}": tensor for name, tensor in checkpoint.weights.items()}
+    tensors |= {f"best/{name}": tensor for name, tensor in checkpoint.best.items() if name not in set(shared)}
+    tensors |= {f"optimizer/{name}": tensor for name, tensor in checkpoint.optimizer.items()}
+    about = json.dumps({"state": checkpoint.state, "made_with": checkpoint.made_with, "shared": shared})
+    write_tensors(path, tensors, {"searec": about, "digest": _digest(tensors, about)})
+
+
+def load(path: Path) -> Checkpoint:
+    """Read a checkpoint, its tensors on the CPU.
+
+    Raises:
+        RunError: there is none, or it is damaged.
+    """
+    tensors, metadata = read_tensors(path)
+    if "searec" not in metadata or metadata.get("digest") != _digest(tensors, metadata["searec"]):
+        raise RunError("the checkpoint is damaged", where=path, remedy=_REMEDY)
+    about = json.loads(metadata["searec"])
+    groups: dict[str, dict[str, Tensor]] = {"weights": {}, "best": {}, "optimizer": {}}
+    for name, tensor in tensors.items():
+        group, _, inner = name.partition("/")
+        groups[group][inner] = tensor
+    # A copy, for the weights go on changing in place while the best ones stay.
+    groups["best"] |= {name: groups["weights"][name].clone() for name in about["shared"]}
+    return Checkpoint(**groups, state=about["state"], made_with=about["made_with"])
+
+
+def find(path: Path, made_with: Mapping[str, Any], resume: bool) -> Checkpoint | None:
+    """The checkpoint to go on from; None to start from the beginning, which is said where `resume` is asked for.
+
+    Raises:
+        RunError: there is one and `resume` is not asked for; or it is damaged or of other settings or data.
+    """
+    if not resume:
+        if path.exists():
+            remedy = "go on with --resume, or train in another folder"
+            raise RunError("the folder holds a checkpoint, which a new training would overwrite", where=path, remedy=remedy)
+        return None
+    if not path.exists():
+        if first_process():
+            print(f"no checkpoint in {path.parent}: training starts from the beginning", file=sys.stderr)
+        return None
+    found = load(path)
+    refuse_other(found, made_with, path)
+    return found
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as "outer.inner" -> value, a list for a tuple as JSON has it.
+
+    >>> flat({"model": {"widths": (64, 32)}, "seed": 1})
+    {'model.widths': [64, 32], 'seed': 1}
+    """
+    result: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            result |= flat(value, f"{prefix}{name}.")
+        else:
+            result[f"{prefix}{name}"] = list(value) if isinstance(value, tuple) else value
+    return result
+
+
+def refuse_other(checkpoint: Checkpoint, made_with: Mapping[str, Any], where: Path) -> None:
+    """Refuse to go on from a checkpoint that was made with other settings or data.
+
+    Raises:
+        RunError: naming each setting that differs, and both values.
+    """
+    now, then = dict(made_with), dict(checkpoint.made_with)
+    names = [name for name in sorted(now.keys() | then.keys()) if (name in now, now.get(name)) != (name in then, then.get(name))]
+    if names:
+        raise RunError(
+            "the checkpoint was made with other settings or data",
+            where=where,
+            got=_listed(names, now),
+            expected=_listed(names, then),
+            remedy="give the same settings and data as before, or train in another folder",
+        )
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write a safetensors file whole; tensors that share memory are each written in full.
+
+    Raises:
+        StorageError: the disk is full or refuses the write; what stood at `path` stays.
+    """
+    with replacing(path) as beside:
+        try:
+            save_file(apart(tensors), beside, metadata=dict(metadata or {}))
+        except SafetensorError as error:  # the library hides the system's error in its text
+            found = re.search(r"os error (\d+)", str(error))
+            code = int(found[1]) if found else errno.EIO
+            raise OSError(code, os.strerror(code)) from error
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors and the metadata of a safetensors file, copied to memory.
+
+    Raises:
+        RunError: there is no such file, or it is damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            # The clone frees the tensors from the mapped file, which may be replaced while they live.
+            return {name: file.get_tensor(name).clone() for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except FileNotFoundError as error:
+        raise RunError("no such file", where=path) from error
+    except (SafetensorError, OSError) as error:
+        raise RunError("the file is damaged or cannot be read", where=path, got=str(error), remedy=_REMEDY) from error
+
+
+def apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors on the CPU, contiguous, a copy for each that shares memory with one before it (tied weights)."""
+    seen: set[int] = set()
+    result = {}
+    for name, tensor in tensors.items():
+        plain = tensor.detach().to("cpu").contiguous()
+        place = plain.untyped_storage().data_ptr()
+        result[name] = plain.clone() if place in seen else plain
+        seen.add(place)
+    return result
+
+
+def snapshot(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies on the CPU that later training does not touch."""
+    return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+
+
+def adam_state(optimizer: torch.optim.Optimizer, names: Iterable[str]) -> dict[str, Tensor]:
+    """The optimizer's tensors as "<parameter>.<key>"; `names` in the order of its parameters."""
+    order = list(names)
+    state: Mapping[int, Mapping[str, Tensor]] = optimizer.state_dict()["state"]
+    return {f"{order[number]}.{key}": tensor for number, own in state.items() for key, tensor in own.items()}
+
+
+def restore_adam(optimizer: torch.optim.Optimizer, names: Iterable[str], tensors: Mapping[str, Tensor]) -> None:
+    """Take up what `adam_state` gave.
+
+    Raises:
+        RunError: a tensor of a parameter that the optimizer does not hold.
+    """
+    number = {name: place for place, name in enumerate(names)}
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        parameter, _, key = name.rpartition(".")
+        if parameter not in number:
+            raise RunError("the checkpoint's optimizer does not fit the model", got=parameter, remedy="use the run's settings and data")
+        state.setdefault(number[parameter], {})[key] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def sweep(path: Path) -> None:
+    """Remove what a killed process left beside `path` while it wrote there."""
+    for room in path.parent.glob(f".{path.name}.*"):
+        shutil.rmtree(room, ignore_errors=True)
+
+
+def _listed(names: list[str], values: Mapping[str, Any]) -> str:
+    shown = ", ".join(f"{name}={values.get(name, 'none')}" for name in names[:_SHOWN])
+    return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"
+
+
+def _bytes(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu").contiguous().reshape(-1).view(torch.uint8)
+
+
+def _same(first: Tensor, second: Tensor) -> bool:
+    """Bit for bit, so that 0.0 is not -0.0."""
+    return first.dtype == second.dtype and first.shape == second.shape and torch.equal(_bytes(first), _bytes(second))
+
+
+def _digest(tensors: Mapping[str, Tensor], about: str) -> str:
+    digest = hashlib.blake2b(about.encode(), digest_size=16)
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(_bytes(tensor).numpy().data)
+    return digest.hexdigest()

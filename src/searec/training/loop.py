@@ -1,0 +1,418 @@
+"""The one training loop: any model with `loss`, any number of processes, and a run that can be broken off anywhere.
+
+Nothing random is carried from step to step: dropout is drawn from (seed, epoch, step, process) and batches are a pure
+function of the same. So a run that goes on from its checkpoint ends with the same bits as one that was never broken
+(on the CPU; some CUDA kernels add up in any order unless torch.use_deterministic_algorithms is set).
+"""
+
+import dataclasses
+import functools
+import math
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list, gather_object
+from torch import Tensor, nn
+
+from searec.console import progress
+from searec.data.batch import Batch
+from searec.errors import DataError, Interrupted, SearecError
+from searec.models.base import Model
+from searec.settings import as_dict
+from searec.training import checkpoint
+from searec.training.checkpoint import Checkpoint
+from searec.training.logbook import Logbook, Row
+from searec.training.plan import WITHOUT_EFFECT, TrainSettings, seed_of, share_of_lr
+from searec.training.processes import accelerate_for
+from searec.training.stop import StopRequest, stop_requests
+
+JUDGE = "ndcg@5"
+"""The validation metric that early stopping and the best weights go by; higher is better."""
+
+_ROWS_PER_EPOCH = 20
+
+
+class Examples(Protocol):
+    """Which batches are learned from, and when. Both methods depend on nothing but their arguments and a seed."""
+
+    def steps(self, epoch: int) -> int:
+        """How many batches epoch (from 0) has, the same for each process; at least 1."""
+        ...
+
+    def batch(self, epoch: int, step: int, process: int, processes: int) -> Batch:
+        """This process's share of batch `step` (from 0). Shares of like size make several processes equal to one.
+
+        It is called from one helper thread, in any order of steps.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class TrainReport:
+    """How a training went.
+
+    best: all metrics of the best validation. best_epoch, epochs: counted from 1. seconds: over all parts of a resumed run.
+    """
+
+    best: Mapping[str, float]
+    best_epoch: int
+    epochs: int
+    steps: int
+    examples: int
+    seconds: float
+    stopped_early: bool
+
+
+@dataclass
+class _State:
+    """Counters; all of it stands in the checkpoint."""
+
+    epoch: int = 0  # epochs done
+    step: int = 0  # batches of this epoch done
+    steps: int = 0  # batches done in all
+    examples: int = 0  # of all processes
+    seconds: float = 0.0
+    best: dict[str, float] = field(default_factory=dict)
+    best_epoch: int = 0
+    waited: int = 0  # validations since the best one
+    window: list[dict[str, float]] = field(default_factory=list)  # losses of steps that no row of the log holds yet
+    loss: float = math.nan  # of the last row
+    rows: int = 0
+    finished: bool = False
+    stopped_early: bool = False
+
+    def report(self) -> TrainReport:
+        return TrainReport(self.best, self.best_epoch, self.epoch, self.steps, self.examples, self.seconds, self.stopped_early)
+
+
+class _Objective(nn.Module):
+    """The model's loss as plain tensors, which is what wrappers for precision and several processes understand."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        losses = self.model.loss(batch)
+        return losses.total, {name: part.detach() for name, part in losses.parts.items()}
+
+
+def train(
+    model: Model,
+    examples: Examples,
+    validate: Callable[[Model], Mapping[str, float]],
+    folder: Path | str,
+    settings: TrainSettings,
+    *,
+    made_from: Mapping[str, Any] | None = None,
+    resume: bool = False,
+    on_log: Callable[[Row], None] | None = None,
+) -> TrainReport:
+    """Train a model; at the end it holds the weights of its best validation, is in eval mode and on the device it was trained on.
+
+    `folder` gets log.jsonl and checkpoint.safetensors. With `resume` the run goes on from that checkpoint; a finished
+    run is only read back; where there is none yet the run starts from the beginning and says so. Start it under
+    `torchrun` or `accelerate launch` for several processes on one machine: the first one validates and writes.
+    Ctrl-C or SIGTERM takes effect after the step or the validation that is under way; a second Ctrl-C at once.
+
+    Args:
+        model: learns by `loss`.
+        examples: the batches.
+        validate: metrics of the model, "ndcg@5" among them; called in eval mode without gradients.
+        folder: the run folder.
+        settings: how to train.
+        made_from: what else the result depends on (fingerprint of the data, the model's settings), JSON-ready, may be
+            nested; a resumed run must have the same.
+        resume: go on from the checkpoint.
+        on_log: is given each row of the log.
+
+    Raises:
+        Interrupted: stopped on request; the checkpoint is written.
+        RunError: the folder holds a checkpoint and `resume` is not asked for; or it is damaged or of other settings or data.
+        DataError: an epoch without a batch.
+        SettingsError: a precision or a launcher that does not work here.
+        StorageError: the disk refuses a write; the checkpoint before it still loads.
+        SearecError: a loss or a weight is no finite number; the checkpoint before it still loads.
+    """
+    folder = Path(folder)
+    path = folder / checkpoint.FILE
+    lengths = [examples.steps(epoch) for epoch in range(settings.epochs)]
+    if min(lengths) < 1:
+        raise DataError("no training examples", where=f"epoch {lengths.index(min(lengths)) + 1}")
+    accelerator = accelerate_for(settings)
+    facts = {name: value for name, value in as_dict(settings).items() if name not in WITHOUT_EFFECT}
+    facts |= {"processes": accelerator.num_processes, "batches": sum(lengths), **(made_from or {})}
+    made_with = checkpoint.flat(facts)
+    found = checkpoint.find(path, made_with, resume)
+    loop = _Loop(
+        model=model,
+        examples=examples,
+        validate=validate,
+        path=path,
+        settings=settings,
+        accelerator=accelerator,
+        lengths=lengths,
+        made_with=made_with,
+    )
+    if found is not None:
+        loop.take_up(found)
+    if loop.state.finished:
+        model.eval()
+        return loop.state.report()
+    cuda = range(torch.cuda.device_count()) if accelerator.device.type == "cuda" else []
+    with ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng(cuda))
+        stop = stack.enter_context(stop_requests())
+        if accelerator.is_main_process:
+            checkpoint.sweep(path)
+            loop.log = Logbook(folder, keep=loop.state.rows, tensorboard=settings.tensorboard, step=loop.state.steps, on_log=on_log)
+            stack.callback(loop.log.close)
+            loop.show = stack.enter_context(progress(f"train {model.name}", sum(lengths)))
+        loop.run(stop, resumed=found is not None)
+    return loop.state.report()
+
+
+class _Loop:
+    """One training under way."""
+
+    def __init__(
+        self,
+        *,
+        model: Model,
+        examples: Examples,
+        validate: Callable[[Model], Mapping[str, float]],
+        path: Path,
+        settings: TrainSettings,
+        accelerator: Accelerator,
+        lengths: list[int],
+        made_with: dict[str, Any],
+    ) -> None:
+        self.model, self.examples, self.judge, self.path = model.to(accelerator.device), examples, validate, path
+        self.settings, self.accelerator, self.lengths, self.made_with = settings, accelerator, lengths, made_with
+        self.state = _State()
+        self.best: dict[str, Tensor] = {}
+        self.log: Logbook | None = None
+        self.show: Callable[[int, str], None] = lambda steps, note: None
+        self.fresh: list[tuple[Tensor, dict[str, Tensor]]] = []  # losses still on the device, after those of state.window
+        self.started = self.kept_at = self.row_at = time.monotonic()
+        self.before = 0.0  # seconds of earlier parts of the run
+        self.row_examples = 0
+        self.names = [name for name, weight in model.named_parameters() if weight.requires_grad]
+        self.weights = [weight for weight in model.parameters() if weight.requires_grad]
+        fused = accelerator.device.type in ("cpu", "cuda")
+        adam = torch.optim.Adam(self.weights, lr=settings.lr, weight_decay=settings.weight_decay, fused=fused)
+        self.objective, self.optimizer = accelerator.prepare(_Objective(model), adam)
+
+    def take_up(self, found: Checkpoint) -> None:
+        """Continue from a checkpoint."""
+        counters = dict(found.state)
+        scaler = counters.pop("scaler", None)
+        self.state = _State(**counters)
+        self.before = self.state.seconds
+        self.best = dict(found.best)
+        self.model.restore(self.best if self.state.finished else found.weights)
+        checkpoint.restore_adam(self.optimizer, self.names, found.optimizer)
+        if scaler and self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(scaler)
+
+    def run(self, stop: StopRequest, *, resumed: bool) -> None:
+        """Train to the end.
+
+        Raises:
+            Interrupted: on request.
+        """
+        state = self.state
+        where = {"processes": self.accelerator.num_processes, "device": self.accelerator.device.type}
+        self._write("resume" if resumed else "start", parameters=sum(weight.numel() for weight in self.weights), **where)
+        self.show(state.steps, "")
+        while not state.finished:
+            self._epoch(stop)
+            self._end_epoch()
+            if not state.finished and self._agreed(stop.asked)[0]:
+                raise self._interrupted()
+        self.model.restore(self.best)
+        self.model.eval()
+        self._write("done", best_epoch=state.best_epoch, stopped_early=state.stopped_early, examples=state.examples, **state.best)
+        self._keep()
+        self.accelerator.wait_for_everyone()
+
+    def _epoch(self, stop: StopRequest) -> None:
+        """The batches of this epoch that are left."""
+        state, length = self.state, self.lengths[self.state.epoch]
+        every = math.ceil(length / _ROWS_PER_EPOCH)
+        self.objective.train()
+        self.row_at, self.row_examples = time.monotonic(), 0
+        for batch in self._batches(range(state.step, length)):
+            self._step(batch)
+            if state.step % every == 0 or state.step == length:
+                self._row()
+            self.show(1, self._note())
+            due = self.settings.checkpoint_minutes and time.monotonic() - self.kept_at >= 60 * self.settings.checkpoint_minutes
+            asked, due = self._agreed(stop.asked, bool(due))
+            if asked or due:
+                self._keep()
+            if asked:
+                raise self._interrupted()
+
+    def _batches(self, steps: range) -> Iterator[Batch]:
+        """The batches of these steps; the next one is made while this one is learned from."""
+        make = functools.partial(self.examples.batch, self.state.epoch)
+        share = (self.accelerator.process_index, self.accelerator.num_processes)
+        with ThreadPoolExecutor(1) as helper:
+            coming = helper.submit(make, steps[0], *share) if steps else None
+            for step in steps:
+                assert coming is not None
+                batch = coming.result()
+                coming = helper.submit(make, step + 1, *share) if step + 1 < steps.stop else None
+                yield batch
+
+    def _step(self, batch: Batch) -> None:
+        state, settings = self.state, self.settings
+        torch.manual_seed(seed_of(settings.seed, state.epoch, state.step, self.accelerator.process_index))
+        for group in self.optimizer.param_groups:
+            group["lr"] = settings.lr * share_of_lr(settings, state.steps, sum(self.lengths))
+        total, parts = self.objective(batch.to(self.accelerator.device))
+        self.accelerator.backward(total)
+        if settings.clip:
+            self.accelerator.clip_grad_norm_(self.weights, settings.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        # Losses stay on the device until a row needs them, so that a step waits for nothing.
+        self.fresh.append((total.detach(), parts))
+        state.step += 1
+        state.steps += 1
+        state.examples += len(batch) * self.accelerator.num_processes
+        self.row_examples += len(batch) * self.accelerator.num_processes
+
+    def _row(self) -> None:
+        """A row of means over the steps since the row before, and over processes."""
+        self._fetch()
+        sums: dict[str, list[float]] = defaultdict(list)
+        for losses in self.state.window:
+            for name, value in losses.items():
+                sums[name].append(value)
+        means = {name: math.fsum(values) / len(values) for name, values in sums.items()}
+        self.state.window.clear()
+        self.state.loss = means["loss"]
+        now = time.monotonic()
+        rate = self.row_examples / max(now - self.row_at, 1e-9)
+        self.row_at, self.row_examples = now, 0
+        self._write("step", **means, lr=self.optimizer.param_groups[0]["lr"], examples_per_second=round(rate, 1))
+
+    def _fetch(self) -> None:
+        """Bring fresh losses from the device to `state.window`, means over the processes.
+
+        Raises:
+            SearecError: one of them is no finite number; the first such step is named.
+        """
+        if not self.fresh:
+            return
+        flat = torch.stack([value.float() for total, parts in self.fresh for value in (total, *parts.values())]).tolist()
+        values = iter(flat)
+        own = [{name: next(values) for name in ("loss", *(f"loss.{part}" for part in parts))} for _, parts in self.fresh]
+        self.fresh.clear()
+        for back, several in enumerate(zip(*gather_object([own]), strict=True), start=1 - len(own)):
+            names = dict.fromkeys(name for losses in several for name in losses)
+            held = {name: [losses[name] for losses in several if name in losses] for name in names}
+            mean = {name: math.fsum(values) / len(values) if all(map(math.isfinite, values)) else math.nan for name, values in held.items()}
+            wrong = [name for name, value in mean.items() if not math.isfinite(value)]
+            if wrong:
+                raise self._not_finite("a loss", ", ".join(name.removeprefix("loss.") for name in reversed(wrong)), self.state.step + back)
+            self.state.window.append(mean)
+
+    def _end_epoch(self) -> None:
+        """Validate if it is time to, go to the next epoch, write the checkpoint."""
+        state, settings = self.state, self.settings
+        last = state.epoch + 1 == settings.epochs
+        metrics = self._validate() if last or (state.epoch + 1) % settings.validate_every == 0 else None
+        state.epoch, state.step = state.epoch + 1, 0
+        if metrics is not None:
+            if not state.best or metrics[JUDGE] > state.best[JUDGE]:
+                state.best, state.best_epoch, state.waited = metrics, state.epoch, 0
+                self.best = checkpoint.snapshot(self.model.state())
+            else:
+                state.waited += 1
+            self._write("validate", **metrics)
+            state.stopped_early = bool(settings.patience) and state.waited >= settings.patience and not last
+        state.finished = last or state.stopped_early
+        if not state.finished:
+            self._keep()
+
+    def _validate(self) -> dict[str, float]:
+        """The metrics, from the first process, so that all of them judge alike."""
+        metrics: dict[str, float] = {}
+        if self.accelerator.is_main_process:
+            torch.manual_seed(seed_of(self.settings.seed, self.state.epoch))
+            self.model.eval()
+            with torch.no_grad():
+                metrics = {name: float(value) for name, value in self.judge(self.model).items()}
+        metrics = broadcast_object_list([metrics])[0] if self.accelerator.num_processes > 1 else metrics
+        if not math.isfinite(metrics.get(JUDGE, math.nan)):
+            raise ValueError(f"validate gave no finite {JUDGE!r}: {metrics}")
+        return metrics
+
+    def _keep(self) -> None:
+        """Write the checkpoint.
+
+        Raises:
+            SearecError: a loss or a weight is no finite number; the checkpoint before it stays.
+        """
+        self._fetch()
+        for name, weight in zip(self.names, self.weights, strict=True):
+            if not torch.isfinite(weight).all():
+                raise self._not_finite("a weight", name, self.state.step)
+        state = self.state
+        state.seconds = self._seconds()
+        if self.log is not None:
+            state.rows = self.log.rows
+            scaler = self.accelerator.scaler
+            counters = dataclasses.asdict(state) | ({} if scaler is None else {"scaler": scaler.state_dict()})
+            weights = {} if state.finished else self.model.state()
+            adam = {} if state.finished else checkpoint.adam_state(self.optimizer, self.names)
+            checkpoint.save(self.path, Checkpoint(weights, self.best, adam, counters, self.made_with))
+        self.kept_at = time.monotonic()
+
+    def _agreed(self, *flags: bool) -> list[bool]:
+        """Each flag true if it is so in any process, so that all of them act in the same step."""
+        if self.accelerator.num_processes == 1:
+            return list(flags)
+        counts = self.accelerator.reduce(torch.tensor(flags, dtype=torch.float32, device=self.accelerator.device), "sum")
+        return [count > 0 for count in counts.tolist()]
+
+    def _interrupted(self) -> Interrupted:
+        self.accelerator.wait_for_everyone()  # a launcher ends the others as soon as one leaves, so let the first one write
+        remedy = f"run the same command with --resume; it goes on from {self.path}"
+        return Interrupted("training stopped on request", where=self._place(self.state.step), remedy=remedy)
+
+    def _not_finite(self, what: str, name: str, step: int) -> SearecError:
+        return SearecError(
+            f"{what} is no finite number: {name}",
+            where=self._place(step),
+            remedy="lower lr, set clip, or use precision=no, in another folder; the last checkpoint is from before and stays",
+        )
+
+    def _place(self, step: int) -> str:
+        state = self.state
+        if step == 0:
+            return f"after epoch {state.epoch} of {self.settings.epochs}"
+        return f"epoch {state.epoch + 1} of {self.settings.epochs}, step {step} of {self.lengths[state.epoch]}"
+
+    def _note(self) -> str:
+        best = f" best {JUDGE} {self.state.best[JUDGE]:.4f}" if self.state.best else ""
+        return f"loss {self.state.loss:.4f}{best}"
+
+    def _seconds(self) -> float:
+        return self.before + time.monotonic() - self.started
+
+    def _write(self, event: str, **values: Any) -> None:
+        if self.log is not None:
+            epoch = self.state.epoch + (self.state.step > 0)
+            self.log.write(event, epoch=epoch, step=self.state.steps, seconds=round(self._seconds(), 3), **values)

@@ -1,0 +1,425 @@
+"""What every entry of MODELS keeps, whatever it is: a new model is covered by standing there.
+
+The world is the checkerboard of conftest: what each user is about to click or find is what the others of his block
+have clicked and found, and nobody of the other block.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from searec import experiment
+from searec.data.batch import Batch, Batcher
+from searec.data.dataset import Dataset
+from searec.data.ragged import gather_windows
+from searec.data.schema import TASKS
+from searec.data.split import NEVER, Requests, Split, requests_at
+from searec.errors import RunError, SettingsError, UnknownIdError
+from searec.models import MODELS, Losses, Model
+from searec.run import Run, read_run, write_run
+from searec.training.examples import TrainingExamples
+
+SMALL = {"width": 16, "inner": 16, "dropout": 0.0, "attention_dropout": 0.0, "layers": 1, "length": 16}
+"""Taken up by each model that has such a setting."""
+LESSON: dict[str, dict[str, Any]] = {
+    "sasrec": {"epochs": 20, "batch": 16, "lr": 0.01},
+    "unisar": {"epochs": 30, "batch": 16, "lr": 0.005, "width": 32, "inner": 32, "init": 0.1, "search_weight": 1.0},
+}
+"""How a model that learns by loss is taught the checkerboard; see LESSON_OF_OTHERS for those not named."""
+LESSON_OF_OTHERS = {"epochs": 30, "batch": 32, "lr": 0.01}
+BLIND = {"popular"}
+"""Models that tell no user from another, so that the checkerboard has no answer for them."""
+VARIANTS: list[tuple[str, dict[str, Any]]] = [
+    *((name, {}) for name in MODELS),
+    ("itemknn", {"feed_only": True, "neighbours": 5, "shrink": 2.0}),
+    ("sasrec", {"feed_only": True, "loss": "bce", "negatives": 2, "heads": 1}),
+    ("unisar", {"tasks": ["recommend"], "user": False}),
+    ("unisar", {"tasks": ["search"], "rec": 2, "src": 2, "src_clicks": 1, "words": 1}),
+]
+LEARNERS = [(name, overrides) for name, overrides in VARIANTS if MODELS[name].learns == "loss"]
+
+MakeRun = Callable[..., Run]
+
+
+def said(variant: tuple[str, dict[str, Any]]) -> str:
+    return " ".join([variant[0], *(f"{name}={value}" for name, value in variant[1].items())])
+
+
+def settings(name: str, **overrides: Any) -> dict[str, Any]:
+    own = MODELS[name].Config.__dataclass_fields__
+    return {**{key: value for key, value in SMALL.items() if key in own}, **overrides}
+
+
+@pytest.fixture(scope="module")
+def teach(checkerboard: Any, tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
+    """A run of a model with settings, on the checkerboard; each is made once."""
+
+    @functools.cache
+    def made(name: str, overrides: tuple[tuple[str, Any], ...], seed: int) -> Run:
+        folder = tmp_path_factory.mktemp(name) / "run"
+        return experiment.train(name, checkerboard.data, folder, seed=seed, **settings(name, **dict(overrides)))
+
+    def teach(name: str, *, seed: int = 0, **overrides: Any) -> Run:
+        return made(
+            name, tuple((key, tuple(value) if isinstance(value, list) else value) for key, value in sorted(overrides.items())), seed
+        )
+
+    return teach
+
+
+@pytest.fixture(scope="module")
+def taught(teach: MakeRun) -> MakeRun:
+    """A run that has learned the checkerboard; a variant of a model is only just begun."""
+
+    def taught(name: str, **overrides: Any) -> Run:
+        if MODELS[name].learns == "fit":
+            return teach(name, **overrides)
+        if not overrides:
+            return teach(name, patience=0, validate_every=15, **LESSON.get(name, LESSON_OF_OTHERS))
+        return teach(name, epochs=2, lr=0.03, batch=32, **overrides)
+
+    return taught
+
+
+def questions(data: Dataset, task: Any) -> Requests:
+    """Requests with histories of every length: in the middle of training, at its end, after everything, and of a user without any."""
+    split = Split(data)
+    everyone = np.arange(1, data.sizes.users + 1, dtype=np.int32)
+    query = np.arange(len(everyone), dtype=np.int32) % data.sizes.queries + 1 if task == "search" else None
+    asked = [
+        split.train(task)[::7],
+        split.held_out(task, "test")[::3],
+        requests_at(data, task, everyone, np.full(len(everyone), NEVER), query=query)[::2],
+    ]
+    fields = ("user", "time", "query", "target", "rec_end", "src_end", "trail_end")
+    return Requests(task, *(np.concatenate([getattr(requests, name) for requests in asked]) for name in fields))
+
+
+def batch_of(model: Model, data: Dataset, requests: Requests, candidates: np.ndarray | None = None) -> Batch:
+    return Batcher(data, model.needs).batch(requests, candidates)
+
+
+def whole(model: Model, data: Dataset, requests: Requests) -> Tensor:
+    """[R, I] scores of all items but the padding."""
+    with torch.no_grad():
+        return model.score(batch_of(model, data, requests))[:, 1:]
+
+
+def close(one: Tensor, other: Tensor) -> None:
+    torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+
+@pytest.fixture(params=VARIANTS, ids=said)
+def run(request: pytest.FixtureRequest, taught: MakeRun) -> Run:
+    name, overrides = request.param
+    return taught(name, **overrides)
+
+
+# --- what it learns ---
+
+
+def reciprocal_rank(run: Run, checkerboard: Any, task: Any) -> float:
+    """Mean over users of 1 / rank of the withheld item among those they will never click and have not clicked."""
+    data = checkerboard.data
+    requests = Split(data).held_out(task, "test")
+    scores = whole(run.model, data, requests).numpy()
+    found = []
+    for row, user in enumerate(data.users.outside(requests.user)):
+        target = int(data.items.inside([checkerboard.withheld[task, user]])[0]) - 1
+        own = slice(data.trail.offsets[requests.user[row]], data.trail.offsets[requests.user[row] + 1])
+        clicked = {int(item) - 1 for item in data.trail.item[own]} - {target}
+        left = [item for item in range(data.sizes.items) if item not in clicked]
+        found.append(1 / sum(scores[row, item] >= scores[row, target] for item in left))
+    return float(np.mean(found))
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name not in BLIND])
+def test_known_answer(taught: MakeRun, checkerboard: Any, name: str) -> None:
+    run = taught(name)
+    chance = 0.05
+    for task in run.model.train_tasks:
+        assert reciprocal_rank(run, checkerboard, task) > (0.5 if run.model.learns == "loss" else 0.99)
+    if run.model.learns == "loss":
+        config, _ = experiment.settings_for(name, "small", settings(name))
+        untaught = dataclasses.replace(run, model=experiment.new_model(name, config, run.data, 0).eval())
+        for task in run.model.train_tasks:
+            assert reciprocal_rank(untaught, checkerboard, task) < 5 * chance, "the answer is not given away"
+
+
+def test_popular_counts_clicks_before_each_task_s_cutoff(taught: MakeRun, checkerboard: Any) -> None:
+    data = checkerboard.data
+    model = taught("popular").model
+    for task in TASKS:
+        split = Split(data)
+        counts = [0] * (data.sizes.items + 1)
+        for user in range(1, data.sizes.users + 1):
+            for position in range(int(data.trail.offsets[user]), int(data.trail.offsets[user + 1])):
+                counts[data.trail.item[position]] += bool(data.trail.time[position] < split.cutoff((task,))[user])
+        scores = whole(model, data, split.held_out(task, "test"))
+        assert (scores == torch.tensor(counts[1:])).all()
+
+
+def test_seeds_repeat_bit_for_bit(teach: MakeRun, checkerboard: Any, tmp_path: Path) -> None:
+    for name, kind in MODELS.items():
+        short = {"epochs": 2, "batch": 32} if kind.learns == "loss" else {}
+        first = teach(name, seed=1, **short).model.state()
+        again = experiment.train(name, checkerboard.data, tmp_path / name, seed=1, **settings(name, **short)).model.state()
+        assert first.keys() == again.keys()
+        assert all(torch.equal(first[key], again[key]) for key in first), name
+        if kind.learns == "loss":
+            other = teach(name, seed=2, **short).model.state()
+            assert any(not torch.equal(first[key], other[key]) for key in first), name
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_events_after_the_cutoff_teach_nothing(teach: MakeRun, rewritten: Dataset, tmp_path: Path, name: str) -> None:
+    short = {"epochs": 1, "batch": 32} if MODELS[name].learns == "loss" else {}
+    told = teach(name, **short)
+    assert not np.array_equal(told.data.trail.item, rewritten.trail.item)
+    other = experiment.train(name, rewritten, tmp_path / "run", **settings(name, **short)).model.state()
+    for key, tensor in told.model.state().items():
+        assert torch.equal(tensor, other[key]), key
+
+
+@pytest.mark.parametrize("variant", LEARNERS, ids=said)
+def test_every_loss_part_moves_a_gradient(checkerboard: Any, variant: tuple[str, dict[str, Any]]) -> None:
+    name, overrides = variant
+    config, _ = experiment.settings_for(name, "small", settings(name, **overrides))
+    model = experiment.new_model(name, config, checkerboard.data, 0)
+    examples = TrainingExamples(Split(checkerboard.data), model, batch=32, seed=0)
+    batches = [examples.batch(0, step) for step in range(examples.steps(0))]
+    names, weights = zip(*((key, weight) for key, weight in model.named_parameters() if weight.requires_grad), strict=True)
+
+    def moved_by(value: Tensor) -> set[str]:
+        gradients = torch.autograd.grad(value, weights, retain_graph=True, allow_unused=True)
+        return {key for key, gradient in zip(names, gradients, strict=True) if gradient is not None and bool((gradient != 0).any())}
+
+    moved: dict[str, set[str]] = {}
+    for batch in batches:
+        losses = model.loss(batch)
+        assert isinstance(losses, Losses)
+        for part, value in losses.parts.items():
+            assert value.isfinite(), part
+            assert losses.weights[part] > 0, part
+            moved.setdefault(f"{part} of {batch.task}", set()).update(moved_by(value))
+        moved.setdefault("total", set()).update(moved_by(losses.total))
+        expected = sum(losses.weights[part] * float(value.detach()) for part, value in losses.parts.items())
+        assert float(losses.total.detach()) == pytest.approx(expected, rel=1e-5)
+    assert {part for part, found in moved.items() if not found} == set(), "parts that move nothing"
+    if set(model.train_tasks) == set(model.tasks):
+        assert set(names) - moved["total"] == set(), "weights that nothing moves"
+
+
+def test_the_other_kind_of_learning_is_refused(run: Run, checkerboard: Any) -> None:
+    data = checkerboard.data
+    task = run.model.train_tasks[0]
+    with pytest.raises(TypeError, match=f"{run.model.name} learns by"):
+        if run.model.learns == "fit":
+            run.model.loss(batch_of(run.model, data, questions(data, task)))
+        else:
+            run.model.fit(data, Split(data))
+
+
+# --- how it scores ---
+
+
+def test_a_batch_equals_its_requests_one_by_one(run: Run) -> None:
+    for task in run.model.train_tasks:
+        requests = questions(run.data, task)
+        together = whole(run.model, run.data, requests)
+        assert together.shape == (len(requests), run.data.sizes.items)
+        assert together.isfinite().all()
+        close(together, torch.cat([whole(run.model, run.data, requests[row : row + 1]) for row in range(len(requests))]))
+        backwards = np.arange(len(requests))[::-1].copy()
+        close(together, whole(run.model, run.data, requests[backwards])[backwards])
+
+
+def test_candidates_are_columns_of_the_catalogue(run: Run) -> None:
+    for task in run.model.train_tasks:
+        requests = questions(run.data, task)
+        candidates = np.random.default_rng(0).integers(1, run.data.sizes.items + 1, (len(requests), 7)).astype(np.int32)
+        with torch.no_grad():
+            scores = run.model.score(batch_of(run.model, run.data, requests, candidates))
+        close(scores, whole(run.model, run.data, requests).gather(1, torch.from_numpy(candidates).long() - 1))
+
+
+def widened(batch: Batch, by: int) -> Batch:
+    """The same batch with `by` more columns of padding in every history and query, and more clicks a session."""
+
+    def pad(tensor: Tensor, *sides: int) -> Tensor:
+        return torch.nn.functional.pad(tensor, [side for extra in reversed(sides) for side in (0, extra)])
+
+    flat = {
+        name: pad(getattr(batch, name), by)
+        for name in ("rec_item", "rec_time", "src_query", "src_time", "trail_item", "trail_time", "words")
+    }
+    return dataclasses.replace(batch, src_click=pad(batch.src_click, by, by), **flat)
+
+
+def test_padding_changes_nothing(run: Run) -> None:
+    for task in run.model.train_tasks:
+        batch = batch_of(run.model, run.data, questions(run.data, task))
+        with torch.no_grad():
+            close(run.model.score(batch)[:, 1:], run.model.score(widened(batch, 5))[:, 1:])
+
+
+def test_what_stands_under_padding_is_not_read(run: Run) -> None:
+    for task in run.model.train_tasks:
+        batch = widened(batch_of(run.model, run.data, questions(run.data, task)), 3)
+        noise = torch.Generator().manual_seed(0)
+
+        def under(ids: Tensor, values: Tensor, top: int, noise: torch.Generator = noise) -> Tensor:
+            hidden = (ids == 0).view(*ids.shape, *[1] * (values.dim() - ids.dim()))
+            return torch.where(hidden, torch.randint(1, top, values.shape, generator=noise).to(values.dtype), values)
+
+        changed = dataclasses.replace(
+            batch,
+            rec_time=under(batch.rec_item, batch.rec_time, 1 << 60),
+            src_time=under(batch.src_query, batch.src_time, 1 << 60),
+            src_click=under(batch.src_query, batch.src_click, run.data.sizes.items),
+            trail_time=under(batch.trail_item, batch.trail_time, 1 << 60),
+        )
+        with torch.no_grad():
+            close(run.model.score(batch)[:, 1:], run.model.score(changed)[:, 1:])
+
+
+def test_the_target_is_not_read(run: Run) -> None:
+    for task in run.model.train_tasks:
+        batch = batch_of(run.model, run.data, questions(run.data, task))
+        changed = dataclasses.replace(batch, target=batch.target.flip(0))
+        with torch.no_grad():
+            close(run.model.score(batch)[:, 1:], run.model.score(changed)[:, 1:])
+
+
+def test_what_a_model_asks_for_is_read(run: Run) -> None:
+    """Each history that `needs` names, and the query, changes the scores when its items change."""
+    model, items, words = run.model, run.data.sizes.items, run.data.sizes.words
+    for task in model.train_tasks:
+        batch = batch_of(model, run.data, questions(run.data, task))
+
+        def shifted(ids: Tensor, count: int) -> Tensor:
+            return torch.where(ids == 0, 0, ids % count + 1).to(ids.dtype)
+
+        asked = {"rec_item": (model.needs.rec, items), "src_click": (model.needs.src, items), "trail_item": (model.needs.trail, items)}
+        asked["words"] = (model.needs.words if task == "search" else 0, words)
+        with torch.no_grad():
+            before = model.score(batch)
+            for name, (need, count) in asked.items():
+                if need:
+                    changed = dataclasses.replace(batch, **{name: shifted(getattr(batch, name), count)})
+                    assert not torch.allclose(before, model.score(changed), atol=1e-5), name
+            if model.needs.text:
+                changed = dataclasses.replace(batch, query_text=batch.query_text[::-1])
+                assert not torch.allclose(before, model.score(changed), atol=1e-5)
+
+
+@pytest.mark.parametrize("k", [1, 9, 1000])
+def test_retrieve_is_the_head_of_all_scores(run: Run, k: int) -> None:
+    items = run.data.sizes.items
+    for task in run.model.train_tasks:
+        requests = questions(run.data, task)
+        first = np.asarray(run.data.trail.offsets[requests.user])
+        seen = gather_windows(run.data.trail.item, first, requests.trail_end - first)
+        batch = batch_of(run.model, run.data, requests)
+        scores = whole(run.model, run.data, requests)
+        for exclude in (seen, None):
+            ids, values = run.model.retrieve(batch, k, None if exclude is None else torch.from_numpy(exclude))
+            left = scores.clone()
+            if exclude is not None:
+                for row, line in enumerate(exclude.tolist()):
+                    left[row, [item - 1 for item in line if item]] = -torch.inf
+            expected = left.sort(dim=1, descending=True, stable=True).values[:, :k]
+            assert ids.shape == values.shape == (len(requests), min(k, items))
+            close(values, expected)
+            some = ids > 0
+            assert torch.equal(some, ~expected.isneginf())
+            assert values[~some].isneginf().all()
+            close(left.gather(1, ids.long().clamp(min=1) - 1)[some], values[some])
+            for row in ids.tolist():
+                assert len({item for item in row if item}) == sum(item > 0 for item in row)
+
+
+# --- what is kept, and what is refused ---
+
+
+def test_what_is_written_is_read_bit_for_bit(run: Run, tmp_path: Path) -> None:
+    kept = dataclasses.replace(run, folder=tmp_path)
+    write_run(kept, {"made": "by a test"})
+    assert not list(tmp_path.glob("*.pkl")) + list(tmp_path.glob("*.pt"))
+    again = read_run(tmp_path, run.data, device="cpu")
+    assert again.config == run.config
+    assert again.model.config == run.model.config
+    before, after = run.model.state(), again.model.state()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) and before[name].dtype == after[name].dtype for name in before)
+    for task in run.model.train_tasks:
+        requests = questions(run.data, task)
+        assert torch.equal(whole(run.model, run.data, requests), whole(again.model, run.data, requests))
+
+
+def test_weights_that_do_not_fit_are_refused(run: Run) -> None:
+    state = run.model.state()
+    with pytest.raises(RunError, match="do not fit"):
+        run.model.restore({**state, "another": torch.zeros(1)})
+    with pytest.raises(RunError, match="do not fit"):
+        run.model.restore(dict(list(state.items())[1:]))
+
+
+def test_other_data_is_refused(run: Run, rewritten: Dataset) -> None:
+    with pytest.raises(RunError, match="trained on other data"):
+        read_run(run.folder, rewritten)
+
+
+def test_bad_questions_are_refused(run: Run) -> None:
+    def ask(user: str = "u1", k: int = 3, task: str | None = None, query: str = "yoga mat") -> Any:
+        task = task or run.model.train_tasks[0]
+        return run.recommend([user], k=k) if task == "recommend" else run.search([user], [query], k=k)
+
+    assert len(ask()) == 3
+    with pytest.raises(UnknownIdError, match="unknown user id 'nobody'"):
+        ask(user="nobody")
+    for k in (0, -1):
+        with pytest.raises(SettingsError, match="k is too small"):
+            ask(k=k)
+    for task in set(TASKS) - set(run.model.train_tasks):
+        with pytest.raises(SettingsError, match=f"has not learnt to {task}"):
+            ask(task=task)
+    if "search" in run.model.train_tasks:
+        with pytest.raises(SettingsError, match="empty query"):
+            ask(task="search", query=" ")
+        with pytest.raises(SettingsError, match="each query needs its user"):
+            run.search(["u1", "u2"], ["yoga mat"])
+
+
+def test_answers_are_ranked_items_by_outside_id(run: Run) -> None:
+    users = ["u3", "u0", "u3", "newcomer"]
+    if "recommend" in run.model.train_tasks:
+        table = run.recommend(users, k=4)
+        assert table.columns == ["user_id", "rank", "item_id", "score"]
+        assert table["user_id"].to_list() == [user for user in users for _ in range(4)]
+        assert table["rank"].to_list() == [1, 2, 3, 4] * 4
+        assert run.recommend([], k=4).is_empty()
+        trail = run.data.trail
+        for user in ("u0", "u3"):
+            inside = int(run.data.users.inside([user])[0])
+            clicked = set(run.data.items.outside(trail.item[trail.offsets[inside] : trail.offsets[inside + 1]]))
+            assert not clicked & set(table.filter(user_id=user)["item_id"])
+            assert clicked & set(run.recommend([user], k=run.data.sizes.items, seen=True)["item_id"])
+            assert len(run.recommend([user], k=run.data.sizes.items)) == run.data.sizes.items - len(clicked)
+    if "search" in run.model.train_tasks:
+        queries = ["yoga mat", "Fishing  ROD!", "yoga mat", "zebra"]
+        table = run.search(users, queries, k=4)
+        assert table.columns == ["user_id", "query", "rank", "item_id", "score"]
+        assert table["query"].to_list() == [query for query in queries for _ in range(4)]
+        assert run.search([], [], k=4).is_empty()
+        for row in range(4):
+            alone = run.search([users[row]], [queries[row]], k=4)
+            np.testing.assert_allclose(alone["score"], table["score"][4 * row : 4 * row + 4], atol=1e-5)
+    assert all(np.diff(table.filter(user_id="u0")["score"]) <= 0)

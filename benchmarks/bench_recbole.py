@@ -27,7 +27,7 @@ HERE = Path(__file__).parent
 PYTHON = HERE.parent / ".venv-recbole" / "bin" / "python"
 STEPS = 8
 ROUNDS = 2
-EQUAL = {"width": 64, "layers": 2, "heads": 2, "inner": 256, "length": 50, "dropout": 0.5, "feed_only": True}
+EQUAL = {"width": 64, "layers": 2, "heads": 2, "inner": 256, "length": 50, "dropout": 0.5, "attention_dropout": 0.5, "feed_only": True}
 """RecBole's defaults; both use Adam at 1e-3 and float32."""
 PAIRS = 2048
 """Pairs a step on RecBole's side; ours takes users enough for as many."""

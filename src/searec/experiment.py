@@ -87,7 +87,7 @@ def train(
     about = describe(learner, data, split, label=label, preset=preset, seed=seed, train=plan)
     if (folder / CONFIG).is_file():
         return _finished(folder, data, about, resume)
-    if not resume and folder.is_dir() and any(folder.iterdir()):
+    if first_process() and not resume and folder.is_dir() and any(folder.iterdir()):
         raise RunError("the run folder is not empty", where=folder, remedy="use --resume to go on with it, or name another folder")
     folder.mkdir(parents=True, exist_ok=True)
     if plan is None:

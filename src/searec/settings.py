@@ -7,6 +7,7 @@ unknown name is an error that names the nearest one.
 
 import dataclasses
 import difflib
+import json
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar, dataclass_transform
 
@@ -51,7 +52,7 @@ def configure(kind: type[T], values: Mapping[str, Any] | None = None, *, base: T
 
     Args:
         kind: a class declared with `@settings`.
-        values: field name -> value; text is read as the field's type ("0.1" -> 0.1, "true" -> True).
+        values: field name -> value; text is read as the field's type ("0.1" -> 0.1, "true" -> True, '["a"]' -> a list).
         base: the settings to start from; the class's defaults if None.
         where: what the error names as the place of the fault.
 
@@ -59,7 +60,7 @@ def configure(kind: type[T], values: Mapping[str, Any] | None = None, *, base: T
         SettingsError: an unknown name (the nearest is named) or a value of the wrong type or range.
     """
     known = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
-    given = dict(values or {})
+    given = {name: _read_list(value) for name, value in (values or {}).items()}
     for name in given:
         if name not in known:
             raise SettingsError(f"unknown setting {name!r}", where=where, remedy=nearest(name, known))
@@ -70,6 +71,16 @@ def configure(kind: type[T], values: Mapping[str, Any] | None = None, *, base: T
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"]) or kind.__name__
         raise SettingsError(f"bad value for setting {name!r}", where=where, got=repr(first["input"]), expected=first["msg"]) from None
+
+
+def _read_list(value: Any) -> Any:
+    """A text that is a JSON list as that list; anything else as it is."""
+    if isinstance(value, str) and value.startswith("["):
+        try:
+            return json.loads(value)
+        except json.JSONDecodeError:
+            return value
+    return value
 
 
 def as_dict(config: Any) -> dict[str, Any]:

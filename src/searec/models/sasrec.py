@@ -41,7 +41,7 @@ class SASRec(Model):
         layers: Count = 2
         heads: Count = 2
         inner: Count = 64
-        dropout: DropoutRate = 0.3
+        dropout: DropoutRate = 0.5
         attention_dropout: DropoutRate = 0.0
         init: Positive = 0.02
         length: Annotated[int, Field(ge=2)] = 50
@@ -54,7 +54,7 @@ class SASRec(Model):
         "paper": {"width": 50, "heads": 1, "inner": 50, "dropout": 0.5, "attention_dropout": 0.5, "loss": "bce", "feed_only": True},
     }
     train_presets: ClassVar[dict[Preset, dict[str, Any]]] = {
-        "small": {"epochs": 30, "batch": 256, "patience": 3},
+        "small": {"epochs": 10, "batch": 256, "patience": 2, "lr": 3e-3},
         "paper": {"epochs": 200, "batch": 128, "patience": 20},
     }
 

@@ -55,7 +55,7 @@ class UniSAR(Model):
 
     presets: ClassVar[dict[Preset, dict[str, Any]]] = {"small": {}, "paper": {"attention_dropout": 0.1}}
     train_presets: ClassVar[dict[Preset, dict[str, Any]]] = {
-        "small": {"epochs": 12, "batch": 1024, "patience": 2, "weight_decay": 1e-6},
+        "small": {"epochs": 6, "batch": 512, "patience": 2, "lr": 3e-3},
         "paper": {"epochs": 100, "batch": 1024, "patience": 5, "weight_decay": 1e-5},
     }
 

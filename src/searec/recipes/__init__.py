@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from searec.errors import SettingsError
-from searec.recipes.baselines import baselines, demo, sasrec_grid, unisar_grid
+from searec.recipes.baselines import baselines, demo, tuning_sasrec, tuning_simple, tuning_unisar
 from searec.recipes.recipe import Planned, Recipe
 from searec.settings import nearest
 
@@ -12,8 +12,9 @@ __all__ = ["RECIPES", "Planned", "Recipe", "recipe_named"]
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "demo": demo,
     "baselines": baselines,
-    "sasrec-grid": sasrec_grid,
-    "unisar-grid": unisar_grid,
+    "tuning-simple": tuning_simple,
+    "tuning-sasrec": tuning_sasrec,
+    "tuning-unisar": tuning_unisar,
 }
 
 

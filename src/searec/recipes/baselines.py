@@ -1,5 +1,7 @@
 """The baselines: what every system of searec is shown beside."""
 
+from itertools import product
+
 from searec.recipes.recipe import Planned, Recipe
 
 
@@ -19,26 +21,67 @@ def demo() -> Recipe:
 
 
 def baselines() -> Recipe:
-    """The baselines' table of docs/results.md; the settings of sasrec and unisar are those the grids below chose on validation."""
+    """The baselines' table of docs/results.md, with the settings that `tuning_*` chose on validation."""
     return Recipe(
         "baselines",
         (
             Planned("popular", "popular"),
             Planned("itemknn", "itemknn"),
+            Planned("itemknn-tuned", "itemknn", {"repeats": False}),
             Planned("bm25", "bm25"),
             Planned("dense", "dense"),
-            Planned("sasrec-bce", "sasrec", {"loss": "bce"}),
+            Planned("sasrec-bce", "sasrec", SASREC_BCE),
             Planned("sasrec", "sasrec"),
             Planned("unisar", "unisar", full_requests=5_000),
         ),
     )
 
 
-def sasrec_grid() -> Recipe:
-    """sasrec's settings, compared on validation."""
-    return Recipe("sasrec-grid", (), protocols=("sampled",), part="val")
+SASREC_BCE = {"loss": "bce", "dropout": 0.3, "lr": 2e-3, "batch": 128, "epochs": 20, "patience": 4}
+"""sasrec with its paper's loss: steps cost little, so there are more of them."""
 
 
-def unisar_grid() -> Recipe:
-    """unisar's settings, compared on validation."""
-    return Recipe("unisar-grid", (), protocols=("sampled",), part="val")
+def tuning_simple() -> Recipe:
+    """Settings of itemknn and bm25, compared on validation."""
+    knn = product((0, 100), (True, False), (0.0, 5.0))
+    words = product((0.9, 1.5), (0.4, 0.75))
+    return _tuning(
+        "tuning-simple",
+        *(
+            Planned(f"itemknn neighbours={k} repeats={r} shrink={s:g}", "itemknn", {"neighbours": k, "repeats": r, "shrink": s})
+            for k, r, s in knn
+        ),
+        *(Planned(f"bm25 k1={k1:g} b={b:g}", "bm25", {"k1": k1, "b": b}) for k1, b in words),
+    )
+
+
+def tuning_sasrec() -> Recipe:
+    """Settings of sasrec with both losses, compared on validation after a few epochs each."""
+    full = ((0.5, 3e-3), (0.3, 3e-3), (0.5, 1e-3))
+    sampled = ((0.3, 2e-3, 1), (0.5, 2e-3, 1), (0.3, 2e-3, 4))
+    return _tuning(
+        "tuning-sasrec",
+        *(Planned(f"softmax dropout={d:g} lr={lr:g}", "sasrec", {"dropout": d, "lr": lr, "epochs": 3}) for d, lr in full),
+        *(
+            Planned(
+                f"bce dropout={d:g} lr={lr:g} negatives={m}", "sasrec", {**SASREC_BCE, "dropout": d, "lr": lr, "negatives": m, "epochs": 8}
+            )
+            for d, lr, m in sampled
+        ),
+    )
+
+
+def tuning_unisar() -> Recipe:
+    """Settings of unisar, compared on validation after two epochs each."""
+    trials = ((3e-3, True, 0.1), (3e-3, False, 0.1), (3e-3, True, 1.0))
+    return _tuning(
+        "tuning-unisar",
+        *(
+            Planned(f"lr={lr:g} user={user} search_weight={w:g}", "unisar", {"lr": lr, "user": user, "search_weight": w, "epochs": 2})
+            for lr, user, w in trials
+        ),
+    )
+
+
+def _tuning(name: str, *runs: Planned) -> Recipe:
+    return Recipe(name, runs, protocols=("sampled",), part="val")

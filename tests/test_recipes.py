@@ -1,0 +1,28 @@
+"""Every recipe names models, settings and labels that exist and do not collide."""
+
+import pytest
+
+from searec.errors import SettingsError
+from searec.experiment import settings_for
+from searec.recipes import RECIPES, recipe_named
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_settings_are_valid_and_lines_differ(name: str) -> None:
+    recipe = recipe_named(name)
+    assert recipe.name == name and recipe.runs
+    made = [(run.model, str(settings_for(run.model, run.preset, run.settings))) for run in recipe.runs]
+    assert len({run.label for run in recipe.runs}) == len(made)
+    assert len(set(made)) == len(made), "two lines with the same settings"
+
+
+def test_the_table_holds_the_settings_that_tuning_tried() -> None:
+    table = {run.label: run for run in recipe_named("baselines").runs}
+    for label, grid in (("sasrec", "tuning-sasrec"), ("sasrec-bce", "tuning-sasrec"), ("unisar", "tuning-unisar"), ("itemknn-tuned", "tuning-simple")):
+        own, _ = settings_for(table[label].model, "small", table[label].settings)
+        assert own in [settings_for(run.model, "small", run.settings)[0] for run in recipe_named(grid).runs]
+
+
+def test_an_unknown_recipe_names_the_nearest() -> None:
+    with pytest.raises(SettingsError, match="'baselines'"):
+        recipe_named("baseline")

@@ -18,7 +18,13 @@ def test_settings_are_valid_and_lines_differ(name: str) -> None:
 
 def test_the_table_holds_the_settings_that_tuning_tried() -> None:
     table = {run.label: run for run in recipe_named("baselines").runs}
-    for label, grid in (("sasrec", "tuning-sasrec"), ("sasrec-bce", "tuning-sasrec"), ("unisar", "tuning-unisar"), ("itemknn-tuned", "tuning-simple")):
+    for label, grid in (
+        ("sasrec", "tuning-sasrec"),
+        ("sasrec-bce", "tuning-sasrec"),
+        ("unisar", "tuning-unisar"),
+        ("itemknn-tuned", "tuning-simple"),
+        ("bm25-tuned", "tuning-simple"),
+    ):
         own, _ = settings_for(table[label].model, "small", table[label].settings)
         assert own in [settings_for(run.model, "small", run.settings)[0] for run in recipe_named(grid).runs]
 

@@ -101,6 +101,12 @@ def study(
         ),
     ],
     recipe: Annotated[str, typer.Option(help="Which experiment: see searec.recipes.")] = "baselines",
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LABEL", help="Only this line of the recipe, so that several processes share the work; may be given many times."
+        ),
+    ] = None,
 ) -> None:
     """Train and measure a whole recipe, and write its report."""
     from searec import experiment
@@ -108,6 +114,8 @@ def study(
     from searec.recipes import recipe_named
 
     plan = recipe_named(recipe)
+    if only:
+        plan = plan.only(only)
     print_tables(experiment.study(plan, load(data), out))
     print(f"report: {out / 'report.html'}")
 
@@ -131,10 +139,11 @@ def print_tables(comparison: "Comparison") -> None:
             if name in table.rows[0].metrics or name in table.rows[0].totals
         ]
         print(f"\n{table.task}, {table.protocol}, {table.part}: {table.requests:,} requests")
-        print("  " + " " * 16 + "".join(f"{name:>10}" for name in names) + f"{'p (Holm)':>12}")
+        wide = max(16, *(len(row.label) for row in table.rows)) + 1
+        print("  " + " " * wide + "".join(f"{name:>10}" for name in names) + f"{'p (Holm)':>12}")
         for row in table.rows:
             values = "".join(f"{row.metrics[name].mean if name in row.metrics else row.totals[name]:>10.4f}" for name in names)
             difference = row.metrics[table.headline].difference
             p = "baseline" if difference is None else f"{difference.p_holm:.4f}"
-            print(f"  {row.label:<16}{values}{p:>12}")
+            print(f"  {row.label:<{wide}}{values}{p:>12}")
     print()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from searec.data.dataset import Dataset
-from searec.data.ragged import Ints, gather_windows
+from searec.data.ragged import Ints, Windows, gather_windows
 from searec.data.schema import Task
 from searec.data.split import Requests, check_no_leak
 from searec.data.words import words_of
@@ -108,23 +108,23 @@ class Batcher:
             LeakError: a request's history is not strictly older than its time.
         """
         data, needs = self.data, self.needs
-        check_no_leak(data, requests)
-        rec_first, rec_length = _window(data.interactions.offsets, requests.user, requests.rec_end, needs.rec)
-        src_first, src_length = _window(data.searches.offsets, requests.user, requests.src_end, needs.src)
-        trail_first, trail_length = _window(data.trail.offsets, requests.user, requests.trail_end, needs.trail)
-        src_query = gather_windows(data.searches.query, src_first, src_length)
-        query, src_query, words = self._words(requests, src_query)
+        limits = {"interactions": needs.rec, "searches": needs.src, "trail": needs.trail}
+        check_no_leak(data, requests, [stream for stream, limit in limits.items() if limit])
+        rec = _windows(data.interactions.offsets, requests.user, requests.rec_end, needs.rec)
+        src = _windows(data.searches.offsets, requests.user, requests.src_end, needs.src)
+        trail = _windows(data.trail.offsets, requests.user, requests.trail_end, needs.trail)
+        query, src_query, words = self._words(requests, src.gather(data.searches.query))
         return Batch(
             task=requests.task,
             user=_tensor(requests.user),
             time=_tensor(requests.time),
-            rec_item=_tensor(gather_windows(data.interactions.item, rec_first, rec_length)),
-            rec_time=_tensor(gather_windows(data.interactions.time, rec_first, rec_length)),
+            rec_item=_tensor(rec.gather(data.interactions.item)),
+            rec_time=_tensor(rec.gather(data.interactions.time)),
             src_query=_tensor(src_query),
-            src_click=_tensor(self._clicks(src_first, src_length)),
-            src_time=_tensor(gather_windows(data.searches.time, src_first, src_length)),
-            trail_item=_tensor(gather_windows(data.trail.item, trail_first, trail_length)),
-            trail_time=_tensor(gather_windows(data.trail.time, trail_first, trail_length)),
+            src_click=_tensor(self._clicks(src)),
+            src_time=_tensor(src.gather(data.searches.time)),
+            trail_item=_tensor(trail.gather(data.trail.item)),
+            trail_time=_tensor(trail.gather(data.trail.time)),
             query=_tensor(query),
             words=_tensor(words),
             target=_tensor(requests.target),
@@ -132,16 +132,14 @@ class Batcher:
             query_text=tuple(requests.texts(data)) if needs.text and requests.task == "search" else (),
         )
 
-    def _clicks(self, first: Ints, length: Ints) -> Ints:
-        """[B, S, P] the clicked items of each session in the window."""
+    def _clicks(self, sessions: Windows) -> Ints:
+        """[B, S, P] the clicked items of each session in the windows."""
         clicks = self.data.searches.clicks
-        width = max(1, int(length.max(initial=0)))
         if not self.needs.src or len(clicks) == 0:
-            return np.zeros((len(first), width, 1), dtype=np.int32)
-        inside = np.arange(width) < length[:, None]
-        session = np.where(inside, first[:, None] + np.arange(width), 0)
-        start = clicks.offsets[session]
-        count = np.where(inside, np.minimum(clicks.offsets[session + 1] - start, self.needs.src_clicks), 0)
+            return np.zeros((*sessions.inside.shape, 1), dtype=np.int32)
+        start = clicks.offsets.take(sessions.position)
+        count = np.minimum(clicks.offsets.take(sessions.position + 1) - start, self.needs.src_clicks)
+        count *= sessions.inside
         return gather_windows(clicks.values, start, count)
 
     def _words(self, requests: Requests, src_query: Ints) -> tuple[Ints, Ints, Ints]:
@@ -170,10 +168,12 @@ class Batcher:
         return query, src_row, words
 
 
-def _window(offsets: Ints, user: Ints, end: Ints, limit: int) -> tuple[Ints, Ints]:
-    """First position and length [B] of each user's last `limit` events before `end`."""
+def _windows(offsets: Ints, user: Ints, end: Ints, limit: int) -> Windows:
+    """Each user's last `limit` events before `end` [B]; none if the limit is 0."""
+    if not limit:
+        return Windows(np.zeros((len(user), 1), dtype=np.int64), np.zeros((len(user), 1), dtype=bool))
     length = np.minimum(end - offsets[user], limit)
-    return end - length, length
+    return Windows.of(end - length, length)
 
 
 def _tensor(values: Ints) -> Tensor:

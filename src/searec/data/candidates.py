@@ -17,19 +17,28 @@ OTHERS = 99
 """Items a target is ranked among in the sampled protocol."""
 _QUERY_CHUNK = 256
 _REDRAWS = 100
+_MOST_MARKS = 27
 
 
 @dataclass(frozen=True)
 class Seen:
-    """Which user has clicked which item, as a sorted array of pair keys."""
+    """Which user has clicked which item, as a sorted array of pair keys.
+
+    `marks` tells most pairs apart that were not clicked, in one look instead of a search: a hashed table of at least eight
+    places a key.
+    """
 
     keys: Ints
     items: int
+    marks: NDArray[np.bool_]
 
     @classmethod
     def of(cls, user: Ints, item: Ints, items: int) -> "Seen":
         """From parallel arrays of pairs, in any order, repeats allowed."""
-        return cls(np.unique(user.astype(np.int64) * (items + 1) + item), items)
+        keys = np.unique(user.astype(np.int64) * (items + 1) + item)
+        marks = np.zeros(1 << min(_MOST_MARKS, max(10, int(8 * len(keys)).bit_length())), dtype=bool)
+        marks[_place(keys, len(marks))] = True
+        return cls(keys, items, marks)
 
     @classmethod
     def ever(cls, data: Dataset) -> "Seen":
@@ -42,14 +51,21 @@ class Seen:
         if len(self.keys) == 0:
             return np.zeros(np.broadcast(user, item).shape, dtype=bool)
         key = np.asarray(user, dtype=np.int64) * (self.items + 1) + item
-        place = np.minimum(np.searchsorted(self.keys, key), len(self.keys) - 1)
-        found: NDArray[np.bool_] = self.keys[place] == key
+        found: NDArray[np.bool_] = self.marks.take(_place(key, len(self.marks)))
+        likely = key[found]
+        found[found] = self.keys[np.minimum(np.searchsorted(self.keys, likely), len(self.keys) - 1)] == likely
         return found
 
     def of_user(self, user: int) -> Ints:
         """The items one user clicked."""
         low, high = np.searchsorted(self.keys, (user * (self.items + 1), (user + 1) * (self.items + 1)))
         return self.keys[low:high] - user * (self.items + 1)
+
+
+def _place(key: Ints, places: int) -> Ints:
+    """Multiplicative hash of keys into a table of 2^k places."""
+    mixed = key.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    return (mixed >> np.uint64(65 - places.bit_length())).astype(np.int64)
 
 
 def draw_unseen(

@@ -54,21 +54,37 @@ class Ragged:
         return self.values[np.repeat(first, length) + within], origin
 
 
-def gather_windows(values: Ints, first: Ints, length: Ints) -> Ints:
-    """[..., W] `values[first : first + length]` for every window in one indexing call, padded with 0 at the end.
+@dataclass(frozen=True)
+class Windows:
+    """Stretches `first : first + length` of flat arrays, laid out once and then read from as many arrays as needed.
 
-    W is the longest window, at least 1.
+    position: [..., W] places in the arrays, 0 outside; inside: [..., W] bool. W is the longest window, at least 1.
     """
-    width = max(1, int(length.max(initial=0)))
-    step = np.arange(width)
-    inside = step < length[..., None]
-    if len(values) == 0:
-        return np.zeros(inside.shape, dtype=values.dtype)
-    position = first[..., None] + step
-    position *= inside  # elsewhere position 0, whose value is then hidden as well
-    picked = values.take(position)
-    picked *= inside
-    return picked
+
+    position: Ints
+    inside: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, first: Ints, length: Ints) -> "Windows":
+        """The windows that begin at `first` [...] and hold `length` [...] values."""
+        step = np.arange(max(1, int(length.max(initial=0))))
+        inside = step < length[..., None]
+        position = first[..., None] + step
+        position *= inside
+        return cls(position, inside)
+
+    def gather(self, values: Ints) -> Ints:
+        """[..., W] the values in each window, 0 outside, in one indexing call."""
+        if len(values) == 0:
+            return np.zeros(self.inside.shape, dtype=values.dtype)
+        picked: Ints = values.take(self.position)
+        picked *= self.inside
+        return picked
+
+
+def gather_windows(values: Ints, first: Ints, length: Ints) -> Ints:
+    """[..., W] `values[first : first + length]` for every window, padded with 0 at the end; W as in `Windows`."""
+    return Windows.of(first, length).gather(values)
 
 
 def group(owner: Ints, values: Ints, rows: int) -> Ragged:

@@ -18,6 +18,8 @@ from searec.data.schema import TASKS, Part, Task
 from searec.errors import LeakError
 
 NEVER = np.iinfo(np.int64).max
+STREAMS = ("interactions", "searches", "trail")
+"""The histories a request may see."""
 
 
 @dataclass(frozen=True)
@@ -89,14 +91,15 @@ def requests_at(
     )
 
 
-def check_no_leak(data: Dataset, requests: Requests) -> None:
-    """Refuse requests whose history reaches their own time or another user's events.
+def check_no_leak(data: Dataset, requests: Requests, streams: Sequence[str] = STREAMS) -> None:
+    """Refuse requests whose history in any of `streams` reaches their own time or another user's events.
 
     Raises:
         LeakError: naming the user, the time and the newer event's position.
     """
-    for stream, end in (("interactions", requests.rec_end), ("searches", requests.src_end), ("trail", requests.trail_end)):
-        events = getattr(data, stream)
+    ends = dict(zip(STREAMS, (requests.rec_end, requests.src_end, requests.trail_end), strict=True))
+    for stream in streams:
+        events, end = getattr(data, stream), ends[stream]
         first, limit = events.offsets[requests.user], events.offsets[requests.user + 1]
         some = end > first
         inside = some & (end <= len(events.time))

@@ -41,7 +41,7 @@ class SASRec(Model):
         layers: Count = 2
         heads: Count = 2
         inner: Count = 64
-        dropout: DropoutRate = 0.5
+        dropout: DropoutRate = 0.3
         attention_dropout: DropoutRate = 0.0
         init: Positive = 0.02
         length: Annotated[int, Field(ge=2)] = 50

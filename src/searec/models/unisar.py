@@ -17,7 +17,8 @@ from searec.nn.experts import TaskExperts, mlp
 from searec.nn.pooling import age, masked_mean, mean_embedding
 from searec.settings import Count, DropoutRate, NonNegative, Positive, settings
 
-_ITEMS_AT_ONCE = 2048
+_PAIRS_AT_ONCE, _ITEMS_AT_ONCE = 4096, 512
+"""Pairs of request and candidate scored together: as many as the cache holds the experts' outputs of."""
 REC, SRC, ITEM, ASKED = range(4)
 """Input parts of the experts: recommendation interest, search interest, candidate, query and user."""
 
@@ -53,7 +54,7 @@ class UniSAR(Model):
         user: bool = True
         tasks: Annotated[tuple[Task, ...], Field(min_length=1)] = TASKS
 
-    presets: ClassVar[dict[Preset, dict[str, Any]]] = {"small": {}, "paper": {"attention_dropout": 0.1}}
+    presets: ClassVar[dict[Preset, dict[str, Any]]] = {"small": {"user": False}, "paper": {"attention_dropout": 0.1}}
     train_presets: ClassVar[dict[Preset, dict[str, Any]]] = {
         "small": {"epochs": 6, "batch": 512, "patience": 2, "lr": 3e-3},
         "paper": {"epochs": 100, "batch": 1024, "patience": 5, "weight_decay": 1e-5},
@@ -135,24 +136,32 @@ class UniSAR(Model):
         return vector + self.user(batch.user) if self.config.user else vector
 
     def logits(self, batch: Batch, fused: list[Tensor], here: list[Tensor]) -> Tensor:
-        """[B, N] scores, or [B, I + 1] over the catalogue, a slice of it at a time."""
+        """[B, N] scores, or [B, I + 1] over the catalogue, a block of requests and candidates at a time."""
         task = TASKS.index(batch.task)
         asked = self.ple.project(task, ASKED, self.asked(batch))[:, None]
-        # Pooling is linear, so the experts' map is applied to the L states and not to the N pooled vectors.
-        mapped = [self.ple.project(task, side, fused[side]) for side in (REC, SRC)]
+        # Pooling is linear, so the experts' map is applied to the L states and not to the N pooled vectors; what is asked
+        # joins them as one more state, of weight 1, and one product sums all parts.
+        mapped = torch.cat([*(self.ple.project(task, side, fused[side]) for side in (REC, SRC)), asked], dim=1)
 
-        def slice_logits(items: Tensor) -> Tensor:
-            vectors = self.item(items)
-            summed = asked + self.ple.project(task, ITEM, vectors)
-            for side in (REC, SRC):
-                weights = self.pool[side](fused[side], here[side], vectors)
-                summed = summed + weights @ mapped[side]
+        def block(rows: slice, vectors: Tensor, projected: Tensor) -> Tensor:
+            weights = [self.pool[side](fused[side][rows], here[side][rows], vectors) for side in (REC, SRC)]
+            weights.append(torch.ones_like(weights[0][..., :1]))
+            summed = torch.baddbmm(projected, torch.cat(weights, dim=-1), mapped[rows])
             return self.towers[task](self.ple.mix(summed)).squeeze(-1)  # type: ignore[no-any-return]
 
         if batch.candidates is not None:
-            return slice_logits(batch.candidates)
-        catalogue = torch.arange(self.sizes.items + 1, device=asked.device)
-        return torch.cat([slice_logits(part) for part in torch.split(catalogue, _ITEMS_AT_ONCE)], dim=1)
+            step = max(1, _PAIRS_AT_ONCE // batch.candidates.shape[1])
+            blocks = []
+            for start in range(0, len(batch), step):
+                rows = slice(start, start + step)
+                vectors = self.item(batch.candidates[rows])
+                blocks.append(block(rows, vectors, self.ple.project(task, ITEM, vectors)))
+            return torch.cat(blocks)
+        vectors = torch.split(self.item.weight, _ITEMS_AT_ONCE)
+        projected = [self.ple.project(task, ITEM, part) for part in vectors]
+        step = _PAIRS_AT_ONCE // _ITEMS_AT_ONCE
+        rows_of = [slice(start, start + step) for start in range(0, len(batch), step)]
+        return torch.cat([torch.cat([block(rows, *part) for part in zip(vectors, projected, strict=True)], dim=1) for rows in rows_of])
 
     def loss(self, batch: Batch) -> Losses:
         """BCE of the task, both alignments of own-type with cross-type states, and queries with their clicks."""

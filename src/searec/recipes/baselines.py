@@ -27,24 +27,25 @@ def baselines() -> Recipe:
         (
             Planned("popular", "popular"),
             Planned("itemknn", "itemknn"),
-            Planned("itemknn-tuned", "itemknn", {"repeats": False}),
+            Planned("itemknn-tuned", "itemknn", {"repeats": False, "shrink": 60.0}),
             Planned("bm25", "bm25"),
+            Planned("bm25-tuned", "bm25", {"k1": 0.6}),
             Planned("dense", "dense"),
             Planned("sasrec-bce", "sasrec", SASREC_BCE),
             Planned("sasrec", "sasrec"),
-            Planned("unisar", "unisar", full_requests=5_000),
+            Planned("unisar", "unisar", {"epochs": 4, "validation_requests": 3_000}, full_requests=1_000),
         ),
     )
 
 
-SASREC_BCE = {"loss": "bce", "dropout": 0.3, "lr": 2e-3, "batch": 128, "epochs": 20, "patience": 4}
+SASREC_BCE = {"loss": "bce", "negatives": 4, "dropout": 0.3, "lr": 2e-3, "batch": 128, "epochs": 20, "patience": 4}
 """sasrec with its paper's loss: steps cost little, so there are more of them."""
 
 
 def tuning_simple() -> Recipe:
     """Settings of itemknn and bm25, compared on validation."""
-    knn = product((0, 100), (True, False), (0.0, 5.0))
-    words = product((0.9, 1.5), (0.4, 0.75))
+    knn = ((0, True, 0.0), *product((0, 1000), (False,), (0.0, 5.0, 20.0, 60.0)))
+    words = product((0.6, 0.9, 1.5), (0.4, 0.75))
     return _tuning(
         "tuning-simple",
         *(
@@ -73,7 +74,7 @@ def tuning_sasrec() -> Recipe:
 
 def tuning_unisar() -> Recipe:
     """Settings of unisar, compared on validation after two epochs each."""
-    trials = ((3e-3, True, 0.1), (3e-3, False, 0.1), (3e-3, True, 1.0))
+    trials = ((3e-3, True, 0.1), (3e-3, False, 0.1))
     return _tuning(
         "tuning-unisar",
         *(

@@ -1,12 +1,14 @@
 """What a recipe is made of."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from searec.data.schema import Part
+from searec.errors import SettingsError
 from searec.evaluation.evaluation import PROTOCOLS, Protocol
 from searec.models import Preset
+from searec.settings import nearest
 
 
 @dataclass(frozen=True)
@@ -33,3 +35,15 @@ class Recipe:
     runs: tuple[Planned, ...]
     protocols: tuple[Protocol, ...] = PROTOCOLS
     part: Part = "test"
+
+    def only(self, labels: Sequence[str]) -> "Recipe":
+        """The recipe with the lines of these labels alone.
+
+        Raises:
+            SettingsError: a label it does not have.
+        """
+        known = [run.label for run in self.runs]
+        for label in labels:
+            if label not in known:
+                raise SettingsError(f"no line {label!r} in the recipe", where=self.name, remedy=nearest(label, known))
+        return replace(self, runs=tuple(run for run in self.runs if run.label in labels))

@@ -32,3 +32,10 @@ def test_the_table_holds_the_settings_that_tuning_tried() -> None:
 def test_an_unknown_recipe_names_the_nearest() -> None:
     with pytest.raises(SettingsError, match="'baselines'"):
         recipe_named("baseline")
+
+
+def test_a_study_can_be_shared_out() -> None:
+    plan = recipe_named("demo")
+    assert [run.label for run in plan.only(["unisar", "popular"]).runs] == ["popular", "unisar"]
+    with pytest.raises(SettingsError, match="'unisar'"):
+        plan.only(["unisarr"])

@@ -30,7 +30,7 @@ SMALL = {"width": 16, "inner": 16, "dropout": 0.0, "attention_dropout": 0.0, "la
 """Taken up by each model that has such a setting."""
 LESSON: dict[str, dict[str, Any]] = {
     "sasrec": {"epochs": 20, "batch": 16, "lr": 0.01},
-    "unisar": {"epochs": 30, "batch": 16, "lr": 0.005, "width": 32, "inner": 32, "init": 0.1, "search_weight": 1.0},
+    "unisar": {"epochs": 30, "batch": 16, "lr": 0.005, "width": 32, "inner": 32, "init": 0.1, "search_weight": 1.0, "user": False},
 }
 """How a model that learns by loss is taught the checkerboard; see LESSON_OF_OTHERS for those not named."""
 LESSON_OF_OTHERS = {"epochs": 30, "batch": 32, "lr": 0.01}

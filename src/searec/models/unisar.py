@@ -54,7 +54,7 @@ class UniSAR(Model):
         user: bool = True
         tasks: Annotated[tuple[Task, ...], Field(min_length=1)] = TASKS
 
-    presets: ClassVar[dict[Preset, dict[str, Any]]] = {"small": {"user": False}, "paper": {"attention_dropout": 0.1}}
+    presets: ClassVar[dict[Preset, dict[str, Any]]] = {"small": {}, "paper": {"attention_dropout": 0.1}}
     train_presets: ClassVar[dict[Preset, dict[str, Any]]] = {
         "small": {"epochs": 6, "batch": 512, "patience": 2, "lr": 3e-3},
         "paper": {"epochs": 100, "batch": 1024, "patience": 5, "weight_decay": 1e-5},

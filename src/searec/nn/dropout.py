@@ -11,8 +11,8 @@ _STEPS = 1 << 16
 class Dropout(nn.Module):
     """Inverted dropout (arXiv 1207.0580); on the CPU its mask is drawn sixteen bits a number.
 
-    PyTorch draws one Bernoulli number at a time on one CPU thread, which is a fifth of a training step of the small
-    models here. The seed comes from PyTorch's generator, so that a step's mask still follows from `torch.manual_seed`.
+    PyTorch draws one Bernoulli number at a time on one CPU thread, a cost that shows in small models. The seed comes from
+    PyTorch's generator, so that a step's mask still follows from `torch.manual_seed`.
 
     Args:
         p: share of values set to 0, rounded to 1/65536 on the CPU.

@@ -33,7 +33,7 @@ def baselines() -> Recipe:
             Planned("dense", "dense"),
             Planned("sasrec-bce", "sasrec", SASREC_BCE),
             Planned("sasrec", "sasrec"),
-            Planned("unisar", "unisar", {"epochs": 4, "validation_requests": 3_000}, full_requests=1_000),
+            Planned("unisar", "unisar", {"user": False, "epochs": 4, "validation_requests": 3_000}, full_requests=1_000),
         ),
     )
 

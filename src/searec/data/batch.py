@@ -177,4 +177,4 @@ def _windows(offsets: Ints, user: Ints, end: Ints, limit: int) -> Windows:
 
 
 def _tensor(values: Ints) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(values))
+    return torch.from_numpy(np.require(values, requirements=["C", "W"]))  # a read-only view is copied

@@ -24,7 +24,7 @@ _MOST_MARKS = 27
 class Seen:
     """Which user has clicked which item, as a sorted array of pair keys.
 
-    `marks` tells most pairs apart that were not clicked, in one look instead of a search: a hashed table of at least eight
+    `marks` tells most pairs apart that were not clicked, in one look instead of a search: a hashed table of at least 32
     places a key.
     """
 
@@ -36,7 +36,7 @@ class Seen:
     def of(cls, user: Ints, item: Ints, items: int) -> "Seen":
         """From parallel arrays of pairs, in any order, repeats allowed."""
         keys = np.unique(user.astype(np.int64) * (items + 1) + item)
-        marks = np.zeros(1 << min(_MOST_MARKS, max(10, int(8 * len(keys)).bit_length())), dtype=bool)
+        marks = np.zeros(1 << min(_MOST_MARKS, max(10, int(32 * len(keys)).bit_length())), dtype=bool)
         marks[_place(keys, len(marks))] = True
         return cls(keys, items, marks)
 

@@ -47,5 +47,5 @@ def compare(split: Split, task: Task, data: Path) -> None:
         for _ in loader(row_dataset, BATCH):
             pass
 
-    figures = paired(ours, theirs)
+    figures = paired(ours, theirs, rounds=9)
     line(f"batch assembly ({task}), against a per-row DataLoader", data, {**figures, "examples": len(asked), "batch": BATCH})

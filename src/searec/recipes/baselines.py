@@ -15,7 +15,7 @@ def demo() -> Recipe:
             Planned("bm25", "bm25"),
             Planned("dense", "dense"),
             Planned("sasrec", "sasrec", {"batch": 32, "epochs": 40}),
-            Planned("unisar", "unisar", {"batch": 256, "epochs": 20, "patience": 4}),
+            Planned("unisar", "unisar", {"batch": 256, "epochs": 12, "patience": 4}),
         ),
     )
 

@@ -86,10 +86,10 @@ def draw_unseen(
     rows = np.arange(len(user))
     for _ in range(_REDRAWS):
         bad = _unfit(seen, user[rows], out[rows], kept[rows], distinct)
-        rows = rows[bad.any(axis=1)]
-        if len(rows) == 0:
+        again = bad.any(axis=1)
+        if not again.any():
             return out
-        bad = bad[bad.any(axis=1)]
+        rows, bad = rows[again], bad[again]
         fresh = out[rows]
         fresh[bad] = rng.integers(1, seen.items + 1, size=int(bad.sum()), dtype=np.int32)
         out[rows] = fresh

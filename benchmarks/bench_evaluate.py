@@ -25,7 +25,7 @@ def run(data: Path) -> None:
     config, _ = settings_for("sasrec")
     with tempfile.TemporaryDirectory() as room:
         knn = train("itemknn", dataset, Path(room) / "itemknn")
-    for model in (knn.model, new_model("sasrec", config, dataset, 0).eval()):
+    for model in (knn.model, new_model("sasrec", config, Split(dataset), 0).eval()):
         compare(model, knn.split, data)
 
 

@@ -38,7 +38,7 @@ def ours(data: Path, loss: str) -> float:
     dataset = load(data)
     config, plan = settings_for("sasrec", "small", {**EQUAL, "loss": loss, "batch": PAIRS // 8})
     assert plan is not None
-    model = new_model("sasrec", config, dataset, 0).train()
+    model = new_model("sasrec", config, Split(dataset), 0).train()
     assert isinstance(model, SASRec)
     examples = TrainingExamples(Split(dataset), model, batch=plan.batch, seed=0)
     adam = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)

@@ -10,6 +10,7 @@ import torch
 
 from searec import experiment
 from searec.data.dataset import Dataset
+from searec.data.split import Split
 from searec.errors import RunError, SearecError, SettingsError
 from searec.evaluation.evaluation import Evaluation
 from searec.experiment import settings_for
@@ -69,15 +70,15 @@ def test_bad_settings_are_named(model: str, preset: Any, overrides: dict[str, An
 def test_settings_that_do_not_go_together_are_refused(data: Dataset) -> None:
     for name in ("sasrec", "unisar"):
         with pytest.raises(SettingsError):
-            experiment.new_model(name, settings_for(name, "small", {"width": 10, "heads": 3})[0], data, 0)
+            experiment.new_model(name, settings_for(name, "small", {"width": 10, "heads": 3})[0], Split(data), 0)
 
 
 def test_a_new_model_depends_on_its_seed_alone(data: Dataset) -> None:
     config, _ = settings_for("sasrec", "small", {"width": 8})
-    first = experiment.new_model("sasrec", config, data, 3).state()
+    first = experiment.new_model("sasrec", config, Split(data), 3).state()
     torch.manual_seed(99)
     before = torch.get_rng_state()
-    again, other = experiment.new_model("sasrec", config, data, 3).state(), experiment.new_model("sasrec", config, data, 4).state()
+    again, other = (experiment.new_model("sasrec", config, Split(data), seed).state() for seed in (3, 4))
     assert torch.equal(torch.get_rng_state(), before), "nobody else's random numbers are used up"
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["item.weight"], other["item.weight"])

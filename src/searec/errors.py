@@ -7,6 +7,7 @@ SearecError
 ├── SettingsError      a setting that does not exist, or a value outside its range
 ├── RunError           a run folder that is missing, damaged or made for other data
 ├── StorageError       the disk refused a write; what was there before is untouched
+├── ChatError          a chat server that fails or refuses, a budget that is spent, an answer that is not kept
 ├── DependencyError    an optional package or program is not installed
 └── Interrupted        stopped on request; the checkpoint named in the message goes on from here
 
@@ -60,6 +61,10 @@ class RunError(SearecError):
 
 class StorageError(SearecError):
     """The disk refused a write; what was there before is untouched."""
+
+
+class ChatError(SearecError):
+    """A chat server that fails or refuses, a budget that is spent, an answer that is not kept."""
 
 
 class DependencyError(SearecError):

@@ -7,6 +7,8 @@ from typing import Any
 from searec.data.dataset import Dataset
 from searec.data.schema import Part, Task
 from searec.data.split import Split
+from searec.derived.prepare import give, prepare
+from searec.derived.user_codes import Coder
 from searec.errors import RunError, SettingsError
 from searec.evaluation.compare import Comparison
 from searec.evaluation.compare import compare as compare_evaluations
@@ -16,7 +18,7 @@ from searec.evaluation.protocol import validation_score
 from searec.files import write_json
 from searec.models import Model, Preset, model_named
 from searec.recipes import Recipe
-from searec.run import CONFIG, Run, describe, read_run, write_run
+from searec.run import CONFIG, DERIVED, Run, describe, read_run, write_run
 from searec.settings import configure, nearest
 from searec.training import checkpoint
 from searec.training.environment import environment
@@ -61,9 +63,12 @@ def train(
     seed: int = 0,
     label: str | None = None,
     resume: bool = False,
+    unseen: float = 0.0,
     **overrides: Any,
 ) -> Run:
     """Train a model on the training events of a dataset and write its run folder.
+
+    What the model needs made beforehand (user codes, say) is made first and copied to the folder; see `searec.derived`.
 
     Args:
         model: a name in `models.MODELS`.
@@ -72,6 +77,7 @@ def train(
         preset: "small" for minutes on two cores, "paper" for the paper's setting.
         label: the run's name in tables; the model's name by default. Runs that differ in seed alone share it.
         resume: go on from the folder's checkpoint; a finished run is opened as it is.
+        unseen: share of users to keep from training, for a look at users who come later.
         overrides: settings of the model or its training, by name.
 
     Raises:
@@ -82,13 +88,14 @@ def train(
     config, plan = settings_for(model, preset, overrides, seed=seed)
     label = label or model
     folder = Path(out) if out is not None else RUNS / f"{label}-{seed}"
-    split = Split(data)
-    learner = new_model(model, config, data, seed)
+    if not resume:
+        _refuse_used(folder)
+    split = Split(data, unseen=unseen)
+    made = prepare(model_named(model), config, split, seed)
+    learner = new_model(model, config, split, seed, made)
     about = describe(learner, data, split, label=label, preset=preset, seed=seed, train=plan)
     if (folder / CONFIG).is_file():
-        return _finished(folder, data, about, resume)
-    if first_process() and not resume and folder.is_dir() and any(folder.iterdir()):
-        raise RunError("the run folder is not empty", where=folder, remedy="use --resume to go on with it, or name another folder")
+        return _finished(folder, data, about)
     folder.mkdir(parents=True, exist_ok=True)
     if plan is None:
         learner.fit(data, split)
@@ -104,18 +111,27 @@ def train(
     learner.eval()
     run = Run(folder, learner, data, about)
     if first_process():
+        if made is not None:
+            made.copy(folder / DERIVED)
         write_run(run, environment())
         (folder / checkpoint.FILE).unlink(missing_ok=True)
     return run
 
 
-def new_model(model: str, config: Any, data: Dataset, seed: int) -> Model:
-    """An untrained model; its initial weights are drawn from `seed` and nothing else."""
+def new_model(model: str, config: Any, split: Split, seed: int, made: Coder | None = None) -> Model:
+    """An untrained model; its initial weights are drawn from `seed` and nothing else.
+
+    Args:
+        made: what it needs made beforehand; made now if not given.
+    """
     import torch
 
+    kind = model_named(model)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return model_named(model)(config, data.sizes)
+        learner = kind(config, split.data.sizes)
+    give(learner, made or prepare(kind, config, split, seed), split)
+    return learner
 
 
 def evaluate(
@@ -252,9 +268,14 @@ def measured(run: Run, task: Task, protocol: Protocol, part: Part, *, max_reques
     return evaluate(run, None, task, protocol, part, max_requests=max_requests)
 
 
-def _finished(folder: Path, data: Dataset, about: Mapping[str, Any], resume: bool) -> Run:
-    if not resume:
+def _refuse_used(folder: Path) -> None:
+    if (folder / CONFIG).is_file():
         raise RunError("the run folder holds a finished run", where=folder, remedy="name another folder, or --resume to open it")
+    if first_process() and folder.is_dir() and any(folder.iterdir()):
+        raise RunError("the run folder is not empty", where=folder, remedy="use --resume to go on with it, or name another folder")
+
+
+def _finished(folder: Path, data: Dataset, about: Mapping[str, Any]) -> Run:
     run = read_run(folder, data)
     if differing := [key for key in about if _with_effect(run.config.get(key)) != _with_effect(about[key])]:
         raise RunError("the finished run has other settings", where=folder, got=", ".join(differing), remedy="name another folder")

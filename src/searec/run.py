@@ -1,7 +1,7 @@
 """Run: a trained model with what it was trained on, and its folder on disk."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -9,19 +9,24 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
+from torch import Tensor
 
 from searec.data.batch import Batcher
 from searec.data.dataset import Dataset, Sizes
 from searec.data.ragged import gather_windows
 from searec.data.schema import Task
 from searec.data.split import NEVER, Requests, Split, requests_at
+from searec.derived.newcomers import best_for_newcomers
+from searec.derived.user_codes import Coder
 from searec.errors import RunError, SettingsError
 from searec.files import write_json
-from searec.models import Model, model_named
+from searec.models import GSERec, Model, model_named
 from searec.settings import as_dict, configure
 from searec.training.checkpoint import read_tensors, write_tensors
 
 CONFIG, WEIGHTS, ENVIRONMENT = "config.json", "weights.safetensors", "environment.json"
+DERIVED = "derived"
+"""Folder of what was made before the model learned, where it needs anything."""
 _REQUESTS_AT_ONCE = 256
 
 
@@ -46,7 +51,7 @@ class Run:
     @property
     def split(self) -> Split:
         """The split it was trained on."""
-        return Split(self.data, min_events=self.config["split"]["min_events"])
+        return Split(self.data, **self.config["split"])
 
     def recommend(self, users: Sequence[str], k: int = 10, *, seen: bool = False) -> pl.DataFrame:
         """The k best items for each user after everything in the log.
@@ -64,6 +69,30 @@ class Run:
             UnknownIdError: a user the dataset does not hold.
         """
         return self._answer("recommend", users, None, k, seen=seen)
+
+    def recommend_newcomers(self, records: Sequence[Mapping[str, Any]], k: int = 10, *, seen: bool = False) -> pl.DataFrame:
+        """The k best items for users who came after the training, from what they did; nothing is trained again.
+
+        Args:
+            records: {"clicks": [item ids], "searches": [(query, [clicked item ids]), ...]} a user, oldest first.
+            k: items a user.
+            seen: also recommend what a record holds.
+
+        Returns:
+            record (its place, from 0), rank (from 1), item_id, score.
+
+        Raises:
+            SettingsError: the model has no way to take in new users, or k is below 1.
+            DataError: a record with nothing in it, or with an empty query.
+            UnknownIdError: an item the catalogue does not hold.
+        """
+        if not isinstance(self.model, GSERec):
+            raise SettingsError(f"{self.model.name} cannot take in new users", expected="a gserec run")
+        if k < 1:
+            raise SettingsError("k is too small", got=k, expected="1 or more")
+        coder = Coder.load(self.folder / DERIVED)
+        found = self._named(*best_for_newcomers(self.model, coder, self.data, records, k, seen=seen))
+        return found.rename({"row": "record"})
 
     def search(self, users: Sequence[str], queries: Sequence[str], k: int = 10) -> pl.DataFrame:
         """The k best items for each pair of user and query, after everything in the log.
@@ -99,12 +128,16 @@ class Run:
 
     def _lists(self, asked: Requests, k: int, seen: bool) -> pl.DataFrame:
         batch = Batcher(self.data, self.model.needs).batch(asked)
-        device = next((tensor.device for tensor in self.model.state().values()), torch.device("cpu"))
+        device = self.model.device
         exclude = None
         if not seen:
             first = np.asarray(self.data.trail.offsets[asked.user])
             exclude = torch.from_numpy(gather_windows(self.data.trail.item, first, asked.trail_end - first)).to(device)
-        ids, scores = (tensor.cpu().numpy() for tensor in self.model.retrieve(batch.to(device), k, exclude))
+        return self._named(*self.model.retrieve(batch.to(device), k, exclude))
+
+    def _named(self, best: Tensor, values: Tensor) -> pl.DataFrame:
+        """row, rank, item_id, score of inside ids and scores [B, k]."""
+        ids, scores = best.cpu().numpy(), values.cpu().numpy()
         some = ids > 0
         row, place = np.nonzero(some)
         return pl.DataFrame(
@@ -132,7 +165,7 @@ def describe(model: Model, data: Dataset, split: Split, *, label: str, preset: s
         "seed": seed,
         "settings": {"model": as_dict(model.config)} | ({"train": as_dict(train)} if train is not None else {}),
         "data": {"fingerprint": data.fingerprint, "sizes": asdict(data.sizes)},
-        "split": {"min_events": split.min_events},
+        "split": {"min_events": split.min_events, "unseen": split.unseen},
     }
 
 

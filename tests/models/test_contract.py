@@ -148,7 +148,7 @@ def test_known_answer(taught: MakeRun, checkerboard: Any, name: str) -> None:
         assert reciprocal_rank(run, checkerboard, task) > (0.5 if run.model.learns == "loss" else 0.99)
     if run.model.learns == "loss":
         config, _ = experiment.settings_for(name, "small", settings(name))
-        untaught = dataclasses.replace(run, model=experiment.new_model(name, config, run.data, 0).eval())
+        untaught = dataclasses.replace(run, model=experiment.new_model(name, config, run.split, 0).eval())
         for task in run.model.train_tasks:
             assert reciprocal_rank(untaught, checkerboard, task) < 5 * chance, "the answer is not given away"
 
@@ -192,7 +192,7 @@ def test_events_after_the_cutoff_teach_nothing(teach: MakeRun, rewritten: Datase
 def test_every_loss_part_moves_a_gradient(checkerboard: Any, variant: tuple[str, dict[str, Any]]) -> None:
     name, overrides = variant
     config, _ = experiment.settings_for(name, "small", settings(name, **overrides))
-    model = experiment.new_model(name, config, checkerboard.data, 0)
+    model = experiment.new_model(name, config, Split(checkerboard.data), 0)
     examples = TrainingExamples(Split(checkerboard.data), model, batch=32, seed=0)
     batches = [examples.batch(0, step) for step in range(examples.steps(0))]
     names, weights = zip(*((key, weight) for key, weight in model.named_parameters() if weight.requires_grad), strict=True)

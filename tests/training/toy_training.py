@@ -67,6 +67,7 @@ def toy_batch(users: np.ndarray, task: str = "recommend") -> Batch:
         trail_time=none,
         query=empty,
         words=none[:1],
+        query_id=empty[:1],
         target=(user * 5) % ITEMS + 1,
     )
 

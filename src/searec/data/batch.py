@@ -55,6 +55,7 @@ class Batch:
     trail_time: Tensor  # [B, T] int64
     query: Tensor  # [B] row of `words`; 0 for recommendation
     words: Tensor  # [Q, W] word ids of the batch's distinct queries; row 0 is empty
+    query_id: Tensor  # [Q] dataset query id of each row of `words`, 0 for row 0 and for texts that are new
     target: Tensor  # [B] the item that followed; 0 where unknown
     candidates: Tensor | None = None  # [B, N]; None asks for the whole catalogue
     negatives: Tensor | None = None  # [B, T, M] items not clicked, for each position of a causal model's history
@@ -85,17 +86,22 @@ class Batcher:
         self.needs = needs
 
     def lengths(self, requests: Requests) -> Ints:
-        """[R] the longest history each request would bring into a batch; batches of like lengths waste least."""
+        """[R] a number to sort requests by, so that neighbours have histories of like lengths and batches little padding.
+
+        Requests with about as many sessions (1, 2, 3-4, 5-8, ...) stand together, and among them those of as many clicks.
+        """
         needs, data = self.needs, self.data
-        longest = np.zeros(len(requests), dtype=np.int64)
-        for limit, offsets, end in (
-            (needs.rec, data.interactions.offsets, requests.rec_end),
-            (needs.src, data.searches.offsets, requests.src_end),
-            (needs.trail, data.trail.offsets, requests.trail_end),
-        ):
-            if limit:
-                longest = np.maximum(longest, np.minimum(end - offsets[requests.user], limit))
-        return longest
+
+        def length(limit: int, offsets: Ints, end: Ints) -> Ints:
+            shorter: Ints = np.minimum(end - offsets[requests.user], limit)
+            return shorter
+
+        sessions = length(needs.src, data.searches.offsets, requests.src_end)
+        clicks = length(needs.rec, data.interactions.offsets, requests.rec_end)
+        trail = length(needs.trail, data.trail.offsets, requests.trail_end)
+        bucket: Ints = np.ceil(np.log2(sessions + 1)).astype(np.int64)
+        key: Ints = (bucket * (needs.rec + 1) + clicks) * (needs.trail + 1) + trail
+        return key
 
     def batch(self, requests: Requests, candidates: NDArray[np.integer] | None = None) -> Batch:
         """One batch of all the given requests.
@@ -113,7 +119,7 @@ class Batcher:
         rec = _windows(data.interactions.offsets, requests.user, requests.rec_end, needs.rec)
         src = _windows(data.searches.offsets, requests.user, requests.src_end, needs.src)
         trail = _windows(data.trail.offsets, requests.user, requests.trail_end, needs.trail)
-        query, src_query, words = self._words(requests, src.gather(data.searches.query))
+        query, src_query, words, query_id = self._words(requests, src.gather(data.searches.query))
         return Batch(
             task=requests.task,
             user=_tensor(requests.user),
@@ -127,6 +133,7 @@ class Batcher:
             trail_time=_tensor(trail.gather(data.trail.time) if needs.trail else np.zeros((len(requests), 1), dtype=np.int64)),
             query=_tensor(query),
             words=_tensor(words),
+            query_id=_tensor(query_id),
             target=_tensor(requests.target),
             candidates=None if candidates is None else _tensor(candidates),
             query_text=tuple(requests.texts(data)) if needs.text and requests.task == "search" else (),
@@ -142,11 +149,12 @@ class Batcher:
         count *= sessions.inside
         return gather_windows(clicks.values, start, count)
 
-    def _words(self, requests: Requests, src_query: Ints) -> tuple[Ints, Ints, Ints]:
-        """Rows of the distinct-query table for requests [B] and sessions [B, S], and its words [Q, W]."""
+    def _words(self, requests: Requests, src_query: Ints) -> tuple[Ints, Ints, Ints, Ints]:
+        """Rows of the distinct-query table for requests [B] and sessions [B, S], its words [Q, W] and query ids [Q]."""
         width = self.needs.words
         if not width:
-            return np.zeros(len(requests), dtype=np.int32), np.zeros_like(src_query), np.zeros((1, 1), dtype=np.int32)
+            none = np.zeros(1, dtype=np.int32)
+            return np.zeros(len(requests), dtype=np.int32), np.zeros_like(src_query), none[None], none
         # A mark for each query of the dataset finds the distinct ones without sorting.
         marks = np.zeros(len(self.data.queries.words), dtype=bool)
         marks[0] = True
@@ -165,7 +173,8 @@ class Batcher:
             for place, line in enumerate(known, start=len(distinct)):
                 table[place, : len(line)] = line
             query, words = np.arange(len(distinct), len(table), dtype=np.int32), table
-        return query, src_row, words
+            distinct = np.concatenate((distinct, np.zeros(len(known), dtype=distinct.dtype)))
+        return query, src_row, words, distinct
 
 
 def _windows(offsets: Ints, user: Ints, end: Ints, limit: int) -> Windows:

@@ -18,6 +18,7 @@ from searec.data.schema import TASKS, Part, Task
 from searec.errors import LeakError
 
 NEVER = np.iinfo(np.int64).max
+_UNSEEN_SEED = 7
 STREAMS = ("interactions", "searches", "trail")
 """The histories a request may see."""
 
@@ -118,10 +119,22 @@ def check_no_leak(data: Dataset, requests: Requests, streams: Sequence[str] = ST
 
 @dataclass(frozen=True)
 class Split:
-    """Leave-one-out split of a dataset; users with fewer than `min_events` events of a task are not held out in it."""
+    """Leave-one-out split of a dataset.
+
+    min_events: users with fewer events of a task are not held out in it.
+    unseen: share of users, drawn with a fixed seed, of whom nothing is learned from; they are asked about all the same, which
+        shows what a model makes of users who came after its training.
+    """
 
     data: Dataset
     min_events: int = 3
+    unseen: float = 0.0
+
+    @functools.cached_property
+    def known(self) -> NDArray[np.bool_]:
+        """[U + 1] users who are there in training; row 0 is padding."""
+        drawn = np.random.default_rng([_UNSEEN_SEED, self.data.sizes.users]).random(self.data.sizes.users + 1)
+        return drawn >= self.unseen
 
     @functools.cached_property
     def _events(self) -> dict[Task, tuple[Ints, Ints]]:
@@ -146,7 +159,14 @@ class Split:
         return self.data.interactions.time if task == "recommend" else self.data.searches.time
 
     def cutoff(self, tasks: Sequence[Task]) -> Ints:
-        """[U + 1] for each user, the time before which events may be learned from for `tasks`; `NEVER` if not held out."""
+        """[U + 1] for each user, the time before which events may be learned from for `tasks`; `NEVER` if not held out.
+
+        Of unseen users nothing may be.
+        """
+        return np.where(self.known, self.visible(tasks), np.iinfo(np.int64).min)
+
+    def visible(self, tasks: Sequence[Task]) -> Ints:
+        """[U + 1] for each user, seen or not, the time before which events lie before every held-out event of `tasks`."""
         limit = np.full(self.data.sizes.users + 1, NEVER, dtype=np.int64)
         for task in tasks:
             users, positions = self._held(task, back=2)

@@ -164,7 +164,7 @@ def tie_rank(scores: Tensor, target: Tensor) -> np.ndarray:
 def _batches(model: Model, split: Split, requests: Requests, width: int, candidates: Ints | None) -> Any:
     """Rows and batch, of like history lengths and bounded memory, on the model's device, with progress."""
     batcher = Batcher(split.data, model.needs)
-    device = next((tensor.device for tensor in model.state().values()), torch.device("cpu"))
+    device = model.device
     size = max(1, min(512, _SCORES_AT_ONCE // width))
     order = np.argsort(batcher.lengths(requests), kind="stable")
     was_training = model.training

@@ -23,7 +23,7 @@ def slices(split: Split, requests: Requests, *, sparse_below: int = SPARSE_BELOW
     sparse / rich: fewer than `sparse_below` search sessions, or not. low- / high-similarity: the cosine between
     the categories clicked in the feed and after searches, below or from the median of those who have both.
     cold-user: fewer than 5 clicks. cold-item: the target was never clicked in training. repeat / new: the
-    user has clicked the target before, or not.
+    user has clicked the target before, or not. unseen-user, if the split keeps users from training: one of them.
     """
     data = split.data
     sessions = requests.src_end - data.searches.offsets[requests.user]
@@ -34,7 +34,7 @@ def slices(split: Split, requests: Requests, *, sparse_below: int = SPARSE_BELOW
     trained = np.bincount(split.train_clicks((requests.task,))[1], minlength=data.sizes.items + 1)
     items, owner = history(data, requests)
     repeat = Seen.of(owner, items, data.sizes.items).contains(np.arange(len(requests)), requests.target)
-    return {
+    found = {
         "sparse": sessions < sparse_below,
         "rich": sessions >= sparse_below,
         "low-similarity": both & (similarity < median),
@@ -44,6 +44,7 @@ def slices(split: Split, requests: Requests, *, sparse_below: int = SPARSE_BELOW
         "repeat": repeat,
         "new": ~repeat,
     }
+    return found | {"unseen-user": ~split.known[requests.user]} if split.unseen else found
 
 
 def history(data: Dataset, requests: Requests) -> tuple[Ints, Ints]:

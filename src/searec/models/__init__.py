@@ -1,16 +1,18 @@
 """The models by name. A new one is one file here and one line in MODELS; the contract test then covers it."""
 
 from searec.errors import SettingsError
-from searec.models.base import FittedModel, Losses, Model, Preset
+from searec.models.base import FittedModel, Model, Preset
 from searec.models.bm25 import BM25
 from searec.models.dense import Dense
+from searec.models.gserec import GSERec
 from searec.models.itemknn import ItemKNN
 from searec.models.popular import Popular
 from searec.models.sasrec import SASRec
 from searec.models.unisar import UniSAR
+from searec.nn.losses import Losses
 from searec.settings import nearest
 
-__all__ = ["MODELS", "FittedModel", "Losses", "Model", "Preset", "model_named"]
+__all__ = ["MODELS", "FittedModel", "GSERec", "Losses", "Model", "Preset", "model_named"]
 
 MODELS: dict[str, type[Model]] = {
     "popular": Popular,
@@ -19,6 +21,7 @@ MODELS: dict[str, type[Model]] = {
     "dense": Dense,
     "sasrec": SASRec,
     "unisar": UniSAR,
+    "gserec": GSERec,
 }
 
 

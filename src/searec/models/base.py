@@ -1,55 +1,36 @@
 """The protocol every model follows: what it is built from, how it learns, scores and retrieves."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from searec.data.batch import Batch, Needs
 from searec.data.dataset import Dataset, Sizes
 from searec.data.schema import Task
 from searec.data.split import Split
 from searec.errors import RunError
+from searec.nn.learner import Learner
+from searec.nn.losses import Losses
 
 Preset = Literal["small", "paper"]
 
 
-@dataclass(frozen=True)
-class Losses:
-    """Named loss parts and their weights; the total is derived from them, so a logged part cannot be forgotten.
-
-    >>> round(Losses({"bce": torch.tensor(2.0), "align": torch.tensor(3.0)}, {"bce": 1.0, "align": 0.1}).total.item(), 3)
-    2.3
-    """
-
-    parts: Mapping[str, Tensor]
-    weights: Mapping[str, float]
-
-    def __post_init__(self) -> None:
-        if self.parts.keys() != self.weights.keys():
-            raise ValueError(f"loss parts {sorted(self.parts)} and weights {sorted(self.weights)} differ")
-
-    @property
-    def total(self) -> Tensor:
-        """Scalar: the sum over parts of weight x part."""
-        return torch.stack([self.weights[name] * part for name, part in self.parts.items()]).sum()
-
-
-class Model(nn.Module, ABC):
+class Model(Learner):
     """A search or recommendation model. Subclasses add `Config` and are listed in `models.MODELS`.
 
     A model either learns from `loss` (`learns == "loss"`, the training loop drives it) or is made in
     one pass by `fit` (`learns == "fit"`). Everything it knows is in its parameters and buffers.
     """
 
-    name: ClassVar[str]
     tasks: ClassVar[tuple[Task, ...]]
     learns: ClassVar[Literal["loss", "fit"]]
     examples: ClassVar[Literal["each", "last"]] = "each"
     """Training examples: each event of a user, or only the last one (a causal model learns the rest from its history)."""
+    derived: ClassVar[Literal["nothing", "user_codes"]] = "nothing"
+    """What must be made from the training events before this model learns; see `searec.derived`."""
     presets: ClassVar[Mapping[Preset, Mapping[str, Any]]] = {"small": {}, "paper": {}}
     """Settings of the model in each preset, over the defaults of its Config."""
     train_presets: ClassVar[Mapping[Preset, Mapping[str, Any]]] = {"small": {}, "paper": {}}
@@ -91,10 +72,6 @@ class Model(nn.Module, ABC):
         """Learn from the training events of `split` in one pass."""
         raise TypeError(f"{self.name} learns by loss(), not by fit()")
 
-    def forward(self, batch: Batch) -> Losses:
-        """`loss`, by the name that data-parallel wrappers call."""
-        return self.loss(batch)
-
     @torch.no_grad()
     def retrieve(self, batch: Batch, k: int, exclude: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The k best items of the whole catalogue.
@@ -107,34 +84,17 @@ class Model(nn.Module, ABC):
         Returns:
             ids [B, k] inside ids, best first, 0 where fewer than k are left; scores [B, k], -inf there.
         """
-        scores = self.score(batch.with_candidates(None)).float()
-        scores = scores.clone()
-        if exclude is not None:
-            scores.scatter_(1, exclude.long(), -torch.inf)
-        scores[:, 0] = -torch.inf
-        best, ids = scores.topk(min(k, self.sizes.items), dim=1)
-        return torch.where(best.isneginf(), 0, ids), best
+        return best_items(self.score(batch.with_candidates(None)), k, exclude)
 
-    def state(self) -> dict[str, Tensor]:
-        """Every parameter and buffer by name, to be kept as safetensors."""
-        return {name: tensor.detach().contiguous() for name, tensor in self.state_dict().items()}
 
-    def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take up what `state` gave.
-
-        Raises:
-            RunError: a tensor is missing, unknown or of another shape.
-        """
-        own = self.state_dict()
-        wrong = [name for name in own.keys() | state.keys() if name not in own or name not in state or own[name].shape != state[name].shape]
-        if wrong:
-            raise RunError(
-                "weights do not fit the model",
-                where=self.name,
-                got=", ".join(sorted(wrong)[:5]),
-                remedy="use the run folder's own settings and data",
-            )
-        self.load_state_dict(dict(state))
+def best_items(scores: Tensor, k: int, exclude: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The k best of catalogue scores [B, I + 1], as `Model.retrieve` gives them."""
+    scores = scores.float().clone()
+    if exclude is not None:
+        scores.scatter_(1, exclude.long(), -torch.inf)
+    scores[:, 0] = -torch.inf
+    best, ids = scores.topk(min(k, scores.shape[1] - 1), dim=1)
+    return torch.where(best.isneginf(), 0, ids), best
 
 
 class FittedModel(Model):

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from searec.data.batch import Batch, Needs
 from searec.data.dataset import Sizes
 from searec.data.schema import Task
-from searec.models.base import Losses, Model, Preset
+from searec.models.base import Model, Preset
 from searec.nn.attention import EncoderLayer, causal
 from searec.nn.dropout import Dropout
+from searec.nn.losses import Losses
 from searec.nn.pooling import age
 from searec.nn.softmax import linear_cross_entropy
 from searec.settings import Count, DropoutRate, Positive, settings

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from searec.data.batch import Batch, Needs
 from searec.data.dataset import Sizes
 from searec.data.schema import TASKS, Task
-from searec.models.base import Losses, Model, Preset
+from searec.models.base import Model, Preset
 from searec.nn.attention import DecoderLayer, EncoderLayer, TargetAttention
 from searec.nn.contrast import info_nce
 from searec.nn.experts import TaskExperts, mlp
+from searec.nn.losses import Losses
 from searec.nn.pooling import age, masked_mean, mean_embedding
 from searec.settings import Count, DropoutRate, NonNegative, Positive, settings
 

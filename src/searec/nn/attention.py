@@ -1,5 +1,7 @@
 """Attention blocks that give zeros, never NaN, where there is nothing to attend to."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,7 +18,7 @@ class MultiHead(nn.Module):
         if width % heads:
             raise SettingsError("width is no multiple of heads", where="attention", got=f"width {width}, heads {heads}")
         self.heads = heads
-        self.dropout = dropout
+        self.dropout = Dropout(dropout)
         self.query = nn.Linear(width, width)
         self.key_value = nn.Linear(width, 2 * width)
         self.out = nn.Linear(width, width)
@@ -29,13 +31,33 @@ class MultiHead(nn.Module):
             memory: [B, Lk, D].
             allowed: [B, 1 or Lq, Lk] bool, True where a query position may look.
         """
-        q = self.query(query).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, h, Lq, D/h)
-        k, v = self.key_value(memory).unflatten(-1, (2 * self.heads, -1)).transpose(1, 2).chunk(2, dim=1)  # (B, h, Lk, D/h)
+        heads = (self.heads, query.shape[-1] // self.heads)
+        if memory is query:
+            weight, bias = (torch.cat((getattr(self.query, name), getattr(self.key_value, name))) for name in ("weight", "bias"))
+            parts = torch.unflatten(F.linear(query, weight, bias), -1, (3, *heads)).unbind(-3)  # (B, L, h, D/h) each
+        else:
+            parts = (self.query(query).unflatten(-1, heads), *self.key_value(memory).unflatten(-1, (2, *heads)).unbind(-3))
         some = allowed.any(dim=-1, keepdim=True)  # (B, 1 or Lq, 1)
-        mask = (allowed | ~some).unsqueeze(1)  # a row with nothing allowed looks anywhere, and is zeroed below
-        read = F.scaled_dot_product_attention(q, k, v, mask, dropout_p=self.dropout if self.training else 0.0)
-        out: Tensor = self.out(read.transpose(1, 2).flatten(-2)) * some
+        if query.device.type == "cpu":
+            read = self._read_heads(parts, allowed | ~some)
+        else:
+            q, k, v = (part.transpose(1, 2) for part in parts)
+            mask = (allowed | ~some).unsqueeze(1)  # a row with nothing allowed looks anywhere, and is zeroed below
+            read = F.scaled_dot_product_attention(q, k, v, mask, dropout_p=self.dropout.p if self.training else 0.0)
+            read = read.transpose(1, 2).flatten(-2)
+        out: Tensor = self.out(read) * some
         return out
+
+    def _read_heads(self, parts: Sequence[Tensor], allowed: Tensor) -> Tensor:
+        """[B, Lq, D] the same head by head: for short histories on a CPU the library's own way is mostly copies."""
+        query, key, value = parts
+        hidden = torch.zeros(allowed.shape, dtype=query.dtype).masked_fill_(~allowed, torch.finfo(query.dtype).min)
+        hidden = hidden.expand(-1, query.shape[1], -1)
+        read = []
+        for q, k, v in zip(query.unbind(2), key.unbind(2), value.unbind(2), strict=True):
+            weights = torch.softmax(torch.baddbmm(hidden, q, k.transpose(1, 2), alpha=q.shape[-1] ** -0.5), dim=-1)
+            read.append(torch.bmm(self.dropout(weights), v))
+        return torch.cat(read, dim=-1)
 
 
 class FeedForward(nn.Sequential):

@@ -1,26 +1,82 @@
 """InfoNCE: two views of one thing are to be nearer than views of different things."""
 
+import math
+from typing import Any
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 
-def info_nce(a: Tensor, b: Tensor, temperature: float, valid: Tensor | None = None, same: Tensor | None = None) -> Tensor:
+def info_nce(
+    a: Tensor, b: Tensor, temperature: float, valid: Tensor | None = None, same: Tensor | None = None, *, both_sides: bool = False
+) -> Tensor:
     """Scalar: symmetric InfoNCE over cosine / temperature (arXiv 1807.03748), row i of `a` with row i of `b`.
 
     Args:
         a, b: [B, D].
         valid: [B] bool, rows that take part; the loss is 0 if fewer than two do.
         same: [B, B] bool, pairs off the diagonal that are no negatives (the same thing twice).
+        both_sides: an anchor's negatives are the others of both sides, 2B - 2 (arXiv 2002.05709), not those of the other side alone, B - 1.
     """
+    pairs = None if same is None else same.nonzero()
     if valid is not None:
         a, b = a[valid], b[valid]
-        same = None if same is None else same[valid][:, valid]
+        if pairs is not None:
+            pairs = (valid.cumsum(0) - 1)[pairs[valid[pairs].all(1)]]
     if len(a) < 2:
         return (a.sum() + b.sum()) * 0
-    logits = F.normalize(a, dim=-1) @ F.normalize(b, dim=-1).T / temperature
-    if same is not None:
-        diagonal = torch.eye(len(a), dtype=torch.bool, device=a.device)
-        logits = logits.masked_fill(same & ~diagonal, -torch.inf)
-    truth = torch.arange(len(a), device=a.device)
-    return (F.cross_entropy(logits, truth) + F.cross_entropy(logits.T, truth)) / 2
+    a, b = F.normalize(a, dim=-1), F.normalize(b, dim=-1)
+    if both_sides:
+        views = torch.cat((a, b))
+        logits = (views @ views.T / temperature).fill_diagonal_(-torch.inf)
+        return F.cross_entropy(logits, torch.arange(len(views), device=a.device).roll(len(a)))
+    logits = a @ b.T / temperature
+    if pairs is not None:
+        row, column = pairs[pairs[:, 0] != pairs[:, 1]].T
+        logits[row, column] = -torch.inf
+    return symmetric_cross_entropy(logits)
+
+
+def symmetric_cross_entropy(logits: Tensor) -> Tensor:
+    """Scalar: the mean over rows and over columns of -log softmax of the diagonal of [B, B]."""
+    value: Tensor = _SymmetricCrossEntropy.apply(logits)  # type: ignore[no-untyped-call]
+    return value
+
+
+class _SymmetricCrossEntropy(torch.autograd.Function):
+    """Both directions from one matrix: its gradient is softmax by row plus softmax by column less twice the identity."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor) -> Tensor:
+        logits = logits.float()
+        rows, columns = logits.logsumexp(1), logits.logsumexp(0)
+        ctx.save_for_backward(logits, rows, columns)
+        return ((rows + columns) / 2 - logits.diagonal()).mean()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        logits, rows, columns = ctx.saved_tensors
+        slope = torch.sub(logits, rows[:, None]).exp_().add_(torch.sub(logits, columns).exp_())
+        slope.diagonal().sub_(2)
+        return slope.mul_(gradients[0] / (2 * len(rows)))
+
+
+class BilinearContrast(nn.Module):
+    """Symmetric InfoNCE over tanh(a W b') / tau, W and tau learned (arXiv 2508.04145, L_U-CL).
+
+    tau is kept at 0.01 or more: the similarity is bounded, so nothing else keeps the logits finite.
+    """
+
+    def __init__(self, width: int, temperature: float) -> None:
+        super().__init__()
+        self.bridge = nn.Linear(width, width, bias=False)
+        nn.init.eye_(self.bridge.weight)
+        self.log_temperature = nn.Parameter(torch.tensor(math.log(temperature)))
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """Scalar for rows [B, D] that belong together; 0 of fewer than two."""
+        logits = torch.tanh(a @ self.bridge(b).T) / self.log_temperature.exp().clamp(min=0.01)
+        if len(a) < 2:
+            return logits.sum() * 0
+        return symmetric_cross_entropy(logits)

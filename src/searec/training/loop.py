@@ -23,9 +23,8 @@ from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor, nn
 
 from searec.console import progress
-from searec.data.batch import Batch
 from searec.errors import DataError, Interrupted, SearecError
-from searec.models.base import Model
+from searec.nn.learner import Learner
 from searec.settings import as_dict
 from searec.training import checkpoint
 from searec.training.checkpoint import Checkpoint
@@ -35,9 +34,19 @@ from searec.training.processes import accelerate_for
 from searec.training.stop import StopRequest, stop_requests
 
 JUDGE = "ndcg@5"
-"""The validation metric that early stopping and the best weights go by; higher is better."""
+"""The validation metric of a model that early stopping and the best weights go by."""
 
 _ROWS_PER_EPOCH = 20
+
+
+class Batch(Protocol):
+    """What a learner's loss reads; its length is the number of examples in it."""
+
+    def __len__(self) -> int: ...
+
+    def to(self, device: torch.device) -> Any:
+        """The batch on another device."""
+        ...
 
 
 class Examples(Protocol):
@@ -96,7 +105,7 @@ class _State:
 class _Objective(nn.Module):
     """The model's loss as plain tensors, which is what wrappers for precision and several processes understand."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Learner) -> None:
         super().__init__()
         self.model = model
 
@@ -106,13 +115,14 @@ class _Objective(nn.Module):
 
 
 def train(
-    model: Model,
+    model: Learner,
     examples: Examples,
-    validate: Callable[[Model], Mapping[str, float]],
+    validate: Callable[[Any], Mapping[str, float]],
     folder: Path | str,
     settings: TrainSettings,
     *,
     made_from: Mapping[str, Any] | None = None,
+    judge: str = JUDGE,
     resume: bool = False,
     on_log: Callable[[Row], None] | None = None,
 ) -> TrainReport:
@@ -126,11 +136,12 @@ def train(
     Args:
         model: learns by `loss`.
         examples: the batches.
-        validate: metrics of the model, "ndcg@5" among them; called in eval mode without gradients.
+        validate: metrics of the model, `judge` among them; called in eval mode without gradients.
         folder: the run folder.
         settings: how to train.
         made_from: what else the result depends on (fingerprint of the data, the model's settings), JSON-ready, may be
             nested; a resumed run must have the same.
+        judge: the metric that early stopping and the best weights go by; higher is better.
         resume: go on from the checkpoint.
         on_log: is given each row of the log.
 
@@ -156,6 +167,7 @@ def train(
         model=model,
         examples=examples,
         validate=validate,
+        judge=judge,
         path=path,
         settings=settings,
         accelerator=accelerator,
@@ -186,16 +198,18 @@ class _Loop:
     def __init__(
         self,
         *,
-        model: Model,
+        model: Learner,
         examples: Examples,
-        validate: Callable[[Model], Mapping[str, float]],
+        validate: Callable[[Any], Mapping[str, float]],
+        judge: str,
         path: Path,
         settings: TrainSettings,
         accelerator: Accelerator,
         lengths: list[int],
         made_with: dict[str, Any],
     ) -> None:
-        self.model, self.examples, self.judge, self.path = model.to(accelerator.device), examples, validate, path
+        self.model, self.examples, self.validate, self.path = model.to(accelerator.device), examples, validate, path
+        self.judge = judge
         self.settings, self.accelerator, self.lengths, self.made_with = settings, accelerator, lengths, made_with
         self.state = _State()
         self.best: dict[str, Tensor] = {}
@@ -335,7 +349,7 @@ class _Loop:
         metrics = self._validate() if last or (state.epoch + 1) % settings.validate_every == 0 else None
         state.epoch, state.step = state.epoch + 1, 0
         if metrics is not None:
-            if not state.best or metrics[JUDGE] > state.best[JUDGE]:
+            if not state.best or metrics[self.judge] > state.best[self.judge]:
                 state.best, state.best_epoch, state.waited = metrics, state.epoch, 0
                 self.best = checkpoint.snapshot(self.model.state())
             else:
@@ -353,10 +367,10 @@ class _Loop:
             torch.manual_seed(seed_of(self.settings.seed, self.state.epoch))
             self.model.eval()
             with torch.no_grad():
-                metrics = {name: float(value) for name, value in self.judge(self.model).items()}
+                metrics = {name: float(value) for name, value in self.validate(self.model).items()}
         metrics = broadcast_object_list([metrics])[0] if self.accelerator.num_processes > 1 else metrics
-        if not math.isfinite(metrics.get(JUDGE, math.nan)):
-            raise ValueError(f"validate gave no finite {JUDGE!r}: {metrics}")
+        if not math.isfinite(metrics.get(self.judge, math.nan)):
+            raise ValueError(f"validate gave no finite {self.judge!r}: {metrics}")
         return metrics
 
     def _keep(self) -> None:
@@ -406,7 +420,7 @@ class _Loop:
         return f"epoch {state.epoch + 1} of {self.settings.epochs}, step {step} of {self.lengths[state.epoch]}"
 
     def _note(self) -> str:
-        best = f" best {JUDGE} {self.state.best[JUDGE]:.4f}" if self.state.best else ""
+        best = f" best {self.judge} {self.state.best[self.judge]:.4f}" if self.state.best else ""
         return f"loss {self.state.loss:.4f}{best}"
 
     def _seconds(self) -> float:

@@ -1,0 +1,1 @@
+"""Vectors to discrete codes: residual quantisation, its training objective, and how well codes are used."""

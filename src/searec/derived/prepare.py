@@ -1,0 +1,35 @@
+"""What a model must be given before it learns, made and handed over."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from searec.data.split import Split
+from searec.derived.user_codes import Coder, user_codes
+from searec.models import GSERec, Model
+from searec.text.encoder import Encoder
+
+
+def prepare(kind: type[Model], config: Any, split: Split, seed: int) -> Coder | None:
+    """Make what a model of this kind needs from the training events, or take it from the cache; None if it needs nothing.
+
+    Raises:
+        SearecError: as `user_codes`.
+    """
+    if kind.derived == "nothing":
+        return None
+    tasks = config.tasks if "tasks" in kind.Config.__dataclass_fields__ else kind.tasks
+    return user_codes(split, tasks, config, seed=seed)
+
+
+def give(model: Model, made: Coder | None, split: Split) -> None:
+    """Hand it to the model."""
+    if made is None:
+        return
+    assert isinstance(model, GSERec)
+    sentences = None
+    if model.config.query == "sentence":
+        vectors = Encoder(model.config.encoder).encode(split.data.queries.texts.to_list())
+        sentences = torch.from_numpy(np.concatenate((np.zeros_like(vectors[:1]), vectors)))
+    model.take(made.codes, torch.from_numpy(split.known), sentences)

@@ -1,0 +1,290 @@
+"""gserec: users who hardly search, joined to those who do by shared preference codes (arXiv 2508.04145)."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from searec.codes.plan import PAPER, CodeSettings
+from searec.codes.user_codes import SIDES, UserCodes
+from searec.data.batch import Batch, Needs
+from searec.data.dataset import Sizes
+from searec.data.schema import Task
+from searec.errors import SettingsError
+from searec.models.base import Model, Preset
+from searec.nn.attention import DecoderLayer, EncoderLayer, TargetAttention
+from searec.nn.contrast import BilinearContrast, info_nce
+from searec.nn.experts import mlp
+from searec.nn.graph import UserCodeGraphs
+from searec.nn.losses import Losses
+from searec.nn.pooling import age, masked_mean, mean_embedding
+from searec.settings import Count, DropoutRate, Natural, NonNegative, Positive, settings
+
+_PAIRS_AT_ONCE, _ITEMS_AT_ONCE = 8192, 2048
+"""Pairs of request and candidate scored together: as many as the cache holds the hidden layer of."""
+REC, SRC = SIDES.index("recommend"), SIDES.index("search")
+
+
+@dataclass(frozen=True)
+class Newcomers:
+    """Users who were not there at training; their embedding is one propagation step from their codes.
+
+    codes: [B, 2, L], -1 where there is no history on a side.
+    sentences: [Q, query_width] vectors of the batch's queries, where the model reads queries so.
+    """
+
+    codes: Tensor
+    sentences: Tensor | None = None
+
+
+class GSERec(Model):
+    """Histories of both sides fused with the user's propagated codes, pooled by the candidate, scored by an MLP."""
+
+    sentences: Tensor  # [Q + 1, query_width] float16, if queries are read as sentences
+
+    name = "gserec"
+    tasks: ClassVar[tuple[Task, ...]] = ("recommend",)
+    learns = "loss"
+    derived = "user_codes"
+
+    @settings
+    class Config(CodeSettings):
+        """How codes are made (`CodeSettings`), then the model.
+
+        rec, src: newest feed clicks and search sessions read (R_u, S_u); src_clicks of a session; words of a query.
+        layers: K of the light graph convolution; 0 leaves the graph out, and every user and code keeps its own embedding.
+        query: a query is the mean of its words' embeddings, or a frozen sentence vector [query_width] through an MLP.
+        loss: BCE of the target and each negative, as in the paper, or softmax over them.
+        *_weight: of the contrasts between a user's two sides (L_U-CL) and of history with codes (L_His-CL), 0 to leave out.
+        match: add the inner product of the candidate with the interests and the user's sides to the MLP's score, which learns
+            products slowly; not in the paper.
+        user_dropout: share of training examples whose user's own embedding is hidden, so that codes alone must do.
+        """
+
+        width: Count = 64
+        heads: Count = 2
+        inner: Count = 64
+        dropout: DropoutRate = 0.1
+        attention_dropout: DropoutRate = 0.0
+        init: Positive = 0.1
+        rec: Count = 20
+        src: Count = 20
+        src_clicks: Count = 5
+        words: Count = 8
+        query: Literal["words", "sentence"] = "words"
+        query_width: Count = 384
+        layers: Natural = 2
+        negatives: Count = 4
+        loss: Literal["bce", "softmax"] = "bce"
+        user_weight: NonNegative = 0.1
+        history_weight: NonNegative = 0.01
+        temperature: Positive = 0.1
+        match: bool = False
+        user_dropout: DropoutRate = 0.0
+
+    presets: ClassVar[dict[Preset, dict[str, Any]]] = {"small": {}, "paper": {**PAPER, "attention_dropout": 0.1}}
+    train_presets: ClassVar[dict[Preset, dict[str, Any]]] = {
+        "small": {"epochs": 12, "batch": 512, "patience": 2, "lr": 2e-3},
+        "paper": {"epochs": 100, "batch": 1024, "patience": 5, "weight_decay": 1e-5},
+    }
+
+    def __init__(self, config: Config, sizes: Sizes) -> None:
+        super().__init__(config, sizes)
+        width = config.width
+        layer: dict[str, Any] = {
+            "heads": config.heads,
+            "inner": config.inner,
+            "dropout": config.dropout,
+            "attention_dropout": config.attention_dropout,
+        }
+        self.item = nn.Embedding(sizes.items + 1, width, padding_idx=0)
+        self.user = nn.Embedding(sizes.users + 1, width, padding_idx=0)
+        self.graphs = UserCodeGraphs(sizes.users, config.levels, config.codes)
+        self.code = nn.Embedding(self.graphs.count, width)
+        self.position = nn.ModuleList(nn.Embedding(length, width) for length in (config.rec, config.src))
+        tables = [self.item, self.user, self.code, *self.position]
+        if config.query == "words":
+            self.word = nn.Embedding(sizes.words + 1, width, padding_idx=0)
+            tables.append(self.word)
+        else:
+            self.sentence = mlp(config.query_width, width, width)
+            self.register_buffer("sentences", torch.zeros(sizes.queries + 1, config.query_width, dtype=torch.float16))
+        self.encode = nn.ModuleList(EncoderLayer(width, **layer) for _ in SIDES)
+        self.fuse = nn.ModuleList(DecoderLayer(width, **layer) for _ in SIDES)
+        self.pool = nn.ModuleList(TargetAttention(width) for _ in SIDES)
+        self.user_contrast = BilinearContrast(width, config.temperature) if config.user_weight else None
+        # The first layer's input is (rec interest, src interest, e_u^r, e_u^s, e_v), in this order.
+        self.first = nn.Linear(5 * width, 200)
+        self.rest = nn.Sequential(nn.ReLU(), mlp(200, 80, 1))
+        for table in tables:
+            nn.init.normal_(table.weight, std=config.init)
+            if table.padding_idx is not None:
+                nn.init.zeros_(table.weight[table.padding_idx])
+
+    @property
+    def needs(self) -> Needs:
+        config = self.config
+        return Needs(rec=config.rec, src=config.src, src_clicks=config.src_clicks, words=config.words)
+
+    @property
+    def negatives(self) -> int:
+        return int(self.config.negatives)
+
+    def take(self, codes: UserCodes, known: Tensor, sentences: Tensor | None = None) -> None:
+        """Take up what was derived from the training events before the model learns.
+
+        Args:
+            codes: of every user.
+            known: [U + 1] bool, users that were there at training; others have codes, but are no part of the graphs.
+            sentences: [Q + 1, query_width] frozen vectors of the queries, if `query` is "sentence".
+
+        Raises:
+            SettingsError: codes or vectors are not of the configured size.
+        """
+        config = self.config
+        if (codes.levels, codes.size, codes.users) != (config.levels, config.codes, self.sizes.users):
+            raise SettingsError(
+                "user codes do not fit the model",
+                got=f"{codes.users} users, {codes.levels} x {codes.size}",
+                expected=f"{self.sizes.users} users, {config.levels} x {config.codes}",
+            )
+        device = self.code.weight.device
+        self.graphs.link(torch.from_numpy(codes.codes.copy()).to(device), known.to(device))
+        if config.query == "sentence":
+            if sentences is None or sentences.shape != self.sentences.shape:
+                raise SettingsError(
+                    "query vectors do not fit the model",
+                    got="none" if sentences is None else list(sentences.shape),
+                    expected=list(self.sentences.shape),
+                    remedy="set query_width to the encoder's width",
+                )
+            self.sentences.copy_(sentences)
+
+    def restore(self, state: Any) -> None:
+        super().restore(state)
+        self.graphs.link(self.graphs.codes, self.graphs.known)
+
+    def propagated(self) -> tuple[Tensor, Tensor]:
+        """What users read from [M + 1, D] and the propagated codes [M + 1, D]; see `UserCodeGraphs.propagate`."""
+        return self.graphs.propagate(self.user.weight, self.code.weight, self.config.layers)
+
+    def user_sides(self, batch: Batch, nodes: Tensor, read: Tensor) -> Tensor:
+        """[B, 2, D] e_u^r and e_u^s: own embedding and codes propagated."""
+        own = self.user(batch.user) * self.graphs.known[batch.user.long(), None]
+        if self.training and self.config.user_dropout:
+            own = own * (torch.rand(len(own), 1, device=own.device) >= self.config.user_dropout)
+        return self.graphs.embed(own, nodes, read, self.config.layers)
+
+    def events(self, batch: Batch, sentences: Tensor | None = None) -> tuple[list[Tensor], list[Tensor]]:
+        """Embedded clicks [B, L, D] and search sessions [B, S, D], and where there are any [B, L], [B, S].
+
+        A session is its query plus the mean of its clicked items.
+        """
+        if self.config.query == "words":
+            queries = mean_embedding(self.word, batch.words)  # (Q, D): each distinct query once
+        else:
+            sentences = self.sentences[batch.query_id.long()] if sentences is None else sentences
+            queries = self.sentence(sentences.to(self.first.weight.dtype))
+        sessions = queries[batch.src_query.long()] + mean_embedding(self.item, batch.src_click)
+        return [self.item(batch.rec_item), sessions], [batch.rec_item != 0, batch.src_query != 0]
+
+    def sides(
+        self, batch: Batch, nodes: Tensor, mean: Tensor, sentences: Tensor | None = None
+    ) -> tuple[list[Tensor], list[Tensor], list[tuple[Tensor, Tensor]]]:
+        """Both histories encoded and fused with the user's codes.
+
+        Returns:
+            fused states [B, L, D] and [B, S, D]; presence; for each side the mean encoded history before fusion and the mean code, [B, D].
+        """
+        events, here = self.events(batch, sentences)
+        codes = F.embedding(nodes, mean)  # (B, 2, L, D)
+        fused, views = [], []
+        for side, (x, present) in enumerate(zip(events, here, strict=True)):
+            places: nn.Embedding = self.position[side]  # type: ignore[assignment]
+            own = self.encode[side](x + places(age(present, places.num_embeddings)), present[:, None])
+            some = nodes[:, side] < self.graphs.count
+            fused.append(self.fuse[side](own, present[:, None], codes[:, side], some[:, None]))
+            views.append((masked_mean(own, present), codes[:, side].mean(1)))
+        return fused, here, views
+
+    def logits(self, batch: Batch, fused: list[Tensor], here: list[Tensor], users: Tensor) -> Tensor:
+        """[B, N] scores of the candidates, or [B, I + 1] of the catalogue, a block of pairs at a time."""
+        *sides, of_rec, of_src, of_item = torch.split(self.first.weight, self.config.width, dim=1)  # (200, D) each
+        asked = F.linear(users.flatten(1), torch.cat((of_rec, of_src), dim=1), self.first.bias)[:, None]
+        own: list[tuple[Tensor, Tensor]] = list(zip(fused, here, strict=True))
+
+        def block(rows: slice, vectors: Tensor, hidden: Tensor) -> Tensor:
+            hidden = hidden + asked[rows]
+            product: Tensor | None = None
+            if self.config.match:
+                product = (users[rows].sum(1, keepdim=True) @ vectors.mT).squeeze(1)
+            for side, (states, present) in enumerate(own):
+                weights = self.pool[side](states[rows], present[rows], vectors)
+                # Attention and the layer's map are both linear: the cheaper product goes first.
+                few = weights.shape[1] < weights.shape[2]
+                mapped = (weights @ states[rows]) @ sides[side].T if few else weights @ (states[rows] @ sides[side].T)
+                hidden = hidden + mapped
+                if product is not None:
+                    product = product + (weights * (vectors @ states[rows].mT)).sum(-1)
+            score: Tensor = self.rest(hidden).squeeze(-1)
+            return score if product is None else score + product
+
+        if batch.candidates is not None:
+            step = max(1, _PAIRS_AT_ONCE // batch.candidates.shape[1])
+            blocks = []
+            for start in range(0, len(batch), step):
+                rows = slice(start, start + step)
+                vectors = self.item(batch.candidates[rows])
+                blocks.append(block(rows, vectors, vectors @ of_item.T))
+            return torch.cat(blocks)
+        parts = [(vectors, vectors @ of_item.T) for vectors in torch.split(self.item.weight, _ITEMS_AT_ONCE)]
+        step = _PAIRS_AT_ONCE // _ITEMS_AT_ONCE
+        rows_of = [slice(start, start + step) for start in range(0, len(batch), step)]
+        return torch.cat([torch.cat([block(rows, *part) for part in parts], dim=1) for rows in rows_of])
+
+    def loss(self, batch: Batch) -> Losses:
+        """BCE (or softmax) of target and negatives, L_U-CL between the user's sides, L_His-CL of histories with codes."""
+        config = self.config
+        read, mean = self.propagated()
+        nodes = self.graphs.nodes[batch.user.long()]
+        users = self.user_sides(batch, nodes, read)
+        fused, here, views = self.sides(batch, nodes, mean)
+        logits = self.logits(batch, fused, here, users)
+        if config.loss == "bce":
+            labels = torch.zeros_like(logits)
+            labels[:, 0] = 1
+            parts = {"bce": F.binary_cross_entropy_with_logits(logits, labels)}
+        else:
+            parts = {"softmax": F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long, device=logits.device))}
+        weights = dict.fromkeys(parts, 1.0)
+        coded = (nodes < self.graphs.count).all(2)  # (B, 2)
+        if self.user_contrast is not None:
+            rows = first_rows(batch.user)
+            rows = rows[coded[rows].all(1)]
+            parts["user_contrast"] = self.user_contrast(users[rows, SRC], users[rows, REC])
+            weights["user_contrast"] = config.user_weight
+        if config.history_weight:
+            same = batch.user[:, None] == batch.user  # a user's other examples have the same codes
+            for side, (history, code) in enumerate(views):
+                name = f"history_contrast_{SIDES[side]}"
+                parts[name] = info_nce(history, code, config.temperature, here[side].any(1) & coded[:, side], same)
+                weights[name] = config.history_weight
+        return Losses(parts, weights)
+
+    def score(self, batch: Batch, newcomers: Newcomers | None = None) -> Tensor:
+        """Scores as in `Model.score`; of users who were not there at training with what is known of them (their user is 0)."""
+        read, mean = self.propagated()
+        if newcomers is None:
+            nodes, sentences = self.graphs.nodes[batch.user.long()], None
+        else:
+            nodes, sentences = self.graphs.nodes_of(newcomers.codes), newcomers.sentences
+        fused, here, _ = self.sides(batch, nodes, mean, sentences)
+        return self.logits(batch, fused, here, self.user_sides(batch, nodes, read))
+
+
+def first_rows(values: Tensor) -> Tensor:
+    """Rows [n] where each distinct value of `values` [B] stands first, by value."""
+    ordered, order = values.sort(stable=True)
+    return order[torch.cat((ordered.new_ones(1, dtype=torch.bool), ordered[1:] != ordered[:-1]))]

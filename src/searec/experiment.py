@@ -251,6 +251,7 @@ def study(recipe: Recipe, data: Dataset, out: Path | str) -> Comparison:
                 preset=planned.preset,
                 seed=seed,
                 label=planned.label,
+                unseen=planned.unseen,
                 resume=folder.is_dir(),
                 **planned.settings,
             )

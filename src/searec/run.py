@@ -165,7 +165,7 @@ def describe(model: Model, data: Dataset, split: Split, *, label: str, preset: s
         "seed": seed,
         "settings": {"model": as_dict(model.config)} | ({"train": as_dict(train)} if train is not None else {}),
         "data": {"fingerprint": data.fingerprint, "sizes": asdict(data.sizes)},
-        "split": {"min_events": split.min_events, "unseen": split.unseen},
+        "split": {"min_events": split.min_events} | ({"unseen": split.unseen} if split.unseen else {}),
     }
 
 

@@ -14,7 +14,9 @@ Folder = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.", show_
 
 
 def train(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="popular, itemknn, bm25, dense, sasrec or unisar.", show_default=False)],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="popular, itemknn, bm25, dense, sasrec, unisar or gserec.", show_default=False)
+    ],
     data: Data,
     out: Annotated[Path, typer.Option(metavar="RUN", help="The run folder to write.", show_default=False)],
     preset: Preset = "small",
@@ -22,15 +24,18 @@ def train(
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same weights, bit for bit.")] = 0,
     label: Annotated[str | None, typer.Option(help="The run's name in tables; the model's name by default.", show_default=False)] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from RUN's checkpoint.")] = False,
+    unseen: Annotated[
+        float, typer.Option(min=0, max=0.9, help="Share of users kept from training, for a look at users who come later.")
+    ] = 0.0,
 ) -> None:
-    """Train a model on the training events of a dataset."""
+    """Train a model on the training events of a dataset; what it needs made beforehand is made first, and kept."""
     from searec import experiment
     from searec.data.dataset import load
     from searec.training.logbook import FILE, read_rows
 
     values = pairs(overrides)
     experiment.settings_for(model, preset, values)  # type: ignore[arg-type]
-    run = experiment.train(model, load(data), out, preset=preset, seed=seed, label=label, resume=resume, **values)  # type: ignore[arg-type]
+    run = experiment.train(model, load(data), out, preset=preset, seed=seed, label=label, resume=resume, unseen=unseen, **values)  # type: ignore[arg-type]
     rows = read_rows(run.folder / FILE)
     found = f", best validation ndcg@5 {rows[-1]['ndcg@5']:.4f} in epoch {rows[-1]['best_epoch']}" if rows else ""
     print(f"wrote {run.folder}{found}")

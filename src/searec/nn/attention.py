@@ -45,8 +45,8 @@ class MultiHead(nn.Module):
             mask = (allowed | ~some).unsqueeze(1)  # a row with nothing allowed looks anywhere, and is zeroed below
             read = F.scaled_dot_product_attention(q, k, v, mask, dropout_p=self.dropout.p if self.training else 0.0)
             read = read.transpose(1, 2).flatten(-2)
-        out: Tensor = self.out(read) * some
-        return out
+        out: Tensor = self.out(read)
+        return out if query.device.type == "cpu" and bool(some.all()) else out * some
 
     def _read_heads(self, parts: Sequence[Tensor], allowed: Tensor) -> Tensor:
         """[B, Lq, D] the same head by head: for short histories on a CPU the library's own way is mostly copies."""
@@ -61,10 +61,10 @@ class MultiHead(nn.Module):
 
 
 class FeedForward(nn.Sequential):
-    """Two linear layers with ReLU between, position by position."""
+    """Two linear layers with ReLU between, position by position; its output is to be dropped out by who adds it."""
 
     def __init__(self, width: int, inner: int, dropout: float) -> None:
-        super().__init__(nn.Linear(width, inner), nn.ReLU(), Dropout(dropout), nn.Linear(inner, width), Dropout(dropout))
+        super().__init__(nn.Linear(width, inner), nn.ReLU(), Dropout(dropout), nn.Linear(inner, width))
 
 
 class EncoderLayer(nn.Module):
@@ -88,10 +88,10 @@ class EncoderLayer(nn.Module):
         """[B, L, D] -> [B, L, D]; `allowed` as in `MultiHead`."""
         if self.norm_first:
             read = self.norm_attention(x)
-            x = x + self.dropout(self.attention(read, read if memory is None else memory, allowed))
-            return torch.add(x, self.feed_forward(self.norm_feed_forward(x)))
-        x = self.norm_attention(x + self.dropout(self.attention(x, x if memory is None else memory, allowed)))
-        out: Tensor = self.norm_feed_forward(x + self.feed_forward(x))
+            x = self.dropout.added(self.attention(read, read if memory is None else memory, allowed), x)
+            return self.dropout.added(self.feed_forward(self.norm_feed_forward(x)), x)
+        x = self.norm_attention(self.dropout.added(self.attention(x, x if memory is None else memory, allowed), x))
+        out: Tensor = self.norm_feed_forward(self.dropout.added(self.feed_forward(x), x))
         return out
 
 
@@ -107,7 +107,7 @@ class DecoderLayer(nn.Module):
 
     def forward(self, x: Tensor, own_allowed: Tensor, memory: Tensor, memory_allowed: Tensor) -> Tensor:
         """[B, L, D] -> [B, L, D]; masks as in `MultiHead`."""
-        x = self.norm_own(x + self.dropout(self.own(x, x, own_allowed)))
+        x = self.norm_own(self.dropout.added(self.own(x, x, own_allowed), x))
         return self.across(x, memory_allowed, memory)  # type: ignore[no-any-return]
 
 

@@ -26,14 +26,21 @@ class Dropout(nn.Module):
         """The same shape: values dropped with probability p, the others divided by 1 - p; unchanged in evaluation mode."""
         if not self.training or self.p == 0:
             return x
-        if x.device.type != "cpu":
-            return F.dropout(x, self.p)
+        return x * self._kept(x) if x.device.type == "cpu" else F.dropout(x, self.p)
+
+    def added(self, x: Tensor, to: Tensor) -> Tensor:
+        """`to` + dropout of x, in one pass on the CPU."""
+        if not self.training or self.p == 0 or x.device.type != "cpu":
+            return to + self(x)
+        return torch.addcmul(to, x, self._kept(x))
+
+    def _kept(self, x: Tensor) -> Tensor:
+        """0 where a value is dropped, 1 / (1 - p) elsewhere."""
         limit = round(self.p * _STEPS)
         seed = int(torch.randint(2**62, ()).item())
         words = np.random.Generator(np.random.SFC64(seed)).integers(2**64, size=-(-x.numel() // 4), dtype=np.uint64)
-        drawn = torch.from_numpy(words.view(np.uint16)[: x.numel()].reshape(x.shape))
-        kept = (drawn.to(torch.int32) >= limit).to(x.dtype).mul_(_STEPS / (_STEPS - limit))
-        return x * kept
+        kept = words.view(np.uint16)[: x.numel()] >= limit
+        return torch.from_numpy(np.multiply(kept, np.float32(_STEPS / (_STEPS - limit)), dtype=np.float32)).view(x.shape).to(x.dtype)
 
     def extra_repr(self) -> str:
         """Shown when the model is printed."""

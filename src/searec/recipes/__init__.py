@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from searec.errors import SettingsError
 from searec.recipes.baselines import baselines, demo, tuning_sasrec, tuning_simple, tuning_unisar
+from searec.recipes.gserec import gserec, gserec_ablations, gserec_depth, gserec_unseen, tuning_gserec
 from searec.recipes.recipe import Planned, Recipe
 from searec.settings import nearest
 
@@ -15,6 +16,11 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "tuning-simple": tuning_simple,
     "tuning-sasrec": tuning_sasrec,
     "tuning-unisar": tuning_unisar,
+    "gserec": gserec,
+    "gserec-ablations": gserec_ablations,
+    "gserec-depth": gserec_depth,
+    "gserec-unseen": gserec_unseen,
+    "tuning-gserec": tuning_gserec,
 }
 
 

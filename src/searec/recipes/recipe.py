@@ -15,6 +15,7 @@ from searec.settings import nearest
 class Planned:
     """One line of a table: a model, its settings over a preset, and the seeds it is trained with.
 
+    unseen: share of users kept from training (`split.Split`).
     full_requests: score only so many requests in the full protocol, drawn with a fixed seed; None for all. Runs are compared on
     the requests they share.
     """
@@ -25,6 +26,7 @@ class Planned:
     preset: Preset = "small"
     seeds: tuple[int, ...] = (0,)
     full_requests: int | None = None
+    unseen: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,51 @@
+"""The command on user codes."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from searec.cli.arguments import Data, Json, Preset, Set, choice, emit, pairs
+
+
+def codes(
+    data: Data,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Also copy the codes and what made them here.", show_default=False)
+    ] = None,
+    preset: Preset = "small",
+    overrides: Set = None,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same codes, bit for bit.")] = 0,
+    unseen: Annotated[float, typer.Option(min=0, max=0.9, help="Share of users kept from training and only quantised.")] = 0.0,
+    figures: Json = None,
+) -> None:
+    """Make the user codes of gserec and show how they are used; what is made already is only shown."""
+    from searec.codes.plan import PAPER, CodeSettings
+    from searec.codes.use import code_use, describe, shared
+    from searec.codes.user_codes import SIDES
+    from searec.data.dataset import load
+    from searec.data.split import Split
+    from searec.derived.user_codes import user_codes
+    from searec.settings import configure
+
+    chosen = choice(preset, ("small", "paper"), "--preset")
+    settings = configure(CodeSettings, {**(PAPER if chosen == "paper" else {}), **pairs(overrides)}, where="codes")
+    made = user_codes(Split(load(data), unseen=unseen), ("recommend",), settings, seed=seed)
+    about = made.codes.about
+    here = made.codes.has()[1:]
+    written = about["summaries"]
+    if str(figures) != "-":
+        author = f"chat model {written['model']}" if written["summariser"] == "chat" else "the offline summariser (no language model)"
+        print(f"texts by {author}, vectors by {settings.encoder}, {settings.levels} x {settings.codes} codes a side, seed {seed}")
+        for side, name in enumerate(SIDES):
+            own = made.codes.codes[1:][here[:, side], side]
+            tuples, common = shared(own)
+            explained = about["explained"].get(f"explained.{name}")
+            told = "" if explained is None else f", {explained:.1%} of the variance explained"
+            print(f"\n{name}: {len(own):,} of {made.codes.users:,} users have codes{told}")
+            print(describe(code_use(own, settings.codes)))
+            print(f"  {tuples:,} distinct lists of codes; {common:.1%} of the users share theirs with somebody")
+    emit(about, figures)
+    if out is not None:
+        made.copy(out)
+        print(f"wrote {out}")

@@ -1,6 +1,6 @@
 """Every benchmark, one JSON line each.
 
-python benchmarks/all.py [--data DATASET] [--only encode|large|batch|evaluate|recbole]
+python benchmarks/all.py [--data DATASET] [--only encode|large|batch|evaluate|recbole|gserec|gserec-scale]
 """
 
 import argparse
@@ -11,6 +11,7 @@ from pathlib import Path
 import bench_batch
 import bench_encode
 import bench_evaluate
+import bench_gserec
 import bench_recbole
 from searec.data.simulate import World, simulate
 
@@ -19,17 +20,25 @@ def main() -> None:
     """Run them in turn, on the given dataset or on a simulated one of 20,000 users."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="dataset folder")
-    parser.add_argument("--only", choices=("encode", "large", "batch", "evaluate", "recbole"))
+    parser.add_argument("--only", choices=("encode", "large", "batch", "evaluate", "recbole", "gserec", "gserec-scale"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as room:
         os.environ.setdefault("SEAREC_CACHE", str(Path(room) / "cache"))
         data = options.data or simulate(Path(room) / "world", World(users=20_000, items=10_000))
-        on_data = {"encode": bench_encode.run, "batch": bench_batch.run, "evaluate": bench_evaluate.run, "recbole": bench_recbole.run}
+        on_data = {
+            "encode": bench_encode.run,
+            "batch": bench_batch.run,
+            "evaluate": bench_evaluate.run,
+            "recbole": bench_recbole.run,
+            "gserec": bench_gserec.run,
+        }
         for name, measure in on_data.items():
             if options.only in (None, name):
                 measure(data)
         if options.only in (None, "large"):
             bench_encode.large(Path(room))
+        if options.only in (None, "gserec-scale"):
+            bench_gserec.scale()
 
 
 if __name__ == "__main__":

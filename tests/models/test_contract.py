@@ -26,10 +26,21 @@ from searec.models import MODELS, Losses, Model
 from searec.run import Run, read_run, write_run
 from searec.training.examples import TrainingExamples
 
-SMALL = {"width": 16, "inner": 16, "dropout": 0.0, "attention_dropout": 0.0, "layers": 1, "length": 16}
+SMALL = {
+    "width": 16,
+    "inner": 16,
+    "dropout": 0.0,
+    "attention_dropout": 0.0,
+    "layers": 1,
+    "length": 16,
+    "levels": 2,
+    "codes": 8,
+    "code_epochs": 4,
+}
 """Taken up by each model that has such a setting."""
 LESSON: dict[str, dict[str, Any]] = {
     "sasrec": {"epochs": 20, "batch": 16, "lr": 0.01},
+    "gserec": {"epochs": 30, "batch": 16, "lr": 0.005, "width": 32, "inner": 32},
     "unisar": {"epochs": 30, "batch": 16, "lr": 0.005, "width": 32, "inner": 32, "init": 0.1, "search_weight": 1.0, "user": False},
 }
 """How a model that learns by loss is taught the checkerboard; see LESSON_OF_OTHERS for those not named."""
@@ -41,6 +52,9 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("itemknn", {"feed_only": True, "neighbours": 5, "shrink": 2.0}),
     ("sasrec", {"feed_only": True, "loss": "bce", "negatives": 2, "heads": 1}),
     ("unisar", {"tasks": ["recommend"], "user": False}),
+    ("gserec", {"loss": "softmax", "match": True, "catalogue_weight": 1.0, "user_dropout": 0.5, "layers": 2}),
+    ("gserec", {"loss": "bce", "match": False, "catalogue_weight": 0.0, "layers": 0, "rec": 3, "src": 2, "src_clicks": 1, "words": 1}),
+    ("gserec", {"query": "sentence", "layers": 4}),
     ("unisar", {"tasks": ["search"], "rec": 2, "src": 2, "src_clicks": 1, "words": 1}),
 ]
 LEARNERS = [(name, overrides) for name, overrides in VARIANTS if MODELS[name].learns == "loss"]

@@ -20,6 +20,7 @@ from searec.nn.experts import mlp
 from searec.nn.graph import UserCodeGraphs
 from searec.nn.losses import Losses
 from searec.nn.pooling import age, masked_mean, mean_embedding
+from searec.nn.softmax import linear_cross_entropy
 from searec.settings import Count, DropoutRate, Natural, NonNegative, Positive, settings
 
 _PAIRS_AT_ONCE, _ITEMS_AT_ONCE = 8192, 2048
@@ -60,6 +61,8 @@ class GSERec(Model):
         *_weight: of the contrasts between a user's two sides (L_U-CL) and of history with codes (L_His-CL), 0 to leave out.
         match: add the inner product of the candidate with the interests and the user's sides to the MLP's score, which learns
             products slowly; not in the paper.
+        catalogue_weight: of a full softmax over the catalogue by the mean interests and the user's sides, which teaches the embeddings
+            from every item at once; 0 leaves it out; not in the paper.
         user_dropout: share of training examples whose user's own embedding is hidden, so that codes alone must do.
         """
 
@@ -82,6 +85,7 @@ class GSERec(Model):
         history_weight: NonNegative = 0.01
         temperature: Positive = 0.1
         match: bool = False
+        catalogue_weight: NonNegative = 0.0
         user_dropout: DropoutRate = 0.0
 
     presets: ClassVar[dict[Preset, dict[str, Any]]] = {"small": {}, "paper": {**PAPER, "attention_dropout": 0.1}}
@@ -259,6 +263,10 @@ class GSERec(Model):
         else:
             parts = {"softmax": F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long, device=logits.device))}
         weights = dict.fromkeys(parts, 1.0)
+        if config.catalogue_weight:
+            interest = users.sum(1) + sum(masked_mean(states, present) for states, present in zip(fused, here, strict=True))
+            parts["catalogue"] = linear_cross_entropy(interest, self.item.weight[1:], batch.target - 1)
+            weights["catalogue"] = config.catalogue_weight
         coded = (nodes < self.graphs.count).all(2)  # (B, 2)
         if self.user_contrast is not None:
             rows = first_rows(batch.user)

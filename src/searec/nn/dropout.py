@@ -26,12 +26,13 @@ class Dropout(nn.Module):
         """The same shape: values dropped with probability p, the others divided by 1 - p; unchanged in evaluation mode."""
         if not self.training or self.p == 0:
             return x
-        return x * self._kept(x) if x.device.type == "cpu" else F.dropout(x, self.p)
+        dropped: Tensor = x * self._kept(x) if x.device.type == "cpu" else F.dropout(x, self.p)
+        return dropped
 
     def added(self, x: Tensor, to: Tensor) -> Tensor:
         """`to` + dropout of x, in one pass on the CPU."""
         if not self.training or self.p == 0 or x.device.type != "cpu":
-            return to + self(x)
+            return torch.add(to, self(x))
         return torch.addcmul(to, x, self._kept(x))
 
     def _kept(self, x: Tensor) -> Tensor:

@@ -1,11 +1,12 @@
 """GSERec beside the others, its ablations, its depth, and users it has not seen (arXiv 2508.04145, Sections 5.2 and 5.3)."""
 
 from itertools import product
+from typing import Any
 
 from searec.recipes.recipe import Planned, Recipe
 
 SEEDS = (0, 1, 2)
-ABLATIONS = {
+ABLATIONS: dict[str, dict[str, Any]] = {
     "gserec": {},
     "no graph": {"layers": 0},
     "no user contrast": {"user_weight": 0.0},
@@ -47,7 +48,13 @@ def gserec_depth() -> Recipe:
 
 def gserec_unseen() -> Recipe:
     """A tenth of the users kept from training: what each model makes of users who come later."""
-    lines = (("popular", {}), ("itemknn", {"repeats": False, "shrink": 60.0}), ("sasrec", {}), ("gserec", {}), ("gserec", {"layers": 0}))
+    lines: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("popular", {}),
+        ("itemknn", {"repeats": False, "shrink": 60.0}),
+        ("sasrec", {}),
+        ("gserec", {}),
+        ("gserec", {"layers": 0}),
+    )
     return Recipe(
         "gserec-unseen",
         tuple(

@@ -231,6 +231,26 @@ def test_every_loss_part_moves_a_gradient(checkerboard: Any, variant: tuple[str,
         assert set(names) - moved["total"] == set(), "weights that nothing moves"
 
 
+@pytest.mark.parametrize("variant", LEARNERS, ids=said)
+def test_mixed_precision_gives_about_the_same_loss_and_gradients(checkerboard: Any, variant: tuple[str, dict[str, Any]]) -> None:
+    name, overrides = variant
+    config, _ = experiment.settings_for(
+        name, "small", settings(name, **{**overrides, "user_dropout": 0.0} if name == "gserec" else overrides)
+    )
+    model = experiment.new_model(name, config, Split(checkerboard.data), 0)
+    batch = TrainingExamples(Split(checkerboard.data), model, batch=32, seed=0).batch(0, 0)
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    found = []
+    for enabled in (False, True):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            total = model.loss(batch).total
+        gradients = torch.autograd.grad(total, weights, allow_unused=True)
+        found.append((float(total.detach()), torch.cat([g.flatten() for g in gradients if g is not None])))
+    (plain, gradient), (mixed, rounded) = found
+    assert mixed == pytest.approx(plain, rel=0.02)
+    assert torch.nn.functional.cosine_similarity(gradient, rounded, dim=0) > 0.98
+
+
 def test_the_other_kind_of_learning_is_refused(run: Run, checkerboard: Any) -> None:
     data = checkerboard.data
     task = run.model.train_tasks[0]

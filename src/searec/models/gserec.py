@@ -88,9 +88,21 @@ class GSERec(Model):
         catalogue_weight: NonNegative = 0.0
         user_dropout: DropoutRate = 0.0
 
-    presets: ClassVar[dict[Preset, dict[str, Any]]] = {"small": {}, "paper": {**PAPER, "attention_dropout": 0.1}}
+    presets: ClassVar[dict[Preset, dict[str, Any]]] = {
+        "small": {
+            "width": 96,
+            "dropout": 0.3,
+            "init": 0.05,
+            "loss": "softmax",
+            "negatives": 16,
+            "match": True,
+            "catalogue_weight": 1.0,
+            "user_dropout": 0.8,
+        },
+        "paper": {**PAPER, "attention_dropout": 0.1},
+    }
     train_presets: ClassVar[dict[Preset, dict[str, Any]]] = {
-        "small": {"epochs": 12, "batch": 512, "patience": 2, "lr": 2e-3},
+        "small": {"epochs": 6, "batch": 512, "patience": 2, "lr": 3e-3, "schedule": "linear"},
         "paper": {"epochs": 100, "batch": 1024, "patience": 5, "weight_decay": 1e-5},
     }
 
@@ -121,7 +133,7 @@ class GSERec(Model):
         self.user_contrast = BilinearContrast(width, config.temperature) if config.user_weight else None
         # The first layer's input is (rec interest, src interest, e_u^r, e_u^s, e_v), in this order.
         self.first = nn.Linear(5 * width, 200)
-        self.rest = nn.Sequential(nn.ReLU(), mlp(200, 80, 1))
+        self.rest = nn.Sequential(nn.ReLU(inplace=True), mlp(200, 80, 1))
         for table in tables:
             nn.init.normal_(table.weight, std=config.init)
             if table.padding_idx is not None:
@@ -215,25 +227,28 @@ class GSERec(Model):
 
     def logits(self, batch: Batch, fused: list[Tensor], here: list[Tensor], users: Tensor) -> Tensor:
         """[B, N] scores of the candidates, or [B, I + 1] of the catalogue, a block of pairs at a time."""
-        *sides, of_rec, of_src, of_item = torch.split(self.first.weight, self.config.width, dim=1)  # (200, D) each
+        *of_sides, of_rec, of_src, of_item = torch.split(self.first.weight, self.config.width, dim=1)  # (200, D) each
         asked = F.linear(users.flatten(1), torch.cat((of_rec, of_src), dim=1), self.first.bias)[:, None]
-        own: list[tuple[Tensor, Tensor]] = list(zip(fused, here, strict=True))
 
-        def block(rows: slice, vectors: Tensor, hidden: Tensor) -> Tensor:
-            hidden = hidden + asked[rows]
-            product: Tensor | None = None
-            if self.config.match:
-                product = (users[rows].sum(1, keepdim=True) @ vectors.mT).squeeze(1)
-            for side, (states, present) in enumerate(own):
-                weights = self.pool[side](states[rows], present[rows], vectors)
-                # Attention and the layer's map are both linear: the cheaper product goes first.
-                few = weights.shape[1] < weights.shape[2]
-                mapped = (weights @ states[rows]) @ sides[side].T if few else weights @ (states[rows] @ sides[side].T)
-                hidden = hidden + mapped
-                if product is not None:
-                    product = product + (weights * (vectors @ states[rows].mT)).sum(-1)
+        def block(rows: slice, vectors: Tensor, projected: Tensor) -> Tensor:
+            states, present = [side[rows] for side in fused], [side[rows] for side in here]
+            weights = [self.pool[side](states[side], present[side], vectors) for side in (REC, SRC)]
+            # Attention and the layer's map are both linear: the cheaper product goes first. What is asked is one more state, of weight 1.
+            if weights[REC].shape[1] < max(side.shape[1] for side in states):
+                interests = torch.cat([own @ side for own, side in zip(weights, states, strict=True)], dim=-1)
+                hidden = projected + asked[rows] + interests @ torch.cat(of_sides, dim=1).T
+            else:
+                mapped = [side @ own.T for side, own in zip(states, of_sides, strict=True)]
+                every = torch.cat((*weights, torch.ones_like(weights[REC][..., :1])), dim=-1)
+                summed = (every, torch.cat((*mapped, asked[rows]), dim=1))
+                # Only the projection of the catalogue is needed again.
+                hidden = projected.baddbmm_(*summed) if projected.dim() == 3 else torch.baddbmm(projected, *summed)
             score: Tensor = self.rest(hidden).squeeze(-1)
-            return score if product is None else score + product
+            if self.config.match:
+                score = score + (users[rows].sum(1, keepdim=True) @ vectors.mT).squeeze(1)
+                for own, side in zip(weights, states, strict=True):
+                    score = score + (own * (vectors @ side.mT)).sum(-1)
+            return score
 
         if batch.candidates is not None:
             step = max(1, _PAIRS_AT_ONCE // batch.candidates.shape[1])

@@ -47,4 +47,5 @@ def linear_cross_entropy(states: Tensor, table: Tensor, target: Tensor) -> Tenso
         table: [I, D] one row an item.
         target: [P] rows of `table`.
     """
-    return _LinearCrossEntropy.apply(states, table, target.long())  # type: ignore[no-any-return, no-untyped-call]
+    with torch.autocast(states.device.type, enabled=False):
+        return _LinearCrossEntropy.apply(states, table, target.long())  # type: ignore[no-any-return, no-untyped-call]

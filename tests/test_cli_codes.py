@@ -1,0 +1,96 @@
+"""`searec codes` and a gserec training from the command line, Ctrl-C in the middle of the codes included."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from searec.cli import main
+from searec.data.simulate import World, simulate
+from searec.derived.user_codes import chat_settings
+from searec.errors import SettingsError
+
+TINY = ["--set", "levels=2", "--set", "codes=8", "--set", "code_epochs=2"]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 users."""
+    return simulate(
+        tmp_path_factory.mktemp("codes") / "world", World(users=60, items=80, families=2, types=2, clicks=8.0, searches=12.0, seed=1)
+    )
+
+
+def searec(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
+    """Exit code, standard output, standard error."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["searec", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+            raise SystemExit(0)
+    out = capsys.readouterr()
+    return int(stop.value.code or 0), out.out, out.err
+
+
+def test_codes_are_made_shown_and_copied(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = searec(capsys, "codes", world, *TINY, "--out", tmp_path / "codes", "--json", tmp_path / "codes.json")
+    assert code == 0
+    assert "offline summariser (no language model)" in out and "2 x 8 codes a side" in out
+    assert "60 of 60 users have codes" in out
+    about = json.loads((tmp_path / "codes.json").read_text())
+    assert about["summaries"]["summariser"] == "offline" and len(about["use"]["search"]) == 2
+    assert np.load(tmp_path / "codes" / "codes.npy").shape == (61, 2, 2)
+    assert searec(capsys, "codes", world, *TINY)[1] == out.replace(f"wrote {tmp_path / 'codes'}\n", ""), "made once, then shown"
+    code, _, error = searec(capsys, "codes", world, "--set", "level=3")
+    assert code == 1 and "levels" in error
+    code, _, error = searec(capsys, "codes", world, "--set", "summaries=chat")
+    assert code == 1 and "chat_model" in error
+
+
+def test_train_runs_all_stages_and_the_folder_says_who_wrote_the_texts(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quick = [*TINY, "--set", "epochs=1", "--set", "width=8", "--set", "validation_requests=20"]
+    code, _, error = searec(capsys, "train", "gserec", world, "--out", tmp_path / "run", "--unseen", "0.2", *quick)
+    assert code == 0, error
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["split"]["unseen"] == 0.2 and config["settings"]["model"]["summaries"] == "offline"
+    assert json.loads((tmp_path / "run" / "derived" / "about.json").read_text())["summaries"]["summariser"] == "offline"
+    code, out, _ = searec(capsys, "evaluate", tmp_path / "run", world)
+    assert code == 0 and "unseen-user" in out
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_codes_are_learned_goes_on_to_the_same_codes(world: Path, tmp_path: Path) -> None:
+    def command(cache: str, epochs: int) -> list[str]:
+        settings = ["--set", "levels=2", "--set", "codes=8", "--set", f"code_epochs={epochs}", "--set", "code_batch=8"]
+        return [sys.executable, "-m", "searec.cli", "codes", str(world), *settings, "--out", str(tmp_path / cache / "out")]
+
+    def environment(cache: str) -> dict[str, str]:
+        return {**os.environ, "SEAREC_CACHE": str(tmp_path / cache), "OMP_NUM_THREADS": "1"}
+
+    subprocess.run(command("whole", 150), env=environment("whole"), check=True, capture_output=True)
+    broken = subprocess.Popen(command("broken", 150), env=environment("broken"), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    checkpoints = (tmp_path / "broken" / "derived").glob
+    while broken.poll() is None and not list(checkpoints("*.training/checkpoint.safetensors")):
+        time.sleep(0.05)
+    broken.send_signal(signal.SIGINT)
+    _, error = broken.communicate(timeout=60)
+    assert broken.returncode == 1 and "stopped on request" in error, error
+    subprocess.run(command("broken", 150), env=environment("broken"), check=True, capture_output=True)
+    for name in ("codes.npy", "rqvae.safetensors"):
+        assert (tmp_path / "broken" / "out" / name).read_bytes() == (tmp_path / "whole" / "out" / name).read_bytes()
+
+
+def test_chat_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEAREC_CHAT_CONCURRENCY", "3")
+    assert chat_settings("m").concurrency == 3
+    monkeypatch.setenv("SEAREC_CHAT_CONCURENCY", "3")
+    with pytest.raises(SettingsError, match="'concurrency'"):
+        chat_settings("m")

@@ -20,7 +20,7 @@ LEVELS = {
     **dict.fromkeys(("training", "evaluation"), 6),
     **dict.fromkeys(("derived",), 7),
     **dict.fromkeys(("run", "nearline"), 8),
-    **dict.fromkeys(("serve", "scale"), 9),
+    **dict.fromkeys(("serve", "scale", "audit"), 9),
     **dict.fromkeys(("recipes",), 10),
     **dict.fromkeys(("experiment",), 11),
     **dict.fromkeys(("cli", "__main__"), 12),

@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from searec.cli import codes, data, runs
+from searec.cli import audit, codes, data, runs
 from searec.errors import SearecError
 
 app = typer.Typer(
@@ -15,7 +15,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (runs.demo, data.simulate, data.import_, data.check, codes.codes, runs.train, runs.evaluate, runs.compare, runs.study):
+for command in (
+    runs.demo,
+    data.simulate,
+    data.import_,
+    data.check,
+    codes.codes,
+    runs.train,
+    runs.evaluate,
+    runs.compare,
+    runs.study,
+    audit.audit,
+):
     app.command(name=command.__name__.rstrip("_"))(command)
 
 

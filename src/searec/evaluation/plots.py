@@ -135,6 +135,34 @@ def curves(lines: Sequence[Line], *, title: str, across: str, marked: bool = Fal
         return _svg(figure, title)
 
 
+def histogram(groups: Sequence[tuple[int, Floats]], *, title: str, across: str, bins: int = 40) -> str:
+    """Shares of one quantity's values in bins from 0, a stepped outline for each group (series, values)."""
+    with rc_context(_RC):  # type: ignore[arg-type]
+        figure, axes = _panel(2.3, left=0.52)
+        top = max((float(values.max()) for _, values in groups if len(values)), default=1.0) or 1.0
+        edges = np.linspace(0, top, min(bins, max(2, round(top) + 1)) + 1)
+        for series, values in groups:
+            share = np.histogram(values, edges)[0] / max(1, len(values))
+            axes.stairs(share, edges, color=_colour(series), fill=True, alpha=0.25)
+            axes.stairs(share, edges, color=_colour(series), linewidth=1.4)
+        axes.set_xlabel(across)
+        axes.tick_params(axis="y", labelcolor=_MUTED, labelsize=8.5)
+        axes.margins(x=0.02)
+        return _svg(figure, title)
+
+
+def scatter(groups: Sequence[tuple[int, Floats]], *, title: str) -> str:
+    """Points [n, 2] in the plane without axes, a colour and marker for each group (series, points)."""
+    with rc_context(_RC):  # type: ignore[arg-type]
+        figure, axes = _panel(3.6, left=0.12)
+        for series, points in groups:
+            axes.plot(
+                points[:, 0], points[:, 1], marker=_marker(series), color=_colour(series), markersize=2.6, alpha=0.6, linestyle="none"
+            )
+        axes.set_axis_off()
+        return _svg(figure, title)
+
+
 def _panel(height: float, *, left: float, width: float = _WIDTH) -> tuple[Figure, Axes]:
     """A figure `height` inches tall whose axes leave `left` inches for names."""
     figure = Figure(figsize=(width, height))

@@ -67,10 +67,8 @@ def render(comparison: Comparison, runs: Sequence[RunPage], *, title: str, made:
     labels = dict.fromkeys(row.label for table in comparison.tables for row in table.rows)
     series = {label: number for number, label in enumerate((*labels, *(run.label for run in runs if run.label not in labels)))}
     names = _page_names(runs)
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(figure=figure, signed=signed, p=p_value, whole=lambda number: f"{number:,}", metric=str.upper)
-    template = environment.from_string(resources.files(__package__).joinpath("report.html.j2").read_text(encoding="utf-8"))
-    return template.render(
+    return page_template(__package__, "report.html.j2").render(
+        style=style(),
         title=title,
         made=made,
         comparison=comparison,
@@ -83,6 +81,18 @@ def render(comparison: Comparison, runs: Sequence[RunPage], *, title: str, made:
         environment=_side_by_side(names, [run.environment for run in runs]),
         slice_meanings=[(name, text) for name, text in SLICE_MEANINGS.items() if any(name in table.slices for table in comparison.tables)],
     )
+
+
+def page_template(package: str, name: str) -> jinja2.Template:
+    """A template of ours, with the filters that print figures."""
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters.update(figure=figure, signed=signed, p=p_value, whole=lambda number: f"{number:,}", metric=str.upper)
+    return environment.from_string(resources.files(package).joinpath(name).read_text(encoding="utf-8"))
+
+
+def style() -> Markup:
+    """The style sheet of every page, light and dark."""
+    return Markup(resources.files("searec.evaluation").joinpath("style.css").read_text(encoding="utf-8"))
 
 
 def figure(value: float) -> str:

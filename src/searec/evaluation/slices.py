@@ -64,7 +64,7 @@ def _history(data: Dataset, requests: Requests) -> tuple[Ints, Ints, Ints]:
 def interest_similarity(data: Dataset, requests: Requests) -> NDArray[np.float64]:
     """[R] cosine between the category counts of feed clicks and of search clicks; NaN where either is empty."""
     items, owner, source = _history(data, requests)
-    categories = _membership(data.item_categories, data.sizes.categories)
+    categories = membership(data.item_categories, data.sizes.categories)
     sides = []
     for kind in (FEED, SEARCH):
         rows, columns = owner[source == kind], items[source == kind]
@@ -76,8 +76,8 @@ def interest_similarity(data: Dataset, requests: Requests) -> NDArray[np.float64
     return np.where(norm > 0, dot / np.where(norm > 0, norm, 1.0), np.nan)
 
 
-def _membership(categories: Ragged, count: int) -> scipy.sparse.csr_matrix:
-    """[I + 1, C + 1] 1 where the item bears the category."""
+def membership(categories: Ragged, count: int) -> scipy.sparse.csr_matrix:
+    """[I + 1, C + 1] 1 where an item bears a category."""
     return scipy.sparse.csr_matrix(
         (np.ones(len(categories.values)), categories.values, categories.offsets), shape=(len(categories), count + 1)
     )

@@ -1,0 +1,47 @@
+"""The command that looks inside gserec runs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from searec.cli.arguments import Json, emit
+
+
+def audit(
+    folders: Annotated[list[Path], typer.Argument(metavar="RUN... DATA", help="Run folders, then the dataset folder.", show_default=False)],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The HTML page.")] = Path("audit.html"),
+    users: Annotated[int, typer.Option(min=1, help="Users shown with their codes and histories.")] = 100,
+    points: Annotated[int, typer.Option(min=2, help="Users in the t-SNE.")] = 1_000,
+    seed: Annotated[int, typer.Option(min=0, help="Of both draws.")] = 0,
+    figures: Json = None,
+) -> None:
+    """Look inside gserec runs: who reaches whom, codes beside histories, embeddings, ablations and depth."""
+    from searec import experiment
+    from searec.audit.audit import audit as look
+    from searec.audit.page import write_audit
+    from searec.codes.use import describe
+    from searec.data.dataset import load
+    from searec.errors import SettingsError
+
+    *paths, data = folders
+    if not paths:
+        raise SettingsError("nothing to audit", got="one folder", expected="RUN... DATA")
+    dataset = load(data)
+    runs = [experiment.open_run(path, dataset) for path in paths]
+    comparison = experiment.compare(runs, protocols=("sampled",), baseline=runs[0].label) if len({run.label for run in runs}) > 1 else None
+    found = look(runs, comparison, users=users, points=points, seed=seed)
+    write_audit(found, out)
+    if str(figures) != "-":
+        for run in found.runs:
+            print(f"{run.label}, seed {run.seed}: texts by {run.author}")
+            for reach in run.reach:
+                assert reach.chance is not None
+                print(
+                    f"  {reach.side}: {reach.verdict} By chance it would be {reach.chance.alone:.0%} and {reach.chance.quartiles[1]:,.0f}."
+                )
+            for side, uses in run.use.items():
+                print(f"  codes, {side}\n{describe(uses)}")
+            print(f"  a user's two sides: cosine {run.sides.agree:.3f}; of different users: {run.sides.differ:.3f}")
+    emit(found.as_json(), figures)
+    print(f"audit: {out}")

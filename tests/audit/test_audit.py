@@ -95,7 +95,7 @@ def test_the_page(runs: list[Run], tmp_path: Path) -> None:
     page = (tmp_path / "audit.html").read_text(encoding="utf-8")
     assert "offline summariser (no language model)" in page
     assert "NDCG@5 by K" in page and page.count("<svg") == 6
-    assert not re.search(r"(?:src|href)=|@import|url\((?!#)", page), "no outside request"
+    assert not re.search(r'(?:src|href)="(?!#)|@import|url\((?!#)', page), "no outside request"
     figures = json.loads(json.dumps(found.as_json()))["runs"][0]
     assert len(figures["users"]) == 5 and figures["texts_by"].startswith("the offline")
     told = figures["users"][0]

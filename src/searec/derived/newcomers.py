@@ -41,7 +41,7 @@ def best_for_newcomers(
             raise DataError("nothing is known of this user", where=f"record {row}", got=dict(record), expected="clicks or searches")
     clicks = [_inside(data, record.get("clicks", ())) for record in records]
     sessions = [[(query, _inside(data, found)) for query, found in record.get("searches", ())] for record in records]
-    codes = coder.newcomers([_titled(data, mine, asked) for mine, asked in zip(clicks, sessions, strict=True)])
+    codes = coder.newcomers(titled(data, records))
     needs = model.needs
     queries = {query: place for place, query in enumerate(dict.fromkeys(query for asked in sessions for query, _ in asked), start=1)}
     recent = [asked[-needs.src :] for asked in sessions]
@@ -89,14 +89,17 @@ def _inside(data: Dataset, items: Sequence[str]) -> list[int]:
     return [int(item) for item in data.items.inside(list(items))]
 
 
-def _titled(data: Dataset, clicks: list[int], sessions: list[tuple[str, list[int]]]) -> Record:
-    """The record as `Histories.of` reads it: items by title and categories."""
+def titled(data: Dataset, records: Sequence[Record]) -> list[Record]:
+    """The records as `Histories.of` reads them: items by title and categories."""
     kept = [name for name in ("title", "categories") if name in data.item_table.columns]
 
-    def told(items: list[int]) -> list[dict[str, Any]]:
-        return data.item_table[[item - 1 for item in items], kept].to_dicts()
+    def told(items: Sequence[str]) -> list[dict[str, Any]]:
+        return data.item_table[[item - 1 for item in _inside(data, items)], kept].to_dicts()
 
-    return {"clicks": told(clicks), "searches": [(query, told(items)) for query, items in sessions]}
+    return [
+        {"clicks": told(record.get("clicks", ())), "searches": [(query, told(items)) for query, items in record.get("searches", ())]}
+        for record in records
+    ]
 
 
 def _padded(rows: Sequence[Sequence[int]]) -> Tensor:

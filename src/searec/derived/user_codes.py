@@ -31,6 +31,7 @@ from searec.text.encoder import Encoder
 from searec.text.histories import Histories, histories_of
 from searec.text.summaries import CHAT_VERSION, OFFLINE_VERSION, PROMPTS, Summaries, chat_summaries, offline_summaries
 from searec.training.checkpoint import read_tensors, write_tensors
+from searec.training.logbook import FILE as LOG
 from searec.training.plan import TrainSettings
 from searec.training.processes import first_process
 
@@ -108,9 +109,10 @@ def user_codes(split: Split, tasks: Sequence[Task], settings: CodeSettings, *, s
     summaries = summarise(histories, settings)
     vectors, present = vectors_of(summaries, settings.encoder)
     rqvae = new_rqvae(settings, vectors.shape[2], seed)
+    work = home.with_name(f"{home.name}.training")
     if settings.code_standardise:
         rqvae.standardise(vectors[split.known], present[split.known])
-    log = learn(rqvae, vectors, present & split.known[:, None], settings, seed, home.with_name(f"{home.name}.training"))
+    log = learn(rqvae, vectors, present & split.known[:, None], settings, seed, work)
     codes = quantise(rqvae, vectors, present)
     about = {
         "made": versions[0],
@@ -132,7 +134,9 @@ def user_codes(split: Split, tasks: Sequence[Task], settings: CodeSettings, *, s
             np.save(beside / _CODES, codes)
             write_tensors(beside / _WEIGHTS, rqvae.state())
             summaries.save(beside / _SUMMARIES)
+            shutil.copy(work / LOG, beside / LOG)
             (beside / _ABOUT).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        shutil.rmtree(work)
     return Coder(home, settings, rqvae, summaries, UserCodes(codes, settings.codes, about))
 
 

@@ -1,0 +1,236 @@
+"""gserec against the plain rendering of the published structure, and what each of its parts sees."""
+
+import dataclasses
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from searec.codes.user_codes import UserCodes
+from searec.data.batch import Batch, Batcher
+from searec.data.dataset import Dataset
+from searec.data.split import Requests, Split
+from searec.errors import SettingsError
+from searec.models.gserec import GSERec, first_rows
+from searec.settings import configure
+from searec.training.examples import TrainingExamples
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+def coded(data: Dataset, size: int = 8, levels: int = 2, absent: float = 0.2) -> UserCodes:
+    """Codes drawn by seed, some users without any on a side."""
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, size, (data.sizes.users + 1, 2, levels)).astype(np.int16)
+    codes[rng.random((data.sizes.users + 1, 2)) < absent] = -1
+    codes[0] = -1
+    return UserCodes(codes, size)
+
+
+def built(data: Dataset, known: Tensor | None = None, **settings: Any) -> GSERec:
+    torch.manual_seed(0)
+    base = {"width": 16, "inner": 16, "levels": 2, "codes": 8, "dropout": 0.0, "init": 0.3}
+    model = GSERec(configure(GSERec.Config, {**base, **settings}), data.sizes)
+    model.take(coded(data), torch.ones(data.sizes.users + 1, dtype=torch.bool) if known is None else known)
+    return model
+
+
+def asked(data: Dataset) -> tuple[Requests, np.ndarray]:
+    requests = Split(data).held_out("recommend", "test")
+    others = np.random.default_rng(1).integers(1, data.sizes.items + 1, (len(requests), 6)).astype(np.int32)
+    return requests, np.concatenate((requests.target[:, None], others), axis=1)
+
+
+def batch_of(model: GSERec, data: Dataset) -> Batch:
+    return Batcher(data, model.needs).batch(*asked(data))
+
+
+@pytest.fixture(scope="module")
+def reference() -> Any:
+    """benchmarks/reference_gserec.py, which imports nothing of searec."""
+    sys.path.insert(0, str(BENCHMARKS))
+    try:
+        spec = importlib.util.spec_from_file_location("reference_gserec", BENCHMARKS / "reference_gserec.py")
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules["reference_gserec"] = module
+        spec.loader.exec_module(module)
+        from reference_loader import read_arrays
+
+        module.read_arrays = read_arrays  # type: ignore[attr-defined]
+        return module
+    finally:
+        sys.path.remove(str(BENCHMARKS))
+
+
+def copied(ours: GSERec, theirs: Any) -> None:
+    """Our weights in the reference; its positions count from the oldest event and are set by `placed`."""
+    with torch.no_grad():
+        theirs.user.weight.copy_(ours.user.weight)
+        theirs.code.weight.copy_(ours.code.weight)
+        theirs.item.weight.copy_(ours.item.weight)
+        theirs.word.weight.copy_(ours.word.weight)
+        for side in (0, 1):
+            other = theirs.sides[side]
+            for layer, attention, own in (
+                (other.encoder, other.encoder.self_attn, ours.encode[side]),
+                (other.fusion, other.fusion.multihead_attn, ours.fuse[side].across),
+            ):
+                attend(attention, own.attention)
+                last = layer.norm2 if layer is other.encoder else layer.norm3
+                before = layer.norm1 if layer is other.encoder else layer.norm2
+                before.load_state_dict(own.norm_attention.state_dict())
+                last.load_state_dict(own.norm_feed_forward.state_dict())
+                layer.linear1.load_state_dict(own.feed_forward[0].state_dict())
+                layer.linear2.load_state_dict(own.feed_forward[3].state_dict())
+            attend(other.fusion.self_attn, ours.fuse[side].own)
+            other.fusion.norm1.load_state_dict(ours.fuse[side].norm_own.state_dict())
+            other.target.copy_(ours.pool[side].bridge.weight.T)
+        theirs.predictor[0].load_state_dict(ours.first.state_dict())
+        theirs.predictor[2].load_state_dict(ours.rest[1][0].state_dict())
+        theirs.predictor[4].load_state_dict(ours.rest[1][2].state_dict())
+
+
+def attend(theirs: Any, ours: Any) -> None:
+    theirs.in_proj_weight.copy_(torch.cat((ours.query.weight, ours.key_value.weight)))
+    theirs.in_proj_bias.copy_(torch.cat((ours.query.bias, ours.key_value.bias)))
+    theirs.out_proj.load_state_dict(ours.out.state_dict())
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_scores_are_those_of_the_published_structure(small_world: Dataset, reference: Any, layers: int) -> None:
+    data = small_world
+    ours = built(data, layers=layers).eval()
+    for table in ours.position:
+        torch.nn.init.zeros_(table.weight)  # they count positions from the oldest event, we from the newest
+    arrays = reference.read_arrays(data.folder)
+    theirs = reference.ReferenceGSERec(
+        coded(data).codes, reference.Sessions.of(arrays), items=data.sizes.items, words=data.sizes.words, size=8, width=16, layers=layers
+    ).eval()
+    copied(ours, theirs)
+    for side in theirs.sides:
+        torch.nn.init.zeros_(side.position)
+    requests, candidates = asked(data)
+    rows = reference.FixedRows(arrays, requests, candidates=candidates)
+    (batch,) = reference.reference_rows(rows, len(requests))
+    coded_both = torch.from_numpy(coded(data).has())[batch["user"]]
+    keep = coded_both.all(1)  # without codes they leave the history as it is, we still run its self-attention
+    assert keep.sum() > 20
+    with torch.no_grad():
+        torch.testing.assert_close(ours.score(batch_of(ours, data))[keep], theirs.score(batch)[keep], atol=1e-4, rtol=1e-4)
+
+
+def test_match_adds_the_inner_products(small_world: Dataset) -> None:
+    plain, match = built(small_world).eval(), built(small_world, match=True).eval()
+    match.load_state_dict(plain.state_dict())
+    batch = batch_of(plain, small_world)
+    read, mean = plain.propagated()
+    nodes = plain.graphs.nodes[batch.user.long()]
+    users = plain.user_sides(batch, nodes, read)
+    fused, here, _ = plain.sides(batch, nodes, mean)
+    assert batch.candidates is not None
+    vectors = plain.item(batch.candidates)
+    expected = torch.einsum("bd,bnd->bn", users.sum(1), vectors)
+    for side in (0, 1):
+        weights = plain.pool[side](fused[side], here[side], vectors)
+        expected = expected + torch.einsum("bnl,bld,bnd->bn", weights, fused[side], vectors)
+    torch.testing.assert_close(match.score(batch) - plain.score(batch), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_without_the_graph_a_user_is_only_his_own_embedding(small_world: Dataset) -> None:
+    model = built(small_world, layers=0)
+    batch = batch_of(model, small_world)
+    read, _ = model.propagated()
+    users = model.user_sides(batch, model.graphs.nodes[batch.user.long()], read)
+    torch.testing.assert_close(users, model.user(batch.user)[:, None].expand(-1, 2, -1))
+
+
+def test_the_row_of_a_user_who_came_later_is_never_read(small_world: Dataset) -> None:
+    known = torch.ones(small_world.sizes.users + 1, dtype=torch.bool)
+    known[5] = False
+    model = built(small_world, known).eval()
+    batch = batch_of(model, small_world)
+    row = int((batch.user == 5).nonzero()[0, 0])
+    before = model.score(batch)
+    with torch.no_grad():
+        model.user.weight[5] += 3.0
+    torch.testing.assert_close(model.score(batch), before)
+    with torch.no_grad():
+        model.code.weight[model.graphs.nodes[5].flatten().clamp(max=model.graphs.count - 1)] += 3.0
+    assert not torch.allclose(model.score(batch)[row], before[row])
+
+
+def test_user_dropout_hides_own_rows_in_training_alone(small_world: Dataset) -> None:
+    model = built(small_world, user_dropout=0.999999, layers=1)
+    batch = batch_of(model, small_world)
+    nodes = model.graphs.nodes[batch.user.long()]
+    read, _ = model.propagated()
+    hidden, whole = (model.train(mode).user_sides(batch, nodes, read) for mode in (True, False))
+    torch.testing.assert_close(hidden, F.embedding(nodes, read).sum(2) / 2)
+    assert not torch.allclose(hidden, whole)
+
+
+def test_the_loss_is_the_sum_of_its_parts_by_hand(small_world: Dataset) -> None:
+    model = built(small_world).eval()
+    examples = TrainingExamples(Split(small_world), model, batch=64, seed=0)
+    batch = examples.batch(0, examples.steps(0) - 1)
+    losses = model.loss(batch)
+    scores = model.score(batch)
+    truth = torch.zeros_like(scores)
+    truth[:, 0] = 1
+    assert losses.parts["bce"].item() == pytest.approx(F.binary_cross_entropy_with_logits(scores, truth).item(), rel=1e-5)
+    names = {"bce", "user_contrast", "history_contrast_recommend", "history_contrast_search"}
+    assert set(losses.parts) == names and dict(losses.weights) == {
+        "bce": 1.0,
+        "user_contrast": 0.1,
+        "history_contrast_recommend": 0.01,
+        "history_contrast_search": 0.01,
+    }
+    softmax = built(small_world, loss="softmax").eval()
+    assert softmax.loss(batch).parts["softmax"].item() == pytest.approx(-torch.log_softmax(scores, 1)[:, 0].mean().item(), rel=1e-5)
+
+
+def test_contrasts_take_users_with_codes_and_each_user_once(small_world: Dataset) -> None:
+    model = built(small_world, history_weight=0.0)
+    batch = batch_of(model, small_world)
+    rows = {name: v for name, v in vars(batch).items() if isinstance(v, Tensor) and len(v) == len(batch)}
+    twice = dataclasses.replace(batch, **{name: torch.cat((values, values)) for name, values in rows.items()})
+    assert model.loss(twice).parts["user_contrast"].item() == pytest.approx(model.loss(batch).parts["user_contrast"].item(), rel=1e-5)
+    assert first_rows(torch.tensor([3, 1, 3, 2, 1])).tolist() == [1, 3, 0]
+    without = built(small_world)
+    without.take(UserCodes(np.full_like(coded(small_world).codes, -1), 8), without.graphs.known)
+    parts = without.loss(batch).parts
+    assert all(parts[name].item() == 0 for name in parts if "contrast" in name)
+    assert parts["bce"].isfinite()
+
+
+def test_a_history_that_is_not_there_brings_nothing(small_world: Dataset) -> None:
+    """Without sessions and clicks only the user's embedding and the candidate speak, and nothing is NaN."""
+    model = built(small_world).eval()
+    batch = batch_of(model, small_world)
+    empty = dataclasses.replace(
+        batch,
+        rec_item=torch.zeros_like(batch.rec_item),
+        src_query=torch.zeros_like(batch.src_query),
+        src_click=torch.zeros_like(batch.src_click),
+    )
+    read, _ = model.propagated()
+    nodes = model.graphs.nodes[batch.user.long()]
+    assert batch.candidates is not None
+    users, vectors = model.user_sides(batch, nodes, read), model.item(batch.candidates)
+    parts = torch.cat((torch.zeros(len(batch), 7, 32), users.flatten(1)[:, None].expand(-1, 7, -1), vectors), dim=-1)
+    torch.testing.assert_close(model.score(empty), model.rest(model.first(parts)).squeeze(-1), atol=1e-5, rtol=1e-5)
+
+
+def test_codes_of_another_size_are_refused(small_world: Dataset) -> None:
+    model = built(small_world)
+    with pytest.raises(SettingsError, match="2 x 8"):
+        model.take(coded(small_world, levels=3), model.graphs.known)
+    with pytest.raises(SettingsError, match="query vectors do not fit"):
+        built(small_world, query="sentence")

@@ -51,7 +51,7 @@ class ResidualQuantiser(nn.Module):
 
     def forward(self, z: Tensor) -> Quantised:
         """Quantise [B, D]; in training also start, count and re-seed the codes. B may be 0."""
-        if self.training and not self.initted and len(z):
+        if self.training and not self.initted:
             self._start(z.detach())
         residual, codes, terms = z, [], []
         left = []  # what each level was given
@@ -63,7 +63,7 @@ class ResidualQuantiser(nn.Module):
             left.append(residual.detach())
             residual = residual - code.detach()
             codes.append(picked)
-        if self.training and len(z):
+        if self.training:
             self._look_after(codes, left)
         quantised = z - residual.detach()
         loss = torch.stack(terms).mean() if terms else z.sum() * 0
@@ -92,10 +92,16 @@ class ResidualQuantiser(nn.Module):
 
     @torch.no_grad()
     def _start(self, residual: Tensor) -> None:
+        """Start the codes from the first process's rows, as soon as it has some; every process comes here at the same step."""
+        ready = torch.tensor(float(len(residual) > 0), device=residual.device)
+        self._agree(ready)
+        if not ready:
+            return
         for level in range(self.levels):
-            centres = kmeans(residual, self.size)
-            self.books[level, : len(centres)] = centres
-            self._agree(level)
+            if len(residual):
+                centres = kmeans(residual, self.size)
+                self.books[level, : len(centres)] = centres
+            self._agree(self.books.data[level])
             residual = residual - self.books[level][nearest(residual, self.books[level])]
         self.initted.fill_(True)
 
@@ -110,15 +116,16 @@ class ResidualQuantiser(nn.Module):
             torch.distributed.all_reduce(self.uses)
         for level, residual in enumerate(left):
             dead = (self.uses[level] == 0).nonzero()[:, 0]
-            if len(dead):
+            if len(dead) and len(residual):
                 self.books[level, dead] = residual[torch.randint(len(residual), (len(dead),), device=residual.device)]
-                self._agree(level)
+            self._agree(self.books.data[level])
         self.uses.zero_()
 
-    def _agree(self, level: int) -> None:
-        """All processes go on with the first one's codes."""
+    @staticmethod
+    def _agree(values: Tensor) -> None:
+        """All processes go on with the first one's values."""
         if torch.distributed.is_initialized():
-            torch.distributed.broadcast(self.books.data[level], 0)
+            torch.distributed.broadcast(values, 0)
 
 
 def distances(rows: Tensor, book: Tensor) -> Tensor:

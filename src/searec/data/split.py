@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from searec.data.dataset import Dataset
 from searec.data.ragged import Ints, first_not_before
 from searec.data.schema import TASKS, Part, Task
-from searec.errors import LeakError
+from searec.errors import LeakError, SettingsError
 
 NEVER = np.iinfo(np.int64).max
 _UNSEEN_SEED = 7
@@ -124,11 +124,18 @@ class Split:
     min_events: users with fewer events of a task are not held out in it.
     unseen: share of users, drawn with a fixed seed, of whom nothing is learned from; they are asked about all the same, which
         shows what a model makes of users who came after its training.
+
+    Raises:
+        SettingsError: on construction, if `unseen` is not from 0 to less than 1.
     """
 
     data: Dataset
     min_events: int = 3
     unseen: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.unseen < 1:
+            raise SettingsError("bad share of unseen users", got=self.unseen, expected="0 to less than 1")
 
     @functools.cached_property
     def known(self) -> NDArray[np.bool_]:

@@ -1,7 +1,7 @@
 """The two protocols: a model's rank of each held-out target, sampled among 100 or over the full catalogue."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from searec.console import progress
-from searec.data.batch import Batcher
+from searec.data.batch import Batch, Batcher
 from searec.data.candidates import candidate_lists
 from searec.data.ragged import Ints, gather_windows
 from searec.data.schema import Part, Task
@@ -20,6 +20,7 @@ from searec.evaluation.beyond import coverage, diversity, gini, novelty
 from searec.evaluation.evaluation import SLICE, Evaluation, Protocol
 from searec.evaluation.metrics import ndcg
 from searec.evaluation.slices import slices
+from searec.evaluation.threads import side_by_side
 from searec.models.base import Model
 
 LIST_LENGTH = 10
@@ -116,22 +117,24 @@ def validation_score(model: Model, split: Split, *, requests: int, seed: int) ->
     return {"ndcg@5": float(np.mean(list(values.values()))), **values}
 
 
-@torch.no_grad()
 def sampled_ranks(model: Model, split: Split, requests: Requests, candidates: Ints) -> np.ndarray:
     """[R] rank of the first candidate of each line of `candidates` [R, N] among them all."""
     rank = np.zeros(len(requests))
-    for rows, batch in _batches(model, split, requests, candidates.shape[1], candidates):
+
+    def place(rows: Ints, batch: Batch) -> None:
         rank[rows] = tie_rank(model.score(batch).float(), torch.zeros(len(rows), dtype=torch.long))
+
+    _score(place, model, split, requests, candidates.shape[1], candidates)
     return rank
 
 
-@torch.no_grad()
 def full_ranks(model: Model, split: Split, requests: Requests) -> tuple[np.ndarray, Ints]:
     """[R] rank of each target over the catalogue less the user's earlier clicks, and the top-10 lists [R, 10]."""
     data = split.data
     rank = np.zeros(len(requests))
     top = np.zeros((len(requests), min(LIST_LENGTH, data.sizes.items)), dtype=np.int32)
-    for rows, batch in _batches(model, split, requests, data.sizes.items + 1, None):
+
+    def place(rows: Ints, batch: Batch) -> None:
         scores = model.score(batch).float().cpu().clone()
         target = torch.from_numpy(requests.target[rows].astype(np.int64))
         own = scores.gather(1, target[:, None])
@@ -143,6 +146,8 @@ def full_ranks(model: Model, split: Split, requests: Requests) -> tuple[np.ndarr
         rank[rows] = tie_rank(scores, target)
         best, items = scores.topk(top.shape[1], dim=1)
         top[rows] = torch.where(best.isneginf(), 0, items).numpy()
+
+    _score(place, model, split, requests, data.sizes.items + 1, None)
     return rank, top
 
 
@@ -161,19 +166,23 @@ def tie_rank(scores: Tensor, target: Tensor) -> np.ndarray:
     return (1 + better + ties / 2).double().numpy()
 
 
-def _batches(model: Model, split: Split, requests: Requests, width: int, candidates: Ints | None) -> Any:
-    """Rows and batch, of like history lengths and bounded memory, on the model's device, with progress."""
+def _score(use: Callable[[Ints, Batch], None], model: Model, split: Split, requests: Requests, width: int, candidates: Ints | None) -> None:
+    """Hand each batch and its rows to `use`: of like history lengths and bounded memory, on the model's device, with progress."""
     batcher = Batcher(split.data, model.needs)
     device = model.device
     size = max(1, min(512, _SCORES_AT_ONCE // width))
     order = np.argsort(batcher.lengths(requests), kind="stable")
+    parts = [order[start : start + size] for start in range(0, len(order), size)]
+
+    def work(rows: Ints) -> int:
+        use(rows, batcher.batch(requests[rows], None if candidates is None else candidates[rows]).to(device))
+        return len(rows)
+
     was_training = model.training
     model.eval()
     try:
         with progress(f"Scoring {model.name}", len(order)) as advance:
-            for start in range(0, len(order), size):
-                rows = order[start : start + size]
-                yield rows, batcher.batch(requests[rows], None if candidates is None else candidates[rows]).to(device)
-                advance(len(rows), "")
+            for done in side_by_side(work, parts, device):
+                advance(done, "")
     finally:
         model.train(was_training)

@@ -18,12 +18,13 @@ from searec.nn.attention import DecoderLayer, EncoderLayer, TargetAttention
 from searec.nn.contrast import BilinearContrast, info_nce
 from searec.nn.experts import mlp
 from searec.nn.graph import UserCodeGraphs
+from searec.nn.kept import Kept
 from searec.nn.losses import Losses
 from searec.nn.pooling import age, masked_mean, mean_embedding
 from searec.nn.softmax import linear_cross_entropy
 from searec.settings import Count, DropoutRate, Natural, NonNegative, Positive, settings
 
-_PAIRS_AT_ONCE, _ITEMS_AT_ONCE = 8192, 2048
+_PAIRS_AT_ONCE, _ITEMS_AT_ONCE = 4096, 2048
 """Pairs of request and candidate scored together: as many as the cache holds the hidden layer of."""
 REC, SRC = SIDES.index("recommend"), SIDES.index("search")
 
@@ -118,6 +119,7 @@ class GSERec(Model):
         self.item = nn.Embedding(sizes.items + 1, width, padding_idx=0)
         self.user = nn.Embedding(sizes.users + 1, width, padding_idx=0)
         self.graphs = UserCodeGraphs(sizes.users, config.levels, config.codes)
+        self._propagated: Kept[tuple[Tensor, Tensor]] = Kept()
         self.code = nn.Embedding(self.graphs.count, width)
         self.position = nn.ModuleList(nn.Embedding(length, width) for length in (config.rec, config.src))
         tables = [self.item, self.user, self.code, *self.position]
@@ -184,7 +186,9 @@ class GSERec(Model):
 
     def propagated(self) -> tuple[Tensor, Tensor]:
         """What users read from [M + 1, D] and the propagated codes [M + 1, D]; see `UserCodeGraphs.propagate`."""
-        return self.graphs.propagate(self.user.weight, self.code.weight, self.config.layers)
+        users, codes, depth = self.user.weight, self.code.weight, self.config.layers
+        value: tuple[Tensor, Tensor] = self._propagated(lambda: self.graphs.propagate(users, codes, depth), users, codes, self.graphs.gram)
+        return value
 
     def user_sides(self, batch: Batch, nodes: Tensor, read: Tensor) -> Tensor:
         """[B, 2, D] e_u^r and e_u^s: own embedding and codes propagated."""

@@ -1,0 +1,55 @@
+"""A value that follows from tensors and costs something, kept for as long as they stay as they are."""
+
+import operator
+from collections.abc import Callable
+from typing import Generic, Self, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+Value = TypeVar("Value")
+
+
+class Kept(nn.Module, Generic[Value]):
+    """Computes a value once for tensors that do not change; where gradients are on, each time.
+
+    In-place changes, other tensors, moves to another device and another autocast type are all seen. What is not (a write through
+    `.data`, PyTorch's fused optimisers) happens in training: as part of a model it forgets whenever that changes its mode.
+
+    >>> kept, table = Kept(), torch.ones(2)
+    >>> with torch.no_grad():
+    ...     first, again = (kept(lambda: table * 2, table) for _ in range(2))
+    ...     _ = table.mul_(3)
+    ...     after = kept(lambda: table * 2, table)
+    >>> first is again, after.tolist()
+    (True, [6.0, 6.0])
+    """
+
+    _last: tuple[tuple[Tensor, ...], list[tuple[int, int]], torch.dtype | None, Value] | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last = None
+
+    def train(self, mode: bool = True) -> Self:
+        """As every module's, and forget."""
+        self._last = None
+        return super().train(mode)
+
+    def forward(self, make: Callable[[], Value], *tensors: Tensor) -> Value:
+        """`make()`, or what it gave for the same tensors before."""
+        if torch.is_grad_enabled():
+            return make()
+        kind = tensors[0].device.type
+        autocast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+        state = [(tensor._version, tensor.data_ptr()) for tensor in tensors]
+        last = self._last  # read once: threads may share this
+        if last is not None:
+            made_from, made_at, made_in, value = last
+            # The tensors are held, not only their addresses: a new one cannot take the place of one that is gone.
+            same = len(made_from) == len(tensors) and all(map(operator.is_, made_from, tensors))
+            if same and made_at == state and made_in == autocast:
+                return value
+        value = make()
+        self._last = (tensors, state, autocast, value)
+        return value

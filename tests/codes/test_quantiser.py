@@ -1,9 +1,12 @@
 """Residual quantiser: known answers by hand, scikit-learn's k-means, balance, re-seeding, and gradients."""
 
 import itertools
+from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed
+import torch.multiprocessing
 from sklearn.cluster import KMeans
 from torch import Tensor
 
@@ -181,3 +184,24 @@ def test_a_seed_repeats_bit_for_bit() -> None:
 
     assert torch.equal(learned(0), learned(0))
     assert not torch.equal(learned(0), learned(1))
+
+
+def one_of_two(rank: int, folder: Path) -> None:
+    """A process with rows of its own, none at first; it leaves its codebooks in `folder`."""
+    torch.distributed.init_process_group("gloo", f"file://{folder / 'meet'}", rank=rank, world_size=2)
+    quantiser = ResidualQuantiser(2, 8, 2, reseed_every=2).train()
+    generator = torch.Generator().manual_seed(rank)
+    torch.manual_seed(rank)
+    for step in range(6):
+        rows = torch.randn(0 if step == rank == 0 else 20, 2, generator=generator) + 50 * rank
+        quantiser(rows)
+    torch.save((quantiser.books.detach(), quantiser.initted), folder / f"books{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_processes_keep_the_same_codes(tmp_path: Path) -> None:
+    """One has no rows to start from at first, both see rows of their own, and dead codes move: the codebooks stay one."""
+    torch.multiprocessing.spawn(one_of_two, (tmp_path,), nprocs=2)
+    (one, started), (other, _) = (torch.load(tmp_path / f"books{rank}.pt") for rank in (0, 1))
+    assert started
+    assert torch.equal(one, other)

@@ -65,9 +65,9 @@ class ResidualQuantiser(nn.Module):
             codes.append(picked)
         if self.training:
             self._look_after(codes, left)
-        quantised = z - residual.detach()
+        quantised = z - residual.detach()  # the value of the codes' sum, the gradient of z: straight through
         loss = torch.stack(terms).mean() if terms else z.sum() * 0
-        return Quantised(torch.stack(codes, dim=1), z + (quantised - z).detach(), loss)
+        return Quantised(torch.stack(codes, dim=1), quantised, loss)
 
     @torch.no_grad()
     def encode(self, z: Tensor) -> Tensor:

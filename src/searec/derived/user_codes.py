@@ -30,6 +30,7 @@ from searec.text.chat import Chat, ChatSettings
 from searec.text.encoder import Encoder
 from searec.text.histories import Histories, histories_of
 from searec.text.summaries import CHAT_VERSION, OFFLINE_VERSION, PROMPTS, Summaries, chat_summaries, offline_summaries
+from searec.training.checkpoint import FILE as CHECKPOINT
 from searec.training.checkpoint import read_tensors, write_tensors
 from searec.training.logbook import FILE as LOG
 from searec.training.plan import TrainSettings
@@ -225,7 +226,7 @@ def learn(
             f"{JUDGE}.{side}": value for side, value, has in zip(SIDES, sides, some, strict=True) if has
         }
 
-    report = train(rqvae, examples, validate, folder, plan, made_from={"codes": as_dict(rqvae.config)}, judge=JUDGE, resume=True)
+    report = train(rqvae, examples, validate, folder, plan, made_from={"codes": as_dict(rqvae.config)}, judge=JUDGE, resume=(folder / CHECKPOINT).is_file())
     return dict(report.best)
 
 

@@ -6,7 +6,7 @@ from searec.recipes.recipe import Planned, Recipe
 
 
 def demo() -> Recipe:
-    """Every baseline on the packaged sample, small enough for a first look."""
+    """Every model on the packaged sample, small enough for a first look."""
     return Recipe(
         "demo",
         (
@@ -16,6 +16,7 @@ def demo() -> Recipe:
             Planned("dense", "dense"),
             Planned("sasrec", "sasrec", {"batch": 32, "epochs": 40}),
             Planned("unisar", "unisar", {"batch": 256, "epochs": 12, "patience": 4}),
+            Planned("gserec", "gserec", {"batch": 128}),
         ),
     )
 

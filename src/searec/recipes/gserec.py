@@ -21,6 +21,8 @@ PLAIN = {
     "epochs": 10,
 }
 """The paper's loss, score and width, for longer, as its steps cost less."""
+SASREC_WIDE = {"width": 96, "inner": 96, "schedule": "linear", "epochs": 6}
+"""sasrec with gserec's width and schedule, chosen on validation."""
 ABLATIONS: dict[str, dict[str, Any]] = {
     "gserec": {},
     "no graph": {"layers": 0},
@@ -41,6 +43,7 @@ def gserec() -> Recipe:
             Planned("popular", "popular"),
             Planned("itemknn-tuned", "itemknn", {"repeats": False, "shrink": 60.0}),
             Planned("sasrec", "sasrec", seeds=SEEDS),
+            Planned("sasrec-wide", "sasrec", SASREC_WIDE, seeds=SEEDS),
             Planned("unisar", "unisar", {"user": False, "epochs": 4, "validation_requests": 3_000}, seeds=SEEDS, full_requests=1_000),
             Planned("gserec", "gserec", ON_YELP, seeds=SEEDS, full_requests=5_000),
             Planned("gserec-plain", "gserec", PLAIN, full_requests=5_000),

@@ -226,7 +226,9 @@ def learn(
             f"{JUDGE}.{side}": value for side, value, has in zip(SIDES, sides, some, strict=True) if has
         }
 
-    report = train(rqvae, examples, validate, folder, plan, made_from={"codes": as_dict(rqvae.config)}, judge=JUDGE, resume=(folder / CHECKPOINT).is_file())
+    about = {"codes": as_dict(rqvae.config)}
+    begun = (folder / CHECKPOINT).is_file()
+    report = train(rqvae, examples, validate, folder, plan, made_from=about, judge=JUDGE, resume=begun)
     return dict(report.best)
 
 

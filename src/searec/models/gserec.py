@@ -24,7 +24,7 @@ from searec.nn.pooling import age, masked_mean, mean_embedding
 from searec.nn.softmax import linear_cross_entropy
 from searec.settings import Count, DropoutRate, Natural, NonNegative, Positive, settings
 
-_PAIRS_AT_ONCE, _ITEMS_AT_ONCE = 4096, 2048
+_PAIRS_AT_ONCE, _ITEMS_AT_ONCE = 2048, 2048
 """Pairs of request and candidate scored together: as many as the cache holds the hidden layer of."""
 REC, SRC = SIDES.index("recommend"), SIDES.index("search")
 

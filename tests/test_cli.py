@@ -76,7 +76,16 @@ def test_from_data_to_report(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     report = tmp_path / "report.html"
     code, out, _ = searec(capsys, "compare", *runs, SAMPLE, "--out", report)
     assert code == 0 and str(report) in out and "itemknn" in report.read_text()
-    assert json.loads(report.with_suffix(".json").read_text())["tables"]
+    tables = json.loads(report.with_suffix(".json").read_text())["tables"]
+
+    code, out, _ = searec(capsys, "compare", *runs, SAMPLE, "--out", report, "--slice", "sparse", "--baseline", "sasrec")
+    cell = tables[0]["rows"][0]["slices"]["sparse"]
+    assert code == 0 and f"sparse: {tables[0]['slices']['sparse']:,} requests" in out
+    line = next(line for line in out.split("sparse:")[1].splitlines() if "itemknn" in line)
+    assert line.split()[:5] == ["itemknn", f"{cell['mean']:.4f}", f"{cell['low']:.4f}", "to", f"{cell['high']:.4f}"]
+    assert "baseline" in next(line for line in out.split("sparse:")[1].splitlines() if "sasrec" in line)
+    code, _, error = searec(capsys, "compare", *runs, SAMPLE, "--out", report, "--slice", "spars")
+    assert code == 1 and "no such slice" in error and "'sparse'" in error
 
 
 def test_a_study_that_stopped_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from searec.cli.arguments import Json, emit
+from searec.cli.tables import print_tables
 
 
 def audit(
@@ -19,7 +20,7 @@ def audit(
     """Look inside gserec runs: who reaches whom, codes beside histories, embeddings, ablations and depth."""
     from searec import experiment
     from searec.audit.audit import audit as look
-    from searec.audit.page import write_audit
+    from searec.audit.page import GROUPS, write_audit
     from searec.codes.use import describe
     from searec.data.dataset import load
     from searec.errors import SettingsError
@@ -43,5 +44,7 @@ def audit(
             for side, uses in run.use.items():
                 print(f"  codes, {side}\n{describe(uses)}")
             print(f"  a user's two sides: cosine {run.sides.agree:.3f}; of different users: {run.sides.differ:.3f}")
+        if comparison is not None:
+            print_tables(comparison, GROUPS)
     emit(found.as_json(), figures)
     print(f"audit: {out}")

@@ -1,14 +1,12 @@
 """Commands on models: train, evaluate, compare, study, demo."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from searec.cli.arguments import Data, Json, Preset, Requests, Set, Split, choice, emit, pairs
-
-if TYPE_CHECKING:
-    from searec.evaluation.compare import Comparison
+from searec.cli.tables import print_tables
 
 Folder = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.", show_default=False)]
 
@@ -79,6 +77,9 @@ def compare(
     baseline: Annotated[
         str | None, typer.Option(help="The label the others are tested against; the best by default.", show_default=False)
     ] = None,
+    groups: Annotated[
+        list[str] | None, typer.Option("--slice", metavar="NAME", help="Print the figures of these requests too, as sparse or rich.")
+    ] = None,
     part: Split = "test",
     requests: Requests = None,
 ) -> None:
@@ -93,7 +94,7 @@ def compare(
     dataset = load(data)
     opened = [experiment.open_run(run, dataset) for run in runs]
     held = choice(part, ("test", "val"), "--split")
-    print_tables(experiment.compare(opened, out, part=held, max_requests=requests, baseline=baseline))
+    print_tables(experiment.compare(opened, out, part=held, max_requests=requests, baseline=baseline), groups or ())
     print(f"report: {out}")
 
 
@@ -133,22 +134,3 @@ def demo(out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the r
     check(sample_folder())
     print()
     study(sample_folder(), out, "demo")
-
-
-def print_tables(comparison: "Comparison") -> None:
-    """The headline figures of every table, a line a run."""
-    for table in comparison.tables:
-        names = [
-            name
-            for name in ("hr@1", "hr@10", "ndcg@5", "ndcg@10", "coverage")
-            if name in table.rows[0].metrics or name in table.rows[0].totals
-        ]
-        print(f"\n{table.task}, {table.protocol}, {table.part}: {table.requests:,} requests")
-        wide = max(16, *(len(row.label) for row in table.rows)) + 1
-        print("  " + " " * wide + "".join(f"{name:>10}" for name in names) + f"{'p (Holm)':>12}")
-        for row in table.rows:
-            values = "".join(f"{row.metrics[name].mean if name in row.metrics else row.totals[name]:>10.4f}" for name in names)
-            difference = row.metrics[table.headline].difference
-            p = "baseline" if difference is None else f"{difference.p_holm:.4f}"
-            print(f"  {row.label:<{wide}}{values}{p:>12}")
-    print()

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from searec.errors import SettingsError
 from searec.recipes.baselines import baselines, demo, tuning_sasrec, tuning_simple, tuning_unisar
-from searec.recipes.gserec import gserec, gserec_ablations, gserec_depth, gserec_unseen, tuning_gserec
+from searec.recipes.gserec import gserec, gserec_ablations, gserec_depth, gserec_unseen, gserec_world, tuning_gserec
 from searec.recipes.recipe import Planned, Recipe
 from searec.settings import nearest
 
@@ -20,6 +20,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "gserec-ablations": gserec_ablations,
     "gserec-depth": gserec_depth,
     "gserec-unseen": gserec_unseen,
+    "gserec-world": gserec_world,
     "tuning-gserec": tuning_gserec,
 }
 

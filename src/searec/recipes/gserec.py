@@ -85,6 +85,14 @@ def gserec_unseen() -> Recipe:
     )
 
 
+def gserec_world() -> Recipe:
+    """With and without the graph in the simulated world of docs/results.md, in the paper's form and in the small preset's."""
+    lines: list[Planned] = []
+    for form, settings in (("paper's form", {**PLAIN, "batch": 128, "epochs": 40, "patience": 3}), ("small preset", {})):
+        lines += [Planned(f"{form}, {name}", "gserec", {**settings, "layers": k}, seeds=SEEDS) for name, k in (("K=2", 2), ("no graph", 0))]
+    return Recipe("gserec-world", tuple(lines), protocols=("sampled",))
+
+
 def tuning_gserec() -> Recipe:
     """Settings of gserec, compared on validation, from the paper's form to the small preset's; three epochs each."""
     softmax = {"loss": "softmax", "negatives": 32}

@@ -1,0 +1,55 @@
+"""Comparisons as lines on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from searec.errors import SettingsError
+from searec.settings import nearest
+
+if TYPE_CHECKING:
+    from searec.evaluation.compare import Comparison, Table
+
+
+def print_tables(comparison: Comparison, groups: Sequence[str] = ()) -> None:
+    """The headline figures of every table, a line a run; then the headline metric within slices of these names.
+
+    Raises:
+        SettingsError: no slice of the name.
+    """
+    for table in comparison.tables:
+        names = [
+            name
+            for name in ("hr@1", "hr@10", "ndcg@5", "ndcg@10", "coverage")
+            if name in table.rows[0].metrics or name in table.rows[0].totals
+        ]
+        print(f"\n{table.task}, {table.protocol}, {table.part}: {table.requests:,} requests")
+        wide = max(16, *(len(row.label) for row in table.rows)) + 1
+        print("  " + " " * wide + "".join(f"{name:>10}" for name in names) + f"{'p (Holm)':>12}")
+        for row in table.rows:
+            values = "".join(f"{row.metrics[name].mean if name in row.metrics else row.totals[name]:>10.4f}" for name in names)
+            difference = row.metrics[table.headline].difference
+            p = "baseline" if difference is None else f"{difference.p_holm:.4f}"
+            print(f"  {row.label:<{wide}}{values}{p:>12}")
+        for group in groups:
+            print_slice(table, group)
+    print()
+
+
+def print_slice(table: Table, group: str) -> None:
+    """The headline metric within a slice, a line a run: mean, interval, difference to the baseline and its corrected p.
+
+    Raises:
+        SettingsError: no slice of the name.
+    """
+    if group not in table.slices:
+        raise SettingsError("no such slice", got=repr(group), remedy=nearest(group, list(table.slices)))
+    wide = max(16, *(len(row.label) for row in table.rows)) + 1
+    print(f"  {group}: {table.slices[group]:,} requests")
+    print("  " + " " * wide + f"{table.headline:>10}{'95 % interval':>20}{'difference':>12}{'p (Holm)':>12}")
+    for row in table.rows:
+        cell = row.slices[group]
+        apart = cell.difference
+        difference, p = ("", "baseline") if apart is None else (f"{apart.mean:+.4f}", f"{apart.p_holm:.4f}")
+        print(f"  {row.label:<{wide}}{cell.mean:>10.4f}{f'{cell.low:.4f} to {cell.high:.4f}':>20}{difference:>12}{p:>12}")

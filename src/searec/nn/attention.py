@@ -1,13 +1,13 @@
 """Attention blocks that give zeros, never NaN, where there is nothing to attend to."""
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from searec.errors import SettingsError
 from searec.nn.dropout import Dropout
+
+Heads = tuple[Tensor, ...]
 
 
 class MultiHead(nn.Module):
@@ -31,30 +31,30 @@ class MultiHead(nn.Module):
             memory: [B, Lk, D].
             allowed: [B, 1 or Lq, Lk] bool, True where a query position may look.
         """
-        heads = (self.heads, query.shape[-1] // self.heads)
+        width = query.shape[-1] // self.heads
         if memory is query:
             weight, bias = (torch.cat((getattr(self.query, name), getattr(self.key_value, name))) for name in ("weight", "bias"))
-            parts = torch.unflatten(F.linear(query, weight, bias), -1, (3, *heads)).unbind(-3)  # (B, L, h, D/h) each
+            parts = F.linear(query, weight, bias).split(width, dim=-1)  # 3 h of (B, L, D/h), in one split: its gradient is one copy
         else:
-            parts = (self.query(query).unflatten(-1, heads), *self.key_value(memory).unflatten(-1, (2, *heads)).unbind(-3))
+            parts = (*self.query(query).split(width, dim=-1), *self.key_value(memory).split(width, dim=-1))
+        heads = (parts[: self.heads], parts[self.heads : 2 * self.heads], parts[2 * self.heads :])
         some = allowed.any(dim=-1, keepdim=True)  # (B, 1 or Lq, 1)
         if query.device.type == "cpu":
-            read = self._read_heads(parts, allowed | ~some)
+            read = self._read_heads(*heads, allowed | ~some)
         else:
-            q, k, v = (part.transpose(1, 2) for part in parts)
+            q, k, v = (torch.stack(part, dim=1) for part in heads)
             mask = (allowed | ~some).unsqueeze(1)  # a row with nothing allowed looks anywhere, and is zeroed below
             read = F.scaled_dot_product_attention(q, k, v, mask, dropout_p=self.dropout.p if self.training else 0.0)
             read = read.transpose(1, 2).flatten(-2)
         out: Tensor = self.out(read)
         return out if query.device.type == "cpu" and bool(some.all()) else out * some
 
-    def _read_heads(self, parts: Sequence[Tensor], allowed: Tensor) -> Tensor:
+    def _read_heads(self, query: Heads, key: Heads, value: Heads, allowed: Tensor) -> Tensor:
         """[B, Lq, D] the same head by head: for short histories on a CPU the library's own way is mostly copies."""
-        query, key, value = parts
-        hidden = torch.zeros(allowed.shape, dtype=query.dtype).masked_fill_(~allowed, torch.finfo(query.dtype).min)
-        hidden = hidden.expand(-1, query.shape[1], -1)
+        hidden = torch.zeros(allowed.shape, dtype=query[0].dtype).masked_fill_(~allowed, torch.finfo(query[0].dtype).min)
+        hidden = hidden.expand(-1, query[0].shape[1], -1)
         read = []
-        for q, k, v in zip(query.unbind(2), key.unbind(2), value.unbind(2), strict=True):
+        for q, k, v in zip(query, key, value, strict=True):
             weights = torch.softmax(torch.baddbmm(hidden, q, k.transpose(1, 2), alpha=q.shape[-1] ** -0.5), dim=-1)
             read.append(torch.bmm(self.dropout(weights), v))
         return torch.cat(read, dim=-1)

@@ -34,9 +34,9 @@ class MultiHead(nn.Module):
         width = query.shape[-1] // self.heads
         if memory is query:
             weight, bias = (torch.cat((getattr(self.query, name), getattr(self.key_value, name))) for name in ("weight", "bias"))
-            parts = F.linear(query, weight, bias).split(width, dim=-1)  # 3 h of (B, L, D/h), in one split: its gradient is one copy
+            parts = torch.split(F.linear(query, weight, bias), width, dim=-1)  # 3 h of (B, L, D/h), in one split: its gradient is one copy
         else:
-            parts = (*self.query(query).split(width, dim=-1), *self.key_value(memory).split(width, dim=-1))
+            parts = (*torch.split(self.query(query), width, dim=-1), *torch.split(self.key_value(memory), width, dim=-1))
         heads = (parts[: self.heads], parts[self.heads : 2 * self.heads], parts[2 * self.heads :])
         some = allowed.any(dim=-1, keepdim=True)  # (B, 1 or Lq, 1)
         if query.device.type == "cpu":

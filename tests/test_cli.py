@@ -14,22 +14,11 @@ import polars as pl
 import pytest
 from safetensors.torch import load_file
 
-from searec.cli import main
+from commands import searec
 from searec.data.simulate import sample_folder
 
 SAMPLE = sample_folder()
 QUICK = ["--set", "epochs=2", "--set", "width=8", "--set", "batch=64", "--set", "validation_requests=100"]
-
-
-def searec(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
-    """Run one command in this process; exit code, standard output, standard error."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["searec", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-            raise SystemExit(0)
-    out = capsys.readouterr()
-    return int(stop.value.code or 0), out.out, out.err
 
 
 def one_line(error: str) -> str:

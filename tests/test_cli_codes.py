@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from searec.cli import main
+from commands import searec
 from searec.data.simulate import World, simulate
 from searec.derived.user_codes import chat_settings
 from searec.errors import SettingsError
@@ -25,17 +25,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return simulate(
         tmp_path_factory.mktemp("codes") / "world", World(users=60, items=80, families=2, types=2, clicks=8.0, searches=12.0, seed=1)
     )
-
-
-def searec(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
-    """Exit code, standard output, standard error."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["searec", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-            raise SystemExit(0)
-    out = capsys.readouterr()
-    return int(stop.value.code or 0), out.out, out.err
 
 
 def test_codes_are_made_shown_and_copied(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 """What every test stands on: a cache folder of its own, one thread, hand-made dataset folders and a small checkerboard world."""
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -157,3 +158,20 @@ def small_world(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
     dials = World(users=60, items=300, clicks=12.0, searches=16.0, families=3, types=4, seed=3)
     return load(simulate(tmp_path_factory.mktemp("world") / "world", dials))
+
+
+@pytest.fixture
+def searec(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run one command in this process; exit code, standard output, standard error."""
+    from searec.cli import main
+
+    def run(*arguments: str | Path) -> tuple[int, str, str]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["searec", *map(str, arguments)])
+            with pytest.raises(SystemExit) as stop:
+                main()
+                raise SystemExit(0)
+        out = capsys.readouterr()
+        return int(stop.value.code or 0), out.out, out.err
+
+    return run

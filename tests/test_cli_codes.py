@@ -7,11 +7,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from commands import searec
 from searec.data.simulate import World, simulate
 from searec.derived.user_codes import chat_settings
 from searec.errors import SettingsError
@@ -27,31 +27,29 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
 
 
-def test_codes_are_made_shown_and_copied(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, _ = searec(capsys, "codes", world, *TINY, "--out", tmp_path / "codes", "--json", tmp_path / "codes.json")
+def test_codes_are_made_shown_and_copied(world: Path, tmp_path: Path, searec: Any) -> None:
+    code, out, _ = searec("codes", world, *TINY, "--out", tmp_path / "codes", "--json", tmp_path / "codes.json")
     assert code == 0
     assert "offline summariser (no language model)" in out and "2 x 8 codes a side" in out
     assert "60 of 60 users have codes" in out
     about = json.loads((tmp_path / "codes.json").read_text())
     assert about["summaries"]["summariser"] == "offline" and len(about["use"]["search"]) == 2
     assert np.load(tmp_path / "codes" / "codes.npy").shape == (61, 2, 2)
-    assert searec(capsys, "codes", world, *TINY)[1] == out.replace(f"wrote {tmp_path / 'codes'}\n", ""), "made once, then shown"
-    code, _, error = searec(capsys, "codes", world, "--set", "level=3")
+    assert searec("codes", world, *TINY)[1] == out.replace(f"wrote {tmp_path / 'codes'}\n", ""), "made once, then shown"
+    code, _, error = searec("codes", world, "--set", "level=3")
     assert code == 1 and "levels" in error
-    code, _, error = searec(capsys, "codes", world, "--set", "summaries=chat")
+    code, _, error = searec("codes", world, "--set", "summaries=chat")
     assert code == 1 and "chat_model" in error
 
 
-def test_train_runs_all_stages_and_the_folder_says_who_wrote_the_texts(
-    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_train_runs_all_stages_and_the_folder_says_who_wrote_the_texts(world: Path, tmp_path: Path, searec: Any) -> None:
     quick = [*TINY, "--set", "epochs=1", "--set", "width=8", "--set", "validation_requests=20"]
-    code, _, error = searec(capsys, "train", "gserec", world, "--out", tmp_path / "run", "--unseen", "0.2", *quick)
+    code, _, error = searec("train", "gserec", world, "--out", tmp_path / "run", "--unseen", "0.2", *quick)
     assert code == 0, error
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["split"]["unseen"] == 0.2 and config["settings"]["model"]["summaries"] == "offline"
     assert json.loads((tmp_path / "run" / "derived" / "about.json").read_text())["summaries"]["summariser"] == "offline"
-    code, out, _ = searec(capsys, "evaluate", tmp_path / "run", world)
+    code, out, _ = searec("evaluate", tmp_path / "run", world)
     assert code == 0 and "unseen-user" in out
 
 

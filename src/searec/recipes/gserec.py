@@ -91,11 +91,16 @@ def gserec_unseen() -> Recipe:
 
 def gserec_world() -> Recipe:
     """With and without the graph in the simulated world of docs/results.md, in the paper's form and in the small preset's."""
-    lines: list[Planned] = []
-    for form, settings in (("paper's form", {**PLAIN, "batch": 128, "epochs": 40, "patience": 3}), ("small preset", {})):
-        lines += [
-            Planned(f"{form}, {name}", "gserec", {**settings, "layers": k}, seeds=(0, 1)) for name, k in (("K=2", 2), ("no graph", 0))
-        ]
+    forms: tuple[tuple[str, dict[str, Any], tuple[int, ...]], ...] = (
+        ("paper's form", {**PLAIN, "batch": 128, "epochs": 40, "patience": 3}, (0, 1)),
+        ("small preset", {}, (0,)),
+    )
+    depths = (("K=2", 2), ("no graph", 0))
+    lines = [
+        Planned(f"{form}, {name}", "gserec", {**settings, "layers": k}, seeds=seeds)
+        for form, settings, seeds in forms
+        for name, k in depths
+    ]
     return Recipe("gserec-world", tuple(lines), protocols=("sampled",))
 
 

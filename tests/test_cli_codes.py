@@ -62,15 +62,15 @@ def test_ctrl_c_while_codes_are_learned_goes_on_to_the_same_codes(world: Path, t
     def environment(cache: str) -> dict[str, str]:
         return {**os.environ, "SEAREC_CACHE": str(tmp_path / cache), "OMP_NUM_THREADS": "1"}
 
-    subprocess.run(command("whole", 150), env=environment("whole"), check=True, capture_output=True)
-    broken = subprocess.Popen(command("broken", 150), env=environment("broken"), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    subprocess.run(command("whole", 60), env=environment("whole"), check=True, capture_output=True)
+    broken = subprocess.Popen(command("broken", 60), env=environment("broken"), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     checkpoints = (tmp_path / "broken" / "derived").glob
     while broken.poll() is None and not list(checkpoints("*.training/checkpoint.safetensors")):
         time.sleep(0.05)
     broken.send_signal(signal.SIGINT)
     _, error = broken.communicate(timeout=60)
     assert broken.returncode == 1 and "stopped on request" in error, error
-    subprocess.run(command("broken", 150), env=environment("broken"), check=True, capture_output=True)
+    subprocess.run(command("broken", 60), env=environment("broken"), check=True, capture_output=True)
     for name in ("codes.npy", "rqvae.safetensors"):
         assert (tmp_path / "broken" / "out" / name).read_bytes() == (tmp_path / "whole" / "out" / name).read_bytes()
 

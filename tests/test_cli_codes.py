@@ -36,6 +36,8 @@ def test_codes_are_made_shown_and_copied(world: Path, tmp_path: Path, searec: An
     assert about["summaries"]["summariser"] == "offline" and len(about["use"]["search"]) == 2
     assert np.load(tmp_path / "codes" / "codes.npy").shape == (61, 2, 2)
     assert searec("codes", world, *TINY)[1] == out.replace(f"wrote {tmp_path / 'codes'}\n", ""), "made once, then shown"
+    alone = searec("codes", world, *TINY, "--out", tmp_path / "again", "--json", "-")[1]
+    assert json.loads(alone) == about, "nothing but JSON"
     code, _, error = searec("codes", world, "--set", "level=3")
     assert code == 1 and "levels" in error
     code, _, error = searec("codes", world, "--set", "summaries=chat")
@@ -51,6 +53,15 @@ def test_train_runs_all_stages_and_the_folder_says_who_wrote_the_texts(world: Pa
     assert json.loads((tmp_path / "run" / "derived" / "about.json").read_text())["summaries"]["summariser"] == "offline"
     code, out, _ = searec("evaluate", tmp_path / "run", world)
     assert code == 0 and "unseen-user" in out
+    code, out, _ = searec(
+        "audit", tmp_path / "run", world, "--out", tmp_path / "audit.html", "--users", "3", "--points", "20", "--json", "-"
+    )
+    assert code == 0 and json.loads(out)["depths"] == {"gserec": 2}, "nothing but JSON"
+    code, out, _ = searec("audit", tmp_path / "run", world, "--out", tmp_path / "audit.html", "--users", "3", "--points", "20")
+    assert code == 0 and f"audit: {tmp_path / 'audit.html'}" in out
+    for command in ("audit", "compare"):
+        code, _, error = searec(command, world)
+        assert code == 1 and f"nothing to {command}" in error
 
 
 @pytest.mark.slow

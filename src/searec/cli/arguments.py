@@ -2,13 +2,17 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from searec.errors import SettingsError
 from searec.files import write_json
 
+if TYPE_CHECKING:
+    from searec.run import Run
+
+RunsAndData = Annotated[list[Path], typer.Argument(metavar="RUN... DATA", help="Run folders, then the dataset folder.", show_default=False)]
 Data = Annotated[
     Path, typer.Argument(metavar="DATA", help="Dataset folder: items, users, interactions and searches as Parquet.", show_default=False)
 ]
@@ -51,6 +55,23 @@ def choice(value: str, known: tuple[str, ...], option: str) -> Any:
     if value not in known:
         raise SettingsError(f"bad {option}", got=repr(value), expected=" or ".join(known))
     return value
+
+
+def open_runs(folders: list[Path], verb: str) -> "list[Run]":
+    """The runs of RUN... DATA.
+
+    Raises:
+        SettingsError: no run is named.
+        RunError: a folder holds no run of this dataset.
+    """
+    from searec.data.dataset import load
+    from searec.experiment import open_run
+
+    *paths, data = folders
+    if not paths:
+        raise SettingsError(f"nothing to {verb}", got="one folder", expected="RUN... DATA")
+    dataset = load(data)
+    return [open_run(path, dataset) for path in paths]
 
 
 def emit(values: Any, path: Path | None) -> None:

@@ -5,12 +5,12 @@ from typing import Annotated
 
 import typer
 
-from searec.cli.arguments import Json, emit
+from searec.cli.arguments import Json, RunsAndData, emit, open_runs
 from searec.cli.tables import print_tables
 
 
 def audit(
-    folders: Annotated[list[Path], typer.Argument(metavar="RUN... DATA", help="Run folders, then the dataset folder.", show_default=False)],
+    folders: RunsAndData,
     out: Annotated[Path, typer.Option(metavar="FILE", help="The HTML page.")] = Path("audit.html"),
     users: Annotated[int, typer.Option(min=1, help="Users shown with their codes and histories.")] = 100,
     points: Annotated[int, typer.Option(min=2, help="Users in the t-SNE.")] = 1_000,
@@ -22,14 +22,8 @@ def audit(
     from searec.audit.audit import audit as look
     from searec.audit.page import GROUPS, write_audit
     from searec.codes.use import describe
-    from searec.data.dataset import load
-    from searec.errors import SettingsError
 
-    *paths, data = folders
-    if not paths:
-        raise SettingsError("nothing to audit", got="one folder", expected="RUN... DATA")
-    dataset = load(data)
-    runs = [experiment.open_run(path, dataset) for path in paths]
+    runs = open_runs(folders, "audit")
     comparison = experiment.compare(runs, protocols=("sampled",), baseline=runs[0].label) if len({run.label for run in runs}) > 1 else None
     found = look(runs, comparison, users=users, points=points, seed=seed)
     write_audit(found, out)
@@ -46,5 +40,5 @@ def audit(
             print(f"  a user's two sides: cosine {run.sides.agree:.3f}; of different users: {run.sides.differ:.3f}")
         if comparison is not None:
             print_tables(comparison, GROUPS)
+        print(f"audit: {out}")
     emit(found.as_json(), figures)
-    print(f"audit: {out}")

@@ -48,4 +48,5 @@ def codes(
     emit(about, figures)
     if out is not None:
         made.copy(out)
-        print(f"wrote {out}")
+        if str(figures) != "-":
+            print(f"wrote {out}")

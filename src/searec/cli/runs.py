@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from searec.cli.arguments import Data, Json, Preset, Requests, Set, Split, choice, emit, pairs
+from searec.cli.arguments import Data, Json, Preset, Requests, RunsAndData, Set, Split, choice, emit, open_runs, pairs
 from searec.cli.tables import print_tables
 
 Folder = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.", show_default=False)]
@@ -70,7 +70,7 @@ def evaluate(
 
 
 def compare(
-    folders: Annotated[list[Path], typer.Argument(metavar="RUN... DATA", help="Run folders, then the dataset folder.", show_default=False)],
+    folders: RunsAndData,
     out: Annotated[Path, typer.Option(metavar="FILE", help="The HTML report; the same figures go to a .json beside it.")] = Path(
         "report.html"
     ),
@@ -85,14 +85,8 @@ def compare(
 ) -> None:
     """Compare runs with intervals, paired tests and slices in one self-contained HTML page."""
     from searec import experiment
-    from searec.data.dataset import load
-    from searec.errors import SettingsError
 
-    *runs, data = folders
-    if not runs:
-        raise SettingsError("nothing to compare", got="one folder", expected="RUN... DATA")
-    dataset = load(data)
-    opened = [experiment.open_run(run, dataset) for run in runs]
+    opened = open_runs(folders, "compare")
     held = choice(part, ("test", "val"), "--split")
     print_tables(experiment.compare(opened, out, part=held, max_requests=requests, baseline=baseline), groups or ())
     print(f"report: {out}")

@@ -14,13 +14,13 @@ from searec.evaluation.compare import Comparison
 from searec.evaluation.compare import compare as compare_evaluations
 from searec.evaluation.evaluation import PROTOCOLS, Evaluation, Protocol
 from searec.evaluation.protocol import evaluate as evaluate_model
-from searec.evaluation.protocol import validation_score
 from searec.files import write_json
-from searec.models import Model, Preset, model_named
+from searec.models import LCRSER, Model, Preset, model_named
 from searec.recipes import Recipe
-from searec.run import CONFIG, DERIVED, Run, describe, read_run, write_run
+from searec.run import CONFIG, DERIVED, Run, describe, read_run, split_config, write_run
 from searec.settings import configure, nearest
 from searec.training import checkpoint
+from searec.training.checkpoint import digest
 from searec.training.environment import environment
 from searec.training.logbook import FILE as LOG
 from searec.training.logbook import read_rows
@@ -64,6 +64,8 @@ def train(
     label: str | None = None,
     resume: bool = False,
     unseen: float = 0.0,
+    start: Path | str | None = None,
+    teacher: Path | str | None = None,
     **overrides: Any,
 ) -> Run:
     """Train a model on the training events of a dataset and write its run folder.
@@ -78,11 +80,14 @@ def train(
         label: the run's name in tables; the model's name by default. Runs that differ in seed alone share it.
         resume: go on from the folder's checkpoint; a finished run is opened as it is.
         unseen: share of users to keep from training, for a look at users who come later.
+        start: run folder of the same model to take the weights from, in place of its first phase.
+        teacher: run folder of the model that a one-pass student learns from.
         overrides: settings of the model or its training, by name.
 
     Raises:
         SettingsError: an unknown name or a bad value.
-        RunError: the folder holds a run already and `resume` is not set, or its checkpoint is of another run.
+        RunError: the folder holds a run already and `resume` is not set, or its checkpoint is of another run; `start` or
+            `teacher` is no finished run of this data and split, or does not fit.
         Interrupted: on Ctrl-C, with a checkpoint written.
     """
     config, plan = settings_for(model, preset, overrides, seed=seed)
@@ -94,27 +99,36 @@ def train(
     made = prepare(model_named(model), config, split, seed)
     learner = new_model(model, config, split, seed, made)
     about = describe(learner, data, split, label=label, preset=preset, seed=seed, train=plan)
+    others = {name: _other(name, path, learner, split) for name, path in (("start", start), ("teacher", teacher)) if path is not None}
+    about |= {name: {"label": run.label, "seed": run.config["seed"], "weights": digest(run.model.state())} for name, run in others.items()}
     if (folder / CONFIG).is_file():
         return _finished(folder, data, about)
     folder.mkdir(parents=True, exist_ok=True)
     if plan is None:
         learner.fit(data, split)
     else:
-        from searec.training.examples import TrainingExamples
-        from searec.training.loop import train as train_loop
+        from searec.training.phases import teach
 
-        def validate(current: Model) -> dict[str, float]:
-            return validation_score(current, split, requests=plan.validation_requests, seed=0)
-
-        examples = TrainingExamples(split, learner, batch=plan.batch, seed=seed)
-        train_loop(learner, examples, validate, folder, plan, made_from=about, resume=resume)
+        phases = teach(
+            learner,
+            split,
+            folder,
+            plan,
+            made_from=about,
+            resume=resume,
+            start=others["start"].model.state() if start is not None else None,
+            teacher=others["teacher"].model if teacher is not None else None,
+        )
+        if len(phases) > 1:
+            about |= {"phases": [phase.as_json() for phase in phases]}
     learner.eval()
     run = Run(folder, learner, data, about)
     if first_process():
         if made is not None:
             made.copy(folder / DERIVED)
         write_run(run, environment())
-        (folder / checkpoint.FILE).unlink(missing_ok=True)
+        for file in (folder / checkpoint.FILE, *folder.glob(f"*/{checkpoint.FILE}")):
+            file.unlink(missing_ok=True)
     return run
 
 
@@ -231,19 +245,35 @@ def compare(
     return comparison
 
 
-def study(recipe: Recipe, data: Dataset, out: Path | str) -> Comparison:
+def study(recipe: Recipe, data: Dataset, out: Path | str, *, only: Sequence[str] | None = None) -> Comparison:
     """Train and measure every run of a recipe and write its report to `out`/report.html.
 
     What is finished in `out` is not done again, so that a study that was broken off goes on where it was.
 
+    Args:
+        only: the lines of these labels alone.
+
     Raises:
+        SettingsError: a label that the recipe does not have.
+        RunError: a line starts from, or is taught by, one that is not finished.
         Interrupted: on Ctrl-C; the same call goes on.
     """
+    runs = trained(recipe, data, out, only=only)
+    return compare(runs, Path(out) / "report.html", part=recipe.part, protocols=recipe.protocols)
+
+
+def trained(recipe: Recipe, data: Dataset, out: Path | str, *, only: Sequence[str] | None = None) -> list[Run]:
+    """The runs of a recipe, trained and measured, in its order; as `study`, without the report."""
     out = Path(out)
     runs = []
-    for planned in recipe.runs:
+    for planned in (recipe if only is None else recipe.only(only)).runs:
         for seed in planned.seeds:
-            folder = out / (planned.label if len(planned.seeds) == 1 else f"{planned.label}-{seed}")
+            folder = out / planned.folder(seed)
+            others = {
+                name: out / recipe.line(label).folder(seed)
+                for name, label in (("start", planned.start), ("teacher", planned.teacher))
+                if label
+            }
             run = train(
                 planned.model,
                 data,
@@ -253,13 +283,14 @@ def study(recipe: Recipe, data: Dataset, out: Path | str) -> Comparison:
                 label=planned.label,
                 unseen=planned.unseen,
                 resume=folder.is_dir(),
+                **others,
                 **planned.settings,
             )
             for task in run.model.train_tasks:
                 for protocol in recipe.protocols:
                     measured(run, task, protocol, recipe.part, max_requests=planned.full_requests if protocol == "full" else None)
             runs.append(run)
-    return compare(runs, out / "report.html", part=recipe.part, protocols=recipe.protocols)
+    return runs
 
 
 def measured(run: Run, task: Task, protocol: Protocol, part: Part, *, max_requests: int | None = None) -> Evaluation:
@@ -267,6 +298,23 @@ def measured(run: Run, task: Task, protocol: Protocol, part: Part, *, max_reques
     if Evaluation.kept(run.folder, task, protocol, part):
         return Evaluation.load(run.folder, task, protocol, part)
     return evaluate(run, None, task, protocol, part, max_requests=max_requests)
+
+
+def _other(name: str, folder: Path | str, learner: Model, split: Split) -> Run:
+    """The finished run that a training starts from or is taught by.
+
+    Raises:
+        RunError: it is none, or of other data, split or model.
+        SettingsError: the model has no use for it.
+    """
+    if not isinstance(learner, LCRSER):
+        raise SettingsError(f"{learner.name} has no use for --{name}", expected="lcr-ser")
+    run = read_run(folder, split.data)
+    if run.config["split"] != split_config(split):
+        raise RunError(f"the {name} was trained on another split", where=folder, got=run.config["split"], expected=split_config(split))
+    if name == "start" and run.model.name != learner.name:
+        raise RunError("the start is another model", where=folder, got=run.model.name, expected=learner.name)
+    return run
 
 
 def _refuse_used(folder: Path) -> None:

@@ -165,8 +165,13 @@ def describe(model: Model, data: Dataset, split: Split, *, label: str, preset: s
         "seed": seed,
         "settings": {"model": as_dict(model.config)} | ({"train": as_dict(train)} if train is not None else {}),
         "data": {"fingerprint": data.fingerprint, "sizes": asdict(data.sizes)},
-        "split": {"min_events": split.min_events} | ({"unseen": split.unseen} if split.unseen else {}),
+        "split": split_config(split),
     }
+
+
+def split_config(split: Split) -> dict[str, Any]:
+    """What `Split` is made again from."""
+    return {"min_events": split.min_events} | ({"unseen": split.unseen} if split.unseen else {})
 
 
 def read_config(folder: Path | str) -> dict[str, Any]:

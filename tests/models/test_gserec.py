@@ -91,10 +91,10 @@ def copied(ours: GSERec, theirs: Any) -> None:
                 layer.linear2.load_state_dict(own.feed_forward[3].state_dict())
             attend(other.fusion.self_attn, ours.fuse[side].own)
             other.fusion.norm1.load_state_dict(ours.fuse[side].norm_own.state_dict())
-            other.target.copy_(ours.pool[side].bridge.weight.T)
-        theirs.predictor[0].load_state_dict(ours.first.state_dict())
-        theirs.predictor[2].load_state_dict(ours.rest[1][0].state_dict())
-        theirs.predictor[4].load_state_dict(ours.rest[1][2].state_dict())
+            other.target.copy_(ours.scorer.pool[side].bridge.weight.T)
+        theirs.predictor[0].load_state_dict(ours.scorer.first.state_dict())
+        theirs.predictor[2].load_state_dict(ours.scorer.rest[1][0].state_dict())
+        theirs.predictor[4].load_state_dict(ours.scorer.rest[1][2].state_dict())
 
 
 def attend(theirs: Any, ours: Any) -> None:
@@ -138,7 +138,7 @@ def test_match_adds_the_inner_products(small_world: Dataset) -> None:
     vectors = plain.item(batch.candidates)
     expected = torch.einsum("bd,bnd->bn", users.sum(1), vectors)
     for side in (0, 1):
-        weights = plain.pool[side](fused[side], here[side], vectors)
+        weights = plain.scorer.pool[side](fused[side], here[side], vectors)
         expected = expected + torch.einsum("bnl,bld,bnd->bn", weights, fused[side], vectors)
     torch.testing.assert_close(match.score(batch) - plain.score(batch), expected, atol=1e-4, rtol=1e-4)
 
@@ -225,7 +225,7 @@ def test_a_history_that_is_not_there_brings_nothing(small_world: Dataset) -> Non
     assert batch.candidates is not None
     users, vectors = model.user_sides(batch, nodes, read), model.item(batch.candidates)
     parts = torch.cat((torch.zeros(len(batch), 7, 32), users.flatten(1)[:, None].expand(-1, 7, -1), vectors), dim=-1)
-    torch.testing.assert_close(model.score(empty), model.rest(model.first(parts)).squeeze(-1), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(model.score(empty), model.scorer.rest(model.scorer.first(parts)).squeeze(-1), atol=1e-5, rtol=1e-5)
 
 
 def test_codes_of_another_size_are_refused(small_world: Dataset) -> None:

@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from searec.cli import audit, codes, data, runs
+from searec.cli import audit, codes, data, reasoning, runs
 from searec.errors import SearecError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ for command in (
     runs.compare,
     runs.study,
     audit.audit,
+    reasoning.reasoning,
 ):
     app.command(name=command.__name__.rstrip("_"))(command)
 

@@ -13,7 +13,7 @@ Folder = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.", show_
 
 def train(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="popular, itemknn, bm25, dense, sasrec, unisar or gserec.", show_default=False)
+        str, typer.Argument(metavar="MODEL", help="popular, itemknn, bm25, dense, sasrec, unisar, gserec or lcr-ser.", show_default=False)
     ],
     data: Data,
     out: Annotated[Path, typer.Option(metavar="RUN", help="The run folder to write.", show_default=False)],
@@ -25,6 +25,13 @@ def train(
     unseen: Annotated[
         float, typer.Option(min=0, max=0.9, help="Share of users kept from training, for a look at users who come later.")
     ] = 0.0,
+    start: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Take the weights of this run in place of the first phase (lcr-ser).", show_default=False),
+    ] = None,
+    teacher: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Learn this run's ranking too (lcr-ser, as a one-pass student).", show_default=False)
+    ] = None,
 ) -> None:
     """Train a model on the training events of a dataset; what it needs made beforehand is made first, and kept."""
     from searec import experiment
@@ -33,10 +40,25 @@ def train(
 
     values = pairs(overrides)
     experiment.settings_for(model, preset, values)  # type: ignore[arg-type]
-    run = experiment.train(model, load(data), out, preset=preset, seed=seed, label=label, resume=resume, unseen=unseen, **values)  # type: ignore[arg-type]
+    run = experiment.train(
+        model,
+        load(data),
+        out,
+        preset=preset,  # type: ignore[arg-type]
+        seed=seed,
+        label=label,
+        resume=resume,
+        unseen=unseen,
+        start=start,
+        teacher=teacher,
+        **values,
+    )
     rows = read_rows(run.folder / FILE)
     found = f", best validation ndcg@5 {rows[-1]['ndcg@5']:.4f} in epoch {rows[-1]['best_epoch']}" if rows else ""
     print(f"wrote {run.folder}{found}")
+    for phase in run.config.get("phases", ())[1:]:
+        figures = "  ".join(f"{name} {value:.4f}" for name, value in phase.items() if isinstance(value, float))
+        print(f"  {phase['phase']}: {figures}{'' if phase['kept'] else '  (not better; the phase before is kept)'}")
 
 
 def evaluate(
@@ -113,10 +135,7 @@ def study(
     from searec.data.dataset import load
     from searec.recipes import recipe_named
 
-    plan = recipe_named(recipe)
-    if only:
-        plan = plan.only(only)
-    print_tables(experiment.study(plan, load(data), out))
+    print_tables(experiment.study(recipe_named(recipe), load(data), out, only=only))
     print(f"report: {out / 'report.html'}")
 
 

@@ -163,6 +163,19 @@ def scatter(groups: Sequence[tuple[int, Floats]], *, title: str) -> str:
         return _svg(figure, title)
 
 
+def points(marks: Sequence[tuple[int, str, float, float]], *, title: str, across: str) -> str:
+    """Labelled points (series, label, x, y) in the plane of two quantities."""
+    with rc_context(_RC):  # type: ignore[arg-type]
+        figure, axes = _panel(3.2, left=0.52, width=_WIDE)
+        for series, label, x, y in marks:
+            axes.plot([x], [y], marker=_marker(series), color=_colour(series), markersize=6, linestyle="none")
+            axes.annotate(_short(label), (x, y), xytext=(5, 4), textcoords="offset points", fontsize=8)
+        axes.set_xlabel(across)
+        axes.tick_params(axis="y", labelcolor=_MUTED, labelsize=8.5)
+        axes.margins(x=0.12, y=0.12)
+        return _svg(figure, title)
+
+
 def _panel(height: float, *, left: float, width: float = _WIDTH) -> tuple[Figure, Axes]:
     """A figure `height` inches tall whose axes leave `left` inches for names."""
     figure = Figure(figsize=(width, height))

@@ -124,7 +124,7 @@ def sampled_ranks(model: Model, split: Split, requests: Requests, candidates: In
     def place(rows: Ints, batch: Batch) -> None:
         rank[rows] = tie_rank(model.score(batch).float(), torch.zeros(len(rows), dtype=torch.long))
 
-    _score(place, model, split, requests, candidates.shape[1], candidates)
+    score_batches(place, model, split, requests, candidates.shape[1], candidates)
     return rank
 
 
@@ -147,7 +147,7 @@ def full_ranks(model: Model, split: Split, requests: Requests) -> tuple[np.ndarr
         best, items = scores.topk(top.shape[1], dim=1)
         top[rows] = torch.where(best.isneginf(), 0, items).numpy()
 
-    _score(place, model, split, requests, data.sizes.items + 1, None)
+    score_batches(place, model, split, requests, data.sizes.items + 1, None)
     return rank, top
 
 
@@ -166,7 +166,9 @@ def tie_rank(scores: Tensor, target: Tensor) -> np.ndarray:
     return (1 + better + ties / 2).double().numpy()
 
 
-def _score(use: Callable[[Ints, Batch], None], model: Model, split: Split, requests: Requests, width: int, candidates: Ints | None) -> None:
+def score_batches(
+    use: Callable[[Ints, Batch], None], model: Model, split: Split, requests: Requests, width: int, candidates: Ints | None
+) -> None:
     """Hand each batch and its rows to `use`: of like history lengths and bounded memory, on the model's device, with progress."""
     batcher = Batcher(split.data, model.needs)
     device = model.device

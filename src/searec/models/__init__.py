@@ -6,13 +6,14 @@ from searec.models.bm25 import BM25
 from searec.models.dense import Dense
 from searec.models.gserec import GSERec
 from searec.models.itemknn import ItemKNN
+from searec.models.lcr_ser import LCRSER
 from searec.models.popular import Popular
 from searec.models.sasrec import SASRec
 from searec.models.unisar import UniSAR
 from searec.nn.losses import Losses
 from searec.settings import nearest
 
-__all__ = ["MODELS", "FittedModel", "GSERec", "Losses", "Model", "Preset", "model_named"]
+__all__ = ["LCRSER", "MODELS", "FittedModel", "GSERec", "Losses", "Model", "Preset", "model_named"]
 
 MODELS: dict[str, type[Model]] = {
     "popular": Popular,
@@ -22,6 +23,7 @@ MODELS: dict[str, type[Model]] = {
     "sasrec": SASRec,
     "unisar": UniSAR,
     "gserec": GSERec,
+    "lcr-ser": LCRSER,
 }
 
 

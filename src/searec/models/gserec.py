@@ -14,18 +14,18 @@ from searec.data.dataset import Sizes
 from searec.data.schema import Task
 from searec.errors import SettingsError
 from searec.models.base import Model, Preset
-from searec.nn.attention import DecoderLayer, EncoderLayer, TargetAttention
+from searec.nn.attention import DecoderLayer, EncoderLayer
 from searec.nn.contrast import BilinearContrast, info_nce
+from searec.nn.events import embed_events, hidden_at_random
 from searec.nn.experts import mlp
 from searec.nn.graph import UserCodeGraphs
 from searec.nn.kept import Kept
-from searec.nn.losses import Losses
+from searec.nn.losses import Losses, TargetLoss, target_loss
 from searec.nn.pooling import age, masked_mean, mean_embedding
+from searec.nn.scoring import CandidateScorer
 from searec.nn.softmax import linear_cross_entropy
 from searec.settings import Count, DropoutRate, Natural, NonNegative, Positive, settings
 
-_PAIRS_AT_ONCE, _ITEMS_AT_ONCE = 2048, 2048
-"""Pairs of request and candidate scored together: as many as the cache holds the hidden layer of."""
 REC, SRC = SIDES.index("recommend"), SIDES.index("search")
 
 
@@ -81,7 +81,7 @@ class GSERec(Model):
         query_width: Count = 384
         layers: Natural = 2
         negatives: Count = 4
-        loss: Literal["bce", "softmax"] = "bce"
+        loss: TargetLoss = "bce"
         user_weight: NonNegative = 0.1
         history_weight: NonNegative = 0.01
         temperature: Positive = 0.1
@@ -131,11 +131,8 @@ class GSERec(Model):
             self.register_buffer("sentences", torch.zeros(sizes.queries + 1, config.query_width, dtype=torch.float16))
         self.encode = nn.ModuleList(EncoderLayer(width, **layer) for _ in SIDES)
         self.fuse = nn.ModuleList(DecoderLayer(width, **layer) for _ in SIDES)
-        self.pool = nn.ModuleList(TargetAttention(width) for _ in SIDES)
         self.user_contrast = BilinearContrast(width, config.temperature) if config.user_weight else None
-        # The first layer's input is (rec interest, src interest, e_u^r, e_u^s, e_v), in this order.
-        self.first = nn.Linear(5 * width, 200)
-        self.rest = nn.Sequential(nn.ReLU(inplace=True), mlp(200, 80, 1))
+        self.scorer = CandidateScorer(width, sides=len(SIDES), users=len(SIDES), match=config.match)
         for table in tables:
             nn.init.normal_(table.weight, std=config.init)
             if table.padding_idx is not None:
@@ -194,21 +191,17 @@ class GSERec(Model):
         """[B, 2, D] e_u^r and e_u^s: own embedding and codes propagated."""
         own = self.user(batch.user) * self.graphs.known[batch.user.long(), None]
         if self.training and self.config.user_dropout:
-            own = own * (torch.rand(len(own), 1, device=own.device) >= self.config.user_dropout)
+            own = hidden_at_random(own, self.config.user_dropout)
         return self.graphs.embed(own, nodes, read, self.config.layers)
 
     def events(self, batch: Batch, sentences: Tensor | None = None) -> tuple[list[Tensor], list[Tensor]]:
-        """Embedded clicks [B, L, D] and search sessions [B, S, D], and where there are any [B, L], [B, S].
-
-        A session is its query plus the mean of its clicked items.
-        """
+        """What `embed_events` gives, with queries read as configured."""
         if self.config.query == "words":
             queries = mean_embedding(self.word, batch.words)  # (Q, D): each distinct query once
         else:
             sentences = self.sentences[batch.query_id.long()] if sentences is None else sentences
-            queries = self.sentence(sentences.to(self.first.weight.dtype))
-        sessions = queries[batch.src_query.long()] + mean_embedding(self.item, batch.src_click)
-        return [self.item(batch.rec_item), sessions], [batch.rec_item != 0, batch.src_query != 0]
+            queries = self.sentence(sentences.to(self.item.weight.dtype))
+        return embed_events(batch, self.item, queries)
 
     def sides(
         self, batch: Batch, nodes: Tensor, mean: Tensor, sentences: Tensor | None = None
@@ -229,44 +222,6 @@ class GSERec(Model):
             views.append((masked_mean(own, present), codes[:, side].mean(1)))
         return fused, here, views
 
-    def logits(self, batch: Batch, fused: list[Tensor], here: list[Tensor], users: Tensor) -> Tensor:
-        """[B, N] scores of the candidates, or [B, I + 1] of the catalogue, a block of pairs at a time."""
-        *of_sides, of_rec, of_src, of_item = torch.split(self.first.weight, self.config.width, dim=1)  # (200, D) each
-        asked = F.linear(users.flatten(1), torch.cat((of_rec, of_src), dim=1), self.first.bias)[:, None]
-
-        def block(rows: slice, vectors: Tensor, projected: Tensor) -> Tensor:
-            states, present = [side[rows] for side in fused], [side[rows] for side in here]
-            weights = [self.pool[side](states[side], present[side], vectors) for side in (REC, SRC)]
-            # Attention and the layer's map are both linear: the cheaper product goes first. What is asked is one more state, of weight 1.
-            if weights[REC].shape[1] < max(side.shape[1] for side in states):
-                interests = torch.cat([own @ side for own, side in zip(weights, states, strict=True)], dim=-1)
-                hidden = projected + asked[rows] + interests @ torch.cat(of_sides, dim=1).T
-            else:
-                mapped = [side @ own.T for side, own in zip(states, of_sides, strict=True)]
-                every = torch.cat((*weights, torch.ones_like(weights[REC][..., :1])), dim=-1)
-                summed = (every, torch.cat((*mapped, asked[rows]), dim=1))
-                # Only the projection of the catalogue is needed again.
-                hidden = projected.baddbmm_(*summed) if projected.dim() == 3 else torch.baddbmm(projected, *summed)
-            score: Tensor = self.rest(hidden).squeeze(-1)
-            if self.config.match:
-                score = score + (users[rows].sum(1, keepdim=True) @ vectors.mT).squeeze(1)
-                for own, side in zip(weights, states, strict=True):
-                    score = score + (own * (vectors @ side.mT)).sum(-1)
-            return score
-
-        if batch.candidates is not None:
-            step = max(1, _PAIRS_AT_ONCE // batch.candidates.shape[1])
-            blocks = []
-            for start in range(0, len(batch), step):
-                rows = slice(start, start + step)
-                vectors = self.item(batch.candidates[rows])
-                blocks.append(block(rows, vectors, vectors @ of_item.T))
-            return torch.cat(blocks)
-        parts = [(vectors, vectors @ of_item.T) for vectors in torch.split(self.item.weight, _ITEMS_AT_ONCE)]
-        step = _PAIRS_AT_ONCE // _ITEMS_AT_ONCE
-        rows_of = [slice(start, start + step) for start in range(0, len(batch), step)]
-        return torch.cat([torch.cat([block(rows, *part) for part in parts], dim=1) for rows in rows_of])
-
     def loss(self, batch: Batch) -> Losses:
         """BCE (or softmax) of target and negatives, L_U-CL between the user's sides, L_His-CL of histories with codes."""
         config = self.config
@@ -274,13 +229,8 @@ class GSERec(Model):
         nodes = self.graphs.nodes[batch.user.long()]
         users = self.user_sides(batch, nodes, read)
         fused, here, views = self.sides(batch, nodes, mean)
-        logits = self.logits(batch, fused, here, users)
-        if config.loss == "bce":
-            labels = torch.zeros_like(logits)
-            labels[:, 0] = 1
-            parts = {"bce": F.binary_cross_entropy_with_logits(logits, labels)}
-        else:
-            parts = {"softmax": F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long, device=logits.device))}
+        logits = self.scorer(self.item.weight, batch.candidates, fused, here, users)
+        parts = {config.loss: target_loss(logits, config.loss)}
         weights = dict.fromkeys(parts, 1.0)
         if config.catalogue_weight:
             interest = users.sum(1) + sum(masked_mean(states, present) for states, present in zip(fused, here, strict=True))
@@ -308,7 +258,7 @@ class GSERec(Model):
         else:
             nodes, sentences = self.graphs.nodes_of(newcomers.codes), newcomers.sentences
         fused, here, _ = self.sides(batch, nodes, mean, sentences)
-        return self.logits(batch, fused, here, self.user_sides(batch, nodes, read))
+        return self.scorer(self.item.weight, batch.candidates, fused, here, self.user_sides(batch, nodes, read))  # type: ignore[no-any-return]
 
 
 def first_rows(values: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 from typing import Annotated, Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -13,8 +12,9 @@ from searec.data.schema import TASKS, Task
 from searec.models.base import Model, Preset
 from searec.nn.attention import DecoderLayer, EncoderLayer, TargetAttention
 from searec.nn.contrast import info_nce
+from searec.nn.events import embed_events
 from searec.nn.experts import TaskExperts, mlp
-from searec.nn.losses import Losses
+from searec.nn.losses import Losses, target_loss
 from searec.nn.pooling import age, masked_mean, mean_embedding
 from searec.settings import Count, DropoutRate, NonNegative, Positive, settings
 
@@ -108,15 +108,12 @@ class UniSAR(Model):
             fused states [B, L, D] and [B, S, D]; presence [B, L] and [B, S]; pooled pairs (own, across), each [B, D].
         """
         queries = mean_embedding(self.word, batch.words)  # (Q, D): each distinct query once
-        rec_here, src_here = batch.rec_item != 0, batch.src_query != 0
-        rec = self.item(batch.rec_item)
-        src = queries[batch.src_query.long()] + mean_embedding(self.item, batch.src_click)
+        events, here = embed_events(batch, self.item, queries)
+        rec_here, src_here = here
         # The cross mask looks at types only, so the merged sequence need not be laid out: an event's place in the
         # merged order is its position, and reading the other type is one attention each way with the same weights.
         merged = merged_age(batch.rec_time, rec_here, batch.src_time, src_here)
         places = [merged[:, : rec_here.shape[1]], merged[:, rec_here.shape[1] :]]
-        here = [rec_here, src_here]
-        events = [rec, src]
         own_x = [x + self.position(age(present, self.position.num_embeddings)) for x, present in zip(events, here, strict=True)]
         cross_x = [x + self.position(place) for x, place in zip(events, places, strict=True)]
         fused, pooled = [], []
@@ -169,14 +166,12 @@ class UniSAR(Model):
         config = self.config
         fused, here, pooled = self.sides(batch)
         logits = self.logits(batch, fused, here)
-        labels = torch.zeros_like(logits)
-        labels[:, 0] = 1
         both = here[0].any(1) & here[1].any(1)
         query, clicked = self.query_click(batch)
         weight = 1.0 if batch.task == "recommend" else config.search_weight
         asks = self.mean_query(batch, query)
         parts = {
-            f"bce_{batch.task}": F.binary_cross_entropy_with_logits(logits, labels),
+            f"bce_{batch.task}": target_loss(logits, "bce"),
             "align_rec": info_nce(pooled[0], pooled[1], config.align_temperature, both),
             "align_src": info_nce(pooled[2], pooled[3], config.align_temperature, both),
             "align_query": info_nce(

@@ -90,7 +90,11 @@ class EncoderLayer(nn.Module):
             read = self.norm_attention(x)
             x = self.dropout.added(self.attention(read, read if memory is None else memory, allowed), x)
             return self.dropout.added(self.feed_forward(self.norm_feed_forward(x)), x)
-        x = self.norm_attention(self.dropout.added(self.attention(x, x if memory is None else memory, allowed), x))
+        return self.without_reading(self.dropout.added(self.attention(x, x if memory is None else memory, allowed), x))
+
+    def without_reading(self, x: Tensor) -> Tensor:
+        """[B, L, D] what the post-norm layer gives where attention adds nothing."""
+        x = self.norm_attention(x)
         out: Tensor = self.norm_feed_forward(self.dropout.added(self.feed_forward(x), x))
         return out
 
@@ -107,8 +111,12 @@ class DecoderLayer(nn.Module):
 
     def forward(self, x: Tensor, own_allowed: Tensor, memory: Tensor, memory_allowed: Tensor) -> Tensor:
         """[B, L, D] -> [B, L, D]; masks as in `MultiHead`."""
-        x = self.norm_own(self.dropout.added(self.own(x, x, own_allowed), x))
-        return self.across(x, memory_allowed, memory)  # type: ignore[no-any-return]
+        return self.across(self.read_own(x, own_allowed), memory_allowed, memory)  # type: ignore[no-any-return]
+
+    def read_own(self, x: Tensor, allowed: Tensor) -> Tensor:
+        """[B, L, D] the first half: self-attention alone."""
+        out: Tensor = self.norm_own(self.dropout.added(self.own(x, x, allowed), x))
+        return out
 
 
 class TargetAttention(nn.Module):

@@ -2,9 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+TargetLoss = Literal["bce", "softmax"]
 
 
 @dataclass(frozen=True)
@@ -26,3 +30,16 @@ class Losses:
     def total(self) -> Tensor:
         """Scalar: the sum over parts of weight x part."""
         return torch.stack([self.weights[name] * part for name, part in self.parts.items()]).sum()
+
+
+def target_loss(logits: Tensor, kind: TargetLoss) -> Tensor:
+    """Scalar: "bce" of the target and each negative, or cross-entropy of the "softmax" over them.
+
+    Args:
+        logits: [B, N] the target first.
+    """
+    if kind == "bce":
+        labels = torch.zeros_like(logits)
+        labels[:, 0] = 1
+        return F.binary_cross_entropy_with_logits(logits, labels)
+    return F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long, device=logits.device))

@@ -22,3 +22,17 @@ def age(present: Tensor, limit: int) -> Tensor:
     """
     newer = present.flip(1).cumsum(1).flip(1) - 1
     return torch.where(present, newer, 0).clamp(max=limit - 1)
+
+
+def newest(x: Tensor, present: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The last `count` events [B, M, D] of each history and where there are so many [B, M]; all of them if count is 0.
+
+    Args:
+        x: [B, L, D] from old to new, padded at the end.
+        present: [B, L] bool.
+    """
+    if not 0 < count < x.shape[1]:
+        return x, present
+    length = present.sum(1, keepdim=True)
+    place = (length - count).clamp(min=0) + torch.arange(count, device=x.device)
+    return x.gather(1, place[..., None].expand(-1, -1, x.shape[-1])), place < length

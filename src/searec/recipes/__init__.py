@@ -5,6 +5,7 @@ from collections.abc import Callable
 from searec.errors import SettingsError
 from searec.recipes.baselines import baselines, demo, tuning_sasrec, tuning_simple, tuning_unisar
 from searec.recipes.gserec import gserec, gserec_ablations, gserec_depth, gserec_unseen, gserec_world, tuning_gserec
+from searec.recipes.lcr_ser import lcr_ser, lcr_ser_depth, lcr_ser_noise, lcr_ser_report, lcr_ser_reward
 from searec.recipes.recipe import Planned, Recipe
 from searec.settings import nearest
 
@@ -22,6 +23,11 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "gserec-unseen": gserec_unseen,
     "gserec-world": gserec_world,
     "tuning-gserec": tuning_gserec,
+    "lcr-ser": lcr_ser,
+    "lcr-ser-depth": lcr_ser_depth,
+    "lcr-ser-reward": lcr_ser_reward,
+    "lcr-ser-noise": lcr_ser_noise,
+    "lcr-ser-report": lcr_ser_report,
 }
 
 

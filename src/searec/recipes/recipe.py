@@ -18,6 +18,7 @@ class Planned:
     unseen: share of users kept from training (`split.Split`).
     full_requests: score only so many requests in the full protocol, drawn with a fixed seed; None for all. Runs are compared on
     the requests they share.
+    start, teacher: the label of an earlier line, whose run of the same seed this one starts from or is taught by.
     """
 
     label: str
@@ -27,6 +28,12 @@ class Planned:
     seeds: tuple[int, ...] = (0,)
     full_requests: int | None = None
     unseen: float = 0.0
+    start: str | None = None
+    teacher: str | None = None
+
+    def folder(self, seed: int) -> str:
+        """The name of the run folder of a seed."""
+        return self.label if len(self.seeds) == 1 else f"{self.label}-{seed}"
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,10 @@ class Recipe:
     runs: tuple[Planned, ...]
     protocols: tuple[Protocol, ...] = PROTOCOLS
     part: Part = "test"
+
+    def line(self, label: str) -> Planned:
+        """The line of a label."""
+        return next(run for run in self.runs if run.label == label)
 
     def only(self, labels: Sequence[str]) -> "Recipe":
         """The recipe with the lines of these labels alone.

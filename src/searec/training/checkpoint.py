@@ -57,7 +57,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     tensors |= {f"best/{name}": tensor for name, tensor in checkpoint.best.items() if name not in set(shared)}
     tensors |= {f"optimizer/{name}": tensor for name, tensor in checkpoint.optimizer.items()}
     about = json.dumps({"state": checkpoint.state, "made_with": checkpoint.made_with, "shared": shared})
-    write_tensors(path, tensors, {"searec": about, "digest": _digest(tensors, about)})
+    write_tensors(path, tensors, {"searec": about, "digest": digest(tensors, about)})
 
 
 def load(path: Path) -> Checkpoint:
@@ -67,7 +67,7 @@ def load(path: Path) -> Checkpoint:
         RunError: there is none, or it is damaged.
     """
     tensors, metadata = read_tensors(path)
-    if "searec" not in metadata or metadata.get("digest") != _digest(tensors, metadata["searec"]):
+    if "searec" not in metadata or metadata.get("digest") != digest(tensors, metadata["searec"]):
         raise RunError("the checkpoint is damaged", where=path, remedy=_REMEDY)
     about = json.loads(metadata["searec"])
     groups: dict[str, dict[str, Tensor]] = {"weights": {}, "best": {}, "optimizer": {}}
@@ -223,10 +223,11 @@ def _same(first: Tensor, second: Tensor) -> bool:
     return first.dtype == second.dtype and first.shape == second.shape and torch.equal(_bytes(first), _bytes(second))
 
 
-def _digest(tensors: Mapping[str, Tensor], about: str) -> str:
-    digest = hashlib.blake2b(about.encode(), digest_size=16)
+def digest(tensors: Mapping[str, Tensor], about: str = "") -> str:
+    """A text that differs for other names, shapes, types or values."""
+    found = hashlib.blake2b(about.encode(), digest_size=16)
     for name in sorted(tensors):
         tensor = tensors[name]
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(_bytes(tensor).numpy().data)
-    return digest.hexdigest()
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        found.update(_bytes(tensor).numpy().data)
+    return found.hexdigest()

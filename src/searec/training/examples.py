@@ -24,16 +24,18 @@ class TrainingExamples:
         split: whose training events are used, cut for all tasks the model learns.
         batch: requests in a batch, over all processes.
         seed: of order and negatives.
+        negatives: for each positive; as many as the model asks for by default.
 
     Raises:
         DataError: there is nothing to learn from.
     """
 
-    def __init__(self, split: Split, model: Model, *, batch: int, seed: int) -> None:
+    def __init__(self, split: Split, model: Model, *, batch: int, seed: int, negatives: int | None = None) -> None:
         tasks = model.train_tasks
         self.size = batch
         self.seed = seed
         self.model = model
+        self.negatives = model.negatives if negatives is None else negatives
         self.batcher = Batcher(split.data, model.needs)
         if model.examples == "last":
             self.requests: list[Requests] = [split.sequences(tasks, feed_only=model.needs.trail == 0)]
@@ -55,7 +57,7 @@ class TrainingExamples:
         part, rows = self._plan(epoch)[step]
         requests = self.requests[part][rows[process::processes]]
         rng = np.random.default_rng([self.seed, epoch, step, process])
-        count = self.model.negatives
+        count = self.negatives
         if self.model.examples == "each":
             target = requests.target[:, None]
             others = draw_unseen(rng, self.seen, requests.user, count, kept=target)
@@ -81,3 +83,23 @@ class TrainingExamples:
             order = np.concatenate([block[np.argsort(lengths[block], kind="stable")] for block in blocks])
             plan += [(part, rows) for rows in np.array_split(order, self._batches(len(order)))]
         return [plan[place] for place in rng.permutation(len(plan))]
+
+
+class Portions:
+    """The same batches in epochs of a given number of steps, so that a long epoch is validated within, or a short training is cut off.
+
+    Args:
+        steps: batches an epoch.
+    """
+
+    def __init__(self, examples: TrainingExamples, steps: int) -> None:
+        self.examples, self.each = examples, steps
+
+    def steps(self, epoch: int) -> int:
+        """Batches in an epoch."""
+        return self.each
+
+    def batch(self, epoch: int, step: int, process: int = 0, processes: int = 1) -> Batch:
+        """One process's share of batch `step` of `epoch`."""
+        whole, place = divmod(epoch * self.each + step, self.examples.steps(0))
+        return self.examples.batch(whole, place, process, processes)

@@ -1,0 +1,44 @@
+"""The command that shows what reasoning does in lcr-ser."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from searec.cli.arguments import Data, Json, emit
+from searec.cli.tables import print_tables
+
+
+def reasoning(
+    data: Data,
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR", help="Folder for the runs and reasoning.html; what is finished there is not done again.", show_default=False
+        ),
+    ],
+    requests: Annotated[int, typer.Option(min=1, help="Test requests that distances, costs and lists are measured on.")] = 2_000,
+    recipe: Annotated[str, typer.Option(help="Which runs: see searec.recipes.")] = "lcr-ser-report",
+    figures: Json = None,
+) -> None:
+    """Train lcr-ser in many forms and draw accuracy by depth, distances, cost and sensitivity to its settings."""
+    from searec import experiment
+    from searec.audit.reasoning import GROUPS
+    from searec.audit.reasoning import reasoning as look
+    from searec.audit.reasoning_page import write_reasoning
+    from searec.data.dataset import load
+    from searec.recipes import recipe_named
+
+    runs = experiment.trained(recipe_named(recipe), load(data), out)
+    comparison = experiment.compare(runs, protocols=("sampled",))
+    found = look(runs, comparison, requests=requests)
+    write_reasoning(found, out / "reasoning.html")
+    if str(figures) != "-":
+        print_tables(comparison, GROUPS)
+        print(f"  {'':<18}{'ms':>9}{'ratio':>8}{'reasoning ms':>14}{'steps':>7}{'ndcg@5':>9}")
+        for cost in found.costs:
+            print(f"  {cost.label:<18}{cost.ms:>9.4f}{cost.ratio:>8.2f}{cost.reasoning_ms:>14.4f}{cost.steps:>7.2f}{cost.ndcg:>9.4f}")
+        for label, share in found.tail.items():
+            print(f"  {label}: {share:.1%} of the long tail shown")
+        print(f"report: {out / 'reasoning.html'}")
+    emit(found.as_json(), figures)

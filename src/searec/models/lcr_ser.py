@@ -1,0 +1,327 @@
+"""lcr-ser: noisy search histories, questioned by the feed history and back in a few latent steps (arXiv 2508.04152)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from searec.data.batch import Batch, Needs
+from searec.data.dataset import Sizes
+from searec.data.schema import Task
+from searec.models.base import Model, Preset
+from searec.nn.attention import EncoderLayer
+from searec.nn.events import embed_events, hidden_at_random
+from searec.nn.grpo import Reward
+from searec.nn.losses import Losses, TargetLoss, target_loss
+from searec.nn.pooling import age, masked_mean, mean_embedding, newest
+from searec.nn.reasoning import CrossReasoning, Distance, distance, triplet
+from searec.nn.scoring import CandidateScorer
+from searec.nn.softmax import linear_cross_entropy
+from searec.settings import Count, DropoutRate, Natural, NonNegative, Positive, Share, settings
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step of reasoning leaves.
+
+    rows: [n] of the batch, those who took it. here: [n, M] a side, where a state is present.
+    crossed: [n, M, D] a side. alone: the same step from the same state without its cross term; None if not asked for.
+    """
+
+    rows: Tensor
+    here: list[Tensor]
+    crossed: list[Tensor]
+    alone: list[Tensor] | None
+
+
+class LCRSER(Model):
+    """Two encoded histories, K steps of cross reasoning, target attention over the states of every step, an MLP."""
+
+    halt_above: Tensor  # [] a user halts where the halting score is above this
+
+    name = "lcr-ser"
+    tasks: ClassVar[tuple[Task, ...]] = ("recommend",)
+    learns = "loss"
+
+    @settings
+    class Config:
+        """The model, its supervised phase, then the phases after it.
+
+        rec, src: newest feed clicks and search sessions read (R_u, S_u), src 0 leaves the searches out; src_clicks of a session; words of a
+            query.
+        steps: K; 0 is the model without reasoning. step_embedding: each step has its own. focus: reason about so many of the newest
+            events of each side, 0 for all. attend: a candidate attends to H^0 and, of each step, to all "states" or to their "means".
+        loss, match, catalogue_weight, user_dropout: as gserec's; match and catalogue_weight are not in the paper.
+        tcl_weight: of L_TCL (Eq. 9), 0 to leave it out; margin: its m; distance: 1 - cosine or Euclidean; detach: the state without the
+            cross term gets no gradient, so that the loss cannot win by spoiling it.
+        rl_steps: batches of phase 2 (GRPO), 0 to leave it out. trajectories: of each request; noise: gamma (Eq. 14); reward: of the
+            target's rank among 1 + rl_negatives; clip_ratio: how far a ratio may count; kl_weight: lambda_KL; refresh: batches until the
+            policy that acts is renewed.
+        exit_steps: batches in which the halting score is learnt, after which users stop at different steps; 0 to leave it out.
+            exit_keep: share of the validation NDCG@5 at K steps that the exits must keep. exit_slack: a step is worth taking if a later one
+            lowers the target's loss by more than this.
+        distil_weight: of the divergence from the teacher's softmax over the candidates, where there is a teacher.
+        """
+
+        width: Count = 64
+        heads: Count = 2
+        inner: Count = 64
+        dropout: DropoutRate = 0.1
+        attention_dropout: DropoutRate = 0.0
+        init: Positive = 0.1
+        rec: Count = 20
+        src: Natural = 20
+        src_clicks: Count = 5
+        words: Count = 8
+        steps: Natural = 3
+        step_embedding: bool = True
+        focus: Natural = 0
+        attend: Literal["states", "means"] = "states"
+        negatives: Count = 4
+        loss: TargetLoss = "bce"
+        match: bool = False
+        catalogue_weight: NonNegative = 0.0
+        user_dropout: DropoutRate = 0.0
+        tcl_weight: NonNegative = 0.1
+        margin: NonNegative = 0.2
+        distance: Distance = "cosine"
+        detach: bool = True
+        rl_steps: Natural = 0
+        rl_batch: Count = 256
+        rl_lr: Positive = 3e-5
+        rl_negatives: Count = 31
+        trajectories: Count = 8
+        noise: Positive = 0.1
+        reward: Reward = "hr@1"
+        clip_ratio: Positive = 0.2
+        kl_weight: NonNegative = 0.1
+        refresh: Count = 4
+        exit_steps: Natural = 0
+        exit_keep: Share = 0.995
+        exit_slack: NonNegative = 0.05
+        distil_weight: NonNegative = 1.0
+
+    presets: ClassVar[dict[Preset, dict[str, Any]]] = {
+        "small": {
+            "dropout": 0.3,
+            "init": 0.05,
+            "focus": 4,
+            "attend": "means",
+            "loss": "softmax",
+            "negatives": 16,
+            "match": True,
+            "catalogue_weight": 1.0,
+            "user_dropout": 0.8,
+        },
+        "paper": {"attention_dropout": 0.1, "rl_steps": 2000},
+    }
+    train_presets: ClassVar[dict[Preset, dict[str, Any]]] = {
+        "small": {"epochs": 4, "batch": 512, "patience": 2, "lr": 3e-3, "schedule": "linear"},
+        "paper": {"epochs": 100, "batch": 1024, "patience": 5, "weight_decay": 1e-5},
+    }
+
+    def __init__(self, config: Config, sizes: Sizes) -> None:
+        super().__init__(config, sizes)
+        width = config.width
+        limits = [limit for limit in (config.rec, config.src) if limit]
+        layer: dict[str, Any] = {"heads": config.heads, "inner": config.inner, "dropout": config.dropout}
+        layer["attention_dropout"] = config.attention_dropout
+        self.item = nn.Embedding(sizes.items + 1, width, padding_idx=0)
+        self.user = nn.Embedding(sizes.users + 1, width, padding_idx=0)
+        self.position = nn.ModuleList(nn.Embedding(limit, width) for limit in limits)
+        self.encode = nn.ModuleList(EncoderLayer(width, **layer) for _ in limits)
+        self.reasoning = (
+            CrossReasoning(width, **layer, sides=len(limits), steps=config.steps if config.step_embedding else 0) if config.steps else None
+        )
+        self.scorer = CandidateScorer(width, sides=len(limits), users=1, match=config.match)
+        self.halting = nn.Linear(len(limits) * width, 1) if config.exit_steps and config.steps else None
+        self.register_buffer("halt_above", torch.ones(()))  # nobody halts until the score is learnt
+        tables = [self.item, *self.position]
+        if config.src:
+            self.word = nn.Embedding(sizes.words + 1, width, padding_idx=0)
+            tables.append(self.word)
+        for table in tables:
+            nn.init.normal_(table.weight, std=config.init)
+            if table.padding_idx is not None:
+                nn.init.zeros_(table.weight[table.padding_idx])
+        nn.init.zeros_(self.user.weight)  # a user never learnt from then adds nothing
+
+    @property
+    def needs(self) -> Needs:
+        config = self.config
+        return Needs(rec=config.rec, src=config.src, src_clicks=config.src_clicks, words=config.words if config.src else 0)
+
+    @property
+    def negatives(self) -> int:
+        return int(self.config.negatives)
+
+    def encoded(self, batch: Batch) -> tuple[list[Tensor], list[Tensor]]:
+        """H^0 of each side [B, L, D], and where there is an event [B, L]."""
+        queries = mean_embedding(self.word, batch.words) if self.config.src else self.item.weight[:1]
+        events, here = embed_events(batch, self.item, queries)
+        states = []
+        for places, layer, x, present in zip(self.position, self.encode, events, here, strict=False):  # the feed alone if src is 0
+            limit: int = places.num_embeddings  # type: ignore[assignment]
+            states.append(layer(x + places(age(present, limit)), present[:, None]))
+        return states, here[: len(states)]
+
+    def reasoned(self, states: list[Tensor], here: list[Tensor], *, alone: bool = False, halt: bool = False) -> list[Step]:
+        """Up to K steps from H^0, on the newest `focus` events of each side.
+
+        Users without a history on one of the sides have nothing to cross and take no step. Those who are done leave the batch, so that
+        their time is saved.
+
+        Args:
+            alone: also give the states without the cross term. halt: users stop as soon as their halting score is above `halt_above`.
+        """
+        if self.reasoning is None:
+            return []
+        if self.config.focus:
+            pairs = [newest(side, present, self.config.focus) for side, present in zip(states, here, strict=True)]
+            states, here = [side for side, _ in pairs], [present for _, present in pairs]
+        go_on = torch.stack([present.any(1) for present in here]).all(0)
+        rows = torch.arange(len(go_on), device=go_on.device)
+        found: list[Step] = []
+        for number in range(self.config.steps):
+            if halt:
+                go_on = go_on & (self.halting_score(states, here).sigmoid() <= self.halt_above)
+            if not go_on.all():
+                keep = go_on.nonzero().squeeze(1)
+                rows, here, states = rows[keep], [present[keep] for present in here], [side[keep] for side in states]
+            if not len(rows):
+                break
+            thoughts = self.reasoning(states, here, number, alone=alone)
+            found.append(Step(rows, here, thoughts.crossed, thoughts.alone))
+            states = thoughts.crossed
+            go_on = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
+        return found
+
+    def read(self, states: list[Tensor], here: list[Tensor], steps: Sequence[Step]) -> tuple[list[Tensor], list[Tensor]]:
+        """What a candidate attends to on each side: H^0 and what each step left [B, P, D], and where there is any [B, P]."""
+        every, present = [], []
+        for side, (first, some) in enumerate(zip(states, here, strict=True)):
+            left, there = [first], [some]
+            for step in steps:
+                value, mask = step.crossed[side], step.here[side]
+                if self.config.attend == "means":
+                    value, mask = masked_mean(value, mask)[:, None], mask.any(1, keepdim=True)
+                if len(step.rows) < len(first):
+                    value = value.new_zeros(len(first), *value.shape[1:]).index_copy(0, step.rows, value)
+                    mask = mask.new_zeros(len(first), *mask.shape[1:]).index_copy(0, step.rows, mask)
+                left.append(value)
+                there.append(mask)
+            every.append(torch.cat(left, dim=1))
+            present.append(torch.cat(there, dim=1))
+        return every, present
+
+    def halting_score(self, states: Sequence[Tensor], here: Sequence[Tensor]) -> Tensor:
+        """[B] logit that no further step would help, from the mean state of each side."""
+        assert self.halting is not None
+        means = [masked_mean(side, present) for side, present in zip(states, here, strict=True)]
+        score: Tensor = self.halting(torch.cat(means, dim=-1)).squeeze(-1)
+        return score
+
+    def users(self, batch: Batch) -> Tensor:
+        """[B, 1, D] e_u."""
+        own: Tensor = self.user(batch.user)
+        if self.training and self.config.user_dropout:
+            own = hidden_at_random(own, self.config.user_dropout)
+        return own[:, None]
+
+    def score(self, batch: Batch) -> Tensor:
+        states, here = self.encoded(batch)
+        steps = self.reasoned(states, here, halt=self.halting is not None and bool(self.halt_above < 1))
+        scores: Tensor = self.scorer(self.item.weight, batch.candidates, *self.read(states, here, steps), self.users(batch))
+        return scores
+
+    def score_by_depth(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Scores [B, K + 1, N] after 0..K steps, and the logits of halting [B, K] before each; inf for those who take none."""
+        states, here = self.encoded(batch)
+        users, steps = self.users(batch), self.reasoned(states, here)
+        depths = range(self.config.steps + 1)
+        scores = [self.scorer(self.item.weight, batch.candidates, *self.read(states, here, steps[:depth]), users) for depth in depths]
+        halting = torch.full((len(batch), self.config.steps), torch.inf, device=users.device)
+        before = [states, *(step.crossed for step in steps)]
+        for number, step in enumerate(steps):
+            sides = before[number]
+            if not number:
+                sides = [side[step.rows] for side in sides]
+                focused = [newest(side, present[step.rows], self.config.focus) for side, present in zip(sides, here, strict=True)]
+                sides = [side for side, _ in focused]
+            halting = halting.index_put((step.rows, torch.tensor(number, device=step.rows.device)), self.halting_score(sides, step.here))
+        return torch.stack(scores, 1), halting
+
+    def score_trajectories(self, batch: Batch, noise: Sequence[Tensor]) -> Tensor:
+        """[B, T, N] scores of the candidates, each trajectory from H^0 + gamma x noise (Eq. 14).
+
+        Args:
+            noise: [B, T, L, D] a side, standard normal.
+        """
+        assert batch.candidates is not None
+        states, here = self.encoded(batch)
+        many = noise[0].shape[1]
+        noisy = [(side[:, None] + self.config.noise * own).flatten(0, 1) for side, own in zip(states, noise, strict=True)]
+        present = [side.repeat_interleave(many, dim=0) for side in here]
+        users, candidates = (x.repeat_interleave(many, dim=0) for x in (self.users(batch), batch.candidates))
+        steps = self.reasoned(noisy, present)
+        scores: Tensor = self.scorer(self.item.weight, candidates, *self.read(noisy, present, steps), users)
+        return scores.view(len(batch), many, -1)
+
+    def loss(self, batch: Batch) -> Losses:
+        """The target's loss, a softmax over the catalogue by the mean interests if there is one, and L_TCL."""
+        return self.loss_and_scores(batch)[0]
+
+    def loss_and_scores(self, batch: Batch) -> tuple[Losses, Tensor]:
+        """`loss`, and the scores [B, N] it is of."""
+        config = self.config
+        states, here = self.encoded(batch)
+        cross = config.tcl_weight > 0 and len(states) == 2 and config.steps > 0
+        steps = self.reasoned(states, here, alone=cross)
+        every, present = self.read(states, here, steps)
+        users = self.users(batch)
+        scores = self.scorer(self.item.weight, batch.candidates, every, present, users)
+        parts = {config.loss: target_loss(scores, config.loss)}
+        weights: dict[str, float] = {config.loss: 1.0}
+        if config.catalogue_weight:
+            interest = users.sum(1) + sum(masked_mean(side, some) for side, some in zip(every, present, strict=True))
+            parts["catalogue"] = linear_cross_entropy(interest, self.item.weight[1:], batch.target - 1)
+            weights["catalogue"] = config.catalogue_weight
+        if cross:
+            parts["tcl"] = self.target_contrast(batch, steps)
+            weights["tcl"] = config.tcl_weight
+        return Losses(parts, weights), scores
+
+    def target_contrast(self, batch: Batch, steps: Sequence[Step]) -> Tensor:
+        """Scalar: L_TCL, the sum over steps and sides."""
+        config = self.config
+        target: Tensor = self.item(batch.target)
+        total = target.new_zeros(())
+        for step in steps:
+            assert step.alone is not None
+            own = target[step.rows]
+            for crossed, alone, present in zip(step.crossed, step.alone, step.here, strict=True):
+                base = distance(own, alone.detach() if config.detach else alone, present, config.distance)
+                total = total + triplet(distance(own, crossed, present, config.distance), base, config.margin)
+        return total
+
+    @torch.no_grad()
+    def distances(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """From the target to the mean state after 0..K steps, and to that of each step without its cross term, of the n users who reason.
+
+        Returns:
+            [n, K + 1, sides]; [n, K, sides], or [n, 0, sides] if there is nothing to cross.
+        """
+        states, here = self.encoded(batch)
+        steps = self.reasoned(states, here, alone=True)
+        rows = steps[0].rows if steps else torch.arange(len(batch), device=here[0].device)
+        target = self.item(batch.target)[rows]
+
+        def of(sides: Sequence[Tensor], present: Sequence[Tensor]) -> Tensor:
+            return torch.stack([distance(target, *pair, self.config.distance) for pair in zip(sides, present, strict=True)], dim=-1)
+
+        first = of([side[rows] for side in states], [present[rows] for present in here])
+        crossed = torch.stack([first, *(of(step.crossed, step.here) for step in steps)], dim=1)
+        alone = [of(step.alone, step.here) for step in steps if step.alone is not None]
+        return crossed, torch.stack(alone, dim=1) if alone else crossed[:, :0]

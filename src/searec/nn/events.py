@@ -1,0 +1,25 @@
+"""What a user did, as vectors: clicks and search sessions."""
+
+import torch
+from torch import Tensor, nn
+
+from searec.data.batch import Batch
+from searec.nn.pooling import mean_embedding
+
+
+def embed_events(batch: Batch, item: nn.Embedding, queries: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    """Feed clicks [B, L, D] and search sessions [B, S, D], and where there are any [B, L], [B, S].
+
+    A session is its query plus the mean of its clicked items.
+
+    Args:
+        item: table of item vectors, row 0 pads.
+        queries: [Q, D] one vector for each row of `batch.words`.
+    """
+    sessions = queries[batch.src_query.long()] + mean_embedding(item, batch.src_click)
+    return [item(batch.rec_item), sessions], [batch.rec_item != 0, batch.src_query != 0]
+
+
+def hidden_at_random(vectors: Tensor, share: float) -> Tensor:
+    """[B, D] the vectors, whole ones set to zero with probability `share`."""
+    return vectors * (torch.rand(len(vectors), 1, device=vectors.device) >= share)

@@ -1,0 +1,79 @@
+"""A candidate and a user's histories to one number: target attention over each side, then an MLP (gserec.md, Stage 4; lcr_ser.md)."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from searec.nn.attention import TargetAttention
+from searec.nn.experts import mlp
+
+_PAIRS_AT_ONCE, _ITEMS_AT_ONCE = 2048, 2048
+"""Pairs of request and candidate scored together: as many as the cache holds the hidden layer of."""
+
+
+class CandidateScorer(nn.Module):
+    """score(v) = MLP(interest of each side as v reads it, user vectors, e_v).
+
+    Args:
+        sides: how many histories there are.
+        users: how many vectors a user has.
+        match: add the inner product of e_v with interests and user vectors to the MLP's score, which learns products slowly.
+    """
+
+    def __init__(self, width: int, *, sides: int, users: int, match: bool) -> None:
+        super().__init__()
+        self.width, self.match = width, match
+        self.pool = nn.ModuleList(TargetAttention(width) for _ in range(sides))
+        # The first layer's input is (interests, user vectors, e_v), in this order.
+        self.first = nn.Linear((sides + users + 1) * width, 200)
+        self.rest = nn.Sequential(nn.ReLU(inplace=True), mlp(200, 80, 1))
+
+    def forward(self, item: Tensor, candidates: Tensor | None, states: Sequence[Tensor], here: Sequence[Tensor], users: Tensor) -> Tensor:
+        """[B, N] scores of the candidates, or [B, I + 1] of the catalogue, a block of pairs at a time.
+
+        Args:
+            item: [I + 1, D] the item table.
+            candidates: [B, N] rows of it; None for all of it.
+            states: [B, L, D] a side. here: [B, L] bool, where a state is present; no state at all gives a zero interest.
+            users: [B, E, D].
+        """
+        of_sides, of_users, of_item = torch.split(
+            self.first.weight, [len(states) * self.width, users.shape[1] * self.width, self.width], dim=1
+        )
+        asked = F.linear(users.flatten(1), of_users, self.first.bias)[:, None]
+        maps = torch.split(of_sides, self.width, dim=1)  # (200, D) each
+
+        def block(rows: slice, vectors: Tensor, projected: Tensor) -> Tensor:
+            own, present = [side[rows] for side in states], [side[rows] for side in here]
+            weights = [pool(side, some, vectors) for pool, side, some in zip(self.pool, own, present, strict=True)]
+            # Attention and the layer's map are both linear: the cheaper product goes first. What is asked is one more state, of weight 1.
+            if weights[0].shape[1] < max(side.shape[1] for side in own):
+                interests = torch.cat([weight @ side for weight, side in zip(weights, own, strict=True)], dim=-1)
+                hidden = projected + asked[rows] + interests @ of_sides.T
+            else:
+                mapped = [side @ one.T for side, one in zip(own, maps, strict=True)]
+                every = torch.cat((*weights, torch.ones_like(weights[0][..., :1])), dim=-1)
+                summed = (every, torch.cat((*mapped, asked[rows]), dim=1))
+                # Only the projection of the catalogue is needed again.
+                hidden = projected.baddbmm_(*summed) if projected.dim() == 3 else torch.baddbmm(projected, *summed)
+            score: Tensor = self.rest(hidden).squeeze(-1)
+            if self.match:
+                score = score + (users[rows].sum(1, keepdim=True) @ vectors.mT).squeeze(1)
+                for weight, side in zip(weights, own, strict=True):
+                    score = score + (weight * (vectors @ side.mT)).sum(-1)
+            return score
+
+        if candidates is not None:
+            step = max(1, _PAIRS_AT_ONCE // candidates.shape[1])
+            blocks = []
+            for start in range(0, len(candidates), step):
+                rows = slice(start, start + step)
+                vectors = F.embedding(candidates[rows], item)
+                blocks.append(block(rows, vectors, vectors @ of_item.T))
+            return torch.cat(blocks)
+        parts = [(vectors, vectors @ of_item.T) for vectors in torch.split(item, _ITEMS_AT_ONCE)]
+        step = _PAIRS_AT_ONCE // _ITEMS_AT_ONCE
+        rows_of = [slice(start, start + step) for start in range(0, len(users), step)]
+        return torch.cat([torch.cat([block(rows, *part) for part in parts], dim=1) for rows in rows_of])

@@ -1,0 +1,79 @@
+"""LCR-SER beside the others, part by part, by depth, by reward, and where searches mislead (arXiv 2508.04152, Section 4)."""
+
+from dataclasses import replace
+from typing import Any
+
+from searec.recipes.gserec import SEEDS
+from searec.recipes.gserec import gserec as gserec_table
+from searec.recipes.recipe import Planned, Recipe
+
+ON_YELP: dict[str, Any] = {"epochs": 3}
+RL: dict[str, Any] = {"rl_steps": 60}
+EXIT: dict[str, Any] = {"exit_steps": 60}
+DEPTHS = (1, 2, 4, 5)
+"""K beside the default of 3."""
+
+
+def lcr_ser() -> Recipe:
+    """The table of docs/results.md: base < +LCR < +TCL < +RL is the paper's order; then early exit and the one-pass student."""
+    names = ("popular", "itemknn-tuned", "sasrec", "unisar", "gserec")
+    others = tuple(run for run in gserec_table().runs if run.label in names)
+    return Recipe("lcr-ser", others + tuple(replace(run, full_requests=5_000) for run in parts(ON_YELP)))
+
+
+def parts(settings: dict[str, Any], seeds: tuple[int, ...] = SEEDS) -> tuple[Planned, ...]:
+    """lcr-ser part by part, over these settings."""
+
+    def line(label: str, *own: dict[str, Any], start: str | None = None, teacher: str | None = None) -> Planned:
+        together = {name: value for some in (settings, *own) for name, value in some.items()}
+        return Planned(label, "lcr-ser", together, seeds=seeds, start=start, teacher=teacher)
+
+    return (
+        line("base", {"steps": 0}),
+        line("+LCR", {"tcl_weight": 0.0}),
+        line("+TCL"),
+        line("+RL", RL, start="+TCL"),
+        line("early exit", EXIT, start="+RL"),
+        line("student", {"steps": 0}, teacher="+RL"),
+    )
+
+
+def lcr_ser_depth() -> Recipe:
+    """K from 0 to 5."""
+    depths = tuple(Planned(f"K={k}", "lcr-ser", {**ON_YELP, "steps": k}, full_requests=5_000) for k in DEPTHS)
+    return Recipe("lcr-ser-depth", depths)
+
+
+def lcr_ser_reward() -> Recipe:
+    """The rewards of phase 2 from the same first phase."""
+    rewards = ("hr@1", "hr@5", "ndcg@5", "mrr")
+    first = Planned("+TCL", "lcr-ser", ON_YELP, full_requests=5_000)
+    lines = tuple(
+        Planned(f"reward {name}", "lcr-ser", {**ON_YELP, **RL, "reward": name}, start="+TCL", full_requests=5_000) for name in rewards
+    )
+    return Recipe("lcr-ser-reward", (first, *lines))
+
+
+def lcr_ser_noise() -> Recipe:
+    """For a world with and one without noise among its queries: who loses how much; and lcr-ser that knows no search."""
+    lines = (
+        Planned("sasrec", "sasrec", seeds=SEEDS),
+        Planned("unisar", "unisar", {"tasks": ["recommend"], "epochs": 12, "patience": 4}, seeds=SEEDS),
+        Planned("gserec", "gserec", {"layers": 2}, seeds=SEEDS),
+        Planned("no search", "lcr-ser", {"src": 0, "steps": 0}, seeds=SEEDS),
+        Planned("base", "lcr-ser", {"steps": 0}, seeds=SEEDS),
+        Planned("lcr-ser", "lcr-ser", seeds=SEEDS),
+    )
+    return Recipe("lcr-ser-noise", lines, protocols=("sampled",))
+
+
+def lcr_ser_report() -> Recipe:
+    """What the report of `searec reasoning` draws: parts, depths, rewards, and the sensitivity to m, lambda_KL and gamma; one seed."""
+    lines = list(parts({}, seeds=(0,)))
+    lines += [Planned(f"K={k}", "lcr-ser", {"steps": k}) for k in DEPTHS]
+    lines += [Planned(f"m={m:g}", "lcr-ser", {"margin": m}) for m in (0.05, 0.5, 1.0)]
+    later: dict[str, list[Any]] = {"reward": ["ndcg@5", "mrr"], "kl_weight": [0.0, 1.0], "noise": [0.03, 0.3]}
+    lines += [
+        Planned(f"{name}={value}", "lcr-ser", {**RL, name: value}, start="+TCL") for name, values in later.items() for value in values
+    ]
+    return Recipe("lcr-ser-report", tuple(lines), protocols=("sampled",))

@@ -32,8 +32,8 @@ def built(data: Dataset, **settings: Any) -> LCRSER:
     return LCRSER(configure(LCRSER.Config, {"width": 8, "inner": 8, "dropout": 0.0, "init": 0.3, "steps": 2, **settings}), data.sizes)
 
 
-def batch_for(data: Dataset, model: LCRSER, negatives: int = 7) -> Any:
-    return TrainingExamples(Split(data), model, batch=64, seed=0, negatives=negatives).batch(0, 0)
+def batch_for(data: Dataset, model: LCRSER, negatives: int = 7, size: int = 64) -> Any:
+    return TrainingExamples(Split(data), model, batch=size, seed=0, negatives=negatives).batch(0, 0)
 
 
 # --- GRPO ---
@@ -95,7 +95,7 @@ def earned(model: LCRSER, batch: Any) -> float:
 @pytest.mark.parametrize("reward", ["hr@1", "hr@5", "ndcg@5", "mrr"])
 def test_the_reward_rises(small_world: Dataset, reward: str) -> None:
     policy = RankingPolicy(built(small_world, reward=reward, noise=0.3, kl_weight=0.01)).train()
-    batch = batch_for(small_world, policy.policy, negatives=19)
+    batch = batch_for(small_world, policy.policy, negatives=9, size=32)
     adam = torch.optim.Adam(policy.policy.parameters(), lr=5e-3)
     before = earned(policy.policy, batch)
     for _ in range(40):
@@ -108,10 +108,10 @@ def test_the_reward_rises(small_world: Dataset, reward: str) -> None:
 def test_a_penalty_holds_the_policy_to_its_reference(small_world: Dataset) -> None:
     apart = {}
     for weight in (0.01, 100.0):
-        policy = RankingPolicy(built(small_world, noise=0.3, kl_weight=weight)).train()
+        policy = RankingPolicy(built(small_world, noise=0.3, kl_weight=weight, trajectories=4)).train()
         batch = batch_for(small_world, policy.policy)
         adam = torch.optim.Adam(policy.policy.parameters(), lr=2e-3)
-        for _ in range(20):
+        for _ in range(12):
             policy.loss(batch).total.backward()
             adam.step()
             adam.zero_grad()

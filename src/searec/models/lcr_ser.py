@@ -118,7 +118,7 @@ class LCRSER(Model):
         "paper": {"attention_dropout": 0.1, "rl_steps": 2000},
     }
     train_presets: ClassVar[dict[Preset, dict[str, Any]]] = {
-        "small": {"epochs": 4, "batch": 512, "patience": 2, "lr": 3e-3, "schedule": "linear"},
+        "small": {"epochs": 6, "batch": 512, "patience": 2, "lr": 3e-3, "schedule": "linear"},
         "paper": {"epochs": 100, "batch": 1024, "patience": 5, "weight_decay": 1e-5},
     }
 

@@ -1,5 +1,7 @@
 """Attention blocks that give zeros, never NaN, where there is nothing to attend to."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -7,7 +9,8 @@ from torch import Tensor, nn
 from searec.errors import SettingsError
 from searec.nn.dropout import Dropout
 
-Heads = tuple[Tensor, ...]
+_SHORT = 32
+"""Pairs of query and key up to which products element by element beat small matrix products."""
 
 
 class MultiHead(nn.Module):
@@ -31,33 +34,48 @@ class MultiHead(nn.Module):
             memory: [B, Lk, D].
             allowed: [B, 1 or Lq, Lk] bool, True where a query position may look.
         """
-        width = query.shape[-1] // self.heads
-        if memory is query:
-            weight, bias = (torch.cat((getattr(self.query, name), getattr(self.key_value, name))) for name in ("weight", "bias"))
-            parts = torch.split(F.linear(query, weight, bias), width, dim=-1)  # 3 h of (B, L, D/h), in one split: its gradient is one copy
-        else:
-            parts = (*torch.split(self.query(query), width, dim=-1), *torch.split(self.key_value(memory), width, dim=-1))
-        heads = (parts[: self.heads], parts[self.heads : 2 * self.heads], parts[2 * self.heads :])
         some = allowed.any(dim=-1, keepdim=True)  # (B, 1 or Lq, 1)
+        mask = allowed | ~some  # a row with nothing allowed looks anywhere, and is zeroed below
         if query.device.type == "cpu":
-            read = self._read_heads(*heads, allowed | ~some)
+            read = self._read_on_cpu(query, memory, mask)
         else:
-            q, k, v = (torch.stack(part, dim=1) for part in heads)
-            mask = (allowed | ~some).unsqueeze(1)  # a row with nothing allowed looks anywhere, and is zeroed below
-            read = F.scaled_dot_product_attention(q, k, v, mask, dropout_p=self.dropout.p if self.training else 0.0)
+            q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self._parts(query, memory))
+            read = F.scaled_dot_product_attention(q, k, v, mask.unsqueeze(1), dropout_p=self.dropout.p if self.training else 0.0)
             read = read.transpose(1, 2).flatten(-2)
         out: Tensor = self.out(read)
         return out if query.device.type == "cpu" and bool(some.all()) else out * some
 
-    def _read_heads(self, query: Heads, key: Heads, value: Heads, allowed: Tensor) -> Tensor:
-        """[B, Lq, D] the same head by head: for short histories on a CPU the library's own way is mostly copies."""
-        hidden = torch.zeros(allowed.shape, dtype=query[0].dtype).masked_fill_(~allowed, torch.finfo(query[0].dtype).min)
-        hidden = hidden.expand(-1, query[0].shape[1], -1)
+    def _read_on_cpu(self, query: Tensor, memory: Tensor, allowed: Tensor) -> Tensor:
+        """[B, Lq, D] what is read, before the last map. For short histories on a CPU the library's own way is mostly copies.
+
+        Weights are [B, Lk, Lq]: softmax over a short last axis is many times slower than over one before it.
+        """
+        if not torch.is_grad_enabled() and query.shape[1] * memory.shape[1] <= _SHORT:
+            q, k, v = (part.unflatten(-1, (self.heads, -1)) for part in self._parts(query, memory))
+            logits = (q[:, None] * k[:, :, None]).sum(-1) * q.shape[-1] ** -0.5  # (B, Lk, Lq, h)
+            logits = logits.masked_fill(~allowed.mT[..., None], torch.finfo(logits.dtype).min)
+            weights = self.dropout(torch.softmax(logits, dim=1))
+            return (weights[..., None] * v[:, :, None]).sum(1).flatten(-2)
+        width = query.shape[-1] // self.heads
+        parts = [head for part in self._maps(query, memory) for head in torch.split(part, width, dim=-1)]
+        hidden = torch.zeros(allowed.mT.shape, dtype=parts[0].dtype).masked_fill_(~allowed.mT, torch.finfo(parts[0].dtype).min)
+        hidden = hidden.expand(-1, -1, query.shape[1])
         read = []
-        for q, k, v in zip(query, key, value, strict=True):
-            weights = torch.softmax(torch.baddbmm(hidden, q, k.transpose(1, 2), alpha=q.shape[-1] ** -0.5), dim=-1)
-            read.append(torch.bmm(self.dropout(weights), v))
+        for q, k, v in zip(parts[: self.heads], parts[self.heads : 2 * self.heads], parts[2 * self.heads :], strict=True):
+            weights = torch.softmax(torch.baddbmm(hidden, k, q.mT, alpha=width**-0.5), dim=1)
+            read.append(torch.bmm(self.dropout(weights).mT, v))
         return torch.cat(read, dim=-1)
+
+    def _parts(self, query: Tensor, memory: Tensor) -> list[Tensor]:
+        """Queries, keys and values [B, L, D]."""
+        return [part for tensor in self._maps(query, memory) for part in torch.split(tensor, query.shape[-1], dim=-1)]
+
+    def _maps(self, query: Tensor, memory: Tensor) -> Sequence[Tensor]:
+        """Queries, keys and values [B, L, D], in this order, in one tensor or two: splitting a tensor once has one copy for a gradient."""
+        if memory is not query:
+            return (self.query(query), self.key_value(memory))
+        weight, bias = (torch.cat((getattr(self.query, name), getattr(self.key_value, name))) for name in ("weight", "bias"))
+        return (F.linear(query, weight, bias),)
 
 
 class FeedForward(nn.Sequential):
@@ -135,9 +153,9 @@ class TargetAttention(nn.Module):
             candidates: [B, N, D], or [N, D] shared by all.
         """
         keys = self.bridge(history)
-        logits = torch.einsum("bld,nd->bnl" if candidates.dim() == 2 else "bld,bnd->bnl", keys, candidates)
-        logits = logits.masked_fill(~present[:, None, :], torch.finfo(logits.dtype).min)
-        return torch.softmax(logits, dim=-1) * present[:, None, :]
+        logits = (keys @ candidates.mT).masked_fill(~present[..., None], torch.finfo(keys.dtype).min)
+        # Softmax over a short last axis is many times slower on a CPU than over one before it.
+        return (torch.softmax(logits, dim=1) * present[..., None]).mT
 
 
 def causal(present: Tensor) -> Tensor:

@@ -54,7 +54,7 @@ class CandidateScorer(nn.Module):
                 hidden = projected + asked[rows] + interests @ of_sides.T
             else:
                 mapped = [side @ one.T for side, one in zip(own, maps, strict=True)]
-                every = torch.cat((*weights, torch.ones_like(weights[0][..., :1])), dim=-1)
+                every = torch.cat((*(weight.mT for weight in weights), torch.ones_like(weights[0].mT[:, :1])), dim=1).mT
                 summed = (every, torch.cat((*mapped, asked[rows]), dim=1))
                 # Only the projection of the catalogue is needed again.
                 hidden = projected.baddbmm_(*summed) if projected.dim() == 3 else torch.baddbmm(projected, *summed)
@@ -62,7 +62,7 @@ class CandidateScorer(nn.Module):
             if self.match:
                 score = score + (users[rows].sum(1, keepdim=True) @ vectors.mT).squeeze(1)
                 for weight, side in zip(weights, own, strict=True):
-                    score = score + (weight * (vectors @ side.mT)).sum(-1)
+                    score = score + (weight.mT * (side @ vectors.mT)).sum(1)
             return score
 
         if candidates is not None:

@@ -8,10 +8,8 @@ from searec.recipes.gserec import gserec as gserec_table
 from searec.recipes.recipe import Planned, Recipe
 
 ON_YELP: dict[str, Any] = {"epochs": 3}
-RL: dict[str, Any] = {"rl_steps": 60}
+RL: dict[str, Any] = {"rl_steps": 60, "rl_lr": 1e-5}
 EXIT: dict[str, Any] = {"exit_steps": 60}
-DEPTHS = (1, 2, 4, 5)
-"""K beside the default of 3."""
 
 
 def lcr_ser() -> Recipe:
@@ -39,15 +37,18 @@ def parts(settings: dict[str, Any], seeds: tuple[int, ...] = SEEDS) -> tuple[Pla
 
 
 def lcr_ser_depth() -> Recipe:
-    """K from 0 to 5."""
-    depths = tuple(Planned(f"K={k}", "lcr-ser", {**ON_YELP, "steps": k}, full_requests=5_000) for k in DEPTHS)
-    return Recipe("lcr-ser-depth", depths)
+    """K from 0 to 5; +TCL of `lcr_ser` is K = 3."""
+    depths = {"base": 0, "K=1": 1, "K=2": 2, "+TCL": 3, "K=4": 4, "K=5": 5}
+    lines = (
+        Planned(label, "lcr-ser", {**ON_YELP, "steps": k}, seeds=(0,) if label.startswith("K") else SEEDS) for label, k in depths.items()
+    )
+    return Recipe("lcr-ser-depth", tuple(lines), protocols=("sampled",))
 
 
 def lcr_ser_reward() -> Recipe:
     """The rewards of phase 2 from the same first phase."""
     rewards = ("hr@1", "hr@5", "ndcg@5", "mrr")
-    first = Planned("+TCL", "lcr-ser", ON_YELP, full_requests=5_000)
+    first = Planned("+TCL", "lcr-ser", ON_YELP, seeds=SEEDS, full_requests=5_000)
     lines = tuple(
         Planned(f"reward {name}", "lcr-ser", {**ON_YELP, **RL, "reward": name}, start="+TCL", full_requests=5_000) for name in rewards
     )
@@ -55,14 +56,14 @@ def lcr_ser_reward() -> Recipe:
 
 
 def lcr_ser_noise() -> Recipe:
-    """For a world with and one without noise among its queries: who loses how much; and lcr-ser that knows no search."""
+    """For worlds with and without noise among the queries, or with no common intent: who loses how much; two of them know no search."""
+    seeds = SEEDS[:2]
     lines = (
-        Planned("sasrec", "sasrec", seeds=SEEDS),
-        Planned("unisar", "unisar", {"tasks": ["recommend"], "epochs": 12, "patience": 4}, seeds=SEEDS),
-        Planned("gserec", "gserec", {"layers": 2}, seeds=SEEDS),
-        Planned("no search", "lcr-ser", {"src": 0, "steps": 0}, seeds=SEEDS),
-        Planned("base", "lcr-ser", {"steps": 0}, seeds=SEEDS),
-        Planned("lcr-ser", "lcr-ser", seeds=SEEDS),
+        Planned("unisar", "unisar", {"tasks": ["recommend"], "epochs": 12, "patience": 4}, seeds=seeds),
+        Planned("gserec", "gserec", seeds=seeds),
+        Planned("no search", "lcr-ser", {"src": 0, "steps": 0}, seeds=seeds),
+        Planned("base", "lcr-ser", {"steps": 0}, seeds=seeds),
+        Planned("lcr-ser", "lcr-ser", seeds=seeds),
     )
     return Recipe("lcr-ser-noise", lines, protocols=("sampled",))
 
@@ -70,7 +71,7 @@ def lcr_ser_noise() -> Recipe:
 def lcr_ser_report() -> Recipe:
     """What the report of `searec reasoning` draws: parts, depths, rewards, and the sensitivity to m, lambda_KL and gamma; one seed."""
     lines = list(parts({}, seeds=(0,)))
-    lines += [Planned(f"K={k}", "lcr-ser", {"steps": k}) for k in DEPTHS]
+    lines += [Planned(f"K={k}", "lcr-ser", {"steps": k}) for k in (1, 2, 4, 5)]
     lines += [Planned(f"m={m:g}", "lcr-ser", {"margin": m}) for m in (0.05, 0.5, 1.0)]
     later: dict[str, list[Any]] = {"reward": ["ndcg@5", "mrr"], "kl_weight": [0.0, 1.0], "noise": [0.03, 0.3]}
     lines += [

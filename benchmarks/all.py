@@ -1,6 +1,6 @@
 """Every benchmark, one JSON line each.
 
-python benchmarks/all.py [--data DATASET] [--only encode|large|batch|evaluate|recbole|gserec|gserec-scale]
+python benchmarks/all.py [--data DATASET] [--only encode|large|batch|evaluate|recbole|gserec|gserec-scale|lcr-ser]
 """
 
 import argparse
@@ -12,6 +12,7 @@ import bench_batch
 import bench_encode
 import bench_evaluate
 import bench_gserec
+import bench_lcr_ser
 import bench_recbole
 from searec.data.simulate import World, simulate
 
@@ -20,7 +21,7 @@ def main() -> None:
     """Run them in turn, on the given dataset or on a simulated one of 20,000 users."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="dataset folder")
-    parser.add_argument("--only", choices=("encode", "large", "batch", "evaluate", "recbole", "gserec", "gserec-scale"))
+    parser.add_argument("--only", choices=("encode", "large", "batch", "evaluate", "recbole", "gserec", "gserec-scale", "lcr-ser"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as room:
         os.environ.setdefault("SEAREC_CACHE", str(Path(room) / "cache"))
@@ -31,6 +32,7 @@ def main() -> None:
             "evaluate": bench_evaluate.run,
             "recbole": bench_recbole.run,
             "gserec": bench_gserec.run,
+            "lcr-ser": bench_lcr_ser.run,
         }
         for name, measure in on_data.items():
             if options.only in (None, name):

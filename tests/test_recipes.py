@@ -11,9 +11,18 @@ from searec.recipes import RECIPES, recipe_named
 def test_settings_are_valid_and_lines_differ(name: str) -> None:
     recipe = recipe_named(name)
     assert recipe.name == name and recipe.runs
-    made = [(run.model, str(settings_for(run.model, run.preset, run.settings))) for run in recipe.runs]
+    made = [(run.model, run.start, run.teacher, str(settings_for(run.model, run.preset, run.settings))) for run in recipe.runs]
     assert len({run.label for run in recipe.runs}) == len(made)
     assert len(set(made)) == len(made), "two lines with the same settings"
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_what_a_line_starts_from_comes_before_it_with_its_seeds(name: str) -> None:
+    earlier: dict[str, tuple[int, ...]] = {}
+    for run in recipe_named(name).runs:
+        for other in (run.start, run.teacher):
+            assert other is None or set(run.seeds) <= set(earlier[other])
+        earlier[run.label] = run.seeds
 
 
 def test_the_table_holds_the_settings_that_tuning_tried() -> None:

@@ -3,6 +3,7 @@
 import copy
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,17 @@ def test_the_halting_score_is_learnt_and_nothing_else(small_world: Dataset) -> N
     assert values[-1] < 0.9 * values[0]
     changed = {name for name, tensor in model.state().items() if not torch.equal(tensor, before[name])}
     assert changed == {"halting.weight", "halting.bias"}
+
+
+def test_a_batch_in_which_nobody_reasons_teaches_nothing(small_world: Dataset) -> None:
+    learner = Halting(built(small_world, exit_steps=1).requires_grad_(False))
+    assert learner.model.halting is not None
+    learner.model.halting.requires_grad_(True)
+    batch = batch_for(small_world, learner.model)
+    value = learner.loss(replace(batch, src_query=torch.zeros_like(batch.src_query))).total
+    value.backward()
+    assert value == 0
+    assert all(weight.grad is None or not weight.grad.any() for weight in learner.model.parameters())
 
 
 def test_depths_agree_with_the_protocol(small_world: Dataset) -> None:

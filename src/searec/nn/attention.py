@@ -39,7 +39,7 @@ class MultiHead(nn.Module):
         if query.device.type == "cpu":
             read = self._read_on_cpu(query, memory, mask)
         else:
-            q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self._parts(query, memory))
+            q, k, v = (torch.unflatten(part, -1, (self.heads, -1)).transpose(1, 2) for part in self._parts(query, memory))
             read = F.scaled_dot_product_attention(q, k, v, mask.unsqueeze(1), dropout_p=self.dropout.p if self.training else 0.0)
             read = read.transpose(1, 2).flatten(-2)
         out: Tensor = self.out(read)
@@ -51,20 +51,21 @@ class MultiHead(nn.Module):
         Weights are [B, Lk, Lq]: softmax over a short last axis is many times slower than over one before it.
         """
         if not torch.is_grad_enabled() and query.shape[1] * memory.shape[1] <= _SHORT:
-            q, k, v = (part.unflatten(-1, (self.heads, -1)) for part in self._parts(query, memory))
+            q, k, v = (torch.unflatten(part, -1, (self.heads, -1)) for part in self._parts(query, memory))
             logits = (q[:, None] * k[:, :, None]).sum(-1) * q.shape[-1] ** -0.5  # (B, Lk, Lq, h)
             logits = logits.masked_fill(~allowed.mT[..., None], torch.finfo(logits.dtype).min)
             weights = self.dropout(torch.softmax(logits, dim=1))
-            return (weights[..., None] * v[:, :, None]).sum(1).flatten(-2)
+            read: Tensor = (weights[..., None] * v[:, :, None]).sum(1).flatten(-2)
+            return read
         width = query.shape[-1] // self.heads
         parts = [head for part in self._maps(query, memory) for head in torch.split(part, width, dim=-1)]
         hidden = torch.zeros(allowed.mT.shape, dtype=parts[0].dtype).masked_fill_(~allowed.mT, torch.finfo(parts[0].dtype).min)
         hidden = hidden.expand(-1, -1, query.shape[1])
-        read = []
+        heads = []
         for q, k, v in zip(parts[: self.heads], parts[self.heads : 2 * self.heads], parts[2 * self.heads :], strict=True):
             weights = torch.softmax(torch.baddbmm(hidden, k, q.mT, alpha=width**-0.5), dim=1)
-            read.append(torch.bmm(self.dropout(weights).mT, v))
-        return torch.cat(read, dim=-1)
+            heads.append(torch.bmm(self.dropout(weights).mT, v))
+        return torch.cat(heads, dim=-1)
 
     def _parts(self, query: Tensor, memory: Tensor) -> list[Tensor]:
         """Queries, keys and values [B, L, D]."""

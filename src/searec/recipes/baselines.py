@@ -17,6 +17,7 @@ def demo() -> Recipe:
             Planned("sasrec", "sasrec", {"batch": 32, "epochs": 40}),
             Planned("unisar", "unisar", {"batch": 256, "epochs": 12, "patience": 4}),
             Planned("gserec", "gserec", {"batch": 128}),
+            Planned("lcr-ser", "lcr-ser", {"batch": 128}),
         ),
     )
 

@@ -60,9 +60,9 @@ def test_each_setting_has_its_series(found: Reasoning) -> None:
     assert [cell.mean for cell in steps.cells] == [rows[label] for label in ("base", "K=1", "K=2", "+TCL", "K=4", "K=5")]
 
 
-def test_costs_are_of_every_run(found: Reasoning, runs: list[Run]) -> None:
+def test_costs_are_of_every_form(found: Reasoning) -> None:
     by_label = {cost.label: cost for cost in found.costs}
-    assert by_label.keys() == {run.label for run in runs}
+    assert set(by_label) == {"base", "+LCR", "+TCL", "+RL", "early exit", "student", "K=1", "K=2", "K=4", "K=5"}
     assert by_label["base"].ratio == 1
     assert by_label["base"].steps == by_label["student"].steps == 0
     assert by_label["K=5"].steps == pytest.approx(5 * by_label["K=1"].steps)
@@ -85,6 +85,7 @@ def test_distances_are_of_users_who_reason(found: Reasoning, runs: list[Run]) ->
     moves = {move.label: move for move in found.movements}
     assert "base" not in moves
     assert "student" not in moves
+    assert "+RL" not in moves, "it starts from +TCL, whose states are shown"
     assert moves["K=4"].crossed.shape == (5, 2)
     assert moves["K=4"].alone.shape == (4, 2)
     assert all(((move.crossed > 0) & (move.crossed < 2)).all() for move in found.movements)
@@ -148,4 +149,5 @@ def test_the_command_writes_page_and_figures(
     assert code == 0, err
     told = json.loads(out)
     assert set(told["runs"]) == {"base", "+TCL"}
-    assert (tmp_path / "out" / "reasoning.html").is_file()
+    page = (tmp_path / "out" / "reasoning.html").read_text(encoding="utf-8")
+    assert "paired randomisation test against base" in page

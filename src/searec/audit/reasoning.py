@@ -130,17 +130,30 @@ def reasoning(runs: Sequence[Run], comparison: Comparison, *, requests: int = 2_
     asked, candidates = held[rows], candidate_lists(split, "recommend", "test")[rows]
     models = {label: run.model for label, run in first.items() if isinstance(run.model, LCRSER)}
     ndcg = {row.label: row.metrics["ndcg@5"].mean for row in table.rows}
+    supervised = [label for label, run in first.items() if "start" not in run.config]
     rewarded = [label for label, run in first.items() if "phases" in run.config]
     return Reasoning(
         series=[found for name in VARIED if (found := _series(name, first, table)) is not None],
-        costs=costs(models, split, asked, candidates, ndcg),
-        movements=[movement(label, model, split, asked) for label, model in models.items() if model.config.steps and model.config.src],
+        costs=costs({label: models[label] for label in _forms(first)}, split, asked, candidates, ndcg),
+        movements=[
+            movement(label, models[label], split, asked) for label in supervised if models[label].config.steps and models[label].config.src
+        ],
         exits={label: exits(model, split, requests) for label, model in models.items() if model.halting is not None},
         tail={label: tail_coverage(models[label], split, asked) for label in rewarded},
         phases={label: first[label].config["phases"] for label in rewarded},
         table=table,
         about={"requests": len(rows), "threads": 1, "candidates": int(candidates.shape[1])},
     )
+
+
+def _forms(runs: Mapping[str, Run]) -> list[str]:
+    """The first label of each form that costs or is taught differently; not every margin and penalty."""
+    found: dict[tuple[Any, ...], str] = {}
+    for label, run in runs.items():
+        model = run.config["settings"]["model"]
+        form = (model["steps"], model["tcl_weight"] > 0, model["rl_steps"] > 0, model["exit_steps"] > 0, "teacher" in run.config)
+        found.setdefault(form, label)
+    return list(found.values())
 
 
 def _series(name: str, runs: Mapping[str, Run], table: Table) -> Series | None:
@@ -232,11 +245,10 @@ def movement(label: str, model: LCRSER, split: Split, requests: Requests) -> Mov
     found = [model.distances(batch) for batch in batches(split, model, requests)]
 
     def mean(parts: list[Tensor]) -> NDArray[np.float64]:
-        some = [part for part in parts if len(part) and part.shape[1]]
+        some = [part for part in parts if part.numel()]
         return torch.cat(some).double().mean(0).cpu().numpy() if some else np.zeros((0, 2))
 
-    full = [(near, far) for near, far in found if near.shape[1] == model.config.steps + 1]
-    return Movement(label, mean([near for near, _ in full]), mean([far for _, far in full]))
+    return Movement(label, mean([near for near, _ in found]), mean([far for _, far in found]))
 
 
 def exits(model: LCRSER, split: Split, requests: int) -> list[tuple[float, float]]:

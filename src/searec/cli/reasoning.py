@@ -30,7 +30,8 @@ def reasoning(
     from searec.recipes import recipe_named
 
     runs = experiment.trained(recipe_named(recipe), load(data), out)
-    comparison = experiment.compare(runs, protocols=("sampled",))
+    base = [run.label for run in runs if "teacher" not in run.config and run.config["settings"]["model"].get("steps") == 0]
+    comparison = experiment.compare(runs, protocols=("sampled",), baseline=base[0] if base else None)
     found = look(runs, comparison, requests=requests)
     write_reasoning(found, out / "reasoning.html")
     if str(figures) != "-":

@@ -26,12 +26,13 @@ from searec.settings import Count, DropoutRate, Natural, NonNegative, Positive, 
 class Step:
     """What one step of reasoning leaves.
 
-    rows: [n] of the batch, those who took it. here: [n, M] a side, where a state is present.
-    crossed: [n, M, D] a side. alone: the same step from the same state without its cross term; None if not asked for.
+    rows: [n] of the batch, those who took it. here: [n, M] a side, where a state is present. before, crossed: [n, M, D] a side, what it
+    started from and what it left. alone: the same step from the same state without its cross term; None if not asked for.
     """
 
     rows: Tensor
     here: list[Tensor]
+    before: list[Tensor]
     crossed: list[Tensor]
     alone: list[Tensor] | None
 
@@ -193,7 +194,7 @@ class LCRSER(Model):
             if not len(rows):
                 break
             thoughts = self.reasoning(states, here, number, alone=alone)
-            found.append(Step(rows, here, thoughts.crossed, thoughts.alone))
+            found.append(Step(rows, here, states, thoughts.crossed, thoughts.alone))
             states = thoughts.crossed
             go_on = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
         return found
@@ -243,14 +244,8 @@ class LCRSER(Model):
         depths = range(self.config.steps + 1)
         scores = [self.scorer(self.item.weight, batch.candidates, *self.read(states, here, steps[:depth]), users) for depth in depths]
         halting = torch.full((len(batch), self.config.steps), torch.inf, device=users.device)
-        before = [states, *(step.crossed for step in steps)]
         for number, step in enumerate(steps):
-            sides = before[number]
-            if not number:
-                sides = [side[step.rows] for side in sides]
-                focused = [newest(side, present[step.rows], self.config.focus) for side, present in zip(sides, here, strict=True)]
-                sides = [side for side, _ in focused]
-            halting = halting.index_put((step.rows, torch.tensor(number, device=step.rows.device)), self.halting_score(sides, step.here))
+            halting[step.rows, number] = self.halting_score(step.before, step.here)
         return torch.stack(scores, 1), halting
 
     def score_trajectories(self, batch: Batch, noise: Sequence[Tensor]) -> Tensor:
@@ -311,17 +306,18 @@ class LCRSER(Model):
         """From the target to the mean state after 0..K steps, and to that of each step without its cross term, of the n users who reason.
 
         Returns:
-            [n, K + 1, sides]; [n, K, sides], or [n, 0, sides] if there is nothing to cross.
+            [n, K + 1, sides] and [n, K, sides]; the latter is empty if there is nothing to cross, both if nobody reasons.
         """
         states, here = self.encoded(batch)
         steps = self.reasoned(states, here, alone=True)
-        rows = steps[0].rows if steps else torch.arange(len(batch), device=here[0].device)
-        target = self.item(batch.target)[rows]
+        none = states[0].new_zeros(0, 0, len(states))
+        if not steps:
+            return none, none
+        target = self.item(batch.target)[steps[0].rows]
 
         def of(sides: Sequence[Tensor], present: Sequence[Tensor]) -> Tensor:
             return torch.stack([distance(target, *pair, self.config.distance) for pair in zip(sides, present, strict=True)], dim=-1)
 
-        first = of([side[rows] for side in states], [present[rows] for present in here])
-        crossed = torch.stack([first, *(of(step.crossed, step.here) for step in steps)], dim=1)
+        crossed = [of(steps[0].before, steps[0].here), *(of(step.crossed, step.here) for step in steps)]
         alone = [of(step.alone, step.here) for step in steps if step.alone is not None]
-        return crossed, torch.stack(alone, dim=1) if alone else crossed[:, :0]
+        return torch.stack(crossed, dim=1), torch.stack(alone, dim=1) if alone else none

@@ -37,12 +37,13 @@ def parts(settings: dict[str, Any], seeds: tuple[int, ...] = SEEDS) -> tuple[Pla
 
 
 def lcr_ser_depth() -> Recipe:
-    """K from 0 to 5; +TCL of `lcr_ser` is K = 3."""
+    """K from 0 to 5, where +TCL of `lcr_ser` is K = 3; and without the searches."""
     depths = {"base": 0, "K=1": 1, "K=2": 2, "+TCL": 3, "K=4": 4, "K=5": 5}
     lines = (
         Planned(label, "lcr-ser", {**ON_YELP, "steps": k}, seeds=(0,) if label.startswith("K") else SEEDS) for label, k in depths.items()
     )
-    return Recipe("lcr-ser-depth", tuple(lines), protocols=("sampled",))
+    no_search = Planned("no search", "lcr-ser", {**ON_YELP, "src": 0, "steps": 0})
+    return Recipe("lcr-ser-depth", (no_search, *lines), protocols=("sampled",))
 
 
 def lcr_ser_reward() -> Recipe:

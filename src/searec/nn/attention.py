@@ -153,10 +153,18 @@ class TargetAttention(nn.Module):
             present: [B, L] bool.
             candidates: [B, N, D], or [N, D] shared by all.
         """
-        keys = self.bridge(history)
-        logits = (keys @ candidates.mT).masked_fill(~present[..., None], torch.finfo(keys.dtype).min)
-        # Softmax over a short last axis is many times slower on a CPU than over one before it.
-        return (torch.softmax(logits, dim=1) * present[..., None]).mT
+        return (attention_weights(self.bridge(history) @ candidates.mT, present) * present[..., None]).mT
+
+
+def attention_weights(logits: Tensor, present: Tensor) -> Tensor:
+    """[B, L, N] softmax over the L present; what it gives where nothing is present holds no meaning.
+
+    Softmax over a short last axis is many times slower on a CPU than over one before it.
+
+    Args:
+        logits: [B, L, N]. present: [B, L] bool.
+    """
+    return torch.softmax(logits.masked_fill(~present[..., None], torch.finfo(logits.dtype).min), dim=1)
 
 
 def causal(present: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from searec.nn.attention import TargetAttention
+from searec.nn.attention import TargetAttention, attention_weights
 from searec.nn.experts import mlp
 
 _PAIRS_AT_ONCE, _ITEMS_AT_ONCE = 2048, 2048
@@ -42,28 +42,27 @@ class CandidateScorer(nn.Module):
         of_sides, of_users, of_item = torch.split(
             self.first.weight, [len(states) * self.width, users.shape[1] * self.width, self.width], dim=1
         )
+        # What is asked is one more state, of weight 1: its map is that of the user vectors, its match their sum.
         asked = F.linear(users.flatten(1), of_users, self.first.bias)[:, None]
-        maps = torch.split(of_sides, self.width, dim=1)  # (200, D) each
+        states = [side * some[..., None] for side, some in zip(states, here, strict=True)]  # so that an empty history adds nothing
+        read = torch.cat((*states, users.sum(1, keepdim=True)), dim=1)  # (B, P + 1, D)
+        keys = torch.cat([pool.bridge(side) for pool, side in zip(self.pool, states, strict=True)], dim=1)  # type: ignore[operator]
+        keys = torch.cat((keys, read), dim=1) if self.match else keys
+        maps = [side @ one.T for side, one in zip(states, torch.split(of_sides, self.width, dim=1), strict=True)]
+        mapped = torch.cat((*maps, asked), dim=1)  # (B, P + 1, 200)
+        lengths = [side.shape[1] for side in states]
 
         def block(rows: slice, vectors: Tensor, projected: Tensor) -> Tensor:
-            own, present = [side[rows] for side in states], [side[rows] for side in here]
-            weights = [pool(side, some, vectors) for pool, side, some in zip(self.pool, own, present, strict=True)]
-            # Attention and the layer's map are both linear: the cheaper product goes first. What is asked is one more state, of weight 1.
-            if weights[0].shape[1] < max(side.shape[1] for side in own):
-                interests = torch.cat([weight @ side for weight, side in zip(weights, own, strict=True)], dim=-1)
-                hidden = projected + asked[rows] + interests @ of_sides.T
-            else:
-                mapped = [side @ one.T for side, one in zip(own, maps, strict=True)]
-                every = torch.cat((*(weight.mT for weight in weights), torch.ones_like(weights[0].mT[:, :1])), dim=1).mT
-                summed = (every, torch.cat((*mapped, asked[rows]), dim=1))
-                # Only the projection of the catalogue is needed again.
-                hidden = projected.baddbmm_(*summed) if projected.dim() == 3 else torch.baddbmm(projected, *summed)
+            products = keys[rows] @ vectors.mT  # (b, P or 2 P + 1, N): logits of the attention, then matches
+            logits = torch.split(products[:, : sum(lengths)], lengths, dim=1)
+            weights = [attention_weights(own, some[rows]) for own, some in zip(logits, here, strict=True)]
+            every = torch.cat((*weights, torch.ones_like(products[:, :1])), dim=1)
+            # Only the projection of the catalogue is needed again.
+            hidden = (
+                projected.baddbmm_(every.mT, mapped[rows]) if projected.dim() == 3 else torch.baddbmm(projected, every.mT, mapped[rows])
+            )
             score: Tensor = self.rest(hidden).squeeze(-1)
-            if self.match:
-                score = score + (users[rows].sum(1, keepdim=True) @ vectors.mT).squeeze(1)
-                for weight, side in zip(weights, own, strict=True):
-                    score = score + (weight.mT * (side @ vectors.mT)).sum(1)
-            return score
+            return score + (every * products[:, sum(lengths) :]).sum(1) if self.match else score
 
         if candidates is not None:
             step = max(1, _PAIRS_AT_ONCE // candidates.shape[1])

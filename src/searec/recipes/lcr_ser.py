@@ -60,8 +60,8 @@ def lcr_ser_noise() -> Recipe:
     """For worlds with and without noise among the queries, or with no common intent: who loses how much; two of them know no search."""
     seeds = SEEDS[:2]
     lines = (
-        Planned("unisar", "unisar", {"tasks": ["recommend"], "epochs": 12, "patience": 4}, seeds=seeds),
-        Planned("gserec", "gserec", seeds=seeds),
+        Planned("unisar", "unisar", {"tasks": ["recommend"], "epochs": 12, "patience": 4}),
+        Planned("gserec", "gserec"),
         Planned("no search", "lcr-ser", {"src": 0, "steps": 0}, seeds=seeds),
         Planned("base", "lcr-ser", {"steps": 0}, seeds=seeds),
         Planned("lcr-ser", "lcr-ser", seeds=seeds),

@@ -9,7 +9,7 @@ from searec.recipes.recipe import Planned, Recipe
 
 ON_YELP: dict[str, Any] = {"epochs": 3}
 RL: dict[str, Any] = {"rl_steps": 60, "rl_lr": 1e-5}
-EXIT: dict[str, Any] = {"exit_steps": 60}
+EXIT: dict[str, Any] = {"exit_steps": 60, "exit_keep": 0.999}
 
 
 def lcr_ser() -> Recipe:
@@ -20,9 +20,11 @@ def lcr_ser() -> Recipe:
 
 
 def parts(settings: dict[str, Any], seeds: tuple[int, ...] = SEEDS) -> tuple[Planned, ...]:
-    """lcr-ser part by part, over these settings."""
+    """lcr-ser part by part, over these settings; exit and student with the first seed alone."""
 
-    def line(label: str, *own: dict[str, Any], start: str | None = None, teacher: str | None = None) -> Planned:
+    def line(
+        label: str, *own: dict[str, Any], seeds: tuple[int, ...] = seeds, start: str | None = None, teacher: str | None = None
+    ) -> Planned:
         together = {name: value for some in (settings, *own) for name, value in some.items()}
         return Planned(label, "lcr-ser", together, seeds=seeds, start=start, teacher=teacher)
 
@@ -31,8 +33,8 @@ def parts(settings: dict[str, Any], seeds: tuple[int, ...] = SEEDS) -> tuple[Pla
         line("+LCR", {"tcl_weight": 0.0}),
         line("+TCL"),
         line("+RL", RL, start="+TCL"),
-        line("early exit", EXIT, start="+RL"),
-        line("student", {"steps": 0}, teacher="+RL"),
+        line("early exit", EXIT, seeds=seeds[:1], start="+RL"),
+        line("student", {"steps": 0}, seeds=seeds[:1], teacher="+RL"),
     )
 
 

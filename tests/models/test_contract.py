@@ -59,6 +59,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("lcr-ser", {"init": 0.3, "steps": 0, "match": False, "catalogue_weight": 0.0, "rec": 3, "src": 2, "src_clicks": 1, "words": 1}),
     ("lcr-ser", {"loss": "bce", "detach": False, "distance": "euclidean", "step_embedding": False, "steps": 2}),
     ("lcr-ser", {"src": 0, "steps": 1}),
+    ("lcr-ser", {"trust": True}),
     ("unisar", {"tasks": ["search"], "rec": 2, "src": 2, "src_clicks": 1, "words": 1}),
 ]
 LEARNERS = [(name, overrides) for name, overrides in VARIANTS if MODELS[name].learns == "loss"]

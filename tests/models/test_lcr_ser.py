@@ -157,6 +157,18 @@ def test_steps_are_not_taken_without_both_histories(small_world: Dataset) -> Non
     assert float(model.loss(nothing).parts["tcl"]) == 0
 
 
+def test_who_is_not_trusted_is_read_as_if_he_had_not_searched(small_world: Dataset) -> None:
+    model = built(small_world, trust=True, steps=0, match=True)
+    assert model.trusting is not None
+    batch = asked(small_world, model)
+    unheard = dataclasses.replace(batch, src_query=torch.zeros_like(batch.src_query))
+    with torch.no_grad():
+        assert not torch.allclose(model.score(batch), model.score(unheard), atol=1e-3)
+        model.trusting.weight.zero_()
+        model.trusting.bias.fill_(-50.0)
+        torch.testing.assert_close(model.score(batch), model.score(unheard), atol=1e-5, rtol=1e-5)
+
+
 # --- early exit ---
 
 

@@ -54,6 +54,7 @@ class LCRSER(Model):
             query.
         steps: K; 0 is the model without reasoning. step_embedding: each step has its own. focus: reason about so many of the newest
             events of each side, 0 for all. attend: a candidate attends to H^0 and, of each step, to all "states" or to their "means".
+        trust: what the search side gives is scaled by a number from 0 to 1, learnt from both histories; not in the paper.
         loss, match, catalogue_weight, user_dropout: as gserec's; match and catalogue_weight are not in the paper.
         tcl_weight: of L_TCL (Eq. 9), 0 to leave it out; margin: its m; distance: 1 - cosine or Euclidean; detach: the state without the
             cross term gets no gradient, so that the loss cannot win by spoiling it.
@@ -80,6 +81,7 @@ class LCRSER(Model):
         step_embedding: bool = True
         focus: Natural = 0
         attend: Literal["states", "means"] = "states"
+        trust: bool = False
         negatives: Count = 4
         loss: TargetLoss = "bce"
         match: bool = False
@@ -137,6 +139,7 @@ class LCRSER(Model):
             CrossReasoning(width, **layer, sides=len(limits), steps=config.steps if config.step_embedding else 0) if config.steps else None
         )
         self.scorer = CandidateScorer(width, sides=len(limits), users=1, match=config.match)
+        self.trusting = nn.Linear(2 * width, 1) if config.trust and config.src else None
         self.halting = nn.Linear(len(limits) * width, 1) if config.exit_steps and config.steps else None
         self.register_buffer("halt_above", torch.ones(()))  # nobody halts until the score is learnt
         tables = [self.item, *self.position]
@@ -215,6 +218,9 @@ class LCRSER(Model):
                 there.append(mask)
             every.append(torch.cat(left, dim=1))
             present.append(torch.cat(there, dim=1))
+        if self.trusting is not None:
+            means = [masked_mean(side, some) for side, some in zip(states, here, strict=True)]
+            every[1] = every[1] * self.trusting(torch.cat(means, dim=-1)).sigmoid()[:, None]
         return every, present
 
     def halting_score(self, states: Sequence[Tensor], here: Sequence[Tensor]) -> Tensor:

@@ -67,6 +67,7 @@ def lcr_ser_noise() -> Recipe:
         Planned("no search", "lcr-ser", {"src": 0, "steps": 0}, seeds=seeds),
         Planned("base", "lcr-ser", {"steps": 0}, seeds=seeds),
         Planned("lcr-ser", "lcr-ser", seeds=seeds),
+        Planned("lcr-ser, trust", "lcr-ser", {"trust": True}, seeds=seeds),
     )
     return Recipe("lcr-ser-noise", lines, protocols=("sampled",))
 

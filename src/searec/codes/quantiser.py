@@ -139,18 +139,18 @@ def nearest(rows: Tensor, book: Tensor) -> Tensor:
 
 
 def balanced(distance: Tensor, epsilon: float) -> Tensor:
-    """[B] a code for each row such that all are picked about equally often: Sinkhorn's optimal transport (arXiv 1306.0895).
+    """[..., B] a code for each row such that all are picked about equally often: Sinkhorn's optimal transport (arXiv 1306.0895).
 
     Args:
-        distance: [B, C], up to a constant a row.
+        distance: [..., B, C], up to a constant a row; what stands before B are problems of their own.
         epsilon: of the entropy term, over distances scaled to [0, 1]; smaller is nearer to the nearest code.
     """
-    cost = distance - distance.amin(dim=1, keepdim=True)
-    plan = -(cost / cost.amax().clamp(min=1e-12)).double() / epsilon
+    cost = distance - distance.amin(dim=-1, keepdim=True)
+    plan = -(cost / cost.amax(dim=(-2, -1), keepdim=True).clamp(min=1e-12)).double() / epsilon
     for _ in range(_SINKHORN_ROUNDS):
-        plan = plan - plan.logsumexp(dim=0)
-        plan = plan - plan.logsumexp(dim=1, keepdim=True)
-    return plan.argmax(dim=1)
+        plan = plan - plan.logsumexp(dim=-2, keepdim=True)
+        plan = plan - plan.logsumexp(dim=-1, keepdim=True)
+    return plan.argmax(dim=-1)
 
 
 def kmeans(rows: Tensor, size: int) -> Tensor:

@@ -71,8 +71,8 @@ class TwoSidedRQVAE(Learner):
         self.register_buffer("centre", torch.zeros(len(SIDES), inside))
         self.register_buffer("spread", torch.ones(len(SIDES)))
         widths = (inside, *config.hidden, config.width)
-        self.encoders = nn.ModuleList(_layers(widths) for _ in SIDES)
-        self.decoders = nn.ModuleList(_layers(widths[::-1]) for _ in SIDES)
+        self.encoders = nn.ModuleList(layers(widths) for _ in SIDES)
+        self.decoders = nn.ModuleList(layers(widths[::-1]) for _ in SIDES)
         self.quantisers = nn.ModuleList(
             ResidualQuantiser(
                 config.levels,
@@ -144,7 +144,7 @@ class TwoSidedRQVAE(Learner):
         return torch.cat(found).numpy().astype(np.int16)
 
 
-def _layers(widths: tuple[int, ...]) -> nn.Sequential:
+def layers(widths: tuple[int, ...]) -> nn.Sequential:
     """Linear layers with ReLU between."""
     layers: list[nn.Module] = []
     for inside, outside in itertools.pairwise(widths):

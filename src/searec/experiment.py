@@ -7,8 +7,7 @@ from typing import Any
 from searec.data.dataset import Dataset
 from searec.data.schema import Part, Task
 from searec.data.split import Split
-from searec.derived.prepare import give, prepare
-from searec.derived.user_codes import Coder
+from searec.derived.prepare import Made, give, prepare
 from searec.errors import RunError, SettingsError
 from searec.evaluation.compare import Comparison
 from searec.evaluation.compare import compare as compare_evaluations
@@ -132,7 +131,7 @@ def train(
     return run
 
 
-def new_model(model: str, config: Any, split: Split, seed: int, made: Coder | None = None) -> Model:
+def new_model(model: str, config: Any, split: Split, seed: int, made: Made | None = None) -> Model:
     """An untrained model; its initial weights are drawn from `seed` and nothing else.
 
     Args:
@@ -141,10 +140,11 @@ def new_model(model: str, config: Any, split: Split, seed: int, made: Coder | No
     import torch
 
     kind = model_named(model)
+    made = made or prepare(kind, config, split, seed)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         learner = kind(config, split.data.sizes)
-    give(learner, made or prepare(kind, config, split, seed), split)
+        give(learner, made, split)
     return learner
 
 

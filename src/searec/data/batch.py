@@ -26,6 +26,7 @@ class Needs:
 
     rec: feed events (L); src: search sessions (S); src_clicks: clicked items of a session (P);
     trail: clicked items of feed and search merged by time (T); words: words of a query (W).
+    text: the texts of the requests' queries; queries: those of all distinct queries of the batch.
     """
 
     rec: int = 0
@@ -34,6 +35,7 @@ class Needs:
     trail: int = 0
     words: int = 0
     text: bool = False
+    queries: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Batch:
     candidates: Tensor | None = None  # [B, N]; None asks for the whole catalogue
     negatives: Tensor | None = None  # [B, T, M] items not clicked, for each position of a causal model's history
     query_text: tuple[str, ...] = ()  # [B] for models that read text
+    texts: tuple[str, ...] = ()  # [Q] of each row of `words`, for models that read the texts of histories; row 0 is empty
 
     def __len__(self) -> int:
         return len(self.user)
@@ -137,7 +140,14 @@ class Batcher:
             target=_tensor(requests.target),
             candidates=None if candidates is None else _tensor(candidates),
             query_text=tuple(requests.texts(data)) if needs.text and requests.task == "search" else (),
+            texts=self._texts(requests, query_id) if needs.queries else (),
         )
+
+    def _texts(self, requests: Requests, query_id: Ints) -> tuple[str, ...]:
+        """[Q] the texts of the distinct-query table; new ones stand at its end."""
+        new = requests.new_texts or ()
+        known = query_id[1 : len(query_id) - len(new)].astype(np.int64) - 1
+        return ("", *self.data.queries.texts.gather(known).to_list(), *new)
 
     def _clicks(self, sessions: Windows) -> Ints:
         """[B, S, P] the clicked items of each session in the windows."""
@@ -152,7 +162,7 @@ class Batcher:
     def _words(self, requests: Requests, src_query: Ints) -> tuple[Ints, Ints, Ints, Ints]:
         """Rows of the distinct-query table for requests [B] and sessions [B, S], its words [Q, W] and query ids [Q]."""
         width = self.needs.words
-        if not width:
+        if not width and not self.needs.queries:
             none = np.zeros(1, dtype=np.int32)
             return np.zeros(len(requests), dtype=np.int32), np.zeros_like(src_query), none[None], none
         # A mark for each query of the dataset finds the distinct ones without sorting.

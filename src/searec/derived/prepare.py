@@ -6,26 +6,35 @@ import numpy as np
 import torch
 
 from searec.data.split import Split
+from searec.derived.items import ItemCoder, item_codes
 from searec.derived.user_codes import Coder, user_codes
-from searec.models import GSERec, Model
+from searec.models import GenSAR, GSERec, Model
 from searec.text.encoder import Encoder
 
+Made = Coder | ItemCoder
 
-def prepare(kind: type[Model], config: Any, split: Split, seed: int) -> Coder | None:
+
+def prepare(kind: type[Model], config: Any, split: Split, seed: int) -> Made | None:
     """Make what a model of this kind needs from the training events, or take it from the cache; None if it needs nothing.
 
     Raises:
-        SearecError: as `user_codes`.
+        SearecError: as `user_codes` and `item_codes`.
     """
     if kind.derived == "nothing":
         return None
+    if kind.derived == "items":
+        return item_codes(split, config, seed=seed)
     tasks = config.tasks if "tasks" in kind.Config.__dataclass_fields__ else kind.tasks
     return user_codes(split, tasks, config, seed=seed)
 
 
-def give(model: Model, made: Coder | None, split: Split) -> None:
-    """Hand it to the model."""
+def give(model: Model, made: Made | None, split: Split) -> None:
+    """Hand it to the model, which may draw weights that depend on it."""
     if made is None:
+        return
+    if isinstance(made, ItemCoder):
+        assert isinstance(model, GenSAR)
+        model.take(made.identifiers, made.tokens, made.lessons(split.data.item_texts()))
         return
     assert isinstance(model, GSERec)
     sentences = None

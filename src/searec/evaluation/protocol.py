@@ -25,7 +25,11 @@ from searec.models.base import Model
 
 LIST_LENGTH = 10
 """Coverage, novelty and diversity are of lists this long."""
+RETRIEVED = 30
+"""Items that a model which cannot score a whole catalogue is asked for in the full protocol."""
 _SCORES_AT_ONCE = 1 << 23
+_BEAM_COST = 4096
+"""Memory of an item retrieved, in scores."""
 
 
 def evaluate(
@@ -129,7 +133,13 @@ def sampled_ranks(model: Model, split: Split, requests: Requests, candidates: In
 
 
 def full_ranks(model: Model, split: Split, requests: Requests) -> tuple[np.ndarray, Ints]:
-    """[R] rank of each target over the catalogue less the user's earlier clicks, and the top-10 lists [R, 10]."""
+    """[R] rank of each target over the catalogue less the user's earlier clicks, and the top-10 lists [R, 10].
+
+    Of a model that cannot score a whole catalogue it is the place in what it retrieves, `RETRIEVED` items; a target that is not among
+    them is as good as last.
+    """
+    if not model.enumerates:
+        return _retrieved_ranks(model, split, requests)
     data = split.data
     rank = np.zeros(len(requests))
     top = np.zeros((len(requests), min(LIST_LENGTH, data.sizes.items)), dtype=np.int32)
@@ -148,6 +158,26 @@ def full_ranks(model: Model, split: Split, requests: Requests) -> tuple[np.ndarr
         top[rows] = torch.where(best.isneginf(), 0, items).numpy()
 
     score_batches(place, model, split, requests, data.sizes.items + 1, None)
+    return rank, top
+
+
+def _retrieved_ranks(model: Model, split: Split, requests: Requests) -> tuple[np.ndarray, Ints]:
+    """As `full_ranks`, by `Model.retrieve`."""
+    data = split.data
+    rank = np.zeros(len(requests))
+    top = np.zeros((len(requests), min(LIST_LENGTH, data.sizes.items)), dtype=np.int32)
+    size = min(RETRIEVED, data.sizes.items)
+
+    def place(rows: Ints, batch: Batch) -> None:
+        target = requests.target[rows].astype(np.int64)[:, None]
+        first = np.asarray(data.trail.offsets[requests.user[rows]])
+        seen = gather_windows(data.trail.item, first, requests.trail_end[rows] - first).astype(np.int64)
+        items = model.retrieve(batch, size, torch.from_numpy(np.where(seen == target, 0, seen)).to(batch.user.device))[0].cpu().numpy()
+        top[rows] = items[:, : top.shape[1]]
+        hit = items == target
+        rank[rows] = np.where(hit.any(axis=1), hit.argmax(axis=1) + 1, data.sizes.items)
+
+    score_batches(place, model, split, requests, size * _BEAM_COST, None)
     return rank, top
 
 

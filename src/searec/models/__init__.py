@@ -4,16 +4,18 @@ from searec.errors import SettingsError
 from searec.models.base import FittedModel, Model, Preset
 from searec.models.bm25 import BM25
 from searec.models.dense import Dense
+from searec.models.gensar import GenSAR
 from searec.models.gserec import GSERec
 from searec.models.itemknn import ItemKNN
 from searec.models.lcr_ser import LCRSER
 from searec.models.popular import Popular
 from searec.models.sasrec import SASRec
+from searec.models.tiger import Tiger
 from searec.models.unisar import UniSAR
 from searec.nn.losses import Losses
 from searec.settings import nearest
 
-__all__ = ["LCRSER", "MODELS", "FittedModel", "GSERec", "Losses", "Model", "Preset", "model_named"]
+__all__ = ["LCRSER", "MODELS", "FittedModel", "GSERec", "GenSAR", "Losses", "Model", "Preset", "UniSAR", "model_named"]
 
 MODELS: dict[str, type[Model]] = {
     "popular": Popular,
@@ -24,6 +26,8 @@ MODELS: dict[str, type[Model]] = {
     "unisar": UniSAR,
     "gserec": GSERec,
     "lcr-ser": LCRSER,
+    "gensar": GenSAR,
+    "tiger": Tiger,
 }
 
 

@@ -1,0 +1,43 @@
+"""tiger: generative retrieval by semantic identifiers (arXiv 2305.05065), from gensar's code."""
+
+from typing import Any, ClassVar
+
+from searec.data.schema import Task
+from searec.models.base import Preset
+from searec.models.gensar import GenSAR
+
+_TIGER: dict[str, Any] = {
+    "tasks": ("recommend",),
+    "scheme": "semantic",
+    "shared": 3,
+    "specific": 0,
+    "sinkhorn_rounds": 0,
+    "rec": 20,
+    "src": 0,
+    "user_tokens": 2000,
+    "identify_weight": 0.0,
+    "describe_weight": 0.0,
+}
+
+
+class Tiger(GenSAR):
+    """The next item's semantic identifier from those of the items clicked before (arXiv 2305.05065)."""
+
+    name = "tiger"
+    tasks: ClassVar[tuple[Task, ...]] = ("recommend",)
+    presets: ClassVar[dict[Preset, dict[str, Any]]] = {
+        "small": {**GenSAR.presets["small"], **_TIGER},
+        "paper": {
+            **_TIGER,
+            "width": 128,
+            "layers": 4,
+            "heads": 6,
+            "head_width": 64,
+            "inner": 1024,
+            "code_standardise": False,
+            "code_epochs": 500,
+            "code_batch": 1024,
+            "code_least": 0,
+        },
+    }
+    train_presets = GenSAR.train_presets

@@ -1,6 +1,6 @@
 """Every benchmark, one JSON line each.
 
-python benchmarks/all.py [--data DATASET] [--only encode|large|batch|evaluate|recbole|gserec|gserec-scale|lcr-ser]
+python benchmarks/all.py [--data DATASET] [--only encode|large|batch|evaluate|recbole|gserec|gserec-scale|lcr-ser|gensar|gensar-decoding]
 """
 
 import argparse
@@ -11,6 +11,7 @@ from pathlib import Path
 import bench_batch
 import bench_encode
 import bench_evaluate
+import bench_gensar
 import bench_gserec
 import bench_lcr_ser
 import bench_recbole
@@ -21,7 +22,10 @@ def main() -> None:
     """Run them in turn, on the given dataset or on a simulated one of 20,000 users."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="dataset folder")
-    parser.add_argument("--only", choices=("encode", "large", "batch", "evaluate", "recbole", "gserec", "gserec-scale", "lcr-ser"))
+    parser.add_argument(
+        "--only",
+        choices=("encode", "large", "batch", "evaluate", "recbole", "gserec", "gserec-scale", "lcr-ser", "gensar", "gensar-decoding"),
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as room:
         os.environ.setdefault("SEAREC_CACHE", str(Path(room) / "cache"))
@@ -33,6 +37,7 @@ def main() -> None:
             "recbole": bench_recbole.run,
             "gserec": bench_gserec.run,
             "lcr-ser": bench_lcr_ser.run,
+            "gensar": bench_gensar.run,
         }
         for name, measure in on_data.items():
             if options.only in (None, name):
@@ -41,6 +46,8 @@ def main() -> None:
             bench_encode.large(Path(room))
         if options.only in (None, "gserec-scale"):
             bench_gserec.scale()
+        if options.only in (None, "gensar-decoding"):
+            bench_gensar.decoding()
 
 
 if __name__ == "__main__":

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from searec.data.batch import Batcher
@@ -16,11 +17,12 @@ from searec.data.dataset import Dataset, Sizes
 from searec.data.ragged import gather_windows
 from searec.data.schema import Task
 from searec.data.split import NEVER, Requests, Split, requests_at
+from searec.derived.items import ItemCoder, check_items, texts_of
 from searec.derived.newcomers import best_for_newcomers
 from searec.derived.user_codes import Coder
 from searec.errors import RunError, SettingsError
 from searec.files import write_json
-from searec.models import GSERec, Model, model_named
+from searec.models import GenSAR, GSERec, Model, model_named
 from searec.settings import as_dict, configure
 from searec.training.checkpoint import read_tensors, write_tensors
 
@@ -35,13 +37,16 @@ class Run:
     """A trained model and its run folder.
 
     config: model, preset, label, seed, settings ("model" and, if it was trained by steps, "train"), data (fingerprint
-    and sizes) and split, as in config.json.
+    and sizes) and split, as in config.json. new_items: outside ids of items let in since, whose inside ids follow on.
+    removed: inside ids of items taken out since.
     """
 
     folder: Path
     model: Model
     data: Dataset
     config: dict[str, Any]
+    new_items: list[str] = field(default_factory=list)
+    removed: set[int] = field(default_factory=set)
 
     @property
     def label(self) -> str:
@@ -88,8 +93,7 @@ class Run:
         """
         if not isinstance(self.model, GSERec):
             raise SettingsError(f"{self.model.name} cannot take in new users", expected="a gserec run")
-        if k < 1:
-            raise SettingsError("k is too small", got=k, expected="1 or more")
+        self._refuse_none(k)
         coder = Coder.load(self.folder / DERIVED)
         found = self._named(*best_for_newcomers(self.model, coder, self.data, records, k, seen=seen))
         return found.rename({"row": "record"})
@@ -111,11 +115,83 @@ class Run:
                 raise SettingsError("empty query", got=repr(query), expected="text")
         return self._answer("search", users, queries, k, seen=True)
 
+    def suggest(self, users: Sequence[str], k: int = 5, *, min_users: int = 2) -> pl.DataFrame:
+        """The k queries that each user is likeliest to ask next, among those that have been asked before.
+
+        Args:
+            min_users: of whom a query must come before it is shown to others.
+
+        Returns:
+            user_id, rank (from 1), query, score (log-probability). Fewer than k rows where fewer are known.
+
+        Raises:
+            SettingsError: the model does not write queries, or k is below 1.
+            UnknownIdError: a user the dataset does not hold.
+        """
+        if not isinstance(self.model, GenSAR) or "search" not in self.model.train_tasks:
+            raise SettingsError(f"{self.model.name} cannot suggest queries", expected="a gensar run that has learnt to search")
+        self._refuse_none(k)
+        inside = self.data.users.inside(users)
+        searches = self.data.searches
+        asker = np.repeat(np.arange(len(searches.offsets) - 1), np.diff(searches.offsets))
+        asked, counts = np.unique(np.unique(np.stack((searches.query, asker)), axis=1)[0], return_counts=True)
+        texts = self.data.queries.texts.gather(asked[counts >= min_users].astype(np.int64) - 1).to_list()
+        schema = {"user_id": pl.String, "rank": pl.Int64, "query": pl.String, "score": pl.Float64}
+        if not texts or not len(inside):
+            return pl.DataFrame(schema=schema)
+        requests = requests_at(self.data, "recommend", inside, np.full(len(inside), NEVER))
+        batcher = Batcher(self.data, self.model.needs)
+        answers = []
+        for start in range(0, len(requests), _REQUESTS_AT_ONCE):
+            batch = batcher.batch(requests[slice(start, start + _REQUESTS_AT_ONCE)]).to(self.model.device)
+            answers.append([tensor.cpu().numpy() for tensor in self.model.suggest(batch, texts, k)])
+        places, scores = (np.concatenate(parts) for parts in zip(*answers, strict=True))
+        row, rank = np.nonzero(places)
+        queries = [texts[place - 1] for place in places[row, rank].tolist()]
+        told = ([users[one] for one in row.tolist()], rank + 1, queries, scores[row, rank])
+        return pl.DataFrame(dict(zip(schema, told, strict=True)), schema=schema)
+
+    def add_items(self, records: Sequence[Mapping[str, Any]]) -> None:
+        """Let in items that came after the training; they can be found and recommended at once, and nothing is trained again.
+
+        Args:
+            records: {"item_id", "title", optional "brand", "categories" (list), "description"} an item.
+
+        Raises:
+            SettingsError: the model has no way to take in new items.
+            DataError: a record without id or title, an id that is known, or no identifier is free.
+        """
+        if not isinstance(self.model, GenSAR):
+            raise SettingsError(f"{self.model.name} cannot take in new items", expected="a gensar run")
+        check_items(records, self.data, self.new_items)
+        if records:
+            coder = ItemCoder.load(self.folder / DERIVED)
+            self.model.change_items(coder.newcomers(texts_of(pl.DataFrame(list(records))), self.model.identifiers))
+            self.new_items.extend(str(record["item_id"]) for record in records)
+
+    def remove_items(self, items: Sequence[str]) -> None:
+        """Take items out; from now on no answer holds them.
+
+        Raises:
+            UnknownIdError: an item that is not known.
+        """
+        new = {item: place for place, item in enumerate(self.new_items, start=self.data.sizes.items + 1)}
+        known = [item for item in items if item not in new]
+        inside = [new[item] for item in items if item in new] + [int(item) for item in self.data.items.inside(known)]
+        inside = [item for item in inside if item not in self.removed]
+        self.removed.update(inside)
+        if isinstance(self.model, GenSAR):
+            self.model.change_items(removed=inside)
+
+    @staticmethod
+    def _refuse_none(k: int) -> None:
+        if k < 1:
+            raise SettingsError("k is too small", got=k, expected="1 or more")
+
     def _answer(self, task: Task, users: Sequence[str], queries: Sequence[str] | None, k: int, *, seen: bool) -> pl.DataFrame:
         if task not in self.model.train_tasks:
             raise SettingsError(f"{self.model.name} has not learnt to {task}", expected=", ".join(self.model.train_tasks))
-        if k < 1:
-            raise SettingsError("k is too small", got=k, expected="1 or more")
+        self._refuse_none(k)
         inside = self.data.users.inside(users)
         asked = requests_at(self.data, task, inside, np.full(len(inside), NEVER), new_texts=queries)
         frames = [pl.DataFrame(schema={"row": pl.Int64, "rank": pl.Int64, "item_id": pl.String, "score": pl.Float64})]
@@ -129,20 +205,26 @@ class Run:
     def _lists(self, asked: Requests, k: int, seen: bool) -> pl.DataFrame:
         batch = Batcher(self.data, self.model.needs).batch(asked)
         device = self.model.device
-        exclude = None
+        exclude = np.tile(np.array(sorted(self.removed), dtype=np.int32), (len(asked), 1))
         if not seen:
             first = np.asarray(self.data.trail.offsets[asked.user])
-            exclude = torch.from_numpy(gather_windows(self.data.trail.item, first, asked.trail_end - first)).to(device)
-        return self._named(*self.model.retrieve(batch.to(device), k, exclude))
+            exclude = np.concatenate((exclude, gather_windows(self.data.trail.item, first, asked.trail_end - first)), axis=1)
+        left_out = torch.from_numpy(exclude).to(device) if exclude.shape[1] else None
+        return self._named(*self.model.retrieve(batch.to(device), k, left_out))
 
     def _named(self, best: Tensor, values: Tensor) -> pl.DataFrame:
         """row, rank, item_id, score of inside ids and scores [B, k]."""
         ids, scores = best.cpu().numpy(), values.cpu().numpy()
         some = ids > 0
         row, place = np.nonzero(some)
-        return pl.DataFrame(
-            {"row": row, "rank": place + 1, "item_id": self.data.items.outside(ids[some]), "score": scores[some].astype(np.float64)}
-        )
+        return pl.DataFrame({"row": row, "rank": place + 1, "item_id": self._outside(ids[some]), "score": scores[some].astype(np.float64)})
+
+    def _outside(self, ids: NDArray[np.integer[Any]]) -> list[str]:
+        known = self.data.sizes.items
+        if not self.new_items:
+            return self.data.items.outside(ids)
+        names = np.array([*self.new_items, *self.data.items.outside(np.minimum(ids, known))], dtype=object)
+        return list(names[np.where(ids > known, ids - known - 1, len(self.new_items) + np.arange(len(ids)))])
 
 
 def write_run(run: Run, environment: dict[str, Any]) -> None:

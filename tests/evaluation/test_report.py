@@ -12,7 +12,7 @@ import pytest
 from searec.errors import StorageError
 from searec.evaluation.compare import compare
 from searec.evaluation.evaluation import Evaluation
-from searec.evaluation.plots import COLOURS, Line, Point, bars, curves, dots
+from searec.evaluation.plots import COLOURS, Line, Point, bars, curves, dots, points
 from searec.evaluation.report import RunPage, render, write_report
 
 MADE = datetime(2025, 1, 2, 3, 4, tzinfo=UTC)
@@ -212,3 +212,27 @@ def test_long_curves_are_thinned():
     steps = [float(n) for n in range(50_000)]
     short = curves([Line("loss", 0, steps, steps)], title="loss", across="step")
     assert len(short) < 40_000
+
+
+def test_a_mark_without_one_quantity_is_a_dashed_line():
+    marks = [(0, "both", 0.2, 0.3), (1, "across", None, 0.4), (2, "up", 0.1, None)]
+    for number, svg in enumerate(points(marks[:count], title="plane", across="x") for count in (1, 2, 3)):
+        assert svg.count("stroke-dasharray") == number
+        assert "nan" not in svg.lower()
+    assert all(f">{label}</text>" in svg for _, label, _, _ in marks)
+
+
+def test_names_beside_points_do_not_cover_each_other():
+    marks = [(n, f"a run called {n}", 0.3 + 0.001 * n, 0.2) for n in range(8)]
+    marks += [(8, "far away", 0.5, 0.9), (9, "alone", 0.305, None)]
+    svg = points(marks, title="plane", across="x")
+    left, bottom, wide, high = map(float, re.search(r'viewBox="(\S+) (\S+) (\S+) (\S+)"', svg).groups())
+    boxes = []
+    for _, label, _, _ in marks:
+        style, x, y = re.search(rf'<text style="([^"]*)" x="([^"]*)" y="([^"]*)"[^>]*>{label}</text>', svg).groups()
+        before = 0.5 if "middle" in style else 1 if "end" in style else 0
+        width = 4.5 * len(label)
+        boxes.append((float(x) - before * width, float(y) - 6, float(x) + (1 - before) * width, float(y) + 2))
+    for number, (x0, y0, x1, y1) in enumerate(boxes):
+        assert left <= x0 and x1 <= left + wide and bottom <= y0 and y1 <= bottom + high
+        assert not any(x0 < a1 and a0 < x1 and y0 < b1 and b0 < y1 for a0, b0, a1, b1 in boxes[:number])

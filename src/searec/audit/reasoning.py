@@ -1,8 +1,7 @@
 """What reasoning does in runs of lcr-ser: accuracy by depth, where states move, what a step costs, and how settings matter."""
 
 import functools
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from searec.audit.timing import batches, seconds_of
 from searec.console import progress
-from searec.data.batch import Batch, Batcher
+from searec.data.batch import Batch
 from searec.data.candidates import candidate_lists
 from searec.data.split import Requests, Split
 from searec.errors import SettingsError
@@ -177,14 +177,6 @@ def _series(name: str, runs: Mapping[str, Run], table: Table) -> Series | None:
     return Series(name, values, [cells[best[value]] for value in values])
 
 
-def batches(split: Split, model: LCRSER, requests: Requests, candidates: NDArray[np.integer[Any]] | None = None) -> list[Batch]:
-    """The requests in batches of like history lengths, on the model's device."""
-    batcher = Batcher(split.data, model.needs)
-    order = np.argsort(batcher.lengths(requests), kind="stable")
-    parts = [order[start : start + _BATCH] for start in range(0, len(order), _BATCH)]
-    return [batcher.batch(requests[rows], None if candidates is None else candidates[rows]).to(model.device) for rows in parts]
-
-
 @torch.no_grad()
 def costs(
     models: Mapping[str, LCRSER], split: Split, requests: Requests, candidates: NDArray[np.integer[Any]], ndcg: Mapping[str, float]
@@ -204,8 +196,8 @@ def costs(
                     encoded = [model.encoded(batch) for batch in made[label]]
                     taken = [sum(len(step.rows) for step in model.reasoned(*pair, halt=halt)) for pair in encoded]
                     steps[label] = sum(taken) / len(requests)
-                    seconds = _seconds(functools.partial(_score, model, made[label]), model.device)
-                    alone = _seconds(functools.partial(_reason, model, encoded, halt), model.device)
+                    seconds = seconds_of(functools.partial(_score, model, made[label]), model.device)
+                    alone = seconds_of(functools.partial(_reason, model, encoded, halt), model.device)
                     if number:  # the first round warms up
                         whole[label].append(1e3 * seconds / len(requests))
                         inner[label].append(1e3 * alone / len(requests))
@@ -229,14 +221,6 @@ def _score(model: LCRSER, made: Sequence[Batch]) -> None:
 def _reason(model: LCRSER, encoded: Sequence[tuple[list[Tensor], list[Tensor]]], halt: bool) -> None:
     for states, here in encoded:
         model.reasoned(states, here, halt=halt)
-
-
-def _seconds(work: Callable[[], object], device: torch.device) -> float:
-    started = time.perf_counter()
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - started
 
 
 def movement(label: str, model: LCRSER, split: Split, requests: Requests) -> Movement:

@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from searec.cli import audit, codes, data, reasoning, runs
+from searec.cli import answers, audit, codes, data, reasoning, runs, tradeoff
 from searec.errors import SearecError
 
 app = typer.Typer(
@@ -25,8 +25,12 @@ for command in (
     runs.evaluate,
     runs.compare,
     runs.study,
+    answers.recommend,
+    answers.search,
+    answers.suggest,
     audit.audit,
     reasoning.reasoning,
+    tradeoff.tradeoff,
 ):
     app.command(name=command.__name__.rstrip("_"))(command)
 

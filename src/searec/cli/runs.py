@@ -13,7 +13,10 @@ Folder = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.", show_
 
 def train(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="popular, itemknn, bm25, dense, sasrec, unisar, gserec or lcr-ser.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="MODEL", help="popular, itemknn, bm25, dense, sasrec, unisar, gserec, lcr-ser, gensar or tiger.", show_default=False
+        ),
     ],
     data: Data,
     out: Annotated[Path, typer.Option(metavar="RUN", help="The run folder to write.", show_default=False)],

@@ -46,6 +46,9 @@ _RC = {
     "ytick.left": False,
 }
 _MOST_POINTS = 300
+_AWAY = (5.0, 14.0, 24.0, 34.0, 46.0, 60.0)
+_WAYS = ((1.0, 0.8), (1.0, -0.8), (-1.0, 0.8), (-1.0, -0.8), (0.0, 1.2), (0.0, -1.2))
+"""Where a name may stand beside its mark: points away, and the way."""
 
 
 @dataclass(frozen=True)
@@ -163,16 +166,21 @@ def scatter(groups: Sequence[tuple[int, Floats]], *, title: str) -> str:
         return _svg(figure, title)
 
 
-def points(marks: Sequence[tuple[int, str, float, float]], *, title: str, across: str) -> str:
-    """Labelled points (series, label, x, y) in the plane of two quantities."""
+def points(marks: Sequence[tuple[int, str, float | None, float | None]], *, title: str, across: str) -> str:
+    """Labelled points (series, label, x, y) in the plane of two quantities; one that has x or y alone is a dashed line right across."""
     with rc_context(_RC):  # type: ignore[arg-type]
         figure, axes = _panel(3.2, left=0.52, width=_WIDE)
-        for series, label, x, y in marks:
-            axes.plot([x], [y], marker=_marker(series), color=_colour(series), markersize=6, linestyle="none")
-            axes.annotate(_short(label), (x, y), xytext=(5, 4), textcoords="offset points", fontsize=8)
+        for series, _, x, y in marks:
+            if y is None and x is not None:
+                axes.axvline(x, color=_colour(series), linewidth=1.2, linestyle="dashed")
+            elif x is None and y is not None:
+                axes.axhline(y, color=_colour(series), linewidth=1.2, linestyle="dashed")
+            elif x is not None and y is not None:
+                axes.plot([x], [y], marker=_marker(series), color=_colour(series), markersize=6, linestyle="none")
         axes.set_xlabel(across)
         axes.tick_params(axis="y", labelcolor=_MUTED, labelsize=8.5)
         axes.margins(x=0.12, y=0.12)
+        _label(axes, [(label, x, y) for _, label, x, y in marks])
         return _svg(figure, title)
 
 
@@ -191,6 +199,52 @@ def _names(axes: Axes, labels: list[str]) -> None:
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
     axes.locator_params(axis="x", nbins=5)
+
+
+def _label(axes: Axes, marks: Sequence[tuple[str, float | None, float | None]]) -> None:
+    """Names beside their marks, each in the first place where it covers no mark and no other name; far ones with a line to the mark.
+
+    Lengths are in points, of letters by a guess, as the page chooses the font.
+    """
+    left, top = axes.get_xlim()[0], axes.get_ylim()[1]
+    scale = 72 / axes.figure.dpi
+    frame = np.asarray(axes.get_window_extent().extents) * scale
+    at = [(left if x is None else x, top if y is None else y) for _, x, y in marks]
+    spots = axes.transData.transform(at) * scale if at else np.zeros((0, 2))
+    taken = []
+    for (_, x, y), (across, up) in zip(marks, spots, strict=True):
+        box = [frame[0] if x is None else across - 4, frame[1] if y is None else up - 4]
+        taken.append([*box, frame[2] if x is None else across + 4, frame[3] if y is None else up + 4])
+    for (label, _, _), data, spot in zip(marks, at, spots, strict=True):
+        size = np.array([4.7 * len(_short(label)), 9.0])
+        places = [(away * np.array(way), way) for away in _AWAY for way in _WAYS]
+        corners = [spot + shift - size * _before(way) for shift, way in places]
+        costs = [_covered(np.concatenate((corner, corner + size)), frame, np.array(taken)) for corner in corners]
+        best = int(np.argmin(costs))
+        shift, way = places[best]
+        taken.append([*corners[best], *(corners[best] + size)])
+        axes.annotate(
+            _short(label),
+            data,
+            xytext=tuple(shift),
+            textcoords="offset points",
+            fontsize=8,
+            ha=("right", "center", "left")[int(np.sign(way[0])) + 1],
+            va="bottom" if way[1] > 0 else "top",
+            arrowprops={"arrowstyle": "-", "color": _MUTED, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4} if best >= len(_WAYS) else None,
+        )
+
+
+def _before(way: tuple[float, float]) -> Floats:
+    """Share of a name's width and height that lies left of and below the point where it is hung."""
+    return np.array([(1 - np.sign(way[0])) / 2, float(way[1] < 0)])
+
+
+def _covered(box: Floats, frame: Floats, taken: Floats) -> float:
+    """Area of a box [left, bottom, right, top] over the taken ones [N, 4], and what of it is out of the frame, far dearer."""
+    inside = np.clip(np.minimum(box[2:], frame[2:]) - np.maximum(box[:2], frame[:2]), 0, None).prod()
+    shared = np.clip(np.minimum(box[2:], taken[:, 2:]) - np.maximum(box[:2], taken[:, :2]), 0, None).prod(axis=1)
+    return float(shared.sum() + 100 * ((box[2:] - box[:2]).prod() - inside))
 
 
 def _room(labels: Iterable[str]) -> float:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from searec.errors import SettingsError
 from searec.recipes.baselines import baselines, demo, tuning_sasrec, tuning_simple, tuning_unisar
+from searec.recipes.gensar import gensar, gensar_tradeoff
 from searec.recipes.gserec import gserec, gserec_ablations, gserec_depth, gserec_unseen, gserec_world, tuning_gserec
 from searec.recipes.lcr_ser import lcr_ser, lcr_ser_depth, lcr_ser_noise, lcr_ser_report, lcr_ser_reward
 from searec.recipes.recipe import Planned, Recipe
@@ -28,6 +29,8 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "lcr-ser-reward": lcr_ser_reward,
     "lcr-ser-noise": lcr_ser_noise,
     "lcr-ser-report": lcr_ser_report,
+    "gensar": gensar,
+    "gensar-tradeoff": gensar_tradeoff,
 }
 
 

@@ -18,6 +18,11 @@ def demo() -> Recipe:
             Planned("unisar", "unisar", {"batch": 256, "epochs": 12, "patience": 4}),
             Planned("gserec", "gserec", {"batch": 128}),
             Planned("lcr-ser", "lcr-ser", {"batch": 128}),
+            Planned(
+                "gensar",
+                "gensar",
+                {"width": 64, "layers": 1, "heads": 2, "inner": 128, "batch": 128, "epochs": 5, "validation_requests": 500},
+            ),
         ),
     )
 

@@ -1,0 +1,187 @@
+"""Generative retrieval: constrained beam search against the library's generate(), and a training step against a bare T5 step."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from searec.codes import beam
+from searec.codes.trie import Trie
+from searec.codes.user_codes import SIDES
+from searec.data.dataset import load
+from searec.data.split import Split
+from searec.experiment import new_model, settings_for
+from searec.models import GenSAR
+from searec.models.exercises import Exercise
+from searec.nn.t5 import BeamDecoder
+from searec.training.examples import TrainingExamples
+from timing import line, paired, seconds
+
+PLACES, CODES, BEAMS = 4, 256, 30
+PROMPT = 85
+"""Tokens of a prompt with five feed clicks and five search sessions."""
+SHAPES: dict[str, dict[str, Any]] = {
+    "small": {
+        "d_model": 128,
+        "d_kv": 32,
+        "d_ff": 256,
+        "num_layers": 2,
+        "num_heads": 4,
+        "vocab_size": 4096 + 3 + 6 * CODES,
+        "decoder_start_token_id": 0,
+    },
+    "t5-small": {
+        "d_model": 512,
+        "d_kv": 64,
+        "d_ff": 2048,
+        "num_layers": 6,
+        "num_heads": 8,
+        "vocab_size": 32128 + 3 + 6 * CODES,
+        "decoder_start_token_id": 0,
+    },
+}
+QUERIES = {"small": (64, 16), "t5-small": (16, 4)}
+"""Queries a batch, ours and generate()'s; both are past the point where more help."""
+_STEPS = 6
+
+
+class _Writer:
+    """Identifiers by a bare T5, as `models.writers.IdentifierWriter`."""
+
+    def __init__(self, t5: Any, ids: Tensor) -> None:
+        mask = torch.ones_like(ids, dtype=torch.bool)
+        self.t5, self.rows, self.place = t5, len(ids), 0
+        self.first = t5.config.vocab_size - PLACES * CODES
+        self.decoder = BeamDecoder(t5.decoder, t5.encoder(input_ids=ids).last_hidden_state, mask, PLACES)
+
+    def step(self, codes: Tensor | None, parent: Tensor | None) -> Tensor:
+        """[B, K, C]."""
+        first = self.first + CODES * self.place
+        tokens = torch.zeros(self.rows, 1, dtype=torch.long) if codes is None else codes + first - CODES
+        states = self.decoder.step(self.t5.shared(tokens), parent) * self.t5.config.d_model**-0.5
+        self.place += 1
+        return (states @ self.t5.lm_head.weight[first : first + CODES].T).log_softmax(2)  # type: ignore[no-any-return]
+
+
+def decoding() -> None:
+    """Queries/s of beam search among 20 thousand and a million identifiers; random weights and identifiers, as both cost the same."""
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    for items in (20_000, 1_000_000):
+        codes = np.unique(np.random.default_rng(0).integers(0, CODES, (round(items * 1.01), PLACES)), axis=0)[:items]
+        started = time.perf_counter()
+        trie = Trie.build(codes, np.arange(1, len(codes) + 1))
+        built = {"items": len(codes), "trie_s": round(time.perf_counter() - started, 2), "trie_mib": round(trie.bytes / 2**20, 1)}
+        for name, shape in SHAPES.items():
+            torch.manual_seed(0)
+            t5: Any = T5ForConditionalGeneration(T5Config(**shape)).eval()  # type: ignore[no-untyped-call]
+            many, few = (torch.randint(2, 4000, (count, PROMPT)) for count in QUERIES[name])
+            generate = _generate(t5, few, codes, t5.config.vocab_size - PLACES * CODES)
+
+            def ours(t5: Any = t5, ids: Tensor = many, trie: Trie = trie) -> object:
+                return beam.search(_Writer(t5, ids), trie, BEAMS)
+
+            def free(t5: Any = t5, ids: Tensor = many) -> object:
+                return _unconstrained(_Writer(t5, ids))
+
+            with torch.no_grad():
+                for warm in (ours, free):
+                    warm()
+                against_free = paired(ours, free, rounds=9)
+                against_library = paired(ours, generate)
+            rates = {"ours_per_s": len(many) / against_library["ours_s"], "generate_per_s": len(few) / against_library["theirs_s"]}
+            ratios = {
+                "ratio": round(rates["ours_per_s"] / rates["generate_per_s"], 1),
+                "to_unconstrained": round(1 / against_free["ratio"], 3),
+            }
+            line(
+                "constrained beam search against generate()",
+                f"{name}, random",
+                {**built, **{key: round(rate, 2) for key, rate in rates.items()}, **ratios, "beams": BEAMS, "prompt": PROMPT},
+            )
+
+
+def _unconstrained(writer: _Writer) -> Tensor:
+    """The same search without a trie: every code may follow every other."""
+    total, codes, parent = torch.zeros(writer.rows, 1), None, None
+    for _ in range(PLACES):
+        value = (writer.step(codes, parent) + total[..., None]).flatten(1)
+        total, pick = value.topk(BEAMS, dim=1)
+        parent, codes = pick // CODES, pick % CODES
+    return total
+
+
+def _generate(t5: Any, ids: Tensor, codes: np.ndarray[Any, Any], first: int) -> Callable[[], object]:
+    """The library's beam search with a prefix callback over nested dictionaries, the usual way to constrain it."""
+    tree: dict[int, Any] = {}
+    for row in (codes + first + CODES * np.arange(PLACES)).tolist():
+        node = tree
+        for token in row:
+            node = node.setdefault(token, {})
+
+    def allowed(batch: int, given: Tensor) -> list[int]:
+        node = tree
+        for token in given[1:].tolist():
+            node = node.get(token, {})
+        return list(node) or [0]
+
+    def generate() -> object:
+        return t5.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            num_beams=BEAMS,
+            num_return_sequences=BEAMS,
+            max_new_tokens=PLACES,
+            min_new_tokens=PLACES,
+            do_sample=False,
+            length_penalty=0.0,
+            prefix_allowed_tokens_fn=allowed,
+        )
+
+    return generate
+
+
+def run(data: Path) -> None:
+    """Print a training step's time, its data path included, beside the library's T5 on the same tokens."""
+    dataset = load(data)
+    split = Split(dataset)
+    config, plan = settings_for("gensar", "small", {"code_epochs": 2})
+    assert plan is not None
+    model = new_model("gensar", config, split, 0).train()
+    assert isinstance(model, GenSAR)
+    examples = TrainingExamples(split, model, batch=plan.batch, seed=0)
+    adam = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+    torch.manual_seed(0)
+    groups = [model.exercises(examples.batch(0, step)) for step in range(_STEPS)]
+    bare = [[_bare(model, one) for group in step for one in group] for step in groups]
+
+    def ours() -> None:
+        for step in range(_STEPS):
+            model.loss(examples.batch(0, step)).total.backward()  # type: ignore[no-untyped-call]
+            adam.step()
+            adam.zero_grad()
+
+    def theirs() -> None:
+        for step in bare:
+            torch.stack([model.t5(**one).loss for one in step]).sum().backward()  # type: ignore[no-untyped-call]
+            adam.step()
+            adam.zero_grad()
+
+    seconds(ours)
+    found = paired(ours, theirs, rounds=5)
+    line("gensar training step against a bare T5 step", data, {**found, "steps": _STEPS, "batch": plan.batch})
+
+
+def _bare(model: GenSAR, exercise: Exercise) -> dict[str, Tensor]:
+    """An exercise as the library's T5 takes it; its loss is over the whole vocabulary."""
+    if exercise.known is None:
+        assert exercise.task is not None
+        labels = exercise.answer + torch.tensor(model.blocks[SIDES.index(exercise.task)])
+    else:
+        labels = exercise.answer.masked_fill(~exercise.known, -100)
+    given, mask = exercise.given, exercise.mask.long()
+    return {"input_ids": exercise.ids, "attention_mask": mask, "decoder_input_ids": given, "labels": labels}

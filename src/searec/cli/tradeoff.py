@@ -1,0 +1,72 @@
+"""The command that shows what one task costs the other in gensar."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from searec.cli.arguments import Data, Json, emit
+from searec.cli.tables import print_tables
+
+if TYPE_CHECKING:
+    from searec.audit.tradeoff import Cost, Tradeoff
+    from searec.data.schema import Task
+
+_HEADS = ("recommend", "search", "shared", "codes", "collide", "parameters", "train s", "rank rec", "find rec", "rank sea", "find sea")
+
+
+def tradeoff(
+    data: Data,
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR", help="Folder for the runs and tradeoff.html; what is finished there is not done again.", show_default=False
+        ),
+    ],
+    requests: Annotated[int, typer.Option(min=1, help="Test requests of each task that times are measured on.")] = 200,
+    recipe: Annotated[str, typer.Option(help="Which runs: see searec.recipes.")] = "gensar-tradeoff",
+    figures: Json = None,
+) -> None:
+    """Train gensar for one task and for both, by several kinds of identifiers, and draw recommendation against search."""
+    from searec import experiment
+    from searec.audit.tradeoff import tradeoff as look
+    from searec.audit.tradeoff_page import write_tradeoff
+    from searec.data.dataset import load
+    from searec.recipes import recipe_named
+
+    runs = experiment.trained(recipe_named(recipe), load(data), out)
+    base = "joint" if any(run.label == "joint" for run in runs) else None
+    comparison = experiment.compare(runs, protocols=("sampled",), baseline=base)
+    found = look(runs, comparison, requests=requests)
+    write_tradeoff(found, out / "tradeoff.html")
+    if str(figures) != "-":
+        print_tables(comparison)
+        _print_costs(found)
+        print(f"report: {out / 'tradeoff.html'}")
+    emit(found.as_json(), figures)
+
+
+def _print_costs(found: "Tradeoff") -> None:
+    """NDCG@5 of both tasks, and what each run takes, a line a run."""
+    wide = max(16, *(len(outcome.label) for outcome in found.outcomes)) + 1
+    print("  " + " " * wide + "".join(f"{head:>11}" for head in _HEADS))
+    for outcome in found.outcomes:
+        cells = [_told(None if cell is None else cell.mean, ".4f") for cell in outcome.ndcg.values()]
+        cells += [] if outcome.cost is None else _costs(outcome.cost, tuple(outcome.ndcg))
+        print(f"  {outcome.label:<{wide}}" + "".join(f"{cell:>11}" for cell in cells))
+    print("  collide: share of items, before they are spread; rank, find: ms a request, one thread,")
+    print(f"  of ranking {found.about['candidates']} candidates and of retrieving {found.about['retrieved']} items\n")
+
+
+def _costs(cost: "Cost", tasks: "tuple[Task, ...]") -> list[str]:
+    shared = "-" if cost.share is None else f"{cost.shared} of {cost.shared + cost.specific}"
+    collide = max((before for before, _ in cost.collisions.values()), default=0.0)
+    own = [shared, str(cost.places), f"{collide:.3f}", f"{cost.parameters:,}", _told(cost.seconds, ",.0f")]
+    for task in tasks:
+        times = cost.times.get(task)
+        own += ["-", "-"] if times is None else [f"{times.rank:.3f}", f"{times.retrieve:.3f}"]
+    return own
+
+
+def _told(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)

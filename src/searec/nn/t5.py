@@ -27,6 +27,9 @@ class _Layer:
 class BeamDecoder:
     """Steps of a T5 decoder over B queries with any number of beams each.
 
+    What beams have written is a tree, and its keys and values stay where they are: a beam attends to all M nodes of its query, and a
+    mask leaves it its own line of ancestors. Nothing is copied as beams change places.
+
     Args:
         decoder: a `T5Stack` in eval mode.
         states: [B, L, D] of the encoder.
@@ -39,14 +42,12 @@ class BeamDecoder:
         first = decoder.block[0].layer[0].SelfAttention
         self.heads, self.eps = first.n_heads, decoder.config.layer_norm_epsilon
         self.layers = [_layer(block) for block in decoder.block]
-        self.bias = first.compute_bias(length, length)[0].permute(1, 2, 0)  # (T, T, h)
+        self.bias = first.compute_bias(length, length)[0]  # (h, T, T)
         self.hidden = torch.zeros(mask.shape, dtype=states.dtype, device=states.device).masked_fill(~mask, torch.finfo(states.dtype).min)
-        self.memory: list[tuple[Tensor, Tensor]] = []
-        for layer in self.layers:
-            keys, values = F.linear(states, layer.cross_kv).view(*mask.shape, 2, self.heads, -1).permute(2, 0, 3, 1, 4)
-            self.memory.append((keys.transpose(2, 3).contiguous(), values.contiguous()))  # (B, h, d, L), (B, h, L, d)
-        self.cache: list[Tensor] = []  # a layer: (B, K, t, 2, h, d)
-        self.time = 0
+        self.memory = [self._keys_and_values(F.linear(states, layer.cross_kv)) for layer in self.layers]
+        self.tree: list[tuple[Tensor, Tensor]] = []  # a layer: keys (B, h, d, M), values (B, h, M, d)
+        self.line = torch.zeros(len(mask), 1, 0, dtype=torch.bool, device=states.device)  # (B, K, M) a beam's ancestors and itself
+        self.steps = torch.zeros(0, dtype=torch.long, device=states.device)  # (M) when each node was written
 
     def step(self, x: Tensor, parent: Tensor | None = None) -> Tensor:
         """[B, K, D] the decoder's last states for the next token of each beam.
@@ -56,29 +57,38 @@ class BeamDecoder:
             parent: [B, K] which beam of the step before each one goes on from; None in the first step.
         """
         batch, beams, _ = x.shape
-        rows = None if parent is None else (torch.arange(batch, device=x.device)[:, None], parent)
-        cache: list[Tensor] = []
-        bias = self.bias[self.time, : self.time + 1]  # (t, h)
+        time = int(self.steps[-1]) + 1 if len(self.steps) else 0
+        before = self.line if parent is None else self.line.gather(1, parent[..., None].expand(-1, -1, self.line.shape[2]))
+        itself = torch.eye(beams, dtype=torch.bool, device=x.device).expand(batch, -1, -1)
+        self.line = torch.cat((before.expand(-1, beams, -1), itself), dim=2)
+        self.steps = torch.cat((self.steps, self.steps.new_full((beams,), time)))
+        apart = torch.zeros(self.line.shape, dtype=x.dtype, device=x.device).masked_fill_(~self.line, torch.finfo(x.dtype).min)
+        bias = self.bias[:, time, self.steps][:, None] + apart[:, None]  # (B, h, K, M)
+        tree: list[tuple[Tensor, Tensor]] = []
         for place, layer in enumerate(self.layers):
-            q, kv = self._split(F.linear(self._norm(x, layer.norms[0]), layer.qkv))
-            kept = kv if rows is None else torch.cat((self.cache[place][rows], kv), dim=2)
-            cache.append(kept)
-            # Few steps and many beams: sums of products beat small matrix products here.
-            weight = ((q * kept[:, :, :, 0]).sum(-1) + bias).softmax(2)  # (B, K, t, h)
-            x = x + F.linear((weight[..., None] * kept[:, :, :, 1]).sum(2).flatten(2), layer.out)
-            q = F.linear(self._norm(x, layer.norms[1]), layer.cross_q).view(batch, beams, self.heads, -1).transpose(1, 2)
-            keys, values = self.memory[place]
-            weight = (q @ keys + self.hidden[:, None, None]).softmax(3)  # (B, h, K, L)
-            x = x + F.linear((weight @ values).transpose(1, 2).flatten(2), layer.cross_out)
+            qkv = F.linear(self._norm(x, layer.norms[0]), layer.qkv)
+            q, kv = qkv.tensor_split((qkv.shape[2] // 3,), dim=2)
+            new = self._keys_and_values(kv)
+            if self.tree:
+                new = torch.cat((self.tree[place][0], new[0]), dim=3), torch.cat((self.tree[place][1], new[1]), dim=2)
+            tree.append(new)
+            x = x + F.linear(self._attend(q, new, bias), layer.out)
+            q = F.linear(self._norm(x, layer.norms[1]), layer.cross_q)
+            x = x + F.linear(self._attend(q, self.memory[place], self.hidden[:, None, None]), layer.cross_out)
             x = x + layer.feed(self._norm(x, layer.norms[2]))
-        self.cache = cache
-        self.time += 1
-        return self._norm(x, self.stack.final_layer_norm.weight).view(batch, beams, -1)
+        self.tree = tree
+        return self._norm(x, self.stack.final_layer_norm.weight)
 
-    def _split(self, qkv: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, K, 1, h, d] queries, [B, K, 1, 2, h, d] keys and values."""
-        split = qkv.view(*qkv.shape[:2], 3, self.heads, -1)
-        return split[:, :, :1], split[:, :, None, 1:]
+    def _attend(self, q: Tensor, kept: tuple[Tensor, Tensor], bias: Tensor) -> Tensor:
+        """[B, K, H] what queries [B, K, H] read of keys and values; T5 does not scale."""
+        keys, values = kept
+        weight = (q.view(*q.shape[:2], self.heads, -1).transpose(1, 2) @ keys).add_(bias).softmax(3)
+        return (weight @ values).transpose(1, 2).flatten(2)
+
+    def _keys_and_values(self, kv: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys [B, h, d, n] and values [B, h, n, d] of what stands side by side in [B, n, 2 H]."""
+        keys, values = kv.view(*kv.shape[:2], 2, self.heads, -1).permute(2, 0, 3, 1, 4)
+        return keys.transpose(2, 3).contiguous(), values.contiguous()
 
     def _norm(self, x: Tensor, weight: Tensor) -> Tensor:
         return F.rms_norm(x, (x.shape[-1],), weight, self.eps)

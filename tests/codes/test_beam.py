@@ -21,10 +21,9 @@ Found = dict[int, float]
 
 
 @functools.cache
-def chances(query: int, prefix: Prefix, size: int) -> tuple[float, ...]:
-    """Log-probabilities that follow from query and prefix alone."""
-    logits = 2 * np.random.default_rng([query, *(code + 1 for code in prefix)]).normal(size=size)
-    return tuple((logits - np.log(np.exp(logits).sum())).tolist())
+def logits(query: int, prefix: Prefix, size: int) -> tuple[float, ...]:
+    """Scores that follow from query and prefix alone."""
+    return tuple((2 * np.random.default_rng([query, *(code + 1 for code in prefix)]).normal(size=size)).tolist())
 
 
 @dataclass
@@ -48,7 +47,7 @@ class Toy:
         self.widths.append(len(self.prefixes[0]))
         return torch.tensor(
             [
-                [chances(query, prefix, self.sizes[len(prefix)]) for prefix in row]
+                [logits(query, prefix, self.sizes[len(prefix)]) for prefix in row]
                 for query, row in zip(self.queries, self.prefixes, strict=True)
             ]
         )
@@ -74,10 +73,16 @@ class World:
     def toy(self) -> Toy:
         return Toy(self.queries, self.sizes)
 
+    def chance(self, query: int, prefix: Prefix, code: int) -> float:
+        """Log-probability of a code among those that some item goes on with."""
+        found = logits(query, prefix, self.sizes[len(prefix)])
+        siblings = {codes[len(prefix)] for codes in self.identifiers.values() if codes[: len(prefix)] == prefix}
+        return found[code] - float(np.logaddexp.reduce([found[other] for other in siblings]))
+
     def all(self, query: int) -> Found:
         """Brute force."""
         return {
-            item: sum(chances(query, codes[:level], self.sizes[level])[code] for level, code in enumerate(codes))
+            item: sum(self.chance(query, codes[:level], code) for level, code in enumerate(codes))
             for item, codes in self.identifiers.items()
         }
 
@@ -88,7 +93,7 @@ class World:
             last = level == len(self.sizes) - 1
             allowed = {codes[: level + 1] for item, codes in self.identifiers.items() if not (last and item in exclude)}
             longer = {
-                (*prefix, code): value + chances(query, prefix, size)[code]
+                (*prefix, code): value + self.chance(query, prefix, code)
                 for prefix, value in kept.items()
                 for code in range(size)
                 if (*prefix, code) in allowed
@@ -206,17 +211,18 @@ def test_a_batch_is_its_queries_one_by_one(world: World, beams: int) -> None:
 
 
 class Certain:
-    """The first query can have code 0 alone, the second one any."""
+    """The first query is all but sure of code 0 everywhere, the second one of nothing."""
 
     def step(self, codes: Tensor | None, parent: Tensor | None) -> Tensor:
         width = 1 if codes is None else codes.shape[1]
-        return torch.tensor([[1.0, 0.0], [0.5, 0.5]]).log()[:, None].expand(-1, width, -1)
+        return torch.tensor([[0.0, -1e4], [0.5, 0.5]])[:, None].expand(-1, width, -1)
 
 
-def test_what_cannot_be_does_not_come_out() -> None:
+def test_what_is_all_but_impossible_comes_last_and_breaks_nothing() -> None:
     world = World({4: (0, 1), 5: (0, 0), 7: (1, 1)}, (2, 2), (0, 1))
-    found = told(*search(Certain(), world.trie, 5))
-    assert [set(row) for row in found] == [{5}, {4, 5, 7}]
+    first, second = told(*search(Certain(), world.trie, 5))
+    assert first == pytest.approx({5: 0.0, 4: -1e4, 7: -1e4})
+    assert second == pytest.approx({4: np.log(0.25), 5: np.log(0.25), 7: np.log(0.5)})
 
 
 def test_fewer_items_than_beams_are_padded() -> None:

@@ -139,18 +139,19 @@ def _own() -> dict[str, Any]:
 # --- what it writes ---
 
 
-def chances(model: GenSAR, ids: Tensor, mask: Tensor, task: Any, items: list[int]) -> Tensor:
-    """[B, n] by the library's whole forward pass, an identifier at a time."""
+def chances(model: GenSAR, ids: Tensor, mask: Tensor, task: Any) -> Tensor:
+    """[B, I] by the library's whole forward pass, an identifier at a time; each code among those that some item goes on with."""
     side = 0 if task == "recommend" else 1
+    known = [identifier(model, item, side) for item in range(1, model.sizes.items + 1)]
     found = []
-    for item in items:
-        tokens = identifier(model, item, side)
-        given = torch.tensor(tokens[:-1]).expand(len(ids), -1)
-        logits = model.t5(input_ids=ids, attention_mask=mask.long(), decoder_input_ids=given).logits
+    for tokens in known:
+        logits = model.t5(
+            input_ids=ids, attention_mask=mask.long(), decoder_input_ids=torch.tensor(tokens[:-1]).expand(len(ids), -1)
+        ).logits
         total = torch.zeros(len(ids))
         for place, token in enumerate(tokens[1:]):
-            first, size = model.blocks[side][place], model.sizes_of_places[place]
-            total += logits[:, place, first : first + size].log_softmax(1)[:, token - first]
+            siblings = sorted({other[place + 1] for other in known if other[: place + 1] == tokens[: place + 1]})
+            total += logits[:, place, siblings].log_softmax(1)[:, siblings.index(token)]
         found.append(total)
     return torch.stack(found, dim=1)
 
@@ -159,17 +160,18 @@ def chances(model: GenSAR, ids: Tensor, mask: Tensor, task: Any, items: list[int
 def test_scores_are_the_library_s_log_probabilities(run: Run, task: Any) -> None:
     model = model_of(run)
     batch = held(run, task, slice(6))
-    items = [1, 7, 30, 140, 7]
-    candidates = torch.tensor(items).expand(6, -1)
+    items = torch.tensor([1, 7, 30, 140, 7])
     with torch.no_grad():
-        expected = chances(model, *model.layout.users(batch, task), task, items)
-        torch.testing.assert_close(model.score(batch.with_candidates(candidates)), expected, atol=1e-4, rtol=1e-5)
+        expected = chances(model, *model.layout.users(batch, task), task)
+        scores = model.score(batch.with_candidates(items.expand(6, -1)))
+    torch.testing.assert_close(scores, expected[:, items - 1], atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(expected.exp().sum(1), torch.ones(6))
+    loss = model.loss(dataclasses.replace(batch, target=items[:5].repeat(2)[:6])).parts[task]
+    torch.testing.assert_close(loss, -expected[range(6), items[:5].repeat(2)[:6] - 1].mean(), atol=1e-4, rtol=1e-5)
 
 
 @pytest.mark.parametrize("task", ["recommend", "search"])
 def test_retrieval_equals_the_library_s_generate_with_a_prefix_callback(run: Run, task: Any) -> None:
-    from transformers import LogitsProcessor, LogitsProcessorList, PrefixConstrainedLogitsProcessor
-
     model = model_of(run)
     side = 0 if task == "recommend" else 1
     known = [identifier(model, item, side) for item in range(1, run.data.sizes.items + 1)]
@@ -178,19 +180,6 @@ def test_retrieval_equals_the_library_s_generate_with_a_prefix_callback(run: Run
     def allowed(batch: int, given: Tensor) -> list[int]:
         so_far = given.tolist()
         return sorted({tokens[len(so_far)] for tokens in known if tokens[: len(so_far)] == so_far}) or [PAD]  # of a beam that is dead
-
-    class Places(LogitsProcessor):  # type: ignore[misc]
-        """A code competes with the codes of its place; then the library's own constraint."""
-
-        def __init__(self) -> None:
-            self.constrain = PrefixConstrainedLogitsProcessor(allowed, beams)
-
-        def __call__(self, input_ids: Any, scores: Any) -> Any:
-            place = input_ids.shape[1] - 1
-            block = slice(model.blocks[side][place], model.blocks[side][place] + model.sizes_of_places[place])
-            only = torch.full_like(scores, -torch.inf)
-            only[:, block] = scores[:, block].log_softmax(1)
-            return self.constrain(input_ids, only)
 
     batch = held(run, task, slice(5))
     ids, mask = model.layout.users(batch, task)
@@ -205,7 +194,8 @@ def test_retrieval_equals_the_library_s_generate_with_a_prefix_callback(run: Run
         min_new_tokens=depth,
         do_sample=False,
         length_penalty=0.0,
-        logits_processor=LogitsProcessorList([Places()]),
+        prefix_allowed_tokens_fn=allowed,
+        renormalize_logits=True,
         return_dict_in_generate=True,
         output_scores=True,
     )
@@ -245,13 +235,14 @@ def test_suggestions_are_the_likeliest_of_the_known_queries(run: Run) -> None:
     batch = Batcher(data, model.needs).batch(requests_at(data, "recommend", data.users.inside(users), np.full(3, NEVER)))
     ids, mask = model.layout.users(batch, "query")
     queries = data.queries.texts.to_list()
+    known = [[model.query_mark, *words(model, query)[: model.config.query_tokens], EOS] for query in queries]
     total = torch.zeros(3, len(queries))
     with torch.no_grad():
-        for place, query in enumerate(queries):
-            tokens = words(model, query)[: model.config.query_tokens]
-            given = torch.tensor([model.query_mark, *tokens]).expand(3, -1)
-            logits = model.t5(input_ids=ids, attention_mask=mask.long(), decoder_input_ids=given).logits[..., : model.text].log_softmax(2)
-            total[:, place] = sum(logits[:, at, token] for at, token in enumerate([*tokens, EOS]))
+        for row, tokens in enumerate(known):
+            logits = model.t5(input_ids=ids, attention_mask=mask.long(), decoder_input_ids=torch.tensor(tokens[:-1]).expand(3, -1)).logits
+            for place, token in enumerate(tokens[1:]):
+                siblings = sorted({other[place + 1] for other in known if other[: place + 1] == tokens[: place + 1]})
+                total[:, row] += logits[:, place, siblings].log_softmax(1)[:, siblings.index(token)]
     best, order = total.topk(4, dim=1)
     assert table["user_id"].to_list() == [user for user in users for _ in range(4)]
     assert table["rank"].to_list() == [1, 2, 3, 4] * 3
@@ -282,10 +273,8 @@ def test_removed_items_are_never_given_and_new_ones_are_found_at_once(run: Run) 
     assert first in set(before["item_id"])
     assert set(after["item_id"]) == (set(before["item_id"]) - {first}) | {"mat-2", "mat-3"}
     assert {"mat-2", "mat-3"} <= set(fresh.recommend(["u1"], k=141, seen=True)["item_id"])
-    kept = dict(zip(before["item_id"], before["score"], strict=True))
-    for item, score in zip(after["item_id"], after["score"], strict=True):
-        if item in kept:
-            assert score == pytest.approx(kept[item], abs=1e-4), "what was there is scored as before"
+    assert np.exp(before["score"]).sum() == pytest.approx(1, abs=1e-3)
+    assert np.exp(after["score"]).sum() == pytest.approx(1, abs=1e-3), "they compete with the new ones, and no longer with the old one"
     codes = model_of(fresh).identifiers.codes
     assert not colliding(codes[0, 1:]).any()
     assert not colliding(codes[1, 1:]).any()

@@ -1,4 +1,8 @@
-"""Search among the identifiers of a catalogue: beams that never leave the trie, and exact scores of given items."""
+"""Search among the identifiers of a catalogue: beams that never leave the trie, and exact scores of given items.
+
+A code competes with its siblings in the trie, so that the probabilities of all items sum to one: a softmax over items by the
+hierarchy of their codes.
+"""
 
 from typing import Protocol
 
@@ -12,7 +16,7 @@ class Writer(Protocol):
     """Writes identifiers code by code for B queries, with any number of beams each."""
 
     def step(self, codes: Tensor | None, parent: Tensor | None) -> Tensor:
-        """[B, K, C] log-probabilities of the codes that may come next.
+        """[B, K, C] a score for each code that may come next, up to a constant a beam.
 
         Args:
             codes: [B, K] what each beam wrote last, None in the first step, which has one beam a query.
@@ -36,17 +40,12 @@ def search(writer: Writer, trie: Trie, beams: int, exclude: Tensor | None = None
         exclude = None
     total, node, codes, parent = None, None, None, None
     for level in range(trie.depth):
-        chances = writer.step(codes, parent)  # (B, K, C)
+        scores = writer.step(codes, parent)  # (B, K, C)
         if node is None or total is None:
-            node = torch.zeros(chances.shape[:2], dtype=torch.long, device=chances.device)
-            total = torch.zeros(chances.shape[:2], device=chances.device)
-        begin = trie.first[level][node].long()
-        count = trie.first[level][node + 1] - begin
-        width = int(count.max())
-        step = torch.arange(width, device=node.device)
-        place = (begin[..., None] + step).clamp_(max=len(trie.codes[level]) - 1)  # (B, K, W)
-        name = trie.codes[level][place].long()
-        value = (chances.float().gather(2, name) + total[..., None]).masked_fill_(step >= count[..., None], -torch.inf)
+            node = torch.zeros(scores.shape[:2], dtype=torch.long, device=scores.device)
+            total = torch.zeros(scores.shape[:2], device=scores.device)
+        place, name, some = trie.children(level, node)  # (B, K, W)
+        value = _siblings(scores, name, some) + total[..., None]
         value, place = value.flatten(1), place.flatten(1)
         if level == trie.depth - 1 and exclude is not None:
             value.masked_fill_(_among(place, trie.leaves_of(exclude)), -torch.inf)
@@ -54,7 +53,7 @@ def search(writer: Writer, trie: Trie, beams: int, exclude: Tensor | None = None
         if level < trie.depth - 1:  # only beams that some query still has
             alive = int((~total.isneginf()).sum(1).max())
             total, pick = total[:, :alive], pick[:, :alive]
-        parent, node, codes = pick // width, place.gather(1, pick), name.flatten(1).gather(1, pick)
+        parent, node, codes = pick // name.shape[2], place.gather(1, pick), name.flatten(1).gather(1, pick)
     assert total is not None and node is not None
     return torch.where(total.isneginf(), 0, trie.items[node]).long(), total
 
@@ -75,20 +74,30 @@ def score(writer: Writer, trie: Trie, items: Tensor) -> Tensor:
     total = torch.zeros(rows, number, device=items.device)
     slot = torch.zeros_like(leaves)
     codes, parent = None, None
-    for level, node in enumerate(trie.path(leaves)):
-        chances = writer.step(codes, parent).float()  # (B, n, C)
-        name = trie.codes[level][node].long()
-        total += chances.flatten(1).gather(1, slot * chances.shape[2] + name)
+    node = torch.zeros(rows, 1, dtype=torch.long, device=items.device)  # (B, n) of each prefix
+    for level, path in enumerate(trie.path(leaves)):
+        scores = writer.step(codes, parent).float()  # (B, n, C)
+        _, siblings, some_siblings = trie.children(level, node)
+        whole = scores.gather(2, siblings).masked_fill_(~some_siblings, -torch.inf).logsumexp(2)  # (B, n)
+        name = trie.codes[level][path].long()
+        total += scores.flatten(1).gather(1, slot * scores.shape[2] + name) - whole.gather(1, slot)
         if level == trie.depth - 1:
             break
         fresh = torch.zeros_like(slot)
-        fresh[:, 1:] = node[:, 1:] != node[:, :-1]
+        fresh[:, 1:] = path[:, 1:] != path[:, :-1]
         mine = fresh.cumsum(1)
         width = int(mine[:, -1].max()) + 1
         codes = torch.zeros(rows, width, dtype=torch.long, device=items.device).scatter_(1, mine, name)
         parent = torch.zeros_like(codes).scatter_(1, mine, slot)
+        node = torch.zeros_like(codes).scatter_(1, mine, path)
         slot = mine
     return torch.empty_like(total).scatter_(1, order, total).masked_fill_(~some, -torch.inf)
+
+
+def _siblings(scores: Tensor, name: Tensor, some: Tensor) -> Tensor:
+    """[B, K, W] log-probability of each child among its siblings, -inf where there is none."""
+    value = scores.float().gather(2, name).masked_fill_(~some, -torch.inf)
+    return value.log_softmax(2)
 
 
 def _among(values: Tensor, known: Tensor) -> Tensor:

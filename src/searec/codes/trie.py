@@ -98,6 +98,14 @@ class Trie:
             nodes.append(torch.searchsorted(first, nodes[-1].to(first.dtype), right=True) - 1)
         return nodes[::-1]
 
+    def children(self, level: int, nodes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The nodes [..., W] of depth level + 1 below nodes [...], the codes that lead to them, and where there are any."""
+        begin = self.first[level][nodes].long()
+        count = self.first[level][nodes + 1] - begin
+        step = torch.arange(int(count.max()) if count.numel() else 0, device=nodes.device)
+        place = (begin[..., None] + step).clamp_(max=len(self.codes[level]) - 1)
+        return place, self.codes[level][place].long(), step < count[..., None]
+
     def identifiers(self) -> NDArray[np.int32]:
         """[N, K] every identifier, in the order of `items`."""
         path = self.path(torch.arange(len(self), device=self.items.device))

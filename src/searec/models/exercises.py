@@ -15,7 +15,7 @@ class Exercise:
     """Prompts of one kind with their answers, an identifier of a task or a text.
 
     ids, mask: [B, L] the prompts. given: [B, T] what the decoder reads. answer: [B, T] codes of each place, or tokens.
-    task: whose identifiers are asked for. known: [B, T] where a text has a token; None for identifiers.
+    task, items: whose identifiers are asked for, and of which items [B]. known: [B, T] where a text has a token; None for identifiers.
     """
 
     name: str
@@ -25,6 +25,7 @@ class Exercise:
     given: Tensor
     answer: Tensor
     task: Task | None = None
+    items: Tensor | None = None
     known: Tensor | None = None
 
 

@@ -38,7 +38,7 @@ _TABLE = "t5.shared.weight"
 class GenSAR(Model):
     """T5 over the user's newest feed clicks and searches, which writes the next item's identifier, code by code.
 
-    A code competes with the codes of its place, a word with words. The behaviour token starts the decoder, so that what is written is
+    A code competes with its siblings in the trie, a word with words. The behaviour token starts the decoder, so that what is written is
     all identifier (docs/decisions.md 34 to 36).
     """
 
@@ -260,7 +260,7 @@ class GenSAR(Model):
         side = SIDES.index(task)
         codes = self.codes[side, target.long()].long()  # (B, K)
         given = torch.cat((torch.full_like(codes[:, :1], self.mark(task)), codes[:, :-1] + codes.new_tensor(self.blocks[side][:-1])), 1)
-        return Exercise(name, weight, *prompt, given, codes, task=task)
+        return Exercise(name, weight, *prompt, given, codes, task=task, items=target)
 
     def _text_exercise(self, name: str, weight: float, prompt: Laid, start: int, text: Laid) -> Exercise:
         tokens, inside = text
@@ -297,14 +297,25 @@ class GenSAR(Model):
         return [part[:, : one.given.shape[1]] for part, one in zip(parts, exercises, strict=True)]
 
     def _loss_of(self, exercise: Exercise, states: Tensor) -> Tensor:
-        """Mean over rows and places of -log p(code | prompt, codes before), or over tokens of a text, its end among them."""
+        """Mean over rows of -log p(item | prompt), or over tokens of a text, its end among them.
+
+        As in `codes.beam`, a code competes with its siblings in the trie, so that nothing is spent on learning which identifiers there are.
+        """
         answer = exercise.answer
         if exercise.known is not None:
             return linear_cross_entropy(states[exercise.known], self.head(0, self.text), answer[exercise.known])
         assert exercise.task is not None
-        blocks = zip(self.blocks[SIDES.index(exercise.task)], self.sizes_of_places, strict=True)
-        each = [F.cross_entropy(states[:, place] @ self.head(*block).T, answer[:, place]) for place, block in enumerate(blocks)]
-        return torch.stack(each).mean()
+        assert exercise.items is not None
+        trie = self.trie(exercise.task)
+        path = trie.path(trie.leaves_of(exercise.items))
+        total = torch.zeros(len(answer), device=answer.device)
+        for place, node in enumerate((torch.zeros_like(path[0]), *path[:-1])):
+            _, siblings, some = trie.children(place, node)
+            head = self.head(self.blocks[SIDES.index(exercise.task)][place], self.sizes_of_places[place])
+            scores = (states[:, place] @ head.T).float()
+            own = scores.gather(1, answer[:, place, None])[:, 0]
+            total = total + scores.gather(1, siblings).masked_fill(~some, -torch.inf).logsumexp(1) - own
+        return total.mean()
 
     @property
     def scale(self) -> float:

@@ -8,7 +8,6 @@ from torch import Tensor
 from searec.codes.user_codes import SIDES
 from searec.data.schema import Task
 from searec.nn.t5 import BeamDecoder
-from searec.text.tokens import EOS, PAD
 
 if TYPE_CHECKING:
     from searec.models.gensar import GenSAR
@@ -31,11 +30,11 @@ class IdentifierWriter:
         tokens = first if codes is None else codes + self.blocks[place - 1]
         states = self.decoder.step(model.t5.shared(tokens), parent) * model.scale
         self.place += 1
-        return (states @ model.head(self.blocks[place], self.sizes[place]).T).float().log_softmax(2)
+        return states @ model.head(self.blocks[place], self.sizes[place]).T
 
 
 class TextWriter:
-    """Writes queries token by token (`codes.beam.Writer`); after the end of a text comes padding, which costs nothing."""
+    """Writes queries token by token (`codes.beam.Writer`)."""
 
     def __init__(self, model: "GenSAR", ids: Tensor, mask: Tensor, length: int) -> None:
         self.model, self.rows = model, len(ids)
@@ -46,7 +45,4 @@ class TextWriter:
         model = self.model
         tokens = torch.full((self.rows, 1), model.query_mark, device=model.device) if codes is None else codes
         states = self.decoder.step(model.t5.shared(tokens), parent) * model.scale
-        chances = (states @ model.head(0, model.text).T).float().log_softmax(2)
-        if codes is not None:
-            chances[..., PAD] = torch.where((codes == EOS) | (codes == PAD), 0.0, chances[..., PAD])
-        return chances
+        return states @ model.head(0, model.text).T

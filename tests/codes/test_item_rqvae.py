@@ -289,3 +289,17 @@ def test_what_it_knows_is_in_its_state() -> None:
     assert torch.equal(again.eval().latents(rows), learner.latents(rows))
     assert torch.equal(again.codes(again.latents(rows))[0], learner.codes(learner.latents(rows))[0])
     assert math.isfinite(again.loss(ItemBatch(tuple(map(torch.from_numpy, rows)))).total.item())
+
+
+@pytest.mark.parametrize(("shared", "specific"), LEVELS)
+def test_books_of_a_side_add_up_to_what_its_decoder_reads(shared: int, specific: int) -> None:
+    learner = started(shared=shared, specific=specific)
+    z = learner.latents([side.numpy() for side in batch().sides])
+    codes, _ = learner.codes(z)
+    for row in range(len(z)):
+        read = plain(learner, z[row])[2]
+        for side in range(len(INSIDE)):
+            total = sum(book[code] for book, code in zip(learner.books(side), codes[side, row], strict=True))
+            part = slice(side * learner.config.width, (side + 1) * learner.config.width)
+            assert isinstance(total, Tensor)
+            assert torch.allclose(total[part], read[side], atol=1e-5)

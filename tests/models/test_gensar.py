@@ -17,6 +17,8 @@ from searec.codes.identifiers import colliding
 from searec.data.batch import Batch, Batcher, Needs
 from searec.data.dataset import Dataset
 from searec.data.split import NEVER, Split, requests_at
+from searec.derived.items import ItemCoder
+from searec.derived.prepare import prepare
 from searec.errors import DataError, DependencyError, SettingsError, UnknownIdError
 from searec.evaluation.protocol import RETRIEVED, full_ranks, tie_rank
 from searec.models.gensar import GenSAR
@@ -71,6 +73,44 @@ def identifier(model: GenSAR, item: int, side: int) -> list[int]:
 
 def words(model: GenSAR, text: str) -> list[int]:
     return list(model.tokens.ids([text], 1 << 16)[0])
+
+
+# --- where it starts ---
+
+
+def products(rows: Tensor) -> Tensor:
+    """Cosines of rows less their mean."""
+    rows = rows.double() - rows.double().mean(0)
+    return torch.nn.functional.normalize(rows, dim=1) @ torch.nn.functional.normalize(rows, dim=1).T
+
+
+@pytest.mark.parametrize("settings", [{}, {"scheme": "semantic", "shared": 3, "specific": 0}, {"apart": "code", "codes": 3}])
+def test_codes_start_where_the_codebooks_lie(checkerboard: Any, settings: dict[str, Any]) -> None:
+    """Both sides' codebooks are turned into the embeddings, which keep their angles; words, and codes that tell apart, start at random."""
+    split = Split(checkerboard.data)
+    config, _ = experiment.settings_for("gensar", "small", {**TINY, "code_width": 8, **settings})
+    made = prepare(GenSAR, config, split, 0)
+    assert isinstance(made, ItemCoder)
+    model, again, cold = (
+        experiment.new_model("gensar", one, split, 0, made) for one in (config, config, dataclasses.replace(config, warm_codes=False))
+    )
+    assert isinstance(model, GenSAR)
+    assert isinstance(cold, GenSAR)
+    assert all(torch.equal(tensor, again.state()[name]) for name, tensor in model.state().items())
+    table, other = model.t5.shared.weight.detach(), cold.t5.shared.weight.detach()
+    assert torch.equal(table[: model.blocks[0][0]], other[: model.blocks[0][0]])
+    places = 0
+    for side, task in enumerate((1, 0)[: len(made.vectors)]):  # meaning is for search, behaviour for recommendation
+        books = made.rqvae.books(side)
+        for start, book in zip(model.blocks[task], books, strict=False):
+            rows = slice(start, start + len(book))
+            assert torch.allclose(products(table[rows]), products(book), atol=1e-4)
+            assert not torch.allclose(products(other[rows]), products(book), atol=1e-1)
+            assert float(table[rows].square().mean()) == pytest.approx(float(other[rows].var()), rel=0.05)
+            places += 1
+        for start in model.blocks[task][len(books) :]:
+            assert torch.equal(table[start : start + 2], other[start : start + 2])
+    assert places == (8 if not settings or "apart" in settings else 3)
 
 
 # --- what it reads ---

@@ -79,9 +79,14 @@ class Identifiers:
         return np.stack((first, second))
 
     @property
+    def books(self) -> tuple[int, ...]:
+        """Codes in each codebook, in the order of `blocks`: those of the first side, then what the second has of its own."""
+        return self.sizes if self.one else (*self.sizes, *self.sizes[self.shared :])
+
+    @property
     def tokens(self) -> int:
         """Distinct codes, each of which is a token."""
-        return sum(self.sizes) + (0 if self.one else sum(self.sizes[self.shared :]))
+        return sum(self.books)
 
     def with_items(self, codes: Codes) -> "Identifiers":
         """These and the identifiers [2, n, K] of more items, numbered on from I + 1.

@@ -148,6 +148,14 @@ class ItemRQVAE(Learner):
         quantisers = [self.shared] * len(self.encoders) if self.specific is None else list(self.specific)
         return [quantiser.books.detach()[-1] for quantiser in quantisers]  # type: ignore[union-attr, operator]
 
+    def books(self, side: int) -> list[Tensor]:
+        """[C, sides x width] where each code of a side lies among the latents, a codebook a place; zero outside the side's part."""
+        found = [] if self.shared is None else list(self.shared.books.detach())
+        if self.specific is not None:
+            before, after = side * self.config.width, (len(self.specific) - side - 1) * self.config.width
+            found += [F.pad(book, (before, after)) for book in self.specific[side].books.detach()]  # type: ignore[operator]
+        return found
+
     @torch.no_grad()
     def explained(self, batch: ItemBatch) -> Tensor:
         """[sides] share of the vectors' variance that their reconstruction explains, at most 1."""

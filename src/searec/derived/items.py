@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from searec.codes.identifiers import Identifiers, free_codes, moved_apart, spread, told_apart
 from searec.codes.item_rqvae import ItemBatch, ItemRQVAE
@@ -102,6 +103,19 @@ class ItemCoder:
     def lessons(self, texts: Sequence[str]) -> Lessons:
         """The texts of the items [I] and their pseudo-queries, as a model learns identifiers from them."""
         return Lessons(tuple(texts), tuple(self.queries), self.of_item)
+
+    def code_vectors(self) -> Tensor:
+        """[T, sides x width] where each code lies among the RQ-VAE's latents, in the order of `Identifiers.blocks`.
+
+        Zero for codes that only tell items apart.
+        """
+        blocks = self.identifiers.blocks(0)
+        found = torch.zeros(self.identifiers.tokens, self.rqvae.config.width * len(self.vectors))
+        for side in range(len(self.vectors)):
+            task = 0 if self.identifiers.one else _TASK_OF_SIDE[side]
+            for start, book in zip(blocks[task].tolist(), self.rqvae.books(side), strict=False):  # a code that tells apart is in no book
+                found[start : start + len(book)] = book.cpu()
+        return found
 
     def newcomers(self, texts: Sequence[str], taken: Identifiers) -> NDArray[np.integer[Any]]:
         """[2, n, K] identifiers of items that were not there at training, from their texts; no two alike, and none of those `taken`.

@@ -34,7 +34,7 @@ def give(model: Model, made: Made | None, split: Split) -> None:
         return
     if isinstance(made, ItemCoder):
         assert isinstance(model, GenSAR)
-        model.take(made.identifiers, made.tokens, made.lessons(split.data.item_texts()))
+        model.take(made.identifiers, made.tokens, made.lessons(split.data.item_texts()), made.code_vectors())
         return
     assert isinstance(model, GSERec)
     sentences = None

@@ -23,7 +23,7 @@ from searec.models.base import Model, Preset
 from searec.models.exercises import Exercise, together
 from searec.models.lessons import Lessons, LessonTokens
 from searec.models.prompts import BEHAVIOURS, QUERY, REC, SRC, Laid, Prompts
-from searec.models.t5 import new_t5
+from searec.models.t5 import new_t5, warm
 from searec.models.writers import IdentifierWriter, TextWriter
 from searec.nn.losses import Losses
 from searec.nn.softmax import linear_cross_entropy
@@ -59,6 +59,7 @@ class GenSAR(Model):
         pretrained: a T5 checkpoint by path or hub id; "" for one trained from the sizes below.
         vocabulary: tokens of text at most, where the tokenizer is trained here.
         width, layers, heads, head_width, inner: of encoder and decoder alike. init: standard deviation of the first embeddings.
+        warm_codes: codes' embeddings start where the RQ-VAE put the codes, not at random.
         rec, src: newest feed clicks and search sessions read. query_tokens, text_tokens: read of a query, and of an item's text.
         user_tokens: users are hashed to so many tokens, one of which begins the prompt (TIGER); 0 for none.
         beam: identifiers kept at each step of a search.
@@ -77,6 +78,7 @@ class GenSAR(Model):
         inner: Count = 2048
         dropout: DropoutRate = 0.1
         init: Positive = 0.05
+        warm_codes: bool = True
         rec: Natural = 5
         src: Natural = 5
         query_tokens: Count = 12
@@ -95,14 +97,19 @@ class GenSAR(Model):
 
     presets: ClassVar[dict[Preset, dict[str, Any]]] = {
         "small": {"width": 128, "layers": 2, "heads": 4, "head_width": 32, "inner": 256, "sinkhorn_rounds": 0, "apart": "nearest"},
-        "paper": {**PAPER_IDENTIFIERS, "pretrained": "google-t5/t5-small", "doc2query": "doc2query/msmarco-t5-base-v1"},
+        "paper": {
+            **PAPER_IDENTIFIERS,
+            "pretrained": "google-t5/t5-small",
+            "doc2query": "doc2query/msmarco-t5-base-v1",
+            "warm_codes": False,
+        },
     }
     train_presets: ClassVar[dict[Preset, dict[str, Any]]] = {
         "small": {
             "epochs": 10,
             "batch": 256,
             "patience": 3,
-            "lr": 5e-3,
+            "lr": 2e-3,
             "schedule": "cosine",
             "warmup": 100,
             "clip": 1.0,
@@ -131,8 +138,11 @@ class GenSAR(Model):
 
     # --- what it is made of ---
 
-    def take(self, identifiers: Identifiers, tokens: Tokens, lessons: Lessons) -> None:
+    def take(self, identifiers: Identifiers, tokens: Tokens, lessons: Lessons, vectors: Tensor) -> None:
         """Take up what was derived before the model learns, and draw its weights (from PyTorch's generator).
+
+        Args:
+            vectors: [T, E] where each code lies among the RQ-VAE's latents, as `warm_codes` reads them.
 
         Raises:
             SettingsError: identifiers of other items, or texts of others.
@@ -151,6 +161,8 @@ class GenSAR(Model):
         self.spec, self.tokenizer = _bytes(json.dumps(spec)), _bytes(tokens.text)
         self.codes = torch.from_numpy(identifiers.codes.astype(np.int32)).to(small)
         self._ready()
+        if config.warm_codes:
+            warm(self.t5.shared.weight[-identifiers.tokens :], vectors, identifiers.books)
         self._lessons = LessonTokens(lessons, tokens, config.text_tokens, config.query_tokens)
 
     def state(self) -> dict[str, Tensor]:

@@ -1,8 +1,10 @@
 """T5 of the transformers library: from a checkpoint, or from sizes."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from searec.nn.dropout import Dropout
 from searec.text.tokens import PAD, cannot_load, missing
@@ -80,6 +82,23 @@ def new_t5(config: Any, size: int, *, start: int, shape: dict[str, Any] | None =
     told = {name: getattr(model.config, name) for name in _SHAPE}
     told |= {"scaled": model.config.scale_decoder_outputs, "tied": own_head is None}
     return model, told, model.config.vocab_size
+
+
+@torch.no_grad()
+def warm(table: Tensor, vectors: Tensor, books: Sequence[int]) -> None:
+    """Give the embeddings of codes the geometry of their codebooks, in place: codes that lie close start close.
+
+    All are turned by one random rotation (from PyTorch's generator); each codebook is centred, and as large as its embeddings were.
+
+    Args:
+        table: [T, D] embeddings of all codes. vectors: [T, E] where each code lies; a codebook of zeros keeps its embeddings.
+        books: codes in each codebook, in order; T in all.
+    """
+    turn = nn.init.orthogonal_(torch.empty(vectors.shape[1], table.shape[1]))
+    for rows, own in zip(torch.split(table, list(books)), torch.split(vectors, list(books)), strict=True):
+        if own.any():
+            turned = (own - own.mean(0)) @ turn
+            rows.copy_(turned * (rows.std() / turned.square().mean().sqrt()))
 
 
 def _cheap_dropout(model: nn.Module) -> None:

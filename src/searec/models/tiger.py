@@ -29,6 +29,7 @@ class Tiger(GenSAR):
         "small": {**GenSAR.presets["small"], **_TIGER},
         "paper": {
             **_TIGER,
+            "warm_codes": False,
             "width": 128,
             "layers": 4,
             "heads": 6,

@@ -6,9 +6,9 @@ from searec.recipes.baselines import baselines
 from searec.recipes.gserec import gserec
 from searec.recipes.recipe import Planned, Recipe
 
-ON_YELP: dict[str, Any] = {"epochs": 6, "patience": 0}
+ON_YELP: dict[str, Any] = {"epochs": 4, "patience": 0}
 """Of every line of gensar alike, so that none is ahead by a longer training."""
-TIGER_ON_YELP: dict[str, Any] = {"epochs": 12, "patience": 0}
+TIGER_ON_YELP: dict[str, Any] = {"epochs": 8, "patience": 0}
 """It learns one task, so that an epoch has fewer steps."""
 BOOKS = 4
 """Codebooks an identifier, shared and specific."""
@@ -34,6 +34,7 @@ def gensar_tradeoff() -> Recipe:
         "semantic": {"scheme": "semantic"},
         "collaborative": {"scheme": "collaborative"},
         "bi-encoder": {"scheme": "bi-encoder"},
+        "cold codes": {"warm_codes": False},
     }
     kinds |= {f"shared {count} of {BOOKS}": {"shared": count, "specific": BOOKS - count} for count in (0, 1, 3, 4)}
     lines = tuple(Planned(label, "gensar", {**ON_YELP, **settings}) for label, settings in kinds.items())

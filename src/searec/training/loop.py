@@ -430,8 +430,9 @@ class _Loop:
         return f"epoch {state.epoch + 1} of {self.settings.epochs}, step {step} of {self.lengths[state.epoch]}"
 
     def _note(self) -> str:
+        loss = "" if math.isnan(self.state.loss) else f"loss {self.state.loss:.4f}"  # no row of the log yet
         best = f" best {self.judge} {self.state.best[self.judge]:.4f}" if self.state.best else ""
-        return f"loss {self.state.loss:.4f}{best}"
+        return loss + best
 
     def _seconds(self) -> float:
         return self.before + time.monotonic() - self.started

@@ -61,13 +61,15 @@ class Interest:
     text: str
     confidence: float
     signal: str
+    kind: Signal
     demand: str
     relation: Relation
 
     @property
     def reason(self) -> str:
         """Why, for people."""
-        return f"because you looked for “{self.signal}” → {self.demand} → {self.text}"
+        did = "looked for" if self.kind == "query" else "clicked"
+        return f"because you {did} “{self.signal}” → {self.demand} → {self.text}"
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,9 @@ class Graph:
             if edge.relation == "hypernym":
                 continue
             first = to[stems(edge.source)]
-            one = Interest(edge.target, first.confidence * edge.confidence, first.source, first.target, edge.relation)
+            one = Interest(
+                edge.target, first.confidence * edge.confidence, first.source, first.signal or "query", first.target, edge.relation
+            )
             key = stems(edge.target)
             if key not in found or one.confidence > found[key].confidence:
                 found[key] = one

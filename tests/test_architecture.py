@@ -15,7 +15,7 @@ LEVELS = {
     **dict.fromkeys(("settings", "files", "console"), 1),
     **dict.fromkeys(("data",), 2),
     **dict.fromkeys(("text", "nn"), 3),
-    **dict.fromkeys(("codes", "nearline"), 4),
+    **dict.fromkeys(("codes", "nearline", "retrieval"), 4),
     **dict.fromkeys(("models",), 5),
     **dict.fromkeys(("evaluation",), 6),
     **dict.fromkeys(("training",), 7),

@@ -25,7 +25,7 @@ def test_interests_go_by_their_best_path() -> None:
     assert [one.confidence for one in found] == pytest.approx([0.8 * 0.7, 0.5 * 0.9, 0.5 * 0.6])
     assert found[0].reason == "because you looked for “nike air max” → sports shoes → running socks"
     stronger = Graph("u1", 0, (*GRAPH.edges, Edge(source="sports shoes", target="Graphic Tee", relation="co-hyponym", confidence=1.0)))
-    assert [one.confidence for one in stronger.interests()] == pytest.approx([0.8, 0.56, 0.3])
+    assert [one.confidence for one in stronger.interests()] == pytest.approx([1 - 0.2 * 0.55, 0.56, 0.3])
     assert stronger.interests()[0].demand == "sports shoes"
     assert GRAPH.demands == {"sports shoes": 0.8, "streetwear": 0.5}
     assert GRAPH.signals == {"nike air max": "query", "hoodie": "query"}

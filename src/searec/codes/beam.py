@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from searec.codes.trie import Trie
+from searec.nn.sets import among
 
 
 class Writer(Protocol):
@@ -48,7 +49,7 @@ def search(writer: Writer, trie: Trie, beams: int, exclude: Tensor | None = None
         value = _siblings(scores, name, some) + total[..., None]
         value, place = value.flatten(1), place.flatten(1)
         if level == trie.depth - 1 and exclude is not None:
-            value.masked_fill_(_among(place, trie.leaves_of(exclude)), -torch.inf)
+            value.masked_fill_(among(place, trie.leaves_of(exclude)), -torch.inf)
         total, pick = value.topk(min(beams, value.shape[1]), dim=1)
         if level < trie.depth - 1:  # only beams that some query still has
             alive = int((~total.isneginf()).sum(1).max())
@@ -98,10 +99,3 @@ def _siblings(scores: Tensor, name: Tensor, some: Tensor) -> Tensor:
     """[B, K, W] log-probability of each child among its siblings, -inf where there is none."""
     value = scores.float().gather(2, name).masked_fill_(~some, -torch.inf)
     return value.log_softmax(2)
-
-
-def _among(values: Tensor, known: Tensor) -> Tensor:
-    """[B, M] whether each value [B, M] stands in its row of `known` [B, E]; negative ones never do."""
-    known = known.sort(dim=1).values.contiguous()
-    place = torch.searchsorted(known, values.contiguous()).clamp_(max=known.shape[1] - 1)
-    return known.gather(1, place) == values

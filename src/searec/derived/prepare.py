@@ -6,24 +6,27 @@ import numpy as np
 import torch
 
 from searec.data.split import Split
+from searec.derived.interests import Interests, interests
 from searec.derived.items import ItemCoder, item_codes
 from searec.derived.user_codes import Coder, user_codes
-from searec.models import GenSAR, GSERec, Model
+from searec.models import GenSAR, GSERec, Model, Serendipity
 from searec.text.encoder import Encoder
 
-Made = Coder | ItemCoder
+Made = Coder | ItemCoder | Interests
 
 
 def prepare(kind: type[Model], config: Any, split: Split, seed: int) -> Made | None:
     """Make what a model of this kind needs from the training events, or take it from the cache; None if it needs nothing.
 
     Raises:
-        SearecError: as `user_codes` and `item_codes`.
+        SearecError: as `user_codes`, `item_codes` and `interests`.
     """
     if kind.derived == "nothing":
         return None
     if kind.derived == "items":
         return item_codes(split, config, seed=seed)
+    if kind.derived == "interests":
+        return interests(split, kind.tasks, config)
     tasks = config.tasks if "tasks" in kind.Config.__dataclass_fields__ else kind.tasks
     return user_codes(split, tasks, config, seed=seed)
 
@@ -35,6 +38,10 @@ def give(model: Model, made: Made | None, split: Split) -> None:
     if isinstance(made, ItemCoder):
         assert isinstance(model, GenSAR)
         model.take(made.identifiers, made.tokens, made.lessons(split.data.item_texts()), made.code_vectors())
+        return
+    if isinstance(made, Interests):
+        assert isinstance(model, Serendipity)
+        model.take(made.table, made.category_vectors, split)
         return
     assert isinstance(model, GSERec)
     sentences = None

@@ -10,12 +10,13 @@ from searec.models.itemknn import ItemKNN
 from searec.models.lcr_ser import LCRSER
 from searec.models.popular import Popular
 from searec.models.sasrec import SASRec
+from searec.models.serendipity import Serendipity
 from searec.models.tiger import Tiger
 from searec.models.unisar import UniSAR
 from searec.nn.losses import Losses
 from searec.settings import nearest
 
-__all__ = ["LCRSER", "MODELS", "FittedModel", "GSERec", "GenSAR", "Losses", "Model", "Preset", "UniSAR", "model_named"]
+__all__ = ["LCRSER", "MODELS", "FittedModel", "GSERec", "GenSAR", "Losses", "Model", "Preset", "Serendipity", "UniSAR", "model_named"]
 
 MODELS: dict[str, type[Model]] = {
     "popular": Popular,
@@ -28,6 +29,7 @@ MODELS: dict[str, type[Model]] = {
     "lcr-ser": LCRSER,
     "gensar": GenSAR,
     "tiger": Tiger,
+    "serendipity": Serendipity,
 }
 
 

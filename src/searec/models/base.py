@@ -29,7 +29,7 @@ class Model(Learner):
     learns: ClassVar[Literal["loss", "fit"]]
     examples: ClassVar[Literal["each", "last"]] = "each"
     """Training examples: each event of a user, or only the last one (a causal model learns the rest from its history)."""
-    derived: ClassVar[Literal["nothing", "user_codes", "items"]] = "nothing"
+    derived: ClassVar[Literal["nothing", "user_codes", "items", "interests"]] = "nothing"
     """What must be made from the training events before this model learns; see `searec.derived`."""
     enumerates: ClassVar[bool] = True
     """Whether `score` can be asked for the whole of a large catalogue; the full protocol goes by `retrieve` if not."""

@@ -56,7 +56,7 @@ class Edge:
 
 @dataclass(frozen=True)
 class Interest:
-    """An interest with its best path: confidence is the product of the path's two edges."""
+    """An interest with its best path, and how surely the whole graph says so, in (0, 1]."""
 
     text: str
     confidence: float
@@ -117,25 +117,27 @@ class Graph:
         return _best((edge.target, edge.confidence) for edge in self.edges if edge.relation == "hypernym")
 
     def interests(self) -> list[Interest]:
-        """Each interest by its best path, highest confidence first, then by text."""
+        """Each interest by its best path, highest confidence first, then by text.
+
+        Paths support one another: confidence is 1 - product of (1 - path), a path being the product of its two edges.
+        """
         to: dict[frozenset[str], Edge] = {}
         for edge in self.edges:
             if edge.relation == "hypernym":
                 key = stems(edge.target)
                 if key not in to or edge.confidence > to[key].confidence:
                     to[key] = edge
-        found: dict[frozenset[str], Interest] = {}
+        paths: dict[frozenset[str], list[tuple[float, Edge, Edge]]] = {}
         for edge in self.edges:
-            if edge.relation == "hypernym":
-                continue
-            first = to[stems(edge.source)]
-            one = Interest(
-                edge.target, first.confidence * edge.confidence, first.source, first.signal or "query", first.target, edge.relation
-            )
-            key = stems(edge.target)
-            if key not in found or one.confidence > found[key].confidence:
-                found[key] = one
-        return sorted(found.values(), key=lambda one: (-one.confidence, one.text))
+            if edge.relation != "hypernym":
+                first = to[stems(edge.source)]
+                paths.setdefault(stems(edge.target), []).append((first.confidence * edge.confidence, first, edge))
+        found = []
+        for own in paths.values():
+            _, first, edge = max(own, key=lambda path: path[0])
+            doubt = math.prod(1 - weight for weight, _, _ in own)
+            found.append(Interest(edge.target, 1 - doubt, first.source, first.signal or "query", first.target, edge.relation))
+        return sorted(found, key=lambda one: (-one.confidence, one.text))
 
     def novel(self, profile: Profile, *, lowest: int = NEAR) -> "Graph":
         """The graph without interests that the profile's history holds already, and without demands that then lead nowhere new.

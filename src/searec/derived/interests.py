@@ -1,0 +1,181 @@
+"""Interests from a dataset: profiles to graphs to vectors (arXiv 2508.04032, Stage 1), a few snapshots a user.
+
+Kept under `files.cache_folder()` by what they were made from.
+"""
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from searec.console import progress
+from searec.data.ragged import Ints, first_not_before
+from searec.data.schema import Task
+from searec.data.split import NEVER, Split
+from searec.errors import ChatError
+from searec.files import cache_folder, fingerprint, replacing
+from searec.nearline.catalogue import Catalogue
+from searec.nearline.graph import Graph
+from searec.nearline.novelty import stems
+from searec.nearline.offline import OfflineReasoner, OfflineSettings
+from searec.nearline.plan import InterestSettings
+from searec.nearline.profile import profiles
+from searec.nearline.reasoner import Reasoner
+from searec.nearline.table import MEANINGS, InterestTable
+from searec.settings import as_dict
+from searec.text.encoder import Encoder
+
+VERSION = "interests-1"
+"""Changes with every change to what is made here from the same input."""
+_PROFILES_AT_ONCE = 2_000
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Interests:
+    """A folder of interests, and the vectors of the catalogue's categories [C + 1, E] by the same encoder."""
+
+    folder: Path
+    table: InterestTable
+    category_vectors: NDArray[np.float32]
+
+    def copy(self, folder: Path) -> None:
+        """Copy the whole folder, so that a run needs no cache."""
+        with replacing(folder) as beside:
+            shutil.copytree(self.folder, beside)
+
+
+def reasoner_for(settings: InterestSettings, split: Split, tasks: Sequence[Task]) -> Reasoner:
+    """The reasoner that the settings name, over the training events of `tasks`.
+
+    Raises:
+        SearecError: it cannot be had.
+    """
+    encode = Encoder(settings.encoder).encode
+    return OfflineReasoner(split, encode, OfflineSettings(interests=settings.interests, near=settings.near), tasks=tasks)
+
+
+def interests(split: Split, tasks: Sequence[Task], settings: InterestSettings, reasoner: Reasoner | None = None) -> Interests:
+    """The interests of every user before every held-out event of `tasks`.
+
+    Args:
+        reasoner: who infers; by default whom the settings name.
+
+    Raises:
+        ChatError: a reasoner left users without a graph.
+        SearecError: as the reasoner.
+    """
+    reasoner = reasoner or reasoner_for(settings, split, tasks)
+    own = {name: value for name, value in as_dict(settings).items() if name in InterestSettings.__dataclass_fields__}
+    key = fingerprint(
+        VERSION, split.data.fingerprint, f"{split.unseen} {','.join(tasks)}", reasoner.version, json.dumps(own, sort_keys=True)
+    )
+    home = cache_folder() / "derived" / f"interests-{key}"
+    encode = Encoder(settings.encoder).encode
+    catalogue = Catalogue(split.data, encode)
+    if not home.is_dir():
+        times = snapshots(split, tasks, settings.snapshots)
+        graphs = _think(split, times, settings, reasoner)
+        about = {
+            "made": VERSION,
+            "data": split.data.fingerprint,
+            "unseen": split.unseen,
+            "tasks": list(tasks),
+            "settings": own,
+            "reasoner": {"name": reasoner.name, "version": reasoner.version},
+            "cutoff": "before every held-out event of these tasks",
+        }
+        tabulate(graphs, times, split, settings, catalogue, about).save(home)
+    return Interests(home, InterestTable.load(home), catalogue.vectors)
+
+
+def snapshots(split: Split, tasks: Sequence[Task], count: int) -> Ints:
+    """[U + 1, S] when each user's graphs are made, ascending: at even steps of the clicks before the cut-off, and at the cut-off.
+
+    Where a user is not held out the last one is right after the last event. `NEVER` where there would be nothing to reason from.
+    """
+    data = split.data
+    users = np.arange(data.sizes.users + 1)
+    cutoff = split.visible(tasks)
+    first, last = data.trail.offsets[users], data.trail.offsets[users + 1]
+    end = first_not_before(data.trail.time, first, last, cutoff)
+    times = np.full((len(users), count), NEVER, dtype=np.int64)
+    for place in range(count - 1):
+        at = first + (end - first) * (place + 1) // count
+        some = at < end
+        times[some, place] = data.trail.time[at[some]]
+    search_end = first_not_before(data.searches.time, data.searches.offsets[users], data.searches.offsets[users + 1], cutoff)
+    newest = np.maximum(_before(data.trail.time, first, end), _before(data.searches.time, data.searches.offsets[users], search_end))
+    final = np.where(cutoff == NEVER, newest + 1, cutoff)
+    times[:, -1] = np.where(newest >= 0, final, NEVER)
+    times[0] = NEVER
+    return np.sort(times, axis=1)
+
+
+def _before(time: Ints, first: Ints, end: Ints) -> Ints:
+    """[n] the newest time of each stretch, -1 where it is empty."""
+    if not len(time):
+        return np.full(len(first), -1, dtype=np.int64)
+    return np.where(end > first, time[np.maximum(end - 1, 0)], -1)
+
+
+def _think(split: Split, times: Ints, settings: InterestSettings, reasoner: Reasoner) -> dict[tuple[int, int], Graph]:
+    """The graph of each user and snapshot."""
+    users, places = np.nonzero(times != NEVER)
+    found: dict[tuple[int, int], Graph] = {}
+    problems: list[str] = []
+    with progress(f"{reasoner.name} reasoner", len(users)) as advance:
+        for start in range(0, len(users), _PROFILES_AT_ONCE):
+            rows = slice(start, start + _PROFILES_AT_ONCE)
+            some = list(profiles(split.data, users[rows], times[users[rows], places[rows]], days=settings.days))
+            for user, place, thought in zip(users[rows].tolist(), places[rows].tolist(), reasoner.think(some), strict=True):
+                if thought.graph is None:
+                    problems.append(f"{thought.profile.user}: {thought.problem}")
+                else:
+                    found[user, place] = thought.graph
+            advance(len(some), "")
+    if problems:
+        raise ChatError(
+            f"{len(problems)} of {len(users)} profiles are left without a graph",
+            where="; ".join(problems[:_SHOWN]),
+            remedy="run the same command again; what was answered is kept",
+        )
+    return found
+
+
+def tabulate(
+    graphs: dict[tuple[int, int], Graph],
+    times: Ints,
+    split: Split,
+    settings: InterestSettings,
+    catalogue: Catalogue,
+    about: dict[str, object],
+) -> InterestTable:
+    """Graphs by user and snapshot as a table."""
+    known: dict[frozenset[str], int] = {}
+    texts: list[str] = []
+    ids = np.zeros((*times.shape, settings.interests), dtype=np.int32)
+    confidence = np.zeros(ids.shape, dtype=np.float32)
+    for (user, place), graph in graphs.items():
+        for rank, interest in enumerate(graph.interests()[: settings.interests]):
+            number = known.setdefault(stems(interest.text), len(texts) + 1)
+            if number > len(texts):
+                texts.append(interest.text)
+            ids[user, place, rank] = number
+            confidence[user, place, rank] = interest.confidence
+    width = catalogue.vectors.shape[1]
+    vectors = np.zeros((len(texts) + 1, width), dtype=np.float32)
+    categories = np.zeros((len(texts) + 1, MEANINGS), dtype=np.int32)
+    if texts:
+        vectors[1:] = catalogue.encode(texts)
+    for row, meanings in enumerate(catalogue.find(texts, near=settings.near, most=MEANINGS), start=1):
+        for place, meaning in enumerate(meanings):
+            categories[row, place] = meaning.category
+    newest = {user: graph for (user, _), graph in sorted(graphs.items())}
+    names = split.data.users.outside(np.array(list(newest), dtype=np.int64))
+    last = dict(zip(names, newest.values(), strict=True))
+    return InterestTable(texts, vectors, categories, times, ids, confidence, last, about)

@@ -1,0 +1,385 @@
+"""serendipity: a dual tower over behaviour and inferred interests, and what the user has not asked for yet (arXiv 2508.04032, Stage 2)."""
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import polars as pl
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from searec.data.batch import Batch, Needs
+from searec.data.dataset import Sizes
+from searec.data.schema import Task
+from searec.data.split import Split
+from searec.data.taxonomy import Level, Taxonomy
+from searec.errors import RunError
+from searec.models.base import Model, Preset
+from searec.models.wishes import Wishes, newest_snapshot, untouched
+from searec.nearline.plan import InterestSettings
+from searec.nearline.table import InterestTable
+from searec.nn.dropout import Dropout
+from searec.nn.losses import Losses, TargetLoss, target_loss
+from searec.nn.pooling import age, masked_mean, newest
+from searec.nn.sets import among, first_of_each
+from searec.retrieval.index import Index, Kind
+from searec.retrieval.pool import Pool, merge
+from searec.settings import Count, DropoutRate, NonNegative, Positive, Share, settings
+
+_KEPT = (
+    "interest_vectors",
+    "interest_categories",
+    "snapshot_times",
+    "snapshot_ids",
+    "snapshot_confidence",
+    "attributes",
+    "category_vectors",
+    "item_narrow",
+    "item_given",
+    "item_level",
+    "clicks",
+)
+_ITEMS_AT_ONCE = 1 << 16
+
+
+@dataclass(frozen=True)
+class Found:
+    """What `Serendipity.pool` gives: the pool, the interest [B, k] that brought each item of the second channel (place among the user's
+    interests, from 0; -1 elsewhere), and the towers' score [B, k]."""
+
+    pool: Pool
+    interest: Tensor
+    score: Tensor
+
+
+class Serendipity(Model):
+    """User tower and item tower, each over behaviour and interests; two channels, merged by a quota.
+
+    U2I ranks the catalogue by h_u . h_v. I2I takes, for each interest, the items nearest to it among those of categories that the user has
+    not touched, and ranks them by h_u . h_v as well (`order`). An example of training reads the newest interests inferred before it.
+    """
+
+    name = "serendipity"
+    tasks: ClassVar[tuple[Task, ...]] = ("recommend",)
+    learns = "loss"
+    derived = "interests"
+    enumerates = False
+
+    @settings
+    class Config(InterestSettings):
+        """How interests are made (`InterestSettings`), then the towers and the pool.
+
+        width: of embeddings; hidden, out: of the towers' MLPs. length: newest clicks that the user tower reads.
+        negatives a positive; loss "bce" as in the paper, or the "softmax" over target and negatives.
+        contrast_weight, temperature: lambda and tau of L_contrast.
+        quota: share of the pool that is I2I's. level: whose categories decide what is novel, "narrow" or a depth of the tree.
+        known: newest clicks that count as touched.
+        reach: items looked at for each interest. order: of I2I's items, by the "user" tower or by nearness to the "interest".
+        index: how the nearest are found (`retrieval.index.Index`).
+        """
+
+        width: Count = 64
+        hidden: Count = 128
+        out: Count = 64
+        dropout: DropoutRate = 0.1
+        init: Positive = 0.02
+        length: Count = 50
+        negatives: Count = 64
+        loss: TargetLoss = "bce"
+        contrast_weight: NonNegative = 0.1
+        temperature: Positive = 0.1
+        quota: Share = 0.1
+        level: Level = "narrow"
+        known: Count = 500
+        reach: Count = 200
+        order: Literal["user", "interest"] = "user"
+        index: Kind = "auto"
+
+    presets: ClassVar[Mapping[Preset, Mapping[str, Any]]] = {
+        "small": {},
+        "paper": {"reasoner": "student", "encoder": "sentence-transformers/clip-ViT-B-32", "snapshots": 2},
+    }
+    train_presets: ClassVar[Mapping[Preset, Mapping[str, Any]]] = {
+        "small": {"epochs": 10, "batch": 512, "patience": 3, "lr": 3e-3},
+        "paper": {"epochs": 20, "batch": 1024, "patience": 5},
+    }
+
+    interest_vectors: Tensor  # [M + 1, E]
+    interest_categories: Tensor  # [M + 1, G]
+    snapshot_times: Tensor  # [U + 1, S]
+    snapshot_ids: Tensor  # [U + 1, S, K]
+    snapshot_confidence: Tensor  # [U + 1, S, K]
+    attributes: Tensor  # [U + 1, A] values of all attributes numbered together, 0 where unknown
+    category_vectors: Tensor  # [C + 1, E]
+    item_narrow: Tensor  # [I + 1, G] categories of items: the narrow ones, all, and those at the level
+    item_given: Tensor
+    item_level: Tensor
+    clicks: Tensor  # [I + 1] training clicks
+
+    def __init__(self, config: Config, sizes: Sizes) -> None:
+        super().__init__(config, sizes)
+        for name in _KEPT:
+            self.register_buffer(name, None)
+        self.item = nn.Embedding(sizes.items + 1, config.width, padding_idx=0)
+        self.recency = nn.Embedding(config.length, 1)
+        self.category = nn.Embedding(sizes.categories + 1, config.width, padding_idx=0)
+        nn.init.zeros_(self.recency.weight)
+        for table in (self.item, self.category):
+            nn.init.normal_(table.weight, std=config.init)
+            with torch.no_grad():
+                table.weight[0] = 0
+        self.dropout = Dropout(config.dropout)
+        self._tables: tuple[Tensor, Index, Index] | None = None
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(trail=max(self.config.length, self.config.known))
+
+    @property
+    def negatives(self) -> int:
+        return int(self.config.negatives)
+
+    # --- what it is made of ---
+
+    def take(self, table: InterestTable, category_vectors: NDArray[np.float32], split: Split) -> None:
+        """Take up interests and catalogue, and draw the weights that depend on them (from PyTorch's generator).
+
+        Args:
+            category_vectors: [C + 1, E] of the categories' names, by the encoder of the interests.
+        """
+        taxonomy = Taxonomy.of(split.data)
+        self.interest_vectors = torch.from_numpy(table.vectors)
+        self.interest_categories = torch.from_numpy(table.categories.astype(np.int32))
+        self.snapshot_times = torch.from_numpy(table.times.astype(np.int64))
+        self.snapshot_ids = torch.from_numpy(table.ids.astype(np.int32))
+        self.snapshot_confidence = torch.from_numpy(table.confidence)
+        self.attributes = torch.from_numpy(_numbered(split))
+        self.category_vectors = torch.from_numpy(category_vectors)
+        items = np.arange(self.sizes.items + 1)
+        for name, rows in (("narrow", taxonomy.narrow), ("given", taxonomy.given), ("level", taxonomy.at(self.config.level))):
+            setattr(self, f"item_{name}", torch.from_numpy(rows.pad(items).astype(np.int32)))
+        counts = np.bincount(split.train_clicks(self.tasks)[1], minlength=self.sizes.items + 1)
+        self.clicks = torch.from_numpy(counts.astype(np.int64))
+        self._build()
+
+    def _build(self) -> None:
+        """The towers, whose sizes follow from what was taken up."""
+        config, width = self.config, self.config.width
+        self.interest = nn.Linear(self.interest_vectors.shape[1], width, bias=False)
+        self.attribute = nn.Embedding(int(self.attributes.max()) + 1 if self.attributes.numel() else 1, width, padding_idx=0)
+        nn.init.normal_(self.attribute.weight, std=config.init)
+        with torch.no_grad():
+            self.attribute.weight[0] = 0
+        self.ask = nn.Linear(3 * width, width)
+        self.user_tower = _tower(4 * width, config.hidden, config.out, config.dropout)
+        self.item_tower = _tower(3 * width, config.hidden, config.out, config.dropout)
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        if missing := [name for name in _KEPT if name not in state]:
+            raise RunError("weights do not fit the model", where=self.name, got="no " + ", ".join(missing))
+        for name in _KEPT:
+            setattr(self, name, state[name])
+        self._build()
+        super().restore(state)
+        self._tables = None
+
+    def train(self, mode: bool = True) -> "Serendipity":
+        self._tables = None
+        return super().train(mode)
+
+    # --- towers ---
+
+    def wishes(self, user: Tensor, at: Tensor) -> Wishes:
+        """The newest interests of each user [B] that were inferred at or before a time [B]."""
+        place = newest_snapshot(self.snapshot_times, user, at)
+        row, some = user.long(), (place >= 0)[:, None]
+        ids = self.snapshot_ids[row, place.clamp(min=0)] * some
+        confidence = self.snapshot_confidence[row, place.clamp(min=0)] * some
+        return Wishes(self.interest_vectors[ids.long()], confidence, self.interest_categories[ids.long()])
+
+    def users(self, batch: Batch, wishes: Wishes) -> Tensor:
+        """[B, out] h_u: attributes, behaviour and the interests, pooled by attention from the first two."""
+        items, present = newest(batch.trail_item[..., None], batch.trail_item != 0, self.config.length)
+        items = items[..., 0] * present
+        clicked = self.dropout(self.item(items) + self._categories(items))
+        weight = self.recency(age(present, self.config.length))[..., 0].masked_fill(~present, -torch.inf)
+        weight = torch.where(present.any(1, keepdim=True), weight, 0).softmax(1) * present
+        behaviour = torch.einsum("bl,bld->bd", weight, clicked)
+        known = self.attributes[batch.user.long()]
+        features = torch.cat((self.attribute(known).sum(1), behaviour, masked_mean(clicked, present)), dim=1)
+        wanted = self.interest(wishes.vectors)  # (B, K, D)
+        score = torch.einsum("bd,bkd->bk", self.ask(features), wanted) / self.config.width**0.5
+        score = (score + wishes.confidence.clamp(min=1e-9).log()).masked_fill(~wishes.some, -torch.inf)
+        share = torch.where(wishes.some.any(1, keepdim=True), score, 0).softmax(1) * wishes.some
+        pooled = torch.einsum("bk,bkd->bd", share, wanted)
+        return self.user_tower(torch.cat((features, pooled), dim=1))  # type: ignore[no-any-return]
+
+    def items(self, ids: Tensor) -> Tensor:
+        """[n, out] h_v of items [n]: id, categories, and the item's own interest."""
+        return self.item_tower(torch.cat((self.item(ids), self._categories(ids), self.own_interest(ids)), dim=1))  # type: ignore[no-any-return]
+
+    def own_interest(self, ids: Tensor) -> Tensor:
+        """[n, D] the item's own interest: the mean of its narrow categories' names, through the map that users' interests go by."""
+        rows = self.item_narrow[ids.long()].long()
+        return self.interest(F.normalize(masked_mean(self.category_vectors[rows], rows > 0), dim=-1))  # type: ignore[no-any-return]
+
+    def _categories(self, ids: Tensor) -> Tensor:
+        rows = self.item_narrow[ids.long()]
+        return masked_mean(self.category(rows), rows > 0)
+
+    # --- learning ---
+
+    def loss(self, batch: Batch) -> Losses:
+        """L_BCE + lambda L_contrast.
+
+        L_contrast: InfoNCE over cosine / tau. A user's positive is an item that meets one of the user's interests, drawn by how often it
+        was clicked; the other users' positives are negatives, but for those that meet an interest of the user as well.
+        """
+        config = self.config
+        assert batch.candidates is not None
+        wishes = self.wishes(batch.user, batch.time)
+        users = self.users(batch, wishes)
+        ids, place = torch.unique(batch.candidates, return_inverse=True)
+        items = self.items(ids)
+        scores = torch.einsum("bd,bnd->bn", users, items[place])
+        parts = {config.loss: target_loss(scores, config.loss)}
+        weights: dict[str, float] = {config.loss: 1.0}
+        if config.contrast_weight:
+            parts["contrast"] = self._contrast(users, wishes)
+            weights["contrast"] = config.contrast_weight
+        return Losses(parts, weights)
+
+    def _contrast(self, users: Tensor, wishes: Wishes) -> Tensor:
+        drawn = self._meeting(wishes)
+        some = drawn > 0
+        if int(some.sum()) < 2:
+            return users.sum() * 0
+        users, drawn = users[some], drawn[some]
+        wishes = Wishes(wishes.vectors[some], wishes.confidence[some], wishes.categories[some])
+        logits = F.normalize(users, dim=1) @ F.normalize(self.items(drawn), dim=1).T / self.config.temperature
+        also = wishes.meets(self.item_given[drawn], self.sizes.categories)
+        own = torch.eye(len(drawn), dtype=torch.bool, device=drawn.device)
+        return F.cross_entropy(logits.masked_fill(also & ~own, -torch.inf), torch.arange(len(drawn), device=drawn.device))
+
+    def _meeting(self, wishes: Wishes) -> Tensor:
+        """[B] an item that meets one of the user's interests, 0 where no item does."""
+        rows = wishes.categories.shape[0]
+        chance = wishes.confidence[..., None] * (wishes.categories > 0)
+        offsets, until, ids = self._by_category
+        chance = (chance * (offsets[1:] > offsets[:-1])[wishes.categories.long()]).flatten(1)
+        some = chance.sum(1) > 0
+        pick = torch.multinomial(torch.where(some[:, None], chance, 1.0), 1)
+        category = wishes.categories.flatten(1).gather(1, pick)[:, 0].long()
+        start, end = until[offsets[category]], until[offsets[category + 1]]
+        at = start + torch.rand(rows, device=start.device, dtype=torch.float64) * (end - start)
+        place = torch.searchsorted(until, at, right=True) - 1
+        return torch.where(some, ids[place.clamp(0, len(ids) - 1)], 0)
+
+    @functools.cached_property
+    def _by_category(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Offsets [C + 2] into the items of each category; running sums [n + 1] of their clicks, each with one more; these items [n]."""
+        rows = self.item_given.cpu().long()
+        category = rows.flatten()
+        order = torch.argsort(category, stable=True)
+        item = torch.arange(len(rows)).repeat_interleave(rows.shape[1])[order]
+        category = category[order]
+        item, category = item[category > 0], category[category > 0]
+        counts = torch.bincount(category, minlength=self.sizes.categories + 1)
+        offsets = F.pad(counts.cumsum(0), (1, 0))
+        until = F.pad((self.clicks.cpu()[item] + 1).double().cumsum(0), (1, 0))
+        return offsets.to(self.device), until.to(self.device), item.to(self.device)
+
+    # --- answering ---
+
+    @torch.no_grad()
+    def score(self, batch: Batch) -> Tensor:
+        users = self.users(batch, self.wishes(batch.user, batch.time))
+        vectors = self._indexed()[0]
+        if batch.candidates is None:
+            return users @ vectors.T
+        return torch.einsum("bd,bnd->bn", users, vectors[batch.candidates.long()])
+
+    @torch.no_grad()
+    def pool(
+        self, batch: Batch, k: int, exclude: Tensor | None = None, *, quota: float | None = None, wishes: Wishes | None = None
+    ) -> Found:
+        """The merged pool of k items a request.
+
+        Args:
+            exclude: [B, E] inside ids to leave out, 0 pads.
+            quota: I2I's share; the setting by default.
+            wishes: the interests to go by, in place of those known from training (what the nearline store holds, say).
+        """
+        quota = self.config.quota if quota is None else quota
+        wishes = self.wishes(batch.user, batch.time) if wishes is None else wishes
+        if exclude is None:
+            exclude = torch.zeros(len(batch), 1, dtype=torch.long, device=self.device)
+        users = self.users(batch, wishes)
+        vectors, by_item, _ = self._indexed()
+        near, products = by_item.search(users, k + exclude.shape[1])
+        near = near.masked_fill(products.isneginf() | among(near, exclude), 0)
+        second, interest = self._interesting(batch, users, wishes, exclude, k if quota else 0)
+        pool = merge(near, second, k, quota)
+        brought = interest.gather(1, pool.place.clamp(max=max(0, interest.shape[1] - 1))) if interest.shape[1] else pool.place
+        score = torch.einsum("bd,bkd->bk", users, vectors[pool.items])
+        return Found(pool, torch.where(pool.second, brought, -1), score.masked_fill(pool.items == 0, -torch.inf))
+
+    def retrieve(self, batch: Batch, k: int, exclude: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """As `Model.retrieve`, the merged pool of `pool`; the score of an item is its place, from 0 down."""
+        items = self.pool(batch, min(k, self.sizes.items), exclude).pool.items
+        score = -torch.arange(items.shape[1], dtype=torch.float32, device=items.device).expand(items.shape)
+        return items, score.masked_fill(items == 0, -torch.inf)
+
+    def _interesting(self, batch: Batch, users: Tensor, wishes: Wishes, exclude: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """I2I: items [B, n] near the interests, of categories that the user has not touched, best first; and each one's interest [B, n]."""
+        rows, count = wishes.confidence.shape
+        if not k:
+            none = torch.zeros(rows, 0, dtype=torch.long, device=users.device)
+            return none, none
+        vectors, _, by_interest = self._indexed()
+        near, cosine = by_interest.search(F.normalize(self.interest(wishes.vectors).flatten(0, 1), dim=1), self.config.reach)
+        sure = (cosine.view(rows, count, -1).clamp(min=1e-6) * wishes.confidence[..., None]).flatten(1)
+        order = sure.argsort(dim=1, descending=True, stable=True)
+        sure = sure.gather(1, order)
+        items = near.view(rows, -1).gather(1, order)
+        interest = order // near.shape[1]
+        touched = batch.trail_item[:, -self.config.known :]
+        good = (
+            (sure > 0) & untouched(self.item_level, touched, items, self.sizes.categories) & ~among(items, exclude) & first_of_each(items)
+        )
+        value = torch.einsum("bd,bnd->bn", users, vectors[items]) if self.config.order == "user" else sure
+        best = value.masked_fill(~good, -torch.inf).topk(min(k, items.shape[1]), dim=1)
+        return items.gather(1, best.indices).masked_fill(best.values.isneginf(), 0), interest.gather(1, best.indices)
+
+    def _indexed(self) -> tuple[Tensor, Index, Index]:
+        """Item vectors [I + 1, out] with their index, and the index of the items' own interests; kept until the model trains again."""
+        if self._tables is None:
+            vectors = torch.zeros(self.sizes.items + 1, self.config.out, device=self.device)
+            own = torch.zeros(self.sizes.items + 1, self.config.width, device=self.device)
+            for ids in torch.split(torch.arange(1, self.sizes.items + 1, device=self.device), _ITEMS_AT_ONCE):
+                vectors[ids], own[ids] = self.items(ids), F.normalize(self.own_interest(ids), dim=1)
+            self._tables = (vectors, Index(vectors, self.config.index), Index(own, self.config.index))
+        return self._tables
+
+
+def _tower(inside: int, hidden: int, out: int, dropout: float) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(inside, hidden), nn.GELU(), Dropout(dropout), nn.Linear(hidden, out))
+
+
+def _numbered(split: Split) -> np.ndarray:
+    """[U + 1, A] the value of each attribute of each user; the values of all attributes are numbered together, 0 where there is none."""
+    table = split.data.user_table
+    columns, next_ = [], 1
+    for name in table.columns:
+        if name == "user_id":
+            continue
+        values = table[name].cast(pl.String, strict=False)
+        codes = values.rank("dense").fill_null(0).cast(pl.Int32).to_numpy()
+        columns.append(np.where(codes > 0, codes + next_ - 1, 0))
+        next_ += int(codes.max(initial=0))
+    rows = np.stack(columns, axis=1) if columns else np.zeros((table.height, 0), dtype=np.int32)
+    return np.concatenate((np.zeros_like(rows[:1]), rows)).astype(np.int32)

@@ -1,0 +1,60 @@
+"""Wishes: the interests that the users of a batch had when they asked, and which items meet them."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """Interests of B users, surest first, K each.
+
+    Attributes:
+        vectors: [B, K, E] zero where there is none.
+        confidence: [B, K] in (0, 1], 0 where there is none.
+        categories: [B, K, G] categories each one means, 0 pads.
+    """
+
+    vectors: Tensor
+    confidence: Tensor
+    categories: Tensor
+
+    @property
+    def some(self) -> Tensor:
+        """[B, K] where there is an interest."""
+        return self.confidence > 0
+
+    def meets(self, given: Tensor, categories: int) -> Tensor:
+        """[B, N] whether an item has a category that one of the user's interests means.
+
+        Args:
+            given: [N, G'] categories of each item, 0 pads. categories: C.
+        """
+        meant = torch.zeros(len(self.vectors), categories + 1, dtype=torch.bool, device=self.vectors.device)
+        meant.scatter_(1, self.categories.flatten(1).long(), True)
+        meant[:, 0] = False
+        return meant[:, given.long()].any(2)
+
+
+def newest_snapshot(times: Tensor, user: Tensor, at: Tensor) -> Tensor:
+    """[B] the newest snapshot of each user that was made at or before a time, -1 where none was.
+
+    Args:
+        times: [U + 1, S] ascending. user: [B]. at: [B] microseconds since 1970; a snapshot rests on what is strictly older than its time.
+    """
+    return (times[user.long()] <= at[:, None]).sum(1) - 1
+
+
+def untouched(given: Tensor, touched: Tensor, items: Tensor, categories: int) -> Tensor:
+    """[B, N] whether none of an item's categories is one of an item the user has touched; items without categories are touched.
+
+    Args:
+        given: [I + 1, G] categories of each item at the level that counts, 0 pads.
+        touched: [B, T] items the user clicked, 0 pads. items: [B, N].
+    """
+    known = torch.zeros(len(touched), categories + 1, dtype=torch.bool, device=touched.device)
+    known.scatter_(1, given[touched.long()].flatten(1).long(), True)
+    own = given[items.long()].long()  # (B, N, G)
+    hit = known.gather(1, own.flatten(1)).view(own.shape) & (own > 0)
+    return ~hit.any(2) & (own > 0).any(2)

@@ -1,0 +1,1 @@
+"""Retrieval: an index of vectors, and pools of items merged from channels."""

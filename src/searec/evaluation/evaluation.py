@@ -17,7 +17,7 @@ PROTOCOLS: tuple[Protocol, ...] = ("sampled", "full")
 
 KEY = ("user_id", "time", "target")
 COLUMNS = {"user_id": pl.String(), "time": pl.Int64(), "target": pl.Int32(), "rank": pl.Float64()}
-LIST_METRICS = ("novelty", "diversity")
+LIST_METRICS = ("novelty", "diversity", "enr", "serendipity")
 SLICE = "slice:"
 METRICS_FILE = "metrics.json"
 AGAIN = "evaluate the run again"
@@ -30,8 +30,8 @@ class Evaluation:
     label: the run's name in tables; runs that differ in their seed alone share it.
     scores: one row per request: user_id (String), time (Int64, microseconds UTC), target (Int32, inside id),
         rank (Float64, 1 + better + ties / 2), a Boolean `slice:<name>` for each slice, and for the full
-        protocol novelty and diversity (Float64) of the top-10 list.
-    totals: figures of all lists together (coverage).
+        protocol `LIST_METRICS` (Float64) of the top-10 list; enr and serendipity for recommendation alone.
+    totals: figures of all lists together (coverage, gini, cnr).
     seconds: how long scoring took.
 
     Raises:
@@ -116,7 +116,7 @@ class Evaluation:
 
 
 def user_metrics(scores: pl.DataFrame) -> dict[str, Floats]:
-    """Metric name -> [R]: those of `metrics.per_user`, then novelty and diversity where the scores hold them."""
+    """Metric name -> [R]: those of `metrics.per_user`, then `LIST_METRICS` where the scores hold them."""
     values = per_user(scores["rank"].to_numpy())
     return values | {name: scores[name].to_numpy() for name in LIST_METRICS if name in scores.columns}
 

@@ -88,7 +88,7 @@ def serendipity(top: Ints, novel: Mask, target: Ints) -> Floats:
     return np.asarray(((top == target[:, None]) & novel).any(axis=1), dtype=np.float64)
 
 
-def click_novelty(hits: Floats, novel_hits: Floats) -> float:
+def click_novelty(hits: NDArray[np.generic], novel_hits: Floats) -> float:
     """CNR: the share of clicked items that are novel, over all requests, in [0, 1]; clicked is what is shown and was then chosen.
 
     Args:

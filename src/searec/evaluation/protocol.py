@@ -18,13 +18,14 @@ from searec.data.split import Requests, Split
 from searec.errors import DataError, SettingsError
 from searec.evaluation.beyond import coverage, diversity, gini, novelty
 from searec.evaluation.evaluation import SLICE, Evaluation, Protocol
+from searec.evaluation.exposure import Touched, click_novelty, exposure_novelty, serendipity
 from searec.evaluation.metrics import ndcg
 from searec.evaluation.slices import slices
 from searec.evaluation.threads import side_by_side
 from searec.models.base import Model
 
 LIST_LENGTH = 10
-"""Coverage, novelty and diversity are of lists this long."""
+"""Coverage, novelty, diversity and what is new to the user are of lists this long."""
 RETRIEVED = 30
 """Items that a model which cannot score a whole catalogue is asked for in the full protocol."""
 _SCORES_AT_ONCE = 1 << 23
@@ -87,6 +88,11 @@ def evaluate(
         counts = np.bincount(split.train_clicks((task,))[1], minlength=split.data.sizes.items + 1)
         columns |= {"novelty": novelty(top, counts), "diversity": diversity(top, split.data.item_categories)}
         totals = {"coverage": coverage(top, split.data.sizes.items), "gini": gini(top, split.data.sizes.items)}
+        if task == "recommend":
+            novel = Touched.of(split.data, asked).novel_lists(top)
+            hits = (top == np.asarray(asked.target)[:, None]).any(axis=1)
+            columns |= {"enr": exposure_novelty(top, novel), "serendipity": serendipity(top, novel, asked.target)}
+            totals["cnr"] = click_novelty(hits, columns["serendipity"])
     # The slices are made of all requests, so that a median does not depend on the draw.
     columns |= {SLICE + name: mask[rows] for name, mask in slices(split, requests).items()}
     return Evaluation(

@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from searec.cli import answers, audit, codes, data, reasoning, runs, tradeoff
+from searec.cli import answers, audit, codes, data, exposure, reasoning, runs, tradeoff
 from searec.errors import SearecError
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ for command in (
     audit.audit,
     reasoning.reasoning,
     tradeoff.tradeoff,
+    exposure.exposure,
 ):
     app.command(name=command.__name__.rstrip("_"))(command)
 

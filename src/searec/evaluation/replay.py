@@ -1,0 +1,101 @@
+"""Replay: held-out choices against what two configurations would have shown, with intervals.
+
+The same requests go to both, so that differences are paired; users are what is drawn again (bootstrap).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from searec.data.ragged import Ints
+from searec.errors import DataError
+from searec.evaluation.exposure import exposure_novelty, serendipity
+from searec.evaluation.metrics import hit_rate, ndcg
+from searec.evaluation.significance import bootstrap_means, interval
+
+Floats = NDArray[np.float64]
+RESAMPLES = 10_000
+FIGURES = ("hr", "ndcg", "enr", "cnr", "serendipity")
+"""HR and NDCG of the list; shares of what is new among what is shown (ENR) and among what is shown and chosen (CNR); novel and chosen."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What one configuration shows to R requests.
+
+    Attributes:
+        label: its name in tables.
+        top: [R, K] inside ids, best first, 0 where absent.
+        novel: [R, K] which of them are novel to their request.
+        target: [R] what was then chosen.
+    """
+
+    label: str
+    top: Ints
+    novel: NDArray[np.bool_]
+    target: Ints
+
+    def values(self) -> dict[str, Floats]:
+        """[R] of each figure but CNR, which is the ratio of the sums of serendipity and hr."""
+        hit = self.top == np.asarray(self.target)[:, None]
+        rank = np.where(hit.any(axis=1), hit.argmax(axis=1) + 1.0, np.inf)
+        depth = self.top.shape[1]
+        return {
+            "hr": hit_rate(rank, depth),
+            "ndcg": ndcg(rank, depth),
+            "enr": exposure_novelty(self.top, self.novel),
+            "serendipity": serendipity(self.top, self.novel, self.target),
+        }
+
+    def figures(self) -> dict[str, float]:
+        """The mean of each of `FIGURES`; CNR is 0 where nothing shown was chosen."""
+        means = {name: np.array([value.mean()]) for name, value in self.values().items()}
+        return {name: float(value[0]) for name, value in _with_cnr(means).items()}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Of one figure: b - a, the bounds of its interval, and the share of resamples on the other side of 0, doubled (p)."""
+
+    a: float
+    b: float
+    difference: float
+    low: float
+    high: float
+    p: float
+
+
+def replay(a: Shown, b: Shown, users: Ints, *, level: float = 0.95, resamples: int = RESAMPLES, seed: int = 0) -> Mapping[str, Difference]:
+    """How b differs from a, by figure.
+
+    Args:
+        users: [R] whose request each one is; a user is drawn with all requests.
+        level: of the intervals.
+
+    Raises:
+        DataError: not the same requests.
+    """
+    if not np.array_equal(a.target, b.target) or len(users) != len(a.target):
+        raise DataError("configurations were replayed on different requests", got=f"{len(a.target)} and {len(b.target)} requests")
+    number, owner = np.unique(users, return_inverse=True)
+    columns = [np.ones(len(users)), *(value for shown in (a, b) for value in shown.values().values())]
+    table: Floats = np.stack([np.bincount(owner, weights=column, minlength=len(number)) for column in columns], axis=1)
+    drawn = bootstrap_means(table, np.random.default_rng(seed), resamples)
+    drawn = drawn[:, 1:] / drawn[:, :1]  # a draw of users may hold more requests than another
+    names = list(a.values())
+    halves = [_with_cnr(dict(zip(names, half.T, strict=True))) for half in np.split(drawn, 2, axis=1)]
+    own = [a.figures(), b.figures()]
+    found = {}
+    for name in FIGURES:
+        difference = halves[1][name] - halves[0][name]
+        low, high = interval(difference[:, None], level)
+        below, above = float((difference <= 0).mean()), float((difference >= 0).mean())
+        p = min(1.0, 2 * max(min(below, above), 1 / (resamples + 1)))
+        found[name] = Difference(own[0][name], own[1][name], own[1][name] - own[0][name], float(low[0]), float(high[0]), p)
+    return found
+
+
+def _with_cnr(values: Mapping[str, Floats]) -> dict[str, Floats]:
+    return {**values, "cnr": values["serendipity"] / np.where(values["hr"] > 0, values["hr"], 1.0)}

@@ -68,9 +68,7 @@ def _print(found: "Exposure") -> None:
     for shown in found.rows():
         values = shown.figures()
         print(f"  {shown.label:<{wide}}" + "".join(f"{values[name]:>12.4f}" for name in _FIGURES))
-    print(
-        "\n  against U2I alone: change of NDCG, and ENR as a multiple; against items drawn from untouched categories in the same places: CNR"
-    )
+    print("\n  NDCG and ENR against U2I alone; CNR against items drawn from untouched categories in the same places")
     for one in found.swept:
         ndcg, enr, cnr = one.beside["ndcg"], one.beside["enr"], one.against["cnr"]
         lost = ndcg.difference / ndcg.a if ndcg.a else 0.0

@@ -50,6 +50,7 @@ LESSON: dict[str, dict[str, Any]] = {
     "lcr-ser": {"epochs": 30, "batch": 16, "lr": 0.005, "width": 32, "inner": 32},
     "gensar": {**WRITERS, "epochs": 20, "code_epochs": 200},
     "tiger": {**WRITERS, "epochs": 20},
+    "serendipity": {"epochs": 60, "batch": 16, "lr": 0.01},
     "unisar": {"epochs": 30, "batch": 16, "lr": 0.005, "width": 32, "inner": 32, "init": 0.1, "search_weight": 1.0, "user": False},
 }
 """How a model that learns by loss is taught the checkerboard; see LESSON_OF_OTHERS for those not named."""
@@ -69,6 +70,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("lcr-ser", {"src": 0, "steps": 1}),
     ("lcr-ser", {"trust": True}),
     ("unisar", {"tasks": ["search"], "rec": 2, "src": 2, "src_clicks": 1, "words": 1}),
+    ("serendipity", {"loss": "bce", "snapshots": 2, "quota": 0.5, "order": "interest", "index": "exact"}),
 ]
 LEARNERS = [(name, overrides) for name, overrides in VARIANTS if MODELS[name].learns == "loss"]
 
@@ -218,11 +220,12 @@ def test_events_after_the_cutoff_teach_nothing(teach: MakeRun, rewritten: Datase
 
 
 @pytest.mark.parametrize("variant", LEARNERS, ids=said)
-def test_every_loss_part_moves_a_gradient(checkerboard: Any, variant: tuple[str, dict[str, Any]]) -> None:
+def test_every_loss_part_moves_a_gradient(checkerboard: Any, small_world: Dataset, variant: tuple[str, dict[str, Any]]) -> None:
     name, overrides = variant
     config, _ = experiment.settings_for(name, "small", settings(name, **overrides))
-    model = experiment.new_model(name, config, Split(checkerboard.data), 0)
-    examples = TrainingExamples(Split(checkerboard.data), model, batch=32, seed=0)
+    split = Split(small_world if MODELS[name].derived == "interests" else checkerboard.data)  # interests need categories
+    model = experiment.new_model(name, config, split, 0)
+    examples = TrainingExamples(split, model, batch=32, seed=0)
     batches = [examples.batch(0, step) for step in range(examples.steps(0))]
     names, weights = zip(*((key, weight) for key, weight in model.named_parameters() if weight.requires_grad), strict=True)
 

@@ -26,6 +26,7 @@ from searec.nn.dropout import Dropout
 from searec.nn.losses import Losses, TargetLoss, target_loss
 from searec.nn.pooling import age, masked_mean, newest
 from searec.nn.sets import among, first_of_each
+from searec.nn.softmax import linear_cross_entropy
 from searec.retrieval.index import Index, Kind
 from searec.retrieval.pool import Pool, merge
 from searec.settings import Count, DropoutRate, NonNegative, Positive, Share, settings
@@ -74,7 +75,7 @@ class Serendipity(Model):
         """How interests are made (`InterestSettings`), then the towers and the pool.
 
         width: of embeddings; hidden, out: of the towers' MLPs. length: newest clicks that the user tower reads.
-        negatives a positive; loss "bce" as in the paper, or the "softmax" over target and negatives.
+        loss: "bce" of the target and `negatives` others, as in the paper, or the "softmax" over the whole catalogue.
         contrast_weight, temperature: lambda and tau of L_contrast.
         quota: share of the pool that is I2I's. level: whose categories decide what is novel, "narrow" or a depth of the tree.
         known: newest clicks that count as touched.
@@ -100,7 +101,7 @@ class Serendipity(Model):
         index: Kind = "auto"
 
     presets: ClassVar[Mapping[Preset, Mapping[str, Any]]] = {
-        "small": {},
+        "small": {"loss": "softmax"},
         "paper": {"reasoner": "student", "encoder": "sentence-transformers/clip-ViT-B-32", "snapshots": 2},
     }
     train_presets: ClassVar[Mapping[Preset, Mapping[str, Any]]] = {
@@ -141,7 +142,7 @@ class Serendipity(Model):
 
     @property
     def negatives(self) -> int:
-        return int(self.config.negatives)
+        return int(self.config.negatives) if self.config.loss == "bce" else 0
 
     # --- what it is made of ---
 
@@ -243,12 +244,15 @@ class Serendipity(Model):
         assert batch.candidates is not None
         wishes = self.wishes(batch.user, batch.time)
         users = self.users(batch, wishes)
-        ids, place = torch.unique(batch.candidates, return_inverse=True)
-        items = self.items(ids)
-        scores = torch.einsum("bd,bnd->bn", users, items[place])
-        parts = {config.loss: target_loss(scores, config.loss)}
+        if config.loss == "bce":
+            ids, place = torch.unique(batch.candidates, return_inverse=True)
+            value = target_loss(torch.einsum("bd,bnd->bn", users, self.items(ids)[place]), "bce")
+        else:
+            everything = torch.arange(1, self.sizes.items + 1, device=users.device)
+            value = linear_cross_entropy(users, self.items(everything), batch.target.long() - 1)
+        parts: dict[str, Tensor] = {config.loss: value}
         weights: dict[str, float] = {config.loss: 1.0}
-        if config.contrast_weight:
+        if config.contrast_weight and self.sizes.categories:  # without categories nobody has an interest
             parts["contrast"] = self._contrast(users, wishes)
             weights["contrast"] = config.contrast_weight
         return Losses(parts, weights)
@@ -329,10 +333,9 @@ class Serendipity(Model):
         return Found(pool, torch.where(pool.second, brought, -1), score.masked_fill(pool.items == 0, -torch.inf))
 
     def retrieve(self, batch: Batch, k: int, exclude: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """As `Model.retrieve`, the merged pool of `pool`; the score of an item is its place, from 0 down."""
-        items = self.pool(batch, min(k, self.sizes.items), exclude).pool.items
-        score = -torch.arange(items.shape[1], dtype=torch.float32, device=items.device).expand(items.shape)
-        return items, score.masked_fill(items == 0, -torch.inf)
+        """As `Model.retrieve`, the merged pool of `pool`; scores are the towers', and need not fall where I2I's places are."""
+        found = self.pool(batch, min(k, self.sizes.items), exclude)
+        return found.pool.items, found.score
 
     def _interesting(self, batch: Batch, users: Tensor, wishes: Wishes, exclude: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """I2I: items [B, n] near the interests, of categories that the user has not touched, best first; and each one's interest [B, n]."""

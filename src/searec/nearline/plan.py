@@ -1,6 +1,8 @@
 """How interests are made: the settings of a model that reads them."""
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from searec.nearline.catalogue import NEAR
 from searec.settings import Count, Share, settings
@@ -24,6 +26,6 @@ class InterestSettings:
     student: str = ""
     interests: Count = 8
     days: Count = 30
-    snapshots: Count = 3
+    snapshots: Annotated[int, Field(ge=2)] = 3
     encoder: str = "minilm"
     near: Share = NEAR

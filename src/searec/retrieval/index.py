@@ -14,6 +14,8 @@ EXACT_UP_TO = 100_000
 """Vectors up to which "auto" searches them all."""
 _LEAST = 40
 """Vectors a cell needs to be learned from."""
+_SPARE = 4
+"""One item in so many is looked at beyond what is asked for, before the true order."""
 _SCORES_AT_ONCE = 1 << 24
 
 
@@ -50,9 +52,14 @@ class Index:
         """
         k = min(k, len(self.vectors) - 1)
         if self._faiss is not None:
-            products, places = self._faiss.search(np.ascontiguousarray(queries.float().cpu().numpy()), k)
-            items = torch.from_numpy(places + 1).to(queries.device)
-            return items, torch.from_numpy(products).masked_fill_(torch.from_numpy(places < 0), -torch.inf).to(queries.device)
+            asked = queries.float().cpu().numpy()
+            if self.kind == "hnsw":
+                asked = np.pad(asked, ((0, 0), (0, 1)))
+            _, places = self._faiss.search(np.ascontiguousarray(asked), min(k + k // _SPARE, len(self.vectors) - 1))
+            items = torch.from_numpy(places + 1).to(queries.device)  # by vectors of 8 bits; put in order by the true ones
+            products = torch.einsum("bd,bkd->bk", queries.float(), self.vectors[items].float()).masked_fill(items == 0, -torch.inf)
+            best = products.topk(k, dim=1)
+            return items.gather(1, best.indices), best.values
         step = max(1, _SCORES_AT_ONCE // len(self.vectors))
         found = [(part.float() @ self.vectors[1:].float().T).topk(k, dim=1) for part in torch.split(queries, step)]
         if not found:
@@ -66,10 +73,14 @@ def _built(vectors: NDArray[np.float32], kind: str, probes: int | None) -> Any:
     except ImportError as error:
         raise DependencyError("the index library is not installed", where=kind, remedy="pip install 'searec[serendipity]'") from error
     cells = max(1, min(int(2 ** round(np.log2(4 * np.sqrt(len(vectors))))), len(vectors) // _LEAST))
-    made = "HNSW16_SQ8" if kind == "hnsw" else f"IVF{cells},SQ8"
-    index = faiss.index_factory(vectors.shape[1], made, faiss.METRIC_INNER_PRODUCT)
+    if kind == "hnsw":  # a graph needs a metric: with one more number all vectors are as long, and the nearest has the largest product
+        length = np.square(vectors).sum(axis=1)
+        vectors = np.ascontiguousarray(np.concatenate((vectors, np.sqrt(length.max() - length)[:, None]), axis=1))
+        index = faiss.index_factory(vectors.shape[1], "HNSW16_SQ8", faiss.METRIC_L2)
+    else:
+        index = faiss.index_factory(vectors.shape[1], f"IVF{cells},SQ8", faiss.METRIC_INNER_PRODUCT)
     index.train(vectors)
     index.add(vectors)
-    name, usual = ("efSearch", 512) if kind == "hnsw" else ("nprobe", max(8, cells // 32))
+    name, usual = ("efSearch", 512) if kind == "hnsw" else ("nprobe", max(16, cells // 32))
     faiss.ParameterSpace().set_index_parameter(index, name, probes or usual)
     return index

@@ -22,7 +22,9 @@ from searec.derived.newcomers import best_for_newcomers
 from searec.derived.user_codes import Coder
 from searec.errors import RunError, SettingsError
 from searec.files import write_json
-from searec.models import GenSAR, GSERec, Model, model_named
+from searec.models import GenSAR, GSERec, Model, Serendipity, model_named
+from searec.models.serendipity import Found
+from searec.nearline.table import read_graphs
 from searec.settings import as_dict, configure
 from searec.training.checkpoint import read_tensors, write_tensors
 
@@ -30,6 +32,7 @@ CONFIG, WEIGHTS, ENVIRONMENT = "config.json", "weights.safetensors", "environmen
 DERIVED = "derived"
 """Folder of what was made before the model learned, where it needs anything."""
 _REQUESTS_AT_ONCE = 256
+_LIKE_CLICKED = "like what you clicked before"
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class Run:
             seen: also recommend what the user has clicked before.
 
         Returns:
-            user_id, rank (from 1), item_id, score.
+            user_id, rank (from 1), item_id, score; of a serendipity run also channel ("behaviour" or "interest") and reason.
 
         Raises:
             SettingsError: the model does not recommend, or k is below 1.
@@ -194,7 +197,10 @@ class Run:
         self._refuse_none(k)
         inside = self.data.users.inside(users)
         asked = requests_at(self.data, task, inside, np.full(len(inside), NEVER), new_texts=queries)
-        frames = [pl.DataFrame(schema={"row": pl.Int64, "rank": pl.Int64, "item_id": pl.String, "score": pl.Float64})]
+        schema: dict[str, Any] = {"row": pl.Int64, "rank": pl.Int64, "item_id": pl.String, "score": pl.Float64}
+        if isinstance(self.model, Serendipity):
+            schema |= {"channel": pl.String, "reason": pl.String}
+        frames = [pl.DataFrame(schema=schema)]
         for start in range(0, len(asked), _REQUESTS_AT_ONCE):
             rows = np.arange(start, min(start + _REQUESTS_AT_ONCE, len(asked)))
             frames.append(self._lists(asked[rows], k, seen).with_columns(pl.col("row") + start))
@@ -210,7 +216,25 @@ class Run:
             first = np.asarray(self.data.trail.offsets[asked.user])
             exclude = np.concatenate((exclude, gather_windows(self.data.trail.item, first, asked.trail_end - first)), axis=1)
         left_out = torch.from_numpy(exclude).to(device) if exclude.shape[1] else None
+        if isinstance(self.model, Serendipity):
+            return self._explained(asked, self.model.pool(batch.to(device), k, left_out))
         return self._named(*self.model.retrieve(batch.to(device), k, left_out))
+
+    def _explained(self, asked: Requests, found: Found) -> pl.DataFrame:
+        """As `_named`, with the channel that brought each item and the reason for it."""
+        users = self.data.users.outside(asked.user)
+        graphs = read_graphs(self.folder / DERIVED, users)
+        named = self._named(found.pool.items, found.score)
+        interest = found.interest.cpu().numpy()
+        reasons = {user: [one.reason for one in graph.interests()] for user, graph in graphs.items()}
+        told = []
+        for row, rank in named.select("row", "rank").iter_rows():
+            place = int(interest[row, rank - 1])
+            told.append(("interest", reasons[users[row]][place]) if place >= 0 else ("behaviour", _LIKE_CLICKED))
+        return named.with_columns(
+            channel=pl.Series([channel for channel, _ in told], dtype=pl.String),
+            reason=pl.Series([reason for _, reason in told], dtype=pl.String),
+        )
 
     def _named(self, best: Tensor, values: Tensor) -> pl.DataFrame:
         """row, rank, item_id, score of inside ids and scores [B, k]."""

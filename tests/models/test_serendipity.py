@@ -1,9 +1,11 @@
 """serendipity: whose interests are read when, who is a negative, and what a pool holds."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 import torch.nn.functional as F
@@ -20,9 +22,11 @@ from searec.errors import RunError
 from searec.evaluation.exposure import Touched
 from searec.models import Serendipity
 from searec.models.wishes import Wishes, newest_snapshot, untouched
+from searec.nearline.table import read_graphs
+from searec.run import read_run
 from searec.training.examples import TrainingExamples
 
-TINY: dict[str, Any] = {"width": 8, "hidden": 16, "out": 8, "negatives": 4, "dropout": 0.0, "interests": 4, "snapshots": 3}
+TINY: dict[str, Any] = {"width": 8, "hidden": 16, "vector": 8, "negatives": 4, "dropout": 0.0, "interests": 4, "snapshots": 3}
 
 
 @pytest.fixture(scope="module")
@@ -267,3 +271,18 @@ def test_requests_after_everything_read_the_last_interests(split: Split, made: I
     wishes = model.wishes(batch.user, batch.time)
     last = made.table.ids[users, (made.table.times[users] != NEVER).sum(1) - 1]
     assert np.array_equal(wishes.some.numpy(), last > 0)
+
+
+def test_a_run_tells_where_each_item_comes_from_and_why(small_world: Dataset, tmp_path: Path) -> None:
+    run = experiment.train("serendipity", small_world, tmp_path / "run", **TINY, epochs=1, quota=0.5)
+    answers = read_run(tmp_path / "run", small_world, device="cpu").recommend(["u1", "u2", "u1"], k=6)
+    assert answers.columns == ["user_id", "rank", "item_id", "score", "channel", "reason"]
+    assert answers.equals(run.recommend(["u1", "u2", "u1"], k=6))
+    graphs = read_graphs(tmp_path / "run" / "derived")
+    for user, rows in answers.group_by("user_id"):
+        reasons = {one.reason for one in graphs[str(user[0])].interests()}
+        found = rows.filter(pl.col("channel") == "interest")
+        assert found.height >= 3
+        assert set(found["reason"]) <= reasons
+        assert set(rows.filter(pl.col("channel") == "behaviour")["reason"]) == {"like what you clicked before"}
+    assert run.recommend([]).columns == answers.columns

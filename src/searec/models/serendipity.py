@@ -74,7 +74,7 @@ class Serendipity(Model):
     class Config(InterestSettings):
         """How interests are made (`InterestSettings`), then the towers and the pool.
 
-        width: of embeddings; hidden, out: of the towers' MLPs. length: newest clicks that the user tower reads.
+        width: of embeddings; hidden: of the towers' MLPs; vector: of what they give. length: newest clicks that the user tower reads.
         loss: "bce" of the target and `negatives` others, as in the paper, or the "softmax" over the whole catalogue.
         contrast_weight, temperature: lambda and tau of L_contrast.
         quota: share of the pool that is I2I's. level: whose categories decide what is novel, "narrow" or a depth of the tree.
@@ -85,7 +85,7 @@ class Serendipity(Model):
 
         width: Count = 64
         hidden: Count = 128
-        out: Count = 64
+        vector: Count = 64
         dropout: DropoutRate = 0.1
         init: Positive = 0.02
         length: Count = 50
@@ -176,8 +176,8 @@ class Serendipity(Model):
         with torch.no_grad():
             self.attribute.weight[0] = 0
         self.ask = nn.Linear(3 * width, width)
-        self.user_tower = _tower(4 * width, config.hidden, config.out, config.dropout)
-        self.item_tower = _tower(3 * width, config.hidden, config.out, config.dropout)
+        self.user_tower = _tower(4 * width, config.hidden, config.vector, config.dropout)
+        self.item_tower = _tower(3 * width, config.hidden, config.vector, config.dropout)
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         if missing := [name for name in _KEPT if name not in state]:
@@ -203,7 +203,7 @@ class Serendipity(Model):
         return Wishes(self.interest_vectors[ids.long()], confidence, self.interest_categories[ids.long()])
 
     def users(self, batch: Batch, wishes: Wishes) -> Tensor:
-        """[B, out] h_u: attributes, behaviour and the interests, pooled by attention from the first two."""
+        """[B, D'] h_u: attributes, behaviour and the interests, pooled by attention from the first two."""
         items, present = newest(batch.trail_item[..., None], batch.trail_item != 0, self.config.length)
         items = items[..., 0] * present
         clicked = self.dropout(self.item(items) + self._categories(items))
@@ -220,7 +220,7 @@ class Serendipity(Model):
         return self.user_tower(torch.cat((features, pooled), dim=1))  # type: ignore[no-any-return]
 
     def items(self, ids: Tensor) -> Tensor:
-        """[n, out] h_v of items [n]: id, categories, and the item's own interest."""
+        """[n, D'] h_v of items [n]: id, categories, and the item's own interest."""
         return self.item_tower(torch.cat((self.item(ids), self._categories(ids), self.own_interest(ids)), dim=1))  # type: ignore[no-any-return]
 
     def own_interest(self, ids: Tensor) -> Tensor:
@@ -359,9 +359,9 @@ class Serendipity(Model):
         return items.gather(1, best.indices).masked_fill(best.values.isneginf(), 0), interest.gather(1, best.indices)
 
     def _indexed(self) -> tuple[Tensor, Index, Index]:
-        """Item vectors [I + 1, out] with their index, and the index of the items' own interests; kept until the model trains again."""
+        """Item vectors [I + 1, D'] with their index, and the index of the items' own interests; kept until the model trains again."""
         if self._tables is None:
-            vectors = torch.zeros(self.sizes.items + 1, self.config.out, device=self.device)
+            vectors = torch.zeros(self.sizes.items + 1, self.config.vector, device=self.device)
             own = torch.zeros(self.sizes.items + 1, self.config.width, device=self.device)
             for ids in torch.split(torch.arange(1, self.sizes.items + 1, device=self.device), _ITEMS_AT_ONCE):
                 vectors[ids], own[ids] = self.items(ids), F.normalize(self.own_interest(ids), dim=1)

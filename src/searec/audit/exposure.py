@@ -1,7 +1,8 @@
 """What runs show that is new to their users, and whether it is wanted: beside accuracy, for each share of the serendipity channel."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from searec.data.ragged import Ints, gather_windows
 from searec.data.schema import Part
 from searec.data.split import Requests, Split
 from searec.data.taxonomy import Level
-from searec.errors import SettingsError
+from searec.errors import RunError, SettingsError
 from searec.evaluation.exposure import Touched
 from searec.evaluation.protocol import chosen, score_batches
 from searec.evaluation.replay import Difference, Shown, replay
@@ -20,7 +21,10 @@ from searec.models import Serendipity
 from searec.nn.sets import among, first_of_each
 from searec.retrieval.pool import merge
 from searec.run import Run
+from searec.settings import configure
 
+SERVED = ("quota", "order", "reach", "index", "known")
+"""Settings of serendipity that may change after training."""
 QUOTAS = (0.05, 0.1, 0.2, 0.3, 0.5)
 """Shares of I2I in the pool that are swept; U2I alone and I2I alone stand beside them."""
 SHOWN = 10
@@ -141,6 +145,45 @@ def exposure(
     anything = shown("random", generator.integers(1, run.data.sizes.items + 1, size=base.top.shape))
     about = {"run": str(run.folder), "requests": len(asked), "shown": SHOWN, "level": level, "days": days, "part": part}
     return Exposure(base, shown(CHANNEL, channel[:, :SHOWN]), swept, [anything, *found], about)
+
+
+def compared(
+    a: Run, b: Run, *, part: Part = "test", requests: int | None = None, level: Level = "narrow", days: float | None = None, seed: int = 0
+) -> tuple[Shown, Shown, dict[str, Difference]]:
+    """An A/B test in replay: what each run would have shown at the same held-out clicks, and how b differs from a.
+
+    Raises:
+        RunError: runs of different data.
+    """
+    if a.data.fingerprint != b.data.fingerprint:
+        raise RunError("the runs were trained on different data", got=f"{a.folder}: {a.data.fingerprint}, {b.folder}: {b.data.fingerprint}")
+    asked = a.split.held_out("recommend", part)
+    asked = asked[chosen(len(asked), requests, seed)]
+    touched = Touched.of(a.data, asked, level=level, days=days)
+    both = []
+    for name, run in (("a", a), ("b", b)):
+        top = lists(run, asked)
+        both.append(Shown(f"{name}: {run.label}", top, touched.novel_lists(top) & (top > 0), np.asarray(asked.target)))
+    return both[0], both[1], dict(replay(both[0], both[1], asked.user, seed=seed))
+
+
+def with_settings(run: Run, values: Mapping[str, Any]) -> Run:
+    """The run with other settings of `SERVED`, which need no training.
+
+    Raises:
+        SettingsError: a setting that is none of these, or a bad value.
+    """
+    if not values:
+        return run
+    known = SERVED if isinstance(run.model, Serendipity) else ()
+    for name in values:
+        if name not in known:
+            got = f"{name} of {run.model.name}"
+            raise SettingsError("this setting cannot change after training", got=got, expected=", ".join(known) or "none of this model")
+    model = copy.deepcopy(run.model)
+    model.config = configure(type(model).Config, values, base=model.config, where=str(run.folder))
+    model.eval()
+    return replace(run, model=model)
 
 
 def channels(run: Run, asked: Requests, k: int) -> tuple[Ints, Ints]:

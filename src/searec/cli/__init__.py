@@ -32,6 +32,7 @@ for command in (
     reasoning.reasoning,
     tradeoff.tradeoff,
     exposure.exposure,
+    exposure.replay,
 ):
     app.command(name=command.__name__.rstrip("_"))(command)
 

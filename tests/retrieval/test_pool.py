@@ -11,7 +11,8 @@ from searec.retrieval.pool import merge, slots
 def plain(first: list[int], second: list[int], k: int, quota: float) -> list[tuple[int, bool, int]]:
     """One request, place by place."""
     marked = [int((n + 1) * quota + 1e-9) > int(n * quota + 1e-9) for n in range(k)]
-    second_line = [(item, place) for place, item in enumerate(second) if item]
+    head = [item for item in first if item][: k - sum(marked)]
+    second_line = [(item, place) for place, item in enumerate(second) if item and item not in head]
     chosen = second_line[: sum(marked)]
     taken = {item for item, _ in chosen}
     line = [(item, False, place) for place, item in enumerate(first) if item and item not in taken]
@@ -51,9 +52,9 @@ def test_merge_is_what_a_plain_loop_gives(rows: list[tuple[list[int], list[int]]
 
 def test_known_merge() -> None:
     pool = merge(torch.tensor([[1, 2, 3, 4]]), torch.tensor([[9, 2, 8]]), 5, 0.4)
-    assert pool.items.tolist() == [[1, 3, 9, 4, 2]]
+    assert pool.items.tolist() == [[1, 2, 9, 3, 8]]  # 2 stays where the first channel shows it
     assert pool.second.tolist() == [[False, False, True, False, True]]
-    assert pool.place.tolist() == [[0, 2, 0, 3, 1]]
+    assert pool.place.tolist() == [[0, 1, 0, 2, 2]]
     assert merge(torch.tensor([[1, 2]]), torch.tensor([[9, 8]]), 2, 0.0).items.tolist() == [[1, 2]]
     assert merge(torch.tensor([[1, 2]]), torch.tensor([[9, 8]]), 2, 1.0).items.tolist() == [[9, 8]]
 

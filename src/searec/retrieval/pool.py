@@ -34,8 +34,8 @@ def slots(k: int, quota: float) -> Tensor:
 def merge(first: Tensor, second: Tensor, k: int, quota: float) -> Pool:
     """Merge two channels: the second one gets the places of `slots` as long as it has items, the first one all others.
 
-    An item of both comes from the second where that has a place for it; no item comes twice. Where the first channel runs dry, the
-    second fills up.
+    No item comes twice: what the first channel shows anyway the second leaves to it, and gives its places to others. Where the first
+    channel runs dry, the second fills up.
 
     Args:
         first, second: [B, n], [B, m] inside ids, best first, 0 for none; no item twice in a row.
@@ -43,7 +43,8 @@ def merge(first: Tensor, second: Tensor, k: int, quota: float) -> Pool:
     rows, device = len(first), first.device
     marked = slots(k, quota).to(device)
     wanted = int(marked.sum())
-    own, own_place = _close_up(second, second != 0)
+    head = _close_up(first, first != 0)[0][:, : k - wanted]
+    own, own_place = _close_up(second, (second != 0) & ~(second[:, :, None] == head[:, None, :]).any(2))
     chosen = own[:, :wanted]
     count = (chosen != 0).sum(1, keepdim=True)
     turn = marked.cumsum(0)  # how many of the marked places there are up to here
@@ -53,7 +54,7 @@ def merge(first: Tensor, second: Tensor, k: int, quota: float) -> Pool:
     spare_new = (spare != 0) & ~(spare[:, :, None] == left[:, None, :]).any(2)
     rest, rest_place = _close_up(spare, spare_new)
     line = torch.cat((left, rest), dim=1)
-    line_place = torch.cat((left_place, rest_place + wanted), dim=1)
+    line_place = torch.cat((left_place, own_place[:, wanted:].gather(1, rest_place)), dim=1)
     line_second = torch.cat((torch.zeros_like(left, dtype=torch.bool), torch.ones_like(rest, dtype=torch.bool)), dim=1)
     order = torch.argsort((line == 0).int(), dim=1, stable=True)
     nth = (~is_second).cumsum(1) - 1

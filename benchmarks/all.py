@@ -1,6 +1,6 @@
 """Every benchmark, one JSON line each.
 
-python benchmarks/all.py [--data DATASET] [--only encode|large|batch|evaluate|recbole|gserec|gserec-scale|lcr-ser|gensar|gensar-decoding]
+python benchmarks/all.py [--data DATASET] [--only NAME], where NAME is one of the choices below.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import bench_gensar
 import bench_gserec
 import bench_lcr_ser
 import bench_recbole
+import bench_serendipity
 from searec.data.simulate import World, simulate
 
 
@@ -24,7 +25,19 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="dataset folder")
     parser.add_argument(
         "--only",
-        choices=("encode", "large", "batch", "evaluate", "recbole", "gserec", "gserec-scale", "lcr-ser", "gensar", "gensar-decoding"),
+        choices=(
+            "encode",
+            "large",
+            "batch",
+            "evaluate",
+            "recbole",
+            "gserec",
+            "gserec-scale",
+            "lcr-ser",
+            "gensar",
+            "gensar-decoding",
+            "serendipity",
+        ),
     )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as room:
@@ -48,6 +61,8 @@ def main() -> None:
             bench_gserec.scale()
         if options.only in (None, "gensar-decoding"):
             bench_gensar.decoding()
+        if options.only in (None, "serendipity"):
+            bench_serendipity.retrieval()
 
 
 if __name__ == "__main__":

@@ -254,3 +254,19 @@ def test_the_command_writes_page_and_figures(
     code, out, err = searec(*arguments, "--json", "-")
     assert code == 0, err
     assert json.loads(out)["by_shared"] is None
+
+
+def test_settings_reach_every_line_but_not_those_in_which_the_lines_differ(
+    searec: Callable[..., tuple[int, str, str]], checkerboard: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = shrunk(gensar_tradeoff()).only(["joint", "search only"])
+    monkeypatch.setitem(recipes.RECIPES, "gensar-tradeoff", lambda: plan)
+    arguments = ("tradeoff", checkerboard.folder, "--out", tmp_path / "out", "--requests", "3", "--json", "-")
+    code, _, err = searec(*arguments, "--set", "width=8", "--set", "epochs=2")
+    assert code == 0, err
+    for label in ("joint", "search only"):
+        config = json.loads((tmp_path / "out" / label / "config.json").read_text(encoding="utf-8"))
+        assert config["settings"]["model"]["width"] == 8
+        assert config["settings"]["train"]["epochs"] == 2
+    code, _, err = searec(*arguments, "--set", "tasks=[]")
+    assert (code, "the lines differ in 'tasks'" in err) == (1, True)

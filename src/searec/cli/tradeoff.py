@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from searec.cli.arguments import Data, Json, emit
+from searec.cli.arguments import Data, Json, Set, emit, pairs
 from searec.cli.tables import print_tables
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def tradeoff(
     ],
     requests: Annotated[int, typer.Option(min=1, help="Test requests of each task that times are measured on.")] = 200,
     recipe: Annotated[str, typer.Option(help="Which runs: see searec.recipes.")] = "gensar-tradeoff",
+    settings: Set = None,
     figures: Json = None,
 ) -> None:
     """Train gensar for one task and for both, by several kinds of identifiers, and draw recommendation against search."""
@@ -34,7 +35,7 @@ def tradeoff(
     from searec.data.dataset import load
     from searec.recipes import recipe_named
 
-    runs = experiment.trained(recipe_named(recipe), load(data), out)
+    runs = experiment.trained(recipe_named(recipe).over(pairs(settings)), load(data), out)
     base = "joint" if any(run.label == "joint" for run in runs) else None
     comparison = experiment.compare(runs, protocols=("sampled",), baseline=base)
     found = look(runs, comparison, requests=requests)

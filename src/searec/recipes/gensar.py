@@ -7,9 +7,7 @@ from searec.recipes.gserec import gserec
 from searec.recipes.recipe import Planned, Recipe
 
 ON_YELP: dict[str, Any] = {"epochs": 4, "patience": 0}
-"""Of every line of gensar alike, so that none is ahead by a longer training."""
-TIGER_ON_YELP: dict[str, Any] = {"epochs": 8, "patience": 0}
-"""It learns one task, so that an epoch has fewer steps."""
+"""Of every generative line alike, so that none is ahead by a longer training."""
 BOOKS = 4
 """Codebooks an identifier, shared and specific."""
 
@@ -19,7 +17,7 @@ def gensar() -> Recipe:
     known = {run.label: run for run in (*baselines().runs, *gserec().runs)}
     others = (known[label] for label in ("popular", "bm25-tuned", "dense", "itemknn-tuned", "sasrec", "unisar"))
     own = (
-        Planned("tiger", "tiger", TIGER_ON_YELP, full_requests=5_000),
+        Planned("tiger", "tiger", ON_YELP, full_requests=5_000),
         Planned("gensar", "gensar", ON_YELP, full_requests=5_000),
     )
     return Recipe("gensar", (*others, *own))

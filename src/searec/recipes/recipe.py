@@ -60,3 +60,14 @@ class Recipe:
             if label not in known:
                 raise SettingsError(f"no line {label!r} in the recipe", where=self.name, remedy=nearest(label, known))
         return replace(self, runs=tuple(run for run in self.runs if run.label in labels))
+
+    def over(self, settings: Mapping[str, Any]) -> "Recipe":
+        """The recipe with these settings in every line.
+
+        Raises:
+            SettingsError: a setting in which the lines differ, which would make them one.
+        """
+        for name in settings:
+            if len({repr(run.settings.get(name)) for run in self.runs}) > 1:
+                raise SettingsError(f"the lines differ in {name!r}", where=self.name, expected="a setting that they share")
+        return replace(self, runs=tuple(replace(run, settings={**run.settings, **settings}) for run in self.runs))

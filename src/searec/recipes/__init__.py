@@ -8,6 +8,7 @@ from searec.recipes.gensar import gensar, gensar_tradeoff
 from searec.recipes.gserec import gserec, gserec_ablations, gserec_depth, gserec_unseen, gserec_world, tuning_gserec
 from searec.recipes.lcr_ser import lcr_ser, lcr_ser_depth, lcr_ser_noise, lcr_ser_report, lcr_ser_reward
 from searec.recipes.recipe import Planned, Recipe
+from searec.recipes.serendipity import serendipity
 from searec.settings import nearest
 
 __all__ = ["RECIPES", "Planned", "Recipe", "recipe_named"]
@@ -31,6 +32,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "lcr-ser-report": lcr_ser_report,
     "gensar": gensar,
     "gensar-tradeoff": gensar_tradeoff,
+    "serendipity": serendipity,
 }
 
 

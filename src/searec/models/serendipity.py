@@ -344,7 +344,7 @@ class Serendipity(Model):
             none = torch.zeros(rows, 0, dtype=torch.long, device=users.device)
             return none, none
         vectors, _, by_interest = self._indexed()
-        near, cosine = by_interest.search(F.normalize(self.interest(wishes.vectors).flatten(0, 1), dim=1), self.config.reach)
+        near, cosine = by_interest.search(F.normalize(self.interest(wishes.vectors).flatten(0, 1), dim=1), self.config.reach, ordered=False)
         sure = (cosine.view(rows, count, -1).clamp(min=1e-6) * wishes.confidence[..., None]).flatten(1)
         order = sure.argsort(dim=1, descending=True, stable=True)
         sure = sure.gather(1, order)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from searec.nn.sets import among
+
 
 @dataclass(frozen=True)
 class Pool:
@@ -44,14 +46,14 @@ def merge(first: Tensor, second: Tensor, k: int, quota: float) -> Pool:
     marked = slots(k, quota).to(device)
     wanted = int(marked.sum())
     head = _close_up(first, first != 0)[0][:, : k - wanted]
-    own, own_place = _close_up(second, (second != 0) & ~(second[:, :, None] == head[:, None, :]).any(2))
+    own, own_place = _close_up(second, (second != 0) & ~_in(second, head))
     chosen = own[:, :wanted]
     count = (chosen != 0).sum(1, keepdim=True)
     turn = marked.cumsum(0)  # how many of the marked places there are up to here
     is_second = marked & (turn <= count)  # (B, k)
-    left, left_place = _close_up(first, (first != 0) & ~(first[:, :, None] == chosen[:, None, :]).any(2))
+    left, left_place = _close_up(first, (first != 0) & ~_in(first, chosen))
     spare = own[:, wanted:]
-    spare_new = (spare != 0) & ~(spare[:, :, None] == left[:, None, :]).any(2)
+    spare_new = (spare != 0) & ~_in(spare, left)
     rest, rest_place = _close_up(spare, spare_new)
     line = torch.cat((left, rest), dim=1)
     line_place = torch.cat((left_place, own_place[:, wanted:].gather(1, rest_place)), dim=1)
@@ -71,6 +73,11 @@ def merge(first: Tensor, second: Tensor, k: int, quota: float) -> Pool:
     from_second = laid(torch.ones_like(chosen), line_second.to(chosen.dtype)) > 0
     some = items != 0
     return Pool(items, from_second & some, places * some)
+
+
+def _in(values: Tensor, known: Tensor) -> Tensor:
+    """[B, N] as `among`; nothing stands in an empty row."""
+    return among(values, known) if known.shape[1] else torch.zeros_like(values, dtype=torch.bool)
 
 
 def _close_up(ids: Tensor, some: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,7 @@ from searec.data.schema import TIME
 
 sys.path.insert(0, str(Path(__file__).parent))  # for `chat_server`, under any import mode
 
+import transformers_server
 from chat_server import Reply, Server, listening
 
 START = datetime(2023, 5, 1, tzinfo=UTC)
@@ -201,3 +202,12 @@ def server(chat_address: dict[str, Any]) -> Server:
 def reply() -> type[Reply]:
     """What it answers with."""
     return Reply
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """A real language model behind transformers' server: its name, and its address."""
+    if transformers_server.MISSING:
+        pytest.skip(f"not installed: {', '.join(transformers_server.MISSING)}")
+    with transformers_server.serving(tmp_path_factory.mktemp("lm") / "tiny") as served:
+        yield served

@@ -26,7 +26,7 @@ GARDEN = Profile(user="other-id-8", at=50 * DAY, queries=(Asked("garden hose", 4
 
 def stage_of(question: str) -> str:
     """Of the line that ends the question; in a repair, of the question that it repeats."""
-    return next(name for name, form in FORMS.items() if any(line.startswith(form) for line in question.splitlines()))
+    return next((name for name, form in FORMS.items() if any(line.startswith(form) for line in question.splitlines())), "none")
 
 
 def data_of(question: str) -> dict[str, Any]:

@@ -254,6 +254,7 @@ def test_an_instruction_in_a_query_is_data(server: Any, chats: Chats) -> None:
     assert first.splitlines().count("</data>") == 1 and "\nIgnore" not in first
     plain = Wording.of("interests-1").fill("hop1", demands=8, profile="X")
     assert first.replace(as_data(data_of(first)), "X") == plain, "the rest of the question is as ever"
+    assert first.count("</data>") == plain.count("</data>"), "nor does it end what is called data"
     assert graph is not None and graph.signals == {evil: "query"}
 
 

@@ -349,6 +349,29 @@ def test_an_agent_that_does_not_vote_is_no_voter(server: Any, chats: Chats) -> N
     assert interests(thought)["vintage sneakers"] == round(0.8 * 0.6, 9), "two of two"
 
 
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda votes: votes[1:],
+        lambda votes: [*votes, votes[0]],
+        lambda votes: [*votes[1:], votes[0] | {"number": 9}],
+        lambda votes: [*votes[1:], votes[0] | {"vote": "perhaps"}],
+        lambda votes: [*votes[1:], votes[0] | {"number": "1"}],
+    ],
+    ids=["one missing", "one twice", "one unknown", "neither yes nor no", "a number in words"],
+)
+def test_a_ballot_is_one_vote_for_each_interest(spoil: Callable[[Any], Any], server: Any, chats: Chats) -> None:
+    def vote(data: dict[str, Any], question: str) -> Any:
+        said = ballots({"sceptic": ["quantum"]})(data, question)
+        return {"votes": spoil(said["votes"])} if agent_of(question) == "sceptic" else said
+
+    server.behave = mind({**CIVIL, "vote": vote})
+    thought = DebateReasoner([chats()], DebateSettings(rounds=0)).think([HOODIE])[0]
+    assert [(entry["agent"], entry["round"]) for entry in entries(thought, "silence")] == [("sceptic", "vote")]
+    assert interests(thought)["quantum caps"] == round(0.8 * 0.8, 9), "two of two voters"
+    assert Counter(map(stage_of, server.asked))["vote"] == 3 + 1, "repaired once"
+
+
 @pytest.mark.parametrize(("stage", "where"), [("hop1", "round 0"), ("debate", "round 1"), ("vote", "vote")])
 def test_one_agent_alone_is_a_named_problem_of_that_user(stage: str, where: str, server: Any, chats: Chats) -> None:
     base = faulty(stage, {"explorer": 99, "sceptic": 99})
@@ -374,6 +397,8 @@ def test_a_server_that_is_down_costs_its_agents_their_say(server: Any, chats: Ch
     assert interests(thought)["graphic tees"] == round(0.9 * 0.9, 9)
     with pytest.raises(ChatError, match="too many questions failed"):
         DebateReasoner([down, chats("down too", base_url=nowhere, failures=0)]).think([HOODIE])
+    with pytest.raises(ChatError, match="too many questions failed"):
+        DebateReasoner([chats()], arbiter=down).think([HOODIE])
 
 
 def test_rules_hold_in_every_round(server: Any, chats: Chats) -> None:

@@ -120,6 +120,19 @@ def test_a_stop_from_outside_is_an_interruption(server: Any, chats: Chats, reply
     assert len(chat.ask([prompt for _, prompt in questions(chat)], str)) == 3 and len(server.bodies) == 3
 
 
+def test_an_answer_says_when_it_was_given_and_not_when_a_worse_one_was(server: Any, chats: Chats, reply: Any) -> None:
+    server.behave = lambda number, body: reply("good", delay=1.1) if number else reply("bad")
+    prompts = [Prompt("q", "v1", "q")]
+
+    def parse(text: str) -> str | None:
+        return text if text == "good" else None
+
+    first = chats("one").ask(prompts, str)[0]
+    second = chats("one").ask(prompts, parse)[0]
+    again = chats("one", offline=True).ask(prompts, parse)[0]
+    assert first.when < second.when == again.when and (first.value, again.value) == ("bad", "good")
+
+
 def test_half_a_character_is_kept_as_a_question_mark(server: Any, chats: Chats, reply: Any) -> None:
     said = json.dumps(
         {"choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "caps \ud83d and hats"}}]}

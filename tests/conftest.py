@@ -15,6 +15,11 @@ import torch
 from searec.data.dataset import Dataset, load
 from searec.data.schema import TIME
 
+sys.path.insert(0, str(Path(__file__).parent))  # for `chat_server`, under any import mode
+
+import transformers_server
+from chat_server import Reply, Server, listening
+
 START = datetime(2023, 5, 1, tzinfo=UTC)
 BLOCKS, FEED_ITEMS, FILLERS, USERS_A_BLOCK = 2, 8, 112, 8
 SOUGHT = (
@@ -175,3 +180,34 @@ def searec(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, 
         return int(stop.value.code or 0), out.out, out.err
 
     return run
+
+
+@pytest.fixture(scope="session")
+def chat_address() -> Iterator[dict[str, Any]]:
+    """Where the chat server of this session listens."""
+    for name in ("uvicorn", "fastapi"):
+        pytest.importorskip(name)
+    with listening() as state:
+        yield state
+
+
+@pytest.fixture
+def server(chat_address: dict[str, Any]) -> Server:
+    """An OpenAI-compatible server as if nobody had asked it yet."""
+    chat_address["server"] = Server(chat_address["url"])
+    return chat_address["server"]
+
+
+@pytest.fixture
+def reply() -> type[Reply]:
+    """What it answers with."""
+    return Reply
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """A real language model behind transformers' server: its name, and its address."""
+    if transformers_server.MISSING:
+        pytest.skip(f"not installed: {', '.join(transformers_server.MISSING)}")
+    with transformers_server.serving(tmp_path_factory.mktemp("lm") / "tiny") as served:
+        yield served

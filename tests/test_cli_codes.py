@@ -13,8 +13,6 @@ import numpy as np
 import pytest
 
 from searec.data.simulate import World, simulate
-from searec.derived.user_codes import chat_settings
-from searec.errors import SettingsError
 
 TINY = ["--set", "levels=2", "--set", "codes=8", "--set", "code_epochs=2"]
 
@@ -84,11 +82,3 @@ def test_ctrl_c_while_codes_are_learned_goes_on_to_the_same_codes(world: Path, t
     subprocess.run(command("broken", 60), env=environment("broken"), check=True, capture_output=True)
     for name in ("codes.npy", "rqvae.safetensors"):
         assert (tmp_path / "broken" / "out" / name).read_bytes() == (tmp_path / "whole" / "out" / name).read_bytes()
-
-
-def test_chat_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SEAREC_CHAT_CONCURRENCY", "3")
-    assert chat_settings("m").concurrency == 3
-    monkeypatch.setenv("SEAREC_CHAT_CONCURENCY", "3")
-    with pytest.raises(SettingsError, match="'concurrency'"):
-        chat_settings("m")

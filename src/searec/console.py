@@ -2,20 +2,26 @@
 
 import contextlib
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 
 PLAIN_EVERY_SECONDS = 10.0
+_bar = threading.RLock()
+"""Held by the thread whose bars the terminal shows."""
 
 
 @contextlib.contextmanager
 def progress(title: str, total: int) -> Iterator[Callable[[int, str], None]]:
     """Show progress of `total` steps; the yielded `advance(steps, note)` moves it on.
 
-    On a terminal a rich bar with the time left; elsewhere a line at most every ten seconds, and
-    nothing for work that ends sooner.
+    On a terminal a rich bar with the time left, and nothing while another thread's bar is there; elsewhere a line at most
+    every ten seconds, and nothing for work that ends sooner.
     """
     if sys.stderr.isatty():
+        if not _bar.acquire(blocking=False):
+            yield lambda steps, note: None
+            return
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -26,13 +32,16 @@ def progress(title: str, total: int) -> Iterator[Callable[[int, str], None]]:
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"),
         )
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task(title, total=total, note="")
+        try:
+            with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+                task = bar.add_task(title, total=total, note="")
 
-            def move(steps: int, note: str) -> None:
-                bar.update(task, advance=steps, note=note)
+                def move(steps: int, note: str) -> None:
+                    bar.update(task, advance=steps, note=note)
 
-            yield move
+                yield move
+        finally:
+            _bar.release()
         return
 
     done, last = 0, time.monotonic()

@@ -20,7 +20,7 @@ import pytest
 from searec.errors import ChatError, DependencyError, Interrupted, SettingsError
 from searec.settings import as_dict, configure
 from searec.text.answers import FieldText, read_field
-from searec.text.chat import KEYS, Answer, Chat, ChatSettings, Prompt, _retry_after
+from searec.text.chat import KEYS, Answer, Chat, ChatSettings, Prompt, _retry_after, chat_settings
 
 pytest.importorskip("openai")
 
@@ -361,3 +361,11 @@ def test_the_client_library_is_named_if_it_is_missing(chats: Chats, monkeypatch:
 def test_nothing_to_ask_needs_no_server(tmp_path: Path) -> None:
     with Chat(ChatSettings(model="toy"), folder=tmp_path) as chat:
         assert chat.ask([], PARSE) == []
+
+
+def test_chat_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEAREC_CHAT_CONCURRENCY", "3")
+    assert chat_settings("m").concurrency == 3
+    monkeypatch.setenv("SEAREC_CHAT_CONCURENCY", "3")
+    with pytest.raises(SettingsError, match="'concurrency'"):
+        chat_settings("m")

@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from searec.cli import answers, audit, codes, data, exposure, reasoning, runs, tradeoff
+from searec.cli import answers, audit, codes, data, exposure, interests, reasoning, runs, tradeoff
 from searec.errors import SearecError
 
 app = typer.Typer(
@@ -35,6 +35,7 @@ for command in (
     exposure.replay,
 ):
     app.command(name=command.__name__.rstrip("_"))(command)
+app.add_typer(interests.app)
 
 
 def main() -> None:

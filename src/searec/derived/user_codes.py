@@ -5,7 +5,6 @@ answers and vectors one by one, the RQ-VAE from its checkpoint.
 """
 
 import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,10 +22,10 @@ from searec.codes.user_codes import NONE, SIDES, UserCodes
 from searec.data.ragged import Ints
 from searec.data.schema import Task
 from searec.data.split import Split
-from searec.errors import DataError, RunError, SettingsError
+from searec.errors import DataError, RunError
 from searec.files import cache_folder, fingerprint, replacing
 from searec.settings import as_dict, configure
-from searec.text.chat import Chat, ChatSettings
+from searec.text.chat import Chat, chat_settings
 from searec.text.encoder import Encoder
 from searec.text.histories import Histories, histories_of
 from searec.text.summaries import CHAT_VERSION, OFFLINE_VERSION, PROMPTS, Summaries, chat_summaries, offline_summaries
@@ -39,7 +38,6 @@ from searec.training.processes import first_process
 VERSION = "user-codes-1"
 """Changes with every change to what is made here from the same input."""
 JUDGE = "explained"
-_CHAT = "SEAREC_CHAT_"
 _CODES, _WEIGHTS, _ABOUT, _SUMMARIES = "codes.npy", "rqvae.safetensors", "about.json", "summaries"
 
 
@@ -151,18 +149,6 @@ def summarise(histories: Histories, settings: CodeSettings, *, like: Summaries |
         return offline_summaries(histories, weights=None if like is None else like.weights)
     with Chat(chat_settings(settings.chat_model)) as chat:
         return chat_summaries(histories, chat)
-
-
-def chat_settings(model: str) -> ChatSettings:
-    """How the chat server is asked: what SEAREC_CHAT_CONCURRENCY, SEAREC_CHAT_COST_BUDGET and so on say, one for each setting.
-
-    Raises:
-        SettingsError: no model is named; a variable that names no setting, or a bad value.
-    """
-    if not model:
-        raise SettingsError("no chat model is named", where="chat_model", remedy="--set chat_model=NAME, as the server calls it")
-    given = {name.removeprefix(_CHAT).lower(): value for name, value in os.environ.items() if name.startswith(_CHAT)}
-    return configure(ChatSettings, {**given, "model": model}, where=f"{_CHAT}*")
 
 
 def vectors_of(summaries: Summaries, encoder: str) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

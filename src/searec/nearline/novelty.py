@@ -16,8 +16,8 @@ _IDLE = frozenset(("a", "an", "and", "for", "in", "of", "on", "or", "the", "to",
 def stems(text: str) -> frozenset[str]:
     """The words that carry meaning, plural endings cut.
 
-    >>> sorted(stems("Boots for the winter")), stems("Dog beds") == stems("dog bed")
-    (['boot', 'winter'], True)
+    >>> sorted(stems("Boots for the winter")), stems("Dog beds") == stems("dog bed"), stems("hoodies") == stems("hoodie")
+    (['boot', 'winter'], True, True)
     """
     return frozenset(_stem(word) for word in words_of(text) if word not in _IDLE)
 
@@ -25,6 +25,8 @@ def stems(text: str) -> frozenset[str]:
 def _stem(word: str) -> str:
     if len(word) > 4 and word.endswith("ies"):
         return word[:-3] + "y"
+    if len(word) > 3 and word.endswith("ie"):  # of "hoodies" one cannot see whether it is a hoodie or a hoody
+        return word[:-2] + "y"
     if len(word) > 4 and word.endswith(("ches", "shes", "sses", "xes")):
         return word[:-2]
     return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")) else word

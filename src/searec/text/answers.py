@@ -44,6 +44,17 @@ def cut_thinking(text: str) -> str:
     return "" if text.lstrip().startswith("<think>") else text.strip()
 
 
+def unfenced(text: str) -> str:
+    """What stands in the code fence of an answer; the whole answer if it has none, or is JSON from its first character.
+
+    >>> unfenced("Here it is:\\n```json\\n[1]\\n```"), unfenced(' {"say": "```\\nhi```"}')
+    ('[1]', '{"say": "```\\nhi```"}')
+    """
+    bare = text.strip()
+    fenced = None if bare.startswith(("{", "[")) else _FENCED.search(bare)
+    return fenced[1].strip() if fenced else bare
+
+
 @functools.cache
 def _shape(field: str) -> type[BaseModel]:
     fields: dict[str, Any] = {field: (str, ...)}
@@ -58,10 +69,8 @@ def read_field(text: str, field: str) -> FieldText | None:
     >>> read_field('{"likes": "tacos"}', "likes"), read_field("tacos", "likes"), read_field('{"likes": 3}', "likes")
     (FieldText(text='tacos', plain=False), FieldText(text='tacos', plain=True), None)
     """
-    fenced = _FENCED.search(text)
-    bare = (fenced[1] if fenced else text).strip()
     try:
-        value = json.loads(bare)
+        value = json.loads(unfenced(text))
     except ValueError:
         return FieldText(text.strip(), plain=True) if text.strip() else None
     try:

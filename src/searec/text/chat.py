@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
@@ -22,7 +22,7 @@ from pydantic import Field
 from searec.console import progress
 from searec.errors import ChatError, DependencyError, Interrupted, SearecError, SettingsError
 from searec.files import cache_folder
-from searec.settings import Count, Natural, NonNegative, Positive, settings
+from searec.settings import Count, Natural, NonNegative, Positive, configure, settings
 from searec.text.answers import AnswerCache, Kept, cut_thinking
 from searec.text.ledger import Ledger
 
@@ -35,6 +35,7 @@ T = TypeVar("T")
 KEYS = ("SEAREC_OPENAI_API_KEY", "OPENAI_API_KEY")
 """Environment variables that may hold the key, the first one found counts; it is read from nowhere else."""
 
+_VARIABLES = "SEAREC_CHAT_"
 _HOPELESS = (401, 403, 404)  # no other question would fare better
 _AGAIN = (408, 409, 429)  # and every 5xx
 _SHOWN = 5
@@ -81,6 +82,19 @@ class ChatSettings:
     offline: bool = False
 
 
+def chat_settings(model: str) -> ChatSettings:
+    """How the chat server is asked: what SEAREC_CHAT_CONCURRENCY, SEAREC_CHAT_COST_BUDGET and so on say, one for each setting.
+
+    Raises:
+        SettingsError: no model is named; a variable that names no setting, or a bad value.
+    """
+    if not model:
+        remedy = "--set chat_model=NAME (train, codes) or --chat-model NAME (interests), as the server calls it"
+        raise SettingsError("no chat model is named", where="chat_model", remedy=remedy)
+    given = {name.removeprefix(_VARIABLES).lower(): value for name, value in os.environ.items() if name.startswith(_VARIABLES)}
+    return configure(ChatSettings, {**given, "model": model}, where=f"{_VARIABLES}*")
+
+
 @dataclass(frozen=True)
 class Prompt:
     """One question.
@@ -97,12 +111,16 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Answer(Generic[T]):
-    """What came of a prompt: a value, or the problem that left it without one."""
+    """What came of a prompt: a value, or the problem that left it without one.
+
+    when: the server gave it (UTC, ISO 8601), in this run or the one that it is replayed from; empty if it gave none.
+    """
 
     prompt: Prompt
     value: T | None
     problem: str | None = None
     replayed: bool = False
+    when: str = ""
 
 
 class _Failed(Exception):
@@ -142,6 +160,10 @@ class Chat:
         if "_client" in self.__dict__:
             self._client.close()
 
+    def stop(self) -> None:
+        """From another thread: end the `ask` under way with Interrupted, as Ctrl-C does."""
+        self._stop.set()
+
     def __enter__(self) -> "Chat":
         return self
 
@@ -159,7 +181,7 @@ class Chat:
 
         Raises:
             ChatError: an answer is missing offline; the server refuses or fails too often; the budget is spent. Answers so far stay.
-            Interrupted: on Ctrl-C; requests under way still come in and are kept.
+            Interrupted: on Ctrl-C or `stop`; requests under way still come in and are kept.
             DependencyError: the `openai` package is not installed.
             StorageError: answers cannot be kept.
         """
@@ -168,10 +190,11 @@ class Chat:
         known = self._cache.find(list(distinct))
         answers: dict[bytes, Answer[T]] = {}
         for key, kept in known.items():
-            value = next((value for one in reversed(kept) if (value := parse(cut_thinking(one.answer))) is not None), None)
+            said = ((parse(cut_thinking(one.answer)), one) for one in reversed(kept))
+            value, used = next(((value, one) for value, one in said if value is not None), (None, kept[-1]))
             if value is not None or self.config.offline:
                 self.ledger.replayed(kept, usable=value is not None)
-                answers[key] = self._read(distinct[key], value, kept[-1], replayed=True)
+                answers[key] = self._read(distinct[key], value, used, replayed=True)
         missing = [key for key in distinct if key not in answers]
         if missing and self.config.offline:
             names = "; ".join(distinct[key].name for key in missing[:_SHOWN])
@@ -191,7 +214,7 @@ class Chat:
         self._stop.clear()
         pool = ThreadPoolExecutor(self.config.concurrency, thread_name_prefix="searec-chat")
         under_way: dict[Future[Answer[T]], bytes] = {pool.submit(self._one, client, key, prompts[key], parse): key for key in prompts}
-        done = 0
+        done, stopped = 0, False
         try:
             with progress("Asking the chat server", len(prompts)) as advance:
                 for future in as_completed(under_way):
@@ -200,12 +223,14 @@ class Chat:
                         done += 1
                         advance(1, f"{self.ledger.tokens} tokens")
         except KeyboardInterrupt:
-            raise Interrupted(
-                "asking stopped on request", got=f"{done} of {len(prompts)} answered", remedy="the same command asks only the rest"
-            ) from None
+            stopped = True
         finally:
             self._stop.set()
             pool.shutdown(cancel_futures=True)
+        if stopped or done < len(prompts):
+            raise Interrupted(
+                "asking stopped on request", got=f"{done} of {len(prompts)} answered", remedy="the same command asks only the rest"
+            )
 
     def _one(self, client: "OpenAI", key: bytes, prompt: Prompt, parse: Callable[[str], T | None]) -> Answer[T]:
         """One question: ask, keep, read; ask again while the answer says nothing."""
@@ -222,7 +247,7 @@ class Chat:
             value = parse(cut_thinking(kept.answer))
             self.ledger.answered(kept, usable=value is not None)
             if value is not None:
-                return Answer(prompt, value)
+                return self._read(prompt, value, kept, replayed=False)
         assert kept is not None  # asks >= 1
         return self._failed(self._read(prompt, None, kept, replayed=False))
 
@@ -310,7 +335,7 @@ class Chat:
             model=self.config.model,
             version=prompt.version,
             input=json.dumps(self._body(prompt), ensure_ascii=False),
-            answer=self._safe(content or "", whole=True),
+            answer=self._safe((content or "").encode(errors="replace").decode(), whole=True),  # half a surrogate pair cannot be kept
             finish=str(getattr(first, "finish_reason", None) or ""),
             prompt_tokens=tokens_in,
             completion_tokens=tokens_out,
@@ -322,7 +347,7 @@ class Chat:
     @staticmethod
     def _read(prompt: Prompt, value: T | None, kept: Kept, *, replayed: bool) -> Answer[T]:
         problem = None if value is not None else f"an answer that says nothing (finish reason {kept.finish!r})"
-        return Answer(prompt, value, problem, replayed)
+        return Answer(prompt, value, problem, replayed, kept.time)
 
     def _failed(self, answer: Answer[T]) -> Answer[T]:
         """Count a question that failed; too many are an error."""
@@ -382,7 +407,7 @@ def _count(usage: Any, name: str) -> int | None:
 
 def _under(prompt: Prompt, answer: Answer[T]) -> Answer[T]:
     """The same answer for another prompt of the same words."""
-    return answer if answer.prompt is prompt else Answer(prompt, answer.value, answer.problem, answer.replayed)
+    return answer if answer.prompt is prompt else replace(answer, prompt=prompt)
 
 
 def _retry_after(header: str | None) -> float:

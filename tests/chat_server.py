@@ -1,6 +1,7 @@
 """A real OpenAI-compatible HTTP server on loopback that does as a test tells it."""
 
 import asyncio
+import contextlib
 import socket
 import threading
 import time
@@ -9,17 +10,13 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import pytest
-
-uvicorn = pytest.importorskip("uvicorn")
-fastapi = pytest.importorskip("fastapi")
-
 
 @dataclass(frozen=True)
 class Reply:
     """What the server does with one request.
 
-    drop: break the connection in the middle of the body. body: sent instead of a completion. tokens: (prompt, answer), or None.
+    drop: break the connection in the middle of the body. body: sent for a completion, JSON-ready or bytes.
+    tokens: (prompt, answer), or None.
     """
 
     text: str | None = '{"preferences": "likes tacos"}'
@@ -56,7 +53,7 @@ class Server:
         return Counter(self.asked)
 
     async def complete(self, request: Any) -> Any:
-        from fastapi.responses import JSONResponse, StreamingResponse
+        from fastapi.responses import JSONResponse, Response, StreamingResponse
 
         body = await request.json()
         number = len(self.bodies)
@@ -77,6 +74,8 @@ class Server:
                 raise ConnectionResetError
 
             return StreamingResponse(half(), headers={"content-length": "500", "content-type": "application/json"})
+        if isinstance(reply.body, bytes):
+            return Response(reply.body, reply.status, media_type="application/json")
         if reply.body is not None:
             return JSONResponse(reply.body, reply.status, reply.headers)
         if reply.status != 200:
@@ -94,9 +93,10 @@ class Server:
         return JSONResponse(content)
 
 
-@pytest.fixture(scope="session")
+@contextlib.contextmanager
 def listening() -> Iterator[dict[str, Any]]:
     """One server in a thread: its `url`, and the `server` whose test is running."""
+    import uvicorn
     from fastapi import FastAPI, Request
 
     state: dict[str, Any] = {}
@@ -116,16 +116,3 @@ def listening() -> Iterator[dict[str, Any]]:
         yield state
         running.should_exit = True
         thread.join(20)
-
-
-@pytest.fixture
-def server(listening: dict[str, Any]) -> Server:
-    """The server as if nobody had asked it yet."""
-    listening["server"] = Server(listening["url"])
-    return listening["server"]
-
-
-@pytest.fixture
-def reply() -> type[Reply]:
-    """The class, which a test module cannot import from here."""
-    return Reply

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from minds import GARDEN, SHOES, SOUND, Reply, data_of, is_repair, mind, stage_of, up, wide
 
@@ -115,7 +115,10 @@ BAD = {
     "too long a text": ({"demands": [up("hoodie", "w" * 121)], "interests": [wide("street wear", "w" * 121)]}, "at most 120"),
     "a huge list": ({"demands": [up("hoodie", f"w{n}") for n in range(101)]}, "at most 100 items"),
     "a huge answer": ('{"demands": [' + " " * LONGEST_ANSWER + "]}", "characters"),
-    "only lies": ({"demands": [up("fur coats", "wear")], "interests": [wide("fur coats", "tees")]}, "no entry has"),
+    "only lies": (
+        {"demands": [up("fur coats", "wear")], "interests": [wide("fur coats", "tees")]},
+        "no entry can be used; one of them rests on",
+    ),
     "a strange relation": ({"interests": [wide("street wear", "tees", relation="friend")]}, "hyponym"),
 }
 
@@ -210,6 +213,7 @@ TEXTS = st.lists(WORDS, min_size=1, max_size=3).map(" ".join).filter(str.strip)
 SURE = st.floats(0.01, 1)
 
 
+@settings(deadline=None)
 @given(
     up=st.lists(st.builds(Demand, query=TEXTS, demand=TEXTS, confidence=SURE, evidence=st.just("e")), max_size=12),
     widening=st.lists(
@@ -229,12 +233,12 @@ def test_whatever_is_said_gives_a_graph_that_obeys_the_rules(up: list[Demand], w
     config = HopSettings(demands=4, candidates=6, lowest=lowest)
     first = demand_edges(Demands(demands=up), SHOES, config)
     if isinstance(first, Fault):
-        assert all(one.query.strip().lower() not in ("hoodie", "nike air max") for one in up)
+        assert not any(stems(one.demand) and one.query.strip().lower() in ("hoodie", "nike air max") for one in up)
         return
     second = interest_edges(widening, first.edges, SHOES, config)
     said = {stems(edge.target) for edge in first.edges}
     if isinstance(second, Fault):
-        assert any(stems(one.demand) not in said for one in widening)
+        assert any(stems(one.demand) not in said or not stems(one.interest) for one in widening)
         return
     graph = Graph(SHOES.user, SHOES.at, (*first.edges, *second.edges))
     assert len(first.edges) + len(first.dropped) == len(up) and len(second.edges) + len(second.dropped) == len(widening)
@@ -325,9 +329,9 @@ def test_no_server_and_a_refusal_are_errors(server: Any, chats: Chats) -> None:
 def test_the_version_tells_apart_whatever_changes_an_answer(chats: Chats, monkeypatch: pytest.MonkeyPatch) -> None:
     base = ChatReasoner(chats())
     others = [ChatReasoner(chats(**{name: value})).version for name, value in {"model": "b", "temperature": 0.5, "max_tokens": 9}.items()]
-    settings = {"demands": 3, "candidates": 3, "interests": 3, "lowest": 2, "attributes": ("a",), "known": 3}
-    assert {field.name for field in dataclasses.fields(HopSettings)} == settings.keys() | {"prompts"}  # type: ignore[arg-type]
-    others += [ChatReasoner(chats(), HopSettings(**{name: value})).version for name, value in settings.items()]  # type: ignore[arg-type]
+    values = {"demands": 3, "candidates": 3, "interests": 3, "lowest": 2, "attributes": ("a",), "known": 3}
+    assert {field.name for field in dataclasses.fields(HopSettings)} == values.keys() | {"prompts"}  # type: ignore[arg-type]
+    others += [ChatReasoner(chats(), HopSettings(**{name: value})).version for name, value in values.items()]  # type: ignore[arg-type]
     for name in ("hop1", "hop2", "repair"):
         reworded = ChatReasoner(chats())
         texts = reworded.wording.texts

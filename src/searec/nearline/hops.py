@@ -26,6 +26,8 @@ ECHO = "repeats what it comes from"
 TWICE = "said twice"
 EMPTY = "says nothing"
 SURPLUS = "more than asked for"
+_FAULTS = {UNASKED, UNSAID, EMPTY}
+"""What an answer of nothing else goes back for; to know nothing new is no fault."""
 
 
 @settings
@@ -135,7 +137,7 @@ def known(profile: Profile, config: HopSettings) -> list[str]:
 def demand_edges(said: Demands, profile: Profile, config: HopSettings) -> Hop | Fault:
     """Hop 1's edges: each from a query of the profile, with that query's time; one demand is one text throughout.
 
-    A fault, where an answer says something and nothing of it rests on a query.
+    A fault, where nothing of what an answer says rests on a query.
     """
     asked = {_same(one.text[:LONGEST_QUERY]): one for one in reversed(profile.queries)}
     names: dict[frozenset[str], str] = {}
@@ -157,15 +159,13 @@ def demand_edges(said: Demands, profile: Profile, config: HopSettings) -> Hop | 
                 time=query.time,
             )
         )
-    if not edges and any(why == UNASKED for _, why in dropped):
-        return Fault('no entry has a "query" that stands among the queries of the profile')
     return _limited(edges, dropped, config.demands)
 
 
 def interest_edges(said: Sequence[Widening], demands: Sequence[Edge], profile: Profile, config: HopSettings) -> Hop | Fault:
     """Hop 2's edges: each from a demand that hop 1 said, none to what the history holds.
 
-    A fault, where an answer says something and nothing of it rests on a demand.
+    A fault, where nothing of what an answer says rests on a demand.
     """
     names = {stems(edge.target): edge.target for edge in reversed(demands)}
     times: dict[frozenset[str], int] = {}
@@ -195,13 +195,14 @@ def interest_edges(said: Sequence[Widening], demands: Sequence[Edge], profile: P
                 time=times[key],
             )
         )
-    if not edges and any(why == UNSAID for _, why in dropped):
-        return Fault('no entry has a "demand" that stands among the demands given')
     return _limited(edges, dropped, config.candidates)
 
 
-def _limited(edges: list[Edge], dropped: list[tuple[str, str]], most: int) -> Hop:
-    """The edges without repetitions, the `most` confident ones of them in the order said."""
+def _limited(edges: list[Edge], dropped: list[tuple[str, str]], most: int) -> Hop | Fault:
+    """The edges without repetitions, the `most` confident ones of them in the order said; a fault if none is left by `_FAULTS`."""
+    found = sorted({why for _, why in dropped} & _FAULTS)
+    if not edges and found:
+        return Fault(f"no entry can be used; one of them {', one '.join(found)}")
     once = joined(edges)
     dropped = [*dropped, *[(edge.target, TWICE) for edge in edges if not any(edge is other for other in once)]]
     kept = {edge.key for edge in sorted(once, key=lambda edge: -edge.confidence)[:most]}

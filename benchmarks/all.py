@@ -1,6 +1,6 @@
 """Every benchmark, one JSON line each.
 
-python benchmarks/all.py [--data DATASET] [--only encode|large|batch|evaluate|recbole|gserec|gserec-scale|lcr-ser|gensar|gensar-decoding]
+python benchmarks/all.py [--data DATASET] [--only NAME]
 """
 
 import argparse
@@ -14,6 +14,7 @@ import bench_evaluate
 import bench_gensar
 import bench_gserec
 import bench_lcr_ser
+import bench_nearline
 import bench_recbole
 from searec.data.simulate import World, simulate
 
@@ -24,7 +25,19 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="dataset folder")
     parser.add_argument(
         "--only",
-        choices=("encode", "large", "batch", "evaluate", "recbole", "gserec", "gserec-scale", "lcr-ser", "gensar", "gensar-decoding"),
+        choices=(
+            "encode",
+            "large",
+            "batch",
+            "evaluate",
+            "recbole",
+            "gserec",
+            "gserec-scale",
+            "lcr-ser",
+            "gensar",
+            "gensar-decoding",
+            "nearline",
+        ),
     )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as room:
@@ -48,6 +61,8 @@ def main() -> None:
             bench_gserec.scale()
         if options.only in (None, "gensar-decoding"):
             bench_gensar.decoding()
+        if options.only in (None, "nearline"):
+            bench_nearline.run(Path(room))
 
 
 if __name__ == "__main__":

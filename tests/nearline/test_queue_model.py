@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from searec.nearline.store import NEWS, PRIORITY, SECOND, Counts, Job, Store
 
-USERS = ["a", "b", "c", "d", "e"]
+USERS = ["a", "b", "c"]
 ATTEMPTS, WAIT, LEASE, LIFE_DAYS = 3, 10, 60, 7
 PREFIXES = itertools.count()
 
@@ -257,6 +257,6 @@ def test_the_queue_does_as_the_model_does(empty_stores: Callable[..., Store], cl
     run_state_machine_as_test(
         lambda: Queue(empty_stores, clock, graph, started),
         settings=settings(
-            max_examples=25, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
+            max_examples=50, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
         ),
     )

@@ -1,6 +1,8 @@
 """The reader: what a request gets, what it asks for, and that nothing behind the store changes or holds up an answer."""
 
+import contextlib
 import http.server
+import socket
 import threading
 import time
 import urllib.error
@@ -252,6 +254,28 @@ def test_a_redis_that_does_not_answer_costs_one_time_out(readers: Readers, own_r
         finally:
             own_redis._process.send_signal(signal.SIGCONT)
         assert reader.counts() == {"own": 50, "failed": 1, "skipped": 49}
+
+
+def test_a_read_tries_a_redis_once(readers: Readers) -> None:
+    pytest.importorskip("redis")
+    tries = 0
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+
+        def listen() -> None:
+            nonlocal tries
+            with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+                while True:
+                    stack.enter_context(silent.accept()[0])  # and never a word
+                    tries += 1
+
+        thread = threading.Thread(target=listen)
+        thread.start()
+        with open_store(f"redis://127.0.0.1:{silent.getsockname()[1]}/0", StoreSettings(read_timeout=0.1)) as store:
+            reader = readers(store, rest=60.0)
+            assert reader.interests("u").source == "none" and reader.counts()["failed"] == 1
+        silent.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    assert tries == 1
 
 
 class Model(http.server.BaseHTTPRequestHandler):

@@ -390,6 +390,20 @@ def test_the_shelf_is_revived_and_dropped_by_name(stores: Stores, clock: Any, gr
     assert store.drop() == 2 and store.counts() == Counts(kept=1, fresh=1, queued=1, waiting=0, leased=0, poisoned=0)
 
 
+def test_a_revived_job_has_all_its_attempts_again(stores: Stores, clock: Any) -> None:
+    store = stores(attempts=2)
+    store.enqueue(["u"], "missing")
+    for _ in range(2):
+        store.fail(take_one(store), "no")
+        clock.forward(1e6)
+    assert store.revive(["u"]) == 1
+    store.fail(take_one(store), "no")
+    assert store.poisoned() == [] and store.counts().waiting == 1
+    clock.forward(1e6)
+    store.fail(take_one(store), "no")
+    assert len(store.poisoned()) == 1
+
+
 @pytest.mark.parametrize("back", [3600, 400 * 86_400])
 def test_a_clock_that_is_set_back_makes_nobody_wait_for_it(store: Store, clock: Any, back: float) -> None:
     store.enqueue(["later"], "asked", not_before=clock.now + 20 * SECOND)

@@ -213,20 +213,17 @@ def test_a_server_that_is_down_blames_nobody_and_is_tried_with_one_job(stores: A
         raise ChatError("the chat server fails")
 
     store = stores(attempts=1)
-    store.enqueue([f"u{n}" for n in range(5)], "missing")
+    store.enqueue([f"u{n}" for n in range(9)], "missing")
     thinker.behave = down
     worker = make_worker(on=store, batch=4)
-    assert drained(worker) == {"postponed": 5}
-    assert thinker.thought == [["u0", "u1", "u2", "u3"], ["u4"]]
-    assert store.poisoned() == []
-    clock.forward(100)
     with pytest.raises(ChatError, match="the chat server fails"):
-        drained(make_worker(on=store))
-    assert thinker.thought[2:] == [["u0"], ["u1"], ["u2"]], "three in a row, and the rest is left in the queue"
+        drained(worker)
+    assert thinker.thought == [["u0", "u1", "u2", "u3"], ["u4"], ["u5"]], "three times in a row, and the rest is left in the queue"
+    assert store.counts() == Counts(kept=0, fresh=0, queued=3, waiting=6, leased=0, poisoned=0)
     thinker.behave = thinker.caps
     clock.forward(100)
-    assert drained(worker) == {"refreshed": 5}
-    assert all(len(users) == 1 for users in thinker.thought[1:])
+    assert drained(worker) == {"refreshed": 9}
+    assert thinker.thought[3:] == [["u0"], ["u1"], ["u2"], ["u3"], ["u4"], ["u5"], ["u6", "u7", "u8"]]
 
 
 def test_profiles_that_cannot_be_had(stores: Any, thinker: Thinker, clock: Any, make_worker: Any) -> None:

@@ -70,6 +70,7 @@ class RedisStore:
         self._secret = unquote(_password(url))
         self._clock = clock
         self._backoff = Backoff(self.settings.first_wait, self.settings.longest_wait, rng or np.random.default_rng())
+        # a connection that another thread has closed shows as a ValueError
         self._failures: tuple[type[Exception], ...] = (redis.exceptions.RedisError, OSError, ValueError)
 
         def client(seconds: float) -> Any:
@@ -100,8 +101,12 @@ class RedisStore:
     # Interests
 
     def read(self, user: str) -> Kept | None:
-        with self._errors():
+        try:
             value = self._reads.get(self._served + user)
+        except UnicodeError:  # of the caller's text
+            raise
+        except self._failures as error:
+            raise self._error(error) from None
         if value is None:
             return None
         try:
@@ -203,14 +208,17 @@ class RedisStore:
             yield
         except UnicodeError:  # of the caller's text
             raise
-        except self._failures as error:  # the client meets a connection closed by another thread with a ValueError
-            said = str(error).replace(self._secret, "***") if self._secret else str(error)
-            raise StorageError(
-                "cannot use the store of interests",
-                where=self._where,
-                got=f"{type(error).__name__}: {said}",
-                remedy="check that the Redis server runs, and its address, password and memory",
-            ) from None
+        except self._failures as error:
+            raise self._error(error) from None
+
+    def _error(self, error: Exception) -> StorageError:
+        said = str(error).replace(self._secret, "***") if self._secret else str(error)
+        return StorageError(
+            "cannot use the store of interests",
+            where=self._where,
+            got=f"{type(error).__name__}: {said}",
+            remedy="check that the Redis server runs, and its address, password and memory",
+        )
 
 
 def _password(url: str) -> str:

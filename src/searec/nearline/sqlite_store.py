@@ -38,8 +38,6 @@ from searec.nearline.store import (
 FORMAT = 1
 """Version of the tables."""
 _READY, _WAITING, _LEASED, _SHELF = range(4)
-_MAPPED = 1 << 30
-"""Bytes of the file that reads may find in memory without a copy."""
 _CHUNK = 500
 
 # about: format; clock, the latest time seen; number, the last token and place in the queue given out.
@@ -351,7 +349,6 @@ class SqliteStore:
             raise StorageError("the store is closed", where=self._path)
         db = sqlite3.connect(self._path, timeout=self.settings.timeout, isolation_level=None, check_same_thread=False)
         db.execute("PRAGMA synchronous = NORMAL")
-        db.execute(f"PRAGMA mmap_size = {_MAPPED}")
         return db
 
     def _prepare(self, db: sqlite3.Connection) -> None:

@@ -38,6 +38,7 @@ class Pool:
         )
         assert self._told() == "ready"
         self.alive: list[int] = []
+        self.frozen: list[int] = []
 
     def _told(self) -> str:
         assert self._program.stdout is not None
@@ -56,13 +57,23 @@ class Pool:
         if how == signal.SIGTERM:
             eventually(lambda: not _exists(process))
 
+    def freeze(self, process: int) -> None:
+        os.kill(process, signal.SIGSTOP)
+        self.alive.remove(process)
+        self.frozen.append(process)
+
+    def thaw(self) -> None:
+        for process in self.frozen:
+            os.kill(process, signal.SIGCONT)
+        self.alive, self.frozen = self.alive + self.frozen, []
+
     def thought(self) -> int:
         """How many users were thought of, the lost thoughts included."""
         return len(self.log.read_text().splitlines()) if self.log.exists() else 0
 
     def close(self) -> None:
-        for process in list(self.alive):
-            self.end(process, signal.SIGKILL)
+        for process in self.alive + self.frozen:
+            os.kill(process, signal.SIGKILL)
         self._program.communicate()
 
 
@@ -92,7 +103,6 @@ def open_jobs(store: Store) -> int:
     return counts.queued + counts.waiting + counts.leased
 
 
-@pytest.mark.slow
 def test_killed_workers_lose_no_job_and_refresh_nobody_twice(stores: Callable[..., Store], pool: Callable[..., Pool]) -> None:
     store = stores(clock=None)
     chance = random.Random(7)
@@ -103,21 +113,16 @@ def test_killed_workers_lose_no_job_and_refresh_nobody_twice(stores: Callable[..
         assert store.enqueue(names, reason) == USERS  # type: ignore[arg-type]
         while len(workers.alive) < WORKERS:
             workers.start()
-        frozen: list[int] = []
         for _ in range(KILLS):
             eventually(lambda: store.counts().leased or not open_jobs(store))
             time.sleep(chance.uniform(0.02, 0.25))
             victim = chance.choice(workers.alive)
             if chance.random() < 0.3:  # or it stands still, as on a machine that is overloaded, and comes back when nobody waits for it
-                os.kill(victim, signal.SIGSTOP)
-                workers.alive.remove(victim)
-                frozen.append(victim)
+                workers.freeze(victim)
             else:
                 workers.end(victim, signal.SIGKILL)
             workers.start()
-        for process in frozen:
-            os.kill(process, signal.SIGCONT)
-        workers.alive += frozen
+        workers.thaw()
         eventually(lambda: not open_jobs(store))
         revisions = {name: kept.revision for name in names if (kept := store.read(name)) is not None}
         assert revisions == dict.fromkeys(names, wave), "one write for each time a user was enqueued"

@@ -14,6 +14,7 @@ import bench_evaluate
 import bench_gensar
 import bench_gserec
 import bench_lcr_ser
+import bench_nearline
 import bench_recbole
 import bench_serendipity
 from searec.data.simulate import World, simulate
@@ -37,6 +38,7 @@ def main() -> None:
             "gensar",
             "gensar-decoding",
             "serendipity",
+            "nearline",
         ),
     )
     options = parser.parse_args()
@@ -63,6 +65,8 @@ def main() -> None:
             bench_gensar.decoding()
         if options.only in (None, "serendipity"):
             bench_serendipity.retrieval()
+        if options.only in (None, "nearline"):
+            bench_nearline.run(Path(room))
 
 
 if __name__ == "__main__":

@@ -1,16 +1,150 @@
-"""Minds for the chat server, importable under any import mode."""
+"""Minds for the chat server; and stores to test against: a file, and a real Redis server on a free port with a folder of its own."""
 
+import itertools
+import shutil
+import socket
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from searec.nearline.graph import Edge, Graph
+from searec.nearline.store import SECOND, Store, StoreSettings, open_store
 from searec.settings import configure
 from searec.text.chat import KEYS, Chat, ChatSettings
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent))  # modules of these tests, importable under any import mode
+BACKENDS = ("sqlite", "redis")
+START = 1_700_000_000 * SECOND
+_PREFIXES = itertools.count()
+
+
+class Clock:
+    """A clock that goes when told."""
+
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> int:
+        return self.now
+
+    def forward(self, seconds: float) -> None:
+        self.now += int(seconds * SECOND)
+
+
+class RedisServer:
+    """One redis-server. It keeps nothing on disk unless `durable`."""
+
+    def __init__(self, folder: Path, *, durable: bool = False) -> None:
+        self._folder = folder
+        self._durable = durable
+        with socket.create_server(("127.0.0.1", 0)) as place:
+            self.port = place.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        options = {
+            "port": str(self.port),
+            "bind": "127.0.0.1",
+            "dir": str(self._folder),
+            "save": "",
+            "appendonly": "yes" if self._durable else "no",
+            "appendfsync": "always",
+        }
+        command = ["redis-server", *(word for name, value in options.items() for word in (f"--{name}", value))]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        for _ in range(500):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            assert self._process.poll() is None, "redis-server ended"
+            time.sleep(0.02)
+        raise AssertionError("redis-server does not answer")
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+
+def _server(folder: Path, *, durable: bool = False) -> Iterator[RedisServer]:
+    pytest.importorskip("redis", reason="the Redis client is not installed")
+    if shutil.which("redis-server") is None:
+        pytest.skip("redis-server is not installed")
+    server = RedisServer(folder, durable=durable)
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A server that all tests share."""
+    yield from _server(tmp_path_factory.mktemp("redis"))
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A durable server that a test may kill and start again."""
+    yield from _server(tmp_path, durable=True)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def place(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, dict[str, Any]]:
+    """Where an empty store is: its URL and what its settings need."""
+    if backend == "sqlite":
+        return f"sqlite:///{tmp_path / 'interests.db'}", {}
+    return request.getfixturevalue("redis_server").url, {"prefix": f"test{next(_PREFIXES)}"}
+
+
+@pytest.fixture
+def stores(place: tuple[str, dict[str, Any]], clock: Clock) -> Iterator[Callable[..., Store]]:
+    """Opens the same store, as another process would, with settings by name; `clock=None` for the real clock."""
+    opened = []
+
+    def make(*, clock: Any = clock, **values: Any) -> Store:
+        url, needed = place
+        opened.append(open_store(url, configure(StoreSettings, needed | values), rng=np.random.default_rng(0), clock=clock))
+        return opened[-1]
+
+    yield make
+    for store in opened:
+        store.close()
+
+
+@pytest.fixture
+def store(stores: Callable[..., Store]) -> Store:
+    """An empty store on a clock that stands."""
+    return stores()
+
+
+def make_graph(user: str, *interests: str, at: int = START, demand: str = "sports shoes", confidence: float = 0.8) -> Graph:
+    """A graph of one query, one demand and these interests, each less sure than the one before."""
+    up = Edge(source="nike air", target=demand, relation="hypernym", signal="query", confidence=confidence)
+    wide = [Edge(source=demand, target=text, relation="co-hyponym", confidence=0.9 - place / 100) for place, text in enumerate(interests)]
+    return Graph(user, at, (up, *wide), {"reasoner": "test", "version": "1"})
+
+
+@pytest.fixture
+def graph() -> Callable[..., Graph]:
+    """`make_graph`, which a test module cannot import from here."""
+    return make_graph
 
 
 @pytest.fixture

@@ -16,6 +16,8 @@ QUERIES, CLICKS = 30, 100
 """Newest distinct queries, and newest clicks, that are read."""
 DAY = 86_400_000_000
 """Microseconds."""
+_BLOCK = 1024
+"""Users whose rows are read at once."""
 
 
 @dataclass(frozen=True)
@@ -69,17 +71,27 @@ def profiles(data: Dataset, users: Ints, at: Ints, *, days: int = DAYS, queries:
     """
     if users.shape != at.shape:
         raise DataError("one time a user is needed", got=at.shape, expected=users.shape)
+    for start in range(0, len(users), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        yield from _profiles(data, users[block], at[block], days, queries, clicks)
+
+
+def _profiles(data: Dataset, users: Ints, at: Ints, days: int, queries: int, clicks: int) -> Iterator[Profile]:
+    """Profiles of few users: nothing is read but their rows."""
     names = data.users.outside(users)
     attributes = [name for name in data.user_table.columns if name != "user_id"]
-    known = data.user_table.select(attributes).rows(named=True) if attributes else None
-    titles = data.item_table["title"].fill_null("").to_list()
-    categories = data.item_table["categories"].to_list() if "categories" in data.item_table.columns else None
+    known = data.user_table.select(attributes)[users.astype(np.int64) - 1].rows(named=True) if attributes else [{}] * len(users)
     search_end = _end(data.searches.offsets, data.searches.time, users, at)
     trail_end = _end(data.trail.offsets, data.trail.time, users, at)
-    for name, user, limit, last_search, last_click in zip(names, users.tolist(), at.tolist(), search_end, trail_end, strict=True):
+    trails = [slice(max(int(data.trail.offsets[user]), last - clicks), last) for user, last in zip(users.tolist(), trail_end, strict=True)]
+    columns = [name for name in ("title", "categories") if name in data.item_table.columns]
+    items = data.item_table.select(columns)[np.concatenate([data.trail.item[trail] for trail in trails]).astype(np.int64) - 1]
+    titles = items["title"].fill_null("").to_list()
+    categories = items["categories"].to_list() if "categories" in items.columns else [None] * len(items)
+    first = 0
+    for name, about, user, limit, last_search, trail in zip(names, known, users.tolist(), at.tolist(), search_end, trails, strict=True):
         asked = slice(int(data.searches.offsets[user]), last_search)
-        clicked = slice(max(int(data.trail.offsets[user]), last_click - clicks), last_click)
-        times, click_times = data.searches.time[asked].tolist(), data.trail.time[clicked].tolist()
+        times, click_times = data.searches.time[asked].tolist(), data.trail.time[trail].tolist()
         now = limit if limit != NEVER else max([*times[-1:], *click_times[-1:], -1]) + 1
         texts = data.queries.texts.gather(data.searches.query[asked].astype(np.int64) - 1).to_list()
         newest: dict[str, int] = {}
@@ -87,15 +99,16 @@ def profiles(data: Dataset, users: Ints, at: Ints, *, days: int = DAYS, queries:
             newest.setdefault(text, time)
         recent = [Asked(text, time) for text, time in newest.items() if time >= now - days * DAY][:queries]
         read = {one.text for one in recent}
-        items = (data.trail.item[clicked].astype(np.int64) - 1).tolist()
+        clicked = slice(first, first + len(click_times))
+        first = clicked.stop
         yield Profile(
             user=name,
             at=now,
-            attributes={} if known is None else {key: str(value) for key, value in known[user - 1].items() if value not in (None, "")},
+            attributes={key: str(value) for key, value in about.items() if value not in (None, "")},
             queries=tuple(recent),
             clicks=tuple(
-                Clicked(titles[item], tuple(categories[item] or ()) if categories is not None else (), time)
-                for item, time in zip(reversed(items), reversed(click_times), strict=True)
+                Clicked(title, tuple(group or ()), time)
+                for title, group, time in zip(reversed(titles[clicked]), reversed(categories[clicked]), reversed(click_times), strict=True)
             ),
             earlier=tuple(text for text in newest if text not in read),
         )

@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from searec.cli import answers, audit, codes, data, reasoning, runs, tradeoff
+from searec.cli import answers, audit, codes, data, interests, reasoning, runs, tradeoff
 from searec.errors import SearecError
 
 app = typer.Typer(
@@ -33,6 +33,7 @@ for command in (
     tradeoff.tradeoff,
 ):
     app.command(name=command.__name__.rstrip("_"))(command)
+app.add_typer(interests.app)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""`searec interests worker`, in this process and as one that is stopped from outside."""
+"""`searec interests build`, `show` and `worker`, in this process and as one that is stopped from outside."""
 
 import json
 import os
@@ -32,8 +32,8 @@ class Toy:
         self._suffix = suffix
 
     @classmethod
-    def open(cls, data: Any, options: dict[str, str]) -> "Toy":
-        assert data.sizes.users == 800
+    def open(cls, split: Any, tasks: Any, options: dict[str, str]) -> "Toy":
+        assert split.data.sizes.users == 800
         return cls(options.get("suffix", "gear"))
 
     def think(self, profiles: Sequence[Profile]) -> list[Thought]:
@@ -45,6 +45,13 @@ class Toy:
             edges.append(Edge(source=text, target="wanted", relation="hypernym", signal="query"))
             edges.append(Edge(source="wanted", target=f"brand new {self._suffix}", relation="co-hyponym", confidence=0.5))
         return Graph(profile.user, profile.at, tuple(edges))
+
+
+class Half(Toy):
+    """Fails on u2."""
+
+    def think(self, profiles: Sequence[Profile]) -> list[Thought]:
+        return [Thought(one, None, f"no words for {one.user}") if one.user == "u2" else Thought(one, self._graph(one)) for one in profiles]
 
 
 @pytest.fixture
@@ -71,6 +78,50 @@ def test_users_are_refreshed_once(tmp_path: Path, searec: Any, toy: None) -> Non
         kept, stranger = store.read("u1"), store.read("stranger")
         assert kept is not None and kept.revision == 2
         assert stranger is not None and stranger.interests() == []
+
+
+def test_build_then_show(tmp_path: Path, searec: Any, toy: None) -> None:
+    url = f"sqlite:///{tmp_path / 'interests.db'}"
+    command = ("interests", "build", SAMPLE, "--store", url, "--reasoner", "toy")
+    code, out, error = searec(*command, "--user", "u1", "--user", "u2")
+    assert (code, error) == (0, "") and out == "2 users built, 1.0 interests each; 0 were fresh; 0 failed\n"
+    figures = json.loads(searec(*command, "--set", "suffix=deluxe", "--json", "-")[1])
+    assert (figures["built"], figures["fresh"], figures["failed"]) == (798, 2, 0), "nobody is asked twice"
+    drawing = tmp_path / "u1.svg"
+    code, out, error = searec("interests", "show", "u1", "--store", url, "--picture", drawing)
+    assert (code, error) == (0, "")
+    lines = out.splitlines()
+    assert lines[0].startswith("u1, kept since 20") and lines[0].endswith("UTC, fresh")
+    assert lines[1].split()[1:4] == ["brand", "new", "gear"] and "wanted" in lines[1] and "u1.svg" in lines[2]
+    assert drawing.read_text().startswith("<svg") and "brand new gear" in drawing.read_text()
+    assert searec(*command, "--user", "u1", "--again", "--set", "suffix=deluxe")[0] == 0
+    told = json.loads(searec("interests", "show", "u1", "--store", url, "--json", "-")[1])
+    assert told["user"] == "u1" and {"brand new deluxe", "brand new gear"} & {edge["target"] for edge in told["edges"]} == {
+        "brand new deluxe"
+    }
+
+
+def test_build_says_whom_it_left_out(tmp_path: Path, searec: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(REASONERS, "half", (__name__, "Half"))
+    url = f"sqlite:///{tmp_path / 'interests.db'}"
+    code, out, error = searec("interests", "build", SAMPLE, "--store", url, "--reasoner", "half", "--user", "u1", "--user", "u2")
+    assert code == 1 and "1 of 2 users" in error and "no words for u2" in error and "1 users built" in out
+    code, _, error = searec("interests", "show", "u2", "--store", url)
+    assert code == 1 and "'u2'" in error and "interests build" in error
+    assert searec("interests", "show", "u1", "--store", url)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        ([], ["--store URL", "--run RUN"]),
+        (["--run", "nowhere"], ["cannot read the interests", "nowhere"]),
+        (["--run", "nowhere", "--picture", "x.png"], ["--picture", ".svg"]),
+    ],
+)
+def test_show_tells_what_is_wrong(searec: Any, arguments: list[str], names: list[str]) -> None:
+    code, _, error = searec("interests", "show", "u1", *arguments)
+    assert code == 1 and len(error.strip().splitlines()) == 1 and all(name in error for name in names), error
 
 
 def test_the_store_may_come_from_the_environment(tmp_path: Path, searec: Any, toy: None, monkeypatch: pytest.MonkeyPatch) -> None:

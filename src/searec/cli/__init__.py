@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from searec.cli import answers, audit, codes, data, exposure, interests, reasoning, runs, tradeoff
+from searec.cli import answers, audit, codes, data, exposure, interests, reasoning, runs, students, tradeoff
 from searec.errors import SearecError
 
 app = typer.Typer(
@@ -35,6 +35,8 @@ for command in (
     exposure.replay,
 ):
     app.command(name=command.__name__.rstrip("_"))(command)
+interests.app.command()(students.distil)
+interests.app.command()(students.evaluate)
 app.add_typer(interests.app)
 
 

@@ -1,10 +1,11 @@
-"""Commands on interests: `searec interests worker`."""
+"""Commands on what users may want and have never shown: make it, look at it, keep it fresh."""
 
 import logging
 import os
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,9 +15,10 @@ from searec.cli.arguments import Data, Json, Set, emit, pairs
 if TYPE_CHECKING:
     from searec.data.dataset import Dataset
     from searec.nearline.profile import Profile
+    from searec.nearline.reasoner import Reasoner
     from searec.nearline.store import Store
 
-app = typer.Typer(name="interests", help="Interests ahead of need: what users may want next.", no_args_is_help=True)
+app = typer.Typer(name="interests", help="What users may want and have never shown, inferred ahead of need.", no_args_is_help=True)
 
 StoreUrl = Annotated[
     str,
@@ -31,16 +33,176 @@ StoreUrl = Annotated[
 ]
 
 
-@app.callback()
-def interests() -> None:
-    """Interests ahead of need: what users may want next."""
+ReasonerName = Annotated[str, typer.Option("--reasoner", help="Who thinks: offline, chat, debate or student; its settings by --set.")]
+_AT_ONCE = 256
+_SHOWN = 3
+
+
+@app.command()
+def build(
+    data: Data,
+    store: StoreUrl,
+    reasoner: ReasonerName = "offline",
+    overrides: Set = None,
+    users: Annotated[
+        list[str] | None,
+        typer.Option("--user", metavar="USER", help="This user; may be given many times. All by default.", show_default=False),
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Also those whose interests are fresh.")] = False,
+    figures: Json = None,
+) -> None:
+    """Infer the interests of users now and keep them in a store, without a queue; run it again to go on where it ended."""
+    from searec.console import progress
+    from searec.data.dataset import load
+    from searec.errors import ChatError
+    from searec.nearline.store import open_store
+
+    dataset = load(data)
+    names = users or dataset.users.texts.to_list()
+    dataset.users.inside(names)
+    done, interests, problems = 0, 0, []
+    with open_store(store) as opened:
+        thinker = _reasoner(reasoner, dataset, pairs(overrides))
+        profiles = profiles_of(dataset)
+        with progress("Interests", len(names)) as advance:
+            for start in range(0, len(names), _AT_ONCE):
+                some = names[start : start + _AT_ONCE]
+                wanted = some if again else [name for name in some if (kept := opened.read(name)) is None or kept.stale]
+                thoughts = thinker.think(profiles(wanted))
+                graphs = [thought.graph for thought in thoughts if thought.graph is not None]
+                opened.write(graphs)
+                done += len(graphs)
+                interests += sum(len(graph.interests()) for graph in graphs)
+                problems += [thought.problem or "no graph" for thought in thoughts if thought.graph is None]
+                advance(len(some), "")
+    fresh = len(names) - done - len(problems)
+    if str(figures) != "-":
+        mean = f", {interests / done:.1f} interests each" if done else ""
+        print(f"{done:,} users built{mean}; {fresh:,} were fresh; {len(problems):,} failed")
+    emit({"built": done, "interests": interests, "fresh": fresh, "failed": len(problems)}, figures)
+    if problems:
+        raise ChatError(
+            f"{len(problems)} of {len(names)} users are left without a graph",
+            where="; ".join(problems[:_SHOWN]),
+            remedy="run the same command again: only they are asked",
+        )
+
+
+@app.command()
+def show(
+    user: Annotated[str, typer.Argument(metavar="USER", help="The user, as the dataset names it.", show_default=False)],
+    store: Annotated[
+        str | None, typer.Option("--store", metavar="URL", envvar="SEAREC_STORE", help="A store of interests.", show_default=False)
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option("--run", metavar="RUN", help="Instead: those that a trained run has learned from.", show_default=False)
+    ] = None,
+    drawing: Annotated[Path | None, typer.Option("--picture", metavar="FILE.svg", help="Draw the graph.", show_default=False)] = None,
+    figures: Json = None,
+) -> None:
+    """Show what a user may want and why: query, demand, interest."""
+    import json
+    from datetime import UTC, datetime
+
+    from searec.errors import DataError, SettingsError, UnknownIdError
+    from searec.nearline.store import open_store, without_password
+    from searec.nearline.table import read_graphs
+    from searec.run import DERIVED
+
+    if drawing is not None and drawing.suffix != ".svg":
+        raise SettingsError("bad --picture", got=str(drawing), expected="a file that ends in .svg")
+    told = ""
+    if run is not None:
+        graph = read_graphs(run / DERIVED, [user]).get(user)
+        where = str(run)
+    elif store:
+        with open_store(store) as opened:
+            graph, kept = opened.read_graph(user), opened.read(user)
+        where = without_password(store)
+        if kept is not None:
+            told = f", kept since {datetime.fromtimestamp(kept.made / 1e6, UTC):%Y-%m-%d %H:%M} UTC, {'stale' if kept.stale else 'fresh'}"
+    else:
+        raise SettingsError("nothing to look into", expected="--store URL or --run RUN")
+    if graph is None:
+        raise UnknownIdError(
+            "no interests are kept of this user", where=where, got=repr(user), remedy="searec interests build DATA --store URL"
+        )
+    if str(figures) != "-":
+        made = f", made by {graph.made['reasoner']}" if "reasoner" in graph.made else ""
+        print(f"{user}{made}{told}")
+        for one in graph.interests():
+            print(f"  {one.confidence:.2f}  {one.text:<32} {one.reason}")
+        if not graph.interests():
+            print("  nothing that is new to the user")
+    if drawing is not None:
+        from searec.nearline.picture import picture
+
+        try:
+            drawing.write_text(picture(graph), encoding="utf-8")
+        except OSError as error:
+            raise DataError("cannot write the picture", where=drawing, got=error.strerror) from None
+        if str(figures) != "-":
+            print(f"wrote {drawing}")
+    emit(json.loads(graph.to_json()), figures)
+
+
+@app.command()
+def debate(
+    data: Data,
+    user: Annotated[str, typer.Option(help="The user, as the dataset names it.", show_default=False)],
+    agents: Annotated[int, typer.Option(min=2, max=20, help="How many debate.")] = 3,
+    rounds: Annotated[int, typer.Option(min=0, help="Rounds of challenges after the proposals, at most.")] = 3,
+    chat_model: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="A model as the chat server calls it; several are given to the agents in turn.", show_default=False
+        ),
+    ] = None,
+    overrides: Set = None,
+    figures: Json = None,
+) -> None:
+    """Let several agents debate what one user may want, and show who said what and who was convinced.
+
+    The server and its key come from the environment: OPENAI_BASE_URL, OPENAI_API_KEY, SEAREC_CHAT_*.
+    """
+    import contextlib
+    import json
+
+    from searec.data.dataset import load
+    from searec.errors import ChatError
+    from searec.nearline.debate import DebateReasoner, DebateSettings
+    from searec.nearline.transcript import read_out
+    from searec.settings import configure
+    from searec.text.chat import Chat, chat_settings
+
+    config = configure(DebateSettings, {"agents": agents, "rounds": rounds, **pairs(overrides)}, where="interests debate")
+    names = chat_model or [""]
+    servers = {name: chat_settings(name) for name in names}
+    dataset = load(data)
+    dataset.users.inside([user])
+    profile = profiles_of(dataset)([user])[0]
+    with contextlib.ExitStack() as stack:
+        chats = {name: stack.enter_context(Chat(one)) for name, one in servers.items()}
+        thought = DebateReasoner([chats[name] for name in names], config).think([profile])[0]
+        ledgers = {name: chat.ledger.as_json() for name, chat in chats.items()}
+    if str(figures) != "-":
+        print(read_out(thought.transcript) if thought.transcript else f"user {user} asked nothing lately, so there is nothing to debate")
+        for name, ledger in ledgers.items():
+            tokens = ledger["prompt_tokens"] + ledger["completion_tokens"]
+            print(f"{name}: {ledger['calls']} requests, {ledger['from_cache']} kept answers, {tokens:,} tokens, cost {ledger['cost']:g}")
+    graph = None if thought.graph is None else json.loads(thought.graph.to_json())
+    emit({"user": user, "graph": graph, "problem": thought.problem, "transcript": thought.transcript, "ledgers": ledgers}, figures)
+    if thought.problem is not None:
+        raise ChatError(
+            "the debate came to nothing", got=thought.problem, remedy="see the transcript; try another model or more max_tokens"
+        )
 
 
 @app.command()
 def worker(
     data: Data,
     store: StoreUrl,
-    reasoner: Annotated[str, typer.Option(help="Who thinks: offline, chat, debate or student.")] = "offline",
+    reasoner: ReasonerName = "offline",
     overrides: Set = None,
     concurrency: Annotated[int, typer.Option(min=1, help="Workers in this process, each with a reasoner of its own.")] = 1,
     batch: Annotated[int, typer.Option(min=1, help="Users that a reasoner is given at once.")] = 8,
@@ -58,13 +220,9 @@ def worker(
     ] = None,
     figures: Json = None,
 ) -> None:
-    """Refresh the interests of users in the queue, until stopped: what is thought by then is kept, and the rest given back.
-
-    Settings of the reasoner are given with --set.
-    """
+    """Refresh the interests of users in the queue, until stopped: what is thought by then is kept, and the rest given back."""
     from searec.data.dataset import load
     from searec.nearline.metrics import Metrics
-    from searec.nearline.reasoners import reasoner_named
     from searec.nearline.store import open_store
     from searec.nearline.worker import Worker, WorkerSettings, work
 
@@ -73,9 +231,9 @@ def worker(
     with open_store(store) as opened:
         metrics = Metrics(opened)
         name = f"{socket.gethostname()}:{os.getpid()}"
-        thinkers = [reasoner_named(reasoner, dataset, options) for _ in range(concurrency)]
+        thinkers = [_reasoner(reasoner, dataset, options) for _ in range(concurrency)]
         workers = [
-            Worker(opened, one, _profiles_of(dataset), WorkerSettings(batch=batch), name=f"{name}:{number}", metrics=metrics)
+            Worker(opened, one, profiles_of(dataset), WorkerSettings(batch=batch), name=f"{name}:{number}", metrics=metrics)
             for number, one in enumerate(thinkers)
         ]
         if metrics_port is not None:
@@ -95,6 +253,14 @@ def worker(
     emit({"jobs": ended, "store": vars(counts)}, figures)
 
 
+def _reasoner(name: str, data: "Dataset", options: Mapping[str, str]) -> "Reasoner":
+    from searec.data.schema import TASKS
+    from searec.data.split import Split
+    from searec.nearline.reasoners import reasoner_named
+
+    return reasoner_named(name, Split(data), TASKS, options)
+
+
 def _enqueue(store: "Store", data: "Dataset", names: Sequence[str]) -> None:
     """Enqueue users by id, or all.
 
@@ -107,7 +273,7 @@ def _enqueue(store: "Store", data: "Dataset", names: Sequence[str]) -> None:
     store.enqueue([name for name in names if name != "all"], "asked")
 
 
-def _profiles_of(data: "Dataset") -> "Callable[[Sequence[str]], list[Profile]]":
+def profiles_of(data: "Dataset") -> "Callable[[Sequence[str]], list[Profile]]":
     """Profiles as of the end of the dataset; users who are not in it are known by nothing."""
     import numpy as np
 

@@ -21,10 +21,10 @@ from searec.files import cache_folder, fingerprint, replacing
 from searec.nearline.catalogue import Catalogue
 from searec.nearline.graph import Graph
 from searec.nearline.novelty import stems
-from searec.nearline.offline import OfflineReasoner, OfflineSettings
 from searec.nearline.plan import InterestSettings
 from searec.nearline.profile import profiles
 from searec.nearline.reasoner import Reasoner
+from searec.nearline.reasoners import reasoner_named
 from searec.nearline.table import MEANINGS, InterestTable
 from searec.settings import as_dict
 from searec.text.encoder import Encoder
@@ -55,8 +55,14 @@ def reasoner_for(settings: InterestSettings, split: Split, tasks: Sequence[Task]
     Raises:
         SearecError: it cannot be had.
     """
-    encode = Encoder(settings.encoder).encode
-    return OfflineReasoner(split, encode, OfflineSettings(interests=settings.interests, near=settings.near), tasks=tasks)
+    options: dict[str, object] = {"interests": settings.interests}
+    if settings.reasoner == "offline":
+        options |= {"encoder": settings.encoder, "near": settings.near}
+    elif settings.reasoner == "student":
+        options["model"] = settings.student
+    else:
+        options["chat_model"] = settings.chat_model
+    return reasoner_named(settings.reasoner, split, tasks, {name: str(value) for name, value in options.items()})
 
 
 def interests(split: Split, tasks: Sequence[Task], settings: InterestSettings, reasoner: Reasoner | None = None) -> Interests:

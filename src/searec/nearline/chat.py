@@ -1,8 +1,10 @@
 """Chat reasoner: one language model on a server, two hops a profile (arXiv 2508.04032, Stage 1)."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from searec.data.schema import Task
+from searec.data.split import Split
 from searec.files import fingerprint
 from searec.nearline.graph import Graph
 from searec.nearline.hops import RULES, HopSettings, counted
@@ -10,8 +12,8 @@ from searec.nearline.profile import Profile
 from searec.nearline.proposals import TEXTS, Proposal, Seat, two_hops
 from searec.nearline.reasoner import Thought
 from searec.nearline.wording import Wording
-from searec.settings import as_dict
-from searec.text.chat import Chat
+from searec.settings import as_dict, configure
+from searec.text.chat import Chat, chat_settings
 
 
 class ChatReasoner:
@@ -30,6 +32,17 @@ class ChatReasoner:
         self.chat = chat
         self.config = config or HopSettings()
         self.wording = Wording.of(self.config.prompts)
+
+    @classmethod
+    def open(cls, split: Split, tasks: Sequence[Task], options: Mapping[str, str]) -> "ChatReasoner":
+        """By settings as text: `chat_model`, as the server calls it, and those of `HopSettings`; of the events it needs nothing.
+
+        Raises:
+            SettingsError: no model, no such setting, or a bad value.
+        """
+        own = dict(options)
+        chat = Chat(chat_settings(own.pop("chat_model", "")))
+        return cls(chat, configure(HopSettings, own, where="chat reasoner"))
 
     @property
     def version(self) -> str:

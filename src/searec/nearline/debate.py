@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from searec.data.schema import Task
+from searec.data.split import Split
 from searec.errors import SettingsError
 from searec.files import fingerprint
 from searec.nearline.chat import model_of
@@ -20,8 +22,8 @@ from searec.nearline.reasoner import Thought
 from searec.nearline.rounds import Debate, Key, next_round, open_debate
 from searec.nearline.voting import ARBITER, Ballot, arbitrate, concluded, mean_edge, vote
 from searec.nearline.wording import Wording
-from searec.settings import Natural, Share, as_dict, nearest, settings
-from searec.text.chat import Chat
+from searec.settings import Natural, Share, as_dict, configure, nearest, settings
+from searec.text.chat import Chat, chat_settings
 
 RULES = "1"
 """Changes with every change to how a debate is held."""
@@ -74,6 +76,18 @@ class DebateReasoner:
                 raise SettingsError("no such persona", where="personas", got=repr(persona), remedy=nearest(persona, self.wording.personas))
         self.seats = [self._seat(number, chats[number % len(chats)]) for number in range(self.config.agents)]
         self.arbiter = Seat(ARBITER, arbiter or chats[0])
+
+    @classmethod
+    def open(cls, split: Split, tasks: Sequence[Task], options: Mapping[str, str]) -> "DebateReasoner":
+        """By settings as text: `chat_model`, as the server calls it, several with commas between them for the agents in turn; and those
+        of `DebateSettings`. Of the events it needs nothing.
+
+        Raises:
+            SettingsError: no model, no such setting, or a bad value.
+        """
+        own = dict(options)
+        models = dict.fromkeys(own.pop("chat_model", "").split(","))
+        return cls([Chat(chat_settings(name)) for name in models], configure(DebateSettings, own, where="debate reasoner"))
 
     def _seat(self, number: int, chat: Chat) -> Seat:
         persona = self.config.personas[number % len(self.config.personas)]

@@ -21,7 +21,8 @@ from searec.nearline.graph import Edge, Graph, Signal, joined
 from searec.nearline.novelty import stems
 from searec.nearline.profile import Profile
 from searec.nearline.reasoner import Thought
-from searec.settings import Count, NonNegative, Share, as_dict, settings
+from searec.settings import Count, NonNegative, Share, as_dict, configure, settings
+from searec.text.encoder import DEFAULT, Encoder
 
 VERSION = "offline-1"
 """Changes with every change to what is said from the same input."""
@@ -82,6 +83,18 @@ class OfflineReasoner:
         self._near = self._neighbours(split, tasks)
         told = json.dumps([VERSION, split.data.fingerprint, list(tasks), split.unseen, as_dict(self.config)], sort_keys=True)
         self.version = hashlib.blake2b(told.encode(), digest_size=8).hexdigest()
+
+    @classmethod
+    def open(cls, split: Split, tasks: Sequence[Task], options: Mapping[str, str]) -> "OfflineReasoner":
+        """By settings as text: those of `OfflineSettings`, and `encoder`, a sentence encoder by name or path.
+
+        Raises:
+            SettingsError: no such setting, or a bad value.
+            DependencyError: the encoder cannot be had.
+        """
+        own = dict(options)
+        encode = Encoder(own.pop("encoder", DEFAULT)).encode
+        return cls(split, encode, configure(OfflineSettings, own, where="offline reasoner"), tasks=tasks)
 
     def think(self, profiles: Sequence[Profile]) -> list[Thought]:
         """One graph a profile; an empty one where nothing it did means any category."""

@@ -13,7 +13,8 @@ class InterestSettings:
     """Profiles to graphs to vectors.
 
     reasoner: who infers: "offline", by the catalogue and without a model; "chat" or "debate", language models on a server; "student".
-    chat_model: its name on the OpenAI-compatible server (its address and key come from the environment). student: its folder.
+    chat_model: its name on the OpenAI-compatible server (address and key come from the environment), for a debate several with commas.
+    student: its folder.
     interests: K of a user. days: of queries that are read.
     snapshots: graphs a user (S): the last one at the end of training, the others in even steps of what the user did before, so that an
         example of training reads interests inferred before it.

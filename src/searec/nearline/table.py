@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from searec.data.ragged import Ints
-from searec.errors import RunError
+from searec.errors import DataError, RunError
 from searec.files import replacing
 from searec.nearline.graph import Graph
 
@@ -74,8 +74,15 @@ class InterestTable:
 
 
 def read_graphs(folder: Path, users: Sequence[str] | None = None) -> dict[str, Graph]:
-    """The graphs that `InterestTable.save` wrote, of all users or of some, by user."""
+    """The graphs that `InterestTable.save` wrote, of all users or of some, by user.
+
+    Raises:
+        RunError: they are missing or damaged.
+    """
     table = pl.scan_parquet(folder / _GRAPHS)
     if users is not None:
         table = table.filter(pl.col("user").is_in(list(users)))
-    return {user: Graph.from_json(text) for user, text in table.collect().iter_rows()}
+    try:
+        return {user: Graph.from_json(text) for user, text in table.collect().iter_rows()}
+    except (OSError, DataError, pl.exceptions.PolarsError) as error:
+        raise RunError("cannot read the interests", where=folder, got=str(error).splitlines()[0], remedy="make them again") from error

@@ -51,7 +51,7 @@ class ChatSettings:
         timeout: seconds to wait for an answer.
         retries: further requests after one that failed (timeout, broken connection, 408, 409, 429, 5xx).
         asks: how often a question whose answer says nothing is asked in one run.
-        failures: questions that may fail before the run is stopped.
+        failures: questions of one `ask` that may fail before it is stopped.
         concurrency: requests under way at once.
         temperature: None leaves it to the server.
         max_tokens: of an answer, its thinking included.
@@ -153,6 +153,7 @@ class Chat:
         self._jitter = np.random.default_rng(config.seed)
         self._jitter_lock = threading.Lock()
         self._stop = threading.Event()
+        self._failed_before = 0
 
     def close(self) -> None:
         """Let go of the connections and of the file of answers."""
@@ -212,6 +213,7 @@ class Chat:
         """Ask up to `concurrency` at once and fill `answers`; the first error stops what has not been sent."""
         client = self._client  # missing packages and keys show here, not in a thread
         self._stop.clear()
+        self._failed_before = self.ledger.failures
         pool = ThreadPoolExecutor(self.config.concurrency, thread_name_prefix="searec-chat")
         under_way: dict[Future[Answer[T]], bytes] = {pool.submit(self._one, client, key, prompts[key], parse): key for key in prompts}
         done, stopped = 0, False
@@ -351,7 +353,7 @@ class Chat:
 
     def _failed(self, answer: Answer[T]) -> Answer[T]:
         """Count a question that failed; too many are an error."""
-        if self.ledger.failed() > self.config.failures:
+        if self.ledger.failed() - self._failed_before > self.config.failures:
             self._stop.set()
             raise ChatError(
                 "too many questions failed",

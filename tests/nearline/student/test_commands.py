@@ -13,6 +13,7 @@ from searec.data.dataset import load
 from searec.nearline.distil import trained_users
 from searec.nearline.profile import Profile
 from searec.nearline.reasoner import Reasoner, Thought
+from searec.nearline.reasoners import REASONERS
 from searec.nearline.sampling import drawn
 
 TINY = [
@@ -44,24 +45,34 @@ def shop(make_folder: Callable[..., Path], shoppers: Callable[[int], list[Profil
 
 @pytest.fixture
 def registry(monkeypatch: pytest.MonkeyPatch, teacher: Reasoner) -> list[str]:
-    """The names that were asked for."""
+    """How often the teacher was asked for, and with which settings."""
     named: list[str] = []
+
+    class Rules:
+        """Opens the teacher of rules."""
+
+        @classmethod
+        def open(cls, split: Any, tasks: Any, options: dict[str, str]) -> Any:
+            named.append("rules" if not options else f"rules {options}")
+            return teacher
 
     class Mute:
         """Has nothing to say."""
 
         name, version = "mute", "1"
 
+        @classmethod
+        def open(cls, split: Any, tasks: Any, options: dict[str, str]) -> Any:
+            return cls()
+
         def think(self, profiles: Sequence[Profile]) -> list[Thought]:
             return [Thought(profile, None, "mute") for profile in profiles]
 
-    def reasoner_named(name: str, split: Any, tasks: Any, options: Any) -> Any:
-        named.append(name if not options else f"{name} {options}")
-        return Mute() if name == "mute" else teacher
-
-    module = ModuleType("searec.nearline.reasoners")
-    module.reasoner_named = reasoner_named  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "searec.nearline.reasoners", module)
+    module = ModuleType("reasoners_of_this_test")
+    module.Rules, module.Mute = Rules, Mute  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setitem(REASONERS, "rules", (module.__name__, "Rules"))
+    monkeypatch.setitem(REASONERS, "mute", (module.__name__, "Mute"))
     return named
 
 

@@ -457,7 +457,7 @@ def test_answers_are_ranked_items_by_outside_id(run: Run) -> None:
     users = ["u3", "u0", "u3", "newcomer"]
     if "recommend" in run.model.train_tasks:
         table = run.recommend(users, k=4)
-        assert table.columns == ["user_id", "rank", "item_id", "score"]
+        assert table.columns[:4] == ["user_id", "rank", "item_id", "score"]
         assert table["user_id"].to_list() == [user for user in users for _ in range(4)]
         assert table["rank"].to_list() == [1, 2, 3, 4] * 4
         assert run.recommend([], k=4).is_empty()

@@ -225,12 +225,19 @@ class Serendipity(Model):
 
     def own_interest(self, ids: Tensor) -> Tensor:
         """[n, D] the item's own interest: the mean of its narrow categories' names, through the map that users' interests go by."""
-        rows = self.item_narrow[ids.long()].long()
-        return self.interest(F.normalize(masked_mean(self.category_vectors[rows], rows > 0), dim=-1))  # type: ignore[no-any-return]
+        mapped = self.interest(self.category_vectors)  # linear, so that few categories are mapped and not many items
+        return F.embedding_bag(self.item_narrow[ids.long()].long(), mapped, mode="sum", padding_idx=0) * self._unit[ids.long(), None]
+
+    @functools.cached_property
+    def _unit(self) -> Tensor:
+        """[I + 1] what makes the sum of an item's category vectors as long as 1; 0 where it has none."""
+        total = F.embedding_bag(self.item_narrow.long(), self.category_vectors, mode="sum", padding_idx=0)
+        return torch.nan_to_num(1 / total.norm(dim=1), posinf=0.0)
 
     def _categories(self, ids: Tensor) -> Tensor:
-        rows = self.item_narrow[ids.long()]
-        return masked_mean(self.category(rows), rows > 0)
+        rows = self.item_narrow[ids.long()].long()
+        found = F.embedding_bag(rows.flatten(0, -2), self.category.weight, mode="mean", padding_idx=0)
+        return found.view(*ids.shape, -1)
 
     # --- learning ---
 

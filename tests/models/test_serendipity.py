@@ -246,6 +246,32 @@ def test_interest_that_brings_an_item_is_the_one_nearest_to_it(split: Split, mad
     assert torch.allclose(values[both], shown[both], atol=1e-5)
 
 
+@pytest.mark.parametrize("reach", [17, 40])
+def test_of_equal_items_i2i_looks_at_the_most_clicked(split: Split, made: Interests, reach: int) -> None:
+    """Against a sort of the whole catalogue: nearest first, of equal ones the most clicked."""
+    model = new(split, made, order="interest", reach=reach).eval()
+    batch = asked(split, model)
+    wishes = model.wishes(batch.user, batch.time)
+    alone = torch.zeros_like(wishes.confidence)
+    alone[:, 0] = 0.5
+    found = model.pool(batch, reach, quota=1.0, wishes=dataclasses.replace(wishes, confidence=alone)).pool
+    items = torch.arange(split.data.sizes.items + 1)
+    own = F.normalize(model.own_interest(items), dim=1)
+    near = F.normalize(model.interest(wishes.vectors[:, 0]), dim=1) @ own.T
+    new_ = untouched(model.item_level, batch.trail_item, items.expand(len(batch), -1), split.data.sizes.categories)
+    full = 0
+    for row in range(len(batch)):
+        good = [item for item in items.tolist() if new_[row, item] and near[row, item] > 0]
+        order = sorted(good, key=lambda item: (-round(float(near[row, item]), 4), -int(model.clicks[item]), item))[:reach]
+        told = found.items[row][found.second[row]].tolist()
+        if len(order) == reach and len({round(float(near[row, item]), 4) for item in good}) > 1:
+            edge = round(float(near[row, order[-1]]), 4)  # several groups may be as near; of them any may come first
+            assert {item for item in order if round(float(near[row, item]), 4) > edge} <= set(told)
+            assert all(round(float(near[row, item]), 4) >= edge for item in told)
+            full += 1
+    assert full > len(batch) // 2
+
+
 def test_novelty_of_the_model_is_that_of_the_figures(split: Split, made: Interests) -> None:
     for level in ("narrow", 1, 2):
         model = new(split, made, level=level).eval()

@@ -27,6 +27,7 @@ from searec.nn.losses import Losses, TargetLoss, target_loss
 from searec.nn.pooling import age, masked_mean, newest
 from searec.nn.sets import among, first_of_each
 from searec.nn.softmax import linear_cross_entropy
+from searec.retrieval.groups import Groups
 from searec.retrieval.index import Index, Kind
 from searec.retrieval.pool import Pool, merge
 from searec.settings import Count, DropoutRate, NonNegative, Positive, Share, settings
@@ -79,7 +80,8 @@ class Serendipity(Model):
         contrast_weight, temperature: lambda and tau of L_contrast.
         quota: share of the pool that is I2I's. level: whose categories decide what is novel, "narrow" or a depth of the tree.
         known: newest clicks that count as touched.
-        reach: items looked at for each interest. order: of I2I's items, by the "user" tower or by nearness to the "interest".
+        reach: for each interest so many groups of items of equal categories are looked at, and so many items of those that are new, of each
+            group the most clicked first. order: of I2I's items, by the "user" tower or by nearness to the "interest".
         index: how the nearest are found (`retrieval.index.Index`).
         """
 
@@ -134,7 +136,7 @@ class Serendipity(Model):
             with torch.no_grad():
                 table.weight[0] = 0
         self.dropout = Dropout(config.dropout)
-        self._tables: tuple[Tensor, Index, Index] | None = None
+        self._tables: _Tables | None = None
 
     @property
     def needs(self) -> Needs:
@@ -309,7 +311,7 @@ class Serendipity(Model):
     @torch.no_grad()
     def score(self, batch: Batch) -> Tensor:
         users = self.users(batch, self.wishes(batch.user, batch.time))
-        vectors = self._indexed()[0]
+        vectors = self._indexed().items
         if batch.candidates is None:
             return users @ vectors.T
         return torch.einsum("bd,bnd->bn", users, vectors[batch.candidates.long()])
@@ -330,13 +332,13 @@ class Serendipity(Model):
         if exclude is None:
             exclude = torch.zeros(len(batch), 1, dtype=torch.long, device=self.device)
         users = self.users(batch, wishes)
-        vectors, by_item, _ = self._indexed()
-        near, products = by_item.search(users, k + exclude.shape[1])
+        tables = self._indexed()
+        near, products = tables.by_item.search(users, k + exclude.shape[1])
         near = near.masked_fill(products.isneginf() | among(near, exclude), 0)
         second, interest = self._interesting(batch, users, wishes, exclude, k if quota else 0)
         pool = merge(near, second, k, quota)
         brought = interest.gather(1, pool.place.clamp(max=max(0, interest.shape[1] - 1))) if interest.shape[1] else pool.place
-        score = torch.einsum("bd,bkd->bk", users, vectors[pool.items])
+        score = torch.einsum("bd,bkd->bk", users, tables.items[pool.items])
         return Found(pool, torch.where(pool.second, brought, -1), score.masked_fill(pool.items == 0, -torch.inf))
 
     def retrieve(self, batch: Batch, k: int, exclude: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -350,30 +352,40 @@ class Serendipity(Model):
         if not k:
             none = torch.zeros(rows, 0, dtype=torch.long, device=users.device)
             return none, none
-        vectors, _, by_interest = self._indexed()
-        near, cosine = by_interest.search(F.normalize(self.interest(wishes.vectors).flatten(0, 1), dim=1), self.config.reach, ordered=False)
-        sure = (cosine.view(rows, count, -1).clamp(min=1e-6) * wishes.confidence[..., None]).flatten(1)
-        order = sure.argsort(dim=1, descending=True, stable=True)
-        sure = sure.gather(1, order)
-        items = near.view(rows, -1).gather(1, order)
-        interest = order // near.shape[1]
+        tables, reach = self._indexed(), self.config.reach
+        near, cosine = tables.by_interest.search(F.normalize(self.interest(wishes.vectors).flatten(0, 1), dim=1), reach)
         touched = batch.trail_item[:, -self.config.known :]
-        good = (
-            (sure > 0) & untouched(self.item_level, touched, items, self.sizes.categories) & ~among(items, exclude) & first_of_each(items)
-        )
-        value = torch.einsum("bd,bnd->bn", users, vectors[items]) if self.config.order == "user" else sure
+        new = untouched(self.item_level, touched, tables.groups.first[near].view(rows, -1), self.sizes.categories).view_as(near)
+        items, place = tables.groups.lay_out(near.masked_fill(~new | (cosine <= 0), 0), reach)
+        sure = (cosine.gather(1, place).view(rows, count, -1) * wishes.confidence[..., None]).flatten(1)
+        items = items.view(rows, -1)
+        order = sure.argsort(dim=1, descending=True, stable=True)
+        sure, items, interest = sure.gather(1, order), items.gather(1, order), order // reach
+        good = (sure > 0) & (items > 0) & ~among(items, exclude) & first_of_each(items)
+        value = torch.einsum("bd,bnd->bn", users, tables.items[items]) if self.config.order == "user" else sure
         best = value.masked_fill(~good, -torch.inf).topk(min(k, items.shape[1]), dim=1)
         return items.gather(1, best.indices).masked_fill(best.values.isneginf(), 0), interest.gather(1, best.indices)
 
-    def _indexed(self) -> tuple[Tensor, Index, Index]:
-        """Item vectors [I + 1, D'] with their index, and the index of the items' own interests; kept until the model trains again."""
+    def _indexed(self) -> "_Tables":
+        """What the channels search; kept until the model trains again."""
         if self._tables is None:
             vectors = torch.zeros(self.sizes.items + 1, self.config.vector, device=self.device)
-            own = torch.zeros(self.sizes.items + 1, self.config.width, device=self.device)
             for ids in torch.split(torch.arange(1, self.sizes.items + 1, device=self.device), _ITEMS_AT_ONCE):
-                vectors[ids], own[ids] = self.items(ids), F.normalize(self.own_interest(ids), dim=1)
-            self._tables = (vectors, Index(vectors, self.config.index), Index(own, self.config.index))
+                vectors[ids] = self.items(ids)
+            groups = Groups.of(torch.cat((self.item_narrow, self.item_level), dim=1), self.clicks)
+            own = F.normalize(self.own_interest(groups.first), dim=1)
+            self._tables = _Tables(vectors, Index(vectors, self.config.index), groups, Index(own, self.config.index))
         return self._tables
+
+
+@dataclass(frozen=True)
+class _Tables:
+    """Item vectors [I + 1, D'] and their index; items of equal categories in groups, and the index of the groups' own interests."""
+
+    items: Tensor
+    by_item: Index
+    groups: Groups
+    by_interest: Index
 
 
 def _tower(inside: int, hidden: int, out: int, dropout: float) -> nn.Sequential:

@@ -42,15 +42,11 @@ class Index:
         self._faiss: Any = None
         if self.kind != "exact":
             own = self.vectors[1:].float().cpu().numpy()
-            self._longest = float(np.square(own).sum(axis=1).max())
             self._faiss = _built(own, self.kind, probes)
 
     @torch.no_grad()
-    def search(self, queries: Tensor, k: int, *, ordered: bool = True) -> tuple[Tensor, Tensor]:
-        """The k items of the largest inner product with each query [B, D].
-
-        Args:
-            ordered: put what an approximate search finds in the order of the true vectors; else products are those of its 8-bit ones.
+    def search(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """The k items of the largest inner product with each query [B, D]; what an approximate search finds is put in its true order.
 
         Returns:
             items [B, k], best first, 0 where an approximate search found fewer; products [B, k], -inf there. k is at most N.
@@ -60,13 +56,8 @@ class Index:
             asked = queries.float().cpu().numpy()
             if self.kind == "hnsw":
                 asked = np.pad(asked, ((0, 0), (0, 1)))
-            more = k // _SPARE if ordered else 0
-            near, places = self._faiss.search(np.ascontiguousarray(asked), min(k + more, len(self.vectors) - 1))
+            _, places = self._faiss.search(np.ascontiguousarray(asked), min(k + k // _SPARE, len(self.vectors) - 1))
             items = torch.from_numpy(places + 1).to(queries.device)
-            if not ordered:
-                if self.kind == "hnsw":  # from distances, see `_built`
-                    near = (np.square(asked).sum(axis=1, keepdims=True) + self._longest - near) / 2
-                return items, torch.from_numpy(near).masked_fill_(torch.from_numpy(places < 0), -torch.inf).to(queries.device)
             products = torch.einsum("bd,bkd->bk", queries.float(), self.vectors[items].float()).masked_fill(items == 0, -torch.inf)
             best = products.topk(k, dim=1)
             return items.gather(1, best.indices), best.values

@@ -257,7 +257,7 @@ def test_of_equal_items_i2i_looks_at_the_most_clicked(split: Split, made: Intere
     found = model.pool(batch, reach, quota=1.0, wishes=dataclasses.replace(wishes, confidence=alone)).pool
     items = torch.arange(split.data.sizes.items + 1)
     own = F.normalize(model.own_interest(items), dim=1)
-    near = F.normalize(model.interest(wishes.vectors[:, 0]), dim=1) @ own.T
+    near = (F.normalize(model.interest(wishes.vectors[:, 0]), dim=1) @ own.T).detach()
     new_ = untouched(model.item_level, batch.trail_item, items.expand(len(batch), -1), split.data.sizes.categories)
     full = 0
     for row in range(len(batch)):

@@ -64,7 +64,7 @@ def main() -> None:
         if options.only in (None, "gensar-decoding"):
             bench_gensar.decoding()
         if options.only in (None, "serendipity"):
-            bench_serendipity.retrieval()
+            bench_serendipity.retrieval(data, Path(room))
         if options.only in (None, "nearline"):
             bench_nearline.run(Path(room))
 

@@ -1,130 +1,142 @@
-"""serendipity: retrieval of 500 items from a million by both channels, against exact search of the same vectors."""
+"""serendipity: retrieval of 500 items from a million by both channels, one request at a time, against exact search of the same vectors."""
 
-import json
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
-from searec.data.batch import Batch
-from searec.data.dataset import Sizes
+from searec import experiment
+from searec.data.batch import Batch, Batcher
+from searec.data.dataset import Sizes, load
+from searec.data.ragged import gather_windows
+from searec.data.split import Requests, Split
 from searec.models import Serendipity
+from searec.models.serendipity import Tables
+from searec.retrieval.groups import Groups
 from searec.retrieval.index import Index
+from timing import line
 
-ITEMS, CATEGORIES, USERS, WIDTH = 1_000_000, 5_000, 2_000, 64
-POOL, QUOTA, EXCLUDED = 500, 0.2, 60
+ITEMS, POOL, QUOTA, REQUESTS, EPOCHS = 1_000_000, 500, 0.2, 2_000, 3
+NEIGHBOURS = 10
+"""Of these an item's new neighbour is drawn."""
+KINDS = ("ivf", "hnsw")
 
 
-def retrieval(items: int = ITEMS, *, requests: int = 400) -> None:
-    """One request at a time, one thread: p50 and p99 of the whole pool, and recall of each index at what it is asked for.
+def retrieval(data: Path, room: Path) -> None:
+    """Train the two towers, grow their catalogue to a million items, and ask for pools."""
+    threads = torch.get_num_threads()
+    run = experiment.train("serendipity", load(data), room / "serendipity", epochs=EPOCHS, patience=0)
+    assert isinstance(run.model, Serendipity)
+    model, split = run.model.eval(), run.split
+    rows = np.random.default_rng(0).permutation(len(split.held_out("recommend", "test")))[:REQUESTS]
+    asked = split.held_out("recommend", "test")[rows]
+    with torch.no_grad():
+        vectors, labels, worth = grown(model, ITEMS)
+    _grow(model, labels, worth)
+    groups = Groups.of(labels, worth)
+    one_thread()
+    batcher = Batcher(split.data, model.needs)
+    batches = [(batcher.batch(asked[[row]]), _seen(split, asked[[row]])) for row in range(len(asked))]
+    with torch.no_grad():
+        own = F.normalize(model.own_interest(groups.first), dim=1)
+        queries = torch.cat([model.users(batch, model.wishes(batch.user, batch.time)) for batch, _ in batches])
+    exact, by_interest = Index(vectors, "exact"), Index(own)
+    brute = _times(lambda row: exact.search(queries[[row]], POOL), 50)
+    best = exact.search(queries[:500], POOL)[0]
+    wanted = _interests(model, batches)
+    best_groups = Index(own, "exact").search(wanted, model.config.reach)[0]
+    for kind in KINDS:
+        started = time.perf_counter()
+        by_item = Index(vectors, kind)  # type: ignore[arg-type]
+        built = time.perf_counter() - started
+        model._tables = Tables(vectors, by_item, groups, by_interest)
+        channels = {
+            name: _times(lambda row, share=share: model.pool(batches[row][0], POOL, batches[row][1], quota=share), len(batches))
+            for name, share in (("", QUOTA), ("u2i_", 0.0))
+        }
+        search = _times(lambda row, index=by_item: index.search(queries[[row]], POOL), len(batches))
+        figures = {f"{name}{key}": value for name, times in channels.items() for key, value in times.items()}
+        line(
+            "500 of a million items by both channels, one request at a time, against exact search",
+            data,
+            {
+                "kind": kind,
+                **figures,
+                **{f"search_{key}": value for key, value in search.items()},
+                "exact_p50_ms": brute["p50_ms"],
+                "ratio": round(brute["p50_ms"] / search["p50_ms"], 1),
+                "u2i_recall": _recall(by_item.search(queries[:500], POOL)[0], best),
+                "i2i_recall": _recall(by_interest.search(wanted, model.config.reach)[0], best_groups),
+                "build_s": round(built, 1),
+                "items": ITEMS,
+                "groups": len(own) - 1,
+                "requests": len(batches),
+            },
+        )
+    torch.set_num_threads(threads)
 
-    Vectors are the towers' own, of items that lie together by category, as learned ones do; nothing is trained.
+
+def grown(model: Serendipity, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Vectors, categories and clicks of `count` items: the learned ones, then each between two learned ones that are near one another.
+
+    Item n is of the categories of item 1 + (n - 1) mod I.
     """
-    torch.set_num_threads(1)
-    _one_thread()
-    model, batches = _world(items, requests)
-    started = time.perf_counter()
+    generator = torch.Generator().manual_seed(0)
+    learned = model._indexed().items
+    items = len(learned) - 1
+    near = Index(F.normalize(learned, dim=1), "exact").search(F.normalize(learned[1:], dim=1), NEIGHBOURS + 1)[0]
+    parent = torch.arange(count - items) % items
+    drawn = torch.randint(0, NEIGHBOURS + 1, (len(parent),), generator=generator)
+    share = torch.rand(len(parent), 1, generator=generator)
+    new = learned[1:][parent] * (1 - share) + learned[near[parent, drawn]] * share
+    both = torch.cat((model.item_narrow, model.item_level), dim=1)
+    return torch.cat((learned, new)), torch.cat((both, both[1:][parent])), torch.cat((model.clicks, model.clicks[1:][parent]))
+
+
+def _grow(model: Serendipity, labels: Tensor, worth: Tensor) -> None:
+    """Let the model know the categories of the new items."""
+    narrow = model.item_narrow.shape[1]
+    model.item_narrow, model.item_level, model.clicks = labels[:, :narrow].contiguous(), labels[:, narrow:].contiguous(), worth
+    model.__dict__.pop("_unit", None)
+    model.sizes = Sizes(**{**vars(model.sizes), "items": len(worth) - 1})
+
+
+def _interests(model: Serendipity, batches: list[tuple[Batch, Tensor]]) -> Tensor:
     with torch.no_grad():
-        vectors, by_item, by_interest = model._indexed()
-    built = time.perf_counter() - started
-    exclude = torch.randint(1, items, (1, EXCLUDED), generator=torch.Generator().manual_seed(1))
-    seconds = []
-    for batch in batches:
-        start = time.perf_counter()
-        model.pool(batch, POOL, exclude, quota=QUOTA)
-        seconds.append(time.perf_counter() - start)
-    with torch.no_grad():
-        asked = torch.cat([model.users(batch, model.wishes(batch.user, batch.time)) for batch in batches[:100]])
-        wishes = model.wishes(batches[0].user, batches[0].time)
-        wanted = torch.nn.functional.normalize(model.interest(wishes.vectors[0]), dim=1)
-    exact = Index(vectors, "exact")
-    start = time.perf_counter()
-    for row in asked[:20]:
-        exact.search(row[None], POOL)
-    brute = (time.perf_counter() - start) / 20
-    start = time.perf_counter()
-    for row in asked:
-        by_item.search(row[None], POOL)
-    quick = (time.perf_counter() - start) / len(asked)
-    told = {
-        "benchmark": "500 of a million items by both channels, one request at a time",
-        "p50_ms": round(1e3 * float(np.quantile(seconds, 0.5)), 3),
-        "p99_ms": round(1e3 * float(np.quantile(seconds, 0.99)), 3),
-        "u2i_recall": round(_recall(by_item, exact, asked, POOL), 4),
-        "i2i_recall": round(_recall(by_interest, Index(by_interest.vectors, "exact"), wanted, model.config.reach), 4),
-        "u2i_search_ms": round(1e3 * quick, 3),
-        "exact_ms": round(1e3 * brute, 3),
-        "ratio": round(brute / quick, 1),
-        "build_s": round(built, 1),
-        "items": items,
-        "kind": by_item.kind,
-        "requests": requests,
-        "threads": 1,
-    }
-    print(json.dumps(told), flush=True)
+        wishes = [model.wishes(batch.user, batch.time) for batch, _ in batches[:100]]
+        return F.normalize(model.interest(torch.cat([one.vectors[one.some] for one in wishes])), dim=1)
 
 
-def _recall(near: Index, exact: Index, queries: torch.Tensor, k: int) -> float:
-    found, best = near.search(queries, k)[0], exact.search(queries, k)[0]
-    return float(np.mean([len(np.intersect1d(a, b)) / k for a, b in zip(found.numpy(), best.numpy(), strict=True)]))
+def _seen(split: Split, asked: Requests) -> Tensor:
+    trail = split.data.trail
+    first = np.asarray(trail.offsets[asked.user])
+    return torch.from_numpy(gather_windows(trail.item, first, asked.trail_end - first).astype(np.int64))
 
 
-def _one_thread() -> None:
+def _times(work: Callable[[int], Any], count: int) -> dict[str, float]:
+    """Milliseconds of `count` calls, after some that do not count."""
+    for row in range(min(count, 50)):
+        work(row)
+    found = []
+    for row in range(count):
+        started = time.perf_counter()
+        work(row)
+        found.append(time.perf_counter() - started)
+    return {f"p{share}_ms": round(1e3 * float(np.percentile(found, share)), 3) for share in (50, 99)}
+
+
+def _recall(found: Tensor, best: Tensor) -> float:
+    return round(float(np.mean([len(np.intersect1d(a, b)) / len(b) for a, b in zip(found.numpy(), best.numpy(), strict=True)])), 4)
+
+
+def one_thread() -> None:
+    """For PyTorch and for faiss."""
     import faiss
 
+    torch.set_num_threads(1)
     faiss.omp_set_num_threads(1)
-
-
-def _world(items: int, requests: int) -> tuple[Serendipity, list[Batch]]:
-    """An untrained model over items that lie together by category, and requests of users who clicked twenty items."""
-    generator = torch.Generator().manual_seed(0)
-    config = Serendipity.Config(width=WIDTH, vector=WIDTH, interests=8)
-    sizes = Sizes(users=USERS, items=items, queries=1, words=1, categories=CATEGORIES)
-    model = Serendipity(config, sizes)
-    category = torch.randint(1, CATEGORIES + 1, (items + 1, 1), generator=generator, dtype=torch.int32)
-    category[0] = 0
-    names = torch.nn.functional.normalize(torch.randn(CATEGORIES + 1, 384, generator=generator), dim=1)
-    ids = torch.randint(1, CATEGORIES + 1, (USERS + 1, 2, config.interests), generator=generator, dtype=torch.int32)
-    state = {
-        "interest_vectors": names,
-        "interest_categories": torch.nn.functional.pad(torch.arange(CATEGORIES + 1, dtype=torch.int32)[:, None], (0, 2)),
-        "snapshot_times": torch.zeros(USERS + 1, 2, dtype=torch.int64),
-        "snapshot_ids": ids,
-        "snapshot_confidence": torch.rand(ids.shape, generator=generator) * 0.9 + 0.1,
-        "attributes": torch.zeros(USERS + 1, 0, dtype=torch.int32),
-        "category_vectors": names,
-        "item_narrow": category,
-        "item_given": category,
-        "item_level": category,
-        "clicks": torch.ones(items + 1, dtype=torch.int64),
-    }
-    for name, value in state.items():
-        setattr(model, name, value)
-    torch.manual_seed(0)
-    model._build()
-    with torch.no_grad():
-        torch.nn.init.normal_(model.item.weight, std=0.3)
-        torch.nn.init.normal_(model.category.weight, std=1.0)
-    model.eval()
-    trails = torch.randint(1, items, (requests, 1, 20), generator=generator, dtype=torch.int32)
-    none = torch.zeros(1, 1, dtype=torch.int32)
-    batches = [
-        Batch(
-            task="recommend",
-            user=torch.tensor([1 + row % USERS], dtype=torch.int32),
-            time=torch.tensor([1]),
-            rec_item=none,
-            rec_time=none,
-            src_query=none,
-            src_click=none[None],
-            src_time=none,
-            trail_item=trails[row],
-            trail_time=torch.zeros_like(trails[row]),
-            query=none[0],
-            words=none,
-            query_id=none[0],
-            target=none[0],
-        )
-        for row in range(requests)
-    ]
-    return model, batches

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,14 @@ class Toy:
         return Graph(profile.user, profile.at, tuple(edges))
 
 
+class Free(Toy):
+    """Opens over any dataset."""
+
+    @classmethod
+    def open(cls, split: Any, tasks: Any, options: dict[str, str]) -> "Free":
+        return cls("gear")
+
+
 class Half(Toy):
     """Fails on u2."""
 
@@ -78,6 +86,28 @@ def test_users_are_refreshed_once(tmp_path: Path, searec: Any, toy: None) -> Non
         kept, stranger = store.read("u1"), store.read("stranger")
         assert kept is not None and kept.revision == 2
         assert stranger is not None and stranger.interests() == []
+
+
+def test_who_asks_for_something_else_is_refreshed(
+    tmp_path: Path, searec: Any, monkeypatch: pytest.MonkeyPatch, make_folder: Callable[..., Path]
+) -> None:
+    pytest.importorskip("sentence_transformers")
+    monkeypatch.setitem(REASONERS, "free", (__name__, "Free"))
+    asked = {"mover": ["tent", "sleeping bag"], "stayer": ["tent", "sleeping bag"], "quiet": ["tent"]}
+    searches = [(user, text, 100.0 + place, []) for user, texts in asked.items() for place, text in enumerate(texts)]
+    shop = make_folder(items={"i1": {"title": "x"}}, users=list(asked), searches=searches)
+    url = f"sqlite:///{tmp_path / 'interests.db'}"
+
+    def graph(user: str, *queries: str) -> Graph:
+        return Graph(user, 0, tuple(Edge(source=text, target="things", relation="hypernym", signal="query") for text in queries))
+
+    with open_store(url) as store:
+        store.write([graph("mover", "tax law"), graph("stayer", "tents", "sleeping bags"), graph("quiet", "tax law")])
+    code, out, error = searec("interests", "worker", shop, "--store", url, "--reasoner", "free", "--once", "--enqueue", "drifted")
+    assert code == 0 and "jobs: 1 refreshed" in out, error
+    with open_store(url) as store:
+        revisions = {user: kept.revision for user in asked if (kept := store.read(user)) is not None}
+    assert revisions == {"mover": 2, "stayer": 1, "quiet": 1}, "one query says nothing"
 
 
 def test_build_then_show(tmp_path: Path, searec: Any, toy: None) -> None:

@@ -35,6 +35,7 @@ StoreUrl = Annotated[
 
 ReasonerName = Annotated[str, typer.Option("--reasoner", help="Who thinks: offline, chat, debate or student; its settings by --set.")]
 _AT_ONCE = 256
+ALL, DRIFTED = "all", "drifted"
 _SHOWN = 3
 
 
@@ -213,8 +214,8 @@ def worker(
     enqueue: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="all|USER",
-            help="First enqueue every user whose interests are missing or stale, or this one; may be given many times.",
+            metavar="all|drifted|USER",
+            help="First enqueue who has missing or stale interests, or asks for what they do not explain, or one user; may be given often.",
             show_default=False,
         ),
     ] = None,
@@ -262,15 +263,29 @@ def _reasoner(name: str, data: "Dataset", options: Mapping[str, str]) -> "Reason
 
 
 def _enqueue(store: "Store", data: "Dataset", names: Sequence[str]) -> None:
-    """Enqueue users by id, or all.
+    """Enqueue users by id, all, or those who have drifted.
 
     Raises:
         UnknownIdError: a user who is not in the dataset.
     """
-    data.users.inside([name for name in names if name != "all"])
-    if "all" in names:
+    single = [name for name in names if name not in (ALL, DRIFTED)]
+    data.users.inside(single)
+    if ALL in names:
         store.enqueue(data.users.texts.to_list(), "missing")
-    store.enqueue([name for name in names if name != "all"], "asked")
+    if DRIFTED in names:
+        from searec.console import progress
+        from searec.nearline.drift import Watcher
+        from searec.text.encoder import DEFAULT, Encoder
+
+        watcher, everybody = Watcher(store, Encoder(DEFAULT).encode), data.users.texts.to_list()
+        profiles = profiles_of(data)
+        with progress("Drift", len(everybody)) as advance:
+            for start in range(0, len(everybody), _AT_ONCE):
+                some = profiles(everybody[start : start + _AT_ONCE])
+                for profile in some:
+                    watcher.note(profile.user, profile.queries)
+                advance(len(some), "")
+    store.enqueue(single, "asked")
 
 
 def profiles_of(data: "Dataset") -> "Callable[[Sequence[str]], list[Profile]]":

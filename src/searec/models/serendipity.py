@@ -136,7 +136,7 @@ class Serendipity(Model):
             with torch.no_grad():
                 table.weight[0] = 0
         self.dropout = Dropout(config.dropout)
-        self._tables: _Tables | None = None
+        self._tables: Tables | None = None
 
     @property
     def needs(self) -> Needs:
@@ -366,7 +366,7 @@ class Serendipity(Model):
         best = value.masked_fill(~good, -torch.inf).topk(min(k, items.shape[1]), dim=1)
         return items.gather(1, best.indices).masked_fill(best.values.isneginf(), 0), interest.gather(1, best.indices)
 
-    def _indexed(self) -> "_Tables":
+    def _indexed(self) -> "Tables":
         """What the channels search; kept until the model trains again."""
         if self._tables is None:
             vectors = torch.zeros(self.sizes.items + 1, self.config.vector, device=self.device)
@@ -374,12 +374,12 @@ class Serendipity(Model):
                 vectors[ids] = self.items(ids)
             groups = Groups.of(torch.cat((self.item_narrow, self.item_level), dim=1), self.clicks)
             own = F.normalize(self.own_interest(groups.first), dim=1)
-            self._tables = _Tables(vectors, Index(vectors, self.config.index), groups, Index(own, self.config.index))
+            self._tables = Tables(vectors, Index(vectors, self.config.index), groups, Index(own, self.config.index))
         return self._tables
 
 
 @dataclass(frozen=True)
-class _Tables:
+class Tables:
     """Item vectors [I + 1, D'] and their index; items of equal categories in groups, and the index of the groups' own interests."""
 
     items: Tensor

@@ -1,5 +1,6 @@
 """serendipity: retrieval of 500 items from a million by both channels, one request at a time, against exact search of the same vectors."""
 
+import functools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -46,7 +47,7 @@ def retrieval(data: Path, room: Path) -> None:
         own = F.normalize(model.own_interest(groups.first), dim=1)
         queries = torch.cat([model.users(batch, model.wishes(batch.user, batch.time)) for batch, _ in batches])
     exact, by_interest = Index(vectors, "exact"), Index(own)
-    brute = _times(lambda row: exact.search(queries[[row]], POOL), 50)
+    brute = _times(functools.partial(_search, exact, queries), 50)
     best = exact.search(queries[:500], POOL)[0]
     wanted = _interests(model, batches)
     best_groups = Index(own, "exact").search(wanted, model.config.reach)[0]
@@ -56,10 +57,9 @@ def retrieval(data: Path, room: Path) -> None:
         built = time.perf_counter() - started
         model._tables = Tables(vectors, by_item, groups, by_interest)
         channels = {
-            name: _times(lambda row, share=share: model.pool(batches[row][0], POOL, batches[row][1], quota=share), len(batches))
-            for name, share in (("", QUOTA), ("u2i_", 0.0))
+            name: _times(functools.partial(_ask, model, batches, share), len(batches)) for name, share in (("", QUOTA), ("u2i_", 0.0))
         }
-        search = _times(lambda row, index=by_item: index.search(queries[[row]], POOL), len(batches))
+        search = _times(functools.partial(_search, by_item, queries), len(batches))
         figures = {f"{name}{key}": value for name, times in channels.items() for key, value in times.items()}
         line(
             "500 of a million items by both channels, one request at a time, against exact search",
@@ -110,6 +110,15 @@ def _interests(model: Serendipity, batches: list[tuple[Batch, Tensor]]) -> Tenso
     with torch.no_grad():
         wishes = [model.wishes(batch.user, batch.time) for batch, _ in batches[:100]]
         return F.normalize(model.interest(torch.cat([one.vectors[one.some] for one in wishes])), dim=1)
+
+
+def _ask(model: Serendipity, batches: list[tuple[Batch, Tensor]], quota: float, row: int) -> None:
+    batch, seen = batches[row]
+    model.pool(batch, POOL, seen, quota=quota)
+
+
+def _search(index: Index, queries: Tensor, row: int) -> None:
+    index.search(queries[[row]], POOL)
 
 
 def _seen(split: Split, asked: Requests) -> Tensor:

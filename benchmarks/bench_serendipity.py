@@ -42,7 +42,7 @@ def retrieval(data: Path, room: Path) -> None:
     groups = Groups.of(labels, worth)
     one_thread()
     batcher = Batcher(split.data, model.needs)
-    batches = [(batcher.batch(asked[[row]]), _seen(split, asked[[row]])) for row in range(len(asked))]
+    batches = [(batcher.batch(asked[row : row + 1]), _seen(split, asked[row : row + 1])) for row in range(len(asked))]
     with torch.no_grad():
         own = F.normalize(model.own_interest(groups.first), dim=1)
         queries = torch.cat([model.users(batch, model.wishes(batch.user, batch.time)) for batch, _ in batches])

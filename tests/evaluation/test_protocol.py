@@ -11,6 +11,7 @@ from searec.data.batch import Batch, Needs
 from searec.data.candidates import candidate_lists
 from searec.data.dataset import Dataset
 from searec.data.split import Split
+from searec.data.taxonomy import Taxonomy
 from searec.errors import DataError, SettingsError
 from searec.evaluation import protocol
 from searec.evaluation.protocol import chosen, evaluate, full_ranks, sampled_ranks, tie_rank, validation_score
@@ -90,6 +91,26 @@ def test_full_ranks_leave_out_what_was_seen_and_keep_the_target(small_world: Dat
         best = sorted(scores.values(), reverse=True)[:10]
         assert [scores[item] for item in top[row].tolist()] == best
         assert len(set(top[row].tolist())) == 10
+
+
+def test_what_is_new_in_the_lists_is_kept_user_by_user(small_world: Dataset) -> None:
+    model, split = Coarse(small_world), Split(small_world)
+    found = evaluate(model, split, "recommend", "full")
+    requests = split.held_out("recommend", "test")
+    _, top = full_ranks(model, split, requests)
+    narrow = Taxonomy.of(small_world).narrow
+    share, wanted, hits = [], [], 0
+    for row, (user, time, target) in enumerate(zip(requests.user.tolist(), requests.time.tolist(), requests.target.tolist(), strict=True)):
+        touched = {int(c) for item in newest_before(small_world, user, time)[1] for c in narrow.row(item)}
+        new = [item for item in top[row].tolist() if not touched & set(narrow.row(item).tolist())]
+        share.append(len(new) / 10)
+        wanted.append(float(target in new))
+        hits += target in top[row]
+    assert found.scores["enr"].to_list() == share and 0 < sum(share) < len(share)
+    assert found.scores["serendipity"].to_list() == wanted and 0 < sum(wanted) <= hits < len(requests)
+    assert found.totals["cnr"] == sum(wanted) / hits
+    of_search = evaluate(model, split, "search", "full")
+    assert "enr" not in of_search.scores.columns and "cnr" not in of_search.totals
 
 
 def test_a_target_that_was_clicked_before_still_ranks(make_data: Any) -> None:

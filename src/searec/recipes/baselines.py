@@ -18,6 +18,7 @@ def demo() -> Recipe:
             Planned("unisar", "unisar", {"batch": 256, "epochs": 12, "patience": 4}),
             Planned("gserec", "gserec", {"batch": 128}),
             Planned("lcr-ser", "lcr-ser", {"batch": 128}),
+            Planned("serendipity", "serendipity", {"batch": 128}),
             Planned(
                 "gensar",
                 "gensar",

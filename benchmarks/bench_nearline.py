@@ -8,6 +8,7 @@ import contextlib
 import http.client
 import http.server
 import multiprocessing
+import os
 import shutil
 import socket
 import statistics
@@ -22,6 +23,7 @@ import numpy as np
 
 from searec.nearline.graph import Edge, Graph
 from searec.nearline.profile import Profile
+from searec.nearline.reader import Reader
 from searec.nearline.reasoner import Thought
 from searec.nearline.redis_store import RedisStore
 from searec.nearline.sqlite_store import SqliteStore
@@ -95,16 +97,14 @@ def run(room: Path, users: int = USERS) -> None:
 
 
 def embedded(room: Path, users: int, url: str | None) -> None:
-    """Reads from the embedded store, decoded; beside a bare Redis GET of the same bytes, decoded as well."""
+    """Reads from the embedded store by a reader, decoded; beside a bare Redis GET of the same bytes, decoded as well."""
     with FilledSqlite(room / "interests.db") as store:
         store.write(Name(number) for number in range(users))  # type: ignore[misc]
+        os.sync()  # gigabytes that are still on their way to the disk are not what is measured
         names = some(users)
-
-        def read(user: str) -> None:
-            kept = store.read(user)
-            assert kept is not None and len(kept.interests()) == INTERESTS
-
-        figures = percentiles(read, names)
+        with Reader(store) as reader:
+            assert len(reader.interests(names[0]).interests) == INTERESTS
+            figures = percentiles(reader.interests, names)
     if url is not None:
         import json
 

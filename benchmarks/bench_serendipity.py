@@ -22,7 +22,7 @@ from searec.retrieval.groups import Groups
 from searec.retrieval.index import Index
 from timing import line
 
-ITEMS, POOL, QUOTA, REQUESTS, EPOCHS = 1_000_000, 500, 0.2, 2_000, 3
+ITEMS, POOL, QUOTA, REQUESTS, EPOCHS = 1_000_000, 500, 0.2, 2_000, 2
 NEIGHBOURS = 10
 """Of these an item's new neighbour is drawn."""
 KINDS = ("ivf", "hnsw")
@@ -40,21 +40,22 @@ def retrieval(data: Path, room: Path) -> None:
         vectors, labels, worth = grown(model, ITEMS)
     _grow(model, labels, worth)
     groups = Groups.of(labels, worth)
-    one_thread()
     batcher = Batcher(split.data, model.needs)
     batches = [(batcher.batch(asked[row : row + 1]), _seen(split, asked[row : row + 1])) for row in range(len(asked))]
     with torch.no_grad():
         own = F.normalize(model.own_interest(groups.first), dim=1)
         queries = torch.cat([model.users(batch, model.wishes(batch.user, batch.time)) for batch, _ in batches])
     exact, by_interest = Index(vectors, "exact"), Index(own)
-    brute = _times(functools.partial(_search, exact, queries), 50)
-    best = exact.search(queries[:500], POOL)[0]
     wanted = _interests(model, batches)
+    best = exact.search(queries[:500], POOL)[0]
     best_groups = Index(own, "exact").search(wanted, model.config.reach)[0]
+    indexes = {}
     for kind in KINDS:
         started = time.perf_counter()
-        by_item = Index(vectors, kind)  # type: ignore[arg-type]
-        built = time.perf_counter() - started
+        indexes[kind] = Index(vectors, kind), time.perf_counter() - started  # type: ignore[arg-type]
+    one_thread()
+    brute = _times(functools.partial(_search, exact, queries), 50)
+    for kind, (by_item, built) in indexes.items():
         model._tables = Tables(vectors, by_item, groups, by_interest)
         channels = {
             name: _times(functools.partial(_ask, model, batches, share), len(batches)) for name, share in (("", QUOTA), ("u2i_", 0.0))

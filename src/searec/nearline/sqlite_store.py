@@ -39,6 +39,8 @@ FORMAT = 1
 """Version of the tables."""
 _READY, _WAITING, _LEASED, _SHELF = range(4)
 _CHUNK = 500
+_CACHE_KIB = 32 * 1024
+"""Of a connection, a thread's; it holds the inner pages of millions of users, so that a read asks the system for one page or two."""
 
 # about: format; clock, the latest time seen; number, the last token and place in the queue given out.
 # Interests lie apart from whole graphs, which are larger and seldom read.
@@ -349,6 +351,7 @@ class SqliteStore:
             raise StorageError("the store is closed", where=self._path)
         db = sqlite3.connect(self._path, timeout=self.settings.timeout, isolation_level=None, check_same_thread=False)
         db.execute("PRAGMA synchronous = NORMAL")
+        db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         return db
 
     def _prepare(self, db: sqlite3.Connection) -> None:

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 from pydantic import Field
+from pydantic_core import from_json
 
 from searec.errors import DataError, SettingsError
 from searec.nearline.graph import Graph
@@ -98,7 +99,7 @@ class Kept:
             DataError: the bytes are no interests.
         """
         try:
-            return [Served(*one) for one in json.loads(self.served)]
+            return list(map(Served._make, from_json(self.served)))
         except (ValueError, TypeError):
             raise DataError("kept interests cannot be read", got=repr(self.served[:60]), remedy="refresh the user") from None
 

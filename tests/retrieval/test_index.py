@@ -53,5 +53,6 @@ def test_fewer_items_than_asked_for(kind: str) -> None:
 def test_the_kind_goes_by_size_and_nothing_cannot_be_searched() -> None:
     assert Index(learned(10)).kind == "exact"
     assert EXACT_UP_TO == 100_000
+    assert Index(learned(1_000), "ivf").kind == "exact", "too few to learn cells from"
     with pytest.raises(SettingsError, match="0 items"):
         Index(torch.zeros(1, 4))

@@ -28,7 +28,7 @@ from searec.nn.pooling import age, masked_mean, newest
 from searec.nn.sets import among, first_of_each
 from searec.nn.softmax import linear_cross_entropy
 from searec.retrieval.groups import Groups
-from searec.retrieval.index import Index, Kind
+from searec.retrieval.index import Index, Kind, products
 from searec.retrieval.pool import Pool, merge
 from searec.settings import Count, DropoutRate, NonNegative, Positive, Share, settings
 
@@ -316,7 +316,7 @@ class Serendipity(Model):
             return users @ vectors.T
         return torch.einsum("bd,bnd->bn", users, vectors[batch.candidates.long()])
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def pool(
         self, batch: Batch, k: int, exclude: Tensor | None = None, *, quota: float | None = None, wishes: Wishes | None = None
     ) -> Found:
@@ -333,12 +333,12 @@ class Serendipity(Model):
             exclude = torch.zeros(len(batch), 1, dtype=torch.long, device=self.device)
         users = self.users(batch, wishes)
         tables = self._indexed()
-        near, products = tables.by_item.search(users, k + exclude.shape[1])
-        near = near.masked_fill(products.isneginf() | among(near, exclude), 0)
+        near, value = tables.by_item.search(users, k + exclude.shape[1])
+        near = near.masked_fill(value.isneginf() | among(near, exclude), 0)
         second, interest = self._interesting(batch, users, wishes, exclude, k if quota else 0)
         pool = merge(near, second, k, quota)
         brought = interest.gather(1, pool.place.clamp(max=max(0, interest.shape[1] - 1))) if interest.shape[1] else pool.place
-        score = torch.einsum("bd,bkd->bk", users, tables.items[pool.items])
+        score = products(tables.items, pool.items, users)
         return Found(pool, torch.where(pool.second, brought, -1), score.masked_fill(pool.items == 0, -torch.inf))
 
     def retrieve(self, batch: Batch, k: int, exclude: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -353,7 +353,8 @@ class Serendipity(Model):
             none = torch.zeros(rows, 0, dtype=torch.long, device=users.device)
             return none, none
         tables, reach = self._indexed(), self.config.reach
-        near, cosine = tables.by_interest.search(F.normalize(self.interest(wishes.vectors).flatten(0, 1), dim=1), reach)
+        wanted = F.normalize(self.interest(wishes.vectors).flatten(0, 1), dim=1)
+        near, cosine = tables.by_interest.search(wanted, tables.groups.enough(reach))
         touched = batch.trail_item[:, -self.config.known :]
         new = untouched(self.item_level, touched, tables.groups.first[near].view(rows, -1), self.sizes.categories).view_as(near)
         items, place = tables.groups.lay_out(near.masked_fill(~new | (cosine <= 0), 0), reach)
@@ -362,7 +363,7 @@ class Serendipity(Model):
         order = sure.argsort(dim=1, descending=True, stable=True)
         sure, items, interest = sure.gather(1, order), items.gather(1, order), order // reach
         good = (sure > 0) & (items > 0) & ~among(items, exclude) & first_of_each(items)
-        value = torch.einsum("bd,bnd->bn", users, tables.items[items]) if self.config.order == "user" else sure
+        value = products(tables.items, items, users) if self.config.order == "user" else sure
         best = value.masked_fill(~good, -torch.inf).topk(min(k, items.shape[1]), dim=1)
         return items.gather(1, best.indices).masked_fill(best.values.isneginf(), 0), interest.gather(1, best.indices)
 

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+_LEAST = 32
+
 
 @dataclass(frozen=True)
 class Groups:
@@ -42,6 +44,10 @@ class Groups:
     def first(self) -> Tensor:
         """[G + 1] the best item of each group; 0 for group 0."""
         return torch.nn.functional.pad(self.members[self.offsets[1:-1]], (1, 0))
+
+    def enough(self, count: int) -> int:
+        """How many groups to look for `count` items in: twice as many as hold so many on average, no less than 32, no more than `count`."""
+        return min(count, max(_LEAST, -(-2 * count * (len(self.offsets) - 2) // len(self.members))))
 
     def lay_out(self, groups: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """The first `count` items of groups in a row.

@@ -12,10 +12,12 @@ from searec.errors import DependencyError, SettingsError
 Kind = Literal["auto", "exact", "ivf", "hnsw"]
 EXACT_UP_TO = 100_000
 """Vectors up to which "auto" searches them all."""
-_LEAST = 40
-"""Vectors a cell needs to be learned from."""
-_SPARE = 4
-"""One item in so many is looked at beyond what is asked for, before the true order."""
+_LEAST = 2_000
+"""Fewer vectors are searched all, whatever the kind."""
+_LEARNED_FROM = 100
+"""Vectors a cell is learned from."""
+_CANDIDATES = {"ivf": 8, "hnsw": 2}
+"""So many times what is asked for is looked at by the true product."""
 _SCORES_AT_ONCE = 1 << 24
 
 
@@ -24,20 +26,20 @@ class Index:
 
     Args:
         vectors: [N + 1, D] on any device; row 0 stands for no item.
-        kind: "exact"; "ivf", cells of 8-bit vectors (faiss), built in seconds; "hnsw", a graph of 8-bit vectors (faiss), built in minutes,
-            searched faster; "auto": exact up to `EXACT_UP_TO` items, else ivf.
-        probes: cells looked into (ivf), or candidates kept (hnsw), in a search; by default enough for a recall of 0.95 on learned vectors.
+        kind: "exact"; "ivf", cells of 4-bit vectors, built in seconds; "hnsw", a graph of 16-bit ones, built in minutes (both faiss);
+            "auto": exact up to `EXACT_UP_TO` items, else ivf.
+        probes: cells looked into (ivf), or candidates kept (hnsw), in a search; by default for a recall of about 0.95 on learned vectors.
 
     Raises:
         DependencyError: faiss is not installed.
-        SettingsError: no vector, or too few for cells.
+        SettingsError: no vector.
     """
 
     def __init__(self, vectors: Tensor, kind: Kind = "auto", *, probes: int | None = None) -> None:
         count = len(vectors) - 1
         if count < 1:
             raise SettingsError("an index needs vectors", got=f"{count} items")
-        self.kind = ("exact" if count <= EXACT_UP_TO else "ivf") if kind == "auto" else kind
+        self.kind = "exact" if count < _LEAST or (kind == "auto" and count <= EXACT_UP_TO) else "ivf" if kind == "auto" else kind
         self.vectors = vectors.detach()
         self._faiss: Any = None
         if self.kind != "exact":
@@ -52,20 +54,30 @@ class Index:
             items [B, k], best first, 0 where an approximate search found fewer; products [B, k], -inf there. k is at most N.
         """
         k = min(k, len(self.vectors) - 1)
-        if self._faiss is not None:
-            asked = queries.float().cpu().numpy()
-            if self.kind == "hnsw":
-                asked = np.pad(asked, ((0, 0), (0, 1)))
-            _, places = self._faiss.search(np.ascontiguousarray(asked), min(k + k // _SPARE, len(self.vectors) - 1))
-            items = torch.from_numpy(places + 1).to(queries.device)
-            products = torch.einsum("bd,bkd->bk", queries.float(), self.vectors[items].float()).masked_fill(items == 0, -torch.inf)
-            best = products.topk(k, dim=1)
-            return items.gather(1, best.indices), best.values
-        step = max(1, _SCORES_AT_ONCE // len(self.vectors))
-        found = [(part.float() @ self.vectors[1:].float().T).topk(k, dim=1) for part in torch.split(queries, step)]
-        if not found:
-            return torch.empty(0, k, dtype=torch.long), torch.empty(0, k)
-        return torch.cat([best.indices for best in found]) + 1, torch.cat([best.values for best in found])
+        if self._faiss is None:
+            step, find = _SCORES_AT_ONCE // len(self.vectors), self._exactly
+        else:
+            step, find = _SCORES_AT_ONCE // (k * _CANDIDATES[self.kind] * self._faiss.d), self._nearly
+        found = [find(part.float(), k) for part in torch.split(queries, max(1, step))]
+        return torch.cat([items for items, _ in found]), torch.cat([products for _, products in found])
+
+    def _exactly(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        best = (queries @ self.vectors[1:].float().T).topk(k, dim=1)
+        return best.indices + 1, best.values
+
+    def _nearly(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        more = min(k * _CANDIDATES[self.kind], len(self.vectors) - 1)
+        asked = np.pad(queries.cpu().numpy(), ((0, 0), (0, self._faiss.d - queries.shape[1])))  # wider ones: see `_built`
+        _, places = self._faiss.search(np.ascontiguousarray(asked), more)
+        items = torch.from_numpy(places + 1).to(queries.device)
+        best = products(self.vectors, items, queries).masked_fill_(items == 0, -torch.inf).topk(k, dim=1)
+        return items.gather(1, best.indices), best.values
+
+
+def products(vectors: Tensor, items: Tensor, queries: Tensor) -> Tensor:
+    """[B, k] inner products of the vectors of items [B, k] with each query [B, D]."""
+    rows = vectors.index_select(0, items.flatten()).view(*items.shape, -1)  # copies whole rows, where indexing goes number by number
+    return torch.bmm(rows.to(queries.dtype), queries[:, :, None])[..., 0]
 
 
 def _built(vectors: NDArray[np.float32], kind: str, probes: int | None) -> Any:
@@ -73,15 +85,19 @@ def _built(vectors: NDArray[np.float32], kind: str, probes: int | None) -> Any:
         import faiss
     except ImportError as error:
         raise DependencyError("the index library is not installed", where=kind, remedy="pip install 'searec[serendipity]'") from error
-    cells = max(1, min(int(2 ** round(np.log2(4 * np.sqrt(len(vectors))))), len(vectors) // _LEAST))
     if kind == "hnsw":  # a graph needs a metric: with one more number all vectors are as long, and the nearest has the largest product
         length = np.square(vectors).sum(axis=1)
         vectors = np.ascontiguousarray(np.concatenate((vectors, np.sqrt(length.max() - length)[:, None]), axis=1))
-        index = faiss.index_factory(vectors.shape[1], "HNSW16_SQ8", faiss.METRIC_L2)
+        index = faiss.index_factory(vectors.shape[1], "HNSW16_SQfp16", faiss.METRIC_L2)
+        name, usual = "efSearch", 1000
     else:
-        index = faiss.index_factory(vectors.shape[1], f"IVF{cells},SQ8", faiss.METRIC_INNER_PRODUCT)
-    index.train(vectors)
+        cells = int(2 ** round(np.log2(np.sqrt(len(vectors)))))
+        if odd := vectors.shape[1] % 2:  # 4-bit numbers come in pairs
+            vectors = np.ascontiguousarray(np.pad(vectors, ((0, 0), (0, odd))))
+        index = faiss.index_factory(vectors.shape[1], f"IVF{cells},PQ{vectors.shape[1]}x4fs", faiss.METRIC_INNER_PRODUCT)
+        sample = np.random.default_rng(0).permutation(len(vectors))[: cells * _LEARNED_FROM]
+        index.train(np.ascontiguousarray(vectors[sample]))
+        name, usual = "nprobe", max(16, cells // 5)
     index.add(vectors)
-    name, usual = ("efSearch", 512) if kind == "hnsw" else ("nprobe", max(16, cells // 32))
     faiss.ParameterSpace().set_index_parameter(index, name, probes or usual)
     return index

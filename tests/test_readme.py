@@ -26,7 +26,10 @@ def test_every_command_and_option_in_the_readme_exists() -> None:
     assert lines
     for line in lines:
         name, *rest = line.split()
-        options = {option for parameter in commands[name].params for option in parameter.opts}
+        command = commands[name]
+        if hasattr(command, "commands"):
+            command, rest = command.commands[rest[0]], rest[1:]
+        options = {option for parameter in command.params for option in parameter.opts}
         assert {word for word in rest if word.startswith("--")} <= options, line
 
 

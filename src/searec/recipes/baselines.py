@@ -15,14 +15,14 @@ def demo() -> Recipe:
             Planned("bm25", "bm25"),
             Planned("dense", "dense"),
             Planned("sasrec", "sasrec", {"batch": 32, "epochs": 40}),
-            Planned("unisar", "unisar", {"batch": 256, "epochs": 12, "patience": 4}),
+            Planned("unisar", "unisar", {"batch": 256, "epochs": 5}),
             Planned("gserec", "gserec", {"batch": 128}),
             Planned("lcr-ser", "lcr-ser", {"batch": 128}),
             Planned("serendipity", "serendipity", {"batch": 128}),
             Planned(
                 "gensar",
                 "gensar",
-                {"width": 64, "layers": 1, "heads": 2, "inner": 128, "batch": 128, "epochs": 5, "validation_requests": 500},
+                {"width": 64, "layers": 1, "heads": 2, "inner": 128, "batch": 128, "epochs": 4, "validation_requests": 500},
             ),
         ),
     )

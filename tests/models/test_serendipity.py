@@ -13,7 +13,8 @@ from torch import Tensor
 
 from searec import experiment
 from searec.data.batch import Batch, Batcher
-from searec.data.dataset import Dataset
+from searec.data.dataset import Dataset, load
+from searec.data.simulate import World, simulate
 from searec.data.split import NEVER, Split, requests_at
 from searec.data.taxonomy import Taxonomy
 from searec.derived.interests import Interests, snapshots
@@ -312,3 +313,16 @@ def test_a_run_tells_where_each_item_comes_from_and_why(small_world: Dataset, tm
         assert set(found["reason"]) <= reasons
         assert set(rows.filter(pl.col("channel") == "behaviour")["reason"]) == {"like what you clicked before"}
     assert run.recommend([]).columns == answers.columns
+
+
+def test_the_command_tells_why_an_item_is_new(tmp_path: Path, searec: Any) -> None:
+    shop = simulate(tmp_path / "shop", World(users=40, items=120, clicks=12.0, searches=16.0, families=3, types=3, seed=3))
+    run = experiment.train("serendipity", load(shop), tmp_path / "run", **TINY, epochs=1, quota=0.5)
+    told = run.recommend(["u1"], k=6)
+    assert "interest" in told["channel"]
+    code, out, error = searec("recommend", tmp_path / "run", shop, "--user", "u1", "-k", "6")
+    assert code == 0, error
+    lines = out.splitlines()[1:]
+    assert len(lines) == len(told)
+    for line, channel, reason in zip(lines, told["channel"], told["reason"], strict=True):
+        assert line.endswith(f"({reason})") == (channel == "interest")

@@ -118,5 +118,6 @@ def _show(run: "Run", table: "pl.DataFrame", add: Path | None, figures: Path | N
                 print(who)
                 asked = who
             found = f"{row['item_id']:<12} {titles.get(row['item_id'], '')}" if "item_id" in row else row["query"]
-            print(f"  {row['rank']:>3}  {row['score']:>9.4f}  {found}")
+            why = f"  ({row['reason']})" if row.get("channel") == "interest" else ""
+            print(f"  {row['rank']:>3}  {row['score']:>9.4f}  {found}{why}")
     emit(table.to_dicts(), figures)

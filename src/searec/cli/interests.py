@@ -4,18 +4,18 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from searec.cli.arguments import Data, Json, Set, emit, pairs
+from searec.cli.students import reasoner_of
 
 if TYPE_CHECKING:
     from searec.data.dataset import Dataset
     from searec.nearline.profile import Profile
-    from searec.nearline.reasoner import Reasoner
     from searec.nearline.store import Store
 
 app = typer.Typer(name="interests", help="What users may want and have never shown, inferred ahead of need.", no_args_is_help=True)
@@ -33,7 +33,7 @@ StoreUrl = Annotated[
 ]
 
 
-ReasonerName = Annotated[str, typer.Option("--reasoner", help="Who thinks: offline, chat, debate or student; its settings by --set.")]
+ReasonerName = Annotated[str, typer.Option("--reasoner", help="Who thinks: offline, chat, debate or student=RUN; its settings by --set.")]
 _AT_ONCE = 256
 ALL, DRIFTED = "all", "drifted"
 _SHOWN = 3
@@ -63,7 +63,7 @@ def build(
     dataset.users.inside(names)
     done, interests, problems = 0, 0, []
     with open_store(store) as opened:
-        thinker = _reasoner(reasoner, dataset, pairs(overrides))
+        thinker = reasoner_of(reasoner, dataset, pairs(overrides))
         profiles = profiles_of(dataset)
         with progress("Interests", len(names)) as advance:
             for start in range(0, len(names), _AT_ONCE):
@@ -232,7 +232,7 @@ def worker(
     with open_store(store) as opened:
         metrics = Metrics(opened)
         name = f"{socket.gethostname()}:{os.getpid()}"
-        thinkers = [_reasoner(reasoner, dataset, options) for _ in range(concurrency)]
+        thinkers = [reasoner_of(reasoner, dataset, options) for _ in range(concurrency)]
         workers = [
             Worker(opened, one, profiles_of(dataset), WorkerSettings(batch=batch), name=f"{name}:{number}", metrics=metrics)
             for number, one in enumerate(thinkers)
@@ -252,14 +252,6 @@ def worker(
             f"queue: {counts.queued + counts.leased:,} to do, {counts.waiting:,} for later, {counts.poisoned:,} on the shelf"
         )
     emit({"jobs": ended, "store": vars(counts)}, figures)
-
-
-def _reasoner(name: str, data: "Dataset", options: Mapping[str, str]) -> "Reasoner":
-    from searec.data.schema import TASKS
-    from searec.data.split import Split
-    from searec.nearline.reasoners import reasoner_named
-
-    return reasoner_named(name, Split(data), TASKS, options)
 
 
 def _enqueue(store: "Store", data: "Dataset", names: Sequence[str]) -> None:

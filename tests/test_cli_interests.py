@@ -117,6 +117,10 @@ def test_build_then_show(tmp_path: Path, searec: Any, toy: None) -> None:
     assert (code, error) == (0, "") and out == "2 users built, 1.0 interests each; 0 were fresh; 0 failed\n"
     figures = json.loads(searec(*command, "--set", "suffix=deluxe", "--json", "-")[1])
     assert (figures["built"], figures["fresh"], figures["failed"]) == (798, 2, 0), "nobody is asked twice"
+    with open_store(url) as store:
+        assert store.mark_stale(["u3", "u4"]) == 2
+    figures = json.loads(searec(*command, "--json", "-")[1])
+    assert (figures["built"], figures["fresh"]) == (2, 798), "but who has become stale"
     drawing = tmp_path / "u1.svg"
     code, out, error = searec("interests", "show", "u1", "--store", url, "--picture", drawing)
     assert (code, error) == (0, "")

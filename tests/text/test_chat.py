@@ -169,6 +169,14 @@ def test_too_many_failures_end_the_run_and_what_was_answered_is_kept(server: Any
     assert len(server.bodies) == 6 + 6
 
 
+def test_failures_of_an_earlier_ask_are_not_held_against_a_later_one(server: Any, chats: Chats, reply: Any) -> None:
+    server.behave = lambda number, body: reply("too long", status=400) if body["messages"][0]["content"] == "question 1" else reply()
+    chat = chats(failures=1)
+    for _ in range(3):  # as a worker asks, batch by batch
+        assert values(chat.ask(prompts(2), PARSE)) == [TACOS, None]
+    assert chat.ledger.as_json()["failures"] == 3
+
+
 def test_nobody_listens(chats: Chats) -> None:
     with pytest.raises(ChatError, match=r"too many questions failed; where: toy at http://127.0.0.1:1/v1, user 0; got: APIConnectionError"):
         chats(base_url="http://name:pass@127.0.0.1:1/v1?key=x", failures=0, retries=1).ask(prompts(1), PARSE)

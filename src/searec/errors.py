@@ -8,6 +8,7 @@ SearecError
 ├── RunError           a run folder that is missing, damaged or made for other data
 ├── StorageError       the disk refused a write; what was there before is untouched
 ├── ChatError          a chat server that fails or refuses, a budget that is spent, an answer that is not kept
+├── Overloaded         more is asked at once than can be done; nothing of it was begun, and it may be asked again
 ├── DependencyError    an optional package or program is not installed
 └── Interrupted        stopped on request; the checkpoint named in the message goes on from here
 
@@ -65,6 +66,10 @@ class StorageError(SearecError):
 
 class ChatError(SearecError):
     """A chat server that fails or refuses, a budget that is spent, an answer that is not kept."""
+
+
+class Overloaded(SearecError):
+    """More is asked at once than can be done; nothing of it was begun, and it may be asked again."""
 
 
 class DependencyError(SearecError):

@@ -60,7 +60,12 @@ def plain(value: Any, what: str, where: str, depth: int = 0) -> Any:
         return [plain(one, what, where, depth + 1) for one in value]
     if (type(value) is int and -_LARGEST <= value < _LARGEST) or (type(value) is float and abs(value) < float("inf")):
         return value
-    raise DataError(f"{what} cannot be kept", where=where, got=repr(value), expected="texts, numbers, true, false, null, lists or objects")
+    raise DataError(
+        f"{what} cannot be kept",
+        where=where,
+        got=repr(value) if isinstance(value, float) else f"a value of type {type(value).__name__}",
+        expected=f"texts, numbers of 64 bits, true, false, null, and at most {_DEEPEST} levels of lists or objects",
+    )
 
 
 def checked(event: Event) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A real PostgreSQL server of these tests' own: in a temporary folder, on a Unix socket and a free port, run by the user `postgres` for root."""
+"""A real PostgreSQL server of these tests' own: in a temporary folder, on a free port, run by the user `postgres` for root."""
 
 import itertools
 import os

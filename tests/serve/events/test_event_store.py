@@ -109,7 +109,7 @@ BAD_TEXTS = ("a\0b", "half \ud83d of it")
 @pytest.mark.parametrize(
     "make",
     [
-        lambda bad: click(bad),
+        click,
         lambda bad: click("e", user=bad),
         lambda bad: click("e", item=bad),
         lambda bad: click("e", search=bad),

@@ -166,5 +166,3 @@ def test_many_processes_may_open_an_empty_place_at_once(events_url: str) -> None
     assert [(one.communicate()[1], one.returncode) for one in openers] == [("", 0)] * 4
     with open_events(events_url) as store:
         assert store.last_number() == 4
-
-

@@ -1,6 +1,6 @@
 """A process for test_processes.py that appends events until it is told to stop or is killed, and says what is acknowledged.
 
-python writer_process.py URL NAME COUNT TOGETHER: events NAME-0, NAME-1, ..., TOGETHER a call; after each call the last number of it is printed.
+python writer_process.py URL NAME COUNT TOGETHER: events NAME-0, NAME-1, ..., TOGETHER a call; after each call their number is printed.
 """
 
 import sys

@@ -8,7 +8,7 @@ SearecError
 ├── RunError           a run folder that is missing, damaged or made for other data
 ├── StorageError       the disk refused a write; what was there before is untouched
 ├── ChatError          a chat server that fails or refuses, a budget that is spent, an answer that is not kept
-├── Overloaded         more at once than can be kept waiting; the same request may be sent again
+├── Overloaded         more is asked at once than can be done; nothing of it was begun, and it may be asked again
 ├── DependencyError    an optional package or program is not installed
 └── Interrupted        stopped on request; the checkpoint named in the message goes on from here
 
@@ -69,7 +69,7 @@ class ChatError(SearecError):
 
 
 class Overloaded(SearecError):
-    """More at once than can be kept waiting; the same request may be sent again."""
+    """More is asked at once than can be done; nothing of it was begun, and it may be asked again."""
 
 
 class DependencyError(SearecError):

@@ -29,7 +29,12 @@ def data(request: pytest.FixtureRequest, make_data: Callable[..., Dataset]) -> D
     users = [f"u{n}" for n in range(5)]
     feed = {(users[rng.integers(5)], ITEMS[rng.integers(8)], int(rng.integers(30))) for _ in range(40)}
     searches = [
-        (users[rng.integers(4)], QUERIES[rng.integers(5)], int(rng.integers(30)), [ITEMS[n] for n in rng.integers(0, 8, rng.integers(0, 4))])
+        (
+            users[rng.integers(4)],
+            QUERIES[rng.integers(5)],
+            int(rng.integers(30)),
+            [ITEMS[n] for n in rng.integers(0, 8, rng.integers(0, 4))],
+        )
         for _ in range(25)
     ]
     return make_data(items={letter: f"thing {letter} lamp" for letter in ITEMS}, users=users, feed=sorted(feed), searches=searches)

@@ -380,6 +380,7 @@ class Serendipity(Model):
         """[I + 1, D'] h_v of every item."""
         return self._indexed().items
 
+    @torch.no_grad()
     def _indexed(self) -> "Tables":
         """What the channels search; kept until the model trains again."""
         if self._tables is None:

@@ -30,7 +30,7 @@ class Explainer:
         for run in runs:
             model = run.model
             if self._vectors is None and isinstance(model, Serendipity):
-                self._vectors = model.item_vectors
+                self._vectors = model.item_vectors.detach()
             elif self._vectors is None and isinstance(model, SASRec):
                 self._vectors = model.item.weight.detach()
 

@@ -70,9 +70,9 @@ class Suggester:
     def suggest(self, written: Sequence[str], longing: Longing, prefix: str, k: int) -> list[Suggested]:
         """The three lists as one; the same words in another case are one query."""
         start = prefix.casefold()
-        wishes = {one.text: one.reason for one in longing.interests}
+        wishes = {one.text.casefold(): one.reason for one in longing.interests}
         lists = [[text for text in written if text.casefold().startswith(start)]]
-        lists.append([text for text in wishes if text.casefold().startswith(start)])
+        lists.append([one.text for one in longing.interests if one.text.casefold().startswith(start)])
         lists.append(self.often(prefix, k))
         numbers: dict[str, int] = {}
         texts: list[str] = []
@@ -86,6 +86,6 @@ class Suggester:
         for number, score, source in zip(fused.items[:k].tolist(), fused.score.tolist(), fused.source.tolist(), strict=False):
             text = texts[number]
             channel = ("gensar", "interest", "popular")[source]
-            reason = ("follows from what you did lately", wishes.get(text, ""), "asked by many")[source]
+            reason = ("follows from what you did lately", wishes.get(text.casefold(), ""), "asked by many")[source]
             told.append(Suggested(text, score, channel, reason))
         return told

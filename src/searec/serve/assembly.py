@@ -1,10 +1,8 @@
-"""Opening: a dataset, its runs and its stores become an engine, tried before anything is served from it."""
+"""Assembly: a dataset, its runs and its stores become an engine, tried before anything is served from it."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-import torch
 
 from searec.data.dataset import Dataset, load
 from searec.data.lexical import Lexicon
@@ -40,11 +38,12 @@ _RESERVED = ("events", "interests", "bm25", "popular", "behaviour", "interest")
 class Deployment:
     """What is served.
 
-    data: the dataset folder that the runs were trained on. feed, search: run folders for each; what one is used for follows from its model.
+    data: the dataset folder that the runs were trained on. recommend, search: run folders for each; what one is used for follows from its
+        model.
     """
 
     data: str
-    feed: tuple[str, ...] = ()
+    recommend: tuple[str, ...] = ()
     search: tuple[str, ...] = ()
 
 
@@ -61,7 +60,7 @@ def open_engine(
     """
     data = load(deployment.data)
     runs = _opened(deployment, data)
-    feed = [_able(runs[folder], "recommend") for folder in deployment.feed]
+    feed = [_able(runs[folder], "recommend") for folder in deployment.recommend]
     search = [_able(runs[folder], "search") for folder in deployment.search]
     longings = Longings(next((run for run in feed if isinstance(run.model, Serendipity)), None), reader)
     stock = Stock(Base(data, _lexicon(data, search)), events)
@@ -123,7 +122,7 @@ def _opened(deployment: Deployment, data: Dataset) -> dict[str, Run]:
     """Each run folder opened once, under a label of its own."""
     runs: dict[str, Run] = {}
     taken: set[str] = set(_RESERVED) - {"bm25"}
-    for folder in dict.fromkeys((*deployment.feed, *deployment.search)):
+    for folder in dict.fromkeys((*deployment.recommend, *deployment.search)):
         run = read_run(folder, data)
         label, number = run.label, 2
         while label in taken:
@@ -166,8 +165,3 @@ def _lexicon(data: Dataset, search: Sequence[Run]) -> Lexicon:
             index = SparseRows(model.offsets, model.columns, model.values, data.sizes.items + 1)
             return Lexicon(data, index, k1=model.config.k1, b=model.config.b)
     return Lexicon.of(data)
-
-
-def one_thread() -> None:
-    """Let PyTorch's operations use one thread each: requests are many, and each is small."""
-    torch.set_num_threads(1)

@@ -8,6 +8,9 @@ SearecError
 ├── RunError           a run folder that is missing, damaged or made for other data
 ├── StorageError       the disk refused a write; what was there before is untouched
 ├── ChatError          a chat server that fails or refuses, a budget that is spent, an answer that is not kept
+├── Overloaded         too many requests wait already; ask again later
+├── AccessError        a key that is missing, wrong, or allows less
+├── ServiceError       a service that cannot be reached, or that failed
 ├── DependencyError    an optional package or program is not installed
 └── Interrupted        stopped on request; the checkpoint named in the message goes on from here
 
@@ -65,6 +68,18 @@ class StorageError(SearecError):
 
 class ChatError(SearecError):
     """A chat server that fails or refuses, a budget that is spent, an answer that is not kept."""
+
+
+class Overloaded(SearecError):
+    """Too many requests wait already; ask again later."""
+
+
+class AccessError(SearecError):
+    """A key that is missing, wrong, or allows less than was asked."""
+
+
+class ServiceError(SearecError):
+    """A service that cannot be reached, or that failed."""
 
 
 class DependencyError(SearecError):

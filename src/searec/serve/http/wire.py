@@ -95,10 +95,10 @@ class Answered(BaseModel):
 class RecommendIn(Asked):
     """Parameters of a list of items."""
 
-    user_id: Id | None = Field(None, description="For whom; without one, or for one who is not known, what needs no history.", examples=["u1"])
+    user_id: Id | None = Field(None, description="For whom; nobody, or who is not known, gets what needs no history.", examples=["u1"])
     k: int = Field(10, ge=1, le=MOST, description="Items on the page.")
     offset: int = Field(0, ge=0, le=MOST, description=f"Items before the page; offset and k together are at most {MOST}.")
-    cursor: Text | None = Field(None, description="`next` of the page before: nothing it has shown comes again. Not together with an offset.")
+    cursor: Text | None = Field(None, description="`next` of the page before: nothing it showed comes again. Not with an offset.")
     category: list[Id] = Field([], description="Only items of this category; several: of one of them.", examples=[["shoes"]])
     filter: list[Annotated[str, Field(pattern=r"^[^\x00:]+:[^\x00]+$", max_length=LONGEST_TEXT)]] = Field(
         [], description="COLUMN:VALUE, as brand:acme. All columns must hold; several of one column: one of them.", examples=[["brand:acme"]]
@@ -107,7 +107,7 @@ class RecommendIn(Asked):
     seen: bool | None = Field(None, description="Also what the user has consumed; by default a search shows it and the feed does not.")
     quota: float | None = Field(None, ge=0, le=1, description="Share of the feed's places for interests the user has never shown.")
     diversity: float | None = Field(None, ge=0, le=1, description="From 0, by score alone, to 1.")
-    deadline_ms: int | None = Field(None, ge=1, le=60_000, description="Milliseconds until the answer is due; parts that are late are left out.")
+    deadline_ms: int | None = Field(None, ge=1, le=60_000, description="Milliseconds until the answer is due; late parts are left out.")
 
 
 class SearchIn(RecommendIn):

@@ -2,7 +2,7 @@
 
 with Client("http://127.0.0.1:8000") as service:
     page = service.recommend("u1", k=5)
-    service.report([{"event_id": "e1", "user_id": "u1", "type": "click", "timestamp": "2026-11-20T09:00:00Z", "item_id": page.items[0].item_id}])
+    service.hide([page.items[0].item_id])
 """
 
 import asyncio

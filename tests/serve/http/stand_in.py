@@ -181,7 +181,7 @@ class Keyring:
 class Made:
     """An application and what it stands on."""
 
-    def __init__(self, *, keys: bool = False, page: Path = Path("nowhere"), front: Front | None = None, **settings: Any) -> None:
+    def __init__(self, *, keys: bool = False, page: Path = Path("nowhere"), front: Front | None = None, stream: Any = None, **settings: Any) -> None:
         self.front = front or Front()
         self.recorder, self.events = Recorder(self.front.closed), Events(self.front.closed)
         self.lines = io.BytesIO()
@@ -193,7 +193,7 @@ class Made:
             Keyring() if keys else None,
             self.settings,
             page=page,
-            log=logs.logger(self.lines),
+            log=logs.logger(stream or self.lines),
         )
 
     def log(self) -> list[dict[str, Any]]:

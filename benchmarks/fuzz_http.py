@@ -28,6 +28,7 @@ def run(app: Any, *, per_operation: int, seed: int, only: Sequence[str] = (), ur
         from hypothesis import seed as seeded
         from schemathesis import checks
 
+        checks.load_all_checks()
         chosen = [
             checks.not_a_server_error,
             checks.CHECKS.get_one("status_code_conformance"),
@@ -44,12 +45,13 @@ def run(app: Any, *, per_operation: int, seed: int, only: Sequence[str] = (), ur
             if only and operation.path not in only:
                 continue
             operations += 1
-            for mode in schemathesis.GenerationMode:
+            wrong = bool(operation.query or operation.body)  # any text is an id, so a path alone cannot be wrong
+            for mode in list(schemathesis.GenerationMode)[: 1 + wrong]:
                 strategy = operation.as_strategy(generation_mode=mode)
 
                 @seeded(seed)
                 @settings(
-                    max_examples=max(1, per_operation // 2),
+                    max_examples=max(1, per_operation // (1 + wrong)),
                     database=None,
                     deadline=None,
                     phases=[Phase.generate],
@@ -65,10 +67,12 @@ def run(app: Any, *, per_operation: int, seed: int, only: Sequence[str] = (), ur
                         case.validate_response(response, checks=chosen)
                     except BaseExceptionGroup as problems:  # all that is wrong with one answer
                         if len(failures) < 20:
-                            failures.append(f"{operation.label}: {[str(one)[:600] for one in problems.exceptions]}")
+                            failures.append(
+                                f"{case.operation.label}: status {response.status_code}: {[str(one)[:600] for one in problems.exceptions]}"
+                            )
                     except AssertionError as problem:
                         if len(failures) < 20:
-                            failures.append(f"{operation.label}: {str(problem)[:600]}")
+                            failures.append(f"{case.operation.label}: status {response.status_code}: {str(problem)[:600]}")
 
                 try:
                     ask()

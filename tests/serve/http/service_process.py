@@ -11,8 +11,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from stand_in import Front, Made
 
 from searec.errors import RunError, SearecError
-from searec.serve.http.server import serve
 from searec.serve.http.limits import HttpSettings
+from searec.serve.http.server import serve
 
 
 class Closing(list):  # type: ignore[type-arg]

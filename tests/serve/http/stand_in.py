@@ -49,7 +49,9 @@ class Engine:
     ready = True
 
     def user(self, user: str) -> UserView:
-        return UserView(user, True, {"age": "30"}, [Happened("search", 2_000_000, query="shoes"), Happened("click", 1_000_000, "i1", "Shoe")])
+        return UserView(
+            user, True, {"age": "30"}, [Happened("search", 2_000_000, query="shoes"), Happened("click", 1_000_000, "i1", "Shoe")]
+        )
 
     def users(self, prefix: str, count: int) -> list[str]:
         return [prefix + "a", prefix + "b"][:count]
@@ -181,7 +183,9 @@ class Keyring:
 class Made:
     """An application and what it stands on."""
 
-    def __init__(self, *, keys: bool = False, page: Path = Path("nowhere"), front: Front | None = None, stream: Any = None, **settings: Any) -> None:
+    def __init__(
+        self, *, keys: bool = False, page: Path = Path("nowhere"), front: Front | None = None, stream: Any = None, **settings: Any
+    ) -> None:
         self.front = front or Front()
         self.recorder, self.events = Recorder(self.front.closed), Events(self.front.closed)
         self.lines = io.BytesIO()

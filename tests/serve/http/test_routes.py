@@ -13,14 +13,14 @@ from searec.serve.http import wire
 
 def test_recommend() -> None:
     made = Made()
-    parameters = "user_id=u1&k=5&cursor=abc&category=shoes&filter=brand:a:b&exclude=i9&exclude=i8&seen=true&quota=0.5&diversity=1&deadline_ms=250"
+    parameters = (
+        "user_id=u1&k=5&cursor=abc&category=shoes&filter=brand:a:b&exclude=i9&exclude=i8&seen=true&quota=0.5&diversity=1&deadline_ms=250"
+    )
     answer = made.ask("GET", f"/v1/recommend?{parameters}")
     assert answer.status_code == 200, answer.text
     (ask,) = made.front.asked
     filters = (Filter("categories", "shoes"), Filter("brand", "a:b"))
-    assert ask == Ask(
-        user="u1", k=5, after="abc", filters=filters, exclude=("i9", "i8"), seen=True, quota=0.5, diversity=1.0, seconds=0.25
-    )
+    assert ask == Ask(user="u1", k=5, after="abc", filters=filters, exclude=("i9", "i8"), seen=True, quota=0.5, diversity=1.0, seconds=0.25)
     body = answer.json()
     assert body["items"][0] == {
         "item_id": "i1",
@@ -100,7 +100,14 @@ def test_items() -> None:
 
 def test_events() -> None:
     made = Made()
-    search = {"event_id": "s1", "user_id": "u1", "type": "search", "timestamp": "2026-11-20T10:00:00.5+01:00", "query": "shoe", "shown": ["i1"]}
+    search = {
+        "event_id": "s1",
+        "user_id": "u1",
+        "type": "search",
+        "timestamp": "2026-11-20T10:00:00.5+01:00",
+        "query": "shoe",
+        "shown": ["i1"],
+    }
     assert made.ask("POST", "/v1/events", json={"events": [search, click(search_id="s1")]}).json() == {"new": 2, "known": 0}
     time = int(datetime(2026, 11, 20, 9, tzinfo=UTC).timestamp()) * 1_000_000
     assert list(made.recorder.kept.values()) == [

@@ -49,7 +49,9 @@ def test_roles(method: str, path: str, need: str) -> None:
 def test_every_route_is_in_the_list_above() -> None:
     paths = Made().app.openapi()["paths"]
     known = {(method, re.sub(r"/[ui]1", "/{}", path.partition("?")[0])) for method, path, _ in ROUTES}
-    there = {(method.upper(), re.sub(r"\{\w+\}", "{}", path)) for path, methods in paths.items() if path.startswith("/v1") for method in methods}
+    there = {
+        (method.upper(), re.sub(r"\{\w+\}", "{}", path)) for path, methods in paths.items() if path.startswith("/v1") for method in methods
+    }
     assert known == there
 
 
@@ -229,7 +231,12 @@ def test_errors_of_the_engine(error: Exception, status: int) -> None:
 def test_got_is_short_and_unknown_addresses_are_problems() -> None:
     made = Made()
     assert len(made.ask("GET", f"/v1/recommend?k={'9' * 5000}").json()["got"]) <= 100
-    for method, path, status in (("GET", "/v1/nothing", 404), ("GET", "/v1/users/", 404), ("PATCH", "/v1/recommend", 405), ("GET", "/docs", 404)):
+    for method, path, status in (
+        ("GET", "/v1/nothing", 404),
+        ("GET", "/v1/users/", 404),
+        ("PATCH", "/v1/recommend", 405),
+        ("GET", "/docs", 404),
+    ):
         answer = made.ask(method, path)
         assert (answer.status_code, answer.json()["status"]) == (status, status), path
 

@@ -9,6 +9,8 @@ SearecError
 ├── StorageError       the disk refused a write; what was there before is untouched
 ├── ChatError          a chat server that fails or refuses, a budget that is spent, an answer that is not kept
 ├── Overloaded         more is asked at once than can be done; nothing of it was begun, and it may be asked again
+├── AccessError        a key that is missing, wrong, or allows less
+├── ServiceError       a service that cannot be reached, or that failed
 ├── DependencyError    an optional package or program is not installed
 └── Interrupted        stopped on request; the checkpoint named in the message goes on from here
 
@@ -70,6 +72,14 @@ class ChatError(SearecError):
 
 class Overloaded(SearecError):
     """More is asked at once than can be done; nothing of it was begun, and it may be asked again."""
+
+
+class AccessError(SearecError):
+    """A key that is missing, wrong, or allows less than was asked."""
+
+
+class ServiceError(SearecError):
+    """A service that cannot be reached, or that failed."""
 
 
 class DependencyError(SearecError):

@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from searec.cli import answers, audit, codes, data, exposure, interests, reasoning, runs, students, tradeoff
+from searec.cli import answers, audit, codes, data, exposure, interests, reasoning, runs, serve, students, tradeoff
 from searec.errors import SearecError
 
 app = typer.Typer(
@@ -33,6 +33,7 @@ for command in (
     tradeoff.tradeoff,
     exposure.exposure,
     exposure.replay,
+    serve.serve,
 ):
     app.command(name=command.__name__.rstrip("_"))(command)
 interests.app.command()(students.distil)

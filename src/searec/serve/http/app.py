@@ -1,0 +1,133 @@
+"""The application: routes, the gate in front of them, the page, and the OpenAPI that describes it all."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import FileResponse
+from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
+
+import searec.serve
+from searec.serve.events import EventStore
+from searec.serve.http import logs, wire
+from searec.serve.http.answering import add_handlers
+from searec.serve.http.gate import Gate, Keyring
+from searec.serve.http.limits import HttpSettings, limit_schema
+from searec.serve.http.observe import Observed
+from searec.serve.http.rates import Rates
+from searec.serve.http.routes import events as event_routes
+from searec.serve.http.routes import items, lists, upkeep, users
+from searec.serve.http.service import ROLE, Front, Guarded, Recorder, Service
+
+PAGE = Path(searec.serve.__file__).parent / "page"
+
+
+def create_app(
+    front: Front,
+    recorder: Recorder,
+    events: EventStore,
+    keyring: Keyring | None = None,
+    settings: HttpSettings | None = None,
+    *,
+    page: Path = PAGE,
+    log: Any = None,
+) -> FastAPI:
+    """The service as an ASGI application, which closes front, recorder and events when it ends.
+
+    Args:
+        keyring: who may call; None lets everybody do everything.
+        page: folder with index.html and assets/; left out if it does not exist.
+        log: a structlog logger; JSON lines on standard error by default.
+    """
+    settings = settings or HttpSettings()
+    observed, rates, log = Observed(), Rates(settings), log or logs.logger()
+    service = Service(front, recorder, events, settings, observed)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            service.close()
+            await rates.close()
+
+    app = FastAPI(
+        title="searec",
+        version=version("searec"),
+        description="Search and recommendation over one catalogue and one set of users.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.router.route_class = Guarded
+    for part in (lists, event_routes, users, items, upkeep):
+        app.include_router(part.routes(service))
+    if (page / "index.html").is_file():
+        _add_page(app, page)
+    add_handlers(app)
+    app.add_middleware(Gate, keyring=keyring, settings=settings, observed=observed, rates=rates, log=log)
+    if settings.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.origins,
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
+            allow_headers=["Authorization", "X-API-Key", "X-Request-ID", "Content-Type"],
+            expose_headers=["X-Request-ID", "Retry-After"],
+        )
+    app.state.keyring, app.state.settings, app.state.log = keyring, settings, log
+    describe = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            _complete(describe(), settings, keys=keyring is not None)
+        return app.openapi_schema or {}
+
+    app.openapi = openapi  # type: ignore[method-assign]
+    return app
+
+
+class _Assets(StaticFiles):
+    """Files of the page, which the log names together."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One file."""
+        scope["searec"].route = "/assets"
+        await super().__call__(scope, receive, send)
+
+
+def _add_page(app: FastAPI, page: Path) -> None:
+    index = page / "index.html"
+
+    @app.get("/", include_in_schema=False)
+    async def home(request: Request) -> FileResponse:
+        """The page."""
+        return FileResponse(index, headers={"Cache-Control": "no-cache"})
+
+    if (page / "assets").is_dir():
+        app.mount("/assets", _Assets(directory=page / "assets"), name="assets")
+
+
+def _complete(schema: dict[str, Any], settings: HttpSettings, *, keys: bool) -> None:
+    """Add to an OpenAPI document, in place, what FastAPI cannot know: problems, keys, limits."""
+    parts = schema.setdefault("components", {})
+    shapes = parts.setdefault("schemas", {})
+    shapes["Problem"] = wire.Problem.model_json_schema()
+    for unused in ("HTTPValidationError", "ValidationError"):
+        shapes.pop(unused, None)
+    if keys:
+        parts["securitySchemes"] = {
+            "bearer": {"type": "http", "scheme": "bearer"},
+            "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+        }
+    for path in schema["paths"].values():
+        for operation in path.values():
+            if keys and ROLE in operation:
+                operation["security"] = [{"bearer": []}, {"key": []}]
+    limit_schema(schema, settings)

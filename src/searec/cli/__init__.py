@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from searec.cli import answers, audit, codes, data, exposure, interests, reasoning, runs, students, tradeoff
+from searec.cli import answers, audit, codes, data, export, exposure, interests, keys, reasoning, runs, students, tradeoff
 from searec.errors import SearecError
 
 app = typer.Typer(
@@ -33,11 +33,13 @@ for command in (
     tradeoff.tradeoff,
     exposure.exposure,
     exposure.replay,
+    export.export,
 ):
     app.command(name=command.__name__.rstrip("_"))(command)
 interests.app.command()(students.distil)
 interests.app.command()(students.evaluate)
 app.add_typer(interests.app)
+app.add_typer(keys.app)
 
 
 def main() -> None:

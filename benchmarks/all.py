@@ -11,6 +11,7 @@ from pathlib import Path
 import bench_batch
 import bench_encode
 import bench_evaluate
+import bench_events
 import bench_gensar
 import bench_gserec
 import bench_lcr_ser
@@ -39,6 +40,7 @@ def main() -> None:
             "gensar-decoding",
             "serendipity",
             "nearline",
+            "events",
         ),
     )
     options = parser.parse_args()
@@ -67,6 +69,8 @@ def main() -> None:
             bench_serendipity.retrieval(data, Path(room))
         if options.only in (None, "nearline"):
             bench_nearline.run(Path(room))
+        if options.only in (None, "events"):
+            bench_events.run(Path(room))
 
 
 if __name__ == "__main__":

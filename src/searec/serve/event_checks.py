@@ -119,6 +119,11 @@ def as_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
+def from_json(text: str | bytes) -> Any:
+    """JSON as the tables hold it, read; most of it is the list of nothing."""
+    return [] if text == ("[]" if isinstance(text, str) else b"[]") else json.loads(text)
+
+
 def _names(values: Sequence[str], what: str, where: str) -> list[str]:
     if isinstance(values, str):
         raise DataError(f"{what} is not a list", where=where, got=repr(values))

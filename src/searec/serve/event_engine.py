@@ -16,7 +16,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from searec.errors import DependencyError, SettingsError, StorageError
 from searec.nearline.store import without_password
-from searec.serve.event_checks import as_json
+from searec.serve.event_checks import as_json, from_json
 from searec.serve.event_tables import VERSIONS, bring_up_to_date, version_of
 from searec.settings import Count, Positive, settings
 
@@ -167,7 +167,7 @@ class Database:
     def _make(self) -> tuple[Engine, Engine]:
         wait, connections = self.settings.timeout, self.settings.connections
         about: dict[str, Any] = {"pool_size": connections, "max_overflow": 0, "pool_timeout": wait, "pool_use_lifo": True}
-        about |= {"hide_parameters": True, "json_serializer": as_json}
+        about |= {"hide_parameters": True, "json_serializer": as_json, "json_deserializer": from_json}
         if self._file is not None:
             # transactions begin where `_begin` says so, and not by themselves
             about["connect_args"] = {"timeout": wait, "isolation_level": None, "check_same_thread": False}

@@ -96,13 +96,17 @@ class SqlEvents:
         """Keep events that differ in their ids, in one transaction; the ids that were known."""
         with self._database.begin() as db:
             first = _numbers(db, len(rows))
+            insert = _insert(db, tables.events).on_conflict_do_nothing(index_elements=[tables.events.c.event_id])
+            if db.execute(insert, _numbered(rows.values(), first)).rowcount == len(rows):
+                return frozenset()
+            # Some are known. All of ours go again, so that the new ones get numbers without a gap.
+            db.execute(sa.delete(tables.events).where(tables.events.c.number >= first))
             known = set()
             for part in _parts(list(rows)):
                 for found in db.execute(_KNOWN, {"ids": part}):
                     _same(rows[found.event_id], {**found._mapping})
                     known.add(found.event_id)
-            if known:
-                _numbers(db, -len(known))
+            _numbers(db, -len(known))
             new = [row for row in rows.values() if row["event_id"] not in known]
             if new:
                 db.execute(sa.insert(tables.events), _numbered(new, first))
@@ -229,11 +233,16 @@ class SqlEvents:
         if not rows:
             return
         with self._database.writing() as db:
-            insert = (postgresql.insert if db.dialect.name == "postgresql" else sqlite.insert)(table)
+            insert = _insert(db, table)
             insert = insert.on_conflict_do_update(
                 index_elements=list(table.primary_key), set_={column: insert.excluded[column] for column in (*changed, "number")}
             )
             db.execute(insert, _numbered(rows, _numbers(db, len(rows))))
+
+
+def _insert(db: Connection, table: sa.Table) -> Any:
+    """An INSERT that can say what is to be done about a row that is there."""
+    return (postgresql.insert if db.dialect.name == "postgresql" else sqlite.insert)(table)
 
 
 def _numbers(db: Connection, count: int) -> int:
@@ -247,7 +256,9 @@ def _numbered(rows: Iterable[Mapping[str, Any]], first: int) -> list[dict[str, A
 
 def _event(row: Sequence[Any]) -> Event:
     event_id, user, kind, time, item, query, search, clicked, shown, number = row
-    return Event(
+    event = object.__new__(Event)
+    # all at once: a frozen class sets its fields one by one, which is most of the time that reading takes
+    event.__dict__.update(
         event_id=event_id,
         user=user,
         kind=kind,
@@ -259,6 +270,7 @@ def _event(row: Sequence[Any]) -> Event:
         shown=tuple(shown),
         number=number,
     )
+    return event
 
 
 def _same(row: Mapping[str, Any], known: Mapping[str, Any]) -> None:

@@ -116,6 +116,8 @@ class Engine:
         names = ["events", "interests", *parts.feed, *parts.search]
         names += [ranker.name for ranker in (parts.rank_feed, parts.rank_search) if ranker is not None]
         self.lanes = {name: Lane(name) for name in dict.fromkeys(names)}
+        self.ready = True
+        """False once it is closed."""
 
     # --- lists ---
 
@@ -358,6 +360,7 @@ class Engine:
 
     def close(self) -> None:
         """End the threads; stores stay open."""
+        self.ready = False
         for lane in self.lanes.values():
             lane.close()
         self.longings.close()

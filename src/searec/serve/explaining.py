@@ -13,8 +13,8 @@ from searec.run import Run
 from searec.serve.channels import Wanted
 from searec.serve.shelf import item_words
 
-_CLOSE = 0.25
-"""Cosine of two items' vectors from which one is said to be there for the other."""
+_CLOSE = 0.5
+"""Cosine of two items' vectors from which one is said to be there for the other; a category in common counts as much."""
 _RECENT = 20
 
 
@@ -36,18 +36,15 @@ class Explainer:
 
     def feed(self, wanted: Wanted, row: int, items: Ints, channels: Sequence[str], interest: Ints) -> list[str]:
         """Why each item [n] is in a feed: its channel and, for "interest", the place of the interest among the user's."""
-        recent = wanted.known[row].recent[:_RECENT]
-        like = self._alike(wanted, items, recent)
+        like = self._alike(wanted, items, wanted.known[row].recent[:_RECENT])
         told = []
-        for place, channel, wish, source in zip(items.tolist(), channels, interest.tolist(), like, strict=True):
+        for channel, wish, source in zip(channels, interest.tolist(), like, strict=True):
             if channel == "interest":
                 told.append(wanted.longings[row].interests[wish].reason)
             elif channel == "popular":
                 told.append("often clicked by others")
             elif source:
                 told.append(f"like “{wanted.shelf.title(source)}”, which you clicked")
-            elif shared := self._shared(wanted, place, recent):
-                told.append(f"more of {shared}, which you clicked")
             else:
                 told.append("goes with what you clicked lately")
         return told
@@ -71,19 +68,16 @@ class Explainer:
 
     def _alike(self, wanted: Wanted, items: Ints, recent: Ints) -> list[int]:
         """[n] the recent click nearest to each item, 0 where none is near."""
-        if self._vectors is None or not len(recent) or not len(items):
+        if not len(recent) or not len(items):
             return [0] * len(items)
-        stand_in = wanted.shelf.stand_in
-        ids = torch.from_numpy(np.concatenate((stand_in[items], stand_in[recent]))).to(self._vectors.device)
-        vectors = torch.nn.functional.normalize(self._vectors[ids].float(), dim=1)
-        cosine: NDArray[np.float32] = (vectors[: len(items)] @ vectors[len(items) :].T).cpu().numpy()
-        best = cosine.argmax(1)
-        return [int(recent[place]) if row[place] >= _CLOSE else 0 for place, row in zip(best.tolist(), cosine, strict=True)]
-
-    @staticmethod
-    def _shared(wanted: Wanted, place: int, recent: Ints) -> str:
-        """The name of a narrow category that the item shares with a recent click."""
-        shelf = wanted.shelf
-        own, *others = shelf.groups(np.concatenate(([place], recent)))
-        shared = sorted(own & frozenset().union(*others))
-        return shelf.base.taxonomy.name(shared[0]) if shared else ""
+        groups = wanted.shelf.groups(np.concatenate((items, recent)))
+        own, clicked = groups[: len(items)], groups[len(items) :]
+        near = np.array([[_CLOSE if one & other else 0.0 for other in clicked] for one in own], dtype=np.float32)
+        if self._vectors is not None:
+            stand_in = wanted.shelf.stand_in
+            ids = torch.from_numpy(np.concatenate((stand_in[items], stand_in[recent]))).to(self._vectors.device)
+            vectors = torch.nn.functional.normalize(self._vectors[ids].float(), dim=1)
+            cosine: NDArray[np.float32] = (vectors[: len(items)] @ vectors[len(items) :].T).cpu().numpy()
+            near += np.maximum(cosine, 0)
+        best = near.argmax(1)
+        return [int(recent[place]) if row[place] >= _CLOSE else 0 for place, row in zip(best.tolist(), near, strict=True)]

@@ -271,35 +271,26 @@ class Engine:
         shelf, known = wanted.shelf, wanted.known[row]
         shown = read_token(ask.after) if ask.after is not None else set()
         if shown:
-            fresh = [place for place, item in enumerate(line.items.tolist()) if mark(shelf.item(item)) not in shown]
-            line = line.at(np.array(fresh, dtype=np.int64))
+            names = shelf.items(line.items)
+            line = line.at(np.array([place for place, name in enumerate(names) if mark(name) not in shown], dtype=np.int64))
         most = min(len(line.items), MOST - len(shown))
         end = min(ask.offset + ask.k, most)
         diversity = ask.diversity if ask.diversity is not None else self.settings.diversity
         window = min(len(line.items), max(self.settings.window, end))
         apart = set_apart(shelf, line.items[:window], line.second[:window], diversity, first=end)
-        line = line.at(np.concatenate((apart, np.arange(window, len(line.items)))))
-        page = line.at(np.arange(min(ask.offset, end), end))
-        touched = shelf.touched(known.recent)
+        page = line.at(apart[min(ask.offset, end) : end])
         reasons = (
             self.parts.explainer.search(wanted, row, page.items, page.channel)
             if ask.query is not None
             else self.parts.explainer.feed(wanted, row, page.items, page.channel, page.interest)
         )
-        groups = shelf.groups(page.items)
-        items = [
-            Shown(
-                shelf.item(place),
-                shelf.title(place),
-                float(score),
-                channel,
-                reason,
-                shelf.categories(place),
-                bool(group) and not group & touched,
-            )
-            for place, score, channel, reason, group in zip(page.items.tolist(), page.score, page.channel, reasons, groups, strict=True)
-        ]
-        passed = shown | {mark(shelf.item(place)) for place in line.items[:end].tolist()}
+        touched = shelf.touched(known.recent)
+        novel = [bool(group) and not group & touched for group in shelf.groups(page.items)]
+        names = shelf.items(line.items[apart[:end]])
+        told = (names[min(ask.offset, end) :], shelf.titles(page.items), page.score.tolist(), page.channel, reasons)
+        categories = map(shelf.categories, page.items.tolist())
+        items = [Shown(*one) for one in zip(*told, categories, novel, strict=True)]
+        passed = shown.union(map(mark, names))
         return Answer(
             items=items,
             next=token(passed) if end < most else None,

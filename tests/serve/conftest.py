@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -86,33 +87,30 @@ def _end(process: int) -> None:
         time.sleep(0.01)
 
 
-def _server(folder: Path) -> Iterator[PostgresServer]:
+def _server() -> Iterator[PostgresServer]:
     pytest.importorskip("psycopg", reason="the PostgreSQL client is not installed")
     if not _HOMES:
         pytest.skip("PostgreSQL is not installed: no /usr/lib/postgresql/*/bin")
-    if os.geteuid() == 0:
-        if shutil.which("setpriv") is None:
-            pytest.skip("PostgreSQL does not run as root, and setpriv is not installed")
-        for parent in (folder, *folder.parents):  # pytest keeps its folders to their owner
-            if parent.stat().st_mode & 0o005 != 0o005 and os.access(parent, os.W_OK) and parent != Path("/"):
-                parent.chmod(parent.stat().st_mode | 0o011)
-    server = PostgresServer(folder)
-    server.start()
-    yield server
-    server.kill()
+    if os.geteuid() == 0 and shutil.which("setpriv") is None:
+        pytest.skip("PostgreSQL does not run as root, and setpriv is not installed")
+    # not in a folder of pytest's, which every session of pytest closes to other users
+    with tempfile.TemporaryDirectory(prefix="searec-postgres-") as folder:
+        server = PostgresServer(Path(folder))
+        server.start()
+        yield server
+        server.kill()
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+def postgres_server() -> Iterator[PostgresServer]:
     """A server that all tests share."""
-    yield from _server(tmp_path_factory.mktemp("postgres"))
+    yield from _server()
 
 
 @pytest.fixture
-def own_postgres(tmp_path: Path) -> Iterator[PostgresServer]:
+def own_postgres() -> Iterator[PostgresServer]:
     """A server that a test may kill and start again."""
-    (tmp_path / "own").mkdir()
-    yield from _server(tmp_path / "own")
+    yield from _server()
 
 
 @pytest.fixture(params=BACKENDS)

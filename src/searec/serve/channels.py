@@ -14,6 +14,7 @@ from searec.data.past import Past, batch_of, padded
 from searec.data.ragged import Ints
 from searec.data.schema import Task
 from searec.data.split import Split
+from searec.files import cache_folder
 from searec.models import Dense, GenSAR, Serendipity
 from searec.retrieval.index import Index
 from searec.run import Run
@@ -207,7 +208,7 @@ class Meaning:
         assert isinstance(run.model, Dense)
         self._vectors: Tensor = run.model.vectors
         self._encoder = Encoder(run.model.config.encoder)
-        self._index = Index(self._vectors)
+        self._index = Index(self._vectors, keep=cache_folder() / "indexes")
         self._kept: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
         self._new: dict[str, NDArray[np.float32]] = {}
 

@@ -2,11 +2,12 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
 from searec.serve.http import wire
 from searec.serve.http.answering import answer
+from searec.serve.http.queries import Parameters
 from searec.serve.http.service import Guarded, Service, path_id, route
 
 UserId = Annotated[wire.Id, path_id, Path(description="The user; percent-encoded, a slash as %2F.", examples=["u1"])]
@@ -17,9 +18,12 @@ def routes(service: Service) -> APIRouter:
     router = APIRouter(route_class=Guarded, tags=["users"])
     limits = service.settings
 
-    @router.get("/v1/users", **route("read", wire.UserIds))
-    async def users(asked: Annotated[wire.UsersAsked, Query()]) -> Response:
+    listed = Parameters(wire.UsersAsked)
+
+    @router.get("/v1/users", **route("read", wire.UserIds, query=listed))
+    async def users(request: Request) -> Response:
         """Ids of users that start so."""
+        asked = listed(request)
         limits.check_ids(asked.prefix, where="query prefix")
         limits.check_number(asked.count, limits.batch, where="query count")
         return answer({"user_ids": await service.blocking(service.front.engine.users, asked.prefix, asked.count)})

@@ -13,6 +13,7 @@ import bench_encode
 import bench_evaluate
 import bench_gensar
 import bench_gserec
+import bench_http
 import bench_lcr_ser
 import bench_nearline
 import bench_recbole
@@ -39,6 +40,7 @@ def main() -> None:
             "gensar-decoding",
             "serendipity",
             "nearline",
+            "http",
         ),
     )
     options = parser.parse_args()
@@ -67,6 +69,8 @@ def main() -> None:
             bench_serendipity.retrieval(data, Path(room))
         if options.only in (None, "nearline"):
             bench_nearline.run(Path(room))
+        if options.only in (None, "http"):
+            bench_http.run()
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -102,6 +103,12 @@ def test_every_method_of_the_asynchronous_client(plain: str) -> None:
                 await service.item("missing")
 
     asyncio.run(all_of_it())
+
+
+def test_the_example_of_the_documents_runs(plain: str) -> None:
+    text = (Path(__file__).parents[3] / "docs" / "http.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    exec(example.replace("http://127.0.0.1:8000", plain), {})
 
 
 def test_both_clients_have_the_same_methods() -> None:

@@ -29,7 +29,10 @@ ROLE = "x-role"
 class Engine(Protocol):
     """Answers; may block, may be asked by several threads."""
 
-    ready: bool
+    @property
+    def ready(self) -> bool:
+        """Whether it can answer."""
+        ...
 
     def user(self, user: str) -> UserView:
         """What is known of a user."""

@@ -9,6 +9,7 @@ from searec.serve.http import wire
 from searec.serve.http.answering import answer
 from searec.serve.http.queries import Parameters
 from searec.serve.http.service import Guarded, Service, path_id, route
+from searec.serve.http.times import from_micros
 
 UserId = Annotated[wire.Id, path_id, Path(description="The user; percent-encoded, a slash as %2F.", examples=["u1"])]
 
@@ -42,7 +43,7 @@ def routes(service: Service) -> APIRouter:
         limits.check_ids(user_id, where="path user_id")
         found = await service.blocking(service.front.engine.user, user_id)
         history = [
-            {"type": one.kind, "timestamp": wire.from_micros(one.time), "item_id": one.item, "title": one.title, "query": one.query}
+            {"type": one.kind, "timestamp": from_micros(one.time), "item_id": one.item, "title": one.title, "query": one.query}
             for one in found.history
         ]
         return answer({"user_id": found.user, "known": found.known, "attributes": dict(found.attributes), "history": history})
@@ -62,7 +63,7 @@ def routes(service: Service) -> APIRouter:
             {
                 "user_id": found.user,
                 "source": found.source,
-                "made": None if found.made is None else wire.from_micros(found.made),
+                "made": None if found.made is None else from_micros(found.made),
                 "interests": [{"text": text, "confidence": sure, "reason": reason} for text, sure, reason in found.interests],
                 "graph": found.graph,
                 "picture": found.picture,

@@ -11,6 +11,7 @@ from pathlib import Path
 import bench_batch
 import bench_encode
 import bench_evaluate
+import bench_events
 import bench_gensar
 import bench_gserec
 import bench_http
@@ -41,6 +42,7 @@ def main() -> None:
             "serendipity",
             "nearline",
             "http",
+            "events",
         ),
     )
     options = parser.parse_args()
@@ -71,6 +73,8 @@ def main() -> None:
             bench_nearline.run(Path(room))
         if options.only in (None, "http"):
             bench_http.run()
+        if options.only in (None, "events"):
+            bench_events.run(Path(room))
 
 
 if __name__ == "__main__":

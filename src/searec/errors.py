@@ -8,7 +8,7 @@ SearecError
 ├── RunError           a run folder that is missing, damaged or made for other data
 ├── StorageError       the disk refused a write; what was there before is untouched
 ├── ChatError          a chat server that fails or refuses, a budget that is spent, an answer that is not kept
-├── Overloaded         too many requests wait already; ask again later
+├── Overloaded         more is asked at once than can be done; nothing of it was begun, and it may be asked again
 ├── AccessError        a key that is missing, wrong, or allows less
 ├── ServiceError       a service that cannot be reached, or that failed
 ├── DependencyError    an optional package or program is not installed
@@ -71,7 +71,7 @@ class ChatError(SearecError):
 
 
 class Overloaded(SearecError):
-    """Too many requests wait already; ask again later."""
+    """More is asked at once than can be done; nothing of it was begun, and it may be asked again."""
 
 
 class AccessError(SearecError):

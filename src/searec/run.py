@@ -135,19 +135,17 @@ class Run:
             raise SettingsError(f"{self.model.name} cannot suggest queries", expected="a gensar run that has learnt to search")
         self._refuse_none(k)
         inside = self.data.users.inside(users)
-        searches = self.data.searches
-        asker = np.repeat(np.arange(len(searches.offsets) - 1), np.diff(searches.offsets))
-        asked, counts = np.unique(np.unique(np.stack((searches.query, asker)), axis=1)[0], return_counts=True)
-        texts = self.data.queries.texts.gather(asked[counts >= min_users].astype(np.int64) - 1).to_list()
+        texts = asked_by_several(self.data, min_users)[0].to_list()
         schema = {"user_id": pl.String, "rank": pl.Int64, "query": pl.String, "score": pl.Float64}
         if not texts or not len(inside):
             return pl.DataFrame(schema=schema)
         requests = requests_at(self.data, "recommend", inside, np.full(len(inside), NEVER))
         batcher = Batcher(self.data, self.model.needs)
         answers = []
+        trie = self.model.query_trie(texts)
         for start in range(0, len(requests), _REQUESTS_AT_ONCE):
             batch = batcher.batch(requests[slice(start, start + _REQUESTS_AT_ONCE)]).to(self.model.device)
-            answers.append([tensor.cpu().numpy() for tensor in self.model.suggest(batch, texts, k)])
+            answers.append([tensor.cpu().numpy() for tensor in self.model.suggest(batch, trie, k)])
         places, scores = (np.concatenate(parts) for parts in zip(*answers, strict=True))
         row, rank = np.nonzero(places)
         queries = [texts[place - 1] for place in places[row, rank].tolist()]
@@ -249,6 +247,15 @@ class Run:
             return self.data.items.outside(ids)
         names = np.array([*self.new_items, *self.data.items.outside(np.minimum(ids, known))], dtype=object)
         return list(names[np.where(ids > known, ids - known - 1, len(self.new_items) + np.arange(len(ids)))])
+
+
+def asked_by_several(data: Dataset, min_users: int) -> tuple[pl.Series, NDArray[np.int64]]:
+    """The queries that so many users have asked, and how many have asked each."""
+    searches = data.searches
+    asker = np.repeat(np.arange(len(searches.offsets) - 1), np.diff(searches.offsets))
+    asked, counts = np.unique(np.unique(np.stack((searches.query, asker)), axis=1)[0], return_counts=True)
+    some = counts >= min_users
+    return data.queries.texts.gather(asked[some].astype(np.int64) - 1), counts[some].astype(np.int64)
 
 
 def write_run(run: Run, environment: dict[str, Any]) -> None:

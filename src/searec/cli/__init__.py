@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from searec.cli import answers, audit, codes, data, exposure, interests, reasoning, runs, serve, students, tradeoff
+from searec.cli import answers, audit, codes, data, export, exposure, interests, keys, reasoning, runs, serve, students, tradeoff
 from searec.errors import SearecError
 
 app = typer.Typer(
@@ -34,11 +34,13 @@ for command in (
     exposure.exposure,
     exposure.replay,
     serve.serve,
+    export.export,
 ):
     app.command(name=command.__name__.rstrip("_"))(command)
 interests.app.command()(students.distil)
 interests.app.command()(students.evaluate)
 app.add_typer(interests.app)
+app.add_typer(keys.app)
 
 
 def main() -> None:

@@ -28,11 +28,12 @@ class IdMap:
         return len(self.texts)
 
     @functools.cached_property
-    def _index(self) -> dict[str, int]:
+    def index(self) -> dict[str, int]:
+        """Outside id -> inside id."""
         return {text: place for place, text in enumerate(self.texts.to_list(), start=1)}
 
     def __contains__(self, text: object) -> bool:
-        return text in self._index
+        return text in self.index
 
     def inside(self, texts: Sequence[str]) -> NDArray[np.int32]:
         """[n] inside ids of outside ids.
@@ -40,7 +41,7 @@ class IdMap:
         Raises:
             UnknownIdError: naming the first unknown id and the closest known one.
         """
-        index = self._index
+        index = self.index
         try:
             return np.array([index[text] for text in texts], dtype=np.int32)
         except KeyError as error:

@@ -70,7 +70,7 @@ def import_folder(
     if format not in FORMATS:
         raise SettingsError(f"unknown format {format!r}", where="import", remedy=nearest(format, list(FORMATS)))
     src, out = Path(src), Path(out)
-    _refuse_out(src, out)
+    refuse_out(src, out)
     return import_raw(FORMATS[format](src, mapping or {}), src, out, drop_bad=drop_bad, time_unit=time_unit, list_separator=list_separator)
 
 
@@ -139,12 +139,16 @@ def _convert(frame: pl.LazyFrame, column: Column, where: Path, time_unit: TimeUn
     return made.alias(column.name)
 
 
-def _refuse_out(src: Path, out: Path) -> None:
-    """The old OUT is removed at the end, so it must be a dataset folder and must not hold the source."""
+def refuse_out(src: Path, out: Path, *also: str) -> None:
+    """The old OUT is removed at the end, so it must be a dataset folder, with files `also` or without, and must not hold the source.
+
+    Raises:
+        DataError: it is not.
+    """
     here = out.resolve()
     if here in (src.resolve(), *src.resolve().parents):
         raise DataError("OUT would replace the source", where=out, got=src, remedy="name another folder for OUT")
-    ours = {table.file for table in TABLES} | {REJECTS_FILE}
+    ours = {table.file for table in TABLES} | {REJECTS_FILE, *also}
     if out.exists():
         others = sorted(p.name for p in out.iterdir() if p.name not in ours) if out.is_dir() else [out.name]
         if others:

@@ -1,12 +1,17 @@
 """BM25 over the items' words: the index behind the bm25 model and the hard candidates of search."""
 
+import math
+import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse
 import torch
+from numpy.typing import NDArray
 
+from searec.data.ragged import Ints
 from searec.data.sparse import SparseRows
+from searec.data.words import words_of
 
 if TYPE_CHECKING:
     from searec.data.dataset import Dataset
@@ -38,3 +43,82 @@ def neighbours(index: SparseRows, words: np.ndarray, depth: int) -> np.ndarray:
     scores[:, 0] = 0
     best, items = scores.topk(min(depth, scores.shape[1]), dim=1)
     return torch.where(best > 0, items, 0).numpy()
+
+
+class Lexicon:
+    """The same index for one query at a time, which touches nothing but the postings of its words.
+
+    Args:
+        index: as `bm25_index` gives it, with its k1 and b.
+    """
+
+    def __init__(self, data: "Dataset", index: SparseRows, *, k1: float = 1.5, b: float = 0.75) -> None:
+        self._word_index = data.word_index
+        self._offsets, self._items, self._values = (part.cpu().numpy() for part in (index.offsets, index.columns, index.values))
+        self._size = index.width
+        lengths = data.item_words.lengths
+        self._mean = float(lengths[1:].mean()) if len(lengths) > 1 else 1.0
+        self._k1, self._b = k1, b
+        self._own = threading.local()
+
+    @classmethod
+    def of(cls, data: "Dataset") -> "Lexicon":
+        """Of a dataset's items."""
+        return cls(data, bm25_index(data))
+
+    def words(self, text: str) -> Ints:
+        """Ids of the words that items or queries of the dataset hold, in order; one said twice counts twice, as in the bm25 model."""
+        index = self._word_index
+        return np.array([index[word] for word in words_of(text) if word in index], dtype=np.int64)
+
+    def scores(self, words: Ints) -> NDArray[np.float32]:
+        """[I + 1] BM25 of every item."""
+        out = np.zeros(self._size, dtype=np.float32)
+        for word in words.tolist():
+            items, values = self._postings(word)
+            out[items] += values
+        return out
+
+    def best(self, words: Ints, k: int, allowed: NDArray[np.bool_] | None = None) -> tuple[Ints, NDArray[np.float32]]:
+        """Up to k items that hold any of the words, best first, ties by the smaller id; and their scores.
+
+        Args:
+            allowed: [at least I + 1] items to choose from.
+        """
+        out: NDArray[np.float32] | None = getattr(self._own, "scores", None)
+        if out is None:  # kept by each thread, and zero between searches
+            out = self._own.scores = np.zeros(self._size, dtype=np.float32)
+        lists = [self._postings(word) for word in words.tolist()]
+        for items, values in lists:
+            out[items] += values
+        touched = np.concatenate([items for items, _ in lists]) if lists else np.zeros(0, dtype=np.int32)
+        found = out[touched]
+        out[touched] = 0
+        if allowed is not None:
+            some = allowed[touched]
+            touched, found = touched[some], found[some]
+        enough = k * max(1, len(lists))  # an item stands there once for each word of the query that it holds
+        if len(touched) > enough:
+            least = np.partition(found, len(found) - enough)[len(found) - enough]
+            some = found >= least
+            touched, found = touched[some], found[some]
+        touched, first = np.unique(touched, return_index=True)
+        order = np.argsort(-found[first], kind="stable")[:k]
+        return touched[order].astype(np.int64), found[first][order]
+
+    def score_new(self, query: str, text: str) -> float:
+        """BM25 of a text that is not in the index, by the index's counts."""
+        words = words_of(text)
+        total, items = 0.0, self._size - 1
+        for word in words_of(query):
+            often = words.count(word)
+            if often:
+                number = self._word_index.get(word, 0)
+                holding = int(self._offsets[number + 1] - self._offsets[number]) if number else 0
+                rare = math.log(1 + (items - holding + 0.5) / (holding + 0.5))
+                total += rare * often / (often + self._k1 * (1 - self._b + self._b * len(words) / self._mean))
+        return total
+
+    def _postings(self, word: int) -> tuple[Ints, NDArray[np.float32]]:
+        part = slice(int(self._offsets[word]), int(self._offsets[word + 1]))
+        return self._items[part], self._values[part]

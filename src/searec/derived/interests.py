@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from searec.console import progress
+from searec.data.dataset import Dataset
 from searec.data.ragged import Ints, first_not_before
 from searec.data.schema import Task
 from searec.data.split import NEVER, Split
@@ -81,8 +82,7 @@ def interests(split: Split, tasks: Sequence[Task], settings: InterestSettings, r
         VERSION, split.data.fingerprint, f"{split.unseen} {','.join(tasks)}", reasoner.version, json.dumps(own, sort_keys=True)
     )
     home = cache_folder() / "derived" / f"interests-{key}"
-    encode = Encoder(settings.encoder).encode
-    catalogue = Catalogue(split.data, encode)
+    catalogue = catalogue_of(split.data, settings)
     if not home.is_dir():
         times = snapshots(split, tasks, settings.snapshots)
         graphs = _think(split, times, settings, reasoner)
@@ -97,6 +97,11 @@ def interests(split: Split, tasks: Sequence[Task], settings: InterestSettings, r
         }
         tabulate(graphs, times, split, settings, catalogue, about).save(home)
     return Interests(home, InterestTable.load(home), catalogue.vectors)
+
+
+def catalogue_of(data: Dataset, settings: InterestSettings) -> Catalogue:
+    """The catalogue by which texts of interests become vectors and categories."""
+    return Catalogue(data, Encoder(settings.encoder).encode)
 
 
 def snapshots(split: Split, tasks: Sequence[Task], count: int) -> Ints:

@@ -1,5 +1,6 @@
 """Requests of users whom no dataset holds: what they did, given by hand, becomes a batch and codes made now."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,9 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from searec.data.batch import Batch
 from searec.data.dataset import Dataset
-from searec.data.words import words_of
+from searec.data.past import Past, batch_of, padded
 from searec.derived.user_codes import Coder
 from searec.errors import DataError
 from searec.models import GSERec
@@ -39,50 +39,37 @@ def best_for_newcomers(
     for row, record in enumerate(records):
         if not record.get("clicks") and not record.get("searches"):
             raise DataError("nothing is known of this user", where=f"record {row}", got=dict(record), expected="clicks or searches")
-    clicks = [_inside(data, record.get("clicks", ())) for record in records]
-    sessions = [[(query, _inside(data, found)) for query, found in record.get("searches", ())] for record in records]
+    pasts = [past_of(data, record) for record in records]
     codes = coder.newcomers(titled(data, records))
-    needs = model.needs
-    queries = {query: place for place, query in enumerate(dict.fromkeys(query for asked in sessions for query, _ in asked), start=1)}
-    recent = [asked[-needs.src :] for asked in sessions]
-    found = [[items[: needs.src_clicks] for _, items in asked] for asked in recent]
-    width = max((len(items) for asked in found for items in asked), default=0)
-    src_click = np.zeros((len(records), max(1, *map(len, found)), max(1, width)), dtype=np.int32)
-    for row, lists in enumerate(found):
-        for place, items in enumerate(lists):
-            src_click[row, place, : len(items)] = items
-    spoken = [[data.word_index.get(word, 0) for word in words_of(query)] for query in queries]
-    words = _padded([[], *([word for word in line if word][: needs.words] for line in spoken)])
-    rec_item = _padded([mine[-needs.rec :] for mine in clicks])
-    src_query = _padded([[queries[query] for query, _ in asked] for asked in recent])
-    none = torch.zeros(len(records), 1, dtype=torch.int32)
-    batch = Batch(
-        task="recommend",
-        user=none[:, 0],
-        time=none[:, 0].long(),
-        rec_item=rec_item,
-        rec_time=torch.arange(rec_item.shape[1]).expand_as(rec_item),
-        src_query=src_query,
-        src_click=torch.from_numpy(src_click),
-        src_time=torch.arange(src_query.shape[1]).expand_as(src_query),
-        trail_item=none,
-        trail_time=none.long(),
-        query=none[:, 0],
-        words=words,
-        query_id=torch.zeros(len(words), dtype=torch.int32),
-        target=none[:, 0],
-    )
+    batch = batch_of(data, pasts, dataclasses.replace(model.needs, queries=True), "recommend")
     sentences = None
     if model.config.query == "sentence":
-        vectors = Encoder(coder.settings.encoder).encode(list(queries))
-        sentences = torch.zeros(len(words), model.config.query_width)
-        sentences[1:] = torch.from_numpy(vectors)
+        sentences = torch.zeros(len(batch.texts), model.config.query_width)
+        sentences[1:] = torch.from_numpy(Encoder(coder.settings.encoder).encode(batch.texts[1:]))
         sentences = sentences.to(model.device)
-    everything = _padded([[*mine, *(item for _, items in asked for item in items)] for mine, asked in zip(clicks, sessions, strict=True)])
+    everything = torch.from_numpy(padded([past.trail_item for past in pasts]))
     known = Newcomers(torch.from_numpy(codes).to(model.device), sentences)
     with torch.no_grad():
         scores = model.score(batch.to(model.device), known)
     return best_items(scores, k, None if seen else everything.to(model.device))
+
+
+def past_of(data: Dataset, record: Record) -> Past:
+    """A record as a past; its clicks come before those after searches."""
+    clicks = data.items.inside(list(record.get("clicks", ())))
+    searches = record.get("searches", ())
+    found = tuple(data.items.inside(list(items)) for _, items in searches)
+    trail = np.concatenate((clicks, *found))
+    return Past(
+        rec_item=clicks,
+        rec_time=np.arange(len(clicks)),
+        src_query=np.zeros(len(searches), dtype=np.int64),
+        src_text=tuple(query for query, _ in searches),
+        src_time=np.arange(len(searches)),
+        src_click=found,
+        trail_item=trail,
+        trail_time=np.arange(len(trail)),
+    )
 
 
 def _inside(data: Dataset, items: Sequence[str]) -> list[int]:
@@ -100,11 +87,3 @@ def titled(data: Dataset, records: Sequence[Record]) -> list[Record]:
         {"clicks": told(record.get("clicks", ())), "searches": [(query, told(items)) for query, items in record.get("searches", ())]}
         for record in records
     ]
-
-
-def _padded(rows: Sequence[Sequence[int]]) -> Tensor:
-    """[n, longest, at least 1] int32, 0 at the end."""
-    table = np.zeros((len(rows), max(1, *map(len, rows))), dtype=np.int32)
-    for place, row in enumerate(rows):
-        table[place, : len(row)] = row
-    return torch.from_numpy(table)

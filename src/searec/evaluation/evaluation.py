@@ -115,6 +115,16 @@ class Evaluation:
         return Evaluation(task=task, protocol=protocol, part=part, scores=scores, **{name: entry[name] for name in names})
 
 
+def kept_figures(folder: Path | str) -> dict[str, dict[str, float]]:
+    """ "<task>/<protocol>/<part>" -> metric -> value, of what is kept in a run folder; empty if it was never evaluated.
+
+    Raises:
+        RunError: the metrics.json that is there is damaged.
+    """
+    folder = Path(folder)
+    return {key: entry["metrics"] for key, entry in _entries(folder).items()} if (folder / METRICS_FILE).is_file() else {}
+
+
 def user_metrics(scores: pl.DataFrame) -> dict[str, Floats]:
     """Metric name -> [R]: those of `metrics.per_user`, then `LIST_METRICS` where the scores hold them."""
     values = per_user(scores["rank"].to_numpy())

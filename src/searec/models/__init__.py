@@ -16,7 +16,22 @@ from searec.models.unisar import UniSAR
 from searec.nn.losses import Losses
 from searec.settings import nearest
 
-__all__ = ["LCRSER", "MODELS", "FittedModel", "GSERec", "GenSAR", "Losses", "Model", "Preset", "Serendipity", "UniSAR", "model_named"]
+__all__ = [
+    "BM25",
+    "LCRSER",
+    "MODELS",
+    "Dense",
+    "FittedModel",
+    "GSERec",
+    "GenSAR",
+    "Losses",
+    "Model",
+    "Preset",
+    "SASRec",
+    "Serendipity",
+    "UniSAR",
+    "model_named",
+]
 
 MODELS: dict[str, type[Model]] = {
     "popular": Popular,

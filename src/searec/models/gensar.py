@@ -377,24 +377,27 @@ class GenSAR(Model):
         short = max(0, k - items.shape[1])
         return F.pad(items[:, :k], (0, short)), F.pad(scores[:, :k], (0, short), value=-torch.inf)
 
-    @torch.no_grad()
-    def suggest(self, batch: Batch, queries: Sequence[str], k: int) -> tuple[Tensor, Tensor]:
-        """The k likeliest next queries of each user, by beam search among known ones.
-
-        Args:
-            batch: B requests of any task. queries: distinct texts to choose from, Q of them.
-
-        Returns:
-            places [B, k] in `queries`, from 1, best first, 0 where there are no more; log-probabilities [B, k], -inf there.
-        """
+    def query_trie(self, queries: Sequence[str]) -> Trie:
+        """Distinct queries to choose from, for `suggest`; its items are their places, from 1."""
         flat, lengths = self.tokens.ids(queries, self.config.query_tokens)
         codes = np.full((len(queries), int(lengths.max()) + 1), PAD)
         codes[np.arange(codes.shape[1]) < lengths[:, None]] = flat
         codes[np.arange(len(codes)), lengths] = EOS
         _, first = np.unique(codes, axis=0, return_index=True)  # texts may differ beyond the tokens that are read
-        trie = Trie.build(codes[first], first + 1).to(self.device)
-        writer = TextWriter(self, *self.layout.users(batch, "query"), codes.shape[1])
-        places, scores = beam.search(writer, trie, max(self.config.beam, k))
+        return Trie.build(codes[first], first + 1).to(self.device)
+
+    @torch.no_grad()
+    def suggest(self, batch: Batch, queries: Trie, k: int) -> tuple[Tensor, Tensor]:
+        """The k likeliest next queries of each user, by beam search among known ones.
+
+        Args:
+            batch: B requests of any task. queries: what `query_trie` made of them.
+
+        Returns:
+            places [B, k] in the queries, from 1, best first, 0 where there are no more; log-probabilities [B, k], -inf there.
+        """
+        writer = TextWriter(self, *self.layout.users(batch, "query"), queries.depth)
+        places, scores = beam.search(writer, queries, max(self.config.beam, k))
         short = max(0, k - places.shape[1])
         return F.pad(places[:, :k], (0, short)), F.pad(scores[:, :k], (0, short), value=-torch.inf)
 

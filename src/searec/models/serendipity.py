@@ -328,18 +328,26 @@ class Serendipity(Model):
             wishes: the interests to go by, in place of those known from training (what the nearline store holds, say).
         """
         quota = self.config.quota if quota is None else quota
+        found = self.channels(batch, k, exclude, interesting=k if quota else 0, wishes=wishes)
+        pool = merge(found.usual, found.interesting, k, quota)
+        interest = found.interest
+        brought = interest.gather(1, pool.place.clamp(max=max(0, interest.shape[1] - 1))) if interest.shape[1] else pool.place
+        score = products(self._indexed().items, pool.items, found.users)
+        return Found(pool, torch.where(pool.second, brought, -1), score.masked_fill(pool.items == 0, -torch.inf))
+
+    @torch.inference_mode()
+    def channels(
+        self, batch: Batch, k: int, exclude: Tensor | None = None, *, interesting: int | None = None, wishes: Wishes | None = None
+    ) -> "Channels":
+        """What each channel brings before they are merged: U2I up to k items, I2I up to `interesting`, k by default; else as `pool`."""
         wishes = self.wishes(batch.user, batch.time) if wishes is None else wishes
         if exclude is None:
             exclude = torch.zeros(len(batch), 1, dtype=torch.long, device=self.device)
         users = self.users(batch, wishes)
-        tables = self._indexed()
-        near, value = tables.by_item.search(users, k + exclude.shape[1])
+        near, value = self._indexed().by_item.search(users, k + exclude.shape[1])
         near = near.masked_fill(value.isneginf() | among(near, exclude), 0)
-        second, interest = self._interesting(batch, users, wishes, exclude, k if quota else 0)
-        pool = merge(near, second, k, quota)
-        brought = interest.gather(1, pool.place.clamp(max=max(0, interest.shape[1] - 1))) if interest.shape[1] else pool.place
-        score = products(tables.items, pool.items, users)
-        return Found(pool, torch.where(pool.second, brought, -1), score.masked_fill(pool.items == 0, -torch.inf))
+        second, interest = self._interesting(batch, users, wishes, exclude, k if interesting is None else interesting)
+        return Channels(users, near, second, interest)
 
     def retrieve(self, batch: Batch, k: int, exclude: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """As `Model.retrieve`, the merged pool of `pool`; scores are the towers', and need not fall where I2I's places are."""
@@ -367,6 +375,12 @@ class Serendipity(Model):
         best = value.masked_fill(~good, -torch.inf).topk(min(k, items.shape[1]), dim=1)
         return items.gather(1, best.indices).masked_fill(best.values.isneginf(), 0), interest.gather(1, best.indices)
 
+    @property
+    def item_vectors(self) -> Tensor:
+        """[I + 1, D'] h_v of every item."""
+        return self._indexed().items
+
+    @torch.no_grad()
     def _indexed(self) -> "Tables":
         """What the channels search; kept until the model trains again."""
         if self._tables is None:
@@ -377,6 +391,16 @@ class Serendipity(Model):
             own = F.normalize(self.own_interest(groups.first), dim=1)
             self._tables = Tables(vectors, Index(vectors, self.config.index), groups, Index(own, self.config.index))
         return self._tables
+
+
+@dataclass(frozen=True)
+class Channels:
+    """Users [B, D']; items of U2I [B, n] and of I2I [B, m], best first, 0 for none; the interest [B, m] that brought each of the latter."""
+
+    users: Tensor
+    usual: Tensor
+    interesting: Tensor
+    interest: Tensor
 
 
 @dataclass(frozen=True)

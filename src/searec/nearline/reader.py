@@ -132,6 +132,11 @@ class Reader:
         """What last went wrong with the store, in one line; empty if nothing did."""
         return self._error
 
+    @property
+    def store(self) -> Store:
+        """What is read from."""
+        return self._store
+
     def flush(self) -> None:
         """Send what waits to the queue, now and in this thread; if the store fails, it is dropped."""
         with self._lock:

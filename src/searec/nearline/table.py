@@ -86,3 +86,16 @@ def read_graphs(folder: Path, users: Sequence[str] | None = None) -> dict[str, G
         return {user: Graph.from_json(text) for user, text in table.collect().iter_rows()}
     except (OSError, DataError, pl.exceptions.PolarsError) as error:
         raise RunError("cannot read the interests", where=folder, got=str(error).splitlines()[0], remedy="make them again") from error
+
+
+def graph_texts(folder: Path) -> Mapping[str, str]:
+    """The graphs that `InterestTable.save` wrote, as JSON by user, for `Graph.from_json`.
+
+    Raises:
+        RunError: they are missing or damaged.
+    """
+    try:
+        table = pl.read_parquet(folder / _GRAPHS)
+        return dict(zip(table["user"], table["graph"], strict=True))
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise RunError("cannot read the interests", where=folder, got=str(error).splitlines()[0], remedy="make them again") from error

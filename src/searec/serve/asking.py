@@ -101,6 +101,15 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class Suggest:
+    """A request for queries to ask next, of those that begin with `prefix`; k from 1 to 100."""
+
+    user: str | None = None
+    prefix: str = ""
+    k: int = 8
+
+
+@dataclass(frozen=True)
 class Suggested:
     """A query to ask next: what brought it ("gensar", "interest", "popular"), and why, for people."""
 
@@ -178,7 +187,7 @@ class ItemView:
 class Line:
     """A run that the engine uses: label, model, what for (as "feed channel", "feed ranker", "search channel"), and its kept figures.
 
-    figures: "<task> <protocol> <split>" -> metric -> value, as its metrics.json has them.
+    figures: "recommend/full/test" and such -> metric -> value, as its metrics.json has them.
     """
 
     label: str

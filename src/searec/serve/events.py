@@ -62,10 +62,14 @@ class ItemChange:
 
 @dataclass(frozen=True)
 class Stored:
-    """What became of events: how many are new, and how many were there already."""
+    """What became of events: how many are new, and how many were there already.
+
+    already: the ids that were there before the call, for whoever joins several calls into one.
+    """
 
     new: int
     known: int
+    already: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
 
 
 class EventStore(Protocol):

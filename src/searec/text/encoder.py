@@ -79,7 +79,7 @@ class Encoder:
             with progress("Encoding texts", len(missing)) as advance:
                 for start in range(0, len(missing), _CHUNK):
                     part = missing[start : start + _CHUNK]
-                    vectors = self._encode_now([distinct[key] for key in part])
+                    vectors = self.encode_now([distinct[key] for key in part])
                     rows = [(key, vector.tobytes()) for key, vector in zip(part, vectors, strict=True)]
                     with store:
                         store.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", rows)
@@ -98,7 +98,8 @@ class Encoder:
             known.update(store.execute(f"SELECT key, vector FROM vectors WHERE key IN ({marks})", part))
         return known
 
-    def _encode_now(self, texts: list[str]) -> NDArray[np.float32]:
-        vectors = _model(self.name, self.device).encode(texts, batch_size=64, show_progress_bar=False, convert_to_numpy=True)
+    def encode_now(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """As `encode`, with nothing looked up or kept, as for queries of people."""
+        vectors = _model(self.name, self.device).encode(list(texts), batch_size=64, show_progress_bar=False, convert_to_numpy=True)
         length = np.linalg.norm(vectors, axis=1, keepdims=True)
         return np.asarray(vectors / np.maximum(length, 1e-12), dtype=np.float32)

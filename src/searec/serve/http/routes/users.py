@@ -37,7 +37,7 @@ def routes(service: Service) -> APIRouter:
         await service.blocking(service.events.put_users, [one.columns() for one in told.users])
         return answer({"changed": len(told.users)})
 
-    @router.get("/v1/users/{user_id}", **route("read", wire.User))
+    @router.get("/v1/users/{user_id}", **route("read", wire.User, 404))
     async def user(user_id: UserId) -> Response:
         """What is known of a user, and what they did, newest first."""
         limits.check_ids(user_id, where="path user_id")
@@ -54,7 +54,7 @@ def routes(service: Service) -> APIRouter:
         limits.check_ids(user_id, where="path user_id")
         return answer({"changed": await service.blocking(service.events.forget, user_id)})
 
-    @router.get("/v1/users/{user_id}/interests", **route("read", wire.Interests))
+    @router.get("/v1/users/{user_id}/interests", **route("read", wire.Interests, 404))
     async def interests(user_id: UserId) -> Response:
         """What a user may want and has never shown, and why."""
         limits.check_ids(user_id, where="path user_id")
@@ -70,7 +70,7 @@ def routes(service: Service) -> APIRouter:
             }
         )
 
-    @router.post("/v1/users/{user_id}/interests/refresh", **route("write", wire.Accepted, status=202))
+    @router.post("/v1/users/{user_id}/interests/refresh", **route("write", wire.Accepted, 404, status=202))
     async def refresh(user_id: UserId) -> Response:
         """Ask for new interests; a worker makes them when it can."""
         limits.check_ids(user_id, where="path user_id")

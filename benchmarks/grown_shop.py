@@ -1,4 +1,4 @@
-"""A shop of a million items and a hundred thousand users, and runs of it, by copying a small trained one: the sizes are real, the taste repeats."""
+"""A shop of a million items and a hundred thousand users, and runs of it, by copying a small trained one; the sizes are what counts."""
 
 import json
 import shutil
@@ -95,7 +95,8 @@ def _grow_run(run: Path, out: Path, small: Dataset, large: Dataset) -> None:
             rows = torch.nn.functional.normalize(rows, dim=1)
         return torch.cat((tensor[:1], rows))
 
-    save_file({name: grown(tensor).contiguous() for name, tensor in load_file(run / "weights.safetensors").items()}, out / "weights.safetensors")
+    tensors = load_file(run / "weights.safetensors")
+    save_file({name: grown(tensor).contiguous() for name, tensor in tensors.items()}, out / "weights.safetensors")
     config = json.loads((run / "config.json").read_text())
     config["data"] = {"fingerprint": large.fingerprint, "sizes": vars(large.sizes)}
     (out / "config.json").write_text(json.dumps(config))

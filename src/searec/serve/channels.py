@@ -88,6 +88,10 @@ class Brought:
     items: Ints
     interest: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
+    def first(self, count: int) -> "Brought":
+        """The first so many."""
+        return Brought(self.items[:count], self.interest[:count])
+
 
 class Channel(Protocol):
     """One way in. `find` runs in the channel's lane; the answer has a list for each of its names and each request."""

@@ -17,7 +17,7 @@ from searec.serve.explaining import Explainer
 from searec.serve.histories import Histories, Known
 from searec.serve.lanes import Lane, Skipped, Work
 from searec.serve.longing import Longing, Longings
-from searec.serve.merging import fuse, woven
+from searec.serve.merging import Fused, fuse, woven
 from searec.serve.paging import mark, read_token, token
 from searec.serve.ranking import Ranker, set_apart
 from searec.serve.shelf import Shelf
@@ -39,7 +39,7 @@ class EngineSettings:
         pool: items that enter the ranking of a feed, at most; search_pool: of a search.
         quota: share of the feed's places for interests. diversity: how far near-identical items are set apart, 0 to 1.
         seconds: until an answer is due. look: share of it for reading events and interests; bring: until the channels must be back.
-        window: places of a list, from the first, among which items may be set apart.
+        window: places of a list, from the first, among which items may be set apart, and that interests leave to the usual channels.
         personal: weight of the ranker's order of a search beside each channel's.
         threads: of PyTorch within one operation.
     """
@@ -209,15 +209,13 @@ class Engine:
         found = self._collect(work, started + config.bring * (due - started), left_out)
         quotas = [ask.quota if ask.quota is not None else config.quota for ask in asks]
         lines = []
-        for row, (ask, quota) in enumerate(zip(asks, quotas, strict=True)):
-            second = found[INTEREST][row] if INTEREST in found and quota else Brought(_NOTHING)
-            room = max(0, config.pool - int(slots(config.pool, quota).sum())) if len(second.items) else config.pool
+        for row, quota in enumerate(quotas):
+            share = int(slots(config.pool, quota).sum())
+            second = found[INTEREST][row].first(share) if INTEREST in found else Brought(_NOTHING)
+            room = config.pool - min(share, len(second.items))
             names = [name for name in found if name != INTEREST]
             usual = fuse([found[name][row].items for name in names])
-            rest = popular[row].items[~np.isin(popular[row].items, usual.items)]
-            if wanted.allowed[row] is None and len(usual.items) >= ask.offset + ask.k:
-                rest = _NOTHING
-            lines.append(_joined(names, usual.items[:room], usual.score, usual.source, rest, second, config.pool))
+            lines.append(_joined(names, usual, room, popular[row].items, second, shown=config.window))
         ranked = self._rank(self.parts.rank_feed, wanted, lines, due, left_out)
         out = []
         for pool, scores, quota in zip(lines, ranked, quotas, strict=True):
@@ -240,7 +238,7 @@ class Engine:
             own = [found[name][row].items for name in names]
             fused = fuse(own)
             lists.append(own)
-            lines.append(_joined(names, fused.items[: config.search_pool], fused.score, fused.source, _NOTHING, Brought(_NOTHING), MOST))
+            lines.append(_joined(names, fused, config.search_pool, _NOTHING, Brought(_NOTHING), shown=0))
         ranked = self._rank(self.parts.rank_search, wanted, lines, due, left_out)
         out = []
         for line, own, scores in zip(lines, lists, ranked, strict=True):
@@ -357,17 +355,21 @@ class Engine:
         self.longings.close()
 
 
-def _joined(names: Sequence[str], usual: Ints, score: NDArray[np.float64], source: Ints, rest: Ints, second: Brought, most: int) -> _Line:
-    """The usual items, what fills up behind them, and those of interests that are not among them."""
-    new = ~np.isin(second.items, usual)
+def _joined(names: Sequence[str], usual: Fused, room: int, rest: Ints, second: Brought, *, shown: int) -> _Line:
+    """The usual items, up to `room` of them with what fills up, then those of interests.
+
+    Of what both bring, the first `shown` of the usual ones stay usual: interests get places for what would not be shown without them.
+    """
+    new = ~np.isin(second.items, usual.items[:shown])
     interesting, interest = second.items[new], second.interest[new]
-    rest = rest[~np.isin(rest, interesting)][: max(0, most - len(usual))]
-    interesting = interesting[: max(0, most - len(usual) - len(rest))]
-    items = np.concatenate((usual, rest, interesting))
-    channel = [names[place] for place in source[: len(usual)].tolist()] + ["popular"] * len(rest) + [INTEREST] * len(interesting)
-    scores = np.concatenate((score[: len(usual)], np.zeros(len(rest)), np.zeros(len(interesting))))
-    wishes = np.concatenate((np.full(len(usual) + len(rest), -1), interest[: len(interesting)]))
-    return _Line(items, scores, channel, wishes, np.arange(len(items)) >= len(usual) + len(rest))
+    mine = ~np.isin(usual.items, interesting)
+    items = usual.items[mine][:room]
+    rest = rest[~np.isin(rest, np.concatenate((items, interesting)))][: room - len(items)]
+    channel = [names[place] for place in usual.source[mine][:room].tolist()] + ["popular"] * len(rest) + [INTEREST] * len(interesting)
+    scores = np.concatenate((usual.score[mine][:room], np.zeros(len(rest) + len(interesting))))
+    wishes = np.concatenate((np.full(len(items) + len(rest), -1), interest))
+    joined = np.concatenate((items, rest, interesting))
+    return _Line(joined, scores, channel, wishes, np.arange(len(joined)) >= len(items) + len(rest))
 
 
 def _personal(line: _Line, lists: Sequence[Ints], scores: NDArray[np.float32], weight: float) -> _Line:

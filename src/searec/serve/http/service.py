@@ -83,6 +83,10 @@ class Front(Protocol):
         """Ask for new interests. Raises StorageError."""
         ...
 
+    def forget(self, user: str) -> int:
+        """Remove all that was kept of a user; how many events. Raises StorageError."""
+        ...
+
     def deploy(self, config: Mapping[str, Any]) -> int:
         """Open and try runs, then swap. Raises RunError, SettingsError, DataError, and the old ones stay."""
         ...

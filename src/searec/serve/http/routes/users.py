@@ -52,7 +52,7 @@ def routes(service: Service) -> APIRouter:
     async def forget(user_id: UserId) -> Response:
         """Remove a user and all their events for good; how many events there were."""
         limits.check_ids(user_id, where="path user_id")
-        return answer({"changed": await service.blocking(service.events.forget, user_id)})
+        return answer({"changed": await service.blocking(service.front.forget, user_id)})
 
     @router.get("/v1/users/{user_id}/interests", **route("read", wire.Interests, 404))
     async def interests(user_id: UserId) -> Response:

@@ -69,3 +69,11 @@ def test_likeness_is_the_cosine_of_words() -> None:
 
     rows = scipy.sparse.csr_array(np.array([[1, 1, 0], [1, 0, 0], [0, 0, 0], [0, 0, 1]], dtype=np.float32))
     assert likeness(rows) == pytest.approx(np.array([[1, 0.5**0.5, 0, 0], [0.5**0.5, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1]]), abs=1e-6)
+
+
+def test_several_rankers_are_one_by_their_ranks() -> None:
+    from searec.serve.ranking import together
+
+    first, second = np.array([3.0, 2.0, 1.0, -np.inf]), np.array([0.1, 0.3, 0.2, -np.inf])
+    expected = [1 / (RRF + 1) + 1 / (RRF + 3), 1 / (RRF + 2) + 1 / (RRF + 1), 1 / (RRF + 3) + 1 / (RRF + 2), -np.inf]
+    assert together([first, second]) == pytest.approx(expected)

@@ -52,8 +52,8 @@ def open_engine(
 ) -> Engine:
     """The engine of a deployment, which has answered once.
 
-    gserec, lcr-ser and unisar rank, the first of them that is named; without one sasrec does where it is not the only channel. All others
-    bring items. Where nothing does, the ranker brings its own. Words are always searched (bm25).
+    gserec, lcr-ser and unisar rank, several of them together; without one sasrec does where it is not the only channel. All others bring
+    items. Where nothing does, the first ranker brings its own. Words are always searched (bm25).
 
     Raises:
         SearecError: a folder is missing or damaged, a run is of other data or cannot do what it is for, or a part fails when it is tried.
@@ -65,14 +65,14 @@ def open_engine(
     longings = Longings(next((run for run in feed if isinstance(run.model, Serendipity)), None), reader)
     stock = Stock(Base(data, _lexicon(data, search)), events)
     histories = Histories(data, events, after=exported_up_to(Path(deployment.data)))
-    feed_channels, feed_ranker = _roles(feed, longings)
-    search_channels, search_ranker = _roles([run for run in search if not isinstance(run.model, BM25)], longings)
+    feed_channels, feed_rankers = _roles(feed, longings)
+    search_channels, search_rankers = _roles([run for run in search if not isinstance(run.model, BM25)], longings)
     writer = next((run for run in (*search, *feed) if isinstance(run.model, GenSAR) and "search" in run.model.train_tasks), None)
     uses: dict[str, list[str]] = {}
-    for what, channels, ranker in (("feed", feed_channels, feed_ranker), ("search", search_channels, search_ranker)):
+    for what, channels, rankers in (("feed", feed_channels, feed_rankers), ("search", search_channels, search_rankers)):
         for name in channels:
             uses.setdefault(name, []).append(f"{what} channel")
-        if ranker is not None:
+        for ranker in rankers:
             uses.setdefault(ranker.name, []).append(f"{what} ranker")
     for run in search:
         if isinstance(run.model, BM25):
@@ -87,8 +87,8 @@ def open_engine(
         explainer=Explainer(feed),
         suggester=Suggester(data, writer),
         views=Views(data, stock, histories, longings, events, [(run, uses.get(run.label, [])) for run in runs.values()]),
-        rank_feed=feed_ranker,
-        rank_search=search_ranker,
+        rank_feed=feed_rankers,
+        rank_search=search_rankers,
     )
     engine = Engine(stock, histories, longings, parts, config)
     try:
@@ -140,7 +140,7 @@ def _able(run: Run, task: Task) -> Run:
     return run
 
 
-def _roles(runs: Sequence[Run], longings: Longings) -> tuple[Mapping[str, Channel], Ranker | None]:
+def _roles(runs: Sequence[Run], longings: Longings) -> tuple[Mapping[str, Channel], list[Ranker]]:
     """Channels by label, and who ranks."""
     rankers = [run for run in runs if run.model.name in RANK_ONLY]
     bringing = [run for run in runs if run not in rankers and run.model.name != "popular"]
@@ -148,7 +148,7 @@ def _roles(runs: Sequence[Run], longings: Longings) -> tuple[Mapping[str, Channe
         bringing = rankers[:1]
     if not rankers and len(bringing) > 1:
         rankers = [run for run in bringing if run.model.name == "sasrec"]
-    return {run.label: _channel(run, longings) for run in bringing}, Ranker(rankers[0]) if rankers else None
+    return {run.label: _channel(run, longings) for run in bringing}, [Ranker(run) for run in rankers]
 
 
 def _channel(run: Run, longings: Longings) -> Channel:

@@ -19,7 +19,7 @@ from searec.serve.lanes import Lane, Skipped, Work
 from searec.serve.longing import Longing, Longings
 from searec.serve.merging import Fused, fuse, woven
 from searec.serve.paging import mark, read_token, token
-from searec.serve.ranking import Ranker, set_apart
+from searec.serve.ranking import Ranker, set_apart, together
 from searec.serve.shelf import Shelf
 from searec.serve.stock import Stock
 from searec.serve.suggesting import Suggester
@@ -62,7 +62,7 @@ class Parts:
 
     Attributes:
         feed, search: channels by what an answer calls them when they are left out.
-        rank_feed, rank_search: rankers, or None.
+        rank_feed, rank_search: rankers; the orders of several are fused.
         popular: for whom nothing is known.
         explainer, suggester, views: what their modules say.
     """
@@ -73,8 +73,8 @@ class Parts:
     explainer: Explainer
     suggester: Suggester
     views: Views
-    rank_feed: Ranker | None = None
-    rank_search: Ranker | None = None
+    rank_feed: Sequence[Ranker] = ()
+    rank_search: Sequence[Ranker] = ()
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class Engine:
         self.settings = settings or EngineSettings()
         self.stock, self.histories, self.longings, self.parts = stock, histories, longings, parts
         names = ["events", "interests", *parts.feed, *parts.search]
-        names += [ranker.name for ranker in (parts.rank_feed, parts.rank_search) if ranker is not None]
+        names += [ranker.name for ranker in (*parts.rank_feed, *parts.rank_search)]
         self.lanes = {name: Lane(name) for name in dict.fromkeys(names)}
         self.ready = True
         """False once it is closed."""
@@ -246,24 +246,31 @@ class Engine:
         return out
 
     def _rank(
-        self, ranker: Ranker | None, wanted: Wanted, lines: Sequence[_Line], due: float, left_out: list[LeftOut]
-    ) -> list[NDArray[np.float32] | None]:
-        """The ranker's scores of each line, None for who has no history and where it does not make it."""
-        none: list[NDArray[np.float32] | None] = [None] * len(lines)
+        self, rankers: Sequence[Ranker], wanted: Wanted, lines: Sequence[_Line], due: float, left_out: list[LeftOut]
+    ) -> list[NDArray[np.floating[Any]] | None]:
+        """The scores of each line's items, None for who has no history and where no ranker makes it; of several their fused order."""
         rows = [row for row, line in enumerate(lines) if wanted.pasts[row] and len(line.items)]
-        if ranker is None or not rows:
-            return none
-        some = replace(
-            wanted, known=[wanted.known[row] for row in rows], queries=[wanted.queries[row] for row in rows] if wanted.queries else ()
-        )
-        try:
-            scores = self.lanes[ranker.name].submit(lambda: ranker.score(some, [lines[row].items for row in rows])).result(due)
-        except Skipped as skipped:
-            left_out.append(LeftOut(ranker.name, skipped.why))
-            return none
-        for row, own in zip(rows, scores, strict=True):
-            none[row] = own
-        return none
+        found: list[NDArray[np.floating[Any]] | None] = [None] * len(lines)
+        if not rankers or not rows:
+            return found
+        queries = [wanted.queries[row] for row in rows] if wanted.queries else ()
+        some = replace(wanted, known=[wanted.known[row] for row in rows], queries=queries)
+        pools = [lines[row].items for row in rows]
+
+        def rank(ranker: Ranker) -> Any:
+            return lambda: ranker.score(some, pools)
+
+        work = [(ranker.name, self.lanes[ranker.name].submit(rank(ranker))) for ranker in rankers]
+        scores = []
+        for name, one in work:
+            try:
+                scores.append(one.result(due))
+            except Skipped as skipped:
+                left_out.append(LeftOut(name, skipped.why))
+        if scores:
+            for row, *own in zip(rows, *scores, strict=True):
+                found[row] = own[0] if len(own) == 1 else together(own)
+        return found
 
     def _page(self, ask: Ask, wanted: Wanted, row: int, line: _Line, left_out: Sequence[LeftOut], started: float) -> Answer:
         shelf, known = wanted.shelf, wanted.known[row]
@@ -372,7 +379,7 @@ def _joined(names: Sequence[str], usual: Fused, room: int, rest: Ints, second: B
     return _Line(joined, scores, channel, wishes, np.arange(len(joined)) >= len(items) + len(rest))
 
 
-def _personal(line: _Line, lists: Sequence[Ints], scores: NDArray[np.float32], weight: float) -> _Line:
+def _personal(line: _Line, lists: Sequence[Ints], scores: NDArray[np.floating[Any]], weight: float) -> _Line:
     """The results of a search with the ranker's order as one more list; what it cannot score is not in that list."""
     by_ranker = line.items[np.argsort(-scores, kind="stable")][: int(np.isfinite(scores).sum())]
     fused = fuse([*lists, by_ranker], [*[1.0] * len(lists), weight])

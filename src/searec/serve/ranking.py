@@ -11,7 +11,7 @@ from searec.data.ragged import Ints
 from searec.data.words import words_of
 from searec.run import Run
 from searec.serve.channels import Wanted
-from searec.serve.merging import likeness, spread
+from searec.serve.merging import RRF, likeness, spread
 from searec.serve.shelf import Shelf, item_words
 
 Scores = NDArray[np.float32]
@@ -31,6 +31,16 @@ class Ranker:
         batch = batch_of(self._run.data, wanted.pasts, model.needs, wanted.task, wanted.queries, padded(items)).to(model.device)
         found = model.score(batch).float().cpu().numpy()
         return [np.where(own > 0, row[: len(own)], -np.inf).astype(np.float32) for own, row in zip(items, found, strict=True)]
+
+
+def together(scores: Sequence[Scores]) -> NDArray[np.float64]:
+    """[n] several rankers' scores of the same items as one: the sum of 1 / (RRF + rank), -inf where none of them can score."""
+    total = np.zeros(len(scores[0]))
+    for own in scores:
+        rank = np.empty(len(own))
+        rank[np.argsort(-own, kind="stable")] = np.arange(1, len(own) + 1)
+        total += np.where(np.isfinite(own), 1 / (RRF + rank), 0)
+    return np.where(total > 0, total, -np.inf)
 
 
 def set_apart(shelf: Shelf, items: Ints, group: NDArray[np.bool_], diversity: float, *, first: int) -> Ints:

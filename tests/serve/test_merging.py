@@ -65,10 +65,9 @@ def test_near_identical_items_stand_apart_and_kinds_keep_their_places() -> None:
 
 
 def test_likeness_is_the_cosine_of_words() -> None:
-    import scipy.sparse
-
-    rows = scipy.sparse.csr_array(np.array([[1, 1, 0], [1, 0, 0], [0, 0, 0], [0, 0, 1]], dtype=np.float32))
-    assert likeness(rows) == pytest.approx(np.array([[1, 0.5**0.5, 0, 0], [0.5**0.5, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1]]), abs=1e-6)
+    owner, word = np.array([0, 0, 1, 3, 3]), np.array([70, 81, 70, 9, 9])
+    found = likeness(owner, word, 4)
+    assert found == pytest.approx(np.array([[1, 0.5**0.5, 0, 0], [0.5**0.5, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1]]), abs=1e-6)
 
 
 def test_several_rankers_are_one_by_their_ranks() -> None:

@@ -120,7 +120,7 @@ class Popular:
     def _one(self, wanted: Wanted, row: int, k: int) -> Ints:
         allowed = wanted.allowed[row]
         if allowed is None:
-            return wanted.clean(row, self._order[: k + len(wanted.barred[row]) + int(wanted.shelf.gone.sum())])[:k]
+            return wanted.clean(row, self._order[: k + len(wanted.barred[row]) + wanted.shelf.gone_count])[:k]
         key = id(allowed)  # masks are kept by the shelf, and held here so that the id stays theirs
         if key not in self._under:
             order = wanted.shelf.expand(self._order) if wanted.shelf.followers else self._order
@@ -138,13 +138,14 @@ class Retriever:
     def __init__(self, run: Run, *, most: int | None = None) -> None:
         self.names = (run.label,)
         self._run = run
+        self._device = run.model.device
         self._most = most if most is not None else run.model.config.beam if isinstance(run.model, GenSAR) else None
 
     def find(self, wanted: Wanted, k: int) -> dict[str, list[Brought]]:
         model = self._run.model
         k = min(k, self._most or k)
-        batch = batch_of(self._run.data, wanted.pasts, model.needs, wanted.task, wanted.queries).to(model.device)
-        ids, _ = model.retrieve(batch, k, wanted.exclude().to(model.device))
+        batch = batch_of(self._run.data, wanted.pasts, model.needs, wanted.task, wanted.queries).to(self._device)
+        ids, _ = model.retrieve(batch, k, wanted.exclude().to(self._device))
         rows = ids.cpu().numpy()
         some = [bool(wanted.queries) or bool(past) for past in wanted.pasts]
         nothing = np.zeros(0, dtype=np.int64)
@@ -159,10 +160,10 @@ class Surprise:
     def __init__(self, run: Run, wording: Wording) -> None:
         assert isinstance(run.model, Serendipity)
         self._run, self._model, self._wording = run, run.model, wording
-        self.level = run.model.config.level
+        self._device = run.model.device
 
     def find(self, wanted: Wanted, k: int) -> dict[str, list[Brought]]:
-        device = self._model.device
+        device = self._device
         batch = batch_of(self._run.data, wanted.pasts, self._model.needs, "recommend").to(device)
         wishes, places = self._wording.wishes(wanted.longings)
         found = self._model.channels(batch, k, wanted.exclude().to(device), wishes=wishes)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from searec.data.ragged import Ints
@@ -26,25 +25,26 @@ class Explainer:
     """
 
     def __init__(self, runs: Sequence[Run]) -> None:
-        self._vectors: torch.Tensor | None = None
+        self._vectors: NDArray[np.float32] | None = None
         for run in runs:
             model = run.model
-            if self._vectors is None and isinstance(model, Serendipity):
-                self._vectors = model.item_vectors.detach()
-            elif self._vectors is None and isinstance(model, SASRec):
-                self._vectors = model.item.weight.detach()
+            if self._vectors is None and isinstance(model, Serendipity | SASRec):
+                vectors = model.item_vectors if isinstance(model, Serendipity) else model.item.weight
+                self._vectors = vectors.detach().float().cpu().numpy()
 
     def feed(self, wanted: Wanted, row: int, items: Ints, channels: Sequence[str], interest: Ints) -> list[str]:
         """Why each item [n] is in a feed: its channel and, for "interest", the place of the interest among the user's."""
         like = self._alike(wanted, items, wanted.known[row].recent[:_RECENT])
+        titles = iter(wanted.shelf.titles(like[like > 0]))
+        named = [next(titles) if source else "" for source in like.tolist()]
         told = []
-        for channel, wish, source in zip(channels, interest.tolist(), like, strict=True):
+        for channel, wish, source in zip(channels, interest.tolist(), named, strict=True):
             if channel == "interest":
                 told.append(wanted.longings[row].interests[wish].reason)
             elif channel == "popular":
                 told.append("often clicked by others")
             elif source:
-                told.append(f"like “{wanted.shelf.title(source)}”, which you clicked")
+                told.append(f"like “{source}”, which you clicked")
             else:
                 told.append("goes with what you clicked lately")
         return told
@@ -66,18 +66,17 @@ class Explainer:
                 told.append(f"often what follows “{query}”")
         return told
 
-    def _alike(self, wanted: Wanted, items: Ints, recent: Ints) -> list[int]:
+    def _alike(self, wanted: Wanted, items: Ints, recent: Ints) -> Ints:
         """[n] the recent click nearest to each item, 0 where none is near."""
         if not len(recent) or not len(items):
-            return [0] * len(items)
+            return np.zeros(len(items), dtype=np.int64)
         groups = wanted.shelf.groups(np.concatenate((items, recent)))
         own, clicked = groups[: len(items)], groups[len(items) :]
         near = np.array([[_CLOSE if one & other else 0.0 for other in clicked] for one in own], dtype=np.float32)
         if self._vectors is not None:
-            stand_in = wanted.shelf.stand_in
-            ids = torch.from_numpy(np.concatenate((stand_in[items], stand_in[recent]))).to(self._vectors.device)
-            vectors = torch.nn.functional.normalize(self._vectors[ids].float(), dim=1)
-            cosine: NDArray[np.float32] = (vectors[: len(items)] @ vectors[len(items) :].T).cpu().numpy()
-            near += np.maximum(cosine, 0)
+            rows = self._vectors[wanted.shelf.stand_in[np.concatenate((items, recent))]]
+            rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+            near += np.maximum(rows[: len(items)] @ rows[len(items) :].T, 0)
         best = near.argmax(1)
-        return [int(recent[place]) if row[place] >= _CLOSE else 0 for place, row in zip(best.tolist(), near, strict=True)]
+        close: Ints = np.where(near.max(1) >= _CLOSE, recent[best], 0)
+        return close

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.sparse
 from numpy.typing import NDArray
 
 from searec.data.ragged import Ints
@@ -64,11 +63,18 @@ def woven(usual: int, second: int, quota: float) -> tuple[Ints, NDArray[np.bool_
     return position, from_second
 
 
-def likeness(rows: scipy.sparse.csr_array) -> NDArray[np.float32]:
-    """[n, n] cosine between rows of words, 0 for an empty row."""
-    length = np.sqrt(np.asarray(rows.multiply(rows).sum(axis=1)).ravel())
-    unit = scipy.sparse.diags_array(1 / np.maximum(length, 1e-12)) @ rows
-    together: NDArray[np.float32] = (unit @ unit.T).toarray().astype(np.float32)
+def likeness(owner: Ints, word: Ints, count: int) -> NDArray[np.float32]:
+    """[n, n] cosine between the sets of words of n items, 0 for one without words.
+
+    Args:
+        owner, word: [e] pairs of an item, from 0, and a word it holds; a pair may come twice.
+        count: n.
+    """
+    used, column = np.unique(word, return_inverse=True)
+    rows = np.zeros((count, max(1, len(used))), dtype=np.float32)
+    rows[owner, column] = 1
+    rows /= np.sqrt(np.maximum(rows.sum(axis=1, keepdims=True), 1))
+    together: NDArray[np.float32] = rows @ rows.T
     return together
 
 

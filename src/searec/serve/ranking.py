@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-import scipy.sparse
 from numpy.typing import NDArray
 
 from searec.data.past import batch_of, padded
@@ -23,12 +22,13 @@ class Ranker:
     def __init__(self, run: Run) -> None:
         self.name = run.label
         self._run = run
+        self._device = run.model.device
 
     def score(self, wanted: Wanted, pools: Sequence[Ints]) -> list[Scores]:
         """The scores of each request's pool [n]; -inf for new items that no known one stands in for."""
         model = self._run.model
         items = [wanted.shelf.stand_in[pool] for pool in pools]
-        batch = batch_of(self._run.data, wanted.pasts, model.needs, wanted.task, wanted.queries, padded(items)).to(model.device)
+        batch = batch_of(self._run.data, wanted.pasts, model.needs, wanted.task, wanted.queries, padded(items)).to(self._device)
         found = model.score(batch).float().cpu().numpy()
         return [np.where(own > 0, row[: len(own)], -np.inf).astype(np.float32) for own, row in zip(items, found, strict=True)]
 
@@ -47,22 +47,20 @@ def set_apart(shelf: Shelf, items: Ints, group: NDArray[np.bool_], diversity: fl
     """An order of items [n] in the first places of which those that say the same in words do not crowd together; see `merging.spread`."""
     if diversity <= 0 or len(items) < 2:
         return np.arange(len(items))
-    return spread(likeness(_words(shelf, items)), group, diversity, first=first)
+    return spread(likeness(*_words(shelf, items), len(items)), group, diversity, first=first)
 
 
-def _words(shelf: Shelf, items: Ints) -> scipy.sparse.csr_array:
-    """[n, V] which words each item holds; words that the dataset lacks have columns of their own."""
+def _words(shelf: Shelf, items: Ints) -> tuple[Ints, Ints]:
+    """Pairs of an item's place in the list and a word it holds; words that the dataset lacks have numbers of their own."""
     data = shelf.base.data
     known = data.sizes.items
-    columns, owner = data.item_words.take(np.where(items <= known, items, 0))
+    words, owner = data.item_words.take(np.where(items <= known, items, 0))
     extra: dict[str, int] = {}
     index = data.word_index
     for row in np.flatnonzero(items > known).tolist():
-        words = words_of(item_words(shelf.about(int(items[row]))))
-        own = [index[word] if word in index else data.sizes.words + 1 + extra.setdefault(word, len(extra)) for word in words]
-        columns, owner = np.concatenate((columns, own)), np.concatenate((owner, [row] * len(own)))
-    used, column = np.unique(columns, return_inverse=True)
-    rows = scipy.sparse.csr_array((np.ones(len(column), dtype=np.float32), (owner, column)), shape=(len(items), max(1, len(used))))
-    rows.sum_duplicates()
-    rows.data[:] = 1
-    return rows
+        own = [
+            index[word] if word in index else data.sizes.words + 1 + extra.setdefault(word, len(extra))
+            for word in words_of(item_words(shelf.about(int(items[row]))))
+        ]
+        words, owner = np.concatenate((words, own)), np.concatenate((owner, np.full(len(own), row)))
+    return owner, words.astype(np.int64)

@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from searec.cli import answers, audit, codes, data, export, exposure, interests, keys, reasoning, runs, serve, students, tradeoff
+from searec.cli import answers, audit, codes, data, demo, export, exposure, interests, keys, reasoning, runs, serve, students, tradeoff
 from searec.errors import SearecError
 
 app = typer.Typer(
@@ -16,7 +16,7 @@ app = typer.Typer(
     add_completion=False,
 )
 for command in (
-    runs.demo,
+    demo.demo,
     data.simulate,
     data.import_,
     data.check,

@@ -140,13 +140,3 @@ def study(
 
     print_tables(experiment.study(recipe_named(recipe), load(data), out, only=only))
     print(f"report: {out / 'report.html'}")
-
-
-def demo(out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the runs and the report.")] = Path("runs/demo")) -> None:
-    """The bundled world: check, train the baselines, measure both tasks, write the report."""
-    from searec.cli.data import check
-    from searec.data.simulate import sample_folder
-
-    check(sample_folder())
-    print()
-    study(sample_folder(), out, "demo")

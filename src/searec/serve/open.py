@@ -1,6 +1,7 @@
 """Opening a service: stores, engine and front, and the deployment that all of its processes follow."""
 
 import logging
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -20,6 +21,8 @@ from searec.serve.recorder import Recorder
 from searec.settings import as_dict, configure, nearest
 
 _LOOK_EVERY_SECONDS = 2.0
+_SWITCH_SECONDS = 0.0005
+"""How long a thread keeps Python to itself: with the usual 5 ms whoever reads the sockets waits for models in between."""
 _LOG = logging.getLogger(__name__)
 
 
@@ -147,6 +150,7 @@ def open_service(config: Mapping[str, Any]) -> tuple[Service, Recorder, EventSto
     """
     engine_settings, front_settings = _settings(config.get("settings") or {})
     torch.set_num_threads(engine_settings.threads)
+    sys.setswitchinterval(_SWITCH_SECONDS)
     with ExitStack() as stack:
         events = stack.enter_context(open_events(config["events"]))
         store = stack.enter_context(open_store(config["store"])) if config.get("store") else None

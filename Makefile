@@ -3,11 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help setup demo test lint types bench results clean
+.PHONY: help setup demo stop test lint types bench results clean
 
 help:
 	@echo "make setup    .venv with searec and everything it is tested with"
-	@echo "make demo     packaged sample -> check -> train -> evaluate -> report"
+	@echo "make demo     packaged sample -> check -> train -> evaluate -> report -> running service (make stop ends it)"
 	@echo "make test     all tests but the slow ones (make test SLOW=1 runs those too)"
 	@echo "make lint     ruff and mypy"
 	@echo "make bench    benchmarks, one JSON line each (DATA=folder to measure on your own data)"
@@ -23,6 +23,9 @@ setup: .venv/ready
 
 demo: setup
 	$(BIN)/searec demo
+
+stop: setup
+	$(BIN)/searec demo --stop
 
 test: setup
 	$(BIN)/python -m pytest $(if $(SLOW),,-m "not slow")

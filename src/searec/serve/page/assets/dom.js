@@ -58,12 +58,13 @@ export const skeleton = (rows) => el("div", { class: "skeleton", "aria-hidden": 
 
 /** A problem in words, and a button to try again. */
 export function problemBox(problem, again) {
+  if (problem.status === 401) return empty("Waiting for a key.");
   const words = problem.words();
   return el(
     "div",
     { class: "problem", role: "group", "aria-label": "Problem" },
     el("p", {}, el("strong", {}, words.title), " ", words.detail),
-    words.remedy && el("p", {}, "What helps: ", words.remedy),
+    words.remedy && el("p", {}, "What helps: ", words.remedy, ".",
     words.request && el("p", { class: "muted" }, `Request ${words.request}`),
     again && el("button", { type: "button", on: { click: again } }, "Try again"),
   );

@@ -38,7 +38,7 @@ export class ItemList {
     const signal = this.#latest.begin();
     const k = keep ? Math.min(MOST, Math.max(PAGE, this.items.length)) : PAGE;
     this.#asked = parameters;
-    if (!this.place.contains(this.rows)) this.place.replaceChildren(skeleton(PAGE / 2));
+    if (!this.place.contains(this.rows)) this.place.replaceChildren(skeleton(PAGE));
     this.place.setAttribute("aria-busy", "true");
     let page;
     try {

@@ -84,7 +84,8 @@ export class Models {
       }),
     );
     const { column, down } = this.#sort;
-    const rows = [...this.#models];
+    const measured = (one) => Number(this.#key in one.figures);
+    const rows = [...this.#models].sort((one, other) => measured(other) - measured(one));
     if (column === "") rows.sort((one, other) => (one.label < other.label ? -1 : 1) * (down ? 1 : -1));
     else if (metrics.includes(column)) {
       const worth = (one) => (Number.isFinite(of(one)[column]) ? of(one)[column] : down ? -Infinity : Infinity);

@@ -64,7 +64,7 @@ export function problemBox(problem, again) {
     "div",
     { class: "problem", role: "group", "aria-label": "Problem" },
     el("p", {}, el("strong", {}, words.title), " ", words.detail),
-    words.remedy && el("p", {}, "What helps: ", words.remedy, ".",
+    words.remedy && el("p", {}, "What helps: ", words.remedy, "."),
     words.request && el("p", { class: "muted" }, `Request ${words.request}`),
     again && el("button", { type: "button", on: { click: again } }, "Try again"),
   );

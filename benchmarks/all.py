@@ -14,6 +14,7 @@ import bench_evaluate
 import bench_events
 import bench_gensar
 import bench_gserec
+import bench_http
 import bench_lcr_ser
 import bench_nearline
 import bench_recbole
@@ -40,6 +41,7 @@ def main() -> None:
             "gensar-decoding",
             "serendipity",
             "nearline",
+            "http",
             "events",
         ),
     )
@@ -69,6 +71,8 @@ def main() -> None:
             bench_serendipity.retrieval(data, Path(room))
         if options.only in (None, "nearline"):
             bench_nearline.run(Path(room))
+        if options.only in (None, "http"):
+            bench_http.run()
         if options.only in (None, "events"):
             bench_events.run(Path(room))
 

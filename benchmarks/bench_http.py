@@ -27,11 +27,11 @@ LOGS = Path("/dev/null")
 def ours(place: socket.socket) -> None:
     """Serve with everything on: a key, a rate, limits, a log line for each request, metrics."""
     sys.path.insert(0, str(STAND_INS))
-    from stand_in import Made
+    from stand_in import Made  # type: ignore[import-not-found]
 
     with LOGS.open("wb") as log:
         made = Made(keys=True, stream=log, rate=1_000_000)
-        made.front.asked = _Nothing()  # type: ignore[assignment]
+        made.front.asked = _Nothing()
         _serve(made.app, place)
 
 

@@ -34,14 +34,14 @@ def run(app: Any, *, per_operation: int, seed: int, only: Sequence[str] = (), ur
             checks.CHECKS.get_one("status_code_conformance"),
             checks.CHECKS.get_one("content_type_conformance"),
             checks.CHECKS.get_one("response_schema_conformance"),
-            checks.CHECKS.get_one("negative_data_rejection"),
         ]
+        of_bodies = [*chosen, checks.CHECKS.get_one("negative_data_rejection")]  # in a query all is text: a "null" there is a fine id
         schema = schemathesis.openapi.from_url(f"{url}/openapi.json") if url else schemathesis.openapi.from_asgi("/openapi.json", app)
         statuses: collections.Counter[int] = collections.Counter()
         failures: list[str] = []
         operations = 0
         for result in schema.get_all_operations():
-            operation = result.ok()
+            operation: Any = result.ok()  # type: ignore[union-attr]
             if only and operation.path not in only:
                 continue
             operations += 1
@@ -64,7 +64,7 @@ def run(app: Any, *, per_operation: int, seed: int, only: Sequence[str] = (), ur
                     if response.status_code in BY_DESIGN:
                         return
                     try:
-                        case.validate_response(response, checks=chosen)
+                        case.validate_response(response, checks=of_bodies if case.operation.body else chosen)
                     except BaseExceptionGroup as problems:  # all that is wrong with one answer
                         if len(failures) < 20:
                             failures.append(
@@ -92,11 +92,11 @@ def main() -> None:
     sys.path.insert(0, str(STAND_INS))
     app = None
     if options.url is None:
-        from stand_in import Made
+        from stand_in import Made  # type: ignore[import-not-found]
 
         app = Made().app
     started = time.perf_counter()
-    report = run(app, per_operation=-(-options.requests // 17), seed=options.seed, url=options.url)
+    report = run(app, per_operation=-(-options.requests // 14), seed=options.seed, url=options.url)
     print(json.dumps({"benchmark": "fuzz of the HTTP", **report, "seconds": round(time.perf_counter() - started, 1)}))
     sys.exit(bool(report["failures"]))
 

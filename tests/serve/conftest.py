@@ -3,9 +3,11 @@
 import itertools
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -69,6 +71,13 @@ class PostgresServer:
                 _end(child)
             self._process = None
 
+    def stop(self) -> None:
+        """End it at once, with all its processes."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGQUIT)
+            self._process.wait()
+            self._process = None
+
     def new_database(self) -> str:
         """A URL of an empty database."""
         name = f"events{next(_NAMES)}"
@@ -77,42 +86,42 @@ class PostgresServer:
 
 
 def _end(process: int) -> None:
-    """Kill a process, and see it gone."""
+    """Kill a process, and see it gone, or dead with nobody to ask for it."""
     for _ in range(500):
         try:
-            os.kill(process, 9)
-        except ProcessLookupError:
+            os.kill(process, signal.SIGKILL)
+            if Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return
+        except (ProcessLookupError, FileNotFoundError):
             return
         time.sleep(0.01)
+    raise AssertionError(f"process {process} does not end")
 
 
-def _server(folder: Path) -> Iterator[PostgresServer]:
+def _server() -> Iterator[PostgresServer]:
     pytest.importorskip("psycopg", reason="the PostgreSQL client is not installed")
     if not _HOMES:
         pytest.skip("PostgreSQL is not installed: no /usr/lib/postgresql/*/bin")
-    if os.geteuid() == 0:
-        if shutil.which("setpriv") is None:
-            pytest.skip("PostgreSQL does not run as root, and setpriv is not installed")
-        for parent in (folder, *folder.parents):  # pytest keeps its folders to their owner
-            if parent.stat().st_mode & 0o005 != 0o005 and os.access(parent, os.W_OK) and parent != Path("/"):
-                parent.chmod(parent.stat().st_mode | 0o011)
-    server = PostgresServer(folder)
-    server.start()
-    yield server
-    server.kill()
+    if os.geteuid() == 0 and shutil.which("setpriv") is None:
+        pytest.skip("PostgreSQL does not run as root, and setpriv is not installed")
+    # not in a folder of pytest's, which every session of pytest closes to other users
+    with tempfile.TemporaryDirectory(prefix="searec-postgres-") as folder:
+        server = PostgresServer(Path(folder))
+        server.start()
+        yield server
+        server.stop()
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+def postgres_server() -> Iterator[PostgresServer]:
     """A server that all tests share."""
-    yield from _server(tmp_path_factory.mktemp("postgres"))
+    yield from _server()
 
 
 @pytest.fixture
-def own_postgres(tmp_path: Path) -> Iterator[PostgresServer]:
+def own_postgres() -> Iterator[PostgresServer]:
     """A server that a test may kill and start again."""
-    (tmp_path / "own").mkdir()
-    yield from _server(tmp_path / "own")
+    yield from _server()
 
 
 @pytest.fixture(params=BACKENDS)

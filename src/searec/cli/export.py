@@ -29,9 +29,9 @@ def export(
     figures: Json = None,
 ) -> None:
     """Write a dataset folder together with the events, items and users reported since."""
+    from searec.data.importing import REJECTS_FILE
     from searec.errors import SettingsError
     from searec.serve.events import open_events
-    from searec.serve.export import REJECTS_FILE
     from searec.serve.export import export as write
     from searec.settings import nearest
 

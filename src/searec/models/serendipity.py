@@ -18,6 +18,7 @@ from searec.data.schema import Task
 from searec.data.split import Split
 from searec.data.taxonomy import Level, Taxonomy
 from searec.errors import RunError
+from searec.files import cache_folder
 from searec.models.base import Model, Preset
 from searec.models.wishes import Wishes, newest_snapshot, untouched
 from searec.nearline.plan import InterestSettings
@@ -389,7 +390,9 @@ class Serendipity(Model):
                 vectors[ids] = self.items(ids)
             groups = Groups.of(torch.cat((self.item_narrow, self.item_level), dim=1), self.clicks)
             own = F.normalize(self.own_interest(groups.first), dim=1)
-            self._tables = Tables(vectors, Index(vectors, self.config.index), groups, Index(own, self.config.index))
+            kept = cache_folder() / "indexes"
+            by_item, by_interest = (Index(some, self.config.index, keep=kept) for some in (vectors, own))
+            self._tables = Tables(vectors, by_item, groups, by_interest)
         return self._tables
 
 

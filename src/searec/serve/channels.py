@@ -14,6 +14,7 @@ from searec.data.past import Past, batch_of, padded
 from searec.data.ragged import Ints
 from searec.data.schema import Task
 from searec.data.split import Split
+from searec.files import cache_folder
 from searec.models import Dense, GenSAR, Serendipity
 from searec.retrieval.index import Index
 from searec.run import Run
@@ -86,6 +87,10 @@ class Brought:
 
     items: Ints
     interest: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+    def first(self, count: int) -> "Brought":
+        """The first so many."""
+        return Brought(self.items[:count], self.interest[:count])
 
 
 class Channel(Protocol):
@@ -207,7 +212,7 @@ class Meaning:
         assert isinstance(run.model, Dense)
         self._vectors: Tensor = run.model.vectors
         self._encoder = Encoder(run.model.config.encoder)
-        self._index = Index(self._vectors)
+        self._index = Index(self._vectors, keep=cache_folder() / "indexes")
         self._kept: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
         self._new: dict[str, NDArray[np.float32]] = {}
 

@@ -17,7 +17,7 @@ from searec.serve.explaining import Explainer
 from searec.serve.histories import Histories, Known
 from searec.serve.lanes import Lane, Skipped, Work
 from searec.serve.longing import Longing, Longings
-from searec.serve.merging import fuse, woven
+from searec.serve.merging import Fused, fuse, woven
 from searec.serve.paging import mark, read_token, token
 from searec.serve.ranking import Ranker, set_apart
 from searec.serve.shelf import Shelf
@@ -39,7 +39,7 @@ class EngineSettings:
         pool: items that enter the ranking of a feed, at most; search_pool: of a search.
         quota: share of the feed's places for interests. diversity: how far near-identical items are set apart, 0 to 1.
         seconds: until an answer is due. look: share of it for reading events and interests; bring: until the channels must be back.
-        window: places of a list, from the first, among which items may be set apart.
+        window: places of a list, from the first, among which items may be set apart, and that interests leave to the usual channels.
         personal: weight of the ranker's order of a search beside each channel's.
         threads: of PyTorch within one operation.
     """
@@ -209,15 +209,13 @@ class Engine:
         found = self._collect(work, started + config.bring * (due - started), left_out)
         quotas = [ask.quota if ask.quota is not None else config.quota for ask in asks]
         lines = []
-        for row, (ask, quota) in enumerate(zip(asks, quotas, strict=True)):
-            second = found[INTEREST][row] if INTEREST in found and quota else Brought(_NOTHING)
-            room = max(0, config.pool - int(slots(config.pool, quota).sum())) if len(second.items) else config.pool
+        for row, quota in enumerate(quotas):
+            share = int(slots(config.pool, quota).sum())
+            second = found[INTEREST][row].first(share) if INTEREST in found else Brought(_NOTHING)
+            room = config.pool - min(share, len(second.items))
             names = [name for name in found if name != INTEREST]
             usual = fuse([found[name][row].items for name in names])
-            rest = popular[row].items[~np.isin(popular[row].items, usual.items)]
-            if wanted.allowed[row] is None and len(usual.items) >= ask.offset + ask.k:
-                rest = _NOTHING
-            lines.append(_joined(names, usual.items[:room], usual.score, usual.source, rest, second, config.pool))
+            lines.append(_joined(names, usual, room, popular[row].items, second, shown=config.window))
         ranked = self._rank(self.parts.rank_feed, wanted, lines, due, left_out)
         out = []
         for pool, scores, quota in zip(lines, ranked, quotas, strict=True):
@@ -240,7 +238,7 @@ class Engine:
             own = [found[name][row].items for name in names]
             fused = fuse(own)
             lists.append(own)
-            lines.append(_joined(names, fused.items[: config.search_pool], fused.score, fused.source, _NOTHING, Brought(_NOTHING), MOST))
+            lines.append(_joined(names, fused, config.search_pool, _NOTHING, Brought(_NOTHING), shown=0))
         ranked = self._rank(self.parts.rank_search, wanted, lines, due, left_out)
         out = []
         for line, own, scores in zip(lines, lists, ranked, strict=True):
@@ -271,35 +269,26 @@ class Engine:
         shelf, known = wanted.shelf, wanted.known[row]
         shown = read_token(ask.after) if ask.after is not None else set()
         if shown:
-            fresh = [place for place, item in enumerate(line.items.tolist()) if mark(shelf.item(item)) not in shown]
-            line = line.at(np.array(fresh, dtype=np.int64))
+            names = shelf.items(line.items)
+            line = line.at(np.array([place for place, name in enumerate(names) if mark(name) not in shown], dtype=np.int64))
         most = min(len(line.items), MOST - len(shown))
         end = min(ask.offset + ask.k, most)
         diversity = ask.diversity if ask.diversity is not None else self.settings.diversity
         window = min(len(line.items), max(self.settings.window, end))
         apart = set_apart(shelf, line.items[:window], line.second[:window], diversity, first=end)
-        line = line.at(np.concatenate((apart, np.arange(window, len(line.items)))))
-        page = line.at(np.arange(min(ask.offset, end), end))
-        touched = shelf.touched(known.recent)
+        page = line.at(apart[min(ask.offset, end) : end])
         reasons = (
             self.parts.explainer.search(wanted, row, page.items, page.channel)
             if ask.query is not None
             else self.parts.explainer.feed(wanted, row, page.items, page.channel, page.interest)
         )
-        groups = shelf.groups(page.items)
-        items = [
-            Shown(
-                shelf.item(place),
-                shelf.title(place),
-                float(score),
-                channel,
-                reason,
-                shelf.categories(place),
-                bool(group) and not group & touched,
-            )
-            for place, score, channel, reason, group in zip(page.items.tolist(), page.score, page.channel, reasons, groups, strict=True)
-        ]
-        passed = shown | {mark(shelf.item(place)) for place in line.items[:end].tolist()}
+        touched = shelf.touched(known.recent)
+        novel = [bool(group) and not group & touched for group in shelf.groups(page.items)]
+        names = shelf.items(line.items[apart[:end]])
+        told = (names[min(ask.offset, end) :], shelf.titles(page.items), page.score.tolist(), page.channel, reasons)
+        categories = map(shelf.categories, page.items.tolist())
+        items = [Shown(*one) for one in zip(*told, categories, novel, strict=True)]
+        passed = shown.union(map(mark, names))
         return Answer(
             items=items,
             next=token(passed) if end < most else None,
@@ -366,17 +355,21 @@ class Engine:
         self.longings.close()
 
 
-def _joined(names: Sequence[str], usual: Ints, score: NDArray[np.float64], source: Ints, rest: Ints, second: Brought, most: int) -> _Line:
-    """The usual items, what fills up behind them, and those of interests that are not among them."""
-    new = ~np.isin(second.items, usual)
+def _joined(names: Sequence[str], usual: Fused, room: int, rest: Ints, second: Brought, *, shown: int) -> _Line:
+    """The usual items, up to `room` of them with what fills up, then those of interests.
+
+    Of what both bring, the first `shown` of the usual ones stay usual: interests get places for what would not be shown without them.
+    """
+    new = ~np.isin(second.items, usual.items[:shown])
     interesting, interest = second.items[new], second.interest[new]
-    rest = rest[~np.isin(rest, interesting)][: max(0, most - len(usual))]
-    interesting = interesting[: max(0, most - len(usual) - len(rest))]
-    items = np.concatenate((usual, rest, interesting))
-    channel = [names[place] for place in source[: len(usual)].tolist()] + ["popular"] * len(rest) + [INTEREST] * len(interesting)
-    scores = np.concatenate((score[: len(usual)], np.zeros(len(rest)), np.zeros(len(interesting))))
-    wishes = np.concatenate((np.full(len(usual) + len(rest), -1), interest[: len(interesting)]))
-    return _Line(items, scores, channel, wishes, np.arange(len(items)) >= len(usual) + len(rest))
+    mine = ~np.isin(usual.items, interesting)
+    items = usual.items[mine][:room]
+    rest = rest[~np.isin(rest, np.concatenate((items, interesting)))][: room - len(items)]
+    channel = [names[place] for place in usual.source[mine][:room].tolist()] + ["popular"] * len(rest) + [INTEREST] * len(interesting)
+    scores = np.concatenate((usual.score[mine][:room], np.zeros(len(rest) + len(interesting))))
+    wishes = np.concatenate((np.full(len(items) + len(rest), -1), interest))
+    joined = np.concatenate((items, rest, interesting))
+    return _Line(joined, scores, channel, wishes, np.arange(len(joined)) >= len(items) + len(rest))
 
 
 def _personal(line: _Line, lists: Sequence[Ints], scores: NDArray[np.float32], weight: float) -> _Line:

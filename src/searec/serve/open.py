@@ -88,6 +88,16 @@ class Service(Front):
             raise SettingsError("no store of interests", remedy="start the service with --store URL, and a worker beside it")
         self._reader.store.enqueue([user], "asked")
 
+    def forget(self, user: str) -> int:
+        """Remove a user's events, attributes and interests for good; how many events. The dataset is as it is.
+
+        Raises:
+            StorageError: a store fails; ask again.
+        """
+        if self._reader is not None:
+            self._reader.store.forget([user])
+        return self._events.forget(user)
+
     def close(self) -> None:
         """As `Front.close`; then let go of the store of interests."""
         self._stopped.set()

@@ -43,17 +43,16 @@ def set_apart(shelf: Shelf, items: Ints, group: NDArray[np.bool_], diversity: fl
 def _words(shelf: Shelf, items: Ints) -> scipy.sparse.csr_array:
     """[n, V] which words each item holds; words that the dataset lacks have columns of their own."""
     data = shelf.base.data
+    known = data.sizes.items
+    columns, owner = data.item_words.take(np.where(items <= known, items, 0))
     extra: dict[str, int] = {}
-    rows = []
-    for place in items.tolist():
-        if place <= data.sizes.items:
-            rows.append(np.unique(data.item_words.row(place)))
-        else:
-            index = data.word_index
-            words = set(words_of(item_words(shelf.about(place))))
-            own = [index[word] if word in index else data.sizes.words + 1 + extra.setdefault(word, len(extra)) for word in words]
-            rows.append(np.array(sorted(own), dtype=np.int64))
-    columns = np.concatenate(rows) if rows else np.zeros(0, dtype=np.int64)
+    index = data.word_index
+    for row in np.flatnonzero(items > known).tolist():
+        words = words_of(item_words(shelf.about(int(items[row]))))
+        own = [index[word] if word in index else data.sizes.words + 1 + extra.setdefault(word, len(extra)) for word in words]
+        columns, owner = np.concatenate((columns, own)), np.concatenate((owner, [row] * len(own)))
     used, column = np.unique(columns, return_inverse=True)
-    offsets = np.cumsum([0, *(len(row) for row in rows)])
-    return scipy.sparse.csr_array((np.ones(len(column), dtype=np.float32), column, offsets), shape=(len(rows), max(1, len(used))))
+    rows = scipy.sparse.csr_array((np.ones(len(column), dtype=np.float32), (owner, column)), shape=(len(items), max(1, len(used))))
+    rows.sum_duplicates()
+    rows.data[:] = 1
+    return rows

@@ -115,10 +115,17 @@ class Shelf:
             raise UnknownIdError(f"unknown item id {item!r}", expected=f"one of the catalogue's {self.size} items")
         return place
 
+    def items(self, places: Ints) -> list[str]:
+        """[n] the outside ids at places."""
+        count = self.base.data.sizes.items
+        if not len(places) or int(places.max()) <= count:
+            return self.base.data.items.outside(places)
+        known = iter(self.base.data.items.outside(places[places <= count]))
+        return [self.new[place - count - 1].item if place > count else next(known) for place in places.tolist()]
+
     def item(self, place: int) -> str:
         """The outside id at a place."""
-        count = self.base.data.sizes.items
-        return self.new[place - count - 1].item if place > count else self.base.data.items.outside(np.array([place]))[0]
+        return self.items(np.array([place]))[0]
 
     def about(self, place: int) -> Mapping[str, Any]:
         """The columns of an item, empty ones left out."""
@@ -129,11 +136,18 @@ class Shelf:
             told = self.changed.get(place) or self.base.data.item_table.row(place - 1, named=True)
         return {name: value for name, value in told.items() if name != "item_id" and value not in (None, "", [])}
 
+    def titles(self, places: Ints) -> list[str]:
+        """[n] titles of items."""
+        count = self.base.data.sizes.items
+        told = self.base.titles.gather(np.minimum(places, count).astype(np.int64) - 1).to_list()
+        for row, place in enumerate(places.tolist()):
+            if place > count or place in self.changed:
+                told[row] = str(self.about(place).get("title") or self.item(place))
+        return told
+
     def title(self, place: int) -> str:
         """Of an item."""
-        if place > self.base.data.sizes.items or place in self.changed:
-            return str(self.about(place).get("title") or self.item(place))
-        return str(self.base.titles[place - 1])
+        return self.titles(np.array([place]))[0]
 
     def categories(self, place: int) -> Sequence[str]:
         """Of an item, as given."""

@@ -26,7 +26,7 @@ from searec.serve.asking import (
     Suggestions,
     UserView,
 )
-from searec.serve.events import ROLES, Event, Key, Role, Stored
+from searec.serve.events import Event, Key, Stored
 from searec.serve.http import logs
 from searec.serve.http.app import create_app
 from searec.serve.http.limits import HttpSettings
@@ -175,9 +175,6 @@ class Keyring:
     def check(self, text: str) -> Key | None:
         role = next((role for role, secret in SECRETS.items() if secret == text), None)
         return None if role is None else Key(f"{role}-key", role, "", b"")  # type: ignore[arg-type]
-
-    def allows(self, have: Role, need: Role) -> bool:
-        return ROLES.index(have) >= ROLES.index(need)
 
 
 class Made:

@@ -40,6 +40,6 @@ def test_a_service_that_breaks_is_noticed(monkeypatch: pytest.MonkeyPatch) -> No
 def test_ten_thousand_requests() -> None:
     from stand_in import Made
 
-    report = fuzz().run(Made().app, per_operation=600, seed=1)
+    report = fuzz().run(Made().app, per_operation=720, seed=1)
     assert report["requests"] >= 10_000
     assert report["failures"] == [], report["failures"][:3]

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from searec.errors import AccessError, DataError, Overloaded, SearecError, ServiceError
 from searec.serve.asking import LeftOut
-from searec.serve.events import Key, Role
+from searec.serve.events import ROLES, Key, Role
 from searec.serve.http import problems
 from searec.serve.http.answering import Refusal, problem, refused
 from searec.serve.http.limits import HttpSettings
@@ -34,18 +34,15 @@ SECURITY = [
         b"default-src 'self'; img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     ),
 ]
+_BELIEVED_SECONDS, _MOST_BELIEVED = 1.0, 1000
 _NO_STORE = (b"cache-control", b"no-store")
 
 
 class Keyring(Protocol):
-    """Who may call. It is asked on the event loop, so it must not wait."""
+    """Who may call. It may wait for a store, so it is asked from a thread."""
 
-    def check(self, text: str) -> Key | None:
+    def check(self, text: str, /) -> Key | None:
         """The key, if it is valid. Raises StorageError if keys could never be read."""
-        ...
-
-    def allows(self, have: Role, need: Role) -> bool:
-        """Whether a role includes another."""
         ...
 
 
@@ -75,7 +72,7 @@ class Trace:
                 ),
                 _CHALLENGE,
             )
-        if not self.keyring.allows(self.key.role, need):
+        if ROLES.index(self.key.role) < ROLES.index(need):
             raise Refusal(problems.FORBIDDEN, AccessError("the key does not allow this", got=self.key.role, expected=need))
 
 
@@ -89,6 +86,7 @@ class Gate:
         self._rates, self._log = rates, log
         self._hosts = frozenset(settings.hosts)
         self._now = 0
+        self._believed: dict[str, tuple[Key, float]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -147,7 +145,7 @@ class Gate:
         if self._now > self._settings.at_once:
             raise Refusal(problems.OVERLOADED, Overloaded("too many requests are being answered"), {"Retry-After": "1"})
         if self._keyring is not None and (text := _key(headers)):
-            trace.key = self._keyring.check(text)
+            trace.key = await self._check(self._keyring, text)
         caller = f"key {trace.key.name}" if trace.key is not None else f"at {(scope.get('client') or ('',))[0]}"
         wait = await self._rates.wait(caller)
         if wait is not None:
@@ -157,6 +155,21 @@ class Gate:
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > self._settings.body_bytes:
             raise _too_large(self._settings)
+
+    async def _check(self, keyring: Keyring, text: str) -> Key | None:
+        """The key. A valid one is believed for a second, so that few requests wait for a thread."""
+        now = time.monotonic()
+        known = self._believed.get(text)
+        if known is not None and now < known[1]:
+            return known[0]
+        key = await asyncio.to_thread(keyring.check, text)
+        if len(self._believed) >= _MOST_BELIEVED:
+            self._believed.clear()
+        if key is not None:
+            self._believed[text] = key, now + _BELIEVED_SECONDS
+        else:
+            self._believed.pop(text, None)
+        return key
 
     def _tell(self, scope: Scope, trace: Trace, status: int, seconds: float, told: dict[str, Any]) -> None:
         method = scope["method"] if scope["method"] in _METHODS else "other"

@@ -18,6 +18,7 @@ from searec.serve.http.gate import Trace
 from searec.serve.http.limits import HttpSettings
 from searec.serve.http.observe import Observed
 from searec.serve.http.problems import MEDIA
+from searec.serve.http.queries import Parameters
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -28,7 +29,10 @@ ROLE = "x-role"
 class Engine(Protocol):
     """Answers; may block, may be asked by several threads."""
 
-    ready: bool
+    @property
+    def ready(self) -> bool:
+        """Whether it can answer."""
+        ...
 
     def user(self, user: str) -> UserView:
         """What is known of a user."""
@@ -77,6 +81,10 @@ class Front(Protocol):
 
     def refresh(self, user: str) -> None:
         """Ask for new interests. Raises StorageError."""
+        ...
+
+    def forget(self, user: str) -> int:
+        """Remove all that was kept of a user; how many events. Raises StorageError."""
         ...
 
     def deploy(self, config: Mapping[str, Any]) -> int:
@@ -169,13 +177,20 @@ _BODY = (408, 413)
 PROBLEM = {"$ref": "#/components/schemas/Problem"}
 
 
-def route(role: Role | None, answers: type[Any] | None, *more: int, body: bool = False, status: int = 200) -> dict[str, Any]:
+def route(
+    role: Role,
+    answers: type[Any],
+    *more: int,
+    body: bool = False,
+    status: int = 200,
+    query: Parameters[Any] | None = None,
+) -> dict[str, Any]:
     """Options of a route: who may use it, what it answers, and its errors."""
     errors = sorted({*_ALWAYS, *more, *(_BODY if body else ())})
     return {
         "status_code": status,
         "response_model": answers,
-        "openapi_extra": {ROLE: role} if role is not None else {},
+        "openapi_extra": {ROLE: role, **({"parameters": query.described()} if query is not None else {})},
         "responses": {code: {"description": _WHEN[code], "content": {MEDIA: {"schema": PROBLEM}}} for code in errors},
     }
 

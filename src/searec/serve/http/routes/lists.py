@@ -1,9 +1,9 @@
 """Routes that answer with lists of items and queries."""
 
 import asyncio
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from searec.errors import DataError
@@ -11,6 +11,7 @@ from searec.serve.asking import MOST, Answer, Ask, Filter, LeftOut, Shown
 from searec.serve.http import wire
 from searec.serve.http.answering import answer
 from searec.serve.http.limits import Limits
+from searec.serve.http.queries import Parameters
 from searec.serve.http.service import Guarded, Service, route, trace_of
 
 
@@ -18,25 +19,29 @@ def routes(service: Service) -> APIRouter:
     """Recommend, search, suggest, and what can be asked for."""
     router = APIRouter(route_class=Guarded, tags=["lists"])
     limits = service.settings
+    recommended, searched, suggested = Parameters(wire.RecommendIn), Parameters(wire.SearchIn), Parameters(wire.SuggestIn)
 
-    @router.get("/v1/recommend", **route("read", wire.Page))
-    async def recommend(request: Request, asked: Annotated[wire.RecommendIn, Query()]) -> Response:
+    @router.get("/v1/recommend", **route("read", wire.Page, query=recommended))
+    async def recommend(request: Request) -> Response:
         """Items a user may want now."""
+        asked = recommended(request)
         found = await asyncio.wrap_future(service.front.recommend(ask_of(asked, limits)))
         trace_of(request).left_out = found.left_out
         return answer(page(found, asked.user_id))
 
-    @router.get("/v1/search", **route("read", wire.SearchPage))
-    async def search(request: Request, asked: Annotated[wire.SearchIn, Query()]) -> Response:
+    @router.get("/v1/search", **route("read", wire.SearchPage, query=searched))
+    async def search(request: Request) -> Response:
         """Items that fit a query, for a user if one is named."""
+        asked = searched(request)
         limits.check_query(asked.q, where="query q")
         found = await asyncio.wrap_future(service.front.search(ask_of(asked, limits, query=asked.q)))
         trace_of(request).left_out = found.left_out
         return answer({**page(found, asked.user_id), "query": asked.q})
 
-    @router.get("/v1/suggest", **route("read", wire.Suggestions))
-    async def suggest(request: Request, asked: Annotated[wire.SuggestIn, Query()]) -> Response:
+    @router.get("/v1/suggest", **route("read", wire.Suggestions, query=suggested))
+    async def suggest(request: Request) -> Response:
         """Queries to ask next, or that what has been typed may become."""
+        asked = suggested(request)
         limits.check_query(asked.q, where="query q")
         limits.check_ids(asked.user_id, where="query user_id")
         limits.check_number(asked.k, limits.k, where="query k")

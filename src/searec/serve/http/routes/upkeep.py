@@ -24,7 +24,11 @@ def routes(service: Service) -> APIRouter:
         return answer(await service.blocking(service.front.deployed))
 
     @router.put("/v1/deployment", **route("admin", wire.Deployed, body=True))
-    async def deploy(config: Annotated[dict[str, Any], Body(description="As GET answers it.", examples=[{}])]) -> Response:
+    async def deploy(
+        config: Annotated[
+            dict[str, Any], Body(description="data, recommend, search as GET answers them; what is left out stays.", examples=[{}])
+        ],
+    ) -> Response:
         """Open and try other runs, then serve them; what cannot be used changes nothing."""
         return answer({"number": await service.blocking(service.front.deploy, config)})
 

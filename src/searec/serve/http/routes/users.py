@@ -2,12 +2,14 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
 from searec.serve.http import wire
 from searec.serve.http.answering import answer
+from searec.serve.http.queries import Parameters
 from searec.serve.http.service import Guarded, Service, path_id, route
+from searec.serve.http.times import from_micros
 
 UserId = Annotated[wire.Id, path_id, Path(description="The user; percent-encoded, a slash as %2F.", examples=["u1"])]
 
@@ -17,9 +19,12 @@ def routes(service: Service) -> APIRouter:
     router = APIRouter(route_class=Guarded, tags=["users"])
     limits = service.settings
 
-    @router.get("/v1/users", **route("read", wire.UserIds))
-    async def users(asked: Annotated[wire.UsersAsked, Query()]) -> Response:
+    listed = Parameters(wire.UsersAsked)
+
+    @router.get("/v1/users", **route("read", wire.UserIds, query=listed))
+    async def users(request: Request) -> Response:
         """Ids of users that start so."""
+        asked = listed(request)
         limits.check_ids(asked.prefix, where="query prefix")
         limits.check_number(asked.count, limits.batch, where="query count")
         return answer({"user_ids": await service.blocking(service.front.engine.users, asked.prefix, asked.count)})
@@ -32,13 +37,13 @@ def routes(service: Service) -> APIRouter:
         await service.blocking(service.events.put_users, [one.columns() for one in told.users])
         return answer({"changed": len(told.users)})
 
-    @router.get("/v1/users/{user_id}", **route("read", wire.User))
+    @router.get("/v1/users/{user_id}", **route("read", wire.User, 404))
     async def user(user_id: UserId) -> Response:
         """What is known of a user, and what they did, newest first."""
         limits.check_ids(user_id, where="path user_id")
         found = await service.blocking(service.front.engine.user, user_id)
         history = [
-            {"type": one.kind, "timestamp": wire.from_micros(one.time), "item_id": one.item, "title": one.title, "query": one.query}
+            {"type": one.kind, "timestamp": from_micros(one.time), "item_id": one.item, "title": one.title, "query": one.query}
             for one in found.history
         ]
         return answer({"user_id": found.user, "known": found.known, "attributes": dict(found.attributes), "history": history})
@@ -47,9 +52,9 @@ def routes(service: Service) -> APIRouter:
     async def forget(user_id: UserId) -> Response:
         """Remove a user and all their events for good; how many events there were."""
         limits.check_ids(user_id, where="path user_id")
-        return answer({"changed": await service.blocking(service.events.forget, user_id)})
+        return answer({"changed": await service.blocking(service.front.forget, user_id)})
 
-    @router.get("/v1/users/{user_id}/interests", **route("read", wire.Interests))
+    @router.get("/v1/users/{user_id}/interests", **route("read", wire.Interests, 404))
     async def interests(user_id: UserId) -> Response:
         """What a user may want and has never shown, and why."""
         limits.check_ids(user_id, where="path user_id")
@@ -58,14 +63,14 @@ def routes(service: Service) -> APIRouter:
             {
                 "user_id": found.user,
                 "source": found.source,
-                "made": None if found.made is None else wire.from_micros(found.made),
+                "made": None if found.made is None else from_micros(found.made),
                 "interests": [{"text": text, "confidence": sure, "reason": reason} for text, sure, reason in found.interests],
                 "graph": found.graph,
                 "picture": found.picture,
             }
         )
 
-    @router.post("/v1/users/{user_id}/interests/refresh", **route("write", wire.Accepted, status=202))
+    @router.post("/v1/users/{user_id}/interests/refresh", **route("write", wire.Accepted, 404, status=202))
     async def refresh(user_id: UserId) -> Response:
         """Ask for new interests; a worker makes them when it can."""
         limits.check_ids(user_id, where="path user_id")

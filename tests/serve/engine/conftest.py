@@ -1,0 +1,41 @@
+"""Engines over a small shop."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_shop import Shop, made
+
+from searec.serve.assembly import open_engine
+from searec.serve.engine import Engine, EngineSettings
+from searec.serve.events import EventStore, open_events
+from searec.settings import configure
+
+
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """A shop that all tests share."""
+    return made(tmp_path_factory.mktemp("shop"))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[EventStore]:
+    """An empty event store on SQLite."""
+    with open_events(f"sqlite:///{tmp_path / 'events.db'}") as opened:
+        yield opened
+
+
+@pytest.fixture
+def engines(shop: Shop) -> Iterator[Callable[..., Engine]]:
+    """Opens engines: runs for the feed and for search by model, then an event store, a reader, and settings by name."""
+    opened: list[Engine] = []
+
+    def make(recommend: tuple[str, ...] = (), search: tuple[str, ...] = (), events: Any = None, reader: Any = None, **given: Any) -> Engine:
+        config = configure(EngineSettings, {"seconds": 20.0, **given})
+        opened.append(open_engine(shop.deployment(recommend, search), events, reader, config))
+        return opened[-1]
+
+    yield make
+    for engine in opened:
+        engine.close()

@@ -20,7 +20,7 @@ pytestmark = [
     pytest.mark.slow,  # training, serving and the browser take longer than ten seconds to start
     pytest.mark.skipif(not CHROMIUM.is_file(), reason=f"no browser at {CHROMIUM}"),
 ]
-PATIENCE = 8_000
+PATIENCE = 20_000
 HOSTILE = "<img src=x onerror=\"document.body.dataset.hacked='yes'\"> zanzibar"
 RIGHT_TO_LEFT = "נעלי ריצה zanzibar 👟👩🏽‍🚀"
 

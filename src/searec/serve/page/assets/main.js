@@ -13,7 +13,7 @@ const RECORD = "searec-record";
 const SHOWN = 1000;
 const FAR_LEFT = { user: "", q: "", quota: null, diversity: null, filters: [] };
 let state = read();
-let search = null; // the search whose results are shown, if it was recorded: {id, user}
+let search = null; // the search whose results are shown, if it is recorded: {id, user, kept: whether it could be}
 let allowed = null; // whether events may be told; null while nobody knows
 
 // --- lists ---
@@ -62,10 +62,8 @@ async function loadResults({ tell = false } = {}) {
   const done = await results.load({ ...asked(), q });
   if (!done || !tell || !recording() || user !== state.user) return;
   const event = { event_id: newId(), user_id: user, type: "search", timestamp: new Date().toISOString(), query: q, shown: results.items.map((one) => one.item_id).slice(0, SHOWN) };
-  if (await told(event)) {
-    if (user === state.user && q === state.q) search = { id: event.event_id, user };
-    effects(user);
-  }
+  search = { id: event.event_id, user, kept: told(event) };
+  if (await search.kept) effects(user);
 }
 
 function loadFeed({ keep = false } = {}) {
@@ -108,8 +106,9 @@ function clicked(item, list) {
   if (under.has(name) || (list === results && results.clicked.has(item.item_id))) return list === feed;
   under.add(name);
   const event = { event_id: newId(), user_id: user, type: "click", timestamp: new Date().toISOString(), item_id: item.item_id };
-  if (list === results && search?.user === user) event.search_id = search.id;
-  told(event).then((kept) => {
+  const within = list === results && search?.user === user ? search : null;
+  const tell = async () => told((await within?.kept) ? { ...event, search_id: within.id } : event);
+  tell().then((kept) => {
     under.delete(name);
     if (!kept) return;
     if (list === results) results.mark(item.item_id);

@@ -8,8 +8,8 @@ from typing import Any
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
-from starlette.responses import FileResponse
+from starlette.responses import Response
+from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
@@ -93,25 +93,29 @@ def create_app(
     return app
 
 
-class _Assets(StaticFiles):
-    """Files of the page, which the log names together."""
+class _Files(StaticFiles):
+    """Files of the page, under one name in the log; a browser asks whether its copies are still good."""
+
+    def __init__(self, folder: Path, route: str) -> None:
+        super().__init__(directory=folder, html=route == "/")
+        self._route = route
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One file."""
-        scope["searec"].route = "/assets"
+        scope["searec"].route = self._route
         await super().__call__(scope, receive, send)
+
+    def file_response(self, *arguments: Any, **options: Any) -> Response:
+        """As there, with leave to keep a copy but not to use it unasked."""
+        response = super().file_response(*arguments, **options)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
 
 
 def _add_page(app: FastAPI, page: Path) -> None:
-    index = page / "index.html"
-
-    @app.get("/", include_in_schema=False)
-    async def home(request: Request) -> FileResponse:
-        """The page."""
-        return FileResponse(index, headers={"Cache-Control": "no-cache"})
-
+    app.router.routes.append(Route("/", _Files(page, "/"), methods=["GET", "HEAD"], include_in_schema=False))
     if (page / "assets").is_dir():
-        app.mount("/assets", _Assets(directory=page / "assets"), name="assets")
+        app.mount("/assets", _Files(page / "assets", "/assets"), name="assets")
 
 
 def _complete(schema: dict[str, Any], settings: HttpSettings, *, keys: bool) -> None:

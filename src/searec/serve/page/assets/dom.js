@@ -1,0 +1,82 @@
+// Elements from tags, properties and texts. What comes from the service becomes text nodes and nothing else.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+function filled(element, properties, children) {
+  for (const [name, value] of Object.entries(properties)) {
+    if (value === undefined || value === null || value === false) continue;
+    if (name === "on") for (const [event, listener] of Object.entries(value)) element.addEventListener(event, listener);
+    else element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children.flat(2).filter((child) => child !== null && child !== undefined && child !== false));
+  return element;
+}
+
+/** el("p", {class: "muted", on: {click}}, "text", child) */
+export const el = (tag, properties = {}, ...children) => filled(document.createElement(tag), properties, children);
+
+/** The same for shapes. */
+export const shape = (tag, properties = {}, ...children) => filled(document.createElementNS(SVG, tag), properties, children);
+
+export const byId = (id) => document.getElementById(id);
+
+/** Text of any direction within a sentence. */
+export const told = (text) => el("bdi", {}, text);
+
+export const plural = (count, one, many = `${one}s`) => `${count} ${count === 1 ? one : many}`;
+
+let saying = 0;
+
+/** Tell who cannot see it what has changed; what is said in one moment is said together. */
+export function announce(text) {
+  const live = byId("live");
+  clearTimeout(saying);
+  live.pending = live.pending ? `${live.pending} ${text}` : text;
+  saying = setTimeout(() => {
+    live.textContent = live.pending;
+    live.pending = "";
+  }, 250);
+}
+
+let leaving = 0;
+
+/** Show a short message, which goes by itself unless it is a problem. */
+export function toast(text, { problem = false } = {}) {
+  const place = byId("toast");
+  clearTimeout(leaving);
+  place.classList.toggle("bad", problem);
+  const close = el("button", { type: "button", class: "quiet", "aria-label": "Close the message", on: { click: () => place.replaceChildren() } }, "×");
+  place.replaceChildren(el("span", {}, text), close);
+  if (!problem) leaving = setTimeout(() => place.replaceChildren(), 6000);
+}
+
+/** What an empty panel says. */
+export const empty = (...words) => el("p", { class: "empty" }, ...words);
+
+/** Rows that stand for those to come. */
+export const skeleton = (rows) => el("div", { class: "skeleton", "aria-hidden": "true" }, Array.from({ length: rows }, () => el("div")));
+
+/** A problem in words, and a button to try again. */
+export function problemBox(problem, again) {
+  if (problem.status === 401) return empty("Waiting for a key.");
+  const words = problem.words();
+  return el(
+    "div",
+    { class: "problem", role: "group", "aria-label": "Problem" },
+    el("p", {}, el("strong", {}, words.title), " ", words.detail),
+    words.remedy && el("p", {}, "What helps: ", words.remedy, "."),
+    words.request && el("p", { class: "muted" }, `Request ${words.request}`),
+    again && el("button", { type: "button", on: { click: again } }, "Try again"),
+  );
+}
+
+/** A later call replaces an earlier one that has not run yet. */
+export function debounced(call, wait) {
+  let timer = 0;
+  const later = (...given) => {
+    clearTimeout(timer);
+    timer = setTimeout(() => call(...given), wait);
+  };
+  later.cancel = () => clearTimeout(timer);
+  return later;
+}

@@ -5,7 +5,7 @@ import io
 import json
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,7 @@ class Front:
         self.fails_first = 0
         self.slow = slow
         self.closed: list[str] = []
+        self.forgotten: Callable[[str], int] = lambda user: 0
 
     def _answer(self, ask: Any, answer: Any) -> "Future[Any]":
         self.asked.append(ask)
@@ -108,6 +109,9 @@ class Front:
 
     def refresh(self, user: str) -> None:
         self.asked.append(user)
+
+    def forget(self, user: str) -> int:
+        return self.forgotten(user)
 
     def deploy(self, config: Mapping[str, Any]) -> int:
         if "recommend" not in config:
@@ -185,6 +189,7 @@ class Made:
     ) -> None:
         self.front = front or Front()
         self.recorder, self.events = Recorder(self.front.closed), Events(self.front.closed)
+        self.front.forgotten = self.events.forget
         self.lines = io.BytesIO()
         self.settings = HttpSettings(**{"rate": 0, **settings})
         self.app = create_app(

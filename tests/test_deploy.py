@@ -6,7 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +211,44 @@ def test_images_have_a_version_and_no_secret(services: dict[str, Any]) -> None:
     allowed = {line[1:] for line in read(".dockerignore").splitlines() if line.startswith("!")}
     assert {name for line in copied for name in line.split()} == allowed
     assert all((HOME / name).exists() for name in allowed)
+
+
+@pytest.fixture
+def one_shot(services: dict[str, Any], tmp_path: Path) -> Callable[..., str]:
+    """Run what a one-shot service of compose runs, in an empty home, on SQLite; its output."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "home").mkdir()
+    program = tmp_path / "bin" / "searec"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m searec.cli "$@"\n')
+    program.chmod(0o755)
+    own = {"PATH": f"{program.parent}:{os.environ['PATH']}", "SEAREC_EVENTS": f"sqlite:///{tmp_path / 'events.db'}"}
+
+    def run(name: str, **smaller: str) -> str:
+        (script,) = services[name]["command"]
+        for old, new in smaller.items():
+            assert old.replace("_", " ") in script
+            script = script.replace(old.replace("_", " "), new)
+        command = [*services[name]["entrypoint"], script]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path / "home", env={**os.environ, **own})
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
+
+
+def test_the_keys_service_makes_one_admin_key(one_shot: Callable[..., str]) -> None:
+    pytest.importorskip("sqlalchemy")
+    assert re.fullmatch(r"searec_[0-9a-f]{12}_\S+\n", one_shot("keys"))
+    assert one_shot("keys") == "", "the second time there is one"
+
+
+@pytest.mark.slow
+def test_the_demo_service_makes_what_is_served(one_shot: Callable[..., str], tmp_path: Path, services: dict[str, Any]) -> None:
+    assert "wrote" in one_shot("demo", **{"--users_1000_--items_1000": "--users 60 --items 300", "epochs=5": "epochs=1"})
+    home = tmp_path / "home"
+    named = [word.rpartition("=")[2] for word in services["service"]["command"] if HOME_OF_STATE in word]
+    assert len(named) == 3 and all((home / Path(path).relative_to(HOME_OF_STATE)).is_dir() for path in named)
+    assert one_shot("demo") == "", "what is served stays"
 
 
 def test_the_extras_of_the_image_exist() -> None:

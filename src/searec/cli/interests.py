@@ -1,10 +1,11 @@
 """Commands on what users may want and have never shown: make it, look at it, keep it fresh."""
 
+import contextlib
 import logging
 import os
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,8 +16,8 @@ from searec.cli.students import reasoner_of
 
 if TYPE_CHECKING:
     from searec.data.dataset import Dataset
-    from searec.nearline.profile import Profile
     from searec.nearline.store import Store
+    from searec.serve.profiles import Profiles
 
 app = typer.Typer(name="interests", help="What users may want and have never shown, inferred ahead of need.", no_args_is_help=True)
 
@@ -33,6 +34,17 @@ StoreUrl = Annotated[
 ]
 
 
+Events = Annotated[
+    str | None,
+    typer.Option(
+        "--events",
+        metavar="URL",
+        envvar="SEAREC_EVENTS",
+        help="Also read what happened since the dataset: sqlite:///FILE or postgresql://USER@HOST/DB, as the service has it.",
+        show_default=False,
+        show_envvar=True,
+    ),
+]
 ReasonerName = Annotated[str, typer.Option("--reasoner", help="Who thinks: offline, chat, debate or student=RUN; its settings by --set.")]
 _AT_ONCE = 256
 ALL, DRIFTED = "all", "drifted"
@@ -50,6 +62,7 @@ def build(
         typer.Option("--user", metavar="USER", help="This user; may be given many times. All by default.", show_default=False),
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="Also those whose interests are fresh.")] = False,
+    events: Events = None,
     figures: Json = None,
 ) -> None:
     """Infer the interests of users now and keep them in a store, without a queue; run it again to go on where it ended."""
@@ -59,12 +72,11 @@ def build(
     from searec.nearline.store import open_store
 
     dataset = load(data)
-    names = users or dataset.users.texts.to_list()
-    dataset.users.inside(names)
     done, interests, problems = 0, 0, []
-    with open_store(store) as opened:
+    with _profiles(data, dataset, events) as profiles, open_store(store) as opened:
+        names = users or profiles.everybody()
+        profiles.refuse_unknown(names)
         thinker = reasoner_of(reasoner, dataset, pairs(overrides))
-        profiles = profiles_of(dataset)
         with progress("Interests", len(names)) as advance:
             for start in range(0, len(names), _AT_ONCE):
                 some = names[start : start + _AT_ONCE]
@@ -166,13 +178,13 @@ def debate(
 
     The server and its key come from the environment: OPENAI_BASE_URL, OPENAI_API_KEY, SEAREC_CHAT_*.
     """
-    import contextlib
     import json
 
     from searec.data.dataset import load
     from searec.errors import ChatError
     from searec.nearline.debate import DebateReasoner, DebateSettings
     from searec.nearline.transcript import read_out
+    from searec.serve.profiles import Profiles
     from searec.settings import configure
     from searec.text.chat import Chat, chat_settings
 
@@ -181,7 +193,7 @@ def debate(
     servers = {name: chat_settings(name) for name in names}
     dataset = load(data)
     dataset.users.inside([user])
-    profile = profiles_of(dataset)([user])[0]
+    profile = Profiles(dataset)([user])[0]
     with contextlib.ExitStack() as stack:
         chats = {name: stack.enter_context(Chat(one)) for name, one in servers.items()}
         thought = DebateReasoner([chats[name] for name in names], config).think([profile])[0]
@@ -219,6 +231,7 @@ def worker(
             show_default=False,
         ),
     ] = None,
+    events: Events = None,
     figures: Json = None,
 ) -> None:
     """Refresh the interests of users in the queue, until stopped: what is thought by then is kept, and the rest given back."""
@@ -229,18 +242,18 @@ def worker(
 
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING, stream=sys.stderr)
     dataset, options = load(data), pairs(overrides)
-    with open_store(store) as opened:
+    with _profiles(data, dataset, events) as profiles, open_store(store) as opened:
         metrics = Metrics(opened)
         name = f"{socket.gethostname()}:{os.getpid()}"
         thinkers = [reasoner_of(reasoner, dataset, options) for _ in range(concurrency)]
         workers = [
-            Worker(opened, one, profiles_of(dataset), WorkerSettings(batch=batch), name=f"{name}:{number}", metrics=metrics)
+            Worker(opened, one, profiles, WorkerSettings(batch=batch), name=f"{name}:{number}", metrics=metrics)
             for number, one in enumerate(thinkers)
         ]
         if metrics_port is not None:
             print(f"metrics: http://{socket.gethostname()}:{metrics.serve(metrics_port)}/metrics", file=sys.stderr, flush=True)
         try:
-            _enqueue(opened, dataset, enqueue or [])
+            _enqueue(opened, profiles, enqueue or [])
             ended = work(workers, drain=once)
             counts = opened.counts()
         finally:
@@ -254,23 +267,23 @@ def worker(
     emit({"jobs": ended, "store": vars(counts)}, figures)
 
 
-def _enqueue(store: "Store", data: "Dataset", names: Sequence[str]) -> None:
+def _enqueue(store: "Store", profiles: "Profiles", names: Sequence[str]) -> None:
     """Enqueue users by id, all, or those who have drifted.
 
     Raises:
-        UnknownIdError: a user who is not in the dataset.
+        UnknownIdError: a user of whom nothing is known.
     """
     single = [name for name in names if name not in (ALL, DRIFTED)]
-    data.users.inside(single)
+    profiles.refuse_unknown(single)
+    everybody = profiles.everybody() if len(single) < len(names) else []
     if ALL in names:
-        store.enqueue(data.users.texts.to_list(), "missing")
+        store.enqueue(everybody, "missing")
     if DRIFTED in names:
         from searec.console import progress
         from searec.nearline.drift import Watcher
         from searec.text.encoder import DEFAULT, Encoder
 
-        watcher, everybody = Watcher(store, Encoder(DEFAULT).encode), data.users.texts.to_list()
-        profiles = profiles_of(data)
+        watcher = Watcher(store, Encoder(DEFAULT).encode)
         with progress("Drift", len(everybody)) as advance:
             for start in range(0, len(everybody), _AT_ONCE):
                 some = profiles(everybody[start : start + _AT_ONCE])
@@ -280,18 +293,16 @@ def _enqueue(store: "Store", data: "Dataset", names: Sequence[str]) -> None:
     store.enqueue(single, "asked")
 
 
-def profiles_of(data: "Dataset") -> "Callable[[Sequence[str]], list[Profile]]":
-    """Profiles as of the end of the dataset; users who are not in it are known by nothing."""
-    import numpy as np
+@contextlib.contextmanager
+def _profiles(folder: Path, data: "Dataset", events: str | None) -> "Iterator[Profiles]":
+    """Profiles as of the end of the dataset or, with the address of an event store, as of now."""
+    from searec.serve.profiles import Profiles
 
-    from searec.data.split import NEVER
-    from searec.nearline.profile import Profile, profiles
-    from searec.nearline.store import this_clock
+    if events is None:
+        yield Profiles(data)
+        return
+    from searec.serve.events import open_events
+    from searec.serve.export import exported_up_to
 
-    def profiles_of(users: Sequence[str]) -> "list[Profile]":
-        known = [user for user in users if user in data.users]
-        inside = data.users.inside(known)
-        found = dict(zip(known, profiles(data, inside, np.full(len(inside), NEVER)), strict=True))
-        return [found.get(user) or Profile(user, this_clock()) for user in users]
-
-    return profiles_of
+    with open_events(events) as store:
+        yield Profiles(data, store, after=exported_up_to(folder))

@@ -80,6 +80,16 @@ def test_a_feed_is_the_models_own_list_less_what_was_consumed(shop: Shop, engine
     assert set(ids(feed(engine, user=busy, k=300, seen=True))) & set(consumed(shop, busy))
 
 
+def test_a_ranker_orders_what_channels_bring(shop: Shop, engines: Engines, busy: str) -> None:
+    expected = read_run(shop.runs["unisar"], shop.data).recommend([busy], k=20)
+    plain, ranked = engines(("sasrec",), diversity=0.0), engines(("sasrec", "unisar"), diversity=0.0)
+    answer = feed(ranked, user=busy, k=20)
+    assert ids(answer) == expected["item_id"].to_list(), "the pool holds the whole of this small catalogue"
+    assert [shown.score for shown in answer.items] == pytest.approx(expected["score"].to_list(), rel=1e-4)
+    assert ids(answer) != ids(feed(plain, user=busy, k=20))
+    assert {shown.channel for shown in answer.items} == {"sasrec"}
+
+
 def test_who_came_later_gets_what_the_same_history_gets_from_training(engines: Engines, shop: Shop, store: EventStore, busy: str) -> None:
     engine = engines(("sasrec",), events=store, diversity=0.0)
     store.append(clicks("newcomer", consumed(shop, busy)))

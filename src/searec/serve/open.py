@@ -185,9 +185,14 @@ def _first(events: EventStore, command: Mapping[str, Any]) -> tuple[Deployment, 
 
 
 def _stale(reader: Reader) -> Any:
-    """What is done with events once they are kept: the interests of those users are stale."""
+    """What is done with events once they are kept: the interests of those users are stale, and are asked for anew.
+
+    A worker that thinks about one of them has read the past without these events, and will do so once more.
+    """
 
     def mark(events: Sequence[Event]) -> None:
-        reader.store.mark_stale(list(dict.fromkeys(event.user for event in events)))
+        users = list(dict.fromkeys(event.user for event in events))
+        reader.store.mark_stale(users)
+        reader.store.enqueue(users, "asked")
 
     return mark

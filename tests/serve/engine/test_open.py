@@ -57,6 +57,16 @@ def test_events_mark_interests_stale(shop: Shop, tmp_path: Path) -> None:
             threading.Event().wait(0.01)
         else:
             raise AssertionError("the interests are still taken for fresh")
+        for _ in range(500):
+            if store.counts().queued:
+                break
+            threading.Event().wait(0.01)
+        (job,) = store.lease("worker", 5, 60.0)
+        assert job.user == "u1"
+        recorder.append([Event(event_id="e2", user="u1", kind="click", time=this_clock(), item=item)]).result()
+        recorder.close()
+        assert store.complete(job, Graph("u1", this_clock(), EDGES))
+        assert store.counts().queued == 1, "what came while the worker thought is thought about too"
         other = store.read("u2")
         assert other is not None
         assert not other.stale

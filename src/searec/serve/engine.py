@@ -52,7 +52,7 @@ class EngineSettings:
     look: Share = 0.3
     bring: Share = 0.75
     window: Count = 60
-    personal: Positive = 1.0
+    personal: Positive = 0.5
     threads: Count = 1
 
 

@@ -28,7 +28,7 @@ stop: setup
 	$(BIN)/searec demo --stop
 
 test: setup
-	$(BIN)/python -m pytest $(if $(SLOW),,-m "not slow")
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(if $(SLOW),,-m "not slow")
 
 lint: setup
 	$(BIN)/ruff format --check src tests benchmarks

@@ -1,4 +1,4 @@
-"""A small shop; and a real PostgreSQL server of these tests' own: in a temporary folder, on a free port, run by the user `postgres` for root."""
+"""A small shop; and a real PostgreSQL server of our own: in a temporary folder, on a free port, run by the user `postgres` for root."""
 
 import itertools
 import os

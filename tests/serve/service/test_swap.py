@@ -1,5 +1,6 @@
 """Runs are swapped while requests go on, by every process; what cannot be used changes nothing; and a restart remembers."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -15,6 +16,7 @@ from searec import experiment
 from searec.data.dataset import load
 from searec.data.simulate import World, simulate
 from searec.errors import DataError, RunError, SearecError, SettingsError
+from searec.serve.events import open_events
 
 Services = Callable[..., Running]
 
@@ -43,6 +45,8 @@ def bad_runs(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         "data that the runs were not trained on": {"data": str(other)},
         "misspelt": {"recomend": [shop.runs["sasrec"]]},
         "no list": {"recommend": 7},
+        "a name that is too long": {"data": "x" * 5000},
+        "no name": {"recommend": ["a\0b"]},
     }
 
 
@@ -105,10 +109,16 @@ def two(services: Services) -> Iterator[tuple[Running, list[int]]]:
     assert len(workers) == 2
     yield service, workers
     for worker in workers:
-        os.kill(worker, signal.SIGCONT)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(worker, signal.SIGCONT)
 
 
-def test_all_processes_follow(two: tuple[Running, list[int]], shop: Shop, bad_runs: dict[str, Any], tmp_path: Path) -> None:
+def deployment(service: Running) -> dict[str, Any]:
+    with service.client() as client:
+        return client.deployment()
+
+
+def test_all_processes_follow(two: tuple[Running, list[int]], shop: Shop, tmp_path: Path) -> None:
     service, workers = two
     own = tmp_path / "own"
     shutil.copytree(shop.runs["sasrec"], own)
@@ -119,6 +129,11 @@ def test_all_processes_follow(two: tuple[Running, list[int]], shop: Shop, bad_ru
             number = client.deploy({"recommend": [str(own)]}).number
         askers.more(5)
     assert not any(askers.failures.values())
+    with open_events(service.events) as store:  # what a service would never write must not end their watching
+        nonsense = store.deploy({"nonsense": 1})
+        eventually(lambda: str(nonsense) in str(deployment(service)["problem"]))
+    with service.client() as client:
+        number = client.deploy({"recommend": [str(own)]}).number
     for only, other in (workers, workers[::-1]):  # the other cannot answer for it
         os.kill(other, signal.SIGSTOP)
         eventually(lambda: service.followed(number, [str(own)]))

@@ -19,6 +19,7 @@ import bench_lcr_ser
 import bench_nearline
 import bench_recbole
 import bench_serendipity
+import soak
 from searec.data.simulate import World, simulate
 
 
@@ -43,6 +44,7 @@ def main() -> None:
             "nearline",
             "http",
             "events",
+            "soak",
         ),
     )
     options = parser.parse_args()
@@ -75,6 +77,8 @@ def main() -> None:
             bench_http.run()
         if options.only in (None, "events"):
             bench_events.run(Path(room))
+        if options.only == "soak":  # for minutes, so not with the others
+            soak.trained(data, Path(room))
 
 
 if __name__ == "__main__":

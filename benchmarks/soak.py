@@ -9,7 +9,6 @@ import argparse
 import asyncio
 import contextlib
 import json
-import os
 import signal
 import statistics
 import subprocess
@@ -24,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from searec import experiment
 from searec.data.dataset import load
 from searec.errors import SearecError
 from searec.serve.client import AsyncClient, Client
@@ -110,8 +110,8 @@ def _searec(*words: str, log: Path, listens: bool = False) -> Iterator[tuple[int
     finally:
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=120)
-        if process.returncode:
-            print(f"{words[0]} ended with {process.returncode}; {log.read_text()[-500:]}", file=sys.stderr)
+    if process.returncode:
+        raise SystemExit(f"{words[0]} ended with {process.returncode}: {log.read_text()[-2000:]}")
 
 
 def _rss(process: int) -> float:
@@ -151,6 +151,7 @@ def run(data: Path, recommend: Sequence[Path], search: Sequence[Path], room: Pat
         loading = subprocess.Popen([*command, "--told", str(told)])
         started, memory, threads = time.monotonic(), list[float](), list[int]()
         swaps, took = [1 / 3, 2 / 3], list[float]()
+        # the same runs in another order, and back: what is served weighs the same before and after
         orders = [[str(one) for one in reversed(recommend)], [str(one) for one in recommend]]
         while loading.poll() is None:
             memory.append(_rss(service))
@@ -161,6 +162,8 @@ def run(data: Path, recommend: Sequence[Path], search: Sequence[Path], room: Pat
                 client.deploy({"recommend": orders.pop(0)})
                 took.append(round(time.monotonic() - before, 1))
             time.sleep(max(0.0, started + len(memory) - time.monotonic()))
+        if loading.returncode:
+            raise SystemExit("the process that asks has failed")
         answer = json.loads(told.read_text())
         left = client.deployment()["problem"]
     warm = min(60, int(0.1 * seconds))
@@ -190,6 +193,15 @@ def run(data: Path, recommend: Sequence[Path], search: Sequence[Path], room: Pat
     )
 
 
+def trained(data: Path, room: Path, *, minutes: float = 10.0) -> None:
+    """Train what trains at once, and soak it."""
+    dataset = load(data)
+    runs = {name: room / name for name in ("popular", "itemknn", "bm25")}
+    for name, folder in runs.items():
+        experiment.train(name, dataset, folder)
+    run(data, [runs["itemknn"], runs["popular"]], [runs["bm25"]], room, minutes=minutes)
+
+
 def main() -> None:
     """As the module says; with --load, the process that asks."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -202,7 +214,7 @@ def main() -> None:
     parser.add_argument("--told", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.load:
-        told = asyncio.run(_load(options.load, options.data, 60 * options.minutes, options.rate, seed=os.getpid()))
+        told = asyncio.run(_load(options.load, options.data, 60 * options.minutes, options.rate, seed=0))
         options.told.write_text(json.dumps(told))
         return
     with tempfile.TemporaryDirectory() as room:

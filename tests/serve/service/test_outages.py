@@ -130,6 +130,7 @@ def killed_while_writing(service: Running, shop: Shop) -> None:
         assert item in {one.item_id for one in client.user(user).history}
 
 
+@pytest.mark.slow
 def test_on_sqlite_too(services: Callable[..., Running], shop: Shop) -> None:
     service = services()
     killed_while_writing(service, shop)

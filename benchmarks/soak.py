@@ -2,7 +2,7 @@
 
 python benchmarks/soak.py --minutes 10 --data SHOP --recommend RUN ... --search RUN ... [--rate 20]
 
-One process, events on SQLite, interests on SQLite with `searec interests worker` beside it. The runs are swapped at 1/3 and 2/3 of the time.
+One process; events and interests on SQLite; `searec interests worker` beside it. The runs are swapped at 1/3 and 2/3 of the time.
 """
 
 import argparse

@@ -20,6 +20,7 @@ import bench_nearline
 import bench_recbole
 import bench_serendipity
 import bench_serve
+import soak
 from searec.data.simulate import World, simulate
 
 
@@ -45,6 +46,7 @@ def main() -> None:
             "http",
             "events",
             "serve",
+            "soak",
         ),
     )
     options = parser.parse_args()
@@ -79,6 +81,8 @@ def main() -> None:
             bench_events.run(Path(room))
         if options.only in (None, "serve"):
             bench_serve.run(Path(room) / "serve")
+        if options.only == "soak":  # for minutes, so not with the others
+            soak.trained(data, Path(room))
 
 
 if __name__ == "__main__":

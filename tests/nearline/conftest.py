@@ -1,11 +1,7 @@
-"""Minds for the chat server; and stores to test against: a file, and a real Redis server on a free port with a folder of its own."""
+"""Minds for the chat server; and stores to test against: a file, and a real Redis server."""
 
 import itertools
-import shutil
-import socket
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from redis_server import RedisServer, redis_in
 from searec.nearline.graph import Edge, Graph
 from searec.nearline.store import SECOND, Store, StoreSettings, open_store
 from searec.settings import configure
@@ -37,62 +34,16 @@ class Clock:
         self.now += int(seconds * SECOND)
 
 
-class RedisServer:
-    """One redis-server. It keeps nothing on disk unless `durable`."""
-
-    def __init__(self, folder: Path, *, durable: bool = False) -> None:
-        self._folder = folder
-        self._durable = durable
-        with socket.create_server(("127.0.0.1", 0)) as place:
-            self.port = place.getsockname()[1]
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        options = {
-            "port": str(self.port),
-            "bind": "127.0.0.1",
-            "dir": str(self._folder),
-            "save": "",
-            "appendonly": "yes" if self._durable else "no",
-            "appendfsync": "always",
-        }
-        command = ["redis-server", *(word for name, value in options.items() for word in (f"--{name}", value))]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        for _ in range(500):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
-            assert self._process.poll() is None, "redis-server ended"
-            time.sleep(0.02)
-        raise AssertionError("redis-server does not answer")
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-
-
-def _server(folder: Path, *, durable: bool = False) -> Iterator[RedisServer]:
-    pytest.importorskip("redis", reason="the Redis client is not installed")
-    if shutil.which("redis-server") is None:
-        pytest.skip("redis-server is not installed")
-    server = RedisServer(folder, durable=durable)
-    server.start()
-    yield server
-    server.kill()
-
-
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """A server that all tests share."""
-    yield from _server(tmp_path_factory.mktemp("redis"))
+    yield from redis_in(tmp_path_factory.mktemp("redis"))
 
 
 @pytest.fixture
 def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
     """A durable server that a test may kill and start again."""
-    yield from _server(tmp_path, durable=True)
+    yield from redis_in(tmp_path, durable=True)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A real PostgreSQL server of these tests' own: in a temporary folder, on a free port, run by the user `postgres` for root."""
+"""A small shop; and a real PostgreSQL server of our own: in a temporary folder, on a free port, run by the user `postgres` for root."""
 
 import itertools
 import os
@@ -17,6 +17,9 @@ import pytest
 from searec.serve.events import EventStore, open_events
 
 sys.path.insert(0, str(Path(__file__).parent))  # modules of these tests, importable under any import mode
+
+from small_shop import Shop, made
+
 BACKENDS = ("sqlite", "postgresql")
 _NAMES = itertools.count()
 _HOMES = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name.partition(".")[0]))
@@ -122,6 +125,18 @@ def postgres_server() -> Iterator[PostgresServer]:
 def own_postgres() -> Iterator[PostgresServer]:
     """A server that a test may kill and start again."""
     yield from _server()
+
+
+@pytest.fixture(scope="module")
+def module_postgres() -> Iterator[PostgresServer]:
+    """A server that the tests of a module may kill and start again."""
+    yield from _server()
+
+
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """A shop that all tests share."""
+    return made(tmp_path_factory.mktemp("shop"))
 
 
 @pytest.fixture(params=BACKENDS)

@@ -58,6 +58,8 @@ def open_engine(
     Raises:
         SearecError: a folder is missing or damaged, a run is of other data or cannot do what it is for, or a part fails when it is tried.
     """
+    for folder in (deployment.data, *deployment.recommend, *deployment.search):
+        _refuse_unreadable(folder)
     data = load(deployment.data)
     runs = _opened(deployment, data)
     feed = [_able(runs[folder], "recommend") for folder in deployment.recommend]
@@ -116,6 +118,17 @@ def try_out(engine: Engine, data: Dataset) -> None:
         for part, why in one.left_out:
             if part not in ("events", "interests"):
                 raise RunError("a part fails when it is tried", where=part, got=engine.lanes[part].last_error or why)
+
+
+def _refuse_unreadable(folder: str) -> None:
+    """Refuse what the system cannot take for a folder's name; whether the folder is there is for whoever reads it to say."""
+    try:
+        Path(folder).stat()
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:  # too long, not allowed; NUL within it
+        got = getattr(error, "strerror", None) or str(error)
+        raise SettingsError("the folder cannot be read", where=repr(folder)[:100], got=got) from None
 
 
 def _opened(deployment: Deployment, data: Dataset) -> dict[str, Run]:

@@ -1,5 +1,6 @@
 """What users may want and have not asked for, as the interest channel reads it: from the nearline store, else from the training."""
 
+import contextlib
 import queue
 import threading
 from collections.abc import Sequence
@@ -70,6 +71,7 @@ class Wording:
         self._waiting: queue.Queue[str | None] = queue.Queue(_WAITING)
         self._asked: set[str] = set()
         self._thread: threading.Thread | None = None
+        self._closing = threading.Event()
         self.last_error = ""
 
     def wishes(self, longings: Sequence[Longing]) -> tuple[Wishes, list[list[int]]]:
@@ -98,7 +100,7 @@ class Wording:
 
     def _learn(self, text: str) -> None:
         with self._lock:
-            if text in self._asked or self._waiting.full():
+            if text in self._asked or self._waiting.full() or self._closing.is_set():
                 return
             self._asked.add(text)
             self._waiting.put_nowait(text)
@@ -107,9 +109,10 @@ class Wording:
                 self._thread.start()
 
     def _encode(self) -> None:
+        """Until closed. The None that wakes it up at the end may be taken as one of many: the event says it all the same."""
         config = self._model.config
         catalogue = None
-        while (text := self._waiting.get()) is not None:
+        while not self._closing.is_set() and (text := self._waiting.get()) is not None:
             texts = [text]
             while len(texts) < _AT_ONCE and not self._waiting.empty() and (more := self._waiting.get()) is not None:
                 texts.append(more)
@@ -117,7 +120,7 @@ class Wording:
                 catalogue = catalogue or catalogue_of(self._data, config)
                 vectors = catalogue.encode(texts)
                 found = catalogue.find(texts, near=config.near, most=self._categories[0].shape[0])
-            except SearecError as error:  # they are asked for again by the next request
+            except (SearecError, RuntimeError) as error:  # they are asked for again by the next request
                 self.last_error = str(error)
                 with self._lock:
                     self._asked.difference_update(texts)
@@ -130,9 +133,12 @@ class Wording:
                 self._row[one] = len(self._vectors) - 1
 
     def close(self) -> None:
-        """End the thread."""
-        if self._thread is not None and self._thread.is_alive():
-            self._waiting.put(None)
+        """End the thread after what it is at; nobody needs what waits."""
+        with self._lock:
+            self._closing.set()
+            with contextlib.suppress(queue.Full):  # it sees that we close when it takes the next one
+                self._waiting.put_nowait(None)
+        if self._thread is not None:
             self._thread.join()
 
 

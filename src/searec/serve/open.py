@@ -127,9 +127,10 @@ class Service(Front):
             try:
                 deployment = configure(Deployment, config["serving"], where=f"deployment {number}")
                 engine = open_engine(deployment, self._events, self._reader, self._engine_settings)
-            except SearecError as error:
-                self._problem = f"deployment {number}: {error}"
-                _LOG.error("the newest deployment cannot be opened; the one before it stays: %s", self._problem)
+            except Exception as error:  # whatever it is, the watcher has to go on, and follow the next one
+                self._problem = f"deployment {number}: {error if isinstance(error, SearecError) else type(error).__name__}"
+                text = "the newest deployment cannot be opened; the one before it stays: %s"
+                _LOG.error(text, self._problem, exc_info=not isinstance(error, SearecError))
                 self._number = number  # it is not tried again and again
                 return
             self._deployment, self._number, self._problem = deployment, number, ""

@@ -5,18 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_shop import Shop, made
+from small_shop import Shop
 
 from searec.serve.assembly import open_engine
 from searec.serve.engine import Engine, EngineSettings
 from searec.serve.events import EventStore, open_events
 from searec.settings import configure
-
-
-@pytest.fixture(scope="session")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    """A shop that all tests share."""
-    return made(tmp_path_factory.mktemp("shop"))
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from searec.cli import demo
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of processes that are meant to outlive the command
 def test_the_demo_ends_in_a_running_service_that_can_be_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -37,7 +37,9 @@ class EngineSettings:
 
     Attributes:
         pool: items that enter the ranking of a feed, at most; search_pool: of a search.
-        quota: share of the feed's places for interests. diversity: how far near-identical items are set apart, 0 to 1.
+        quota: share of the feed's places for interests.
+        diversity: how far near-identical items of a feed are set apart, 0 to 1.
+        search_diversity: the same of a search, where alike is often what is wanted.
         seconds: until an answer is due. look: share of it for reading events and interests; bring: until the channels must be back.
         window: places of a list, from the first, among which items may be set apart, and that interests leave to the usual channels.
         personal: weight of the ranker's order of a search beside each channel's.
@@ -48,6 +50,7 @@ class EngineSettings:
     search_pool: Count = 200
     quota: Share = 0.1
     diversity: Share = 0.3
+    search_diversity: Share = 0.1
     seconds: Positive = 0.5
     look: Share = 0.3
     bring: Share = 0.75
@@ -280,7 +283,8 @@ class Engine:
             line = line.at(np.array([place for place, name in enumerate(names) if mark(name) not in shown], dtype=np.int64))
         most = min(len(line.items), MOST - len(shown))
         end = min(ask.offset + ask.k, most)
-        diversity = ask.diversity if ask.diversity is not None else self.settings.diversity
+        usual = self.settings.diversity if ask.query is None else self.settings.search_diversity
+        diversity = ask.diversity if ask.diversity is not None else usual
         window = min(len(line.items), max(self.settings.window, end))
         apart = set_apart(shelf, line.items[:window], line.second[:window], diversity, first=end)
         page = line.at(apart[min(ask.offset, end) : end])

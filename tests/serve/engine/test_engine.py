@@ -224,7 +224,7 @@ def test_filters_hold_and_wrong_ones_are_the_askers_alone(shop: Shop, engines: E
 
 
 def test_search_by_words_is_the_models_own_list(shop: Shop, engines: Engines, busy: str) -> None:
-    engine = engines((), ("bm25",), diversity=0.0)
+    engine = engines((), ("bm25",), search_diversity=0.0)
     run = read_run(shop.runs["bm25"], shop.data)
     for query in shop.data.queries.texts.to_list()[:20]:
         expected = run.search([busy], [query], k=300)

@@ -63,7 +63,7 @@ def _start(data: Path, out: Path, port: int) -> str:
     runs += [word for name in SEARCH for word in ("--search", str(out / name))]
     commands = {
         "service": ["serve", str(data), *runs, "--events", events, "--store", store, "--port", str(port)],
-        "worker": ["interests", "worker", str(data), "--store", store, "--enqueue", "all"],
+        "worker": ["interests", "worker", str(data), "--store", store, "--events", events, "--enqueue", "all"],
     }
     processes = {}
     for name, command in commands.items():

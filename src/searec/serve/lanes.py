@@ -1,5 +1,6 @@
 """Lanes: a thread for each part of the engine, so that one that is late or broken costs an answer that part and nothing else."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from searec.errors import SearecError
 from searec.serve.asking import Why
 
 Result = TypeVar("Result")
+_LOG = logging.getLogger(__name__)
 
 
 class Skipped(Exception):
@@ -45,7 +47,7 @@ class Work(Generic[Result]):
             if not self._future.cancel():
                 self._lane.stuck(self._future)
             raise Skipped("late") from None
-        except (SearecError, RuntimeError) as error:  # PyTorch's and SQLAlchemy's faults are RuntimeErrors
+        except Exception as error:  # whatever is wrong with one part, the answer has the others; `note` tells the log
             self._lane.note(error)
             raise Skipped("failed", error) from error
 
@@ -79,8 +81,9 @@ class Lane:
             self._stuck = future  # type: ignore[assignment]
 
     def note(self, error: BaseException) -> None:
-        """Keep what went wrong last."""
+        """Keep what went wrong last, and tell the log; where it comes from too, if it is a fault of ours."""
         self.last_error = f"{type(error).__name__}: {error}"[:300]
+        _LOG.error("%s fails: %s", self.name, self.last_error, exc_info=None if isinstance(error, SearecError) else error)
 
     def close(self) -> None:
         """End the thread once it is done."""

@@ -175,11 +175,10 @@ def open_service(config: Mapping[str, Any]) -> tuple[Service, Recorder, EventSto
         reader = Reader(store) if store is not None else None
         command = as_dict(configure(Deployment, {name: config[name] for name in ("data", "recommend", "search")}, where="serve"))
         deployment, number = _first(events, command)
+        keyring = Keyring(events) if events.keys() else None
         service = Service(deployment, number, command, events, reader, engine_settings, front_settings)
         stack.pop_all()
-    after = None if reader is None else _stale(reader)
-    keyring = Keyring(events) if events.keys() else None
-    return service, Recorder(events, after), events, keyring
+    return service, Recorder(events, None if reader is None else _stale(reader)), events, keyring
 
 
 def _settings(given: Mapping[str, Any]) -> tuple[EngineSettings, FrontSettings]:

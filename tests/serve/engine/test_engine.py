@@ -315,22 +315,28 @@ class _Waiting:
 class _Broken:
     names = ("broken",)
 
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
     def find(self, wanted: Wanted, k: int) -> dict[str, list[Brought]]:
-        torch.zeros(2) @ torch.zeros(3)
-        raise AssertionError
+        raise self.error
 
 
-def test_what_is_late_or_broken_is_left_out_and_named(engines: Engines, busy: str) -> None:
+@pytest.mark.parametrize("error", [RuntimeError("shapes"), KeyError("no such"), StorageError("gone")])
+def test_what_is_late_or_broken_is_left_out_and_named(
+    engines: Engines, busy: str, error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
     engine = engines(("sasrec",))
     slow = _Waiting()
-    engine.parts = dataclasses.replace(engine.parts, feed={**engine.parts.feed, "slow": slow, "broken": _Broken()})
+    engine.parts = dataclasses.replace(engine.parts, feed={**engine.parts.feed, "slow": slow, "broken": _Broken(error)})
     engine.lanes |= {name: Lane(name) for name in ("slow", "broken")}
     for _ in range(3):
         answer = feed(engine, user=busy, seconds=0.4)
         assert {(part, why) for part, why in answer.left_out} >= {("slow", "late"), ("broken", "failed")}
         assert len(answer.items) == 10
     assert slow.asked == 1, "what is stuck gets nothing new"
-    assert "RuntimeError" in engine.lanes["broken"].last_error
+    assert type(error).__name__ in engine.lanes["broken"].last_error
+    assert any("broken fails" in told.getMessage() for told in caplog.records), "the log says why"
     slow.go.set()
     for _ in range(200):
         if not [part for part, _ in feed(engine, user=busy).left_out if part == "slow"]:

@@ -115,24 +115,18 @@ class Popular:
     def __init__(self, split: Split) -> None:
         counts = np.bincount(split.train_clicks(("recommend",))[1], minlength=split.data.sizes.items + 1)
         self._order = np.argsort(-counts[1:], kind="stable") + 1
-        self._under: OrderedDict[int, tuple[Mask, Ints]] = OrderedDict()
 
     def find(self, wanted: Wanted, k: int) -> dict[str, list[Brought]]:
         return {"popular": [Brought(self._one(wanted, row, k)) for row in range(len(wanted))]}
 
     def _one(self, wanted: Wanted, row: int, k: int) -> Ints:
-        allowed = wanted.allowed[row]
-        if allowed is None:
-            return wanted.clean(row, self._order[: k + len(wanted.barred[row]) + wanted.shelf.gone_count])[:k]
-        key = id(allowed)  # masks are kept by the shelf, and held here so that the id stays theirs
-        if key not in self._under:
-            order = wanted.shelf.expand(self._order) if wanted.shelf.followers else self._order
-            lost = np.setdiff1d(np.flatnonzero(allowed), order)  # new items with no stand-in come last
-            self._under[key] = allowed, np.concatenate((order[allowed[order]][: 10 * k], lost[: 10 * k]))
-            while len(self._under) > 64:
-                self._under.popitem(last=False)
-        own = self._under[key][1]
-        return own[~np.isin(own, wanted.barred[row])][:k]
+        """The first k that may be shown; new items that nothing stands in for come last."""
+        found: list[Ints] = []
+        start, step = 0, 2 * k
+        while start < len(self._order) and sum(map(len, found)) < k:
+            found.append(wanted.clean(row, self._order[start : start + step]))
+            start, step = start + step, 2 * step  # a strict filter passes few of the first
+        return np.concatenate((*found, wanted.clean(row, wanted.shelf.unlike)))[:k]
 
 
 class Retriever:

@@ -126,18 +126,18 @@ class Engine:
 
     def recommend(self, asks: Sequence[Ask]) -> list[Answer | SearecError]:
         """A page of the feed for each request."""
-        return self._answer(asks, self._feed)
+        return self._answer(asks, self._feed, search=False)
 
     def search(self, asks: Sequence[Ask]) -> list[Answer | SearecError]:
         """A page of results for each request, each with a query."""
-        return self._answer(asks, self._search)
+        return self._answer(asks, self._search, search=True)
 
-    def _answer(self, asks: Sequence[Ask], lists: Any) -> list[Answer | SearecError]:
+    def _answer(self, asks: Sequence[Ask], lists: Any, *, search: bool) -> list[Answer | SearecError]:
         started = time.monotonic()
         problems: dict[int, SearecError] = {}
         for row, ask in enumerate(asks):
             try:
-                check(ask, search=lists == self._search)
+                check(ask, search=search)
             except SearecError as error:
                 problems[row] = error
         good = [row for row in range(len(asks)) if row not in problems]

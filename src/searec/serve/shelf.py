@@ -48,8 +48,9 @@ class Shelf:
     Places are the inside ids 1..I of the dataset, then I + 1.. for new items in the order in which they came.
 
     Attributes:
-        gone: [N + 1] bool, hidden or removed; gone_count: how many.
+        gone: [N + 1] bool, hidden or removed.
         stand_in: [N + 1] the inside id by which models know an item; itself for known ones.
+        unlike: new items that no known one stands in for.
     """
 
     def __init__(
@@ -62,9 +63,9 @@ class Shelf:
         self.size = count + len(self.new)
         self.gone = np.zeros(self.size + 1, dtype=bool)
         self.gone[list(gone)] = True
-        self.gone_count = int(self.gone.sum())
         self.stand_in = np.arange(self.size + 1)
         self.stand_in[count + 1 :] = [one.stand_in for one in self.new]
+        self.unlike = np.flatnonzero(self.stand_in[1:] == 0) + 1
         self._place = {one.item: place for place, one in enumerate(self.new, start=count + 1)}
         self._masks: OrderedDict[tuple[Filter, ...], NDArray[np.bool_]] = OrderedDict()
         self._lock = threading.Lock()

@@ -16,6 +16,7 @@ from searec.data.convert import TimeUnit, as_lists, as_text, as_times, guess_uni
 from searec.data.log import REJECT_SCHEMA, Log, read_log, refuse_rejects, write_table
 from searec.data.schema import ITEMS, SEARCHES, TABLES, USERS, Column, Kind, Table
 from searec.data.sources import FORMATS, Raw, reading
+from searec.data.sources.base import FILE, ROW
 from searec.errors import DataError, SettingsError
 from searec.files import replacing
 from searec.settings import nearest
@@ -88,10 +89,10 @@ def import_raw(raw: Raw, src: Path, out: Path, *, drop_bad: bool, time_unit: Tim
         _fill_absent(raw, beside)
         staged = {table.name: pl.scan_parquet(beside / table.file) for table in TABLES}
         log = read_log(staged)
-        rejects = _of_source(log.rejects, raw)
+        rejects = _of_source(log.rejects, raw, beside)
         if not drop_bad:
             refuse_rejects(rejects, src, _REMEDY)
-        _drop(log.rejects, beside)
+        _finish(log.rejects, beside)
         if rejects.height:
             write_table(rejects, beside / REJECTS_FILE)
         advance(1, "rules")
@@ -118,8 +119,8 @@ def conform(frame: pl.LazyFrame, table: Table, where: Path, *, time_unit: TimeUn
                 remedy=f"{nearest(column.name, schema.names())} --map {table.name}.{column.name}=COLUMN names another",
             )
     known = [column.name for column in table.columns]
-    others = [name for name in schema.names() if name not in known] if table in (ITEMS, USERS) else []
-    return frame.select(*made, *others)
+    kept = schema.names() if table in (ITEMS, USERS) else (FILE, ROW)
+    return frame.select(*made, *(name for name in kept if name in schema and name not in known))
 
 
 def _convert(frame: pl.LazyFrame, column: Column, where: Path, time_unit: TimeUnit | None, separator: str) -> pl.Expr:
@@ -184,9 +185,9 @@ def _refuse_lists(path: Path, table: Table, raw: Raw) -> None:
             )
 
 
-def _of_source(rejects: pl.DataFrame, raw: Raw) -> pl.DataFrame:
-    """Rejects of the staged tables under the source's file names, and with the text a bad time had there."""
-    parts = []
+def _of_source(rejects: pl.DataFrame, raw: Raw, beside: Path) -> pl.DataFrame:
+    """Rejects of the staged tables under the source's file names and rows, with the text a bad time had there; then the importer's own."""
+    parts = [] if raw.rejects is None else [raw.rejects.cast(REJECT_SCHEMA).collect()]  # type: ignore[arg-type]
     for table in TABLES:
         mine = rejects.filter(pl.col("file") == table.file)
         lost = mine.filter((pl.col("rule") == "no valid time") & pl.col("value").is_null())["row"]
@@ -196,19 +197,34 @@ def _of_source(rejects: pl.DataFrame, raw: Raw) -> pl.DataFrame:
             given = frame.filter(pl.col("row").is_in(lost.implode())).collect().with_columns(pl.lit("no valid time").alias("rule"))
             mine = mine.join(given, on=["row", "rule"], how="left", maintain_order="left").with_columns(value=pl.coalesce("value", "given"))
         name = raw.files[table.name].name if table.name in raw.files else table.file
-        parts.append(mine.with_columns(pl.lit(name).alias("file")).select(REJECT_SCHEMA.keys()))
+        parts.append(_placed(mine, beside / table.file).with_columns(pl.col("file").fill_null(name)).select(REJECT_SCHEMA.keys()))
     return pl.concat(parts)
 
 
-def _drop(rejects: pl.DataFrame, beside: Path) -> None:
-    """Leave the rows of `rejects` out of the staged tables."""
+def _placed(rejects: pl.DataFrame, staged: Path) -> pl.DataFrame:
+    """Rejects of one table with the file and row of the source that its staged file names, if it does; file is null otherwise."""
+    there = [name for name in (FILE, ROW) if name in pl.scan_parquet(staged).collect_schema()]
+    rejects = rejects.with_columns(file=pl.lit(None, dtype=pl.String))
+    if not there or rejects.is_empty():
+        return rejects
+    index = pl.row_index("row").cast(pl.Int64) + 1
+    places = pl.scan_parquet(staged).select(index, *there).filter(pl.col("row").is_in(rejects["row"].unique().implode())).collect()
+    found = rejects.join(places, on="row", how="left", maintain_order="left")
+    return found.with_columns(pl.col(ROW).cast(pl.Int64).alias("row"), *([pl.col(FILE).cast(pl.String).alias("file")] if FILE in there else []))
+
+
+def _finish(rejects: pl.DataFrame, beside: Path) -> None:
+    """Leave the rows of `rejects` out of the staged tables, and where each row came from."""
     for table in TABLES:
         rows = rejects.filter(pl.col("file") == table.file)["row"].unique()
-        if len(rows):
-            kept = pl.scan_parquet(beside / table.file).with_row_index("__row", 1)
-            clean = beside / f"clean-{table.file}"
-            write_table(kept.filter(~pl.col("__row").is_in(rows.implode())).drop("__row"), clean)
-            os.replace(clean, beside / table.file)
+        staged = pl.scan_parquet(beside / table.file)
+        marks = [name for name in (FILE, ROW) if name in staged.collect_schema()]
+        if not len(rows) and not marks:
+            continue
+        kept = staged.with_row_index("__place", 1).filter(~pl.col("__place").is_in(rows.implode())) if len(rows) else staged
+        clean = beside / f"clean-{table.file}"
+        write_table(kept.drop("__place", *marks, strict=False), clean)
+        os.replace(clean, beside / table.file)
 
 
 def _kept(log: Log) -> dict[str, int]:

@@ -107,6 +107,20 @@ def test_nobody_and_who_is_unknown_get_what_many_click(shop: Shop, engines: Engi
         assert clicked.tolist() == sorted(counts[1:], reverse=True)[:30]
 
 
+def test_a_strict_filter_is_filled_from_far_down_and_with_what_is_like_nothing(shop: Shop, engines: Engines, store: EventStore) -> None:
+    engine = engines(pool=6, diversity=0.0, events=store)
+    split = read_run(shop.runs["sasrec"], shop.data).split
+    counts = np.bincount(split.train_clicks(("recommend",))[1], minlength=301)[1:]
+    order = np.argsort(-counts, kind="stable") + 1
+    wanted = Taxonomy.of(shop.data).names[0]
+    held = [item for item in shop.data.items.outside(order) if wanted in engine.stock.last.categories(engine.stock.last.place(item))]
+    assert len(held) >= 3
+    assert order.tolist().index(engine.stock.last.place(held[2])) >= 3
+    assert ids(feed(engine, filters=[Filter("categories", wanted)], k=3)) == held[:3]
+    store.put_items([{"item_id": "odd", "title": "qqzx", "brand": "Odd"}])
+    assert ids(feed(engine, filters=[Filter("brand", "Odd")])) == ["odd"]
+
+
 def test_a_click_counts_at_the_next_request(engines: Engines, store: EventStore, busy: str) -> None:
     engine = engines(("itemknn",), events=store)
     before = feed(engine, user=busy)

@@ -4,7 +4,7 @@ import contextlib
 import csv
 import gzip
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -17,23 +17,42 @@ from searec.errors import DataError
 REMEDY_UTF8 = "save the file as UTF-8, for example: iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW"
 
 
+FILE, ROW = "__file", "__row"
+"""Columns of a raw table whose rows are not those of its file, in order: the name of the file and the data row (from 1) of each."""
+
+
 @dataclass(frozen=True)
 class Raw:
     """A source as unread tables whose columns already bear searec's names; types and rows are not yet checked.
 
     tables: "items" and "interactions", and "users" and "searches" where the source has them. Columns of
-        `schema.TABLES` may be of any type `importing` can convert; other columns of items and users are kept.
-    files: for each table the file its rows come from, row n of the table being data row n of the file.
+        `schema.TABLES` may be of any type `importing` can convert; other columns of items and users are kept. A table must give
+        the same rows in the same order each time it is read.
+    files: for each table the file that an error about it names. Row n of a table is data row n of that file, unless the table
+        says otherwise in `ROW`, and in `FILE` where there are several; both may be null for a row that stands in no file.
     notes: what the importer decided for the user, one sentence each.
+    rejects: rows that never became one of a table, as `log.REJECT_SCHEMA` says.
     """
 
     tables: dict[str, pl.LazyFrame]
     files: dict[str, Path]
     notes: tuple[str, ...] = ()
+    rejects: pl.LazyFrame | None = None
 
 
 Importer = Callable[[Path, Mapping[str, str]], Raw]
 """From a source folder and the user's column and file mapping to Raw."""
+
+
+def completed(table: pl.LazyFrame, key: str, seen: Sequence[pl.LazyFrame]) -> pl.LazyFrame:
+    """A table and, after it, a row for each id that events name and it lacks, in the order of the ids; other columns are null.
+
+    Args:
+        key: the table's id column, text.
+        seen: frames with that column, text; null and blank ids are left out.
+    """
+    ids = pl.concat([frame.select(key) for frame in seen]).filter(pl.col(key).str.strip_chars() != "").unique()
+    return pl.concat([table, ids.join(table.select(key), on=key, how="anti").sort(key)], how="diagonal")
 
 
 @contextlib.contextmanager

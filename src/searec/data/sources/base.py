@@ -12,7 +12,7 @@ from typing import NoReturn
 import polars as pl
 
 from searec.data.log import damaged, disk_full
-from searec.errors import DataError
+from searec.errors import DataError, SettingsError
 
 REMEDY_UTF8 = "save the file as UTF-8, for example: iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW"
 
@@ -42,6 +42,18 @@ class Raw:
 
 Importer = Callable[[Path, Mapping[str, str]], Raw]
 """From a source folder and the user's column and file mapping to Raw."""
+
+
+def refuse_mapping(form: str, mapping: Mapping[str, str]) -> None:
+    """For a format whose files and columns have fixed names.
+
+    Raises:
+        SettingsError: there is a mapping.
+    """
+    if mapping:
+        got = ", ".join(f"{target}={source}" for target, source in mapping.items())
+        remedy = "leave --map out"
+        raise SettingsError(f"the format {form!r} has names of its own for files and columns", where="--map", got=got, remedy=remedy)
 
 
 def completed(table: pl.LazyFrame, key: str, seen: Sequence[pl.LazyFrame]) -> pl.LazyFrame:

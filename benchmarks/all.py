@@ -15,6 +15,7 @@ import bench_events
 import bench_gensar
 import bench_gserec
 import bench_http
+import bench_import
 import bench_lcr_ser
 import bench_nearline
 import bench_recbole
@@ -33,6 +34,7 @@ def main() -> None:
         choices=(
             "encode",
             "large",
+            "import",
             "batch",
             "evaluate",
             "recbole",
@@ -67,6 +69,10 @@ def main() -> None:
                 measure(data)
         if options.only in (None, "large"):
             bench_encode.large(Path(room))
+        if options.only in (None, "import"):
+            bench_import.run(Path(room))
+        if options.only == "import":  # for minutes, so not with the others
+            bench_import.large(Path(room))
         if options.only in (None, "gserec-scale"):
             bench_gserec.scale()
         if options.only in (None, "gensar-decoding"):

@@ -87,8 +87,7 @@ def import_raw(raw: Raw, src: Path, out: Path, *, drop_bad: bool, time_unit: Tim
                 _refuse_lists(beside / table.file, table, raw)
             advance(1, table.name)
         _fill_absent(raw, beside)
-        staged = {table.name: pl.scan_parquet(beside / table.file) for table in TABLES}
-        log = read_log(staged)
+        log = read_log({table.name: _judged_by(beside / table.file, table) for table in TABLES})
         rejects = _of_source(log.rejects, raw, beside)
         if not drop_bad:
             refuse_rejects(rejects, src, _REMEDY)
@@ -138,6 +137,11 @@ def _convert(frame: pl.LazyFrame, column: Column, where: Path, time_unit: TimeUn
     if made is None:
         raise DataError(f"column {column.name!r} has the wrong type", where=where, got=dtype, expected=column.kind.value)
     return made.alias(column.name)
+
+
+def _judged_by(staged: Path, table: Table) -> pl.LazyFrame:
+    """The columns that rules read: a large catalogue's others would fill the memory."""
+    return pl.scan_parquet(staged).select(column.name for column in table.columns if column.required)
 
 
 def refuse_out(src: Path, out: Path, *also: str) -> None:
@@ -210,7 +214,9 @@ def _placed(rejects: pl.DataFrame, staged: Path) -> pl.DataFrame:
     index = pl.row_index("row").cast(pl.Int64) + 1
     places = pl.scan_parquet(staged).select(index, *there).filter(pl.col("row").is_in(rejects["row"].unique().implode())).collect()
     found = rejects.join(places, on="row", how="left", maintain_order="left")
-    return found.with_columns(pl.col(ROW).cast(pl.Int64).alias("row"), *([pl.col(FILE).cast(pl.String).alias("file")] if FILE in there else []))
+    return found.with_columns(
+        pl.col(ROW).cast(pl.Int64).alias("row"), *([pl.col(FILE).cast(pl.String).alias("file")] if FILE in there else [])
+    )
 
 
 def _finish(rejects: pl.DataFrame, beside: Path) -> None:

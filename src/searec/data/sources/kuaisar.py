@@ -11,8 +11,6 @@ from pathlib import Path
 import polars as pl
 
 from searec.data.convert import as_times
-from searec.data.log import REJECT_SCHEMA
-from searec.data.schema import TIME
 from searec.data.sources.base import ROW, Raw, reading, refuse_mapping
 from searec.errors import DataError
 from searec.settings import nearest
@@ -27,10 +25,9 @@ COLUMNS = {
     USERS: ("user_id",),
     FOLLOWS: ("user_id", "user_follow_id"),
 }
-NO_NAME = ("", "empty", "空", "unknown", "null", "nan", "-124")
+NO_NAME = ("", "empty", "空", "UNKNOWN", "Unknown", "unknown", "null", "nan", "-124")
 NOTHING = {"author_id": ("0",), "music_id": ("0",), "upload_time": ("1970-01-01", "1970-1-1")}
-_WORDS = r"^\[[\d\s,]*\]$"
-_RULE, _VALUE = "__rule", "__value"
+_LIST = r"^\[(\d+(, ?\d+)*)?\]$"
 
 
 @dataclass(frozen=True)
@@ -129,45 +126,41 @@ def _scan(path: Path, needed: tuple[str, ...]) -> pl.LazyFrame:
     return frame
 
 
-def _feed(scan: pl.LazyFrame, no_item: tuple[str, ...]) -> pl.LazyFrame:
-    """Rows that are clicks, or cannot be told to be none; `_RULE` says what is wrong with a row."""
-    rows = scan.select(
-        ROW, "timestamp", "time", user_id=_id("user_id"), item_id=_id("item_id", no_item), click="click", clicked=_number("click")
-    )
+def _feed(scan: pl.LazyFrame, no_item: tuple[str, ...]) -> "_Rows":
+    """Rows that are clicks, or cannot be told to be none."""
+    kept = (ROW, "timestamp", "time", "click")
+    rows = scan.select(*kept, user_id=_id("user_id"), item_id=_id("item_id", no_item), clicked=_number("click"))
     rows = _timed(rows.filter(pl.col("clicked").is_null() | (pl.col("clicked") > 0)), "timestamp", "time")
     rules = {
         "no valid click": (pl.col("clicked").is_null(), "click"),
         "unknown user": (pl.col("user_id").is_null(), "user_id"),
         "unknown item": (pl.col("item_id").is_null(), "item_id"),
-        "no valid time": (pl.col("timestamp").is_null(), "given"),
+        "no valid time": (pl.col("at").is_null(), "given"),
     }
-    return _judged(rows, rules)
+    return _Rows(rows, rules)
 
 
-def _results(scan: pl.LazyFrame, no_item: tuple[str, ...]) -> pl.LazyFrame:
+def _results(scan: pl.LazyFrame, no_item: tuple[str, ...]) -> "_Rows":
     """Rows of search, one a result; a row without an item stands for a search that showed none."""
+    kept = (ROW, "keyword", "search_session_timestamp", "search_session_time", "click_cnt")
     rows = scan.select(
-        ROW,
-        "keyword",
-        "search_session_timestamp",
-        "search_session_time",
-        "click_cnt",
+        *kept,
         user_id=_id("user_id"),
         session=_id("search_session_id"),
         query=_words("keyword"),
         item_id=_id("item_id", no_item),
         clicked=_number("click_cnt") > 0,
     )
-    rows = _timed(rows, "search_session_timestamp", "search_session_time")
+    rows = _timed(rows, "search_session_timestamp", "search_session_time").with_columns(second=pl.col("at").cast(pl.Int64) // 1_000_000)
     rules = {
         "no valid click_cnt": (pl.col("clicked").is_null(), "click_cnt"),
         "unknown clicked item": (pl.col("clicked") & pl.col("item_id").is_null(), "item_id"),
         "unknown user": (pl.col("user_id").is_null(), "user_id"),
         "empty search_session_id": (pl.col("session").is_null(), "session"),
         "empty query": (pl.col("query").is_null(), "keyword"),
-        "no valid time": (pl.col("timestamp").is_null(), "given"),
+        "no valid time": (pl.col("at").is_null(), "given"),
     }
-    return _judged(rows, rules).with_columns(second=pl.col("timestamp").cast(pl.Int64) // 1_000_000)
+    return _Rows(rows, rules)
 
 
 _SEARCH = ("user_id", "session", "query", "second")
@@ -175,43 +168,54 @@ _SEARCH = ("user_id", "session", "query", "second")
 
 
 def _timed(rows: pl.LazyFrame, stamp: str, local: str) -> pl.LazyFrame:
-    """`timestamp` in UTC from milliseconds, else from Beijing time; `local` where the latter; `given` is the text that stood there."""
-    moment = as_times("timestamp", pl.Float64(), "ms")
+    """`at` in UTC from milliseconds, else from Beijing time; `local` where the latter; `given` is the text that stood there."""
     number = _number(stamp)
-    here = pl.col(local).str.strip_chars().str.to_datetime("%Y-%m-%d %H:%M:%S%.f", time_unit="us", strict=False)
-    rows = rows.with_columns(
-        given=pl.coalesce(stamp, local), timestamp=pl.when(number > 0).then(number), here=(here - pl.duration(hours=8)).cast(TIME)
-    )
-    return rows.with_columns(timestamp=pl.coalesce(moment, "here"), local=pl.col("timestamp").is_null() & pl.col("here").is_not_null())
+    number = pl.when(number > 0).then(number)
+    text = pl.when(number.is_null()).then(pl.col(local).str.strip_chars())
+    beijing = text.str.to_datetime("%Y-%m-%d %H:%M:%S", time_unit="us", strict=False)
+    here = (beijing - pl.duration(hours=8)).dt.replace_time_zone("UTC")
+    rows = rows.with_columns(at=number, here=here)
+    utc = pl.coalesce(as_times("at", pl.Float64(), "ms"), "here")
+    return rows.with_columns(at=utc, local=pl.col("at").is_null() & utc.is_not_null(), given=pl.coalesce(stamp, local))
 
 
-def _judged(rows: pl.LazyFrame, rules: Mapping[str, tuple[pl.Expr, str]]) -> pl.LazyFrame:
-    """The rows with the first rule each breaks, null where none, and the text that breaks it."""
-    broken = [(pl.when(rule.fill_null(False)), name, shown) for name, (rule, shown) in rules.items()]
-    rule = pl.coalesce(when.then(pl.lit(name)) for when, name, _ in broken)
-    value = pl.coalesce(when.then(pl.col(shown).cast(pl.String).fill_null("")) for when, _, shown in broken)
-    return rows.with_columns(rule.alias(_RULE), value.alias(_VALUE))
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of a file, and what makes one bad: rule -> (true where broken, the column that breaks it); the first rule counts."""
+
+    rows: pl.LazyFrame
+    rules: Mapping[str, tuple[pl.Expr, str]]
+
+    @property
+    def broken(self) -> pl.Expr:
+        return pl.any_horizontal(rule.fill_null(False) for rule, _ in self.rules.values())
+
+    @property
+    def sound(self) -> pl.LazyFrame:
+        return self.rows.filter(~self.broken)
+
+    def rejects(self, path: Path) -> pl.LazyFrame:
+        """As `log.REJECT_SCHEMA` says."""
+        rule = pl.coalesce(pl.when(rule).then(pl.lit(name)) for name, (rule, _) in self.rules.items())
+        value = pl.coalesce(pl.when(rule).then(pl.col(shown).cast(pl.String).fill_null("")) for rule, shown in self.rules.values())
+        return self.rows.filter(self.broken).select(file=pl.lit(path.name), row=pl.col(ROW).cast(pl.Int64), rule=rule, value=value)
 
 
-def _sound(rows: pl.LazyFrame) -> pl.LazyFrame:
-    return rows.filter(pl.col(_RULE).is_null())
-
-
-def _feed_pass(rows: pl.LazyFrame, path: Path) -> _Passed:
-    sound = _sound(rows)
-    once = sound.select("user_id", "item_id", "timestamp").unique().select(pl.len())
+def _feed_pass(feed: _Rows, path: Path) -> _Passed:
+    sound = feed.sound
+    once = sound.select("user_id", "item_id", "at").unique().select(pl.len())
     counts = sound.select(pl.len(), pl.col("local").sum())
-    users, items, rejects, count, distinct = _at_once(_ids(sound, "user_id"), _ids(sound, "item_id"), _rejects(rows, path), counts, once)
+    users, items, rejects, count, distinct = _at_once(_ids(sound, "user_id"), _ids(sound, "item_id"), feed.rejects(path), counts, once)
     clicks, local = count.row(0)
     return _Passed(users, items, rejects, {"twice": clicks - distinct.item(), "local": local})
 
 
-def _search_pass(rows: pl.LazyFrame, path: Path) -> tuple[_Passed, pl.DataFrame]:
+def _search_pass(search: _Rows, path: Path) -> tuple[_Passed, pl.DataFrame]:
     """Also the searches after the first under one session number: their key, and `number` from 2 on."""
-    sound = _sound(rows)
+    sound = search.sound
     asked = sound.group_by(_SEARCH).agg(pl.col(ROW).min())
     users, items, rejects, count, searches = _at_once(
-        _ids(sound, "user_id"), _ids(sound, "item_id"), _rejects(rows, path), sound.select(pl.col("local").sum()), asked
+        _ids(sound, "user_id"), _ids(sound, "item_id"), search.rejects(path), sound.select(pl.col("local").sum()), asked
     )
     again = searches.filter(pl.struct("user_id", "session").is_duplicated()).sort(ROW)
     again = again.select(*_SEARCH, number=pl.int_range(1, pl.len() + 1).over("user_id", "session")).filter(pl.col("number") > 1)
@@ -227,26 +231,17 @@ def _ids(rows: pl.LazyFrame, name: str) -> pl.LazyFrame:
     return rows.select(name).unique()
 
 
-def _rejects(rows: pl.LazyFrame, path: Path) -> pl.LazyFrame:
-    bad = rows.filter(pl.col(_RULE).is_not_null())
-    return bad.select(file=pl.lit(path.name), row=pl.col(ROW).cast(pl.Int64), rule=_RULE, value=_VALUE)
-
-
-def _interactions(rows: pl.LazyFrame) -> pl.LazyFrame:
-    clicks = _sound(rows).select(ROW, "user_id", "item_id", "timestamp", event=pl.lit("click"))
+def _interactions(feed: _Rows) -> pl.LazyFrame:
+    clicks = feed.sound.select(ROW, "user_id", "item_id", timestamp="at", event=pl.lit("click"))
     return clicks.unique(["user_id", "item_id", "timestamp"], keep="first", maintain_order=True)
 
 
-def _searches(rows: pl.LazyFrame, again: pl.DataFrame) -> pl.LazyFrame:
-    searches = (
-        _sound(rows)
-        .group_by(_SEARCH, maintain_order=True)
-        .agg(
-            pl.col(ROW).first(),
-            pl.col("timestamp").max(),  # milliseconds, where a row has them
-            clicked=pl.col("item_id").filter("clicked"),
-            shown=pl.col("item_id"),
-        )
+def _searches(search: _Rows, again: pl.DataFrame) -> pl.LazyFrame:
+    searches = search.sound.group_by(_SEARCH, maintain_order=True).agg(
+        pl.col(ROW).first(),
+        timestamp=pl.col("at").max(),  # milliseconds, where a row has them
+        clicked=pl.col("item_id").filter("clicked"),
+        shown=pl.col("item_id"),
     )
     name = pl.concat_str("user_id", "session", separator="-")
     if len(again):
@@ -258,10 +253,9 @@ def _searches(rows: pl.LazyFrame, again: pl.DataFrame) -> pl.LazyFrame:
 
 def _item_pass(scan: pl.LazyFrame, path: Path) -> tuple[pl.DataFrame, int, pl.DataFrame]:
     """The ids of the file, how many of its items have no caption, and rows whose caption cannot be read."""
-    rows = scan.select(ROW, "caption", item_id=_id("item_id"), words=_words("caption"))
-    rows = _judged(rows, {"no list of words": (_unread("caption"), "caption")})
-    wordless = _sound(rows).select(pl.col("words").is_null().sum())
-    known, none, rejects = _at_once(rows.select("item_id"), wordless, _rejects(rows, path))
+    rows = scan.select(ROW, "caption", item_id=_id("item_id"), none=pl.col("caption").str.strip_chars(" []").fill_null("") == "")
+    bad = _Rows(rows, {"no list of words": (_unread("caption"), "caption")})
+    known, none, rejects = _at_once(rows.select("item_id"), rows.select(pl.col("none").sum()), bad.rejects(path))
     return known, none.item(), rejects
 
 
@@ -272,8 +266,12 @@ def _items(scan: pl.LazyFrame, marked: bool) -> pl.LazyFrame:
     named = [pl.coalesce(_name(name) for name in (f"{level}_name_en", f"{level}_name") if name in there) for level in LEVELS]
     kept = [_padded(name) for name in there if name not in (ROW, "item_id", "caption", *names)]
     words = _words("caption")
-    rows = scan.filter(~_unread("caption")).select(
-        *([ROW] if marked else []), *kept, item_id=_id("item_id"), words=words, categories=pl.concat_list(named).list.drop_nulls()
+    rows = (scan.filter(~_unread("caption")) if marked else scan).select(
+        *([ROW] if marked else []),
+        *kept,
+        item_id=_id("item_id"),
+        words=words,
+        categories=pl.concat_arr(named).cast(pl.List(pl.String)).list.drop_nulls(),
     )
     title = pl.coalesce("words", pl.col("categories").list.last(), "item " + pl.col("item_id"))
     return rows.with_columns(title=title).drop("words")
@@ -311,26 +309,25 @@ def _id(name: str, nothing: tuple[str, ...] = ()) -> pl.Expr:
 
 
 def _number(name: str) -> pl.Expr:
-    number = pl.col(name).str.strip_chars().cast(pl.Float64, strict=False)
-    return pl.when(number.is_finite() & (number >= 0)).then(number)
+    number = pl.col(name).cast(pl.Float64, strict=False)
+    return pl.when(number.is_between(0, 1e15)).then(number)  # neither NaN nor infinite
 
 
 def _words(name: str) -> pl.Expr:
     """The list "[20, 34]" as the words "w20 w34"; null where it is empty or none."""
-    text = pl.col(name).str.strip_chars()
-    inner = text.str.strip_chars("[], ")
-    return pl.when(text.str.contains(_WORDS) & (inner != "")).then("w" + inner.str.replace_all(r"[\s,]+", " w"))
+    inner = pl.col(name).str.strip_chars(" []")
+    words = inner.str.replace_all(", ", " w", literal=True).str.replace_all(",", " w", literal=True)
+    return pl.when(pl.col(name).str.contains(_LIST) & (inner != "")).then("w" + words)
 
 
 def _unread(name: str) -> pl.Expr:
     """True where text is neither a list of numbers nor blank."""
-    text = pl.col(name).str.strip_chars()
-    return ((text != "") & ~text.str.contains(_WORDS)).fill_null(False)
+    text = pl.col(name)
+    return (~text.str.contains(_LIST) & (text.str.strip_chars() != "")).fill_null(False)
 
 
 def _name(name: str) -> pl.Expr:
-    text = pl.col(name).str.strip_chars()
-    return pl.when(~text.str.to_lowercase().is_in(NO_NAME)).then(text)
+    return pl.when(~pl.col(name).is_in(NO_NAME)).then(pl.col(name))
 
 
 def _padded(name: str) -> pl.Expr:

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import polars as pl
+
 from kuaisar_files import write
 from timing import line
 

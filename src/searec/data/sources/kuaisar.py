@@ -27,6 +27,8 @@ COLUMNS = {
 }
 NO_NAME = ("", "empty", "空", "UNKNOWN", "Unknown", "unknown", "null", "nan", "-124")
 NOTHING = {"author_id": ("0",), "music_id": ("0",), "upload_time": ("1970-01-01", "1970-1-1")}
+_AS_GIVEN = (pl.col("user_id").alias("given_user"), pl.col("item_id").alias("given_item"))
+_NAMELESS = "item " + pl.col("item_id")
 _LIST = r"^\[(\d+(, ?\d+)*)?\]$"
 
 
@@ -63,20 +65,21 @@ def read_kuaisar(src: Path, mapping: Mapping[str, str]) -> Raw:
         fed = _feed_pass(feed, files[FEED])
     with reading(files[SEARCH]):
         found, again = _search_pass(search, files[SEARCH])
-    users, seen = [fed.users, found.users], [fed.items, found.items]
-    new_items = pl.concat(seen).unique().drop_nulls().join(known, on="item_id", how="anti").sort("item_id")
-    user_table = _users(scans[USERS], _follows(scans, files), files[USERS], users)
+    follows, known_users = _follows(scans, files), _known_users(scans[USERS], files[USERS])
+    users = [fed.users, found.users, *([] if follows is None else [follows.select("user_id")])]
+    new_users, new_items = _lacking(known_users, users), _lacking(known, [fed.items, found.items])
 
     notes = [
         _note(fed.counts["twice"], "clicks of the feed stand in {} twice and count once", FEED),
         _note(fed.counts["local"] + found.counts["local"], "rows have no timestamp; their Beijing time is taken"),
         _note(len(again), "further queries under a session number of the same user in {} are searches of their own", SEARCH),
         _note(len(new_items), "items of events are not in {}; their title is 'item' and their number", ITEMS),
+        _note(len(new_users), "users of events are not in {} and are added", USERS),
         _note(wordless, "items have no caption; their title is their narrowest category, else 'item' and their number"),
     ]
     tables = {
-        "items": pl.concat([_items(scans[ITEMS], bool(len(bad_items))), _stand_ins(new_items)], how="diagonal"),
-        "users": user_table,
+        "items": pl.concat([_items(scans[ITEMS], bool(len(bad_items))), new_items.lazy().with_columns(title=_NAMELESS)], how="diagonal"),
+        "users": pl.concat([_users(scans[USERS], follows), new_users.lazy()], how="diagonal"),
         "interactions": _interactions(feed),
         "searches": _searches(search, again),
     }
@@ -129,12 +132,12 @@ def _scan(path: Path, needed: tuple[str, ...]) -> pl.LazyFrame:
 def _feed(scan: pl.LazyFrame, no_item: tuple[str, ...]) -> "_Rows":
     """Rows that are clicks, or cannot be told to be none."""
     kept = (ROW, "timestamp", "time", "click")
-    rows = scan.select(*kept, user_id=_id("user_id"), item_id=_id("item_id", no_item), clicked=_number("click"))
+    rows = scan.select(*kept, *_AS_GIVEN, user_id=_id("user_id"), item_id=_id("item_id", no_item), clicked=_number("click"))
     rows = _timed(rows.filter(pl.col("clicked").is_null() | (pl.col("clicked") > 0)), "timestamp", "time")
     rules = {
         "no valid click": (pl.col("clicked").is_null(), "click"),
-        "unknown user": (pl.col("user_id").is_null(), "user_id"),
-        "unknown item": (pl.col("item_id").is_null(), "item_id"),
+        "unknown user": (pl.col("user_id").is_null(), "given_user"),
+        "unknown item": (pl.col("item_id").is_null(), "given_item"),
         "no valid time": (pl.col("at").is_null(), "given"),
     }
     return _Rows(rows, rules)
@@ -145,6 +148,7 @@ def _results(scan: pl.LazyFrame, no_item: tuple[str, ...]) -> "_Rows":
     kept = (ROW, "keyword", "search_session_timestamp", "search_session_time", "click_cnt")
     rows = scan.select(
         *kept,
+        *_AS_GIVEN,
         user_id=_id("user_id"),
         session=_id("search_session_id"),
         query=_words("keyword"),
@@ -154,8 +158,8 @@ def _results(scan: pl.LazyFrame, no_item: tuple[str, ...]) -> "_Rows":
     rows = _timed(rows, "search_session_timestamp", "search_session_time").with_columns(second=pl.col("at").cast(pl.Int64) // 1_000_000)
     rules = {
         "no valid click_cnt": (pl.col("clicked").is_null(), "click_cnt"),
-        "unknown clicked item": (pl.col("clicked") & pl.col("item_id").is_null(), "item_id"),
-        "unknown user": (pl.col("user_id").is_null(), "user_id"),
+        "unknown clicked item": (pl.col("clicked") & pl.col("item_id").is_null(), "given_item"),
+        "unknown user": (pl.col("user_id").is_null(), "given_user"),
         "empty search_session_id": (pl.col("session").is_null(), "session"),
         "empty query": (pl.col("query").is_null(), "keyword"),
         "no valid time": (pl.col("at").is_null(), "given"),
@@ -273,24 +277,25 @@ def _items(scan: pl.LazyFrame, marked: bool) -> pl.LazyFrame:
         words=words,
         categories=pl.concat_arr(named).cast(pl.List(pl.String)).list.drop_nulls(),
     )
-    title = pl.coalesce("words", pl.col("categories").list.last(), "item " + pl.col("item_id"))
+    title = pl.coalesce("words", pl.col("categories").list.last(), _NAMELESS)
     return rows.with_columns(title=title).drop("words")
 
 
-def _stand_ins(ids: pl.DataFrame) -> pl.LazyFrame:
-    return ids.lazy().with_columns(title="item " + pl.col("item_id"))
-
-
-def _users(scan: pl.LazyFrame, follows: pl.DataFrame | None, path: Path, seen: list[pl.DataFrame]) -> pl.LazyFrame:
-    """Users of the file with whom they follow, then those who are only in events."""
-    users = scan.with_columns(_id("user_id").alias("user_id")).drop(ROW)
+def _known_users(scan: pl.LazyFrame, path: Path) -> pl.DataFrame:
     with reading(path):
-        known = users.select("user_id").collect()
-    if follows is not None:
-        users = users.join(follows.lazy(), on="user_id", how="left", maintain_order="left")
-        seen = [*seen, follows.select("user_id")]
-    new = pl.concat(seen).unique().drop_nulls().join(known, on="user_id", how="anti").sort("user_id")
-    return pl.concat([users, new.lazy()], how="diagonal")
+        return scan.select(_id("user_id").alias("user_id")).collect()
+
+
+def _users(scan: pl.LazyFrame, follows: pl.DataFrame | None) -> pl.LazyFrame:
+    """Users of the file, with whom they follow."""
+    users = scan.drop(ROW).with_columns(_id("user_id").alias("user_id"))
+    return users if follows is None else users.join(follows.lazy(), on="user_id", how="left", maintain_order="left")
+
+
+def _lacking(known: pl.DataFrame, seen: list[pl.DataFrame]) -> pl.DataFrame:
+    """Ids in `seen` that are not in `known`, one column each, in order."""
+    ids = pl.concat(seen).unique().drop_nulls()
+    return ids.join(known, on=known.columns, how="anti").sort(known.columns)
 
 
 def _follows(scans: Mapping[str, pl.LazyFrame], files: Mapping[str, Path]) -> pl.DataFrame | None:

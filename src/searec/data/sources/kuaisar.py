@@ -11,6 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from searec.data.convert import as_times
+from searec.data.log import REJECT_SCHEMA
 from searec.data.sources.base import ROW, Raw, reading, refuse_mapping
 from searec.errors import DataError
 from searec.settings import nearest
@@ -198,32 +199,35 @@ class _Rows:
     def sound(self) -> pl.LazyFrame:
         return self.rows.filter(~self.broken)
 
-    def rejects(self, path: Path) -> pl.LazyFrame:
-        """As `log.REJECT_SCHEMA` says."""
+    def rejects(self, path: Path, sound: int) -> pl.DataFrame:
+        """As `log.REJECT_SCHEMA` says. All rows are looked at only where fewer than all are `sound`: counting reads much less."""
+        if self.rows.select(pl.len()).collect(engine="streaming").item() == sound:
+            return pl.DataFrame(schema=REJECT_SCHEMA)
         rule = pl.coalesce(pl.when(rule).then(pl.lit(name)) for name, (rule, _) in self.rules.items())
         value = pl.coalesce(pl.when(rule).then(pl.col(shown).cast(pl.String).fill_null("")) for rule, shown in self.rules.values())
-        return self.rows.filter(self.broken).select(file=pl.lit(path.name), row=pl.col(ROW).cast(pl.Int64), rule=rule, value=value)
+        bad = self.rows.filter(self.broken)
+        return bad.select(file=pl.lit(path.name), row=pl.col(ROW).cast(pl.Int64), rule=rule, value=value).collect(engine="streaming")
 
 
 def _feed_pass(feed: _Rows, path: Path) -> _Passed:
     sound = feed.sound
     once = sound.select("user_id", "item_id", "at").unique().select(pl.len())
     counts = sound.select(pl.len(), pl.col("local").sum())
-    users, items, rejects, count, distinct = _at_once(_ids(sound, "user_id"), _ids(sound, "item_id"), feed.rejects(path), counts, once)
+    users, items, count, distinct = _at_once(_ids(sound, "user_id"), _ids(sound, "item_id"), counts, once)
     clicks, local = count.row(0)
-    return _Passed(users, items, rejects, {"twice": clicks - distinct.item(), "local": local})
+    return _Passed(users, items, feed.rejects(path, clicks), {"twice": clicks - distinct.item(), "local": local})
 
 
 def _search_pass(search: _Rows, path: Path) -> tuple[_Passed, pl.DataFrame]:
     """Also the searches after the first under one session number: their key, and `number` from 2 on."""
     sound = search.sound
     asked = sound.group_by(_SEARCH).agg(pl.col(ROW).min())
-    users, items, rejects, count, searches = _at_once(
-        _ids(sound, "user_id"), _ids(sound, "item_id"), search.rejects(path), sound.select(pl.col("local").sum()), asked
-    )
+    counts = sound.select(pl.len(), pl.col("local").sum())
+    users, items, count, searches = _at_once(_ids(sound, "user_id"), _ids(sound, "item_id"), counts, asked)
+    results, local = count.row(0)
     again = searches.filter(pl.struct("user_id", "session").is_duplicated()).sort(ROW)
     again = again.select(*_SEARCH, number=pl.int_range(1, pl.len() + 1).over("user_id", "session")).filter(pl.col("number") > 1)
-    return _Passed(users, items, rejects, {"local": count.item()}), again
+    return _Passed(users, items, search.rejects(path, results), {"local": local}), again
 
 
 def _at_once(*frames: pl.LazyFrame) -> list[pl.DataFrame]:
@@ -257,10 +261,12 @@ def _searches(search: _Rows, again: pl.DataFrame) -> pl.LazyFrame:
 
 def _item_pass(scan: pl.LazyFrame, path: Path) -> tuple[pl.DataFrame, int, pl.DataFrame]:
     """The ids of the file, how many of its items have no caption, and rows whose caption cannot be read."""
-    rows = scan.select(ROW, "caption", item_id=_id("item_id"), none=pl.col("caption").str.strip_chars(" []").fill_null("") == "")
-    bad = _Rows(rows, {"no list of words": (_unread("caption"), "caption")})
-    known, none, rejects = _at_once(rows.select("item_id"), rows.select(pl.col("none").sum()), bad.rejects(path))
-    return known, none.item(), rejects
+    rows = scan.select(ROW, "caption", item_id=_id("item_id"))
+    captioned = _Rows(rows, {"no list of words": (_unread("caption"), "caption")})
+    none = pl.col("caption").str.strip_chars(" []").fill_null("") == ""
+    known, counts = _at_once(rows.select("item_id"), rows.select(none.sum(), (~captioned.broken).sum().alias("sound")))
+    wordless, sound = counts.row(0)
+    return known, wordless, captioned.rejects(path, sound)
 
 
 def _items(scan: pl.LazyFrame, marked: bool) -> pl.LazyFrame:

@@ -68,9 +68,9 @@ def main() -> None:
             if options.only in (None, name):
                 measure(data)
         in_room = {"large": bench_encode.large, "import": bench_import.run, "nearline": bench_nearline.run, "events": bench_events.run}
-        for name, measure in in_room.items():
+        for name, measure_in in in_room.items():
             if options.only in (None, name):
-                measure(Path(room))
+                measure_in(Path(room))
         if options.only == "import":  # for minutes, so not with the others
             bench_import.large(Path(room))
         if options.only in (None, "gserec-scale"):

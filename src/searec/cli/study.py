@@ -64,6 +64,8 @@ def study(
     values = {"seeds": seeds, "trials": trials, "minutes": minutes, "preset": preset, "alone": alone}
     values |= {"tuning_requests": tuning_requests, "full_requests": full_requests, "fixed": fixed_of(pairs(fixed))}
     plan = configure(StudyPlan, values | ({"models": tuple(models)} if models else {}), where="study")
+    limit = f", none after {minutes:g} minutes" if minutes else ""
+    print(f"{len(plan.models)} models: up to {trials} trials each{limit}, then {seeds} seeds of each line", flush=True)
     found = make(load(data), out, plan, tell=lambda line: print(line, flush=True))
     _print(found)
     print(f"report: {out / REPORT}")

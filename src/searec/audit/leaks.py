@@ -70,7 +70,7 @@ def told(split: Split, model: Model, before: Leaks) -> dict[str, Any]:
     leaks = before + fitted_leaks(split, model)
     leaks.refuse()
     for one in leaks.warnings:
-        _LOG.warning("%s; %s%s", one.where, one.what, f"; the first: {one.told}" if one.rows else "")
+        _LOG.warning("%s; %s%s", one.what, one.where, f"; the first: {one.rows[0]}" if one.rows else "")
     return {CUTOFF: Cutoff.of(split, model.train_tasks).as_json(), LEAKS: leaks.as_json()}
 
 

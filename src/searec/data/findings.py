@@ -61,7 +61,8 @@ class Finding:
 
     def as_json(self) -> dict[str, Any]:
         """JSON-ready."""
-        return asdict(self)
+        rows = [{**asdict(row), "items": list(row.items)} for row in self.rows]
+        return {**asdict(self), "rows": rows}
 
     def error(self, others: int = 0) -> LeakError:
         """As an error. others: findings beside it."""

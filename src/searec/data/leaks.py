@@ -35,6 +35,14 @@ def bounds(split: Split, tasks: Sequence[Task]) -> tuple[Ints, Ints]:
     return read, np.where(split.known, read, NOTHING)
 
 
+def data_leaks(split: Split) -> Leaks:
+    """What any training on a dataset reads: the requests of each task and of both, stored candidate lists, and negatives."""
+    total = Leaks()
+    for tasks in (*((task,) for task in TASKS), TASKS):
+        total += split_leaks(split, tasks)
+    return total + candidate_leaks(split) + negative_leaks(split, TASKS)
+
+
 # --- requests ---
 
 

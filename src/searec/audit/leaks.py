@@ -13,9 +13,9 @@ import scipy.sparse as sp
 from searec.codes.user_codes import SIDES
 from searec.data.cutoff import NOTHING, Cutoff
 from searec.data.dataset import FEED, Dataset
-from searec.data.findings import Finding, Leaks, event_at, row_at, when
+from searec.data.findings import Finding, Leaks, Table, event_at, row_at, when
 from searec.data.leaks import bounds, clicks_of, count_leaks, cutoff_leaks, negative_leaks, read_late, split_leaks
-from searec.data.ragged import first_not_before
+from searec.data.ragged import Ints, first_not_before
 from searec.data.schema import Task
 from searec.data.split import NEVER, Split
 from searec.derived.interests import Interests
@@ -23,7 +23,8 @@ from searec.derived.items import ItemCoder
 from searec.derived.prepare import Made
 from searec.derived.user_codes import Coder
 from searec.errors import LeakError
-from searec.models import ItemKNN, Model
+from searec.models import Model
+from searec.models.itemknn import ItemKNN
 from searec.nearline.table import InterestTable
 from searec.run import CUTOFF, DERIVED, LEAKS, read_config, read_run
 from searec.text.histories import digest
@@ -135,16 +136,20 @@ def _in_codes(split: Split, tasks: Sequence[Task], made: Coder, cutoff: Cutoff, 
     """Codes and texts of users who had done nothing on that side before the cut-off; and histories cut at other times than is told."""
     data, read = split.data, bounds(split, tasks)[0]
     found = []
-    for place, (side, events) in enumerate(zip(SIDES, (data.interactions, data.searches), strict=True)):
-        end = first_not_before(events.time, events.offsets[:-1], events.offsets[1:], read)
+    tables: tuple[tuple[Table, Ints, Ints], ...] = (
+        ("interactions", data.interactions.time, data.interactions.offsets),
+        ("searches", data.searches.time, data.searches.offsets),
+    )
+    for place, (side, (table, time, offsets)) in enumerate(zip(SIDES, tables, strict=True)):
+        end = first_not_before(time, offsets[:-1], offsets[1:], read)
         for what, has in (("codes", made.codes.has()[:, place]), ("summaries", made.summaries.has()[:, place])):
-            users = np.flatnonzero(has & (end == events.offsets[:-1]))
+            users = np.flatnonzero(has & (end == offsets[:-1]))
             if len(users):
-                row = event_at(data, "interactions" if side == "recommend" else "searches", int(end[users[0]]))
+                row = event_at(data, table, int(end[users[0]]))
                 whose = data.users.outside(users[:1])[0]
-                told = f"{what} tell of users who had done nothing before the cut-off ({side} side)"
+                telling = f"{what} tell of users who had done nothing before the cut-off ({side} side)"
                 rows = () if row is None or row.user != whose else (row,)
-                found.append(Finding("error", told, f"{name}, user {whose!r}", rows, len(users), remedy=_AGAIN))
+                found.append(Finding("error", telling, f"{name}, user {whose!r}", rows, len(users), remedy=_AGAIN))
     expected = digest(data, cutoff.on(data)[0])
     for what, told in (("codes", made.codes.about.get("cutoff")), ("summaries", made.summaries.about.get("cutoff"))):
         if told != expected:

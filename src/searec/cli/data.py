@@ -64,21 +64,39 @@ def check(
     level: Annotated[
         str, typer.Option(help="Category labels to compare search and feed by: all, broadest, or 1, 2, ... from broad to narrow.")
     ] = "all",
+    runs: Annotated[
+        list[Path] | None,
+        typer.Option("--run", metavar="RUN", help="Also audit this run folder for leaks; may be given many times.", show_default=False),
+    ] = None,
     figures: Json = None,
 ) -> None:
-    """Check a dataset folder: rules, counts, searches per user, overlap of search and feed, time span, possible leaks."""
+    """Check a dataset folder: rules, counts, searches per user, overlap of search and feed, time span, leaks."""
     from searec.data.check import check as measure
     from searec.data.check import render
+    from searec.data.dataset import load
+    from searec.data.leaks import data_leaks
     from searec.data.log import open_folder, read_log
+    from searec.data.split import Split
 
     log = read_log(open_folder(folder))
     report = measure(log, level=int(level) if level.isdigit() else level)  # type: ignore[arg-type]
+    leaks = None
+    if log.rows["items"] and log.rows["users"] and not log.rejects.height:
+        data = load(folder)
+        leaks = data_leaks(Split(data))
+        if runs:
+            from searec.audit.leaks import run_leaks
+
+            leaks = sum((run_leaks(run, data) for run in runs), leaks)
     if str(figures) != "-":
-        print(render(report), end="")
-    emit(report.as_json(), figures)
+        print(render(report))
+        print("leaks: not looked for before every row obeys the rules\n" if leaks is None else leaks.render(), end="")
+    emit({**report.as_json(), "leaks": None if leaks is None else leaks.as_json()}, figures)
     if log.rejects.height:
         raise DataError(
             f"{log.rejects.height} rows break a rule of the dataset folder",
             where=folder,
             remedy="mend them, or 'searec import parquet SRC OUT --drop-bad' writes a clean copy and rejects.parquet",
         )
+    if leaks is not None:
+        leaks.refuse()

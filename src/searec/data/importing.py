@@ -210,7 +210,9 @@ def _placed(rejects: pl.DataFrame, staged: Path) -> pl.DataFrame:
     index = pl.row_index("row").cast(pl.Int64) + 1
     places = pl.scan_parquet(staged).select(index, *there).filter(pl.col("row").is_in(rejects["row"].unique().implode())).collect()
     found = rejects.join(places, on="row", how="left", maintain_order="left")
-    return found.with_columns(pl.col(ROW).cast(pl.Int64).alias("row"), *([pl.col(FILE).cast(pl.String).alias("file")] if FILE in there else []))
+    return found.with_columns(
+        pl.col(ROW).cast(pl.Int64).alias("row"), *([pl.col(FILE).cast(pl.String).alias("file")] if FILE in there else [])
+    )
 
 
 def _finish(rejects: pl.DataFrame, beside: Path) -> None:

@@ -12,7 +12,8 @@ from typing import NoReturn
 import polars as pl
 
 from searec.data.log import damaged, disk_full
-from searec.errors import DataError
+from searec.errors import DataError, SettingsError
+from searec.settings import nearest
 
 REMEDY_UTF8 = "save the file as UTF-8, for example: iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW"
 
@@ -42,6 +43,9 @@ class Raw:
 
 Importer = Callable[[Path, Mapping[str, str]], Raw]
 """From a source folder and the user's column and file mapping to Raw."""
+Exporter = Callable[[Mapping[str, pl.LazyFrame], str], dict[str, pl.LazyFrame]]
+"""From the tables of a dataset folder, with searec's types, and the name of the folder to write to its files: for each file name one
+column of text, the file's lines in order."""
 
 
 def completed(table: pl.LazyFrame, key: str, seen: Sequence[pl.LazyFrame]) -> pl.LazyFrame:
@@ -53,6 +57,30 @@ def completed(table: pl.LazyFrame, key: str, seen: Sequence[pl.LazyFrame]) -> pl
     """
     ids = pl.concat([frame.select(key) for frame in seen]).filter(pl.col(key).str.strip_chars() != "").unique()
     return pl.concat([table, ids.join(table.select(key), on=key, how="anti").sort(key)], how="diagonal")
+
+
+def split_mapping(mapping: Mapping[str, str], tables: Mapping[str, Sequence[str]]) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
+    """File names by table, and source columns by table and column.
+
+    Args:
+        tables: the tables that may be mapped, with the columns of each.
+
+    Raises:
+        SettingsError: a mapping of anything else.
+    """
+    targets = [*tables, *(f"{table}.{column}" for table, names in tables.items() for column in names)]
+    files: dict[str, str] = {}
+    columns: dict[str, dict[str, str]] = {table: {} for table in tables}
+    for target, source in mapping.items():
+        table, dot, column = target.partition(".")
+        if target not in targets:
+            expected = "table.column=source column, or table=file"
+            raise SettingsError(f"unknown mapping {target!r}", where="--map", expected=expected, remedy=nearest(target, targets))
+        if dot:
+            columns[table][column] = source
+        else:
+            files[table] = source
+    return files, columns
 
 
 @contextlib.contextmanager
@@ -74,7 +102,7 @@ def reading(path: Path) -> Iterator[None]:
 def refuse_file(path: Path, error: Exception) -> NoReturn:
     """Find what is wrong with a file that Polars refused. Reads it line by line, which only a failed import pays for."""
     kind = path.name.removesuffix(".gz").rsplit(".", 1)[-1]
-    if kind in ("csv", "jsonl", "ndjson") and path.is_file():
+    if kind in ("csv", "json", "jsonl", "ndjson") and path.is_file():
         if path.stat().st_size == 0:
             remedy = "write it again, or leave out a users or searches file that holds nothing"
             raise DataError("file is empty", where=path, remedy=remedy) from error

@@ -43,7 +43,9 @@ def export(
     if format == "dataset":
         if events is None:
             remedy = "--events URL or SEAREC_EVENTS names the store; 'searec export recbole' and 'ubi' can do without"
-            raise SettingsError("export of a dataset folder joins reported events, and no event store is named", where="--events", remedy=remedy)
+            raise SettingsError(
+                "export of a dataset folder joins reported events, and no event store is named", where="--events", remedy=remedy
+            )
         counts = _join(data, events, out)
         rejects = counts["rejects"]
     elif events is None:

@@ -107,7 +107,7 @@ def refuse_file(path: Path, error: Exception) -> NoReturn:
             remedy = "write it again, or leave out a users or searches file that holds nothing"
             raise DataError("file is empty", where=path, remedy=remedy) from error
         try:
-            _refuse_encoding(path)
+            refuse_encoding(path)
             (_refuse_csv if kind == "csv" else _refuse_json_lines)(path)
         except (OSError, EOFError) as broken:  # a gzip file cut short
             raise damaged(path, broken) from broken
@@ -116,14 +116,16 @@ def refuse_file(path: Path, error: Exception) -> NoReturn:
     raise damaged(path, error) from error
 
 
-def _lines(path: Path) -> Iterator[bytes]:
+def lines_of(path: Path) -> Iterator[bytes]:
+    """The lines of a file, packed with gzip or not."""
     with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
         yield from file
 
 
-def _refuse_encoding(path: Path) -> None:
+def refuse_encoding(path: Path) -> None:
+    """Raise for the first byte that is not UTF-8, if there is one."""
     before = 0
-    for number, line in enumerate(_lines(path), start=1):
+    for number, line in enumerate(lines_of(path), start=1):
         try:
             line.decode("utf-8")
         except UnicodeDecodeError as error:
@@ -138,7 +140,7 @@ def _refuse_encoding(path: Path) -> None:
 
 
 def _refuse_csv(path: Path) -> None:
-    rows = csv.reader((line.decode("utf-8") for line in _lines(path)), strict=True)
+    rows = csv.reader((line.decode("utf-8") for line in lines_of(path)), strict=True)
     try:
         width = len(next(rows))
         for number, row in enumerate(rows, start=1):
@@ -156,7 +158,7 @@ def _refuse_csv(path: Path) -> None:
 
 
 def _refuse_json_lines(path: Path) -> None:
-    for number, line in enumerate(_lines(path), start=1):
+    for number, line in enumerate(lines_of(path), start=1):
         if not line.strip():
             continue
         try:

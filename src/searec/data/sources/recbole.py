@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import polars as pl
 
 from searec.data.convert import as_times
 from searec.data.schema import INTERACTIONS, ITEMS, SEARCHES, TABLES, USERS, Column, Kind, Table
-from searec.data.sources.base import FILE, ROW, Raw, completed, reading, split_mapping
+from searec.data.sources.base import FILE, ROW, Raw, completed, lines_of, refuse_encoding, split_mapping
 from searec.data.sources.recbole_text import read, read_list, read_name, unquoted, written, written_list, written_name
 from searec.errors import DataError
 from searec.settings import nearest
@@ -35,7 +36,7 @@ NAMES: dict[str, dict[str, tuple[str, ...]]] = {
     "users": {"user_id": _USER},
 }
 """The names under which published atomic files keep searec's columns; the first that is there is taken."""
-_SEPARATOR = "\t"
+_SEPARATOR, _TAB = "\t", b"\t"
 
 
 @dataclass(frozen=True)
@@ -135,17 +136,37 @@ def _open(paths: Sequence[Path]) -> _Atomic:
     """Files with one header, unread, each row with the file and the row it comes from; lines that hold nothing are left out."""
     frames = []
     for path in paths:
-        with reading(path):
+        try:
             scan = pl.scan_csv(path, separator=_SEPARATOR, quote_char=None, infer_schema=False, row_index_name=ROW, row_index_offset=1)
             header = scan.collect_schema().names()[1:]
-            frames.append(scan.filter(pl.any_horizontal(pl.col(header).is_not_null())).with_columns(pl.lit(path.name).alias(FILE)))
-    kinds = {field: field.rpartition(":") for field in header}
-    for field, (name, _, kind) in kinds.items():
+            scan.select(pl.all().count()).collect(engine="streaming")  # what is broken is found here, and in which file
+        except (pl.exceptions.PolarsError, OSError) as error:
+            _refuse(path, error)
+        frames.append(scan.filter(pl.any_horizontal(pl.col(header).is_not_null())).with_columns(pl.lit(path.name).alias(FILE)))
+    kinds = {}
+    for field in header:
+        name, _, kind = field.partition(":")
         if not name or kind not in TYPES:
+            refuse_encoding(paths[0])
             expected = f"name:type, type one of {', '.join(TYPES)}, with tabs between"
             raise DataError("not the header of an atomic file", where=paths[0], got=repr(field), expected=expected)
-    names = {field: read_name(name) for field, (name, _, _) in kinds.items()}
-    return _Atomic(paths[0], pl.concat(frames).rename(names), {names[field]: kind for field, (_, _, kind) in kinds.items()})
+        kinds[field] = (name, kind)
+    names = {field: read_name(name) for field, (name, _) in kinds.items()}
+    return _Atomic(paths[0], pl.concat(frames).rename(names), {names[field]: kind for field, (_, kind) in kinds.items()})
+
+
+def _refuse(path: Path, error: Exception) -> NoReturn:
+    """Find what is wrong with a file that Polars refused."""
+    if path.is_file() and path.stat().st_size == 0:
+        raise DataError("file is empty", where=path, expected="a header of name:type fields, and rows") from error
+    refuse_encoding(path)
+    lines = lines_of(path)
+    width = next(lines).count(_TAB)
+    for number, line in enumerate(lines, start=2):
+        if line.count(_TAB) > width:
+            where, got = f"{path} line {number}", f"{1 + line.count(_TAB)} fields"
+            raise DataError("too many fields in a line", where=where, got=got, expected=f"{width + 1}, as in the header") from error
+    raise DataError("cannot read the atomic file", where=path, got=str(error).splitlines()[0], remedy="write the file again") from error
 
 
 def _chosen(atomic: _Atomic, table: Table, mapped: Mapping[str, str], notes: list[str], *, ours: bool) -> pl.LazyFrame:
@@ -228,7 +249,9 @@ def _complete(frame: pl.LazyFrame, key: str, inter: pl.LazyFrame, notes: list[st
 
 def _titled(items: pl.LazyFrame, notes: list[str]) -> pl.LazyFrame:
     """Items without a title go by their id."""
-    title = pl.col("title") if "title" in items.collect_schema() else pl.lit(None, dtype=pl.String)
+    if "title" not in items.collect_schema():
+        items = items.with_columns(title=pl.lit(None, dtype=pl.String))
+    title = pl.col("title")
     blank = title.is_null() | (title.str.strip_chars() == "")
     count = items.select(blank.sum()).collect(engine="streaming").item()
     if count:

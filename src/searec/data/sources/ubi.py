@@ -74,6 +74,10 @@ def read_ubi(src: Path, mapping: Mapping[str, str]) -> Raw:
 def _raw(logs: Sequence[Path], given: Mapping[str, tuple[Path, pl.LazyFrame]], uses: Mapping[str, str], room: Path) -> Raw:
     """The tables, from what is kept in the folder `room`."""
     rows = staged(logs, room)
+    if rows.head(1).collect().is_empty():
+        raise DataError(
+            "no queries and no events", where=logs[0].parent if len(logs) > 1 else logs[0], expected="UBI's, one JSON object a line"
+        )
     events, asked = _accounted(rows, uses, room)
     notes = _notes(rows, events)
     tables = {"interactions": _interactions(rows, events, notes), "searches": _searches(rows, events, asked, room)}

@@ -94,9 +94,14 @@ def _refuse_shapes(path: Path) -> None:
             except ValueError:
                 return  # a broken line; that has an error of its own
             for place, shape in shapes.items():
-                value = row.get("_source") or row
+                value = row.get("_source") or row if isinstance(row, dict) else None
                 for name in place:
                     value = value.get(name) if isinstance(value, dict) else None
                 if value is not None and not isinstance(value, shape):
                     expected = "a JSON array" if shape is list else "a JSON object"
-                    raise DataError(f"{'.'.join(place)} is no UBI", where=f"{path} line {number}", got=repr(value)[:80], expected=expected)
+                    raise DataError(
+                        f"{'.'.join(place)} has another shape than UBI's",
+                        where=f"{path} line {number}",
+                        got=repr(value)[:80],
+                        expected=expected,
+                    )

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, cast
 
 import polars as pl
 
@@ -215,7 +215,7 @@ def _value(name: str, type: str, kind: Kind | None, *, ours: bool) -> pl.Expr:
     """One column of a file; `kind` is None for one that searec does not know."""
     field = pl.col(name)
     if kind is Kind.TIME:
-        return as_times(name, pl.String(), "s") if ours else field  # type: ignore[return-value]
+        return cast("pl.Expr", as_times(name, pl.String(), "s")) if ours else field
     if kind is Kind.TEXT or (kind is None and type == "token"):
         return read(field) if ours else unquoted(field)
     if kind is None and type == "float":
@@ -266,8 +266,8 @@ def _field(value: pl.Expr, dtype: pl.DataType) -> tuple[str, pl.Expr]:
         return "float", (micro // 1_000_000).cast(pl.String) + "." + (micro % 1_000_000).cast(pl.String).str.pad_start(6, "0")
     if dtype.is_numeric():
         return "float", value.cast(pl.String)
-    if isinstance(dtype, pl.List) and not dtype.inner.is_nested():  # type: ignore[union-attr]
-        numbers = dtype.inner.is_numeric()  # type: ignore[union-attr]
+    if isinstance(dtype, pl.List) and not dtype.inner.is_nested():
+        numbers = dtype.inner.is_numeric()
         texts = value.cast(pl.List(pl.String))
         return ("float_seq", texts.list.join(" ", ignore_nulls=True)) if numbers else ("token_seq", written_list(texts))
     text = value.cast(pl.String)

@@ -74,7 +74,7 @@ def read_ubi(src: Path, mapping: Mapping[str, str]) -> Raw:
 def _raw(logs: Sequence[Path], given: Mapping[str, tuple[Path, pl.LazyFrame]], uses: Mapping[str, str], room: Path) -> Raw:
     """The tables, from what is kept in the folder `room`."""
     rows = staged(logs, room)
-    if rows.head(1).collect().is_empty():
+    if not given and rows.head(1).collect().is_empty():
         raise DataError(
             "no queries and no events", where=logs[0].parent if len(logs) > 1 else logs[0], expected="UBI's, one JSON object a line"
         )
@@ -274,9 +274,9 @@ def _searches(rows: pl.LazyFrame, events: pl.LazyFrame, asked: pl.LazyFrame, roo
     told = [pl.coalesce(name, f"event_{name}").alias(name) for name in ("user_id", "client_id", "timestamp")]
     found = found.with_columns(told).join(_linked(rows), on="client_id", how="left").sort("place")
     shown = pl.when(pl.col("seen").is_null()).then("hits").when(pl.col("hits").is_null()).then("seen")
-    shown = shown.otherwise(pl.concat_list("hits", "seen").list.unique(maintain_order=True))
+    all_shown = shown.otherwise(pl.concat_list("hits", "seen").list.unique(maintain_order=True))
     name = pl.when(pl.col("number") == 1).then("search_id").otherwise(pl.concat_str("search_id", pl.lit("#"), "number"))
-    made = found.select(name.alias("search_id"), _user(), "query", "timestamp", "clicked", shown.alias("shown"), FILE, ROW)
+    made = found.select(name.alias("search_id"), _user(), "query", "timestamp", "clicked", all_shown.alias("shown"), FILE, ROW)
     kept = _kept(made, room / "searches.parquet")
     said = kept.select(pl.col("shown").is_not_null().any()).collect(engine="streaming").item()
     return kept if said else kept.drop("shown")

@@ -4,6 +4,7 @@ import gzip
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import polars as pl
 
@@ -69,9 +70,10 @@ def _rows(path: Path) -> pl.LazyFrame:
         .otherwise(pl.lit(NEITHER))
     )
     rows = frame.select(kind.alias("kind"), pl.col(ROW).cast(pl.Int64), *(value.alias(name) for name, value in texts.items()))
+    time = cast("pl.Expr", as_times("timestamp", pl.String(), "ms"))
     return rows.with_columns(
         pl.col("ordinal").cast(pl.Float64, strict=False),
-        as_times("timestamp", pl.String(), "ms").alias("time"),
+        time.alias("time"),
         pl.lit(path.name).alias(FILE),
     )
 
@@ -85,7 +87,7 @@ def _at(place: Sequence[str]) -> pl.Expr:
 
 def _refuse_shapes(path: Path) -> None:
     """Raise for the first line with a field of another shape than UBI's, if there is one."""
-    shapes = {("query_response_hit_ids",): list, ("event_attributes",): dict}
+    shapes: dict[tuple[str, ...], type] = {("query_response_hit_ids",): list, ("event_attributes",): dict}
     shapes |= {("event_attributes", name): dict for name in ("object", "position")}
     with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
         for number, line in enumerate(file, start=1):

@@ -28,18 +28,18 @@ def write_ubi(tables: Mapping[str, pl.LazyFrame], name: str) -> dict[str, pl.Laz
 
 
 def _queries(searches: pl.LazyFrame) -> pl.LazyFrame:
-    fields = {
-        "application": pl.lit(APPLICATION),
-        "query_id": pl.col("search_id"),
-        "client_id": pl.col("user_id"),
-        "user_id": pl.col("user_id"),
-        "user_query": pl.col("query"),
-        "timestamp": pl.col("timestamp").dt.to_string(_UTC),
-    }
-    plain = pl.struct(**fields).struct.json_encode()
+    fields = [
+        pl.lit(APPLICATION).alias("application"),
+        pl.col("search_id").alias("query_id"),
+        pl.col("user_id").alias("client_id"),
+        pl.col("user_id"),
+        pl.col("query").alias("user_query"),
+        pl.col("timestamp").dt.to_string(_UTC),
+    ]
+    plain = pl.struct(fields).struct.json_encode()
     if "shown" not in searches.collect_schema():
         return searches.select(_indexed("ubi_queries", plain))
-    whole = pl.struct(**fields, query_response_hit_ids=pl.col("shown")).struct.json_encode()
+    whole = pl.struct(*fields, pl.col("shown").alias("query_response_hit_ids")).struct.json_encode()
     return searches.select(_indexed("ubi_queries", pl.when(pl.col("shown").is_null()).then(plain).otherwise(whole)))
 
 
@@ -59,25 +59,27 @@ def _clicks(searches: pl.LazyFrame) -> pl.LazyFrame:
         )
         clicks = clicks.join(shown, on=["search_id", "item_id"], how="left", maintain_order="left")
         place = pl.col("place").fill_null(0)
-    event = _event(pl.lit("click"), pl.col("item_id"), place, query_id=pl.col("search_id"))
+    event = _event(pl.lit("click"), place, pl.col("search_id").alias("query_id"))
     return clicks.select(_indexed("ubi_events", event))
 
 
 def _interactions(interactions: pl.LazyFrame) -> pl.LazyFrame:
-    event = _event(pl.col("event"), pl.col("item_id"), pl.lit(0), message_type=pl.lit(INTERACTION))
+    event = _event(pl.col("event"), pl.lit(0), pl.lit(INTERACTION).alias("message_type"))
     return interactions.select(_indexed("ubi_events", event))
 
 
-def _event(action: pl.Expr, item: pl.Expr, place: pl.Expr, **more: pl.Expr) -> pl.Expr:
-    return pl.struct(
-        application=pl.lit(APPLICATION),
-        action_name=action,
-        client_id=pl.col("user_id"),
-        user_id=pl.col("user_id"),
-        timestamp=pl.col("timestamp").dt.to_string(_UTC),
-        event_attributes=pl.struct(object=pl.struct(object_id=item), position=pl.struct(ordinal=place)),
-        **more,
-    ).struct.json_encode()
+def _event(action: pl.Expr, place: pl.Expr, more: pl.Expr) -> pl.Expr:
+    about = pl.struct(object=pl.struct(object_id="item_id"), position=pl.struct(ordinal=place))
+    fields = [
+        pl.lit(APPLICATION).alias("application"),
+        action.alias("action_name"),
+        pl.col("user_id").alias("client_id"),
+        pl.col("user_id"),
+        pl.col("timestamp").dt.to_string(_UTC),
+        about.alias("event_attributes"),
+        more,
+    ]
+    return pl.struct(fields).struct.json_encode()
 
 
 def _indexed(index: str, document: pl.Expr) -> pl.Expr:

@@ -169,6 +169,17 @@ def shop(make_folder: Folder) -> Path:
     )
 
 
+@pytest.mark.parametrize("format", FORMATS)
+def test_interactions_of_any_name_return(make_folder: Folder, tmp_path: Path, format: str) -> None:
+    """Actions that UBI logs use for something else, too."""
+    folder = shop(make_folder)
+    names = pl.Series("event", ["impression", "search", "page_exit"])
+    pl.read_parquet(folder / "interactions.parquet").with_columns(names).write_parquet(folder / "interactions.parquet")
+    export_folder(format, folder, tmp_path / "out")
+    import_folder(format, tmp_path / "out", tmp_path / "back")
+    same(folder, tmp_path / "back")
+
+
 def test_recbole_files(make_folder: Folder, tmp_path: Path) -> None:
     export_folder("recbole", shop(make_folder), tmp_path / "ml")
     assert {path.name: path.read_text() for path in (tmp_path / "ml").iterdir()} == {

@@ -8,14 +8,17 @@ import typer
 
 from searec.cli.arguments import Data, Json, emit
 
+_HELP = "sqlite:///FILE or postgresql://USER@HOST/DB; one with a password is better given in the environment."
 EventsUrl = Annotated[
+    str, typer.Option("--events", metavar="URL", envvar="SEAREC_EVENTS", help=_HELP, show_default=False, show_envvar=True)
+]
+_Joined = Annotated[
     str | None,
     typer.Option(
         "--events",
         metavar="URL",
         envvar="SEAREC_EVENTS",
-        help="sqlite:///FILE or postgresql://USER@HOST/DB: join what was reported there first; dataset needs it. "
-        "One with a password is better given in the environment.",
+        help=f"Join what was reported there first; dataset needs it. {_HELP}",
         show_default=False,
         show_envvar=True,
     ),
@@ -26,7 +29,7 @@ def export(
     format: Annotated[str, typer.Argument(metavar="FORMAT", help="dataset, recbole or ubi.", show_default=False)],
     data: Data,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write.", show_default=False)],
-    events: EventsUrl = None,
+    events: _Joined = None,
     figures: Json = None,
 ) -> None:
     """Write a dataset folder, together with the events, items and users reported since, as a dataset folder, for RecBole or as UBI."""

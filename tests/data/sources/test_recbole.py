@@ -89,6 +89,10 @@ def test_rejects_name_the_row_of_the_file(tmp_path: Path) -> None:
     inter = INTER + "22\t377\t1\t878887116\n\n22\t242\t1\tyesterday\n\t302\t1\t878887117\n"
     report = imported(tmp_path, {".inter": inter}, drop_bad=True)
     assert report.rejects.rows() == [("ml-100k.inter", 6, "no valid time", "yesterday"), ("ml-100k.inter", 7, "unknown user", None)]
+    assert imported(tmp_path / "more", {".item": ITEM.replace("302", "\n302") + "242\tAgain\n"}, drop_bad=True).rejects.rows() == [
+        ("ml-100k.item", 5, "duplicate item_id", "242")
+    ]
+    assert table(tmp_path / "more", "items").columns == ["item_id", "title", "categories", "release_year"]
     with pytest.raises(DataError, match=r"ml-100k\.inter row 6: no valid time \(yesterday\) \| ml-100k\.inter row 7: unknown user"):
         import_folder("recbole", tmp_path / "ml-100k", tmp_path / "other")
 

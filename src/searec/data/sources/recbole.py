@@ -81,7 +81,7 @@ def read_recbole(src: Path, mapping: Mapping[str, str]) -> Raw:
         frame = pl.LazyFrame(schema={key: pl.String})
         if path.is_file():
             found[table.name] = path
-            frame = _chosen(_open([path]), table, columns[table.name], notes, ours=ours).drop(FILE, ROW)
+            frame = _chosen(_open([path]), table, columns[table.name], notes, ours=ours)
         else:
             notes.append(f"no {path.name}: {table.name} are the ids seen in events")
         tables[table.name] = _complete(frame, key, inter, notes, there=path.is_file()) if not ours else frame

@@ -27,7 +27,7 @@ KNOWN = {
 }
 """Actions that do not say that a user chose an item, by what they are taken for; any other with an object does."""
 INTERACTION = "INTERACTION"
-"""The message_type of events that searec wrote, which are interactions whatever their action is called."""
+"""The message_type of events without a query that searec wrote, which are interactions whatever their action is called."""
 _ASKS = "QUERY"  # the standard's message_type of an event whose message is what the user searches for
 _NO_ITEMS = ("click_location", "filter_data", "sort_event")  # object_id_field of objects of the page
 _KEPT = ("clicked in a search", "shown by a search", "interaction", "search")
@@ -156,7 +156,7 @@ def _accounted(rows: pl.LazyFrame, uses: Mapping[str, str], room: Path) -> tuple
     events = rows.filter(pl.col("kind") == EVENT).with_columns(use=pl.coalesce(declared, asks, pl.lit(CLICKED)))
     events = events.join(_marked(queries, "has_row"), on="search_id", how="left", maintain_order="left")
     item = pl.col("item_id").is_not_null() & ~pl.col("object_id_field").is_in(_NO_ITEMS).fill_null(False)
-    written = item & (pl.col("message_type") == INTERACTION).fill_null(False)
+    written = item & (pl.col("message_type") == INTERACTION).fill_null(False) & pl.col("query_id").is_null()
     said = (pl.col("use") == SEARCH) & pl.col("message").is_not_null() & ~written
     alone = said & pl.col("has_row").is_null()
     asked = pl.concat([queries, events.filter(alone).with_columns(query="message")], how="diagonal")

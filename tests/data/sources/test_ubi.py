@@ -125,6 +125,14 @@ def test_every_shape_gives_the_same_folder(tmp_path: Path) -> None:
             assert other.sort(other.columns[0]).equals(table(tmp_path, made).sort(other.columns[0])), (name, made)
 
 
+def test_files_follow_one_another(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "a.ndjson").write_text(plain([event("click", "x"), event("click", "y"), query("q1", "late", 9)]))
+    (tmp_path / "logs" / "b.ndjson").write_text(plain([query("q2", "early", 1)]))
+    import_folder("ubi", tmp_path / "logs", tmp_path / "out")
+    assert table(tmp_path, "searches")["search_id"].to_list() == ["q1", "q2"]
+
+
 def test_one_person_is_one_user(tmp_path: Path) -> None:
     """A client of one user is that user throughout; a client of two is a user of its own where nobody is named."""
     lines = [

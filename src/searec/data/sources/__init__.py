@@ -1,14 +1,20 @@
-"""The formats `searec import` reads: one file a format, one line here."""
+"""The formats `searec import` reads and `searec export` writes: one file a format, one line here."""
 
 from functools import partial
 
-from searec.data.sources.base import Importer, Raw, reading
+from searec.data.sources.base import Exporter, Importer, Raw, reading
 from searec.data.sources.plain import read_plain
+from searec.data.sources.recbole import read_recbole, write_recbole
+from searec.data.sources.ubi import read_ubi
+from searec.data.sources.ubi_write import write_ubi
 
 FORMATS: dict[str, Importer] = {
     "parquet": partial(read_plain, "parquet"),
     "csv": partial(read_plain, "csv"),
     "jsonl": partial(read_plain, "jsonl"),
+    "recbole": read_recbole,
+    "ubi": read_ubi,
 }
+EXPORTS: dict[str, Exporter] = {"recbole": write_recbole, "ubi": write_ubi}
 
-__all__ = ["FORMATS", "Importer", "Raw", "reading"]
+__all__ = ["EXPORTS", "FORMATS", "Exporter", "Importer", "Raw", "reading"]

@@ -12,7 +12,8 @@ from typing import NoReturn
 import polars as pl
 
 from searec.data.log import damaged, disk_full
-from searec.errors import DataError
+from searec.errors import DataError, SettingsError
+from searec.settings import nearest
 
 REMEDY_UTF8 = "save the file as UTF-8, for example: iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW"
 
@@ -42,6 +43,9 @@ class Raw:
 
 Importer = Callable[[Path, Mapping[str, str]], Raw]
 """From a source folder and the user's column and file mapping to Raw."""
+Exporter = Callable[[Mapping[str, pl.LazyFrame], str], dict[str, pl.LazyFrame]]
+"""From the tables of a dataset folder, with searec's types, and the name of the folder to write to its files: for each file name one
+column of text, the file's lines in order."""
 
 
 def completed(table: pl.LazyFrame, key: str, seen: Sequence[pl.LazyFrame]) -> pl.LazyFrame:
@@ -53,6 +57,30 @@ def completed(table: pl.LazyFrame, key: str, seen: Sequence[pl.LazyFrame]) -> pl
     """
     ids = pl.concat([frame.select(key) for frame in seen]).filter(pl.col(key).str.strip_chars() != "").unique()
     return pl.concat([table, ids.join(table.select(key), on=key, how="anti").sort(key)], how="diagonal")
+
+
+def split_mapping(mapping: Mapping[str, str], tables: Mapping[str, Sequence[str]]) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
+    """File names by table, and source columns by table and column.
+
+    Args:
+        tables: the tables that may be mapped, with the columns of each.
+
+    Raises:
+        SettingsError: a mapping of anything else.
+    """
+    targets = [*tables, *(f"{table}.{column}" for table, names in tables.items() for column in names)]
+    files: dict[str, str] = {}
+    columns: dict[str, dict[str, str]] = {table: {} for table in tables}
+    for target, source in mapping.items():
+        table, dot, column = target.partition(".")
+        if target not in targets:
+            expected = "table.column=source column, or table=file"
+            raise SettingsError(f"unknown mapping {target!r}", where="--map", expected=expected, remedy=nearest(target, targets))
+        if dot:
+            columns[table][column] = source
+        else:
+            files[table] = source
+    return files, columns
 
 
 @contextlib.contextmanager
@@ -74,12 +102,12 @@ def reading(path: Path) -> Iterator[None]:
 def refuse_file(path: Path, error: Exception) -> NoReturn:
     """Find what is wrong with a file that Polars refused. Reads it line by line, which only a failed import pays for."""
     kind = path.name.removesuffix(".gz").rsplit(".", 1)[-1]
-    if kind in ("csv", "jsonl", "ndjson") and path.is_file():
+    if kind in ("csv", "json", "jsonl", "ndjson") and path.is_file():
         if path.stat().st_size == 0:
             remedy = "write it again, or leave out a users or searches file that holds nothing"
             raise DataError("file is empty", where=path, remedy=remedy) from error
         try:
-            _refuse_encoding(path)
+            refuse_encoding(path)
             (_refuse_csv if kind == "csv" else _refuse_json_lines)(path)
         except (OSError, EOFError) as broken:  # a gzip file cut short
             raise damaged(path, broken) from broken
@@ -88,14 +116,16 @@ def refuse_file(path: Path, error: Exception) -> NoReturn:
     raise damaged(path, error) from error
 
 
-def _lines(path: Path) -> Iterator[bytes]:
+def lines_of(path: Path) -> Iterator[bytes]:
+    """The lines of a file, packed with gzip or not."""
     with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
         yield from file
 
 
-def _refuse_encoding(path: Path) -> None:
+def refuse_encoding(path: Path) -> None:
+    """Raise for the first byte that is not UTF-8, if there is one."""
     before = 0
-    for number, line in enumerate(_lines(path), start=1):
+    for number, line in enumerate(lines_of(path), start=1):
         try:
             line.decode("utf-8")
         except UnicodeDecodeError as error:
@@ -110,7 +140,7 @@ def _refuse_encoding(path: Path) -> None:
 
 
 def _refuse_csv(path: Path) -> None:
-    rows = csv.reader((line.decode("utf-8") for line in _lines(path)), strict=True)
+    rows = csv.reader((line.decode("utf-8") for line in lines_of(path)), strict=True)
     try:
         width = len(next(rows))
         for number, row in enumerate(rows, start=1):
@@ -128,7 +158,7 @@ def _refuse_csv(path: Path) -> None:
 
 
 def _refuse_json_lines(path: Path) -> None:
-    for number, line in enumerate(_lines(path), start=1):
+    for number, line in enumerate(lines_of(path), start=1):
         if not line.strip():
             continue
         try:

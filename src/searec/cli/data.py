@@ -27,8 +27,15 @@ def simulate(
 
 
 def import_(
-    format: Annotated[str, typer.Argument(metavar="FORMAT", help="parquet, csv or jsonl.", show_default=False)],
-    src: Annotated[Path, typer.Argument(metavar="SRC", help="Folder with one file a table.", show_default=False)],
+    format: Annotated[
+        str,
+        typer.Argument(
+            metavar="FORMAT",
+            help="parquet, csv, jsonl, or a public format: movielens, amazon, qilin (docs/formats.md).",
+            show_default=False,
+        ),
+    ],
+    src: Annotated[Path, typer.Argument(metavar="SRC", help="Folder with one file a table, or a published dataset.", show_default=False)],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The dataset folder to write.", show_default=False)],
     mapping: Annotated[
         list[str] | None,
@@ -42,7 +49,7 @@ def import_(
     time_unit: Annotated[str | None, typer.Option(help="Unit of times given as numbers: s, ms or us.", show_default=False)] = None,
     list_separator: Annotated[str, typer.Option(help="Between the members of a list that is not JSON.")] = "|",
 ) -> None:
-    """Make a dataset folder from Parquet, CSV or JSON Lines."""
+    """Make a dataset folder from Parquet, CSV or JSON Lines, or from a public dataset."""
     from searec.cli.arguments import choice
     from searec.data.importing import import_folder
 

@@ -3,12 +3,14 @@
 from functools import partial
 
 from searec.data.sources.base import Importer, Raw, reading
+from searec.data.sources.movielens import read_movielens
 from searec.data.sources.plain import read_plain
 
 FORMATS: dict[str, Importer] = {
     "parquet": partial(read_plain, "parquet"),
     "csv": partial(read_plain, "csv"),
     "jsonl": partial(read_plain, "jsonl"),
+    "movielens": read_movielens,
 }
 
 __all__ = ["FORMATS", "Importer", "Raw", "reading"]

@@ -11,11 +11,14 @@ from typing import NoReturn
 
 import polars as pl
 
+from searec.data.convert import TimeUnit
 from searec.data.log import damaged, disk_full
-from searec.errors import DataError
+from searec.errors import DataError, SettingsError
 
 REMEDY_UTF8 = "save the file as UTF-8, for example: iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW"
 
+_LINES = ("json", "dat", "data", "item", "user", "txt", "qrels")
+"""Endings of published text files that are read by line."""
 
 FILE, ROW = "__file", "__row"
 """Columns of a raw table whose rows are not those of its file, in order: the name of the file and the data row (from 1) of each."""
@@ -32,16 +35,59 @@ class Raw:
         says otherwise in `ROW`, and in `FILE` where there are several; both may be null for a row that stands in no file.
     notes: what the importer decided for the user, one sentence each.
     rejects: rows that never became one of a table, as `log.REJECT_SCHEMA` says.
+    unit: of times given as numbers, where the format fixes it.
+    repeats: the published files hold rows twice: the second of two equal interactions, or of two searches of one search_id, is left out
+        and counted in a note, and is no reject.
     """
 
     tables: dict[str, pl.LazyFrame]
     files: dict[str, Path]
     notes: tuple[str, ...] = ()
     rejects: pl.LazyFrame | None = None
+    unit: TimeUnit | None = None
+    repeats: bool = False
 
 
 Importer = Callable[[Path, Mapping[str, str]], Raw]
 """From a source folder and the user's column and file mapping to Raw."""
+
+
+def refuse_mapping(format: str, mapping: Mapping[str, str], allowed: Sequence[str] = ()) -> None:
+    """Refuse what `--map` says about a format whose files and columns are known, but for the tables `allowed`.
+
+    Raises:
+        SettingsError: a mapping that is not allowed.
+    """
+    for target in mapping:
+        if target not in allowed:
+            expected = " or ".join(f"{table}=FILE" for table in allowed) or "no mapping: its files and columns are known"
+            raise SettingsError(f"format {format!r} has no use for the mapping {target!r}", where="--map", expected=expected)
+
+
+def named(frame: pl.LazyFrame, columns: Mapping[str, str], path: Path, optional: Mapping[str, str] | None = None) -> pl.LazyFrame:
+    """The columns of a published table under searec's names; `FILE` and `ROW` stay.
+
+    Args:
+        columns, optional: published name -> searec's. Optional ones may be missing from the file.
+
+    Raises:
+        DataError: a column of `columns` is missing.
+    """
+    there = frame.collect_schema().names()
+    missing = [name for name in columns if name not in there]
+    if missing:
+        got, expected = ", ".join(there), ", ".join(columns)
+        raise DataError(
+            f"missing column {missing[0]!r}", where=path, got=got, expected=expected, remedy="take the file as it was published"
+        )
+    known = {**columns, **{name: to for name, to in (optional or {}).items() if name in there}}
+    return frame.select(*(name for name in (FILE, ROW) if name in there), *(pl.col(name).alias(to) for name, to in known.items()))
+
+
+def unlisted(table: pl.LazyFrame, key: str, seen: Sequence[pl.LazyFrame]) -> pl.DataFrame:
+    """The ids that events name and a table lacks, in order: a frame of one column, `key`. Arguments as in `completed`."""
+    ids = pl.concat([frame.select(key) for frame in seen]).filter(pl.col(key).str.strip_chars() != "").unique()
+    return ids.join(table.select(key), on=key, how="anti").sort(key).collect(engine="streaming")
 
 
 def completed(table: pl.LazyFrame, key: str, seen: Sequence[pl.LazyFrame]) -> pl.LazyFrame:
@@ -74,6 +120,11 @@ def reading(path: Path) -> Iterator[None]:
 def refuse_file(path: Path, error: Exception) -> NoReturn:
     """Find what is wrong with a file that Polars refused. Reads it line by line, which only a failed import pays for."""
     kind = path.name.removesuffix(".gz").rsplit(".", 1)[-1]
+    if kind in _LINES and path.is_file():
+        try:
+            _refuse_encoding(path)
+        except (OSError, EOFError) as broken:
+            raise damaged(path, broken) from broken
     if kind in ("csv", "jsonl", "ndjson") and path.is_file():
         if path.stat().st_size == 0:
             remedy = "write it again, or leave out a users or searches file that holds nothing"

@@ -1,0 +1,94 @@
+"""Files with one object a line, as JSON or, in older sets, as a Python literal: whole columns of text, read by blocks."""
+
+import ast
+import json
+import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import polars as pl
+
+from searec.data.log import REJECT_SCHEMA
+from searec.data.sources.base import ROW, reading
+
+FAULT = "__fault"
+"""Column of an object's table: the beginning of a line that is no object; null for one that is."""
+
+_SHOWN = 80
+_ESCAPED = r"\\(?:[\\bfrt]|u00(?:[01][0-9a-fA-F]|5[cC]))"
+"""Escapes that Polars does not write again where it keeps a list as JSON text: of the backslash and of control characters."""
+
+
+def scan_objects(path: Path, fields: Sequence[str], rows: pl.DataFrame | None = None) -> pl.LazyFrame:
+    """`ROW` (the line, from 1), the fields and `FAULT`, unread; blank lines are left out.
+
+    A field is text, and JSON text where it holds a list or an object; null where the object lacks it.
+
+    Args:
+        path: plain or gzip.
+        rows: the only lines to read, a frame of `ROW`; by default all.
+    """
+    with reading(path):
+        lines = pl.scan_lines(path, row_index_name=ROW, row_index_offset=1)
+    lines = lines.filter(pl.col("line").str.strip_chars() != "")
+    if rows is not None:
+        lines = lines.join(rows.lazy(), on=ROW, how="semi", maintain_order="left")
+    made = pl.Struct(dict.fromkeys([*fields, FAULT], pl.String))
+    read: Callable[[pl.Series], pl.Series] = partial(_read, tuple(fields))
+    return lines.select(ROW, pl.col("line").map_batches(read, return_dtype=made, is_elementwise=True).alias("object")).unnest("object")
+
+
+def faults(table: pl.DataFrame, path: Path) -> pl.DataFrame:
+    """Rejects for the lines that are no object, from `ROW` and `FAULT`."""
+    rule = pl.lit("neither JSON nor a Python literal").alias("rule")
+    bad = table.filter(pl.col(FAULT).is_not_null())
+    return bad.select(pl.lit(path.name).alias("file"), pl.col(ROW).cast(pl.Int64).alias("row"), rule, pl.col(FAULT).alias("value")).cast(
+        REJECT_SCHEMA  # type: ignore[arg-type]
+    )
+
+
+def _read(fields: tuple[str, ...], lines: pl.Series) -> pl.Series:
+    odd = lines.str.contains(_ESCAPED)
+    block = _by_block(fields, lines.filter(~odd))
+    if block is None:
+        return _by_line(fields, lines).to_struct(lines.name)
+    places = pl.concat([(~odd).arg_true(), odd.arg_true()])
+    return pl.concat([block, _by_line(fields, lines.filter(odd))])[places.arg_sort()].to_struct(lines.name)
+
+
+def _by_block(fields: tuple[str, ...], lines: pl.Series) -> pl.DataFrame | None:
+    """The objects of lines that are JSON; None if one is not."""
+    if not len(lines):
+        return None
+    try:
+        frame = pl.read_ndjson(lines.str.join("\n").item().encode(), schema=dict.fromkeys(fields, pl.String))
+    except pl.exceptions.ComputeError:
+        return None
+    return frame.with_columns(pl.lit(None, dtype=pl.String).alias(FAULT)) if frame.height == len(lines) else None
+
+
+def _by_line(fields: tuple[str, ...], lines: pl.Series) -> pl.DataFrame:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of odd escapes inside literals
+        rows = [_object(fields, line) for line in lines]
+    return pl.DataFrame(rows, schema=dict.fromkeys([*fields, FAULT], pl.String), orient="row")
+
+
+def _object(fields: tuple[str, ...], line: str) -> list[str | None]:
+    try:
+        value = json.loads(line)
+    except ValueError:
+        try:
+            value = ast.literal_eval(line.strip())
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            value = None
+    if not isinstance(value, dict):
+        return [*(None for _ in fields), line.strip()[:_SHOWN]]
+    return [*(_text(value.get(name)) for name in fields), None]
+
+
+def _text(value: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, default=str)

@@ -16,6 +16,7 @@ FAULT = "__fault"
 """Column of an object's table: the beginning of a line that is no object; null for one that is."""
 
 _SHOWN = 80
+_FEW = 8
 _ESCAPED = r"\\(?:[\\bfrt]|u00(?:[01][0-9a-fA-F]|5[cC]))"
 """Escapes that Polars does not write again where it keeps a list as JSON text: of the backslash and of control characters."""
 
@@ -49,23 +50,48 @@ def faults(table: pl.DataFrame, path: Path) -> pl.DataFrame:
 
 
 def _read(fields: tuple[str, ...], lines: pl.Series) -> pl.Series:
-    odd = lines.str.contains(_ESCAPED)
-    block = _by_block(fields, lines.filter(~odd))
-    if block is None:
-        return _by_line(fields, lines).to_struct(lines.name)
-    places = pl.concat([(~odd).arg_true(), odd.arg_true()])
-    return pl.concat([block, _by_line(fields, lines.filter(odd))])[places.arg_sort()].to_struct(lines.name)
+    """The objects of some lines. Most lines of a set are JSON; else most are literals that `_as_json` rewrites."""
+    frame = _by_block(fields, lines, lines)
+    return (_by_parts(fields, _as_json(lines), lines) if frame is None else frame).to_struct(lines.name)
 
 
-def _by_block(fields: tuple[str, ...], lines: pl.Series) -> pl.DataFrame | None:
-    """The objects of lines that are JSON; None if one is not."""
-    if not len(lines):
-        return None
+def _by_parts(fields: tuple[str, ...], texts: pl.Series, lines: pl.Series) -> pl.DataFrame:
+    """The objects of lines, some of which may not be JSON even as `texts`: halves of halves, until a few are read one by one."""
+    frame = _by_block(fields, texts, lines)
+    if frame is not None:
+        return frame
+    if len(lines) <= _FEW:
+        return _by_line(fields, lines)
+    half = len(lines) // 2
+    return pl.concat([_by_parts(fields, texts[:half], lines[:half]), _by_parts(fields, texts[half:], lines[half:])])
+
+
+def _by_block(fields: tuple[str, ...], texts: pl.Series, lines: pl.Series) -> pl.DataFrame | None:
+    """The objects of lines that are all JSON as `texts`; None if one is not."""
+    odd = texts.str.contains(_ESCAPED)
+    sure = texts.filter(~odd)
     try:
-        frame = pl.read_ndjson(lines.str.join("\n").item().encode(), schema=dict.fromkeys(fields, pl.String))
+        block = pl.read_ndjson(sure.str.join("\n").item().encode() or b"{}", schema=dict.fromkeys(fields, pl.String))
     except pl.exceptions.ComputeError:
         return None
-    return frame.with_columns(pl.lit(None, dtype=pl.String).alias(FAULT)) if frame.height == len(lines) else None
+    block = block.head(len(sure)).with_columns(pl.lit(None, dtype=pl.String).alias(FAULT))
+    if block.height != len(sure):
+        return None
+    places = pl.concat([(~odd).arg_true(), odd.arg_true()])
+    return pl.concat([block, _by_line(fields, lines.filter(odd))])[places.arg_sort()]
+
+
+def _as_json(lines: pl.Series) -> pl.Series:
+    """Python literals as JSON, as far as rewriting their strings does it; what is no JSON then is left to `ast.literal_eval`.
+
+    A string goes between \x01 in place of its quotes, so that quotes that are left are part of a text; \x02 is an escaped backslash.
+    """
+    text = lines.set(lines.str.contains("[\x01\x02]"), "")
+    text = text.str.replace_all(r""""((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)'""", "\x01$1$2\x01")
+    text = text.str.replace_all("\\\\", "\x02", literal=True)
+    text = text.str.replace_all(r"""\\(["'])""", "$1").str.replace_all(r"\\x([0-9a-fA-F]{2})", r"\u00$1")
+    text = text.str.replace_all('"', '\\"', literal=True).str.replace_all("\x02", "\\\\", literal=True)
+    return text.str.replace_all("\x01", '"', literal=True)
 
 
 def _by_line(fields: tuple[str, ...], lines: pl.Series) -> pl.DataFrame:

@@ -6,6 +6,7 @@ from searec.data.sources.amazon import read_amazon
 from searec.data.sources.base import Importer, Raw, reading
 from searec.data.sources.movielens import read_movielens
 from searec.data.sources.plain import read_plain
+from searec.data.sources.qilin import read_qilin
 
 FORMATS: dict[str, Importer] = {
     "parquet": partial(read_plain, "parquet"),
@@ -13,6 +14,7 @@ FORMATS: dict[str, Importer] = {
     "jsonl": partial(read_plain, "jsonl"),
     "amazon": read_amazon,
     "movielens": read_movielens,
+    "qilin": read_qilin,
 }
 
 __all__ = ["FORMATS", "Importer", "Raw", "reading"]

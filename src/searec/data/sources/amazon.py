@@ -205,24 +205,25 @@ def _published(
             parts = pl.col("line").str.extract_groups(_PAIR)
             table = lines.with_columns(parts.alias("parts")).unnest("parts").collect(engine="streaming")
         table = table.with_columns(pl.col("number").cast(pl.Int64)).join(texts, on="number", how="left", maintain_order="left")
-        rule = pl.when(pl.col("number").is_null()).then(pl.lit("not a line of qrels")).when(pl.col("query").is_null())
-        rule = rule.then(pl.lit("unknown query")).alias("rule")
+        unread, unknown = pl.col("number").is_null(), pl.col("query").is_null()
+        rule = pl.when(unread).then(pl.lit("not a line of qrels")).when(unknown).then(pl.lit("unknown query")).alias("rule")
         wrong = table.select(pl.lit(files[name].name).alias("file"), pl.col(ROW).alias("row"), rule, pl.col("line").alias("value"))
         bad.append(wrong.drop_nulls("rule").cast(REJECT_SCHEMA))  # type: ignore[arg-type]
         pairs.append(table.filter(pl.col("relevance").cast(pl.Int64) > 0, pl.col("query") != ""))
     by = ("user_id", "item_id")
     lists = pl.concat(pairs).unique([*by, "number"]).sort("number").group_by(by).agg(pl.col("query").alias("queries"))
     with reading(reviews_file):
-        unread = lists.lazy().join(reviews.select(by), on=by, how="anti").select(pl.len()).collect(engine="streaming").item()
+        idle = lists.lazy().join(reviews.select(by), on=by, how="anti").select(pl.len()).collect(engine="streaming").item()
     notes = [f"queries are those of {files['query_text.txt'].name} ({src.name}), for the users and items of the qrels"]
-    if unread:
-        notes.append(f"{unread:,} pairs of user and item in the qrels have no review and make no search")
+    if idle:
+        notes.append(f"{idle:,} pairs of user and item in the qrels have no review and make no search")
     return _Queries(by, lists), notes
 
 
 def _searches(reviews: pl.LazyFrame, queries: _Queries) -> pl.LazyFrame:
     """A search for each review with a query; of several queries one is drawn by the row of the review."""
-    asked = reviews.join(queries.lists.lazy(), on=queries.by, how="inner", maintain_order="left")
+    whole = reviews.filter(pl.col("user_id").is_not_null(), pl.col("timestamp").is_not_null())
+    asked = whole.join(queries.lists.lazy(), on=queries.by, how="inner", maintain_order="left")
     place = (draw(pl.col(ROW)) % pl.col("queries").list.len()).cast(pl.Int64)
     return asked.select(
         ROW,

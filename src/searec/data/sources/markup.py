@@ -25,7 +25,8 @@ def plain_text(text: pl.Expr) -> pl.Expr:
 
 def opening(text: pl.Expr) -> pl.Expr:
     """The first words of a text, to stand for a missing title: at most 60 characters, white space as single blanks; null if none."""
-    text = text.str.replace_all(r"\s+", " ").str.strip_chars().str.slice(0, _OPENING).str.strip_chars()
+    start = text.str.strip_chars().str.slice(0, 4 * _OPENING)  # a long text need not be gone through
+    text = start.str.replace_all(r"\s+", " ").str.slice(0, _OPENING).str.strip_chars()
     return pl.when(text != "").then(text)
 
 

@@ -244,7 +244,7 @@ def test_ratings_that_stand_twice_are_kept_once(tmp_path: Path) -> None:
 
 def test_broken_lines_are_rejects_where_they_stand(tmp_path: Path) -> None:
     src = ml_1m(tmp_path / "src")
-    lines = ["1::1::5::978300760", "1::73", "2::1::3::soon", "2::1::3::-5", "::1::3::978300760", "", "2::73::4::978298413"]
+    lines = ["1::1::5::978300760", "1::73", "2::1::3::soon", "2::1::3::-5", "::1::3::978300760", "", "2::73::4::978298413", "2::1::3::12"]
     (src / "ratings.dat").write_text("\n".join(lines) + "\n")
     report = import_folder("movielens", src, tmp_path / "out", drop_bad=True)
     assert sorted((r["file"], r["row"], r["rule"]) for r in report.rejects.to_dicts()) == [
@@ -253,6 +253,8 @@ def test_broken_lines_are_rejects_where_they_stand(tmp_path: Path) -> None:
         ("ratings.dat", 4, "no valid time"),
         ("ratings.dat", 5, "unknown user"),
     ]
+    times = [time for name in ("interactions", "searches") for time in table(tmp_path / "out", name)["timestamp"]]
+    assert sorted(times)[0] == utc(1970, 1, 1, 0, 0, 12)  # seconds, whatever their size
     assert report.rejects.filter(pl.col("row") == 3)["value"].to_list() == ["soon"]
     with pytest.raises(DataError, match=r"ratings\.dat row 2: no valid time"):
         import_folder("movielens", src, tmp_path / "other")

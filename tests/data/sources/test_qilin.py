@@ -206,6 +206,7 @@ def test_what_is_broken_is_a_reject_where_it_stands(tmp_path: Path) -> None:
         ("search_test/train-00000-of-00001.parquet", 1, "no valid time"),
         ("search_test/train-00000-of-00001.parquet", 2, "unknown user"),
     ]
+    assert report.rejects["value"][0] == details[0]
     assert report.kept["interactions"] == 1
     with pytest.raises(DataError, match=r"4 rows break a rule"):
         imported(src)

@@ -19,6 +19,8 @@ _NOTE = {"note_idx": "item_id", "note_title": "title", "note_content": "descript
 _NOTE_KEPT = ("note_type", "video_duration", "video_height", "video_width", "image_num", "content_length", "commercial_flag")
 _LEVELS = ("taxonomy1_id", "taxonomy2_id", "taxonomy3_id")
 
+_SHOWN = 80
+
 _VALUE = r'(?:-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?|null|true|false|"[^"\\]*")'
 _OBJECT = rf'\{{\s*"\w+"\s*:\s*{_VALUE}(?:\s*,\s*"\w+"\s*:\s*{_VALUE})*\s*\}}'
 _DETAILS = rf"^\s*\[\s*(?:{_OBJECT}(?:\s*,\s*{_OBJECT})*)?\s*\]\s*$"
@@ -103,15 +105,13 @@ def _requests(
             frame = _scan(src, parts[name], {"user_idx": "user_id", details: "details", **more})
             read = _as_list(frame, time, parts[name][0])
             part = pl.lit(name.rsplit("_", 1)[1]).alias("part")
-            frames.append(
-                frame.with_columns(
-                    part, read.fill_null([]).alias("details"), (pl.col("details").is_not_null() & read.is_null()).alias("bad")
-                )
-            )
+            text = pl.col("details").str.slice(0, _SHOWN) if frame.collect_schema()["details"] == pl.String else pl.lit(None)
+            unread = pl.when(pl.col("details").is_not_null() & read.is_null()).then(text).cast(pl.String).alias("unread")
+            frames.append(frame.with_columns(part, unread, read.fill_null([]).alias("details")))
     requests = pl.concat(frames, how="vertical_relaxed")
-    bad = pl.col("bad")
+    bad = pl.col("unread").is_not_null()
     rule = pl.lit(f"{details} is no list").alias("rule")
-    place = (pl.col(FILE).alias("file"), pl.col(ROW).cast(pl.Int64).alias("row"), rule, pl.lit(None, dtype=pl.String).alias("value"))
+    place = (pl.col(FILE).alias("file"), pl.col(ROW).cast(pl.Int64).alias("row"), rule, pl.col("unread").alias("value"))
     return requests.filter(~bad), requests.filter(bad).select(place).cast(REJECT_SCHEMA)  # type: ignore[arg-type]
 
 

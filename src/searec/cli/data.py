@@ -27,7 +27,12 @@ def simulate(
 
 
 def import_(
-    format: Annotated[str, typer.Argument(metavar="FORMAT", help="parquet, csv, jsonl, recbole or ubi.", show_default=False)],
+    format: Annotated[
+        str,
+        typer.Argument(
+            metavar="FORMAT", help="parquet, csv, jsonl, kuaisar, qilin, amazon, movielens, recbole or ubi.", show_default=False
+        ),
+    ],
     src: Annotated[Path, typer.Argument(metavar="SRC", help="Folder or file of that format; see docs/formats.md.", show_default=False)],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The dataset folder to write.", show_default=False)],
     mapping: Annotated[

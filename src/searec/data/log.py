@@ -79,7 +79,8 @@ def scan_parquet(path: Path) -> pl.LazyFrame:
 
 def damaged(path: Path | str, error: Exception) -> DataError:
     """The error for a file that cannot be read to its end."""
-    return DataError("file is damaged or not Parquet", where=path, got=str(error).splitlines()[0], remedy="write or copy the file again")
+    what = "file is damaged or not Parquet" if str(path).endswith(".parquet") else "file is damaged"
+    return DataError(what, where=path, got=str(error).splitlines()[0], remedy="write or copy the file again")
 
 
 def write_table(frame: pl.LazyFrame | pl.DataFrame, path: Path) -> None:

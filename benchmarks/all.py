@@ -15,6 +15,7 @@ import bench_events
 import bench_gensar
 import bench_gserec
 import bench_http
+import bench_import
 import bench_lcr_ser
 import bench_nearline
 import bench_recbole
@@ -33,6 +34,7 @@ def main() -> None:
         choices=(
             "encode",
             "large",
+            "import",
             "batch",
             "evaluate",
             "recbole",
@@ -65,20 +67,20 @@ def main() -> None:
         for name, measure in on_data.items():
             if options.only in (None, name):
                 measure(data)
-        if options.only in (None, "large"):
-            bench_encode.large(Path(room))
+        in_room = {"large": bench_encode.large, "import": bench_import.run, "nearline": bench_nearline.run, "events": bench_events.run}
+        for name, measure in in_room.items():
+            if options.only in (None, name):
+                measure(Path(room))
+        if options.only == "import":  # for minutes, so not with the others
+            bench_import.large(Path(room))
         if options.only in (None, "gserec-scale"):
             bench_gserec.scale()
         if options.only in (None, "gensar-decoding"):
             bench_gensar.decoding()
         if options.only in (None, "serendipity"):
             bench_serendipity.retrieval(data, Path(room))
-        if options.only in (None, "nearline"):
-            bench_nearline.run(Path(room))
         if options.only in (None, "http"):
             bench_http.run()
-        if options.only in (None, "events"):
-            bench_events.run(Path(room))
         if options.only in (None, "serve"):
             bench_serve.run(Path(room) / "serve")
         if options.only == "soak":  # for minutes, so not with the others

@@ -88,8 +88,7 @@ def import_raw(raw: Raw, src: Path, out: Path, *, drop_bad: bool, time_unit: Tim
                 _refuse_lists(beside / table.file, table, raw)
             advance(1, table.name)
         _fill_absent(raw, beside)
-        staged = {table.name: pl.scan_parquet(beside / table.file) for table in TABLES}
-        log = read_log(staged)
+        log = read_log({table.name: _judged_by(beside / table.file, table) for table in TABLES})
         found, notes = _without_repeats(log.rejects) if raw.repeats else (log.rejects, ())
         rejects = _of_source(found, raw, beside)
         if not drop_bad:
@@ -140,6 +139,11 @@ def _convert(frame: pl.LazyFrame, column: Column, where: Path, time_unit: TimeUn
     if made is None:
         raise DataError(f"column {column.name!r} has the wrong type", where=where, got=dtype, expected=column.kind.value)
     return made.alias(column.name)
+
+
+def _judged_by(staged: Path, table: Table) -> pl.LazyFrame:
+    """The columns that rules read: a large catalogue's others would fill the memory."""
+    return pl.scan_parquet(staged).select(column.name for column in table.columns if column.required)
 
 
 def refuse_out(src: Path, out: Path, *also: str) -> None:

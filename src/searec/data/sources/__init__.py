@@ -4,6 +4,7 @@ from functools import partial
 
 from searec.data.sources.amazon import read_amazon
 from searec.data.sources.base import Exporter, Importer, Raw, reading
+from searec.data.sources.kuaisar import read_kuaisar
 from searec.data.sources.movielens import read_movielens
 from searec.data.sources.plain import read_plain
 from searec.data.sources.qilin import read_qilin
@@ -15,6 +16,7 @@ FORMATS: dict[str, Importer] = {
     "parquet": partial(read_plain, "parquet"),
     "csv": partial(read_plain, "csv"),
     "jsonl": partial(read_plain, "jsonl"),
+    "kuaisar": read_kuaisar,
     "recbole": read_recbole,
     "ubi": read_ubi,
     "amazon": read_amazon,

@@ -90,8 +90,7 @@ def named(frame: pl.LazyFrame, columns: Mapping[str, str], path: Path, optional:
 
 def unlisted(table: pl.LazyFrame, key: str, seen: Sequence[pl.LazyFrame]) -> pl.DataFrame:
     """The ids that events name and a table lacks, in order: a frame of one column, `key`. Arguments as in `completed`."""
-    ids = pl.concat([frame.select(key) for frame in seen]).filter(pl.col(key).str.strip_chars() != "").unique()
-    return ids.join(table.select(key), on=key, how="anti").sort(key).collect(engine="streaming")
+    return _lacking(table, key, seen).collect(engine="streaming")
 
 
 def completed(table: pl.LazyFrame, key: str, seen: Sequence[pl.LazyFrame]) -> pl.LazyFrame:
@@ -101,8 +100,12 @@ def completed(table: pl.LazyFrame, key: str, seen: Sequence[pl.LazyFrame]) -> pl
         key: the table's id column, text.
         seen: frames with that column, text; null and blank ids are left out.
     """
+    return pl.concat([table, _lacking(table, key, seen)], how="diagonal")
+
+
+def _lacking(table: pl.LazyFrame, key: str, seen: Sequence[pl.LazyFrame]) -> pl.LazyFrame:
     ids = pl.concat([frame.select(key) for frame in seen]).filter(pl.col(key).str.strip_chars() != "").unique()
-    return pl.concat([table, ids.join(table.select(key), on=key, how="anti").sort(key)], how="diagonal")
+    return ids.join(table.select(key), on=key, how="anti").sort(key)
 
 
 def split_mapping(mapping: Mapping[str, str], tables: Mapping[str, Sequence[str]]) -> tuple[dict[str, str], dict[str, dict[str, str]]]:

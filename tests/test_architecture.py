@@ -24,8 +24,9 @@ LEVELS = {
     **dict.fromkeys(("serve", "scale", "audit"), 10),
     **dict.fromkeys(("recipes",), 11),
     **dict.fromkeys(("experiment",), 12),
-    **dict.fromkeys(("cli", "__main__"), 13),
-    **dict.fromkeys(("__init__",), 14),
+    **dict.fromkeys(("study",), 13),
+    **dict.fromkeys(("cli", "__main__"), 14),
+    **dict.fromkeys(("__init__",), 15),
 }
 REFUSED = {"utils", "util", "common", "helpers", "helper", "misc"}
 HEAVY = ("torch", "matplotlib", "sentence_transformers", "pandas")

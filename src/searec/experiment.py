@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from searec.audit.leaks import told, training_leaks
 from searec.data.dataset import Dataset
 from searec.data.schema import Part, Task
 from searec.data.split import Split
@@ -87,6 +88,7 @@ def train(
         SettingsError: an unknown name or a bad value.
         RunError: the folder holds a run already and `resume` is not set, or its checkpoint is of another run; `start` or
             `teacher` is no finished run of this data and split, or does not fit.
+        LeakError: something that the model would read, or has counted, is newer than it may be; see `searec.audit.leaks`.
         Interrupted: on Ctrl-C, with a checkpoint written.
     """
     config, plan = settings_for(model, preset, overrides, seed=seed)
@@ -102,6 +104,8 @@ def train(
     about |= {name: {"label": run.label, "seed": run.config["seed"], "weights": digest(run.model.state())} for name, run in others.items()}
     if (folder / CONFIG).is_file():
         return _finished(folder, data, about)
+    leaks = training_leaks(split, learner, made)
+    leaks.refuse()
     folder.mkdir(parents=True, exist_ok=True)
     if plan is None:
         learner.fit(data, split)
@@ -121,6 +125,7 @@ def train(
         if len(phases) > 1:
             about |= {"phases": [phase.as_json() for phase in phases]}
     learner.eval()
+    about |= told(split, learner, leaks)
     run = Run(folder, learner, data, about)
     if first_process():
         if made is not None:

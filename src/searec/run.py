@@ -29,6 +29,8 @@ from searec.settings import as_dict, configure
 from searec.training.checkpoint import read_tensors, write_tensors
 
 CONFIG, WEIGHTS, ENVIRONMENT = "config.json", "weights.safetensors", "environment.json"
+CUTOFF, LEAKS = "cutoff", "leaks"
+"""Parts of config.json: which events the training read (see `data.cutoff`), and what its audit found."""
 DERIVED = "derived"
 """Folder of what was made before the model learned, where it needs anything."""
 _REQUESTS_AT_ONCE = 256

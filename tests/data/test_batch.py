@@ -7,29 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from random_shop import random_tables
 from searec.data.batch import Batch, Batcher, Needs
 from searec.data.dataset import Dataset
 from searec.data.split import NEVER, Requests, Split, requests_at
 
-ITEMS = "abcdefgh"
-QUERIES = ("red", "red lamp", "a very long query about a lamp", "!!!", "lamp red")
 ALL = Needs(rec=3, src=2, src_clicks=2, trail=4, words=4, text=True)
-
-
-def random_tables(seed: int) -> dict[str, Any]:
-    rng = np.random.default_rng(seed)
-    users = [f"u{n}" for n in range(5)]
-    feed = {(users[rng.integers(5)], ITEMS[rng.integers(8)], int(rng.integers(30))) for _ in range(40)}
-    searches = [
-        (
-            users[rng.integers(4)],
-            QUERIES[rng.integers(5)],
-            int(rng.integers(30)),
-            [ITEMS[n] for n in rng.integers(0, 8, rng.integers(0, 4))],
-        )
-        for _ in range(25)
-    ]
-    return {"items": {letter: f"thing {letter}" for letter in ITEMS}, "users": users, "feed": sorted(feed), "searches": searches}
 
 
 @pytest.fixture(scope="module", params=range(3))

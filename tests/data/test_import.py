@@ -19,6 +19,8 @@ from hypothesis import strategies as st
 from searec.data.importing import ImportReport, import_folder
 from searec.data.log import load_log, write_table
 from searec.data.schema import TABLES
+from searec.data.sources import FORMATS
+from searec.data.sources.base import FILE, ROW, Raw, completed
 from searec.errors import DataError, SearecError, SettingsError, StorageError
 
 ITEMS_CSV = 'item_id,title,categories,price\n1,Red lamp,"[""Home"",""Light""]",9.5\n2,Blue mug,Home|Kitchen,4\n3,"Rug, ""soft""",,7\n'
@@ -402,3 +404,37 @@ def test_ctrl_c_leaves_the_old_folder(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_the_report_is_what_was_done(tmp_path: Path) -> None:
     report = import_folder("csv", source(tmp_path / "src"), str(tmp_path / "out"))
     assert isinstance(report, ImportReport) and report.out == tmp_path / "out"
+
+
+def sorted_out(src: Path, mapping: Any) -> Raw:
+    """A format whose interactions are the good half of two files, newest first, and which refuses one row itself."""
+    parts = [
+        pl.scan_csv(src / name, infer_schema=False).with_row_index(ROW, 1).with_columns(pl.lit(name).alias(FILE))
+        for name in ("a.csv", "b.csv")
+    ]
+    rows = pl.concat(parts).filter(pl.col("event").ne_missing("shown")).reverse()
+    items = completed(pl.LazyFrame({"item_id": ["1"], "title": ["Lamp"]}), "item_id", [rows]).with_columns(pl.col("title").fill_null("?"))
+    own = pl.LazyFrame({"file": ["b.csv"], "row": [9], "rule": ["torn in two"], "value": ["x"]})
+    return Raw({"items": items, "interactions": rows}, {"items": src / "a.csv", "interactions": src / "a.csv"}, rejects=own)
+
+
+def test_rows_that_moved_are_named_by_where_they_came_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(FORMATS, "sorted-out", sorted_out)
+    src, header = tmp_path / "src", "user_id,item_id,timestamp,event\n"
+    src.mkdir()
+    (src / "a.csv").write_text(header + "7,1,never,shown\n7,1,2023-01-01,click\n8,2,someday,click\n")
+    (src / "b.csv").write_text(header + "8,1,2023-01-03,click\n8,1,2023-01-03,click\n7,2,2023-01-02,\n")
+    with pytest.raises(DataError, match=r"4 rows break a rule.*b\.csv row 9: torn in two \(x\)"):
+        import_folder("sorted-out", src, tmp_path / "out")
+    report = import_folder("sorted-out", src, tmp_path / "out", drop_bad=True)
+    assert report.rejects.rows() == [
+        ("b.csv", 9, "torn in two", "x"),
+        ("b.csv", 3, "empty event", None),
+        ("b.csv", 1, "duplicate row", "1"),
+        ("a.csv", 3, "no valid time", "someday"),
+    ]
+    written = {table.name: pl.read_parquet(tmp_path / "out" / table.file) for table in TABLES}
+    assert written["interactions"].columns == ["user_id", "item_id", "timestamp", "event"]
+    assert written["interactions"].rows() == [("8", "1", utc(2023, 1, 3), "click"), ("7", "1", utc(2023, 1, 1), "click")]
+    assert written["items"].rows() == [("1", "Lamp"), ("2", "?")]
+    assert load_log(tmp_path / "out").rejects.is_empty()

@@ -105,6 +105,10 @@ def test_unseen_users_are_quantised_but_teach_nothing(small_world: Dataset) -> N
     derived.learn(rqvae, vectors, present & split.known[:, None], TINY, 0, made.folder.with_name("unseen.training"))
     for name, tensor in rqvae.state_dict().items():
         assert torch.equal(tensor.cpu(), made.rqvae.state_dict()[name].cpu()), name
+    weights, has = made.summaries.weights, made.summaries.has()
+    assert weights is not None
+    assert [weights.population[side] for side in ("recommend", "search")] == has[split.known].sum(axis=0).tolist()
+    assert (weights.terms["users"] <= has[split.known].any(axis=1).sum()).all()
 
 
 # --- newcomers ---

@@ -5,7 +5,23 @@ import sys
 
 import typer
 
-from searec.cli import answers, audit, codes, data, demo, export, exposure, interests, keys, reasoning, runs, serve, students, tradeoff
+from searec.cli import (
+    answers,
+    audit,
+    codes,
+    data,
+    demo,
+    export,
+    exposure,
+    interests,
+    keys,
+    reasoning,
+    runs,
+    serve,
+    students,
+    study,
+    tradeoff,
+)
 from searec.errors import SearecError
 
 app = typer.Typer(
@@ -24,7 +40,7 @@ for command in (
     runs.train,
     runs.evaluate,
     runs.compare,
-    runs.study,
+    study.study,
     answers.recommend,
     answers.search,
     answers.suggest,

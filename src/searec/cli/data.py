@@ -27,8 +27,13 @@ def simulate(
 
 
 def import_(
-    format: Annotated[str, typer.Argument(metavar="FORMAT", help="parquet, csv, jsonl, or kuaisar.", show_default=False)],
-    src: Annotated[Path, typer.Argument(metavar="SRC", help="Folder with the source's files.", show_default=False)],
+    format: Annotated[
+        str,
+        typer.Argument(
+            metavar="FORMAT", help="parquet, csv, jsonl, kuaisar, qilin, amazon, movielens, recbole or ubi.", show_default=False
+        ),
+    ],
+    src: Annotated[Path, typer.Argument(metavar="SRC", help="Folder or file of that format; see docs/formats.md.", show_default=False)],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The dataset folder to write.", show_default=False)],
     mapping: Annotated[
         list[str] | None,
@@ -42,7 +47,7 @@ def import_(
     time_unit: Annotated[str | None, typer.Option(help="Unit of times given as numbers: s, ms or us.", show_default=False)] = None,
     list_separator: Annotated[str, typer.Option(help="Between the members of a list that is not JSON.")] = "|",
 ) -> None:
-    """Make a dataset folder from Parquet, CSV or JSON Lines, or from a public format (docs/formats.md)."""
+    """Make a dataset folder from plain files or a public format."""
     from searec.cli.arguments import choice
     from searec.data.importing import import_folder
 
@@ -64,21 +69,39 @@ def check(
     level: Annotated[
         str, typer.Option(help="Category labels to compare search and feed by: all, broadest, or 1, 2, ... from broad to narrow.")
     ] = "all",
+    runs: Annotated[
+        list[Path] | None,
+        typer.Option("--run", metavar="RUN", help="Also audit this run folder for leaks; may be given many times.", show_default=False),
+    ] = None,
     figures: Json = None,
 ) -> None:
-    """Check a dataset folder: rules, counts, searches per user, overlap of search and feed, time span, possible leaks."""
+    """Check a dataset folder: rules, counts, searches per user, overlap of search and feed, time span, leaks."""
     from searec.data.check import check as measure
     from searec.data.check import render
+    from searec.data.dataset import load
+    from searec.data.leaks import data_leaks
     from searec.data.log import open_folder, read_log
+    from searec.data.split import Split
 
     log = read_log(open_folder(folder))
     report = measure(log, level=int(level) if level.isdigit() else level)  # type: ignore[arg-type]
+    leaks = None
+    if log.rows["items"] and log.rows["users"] and not log.rejects.height:
+        data = load(folder)
+        leaks = data_leaks(Split(data))
+        if runs:
+            from searec.audit.leaks import run_leaks
+
+            leaks = sum((run_leaks(run, data) for run in runs), leaks)
     if str(figures) != "-":
-        print(render(report), end="")
-    emit(report.as_json(), figures)
+        print(render(report))
+        print("leaks: not looked for before every row obeys the rules\n" if leaks is None else leaks.render(), end="")
+    emit({**report.as_json(), "leaks": None if leaks is None else leaks.as_json()}, figures)
     if log.rejects.height:
         raise DataError(
             f"{log.rejects.height} rows break a rule of the dataset folder",
             where=folder,
             remedy="mend them, or 'searec import parquet SRC OUT --drop-bad' writes a clean copy and rejects.parquet",
         )
+    if leaks is not None:
+        leaks.refuse()

@@ -33,7 +33,7 @@ def demo(
 ) -> None:
     """The bundled world: check, train every model, measure both tasks, write the report, and serve it all."""
     from searec.cli.data import check
-    from searec.cli.runs import study
+    from searec.cli.study import by_recipe
     from searec.data.simulate import sample_folder
 
     stopped = _stop(out)
@@ -42,7 +42,7 @@ def demo(
         return
     check(sample_folder())
     print()
-    study(sample_folder(), out, "demo")
+    by_recipe(sample_folder(), out, "demo")
     if serve:
         print()
         address = _start(sample_folder(), out, port)

@@ -1,4 +1,4 @@
-"""Commands on models: train, evaluate, compare, study, demo."""
+"""Commands on models: train, evaluate, compare."""
 
 from pathlib import Path
 from typing import Annotated
@@ -115,28 +115,3 @@ def compare(
     held = choice(part, ("test", "val"), "--split")
     print_tables(experiment.compare(opened, out, part=held, max_requests=requests, baseline=baseline), groups or ())
     print(f"report: {out}")
-
-
-def study(
-    data: Data,
-    out: Annotated[
-        Path,
-        typer.Option(
-            metavar="DIR", help="Folder for the runs and the report; what is finished there is not done again.", show_default=False
-        ),
-    ],
-    recipe: Annotated[str, typer.Option(help="Which experiment: see searec.recipes.")] = "baselines",
-    only: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="LABEL", help="Only this line of the recipe, so that several processes share the work; may be given many times."
-        ),
-    ] = None,
-) -> None:
-    """Train and measure a whole recipe, and write its report."""
-    from searec import experiment
-    from searec.data.dataset import load
-    from searec.recipes import recipe_named
-
-    print_tables(experiment.study(recipe_named(recipe), load(data), out, only=only))
-    print(f"report: {out / 'report.html'}")

@@ -39,7 +39,10 @@ def distil(
 
     --set teacher.KEY=VALUE is a setting of the teacher.
     """
+    from searec.data.cutoff import Cutoff
     from searec.data.dataset import load
+    from searec.data.schema import TASKS
+    from searec.data.split import Split
     from searec.nearline.distil import DistilSettings, examined, refuse_used
     from searec.nearline.distil import distil as teach
     from searec.nearline.judging import Categories
@@ -55,7 +58,16 @@ def distil(
     dataset = load(data)
     reasoner = reasoner_of(teacher, dataset, of_others[TEACHER])
     thoughts = reasoner.think(drawn(dataset, users, seed=seed))
-    labels = labelled(thoughts, teacher=reasoner.name, version=reasoner.version, interests=config.interests, share=config.held, seed=seed)
+    made_of = Cutoff.of(Split(dataset), TASKS)
+    labels = labelled(
+        thoughts,
+        teacher=reasoner.name,
+        version=reasoner.version,
+        interests=config.interests,
+        share=config.held,
+        seed=seed,
+        made_of=made_of,
+    )
     with stop_requests() as request:
         teach(labels, out, config, seed=seed, resume=resume, stopping=lambda: request.asked)
     judgement = examined(out, thoughts, catalogue=Categories.of(dataset), encode=encode, seed=seed)

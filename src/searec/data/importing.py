@@ -14,7 +14,7 @@ import polars as pl
 from searec.console import progress
 from searec.data.convert import TimeUnit, as_lists, as_text, as_times, guess_unit, unread_list
 from searec.data.log import REJECT_SCHEMA, Log, read_log, refuse_rejects, write_table
-from searec.data.schema import ITEMS, SEARCHES, TABLES, USERS, Column, Kind, Table
+from searec.data.schema import INTERACTIONS, ITEMS, SEARCHES, TABLES, USERS, Column, Kind, Table
 from searec.data.sources import FORMATS, Raw, reading
 from searec.data.sources.base import FILE, ROW
 from searec.errors import DataError, SettingsError
@@ -77,25 +77,27 @@ def import_folder(
 
 def import_raw(raw: Raw, src: Path, out: Path, *, drop_bad: bool, time_unit: TimeUnit | None, list_separator: str) -> ImportReport:
     """The part every format shares: convert, check, write. Arguments and errors as in `import_folder`."""
+    unit = time_unit or raw.unit
     with replacing(out) as beside, progress(f"import {src.name}", len(TABLES) + 1) as advance:
         beside.mkdir()
         for table in TABLES:
             if table.name in raw.tables:
                 with reading(raw.files[table.name]):
-                    frame = conform(raw.tables[table.name], table, raw.files[table.name], time_unit=time_unit, separator=list_separator)
+                    frame = conform(raw.tables[table.name], table, raw.files[table.name], time_unit=unit, separator=list_separator)
                     write_table(frame, beside / table.file)
                 _refuse_lists(beside / table.file, table, raw)
             advance(1, table.name)
         _fill_absent(raw, beside)
         log = read_log({table.name: _judged_by(beside / table.file, table) for table in TABLES})
-        rejects = _of_source(log.rejects, raw, beside)
+        found, notes = _without_repeats(log.rejects) if raw.repeats else (log.rejects, ())
+        rejects = _of_source(found, raw, beside)
         if not drop_bad:
             refuse_rejects(rejects, src, _REMEDY)
         _finish(log.rejects, beside)
         if rejects.height:
             write_table(rejects, beside / REJECTS_FILE)
         advance(1, "rules")
-    return ImportReport(out=out, read=log.rows, kept=_kept(log), rejects=rejects, notes=raw.notes)
+    return ImportReport(out=out, read=log.rows, kept=_kept(log), rejects=rejects, notes=raw.notes + notes)
 
 
 def conform(frame: pl.LazyFrame, table: Table, where: Path, *, time_unit: TimeUnit | None = None, separator: str = "|") -> pl.LazyFrame:
@@ -203,6 +205,17 @@ def _of_source(rejects: pl.DataFrame, raw: Raw, beside: Path) -> pl.DataFrame:
         name = raw.files[table.name].name if table.name in raw.files else table.file
         parts.append(_placed(mine, beside / table.file).with_columns(pl.col("file").fill_null(name)).select(REJECT_SCHEMA.keys()))
     return pl.concat(parts)
+
+
+def _without_repeats(rejects: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """Rejects without the rows whose one fault is to stand twice, and a note on how many those are in each table."""
+    rules = {INTERACTIONS.file: "duplicate row", SEARCHES.file: "duplicate search_id"}
+    alone = pl.len().over("file", "row") == 1
+    repeat = alone & pl.any_horizontal(*((pl.col("file") == file) & (pl.col("rule") == rule) for file, rule in rules.items()))
+    repeats = rejects.filter(repeat)["file"]
+    counts = {table.name: (repeats == table.file).sum() for table in (INTERACTIONS, SEARCHES)}
+    notes = tuple(f"{count:,} {name} stand more than once in the source and are kept once" for name, count in counts.items() if count)
+    return rejects.filter(~repeat), notes
 
 
 def _placed(rejects: pl.DataFrame, staged: Path) -> pl.DataFrame:

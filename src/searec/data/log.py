@@ -4,9 +4,10 @@ The rules (design: the dataset folder): ids are known and not empty, keys and ro
 and titles hold text, times are times between 1970 and now. All of it is whole-column work in Polars.
 """
 
+import contextlib
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -78,17 +79,29 @@ def scan_parquet(path: Path) -> pl.LazyFrame:
 
 def damaged(path: Path | str, error: Exception) -> DataError:
     """The error for a file that cannot be read to its end."""
-    return DataError("file is damaged or not Parquet", where=path, got=str(error).splitlines()[0], remedy="write or copy the file again")
+    what = "file is damaged or not Parquet" if str(path).endswith(".parquet") else "file is damaged"
+    return DataError(what, where=path, got=str(error).splitlines()[0], remedy="write or copy the file again")
 
 
 def write_table(frame: pl.LazyFrame | pl.DataFrame, path: Path) -> None:
     """Write one table as Parquet, rows in order, without holding a lazy one in memory.
 
     Raises:
-        OSError: the disk is full; Polars calls that a ComputeError, which `files.replacing` would not know.
+        OSError: the disk is full.
+    """
+    with writing(path):
+        frame.lazy().sink_parquet(path)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn a full disk, which Polars calls a ComputeError, into the OSError it is.
+
+    Raises:
+        OSError: the disk is full.
     """
     try:
-        frame.lazy().sink_parquet(path)
+        yield
     except pl.exceptions.ComputeError as error:
         if disk_full(error):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error

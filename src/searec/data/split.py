@@ -98,23 +98,31 @@ def check_no_leak(data: Dataset, requests: Requests, streams: Sequence[str] = ST
     Raises:
         LeakError: naming the user, the time and the newer event's position.
     """
-    ends = dict(zip(STREAMS, (requests.rec_end, requests.src_end, requests.trail_end), strict=True))
     for stream in streams:
-        events, end = getattr(data, stream), ends[stream]
-        first, limit = events.offsets[requests.user], events.offsets[requests.user + 1]
-        some = end > first
-        inside = some & (end <= len(events.time))
-        newest = events.time[np.where(inside, end - 1, 0)] if len(events.time) else np.zeros(len(end), np.int64)
-        wrong = (end < first) | (end > limit) | (some & (newest >= requests.time))
+        wrong, newest = late_histories(data, requests, stream)
         if wrong.any():
             row = int(np.argmax(wrong))
             raise LeakError(
                 f"history in {stream} is not older than its target",
                 where=f"user {data.users.outside(requests.user[row : row + 1])[0]!r}, request {row}",
-                got=f"an event at {np.datetime64(int(newest[row]), 'us')} (position {int(end[row]) - 1})",
+                got=f"an event at {np.datetime64(int(newest[row]), 'us')} (position {int(_ends(requests, stream)[row]) - 1})",
                 expected=f"events before {np.datetime64(int(requests.time[row]), 'us')}",
                 remedy="build requests with split.requests_at",
             )
+
+
+def late_histories(data: Dataset, requests: Requests, stream: str) -> tuple[NDArray[np.bool_], Ints]:
+    """[R] whether a history in one of `STREAMS` reaches its request's time or another user's events, and the time of its last event."""
+    events, end = getattr(data, stream), _ends(requests, stream)
+    first, limit = events.offsets[requests.user], events.offsets[requests.user + 1]
+    some = end > first
+    inside = some & (end <= len(events.time))
+    newest = events.time[np.where(inside, end - 1, 0)] if len(events.time) else np.zeros(len(end), np.int64)
+    return (end < first) | (end > limit) | (some & (newest >= requests.time)), newest
+
+
+def _ends(requests: Requests, stream: str) -> Ints:
+    return dict(zip(STREAMS, (requests.rec_end, requests.src_end, requests.trail_end), strict=True))[stream]
 
 
 @dataclass(frozen=True)

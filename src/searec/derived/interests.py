@@ -3,6 +3,7 @@
 Kept under `files.cache_folder()` by what they were made from.
 """
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from searec.console import progress
+from searec.data.cutoff import Cutoff
 from searec.data.dataset import Dataset
 from searec.data.ragged import Ints, first_not_before
 from searec.data.schema import Task
@@ -26,11 +28,12 @@ from searec.nearline.plan import InterestSettings
 from searec.nearline.profile import profiles
 from searec.nearline.reasoner import Reasoner
 from searec.nearline.reasoners import reasoner_named
+from searec.nearline.student import StudentReasoner
 from searec.nearline.table import MEANINGS, InterestTable
 from searec.settings import as_dict
 from searec.text.encoder import Encoder
 
-VERSION = "interests-1"
+VERSION = "interests-2"
 """Changes with every change to what is made here from the same input."""
 _PROFILES_AT_ONCE = 2_000
 _SHOWN = 3
@@ -78,9 +81,8 @@ def interests(split: Split, tasks: Sequence[Task], settings: InterestSettings, r
     """
     reasoner = reasoner or reasoner_for(settings, split, tasks)
     own = {name: value for name, value in as_dict(settings).items() if name in InterestSettings.__dataclass_fields__}
-    key = fingerprint(
-        VERSION, split.data.fingerprint, f"{split.unseen} {','.join(tasks)}", reasoner.version, json.dumps(own, sort_keys=True)
-    )
+    made_of = _made_of(split, tasks, reasoner)
+    key = fingerprint(VERSION, made_of.digest, reasoner.version, json.dumps(own, sort_keys=True))
     home = cache_folder() / "derived" / f"interests-{key}"
     catalogue = catalogue_of(split.data, settings)
     if not home.is_dir():
@@ -93,10 +95,23 @@ def interests(split: Split, tasks: Sequence[Task], settings: InterestSettings, r
             "tasks": list(tasks),
             "settings": own,
             "reasoner": {"name": reasoner.name, "version": reasoner.version},
-            "cutoff": "before every held-out event of these tasks",
+            "cutoff": made_of.digest,
         }
-        tabulate(graphs, times, split, settings, catalogue, about).save(home)
+        table = tabulate(graphs, times, split, settings, catalogue, about)
+        with replacing(home) as beside:
+            table.save(beside)
+            made_of.save(beside)
     return Interests(home, InterestTable.load(home), catalogue.vectors)
+
+
+def _made_of(split: Split, tasks: Sequence[Task], reasoner: Reasoner) -> Cutoff:
+    """What the interests rest on: what the split lets be read, and what a student has learned from."""
+    made_of = Cutoff.of(split, tasks)
+    if not isinstance(reasoner, StudentReasoner):
+        return made_of
+    if reasoner.made_of is None:
+        return dataclasses.replace(made_of, about={**made_of.about, "student": None})
+    return made_of.with_(reasoner.made_of, split.data, "student")
 
 
 def catalogue_of(data: Dataset, settings: InterestSettings) -> Catalogue:

@@ -13,6 +13,7 @@ from scipy.sparse.linalg import svds
 from torch import Tensor, nn
 
 from searec.codes.plan import IdentifierSettings
+from searec.data.cutoff import Cutoff
 from searec.data.schema import TASKS
 from searec.data.split import Split
 from searec.files import cache_folder, fingerprint
@@ -85,14 +86,22 @@ def unisar_vectors(split: Split, seed: int) -> Vectors:
 
     config = configure(UniSAR.Config, UniSAR.presets["small"])
     plan = configure(TrainSettings, {**UniSAR.train_presets["small"], "seed": seed})
-    key = fingerprint("unisar-vectors-1", split.data.fingerprint, f"{split.min_events} {split.unseen}", repr(config), repr(plan))
-    home = cache_folder() / "derived" / f"unisar-{key}"
-    home.mkdir(parents=True, exist_ok=True)
+    made_of = Cutoff.of(split, TASKS)
+    key = fingerprint("unisar-vectors-2", made_of.digest, repr(config), repr(plan))
+    home = _home(f"unisar-{key}", made_of)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = UniSAR(config, split.data.sizes)
-    teach(model, split, home, plan, made_from={"data": split.data.fingerprint}, resume=(home / CHECKPOINT).is_file())
+    teach(model, split, home, plan, made_from={"cutoff": made_of.digest}, resume=(home / CHECKPOINT).is_file())
     return model.item.weight[1:].detach().cpu().float().numpy()
+
+
+def _home(name: str, made_of: Cutoff) -> Path:
+    """The cache folder of vectors that are trained, with what they are made of."""
+    home = cache_folder() / "derived" / name
+    home.mkdir(parents=True, exist_ok=True)
+    made_of.save(home)
+    return home
 
 
 @dataclass(frozen=True)
@@ -194,24 +203,24 @@ def bi_encoded(split: Split, semantic: Vectors, settings: IdentifierSettings, se
 
     plan = TrainSettings(epochs=10, batch=512, lr=1e-3, schedule="linear", patience=0, validate_every=10, seed=seed)
     config = configure(BiEncoder.Config)
-    told = json.dumps([settings.encoder, repr(config), repr(plan), split.min_events, split.unseen])
-    home = cache_folder() / "derived" / f"bi-encoder-{fingerprint('bi-encoder-1', split.data.fingerprint, told)}"
-    home.mkdir(parents=True, exist_ok=True)
+    made_of = Cutoff.of(split, TASKS)
+    told = json.dumps([settings.encoder, repr(config), repr(plan)])
+    home = _home(f"bi-encoder-{fingerprint('bi-encoder-2', made_of.digest, told)}", made_of)
     queries = Encoder(settings.encoder).encode(split.data.queries.texts.to_list())
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = BiEncoder(config, torch.from_numpy(semantic), torch.from_numpy(queries))
     examples = _PairExamples(split, plan.batch, seed)
-    _train(train, model, examples, home, plan, split)
+    _train(train, model, examples, home, plan, made_of)
     with torch.no_grad():
         return model.embed(torch.arange(1, split.data.sizes.items + 1, device=model.device)).cpu().numpy()
 
 
-def _train(train: object, model: BiEncoder, examples: _PairExamples, home: Path, plan: TrainSettings, split: Split) -> None:
+def _train(train: object, model: BiEncoder, examples: _PairExamples, home: Path, plan: TrainSettings, made_of: Cutoff) -> None:
     held = examples.batch(plan.epochs, 0, 0, 1)
 
     def validate(learner: BiEncoder) -> dict[str, float]:
         return {"fit": -float(learner.loss(held.to(learner.device)).total)}
 
-    about = {"data": split.data.fingerprint}
+    about = {"cutoff": made_of.digest}
     train(model, examples, validate, home, plan, made_from=about, judge="fit", resume=(home / CHECKPOINT).is_file())  # type: ignore[operator]

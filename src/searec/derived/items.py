@@ -3,7 +3,6 @@
 Kept under `files.cache_folder()` by what it was made from; the RQ-VAE goes on from its checkpoint where it was broken off.
 """
 
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -22,6 +21,7 @@ from searec.codes.item_rqvae import ItemBatch, ItemRQVAE
 from searec.codes.plan import IdentifierSettings
 from searec.codes.use import code_use
 from searec.codes.user_codes import SIDES
+from searec.data.cutoff import Cutoff
 from searec.data.dataset import Dataset
 from searec.data.ragged import Ints, Ragged
 from searec.data.schema import TASKS
@@ -43,7 +43,7 @@ from searec.training.logbook import FILE as LOG
 from searec.training.plan import TrainSettings
 from searec.training.processes import first_process
 
-VERSION = "items-1"
+VERSION = "items-2"
 """Changes with every change to what is made here from the same input."""
 JUDGE = "explained"
 NEIGHBOURS = 10
@@ -159,8 +159,8 @@ def item_codes(split: Split, settings: Any, *, seed: int) -> ItemCoder:
     """
     own = {name: value for name, value in as_dict(settings).items() if name in IdentifierSettings.__dataclass_fields__}
     texts = {name: getattr(settings, name) for name in ("vocabulary", "pretrained", "doc2query", "pseudo_queries")}
-    split_told = f"{split.min_events} {split.unseen} {seed}"
-    key = fingerprint(VERSION, PSEUDO_VERSION, split.data.fingerprint, split_told, json.dumps([own, texts], sort_keys=True))
+    made_of = Cutoff.of(split, TASKS)
+    key = fingerprint(VERSION, PSEUDO_VERSION, made_of.digest, str(seed), json.dumps([own, texts], sort_keys=True))
     home = cache_folder() / "derived" / f"items-{key}"
     if home.is_dir():
         return ItemCoder.load(home)
@@ -183,7 +183,7 @@ def item_codes(split: Split, settings: Any, *, seed: int) -> ItemCoder:
         tokens = Tokens.trained([*ALL_PHRASES, *words, *known, *queries], texts["vocabulary"])
     about = {
         "made": VERSION,
-        "cutoff": fingerprint(split.data.fingerprint, hashlib.blake2b(split.cutoff(TASKS).tobytes()).hexdigest()),
+        "cutoff": made_of.digest,
         "data": split.data.fingerprint,
         "unseen": split.unseen,
         "seed": seed,
@@ -205,6 +205,7 @@ def item_codes(split: Split, settings: Any, *, seed: int) -> ItemCoder:
                 beside / _QUERIES
             )
             shutil.copy(work / LOG, beside / LOG)
+            made_of.save(beside)
             (beside / _ABOUT).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         shutil.rmtree(work)
     return ItemCoder.load(home)

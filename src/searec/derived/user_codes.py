@@ -19,6 +19,7 @@ from searec.codes.plan import CodeSettings
 from searec.codes.rqvae import TextBatch, TwoSidedRQVAE
 from searec.codes.use import code_use
 from searec.codes.user_codes import NONE, SIDES, UserCodes
+from searec.data.cutoff import Cutoff
 from searec.data.ragged import Ints
 from searec.data.schema import Task
 from searec.data.split import Split
@@ -35,7 +36,7 @@ from searec.training.logbook import FILE as LOG
 from searec.training.plan import TrainSettings
 from searec.training.processes import first_process
 
-VERSION = "user-codes-1"
+VERSION = "user-codes-2"
 """Changes with every change to what is made here from the same input."""
 JUDGE = "explained"
 _CODES, _WEIGHTS, _ABOUT, _SUMMARIES = "codes.npy", "rqvae.safetensors", "about.json", "summaries"
@@ -98,14 +99,15 @@ def user_codes(split: Split, tasks: Sequence[Task], settings: CodeSettings, *, s
         DependencyError: the sentence encoder, or the chat client, is not installed.
         Interrupted: on request; the same call goes on.
     """
-    histories = histories_of(split.data, split.visible(tasks), limit=settings.summary_events)
+    made_of = Cutoff.of(split, tasks)
+    histories = histories_of(split.data, made_of.on(split.data)[0], limit=settings.summary_events)
     versions = (VERSION, OFFLINE_VERSION if settings.summaries == "offline" else f"{CHAT_VERSION} {PROMPTS}")
     own = {name: value for name, value in as_dict(settings).items() if name in CodeSettings.__dataclass_fields__}
-    key = fingerprint(*versions, histories.cutoff, f"{split.unseen} {seed}", json.dumps(own, sort_keys=True))
+    key = fingerprint(*versions, made_of.digest, str(seed), json.dumps(own, sort_keys=True))
     home = cache_folder() / "derived" / f"user-codes-{key}"
     if home.is_dir():
         return Coder.load(home)
-    summaries = summarise(histories, settings)
+    summaries = summarise(histories, settings, counted=split.known)
     vectors, present = vectors_of(summaries, settings.encoder)
     rqvae = new_rqvae(settings, vectors.shape[2], seed)
     work = home.with_name(f"{home.name}.training")
@@ -133,20 +135,25 @@ def user_codes(split: Split, tasks: Sequence[Task], settings: CodeSettings, *, s
             np.save(beside / _CODES, codes)
             write_tensors(beside / _WEIGHTS, rqvae.state())
             summaries.save(beside / _SUMMARIES)
+            made_of.save(beside / _SUMMARIES)
+            made_of.save(beside)
             shutil.copy(work / LOG, beside / LOG)
             (beside / _ABOUT).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         shutil.rmtree(work)
     return Coder(home, settings, rqvae, summaries, UserCodes(codes, settings.codes, about))
 
 
-def summarise(histories: Histories, settings: CodeSettings, *, like: Summaries | None = None) -> Summaries:
+def summarise(
+    histories: Histories, settings: CodeSettings, *, like: Summaries | None = None, counted: NDArray[np.bool_] | None = None
+) -> Summaries:
     """Texts of histories, by whom the settings say; kept by the chat client's own cache.
 
     Args:
         like: summaries of the users known, whose weights newcomers are written with.
+        counted: [U + 1] of whom weights are made otherwise; all by default.
     """
     if settings.summaries == "offline":
-        return offline_summaries(histories, weights=None if like is None else like.weights)
+        return offline_summaries(histories, weights=None if like is None else like.weights, counted=counted)
     with Chat(chat_settings(settings.chat_model)) as chat:
         return chat_summaries(histories, chat)
 

@@ -89,11 +89,11 @@ def bars(points: Sequence[Point], *, title: str) -> str:
         return _svg(figure, title)
 
 
-def dots(groups: Sequence[tuple[str, Sequence[Point]]], *, title: str, limits: tuple[float, float], widest: str) -> str:
+def dots(groups: Sequence[tuple[str, Sequence[Point]]], *, title: str, limits: tuple[float, float], widest: str, zero: bool = False) -> str:
     """One metric in a few slices: for each slice a group of dots, one for each run, with intervals.
 
     limits: of the horizontal axis, and widest: the longest name that must fit beside it; panels that share
-        both can be compared by eye.
+        both can be compared by eye. zero: a line at 0, for differences.
     """
     with rc_context(_RC):  # type: ignore[arg-type]
         height = sum(0.2 * len(points) + 0.22 for _, points in groups)
@@ -113,6 +113,8 @@ def dots(groups: Sequence[tuple[str, Sequence[Point]]], *, title: str, limits: t
         axes.set_ylim(top - 1.1 - 0.3, -0.7)
         axes.set_xlim(*limits)
         axes.grid(visible=False, axis="y")
+        if zero:
+            axes.axvline(0.0, color=_MUTED, linewidth=1.1)
         return _svg(figure, title)
 
 

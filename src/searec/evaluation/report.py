@@ -53,16 +53,53 @@ class RunPage:
     rows: Sequence[Mapping[str, Any]] = field(default=())
 
 
-def write_report(comparison: Comparison, runs: Sequence[RunPage], path: Path | str, *, title: str = "searec comparison") -> None:
+@dataclass(frozen=True)
+class TuningPage:
+    """What the report shows of how a model's settings were chosen.
+
+    trials: validation NDCG@5 of each try, in order, the preset's first. chosen: the best one's settings. seconds: of all tries.
+    """
+
+    model: str
+    trials: Sequence[float]
+    chosen: Mapping[str, Any]
+    seconds: float
+
+
+def write_report(
+    comparison: Comparison,
+    runs: Sequence[RunPage],
+    path: Path | str,
+    *,
+    title: str = "searec comparison",
+    links: Sequence[tuple[str, str]] = (),
+    tuning: Sequence[TuningPage] = (),
+    notes: Sequence[str] = (),
+) -> None:
     """Write the report to `path`.
+
+    Args:
+        links: names and addresses of pages that belong to it.
+        tuning: how settings were chosen, where they were.
+        notes: what a reader has to know about the whole.
 
     Raises:
         StorageError: the disk refuses the write; what was there before is untouched.
     """
-    write_text(path, render(comparison, runs, title=title, made=datetime.now(UTC)))
+    made = datetime.now(UTC)
+    write_text(path, render(comparison, runs, title=title, made=made, links=links, tuning=tuning, notes=notes))
 
 
-def render(comparison: Comparison, runs: Sequence[RunPage], *, title: str, made: datetime) -> str:
+def render(
+    comparison: Comparison,
+    runs: Sequence[RunPage],
+    *,
+    title: str,
+    made: datetime,
+    links: Sequence[tuple[str, str]] = (),
+    tuning: Sequence[TuningPage] = (),
+    notes: Sequence[str] = (),
+) -> str:
     """The report as HTML text; the same input gives the same text."""
     labels = dict.fromkeys(row.label for table in comparison.tables for row in table.rows)
     series = {label: number for number, label in enumerate((*labels, *(run.label for run in runs if run.label not in labels)))}
@@ -76,6 +113,9 @@ def render(comparison: Comparison, runs: Sequence[RunPage], *, title: str, made:
         sections=[_section(table, series, comparison.alpha) for table in comparison.tables],
         series=series,
         colours=COLOURS,
+        links=links,
+        notes=notes,
+        tuning=_tuning(tuning),
         training=_training(runs, names, series),
         settings=_side_by_side(names, [run.settings for run in runs]),
         environment=_side_by_side(names, [run.environment for run in runs]),
@@ -226,6 +266,22 @@ def _training(runs: Sequence[RunPage], names: list[str], series: Mapping[str, in
         "legend": [(line.label, line.series % COLOURS) for line in lines],
         "panels": panels,
         "without": [name for name in names if name not in shown],
+    }
+
+
+def _tuning(pages: Sequence[TuningPage]) -> dict[str, Any]:
+    """The best validation figure so far by trial, a line a model; those whose settings are not searched are named."""
+    searched = [page for page in pages if page.trials]
+    lines = [
+        Line(page.model, number, list(range(1, len(page.trials) + 1)), list(np.maximum.accumulate(page.trials)))
+        for number, page in enumerate(searched)
+    ]
+    title = "Best validation NDCG@5 by settings tried"
+    return {
+        "pages": [{"page": page, "best": max(page.trials), "chosen": _flat(page.chosen)} for page in searched],
+        "legend": [(line.label, line.series % COLOURS) for line in lines],
+        "plot": Markup(curves(lines, title=title, across="settings tried")) if lines else None,
+        "without": [page.model for page in pages if not page.trials],
     }
 
 

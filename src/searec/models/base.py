@@ -74,6 +74,10 @@ class Model(Learner):
         """Learn from the training events of `split` in one pass."""
         raise TypeError(f"{self.name} learns by loss(), not by fit()")
 
+    def click_counts(self) -> Mapping[tuple[Task, ...], Tensor]:
+        """The clicks of each item [I + 1] that it holds, by the tasks at whose cut-off they end; audited for leaks. None by default."""
+        return {}
+
     @torch.no_grad()
     def retrieve(self, batch: Batch, k: int, exclude: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The k best items of the whole catalogue.

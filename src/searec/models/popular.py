@@ -1,5 +1,6 @@
 """popular: how often an item was clicked before anything held out."""
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -33,6 +34,9 @@ class Popular(FittedModel):
     def fit(self, data: Dataset, split: Split) -> None:
         counts = [np.bincount(split.train_clicks((task,))[1], minlength=data.sizes.items + 1) for task in TASKS]
         self.keep(counts=torch.from_numpy(np.stack(counts)).float())
+
+    def click_counts(self) -> Mapping[tuple[Task, ...], Tensor]:
+        return {(task,): self.counts[place] for place, task in enumerate(TASKS)}
 
     def score(self, batch: Batch) -> Tensor:
         counts = self.counts[TASKS.index(batch.task)]

@@ -170,6 +170,9 @@ class Serendipity(Model):
         self.clicks = torch.from_numpy(counts.astype(np.int64))
         self._build()
 
+    def click_counts(self) -> Mapping[tuple[Task, ...], Tensor]:
+        return {self.tasks: self.clicks}
+
     def _build(self) -> None:
         """The towers, whose sizes follow from what was taken up."""
         config, width = self.config, self.config.width

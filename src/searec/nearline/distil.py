@@ -26,12 +26,12 @@ from searec.nearline.dialogue import FORMAT
 from searec.nearline.judging import Categories, Encode, Judgement, judged, timed
 from searec.nearline.labels import SHOWN, Label, Labels
 from searec.nearline.reasoner import Thought
-from searec.nearline.student import ADAPTER, BASE, FILE, TOKENIZER, StudentReasoner, StudentSettings, base_digest
+from searec.nearline.student import ADAPTER, BASE, FILE, LABELS, TOKENIZER, StudentReasoner, StudentSettings, base_digest
 from searec.nearline.tuning import Course, Lora, Tuned, seeded, tuned
 from searec.settings import Count, DropoutRate, NonNegative, Positive, Share, as_dict, configure, settings
 
 SMALL = "small"
-ABOUT, LOG, LABELS = "about.json", "log.jsonl", "labels"
+ABOUT, LOG = "about.json", "log.jsonl"
 _COURSE = ("epochs", "lr", "batch", "accumulate", "warmup", "weight_decay", "checkpointing")
 _LIBRARIES = ("torch", "transformers", "trl", "peft", "tokenizers")
 

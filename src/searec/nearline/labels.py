@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from searec.data.cutoff import ABOUT as CUTOFF
+from searec.data.cutoff import Cutoff
 from searec.errors import DataError, RunError
 from searec.files import fingerprint, replacing
 from searec.nearline.dialogue import FORMAT, Signs, prompt, read, spoken, written
@@ -47,12 +49,14 @@ class Labels:
         train, held: no user and no prompt is in both.
         refused: how many thoughts became no label, by each of `REASONS` that occurred.
         about: format, teacher (name, version), cutoff (microseconds since 1970: everything is older), seed, share, interests; JSON-ready.
+        made_of: the events that the thoughts rest on; None in a folder of an older version.
     """
 
     train: tuple[Label, ...]
     held: tuple[Label, ...]
     refused: Mapping[str, int] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
+    made_of: Cutoff | None = field(default=None, compare=False)
 
     @property
     def digest(self) -> str:
@@ -73,13 +77,15 @@ class Labels:
         return {**self.about, "labels": counts}
 
     def save(self, folder: Path | str) -> None:
-        """Write train.jsonl, eval.jsonl (user, prompt, completion a line) and about.json into a new or replaced folder."""
+        """Write train.jsonl, eval.jsonl (user, prompt, completion a line), about.json and the cut-off into a new or replaced folder."""
         with replacing(folder) as beside:
             beside.mkdir()
             for name, part in (("train", self.train), ("eval", self.held)):
                 lines = [json.dumps({"user": one.user, "prompt": one.prompt, "completion": one.completion}) + "\n" for one in part]
                 (beside / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
             (beside / "about.json").write_text(json.dumps(self.as_json(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            if self.made_of is not None:
+                self.made_of.save(beside)
 
     @classmethod
     def load(cls, folder: Path | str) -> "Labels":
@@ -87,6 +93,7 @@ class Labels:
 
         Raises:
             RunError: it is missing, damaged, or of another prompt format.
+            LeakError: the cut-off is damaged or was changed.
         """
         folder = Path(folder)
         try:
@@ -100,11 +107,18 @@ class Labels:
             raise RunError("cannot read the labels", where=folder, got=repr(error)[:200], remedy="make them again") from error
         if about.get("format") != FORMAT:
             raise RunError("labels of another prompt format", where=folder, got=about.get("format"), expected=FORMAT)
-        return cls(train, held, refused, about)
+        return cls(train, held, refused, about, Cutoff.load(folder) if (folder / CUTOFF).is_file() else None)
 
 
 def labelled(
-    thoughts: Iterable[Thought], *, teacher: str, version: str, interests: int = SHOWN, share: float = 0.1, seed: int = 0
+    thoughts: Iterable[Thought],
+    *,
+    teacher: str,
+    version: str,
+    interests: int = SHOWN,
+    share: float = 0.1,
+    seed: int = 0,
+    made_of: Cutoff | None = None,
 ) -> Labels:
     """Labels of the thoughts that pass every check but the length, which `Labels.within` checks.
 
@@ -112,12 +126,13 @@ def labelled(
         teacher, version: whose thoughts they are.
         interests: the most confident ones that a label keeps.
         share: of the users whose labels are held back, at least one if there are two; drawn by `seed` from their ids.
+        made_of: the events that the thoughts, and their teacher, rest on; those of the profiles themselves by default.
     """
     refused: Counter[str] = Counter()
     passed: list[tuple[Label, _Key, _Sense]] = []
-    cutoff = None
+    at: dict[str, int] = {}
     for thought in thoughts:
-        cutoff = max(thought.profile.at, cutoff or thought.profile.at)
+        at[thought.profile.user] = max(thought.profile.at, at.get(thought.profile.user, thought.profile.at))
         graph, reason = _told(thought, interests)
         if graph is None:
             refused[reason] += 1
@@ -129,13 +144,14 @@ def labelled(
     about = {
         "format": FORMAT,
         "teacher": {"name": teacher, "version": version},
-        "cutoff": cutoff,
+        "cutoff": max(at.values(), default=None),
         "seed": seed,
         "share": share,
         "interests": interests,
     }
     train, aside = tuple(one for one in kept if one.user not in held), tuple(one for one in kept if one.user in held)
-    return Labels(train, aside, {reason: refused[reason] for reason in REASONS if refused[reason]}, about)
+    made_of = made_of or Cutoff.by_hand(list(at), list(at.values()))
+    return Labels(train, aside, {reason: refused[reason] for reason in REASONS if refused[reason]}, about, made_of)
 
 
 _Key = tuple[frozenset[tuple[str, str]], frozenset[frozenset[str]]]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from searec.console import progress
+from searec.data.cutoff import Cutoff
 from searec.data.schema import Task
 from searec.data.split import Split
 from searec.errors import DataError, DependencyError, RunError, SettingsError
@@ -21,8 +22,8 @@ from searec.nearline.reasoner import Thought
 from searec.settings import Count, Natural, NonNegative, configure, settings
 
 FILE = "student.json"
-ADAPTER, BASE, TOKENIZER = "adapter", "base", "tokenizer"
-"""What a distilled student's folder holds; `base` only where the base was made there."""
+ADAPTER, BASE, TOKENIZER, LABELS = "adapter", "base", "tokenizer", "labels"
+"""What a distilled student's folder holds; `base` only where the base was made there. The labels carry the cut-off."""
 CUT_OFF, TOO_LONG = "the answer was cut off", "the prompt is too long for the model"
 
 
@@ -69,6 +70,7 @@ class StudentReasoner:
 
     def __init__(self, model: Path | str, settings: StudentSettings | None = None) -> None:
         self.settings = settings or StudentSettings()
+        self._folder = Path(model)
         self._opened = opened(model, self.settings.device)
         said = [self.settings.answer_tokens, self.settings.interests, self.settings.temperature]
         drawn = [self.settings.seed, self.settings.batch] if self.settings.temperature else []
@@ -85,6 +87,15 @@ class StudentReasoner:
         if not values.get("model"):
             raise SettingsError("a student needs its folder", where="student", got=", ".join(values), remedy="give model=RUN")
         return cls(values.pop("model"), configure(StudentSettings, values, where="student reasoner"))
+
+    @property
+    def made_of(self) -> Cutoff | None:
+        """The events that its labels rest on; None for a causal model alone, of which nothing is known.
+
+        Raises:
+            LeakError: its folder does not tell, or was changed.
+        """
+        return Cutoff.load(self._folder / LABELS) if (self._folder / FILE).is_file() else None
 
     @property
     def version(self) -> str:

@@ -102,11 +102,12 @@ class Answer:
 
 @dataclass(frozen=True)
 class Suggest:
-    """A request for queries to ask next, of those that begin with `prefix`; k from 1 to 100."""
+    """A request for queries to ask next, of those that begin with `prefix`; k from 1 to 100; seconds as in `Ask`."""
 
     user: str | None = None
     prefix: str = ""
     k: int = 8
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)

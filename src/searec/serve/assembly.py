@@ -13,7 +13,7 @@ from searec.errors import RunError, SearecError, SettingsError
 from searec.models import BM25, Dense, GenSAR, Serendipity
 from searec.nearline.reader import Reader
 from searec.run import Run, read_run
-from searec.serve.asking import Answer, Ask
+from searec.serve.asking import Answer, Ask, Suggest, Suggestions
 from searec.serve.channels import Channel, Lexical, Meaning, Popular, Retriever, Surprise
 from searec.serve.engine import Engine, EngineSettings, Parts
 from searec.serve.events import EventStore
@@ -95,7 +95,7 @@ def open_engine(
     engine = Engine(stock, histories, longings, parts, config)
     try:
         try_out(engine, data)
-    except SearecError:
+    except BaseException:
         engine.close()
         raise
     return engine
@@ -110,8 +110,9 @@ def try_out(engine: Engine, data: Dataset) -> None:
     some = data.users.texts[int(data.trail.offsets[1:].searchsorted(1)) - 1] if len(data.trail.item) else None
     asks = [Ask(user=user, seconds=_TRIAL_SECONDS) for user in (some, None)]
     query = str(data.queries.texts[0]) if data.sizes.queries else str(data.item_table["title"][0] or "a")
-    found: list[Answer | SearecError] = [*engine.recommend(asks)]
+    found: list[Answer | Suggestions | SearecError] = [*engine.recommend(asks)]
     found += engine.search([dataclasses.replace(ask, query=query) for ask in asks])
+    found += engine.suggest([Suggest(ask.user, seconds=ask.seconds) for ask in asks])
     for one in found:
         if isinstance(one, SearecError):
             raise one

@@ -319,7 +319,7 @@ class Engine:
         if not 1 <= asked.k <= MOST_QUERIES:
             return SettingsError("bad number of suggestions", got=asked.k, expected=f"1 to {MOST_QUERIES}")
         started = time.monotonic()
-        due = started + self.settings.seconds
+        due = started + (self.settings.seconds if asked.seconds is None else asked.seconds)
         looked = self.look([asked.user], started, due)
         left_out, written = list(looked.left_out), []
         suggester = self.parts.suggester

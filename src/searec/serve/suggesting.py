@@ -2,11 +2,9 @@
 
 import bisect
 from collections.abc import Sequence
-from functools import cached_property
 
 import numpy as np
 
-from searec.codes.trie import Trie
 from searec.data.dataset import Dataset
 from searec.data.past import batch_of
 from searec.models import GenSAR
@@ -38,16 +36,11 @@ class Suggester:
         folded = [text.casefold() for text in self._texts]
         self._order = sorted(range(len(folded)), key=folded.__getitem__)
         self._sorted = [folded[place] for place in self._order]
-
-    @cached_property
-    def _trie(self) -> Trie:
-        assert self.run is not None
-        assert isinstance(self.run.model, GenSAR)
-        return self.run.model.query_trie(self._texts)
+        self._trie = run.model.query_trie(self._texts) if run is not None and isinstance(run.model, GenSAR) and self._texts else None
 
     def written(self, known: Known, k: int) -> list[str]:
         """By gensar, for one user; nothing for who has no history. Runs in the lane of its run."""
-        if self.run is None or not self._texts or not known:
+        if self.run is None or self._trie is None or not known:
             return []
         model = self.run.model
         assert isinstance(model, GenSAR)

@@ -162,7 +162,7 @@ def histories_of(data: Dataset, cutoff: Ints, *, limit: int = LIMIT, clicks: int
     return Histories(
         users=data.sizes.users,
         limit=limit,
-        cutoff=fingerprint(data.fingerprint, hashlib.blake2b(np.ascontiguousarray(cutoff, dtype=np.int64).tobytes()).hexdigest()),
+        cutoff=digest(data, cutoff),
         searches=pl.DataFrame({"user": asker, "query": (data.searches.query[asked] - 1).astype(np.int32)}),
         found=pl.DataFrame({"session": session, "item": (data.searches.clicks.values[first[session] + step] - 1).astype(np.int32)}),
         clicks=pl.DataFrame({"user": user, "item": (data.interactions.item[place] - 1).astype(np.int32)}),
@@ -172,6 +172,11 @@ def histories_of(data: Dataset, cutoff: Ints, *, limit: int = LIMIT, clicks: int
             pl.col("categories").fill_null([]) if has_categories else pl.lit([], pl.List(pl.String)).alias("categories"),
         ),
     )
+
+
+def digest(data: Dataset, cutoff: Ints) -> str:
+    """32 hex digits over a dataset and the times [U + 1] that histories end before."""
+    return fingerprint(data.fingerprint, hashlib.blake2b(np.ascontiguousarray(cutoff, dtype=np.int64).tobytes()).hexdigest())
 
 
 def _newest(offsets: Ints, time: Ints, cutoff: Ints, limit: int) -> tuple[Ints, Ints]:

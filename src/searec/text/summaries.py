@@ -128,7 +128,7 @@ def assembled(users: int, parts: list[pl.DataFrame]) -> pl.DataFrame:
     return rows.join(some, on="user", how="left", maintain_order="left")
 
 
-def offline_summaries(histories: Histories, *, weights: Weights | None = None) -> Summaries:
+def offline_summaries(histories: Histories, *, weights: Weights | None = None, counted: NDArray[np.bool_] | None = None) -> Summaries:
     """Summaries without a model: the most telling queries, categories and title words of each history, as sentences.
 
     A term weighs (events of the user that have it) x its weight (`Weights.of`), a query the mean over its words;
@@ -137,12 +137,13 @@ def offline_summaries(histories: Histories, *, weights: Weights | None = None) -
     Args:
         weights: of the population to stand out from; counted over `histories` themselves if not given. Newcomers need those
             of the users known (`Summaries.weights`).
+        counted: [U + 1] the users whose histories the weights are counted over; all by default.
     """
     terms = _Terms.of(histories)
     parts = [histories.between(first, first + USERS_AT_ONCE - 1) for first in range(1, histories.users + 1, USERS_AT_ONCE)]
     with progress("Writing summaries", histories.users) as advance:
         if weights is None:
-            weights = _counted(parts, terms)
+            weights = _counted(parts, terms, np.flatnonzero(np.ones(histories.users + 1, bool) if counted is None else counted))
         heavy = {(side, kind): terms.weighed(weights, side, kind) for side in TASKS for kind in _kinds(side)}
         texts = []
         for part in parts:
@@ -245,12 +246,13 @@ class _Terms:
         return events.join(self.rows[kind], on="query" if kind == "query" else "item").group_by("user", "term").agg(events=pl.len())
 
 
-def _counted(parts: list[Histories], terms: _Terms) -> Weights:
-    """Weights of the histories at hand."""
+def _counted(parts: list[Histories], terms: _Terms, users: NDArray[np.integer]) -> Weights:
+    """Weights of the histories of some users."""
+    of_them = pl.col("user").is_in(pl.Series(users, dtype=pl.Int32).implode())
     tables = []
     for side in TASKS:
         for kind in _kinds(side):
-            each = [terms.counts(part, side, kind).group_by("term").agg(users=pl.len()) for part in parts]
+            each = [terms.counts(part, side, kind).filter(of_them).group_by("term").agg(users=pl.len()) for part in parts]
             total = (
                 pl.concat([pl.DataFrame(schema={"term": pl.UInt32, "users": pl.UInt32}), *each]).group_by("term").agg(pl.col("users").sum())
             )
@@ -262,8 +264,8 @@ def _counted(parts: list[Histories], terms: _Terms) -> Weights:
                 )
             )
     population: dict[str, int] = {
-        "recommend": sum(part.clicks["user"].n_unique() for part in parts),
-        "search": sum(part.searches["user"].n_unique() for part in parts),
+        "recommend": sum(part.clicks.filter(of_them)["user"].n_unique() for part in parts),
+        "search": sum(part.searches.filter(of_them)["user"].n_unique() for part in parts),
     }
     return Weights(population, pl.concat(tables))
 

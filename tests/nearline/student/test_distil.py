@@ -140,6 +140,8 @@ def test_a_folder_is_whole_and_holds_no_pickle(tiny_student: Path, lessons: Labe
         "labels/train.jsonl",
         "labels/eval.jsonl",
         "labels/about.json",
+        "labels/cutoff.json",
+        "labels/cutoff.parquet",
     }
     assert not list(tiny_student.parent.glob("*.training"))
     told = json.loads((tiny_student / FILE).read_text())

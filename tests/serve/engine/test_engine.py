@@ -12,16 +12,18 @@ import torch
 from small_shop import Shop
 
 from searec.data.taxonomy import Taxonomy
-from searec.errors import SearecError, SettingsError, StorageError, UnknownIdError
+from searec.errors import RunError, SearecError, SettingsError, StorageError, UnknownIdError
 from searec.nearline.graph import Edge, Graph
 from searec.nearline.reader import Reader
 from searec.nearline.store import open_store
 from searec.run import read_run
 from searec.serve.asking import Answer, Ask, Filter, Suggest
+from searec.serve.assembly import try_out
 from searec.serve.channels import Brought, Wanted
 from searec.serve.engine import Engine
 from searec.serve.events import Event, EventStore
 from searec.serve.lanes import Lane, Skipped
+from searec.serve.suggesting import Suggester
 
 Engines = Callable[..., Engine]
 START = 1_750_000_000_000_000
@@ -334,6 +336,27 @@ class _Broken:
 
     def find(self, wanted: Wanted, k: int) -> dict[str, list[Brought]]:
         raise self.error
+
+
+class _Torn(Suggester):
+    """A writer of queries that fails."""
+
+    def written(self, known: Any, k: int) -> list[str]:
+        raise RuntimeError("torn in two")
+
+
+@pytest.mark.parametrize("part", ["feed", "search", "suggester"])
+def test_each_part_is_tried_out_before_anybody_asks(shop: Shop, engines: Engines, part: str) -> None:
+    engine = engines(("sasrec",))
+    try_out(engine, shop.data)
+    engine.lanes["broken"] = Lane("broken")
+    run = dataclasses.replace(read_run(shop.runs["sasrec"], shop.data), config={"label": "broken"})
+    broken: Any = _Torn(shop.data) if part == "suggester" else {"broken": _Broken(RuntimeError("torn in two"))}
+    if part == "suggester":
+        broken.run = run
+    engine.parts = dataclasses.replace(engine.parts, **{part: broken})
+    with pytest.raises(RunError, match=r"a part fails when it is tried; where: broken; got: RuntimeError: torn in two"):
+        try_out(engine, shop.data)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("shapes"), KeyError("no such"), StorageError("gone")])

@@ -11,11 +11,15 @@ from typing import NoReturn
 
 import polars as pl
 
+from searec.data.convert import TimeUnit
 from searec.data.log import damaged, disk_full
 from searec.errors import DataError, SettingsError
+from searec.settings import nearest
 
 REMEDY_UTF8 = "save the file as UTF-8, for example: iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW"
 
+_LINES = ("dat", "data", "item", "user", "txt", "qrels")
+"""Endings of files whose lines have a form of their own."""
 
 FILE, ROW = "__file", "__row"
 """Columns of a raw table whose rows are not those of its file, in order: the name of the file and the data row (from 1) of each."""
@@ -32,28 +36,61 @@ class Raw:
         says otherwise in `ROW`, and in `FILE` where there are several; both may be null for a row that stands in no file.
     notes: what the importer decided for the user, one sentence each.
     rejects: rows that never became one of a table, as `log.REJECT_SCHEMA` says.
+    unit: of times given as numbers, where the format fixes it.
+    repeats: the published files hold rows twice: the second of two equal interactions, or of two searches of one search_id, is left out
+        and counted in a note, and is no reject.
     """
 
     tables: dict[str, pl.LazyFrame]
     files: dict[str, Path]
     notes: tuple[str, ...] = ()
     rejects: pl.LazyFrame | None = None
+    unit: TimeUnit | None = None
+    repeats: bool = False
 
 
 Importer = Callable[[Path, Mapping[str, str]], Raw]
 """From a source folder and the user's column and file mapping to Raw."""
+Exporter = Callable[[Mapping[str, pl.LazyFrame], str], dict[str, pl.LazyFrame]]
+"""From the tables of a dataset folder, with searec's types, and the name of the folder to write to its files: for each file name one
+column of text, the file's lines in order."""
 
 
-def refuse_mapping(form: str, mapping: Mapping[str, str]) -> None:
-    """For a format whose files and columns have fixed names.
+def refuse_mapping(format: str, mapping: Mapping[str, str], allowed: Sequence[str] = ()) -> None:
+    """Refuse what `--map` says about a format whose files and columns are known, but for the tables `allowed`.
 
     Raises:
-        SettingsError: there is a mapping.
+        SettingsError: a mapping that is not allowed.
     """
-    if mapping:
-        got = ", ".join(f"{target}={source}" for target, source in mapping.items())
-        remedy = "leave --map out"
-        raise SettingsError(f"the format {form!r} has names of its own for files and columns", where="--map", got=got, remedy=remedy)
+    for target in mapping:
+        if target not in allowed:
+            expected = " or ".join(f"{table}=FILE" for table in allowed) or "no mapping: its files and columns are known"
+            raise SettingsError(f"format {format!r} has no use for the mapping {target!r}", where="--map", expected=expected)
+
+
+def named(frame: pl.LazyFrame, columns: Mapping[str, str], path: Path, optional: Mapping[str, str] | None = None) -> pl.LazyFrame:
+    """The columns of a published table under searec's names; `FILE` and `ROW` stay.
+
+    Args:
+        columns, optional: published name -> searec's. Optional ones may be missing from the file.
+
+    Raises:
+        DataError: a column of `columns` is missing.
+    """
+    there = frame.collect_schema().names()
+    missing = [name for name in columns if name not in there]
+    if missing:
+        got, expected = ", ".join(there), ", ".join(columns)
+        raise DataError(
+            f"missing column {missing[0]!r}", where=path, got=got, expected=expected, remedy="take the file as it was published"
+        )
+    known = {**columns, **{name: to for name, to in (optional or {}).items() if name in there}}
+    return frame.select(*(name for name in (FILE, ROW) if name in there), *(pl.col(name).alias(to) for name, to in known.items()))
+
+
+def unlisted(table: pl.LazyFrame, key: str, seen: Sequence[pl.LazyFrame]) -> pl.DataFrame:
+    """The ids that events name and a table lacks, in order: a frame of one column, `key`. Arguments as in `completed`."""
+    return _lacking(table, key, seen).collect(engine="streaming")
 
 
 def completed(table: pl.LazyFrame, key: str, seen: Sequence[pl.LazyFrame]) -> pl.LazyFrame:
@@ -63,8 +100,36 @@ def completed(table: pl.LazyFrame, key: str, seen: Sequence[pl.LazyFrame]) -> pl
         key: the table's id column, text.
         seen: frames with that column, text; null and blank ids are left out.
     """
+    return pl.concat([table, _lacking(table, key, seen)], how="diagonal")
+
+
+def _lacking(table: pl.LazyFrame, key: str, seen: Sequence[pl.LazyFrame]) -> pl.LazyFrame:
     ids = pl.concat([frame.select(key) for frame in seen]).filter(pl.col(key).str.strip_chars() != "").unique()
-    return pl.concat([table, ids.join(table.select(key), on=key, how="anti").sort(key)], how="diagonal")
+    return ids.join(table.select(key), on=key, how="anti").sort(key)
+
+
+def split_mapping(mapping: Mapping[str, str], tables: Mapping[str, Sequence[str]]) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
+    """File names by table, and source columns by table and column.
+
+    Args:
+        tables: the tables that may be mapped, with the columns of each.
+
+    Raises:
+        SettingsError: a mapping of anything else.
+    """
+    targets = [*tables, *(f"{table}.{column}" for table, names in tables.items() for column in names)]
+    files: dict[str, str] = {}
+    columns: dict[str, dict[str, str]] = {table: {} for table in tables}
+    for target, source in mapping.items():
+        table, dot, column = target.partition(".")
+        if target not in targets:
+            expected = "table.column=source column, or table=file"
+            raise SettingsError(f"unknown mapping {target!r}", where="--map", expected=expected, remedy=nearest(target, targets))
+        if dot:
+            columns[table][column] = source
+        else:
+            files[table] = source
+    return files, columns
 
 
 @contextlib.contextmanager
@@ -86,13 +151,14 @@ def reading(path: Path) -> Iterator[None]:
 def refuse_file(path: Path, error: Exception) -> NoReturn:
     """Find what is wrong with a file that Polars refused. Reads it line by line, which only a failed import pays for."""
     kind = path.name.removesuffix(".gz").rsplit(".", 1)[-1]
-    if kind in ("csv", "jsonl", "ndjson") and path.is_file():
+    if kind in (*_CHECKS, *_LINES) and path.is_file():
         if path.stat().st_size == 0:
             remedy = "write it again, or leave out a users or searches file that holds nothing"
             raise DataError("file is empty", where=path, remedy=remedy) from error
         try:
-            _refuse_encoding(path)
-            (_refuse_csv if kind == "csv" else _refuse_json_lines)(path)
+            refuse_encoding(path)
+            if kind in _CHECKS:
+                _CHECKS[kind](path)
         except (OSError, EOFError) as broken:  # a gzip file cut short
             raise damaged(path, broken) from broken
         got = str(error).splitlines()[0]
@@ -100,14 +166,16 @@ def refuse_file(path: Path, error: Exception) -> NoReturn:
     raise damaged(path, error) from error
 
 
-def _lines(path: Path) -> Iterator[bytes]:
+def lines_of(path: Path) -> Iterator[bytes]:
+    """The lines of a file, packed with gzip or not."""
     with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
         yield from file
 
 
-def _refuse_encoding(path: Path) -> None:
+def refuse_encoding(path: Path) -> None:
+    """Raise for the first byte that is not UTF-8, if there is one."""
     before = 0
-    for number, line in enumerate(_lines(path), start=1):
+    for number, line in enumerate(lines_of(path), start=1):
         try:
             line.decode("utf-8")
         except UnicodeDecodeError as error:
@@ -122,7 +190,7 @@ def _refuse_encoding(path: Path) -> None:
 
 
 def _refuse_csv(path: Path) -> None:
-    rows = csv.reader((line.decode("utf-8") for line in _lines(path)), strict=True)
+    rows = csv.reader((line.decode("utf-8") for line in lines_of(path)), strict=True)
     try:
         width = len(next(rows))
         for number, row in enumerate(rows, start=1):
@@ -140,7 +208,7 @@ def _refuse_csv(path: Path) -> None:
 
 
 def _refuse_json_lines(path: Path) -> None:
-    for number, line in enumerate(_lines(path), start=1):
+    for number, line in enumerate(lines_of(path), start=1):
         if not line.strip():
             continue
         try:
@@ -155,3 +223,7 @@ def _refuse_json_lines(path: Path) -> None:
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON; write null")
+
+
+_CHECKS = {"csv": _refuse_csv, **dict.fromkeys(("json", "jsonl", "ndjson"), _refuse_json_lines)}
+"""What is looked for in a file that could not be read, by its ending."""

@@ -6,8 +6,8 @@ from pathlib import Path
 import polars as pl
 
 from searec.data.schema import INTERACTIONS, SEARCHES, TABLES, USERS, Table
-from searec.data.sources.base import Raw, reading, refuse_file
-from searec.errors import DataError, SettingsError
+from searec.data.sources.base import Raw, reading, refuse_file, split_mapping
+from searec.errors import DataError
 from searec.settings import nearest
 
 ENDINGS: dict[str, tuple[str, ...]] = {
@@ -16,7 +16,6 @@ ENDINGS: dict[str, tuple[str, ...]] = {
     "jsonl": (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz"),
 }
 _MAY_BE_ABSENT = (USERS, SEARCHES)
-_WHERE = "--map"
 
 
 def read_plain(form: str, src: Path, mapping: Mapping[str, str]) -> Raw:
@@ -33,7 +32,7 @@ def read_plain(form: str, src: Path, mapping: Mapping[str, str]) -> Raw:
     """
     if not src.is_dir():
         raise DataError("no such folder", where=src, expected="a folder with " + ", ".join(_names(form)))
-    files, columns = _split(mapping)
+    files, columns = split_mapping(mapping, {table.name: [c.name for c in table.columns] for table in TABLES})
     tables: dict[str, pl.LazyFrame] = {}
     found: dict[str, Path] = {}
     notes: list[str] = []
@@ -45,7 +44,7 @@ def read_plain(form: str, src: Path, mapping: Mapping[str, str]) -> Raw:
                 raise DataError(f"a column of {table.name!r} is mapped, but its file is missing", where=src, expected=expected)
             notes.append(f"no {table.name} file: " + ("users are the ids seen in events" if table is USERS else "there are no searches"))
             continue
-        frame = _rename(_scan(path, form), columns[table.name], table, path)
+        frame = renamed(scan(path, form), columns[table.name], table, path)
         if table is INTERACTIONS and "event" not in frame.collect_schema():
             frame = frame.with_columns(pl.lit("click").alias("event"))
             notes.append(f"{path.name} has no event column: every interaction is a 'click'")
@@ -55,24 +54,6 @@ def read_plain(form: str, src: Path, mapping: Mapping[str, str]) -> Raw:
 
 def _names(form: str) -> list[str]:
     return [table.name + ENDINGS[form][0] for table in TABLES]
-
-
-def _split(mapping: Mapping[str, str]) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
-    """File names by table, and source columns by table and column."""
-    known = {table.name: [c.name for c in table.columns] for table in TABLES}
-    targets = [*known, *(f"{table}.{column}" for table, names in known.items() for column in names)]
-    files: dict[str, str] = {}
-    columns: dict[str, dict[str, str]] = {table: {} for table in known}
-    for target, source in mapping.items():
-        table, dot, column = target.partition(".")
-        if target not in targets:
-            expected = "table.column=source column, or table=file"
-            raise SettingsError(f"unknown mapping {target!r}", where=_WHERE, expected=expected, remedy=nearest(target, targets))
-        if dot:
-            columns[table][column] = source
-        else:
-            files[table] = source
-    return files, columns
 
 
 def _find(form: str, src: Path, table: Table, named: str | None) -> Path | None:
@@ -94,7 +75,7 @@ def _find(form: str, src: Path, table: Table, named: str | None) -> Path | None:
     )
 
 
-def _scan(path: Path, form: str) -> pl.LazyFrame:
+def scan(path: Path, form: str) -> pl.LazyFrame:
     """One file, unread. CSV columns are all text: what an id or a time is, its table says, not a guess from its first rows."""
     form = next((name for name, endings in ENDINGS.items() if path.name.endswith(endings)), form)
     with reading(path):
@@ -111,7 +92,7 @@ def _scan(path: Path, form: str) -> pl.LazyFrame:
     return frame
 
 
-def _rename(frame: pl.LazyFrame, columns: Mapping[str, str], table: Table, path: Path) -> pl.LazyFrame:
+def renamed(frame: pl.LazyFrame, columns: Mapping[str, str], table: Table, path: Path) -> pl.LazyFrame:
     """Columns under searec's names; a source column whose name a mapped one takes is left out."""
     if not columns:
         return frame

@@ -1,0 +1,70 @@
+"""From a dataset folder to the files of another format: whole or not at all, streamed from table to file."""
+
+from pathlib import Path
+
+import polars as pl
+
+from searec.console import progress
+from searec.data.log import load_log, open_folder, writing
+from searec.data.schema import ITEMS, TABLES, USERS, as_kind
+from searec.data.sources import EXPORTS
+from searec.errors import DataError, SettingsError
+from searec.files import replacing
+from searec.settings import nearest
+
+
+def export_folder(format: str, data: Path | str, out: Path | str) -> dict[str, int]:
+    """Write a dataset folder in one of `EXPORTS`.
+
+    Args:
+        data: a dataset folder that obeys the rules.
+        out: the folder to write; an older export in the same format there is replaced when all has gone well.
+
+    Returns:
+        items, users, interactions, searches: rows written.
+
+    Raises:
+        SettingsError: an unknown format.
+        DataError: the dataset folder breaks a rule, or OUT is something else. OUT is as it was.
+        StorageError: the disk is full. OUT is as it was.
+    """
+    if format not in EXPORTS:
+        raise SettingsError(f"unknown format {format!r}", where="export", remedy=nearest(format, list(EXPORTS)))
+    data, out = Path(data), Path(out)
+    log = load_log(data)
+    files = EXPORTS[format](_exact(data), out.resolve().name)
+    _refuse_out(data, out, set(files))
+    with replacing(out) as beside, progress(f"export {data.name}", len(files)) as advance:
+        beside.mkdir()
+        for name, lines in files.items():
+            with writing(beside / name):
+                lines.sink_csv(beside / name, include_header=False, quote_style="never", maintain_order=True)
+            advance(1, name)
+    return {table.name: log.rows[table.name] for table in TABLES}
+
+
+def _exact(folder: Path) -> dict[str, pl.LazyFrame]:
+    """The tables of a folder, unread, with searec's types; interactions and searches without other columns."""
+    tables = open_folder(folder)
+    for table in TABLES:
+        schema = tables[table.name].collect_schema()
+        known = [as_kind(column.name, schema[column.name], column.kind) for column in table.columns if column.name in schema]
+        tables[table.name] = tables[table.name].with_columns(known) if table in (ITEMS, USERS) else tables[table.name].select(known)
+    return tables
+
+
+def _refuse_out(data: Path, out: Path, ours: set[str]) -> None:
+    """The old OUT is removed at the end, so it must hold an export of the same format, whole and nothing else, and not the source.
+
+    Raises:
+        DataError: it does not.
+    """
+    here = out.resolve()
+    if here in (data.resolve(), *data.resolve().parents):
+        raise DataError("OUT would replace the source", where=out, got=data, remedy="name another folder for OUT")
+    if not out.exists():
+        return
+    there = {path.name for path in out.iterdir()} if out.is_dir() else {out.name}
+    if there and there != ours:
+        got = ", ".join(sorted(there)[:5])
+        raise DataError("OUT holds files that are not such an export", where=out, got=got, remedy="name a new folder for OUT")

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from four_users import LETTERS, LOG, START, US
 from searec.audit.leaks import fitted_leaks
 from searec.data.candidates import candidate_lists
 from searec.data.cutoff import ABOUT, NOTHING, TIMES, Cutoff
@@ -32,37 +33,11 @@ from searec.data.split import NEVER, Requests, Split, requests_at
 from searec.errors import LeakError
 from searec.models import ItemKNN, Popular
 
-US = 1_000_000
-START = int(np.datetime64("2023-05-01", "us").astype(np.int64))
-LETTERS = "abcdef"
 BOTH: Any = ("recommend", "search")
 FEED: Any = ("recommend",)
 HUNT: Any = ("search",)
 
 # For recommendation anna may be learned from up to 30 s and dora up to 50 s, for search anna up to 20 s; ben has too few events.
-LOG: dict[str, Any] = {
-    "items": {letter: f"thing {letter}" for letter in LETTERS},
-    "users": ["anna", "ben", "carl", "dora"],
-    "feed": [
-        ("anna", "a", 10),
-        ("anna", "b", 20),
-        ("anna", "c", 30),
-        ("anna", "d", 40),
-        ("ben", "a", 10),
-        ("ben", "b", 20),
-        ("dora", "a", 10),
-        ("dora", "b", 50),
-        ("dora", "c", 50),
-    ],
-    "searches": [
-        ("anna", "x", 5, ["e"]),
-        ("anna", "y", 15, []),
-        ("anna", "y", 20, ["f", "a"]),
-        ("anna", "z", 35, ["b", "c"]),
-        ("anna", "z", 45, []),
-        ("ben", "x", 15, ["c"]),
-    ],
-}
 
 
 @pytest.fixture(scope="module")

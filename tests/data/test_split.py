@@ -9,38 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from four_users import LETTERS, LOG, START, US
 from searec.data.dataset import FEED, SEARCH, Dataset
 from searec.data.split import NEVER, Requests, Split, check_no_leak, requests_at
 from searec.errors import LeakError
-
-US = 1_000_000
-START = int(np.datetime64("2023-05-01", "us").astype(np.int64))
-LETTERS = "abcdef"
-
-# anna has 4 feed events and 3 searches with clicks; ben 2 and 1 (too few); carl none; dora 3 feed events, two of them at once.
-LOG = {
-    "items": {letter: f"thing {letter}" for letter in LETTERS},
-    "users": ["anna", "ben", "carl", "dora"],
-    "feed": [
-        ("anna", "a", 10),
-        ("anna", "b", 20),
-        ("anna", "c", 30),
-        ("anna", "d", 40),
-        ("ben", "a", 10),
-        ("ben", "b", 20),
-        ("dora", "a", 10),
-        ("dora", "b", 50),
-        ("dora", "c", 50),
-    ],
-    "searches": [
-        ("anna", "x", 5, ["e"]),
-        ("anna", "y", 15, []),
-        ("anna", "y", 20, ["f", "a"]),
-        ("anna", "z", 35, ["b", "c"]),
-        ("anna", "z", 45, []),
-        ("ben", "x", 15, ["c"]),
-    ],
-}
 
 
 @pytest.fixture(scope="module")

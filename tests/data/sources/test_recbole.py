@@ -77,7 +77,7 @@ def test_what_published_files_lack_or_repeat(tmp_path: Path) -> None:
     inter = INTER + "196\t999\t4\t881250950\n7\t242\t5\t881250951\n22\t377\t2\t878887116\n"
     report = imported(tmp_path, {".inter": inter, ".item": ITEM.replace("Kolya", "")})
     assert report.kept == {"items": 4, "users": 4, "interactions": 5, "searches": 0} and report.rejects.is_empty()
-    assert report.notes[1] == "1 interactions repeat a whole row: they are kept once"
+    assert report.notes[-1] == "1 interactions stand more than once in the source and are kept once"
     assert "1 values of item_id that events name stand in no file: they are added" in report.notes
     assert "1 values of user_id that events name stand in no file: they are added" in report.notes
     assert "2 items have no title: the id stands for it" in report.notes

@@ -65,7 +65,7 @@ def read_recbole(src: Path, mapping: Mapping[str, str]) -> Raw:
     ours = (folder / (name + SUFFIXES[SEARCHES.name])).is_file()
     found: dict[str, Path] = {INTERACTIONS.name: logs[0]}
     inter = _chosen(_open(logs), INTERACTIONS, columns[INTERACTIONS.name], notes, ours=ours)
-    tables = {INTERACTIONS.name: inter if ours else _once(inter, notes)}
+    tables = {INTERACTIONS.name: inter}
     if len(logs) > 1:
         notes.append("read together: " + ", ".join(path.name for path in logs))
     if ours:
@@ -88,7 +88,7 @@ def read_recbole(src: Path, mapping: Mapping[str, str]) -> Raw:
         if table is ITEMS and not ours:
             tables[table.name] = _titled(tables[table.name], notes)
         found.setdefault(table.name, logs[0])
-    return Raw(tables, found, tuple(notes))
+    return Raw(tables, found, tuple(notes), repeats=not ours)
 
 
 def write_recbole(tables: Mapping[str, pl.LazyFrame], name: str) -> dict[str, pl.LazyFrame]:
@@ -226,16 +226,6 @@ def _value(name: str, type: str, kind: Kind | None, *, ours: bool) -> pl.Expr:
     if type == "float_seq" and kind is None:
         return members.list.eval(pl.element().cast(pl.Float64, strict=False))
     return pl.when(type != "token").then(members).otherwise(pl.concat_list(unquoted(field))) if not ours else members
-
-
-def _once(inter: pl.LazyFrame, notes: list[str]) -> pl.LazyFrame:
-    """Rows that stand twice in the published file, once."""
-    key = [column.name for column in INTERACTIONS.columns]
-    rows, distinct = inter.select(pl.len(), pl.struct(key).n_unique().alias("distinct")).collect(engine="streaming").row(0)
-    if rows == distinct:
-        return inter
-    notes.append(f"{rows - distinct:,} interactions repeat a whole row: they are kept once")
-    return inter.unique(key, keep="first", maintain_order=True)
 
 
 def _complete(frame: pl.LazyFrame, key: str, inter: pl.LazyFrame, notes: list[str], *, there: bool) -> pl.LazyFrame:

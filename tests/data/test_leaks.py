@@ -260,7 +260,7 @@ def test_findings_are_told_in_words_and_as_json(log: Dataset) -> None:
     leaks = Leaks({"requests": 3}) + Leaks({"requests": 4}, tuple(cutoff_leaks(Split(log), FEED, Cutoff.of(Split(log), HUNT), "codes x")))
     assert leaks.checked == {"requests": 7}
     text = leaks.render()
-    assert "leaks: 2 errors, 0 warnings" in text
+    assert "leaks: 2 errors and 0 warnings; looked at" in text
     assert "interactions of 'dora' at 2023-05-01T00:00:50.000000 of 'b' (position 7)" in text
     row = json.loads(json.dumps(leaks.as_json()))["findings"][0]["rows"][0]
     assert row == {"table": "interactions", "position": 7, "user": "dora", "time": at(50), "items": ["b"], "query": None}

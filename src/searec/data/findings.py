@@ -108,7 +108,10 @@ class Leaks:
     def render(self) -> str:
         """As plain text."""
         looked = [f"  {name:<{max(map(len, self.checked))}}  {count:>12,}" for name, count in self.checked.items()]
-        lines = [f"leaks: {len(self.errors)} errors, {len(self.warnings)} warnings; looked at", *looked]
+        told = " and ".join(
+            f"{len(found)} {name}{'s' * (len(found) != 1)}" for name, found in (("error", self.errors), ("warning", self.warnings))
+        )
+        lines = [f"leaks: {told}; looked at", *looked]
         for one in (*self.errors, *self.warnings):
             lines.append(f"  {one.severity}: {one.what}; {one.where}")
             lines += [f"    {row}" for row in one.rows]

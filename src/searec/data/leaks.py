@@ -39,7 +39,7 @@ def data_leaks(split: Split) -> Leaks:
     """What any training on a dataset reads: the requests of each task and of both, stored candidate lists, and negatives."""
     total = Leaks()
     for tasks in (*((task,) for task in TASKS), TASKS):
-        total += split_leaks(split, tasks)
+        total += split_leaks(split, tasks, held=len(tasks) == 1)
     return total + candidate_leaks(split) + negative_leaks(split, TASKS)
 
 
@@ -88,11 +88,12 @@ def request_leaks(data: Dataset, requests: Requests, name: str, limit: Ints | No
     return found
 
 
-def split_leaks(split: Split, tasks: Sequence[Task], *, last: bool | None = None, feed_only: bool = False) -> Leaks:
+def split_leaks(split: Split, tasks: Sequence[Task], *, last: bool | None = None, feed_only: bool = False, held: bool = True) -> Leaks:
     """The requests a model for `tasks` learns from and is asked.
 
     Args:
         last: whether it learns from the last event of each user alone (`Split.sequences`, with `feed_only`) or from all; both if None.
+        held: look at the held-out requests too.
     """
     limit = bounds(split, tasks)[1]
     parts: dict[str, tuple[Requests, Ints | None]] = {}
@@ -101,7 +102,8 @@ def split_leaks(split: Split, tasks: Sequence[Task], *, last: bool | None = None
     if last is not False:
         kinds = (False, True) if last is None else (feed_only,)
         parts |= {f"last training clicks{' in the feed' * kind}": (split.sequences(tasks, feed_only=kind), limit) for kind in kinds}
-    parts |= {f"{part} requests, {task}": (split.held_out(task, part), None) for task in tasks for part in PARTS}
+    if held:
+        parts |= {f"{part} requests, {task}": (split.held_out(task, part), None) for task in tasks for part in PARTS}
     findings = [one for name, (requests, limit) in parts.items() for one in request_leaks(split.data, requests, name, limit)]
     return Leaks({name: len(requests) for name, (requests, _) in parts.items()}, tuple(findings))
 
@@ -131,7 +133,8 @@ def negative_leaks(split: Split, tasks: Sequence[Task]) -> Leaks:
     learning = asked[owner] > 0
     if not learning.any():
         return Leaks(checked)
-    rows = (row_at(data, position) for position in np.sort(later[first[learning]])[:_SHOWN].tolist())
+    places = np.sort(later[first[learning]])[:_SHOWN].tolist()
+    rows = dict.fromkeys(row_at(data, position) for position in places)  # one search may have led to several
     return Leaks(
         checked,
         (

@@ -195,13 +195,12 @@ def start(data: Path, out: Path) -> subprocess.Popen[bytes]:
 
 
 def finished(out: Path) -> dict[str, int]:
-    """Records of trials, and figures of runs, with the time of their last writing; files on their way are looked past."""
+    """Records of trials, and figures of runs, with the time of their last writing."""
     found = {}
-    for name in ("tuning/*/*/trial.json", "*/**/metrics.json"):
+    for name in ("tuning/*/*/trial.json", "tuning/*/*/metrics.json", "runs/*/metrics.json"):  # no `**`: folders come and go
         for path in out.glob(name):
             with contextlib.suppress(FileNotFoundError):
-                if not any(part.startswith(".") for part in path.relative_to(out).parts):
-                    found[str(path.relative_to(out))] = path.stat().st_mtime_ns
+                found[str(path.relative_to(out))] = path.stat().st_mtime_ns
     return found
 
 

@@ -1,8 +1,9 @@
-"""A log by hand, small enough to work everything out: four users, six items, seconds since `START`."""
+"""A log by hand, and logs drawn at random, small enough to work everything out: four users, six items, seconds since `START`."""
 
 from typing import Any
 
 import numpy as np
+from hypothesis import strategies as st
 
 US = 1_000_000
 START = int(np.datetime64("2023-05-01", "us").astype(np.int64))
@@ -32,3 +33,14 @@ LOG: dict[str, Any] = {
         ("ben", "x", 15, ["c"]),
     ],
 }
+
+WHEN = st.integers(0, 12)
+USER = st.sampled_from(["u0", "u1", "u2"])
+ITEM = st.sampled_from(LETTERS)
+RANDOM_LOG = st.fixed_dictionaries(
+    {
+        "feed": st.lists(st.tuples(USER, ITEM, WHEN), max_size=25, unique=True),
+        "searches": st.lists(st.tuples(USER, st.sampled_from("xyz"), WHEN, st.lists(ITEM, max_size=3)), max_size=15),
+    }
+)
+"""Feed and searches of three users, u0 to u2, within twelve seconds, so that many tie."""

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from four_users import LETTERS, LOG, START, US
+from four_users import LOG, RANDOM_LOG, START, US
 from searec.audit.leaks import fitted_leaks
 from searec.data.candidates import candidate_lists
 from searec.data.cutoff import ABOUT, NOTHING, TIMES, Cutoff
@@ -267,16 +267,6 @@ def test_findings_are_told_in_words_and_as_json(log: Dataset) -> None:
 
 
 # --- random logs ---
-
-WHEN = st.integers(0, 12)
-USER = st.sampled_from(["u0", "u1", "u2"])
-ITEM = st.sampled_from(LETTERS)
-RANDOM_LOG = st.fixed_dictionaries(
-    {
-        "feed": st.lists(st.tuples(USER, ITEM, WHEN), max_size=25, unique=True),
-        "searches": st.lists(st.tuples(USER, st.sampled_from("xyz"), WHEN, st.lists(ITEM, max_size=3)), max_size=15),
-    }
-)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from four_users import LETTERS, LOG, START, US
+from four_users import LOG, RANDOM_LOG, START, US
 from searec.data.dataset import FEED, SEARCH, Dataset
 from searec.data.split import NEVER, Requests, Split, check_no_leak, requests_at
 from searec.errors import LeakError
@@ -173,16 +172,6 @@ def test_an_event_at_the_very_time_is_a_leak(log: Dataset) -> None:
 
 
 # --- against a naive implementation on random logs ---
-
-WHEN = st.integers(0, 12)
-USER = st.sampled_from(["u0", "u1", "u2"])
-ITEM = st.sampled_from(LETTERS)
-RANDOM_LOG = st.fixed_dictionaries(
-    {
-        "feed": st.lists(st.tuples(USER, ITEM, WHEN), max_size=25, unique=True),
-        "searches": st.lists(st.tuples(USER, st.sampled_from("xyz"), WHEN, st.lists(ITEM, max_size=3)), max_size=15),
-    }
-)
 
 
 def naive_ends(data: Dataset, user: int, time: int) -> tuple[int, int, int]:

@@ -207,7 +207,7 @@ def _refuse_other(out: Path, data: Dataset, plan: StudyPlan) -> None:
     del about["models"]
     path = out / PLAN
     if not path.is_file():
-        if out.is_dir() and any(out.iterdir()):
+        if out.is_dir() and any(not path.name.startswith(".") for path in out.iterdir()):  # another process may be writing the plan
             raise RunError("the folder holds something else than a study", where=out, expected=f"a new folder, or one with {PLAN}")
         write_json(path, about)
         return

@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from imported import utc
 from searec.data.importing import ImportReport, import_folder
 from searec.data.log import load_log, write_table
 from searec.data.schema import TABLES
@@ -52,10 +52,6 @@ def old_folder(out: Path) -> dict[str, bytes]:
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
-
-
-def utc(*parts: int) -> datetime:
-    return datetime(*parts, tzinfo=UTC)  # type: ignore[misc,arg-type]
 
 
 def refused(tmp_path: Path, format: str = "csv", error: type[SearecError] = DataError, **options: Any) -> str:

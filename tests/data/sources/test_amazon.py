@@ -5,7 +5,6 @@ import gzip
 import json
 import subprocess
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from imported import table, utc
 from searec.data.importing import ImportReport, import_folder
 from searec.data.log import load_log
 from searec.data.sources.markup import opening, plain_text
@@ -88,14 +88,6 @@ def product_search(src: Path, train: list[str], test: list[str], texts: list[str
     packed(src / "query_text.txt.gz", texts)
     packed(src / "train.qrels.gz", train)
     packed(src / "test.qrels.gz", test)
-
-
-def utc(*parts: int) -> datetime:
-    return datetime(*parts, tzinfo=UTC)  # type: ignore[misc,arg-type]
-
-
-def table(out: Path, name: str) -> pl.DataFrame:
-    return pl.read_parquet(out / f"{name}.parquet")
 
 
 def imported(src: Path, **options: Any) -> tuple[ImportReport, Path]:

@@ -6,7 +6,6 @@ import io
 import re
 import shutil
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from imported import utc
 from searec.data.importing import ImportReport, import_folder
 from searec.data.log import load_log
 from searec.errors import DataError, SettingsError
@@ -85,10 +85,6 @@ def published(folder: Path, **changes: Sequence[Sequence[Any]] | str | bytes | N
 def imported(room: Path, drop_bad: bool = False, **changes: Any) -> tuple[ImportReport, dict[str, pl.DataFrame]]:
     report = import_folder("kuaisar", published(room / "KuaiSAR_final", **changes), room / "out", drop_bad=drop_bad)
     return report, {name: pl.read_parquet(room / "out" / f"{name}.parquet") for name in ("items", "users", "interactions", "searches")}
-
-
-def utc(*parts: int) -> datetime:
-    return datetime(*parts, tzinfo=UTC)  # type: ignore[misc,arg-type]
 
 
 def test_the_published_shape(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from imported import table, utc
 from searec.data.check import check
 from searec.data.importing import import_folder
 from searec.data.log import load_log
@@ -86,14 +87,6 @@ def ml_latest(src: Path, **files: str | bytes | None) -> Path:
         if text is not None:
             (src / f"{name}.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
     return src
-
-
-def utc(*parts: int) -> datetime:
-    return datetime(*parts, tzinfo=UTC)  # type: ignore[misc,arg-type]
-
-
-def table(out: Path, name: str) -> pl.DataFrame:
-    return pl.read_parquet(out / f"{name}.parquet")
 
 
 def test_latest(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from imported import table, utc
 from searec.data.importing import ImportReport, import_folder
 from searec.data.log import load_log
 from searec.errors import DataError, SettingsError
@@ -121,14 +121,6 @@ def qilin(src: Path, as_details: Any = None) -> Path:
     write(src, "search_test", search_columns(SEARCH_TEST, as_details))
     write(src, "dqa", {"query": ["q"]})
     return src
-
-
-def utc(*parts: int) -> datetime:
-    return datetime(*parts, tzinfo=UTC)  # type: ignore[misc,arg-type]
-
-
-def table(out: Path, name: str) -> pl.DataFrame:
-    return pl.read_parquet(out / f"{name}.parquet")
 
 
 def imported(src: Path, **options: Any) -> tuple[ImportReport, Path]:

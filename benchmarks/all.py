@@ -22,7 +22,7 @@ import bench_recbole
 import bench_serendipity
 import bench_serve
 import soak
-from searec.data.simulate import World, simulate
+from searec.data.synthetic.simulate import World, simulate
 
 
 def main() -> None:
@@ -67,7 +67,12 @@ def main() -> None:
         for name, measure in on_data.items():
             if options.only in (None, name):
                 measure(data)
-        in_room = {"large": bench_encode.large, "import": bench_import.run, "nearline": bench_nearline.run, "events": bench_events.run}
+        in_room = {
+            "large": bench_encode.large,
+            "import": bench_import.run,
+            "nearline": bench_nearline.run,
+            "events": bench_events.run,
+        }
         for name, measure_in in in_room.items():
             if options.only in (None, name):
                 measure_in(Path(room))

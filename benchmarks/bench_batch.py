@@ -48,4 +48,8 @@ def compare(split: Split, task: Task, data: Path) -> None:
             pass
 
     figures = paired(ours, theirs, rounds=9)
-    line(f"batch assembly ({task}), against a per-row DataLoader", data, {**figures, "examples": len(asked), "batch": BATCH})
+    line(
+        f"batch assembly ({task}), against a per-row DataLoader",
+        data,
+        {**figures, "examples": len(asked), "batch": BATCH},
+    )

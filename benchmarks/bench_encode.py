@@ -6,7 +6,7 @@ from pathlib import Path
 from reference_pandas import encode, save
 from searec.data.dataset import write
 from searec.data.log import load_log
-from searec.data.simulate import World, simulate
+from searec.data.synthetic.simulate import World, simulate
 from timing import in_child, line, paired
 
 LARGE = World(users=500_000, items=200_000, clicks=10.5, searches=20.0, days=365)

@@ -10,9 +10,9 @@ from searec.data.batch import Batch, Batcher
 from searec.data.candidates import candidate_lists
 from searec.data.dataset import load
 from searec.data.split import Split
-from searec.evaluation.metrics import ndcg
 from searec.evaluation.protocol import sampled_ranks
-from searec.experiment import new_model, settings_for, train
+from searec.experiments.experiment import new_model, settings_for, train
+from searec.metrics.accuracy import ndcg
 from searec.models import Model
 from timing import line, paired
 
@@ -52,4 +52,8 @@ def compare(model: Model, split: Split, data: Path) -> None:
     figures = paired(ours, theirs)
     if abs(found["ours"] - found["theirs"]) > 1e-6:
         raise SystemExit(f"the two sides disagree: {found}")
-    line(f"sampled evaluation ({model.name}), against one request at a time", data, {**figures, "requests": len(requests)})
+    line(
+        f"sampled evaluation ({model.name}), against one request at a time",
+        data,
+        {**figures, "requests": len(requests)},
+    )

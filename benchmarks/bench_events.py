@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from searec.serve.events import Event, EventStore, open_events
-from searec.serve.recorder import Recorder
+from searec.store.event_writer import Recorder
+from searec.store.events import Event, EventStore, open_events
 from timing import line
 
 EVENTS, USERS_SHARE, READS = 1_000_000, 0.02, 5_000
@@ -68,7 +68,9 @@ def appends(room: Path, url: str, data: str) -> None:
             figures = {
                 "ours_per_s": round(statistics.median(count for count, _ in ours)),
                 "theirs_per_s": round(statistics.median(theirs)),
-                "ratio": round(statistics.median(count / other for (count, _), other in zip(ours, theirs, strict=True)), 2),
+                "ratio": round(
+                    statistics.median(count / other for (count, _), other in zip(ours, theirs, strict=True)), 2
+                ),
                 "events_a_commit": round(statistics.median(together for _, together in ours), 1),
                 "callers": callers,
             }
@@ -81,7 +83,9 @@ def plain_table(path: Path) -> Iterator[Callable[[str], Any]]:
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
-    db.execute("CREATE TABLE events (event_id TEXT PRIMARY KEY, user TEXT, kind TEXT, time INTEGER, item TEXT, number INTEGER UNIQUE)")
+    db.execute(
+        "CREATE TABLE events (event_id TEXT PRIMARY KEY, user TEXT, kind TEXT, time INTEGER, item TEXT, number INTEGER UNIQUE)"
+    )
     db.execute("CREATE INDEX of_user ON events (user, time, number)")
     numbers = iter(range(10**9))
 
@@ -131,7 +135,11 @@ def reads(room: Path, events: int) -> None:
     db = sqlite3.connect(path)
     names = some(events)
     with open_events(f"sqlite:///{path}") as store:
-        assert len(store.of_users([names[0]])[names[0]]) == len(db.execute(_BARE, (names[0],)).fetchall()) == 1 / USERS_SHARE
+        assert (
+            len(store.of_users([names[0]])[names[0]])
+            == len(db.execute(_BARE, (names[0],)).fetchall())
+            == 1 / USERS_SHARE
+        )
         pairs = [
             (percentiles(reading(store), part), percentiles(lambda user: db.execute(_BARE, (user,)).fetchall(), part))
             for part in (names[place::ROUNDS] for place in range(ROUNDS))
@@ -144,7 +152,9 @@ def reads(room: Path, events: int) -> None:
     }
     ratio = round(statistics.median(theirs["p50_ms"] / ours["p50_ms"] for ours, theirs in pairs), 2)
     line(
-        "events of a user against a bare SELECT", "sqlite", {**figures, "ratio": ratio, "events": events, "of_a_user": int(1 / USERS_SHARE)}
+        "events of a user against a bare SELECT",
+        "sqlite",
+        {**figures, "ratio": ratio, "events": events, "of_a_user": int(1 / USERS_SHARE)},
     )
 
 
@@ -184,7 +194,9 @@ def postgres(room: Path) -> Iterator[str]:
     subprocess.run(made, check=True, stdout=subprocess.DEVNULL, cwd="/")
     options = ["-c", "unix_socket_directories=", "-c", "listen_addresses=127.0.0.1"]
     with (room / "postgres.txt").open("wb") as log:
-        server = subprocess.Popen(command("postgres", "-D", cluster, "-p", port, *options), stdout=log, stderr=log, cwd="/")
+        server = subprocess.Popen(
+            command("postgres", "-D", cluster, "-p", port, *options), stdout=log, stderr=log, cwd="/"
+        )
     try:
         while subprocess.run(command("pg_isready", "-q", *address), check=False, cwd="/").returncode != 0:
             if server.poll() is not None:

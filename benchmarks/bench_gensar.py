@@ -9,15 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from searec.codes import beam
-from searec.codes.trie import Trie
-from searec.codes.user_codes import SIDES
 from searec.data.dataset import load
 from searec.data.split import Split
-from searec.experiment import new_model, settings_for
+from searec.experiments.experiment import new_model, settings_for
 from searec.models import GenSAR
-from searec.models.exercises import Exercise
-from searec.nn.t5 import BeamDecoder
+from searec.models.gensar.seq2seq_tasks import Exercise
+from searec.nn.t5_decoder import BeamDecoder
+from searec.semantic_ids import beam
+from searec.semantic_ids.trie import Trie
+from searec.semantic_ids.user_code_table import SIDES
 from searec.training.examples import TrainingExamples
 from timing import line, paired, seconds
 
@@ -75,7 +75,11 @@ def decoding() -> None:
         codes = np.unique(np.random.default_rng(0).integers(0, CODES, (round(items * 1.01), PLACES)), axis=0)[:items]
         started = time.perf_counter()
         trie = Trie.build(codes, np.arange(1, len(codes) + 1))
-        built = {"items": len(codes), "trie_s": round(time.perf_counter() - started, 2), "trie_mib": round(trie.bytes / 2**20, 1)}
+        built = {
+            "items": len(codes),
+            "trie_s": round(time.perf_counter() - started, 2),
+            "trie_mib": round(trie.bytes / 2**20, 1),
+        }
         for name, shape in SHAPES.items():
             torch.manual_seed(0)
             t5: Any = T5ForConditionalGeneration(T5Config(**shape)).eval()  # type: ignore[no-untyped-call]
@@ -93,7 +97,10 @@ def decoding() -> None:
                     warm()
                 against_free = paired(ours, free, rounds=9)
                 against_library = paired(ours, generate)
-            rates = {"ours_per_s": len(many) / against_library["ours_s"], "generate_per_s": len(few) / against_library["theirs_s"]}
+            rates = {
+                "ours_per_s": len(many) / against_library["ours_s"],
+                "generate_per_s": len(few) / against_library["theirs_s"],
+            }
             ratios = {
                 "ratio": round(rates["ours_per_s"] / rates["generate_per_s"], 1),
                 "to_unconstrained": round(1 / against_free["ratio"], 3),
@@ -101,7 +108,13 @@ def decoding() -> None:
             line(
                 "constrained beam search against generate()",
                 f"{name}, random",
-                {**built, **{key: round(rate, 2) for key, rate in rates.items()}, **ratios, "beams": BEAMS, "prompt": PROMPT},
+                {
+                    **built,
+                    **{key: round(rate, 2) for key, rate in rates.items()},
+                    **ratios,
+                    "beams": BEAMS,
+                    "prompt": PROMPT,
+                },
             )
 
 

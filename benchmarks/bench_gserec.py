@@ -18,13 +18,13 @@ from torch import Tensor
 
 from reference_gserec import FixedRows, ReferenceGSERec, Sessions, Tensors, adam, evaluate, reference_rows, train_steps
 from reference_loader import read_arrays
-from searec.codes.user_codes import UserCodes
 from searec.data.batch import Batch
 from searec.data.candidates import candidate_lists
 from searec.data.dataset import Dataset, Sizes, load
 from searec.data.split import Split
 from searec.evaluation.protocol import sampled_ranks
 from searec.models.gserec import GSERec
+from searec.semantic_ids.user_code_table import UserCodes
 from searec.training.examples import TrainingExamples
 from timing import in_child, line, paired, seconds
 
@@ -62,7 +62,9 @@ def train(split: Split, codes: NDArray[np.int16], data: Path) -> None:
     ours_adam = our_adam(model)
     reference = reference_model(dataset, codes)
     theirs_adam = adam(reference, LR, WEIGHT_DECAY)
-    rows = FixedRows(read_arrays(dataset.folder), split.train("recommend", ("recommend",)), rec=REC, src=SRC, negatives=NEGATIVES)
+    rows = FixedRows(
+        read_arrays(dataset.folder), split.train("recommend", ("recommend",)), rec=REC, src=SRC, negatives=NEGATIVES
+    )
     ready: list[Tensors] = list(itertools.islice(reference_rows(rows, BATCH, shuffle=True), STEPS))
     steps = examples.steps(0)
     count = {"ours": sum(len(requests) for requests in examples.requests), "theirs": STEPS * BATCH}
@@ -77,8 +79,13 @@ def train(split: Split, codes: NDArray[np.int16], data: Path) -> None:
     train_steps(reference, ready, 1, theirs_adam)
     figures = rates(paired(ours, theirs, rounds=ROUNDS), count)
     no_loading = min(seconds(lambda: train_steps(reference, ready, STEPS, theirs_adam)) for _ in range(ROUNDS))
-    figures |= {"theirs_without_loading_per_s": round(count["theirs"] / no_loading), "published_per_s": PUBLISHED["train"]}
-    line("GSERec training, against the published structure", data, {**figures, "batch": BATCH, "examples": count["ours"]})
+    figures |= {
+        "theirs_without_loading_per_s": round(count["theirs"] / no_loading),
+        "published_per_s": PUBLISHED["train"],
+    }
+    line(
+        "GSERec training, against the published structure", data, {**figures, "batch": BATCH, "examples": count["ours"]}
+    )
 
 
 def score(split: Split, codes: NDArray[np.int16], data: Path) -> None:
@@ -104,7 +111,10 @@ def score(split: Split, codes: NDArray[np.int16], data: Path) -> None:
     count = {"ours": len(requests), "theirs": len(requests)}
     figures = rates(paired(ours, theirs, rounds=ROUNDS), count)
     no_loading = min(seconds(lambda: evaluate(reference, ready)) for _ in range(ROUNDS))
-    figures |= {"theirs_without_loading_per_s": round(len(requests) / no_loading), "published_per_s": PUBLISHED["evaluate"]}
+    figures |= {
+        "theirs_without_loading_per_s": round(len(requests) / no_loading),
+        "published_per_s": PUBLISHED["evaluate"],
+    }
     asked = {"requests": len(requests), "candidates": candidates.shape[1]}
     line("GSERec sampled evaluation, against the published structure", data, {**figures, **asked})
 
@@ -129,7 +139,12 @@ def simulated_steps(side: str, users: int, threads: int) -> dict[str, Any]:
     codes = random_codes(users)
     step = our_steps(rng, codes) if side == "ours" else reference_steps(rng, codes)
     taken = [seconds(step) for _ in range(WARM_UP + SCALE_STEPS)][WARM_UP:]
-    return {"users": users, "step_s": round(statistics.median(taken), 4), "before_gib": round(before, 2), "batch": BATCH}
+    return {
+        "users": users,
+        "step_s": round(statistics.median(taken), 4),
+        "before_gib": round(before, 2),
+        "batch": BATCH,
+    }
 
 
 def growth(found: list[dict[str, Any]]) -> dict[str, float]:
@@ -139,7 +154,9 @@ def growth(found: list[dict[str, Any]]) -> dict[str, float]:
     for name, unit in (("step_s", "s"), ("model_gib", "gib")):
         values = np.array([figures[name] for figures in found])
         out[f"{name}_exponent"] = round(float(np.polyfit(np.log(users), np.log(values), 1)[0]), 2)
-        out[f"{name}_exponent_at_end"] = round(float(np.log(values[-1] / values[-2]) / np.log(users[-1] / users[-2])), 2)
+        out[f"{name}_exponent_at_end"] = round(
+            float(np.log(values[-1] / values[-2]) / np.log(users[-1] / users[-2])), 2
+        )
         out[f"{unit}_per_million_users"] = round(float(np.polyfit(users / 1e6, values, 1)[0]), 3)
     return out
 
@@ -170,7 +187,9 @@ def reference_steps(rng: np.random.Generator, codes: NDArray[np.int16]) -> Calla
         batches.append({name: values.long() for name, values in rows.items()})
     words = simulated_words(np.random.default_rng(1), QUERIES + 1).long()
     tables = Sessions(torch.cat(sessions), torch.cat(clicks), words)
-    reference = ReferenceGSERec(codes, tables, items=ITEMS, words=VOCABULARY, size=CODES, width=WIDTH, rec=REC, src=SRC, layers=LAYERS)
+    reference = ReferenceGSERec(
+        codes, tables, items=ITEMS, words=VOCABULARY, size=CODES, width=WIDTH, rec=REC, src=SRC, layers=LAYERS
+    )
     optimizer, left = adam(reference, LR, WEIGHT_DECAY), iter(batches)
     return lambda: train_steps(reference, [next(left)], 1, optimizer)
 
@@ -258,7 +277,16 @@ def reference_model(dataset: Dataset, codes: NDArray[np.int16]) -> ReferenceGSER
     sessions = Sessions.of(read_arrays(dataset.folder), CLICKS, WORDS)
     items, words = dataset.sizes.items, dataset.sizes.words
     return ReferenceGSERec(
-        codes, sessions, items=items, words=words, size=CODES, width=WIDTH, rec=REC, src=SRC, layers=LAYERS, dropout=DROPOUT
+        codes,
+        sessions,
+        items=items,
+        words=words,
+        size=CODES,
+        width=WIDTH,
+        rec=REC,
+        src=SRC,
+        layers=LAYERS,
+        dropout=DROPOUT,
     )
 
 

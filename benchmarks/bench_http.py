@@ -18,7 +18,7 @@ import numpy as np
 
 from timing import line
 
-STAND_INS = Path(__file__).parents[1] / "tests" / "serve" / "http"
+STAND_INS = Path(__file__).parents[1] / "tests" / "service" / "http"
 CONNECTIONS, REQUESTS, ROUNDS = 8, 1500, 5
 QUERY = "/v1/recommend?user_id=u17&k=10"
 LOGS = Path("/dev/null")
@@ -60,8 +60,8 @@ def _answer() -> dict[str, Any]:
     sys.path.insert(0, str(STAND_INS))
     from stand_in import Front
 
-    from searec.serve.asking import Ask
-    from searec.serve.http.routes.lists import page
+    from searec.pipeline.types import Ask
+    from searec.service.http.routes.lists import page
 
     return page(Front().recommend(Ask()).result(), "u17")
 
@@ -133,7 +133,13 @@ def run() -> None:
     line(
         "HTTP: recommend, key and limits and logs and metrics, against a bare FastAPI route",
         "an engine that answers at once",
-        {**figures, "ratio": round(ratio, 2), "more_ms": round(more, 3), "connections": CONNECTIONS, "requests": REQUESTS * ROUNDS},
+        {
+            **figures,
+            "ratio": round(ratio, 2),
+            "more_ms": round(more, 3),
+            "connections": CONNECTIONS,
+            "requests": REQUESTS * ROUNDS,
+        },
     )
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from searec.audit.reasoning import costs
 from searec.data.candidates import candidate_lists
 from searec.data.dataset import load
 from searec.data.split import Split
-from searec.experiment import new_model, settings_for
+from searec.experiments.experiment import new_model, settings_for
 from searec.models import LCRSER
+from searec.reports.reasoning import costs
 from timing import line
 
 DEPTHS = (0, 1, 3, 5)
@@ -36,7 +36,9 @@ def run(data: Path) -> None:
         assert isinstance(model, LCRSER)
         models[f"K={steps}"] = model
     for count in CANDIDATES:
-        more = rng.integers(1, dataset.sizes.items + 1, size=(len(rows), max(0, count - stored.shape[1])), dtype=stored.dtype)
+        more = rng.integers(
+            1, dataset.sizes.items + 1, size=(len(rows), max(0, count - stored.shape[1])), dtype=stored.dtype
+        )
         candidates = np.concatenate((stored, more), axis=1)[:, :count]
         figures: dict[str, float | int] = {}
         for cost in costs(models, split, held[rows], candidates, dict.fromkeys(models, float("nan"))):

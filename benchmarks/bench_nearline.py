@@ -21,14 +21,14 @@ from typing import Any
 
 import numpy as np
 
-from searec.nearline.graph import Edge, Graph
-from searec.nearline.profile import Profile
-from searec.nearline.reader import Reader
-from searec.nearline.reasoner import Thought
-from searec.nearline.redis_store import RedisStore
-from searec.nearline.sqlite_store import SqliteStore
-from searec.nearline.store import packed, served_bytes
-from searec.nearline.worker import Worker, WorkerSettings, work
+from searec.interests.interest_graph import Edge, Graph
+from searec.interests.profile import Profile
+from searec.interests.reasoner import Thought
+from searec.store.interest_reader import Reader
+from searec.store.interest_store import packed, served_bytes
+from searec.store.redis_interest_store import RedisStore
+from searec.store.sqlite_interest_store import SqliteStore
+from searec.store.worker import Worker, WorkerSettings, work
 from timing import line, paired
 
 USERS, REDIS_USERS, READS = 1_000_000, 100_000, 20_000
@@ -42,7 +42,12 @@ def typical(user: str) -> Graph:
     """A graph of 5 queries, 5 demands and 20 interests."""
     ups = [
         Edge(
-            source=f"nike air max {n}", target=f"sports shoes {n}", relation="hypernym", signal="query", confidence=0.9, evidence="a brand"
+            source=f"nike air max {n}",
+            target=f"sports shoes {n}",
+            relation="hypernym",
+            signal="query",
+            confidence=0.9,
+            evidence="a brand",
         )
         for n in range(5)
     ]
@@ -118,7 +123,11 @@ def embedded(room: Path, users: int, url: str | None) -> None:
             "theirs_p99_ms": theirs["p99_ms"],
             "ratio": round(theirs["p50_ms"] / figures["p50_ms"], 2),
         }
-    line("nearline read, embedded store, against a bare Redis GET (both decoded)", room, {**figures, "users": users, "bytes": len(SERVED)})
+    line(
+        "nearline read, embedded store, against a bare Redis GET (both decoded)",
+        room,
+        {**figures, "users": users, "bytes": len(SERVED)},
+    )
 
 
 def redis_reads(url: str, users: int) -> None:
@@ -135,7 +144,10 @@ def redis_reads(url: str, users: int) -> None:
         def theirs(name: str) -> None:
             client.get(store._served + name)
 
-        rounds = [(percentiles(ours, part), percentiles(theirs, part)) for part in (names[place::ROUNDS] for place in range(ROUNDS))]
+        rounds = [
+            (percentiles(ours, part), percentiles(theirs, part))
+            for part in (names[place::ROUNDS] for place in range(ROUNDS))
+        ]
     figures = {
         f"{side}_{name}": round(statistics.median(round_[place][name] for round_ in rounds), 4)
         for place, side in enumerate(("ours", "theirs"))
@@ -202,7 +214,11 @@ def percentiles(read: Callable[[str], Any], names: Sequence[str]) -> dict[str, f
         read(name)
         times["cpu_"].append(time.thread_time() - busy)
         times[""].append(time.perf_counter() - started)
-    return {f"{kind}p{share}_ms": round(1000 * float(np.percentile(times[kind], share)), 4) for kind in times for share in (50, 99)}
+    return {
+        f"{kind}p{share}_ms": round(1000 * float(np.percentile(times[kind], share)), 4)
+        for kind in times
+        for share in (50, 99)
+    }
 
 
 class Sleeping(http.server.BaseHTTPRequestHandler):
@@ -242,7 +258,19 @@ def redis_server(room: Path) -> Iterator[str]:
     """A redis-server on a free port that keeps nothing; its URL."""
     with socket.create_server(("127.0.0.1", 0)) as place:
         port = place.getsockname()[1]
-    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--dir", str(room), "--save", "", "--appendonly", "no"]
+    command = [
+        "redis-server",
+        "--port",
+        str(port),
+        "--bind",
+        "127.0.0.1",
+        "--dir",
+        str(room),
+        "--save",
+        "",
+        "--appendonly",
+        "no",
+    ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         while True:

@@ -18,7 +18,7 @@ import torch
 from recbole_input import write_atomic
 from searec.data.dataset import load
 from searec.data.split import Split
-from searec.experiment import new_model, settings_for
+from searec.experiments.experiment import new_model, settings_for
 from searec.models.sasrec import SASRec, next_click
 from searec.training.examples import TrainingExamples
 from timing import line
@@ -27,7 +27,16 @@ HERE = Path(__file__).parent
 PYTHON = HERE.parent / ".venv-recbole" / "bin" / "python"
 STEPS = 8
 ROUNDS = 2
-EQUAL = {"width": 64, "layers": 2, "heads": 2, "inner": 256, "length": 50, "dropout": 0.5, "attention_dropout": 0.5, "feed_only": True}
+EQUAL = {
+    "width": 64,
+    "layers": 2,
+    "heads": 2,
+    "inner": 256,
+    "length": 50,
+    "dropout": 0.5,
+    "attention_dropout": 0.5,
+    "feed_only": True,
+}
 """RecBole's defaults; both use Adam at 1e-3 and float32."""
 PAIRS = 2048
 """Pairs a step on RecBole's side; ours takes users enough for as many."""
@@ -59,7 +68,9 @@ def theirs(folder: Path, loss: str) -> dict[str, Any]:
     """RecBole's figures, from its own environment."""
     arguments = ["--data", str(folder), "--loss", loss, "--batch", str(PAIRS), "--steps", "4", "--warmup", "1"]
     arguments += ["--threads", str(torch.get_num_threads())]
-    done = subprocess.run([str(PYTHON), str(HERE / "recbole_sasrec.py"), *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [str(PYTHON), str(HERE / "recbole_sasrec.py"), *arguments], capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise SystemExit(f"RecBole failed: {done.stderr[-2000:]}")
     figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -74,5 +85,9 @@ def run(data: Path) -> None:
         for mine, his in (("softmax", "CE"), ("bce", "BPR")):
             rates = [(ours(data, mine), theirs(folder, his)["examples_per_second"]) for _ in range(ROUNDS)]
             best_ours, best_theirs = (max(side) for side in zip(*rates, strict=True))
-            figures = {"ours_per_s": round(best_ours), "theirs_per_s": round(best_theirs), "ratio": round(best_ours / best_theirs, 2)}
+            figures = {
+                "ours_per_s": round(best_ours),
+                "theirs_per_s": round(best_theirs),
+                "ratio": round(best_ours / best_theirs, 2),
+            }
             line(f"SASRec training ({mine} / {his}), against RecBole", data, figures)

@@ -11,15 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from searec import experiment
 from searec.data.batch import Batch, Batcher
 from searec.data.dataset import Sizes, load
 from searec.data.ragged import gather_windows
 from searec.data.split import Requests, Split
+from searec.experiments import experiment
 from searec.models import Serendipity
-from searec.models.serendipity import Tables
-from searec.retrieval.groups import Groups
-from searec.retrieval.index import Index
+from searec.models.serendipity.model import Tables
+from searec.retrieval.item_groups import Groups
+from searec.retrieval.vector_index import Index
 from timing import line
 
 ITEMS, POOL, QUOTA, REQUESTS, EPOCHS = 1_000_000, 500, 0.2, 2_000, 2
@@ -58,7 +58,8 @@ def retrieval(data: Path, room: Path) -> None:
     for kind, (by_item, built) in indexes.items():
         model._tables = Tables(vectors, by_item, groups, by_interest)
         channels = {
-            name: _times(functools.partial(_ask, model, batches, share), len(batches)) for name, share in (("", QUOTA), ("u2i_", 0.0))
+            name: _times(functools.partial(_ask, model, batches, share), len(batches))
+            for name, share in (("", QUOTA), ("u2i_", 0.0))
         }
         search = _times(functools.partial(_search, by_item, queries), len(batches))
         figures = {f"{name}{key}": value for name, times in channels.items() for key, value in times.items()}
@@ -96,13 +97,21 @@ def grown(model: Serendipity, count: int) -> tuple[Tensor, Tensor, Tensor]:
     share = torch.rand(len(parent), 1, generator=generator)
     new = learned[1:][parent] * (1 - share) + learned[near[parent, drawn]] * share
     both = torch.cat((model.item_narrow, model.item_level), dim=1)
-    return torch.cat((learned, new)), torch.cat((both, both[1:][parent])), torch.cat((model.clicks, model.clicks[1:][parent]))
+    return (
+        torch.cat((learned, new)),
+        torch.cat((both, both[1:][parent])),
+        torch.cat((model.clicks, model.clicks[1:][parent])),
+    )
 
 
 def _grow(model: Serendipity, labels: Tensor, worth: Tensor) -> None:
     """Let the model know the categories of the new items."""
     narrow = model.item_narrow.shape[1]
-    model.item_narrow, model.item_level, model.clicks = labels[:, :narrow].contiguous(), labels[:, narrow:].contiguous(), worth
+    model.item_narrow, model.item_level, model.clicks = (
+        labels[:, :narrow].contiguous(),
+        labels[:, narrow:].contiguous(),
+        worth,
+    )
     model.__dict__.pop("_unit", None)
     model.sizes = Sizes(**{**vars(model.sizes), "items": len(worth) - 1})
 
@@ -141,7 +150,10 @@ def _times(work: Callable[[int], Any], count: int) -> dict[str, float]:
 
 
 def _recall(found: Tensor, best: Tensor) -> float:
-    return round(float(np.mean([len(np.intersect1d(a, b)) / len(b) for a, b in zip(found.numpy(), best.numpy(), strict=True)])), 4)
+    return round(
+        float(np.mean([len(np.intersect1d(a, b)) / len(b) for a, b in zip(found.numpy(), best.numpy(), strict=True)])),
+        4,
+    )
 
 
 def one_thread() -> None:

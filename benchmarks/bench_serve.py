@@ -23,8 +23,8 @@ import polars as pl
 
 import bench_http
 import grown_shop
-from searec.nearline.store import open_store, this_clock
-from searec.nearline.table import read_graphs
+from searec.interests.interest_table import read_graphs
+from searec.store.interest_store import open_store, this_clock
 from timing import line
 
 CHANNELS = {"--recommend": ("serendipity", "gserec"), "--search": ("bm25", "dense", "unisar")}
@@ -53,7 +53,12 @@ def run(room: Path, *, rate: float = 50.0, seconds: float = 30.0) -> None:
                         line(
                             f"service: {route} at {rate:g} requests/s, 1 M items, 100 k users, against a bare FastAPI route",
                             shop,
-                            {**figures, "bare_p50_ms": beside["p50_ms"], "bare_p99_ms": beside["p99_ms"], "ratio": _ratio(figures, beside)},
+                            {
+                                **figures,
+                                "bare_p50_ms": beside["p50_ms"],
+                                "bare_p99_ms": beside["p99_ms"],
+                                "ratio": _ratio(figures, beside),
+                            },
                         )
                     most = _throughput(port, asked)
                     line(f"service: {route}, as many requests as it answers", shop, {"processes": workers, **most})
@@ -85,7 +90,9 @@ def _paths(shop: Path) -> dict[str, list[str]]:
     what = queries.gather(rng.integers(0, len(queries), 20_000)).to_list()
     return {
         "/v1/recommend": [f"/v1/recommend?user_id={quote(user)}" for user in who],
-        "/v1/search": ["/v1/search?" + urlencode({"q": query, "user_id": user}) for query, user in zip(what, who, strict=True)],
+        "/v1/search": [
+            "/v1/search?" + urlencode({"q": query, "user_id": user}) for query, user in zip(what, who, strict=True)
+        ],
     }
 
 
@@ -96,11 +103,22 @@ def _service(room: Path, store: str, workers: int) -> Iterator[int]:
     chosen = [word for option, models in CHANNELS.items() for model in models for word in (option, str(runs / model))]
     with tempfile.TemporaryDirectory() as folder:
         events = f"sqlite:///{Path(folder) / 'events.db'}"
-        command = [sys.executable, "-m", "searec.cli", "serve", str(room / "large" / "shop"), *chosen, "--events", events]
+        command = [
+            sys.executable,
+            "-m",
+            "searec.cli",
+            "serve",
+            str(room / "large" / "shop"),
+            *chosen,
+            "--events",
+            events,
+        ]
         command += ["--store", store, "--port", "0", "--workers", str(workers), "--set", "rate=1000000"]
         log = Path(folder) / "log.txt"
         with log.open("wb") as errors:
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, env={**os.environ, "OMP_NUM_THREADS": "1"})
+            process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=errors, env={**os.environ, "OMP_NUM_THREADS": "1"}
+            )
         assert process.stdout is not None
         try:
             address = ""

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-STAND_INS = Path(__file__).parents[1] / "tests" / "serve" / "http"
+STAND_INS = Path(__file__).parents[1] / "tests" / "service" / "http"
 BY_DESIGN = (501, 503)
 
 
@@ -35,8 +35,15 @@ def run(app: Any, *, per_operation: int, seed: int, only: Sequence[str] = (), ur
             checks.CHECKS.get_one("content_type_conformance"),
             checks.CHECKS.get_one("response_schema_conformance"),
         ]
-        of_bodies = [*chosen, checks.CHECKS.get_one("negative_data_rejection")]  # in a query all is text: a "null" there is a fine id
-        schema = schemathesis.openapi.from_url(f"{url}/openapi.json") if url else schemathesis.openapi.from_asgi("/openapi.json", app)
+        of_bodies = [
+            *chosen,
+            checks.CHECKS.get_one("negative_data_rejection"),
+        ]  # in a query all is text: a "null" there is a fine id
+        schema = (
+            schemathesis.openapi.from_url(f"{url}/openapi.json")
+            if url
+            else schemathesis.openapi.from_asgi("/openapi.json", app)
+        )
         statuses: collections.Counter[int] = collections.Counter()
         failures: list[str] = []
         operations = 0
@@ -72,14 +79,21 @@ def run(app: Any, *, per_operation: int, seed: int, only: Sequence[str] = (), ur
                             )
                     except AssertionError as problem:
                         if len(failures) < 20:
-                            failures.append(f"{case.operation.label}: status {response.status_code}: {str(problem)[:600]}")
+                            failures.append(
+                                f"{case.operation.label}: status {response.status_code}: {str(problem)[:600]}"
+                            )
 
                 try:
                     ask()
                 except Exception as error:  # hypothesis finds nothing to generate for an operation that cannot be wrong
                     if type(error).__name__ not in ("Unsatisfiable", "InvalidSchema", "SkipTest", "Skipped"):
                         raise
-    return {"requests": statuses.total(), "operations": operations, "statuses": dict(sorted(statuses.items())), "failures": failures}
+    return {
+        "requests": statuses.total(),
+        "operations": operations,
+        "statuses": dict(sorted(statuses.items())),
+        "failures": failures,
+    }
 
 
 def main() -> None:

@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from searec import experiment
 from searec.data.dataset import Dataset, load
 from searec.data.log import write_table
-from searec.data.simulate import World, simulate
+from searec.data.synthetic.simulate import World, simulate
+from searec.experiments import experiment
 
 WORLD = World(users=400, items=800)
 USERS, ITEMS = 100_000, 1_000_000
@@ -58,7 +58,9 @@ def _copies(shop: Path, out: Path, users: int, items: int) -> Path:
     item_table, user_table = pl.read_parquet(shop / "items.parquet"), pl.read_parquet(shop / "users.parquet")
     copies = pl.DataFrame({"copy": np.arange(items)}).cast(pl.String)
     name = pl.concat_str("item_id", pl.lit("-"), "copy").alias("item_id")
-    grown = copies.join(item_table, how="cross").with_columns(name, pl.concat_str("title", pl.lit(" m"), "copy").alias("title"))
+    grown = copies.join(item_table, how="cross").with_columns(
+        name, pl.concat_str("title", pl.lit(" m"), "copy").alias("title")
+    )
     write_table(grown.drop("copy"), out / "items.parquet")
     of_users = pl.DataFrame({"copy": np.arange(users)}).cast(pl.String)
     user = pl.concat_str("user_id", pl.lit("-"), "copy").alias("user_id")
@@ -69,12 +71,23 @@ def _copies(shop: Path, out: Path, users: int, items: int) -> Path:
 
     feed = of_users.join(pl.read_parquet(shop / "interactions.parquet"), how="cross").with_columns(user)
     feed = feed.with_columns(pl.concat_str("item_id", pl.lit("-"), drawn(feed.height)).alias("item_id")).drop("copy")
-    write_table(feed.unique(["user_id", "item_id", "timestamp", "event"], maintain_order=True), out / "interactions.parquet")
+    write_table(
+        feed.unique(["user_id", "item_id", "timestamp", "event"], maintain_order=True), out / "interactions.parquet"
+    )
     searches = of_users.join(pl.read_parquet(shop / "searches.parquet"), how="cross").with_columns(user)
-    searches = searches.with_columns(pl.concat_str("search_id", pl.lit("-"), "copy").alias("search_id"), drawn(searches.height))
+    searches = searches.with_columns(
+        pl.concat_str("search_id", pl.lit("-"), "copy").alias("search_id"), drawn(searches.height)
+    )
     first = pl.col("clicked").list.head(1).list.eval(pl.element())
-    clicked = pl.when(first.list.len() > 0).then(pl.concat_list(pl.concat_str(first.list.first(), pl.lit("-"), "drawn"))).otherwise(first)
-    write_table(searches.with_columns(clicked.alias("clicked")).drop("copy", "drawn", "shown", strict=False), out / "searches.parquet")
+    clicked = (
+        pl.when(first.list.len() > 0)
+        .then(pl.concat_list(pl.concat_str(first.list.first(), pl.lit("-"), "drawn")))
+        .otherwise(first)
+    )
+    write_table(
+        searches.with_columns(clicked.alias("clicked")).drop("copy", "drawn", "shown", strict=False),
+        out / "searches.parquet",
+    )
     return out
 
 
@@ -82,7 +95,10 @@ def _grow_run(run: Path, out: Path, small: Dataset, large: Dataset) -> None:
     """A run folder whose rows of items, users and words are copies, the learned ones with some noise."""
     out.mkdir(parents=True)
     generator = torch.Generator().manual_seed(0)
-    sizes = {getattr(small.sizes, name) + 1: getattr(large.sizes, name) + 1 for name in ("items", "users", "words", "queries")}
+    sizes = {
+        getattr(small.sizes, name) + 1: getattr(large.sizes, name) + 1
+        for name in ("items", "users", "words", "queries")
+    }
 
     def grown(tensor: Tensor) -> Tensor:
         if not tensor.ndim or tensor.shape[0] not in sizes:

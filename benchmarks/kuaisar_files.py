@@ -60,10 +60,18 @@ def _word_lists(rng: Rng, lengths: Ints) -> pl.Series:
     """Lists of word ids as text, "[20, 34, 3]"."""
     owner = np.repeat(np.arange(len(lengths)), lengths)
     words = pl.DataFrame({"owner": owner, "word": _skewed(rng, 3_000_000, len(owner))})
-    joined = words.group_by("owner", maintain_order=True).agg(pl.col("word").cast(pl.String)).select(pl.col("word").list.join(", "))
+    joined = (
+        words.group_by("owner", maintain_order=True)
+        .agg(pl.col("word").cast(pl.String))
+        .select(pl.col("word").list.join(", "))
+    )
     there = pl.DataFrame({"place": np.flatnonzero(lengths), "text": joined["word"]})
     places = pl.DataFrame({"place": np.arange(len(lengths))})
-    return places.join(there, on="place", how="left", maintain_order="left").select("[" + pl.col("text").fill_null("") + "]").to_series()
+    return (
+        places.join(there, on="place", how="left", maintain_order="left")
+        .select("[" + pl.col("text").fill_null("") + "]")
+        .to_series()
+    )
 
 
 def _feed(rng: Rng, count: int, users: int, items: int) -> pl.DataFrame:
@@ -118,7 +126,12 @@ def _items(rng: Rng, ids: Ints) -> pl.DataFrame:
         there = pl.col("depth") > level
         number = pl.col("branch") * (level + 1) + level * 40
         named.append(pl.when(there).then(number).otherwise(0).alias(f"{name}_level_category_id"))
-        named.append(pl.when(there).then(pl.format("类别{}", number)).otherwise(pl.lit("空")).alias(f"{name}_level_category_name"))
+        named.append(
+            pl.when(there)
+            .then(pl.format("类别{}", number))
+            .otherwise(pl.lit("空"))
+            .alias(f"{name}_level_category_name")
+        )
     for level, name in enumerate(LEVELS):
         number = pl.col("branch") * (level + 1) + level * 40
         text = pl.when(pl.col("depth") > level).then(pl.format("Category {}", number)).otherwise(pl.lit("empty"))
@@ -141,7 +154,9 @@ def _items(rng: Rng, ids: Ints) -> pl.DataFrame:
 
 def _users(rng: Rng, users: int) -> pl.DataFrame:
     tops = {"onehot_feat1": 8, "onehot_feat2": 3, "search_active_level": 6, "reco_active_level": 6}
-    return pl.DataFrame({"user_id": np.arange(users), **{name: rng.integers(0, top, users) for name, top in tops.items()}})
+    return pl.DataFrame(
+        {"user_id": np.arange(users), **{name: rng.integers(0, top, users) for name, top in tops.items()}}
+    )
 
 
 if __name__ == "__main__":

@@ -17,7 +17,9 @@ def write_atomic(folder: Path, out: Path, *, users: int | None = None) -> Path:
     """
     rows = pl.scan_parquet(folder / "interactions.parquet")
     if users is not None:
-        rows = rows.join(pl.scan_parquet(folder / "users.parquet").select("user_id").head(users), on="user_id", how="semi")
+        rows = rows.join(
+            pl.scan_parquet(folder / "users.parquet").select("user_id").head(users), on="user_id", how="semi"
+        )
     out.mkdir(parents=True, exist_ok=True)
     file = out / f"{out.name}.inter"
     rows.select(

@@ -47,7 +47,11 @@ class Sessions:
         query = np.concatenate(([0], arrays["searches.query"])).astype(np.int64)
         click = _table(arrays["searches.clicked.offsets"], arrays["searches.clicked"], clicks)
         text = _table(arrays["query_words.offsets"], arrays["query_words"], words)
-        return cls(torch.from_numpy(query), torch.from_numpy(np.concatenate((np.zeros_like(click[:1]), click))), torch.from_numpy(text))
+        return cls(
+            torch.from_numpy(query),
+            torch.from_numpy(np.concatenate((np.zeros_like(click[:1]), click))),
+            torch.from_numpy(text),
+        )
 
 
 def _table(offsets: NDArray[Any], values: NDArray[Any], width: int) -> NDArray[np.int64]:
@@ -91,7 +95,9 @@ class FixedRows(RowDataset):
         return {"user": user, "rec": rec, "src": src, "candidates": np.asarray(chosen, dtype=np.int64)}
 
 
-def reference_rows(rows: FixedRows, batch: int, *, shuffle: bool = False, workers: int = 0, seed: int = 1) -> DataLoader[Row]:
+def reference_rows(
+    rows: FixedRows, batch: int, *, shuffle: bool = False, workers: int = 0, seed: int = 1
+) -> DataLoader[Row]:
     """The usual DataLoader with the usual collate."""
     return DataLoader(rows, batch, shuffle=shuffle, num_workers=workers, generator=torch.Generator().manual_seed(seed))
 
@@ -112,7 +118,9 @@ class LightGCN(nn.Module):
         weight = (degree[start] * degree[end]).rsqrt()
         with warnings.catch_warnings():  # torch calls CSR a beta
             warnings.simplefilter("ignore", UserWarning)
-            graph = torch.sparse_coo_tensor(torch.stack((start, end)), weight, (nodes, nodes)).coalesce().to_sparse_csr()
+            graph = (
+                torch.sparse_coo_tensor(torch.stack((start, end)), weight, (nodes, nodes)).coalesce().to_sparse_csr()
+            )
         self.graph: Tensor
         self.register_buffer("graph", graph)
 
@@ -224,7 +232,11 @@ class ReferenceGSERec(nn.Module):
         self.session_query: Tensor
         self.session_click: Tensor
         self.query_words: Tensor
-        for name, table in (("session_query", sessions.query), ("session_click", sessions.click), ("query_words", sessions.words)):
+        for name, table in (
+            ("session_query", sessions.query),
+            ("session_click", sessions.click),
+            ("query_words", sessions.words),
+        ):
             self.register_buffer(name, table)
         self.user = nn.Embedding(users, width)
         self.code = nn.Embedding(2 * levels * size, width)
@@ -266,7 +278,9 @@ class ReferenceGSERec(nn.Module):
             if self.training:
                 history_loss = history_loss + side.agree(encoded, empties[place], codes, coded)
             fused = side.fuse(encoded, empties[place], codes, coded)
-            interests.append(side.pool(fused.repeat_interleave(count, 0), empties[place].repeat_interleave(count, 0), candidate))
+            interests.append(
+                side.pool(fused.repeat_interleave(count, 0), empties[place].repeat_interleave(count, 0), candidate)
+            )
         repeated = [each.repeat_interleave(count, 0) for each in users]
         scores = self.predictor(torch.cat((*interests, *repeated, candidate), dim=-1)).view(rows, count)
         both = self.coded[user].all(dim=1)
@@ -300,7 +314,9 @@ def adam(model: nn.Module, lr: float = 1e-3, weight_decay: float = 1e-5) -> torc
     return torch.optim.Adam(model.parameters(), lr=lr, weight_decay=weight_decay)
 
 
-def train_steps(model: ReferenceGSERec, loader: Iterable[Tensors], steps: int, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
+def train_steps(
+    model: ReferenceGSERec, loader: Iterable[Tensors], steps: int, optimizer: torch.optim.Optimizer
+) -> tuple[int, float]:
     """Learn from the first `steps` batches; how many examples they held, and the mean loss."""
     model.train()
     examples, total, done = 0, 0.0, 0

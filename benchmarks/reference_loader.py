@@ -49,11 +49,19 @@ class RowDataset(Dataset[Row]):
         max_trail: int = 0,
     ) -> None:
         self.arrays, self.requests = arrays, requests
-        self.max_rec, self.max_src, self.max_clicks, self.max_words, self.max_trail = max_rec, max_src, max_clicks, max_words, max_trail
+        self.max_rec, self.max_src, self.max_clicks, self.max_words, self.max_trail = (
+            max_rec,
+            max_src,
+            max_clicks,
+            max_words,
+            max_trail,
+        )
         self.negatives, self.random = negatives, random.Random(seed)
         self.items = len(arrays["item_words.offsets"]) - 2
         offsets, clicked = arrays["trail.offsets"], arrays["trail.item"]
-        self.touched = [set(clicked[offsets[u] : offsets[u + 1]].tolist()) for u in range(len(offsets) - 1)] if negatives else []
+        self.touched = (
+            [set(clicked[offsets[u] : offsets[u + 1]].tolist()) for u in range(len(offsets) - 1)] if negatives else []
+        )
 
     def __len__(self) -> int:
         return len(self.requests.user)
@@ -91,7 +99,9 @@ class RowDataset(Dataset[Row]):
 
     def _clicks(self, session: int) -> NDArray[Any]:
         offsets = self.arrays["searches.clicked.offsets"]
-        return self.arrays["searches.clicked"][offsets[session] : min(offsets[session + 1], offsets[session] + self.max_clicks)]
+        return self.arrays["searches.clicked"][
+            offsets[session] : min(offsets[session + 1], offsets[session] + self.max_clicks)
+        ]
 
     def _draw(self, user: int, target: int) -> list[int]:
         drawn: list[int] = []
@@ -136,7 +146,11 @@ def pad_twice(lists: Sequence[Sequence[NDArray[Any]]]) -> Tensor:
     return torch.from_numpy(out)
 
 
-def loader(rows: RowDataset, batch_size: int, *, shuffle: bool = False, seed: int = 1, workers: int = 0) -> DataLoader[Row]:
+def loader(
+    rows: RowDataset, batch_size: int, *, shuffle: bool = False, seed: int = 1, workers: int = 0
+) -> DataLoader[Row]:
     """The usual DataLoader over it; `workers` processes fetch rows in advance."""
     generator = torch.Generator().manual_seed(seed)
-    return DataLoader(rows, batch_size=batch_size, shuffle=shuffle, collate_fn=collate, num_workers=workers, generator=generator)
+    return DataLoader(
+        rows, batch_size=batch_size, shuffle=shuffle, collate_fn=collate, num_workers=workers, generator=generator
+    )

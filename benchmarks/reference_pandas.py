@@ -30,8 +30,12 @@ def encode(folder: Path | str) -> Arrays:
     folder = Path(folder)
     users = pd.read_parquet(folder / "users.parquet")
     items = pd.read_parquet(folder / "items.parquet")
-    interactions = pd.read_parquet(folder / "interactions.parquet", columns=["user_id", "item_id", "timestamp", "event"])
-    searches = pd.read_parquet(folder / "searches.parquet", columns=["search_id", "user_id", "query", "timestamp", "clicked"])
+    interactions = pd.read_parquet(
+        folder / "interactions.parquet", columns=["user_id", "item_id", "timestamp", "event"]
+    )
+    searches = pd.read_parquet(
+        folder / "searches.parquet", columns=["search_id", "user_id", "query", "timestamp", "clicked"]
+    )
 
     refuse("users", {"empty user_id": blank(users["user_id"]), "duplicate user_id": users["user_id"].duplicated()})
     item_rules = {
@@ -46,7 +50,9 @@ def encode(folder: Path | str) -> Arrays:
     more, sessions, clicks = encode_searches(searches, user_ids, item_ids)
     arrays |= more
 
-    found = clicks.merge(sessions[["user", "time", "session"]], on="session", how="left").sort_values("session", kind="stable")
+    found = clicks.merge(sessions[["user", "time", "session"]], on="session", how="left").sort_values(
+        "session", kind="stable"
+    )
     feed_clicks = feed[["user", "time", "item"]].assign(source=np.int8(FEED))
     search_clicks = found[["user", "time", "item"]].assign(source=np.int8(SEARCH))
     trail = pd.concat([feed_clicks, search_clicks], ignore_index=True).sort_values(["user", "time"])
@@ -60,14 +66,22 @@ def encode(folder: Path | str) -> Arrays:
     codes, _ = pd.factorize(pd.concat([item_words, query_words]))
     arrays |= coded_lists("item_words", item_words.index, codes[: len(item_words)], len(items))
     arrays |= coded_lists("query_words", query_words.index, codes[len(item_words) :], len(queries))
-    categories = items["categories"].explode().dropna() if "categories" in items else pd.Series([], dtype=str, index=pd.RangeIndex(0))
+    categories = (
+        items["categories"].explode().dropna()
+        if "categories" in items
+        else pd.Series([], dtype=str, index=pd.RangeIndex(0))
+    )
     arrays |= coded_lists("item_categories", categories.index, pd.factorize(categories)[0], len(items))
     return arrays
 
 
-def encode_interactions(interactions: pd.DataFrame, user_ids: pd.Index, item_ids: pd.Index) -> tuple[Arrays, pd.DataFrame]:
+def encode_interactions(
+    interactions: pd.DataFrame, user_ids: pd.Index, item_ids: pd.Index
+) -> tuple[Arrays, pd.DataFrame]:
     """Feed events by user, oldest first; the arrays and the sorted table."""
-    feed = pd.DataFrame({"user": inside(interactions["user_id"], user_ids), "item": inside(interactions["item_id"], item_ids)})
+    feed = pd.DataFrame(
+        {"user": inside(interactions["user_id"], user_ids), "item": inside(interactions["item_id"], item_ids)}
+    )
     refuse(
         "interactions",
         {
@@ -86,7 +100,9 @@ def encode_interactions(interactions: pd.DataFrame, user_ids: pd.Index, item_ids
     return arrays, feed
 
 
-def encode_searches(searches: pd.DataFrame, user_ids: pd.Index, item_ids: pd.Index) -> tuple[Arrays, pd.DataFrame, pd.DataFrame]:
+def encode_searches(
+    searches: pd.DataFrame, user_ids: pd.Index, item_ids: pd.Index
+) -> tuple[Arrays, pd.DataFrame, pd.DataFrame]:
     """Sessions by user, oldest first, with their clicks; the arrays, the sorted sessions and the clicks one a row."""
     sessions = pd.DataFrame({"user": inside(searches["user_id"], user_ids)})
     clicked = searches.loc[searches["clicked"].str.len() > 0, "clicked"].explode()
@@ -127,7 +143,11 @@ def save(arrays: Arrays, folder: Path) -> None:
 
 def refuse(table: str, rules: dict[str, pd.Series]) -> None:
     """Raise if any row breaks a rule, naming the first rows (1-based)."""
-    broken = [f"{rule}: {mask.sum()} rows, first {(np.flatnonzero(mask)[:5] + 1).tolist()}" for rule, mask in rules.items() if mask.any()]
+    broken = [
+        f"{rule}: {mask.sum()} rows, first {(np.flatnonzero(mask)[:5] + 1).tolist()}"
+        for rule, mask in rules.items()
+        if mask.any()
+    ]
     if broken:
         raise ValueError(f"{table}: " + "; ".join(broken))
 
@@ -191,4 +211,8 @@ if __name__ == "__main__":
     began = time.perf_counter()
     made = encode(options.data)
     seconds = time.perf_counter() - began
-    print(json.dumps({"what": "encode, pandas", "seconds": round(seconds, 3), "values": sum(a.size for a in made.values())}))
+    print(
+        json.dumps(
+            {"what": "encode, pandas", "seconds": round(seconds, 3), "values": sum(a.size for a in made.values())}
+        )
+    )

@@ -124,7 +124,9 @@ def refuse(known: pd.DataFrame, users: pd.DataFrame, interactions: pd.DataFrame,
         "item_id": known["item_id"].duplicated().any() or (known["item_id"] == "").any(),
         "title": (known["title"].str.strip() == "").any(),
         "user_id": users["user_id"].duplicated().any() or (users["user_id"] == "").any(),
-        "unknown user": not (interactions["user_id"].isin(users_there).all() and searches["user_id"].isin(users_there).all()),
+        "unknown user": not (
+            interactions["user_id"].isin(users_there).all() and searches["user_id"].isin(users_there).all()
+        ),
         "unknown item": not interactions["item_id"].isin(items_there).all(),
         "unknown clicked item": not searches["clicked"].explode().dropna().isin(items_there).all(),
         "time": (interactions["timestamp"] > now).any() or (searches["timestamp"] > now).any(),

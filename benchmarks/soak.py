@@ -23,11 +23,11 @@ from typing import Any
 
 import numpy as np
 
-from searec import experiment
 from searec.data.dataset import load
 from searec.errors import SearecError
-from searec.serve.client import AsyncClient, Client
-from searec.serve.events import open_events
+from searec.experiments import experiment
+from searec.service.client import AsyncClient, Client
+from searec.store.events import open_events
 from timing import line
 
 MIX = {"recommend": 0.45, "search": 0.2, "suggest": 0.1, "events": 0.15, "items": 0.07, "refresh": 0.03}
@@ -52,7 +52,12 @@ async def _ask(client: AsyncClient, route: str, data: Any, chance: np.random.Gen
     elif route == "refresh":
         await client.refresh(user)
     else:
-        event = {"event_id": f"soak-{len(told)}-{chance.integers(1 << 60)}", "user_id": user, "type": "click", "item_id": item}
+        event = {
+            "event_id": f"soak-{len(told)}-{chance.integers(1 << 60)}",
+            "user_id": user,
+            "type": "click",
+            "item_id": item,
+        }
         told.append(event["event_id"])
         await client.report([{**event, "timestamp": datetime.now(UTC).isoformat()}])
         return event["event_id"]
@@ -134,7 +139,15 @@ def _found(url: str, wanted: Sequence[str]) -> int:
     return len(wanted) - len(missing)
 
 
-def run(data: Path, recommend: Sequence[Path], search: Sequence[Path], room: Path, *, minutes: float = 10.0, rate: float = 20.0) -> None:
+def run(
+    data: Path,
+    recommend: Sequence[Path],
+    search: Sequence[Path],
+    room: Path,
+    *,
+    minutes: float = 10.0,
+    rate: float = 20.0,
+) -> None:
     """Print one line."""
     seconds = 60 * minutes
     events, store = f"sqlite:///{room / 'soak-events.db'}", f"sqlite:///{room / 'soak-interests.db'}"
@@ -147,7 +160,18 @@ def run(data: Path, recommend: Sequence[Path], search: Sequence[Path], room: Pat
         Client(url, timeout=120.0) as client,
     ):
         told = room / "load.json"
-        command = [sys.executable, __file__, "--load", url, "--data", str(data), "--minutes", str(minutes), "--rate", str(rate)]
+        command = [
+            sys.executable,
+            __file__,
+            "--load",
+            url,
+            "--data",
+            str(data),
+            "--minutes",
+            str(minutes),
+            "--rate",
+            str(rate),
+        ]
         loading = subprocess.Popen([*command, "--told", str(told)])
         started, memory, threads = time.monotonic(), list[float](), list[int]()
         swaps, took = [1 / 3, 2 / 3], list[float]()

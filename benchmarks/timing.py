@@ -24,7 +24,11 @@ def paired(ours: Callable[[], Any], theirs: Callable[[], Any], *, rounds: int = 
     """Both sides in turn, `rounds` times; medians in seconds, and theirs over ours."""
     pairs = [(seconds(ours), seconds(theirs)) for _ in range(rounds)]
     mine, other = (statistics.median(side) for side in zip(*pairs, strict=True))
-    return {"ours_s": round(mine, 4), "theirs_s": round(other, 4), "ratio": round(statistics.median(b / a for a, b in pairs), 2)}
+    return {
+        "ours_s": round(mine, 4),
+        "theirs_s": round(other, 4),
+        "ratio": round(statistics.median(b / a for a, b in pairs), 2),
+    }
 
 
 def in_child(work: Callable[..., Any], *arguments: Any) -> tuple[Any, float, float]:
@@ -36,7 +40,11 @@ def in_child(work: Callable[..., Any], *arguments: Any) -> tuple[Any, float, flo
 def _measured(work: Callable[..., Any], *arguments: Any) -> tuple[Any, float, float]:
     started = time.perf_counter()
     value = work(*arguments)
-    return value, round(time.perf_counter() - started, 2), round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
+    return (
+        value,
+        round(time.perf_counter() - started, 2),
+        round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
+    )
 
 
 def line(benchmark: str, data: Path | str, figures: dict[str, Any]) -> None:

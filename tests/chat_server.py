@@ -85,7 +85,9 @@ class Server:
             "object": "chat.completion",
             "created": 0,
             "model": body["model"],
-            "choices": [{"index": 0, "finish_reason": reply.finish, "message": {"role": "assistant", "content": reply.text}}],
+            "choices": [
+                {"index": 0, "finish_reason": reply.finish, "message": {"role": "assistant", "content": reply.text}}
+            ],
         }
         if reply.tokens is not None:
             prompt, answer = reply.tokens

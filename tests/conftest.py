@@ -69,16 +69,25 @@ def write_folder(
         feed, searches: events, see `Event` and `Search`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    rows = [{"item_id": item, **({"title": about} if isinstance(about, str) else about)} for item, about in items.items()]
+    rows = [
+        {"item_id": item, **({"title": about} if isinstance(about, str) else about)} for item, about in items.items()
+    ]
     pl.DataFrame(rows, infer_schema_length=None).write_parquet(folder / "items.parquet")
     pl.DataFrame({"user_id": list(users)}, schema={"user_id": pl.String}).write_parquet(folder / "users.parquet")
     clicks = [(user, item, START + timedelta(seconds=when), "click") for user, item, when in feed]
     types = {"user_id": pl.String, "item_id": pl.String, "timestamp": TIME, "event": pl.String}
     pl.DataFrame(clicks, schema=types, orient="row").write_parquet(folder / "interactions.parquet")
     asked = [
-        (f"s{n}", user, query, START + timedelta(seconds=when), list(clicked)) for n, (user, query, when, clicked) in enumerate(searches)
+        (f"s{n}", user, query, START + timedelta(seconds=when), list(clicked))
+        for n, (user, query, when, clicked) in enumerate(searches)
     ]
-    types = {"search_id": pl.String, "user_id": pl.String, "query": pl.String, "timestamp": TIME, "clicked": pl.List(pl.String)}
+    types = {
+        "search_id": pl.String,
+        "user_id": pl.String,
+        "query": pl.String,
+        "timestamp": TIME,
+        "clicked": pl.List(pl.String),
+    }
     pl.DataFrame(asked, schema=types, orient="row").write_parquet(folder / "searches.parquet")
     return folder
 
@@ -118,7 +127,9 @@ def checkerboard_tables(*, scramble: bool = False) -> tuple[dict[str, Any], dict
     found_items = [[f"find{block}{n}" for n in range(len(SOUGHT[block]))] for block in range(BLOCKS)]
     items = {item: f"thing {item}" for block in feed_items for item in block}
     items |= {
-        item: f"{query} deluxe" for ids, queries in zip(found_items, SOUGHT, strict=True) for item, query in zip(ids, queries, strict=True)
+        item: f"{query} deluxe"
+        for ids, queries in zip(found_items, SOUGHT, strict=True)
+        for item, query in zip(ids, queries, strict=True)
     }
     items |= {f"filler{n}": f"filler {n}" for n in range(FILLERS)}
     users = [f"u{n}" for n in range(BLOCKS * USERS_A_BLOCK)]
@@ -162,7 +173,7 @@ def rewritten(make_data: Callable[..., Dataset]) -> Dataset:
 @pytest.fixture(scope="session")
 def small_world(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """A simulated shop: 60 users, 300 items, about 700 feed clicks and 600 searches."""
-    from searec.data.simulate import World, simulate
+    from searec.data.synthetic.simulate import World, simulate
 
     dials = World(users=60, items=300, clicks=12.0, searches=16.0, families=3, types=4, seed=3)
     return load(simulate(tmp_path_factory.mktemp("world") / "world", dials))

@@ -22,4 +22,9 @@ def random_tables(seed: int, titles: str = "thing {}") -> dict[str, Any]:
         )
         for _ in range(25)
     ]
-    return {"items": {letter: titles.format(letter) for letter in ITEMS}, "users": users, "feed": sorted(feed), "searches": searches}
+    return {
+        "items": {letter: titles.format(letter) for letter in ITEMS},
+        "users": users,
+        "feed": sorted(feed),
+        "searches": searches,
+    }

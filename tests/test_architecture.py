@@ -12,19 +12,19 @@ import searec
 HOME = Path(searec.__file__).parent
 LEVELS = {
     **dict.fromkeys(("errors",), 0),
-    **dict.fromkeys(("settings", "files", "console"), 1),
-    **dict.fromkeys(("data",), 2),
-    **dict.fromkeys(("text", "nn"), 3),
-    **dict.fromkeys(("codes", "nearline", "retrieval"), 4),
-    **dict.fromkeys(("models",), 5),
-    **dict.fromkeys(("evaluation",), 6),
-    **dict.fromkeys(("training",), 7),
-    **dict.fromkeys(("derived",), 8),
-    **dict.fromkeys(("run",), 9),
-    **dict.fromkeys(("serve", "scale", "audit"), 10),
-    **dict.fromkeys(("recipes",), 11),
-    **dict.fromkeys(("experiment",), 12),
-    **dict.fromkeys(("study",), 13),
+    **dict.fromkeys(("config", "files", "progress"), 1),
+    **dict.fromkeys(("text",), 2),
+    **dict.fromkeys(("data",), 3),
+    **dict.fromkeys(("nn", "metrics"), 4),
+    **dict.fromkeys(("semantic_ids", "interests", "retrieval"), 5),
+    **dict.fromkeys(("distillation", "store", "models"), 6),
+    **dict.fromkeys(("evaluation",), 7),
+    **dict.fromkeys(("training",), 8),
+    **dict.fromkeys(("artifacts",), 9),
+    **dict.fromkeys(("pipeline",), 10),
+    **dict.fromkeys(("reports",), 11),
+    **dict.fromkeys(("experiments",), 12),
+    **dict.fromkeys(("service", "scale"), 13),
     **dict.fromkeys(("cli", "__main__"), 14),
     **dict.fromkeys(("__init__",), 15),
 }
@@ -57,12 +57,14 @@ def upward(room: str, imports: set[str]) -> set[str]:
 
 
 def test_imports_are_found_in_every_form() -> None:
-    source = "import searec.data.log as log\nfrom searec import run, cli\nfrom ..nn import attention\nfrom . import x"
+    source = (
+        "import searec.data.log as log\nfrom searec import pipeline, cli\nfrom ..nn import attention\nfrom . import x"
+    )
     source += "\ndef f():\n    from searec.models import base"
-    assert imported_rooms(source, ("searec", "training")) == {"data", "run", "cli", "nn", "training", "models"}
+    assert imported_rooms(source, ("searec", "training")) == {"data", "pipeline", "cli", "nn", "training", "models"}
     assert imported_rooms("import searec", ("searec", "training")) == {"__init__"}
     assert upward("models", {"models", "nn", "data", "errors"}) == set()
-    assert upward("training", {"training", "derived", "run", "evaluation"}) == {"derived", "run"}
+    assert upward("training", {"training", "artifacts", "pipeline", "evaluation"}) == {"artifacts", "pipeline"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(HOME)))
@@ -83,9 +85,9 @@ def test_no_file_is_too_long() -> None:
     assert {name: lines for name, lines in lengths.items() if lines > LONGEST} == {}
 
 
-LIGHT = ["searec", "searec.errors", "searec.settings", "searec.files", "searec.console", "searec.data.log"] + ["searec.cli"] * any(
-    room_of(path) == "cli" for path in FILES
-)
+LIGHT = ["searec", "searec.errors", "searec.config", "searec.files", "searec.progress", "searec.data.log"] + [
+    "searec.cli"
+] * any(room_of(path) == "cli" for path in FILES)
 
 
 @pytest.mark.parametrize("module", LIGHT)
@@ -95,7 +97,9 @@ def test_light_modules_load_nothing_heavy(module: str) -> None:
     assert done.stdout.split() == []
 
 
-@pytest.mark.parametrize("first", ["", "searec.experiment", "searec.training.loop", "searec.evaluation.protocol"])
+@pytest.mark.parametrize(
+    "first", ["", "searec.experiments.experiment", "searec.training.loop", "searec.evaluation.protocol"]
+)
 def test_public_names_are_the_same_whatever_was_imported_before(first: str) -> None:
     """`searec.train` and `searec.evaluate` are functions, though rooms of these names lie beside them."""
     names = [*searec.__all__, *reversed(searec.__all__)]

@@ -44,7 +44,9 @@ def check_command(words: list[str]) -> None:
     path = list(words)
     while hasattr(command, "commands"):
         command = command.commands[path.pop(0)]
-    takes_value = {name: not getattr(one, "is_flag", False) for one in command.params for name in one.opts if name.startswith("-")}
+    takes_value = {
+        name: not getattr(one, "is_flag", False) for one in command.params for name in one.opts if name.startswith("-")
+    }
     arguments = []
     while path:
         word = path.pop(0)
@@ -92,7 +94,9 @@ def test_every_command_in_compose_exists(services: dict[str, Any]) -> None:
         if "entrypoint" not in service:
             check_command(service["command"])
             seen.add(service["command"][0])
-        for line in in_shell("\n".join(service.get("command", []))) if service.get("entrypoint", [""])[0] == "sh" else ():
+        for line in (
+            in_shell("\n".join(service.get("command", []))) if service.get("entrypoint", [""])[0] == "sh" else ()
+        ):
             check_command(line)
             seen.add(line[0])
     assert seen == {"serve", "interests", "keys", "simulate", "train"}
@@ -142,16 +146,22 @@ def test_compose_holds_together(services: dict[str, Any]) -> None:
             assert service["healthcheck"]["test"], name
         for other, how in service.get("depends_on", {}).items():
             ended = "profiles" in services[other]
-            assert how["condition"] == ("service_completed_successfully" if ended else "service_healthy"), f"{name} on {other}"
+            assert how["condition"] == ("service_completed_successfully" if ended else "service_healthy"), (
+                f"{name} on {other}"
+            )
             assert how.get("required", True) is not ended, "who is not asked for by a profile must not be needed"
     assert whole["networks"]["back"]["internal"] is True
     assert services["service"]["networks"] == ["front", "back"]
-    assert [name for name, one in services.items() if "ports" in one] == ["service"], "nothing else can be reached from outside"
+    assert [name for name, one in services.items() if "ports" in one] == ["service"], (
+        "nothing else can be reached from outside"
+    )
     assert all(port.startswith("127.0.0.1:") for port in services["service"]["ports"])
 
 
 def test_everything_that_is_asked_of_the_environment_is_in_the_example() -> None:
-    example = dict(line.split("=", 1) for line in read(".env.example").splitlines() if "=" in line and not line.startswith("#"))
+    example = dict(
+        line.split("=", 1) for line in read(".env.example").splitlines() if "=" in line and not line.startswith("#")
+    )
     assert set(re.findall(r"\$\{(\w+)", read("compose.yaml"))) == set(example)
     secret = {name for name in example if re.search("PASSWORD|KEY", name)}
     assert len(secret) == 4 and not any(example[name] for name in secret)
@@ -177,7 +187,9 @@ def test_ports_and_folders_agree(services: dict[str, Any]) -> None:
     assert exposed == {port, metrics}
     assert services["service"]["ports"][0].endswith(f":{port}")
     assert f":{port}/healthz" in dockerfile and f":{port}/healthz" in services["service"]["healthcheck"]["test"][-1]
-    assert f":{metrics}/metrics" in services["worker"]["healthcheck"]["test"][-1] and services["worker"]["expose"] == [metrics]
+    assert f":{metrics}/metrics" in services["worker"]["healthcheck"]["test"][-1] and services["worker"]["expose"] == [
+        metrics
+    ]
     assert services["retrain"]["environment"]["SEAREC_URL"] == f"http://service:{port}"
     own = [one for one in services.values() if "searec" in one["image"]]
     assert all(one["volumes"] == [f"data:{HOME_OF_STATE}"] for one in own)
@@ -229,7 +241,9 @@ def one_shot(services: dict[str, Any], tmp_path: Path) -> Callable[..., str]:
             assert old.replace("_", " ") in script
             script = script.replace(old.replace("_", " "), new)
         command = [*services[name]["entrypoint"], script]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path / "home", env={**os.environ, **own})
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, cwd=tmp_path / "home", env={**os.environ, **own}
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -243,8 +257,12 @@ def test_the_keys_service_makes_one_admin_key(one_shot: Callable[..., str]) -> N
 
 
 @pytest.mark.slow
-def test_the_demo_service_makes_what_is_served(one_shot: Callable[..., str], tmp_path: Path, services: dict[str, Any]) -> None:
-    assert "wrote" in one_shot("demo", **{"--users_1000_--items_1000": "--users 60 --items 300", "epochs=5": "epochs=1"})
+def test_the_demo_service_makes_what_is_served(
+    one_shot: Callable[..., str], tmp_path: Path, services: dict[str, Any]
+) -> None:
+    assert "wrote" in one_shot(
+        "demo", **{"--users_1000_--items_1000": "--users 60 --items 300", "epochs=5": "epochs=1"}
+    )
     home = tmp_path / "home"
     named = [word.rpartition("=")[2] for word in services["service"]["command"] if HOME_OF_STATE in word]
     assert len(named) == 3 and all((home / Path(path).relative_to(HOME_OF_STATE)).is_dir() for path in named)
@@ -264,7 +282,7 @@ def test_the_counter_can_be_lifted_after_a_restore(tmp_path: Path) -> None:
     pytest.importorskip("sqlalchemy")
     import sqlite3
 
-    from searec.serve.events import Event, open_events
+    from searec.store.events import Event, open_events
 
     (statement,) = re.findall(r'"(UPDATE counter .+)"', read("docs/operation.md"))
     with open_events(f"sqlite:///{tmp_path / 'events.db'}") as events:
@@ -280,8 +298,8 @@ def test_the_counter_can_be_lifted_after_a_restore(tmp_path: Path) -> None:
 
 def test_there_is_time_to_stop(services: dict[str, Any]) -> None:
     pytest.importorskip("pydantic")
-    from searec.nearline.worker import WorkerSettings
-    from searec.serve.http.limits import HttpSettings
+    from searec.service.http.http_config import HttpSettings
+    from searec.store.worker import WorkerSettings
 
     service, worker = HttpSettings().stop_seconds + CLOSING_SECONDS, WorkerSettings().grace + CLOSING_SECONDS
     named = {path.name: unit(path) for path in UNITS}
@@ -314,7 +332,9 @@ def test_units_are_accepted_by_systemd(path: Path, tmp_path: Path) -> None:
         pytest.skip("systemd-analyze is not installed")
     program = path.read_text(encoding="utf-8").replace("/opt/searec/bin/searec", sys.executable)  # which must exist
     (tmp_path / path.name).write_text(program)
-    done = subprocess.run(["systemd-analyze", "verify", tmp_path / path.name], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["systemd-analyze", "verify", tmp_path / path.name], capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     assert path.name not in done.stderr, done.stderr
 
@@ -328,10 +348,10 @@ def exposed() -> dict[str, set[str]]:
     from prometheus_client import generate_latest
     from prometheus_client.parser import text_string_to_metric_families as families
 
-    from searec.nearline.metrics import Metrics
-    from searec.nearline.store import Counts
-    from searec.serve.asking import LeftOut
-    from searec.serve.http.observe import Observed
+    from searec.pipeline.types import LeftOut
+    from searec.service.http.metrics import Observed
+    from searec.store.interest_store import Counts
+    from searec.store.worker_metrics import Metrics
 
     class Store:
         def counts(self) -> Counts:
@@ -365,8 +385,8 @@ def test_alerts_are_on_metrics_that_exist() -> None:
 
 
 def test_alerts_ask_for_values_that_occur() -> None:
-    from searec.nearline.metrics import OUTCOMES
-    from searec.nearline.store import Counts
+    from searec.store.interest_store import Counts
+    from searec.store.worker_metrics import OUTCOMES
 
     text = read("deploy/prometheus-rules.yaml")
     outcomes = {one for group in re.findall(r'outcome=~?"([^"]+)"', text) for one in group.split("|")}

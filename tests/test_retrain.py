@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from searec import experiment
 from searec.data.dataset import load
-from searec.data.simulate import World, simulate
-from searec.serve.client import Client
-from searec.serve.events import open_events
+from searec.data.synthetic.simulate import World, simulate
+from searec.experiments import experiment
+from searec.service.client import Client
+from searec.store.events import open_events
 
 SCRIPT = Path(__file__).parent.parent / "deploy" / "retrain.sh"
 SEAREC = [sys.executable, "-m", "searec.cli"]
@@ -24,7 +24,9 @@ def home(tmp_path: Path) -> Path:
     """A home with a release of a small shop, an event store with an admin key in `key`, and `searec` on the way to programs."""
     home = tmp_path / "home"
     release = home / "releases" / "first"
-    folder = simulate(release / "shop", World(users=60, items=300, clicks=12.0, searches=16.0, families=3, types=4, seed=3))
+    folder = simulate(
+        release / "shop", World(users=60, items=300, clicks=12.0, searches=16.0, families=3, types=4, seed=3)
+    )
     data = load(folder)
     for model in ("itemknn", "bm25"):
         experiment.train(model, data, release / model)
@@ -46,7 +48,16 @@ def address(home: Path) -> str:
 def url(home: Path) -> Iterator[str]:
     """The service over the home, running."""
     current = home / "current"
-    options = ["--recommend", current / "itemknn", "--search", current / "bm25", "--events", address(home), "--port", "0"]
+    options = [
+        "--recommend",
+        current / "itemknn",
+        "--search",
+        current / "bm25",
+        "--events",
+        address(home),
+        "--port",
+        "0",
+    ]
     command = [*SEAREC, "serve", current / "shop", *options]
     log = home / "log.txt"
     with log.open("wb") as file, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=file, text=True) as running:

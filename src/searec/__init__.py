@@ -13,25 +13,37 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from searec.data.dataset import Dataset, load
-    from searec.data.simulate import World, sample_folder, simulate
-    from searec.experiment import compare, evaluate, open_run, train
+    from searec.data.synthetic.simulate import World, sample_folder, simulate
+    from searec.experiments.experiment import compare, evaluate, open_run, train
     from searec.models import MODELS
-    from searec.run import Run
+    from searec.pipeline.run import Run
 
-__all__ = ["MODELS", "Dataset", "Run", "World", "compare", "evaluate", "load", "open_run", "sample_folder", "simulate", "train"]
+__all__ = [
+    "MODELS",
+    "Dataset",
+    "Run",
+    "World",
+    "compare",
+    "evaluate",
+    "load",
+    "open_run",
+    "sample_folder",
+    "simulate",
+    "train",
+]
 
 _HOMES = {
     "Dataset": "searec.data.dataset",
     "load": "searec.data.dataset",
-    "World": "searec.data.simulate",
-    "simulate": "searec.data.simulate",
-    "sample_folder": "searec.data.simulate",
+    "World": "searec.data.synthetic.simulate",
+    "simulate": "searec.data.synthetic.simulate",
+    "sample_folder": "searec.data.synthetic.simulate",
     "MODELS": "searec.models",
-    "Run": "searec.run",
-    "compare": "searec.experiment",
-    "evaluate": "searec.experiment",
-    "open_run": "searec.experiment",
-    "train": "searec.experiment",
+    "Run": "searec.pipeline.run",
+    "compare": "searec.experiments.experiment",
+    "evaluate": "searec.experiments.experiment",
+    "open_run": "searec.experiments.experiment",
+    "train": "searec.experiments.experiment",
 }
 
 

@@ -34,7 +34,8 @@ def events(data: Dataset, stream: str, user: int, time: int) -> list[int]:
 def naive(data: Dataset, requests: Requests, needs: Needs) -> dict[str, Any]:
     """The histories of a batch as lists; queries as lists of words."""
     out: dict[str, list[Any]] = {
-        name: [] for name in ("rec_item", "rec_time", "src_words", "src_click", "src_time", "trail_item", "trail_time", "words")
+        name: []
+        for name in ("rec_item", "rec_time", "src_words", "src_click", "src_time", "trail_item", "trail_time", "words")
     }
     for user, time, query in zip(requests.user.tolist(), requests.time.tolist(), requests.query.tolist(), strict=True):
         rec = events(data, "interactions", user, time)[-needs.rec :] if needs.rec else []
@@ -42,7 +43,9 @@ def naive(data: Dataset, requests: Requests, needs: Needs) -> dict[str, Any]:
         trail = events(data, "trail", user, time)[-needs.trail :] if needs.trail else []
         out["rec_item"].append([int(data.interactions.item[n]) for n in rec])
         out["rec_time"].append([int(data.interactions.time[n]) for n in rec])
-        out["src_words"].append([data.queries.words.row(int(data.searches.query[n]))[: needs.words].tolist() for n in src])
+        out["src_words"].append(
+            [data.queries.words.row(int(data.searches.query[n]))[: needs.words].tolist() for n in src]
+        )
         out["src_click"].append([data.searches.clicks.row(n)[: needs.src_clicks].tolist() for n in src])
         out["src_time"].append([int(data.searches.time[n]) for n in src])
         out["trail_item"].append([int(data.trail.item[n]) for n in trail])
@@ -63,9 +66,9 @@ def same(data: Dataset, batch: Batch, requests: Requests, needs: Needs) -> None:
         assert getattr(batch, name).tolist() == padded(expected[name]), name
     clicks = [[click for click in session if click] for row in batch.src_click.tolist() for session in row]
     assert clicks == [session for row in padded(expected["src_click"], []) for session in row]
-    assert batch.src_click.shape[2] == max(1, *(len(session) for row in [[[]], *expected["src_click"]] for session in row)), (
-        "no wider than it must be"
-    )
+    assert batch.src_click.shape[2] == max(
+        1, *(len(session) for row in [[[]], *expected["src_click"]] for session in row)
+    ), "no wider than it must be"
     assert spoken(batch, batch.src_query) == padded(expected["src_words"], [])
     assert ((batch.src_query != 0).sum(1) == torch.tensor([len(row) for row in expected["src_time"]])).all()
     assert spoken(batch, batch.query) == expected["words"]
@@ -84,7 +87,9 @@ def test_a_batch_equals_a_naive_one(log: Dataset, task: Any, needs: Needs) -> No
     requests = Split(log).train(task)
     assert len(requests) > 3
     same(log, Batcher(log, needs).batch(requests), requests, needs)
-    everyone = requests_at(log, task, np.arange(1, 6), np.full(5, NEVER), query=np.array([1, 2, 3, 1, 2]) if task == "search" else None)
+    everyone = requests_at(
+        log, task, np.arange(1, 6), np.full(5, NEVER), query=np.array([1, 2, 3, 1, 2]) if task == "search" else None
+    )
     same(log, Batcher(log, needs).batch(everyone), everyone, needs)
 
 

@@ -8,8 +8,8 @@ import pytest
 from searec.data.batch import Batcher, Needs
 from searec.data.candidates import Seen
 from searec.data.dataset import load
-from searec.data.simulate import sample_folder
 from searec.data.split import Split
+from searec.data.synthetic.simulate import sample_folder
 from searec.errors import LeakError
 
 

@@ -10,8 +10,8 @@ import pytest
 from searec.data.candidates import Seen, candidate_lists, draw_unseen
 from searec.data.dataset import Dataset
 from searec.data.split import Split
-from searec.data.words import words_of
 from searec.errors import DataError
+from searec.text.analysis import words_of
 
 
 def clicked(data: Dataset) -> dict[int, set[int]]:
@@ -35,7 +35,9 @@ def test_seen_knows_exactly_the_clicked_pairs(small_world: Dataset) -> None:
 
 @pytest.mark.parametrize("task", ["recommend", "search"])
 @pytest.mark.parametrize("part", ["val", "test"])
-def test_lists_hold_the_target_first_then_distinct_items_never_clicked(small_world: Dataset, task: Any, part: Any) -> None:
+def test_lists_hold_the_target_first_then_distinct_items_never_clicked(
+    small_world: Dataset, task: Any, part: Any
+) -> None:
     split, truth = Split(small_world), clicked(small_world)
     requests = split.held_out(task, part)
     lists = candidate_lists(split, task, part, n=50, seed=0)
@@ -68,7 +70,9 @@ def test_another_seed_task_or_part_draws_others(small_world: Dataset) -> None:
 
 
 def test_recommendation_candidates_are_uniform(small_world: Dataset) -> None:
-    lists = np.concatenate([candidate_lists(Split(small_world), "recommend", "test", n=50, seed=seed)[:, 1:] for seed in range(8)])
+    lists = np.concatenate(
+        [candidate_lists(Split(small_world), "recommend", "test", n=50, seed=seed)[:, 1:] for seed in range(8)]
+    )
     counts = np.bincount(lists.ravel(), minlength=small_world.sizes.items + 1)[1:]
     expected = lists.size / small_world.sizes.items
     assert abs(counts - expected).max() < 6 * math.sqrt(expected)
@@ -85,7 +89,9 @@ def bm25_order(titles: list[str], query: str) -> list[int]:
             holding = sum(word in other for other in documents)
             tf = document.count(word)
             score += (
-                math.log(1 + (len(documents) - holding + 0.5) / (holding + 0.5)) * tf / (tf + 1.5 * (0.25 + 0.75 * len(document) / mean))
+                math.log(1 + (len(documents) - holding + 0.5) / (holding + 0.5))
+                * tf
+                / (tf + 1.5 * (0.25 + 0.75 * len(document) / mean))
             )
         if score > 0:
             scores[item] = score
@@ -93,14 +99,28 @@ def bm25_order(titles: list[str], query: str) -> list[int]:
 
 
 # No two items that match "red lamp" score the same: each has another length.
-TITLES = ["red lamp " + "x " * n for n in range(6)] + ["lamp " + "y " * n for n in range(4)] + [f"plain {n}" for n in range(30)]
+TITLES = (
+    ["red lamp " + "x " * n for n in range(6)]
+    + ["lamp " + "y " * n for n in range(4)]
+    + [f"plain {n}" for n in range(30)]
+)
 
 
 @pytest.fixture(scope="module")
 def shop(make_data: Callable[..., Dataset]) -> Dataset:
-    searches = [("u", "x", 1, ["i30"]), ("u", "red lamp", 2, ["i2"]), ("u", "red lamp", 3, ["i0"]), ("u", "plain 7", 4, ["i31"])]
+    searches = [
+        ("u", "x", 1, ["i30"]),
+        ("u", "red lamp", 2, ["i2"]),
+        ("u", "red lamp", 3, ["i0"]),
+        ("u", "plain 7", 4, ["i31"]),
+    ]
     searches += [("v", "zebra", n, [f"i{n}"]) for n in (20, 21, 22)]
-    return make_data(items={f"i{n}": title for n, title in enumerate(TITLES)}, users=["u", "v"], searches=searches, feed=[("u", "i5", 0)])
+    return make_data(
+        items={f"i{n}": title for n, title in enumerate(TITLES)},
+        users=["u", "v"],
+        searches=searches,
+        feed=[("u", "i5", 0)],
+    )
 
 
 def test_hard_negatives_are_the_best_matches_the_user_never_clicked(shop: Dataset) -> None:
@@ -161,6 +181,8 @@ def test_drawing_where_nothing_is_left_is_an_error() -> None:
 
 def test_drawing_is_repeated_by_its_generator() -> None:
     seen = Seen.of(np.array([1]), np.array([1]), 50)
-    first, again, other = (draw_unseen(np.random.default_rng(seed), seen, np.ones(3, np.int32), 5) for seed in (1, 1, 2))
+    first, again, other = (
+        draw_unseen(np.random.default_rng(seed), seen, np.ones(3, np.int32), 5) for seed in (1, 1, 2)
+    )
     assert (first == again).all()
     assert (first != other).any()

@@ -32,9 +32,15 @@ def log_of(
     rejects: list[tuple[str, int, str, str]] | None = None,
 ) -> Log:
     """A Log from (user, item, day, event) and (user, query, day, clicked)."""
-    events = pl.DataFrame(interactions, schema={"user": pl.Int32, "item": pl.Int32, "time": pl.Float64, "event": pl.String}, orient="row")
+    events = pl.DataFrame(
+        interactions, schema={"user": pl.Int32, "item": pl.Int32, "time": pl.Float64, "event": pl.String}, orient="row"
+    )
     shape: dict[str, Any] = {"user": pl.Int32, "query": pl.String, "time": pl.Float64, "clicked": pl.List(pl.Int32)}
-    found = pl.DataFrame(searches, schema=shape, orient="row").with_row_index("search_id").with_columns(pl.col("search_id").cast(pl.String))
+    found = (
+        pl.DataFrame(searches, schema=shape, orient="row")
+        .with_row_index("search_id")
+        .with_columns(pl.col("search_id").cast(pl.String))
+    )
     time = (pl.col("time") * DAY).cast(pl.Int64) + START
     titles, categories = zip(*ITEMS, strict=True)
     return Log(
@@ -140,7 +146,9 @@ def test_a_click_had_from_the_feed_at_another_instant_is_not_recorded_twice() ->
 
 
 def test_late_items() -> None:
-    findings = check(log_of([(1, 1, 0, "click"), (1, 2, 9.5, "click"), (1, 1, 10, "click")], [(2, "q", 8.0, [3])])).findings
+    findings = check(
+        log_of([(1, 1, 0, "click"), (1, 2, 9.5, "click"), (1, 1, 10, "click")], [(2, "q", 8.0, [3])])
+    ).findings
     assert findings.late_items == 1 / 3  # item 2 of 1, 2 and 3
 
 
@@ -151,7 +159,9 @@ def test_an_empty_log_has_a_report() -> None:
 
 
 def test_text_and_json_show_rejects_with_file_and_row() -> None:
-    rejects = [("searches.parquet", row, "empty query", "") for row in (7, 9)] + [("items.parquet", 2, "empty title", "")]
+    rejects = [("searches.parquet", row, "empty query", "") for row in (7, 9)] + [
+        ("items.parquet", 2, "empty title", "")
+    ]
     report = check(log_of([(1, 1, 0, "click")], [(1, "q", 1, [2])], rejects=rejects))
     text = render(report)
     assert "searches.parquet row 7: empty query" in text

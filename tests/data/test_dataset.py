@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from searec.data.dataset import FEED, SEARCH, Dataset, load
-from searec.data.words import split_words, words_of
 from searec.errors import DataError, SearecError
+from searec.text.analysis import split_words, words_of
 
 SHOP = {
     "items": {
@@ -22,7 +22,12 @@ SHOP = {
     },
     "users": ["anna", "ben", "carl"],
     "feed": [("ben", "a", 50), ("anna", "b", 30), ("anna", "a", 10), ("ben", "c", 20), ("anna", "c", 30)],
-    "searches": [("anna", "red lamp", 20, ["c", "b"]), ("ben", "oak?", 60, []), ("anna", "red lamp", 5, ["a"]), ("anna", "new", 30, ["a"])],
+    "searches": [
+        ("anna", "red lamp", 20, ["c", "b"]),
+        ("ben", "oak?", 60, []),
+        ("anna", "red lamp", 5, ["a"]),
+        ("anna", "new", 30, ["a"]),
+    ],
 }
 
 
@@ -56,7 +61,12 @@ def test_feed_is_by_user_and_time_and_ties_keep_file_order(shop: Dataset) -> Non
 def test_searches_are_by_user_and_time_with_their_clicks(shop: Dataset) -> None:
     searches = shop.searches
     assert searches.offsets.tolist() == [0, 0, 3, 4, 4]
-    assert shop.queries.texts.gather(searches.query.astype(np.int64) - 1).to_list() == ["red lamp", "red lamp", "new", "oak?"]
+    assert shop.queries.texts.gather(searches.query.astype(np.int64) - 1).to_list() == [
+        "red lamp",
+        "red lamp",
+        "new",
+        "oak?",
+    ]
     assert [names(shop, searches.clicks.row(n)) for n in range(4)] == ["a", "cb", "a", ""]
 
 
@@ -81,7 +91,11 @@ def test_words_and_categories(shop: Dataset) -> None:
     assert [[spoken[word] for word in shop.queries.words.row(n)] for n in range(4)][1:] == [
         words_of(text) for text in shop.queries.texts.to_list()
     ]
-    assert [shop.category_names.outside(shop.item_categories.row(n)) for n in (1, 2, 3)] == [["home", "light"], ["home"], []]
+    assert [shop.category_names.outside(shop.item_categories.row(n)) for n in (1, 2, 3)] == [
+        ["home", "light"],
+        ["home"],
+        [],
+    ]
     assert shop.item_texts() == ["Red lamp Luma home light", "Sal's chair home", "Desk, oak"]
 
 
@@ -92,7 +106,18 @@ def test_words_of_one_text_are_those_of_a_column(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["Sal's", "SAL’S sals", "Ärger über Öl", "İstanbul", "naïve cafe\u0301", "हिन्दी किताब", "snake_case x² ½", "ΟΔΟΣ", "日本語 2kg"]
+    "text",
+    [
+        "Sal's",
+        "SAL’S sals",
+        "Ärger über Öl",
+        "İstanbul",
+        "naïve cafe\u0301",
+        "हिन्दी किताब",
+        "snake_case x² ½",
+        "ΟΔΟΣ",
+        "日本語 2kg",
+    ],
 )
 def test_words_of_languages(text: str) -> None:
     column = pl.DataFrame({"text": [text]}).select(split_words(pl.col("text"))).to_series().to_list()[0]

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from searec.data.exporting import export_folder
+from searec.data.formats import EXPORTS
 from searec.data.importing import import_folder
 from searec.data.log import load_log
 from searec.data.schema import TABLES, TIME
-from searec.data.sources import EXPORTS
 from searec.errors import DataError, SettingsError, StorageError
 
 Folder = Callable[..., Path]
@@ -62,7 +62,9 @@ HOSTILE = (
         "#2",
     ),
 )
-TEXT = st.one_of(st.sampled_from(HOSTILE), st.text(st.sampled_from("ab1.0 \t\n\r\"'\\|,:NAes-\0é日😀\u2028"), max_size=6))
+TEXT = st.one_of(
+    st.sampled_from(HOSTILE), st.text(st.sampled_from("ab1.0 \t\n\r\"'\\|,:NAes-\0é日😀\u2028"), max_size=6)
+)
 NAME = TEXT.filter(lambda text: text.strip() != "")
 TIMES = st.datetimes(datetime(1970, 1, 2), datetime(2024, 1, 1), timezones=st.just(UTC))
 LISTS = st.lists(TEXT, max_size=3)
@@ -74,7 +76,12 @@ def folders(draw: Any) -> dict[str, pl.DataFrame]:
     items = draw(st.lists(NAME, min_size=1, max_size=4, unique=True))
     users = draw(st.lists(NAME, min_size=1, max_size=3, unique=True))
     some = st.sampled_from(items)
-    rows = st.tuples(st.sampled_from(users), some, TIMES, st.one_of(st.sampled_from(["click", "impression", "search", "page_exit"]), NAME))
+    rows = st.tuples(
+        st.sampled_from(users),
+        some,
+        TIMES,
+        st.one_of(st.sampled_from(["click", "impression", "search", "page_exit"]), NAME),
+    )
     clicked = st.lists(some, max_size=3, unique=True)
     asked = st.tuples(NAME, st.sampled_from(users), NAME, TIMES, clicked, st.none() | st.lists(NAME, max_size=3))
     return {
@@ -87,9 +94,16 @@ def folders(draw: Any) -> dict[str, pl.DataFrame]:
                 "a:b\tc": [draw(st.none() | TEXT) for _ in items],
                 "price": [draw(st.none() | st.floats(-1e6, 1e6)) for _ in items],
             },
-            schema_overrides={"description": pl.String, "categories": pl.List(pl.String), "a:b\tc": pl.String, "price": pl.Float64},
+            schema_overrides={
+                "description": pl.String,
+                "categories": pl.List(pl.String),
+                "a:b\tc": pl.String,
+                "price": pl.Float64,
+            },
         ),
-        "users": pl.DataFrame({"user_id": users, "age": [draw(st.none() | TEXT) for _ in users]}, schema_overrides={"age": pl.String}),
+        "users": pl.DataFrame(
+            {"user_id": users, "age": [draw(st.none() | TEXT) for _ in users]}, schema_overrides={"age": pl.String}
+        ),
         "interactions": pl.DataFrame(
             draw(st.lists(rows, max_size=5, unique=True)),
             schema={"user_id": pl.String, "item_id": pl.String, "timestamp": TIME, "event": pl.String},
@@ -128,7 +142,9 @@ def same(first: Path, second: Path) -> None:
 @pytest.mark.parametrize("format", FORMATS)
 @settings(max_examples=15, deadline=None)
 @given(tables=folders())
-def test_every_event_returns(tmp_path_factory: pytest.TempPathFactory, format: str, tables: dict[str, pl.DataFrame]) -> None:
+def test_every_event_returns(
+    tmp_path_factory: pytest.TempPathFactory, format: str, tables: dict[str, pl.DataFrame]
+) -> None:
     room = tmp_path_factory.mktemp("round")
     data = written(tables, room / "data")
     counts = export_folder(format, data, room / "out")
@@ -140,11 +156,17 @@ def test_every_event_returns(tmp_path_factory: pytest.TempPathFactory, format: s
 
 @settings(max_examples=15, deadline=None)
 @given(tables=folders())
-def test_recbole_can_read_what_was_written(tmp_path_factory: pytest.TempPathFactory, tables: dict[str, pl.DataFrame]) -> None:
+def test_recbole_can_read_what_was_written(
+    tmp_path_factory: pytest.TempPathFactory, tables: dict[str, pl.DataFrame]
+) -> None:
     """By the rules of pandas' Python engine, which RecBole reads with: csv, strict; some words are gaps; a blank parts a list."""
     room = tmp_path_factory.mktemp("read")
     export_folder("recbole", written(tables, room / "data"), room / "shop")
-    for suffix, table, key in ((".inter", "interactions", "item_id"), (".item", "items", "title"), (".user", "users", "user_id")):
+    for suffix, table, key in (
+        (".inter", "interactions", "item_id"),
+        (".item", "items", "title"),
+        (".user", "users", "user_id"),
+    ):
         with (room / "shop" / f"shop{suffix}").open(encoding="utf-8", newline="") as file:
             assert file.readline()[:-1].count(":") == len(tables[table].columns)
             file.seek(0)
@@ -156,13 +178,18 @@ def test_recbole_can_read_what_was_written(tmp_path_factory: pytest.TempPathFact
         assert len({row[place] for row in rows}) == tables[table][key].n_unique()
         if table == "items":
             lists = [row[header.index("categories:token_seq")].split(" ") for row in rows]
-            assert [len(made) for made in lists] == [max(len(given or []), 1) for given in tables["items"]["categories"].to_list()]
+            assert [len(made) for made in lists] == [
+                max(len(given or []), 1) for given in tables["items"]["categories"].to_list()
+            ]
 
 
 def shop(make_folder: Folder) -> Path:
     """Two items, two users, three interactions (not by time), three searches."""
     return make_folder(
-        items={"i1": {"title": "Red lamp", "categories": ["Home", "Desk lamps"]}, "i2": {"title": 'Mug "big"', "categories": ["Home"]}},
+        items={
+            "i1": {"title": "Red lamp", "categories": ["Home", "Desk lamps"]},
+            "i2": {"title": 'Mug "big"', "categories": ["Home"]},
+        },
         users=["u1", "u2"],
         feed=[("u1", "i2", 60.25), ("u2", "i1", 1.000001), ("u1", "i1", 30.0)],
         searches=[("u1", "lamp", 5.0, ["i1", "i2"]), ("u2", "mug", 6.5, []), ("u2", "rug", 7.0, ["i2"])],
@@ -216,16 +243,23 @@ def test_ubi_lines(make_folder: Folder, tmp_path: Path) -> None:
     assert "query_response_hit_ids" not in second and third["query_response_hit_ids"] == []
     found = [(row["action_name"], row["query_id"], row["user_id"], row["timestamp"]) for row in events[:3]]
     assert found == [("click", "s0", "u1", first["timestamp"])] * 2 + [("click", "s2", "u2", third["timestamp"])]
-    at = [(row["event_attributes"]["object"]["object_id"], row["event_attributes"]["position"]["ordinal"]) for row in events]
+    at = [
+        (row["event_attributes"]["object"]["object_id"], row["event_attributes"]["position"]["ordinal"])
+        for row in events
+    ]
     assert at == [("i1", 2), ("i2", 1), ("i2", 0), ("i2", 0), ("i1", 0), ("i1", 0)]
     assert all("query_id" not in row for row in events[3:])
-    assert [row["timestamp"] for row in events[3:]] == [f"2023-05-01T00:0{t}Z" for t in ("1:00.250000", "0:01.000001", "0:30.000000")]
+    assert [row["timestamp"] for row in events[3:]] == [
+        f"2023-05-01T00:0{t}Z" for t in ("1:00.250000", "0:01.000001", "0:30.000000")
+    ]
     items = [json.loads(line) for line in (tmp_path / "out" / "items.ndjson").read_text().splitlines()]
     assert items[0] == {"item_id": "i1", "title": "Red lamp", "categories": ["Home", "Desk lamps"]}
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_out_is_whole_or_as_it_was(make_folder: Folder, tmp_path: Path, format: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_out_is_whole_or_as_it_was(
+    make_folder: Folder, tmp_path: Path, format: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data, out = shop(make_folder), tmp_path / "room" / "out"
     export_folder(format, data, out)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
@@ -285,20 +319,29 @@ def test_the_command(searec: Any, make_folder: Folder, tmp_path: Path, format: s
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_the_command_joins_what_was_reported(searec: Any, make_folder: Folder, tmp_path: Path, format: str) -> None:
-    from searec.serve.events import Event, open_events
+    from searec.store.events import Event, open_events
 
     place = f"sqlite:///{tmp_path / 'events.db'}"
     with open_events(place) as store:
         for name, item in (("e1", "i2"), ("e2", "no")):
             store.append([Event(event_id=name, user="u1", kind="cart", time=1_690_000_000_000_001, item=item)])
     code, told, _ = searec("export", format, shop(make_folder), tmp_path / "out", "--events", place)
-    assert code == 0 and "interactions: 4 rows" in told and "events: 2 new, up to number 2" in told and "1 rules were broken" in told
+    assert (
+        code == 0
+        and "interactions: 4 rows" in told
+        and "events: 2 new, up to number 2" in told
+        and "1 rules were broken" in told
+    )
     assert searec("import", format, tmp_path / "out", tmp_path / "back")[0] == 0
     back = pl.read_parquet(tmp_path / "back" / "interactions.parquet").filter(event="cart")
-    assert back.select("user_id", "item_id", pl.col("timestamp").dt.epoch("us")).rows() == [("u1", "i2", 1_690_000_000_000_001)]
+    assert back.select("user_id", "item_id", pl.col("timestamp").dt.epoch("us")).rows() == [
+        ("u1", "i2", 1_690_000_000_000_001)
+    ]
 
 
-def test_a_dataset_folder_needs_a_store(searec: Any, make_folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dataset_folder_needs_a_store(
+    searec: Any, make_folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("SEAREC_EVENTS", raising=False)
     code, _, told = searec("export", "dataset", shop(make_folder), tmp_path / "out")
     assert code == 1 and "no event store is named" in told and "SEAREC_EVENTS" in told

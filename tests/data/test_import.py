@@ -16,11 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imported import utc
+from searec.data.formats import FORMATS
+from searec.data.formats.base import FILE, ROW, Raw, completed
 from searec.data.importing import ImportReport, import_folder
 from searec.data.log import load_log, write_table
 from searec.data.schema import TABLES
-from searec.data.sources import FORMATS
-from searec.data.sources.base import FILE, ROW, Raw, completed
 from searec.errors import DataError, SearecError, SettingsError, StorageError
 
 ITEMS_CSV = 'item_id,title,categories,price\n1,Red lamp,"[""Home"",""Light""]",9.5\n2,Blue mug,Home|Kitchen,4\n3,"Rug, ""soft""",,7\n'
@@ -82,7 +82,11 @@ def test_csv(tmp_path: Path) -> None:
     times = pl.read_parquet(out / "interactions.parquet")["timestamp"]
     assert times.to_list() == [utc(2023, 1, 1, 10), utc(2023, 1, 1, 11), utc(2023, 1, 2)]
     searches = pl.read_parquet(out / "searches.parquet")
-    assert searches["timestamp"].to_list() == [utc(2023, 1, 1, 9), utc(2023, 1, 1, 10), utc(2023, 1, 1, 12, 0, 0, 250_000)]
+    assert searches["timestamp"].to_list() == [
+        utc(2023, 1, 1, 9),
+        utc(2023, 1, 1, 10),
+        utc(2023, 1, 1, 12, 0, 0, 250_000),
+    ]
     assert searches["clicked"].to_list() == [["1", "2"], ["2", "3"], []]
     assert load_log(out).searches["clicked"].to_list() == [[1, 2], [2, 3], []]
 
@@ -106,7 +110,13 @@ def as_json_lines(folder: Path) -> Path:
             ]
         ],
         "searches": [
-            {"search_id": "s1", "user_id": 7, "query": "red lamp", "timestamp": "2023-01-01T09:00:00Z", "clicked": [1, 2]},
+            {
+                "search_id": "s1",
+                "user_id": 7,
+                "query": "red lamp",
+                "timestamp": "2023-01-01T09:00:00Z",
+                "clicked": [1, 2],
+            },
             {"search_id": "s2", "user_id": 8, "query": "mug", "timestamp": "2023-01-01T10:00:00Z", "clicked": [2, 3]},
             {"search_id": "s3", "user_id": 8, "query": "rug", "timestamp": "2023-01-01T12:00:00.250Z", "clicked": []},
         ],
@@ -126,7 +136,9 @@ def test_three_formats_give_the_same_folder(tmp_path: Path) -> None:
     import_folder("parquet", tmp_path / "from-csv", tmp_path / "from-parquet")
     for table in TABLES:
         columns = [column.name for column in table.columns if column.name not in ("description", "brand", "shown")]
-        first, second, third = (pl.read_parquet(tmp_path / name / table.file) for name in ("from-csv", "from-jsonl", "from-parquet"))
+        first, second, third = (
+            pl.read_parquet(tmp_path / name / table.file) for name in ("from-csv", "from-jsonl", "from-parquet")
+        )
         assert first.select(columns).equals(second.select(columns)), table.name
         assert first.equals(third), table.name
 
@@ -161,7 +173,9 @@ def test_absent_users_searches_and_event(tmp_path: Path) -> None:
 
 
 def test_mapping_of_columns_and_files(tmp_path: Path) -> None:
-    src = source(tmp_path / "src", items="asin,item_id,name\nB1,row 1,Lamp\n", users=None, searches=None, interactions=None)
+    src = source(
+        tmp_path / "src", items="asin,item_id,name\nB1,row 1,Lamp\n", users=None, searches=None, interactions=None
+    )
     (src / "clicks.csv").write_text("who,asin,at\nu,B1,1600000000\n")
     mapping = {
         "items.item_id": "asin",
@@ -173,7 +187,9 @@ def test_mapping_of_columns_and_files(tmp_path: Path) -> None:
     }
     import_folder("csv", src, tmp_path / "out", mapping=mapping)
     assert pl.read_parquet(tmp_path / "out" / "items.parquet").to_dicts() == [{"item_id": "B1", "title": "Lamp"}]
-    assert pl.read_parquet(tmp_path / "out" / "interactions.parquet")["timestamp"].to_list() == [utc(2020, 9, 13, 12, 26, 40)]
+    assert pl.read_parquet(tmp_path / "out" / "interactions.parquet")["timestamp"].to_list() == [
+        utc(2020, 9, 13, 12, 26, 40)
+    ]
 
 
 def test_a_mapped_file_may_be_of_another_format(tmp_path: Path) -> None:
@@ -185,10 +201,22 @@ def test_a_mapped_file_may_be_of_another_format(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("mapping", "error", "text"),
     [
-        ({"interactions.itemid": "asin"}, SettingsError, "unknown mapping 'interactions.itemid'.*did you mean 'interactions.item_id'"),
+        (
+            {"interactions.itemid": "asin"},
+            SettingsError,
+            "unknown mapping 'interactions.itemid'.*did you mean 'interactions.item_id'",
+        ),
         ({"clicks": "a.csv"}, SettingsError, "unknown mapping 'clicks'"),
-        ({"interactions.item_id": "item_ids"}, DataError, r"missing column 'item_ids'; where: .*interactions\.csv.*did you mean 'item_id'"),
-        ({"interactions": "clicks.csv"}, DataError, r"missing file; where: .*clicks\.csv; got: interactions\.csv, items\.csv"),
+        (
+            {"interactions.item_id": "item_ids"},
+            DataError,
+            r"missing column 'item_ids'; where: .*interactions\.csv.*did you mean 'item_id'",
+        ),
+        (
+            {"interactions": "clicks.csv"},
+            DataError,
+            r"missing file; where: .*clicks\.csv; got: interactions\.csv, items\.csv",
+        ),
     ],
 )
 def test_mapping_errors(tmp_path: Path, mapping: dict[str, str], error: type[SearecError], text: str) -> None:
@@ -197,7 +225,10 @@ def test_mapping_errors(tmp_path: Path, mapping: dict[str, str], error: type[Sea
     assert not (tmp_path / "out").exists()
 
 
-BAD_CLICKS = CLICKS_CSV + "9,1,2023-01-01,click\n7,4,2023-01-01,click\n7,1,yesterday,click\n7,1,2023-01-01,\n7,1,2023-02-31,click\n"
+BAD_CLICKS = (
+    CLICKS_CSV
+    + "9,1,2023-01-01,click\n7,4,2023-01-01,click\n7,1,yesterday,click\n7,1,2023-01-01,\n7,1,2023-02-31,click\n"
+)
 REJECTS = [
     ("interactions.csv", 4, "unknown user", "9"),
     ("interactions.csv", 5, "unknown item", "4"),
@@ -235,7 +266,11 @@ def test_a_dropped_item_takes_its_events_with_it(tmp_path: Path) -> None:
 
 
 @settings(max_examples=15, deadline=None)
-@given(plan=st.dictionaries(st.integers(0, 29), st.sampled_from(["9,1,2023-01-01,c", "7,99,2023-01-01,c", "7,1,never,c"]), max_size=12))
+@given(
+    plan=st.dictionaries(
+        st.integers(0, 29), st.sampled_from(["9,1,2023-01-01,c", "7,99,2023-01-01,c", "7,1,never,c"]), max_size=12
+    )
+)
 def test_planted_rows_are_the_rejects(tmp_path_factory: pytest.TempPathFactory, plan: dict[int, str]) -> None:
     room = tmp_path_factory.mktemp("planted")
     lines = [plan.get(n, f"7,1,2023-01-01 00:00:{n:02},c") for n in range(30)]
@@ -249,14 +284,26 @@ HEADER = "user_id,item_id,timestamp,event\n"
 # What is wrong with a file, and what the message must say
 FAULTS: list[tuple[dict[str, str | bytes | None], str]] = [
     ({"items": None}, r"missing file; where: .*items\.csv; got: interactions\.csv"),
-    ({"items": ITEMS_CSV.replace("title", "titel")}, r"missing column 'title'; where: .*items\.csv; .*'titel'\? --map items\.title="),
-    ({"items": ITEMS_CSV.encode().replace(b"lamp", b"caf\xe9")}, r"not UTF-8; where: .*items\.csv line 2 \(byte 40\); got: byte 0xe9"),
+    (
+        {"items": ITEMS_CSV.replace("title", "titel")},
+        r"missing column 'title'; where: .*items\.csv; .*'titel'\? --map items\.title=",
+    ),
+    (
+        {"items": ITEMS_CSV.encode().replace(b"lamp", b"caf\xe9")},
+        r"not UTF-8; where: .*items\.csv line 2 \(byte 40\); got: byte 0xe9",
+    ),
     ({"items": b"item_id,title,caf\xe9\n1,a,b\n"}, r"not UTF-8; where: .*items\.csv line 1 \(byte 17\)"),
     ({"users": ""}, r"file is empty; where: .*users\.csv"),
     ({"users": 'user_id,age\n7,30\n8,"1\n'}, r"broken CSV; where: .*users\.csv line 3"),
-    ({"users": "user_id,age\n7,30\n8,a,b\n"}, r"too many fields in a CSV row; where: .*users\.csv row 2 \(line 3\); got: 3 fields"),
+    (
+        {"users": "user_id,age\n7,30\n8,a,b\n"},
+        r"too many fields in a CSV row; where: .*users\.csv row 2 \(line 3\); got: 3 fields",
+    ),
     ({"searches": SEARCHES_CSV.replace("query", "")}, r"missing column 'query'; where: .*searches\.csv"),
-    ({"items": ITEMS_CSV.replace("Home|Kitchen", "['Home']")}, r"a list that is not JSON; where: .*items\.csv row 2; got: \['Home'\]"),
+    (
+        {"items": ITEMS_CSV.replace("Home|Kitchen", "['Home']")},
+        r"a list that is not JSON; where: .*items\.csv row 2; got: \['Home'\]",
+    ),
     ({"searches": SEARCHES_CSV.replace("2|3", "['2']")}, r"searches\.csv row 2: unknown clicked item \(\['2'\]\)"),
     ({"interactions": f"{HEADER}7,1,20230101,c\n"}, r"unit of the times in 'timestamp' is not clear; .*--time-unit"),
     ({"interactions": f"{HEADER}7,1,1600000000,c\n7,1,1600000000000,c\n"}, r"numbers from 1600000000 to 1600000000000"),
@@ -266,7 +313,9 @@ FAULTS: list[tuple[dict[str, str | bytes | None], str]] = [
 
 
 @pytest.mark.parametrize(("change", "expected"), FAULTS, ids=[pattern[:30] for _, pattern in FAULTS])
-def test_one_clear_error_and_the_old_folder_stays(tmp_path: Path, change: dict[str, str | bytes | None], expected: str) -> None:
+def test_one_clear_error_and_the_old_folder_stays(
+    tmp_path: Path, change: dict[str, str | bytes | None], expected: str
+) -> None:
     source(tmp_path / "src", **change)
     assert re.search(expected, refused(tmp_path))
 
@@ -351,7 +400,9 @@ def test_a_full_disk_in_the_words_of_the_system(tmp_path: Path, monkeypatch: pyt
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(pl.LazyFrame, "sink_parquet", full)
-    with pytest.raises(StorageError, match=r"the disk is full; where: .*out; .*nothing that was there before has changed"):
+    with pytest.raises(
+        StorageError, match=r"the disk is full; where: .*out; .*nothing that was there before has changed"
+    ):
         import_folder("csv", tmp_path / "src", old)
     assert contents(old) == before
 
@@ -363,7 +414,12 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     disk.mkdir()
     if os.geteuid() != 0:
         pytest.skip("needs root to mount a small disk")
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=192k", "tmpfs", disk], capture_output=True, check=False).returncode != 0:
+    if (
+        subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=192k", "tmpfs", disk], capture_output=True, check=False
+        ).returncode
+        != 0
+    ):
         pytest.skip("may not mount a small disk here")
     yield disk
     subprocess.run(["umount", disk], check=True)
@@ -373,7 +429,9 @@ def test_a_disk_that_is_really_full(tmp_path: Path, tiny_disk: Path) -> None:
     out = tiny_disk / "out"
     import_folder("csv", source(tmp_path / "src"), out)
     before = contents(out)
-    items = pl.DataFrame({"item_id": range(100_000), "title": [f"{n * n * 7919 % 1_000_003:x}" for n in range(100_000)]}).write_csv()
+    items = pl.DataFrame(
+        {"item_id": range(100_000), "title": [f"{n * n * 7919 % 1_000_003:x}" for n in range(100_000)]}
+    ).write_csv()
     with pytest.raises(StorageError, match="the disk is full"):
         import_folder("csv", source(tmp_path / "large", items=items), out)
     assert contents(out) == before
@@ -409,9 +467,13 @@ def sorted_out(src: Path, mapping: Any) -> Raw:
         for name in ("a.csv", "b.csv")
     ]
     rows = pl.concat(parts).filter(pl.col("event").ne_missing("shown")).reverse()
-    items = completed(pl.LazyFrame({"item_id": ["1"], "title": ["Lamp"]}), "item_id", [rows]).with_columns(pl.col("title").fill_null("?"))
+    items = completed(pl.LazyFrame({"item_id": ["1"], "title": ["Lamp"]}), "item_id", [rows]).with_columns(
+        pl.col("title").fill_null("?")
+    )
     own = pl.LazyFrame({"file": ["b.csv"], "row": [9], "rule": ["torn in two"], "value": ["x"]})
-    return Raw({"items": items, "interactions": rows}, {"items": src / "a.csv", "interactions": src / "a.csv"}, rejects=own)
+    return Raw(
+        {"items": items, "interactions": rows}, {"items": src / "a.csv", "interactions": src / "a.csv"}, rejects=own
+    )
 
 
 def test_rows_that_moved_are_named_by_where_they_came_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -431,6 +493,9 @@ def test_rows_that_moved_are_named_by_where_they_came_from(tmp_path: Path, monke
     ]
     written = {table.name: pl.read_parquet(tmp_path / "out" / table.file) for table in TABLES}
     assert written["interactions"].columns == ["user_id", "item_id", "timestamp", "event"]
-    assert written["interactions"].rows() == [("8", "1", utc(2023, 1, 3), "click"), ("7", "1", utc(2023, 1, 1), "click")]
+    assert written["interactions"].rows() == [
+        ("8", "1", utc(2023, 1, 3), "click"),
+        ("7", "1", utc(2023, 1, 1), "click"),
+    ]
     assert written["items"].rows() == [("1", "Lamp"), ("2", "?")]
     assert load_log(tmp_path / "out").rejects.is_empty()

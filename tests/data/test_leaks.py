@@ -13,12 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from four_users import LOG, RANDOM_LOG, START, US
-from searec.audit.leaks import fitted_leaks
 from searec.data.candidates import candidate_lists
-from searec.data.cutoff import ABOUT, NOTHING, TIMES, Cutoff
 from searec.data.dataset import Dataset
-from searec.data.findings import Finding, Leaks
-from searec.data.leaks import (
+from searec.data.leakage.checks import (
     bounds,
     candidate_leaks,
     count_leaks,
@@ -29,8 +26,11 @@ from searec.data.leaks import (
     request_leaks,
     split_leaks,
 )
+from searec.data.leakage.cutoff import ABOUT, NOTHING, TIMES, Cutoff
+from searec.data.leakage.findings import Finding, Leaks
 from searec.data.split import NEVER, Requests, Split, requests_at
 from searec.errors import LeakError
+from searec.experiments.run_leakage import fitted_leaks
 from searec.models import ItemKNN, Popular
 
 BOTH: Any = ("recommend", "search")
@@ -92,7 +92,10 @@ def test_a_training_target_of_the_test_period_is_named(log: Dataset) -> None:
     limit = bounds(Split(log), FEED)[1]
     [found] = request_leaks(log, asked(log, "recommend", "anna", 40, "d"), "training requests", limit)
     assert told(found) == [("interactions", 3, "anna", 40, "d")]
-    assert "1 training targets lie in the validation or test period" in found.what and "before 2023-05-01T00:00:30" in found.expected
+    assert (
+        "1 training targets lie in the validation or test period" in found.what
+        and "before 2023-05-01T00:00:30" in found.expected
+    )
     [found] = request_leaks(log, asked(log, "search", "anna", 35, "b"), "training requests", limit)
     assert told(found) == [("searches", 3, "anna", 35, "bc")] and found.rows[0].query == "z"
     assert request_leaks(log, asked(log, "recommend", "anna", 30, "c"), "at the very time", limit) != []
@@ -111,7 +114,9 @@ def test_a_split_that_forgets_its_cutoff_is_found(log: Dataset, monkeypatch: pyt
     ]
     assert len(split_leaks(Split(log), FEED, last=False).errors) == 1
     assert len(split_leaks(Split(log), FEED, last=True, feed_only=True).errors) == 1
-    with pytest.raises(LeakError, match=r"training targets.*\(2 other leaks beside it\).*'anna'.*what to do: train on split.train"):
+    with pytest.raises(
+        LeakError, match=r"training targets.*\(2 other leaks beside it\).*'anna'.*what to do: train on split.train"
+    ):
         leaks.refuse()
 
 
@@ -139,9 +144,16 @@ def test_candidate_lists_hold_the_target_and_nothing_chosen(checkerboard: Any) -
     planted[3, 7] = data.trail.item[first]
     [found] = list_leaks(split, "recommend", "test", planted, "lists").findings
     assert found.severity == "warning" and found.count == 1 and "0.063%" in found.what
-    assert (found.rows[0].user, found.rows[0].time) == (data.users.outside(requests.user[3:4])[0], int(data.trail.time[first]))
+    assert (found.rows[0].user, found.rows[0].time) == (
+        data.users.outside(requests.user[3:4])[0],
+        int(data.trail.time[first]),
+    )
 
-    for place, item, what in ((0, lists[2, 1], "of other targets"), (5, lists[2, 0], "the target once more"), (5, 0, "no items")):
+    for place, item, what in (
+        (0, lists[2, 1], "of other targets"),
+        (5, lists[2, 0], "the target once more"),
+        (5, 0, "no items"),
+    ):
         planted = lists.copy()
         planted[2, place] = item
         errors = list_leaks(split, "recommend", "test", planted, "lists").errors
@@ -177,7 +189,11 @@ def test_a_model_that_counts_everything_is_found_in_each_task(log: Dataset, monk
         model.fit(log, Split(log))
     feed, search = fitted_leaks(Split(log), model).errors
     # For recommendation c: anna 30, 35 and dora 50; ben's counts. It is counted 4 times, and may be once.
-    assert told(feed) == [("interactions", 2, "anna", 30, "c"), ("searches", 3, "anna", 35, "bc"), ("interactions", 8, "dora", 50, "c")]
+    assert told(feed) == [
+        ("interactions", 2, "anna", 30, "c"),
+        ("searches", 3, "anna", 35, "bc"),
+        ("interactions", 8, "dora", 50, "c"),
+    ]
     assert "item 'c': 4 clicks" in feed.where and feed.expected.startswith("1 clicks")
     assert "popular, search" in search.where
 
@@ -188,7 +204,9 @@ def test_a_model_that_counts_everything_is_found_in_each_task(log: Dataset, monk
 def test_a_cutoff_tells_what_was_read(log: Dataset) -> None:
     cutoff = Cutoff.of(Split(log), FEED)
     read, learned = cutoff.on(log)
-    assert read.tolist() == learned.tolist() == [NOTHING, at(30), at(20) + 1, NOTHING, at(50)], "ben's ends after his last event"
+    assert read.tolist() == learned.tolist() == [NOTHING, at(30), at(20) + 1, NOTHING, at(50)], (
+        "ben's ends after his last event"
+    )
     assert cutoff.newest == at(50) and cutoff.about == {"tasks": ["recommend"], "min_events": 3, "unseen": 0.0}
     assert Cutoff.by_hand([], []).newest is None
 
@@ -201,7 +219,9 @@ def test_what_was_made_with_a_later_cutoff_names_the_first_event_it_may_have_rea
     assert "(2 users)" in read.what and "user 'anna': events before 2023-05-01T00:00:45.000001 were read" in read.where
     assert read.expected == "events before 2023-05-01T00:00:30.000000"
     [found, _] = cutoff_leaks(Split(log), BOTH, Cutoff.of(Split(log), FEED), "codes")
-    assert told(found) == [("interactions", 1, "anna", 20, "b")], "for the feed alone anna may be read up to 30 s, for both up to 20 s"
+    assert told(found) == [("interactions", 1, "anna", 20, "b")], (
+        "for the feed alone anna may be read up to 30 s, for both up to 20 s"
+    )
     [found, _] = cutoff_leaks(Split(log), FEED, Cutoff.of(Split(log), HUNT), "codes")
     assert told(found) == [("interactions", 7, "dora", 50, "b")]
 
@@ -219,7 +239,9 @@ def test_a_cutoff_is_kept_and_a_changed_one_refused(log: Dataset, tmp_path: Path
     cutoff = Cutoff.of(Split(log), BOTH)
     cutoff.save(tmp_path)
     again = Cutoff.load(tmp_path)
-    assert again.digest == cutoff.digest and again.about == cutoff.about and np.array_equal(again.on(log), cutoff.on(log))
+    assert (
+        again.digest == cutoff.digest and again.about == cutoff.about and np.array_equal(again.on(log), cutoff.on(log))
+    )
     table = pl.read_parquet(tmp_path / TIMES)
     for name in ("read", "learned"):
         table.with_columns(pl.col(name) - 1).write_parquet(tmp_path / TIMES)
@@ -230,7 +252,11 @@ def test_a_cutoff_is_kept_and_a_changed_one_refused(log: Dataset, tmp_path: Path
         Cutoff.load(tmp_path)
     table.write_parquet(tmp_path / TIMES)
     about = json.loads((tmp_path / ABOUT).read_text())
-    for name, value, message in (("tasks", ["search"], "changed"), ("data", "0" * 32, "changed"), ("format", 0, "damaged")):
+    for name, value, message in (
+        ("tasks", ["search"], "changed"),
+        ("data", "0" * 32, "changed"),
+        ("format", 0, "damaged"),
+    ):
         (tmp_path / ABOUT).write_text(json.dumps({**about, name: value}))
         with pytest.raises(LeakError, match=message):
             Cutoff.load(tmp_path)
@@ -257,13 +283,22 @@ def test_what_helped_counts_as_learned_from(log: Dataset) -> None:
 
 
 def test_findings_are_told_in_words_and_as_json(log: Dataset) -> None:
-    leaks = Leaks({"requests": 3}) + Leaks({"requests": 4}, tuple(cutoff_leaks(Split(log), FEED, Cutoff.of(Split(log), HUNT), "codes x")))
+    leaks = Leaks({"requests": 3}) + Leaks(
+        {"requests": 4}, tuple(cutoff_leaks(Split(log), FEED, Cutoff.of(Split(log), HUNT), "codes x"))
+    )
     assert leaks.checked == {"requests": 7}
     text = leaks.render()
     assert "leaks: 2 errors and 0 warnings; looked at" in text
     assert "interactions of 'dora' at 2023-05-01T00:00:50.000000 of 'b' (position 7)" in text
     row = json.loads(json.dumps(leaks.as_json()))["findings"][0]["rows"][0]
-    assert row == {"table": "interactions", "position": 7, "user": "dora", "time": at(50), "items": ["b"], "query": None}
+    assert row == {
+        "table": "interactions",
+        "position": 7,
+        "user": "dora",
+        "time": at(50),
+        "items": ["b"],
+        "query": None,
+    }
 
 
 # --- random logs ---
@@ -271,13 +306,20 @@ def test_findings_are_told_in_words_and_as_json(log: Dataset) -> None:
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(tables=RANDOM_LOG, min_events=st.integers(2, 4), unseen=st.sampled_from([0.0, 0.4]))
-def test_an_honest_pipeline_has_no_leak(make_data: Callable[..., Dataset], tables: Any, min_events: int, unseen: float) -> None:
+def test_an_honest_pipeline_has_no_leak(
+    make_data: Callable[..., Dataset], tables: Any, min_events: int, unseen: float
+) -> None:
     data = make_data(items=LOG["items"], users=["u0", "u1", "u2"], **tables)
     split = Split(data, min_events=min_events, unseen=unseen)
     assert data_leaks(split).errors == ()
     for tasks in (FEED, HUNT, BOTH):
         assert cutoff_leaks(split, tasks, Cutoff.of(split, tasks), "x") == []
-    for kind, options in ((Popular, {}), (ItemKNN, {}), (ItemKNN, {"neighbours": 2, "shrink": 3.0}), (ItemKNN, {"feed_only": True})):
+    for kind, options in (
+        (Popular, {}),
+        (ItemKNN, {}),
+        (ItemKNN, {"neighbours": 2, "shrink": 3.0}),
+        (ItemKNN, {"feed_only": True}),
+    ):
         model = kind(kind.Config(**options), data.sizes)
         model.fit(data, split)
         assert fitted_leaks(split, model).errors == ()
@@ -285,7 +327,9 @@ def test_an_honest_pipeline_has_no_leak(make_data: Callable[..., Dataset], table
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(tables=RANDOM_LOG)
-def test_a_pipeline_without_a_cutoff_leaks_whenever_something_is_held_out(make_data: Callable[..., Dataset], tables: Any) -> None:
+def test_a_pipeline_without_a_cutoff_leaks_whenever_something_is_held_out(
+    make_data: Callable[..., Dataset], tables: Any
+) -> None:
     data = make_data(items=LOG["items"], users=["u0", "u1", "u2"], **tables)
     split, open_ = Split(data), Split(data, min_events=10**6)
     limit = bounds(split, FEED)[0]

@@ -11,7 +11,7 @@ import torch
 from searec.data.dataset import Dataset
 from searec.data.lexical import Lexicon, bm25_index, neighbours
 from searec.data.sparse import SparseRows
-from searec.data.words import words_of
+from searec.text.analysis import words_of
 
 TITLES = ["red lamp", "blue lamp lamp for the desk", "desk", "garden hose", "red red desk lamp", "the chair"]
 QUERIES = ["red lamp", "desk", "the garden lamp", "lamp lamp", "chair"]
@@ -20,7 +20,9 @@ QUERIES = ["red lamp", "desk", "the garden lamp", "lamp lamp", "chair"]
 @pytest.fixture(scope="module")
 def shop(make_data: Callable[..., Dataset]) -> Dataset:
     items = {f"i{n}": title for n, title in enumerate(TITLES)}
-    return make_data(items=items, users=["u"], searches=[("u", query, n, []) for n, query in enumerate([*QUERIES, "zebra"])])
+    return make_data(
+        items=items, users=["u"], searches=[("u", query, n, []) for n, query in enumerate([*QUERIES, "zebra"])]
+    )
 
 
 def scores(data: Dataset, index: SparseRows) -> np.ndarray:
@@ -108,5 +110,7 @@ def test_a_text_outside_the_index_scores_as_if_it_were_inside(make_data: Callabl
     lexicon = Lexicon.of(data)
     for query in ("red", "red lamp", "garden chair red", "sofa"):
         known = lexicon.scores(lexicon.words(query))
-        assert [lexicon.score_new(query, title) for title in titles.values()] == pytest.approx(known[1:].tolist(), rel=1e-5)
+        assert [lexicon.score_new(query, title) for title in titles.values()] == pytest.approx(
+            known[1:].tolist(), rel=1e-5
+        )
     assert lexicon.score_new("sofa", "a sofa") > lexicon.score_new("red", "a red")

@@ -22,7 +22,13 @@ TYPES: dict[str, dict[str, Any]] = {
     ITEMS.name: {"item_id": pl.String, "title": pl.String},
     USERS.name: {"user_id": pl.String},
     INTERACTIONS.name: {"user_id": pl.String, "item_id": pl.String, "timestamp": TIME, "event": pl.String},
-    SEARCHES.name: {"search_id": pl.String, "user_id": pl.String, "query": pl.String, "timestamp": TIME, "clicked": pl.List(pl.String)},
+    SEARCHES.name: {
+        "search_id": pl.String,
+        "user_id": pl.String,
+        "query": pl.String,
+        "timestamp": TIME,
+        "clicked": pl.List(pl.String),
+    },
 }
 
 
@@ -84,7 +90,13 @@ BROKEN = [
     ("interactions", 3, {"item_id": None}, "unknown item", None),
     ("interactions", 0, {"timestamp": None}, "no valid time", None),
     ("interactions", 0, {"timestamp": NOW + timedelta(days=1)}, "no valid time", "2024-01-02 00:00:00.000000+00:00"),
-    ("interactions", 0, {"timestamp": datetime(1969, 12, 31, tzinfo=UTC)}, "no valid time", "1969-12-31 00:00:00.000000+00:00"),
+    (
+        "interactions",
+        0,
+        {"timestamp": datetime(1969, 12, 31, tzinfo=UTC)},
+        "no valid time",
+        "1969-12-31 00:00:00.000000+00:00",
+    ),
     ("interactions", 1, {"event": None}, "empty event", None),
     ("interactions", 1, {"event": " "}, "empty event", " "),
     ("interactions", 2, good_rows()["interactions"][0], "duplicate row", "i1"),
@@ -101,8 +113,12 @@ BROKEN = [
 ]
 
 
-@pytest.mark.parametrize(("table", "place", "change", "rule", "value"), BROKEN, ids=[f"{t}-{r}-{v}" for t, _, _, r, v in BROKEN])
-def test_a_rule_meets_the_broken_row_alone(table: str, place: int, change: dict[str, Any], rule: str, value: str | None) -> None:
+@pytest.mark.parametrize(
+    ("table", "place", "change", "rule", "value"), BROKEN, ids=[f"{t}-{r}-{v}" for t, _, _, r, v in BROKEN]
+)
+def test_a_rule_meets_the_broken_row_alone(
+    table: str, place: int, change: dict[str, Any], rule: str, value: str | None
+) -> None:
     rows = good_rows()
     rows[table][place] = rows[table][place] | change
     log = read(rows)
@@ -118,7 +134,15 @@ def test_every_rule_has_a_case() -> None:
     rows: Rows = {name: [dict.fromkeys(types)] for name, types in TYPES.items()}
     nulls = set(read(rows).rejects["rule"])
     assert nulls <= {rule for *_, rule, _ in BROKEN}
-    assert {"empty item_id", "empty title", "empty user_id", "unknown user", "no valid time", "empty event", "empty query"} <= nulls
+    assert {
+        "empty item_id",
+        "empty title",
+        "empty user_id",
+        "unknown user",
+        "no valid time",
+        "empty event",
+        "empty query",
+    } <= nulls
 
 
 def test_an_event_of_a_bad_item_or_user_is_a_reject_too() -> None:
@@ -158,7 +182,12 @@ SPOIL: dict[str, dict[str, Any]] = {
 def test_planted_rows_and_no_others_are_rejects(size: int, plan: dict[int, str]) -> None:
     rows = good_rows()
     rows["interactions"] = [
-        {"user_id": ("anna", "ben")[n % 2], "item_id": f"i{n % 3 + 1}", "timestamp": DAY + timedelta(minutes=n), "event": "click"}
+        {
+            "user_id": ("anna", "ben")[n % 2],
+            "item_id": f"i{n % 3 + 1}",
+            "timestamp": DAY + timedelta(minutes=n),
+            "event": "click",
+        }
         for n in range(size)
     ]
     plan = {place: rule for place, rule in plan.items() if place < size}
@@ -197,7 +226,9 @@ def test_missing_folder_and_missing_file(tmp_path: Path) -> None:
         open_folder(tmp_path / "nowhere")
     folder = write(good_rows(), tmp_path / "d")
     (folder / "users.parquet").unlink()
-    with pytest.raises(DataError, match=r"missing file; where: .*users\.parquet; got: interactions\.parquet, items\.parquet"):
+    with pytest.raises(
+        DataError, match=r"missing file; where: .*users\.parquet; got: interactions\.parquet, items\.parquet"
+    ):
         open_folder(folder)
 
 
@@ -207,7 +238,9 @@ def test_missing_column_and_wrong_type(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"missing column 'title'; where: .*items\.parquet; got: item_id, name"):
         open_folder(folder)
     pl.DataFrame({"item_id": [1], "title": ["b"]}).write_parquet(folder / "items.parquet")
-    with pytest.raises(DataError, match=r"column 'item_id' has the wrong type; where: .*items\.parquet; got: Int64; expected: text"):
+    with pytest.raises(
+        DataError, match=r"column 'item_id' has the wrong type; where: .*items\.parquet; got: Int64; expected: text"
+    ):
         open_folder(folder)
 
 
@@ -224,7 +257,9 @@ def test_a_column_of_floats_is_no_time(tmp_path: Path) -> None:
     folder = write(good_rows(), tmp_path / "d")
     path = folder / "interactions.parquet"
     pl.read_parquet(path).with_columns(timestamp=pl.lit(float("nan"))).write_parquet(path)
-    with pytest.raises(DataError, match=r"'timestamp' has the wrong type; where: .*interactions\.parquet; got: Float64; expected: time"):
+    with pytest.raises(
+        DataError, match=r"'timestamp' has the wrong type; where: .*interactions\.parquet; got: Float64; expected: time"
+    ):
         open_folder(folder)
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from searec.data.ids import IdMap
 from searec.data.ragged import Ragged, first_not_before, gather_windows, group
+from searec.data.vocabulary import IdMap
 from searec.errors import UnknownIdError
 
 ROWS = st.lists(st.lists(st.integers(1, 9), max_size=5), min_size=1, max_size=6)
@@ -53,7 +53,9 @@ def test_pad_keeps_the_shape_of_what_is_asked() -> None:
 def test_windows_of_nothing_are_zeros() -> None:
     nothing = np.zeros(0, dtype=np.int32)
     assert gather_windows(nothing, np.array([0, 0]), np.array([0, 0])).tolist() == [[0], [0]]
-    assert gather_windows(np.arange(1, 4), np.array([3]), np.array([0])).tolist() == [[0]], "an empty window at the very end"
+    assert gather_windows(np.arange(1, 4), np.array([3]), np.array([0])).tolist() == [[0]], (
+        "an empty window at the very end"
+    )
 
 
 @given(ROWS, st.data())
@@ -61,7 +63,9 @@ def test_first_not_before_equals_a_search_in_each_segment(rows: list[list[int]],
     rows = [sorted(row) for row in rows]
     limit = np.array([data.draw(st.integers(0, 10)) for _ in rows])
     built = ragged(rows)
-    expected = [first + int(np.searchsorted(row, bound)) for first, row, bound in zip(built.offsets, rows, limit, strict=False)]
+    expected = [
+        first + int(np.searchsorted(row, bound)) for first, row, bound in zip(built.offsets, rows, limit, strict=False)
+    ]
     assert first_not_before(built.values, built.offsets[:-1], built.offsets[1:], limit).tolist() == expected
 
 

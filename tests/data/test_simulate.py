@@ -9,15 +9,15 @@ import numpy as np
 import polars as pl
 import pytest
 
+from searec.config import configure
 from searec.data.log import load_log
 from searec.data.schema import TABLES
-from searec.data.simulate import SAMPLE, TRUTH_FILE, WORLD_FILE, World, sample_folder, simulate
-from searec.data.words import split_words
-from searec.data.world_items import build_shop, read_tree
-from searec.data.world_words import COMPLEMENTS, ERRANDS, SHOP
+from searec.data.synthetic.simulate import SAMPLE, TRUTH_FILE, WORLD_FILE, World, sample_folder, simulate
+from searec.data.synthetic.world_items import build_shop, read_tree
+from searec.data.synthetic.world_words import COMPLEMENTS, ERRANDS, SHOP
 from searec.errors import DataError, SettingsError
 from searec.files import write_text
-from searec.settings import configure
+from searec.text.analysis import split_words
 
 BASE = {"users": 500, "items": 1_200, "clicks": 12.0, "searches": 16.0, "families": 3, "types": 4, "truth": True}
 
@@ -46,7 +46,9 @@ def clicks(tables: dict[str, pl.DataFrame], where: str) -> pl.DataFrame:
         rows = tables["interactions"]
     else:
         rows = tables["searches"].explode("clicked").rename({"clicked": "item_id"}).drop_nulls("item_id")
-    kinds = tables["items"].select("item_id", department=pl.col("categories").list.first(), kind=pl.col("categories").list.last())
+    kinds = tables["items"].select(
+        "item_id", department=pl.col("categories").list.first(), kind=pl.col("categories").list.last()
+    )
     return rows.join(kinds, on="item_id", maintain_order="left")
 
 
@@ -72,13 +74,19 @@ EXTREMES = [
 def test_times_are_within_the_days_and_strictly_increase_for_each_user(dials: dict[str, object]) -> None:
     tables = world(**dials)
     days = configure(World, {**BASE, **dials}).days
-    both = pl.concat([tables[name].select("user_id", "timestamp") for name in ("interactions", "searches")]).sort("user_id", "timestamp")
+    both = pl.concat([tables[name].select("user_id", "timestamp") for name in ("interactions", "searches")]).sort(
+        "user_id", "timestamp"
+    )
     assert both.n_unique() == both.height
     assert both["timestamp"].dtype == pl.Datetime("us", "UTC")
     assert both["timestamp"].dt.date().min() >= date(2024, 1, 1)
     assert (both["timestamp"].dt.date().max() - date(2024, 1, 1)).days < days
     for name in ("interactions", "searches"):
-        steps = tables[name].select(pl.col("timestamp").diff().over("user_id").drop_nulls().dt.total_microseconds()).to_series()
+        steps = (
+            tables[name]
+            .select(pl.col("timestamp").diff().over("user_id").drop_nulls().dt.total_microseconds())
+            .to_series()
+        )
         assert (steps > 0).all()
 
 
@@ -165,7 +173,11 @@ def test_queries_are_made_of_words_of_the_item_they_lead_to() -> None:
     tables = world(typo_share=0.0)
     first = tables["searches"].with_columns(item_id=pl.col("clicked").list.first()).join(tables["items"], on="item_id")
     words = first.select(query=split_words(pl.col("query")), title=split_words(pl.col("title")))
-    found = words.select(pl.col("query").list.set_intersection("title").list.len() == pl.col("query").list.n_unique()).to_series().mean()
+    found = (
+        words.select(pl.col("query").list.set_intersection("title").list.len() == pl.col("query").list.n_unique())
+        .to_series()
+        .mean()
+    )
     assert 0.90 < found < 0.96  # all but the 7 % that name the family instead
 
 
@@ -173,7 +185,10 @@ def test_complements_go_both_to_written_and_to_neighbouring_types() -> None:
     shop = build_shop(World(items=300), np.random.default_rng(0))
     names = shop.words.gather(shop.type_name).to_list()
     assert [names[t] for t in shop.complements[names.index("tent")]] == ["sleeping bag", "camping mat"]
-    assert [names[t] for t in shop.complements[names.index("loafers")]] == ["running shoes", "sneakers"]  # the ring of its family
+    assert [names[t] for t in shop.complements[names.index("loafers")]] == [
+        "running shoes",
+        "sneakers",
+    ]  # the ring of its family
     assert (shop.item_type[shop.partner] == shop.complements[shop.item_type, 0]).all()
 
 
@@ -183,7 +198,9 @@ def test_complements_go_both_to_written_and_to_neighbouring_types() -> None:
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.8, 1.0])
 def test_sparse_share_is_the_share_of_users_with_fewer_than_ten_searches(share: float) -> None:
     tables = world(sparse_share=share)
-    counts = tables["users"].join(tables["searches"].group_by("user_id").len(), on="user_id", how="left")["len"].fill_null(0)
+    counts = (
+        tables["users"].join(tables["searches"].group_by("user_id").len(), on="user_id", how="left")["len"].fill_null(0)
+    )
     assert (counts < 10).mean() == pytest.approx(share, abs=0.08)  # 500 users: three standard errors are 0.065
 
 
@@ -195,8 +212,15 @@ def test_clicks_and_searches_are_the_means_asked_for() -> None:
 
 def unrelated(tables: dict[str, pl.DataFrame]) -> float:
     """Share of queries none of whose words is in the title of an item whose type the user clicked."""
-    both = pl.concat([clicks(tables, "feed").select("user_id", "kind"), clicks(tables, "search").select("user_id", "kind")]).unique()
-    vocabulary = tables["items"].select(kind=pl.col("categories").list.last(), word=split_words(pl.col("title"))).explode("word").unique()
+    both = pl.concat(
+        [clicks(tables, "feed").select("user_id", "kind"), clicks(tables, "search").select("user_id", "kind")]
+    ).unique()
+    vocabulary = (
+        tables["items"]
+        .select(kind=pl.col("categories").list.last(), word=split_words(pl.col("title")))
+        .explode("word")
+        .unique()
+    )
     known = both.join(vocabulary, on="kind").select("user_id", "word").unique()
     asked = tables["searches"].select("search_id", "user_id", word=split_words(pl.col("query"))).explode("word")
     return 1 - asked.join(known, on=["user_id", "word"]).select("search_id").n_unique() / tables["searches"].height
@@ -216,7 +240,11 @@ def test_noise_share_raises_queries_unrelated_to_the_user() -> None:
 def test_noise_lies_outside_the_departments_of_the_feed() -> None:
     tables = world(follow_share=0.0, unclicked_share=0.0)
     feed = clicks(tables, "feed").select("user_id", "department").unique().with_columns(fed=pl.lit(True))
-    found = clicks(tables, "search").join(tables["truth"], on="search_id").join(feed, on=["user_id", "department"], how="left")
+    found = (
+        clicks(tables, "search")
+        .join(tables["truth"], on="search_id")
+        .join(feed, on=["user_id", "department"], how="left")
+    )
     fed = dict(found.group_by("intent").agg(pl.col("fed").fill_null(False).mean()).iter_rows())
     assert fed["other department"] < 0.05  # only where a small catalogue ran out of new items
     assert fed["outside"] < 0.05
@@ -225,9 +253,13 @@ def test_noise_lies_outside_the_departments_of_the_feed() -> None:
 
 def test_drift_parts_early_from_late_interests() -> None:
     def overlap(drift: float) -> float:
-        rows = clicks(world(drift=drift, clicks=30.0, days=360, items=3_000, follow_share=0.0, precede_share=0.0), "feed")
+        rows = clicks(
+            world(drift=drift, clicks=30.0, days=360, items=3_000, follow_share=0.0, precede_share=0.0), "feed"
+        )
         late = pl.col("timestamp").dt.date() >= date(2024, 8, 1)
-        kinds = rows.group_by("user_id").agg(early=pl.col("kind").filter(~late).unique(), late=pl.col("kind").filter(late).unique())
+        kinds = rows.group_by("user_id").agg(
+            early=pl.col("kind").filter(~late).unique(), late=pl.col("kind").filter(late).unique()
+        )
         kinds = kinds.filter((pl.col("early").list.len() > 2) & (pl.col("late").list.len() > 2))
         shared = pl.col("early").list.set_intersection("late").list.len()
         least = pl.min_horizontal(pl.col("early").list.len(), pl.col("late").list.len())
@@ -244,7 +276,8 @@ def cosine(tables: dict[str, pl.DataFrame]) -> float:
     both = counted[0].join(counted[1], on=["user_id", "department"], how="full", coalesce=True).fill_null(0)
     both = both.cast({"feed": float, "search": float})
     by_user = both.group_by("user_id").agg(
-        dot=(pl.col("feed") * pl.col("search")).sum(), norm=(pl.col("feed").pow(2).sum() * pl.col("search").pow(2).sum()).sqrt()
+        dot=(pl.col("feed") * pl.col("search")).sum(),
+        norm=(pl.col("feed").pow(2).sum() * pl.col("search").pow(2).sum()).sqrt(),
     )
     return float(by_user.filter(pl.col("norm") > 0).select((pl.col("dot") / pl.col("norm")).mean()).item())
 
@@ -259,12 +292,18 @@ def test_overlap_sets_how_alike_search_and_feed_are() -> None:
 
 def test_precede_share_brings_a_search_back_in_a_later_feed_click() -> None:
     def found(share: float) -> tuple[float, float]:
-        tables = world(precede_share=share, overlap=1.0, noise_share=0.0, follow_share=0.0, clicks=30.0, sparse_share=1.0)
+        tables = world(
+            precede_share=share, overlap=1.0, noise_share=0.0, follow_share=0.0, clicks=30.0, sparse_share=1.0
+        )
         asked = tables["searches"].select("search_id", "user_id", "timestamp").join(tables["truth"], on="search_id")
         needs = asked.filter(pl.col("intent") == "need").sort("timestamp")
         feed = clicks(tables, "feed").sort("timestamp").select("user_id", "timestamp", next_kind="kind")
-        after = needs.join_asof(feed, on="timestamp", by="user_id", strategy="forward", check_sortedness=False).drop_nulls("next_kind")
-        return float(tables["truth"]["returns"].mean()), float((after["type"] == after["next_kind"].str.to_lowercase()).mean())
+        after = needs.join_asof(
+            feed, on="timestamp", by="user_id", strategy="forward", check_sortedness=False
+        ).drop_nulls("next_kind")
+        return float(tables["truth"]["returns"].mean()), float(
+            (after["type"] == after["next_kind"].str.to_lowercase()).mean()
+        )
 
     (never, never_seen), (half, half_seen), (always, always_seen) = found(0.0), found(0.5), found(1.0)
     assert never == 0
@@ -280,17 +319,25 @@ def test_a_returning_search_does_come_back_later() -> None:
     asked = tables["searches"].join(returning, on="search_id").select("search_id", "user_id", "timestamp", "kind")
     feed = clicks(tables, "feed").select("user_id", pl.col("kind").str.to_lowercase(), later="timestamp")
     pairs = asked.join(feed, on=["user_id", "kind"]).filter(pl.col("later") > pl.col("timestamp"))
-    assert pairs["search_id"].n_unique() > 0.9 * asked.height  # the rest had their item redrawn, for the user knew them all
+    assert (
+        pairs["search_id"].n_unique() > 0.9 * asked.height
+    )  # the rest had their item redrawn, for the user knew them all
 
 
 def test_follow_share_puts_complements_after_each_other() -> None:
     shop = build_shop(configure(World, BASE), np.random.default_rng(0))
     names = shop.words.gather(shop.type_name).str.to_titlecase().str.to_lowercase()
-    rule = pl.DataFrame({"before": pl.concat([names, names]), "kind": names.gather(shop.complements.T.ravel())}).unique()
+    rule = pl.DataFrame(
+        {"before": pl.concat([names, names]), "kind": names.gather(shop.complements.T.ravel())}
+    ).unique()
 
     def found(share: float) -> float:
         rows = clicks(world(follow_share=share, items=3_000), "feed").with_columns(pl.col("kind").str.to_lowercase())
-        pairs = rows.with_columns(before=pl.col("kind").shift(1).over("user_id")).drop_nulls("before").select("before", "kind")
+        pairs = (
+            rows.with_columns(before=pl.col("kind").shift(1).over("user_id"))
+            .drop_nulls("before")
+            .select("before", "kind")
+        )
         return pairs.join(rule, on=["before", "kind"]).height / pairs.height
 
     none, some, much = found(0.0), found(0.4), found(0.8)
@@ -302,10 +349,16 @@ def test_follow_share_puts_complements_after_each_other() -> None:
 def test_half_of_the_clicks_that_follow_are_on_the_exact_partner() -> None:
     def found(share: float) -> float:
         tables = world(follow_share=share, items=3_000)
-        shop = build_shop(configure(World, {**BASE, "items": 3_000}), np.random.default_rng(np.random.SeedSequence(0).spawn(1)[0]))
+        shop = build_shop(
+            configure(World, {**BASE, "items": 3_000}), np.random.default_rng(np.random.SeedSequence(0).spawn(1)[0])
+        )
         assert shop.items.equals(tables["items"])
         item = tables["interactions"]["item_id"].str.slice(1).cast(pl.Int64).to_numpy() - 1
-        same_user = (tables["interactions"]["user_id"] == tables["interactions"]["user_id"].shift(1)).fill_null(False).to_numpy()[1:]
+        same_user = (
+            (tables["interactions"]["user_id"] == tables["interactions"]["user_id"].shift(1))
+            .fill_null(False)
+            .to_numpy()[1:]
+        )
         return float((shop.partner[item[:-1]] == item[1:])[same_user].mean())
 
     assert found(0.0) < 0.01
@@ -347,7 +400,11 @@ def test_typo_share_misspells_product_types() -> None:
         known = set(tables["items"].select(split_words(pl.col("title")).explode().unique()).to_series())
         known |= {word for family in read_tree(SHOP, 11, 6, 5)[1] for word in family.broad.split()}
         known |= {word for errand in ERRANDS for word in errand.split()}
-        words = tables["searches"].select(split_words(pl.col("query")).list.eval(~pl.element().is_in(sorted(known))).list.any()).to_series()
+        words = (
+            tables["searches"]
+            .select(split_words(pl.col("query")).list.eval(~pl.element().is_in(sorted(known))).list.any())
+            .to_series()
+        )
         return float(words.mean())
 
     assert misspelt(0.0) == 0
@@ -358,7 +415,9 @@ def test_typo_share_misspells_product_types() -> None:
 def test_what_a_user_clicks_next_is_predictable_from_their_past() -> None:
     """The type of the last click is among the user's earlier ones far more often than among another user's."""
     rows = clicks(world(drift=0.0, clicks=20.0), "feed")
-    by_user = rows.group_by("user_id", maintain_order=True).agg(past=pl.col("kind").slice(0, pl.len() - 1), last=pl.col("kind").last())
+    by_user = rows.group_by("user_id", maintain_order=True).agg(
+        past=pl.col("kind").slice(0, pl.len() - 1), last=pl.col("kind").last()
+    )
     hit = pl.col("past").list.contains(pl.col("last"))
     assert by_user.select(hit.mean()).item() > 0.45
     assert by_user.with_columns(pl.col("last").shift(1)).drop_nulls("last").select(hit.mean()).item() < 0.2
@@ -378,7 +437,9 @@ def test_a_world_must_end_in_the_past(tmp_path: Path) -> None:
         simulate(tmp_path / "out", configure(World, {**BASE, "start": "2200-01-01"}))
 
 
-@pytest.mark.parametrize("dials", [{"clicks": 2.9}, {"searches": 9}, {"noise_share": 1.1}, {"departments": 12}, {"user": 3}])
+@pytest.mark.parametrize(
+    "dials", [{"clicks": 2.9}, {"searches": 9}, {"noise_share": 1.1}, {"departments": 12}, {"user": 3}]
+)
 def test_bad_settings_are_refused(dials: dict[str, object]) -> None:
     with pytest.raises(SettingsError):
         configure(World, dials)

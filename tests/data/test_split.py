@@ -69,7 +69,11 @@ def test_a_search_is_held_out_if_it_was_clicked_and_its_first_click_is_the_targe
 
 
 def test_users_with_too_few_events_are_held_out_when_asked(log: Dataset) -> None:
-    assert [row[0] for row in told(log, Split(log, min_events=2).held_out("recommend", "test"))] == ["anna", "ben", "dora"]
+    assert [row[0] for row in told(log, Split(log, min_events=2).held_out("recommend", "test"))] == [
+        "anna",
+        "ben",
+        "dora",
+    ]
     assert len(Split(log, min_events=5).held_out("recommend", "test")) == 0
 
 
@@ -95,7 +99,9 @@ def test_train_requests(log: Dataset) -> None:
         ("ben", 20, None, "b", "a", 1, "ac"),  # ben is not held out: all his events teach; his first has no history
     ]
     assert [row[:4] for row in told(log, split.train("recommend"))] == [("anna", 10, None, "a"), ("ben", 20, None, "b")]
-    assert [row[:4] for row in told(log, split.train("search", ("search",)))] == [("ben", 15, "x", "c")], "anna's first has no history"
+    assert [row[:4] for row in told(log, split.train("search", ("search",)))] == [("ben", 15, "x", "c")], (
+        "anna's first has no history"
+    )
 
 
 def test_every_click_of_a_search_is_a_training_request(make_data: Callable[..., Dataset]) -> None:
@@ -118,7 +124,9 @@ def test_sequences_are_the_newest_training_click_of_each_user(log: Dataset) -> N
 
 def test_a_sequence_has_a_click_to_read(make_data: Callable[..., Dataset]) -> None:
     """Two clicks at the same time teach a causal model nothing, whatever was searched before."""
-    data = make_data(items=LOG["items"], users=["anna"], feed=[("anna", "a", 10), ("anna", "b", 10)], searches=[("anna", "x", 5, [])])
+    data = make_data(
+        items=LOG["items"], users=["anna"], feed=[("anna", "a", 10), ("anna", "b", 10)], searches=[("anna", "x", 5, [])]
+    )
     for feed_only in (True, False):
         assert len(Split(data).sequences(("recommend",), feed_only=feed_only)) == 0
 
@@ -150,7 +158,10 @@ def test_a_planted_leak_is_refused(log: Dataset, stream: str, step: int) -> None
     requests = Split(log).held_out("recommend", "val")[:1]
     check_no_leak(log, requests)
     planted = dataclasses.replace(requests, **{stream: getattr(requests, stream) + step})
-    with pytest.raises(LeakError, match=r"not older than its target.*user 'anna', request 0.*expected: events before 2023-05-01T00:00:30"):
+    with pytest.raises(
+        LeakError,
+        match=r"not older than its target.*user 'anna', request 0.*expected: events before 2023-05-01T00:00:30",
+    ):
         check_no_leak(log, planted)
 
 
@@ -194,35 +205,63 @@ def test_requests_see_exactly_what_is_older(make_data: Callable[..., Dataset], t
     both = ("recommend", "search")
     asked = [split.held_out(task, part) for task in both for part in ("val", "test")]
     trained = [(split.train(task, tasks), tasks) for task in both for tasks in ((task,), both)]
-    trained += [(split.sequences(tasks, feed_only=feed_only), tasks) for tasks in (("recommend",), both) for feed_only in (True, False)]
+    trained += [
+        (split.sequences(tasks, feed_only=feed_only), tasks)
+        for tasks in (("recommend",), both)
+        for feed_only in (True, False)
+    ]
     for requests in [*asked, *(requests for requests, _ in trained)]:
         check_no_leak(data, requests)
-        found = list(zip(requests.rec_end.tolist(), requests.src_end.tolist(), requests.trail_end.tolist(), strict=True))
-        assert found == [naive_ends(data, int(user), int(time)) for user, time in zip(requests.user, requests.time, strict=True)]
+        found = list(
+            zip(requests.rec_end.tolist(), requests.src_end.tolist(), requests.trail_end.tolist(), strict=True)
+        )
+        assert found == [
+            naive_ends(data, int(user), int(time)) for user, time in zip(requests.user, requests.time, strict=True)
+        ]
     for requests, tasks in trained:
         assert (requests.time < split.cutoff(tasks)[requests.user]).all()
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(tables=RANDOM_LOG)
-def test_held_out_and_cutoffs_equal_a_loop_over_users(make_data: Callable[..., Dataset], tables: dict[str, Any]) -> None:
+def test_held_out_and_cutoffs_equal_a_loop_over_users(
+    make_data: Callable[..., Dataset], tables: dict[str, Any]
+) -> None:
     data = make_data(items=LOG["items"], users=["u0", "u1", "u2"], **tables)
     split = Split(data)
-    feed = {user: sorted((e for e in tables["feed"] if e[0] == user), key=lambda e: e[2]) for user in ("u0", "u1", "u2")}
-    searches = {user: sorted((e for e in tables["searches"] if e[0] == user and e[3]), key=lambda e: e[2]) for user in feed}
+    feed = {
+        user: sorted((e for e in tables["feed"] if e[0] == user), key=lambda e: e[2]) for user in ("u0", "u1", "u2")
+    }
+    searches = {
+        user: sorted((e for e in tables["searches"] if e[0] == user and e[3]), key=lambda e: e[2]) for user in feed
+    }
     for part, back in (("test", 1), ("val", 2)):
         requests = split.held_out("recommend", part)
         expected = [(user, events[-back][1]) for user, events in feed.items() if len(events) >= 3]
-        assert list(zip(data.users.outside(requests.user), data.items.outside(requests.target), strict=True)) == expected
-        requests = split.held_out("search", part)
-        expected = [(user, events[-back][3][0], events[-back][1]) for user, events in searches.items() if len(events) >= 3]
         assert (
-            list(zip(data.users.outside(requests.user), data.items.outside(requests.target), requests.texts(data), strict=True)) == expected
+            list(zip(data.users.outside(requests.user), data.items.outside(requests.target), strict=True)) == expected
+        )
+        requests = split.held_out("search", part)
+        expected = [
+            (user, events[-back][3][0], events[-back][1]) for user, events in searches.items() if len(events) >= 3
+        ]
+        assert (
+            list(
+                zip(
+                    data.users.outside(requests.user),
+                    data.items.outside(requests.target),
+                    requests.texts(data),
+                    strict=True,
+                )
+            )
+            == expected
         )
     for tasks in (("recommend",), ("search",), ("recommend", "search")):
         limits = split.cutoff(tasks)
         for user, clicks in feed.items():
             held = [
-                events[-2][2] for task, events in (("recommend", clicks), ("search", searches[user])) if task in tasks and len(events) >= 3
+                events[-2][2]
+                for task, events in (("recommend", clicks), ("search", searches[user]))
+                if task in tasks and len(events) >= 3
             ]
             assert limits[data.users.inside([user])[0]] == (START + min(held) * US if held else NEVER)

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from searec.data.dataset import Dataset
-from searec.data.ids import IdMap
 from searec.data.ragged import Ragged
 from searec.data.taxonomy import Taxonomy
+from searec.data.vocabulary import IdMap
 
 SHOP = [
     ("Pets", "Dogs", "Dog bed"),
@@ -44,7 +44,9 @@ def tree(checkerboard: object) -> Callable[[Sequence[Sequence[str]]], Taxonomy]:
 
 
 def named(tree: Taxonomy) -> dict[str, str | None]:
-    return {tree.name(c): tree.name(int(tree.parent[c])) if tree.parent[c] else None for c in range(1, len(tree.names) + 1)}
+    return {
+        tree.name(c): tree.name(int(tree.parent[c])) if tree.parent[c] else None for c in range(1, len(tree.names) + 1)
+    }
 
 
 def rows(tree: Taxonomy, ragged: Ragged) -> list[list[str]]:
@@ -52,7 +54,9 @@ def rows(tree: Taxonomy, ragged: Ragged) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("turn", [lambda one: one, lambda one: tuple(reversed(one)), sorted])
-def test_the_tree_does_not_depend_on_the_order_of_a_list(tree: Callable[..., Taxonomy], turn: Callable[..., Sequence[str]]) -> None:
+def test_the_tree_does_not_depend_on_the_order_of_a_list(
+    tree: Callable[..., Taxonomy], turn: Callable[..., Sequence[str]]
+) -> None:
     found = tree([turn(one) for one in SHOP])
     assert named(found) == {
         "Pets": None,
@@ -65,7 +69,9 @@ def test_the_tree_does_not_depend_on_the_order_of_a_list(tree: Callable[..., Tax
     }
     depth = {found.name(c): int(found.depth[c]) for c in range(1, 8)}
     assert depth == {"Pets": 1, "Dogs": 2, "Dog bed": 3, "Leash": 3, "Cats": 2, "Books": 1, "Crime": 2}
-    assert sorted(rows(found, found.narrow)) == sorted([["Dog bed"], ["Dog bed"], ["Leash"], ["Cats"], ["Crime"], ["Crime"], ["Books"], []])
+    assert sorted(rows(found, found.narrow)) == sorted(
+        [["Dog bed"], ["Dog bed"], ["Leash"], ["Cats"], ["Crime"], ["Crime"], ["Books"], []]
+    )
     assert sorted(rows(found, found.at(1))) == sorted([["Pets"]] * 4 + [["Books"]] * 3 + [[]])
     assert sorted(rows(found, found.at(2))) == sorted([["Dogs"]] * 3 + [["Cats"], ["Crime"], ["Crime"], ["Books"], []])
     assert sorted(rows(found, found.at(9))) == sorted(rows(found, found.narrow))

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from searec import experiment
 from searec.data.dataset import Dataset
 from searec.data.split import Split
 from searec.errors import SettingsError
+from searec.experiments import experiment
 from searec.models import MODELS
-from searec.run import read_run
+from searec.pipeline.run import read_run
 
 SHARE = 0.3
 TINY = {"width": 8, "inner": 8, "epochs": 1, "batch": 64}
@@ -62,7 +62,14 @@ def test_models_learn_without_them_and_their_runs_remember_it(name: str, small_w
     if MODELS[name].derived == "interests":
         settings = {key: value for key, value in settings.items() if key != "inner"}
     if MODELS[name].derived == "items":
-        settings = settings | {"layers": 1, "heads": 1, "codes": 16, "code_epochs": 2, "code_least": 0, "vocabulary": 300}
+        settings = settings | {
+            "layers": 1,
+            "heads": 1,
+            "codes": 16,
+            "code_epochs": 2,
+            "code_least": 0,
+            "vocabulary": 300,
+        }
     run = experiment.train(name, small_world, tmp_path / "run", unseen=SHARE, **settings)
     again = read_run(run.folder, small_world)
     assert np.array_equal(again.split.known, Split(small_world, unseen=SHARE).known)

@@ -10,7 +10,7 @@ from searec.data.dataset import Dataset
 from searec.data.split import Requests, requests_at
 from searec.data.taxonomy import Taxonomy
 from searec.evaluation.exposure import Touched, click_novelty, exposure_novelty, serendipity
-from searec.nearline.profile import DAY
+from searec.interests.profile import DAY
 
 ITEMS: dict[str, Any] = {
     "bed": {"title": "a", "categories": ["Pets", "Dogs", "Dog bed"]},
@@ -45,7 +45,9 @@ def asked(data: Dataset) -> Requests:
         (1, 0.5, {"bed", "leash", "bowl", "crime"}),
     ],
 )
-def test_novel_is_what_shares_no_category_with_earlier_clicks(data: Dataset, level: Any, days: float | None, novel: set[str]) -> None:
+def test_novel_is_what_shares_no_category_with_earlier_clicks(
+    data: Dataset, level: Any, days: float | None, novel: set[str]
+) -> None:
     requests = asked(data)
     touched = Touched.of(data, requests, level=level, days=days)
     items = np.tile(np.array([0, *data.items.inside(list(ITEMS))]), (2, 1))
@@ -65,7 +67,10 @@ def test_novel_is_what_a_plain_loop_says(checkerboard: Any) -> None:
     for row, user in enumerate(requests.user):
         before = data.trail.item[data.trail.offsets[user] : requests.trail_end[row]]
         known = {int(c) for item in before for c in taxonomy.narrow.row(int(item))}
-        expected = [bool(len(taxonomy.narrow.row(i))) and not known & set(taxonomy.narrow.row(i).tolist()) for i in top[row].tolist()]
+        expected = [
+            bool(len(taxonomy.narrow.row(i))) and not known & set(taxonomy.narrow.row(i).tolist())
+            for i in top[row].tolist()
+        ]
         assert found[row].tolist() == expected
     target = np.where(np.arange(len(top)) % 2, top[:, 3], 0)
     by_hand = [

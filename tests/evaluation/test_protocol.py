@@ -42,9 +42,15 @@ class Coarse(FittedModel):
     def score(self, batch: Batch) -> Tensor:
         self.widths.append(batch.trail_item.shape[1])
         assert not self.training
-        lists = batch.candidates.tolist() if batch.candidates is not None else [list(range(self.sizes.items + 1))] * len(batch)
+        lists = (
+            batch.candidates.tolist()
+            if batch.candidates is not None
+            else [list(range(self.sizes.items + 1))] * len(batch)
+        )
         newest = [max([item for item in line if item][-1:], default=0) for line in batch.trail_item.tolist()]
-        return torch.tensor([[self.of(u, n, i) for i in line] for u, n, line in zip(batch.user.tolist(), newest, lists, strict=True)])
+        return torch.tensor(
+            [[self.of(u, n, i) for i in line] for u, n, line in zip(batch.user.tolist(), newest, lists, strict=True)]
+        )
 
 
 def newest_before(data: Dataset, user: int, time: int) -> tuple[int, set[int]]:
@@ -60,7 +66,9 @@ def naive_rank(own: float, others: list[float]) -> float:
 
 @pytest.mark.parametrize("task", ["recommend", "search"])
 @pytest.mark.parametrize("at_once", [1, 1 << 23], ids=["one by one", "together"])
-def test_sampled_ranks_equal_a_loop(small_world: Dataset, monkeypatch: pytest.MonkeyPatch, task: Any, at_once: int) -> None:
+def test_sampled_ranks_equal_a_loop(
+    small_world: Dataset, monkeypatch: pytest.MonkeyPatch, task: Any, at_once: int
+) -> None:
     monkeypatch.setattr(protocol, "_SCORES_AT_ONCE", at_once)
     model, split = Coarse(small_world), Split(small_world)
     requests, lists = split.held_out(task, "test"), candidate_lists(split, task, "test")
@@ -82,10 +90,14 @@ def test_full_ranks_leave_out_what_was_seen_and_keep_the_target(small_world: Dat
     model, split = Coarse(small_world), Split(small_world)
     requests = split.held_out(task, "val")
     rank, top = full_ranks(model, split, requests)
-    for row, (user, time, target) in enumerate(zip(requests.user.tolist(), requests.time.tolist(), requests.target.tolist(), strict=True)):
+    for row, (user, time, target) in enumerate(
+        zip(requests.user.tolist(), requests.time.tolist(), requests.target.tolist(), strict=True)
+    ):
         newest, seen = newest_before(small_world, user, time)
         scores = {
-            item: model.of(user, newest, item) for item in range(1, small_world.sizes.items + 1) if item == target or item not in seen
+            item: model.of(user, newest, item)
+            for item in range(1, small_world.sizes.items + 1)
+            if item == target or item not in seen
         }
         assert rank[row] == naive_rank(scores[target], [score for item, score in scores.items() if item != target])
         best = sorted(scores.values(), reverse=True)[:10]
@@ -100,7 +112,9 @@ def test_what_is_new_in_the_lists_is_kept_user_by_user(small_world: Dataset) -> 
     _, top = full_ranks(model, split, requests)
     narrow = Taxonomy.of(small_world).narrow
     share, wanted, hits = [], [], 0
-    for row, (user, time, target) in enumerate(zip(requests.user.tolist(), requests.time.tolist(), requests.target.tolist(), strict=True)):
+    for row, (user, time, target) in enumerate(
+        zip(requests.user.tolist(), requests.time.tolist(), requests.target.tolist(), strict=True)
+    ):
         touched = {int(c) for item in newest_before(small_world, user, time)[1] for c in narrow.row(item)}
         new = [item for item in top[row].tolist() if not touched & set(narrow.row(item).tolist())]
         share.append(len(new) / 10)
@@ -118,7 +132,9 @@ def test_a_target_that_was_clicked_before_still_ranks(make_data: Any) -> None:
     data = make_data(items=items, users=["u"], feed=[("u", "i2", 1), ("u", "i0", 2), ("u", "i3", 3), ("u", "i2", 4)])
     model, split = Coarse(data), Split(data)
     rank, top = full_ranks(model, split, split.held_out("recommend", "test"))
-    scores = {item: model.of(1, 4, item) for item in (2, 3, 5, 6)}  # i0 and i3 are seen, and i2 (inside id 3) is the target
+    scores = {
+        item: model.of(1, 4, item) for item in (2, 3, 5, 6)
+    }  # i0 and i3 are seen, and i2 (inside id 3) is the target
     assert rank.tolist() == [naive_rank(scores[3], [scores[item] for item in (2, 5, 6)])]
     assert sorted(top[0].tolist()) == [0, 0, 2, 3, 5, 6]
 
@@ -150,7 +166,11 @@ def test_max_requests_is_a_fixed_draw(small_world: Dataset) -> None:
     assert some.scores.height == 20
     joined = some.scores.join(whole.scores, on=["user_id", "time", "target"], how="inner")
     assert joined["rank"].to_list() == joined["rank_right"].to_list(), "a request keeps its candidates and slices"
-    assert all(joined[name].to_list() == joined[f"{name}_right"].to_list() for name in some.scores.columns if name.startswith("slice:"))
+    assert all(
+        joined[name].to_list() == joined[f"{name}_right"].to_list()
+        for name in some.scores.columns
+        if name.startswith("slice:")
+    )
     full = evaluate(model, split, "recommend", "full", max_requests=20)
     assert full.scores["user_id"].to_list() == some.scores["user_id"].to_list()
     assert evaluate(model, split, "recommend", max_requests=10**6).scores.height == whole.scores.height

@@ -15,7 +15,13 @@ def test_figures_by_hand() -> None:
     """Hits in rows 0, 2 and 3, of which 0 and 3 are novel."""
     found = Shown("a", TOP, NOVEL, TARGET).figures()
     assert found == pytest.approx(
-        {"hr": 3 / 4, "ndcg": (1 + 0 + 1 + 1 / np.log2(3)) / 4, "enr": (0.5 + 1 + 0 + 0.5) / 4, "serendipity": 2 / 4, "cnr": 2 / 3}
+        {
+            "hr": 3 / 4,
+            "ndcg": (1 + 0 + 1 + 1 / np.log2(3)) / 4,
+            "enr": (0.5 + 1 + 0 + 0.5) / 4,
+            "serendipity": 2 / 4,
+            "cnr": 2 / 3,
+        }
     )
     nothing = Shown("b", np.zeros((4, 2), dtype=int), np.zeros((4, 2), dtype=bool), TARGET)
     assert set(nothing.figures().values()) == {0.0}
@@ -42,7 +48,10 @@ def test_intervals_hold_the_difference_as_often_as_they_say() -> None:
         generator = np.random.default_rng(world)
         target = np.where(generator.random(300) < 0.4, 1, 2)
         moved = np.where((target == 2) & (generator.random(300) < 1 / 6), 1, target)
-        shown = [Shown("x", np.where(hits == 1, target, 3)[:, None], np.ones((300, 1), dtype=bool), target) for hits in (target, moved)]
+        shown = [
+            Shown("x", np.where(hits == 1, target, 3)[:, None], np.ones((300, 1), dtype=bool), target)
+            for hits in (target, moved)
+        ]
         one = replay(*shown, np.arange(300), level=0.9, resamples=300, seed=world)["serendipity"]
         held += one.low <= 0.1 <= one.high
     assert 0.83 <= held / 200 <= 0.97
@@ -52,10 +61,17 @@ def test_a_user_is_drawn_with_all_requests() -> None:
     """Ten requests of one user tell no more than one: the interval is as wide as that of the users."""
     generator = np.random.default_rng(0)
     hits = generator.random(40) < 0.5
-    few = [Shown("x", np.where(hits, 1, 2)[:, None], np.ones((40, 1), dtype=bool), np.ones(40, dtype=int)) for hits in (hits, ~hits)]
-    many = [Shown("x", np.repeat(one.top, 10, axis=0), np.repeat(one.novel, 10, axis=0), np.repeat(one.target, 10)) for one in few]
+    few = [
+        Shown("x", np.where(hits, 1, 2)[:, None], np.ones((40, 1), dtype=bool), np.ones(40, dtype=int))
+        for hits in (hits, ~hits)
+    ]
+    many = [
+        Shown("x", np.repeat(one.top, 10, axis=0), np.repeat(one.novel, 10, axis=0), np.repeat(one.target, 10))
+        for one in few
+    ]
     narrow, wide = (
-        replay(*pair, users, resamples=500)["hr"] for pair, users in ((few, np.arange(40)), (many, np.repeat(np.arange(40), 10)))
+        replay(*pair, users, resamples=500)["hr"]
+        for pair, users in ((few, np.arange(40)), (many, np.repeat(np.arange(40), 10)))
     )
     assert (narrow.difference, narrow.low, narrow.high) == pytest.approx((wide.difference, wide.low, wide.high))
 

@@ -9,7 +9,7 @@ import scipy.stats
 
 from searec.errors import RunError, SettingsError
 from searec.evaluation.compare import compare
-from searec.evaluation.evaluation import Evaluation
+from searec.evaluation.result import Evaluation
 from searec.evaluation.significance import bootstrap_means, holm, interval, means, sign_flip, t_test, win_tie_loss
 
 
@@ -56,7 +56,9 @@ def test_sign_flip_is_fair_when_runs_are_alike_and_sharp_when_not():
 def test_bootstrap_interval_agrees_with_scipy_and_narrows_with_more_requests():
     values = normal(4, 300, 1) ** 2
     low, high = interval(bootstrap_means(values, np.random.default_rng(0), 4000))
-    expected = scipy.stats.bootstrap((values[:, 0],), np.mean, method="percentile", n_resamples=4000, rng=1).confidence_interval
+    expected = scipy.stats.bootstrap(
+        (values[:, 0],), np.mean, method="percentile", n_resamples=4000, rng=1
+    ).confidence_interval
     assert (low[0], high[0]) == (pytest.approx(expected.low, abs=0.02), pytest.approx(expected.high, abs=0.02))
     wide = interval(bootstrap_means(values[:30], np.random.default_rng(0), 4000))
     assert wide[1][0] - wide[0][0] > 1.5 * (high[0] - low[0])
@@ -121,7 +123,12 @@ def run(label, ranks, *, users=None, protocol="sampled", task="recommend", model
     ranks = np.asarray(ranks, dtype=float)
     names = [f"u{n}" for n in range(len(ranks))] if users is None else users
     scores = pl.DataFrame(
-        {"user_id": names, "time": [1] * len(ranks), "target": pl.Series([1] * len(ranks), dtype=pl.Int32), "rank": ranks}
+        {
+            "user_id": names,
+            "time": [1] * len(ranks),
+            "target": pl.Series([1] * len(ranks), dtype=pl.Int32),
+            "rank": ranks,
+        }
     )
     scores = scores.with_columns(**{f"slice:{name}": pl.Series(inside) for name, inside in (slices or {}).items()})
     return Evaluation(label, model, task, protocol, "test", scores, totals or {}, {"seed": seed}, {}, 1.0)
@@ -135,7 +142,8 @@ def random_ranks(seed, users=300, shift=0.0):
 def test_compare_finds_the_better_run_and_calls_equal_ones_equal():
     better = random_ranks(0)
     found = compare(
-        [run("worse", better + 2), run("better", better), run("twin", np.random.default_rng(1).permutation(better))], resamples=1000
+        [run("worse", better + 2), run("better", better), run("twin", np.random.default_rng(1).permutation(better))],
+        resamples=1000,
     )
     table = found.tables[0]
     assert (table.baseline, table.headline, table.requests) == ("better", "ndcg@5", 300)
@@ -158,13 +166,21 @@ def test_compare_finds_the_better_run_and_calls_equal_ones_equal():
 def test_requests_are_matched_by_their_key_not_their_place():
     ranks = random_ranks(2)
     backwards = run("b", ranks[::-1], users=[f"u{n}" for n in range(len(ranks))][::-1])
-    difference = compare([run("a", ranks), backwards], baseline="a", resamples=50).tables[0].rows[1].metrics["ndcg@10"].difference
+    difference = (
+        compare([run("a", ranks), backwards], baseline="a", resamples=50)
+        .tables[0]
+        .rows[1]
+        .metrics["ndcg@10"]
+        .difference
+    )
     assert (difference.win, difference.tie, difference.loss) == (0, 300, 0)
     assert difference.p_t == difference.p_random == 1.0
 
 
 def test_only_common_requests_count_and_the_rest_is_told():
-    table = compare([run("a", [1, 1, 50], users=["x", "y", "z"]), run("b", [2, 2], users=["y", "x"])], resamples=200).tables[0]
+    table = compare(
+        [run("a", [1, 1, 50], users=["x", "y", "z"]), run("b", [2, 2], users=["y", "x"])], resamples=200
+    ).tables[0]
     assert table.requests == 2
     assert table.rows[0].metrics["mrr"].mean == 1.0
     assert table.notes == ("Only the 2 requests that every run scored count; left out: 1 of a.",)
@@ -189,7 +205,9 @@ def test_slices_are_tested_apart():
     assert inside.difference.p_holm < 0.05
     assert inside.difference.tie + inside.difference.win == 200
     assert np.isnan(table.rows[1].slices["none"].mean)
-    assert inside.difference.mean == pytest.approx(2 * table.rows[1].metrics["ndcg@5"].difference.mean)  # all of it is in this half
+    assert inside.difference.mean == pytest.approx(
+        2 * table.rows[1].metrics["ndcg@5"].difference.mean
+    )  # all of it is in this half
 
 
 def test_seeds_of_a_label_are_averaged_per_user():
@@ -239,7 +257,10 @@ def test_too_few_resamples_to_show_anything_are_told():
 
 
 def test_json_is_plain_and_a_table_does_not_depend_on_the_others():
-    runs = [run("a", random_ranks(0), slices={"none": [False] * 300}), run("b", random_ranks(1), slices={"none": [False] * 300})]
+    runs = [
+        run("a", random_ranks(0), slices={"none": [False] * 300}),
+        run("b", random_ranks(1), slices={"none": [False] * 300}),
+    ]
     alone = compare(runs, resamples=100, seed=5).as_json()
     with_more = compare([run("c", [1, 2], task="search"), *runs], resamples=100, seed=5).as_json()
     assert json.loads(json.dumps(alone, allow_nan=False)) == alone

@@ -21,7 +21,9 @@ ITEMS = {
 }
 # Each user's last feed click is the test target.
 FEED = [
-    *[("anna", item, n) for n, item in enumerate(["lamp", "bulb", "sofa", "lamp"], start=20)],  # clicked the lamp before
+    *[
+        ("anna", item, n) for n, item in enumerate(["lamp", "bulb", "sofa", "lamp"], start=20)
+    ],  # clicked the lamp before
     *[("ben", item, n) for n, item in enumerate(["lamp", "sofa", "new"], start=20)],  # nobody trained on the new one
     *[("carl", item, n) for n, item in enumerate(["rod", "ball", "bulb"], start=20)],
     *[("dora", item, n) for n, item in enumerate(["lamp", "rod", "sofa"], start=20)],
@@ -103,7 +105,11 @@ def test_slices_part_the_requests(small_world: Dataset) -> None:
             assert (masks[one] ^ masks[other]).all()
         assert not (masks["low-similarity"] & masks["high-similarity"]).any()
         sessions = [
-            int((small_world.searches.time[small_world.searches.offsets[u] : small_world.searches.offsets[u + 1]] < t).sum())
+            int(
+                (
+                    small_world.searches.time[small_world.searches.offsets[u] : small_world.searches.offsets[u + 1]] < t
+                ).sum()
+            )
             for u, t in zip(requests.user, requests.time, strict=True)
         ]
         assert masks["sparse"].tolist() == [count < 10 for count in sessions]
@@ -113,5 +119,9 @@ def test_no_categories_and_no_requests_are_no_fault(make_data: Callable[..., Dat
     data = make_data(items={"a": "a", "b": "b"}, users=["u"], feed=[("u", "a", 1), ("u", "b", 2), ("u", "a", 3)])
     split = Split(data)
     masks = slices(split, split.held_out("recommend", "test"))
-    assert (masks["repeat"].tolist(), masks["low-similarity"].tolist(), masks["high-similarity"].tolist()) == ([True], [False], [False])
+    assert (masks["repeat"].tolist(), masks["low-similarity"].tolist(), masks["high-similarity"].tolist()) == (
+        [True],
+        [False],
+        [False],
+    )
     assert all(len(mask) == 0 for mask in slices(split, split.held_out("search", "test")).values())

@@ -12,9 +12,9 @@ from searec.data.dataset import Dataset
 from searec.data.schema import Task
 from searec.data.split import Split
 from searec.errors import RunError
-from searec.evaluation.evaluation import Evaluation
+from searec.evaluation.result import Evaluation
 from searec.evaluation.transfer import ALONE, TOGETHER, Transfer, by_searches, cells, transfer
-from searec.evaluation.transfer_page import render, verdict
+from searec.reports.transfer_page import render, verdict
 
 USERS = 48
 SEARCHES = (0, 1, 4, 5, 10, 25)
@@ -27,16 +27,26 @@ def split(make_data: Callable[..., Dataset]) -> Split:
     items = {f"i{n}": f"thing {n}" for n in range(9)}
     users = [f"u{n}" for n in range(USERS)]
     feed = [(user, f"i{place}", 1000.0 * place) for user in users for place in (1, 2, 3)]
-    searches = [(user, "thing", 2000.0 + second, []) for n, user in enumerate(users) for second in range(1, SEARCHES[n % 6] + 1)]
-    return Split(make_data(items=items, users=users, feed=feed, searches=[*searches, *((user, "thing", 3000.0, []) for user in users)]))
+    searches = [
+        (user, "thing", 2000.0 + second, []) for n, user in enumerate(users) for second in range(1, SEARCHES[n % 6] + 1)
+    ]
+    return Split(
+        make_data(
+            items=items, users=users, feed=feed, searches=[*searches, *((user, "thing", 3000.0, []) for user in users)]
+        )
+    )
 
 
-def scored(split: Split, rank: Callable[[int], float], task: Task = "recommend", label: str = "x", model: str = "unisar") -> Evaluation:
+def scored(
+    split: Split, rank: Callable[[int], float], task: Task = "recommend", label: str = "x", model: str = "unisar"
+) -> Evaluation:
     """Ranks by the number of searches before the request."""
     asked = split.held_out("recommend", "test")
     users = split.data.users.outside(asked.user)
     ranks = [rank(SEARCHES[int(user[1:]) % 6]) for user in users]
-    scores = pl.DataFrame({"user_id": users, "time": asked.time, "target": asked.target, "rank": ranks, "slice:sparse": True})
+    scores = pl.DataFrame(
+        {"user_id": users, "time": asked.time, "target": asked.target, "rank": ranks, "slice:sparse": True}
+    )
     types = {"time": pl.Int64, "target": pl.Int32, "rank": pl.Float64}
     return Evaluation(label, model, task, "sampled", "test", scores.cast(types), {}, {}, {}, 1.0)  # type: ignore[arg-type]
 
@@ -46,7 +56,9 @@ def found(split: Split) -> Transfer:
     """Together is better for those who search often, worse for those who never do, and the same for the others."""
     together = scored(split, lambda n: 1.0 if n >= 10 else 3.0 if n == 0 else 2.0)
     alone = scored(split, lambda n: 1.0 if n == 0 else 2.0)
-    return transfer(split, [together], {"recommend": [alone]}, learnt={"recommend": (60, 48)}, without="nothing of search is learnt")
+    return transfer(
+        split, [together], {"recommend": [alone]}, learnt={"recommend": (60, 48)}, without="nothing of search is learnt"
+    )
 
 
 def test_groups_are_by_what_lies_before_the_request(split: Split) -> None:
@@ -63,7 +75,13 @@ def test_the_differences_are_those_worked_out_by_hand(found: Transfer) -> None:
     assert (table.baseline, table.requests, found.model) == (ALONE, USERS, "unisar")
     alone, together, groups = cells(table)
     second, third = 1 / np.log2(3), 0.5
-    gain = {"no search": third - 1.0, "1 to 4": 0.0, "5 to 9": 0.0, "10 to 19": 1.0 - second, "20 or more": 1.0 - second}
+    gain = {
+        "no search": third - 1.0,
+        "1 to 4": 0.0,
+        "5 to 9": 0.0,
+        "10 to 19": 1.0 - second,
+        "20 or more": 1.0 - second,
+    }
     for name, (one, both) in groups.items():
         assert both.difference is not None and one.difference is None
         assert both.difference.mean == pytest.approx(gain[name])
@@ -97,12 +115,20 @@ def test_other_models_and_other_requests_are_refused(split: Split) -> None:
 def test_the_page_shows_every_group_and_asks_nothing_of_the_network(found: Transfer) -> None:
     page = render(found, made=datetime(2026, 1, 2, tzinfo=UTC))
     assert page == render(found, made=datetime(2026, 1, 2, tzinfo=UTC))
-    for text in ("no search", "20 or more", "nothing of search is learnt", "60 of this task alone, and 48 together", "not shown to differ"):
+    for text in (
+        "no search",
+        "20 or more",
+        "nothing of search is learnt",
+        "60 of this task alone, and 48 together",
+        "not shown to differ",
+    ):
         assert text in page
     assert "<svg" in page and "http://" not in page.replace("http://www.w3.org", "") and "<script" not in page
 
 
 def test_text_is_escaped(split: Split) -> None:
     one = scored(split, lambda n: 1.0, model="<b>")
-    page: Any = render(transfer(split, [one], {"recommend": [one]}, learnt={}, without="a & b"), made=datetime(2026, 1, 2, tzinfo=UTC))
+    page: Any = render(
+        transfer(split, [one], {"recommend": [one]}, learnt={}, without="a & b"), made=datetime(2026, 1, 2, tzinfo=UTC)
+    )
     assert "<b>:" not in page and "&lt;b&gt;" in page and "a &amp; b" in page

@@ -15,15 +15,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from searec import experiment
 from searec.data.batch import Batch, Batcher
 from searec.data.dataset import Dataset
 from searec.data.ragged import gather_windows
 from searec.data.schema import TASKS
 from searec.data.split import NEVER, Requests, Split, requests_at
 from searec.errors import RunError, SettingsError, UnknownIdError
+from searec.experiments import experiment
 from searec.models import MODELS, Losses, Model
-from searec.run import Run, read_run, write_run
+from searec.pipeline.run import Run, read_run, write_run
 from searec.training.examples import TrainingExamples
 
 SMALL = {
@@ -51,7 +51,16 @@ LESSON: dict[str, dict[str, Any]] = {
     "gensar": {**WRITERS, "epochs": 20, "code_epochs": 200},
     "tiger": {**WRITERS, "epochs": 20},
     "serendipity": {"epochs": 60, "batch": 16, "lr": 0.01},
-    "unisar": {"epochs": 30, "batch": 16, "lr": 0.005, "width": 32, "inner": 32, "init": 0.1, "search_weight": 1.0, "user": False},
+    "unisar": {
+        "epochs": 30,
+        "batch": 16,
+        "lr": 0.005,
+        "width": 32,
+        "inner": 32,
+        "init": 0.1,
+        "search_weight": 1.0,
+        "user": False,
+    },
 }
 """How a model that learns by loss is taught the checkerboard; see LESSON_OF_OTHERS for those not named."""
 LESSON_OF_OTHERS = {"epochs": 30, "batch": 32, "lr": 0.01}
@@ -63,9 +72,33 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("sasrec", {"feed_only": True, "loss": "bce", "negatives": 2, "heads": 1}),
     ("unisar", {"tasks": ["recommend"], "user": False}),
     ("gserec", {"loss": "softmax", "match": True, "catalogue_weight": 1.0, "user_dropout": 0.5, "layers": 2}),
-    ("gserec", {"loss": "bce", "match": False, "catalogue_weight": 0.0, "layers": 0, "rec": 3, "src": 2, "src_clicks": 1, "words": 1}),
+    (
+        "gserec",
+        {
+            "loss": "bce",
+            "match": False,
+            "catalogue_weight": 0.0,
+            "layers": 0,
+            "rec": 3,
+            "src": 2,
+            "src_clicks": 1,
+            "words": 1,
+        },
+    ),
     ("gserec", {"query": "sentence", "layers": 4}),
-    ("lcr-ser", {"init": 0.3, "steps": 0, "match": False, "catalogue_weight": 0.0, "rec": 3, "src": 2, "src_clicks": 1, "words": 1}),
+    (
+        "lcr-ser",
+        {
+            "init": 0.3,
+            "steps": 0,
+            "match": False,
+            "catalogue_weight": 0.0,
+            "rec": 3,
+            "src": 2,
+            "src_clicks": 1,
+            "words": 1,
+        },
+    ),
     ("lcr-ser", {"loss": "bce", "detach": False, "distance": "euclidean", "step_embedding": False, "steps": 2}),
     ("lcr-ser", {"src": 0, "steps": 1}),
     ("lcr-ser", {"trust": True}),
@@ -97,7 +130,11 @@ def teach(checkerboard: Any, tmp_path_factory: pytest.TempPathFactory) -> MakeRu
 
     def teach(name: str, *, seed: int = 0, **overrides: Any) -> Run:
         return made(
-            name, tuple((key, tuple(value) if isinstance(value, list) else value) for key, value in sorted(overrides.items())), seed
+            name,
+            tuple(
+                (key, tuple(value) if isinstance(value, list) else value) for key, value in sorted(overrides.items())
+            ),
+            seed,
         )
 
     return teach
@@ -201,7 +238,9 @@ def test_seeds_repeat_bit_for_bit(teach: MakeRun, checkerboard: Any, tmp_path: P
     for name, kind in MODELS.items():
         short = {"epochs": 2, "batch": 32} if kind.learns == "loss" else {}
         first = teach(name, seed=1, **short).model.state()
-        again = experiment.train(name, checkerboard.data, tmp_path / name, seed=1, **settings(name, **short)).model.state()
+        again = experiment.train(
+            name, checkerboard.data, tmp_path / name, seed=1, **settings(name, **short)
+        ).model.state()
         assert first.keys() == again.keys()
         assert all(torch.equal(first[key], again[key]) for key in first), name
         if kind.learns == "loss":
@@ -220,18 +259,28 @@ def test_events_after_the_cutoff_teach_nothing(teach: MakeRun, rewritten: Datase
 
 
 @pytest.mark.parametrize("variant", LEARNERS, ids=said)
-def test_every_loss_part_moves_a_gradient(checkerboard: Any, small_world: Dataset, variant: tuple[str, dict[str, Any]]) -> None:
+def test_every_loss_part_moves_a_gradient(
+    checkerboard: Any, small_world: Dataset, variant: tuple[str, dict[str, Any]]
+) -> None:
     name, overrides = variant
     config, _ = experiment.settings_for(name, "small", settings(name, **overrides))
-    split = Split(small_world if MODELS[name].derived == "interests" else checkerboard.data)  # interests need categories
+    split = Split(
+        small_world if MODELS[name].derived == "interests" else checkerboard.data
+    )  # interests need categories
     model = experiment.new_model(name, config, split, 0)
     examples = TrainingExamples(split, model, batch=32, seed=0)
     batches = [examples.batch(0, step) for step in range(examples.steps(0))]
-    names, weights = zip(*((key, weight) for key, weight in model.named_parameters() if weight.requires_grad), strict=True)
+    names, weights = zip(
+        *((key, weight) for key, weight in model.named_parameters() if weight.requires_grad), strict=True
+    )
 
     def moved_by(value: Tensor) -> set[str]:
         gradients = torch.autograd.grad(value, weights, retain_graph=True, allow_unused=True)
-        return {key for key, gradient in zip(names, gradients, strict=True) if gradient is not None and bool((gradient != 0).any())}
+        return {
+            key
+            for key, gradient in zip(names, gradients, strict=True)
+            if gradient is not None and bool((gradient != 0).any())
+        }
 
     moved: dict[str, set[str]] = {}
     for batch in batches:
@@ -250,7 +299,9 @@ def test_every_loss_part_moves_a_gradient(checkerboard: Any, small_world: Datase
 
 
 @pytest.mark.parametrize("variant", LEARNERS, ids=said)
-def test_mixed_precision_gives_about_the_same_loss_and_gradients(checkerboard: Any, variant: tuple[str, dict[str, Any]]) -> None:
+def test_mixed_precision_gives_about_the_same_loss_and_gradients(
+    checkerboard: Any, variant: tuple[str, dict[str, Any]]
+) -> None:
     name, overrides = variant
     still = {"user_dropout": 0.0} if "user_dropout" in MODELS[name].Config.__dataclass_fields__ else {}
     config, _ = experiment.settings_for(name, "small", settings(name, **{**overrides, **still}))
@@ -288,7 +339,9 @@ def test_a_batch_equals_its_requests_one_by_one(run: Run) -> None:
         together = whole(run.model, run.data, requests)
         assert together.shape == (len(requests), run.data.sizes.items)
         assert together.isfinite().all()
-        close(together, torch.cat([whole(run.model, run.data, requests[row : row + 1]) for row in range(len(requests))]))
+        close(
+            together, torch.cat([whole(run.model, run.data, requests[row : row + 1]) for row in range(len(requests))])
+        )
         backwards = np.arange(len(requests))[::-1].copy()
         close(together, whole(run.model, run.data, requests[backwards])[backwards])
 
@@ -359,7 +412,11 @@ def test_what_a_model_asks_for_is_read(run: Run) -> None:
         def shifted(ids: Tensor, count: int) -> Tensor:
             return torch.where(ids == 0, 0, ids % count + 1).to(ids.dtype)
 
-        asked = {"rec_item": (model.needs.rec, items), "src_click": (model.needs.src, items), "trail_item": (model.needs.trail, items)}
+        asked = {
+            "rec_item": (model.needs.rec, items),
+            "src_click": (model.needs.src, items),
+            "trail_item": (model.needs.trail, items),
+        }
         asked["words"] = (model.needs.words if task == "search" else 0, words)
         with torch.no_grad():
             before = model.score(batch)

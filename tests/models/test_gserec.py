@@ -12,13 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from searec.codes.user_codes import UserCodes
+from searec.config import configure
 from searec.data.batch import Batch, Batcher
 from searec.data.dataset import Dataset
 from searec.data.split import Requests, Split
 from searec.errors import SettingsError
 from searec.models.gserec import GSERec, first_rows
-from searec.settings import configure
+from searec.semantic_ids.user_code_table import UserCodes
 from searec.training.examples import TrainingExamples
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -111,7 +111,13 @@ def test_scores_are_those_of_the_published_structure(small_world: Dataset, refer
         torch.nn.init.zeros_(table.weight)  # they count positions from the oldest event, we from the newest
     arrays = reference.read_arrays(data.folder)
     theirs = reference.ReferenceGSERec(
-        coded(data).codes, reference.Sessions.of(arrays), items=data.sizes.items, words=data.sizes.words, size=8, width=16, layers=layers
+        coded(data).codes,
+        reference.Sessions.of(arrays),
+        items=data.sizes.items,
+        words=data.sizes.words,
+        size=8,
+        width=16,
+        layers=layers,
     ).eval()
     copied(ours, theirs)
     for side in theirs.sides:
@@ -123,7 +129,9 @@ def test_scores_are_those_of_the_published_structure(small_world: Dataset, refer
     keep = coded_both.all(1)  # without codes they leave the history as it is, we still run its self-attention
     assert keep.sum() > 20
     with torch.no_grad():
-        torch.testing.assert_close(ours.score(batch_of(ours, data))[keep], theirs.score(batch)[keep], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(
+            ours.score(batch_of(ours, data))[keep], theirs.score(batch)[keep], atol=1e-4, rtol=1e-4
+        )
 
 
 def test_match_adds_the_inner_products(small_world: Dataset) -> None:
@@ -184,7 +192,9 @@ def test_the_loss_is_the_sum_of_its_parts_by_hand(small_world: Dataset) -> None:
     scores = model.score(batch)
     truth = torch.zeros_like(scores)
     truth[:, 0] = 1
-    assert losses.parts["bce"].item() == pytest.approx(F.binary_cross_entropy_with_logits(scores, truth).item(), rel=1e-5)
+    assert losses.parts["bce"].item() == pytest.approx(
+        F.binary_cross_entropy_with_logits(scores, truth).item(), rel=1e-5
+    )
     names = {"bce", "user_contrast", "history_contrast_recommend", "history_contrast_search"}
     assert set(losses.parts) == names and dict(losses.weights) == {
         "bce": 1.0,
@@ -193,7 +203,9 @@ def test_the_loss_is_the_sum_of_its_parts_by_hand(small_world: Dataset) -> None:
         "history_contrast_search": 0.01,
     }
     softmax = built(small_world, loss="softmax").eval()
-    assert softmax.loss(batch).parts["softmax"].item() == pytest.approx(-torch.log_softmax(scores, 1)[:, 0].mean().item(), rel=1e-5)
+    assert softmax.loss(batch).parts["softmax"].item() == pytest.approx(
+        -torch.log_softmax(scores, 1)[:, 0].mean().item(), rel=1e-5
+    )
 
 
 def test_contrasts_take_users_with_codes_and_each_user_once(small_world: Dataset) -> None:
@@ -201,7 +213,9 @@ def test_contrasts_take_users_with_codes_and_each_user_once(small_world: Dataset
     batch = batch_of(model, small_world)
     rows = {name: v for name, v in vars(batch).items() if isinstance(v, Tensor) and len(v) == len(batch)}
     twice = dataclasses.replace(batch, **{name: torch.cat((values, values)) for name, values in rows.items()})
-    assert model.loss(twice).parts["user_contrast"].item() == pytest.approx(model.loss(batch).parts["user_contrast"].item(), rel=1e-5)
+    assert model.loss(twice).parts["user_contrast"].item() == pytest.approx(
+        model.loss(batch).parts["user_contrast"].item(), rel=1e-5
+    )
     assert first_rows(torch.tensor([3, 1, 3, 2, 1])).tolist() == [1, 3, 0]
     without = built(small_world)
     without.take(UserCodes(np.full_like(coded(small_world).codes, -1), 8), without.graphs.known)
@@ -225,7 +239,9 @@ def test_a_history_that_is_not_there_brings_nothing(small_world: Dataset) -> Non
     assert batch.candidates is not None
     users, vectors = model.user_sides(batch, nodes, read), model.item(batch.candidates)
     parts = torch.cat((torch.zeros(len(batch), 7, 32), users.flatten(1)[:, None].expand(-1, 7, -1), vectors), dim=-1)
-    torch.testing.assert_close(model.score(empty), model.scorer.rest(model.scorer.first(parts)).squeeze(-1), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        model.score(empty), model.scorer.rest(model.scorer.first(parts)).squeeze(-1), atol=1e-5, rtol=1e-5
+    )
 
 
 def test_codes_of_another_size_are_refused(small_world: Dataset) -> None:

@@ -8,20 +8,30 @@ import numpy as np
 import pytest
 import torch
 
+from searec.config import configure
 from searec.data.batch import Batcher
 from searec.data.dataset import Dataset
 from searec.data.split import NEVER, Split, requests_at
 from searec.models.itemknn import ItemKNN, _strongest
-from searec.settings import configure
 
 # Two events a user, so nobody is held out; carl's second click comes after a search, and anna clicks a twice.
-FEED = [("anna", "a", 1), ("anna", "b", 2), ("anna", "a", 3), ("ben", "a", 1), ("ben", "b", 2), ("carl", "b", 1), ("dora", "d", 1)]
+FEED = [
+    ("anna", "a", 1),
+    ("anna", "b", 2),
+    ("anna", "a", 3),
+    ("ben", "a", 1),
+    ("ben", "b", 2),
+    ("carl", "b", 1),
+    ("dora", "d", 1),
+]
 SEARCHES = [("carl", "see", 2, ["c"]), ("dora", "see", 2, ["c"])]
 
 
 @pytest.fixture(scope="module")
 def shop(make_data: Callable[..., Dataset]) -> Dataset:
-    return make_data(items={letter: letter for letter in "abcd"}, users=["anna", "ben", "carl", "dora"], feed=FEED, searches=SEARCHES)
+    return make_data(
+        items={letter: letter for letter in "abcd"}, users=["anna", "ben", "carl", "dora"], feed=FEED, searches=SEARCHES
+    )
 
 
 def scores(data: Dataset, user: str, **settings: Any) -> list[float]:
@@ -59,7 +69,9 @@ def test_scores_are_sums_of_cosines(shop: Dataset, user: str, settings: dict[str
 
 def test_the_arithmetic_by_hand(shop: Dataset) -> None:
     # carl clicked b (with anna, ben) and c (with dora): a shares two of b's three; d shares one of c's two.
-    assert scores(shop, "carl") == pytest.approx([2 / math.sqrt(2 * 3), 1 / math.sqrt(2 * 3), 1 / math.sqrt(3 * 2), 1 / math.sqrt(2 * 1)])
+    assert scores(shop, "carl") == pytest.approx(
+        [2 / math.sqrt(2 * 3), 1 / math.sqrt(2 * 3), 1 / math.sqrt(3 * 2), 1 / math.sqrt(2 * 1)]
+    )
 
 
 def test_only_the_newest_history_is_read(shop: Dataset) -> None:

@@ -9,17 +9,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from searec.config import configure
 from searec.data.batch import Batch, Batcher
 from searec.data.dataset import Dataset
 from searec.data.split import Split
 from searec.models.lcr_ser import LCRSER
 from searec.nn.pooling import masked_mean
-from searec.settings import configure
 
 
 def built(data: Dataset, **settings: Any) -> LCRSER:
     torch.manual_seed(0)
-    model = LCRSER(configure(LCRSER.Config, {"width": 16, "inner": 16, "dropout": 0.0, "init": 0.3, "steps": 3, **settings}), data.sizes)
+    model = LCRSER(
+        configure(LCRSER.Config, {"width": 16, "inner": 16, "dropout": 0.0, "init": 0.3, "steps": 3, **settings}),
+        data.sizes,
+    )
     if model.reasoning is not None:
         for weight in model.reasoning.parameters():
             torch.nn.init.normal_(weight, std=0.3)  # it starts near the identity, where tests would see little
@@ -56,7 +59,9 @@ def one_by_one(model: LCRSER, batch: Batch, depth: list[int]) -> Tensor:
         for place, pieces in enumerate(read):
             memory = torch.cat(pieces)
             weights = (
-                torch.softmax(vectors @ model.scorer.pool[place].bridge(memory).T, dim=-1) if len(memory) else torch.zeros(len(vectors), 0)
+                torch.softmax(vectors @ model.scorer.pool[place].bridge(memory).T, dim=-1)
+                if len(memory)
+                else torch.zeros(len(vectors), 0)
             )
             parts.append(weights @ memory)
             match = match + (parts[-1] * vectors).sum(-1)
@@ -68,7 +73,14 @@ def one_by_one(model: LCRSER, batch: Batch, depth: list[int]) -> Tensor:
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"attend": "means", "match": True}, {"focus": 2}, {"focus": 2, "attend": "means"}, {"steps": 0}, {"src": 0, "focus": 1}],
+    [
+        {},
+        {"attend": "means", "match": True},
+        {"focus": 2},
+        {"focus": 2, "attend": "means"},
+        {"steps": 0},
+        {"src": 0, "focus": 1},
+    ],
     ids=str,
 )
 def test_scores_are_those_of_the_structure_written_out(small_world: Dataset, settings: dict[str, Any]) -> None:
@@ -97,7 +109,10 @@ def test_losses_are_those_of_the_paper(small_world: Dataset) -> None:
             thoughts = model.reasoning(states, here, number, alone=True)
             assert thoughts.alone is not None
             for side in (0, 1):
-                near, far = (1 - F.cosine_similarity(target, masked_mean(x[side], here[side])) for x in (thoughts.crossed, thoughts.alone))
+                near, far = (
+                    1 - F.cosine_similarity(target, masked_mean(x[side], here[side]))
+                    for x in (thoughts.crossed, thoughts.alone)
+                )
                 total = total + (near - far + 0.4).clamp(min=0).mean()
             states = thoughts.crossed
     torch.testing.assert_close(losses.parts["tcl"], total)
@@ -185,7 +200,9 @@ def exiting(data: Dataset, **settings: Any) -> LCRSER:
 
 
 @pytest.mark.parametrize("settings", [{}, {"attend": "means", "focus": 2}], ids=str)
-def test_users_who_halt_leave_the_batch_and_score_as_at_that_depth(small_world: Dataset, settings: dict[str, Any]) -> None:
+def test_users_who_halt_leave_the_batch_and_score_as_at_that_depth(
+    small_world: Dataset, settings: dict[str, Any]
+) -> None:
     model = exiting(small_world, **settings)
     batch = asked(small_world, model)
     with torch.no_grad():
@@ -196,9 +213,14 @@ def test_users_who_halt_leave_the_batch_and_score_as_at_that_depth(small_world: 
         assert len(set(depth.tolist())) > 2, "users stop at different depths"
         torch.testing.assert_close(model.score(batch), by_depth[torch.arange(len(batch)), depth], atol=1e-5, rtol=1e-5)
         steps = model.reasoned(*model.encoded(batch), halt=True)
-        assert [len(step.rows) for step in steps] == [n for n in (int((depth > k).sum()) for k in range(3)) if n], "the batch is compacted"
+        assert [len(step.rows) for step in steps] == [n for n in (int((depth > k).sum()) for k in range(3)) if n], (
+            "the batch is compacted"
+        )
         torch.testing.assert_close(
-            by_depth, torch.stack([one_by_one(model, batch, [k * int(b) for b in both(batch)]) for k in range(4)], 1), atol=1e-4, rtol=1e-4
+            by_depth,
+            torch.stack([one_by_one(model, batch, [k * int(b) for b in both(batch)]) for k in range(4)], 1),
+            atol=1e-4,
+            rtol=1e-4,
         )
 
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from searec.config import configure
 from searec.data.dataset import Dataset, Sizes
 from searec.data.split import Split
 from searec.models.sasrec import SASRec, next_click
-from searec.settings import configure
 from searec.training.examples import TrainingExamples
 
 SIZES = Sizes(users=5, items=20, queries=1, words=1, categories=1)
@@ -62,7 +62,9 @@ def test_softmax_loss_is_cross_entropy_over_the_catalogue(small_world: Dataset, 
     states = one.encode(items)
     terms = []
     for b in range(len(batch)):
-        clicks = [(int(i), int(t)) for i, t in zip(items[b], times[b], strict=True) if i] + [(int(batch.target[b]), int(batch.time[b]))]
+        clicks = [(int(i), int(t)) for i, t in zip(items[b], times[b], strict=True) if i] + [
+            (int(batch.target[b]), int(batch.time[b]))
+        ]
         for place, (now, following) in enumerate(itertools.pairwise(clicks)):
             if following[1] > now[1]:
                 logits = one.item.weight[1:] @ states[b, place]

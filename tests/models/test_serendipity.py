@@ -11,23 +11,31 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from searec import experiment
+from searec.artifacts.interests import Interests, snapshots
+from searec.artifacts.prepare import prepare
 from searec.data.batch import Batch, Batcher
 from searec.data.dataset import Dataset, load
-from searec.data.simulate import World, simulate
 from searec.data.split import NEVER, Split, requests_at
+from searec.data.synthetic.simulate import World, simulate
 from searec.data.taxonomy import Taxonomy
-from searec.derived.interests import Interests, snapshots
-from searec.derived.prepare import prepare
 from searec.errors import RunError
 from searec.evaluation.exposure import Touched
+from searec.experiments import experiment
+from searec.interests.interest_table import read_graphs
 from searec.models import Serendipity
-from searec.models.wishes import Wishes, newest_snapshot, untouched
-from searec.nearline.table import read_graphs
-from searec.run import read_run
+from searec.models.serendipity.batch_interests import Wishes, newest_snapshot, untouched
+from searec.pipeline.run import read_run
 from searec.training.examples import TrainingExamples
 
-TINY: dict[str, Any] = {"width": 8, "hidden": 16, "vector": 8, "negatives": 4, "dropout": 0.0, "interests": 4, "snapshots": 3}
+TINY: dict[str, Any] = {
+    "width": 8,
+    "hidden": 16,
+    "vector": 8,
+    "negatives": 4,
+    "dropout": 0.0,
+    "interests": 4,
+    "snapshots": 3,
+}
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +105,9 @@ def test_graphs_know_nothing_of_what_comes_after_the_cutoff(split: Split, made: 
 
 def test_newest_snapshot_counts_from_its_own_time_on() -> None:
     times = torch.tensor([[NEVER, NEVER], [10, 20], [20, NEVER]])
-    assert newest_snapshot(times, torch.tensor([1, 1, 1, 1, 2, 2, 0]), torch.tensor([9, 10, 19, 20, 19, 99, 99])).tolist() == [
+    assert newest_snapshot(
+        times, torch.tensor([1, 1, 1, 1, 2, 2, 0]), torch.tensor([9, 10, 19, 20, 19, 99, 99])
+    ).tolist() == [
         -1,
         0,
         0,
@@ -145,7 +155,9 @@ def test_meets_by_hand() -> None:
     ]
 
 
-def test_others_that_meet_an_interest_are_no_negatives(split: Split, made: Interests, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_others_that_meet_an_interest_are_no_negatives(
+    split: Split, made: Interests, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """L_contrast by a plain loop over users and over the positives that are no false negatives."""
     model = new(split, made).eval()
     batch = asked(split, model)
@@ -161,7 +173,9 @@ def test_others_that_meet_an_interest_are_no_negatives(split: Split, made: Inter
     rows = [row for row in range(len(batch)) if drawn[row] > 0]
     for row in rows:
         own = F.normalize(users[row], dim=0)
-        logits = [own @ vectors[other] / model.config.temperature for other in rows if other == row or not meets[row, other]]
+        logits = [
+            own @ vectors[other] / model.config.temperature for other in rows if other == row or not meets[row, other]
+        ]
         left_out += len(rows) - len(logits)
         mine = own @ vectors[row] / model.config.temperature
         terms.append(torch.stack(logits).logsumexp(0) - mine)
@@ -197,7 +211,9 @@ def test_positives_meet_an_interest_and_are_drawn_by_clicks(split: Split, made: 
 
 
 @pytest.mark.parametrize("order", ["user", "interest"])
-def test_i2i_brings_what_is_new_meets_an_interest_and_is_not_excluded(split: Split, made: Interests, order: str) -> None:
+def test_i2i_brings_what_is_new_meets_an_interest_and_is_not_excluded(
+    split: Split, made: Interests, order: str
+) -> None:
     model = new(split, made, order=order, reach=300).eval()
     batch = asked(split, model)
     requests = split.held_out("recommend", "test")
@@ -239,7 +255,9 @@ def test_interest_that_brings_an_item_is_the_one_nearest_to_it(split: Split, mad
     own = F.normalize(model.own_interest(torch.arange(1, split.data.sizes.items + 1)), dim=1)
     near = F.normalize(model.interest(wishes.vectors[:, 1]), dim=1) @ own.T
     given = model.item_level
-    new_ = untouched(given, batch.trail_item, torch.arange(1, len(given)).expand(len(batch), -1), split.data.sizes.categories)
+    new_ = untouched(
+        given, batch.trail_item, torch.arange(1, len(given)).expand(len(batch), -1), split.data.sizes.categories
+    )
     values = near.masked_fill(~new_ | (near <= 0), -torch.inf).sort(dim=1, descending=True).values[:, :5]
     shown = near.gather(1, found.pool.items.clamp(min=1) - 1).masked_fill(~found.pool.second, -torch.inf)
     both = values.isfinite() & shown.isfinite()
@@ -263,7 +281,9 @@ def test_of_equal_items_i2i_looks_at_the_most_clicked(split: Split, made: Intere
     full = 0
     for row in range(len(batch)):
         good = [item for item in items.tolist() if new_[row, item] and near[row, item] > 0]
-        order = sorted(good, key=lambda item: (-round(float(near[row, item]), 4), -int(model.clicks[item]), item))[:reach]
+        order = sorted(good, key=lambda item: (-round(float(near[row, item]), 4), -int(model.clicks[item]), item))[
+            :reach
+        ]
         told = found.items[row][found.second[row]].tolist()
         if len(order) == reach and len({round(float(near[row, item]), 4) for item in good}) > 1:
             edge = round(float(near[row, order[-1]]), 4)  # several groups may be as near; of them any may come first
@@ -294,7 +314,9 @@ def test_a_damaged_state_is_refused(split: Split, made: Interests) -> None:
 def test_requests_after_everything_read_the_last_interests(split: Split, made: Interests) -> None:
     model = new(split, made).eval()
     users = np.arange(1, split.data.sizes.users + 1)
-    batch = Batcher(split.data, model.needs).batch(requests_at(split.data, "recommend", users, np.full(len(users), NEVER)))
+    batch = Batcher(split.data, model.needs).batch(
+        requests_at(split.data, "recommend", users, np.full(len(users), NEVER))
+    )
     wishes = model.wishes(batch.user, batch.time)
     last = made.table.ids[users, (made.table.times[users] != NEVER).sum(1) - 1]
     assert np.array_equal(wishes.some.numpy(), last > 0)
@@ -316,7 +338,9 @@ def test_a_run_tells_where_each_item_comes_from_and_why(small_world: Dataset, tm
 
 
 def test_the_command_tells_why_an_item_is_new(tmp_path: Path, searec: Any) -> None:
-    shop = simulate(tmp_path / "shop", World(users=40, items=120, clicks=12.0, searches=16.0, families=3, types=3, seed=3))
+    shop = simulate(
+        tmp_path / "shop", World(users=40, items=120, clicks=12.0, searches=16.0, families=3, types=3, seed=3)
+    )
     run = experiment.train("serendipity", load(shop), tmp_path / "run", **TINY, epochs=1, quota=0.5)
     told = run.recommend(["u1"], k=6)
     assert "interest" in told["channel"]

@@ -7,20 +7,21 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from searec.config import configure
 from searec.data.batch import Batch, Batcher
 from searec.data.dataset import Dataset
 from searec.data.split import Split
 from searec.models import unisar
 from searec.models.unisar import UniSAR, merged_age
 from searec.nn.attention import EncoderLayer
-from searec.settings import configure
 from searec.training.examples import TrainingExamples
 
 
 def model(data: Dataset, **settings: Any) -> UniSAR:
     torch.manual_seed(0)
     return UniSAR(
-        configure(UniSAR.Config, {"width": 8, "inner": 8, "rec": 6, "src": 6, "dropout": 0.0, "init": 0.3, **settings}), data.sizes
+        configure(UniSAR.Config, {"width": 8, "inner": 8, "rec": 6, "src": 6, "dropout": 0.0, "init": 0.3, **settings}),
+        data.sizes,
     ).eval()
 
 
@@ -33,9 +34,16 @@ def training_batch(data: Dataset, one: UniSAR, task: str) -> Batch:
 def test_merged_age_counts_newer_events_of_either_kind() -> None:
     rec = torch.tensor([[1, 5, 9, 0], [0, 0, 0, 0], [2, 2, 0, 0]])
     src = torch.tensor([[3, 7], [4, 8], [0, 0]])
-    rec_here, src_here = torch.tensor([[1, 1, 1, 0], [0] * 4, [1, 1, 0, 0]]).bool(), torch.tensor([[1, 1], [1, 1], [0, 0]]).bool()
+    rec_here, src_here = (
+        torch.tensor([[1, 1, 1, 0], [0] * 4, [1, 1, 0, 0]]).bool(),
+        torch.tensor([[1, 1], [1, 1], [0, 0]]).bool(),
+    )
     # merged: 1 rec, 3 src, 5 rec, 7 src, 9 rec
-    assert merged_age(rec, rec_here, src, src_here).tolist() == [[4, 2, 0, 0, 3, 1], [0, 0, 0, 0, 1, 0], [1, 0, 0, 0, 0, 0]]
+    assert merged_age(rec, rec_here, src, src_here).tolist() == [
+        [4, 2, 0, 0, 3, 1],
+        [0, 0, 0, 0, 1, 0],
+        [1, 0, 0, 0, 0, 0],
+    ]
 
 
 def test_cross_transitions_equal_one_masked_pass_over_the_merged_sequence(small_world: Dataset) -> None:
@@ -88,7 +96,9 @@ def test_pooling_before_the_experts_gives_the_same_scores(small_world: Dataset, 
         parts = [one.pool[side](fused[side], here[side], vectors) @ fused[side] for side in (0, 1)]
         parts += [vectors.expand(len(batch), -1, -1), one.asked(batch)[:, None]]
         summed = sum(one.ple.project(1, place, part) for place, part in enumerate(parts))
-        torch.testing.assert_close(one.towers[1](one.ple.mix(summed)).squeeze(-1), one.score(batch), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            one.towers[1](one.ple.mix(summed)).squeeze(-1), one.score(batch), atol=1e-5, rtol=1e-5
+        )
 
 
 @pytest.mark.parametrize("task", ["recommend", "search"])
@@ -100,8 +110,15 @@ def test_the_losses_are_those_of_the_paper(small_world: Dataset, task: str) -> N
     target = torch.zeros_like(scores)
     target[:, 0] = 1
     assert scores.shape[1] == 1 + one.config.negatives
-    torch.testing.assert_close(losses.parts[f"bce_{task}"], -(target * F.logsigmoid(scores) + (1 - target) * F.logsigmoid(-scores)).mean())
-    assert losses.weights == {f"bce_{task}": 1.0 if task == "recommend" else 0.3, "align_rec": 0.2, "align_src": 0.2, "align_query": 0.05}
+    torch.testing.assert_close(
+        losses.parts[f"bce_{task}"], -(target * F.logsigmoid(scores) + (1 - target) * F.logsigmoid(-scores)).mean()
+    )
+    assert losses.weights == {
+        f"bce_{task}": 1.0 if task == "recommend" else 0.3,
+        "align_rec": 0.2,
+        "align_src": 0.2,
+        "align_query": 0.05,
+    }
 
 
 def test_a_query_is_set_beside_what_was_clicked_for_it(small_world: Dataset) -> None:
@@ -114,7 +131,11 @@ def test_a_query_is_set_beside_what_was_clicked_for_it(small_world: Dataset) -> 
     query, clicked = one.query_click(batch)
     for row in range(len(batch)):
         sessions = [place for place, asked in enumerate(batch.src_query[row].tolist()) if asked]
-        expected = (int(batch.src_query[row, sessions[-1]]), int(batch.src_click[row, sessions[-1], 0])) if sessions else (0, 0)
+        expected = (
+            (int(batch.src_query[row, sessions[-1]]), int(batch.src_click[row, sessions[-1], 0]))
+            if sessions
+            else (0, 0)
+        )
         assert (int(query[row]), int(clicked[row])) == expected
 
 

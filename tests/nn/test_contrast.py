@@ -8,7 +8,9 @@ import torch
 from searec.nn.contrast import info_nce
 
 
-def naive(a: list[list[float]], b: list[list[float]], temperature: float, same: list[list[bool]] | None = None) -> float:
+def naive(
+    a: list[list[float]], b: list[list[float]], temperature: float, same: list[list[bool]] | None = None
+) -> float:
     """Mean over rows of -log softmax of the own pair, both ways, halved."""
 
     def cosine(x: list[float], y: list[float]) -> float:
@@ -33,7 +35,9 @@ def naive(a: list[list[float]], b: list[list[float]], temperature: float, same: 
 @pytest.fixture
 def views() -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
-    return torch.randn(6, 4, generator=generator, dtype=torch.float64), torch.randn(6, 4, generator=generator, dtype=torch.float64)
+    return torch.randn(6, 4, generator=generator, dtype=torch.float64), torch.randn(
+        6, 4, generator=generator, dtype=torch.float64
+    )
 
 
 @pytest.mark.parametrize("temperature", [0.1, 0.5, 2.0])
@@ -65,7 +69,9 @@ def test_only_valid_rows_take_part(views: tuple[torch.Tensor, torch.Tensor]) -> 
 
 
 @pytest.mark.parametrize("rows", [0, 1])
-def test_without_a_negative_the_loss_is_zero_and_can_be_learned_from(views: tuple[torch.Tensor, torch.Tensor], rows: int) -> None:
+def test_without_a_negative_the_loss_is_zero_and_can_be_learned_from(
+    views: tuple[torch.Tensor, torch.Tensor], rows: int
+) -> None:
     a, b = (view.clone().requires_grad_() for view in views)
     value = info_nce(a, b, 0.3, torch.arange(6) < rows)
     value.backward()

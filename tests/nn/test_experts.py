@@ -59,5 +59,12 @@ def test_tasks_share_some_experts_and_own_the_rest(layer: TaskExperts) -> None:
 
 def test_mlp_has_relu_between_and_only_between() -> None:
     assert [type(part).__name__ for part in mlp(3, 4, 5, 1)] == ["Linear", "ReLU", "Linear", "ReLU", "Linear"]
-    assert [type(part).__name__ for part in mlp(3, 4, dropout=0.1, last_activation=True)] == ["Linear", "ReLU", "Dropout"]
-    assert [(part.in_features, part.out_features) for part in mlp(3, 4, 1) if isinstance(part, torch.nn.Linear)] == [(3, 4), (4, 1)]
+    assert [type(part).__name__ for part in mlp(3, 4, dropout=0.1, last_activation=True)] == [
+        "Linear",
+        "ReLU",
+        "Dropout",
+    ]
+    assert [(part.in_features, part.out_features) for part in mlp(3, 4, 1) if isinstance(part, torch.nn.Linear)] == [
+        (3, 4),
+        (4, 1),
+    ]

@@ -52,11 +52,15 @@ def test_advantages_are_of_the_group() -> None:
     reward = torch.tensor([[1.0, 0.0, 0.0, 0.0], [0.5, 0.5, 0.5, 0.5], [0.0, 0.2, 0.4, 1.0]])
     found = advantages(reward)
     first = math.sqrt(3) / 4  # population deviation of one in four
-    torch.testing.assert_close(found[0], torch.tensor([0.75 / first, -0.25 / first, -0.25 / first, -0.25 / first]), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        found[0], torch.tensor([0.75 / first, -0.25 / first, -0.25 / first, -0.25 / first]), atol=1e-4, rtol=1e-4
+    )
     assert (found[1] == 0).all(), "equal rewards say nothing"
     torch.testing.assert_close(found[2].mean(), torch.tensor(0.0), atol=1e-6, rtol=0)
     torch.testing.assert_close(found[2].std(correction=0), torch.tensor(1.0), atol=1e-4, rtol=1e-4)
-    assert torch.allclose(found[2], advantages(10 * reward + 3)[2], atol=1e-4), "neither level nor scale of the reward counts"
+    assert torch.allclose(found[2], advantages(10 * reward + 3)[2], atol=1e-4), (
+        "neither level nor scale of the reward counts"
+    )
     odd = torch.full((1, 8), 0.1)  # whose mean is not exactly 0.1 in float32
     assert (advantages(odd) == 0).all()
 

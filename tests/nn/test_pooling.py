@@ -15,7 +15,9 @@ def test_masked_mean_takes_what_is_present() -> None:
 def test_mean_embedding_leaves_padding_out_wherever_it_stands() -> None:
     table = nn.Embedding(5, 3)
     ids = torch.tensor([[1, 0, 2], [0, 0, 0], [4, 4, 1]])
-    expected = torch.stack([(table.weight[1] + table.weight[2]) / 2, torch.zeros(3), (2 * table.weight[4] + table.weight[1]) / 3])
+    expected = torch.stack(
+        [(table.weight[1] + table.weight[2]) / 2, torch.zeros(3), (2 * table.weight[4] + table.weight[1]) / 3]
+    )
     torch.testing.assert_close(mean_embedding(table, ids), expected)
 
 

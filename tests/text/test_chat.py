@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
+from searec.config import as_dict, configure
 from searec.errors import ChatError, DependencyError, Interrupted, SettingsError
-from searec.settings import as_dict, configure
-from searec.text.answers import FieldText, read_field
 from searec.text.chat import KEYS, Answer, Chat, ChatSettings, Prompt, _retry_after, chat_settings
+from searec.text.response_cache import FieldText, read_field
 
 pytest.importorskip("openai")
 
@@ -87,7 +87,9 @@ def test_each_question_is_asked_once_and_never_again(server: Any, chats: Chats, 
         ({"timeout": 3.0, "retries": 1, "concurrency": 2, "price_in": 9.0, "seed": 4}, "v1", 1),
     ],
 )
-def test_what_changes_an_answer_is_part_of_its_key(server: Any, chats: Chats, changes: dict[str, Any], version: str, requests: int) -> None:
+def test_what_changes_an_answer_is_part_of_its_key(
+    server: Any, chats: Chats, changes: dict[str, Any], version: str, requests: int
+) -> None:
     chats().ask(prompts(1), PARSE)
     chats(**changes).ask(prompts(1, version), PARSE)
     assert len(server.bodies) == requests
@@ -109,7 +111,9 @@ def test_a_slow_server_and_a_broken_connection_are_asked_again(server: Any, chat
     assert len(server.bodies) == 3
 
 
-@pytest.mark.parametrize("body", [{"hello": "world"}, {"choices": []}, {"choices": [{"message": {"content": 3}}]}, "text", [1]])
+@pytest.mark.parametrize(
+    "body", [{"hello": "world"}, {"choices": []}, {"choices": [{"message": {"content": 3}}]}, "text", [1]]
+)
 def test_a_reply_that_is_no_completion_is_a_failure(server: Any, chats: Chats, reply: Any, body: Any) -> None:
     server.behave = lambda number, _: reply(body=body) if number == 0 else reply()
     assert values(chats().ask(prompts(1), PARSE)) == [TACOS]
@@ -117,7 +121,9 @@ def test_a_reply_that_is_no_completion_is_a_failure(server: Any, chats: Chats, r
 
 
 def test_the_server_says_how_long_to_wait(server: Any, chats: Chats, reply: Any) -> None:
-    server.behave = lambda number, body: reply("slow down", status=429, headers={"retry-after": "0.4"}) if number == 0 else reply()
+    server.behave = lambda number, body: (
+        reply("slow down", status=429, headers={"retry-after": "0.4"}) if number == 0 else reply()
+    )
     chats().ask(prompts(1), PARSE)
     assert server.when[1] - server.when[0] >= 0.4
     server.behave = lambda number, body: reply("come back tomorrow", status=429, headers={"retry-after": "86400"})
@@ -150,7 +156,9 @@ def test_a_refusal_ends_the_run_at_once(server: Any, chats: Chats, reply: Any, s
 
 
 def test_one_bad_question_does_not_stop_the_others(server: Any, chats: Chats, reply: Any) -> None:
-    server.behave = lambda number, body: reply("too long", status=400) if body["messages"][0]["content"] == "question 1" else reply()
+    server.behave = lambda number, body: (
+        reply("too long", status=400) if body["messages"][0]["content"] == "question 1" else reply()
+    )
     chat = chats()
     answers = chat.ask(prompts(4), PARSE)
     assert values(answers) == [TACOS, None, TACOS, TACOS]
@@ -170,7 +178,9 @@ def test_too_many_failures_end_the_run_and_what_was_answered_is_kept(server: Any
 
 
 def test_failures_of_an_earlier_ask_are_not_held_against_a_later_one(server: Any, chats: Chats, reply: Any) -> None:
-    server.behave = lambda number, body: reply("too long", status=400) if body["messages"][0]["content"] == "question 1" else reply()
+    server.behave = lambda number, body: (
+        reply("too long", status=400) if body["messages"][0]["content"] == "question 1" else reply()
+    )
     chat = chats(failures=1)
     for _ in range(3):  # as a worker asks, batch by batch
         assert values(chat.ask(prompts(2), PARSE)) == [TACOS, None]
@@ -178,12 +188,19 @@ def test_failures_of_an_earlier_ask_are_not_held_against_a_later_one(server: Any
 
 
 def test_nobody_listens(chats: Chats) -> None:
-    with pytest.raises(ChatError, match=r"too many questions failed; where: toy at http://127.0.0.1:1/v1, user 0; got: APIConnectionError"):
+    with pytest.raises(
+        ChatError,
+        match=r"too many questions failed; where: toy at http://127.0.0.1:1/v1, user 0; got: APIConnectionError",
+    ):
         chats(base_url="http://name:pass@127.0.0.1:1/v1?key=x", failures=0, retries=1).ask(prompts(1), PARSE)
 
 
 def test_an_answer_that_says_nothing_is_asked_for_again_a_few_times(server: Any, chats: Chats, reply: Any) -> None:
-    nothing = (reply(""), reply("<think>still thinking", finish="length"), reply('{"preferences": "<think>x</think> no, this is it"}'))
+    nothing = (
+        reply(""),
+        reply("<think>still thinking", finish="length"),
+        reply('{"preferences": "<think>x</think> no, this is it"}'),
+    )
     server.behave = lambda number, body: nothing[number]
     chat = chats()
     assert chat.ask(prompts(1), PARSE)[0].value is not None
@@ -192,7 +209,9 @@ def test_an_answer_that_says_nothing_is_asked_for_again_a_few_times(server: Any,
     replayed.ask(prompts(1), PARSE)
     assert replayed.ledger.as_json()["replayed"]["prompt_tokens"] == 3 * 7
 
-    server.behave = lambda number, body: reply(None, finish="length") if body["messages"][0]["content"] == "question 2" else reply()
+    server.behave = lambda number, body: (
+        reply(None, finish="length") if body["messages"][0]["content"] == "question 2" else reply()
+    )
     answers = chats(asks=2).ask(prompts(4), PARSE)
     assert [answer.value is None for answer in answers] == [False, False, True, False]
     assert answers[2].problem == "an answer that says nothing (finish reason 'length')"
@@ -213,7 +232,9 @@ def test_never_more_at_once_than_allowed(server: Any, chats: Chats, reply: Any) 
 
 def test_the_token_budget_stops_the_run_and_keeps_what_came(server: Any, chats: Chats) -> None:
     # 10 tokens an answer: after the third, 30 >= 25 are spent
-    with pytest.raises(ChatError, match=r"token budget is spent; got: 30; expected: token_budget = 25.*raise token_budget"):
+    with pytest.raises(
+        ChatError, match=r"token budget is spent; got: 30; expected: token_budget = 25.*raise token_budget"
+    ):
         chats(token_budget=25, concurrency=1).ask(prompts(6), PARSE)
     assert len(server.bodies) == 3
     chats(token_budget=30, concurrency=1).ask(prompts(6), PARSE)
@@ -267,7 +288,11 @@ def test_offline_names_what_is_missing_and_sends_nothing(server: Any, chats: Cha
 
 def test_a_question_in_error_leaves_what_is_under_way_to_be_kept(server: Any, chats: Chats, reply: Any) -> None:
     def behave(number: int, body: dict[str, Any]) -> Any:
-        return reply("bad key", status=401, delay=0.4) if body["messages"][0]["content"] == "question 0" else reply(delay=0.8)
+        return (
+            reply("bad key", status=401, delay=0.4)
+            if body["messages"][0]["content"] == "question 0"
+            else reply(delay=0.8)
+        )
 
     server.behave = behave
     with pytest.raises(ChatError, match="bad key"):
@@ -302,7 +327,9 @@ chat.ask([Prompt(f"user {n}", "v1", f"question {n}") for n in range(6)], lambda 
 """
 
 
-def test_a_killed_process_has_kept_every_answer_that_came(server: Any, chats: Chats, reply: Any, tmp_path: Path) -> None:
+def test_a_killed_process_has_kept_every_answer_that_came(
+    server: Any, chats: Chats, reply: Any, tmp_path: Path
+) -> None:
     server.behave = lambda number, body: reply(delay=60 if number == 3 else 0)
     process = subprocess.Popen([sys.executable, "-c", SCRIPT, server.url, str(tmp_path)])
     limit = time.monotonic() + 60
@@ -319,7 +346,9 @@ def test_a_killed_process_has_kept_every_answer_that_came(server: Any, chats: Ch
 def test_several_clients_write_one_file(server: Any, chats: Chats) -> None:
     parts = [chats(concurrency=4) for _ in range(3)]
     asked = prompts(60)
-    threads = [threading.Thread(target=chat.ask, args=(asked[20 * n : 20 * n + 20], PARSE)) for n, chat in enumerate(parts)]
+    threads = [
+        threading.Thread(target=chat.ask, args=(asked[20 * n : 20 * n + 20], PARSE)) for n, chat in enumerate(parts)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -329,7 +358,13 @@ def test_several_clients_write_one_file(server: Any, chats: Chats) -> None:
 
 @pytest.mark.parametrize("name", KEYS)
 def test_the_key_goes_to_the_server_and_nowhere_else(
-    server: Any, chats: Chats, reply: Any, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    server: Any,
+    chats: Chats,
+    reply: Any,
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     secret = "sk-very-secret-123"
     monkeypatch.setenv(name, secret)
@@ -341,7 +376,12 @@ def test_the_key_goes_to_the_server_and_nowhere_else(
     server.behave = lambda number, body: reply(f"incorrect key {secret}", status=401)
     with pytest.raises(ChatError, match=rf"incorrect key \*\*\*.*the key in {name}$") as error:
         chat.ask(prompts(2), PARSE)
-    shown = "".join(traceback.format_exception(error.value)) + str(answers) + str(chat.ledger.as_json()) + str(as_dict(chat.config))
+    shown = (
+        "".join(traceback.format_exception(error.value))
+        + str(answers)
+        + str(chat.ledger.as_json())
+        + str(as_dict(chat.config))
+    )
     assert secret not in shown + caplog.text
     chat.close()
     kept = b"".join(path.read_bytes() for path in tmp_path.iterdir())

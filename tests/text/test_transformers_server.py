@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from searec.text.answers import read_field
+from searec.artifacts.history_texts import Histories
+from searec.artifacts.summaries import chat_summaries
 from searec.text.chat import Chat, ChatSettings, Prompt
-from searec.text.histories import Histories
-from searec.text.summaries import chat_summaries
+from searec.text.response_cache import read_field
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +31,9 @@ def test_questions_are_answered_counted_and_kept(tiny_model: tuple[str, str], tm
 
 def test_summaries_of_a_whole_history(tiny_model: tuple[str, str], tmp_path: Path) -> None:
     model, url = tiny_model
-    histories = Histories.of([{"searches": [("tacos", ["Taco Bar"])], "clicks": ["Sushi Place"]}, {"clicks": ["Pizza"]}])
+    histories = Histories.of(
+        [{"searches": [("tacos", ["Taco Bar"])], "clicks": ["Sushi Place"]}, {"clicks": ["Pizza"]}]
+    )
     with Chat(ChatSettings(model=model, base_url=url, max_tokens=10), folder=tmp_path) as chat:
         summaries = chat_summaries(histories, chat)
     assert summaries.has().tolist() == [[False, False], [True, True], [True, False]]

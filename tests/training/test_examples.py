@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from searec.config import configure
 from searec.data.batch import Batch
 from searec.data.candidates import Seen
 from searec.data.dataset import Dataset
@@ -16,7 +17,6 @@ from searec.errors import DataError
 from searec.models import Model
 from searec.models.sasrec import SASRec
 from searec.models.unisar import UniSAR
-from searec.settings import configure
 from searec.training.examples import TrainingExamples
 
 UNISAR = {"width": 8, "inner": 8, "negatives": 3}
@@ -32,11 +32,24 @@ def every(examples: TrainingExamples, epoch: int = 0, process: int = 0, processe
 
 
 def key(batch: Batch) -> list[tuple[str, int, int, int]]:
-    return [(batch.task, *row) for row in zip(batch.user.tolist(), batch.time.tolist(), batch.target.tolist(), strict=True)]
+    return [
+        (batch.task, *row) for row in zip(batch.user.tolist(), batch.time.tolist(), batch.target.tolist(), strict=True)
+    ]
 
 
 def same(one: Batch, other: Batch) -> bool:
-    names = ("user", "time", "rec_item", "src_query", "src_click", "trail_item", "words", "target", "candidates", "negatives")
+    names = (
+        "user",
+        "time",
+        "rec_item",
+        "src_query",
+        "src_click",
+        "trail_item",
+        "words",
+        "target",
+        "candidates",
+        "negatives",
+    )
     pairs = [(getattr(one, name), getattr(other, name)) for name in names]
     return one.task == other.task and all(
         (a is None and b is None) or (a is not None and b is not None and torch.equal(a, b)) for a, b in pairs
@@ -63,7 +76,11 @@ def test_every_example_comes_once_an_epoch(split: Split, model: Model) -> None:
         expected = [split.sequences(("recommend",), feed_only=model.needs.trail == 0)]
     else:
         expected = [split.train(task) for task in ("recommend", "search")]
-    wanted = Counter((r.task, *row) for r in expected for row in zip(r.user.tolist(), r.time.tolist(), r.target.tolist(), strict=True))
+    wanted = Counter(
+        (r.task, *row)
+        for r in expected
+        for row in zip(r.user.tolist(), r.time.tolist(), r.target.tolist(), strict=True)
+    )
     for epoch in (0, 1):
         batches = every(examples, epoch)
         assert Counter(row for batch in batches for row in key(batch)) == wanted
@@ -76,7 +93,9 @@ def test_batches_depend_on_seed_epoch_and_step_alone(split: Split, model: Model)
     forward = every(one)
     assert all(same(forward[step], twin.batch(0, step)) for step in reversed(range(len(forward))))
     assert any(not same(a, b) for a, b in zip(forward, every(one, epoch=1), strict=True))
-    assert any(not same(a, b) for a, b in zip(forward, every(TrainingExamples(split, model, batch=32, seed=1)), strict=True))
+    assert any(
+        not same(a, b) for a, b in zip(forward, every(TrainingExamples(split, model, batch=32, seed=1)), strict=True)
+    )
     assert all(same(a, b) for a, b in zip(forward, every(one), strict=True)), "another epoch in between changes nothing"
 
 
@@ -87,7 +106,9 @@ def test_processes_share_each_batch(split: Split, model: Model) -> None:
         assert 0 <= len(first) - len(second) <= 1
 
 
-def test_negatives_are_items_the_user_has_not_clicked_in_training(small_world: Dataset, split: Split, model: Model) -> None:
+def test_negatives_are_items_the_user_has_not_clicked_in_training(
+    small_world: Dataset, split: Split, model: Model
+) -> None:
     tasks = model.train_tasks
     seen = Seen.of(*split.train_clicks(tasks)[:2], small_world.sizes.items)
     held_out = 0
@@ -95,7 +116,11 @@ def test_negatives_are_items_the_user_has_not_clicked_in_training(small_world: D
     for batch in every(TrainingExamples(split, model, batch=32, seed=0)):
         user = batch.user.numpy()
         if batch.negatives is not None:
-            assert batch.negatives.shape == (len(batch), max(batch.rec_item.shape[1], batch.trail_item.shape[1]), model.negatives)
+            assert batch.negatives.shape == (
+                len(batch),
+                max(batch.rec_item.shape[1], batch.trail_item.shape[1]),
+                model.negatives,
+            )
             drawn = batch.negatives.flatten(1).numpy()
         else:
             assert batch.candidates is not None

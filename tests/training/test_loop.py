@@ -20,9 +20,11 @@ from searec.errors import DataError, DependencyError, Interrupted, RunError, Sea
 from searec.models.base import Losses
 from searec.training import TrainSettings, train
 from searec.training.checkpoint import FILE, load
-from searec.training.logbook import read_rows
+from searec.training.training_log import read_rows
 
-SETTINGS = TrainSettings(epochs=3, lr=0.02, weight_decay=1e-4, schedule="cosine", warmup=3, clip=1.0, patience=0, device="cpu")
+SETTINGS = TrainSettings(
+    epochs=3, lr=0.02, weight_decay=1e-4, schedule="cosine", warmup=3, clip=1.0, patience=0, device="cpu"
+)
 STEPS = 12  # 3 epochs of 4
 
 
@@ -107,7 +109,9 @@ def test_validates_every_so_many_epochs_and_after_the_last(tmp_path):
 @pytest.mark.parametrize("at", range(1, STEPS + 1))
 def test_a_run_broken_off_at_any_step_ends_with_the_same_bits(tmp_path, unbroken, at):
     folder, whole, whole_report, whole_checkpoint = unbroken
-    with pytest.raises(Interrupted, match="--resume") if at < STEPS else pytest.raises(Interrupted, match="step 4 of 4"):
+    with (
+        pytest.raises(Interrupted, match="--resume") if at < STEPS else pytest.raises(Interrupted, match="step 4 of 4")
+    ):
         run(tmp_path, InterruptedAt(at))
     assert load(tmp_path / FILE).state["steps"] == at
 
@@ -127,11 +131,15 @@ def test_a_run_broken_off_at_any_step_ends_with_the_same_bits(tmp_path, unbroken
         whole_report.examples,
     )
     assert curve(tmp_path) == curve(folder)
-    if at < STEPS - 4:  # the resumed run wrote the same checkpoint before its last epoch: weights, best ones, Adam, counters
+    if (
+        at < STEPS - 4
+    ):  # the resumed run wrote the same checkpoint before its last epoch: weights, best ones, Adam, counters
         assert_same(last[-1].weights, whole_checkpoint.weights)
         assert_same(last[-1].best, whole_checkpoint.best)
         assert_same(last[-1].optimizer, whole_checkpoint.optimizer)
-        assert len(whole_checkpoint.optimizer) == 3 * 4  # step and two moments of users, items (tied), searching.weight and .bias
+        assert (
+            len(whole_checkpoint.optimizer) == 3 * 4
+        )  # step and two moments of users, items (tied), searching.weight and .bias
         mine, theirs = dict(last[-1].state), dict(whole_checkpoint.state)
         for state in (mine, theirs):
             del state["seconds"], state["rows"]
@@ -238,14 +246,23 @@ def vars_of(settings: TrainSettings) -> dict:
 
 @pytest.mark.parametrize(
     ("change", "made_from", "named"),
-    [({"lr": 0.5}, {}, "lr=0.5"), ({}, {"data": "other"}, "data=other"), ({}, {"model": {"width": 8}}, "model.width=8")],
+    [
+        ({"lr": 0.5}, {}, "lr=0.5"),
+        ({}, {"data": "other"}, "data=other"),
+        ({}, {"model": {"width": 8}}, "model.width=8"),
+    ],
 )
 def test_resume_refuses_other_settings_or_data_by_name(tmp_path, change, made_from, named):
     first = {"data": "this", "model": {"width": 16}}
     with pytest.raises(Interrupted):
         run(tmp_path, InterruptedAt(3), made_from=first)
     with pytest.raises(RunError, match=f"got: {named};"):
-        run(tmp_path, settings=TrainSettings(**{**vars_of(SETTINGS), **change}), made_from={**first, **made_from}, resume=True)
+        run(
+            tmp_path,
+            settings=TrainSettings(**{**vars_of(SETTINGS), **change}),
+            made_from={**first, **made_from},
+            resume=True,
+        )
     settings = TrainSettings(**{**vars_of(SETTINGS), "checkpoint_minutes": 1.0})  # changes no result, so it may differ
     assert run(tmp_path, settings=settings, made_from=first, resume=True)[1].epochs == 3
 
@@ -254,7 +271,12 @@ def test_resume_refuses_other_settings_or_data_by_name(tmp_path, change, made_fr
 def test_a_damaged_checkpoint_is_one_clear_error(tmp_path, unbroken, damage):
     whole = (unbroken[0] / FILE).read_bytes()
     (tmp_path / FILE).write_bytes(
-        {"cut": whole[:-9], "bit": whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:], "text": b"no tensors", "empty": b""}[damage]
+        {
+            "cut": whole[:-9],
+            "bit": whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:],
+            "text": b"no tensors",
+            "empty": b"",
+        }[damage]
     )
     with pytest.raises(RunError, match="damaged"):
         run(tmp_path, resume=True)
@@ -332,7 +354,9 @@ def test_clipping_bounds_the_gradient(tmp_path):
         seen = []
 
         def watch(optimizer, args, kwargs):
-            weights = [weight for group in optimizer.param_groups for weight in group["params"] if weight.grad is not None]
+            weights = [
+                weight for group in optimizer.param_groups for weight in group["params"] if weight.grad is not None
+            ]
             seen.append(torch.stack([weight.grad.norm() for weight in weights]).norm().item())
 
         handle = register_optimizer_step_pre_hook(watch)
@@ -357,7 +381,9 @@ def test_the_log_names_every_part_and_the_callers_ear_hears_every_row(tmp_path):
     search = rows[2]  # the second batch of an epoch is one of search
     assert search["loss"] == pytest.approx(search["loss.ce"] + 0.1 * search["loss.size"])
     assert "loss.size" not in rows[1]
-    assert [row["lr"] for row in rows if row["event"] == "step"] == pytest.approx([0.01 * (1 - step / 8) for step in range(8)])
+    assert [row["lr"] for row in rows if row["event"] == "step"] == pytest.approx(
+        [0.01 * (1 - step / 8) for step in range(8)]
+    )
 
 
 def test_a_long_epoch_is_told_in_at_most_twenty_rows_of_means(tmp_path):
@@ -456,6 +482,9 @@ def test_two_processes_stop_together_and_equal_one(tmp_path):
     alone, _ = run(tmp_path / "one", Toy(ToyConfig(dropout=0.0)), settings)
     for name, tensor in alone.state().items():
         torch.testing.assert_close(first[name], tensor, rtol=0, atol=1e-5)
-    one, two = ([row["loss"] for row in read_rows(path / "log.jsonl") if row["event"] == "step"] for path in (tmp_path / "one", folder))
+    one, two = (
+        [row["loss"] for row in read_rows(path / "log.jsonl") if row["event"] == "step"]
+        for path in (tmp_path / "one", folder)
+    )
     assert two == pytest.approx(one, abs=1e-5)
     assert len(two) == STEPS

@@ -11,26 +11,29 @@ import pytest
 import torch
 from torch import Tensor
 
-from searec import experiment
+from searec.config import configure
 from searec.data.dataset import Dataset
 from searec.data.split import Split
 from searec.errors import Interrupted, RunError, SettingsError
 from searec.evaluation.protocol import validation_score
+from searec.experiments import experiment
 from searec.models import LCRSER
 from searec.nn.grpo import rewards
-from searec.run import Run, read_run
-from searec.settings import configure
-from searec.training.distil import Student
+from searec.pipeline.run import Run, read_run
+from searec.training.early_exit import Depths, Halting, depths, may_stop
 from searec.training.examples import Portions, TrainingExamples
-from searec.training.grpo import RankingPolicy, draw_noise
-from searec.training.halting import Depths, Halting, depths, may_stop
+from searec.training.ranking_distillation import Student
+from searec.training.ranking_policy import RankingPolicy, draw_noise
 
 TINY: dict[str, Any] = {"width": 8, "inner": 8, "dropout": 0.0, "epochs": 2, "batch": 64, "lr": 0.01, "steps": 2}
 
 
 def built(data: Dataset, **settings: Any) -> LCRSER:
     torch.manual_seed(0)
-    return LCRSER(configure(LCRSER.Config, {"width": 8, "inner": 8, "dropout": 0.0, "init": 0.3, "steps": 2, **settings}), data.sizes)
+    return LCRSER(
+        configure(LCRSER.Config, {"width": 8, "inner": 8, "dropout": 0.0, "init": 0.3, "steps": 2, **settings}),
+        data.sizes,
+    )
 
 
 def batch_for(data: Dataset, model: LCRSER, negatives: int = 7, size: int = 64) -> Any:
@@ -46,13 +49,17 @@ def again(model: LCRSER, batch: Any, seed: int) -> list[Tensor]:
 
 
 def test_at_its_start_the_policy_is_the_reference_and_nothing_is_dropped_out(small_world: Dataset) -> None:
-    policy = RankingPolicy(built(small_world, dropout=0.5, user_dropout=0.5, kl_weight=1.0, noise=1.0, reward="mrr")).train()
+    policy = RankingPolicy(
+        built(small_world, dropout=0.5, user_dropout=0.5, kl_weight=1.0, noise=1.0, reward="mrr")
+    ).train()
     batch = batch_for(small_world, policy.policy)
     losses = policy.loss(batch)
     assert losses.parts["kl"] == 0
     torch.manual_seed(1)
     one = policy.policy.score_trajectories(batch, draw_noise(policy.policy, batch))
-    assert torch.equal(one, policy.policy.score_trajectories(batch, again(policy.policy, batch, 1))), "noise is all that is drawn"
+    assert torch.equal(one, policy.policy.score_trajectories(batch, again(policy.policy, batch, 1))), (
+        "noise is all that is drawn"
+    )
     assert not torch.equal(one, policy.policy.score_trajectories(batch, again(policy.policy, batch, 2)))
 
 
@@ -67,10 +74,16 @@ def test_both_parts_move_the_policy_alone(small_world: Dataset) -> None:
     for part in losses.parts.values():
         policy.zero_grad()
         part.backward(retain_graph=True)
-        moved = {name for name, weight in policy.named_parameters() if weight.grad is not None and bool((weight.grad != 0).any())}
+        moved = {
+            name
+            for name, weight in policy.named_parameters()
+            if weight.grad is not None and bool((weight.grad != 0).any())
+        }
         assert {name.split(".")[0] for name in moved} == {"policy"}
         assert any(".reasoning." in name for name in moved)
-        assert not any(".item." in name or ".user." in name or ".position." in name for name in moved), "embeddings stay"
+        assert not any(".item." in name or ".user." in name or ".position." in name for name in moved), (
+            "embeddings stay"
+        )
     assert "kl" not in RankingPolicy(built(small_world, kl_weight=0.0)).loss(batch).parts
 
 
@@ -258,7 +271,15 @@ def test_phases_follow_one_another_and_the_better_is_kept(whole: Run, checkerboa
 def test_a_phase_that_is_not_better_is_undone(checkerboard: Any, tmp_path: Path) -> None:
     first = experiment.train("lcr-ser", checkerboard.data, tmp_path / "first", **TINY)
     wild = experiment.train(
-        "lcr-ser", checkerboard.data, tmp_path / "wild", start=first.folder, **TINY, rl_steps=5, rl_batch=16, rl_lr=5.0, kl_weight=0.0
+        "lcr-ser",
+        checkerboard.data,
+        tmp_path / "wild",
+        start=first.folder,
+        **TINY,
+        rl_steps=5,
+        rl_batch=16,
+        rl_lr=5.0,
+        kl_weight=0.0,
     )
     started, grpo = wild.config["phases"]
     assert started["phase"] == "started"
@@ -312,4 +333,6 @@ def test_portions_are_the_same_batches_in_other_epochs(small_world: Dataset) -> 
         return found
 
     for place in (0, 4, length, length + 2):
-        assert torch.equal(users(cut.batch(place // 3, place % 3)), users(examples.batch(place // length, place % length)))
+        assert torch.equal(
+            users(cut.batch(place // 3, place % 3)), users(examples.batch(place // length, place % length))
+        )

@@ -6,13 +6,13 @@ import sys
 import typer
 
 from searec.cli import (
-    answers,
     audit,
     codes,
     data,
     demo,
     export,
     exposure,
+    inference,
     interests,
     keys,
     reasoning,
@@ -41,9 +41,9 @@ for command in (
     runs.evaluate,
     runs.compare,
     study.study,
-    answers.recommend,
-    answers.search,
-    answers.suggest,
+    inference.recommend,
+    inference.search,
+    inference.suggest,
     audit.audit,
     reasoning.reasoning,
     tradeoff.tradeoff,

@@ -10,22 +10,34 @@ from searec.errors import SettingsError
 from searec.files import write_json
 
 if TYPE_CHECKING:
-    from searec.run import Run
+    from searec.pipeline.run import Run
 
-RunsAndData = Annotated[list[Path], typer.Argument(metavar="RUN... DATA", help="Run folders, then the dataset folder.", show_default=False)]
+RunsAndData = Annotated[
+    list[Path], typer.Argument(metavar="RUN... DATA", help="Run folders, then the dataset folder.", show_default=False)
+]
 Data = Annotated[
-    Path, typer.Argument(metavar="DATA", help="Dataset folder: items, users, interactions and searches as Parquet.", show_default=False)
+    Path,
+    typer.Argument(
+        metavar="DATA", help="Dataset folder: items, users, interactions and searches as Parquet.", show_default=False
+    ),
 ]
 Set = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting by name; may be given many times.", show_default=False)
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="A setting by name; may be given many times.", show_default=False),
 ]
 Json = Annotated[
-    Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures as JSON; '-' for standard output.", show_default=False)
+    Path | None,
+    typer.Option(
+        "--json", metavar="FILE", help="Also write the figures as JSON; '-' for standard output.", show_default=False
+    ),
 ]
 Preset = Annotated[str, typer.Option(help="'small' finishes in minutes on two cores; 'paper' is the paper's setting.")]
 Split = Annotated[str, typer.Option("--split", help="'test' or 'val'.")]
 Requests = Annotated[
-    int | None, typer.Option("--requests", min=1, help="Score only so many requests in the full protocol, drawn with a fixed seed.")
+    int | None,
+    typer.Option(
+        "--requests", min=1, help="Score only so many requests in the full protocol, drawn with a fixed seed."
+    ),
 ]
 
 
@@ -65,7 +77,7 @@ def open_runs(folders: list[Path], verb: str) -> "list[Run]":
         RunError: a folder holds no run of this dataset.
     """
     from searec.data.dataset import load
-    from searec.experiment import open_run
+    from searec.experiments.experiment import open_run
 
     *paths, data = folders
     if not paths:

@@ -18,13 +18,17 @@ def audit(
     figures: Json = None,
 ) -> None:
     """Look inside gserec runs: who reaches whom, codes beside histories, embeddings, ablations and depth."""
-    from searec import experiment
-    from searec.audit.audit import audit as look
-    from searec.audit.page import GROUPS, write_audit
-    from searec.codes.use import describe
+    from searec.experiments import experiment
+    from searec.reports.code_audit import audit as look
+    from searec.reports.code_audit_page import GROUPS, write_audit
+    from searec.semantic_ids.codebook_usage import describe
 
     runs = open_runs(folders, "audit")
-    comparison = experiment.compare(runs, protocols=("sampled",), baseline=runs[0].label) if len({run.label for run in runs}) > 1 else None
+    comparison = (
+        experiment.compare(runs, protocols=("sampled",), baseline=runs[0].label)
+        if len({run.label for run in runs}) > 1
+        else None
+    )
     found = look(runs, comparison, users=users, points=points, seed=seed)
     write_audit(found, out)
     if str(figures) != "-":

@@ -11,22 +11,25 @@ from searec.cli.arguments import Data, Json, Preset, Set, choice, emit, pairs
 def codes(
     data: Data,
     out: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Also copy the codes and what made them here.", show_default=False)
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Also copy the codes and what made them here.", show_default=False),
     ] = None,
     preset: Preset = "small",
     overrides: Set = None,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same codes, bit for bit.")] = 0,
-    unseen: Annotated[float, typer.Option(min=0, max=0.9, help="Share of users kept from training and only quantised.")] = 0.0,
+    unseen: Annotated[
+        float, typer.Option(min=0, max=0.9, help="Share of users kept from training and only quantised.")
+    ] = 0.0,
     figures: Json = None,
 ) -> None:
     """Make the user codes of gserec and show how they are used; what is made already is only shown."""
-    from searec.codes.plan import PAPER, CodeSettings
-    from searec.codes.use import code_use, describe, shared
-    from searec.codes.user_codes import SIDES
+    from searec.artifacts.user_codes import user_codes
+    from searec.config import configure
     from searec.data.dataset import load
     from searec.data.split import Split
-    from searec.derived.user_codes import user_codes
-    from searec.settings import configure
+    from searec.semantic_ids.code_config import PAPER, CodeSettings
+    from searec.semantic_ids.codebook_usage import code_use, describe, shared
+    from searec.semantic_ids.user_code_table import SIDES
 
     chosen = choice(preset, ("small", "paper"), "--preset")
     settings = configure(CodeSettings, {**(PAPER if chosen == "paper" else {}), **pairs(overrides)}, where="codes")
@@ -35,8 +38,14 @@ def codes(
     here = made.codes.has()[1:]
     written = about["summaries"]
     if str(figures) != "-":
-        author = f"chat model {written['model']}" if written["summariser"] == "chat" else "the offline summariser (no language model)"
-        print(f"texts by {author}, vectors by {settings.encoder}, {settings.levels} x {settings.codes} codes a side, seed {seed}")
+        author = (
+            f"chat model {written['model']}"
+            if written["summariser"] == "chat"
+            else "the offline summariser (no language model)"
+        )
+        print(
+            f"texts by {author}, vectors by {settings.encoder}, {settings.levels} x {settings.codes} codes a side, seed {seed}"
+        )
         for side, name in enumerate(SIDES):
             own = made.codes.codes[1:][here[:, side], side]
             tuples, common = shared(own)

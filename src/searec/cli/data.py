@@ -17,9 +17,9 @@ def simulate(
     dials: Set = None,
 ) -> None:
     """Write a simulated shop: users with drifting interests, clicks and searches, with dials (see docs/data.md)."""
-    from searec.data.simulate import World
-    from searec.data.simulate import simulate as write
-    from searec.settings import configure
+    from searec.config import configure
+    from searec.data.synthetic.simulate import World
+    from searec.data.synthetic.simulate import simulate as write
 
     values = {name: value for name, value in (("users", users), ("items", items)) if value is not None}
     folder = write(out, configure(World, {"seed": seed, **values, **pairs(dials)}, where="simulate"))
@@ -30,21 +30,30 @@ def import_(
     format: Annotated[
         str,
         typer.Argument(
-            metavar="FORMAT", help="parquet, csv, jsonl, kuaisar, qilin, amazon, movielens, recbole or ubi.", show_default=False
+            metavar="FORMAT",
+            help="parquet, csv, jsonl, kuaisar, qilin, amazon, movielens, recbole or ubi.",
+            show_default=False,
         ),
     ],
-    src: Annotated[Path, typer.Argument(metavar="SRC", help="Folder or file of that format; see docs/formats.md.", show_default=False)],
+    src: Annotated[
+        Path,
+        typer.Argument(metavar="SRC", help="Folder or file of that format; see docs/formats.md.", show_default=False),
+    ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The dataset folder to write.", show_default=False)],
     mapping: Annotated[
         list[str] | None,
         typer.Option(
-            "--map", metavar="TABLE[.COLUMN]=NAME", help="A column's name, or a table's file, in the source; may be given many times."
+            "--map",
+            metavar="TABLE[.COLUMN]=NAME",
+            help="A column's name, or a table's file, in the source; may be given many times.",
         ),
     ] = None,
     drop_bad: Annotated[
         bool, typer.Option("--drop-bad", help="Leave out rows that break a rule and list them in OUT/rejects.parquet.")
     ] = False,
-    time_unit: Annotated[str | None, typer.Option(help="Unit of times given as numbers: s, ms or us.", show_default=False)] = None,
+    time_unit: Annotated[
+        str | None, typer.Option(help="Unit of times given as numbers: s, ms or us.", show_default=False)
+    ] = None,
     list_separator: Annotated[str, typer.Option(help="Between the members of a list that is not JSON.")] = "|",
 ) -> None:
     """Make a dataset folder from plain files or a public format."""
@@ -53,7 +62,13 @@ def import_(
 
     unit = None if time_unit is None else choice(time_unit, ("s", "ms", "us"), "--time-unit")
     report = import_folder(
-        format, src, out, mapping=pairs(mapping, "--map"), drop_bad=drop_bad, time_unit=unit, list_separator=list_separator
+        format,
+        src,
+        out,
+        mapping=pairs(mapping, "--map"),
+        drop_bad=drop_bad,
+        time_unit=unit,
+        list_separator=list_separator,
     )
     for note in report.notes:
         print(f"note: {note}")
@@ -67,11 +82,19 @@ def import_(
 def check(
     folder: Data,
     level: Annotated[
-        str, typer.Option(help="Category labels to compare search and feed by: all, broadest, or 1, 2, ... from broad to narrow.")
+        str,
+        typer.Option(
+            help="Category labels to compare search and feed by: all, broadest, or 1, 2, ... from broad to narrow."
+        ),
     ] = "all",
     runs: Annotated[
         list[Path] | None,
-        typer.Option("--run", metavar="RUN", help="Also audit this run folder for leaks; may be given many times.", show_default=False),
+        typer.Option(
+            "--run",
+            metavar="RUN",
+            help="Also audit this run folder for leaks; may be given many times.",
+            show_default=False,
+        ),
     ] = None,
     figures: Json = None,
 ) -> None:
@@ -79,7 +102,7 @@ def check(
     from searec.data.check import check as measure
     from searec.data.check import render
     from searec.data.dataset import load
-    from searec.data.leaks import data_leaks
+    from searec.data.leakage.checks import data_leaks
     from searec.data.log import open_folder, read_log
     from searec.data.split import Split
 
@@ -90,7 +113,7 @@ def check(
         data = load(folder)
         leaks = data_leaks(Split(data))
         if runs:
-            from searec.audit.leaks import run_leaks
+            from searec.experiments.run_leakage import run_leaks
 
             leaks = sum((run_leaks(run, data) for run in runs), leaks)
     if str(figures) != "-":

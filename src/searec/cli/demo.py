@@ -15,7 +15,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from searec.serve.client import Client
+    from searec.service.client import Client
 
 STATE = "service.json"
 RECOMMEND = ("sasrec", "serendipity", "gensar", "gserec", "lcr-ser")
@@ -26,15 +26,19 @@ _LOAD = 100
 
 
 def demo(
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the runs, the report and the service's files.")] = Path("runs/demo"),
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder for the runs, the report and the service's files.")
+    ] = Path("runs/demo"),
     port: Annotated[int, typer.Option(min=0, max=65_535, help="Of the service; 0 for any that is free.")] = 0,
     serve: Annotated[bool, typer.Option(help="Start the service; it goes on running when the command ends.")] = True,
-    stop: Annotated[bool, typer.Option("--stop", help="Stop the service that an earlier demo left running, and do nothing else.")] = False,
+    stop: Annotated[
+        bool, typer.Option("--stop", help="Stop the service that an earlier demo left running, and do nothing else.")
+    ] = False,
 ) -> None:
     """The bundled world: check, train every model, measure both tasks, write the report, and serve it all."""
     from searec.cli.data import check
     from searec.cli.study import by_recipe
-    from searec.data.simulate import sample_folder
+    from searec.data.synthetic.simulate import sample_folder
 
     stopped = _stop(out)
     if stop:
@@ -69,7 +73,11 @@ def _start(data: Path, out: Path, port: int) -> str:
     for name, command in commands.items():
         with (out / f"{name}.log").open("wb") as told:
             processes[name] = subprocess.Popen(
-                [sys.executable, "-m", "searec.cli", *command], stdin=subprocess.DEVNULL, stdout=told, stderr=told, start_new_session=True
+                [sys.executable, "-m", "searec.cli", *command],
+                stdin=subprocess.DEVNULL,
+                stdout=told,
+                stderr=told,
+                start_new_session=True,
             )
     (out / STATE).write_text(json.dumps({name: process.pid for name, process in processes.items()}), encoding="utf-8")
     log = out / "service.log"
@@ -81,7 +89,11 @@ def _start(data: Path, out: Path, port: int) -> str:
             return address
         time.sleep(0.2)
     _stop(out)
-    raise ServiceError("the service did not start", where=log, got=log.read_text(encoding="utf-8", errors="replace")[-500:] or "nothing")
+    raise ServiceError(
+        "the service did not start",
+        where=log,
+        got=log.read_text(encoding="utf-8", errors="replace")[-500:] or "nothing",
+    )
 
 
 def _stop(out: Path) -> bool:
@@ -114,7 +126,7 @@ def _smoke(address: str, data: Path) -> None:
     """One request of each route, and how long some of them take."""
     import polars as pl
 
-    from searec.serve.client import Client
+    from searec.service.client import Client
 
     searches = pl.read_parquet(data / "searches.parquet")
     user, query = searches.row(0, named=True)["user_id"], searches.row(0, named=True)["query"]

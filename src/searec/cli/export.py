@@ -10,7 +10,8 @@ from searec.cli.arguments import Data, Json, emit
 
 _HELP = "sqlite:///FILE or postgresql://USER@HOST/DB; one with a password is better given in the environment."
 EventsUrl = Annotated[
-    str, typer.Option("--events", metavar="URL", envvar="SEAREC_EVENTS", help=_HELP, show_default=False, show_envvar=True)
+    str,
+    typer.Option("--events", metavar="URL", envvar="SEAREC_EVENTS", help=_HELP, show_default=False, show_envvar=True),
 ]
 _Joined = Annotated[
     str | None,
@@ -33,21 +34,25 @@ def export(
     figures: Json = None,
 ) -> None:
     """Write a dataset folder, together with the events, items and users reported since, as a dataset folder, for RecBole or as UBI."""
+    from searec.config import nearest
     from searec.data.exporting import export_folder
+    from searec.data.formats import EXPORTS
     from searec.data.importing import REJECTS_FILE
-    from searec.data.sources import EXPORTS
     from searec.errors import SettingsError
-    from searec.settings import nearest
 
     formats = ["dataset", *EXPORTS]
     if format not in formats:
-        raise SettingsError(f"unknown format {format!r}", where="export", expected=" or ".join(formats), remedy=nearest(format, formats))
+        raise SettingsError(
+            f"unknown format {format!r}", where="export", expected=" or ".join(formats), remedy=nearest(format, formats)
+        )
     rejects = 0
     if format == "dataset":
         if events is None:
             remedy = "--events URL or SEAREC_EVENTS names the store; 'searec export recbole' and 'ubi' can do without"
             raise SettingsError(
-                "export of a dataset folder joins reported events, and no event store is named", where="--events", remedy=remedy
+                "export of a dataset folder joins reported events, and no event store is named",
+                where="--events",
+                remedy=remedy,
             )
         counts = _join(data, events, out)
         rejects = counts["rejects"]
@@ -61,18 +66,22 @@ def export(
         for table in ("items", "users", "interactions", "searches"):
             print(f"{table}: {counts[table]:,} rows")
         if "events" in counts:
-            print(f"events: {counts['events']:,} new, up to number {counts['number']:,}; {counts['clicked']:,} were clicks of a search")
+            print(
+                f"events: {counts['events']:,} new, up to number {counts['number']:,}; {counts['clicked']:,} were clicks of a search"
+            )
         if rejects:
             print(f"{rejects:,} broken rules are listed in {out / REJECTS_FILE}")
         elif counts.get("rejects"):
-            print(f"{counts['rejects']:,} rules were broken by events, which are left out; 'searec export dataset' lists them")
+            print(
+                f"{counts['rejects']:,} rules were broken by events, which are left out; 'searec export dataset' lists them"
+            )
         print(f"wrote {out}")
     emit(counts, figures)
 
 
 def _join(data: Path, events: str, out: Path) -> dict[str, int]:
-    from searec.serve.events import open_events
-    from searec.serve.export import export as write
+    from searec.store.event_export import export as write
+    from searec.store.events import open_events
 
     with open_events(events) as store:
         return write(data, store, out)

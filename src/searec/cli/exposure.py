@@ -8,10 +8,15 @@ import typer
 from searec.cli.arguments import Data, Json, Requests, RunsAndData, Split, choice, emit, open_runs, pairs
 
 if TYPE_CHECKING:
-    from searec.audit.exposure import Exposure
+    from searec.reports.exposure_frontier import Exposure
 
-Level = Annotated[str, typer.Option(help="Whose categories decide what is novel: 'narrow', or a depth of the tree, 1 the broadest.")]
-Days = Annotated[float | None, typer.Option(min=0, help="Clicks of so many days count as touched; all by default.", show_default=False)]
+Level = Annotated[
+    str, typer.Option(help="Whose categories decide what is novel: 'narrow', or a depth of the tree, 1 the broadest.")
+]
+Days = Annotated[
+    float | None,
+    typer.Option(min=0, help="Clicks of so many days count as touched; all by default.", show_default=False),
+]
 Seed = Annotated[int, typer.Option(min=0, help="Of what is drawn at random, and of the intervals.")]
 _FIGURES = ("hr", "ndcg", "enr", "cnr", "serendipity")
 
@@ -19,7 +24,8 @@ _FIGURES = ("hr", "ndcg", "enr", "cnr", "serendipity")
 def exposure(
     folders: RunsAndData,
     quota: Annotated[
-        list[float] | None, typer.Option(help="A share of the pool for the serendipity channel; may be given many times.")
+        list[float] | None,
+        typer.Option(help="A share of the pool for the serendipity channel; may be given many times."),
     ] = None,
     level: Level = "narrow",
     days: Days = None,
@@ -29,8 +35,8 @@ def exposure(
     figures: Json = None,
 ) -> None:
     """Replay held-out clicks against each share of the serendipity channel of the first run, and against the other runs."""
-    from searec.audit.exposure import QUOTAS
-    from searec.audit.exposure import exposure as look
+    from searec.reports.exposure_frontier import QUOTAS
+    from searec.reports.exposure_frontier import exposure as look
 
     part = choice(split, ("test", "val"), "--split")
     runs = open_runs(folders, "look at")
@@ -51,12 +57,19 @@ def exposure(
 
 def replay(
     a: Annotated[Path, typer.Argument(metavar="A", help="Run folder of the one configuration.", show_default=False)],
-    b: Annotated[Path, typer.Argument(metavar="B", help="Run folder of the other; may be the same.", show_default=False)],
+    b: Annotated[
+        Path, typer.Argument(metavar="B", help="Run folder of the other; may be the same.", show_default=False)
+    ],
     data: Data,
     set_a: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="A setting of A that needs no training, as quota=0.", show_default=False)
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE", help="A setting of A that needs no training, as quota=0.", show_default=False
+        ),
     ] = None,
-    set_b: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A setting of B, as quota=0.2.", show_default=False)] = None,
+    set_b: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="A setting of B, as quota=0.2.", show_default=False)
+    ] = None,
     level: Level = "narrow",
     days: Days = None,
     split: Split = "test",
@@ -65,22 +78,30 @@ def replay(
     figures: Json = None,
 ) -> None:
     """An A/B test in replay: held-out clicks against what two configurations would have shown, with 95 % intervals."""
-    from searec.audit.exposure import compared, with_settings
+    from searec.reports.exposure_frontier import compared, with_settings
 
     part = choice(split, ("test", "val"), "--split")
     runs = open_runs([a, b, data], "replay")
     runs = [
-        with_settings(run, pairs(given, option)) for run, given, option in zip(runs, (set_a, set_b), ("--set-a", "--set-b"), strict=True)
+        with_settings(run, pairs(given, option))
+        for run, given, option in zip(runs, (set_a, set_b), ("--set-a", "--set-b"), strict=True)
     ]
     one, other, found = compared(*runs, part=part, requests=requests, level=_level(level), days=days, seed=seed)
     if str(figures) != "-":
         print(f"  {len(one.target):,} {part} requests    {one.label}    {other.label}")
         print("  " + " " * 14 + "".join(f"{name:>12}" for name in ("a", "b", "b - a", "low", "high", "p")))
         for name, each in found.items():
-            values = "".join(f"{value:>12.4f}" for value in (each.a, each.b, each.difference, each.low, each.high, each.p))
+            values = "".join(
+                f"{value:>12.4f}" for value in (each.a, each.b, each.difference, each.low, each.high, each.p)
+            )
             print(f"  {name:<14}{values}")
     emit(
-        {"a": one.label, "b": other.label, "requests": len(one.target), "figures": {name: vars(each) for name, each in found.items()}},
+        {
+            "a": one.label,
+            "b": other.label,
+            "requests": len(one.target),
+            "figures": {name: vars(each) for name, each in found.items()},
+        },
         figures,
     )
 

@@ -16,10 +16,12 @@ from searec.cli.students import reasoner_of
 
 if TYPE_CHECKING:
     from searec.data.dataset import Dataset
-    from searec.nearline.store import Store
-    from searec.serve.profiles import Profiles
+    from searec.service.reasoner_profiles import Profiles
+    from searec.store.interest_store import Store
 
-app = typer.Typer(name="interests", help="What users may want and have never shown, inferred ahead of need.", no_args_is_help=True)
+app = typer.Typer(
+    name="interests", help="What users may want and have never shown, inferred ahead of need.", no_args_is_help=True
+)
 
 StoreUrl = Annotated[
     str,
@@ -45,7 +47,9 @@ Events = Annotated[
         show_envvar=True,
     ),
 ]
-ReasonerName = Annotated[str, typer.Option("--reasoner", help="Who thinks: offline, chat, debate or student=RUN; its settings by --set.")]
+ReasonerName = Annotated[
+    str, typer.Option("--reasoner", help="Who thinks: offline, chat, debate or student=RUN; its settings by --set.")
+]
 _AT_ONCE = 256
 ALL, DRIFTED = "all", "drifted"
 _SHOWN = 3
@@ -59,17 +63,19 @@ def build(
     overrides: Set = None,
     users: Annotated[
         list[str] | None,
-        typer.Option("--user", metavar="USER", help="This user; may be given many times. All by default.", show_default=False),
+        typer.Option(
+            "--user", metavar="USER", help="This user; may be given many times. All by default.", show_default=False
+        ),
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="Also those whose interests are fresh.")] = False,
     events: Events = None,
     figures: Json = None,
 ) -> None:
     """Infer the interests of users now and keep them in a store, without a queue; run it again to go on where it ended."""
-    from searec.console import progress
     from searec.data.dataset import load
     from searec.errors import ChatError
-    from searec.nearline.store import open_store
+    from searec.progress import progress
+    from searec.store.interest_store import open_store
 
     dataset = load(data)
     done, interests, problems = 0, 0, []
@@ -105,12 +111,18 @@ def build(
 def show(
     user: Annotated[str, typer.Argument(metavar="USER", help="The user, as the dataset names it.", show_default=False)],
     store: Annotated[
-        str | None, typer.Option("--store", metavar="URL", envvar="SEAREC_STORE", help="A store of interests.", show_default=False)
+        str | None,
+        typer.Option("--store", metavar="URL", envvar="SEAREC_STORE", help="A store of interests.", show_default=False),
     ] = None,
     run: Annotated[
-        Path | None, typer.Option("--run", metavar="RUN", help="Instead: those that a trained run has learned from.", show_default=False)
+        Path | None,
+        typer.Option(
+            "--run", metavar="RUN", help="Instead: those that a trained run has learned from.", show_default=False
+        ),
     ] = None,
-    drawing: Annotated[Path | None, typer.Option("--picture", metavar="FILE.svg", help="Draw the graph.", show_default=False)] = None,
+    drawing: Annotated[
+        Path | None, typer.Option("--picture", metavar="FILE.svg", help="Draw the graph.", show_default=False)
+    ] = None,
     figures: Json = None,
 ) -> None:
     """Show what a user may want and why: query, demand, interest."""
@@ -118,9 +130,9 @@ def show(
     from datetime import UTC, datetime
 
     from searec.errors import DataError, SettingsError, UnknownIdError
-    from searec.nearline.store import open_store, without_password
-    from searec.nearline.table import read_graphs
-    from searec.run import DERIVED
+    from searec.interests.interest_table import read_graphs
+    from searec.pipeline.run import DERIVED
+    from searec.store.interest_store import open_store, without_password
 
     if drawing is not None and drawing.suffix != ".svg":
         raise SettingsError("bad --picture", got=str(drawing), expected="a file that ends in .svg")
@@ -138,7 +150,10 @@ def show(
         raise SettingsError("nothing to look into", expected="--store URL or --run RUN")
     if graph is None:
         raise UnknownIdError(
-            "no interests are kept of this user", where=where, got=repr(user), remedy="searec interests build DATA --store URL"
+            "no interests are kept of this user",
+            where=where,
+            got=repr(user),
+            remedy="searec interests build DATA --store URL",
         )
     if str(figures) != "-":
         made = f", made by {graph.made['reasoner']}" if "reasoner" in graph.made else ""
@@ -148,7 +163,7 @@ def show(
         if not graph.interests():
             print("  nothing that is new to the user")
     if drawing is not None:
-        from searec.nearline.picture import picture
+        from searec.interests.graph_svg import picture
 
         try:
             drawing.write_text(picture(graph), encoding="utf-8")
@@ -168,7 +183,9 @@ def debate(
     chat_model: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME", help="A model as the chat server calls it; several are given to the agents in turn.", show_default=False
+            metavar="NAME",
+            help="A model as the chat server calls it; several are given to the agents in turn.",
+            show_default=False,
         ),
     ] = None,
     overrides: Set = None,
@@ -180,15 +197,17 @@ def debate(
     """
     import json
 
+    from searec.config import configure
     from searec.data.dataset import load
     from searec.errors import ChatError
-    from searec.nearline.debate import DebateReasoner, DebateSettings
-    from searec.nearline.transcript import read_out
-    from searec.serve.profiles import Profiles
-    from searec.settings import configure
+    from searec.interests.debate_reasoner import DebateReasoner, DebateSettings
+    from searec.interests.debate_transcript import read_out
+    from searec.service.reasoner_profiles import Profiles
     from searec.text.chat import Chat, chat_settings
 
-    config = configure(DebateSettings, {"agents": agents, "rounds": rounds, **pairs(overrides)}, where="interests debate")
+    config = configure(
+        DebateSettings, {"agents": agents, "rounds": rounds, **pairs(overrides)}, where="interests debate"
+    )
     names = chat_model or [""]
     servers = {name: chat_settings(name) for name in names}
     dataset = load(data)
@@ -199,15 +218,32 @@ def debate(
         thought = DebateReasoner([chats[name] for name in names], config).think([profile])[0]
         ledgers = {name: chat.ledger.as_json() for name, chat in chats.items()}
     if str(figures) != "-":
-        print(read_out(thought.transcript) if thought.transcript else f"user {user} asked nothing lately, so there is nothing to debate")
+        print(
+            read_out(thought.transcript)
+            if thought.transcript
+            else f"user {user} asked nothing lately, so there is nothing to debate"
+        )
         for name, ledger in ledgers.items():
             tokens = ledger["prompt_tokens"] + ledger["completion_tokens"]
-            print(f"{name}: {ledger['calls']} requests, {ledger['from_cache']} kept answers, {tokens:,} tokens, cost {ledger['cost']:g}")
+            print(
+                f"{name}: {ledger['calls']} requests, {ledger['from_cache']} kept answers, {tokens:,} tokens, cost {ledger['cost']:g}"
+            )
     graph = None if thought.graph is None else json.loads(thought.graph.to_json())
-    emit({"user": user, "graph": graph, "problem": thought.problem, "transcript": thought.transcript, "ledgers": ledgers}, figures)
+    emit(
+        {
+            "user": user,
+            "graph": graph,
+            "problem": thought.problem,
+            "transcript": thought.transcript,
+            "ledgers": ledgers,
+        },
+        figures,
+    )
     if thought.problem is not None:
         raise ChatError(
-            "the debate came to nothing", got=thought.problem, remedy="see the transcript; try another model or more max_tokens"
+            "the debate came to nothing",
+            got=thought.problem,
+            remedy="see the transcript; try another model or more max_tokens",
         )
 
 
@@ -217,10 +253,13 @@ def worker(
     store: StoreUrl,
     reasoner: ReasonerName = "offline",
     overrides: Set = None,
-    concurrency: Annotated[int, typer.Option(min=1, help="Workers in this process, each with a reasoner of its own.")] = 1,
+    concurrency: Annotated[
+        int, typer.Option(min=1, help="Workers in this process, each with a reasoner of its own.")
+    ] = 1,
     batch: Annotated[int, typer.Option(min=1, help="Users that a reasoner is given at once.")] = 8,
     metrics_port: Annotated[
-        int | None, typer.Option(min=0, max=65_535, help="Answer Prometheus at this port; 0 for any.", show_default=False)
+        int | None,
+        typer.Option(min=0, max=65_535, help="Answer Prometheus at this port; 0 for any.", show_default=False),
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="End when nothing is left to be done now.")] = False,
     enqueue: Annotated[
@@ -236,9 +275,9 @@ def worker(
 ) -> None:
     """Refresh the interests of users in the queue, until stopped: what is thought by then is kept, and the rest given back."""
     from searec.data.dataset import load
-    from searec.nearline.metrics import Metrics
-    from searec.nearline.store import open_store
-    from searec.nearline.worker import Worker, WorkerSettings, work
+    from searec.store.interest_store import open_store
+    from searec.store.worker import Worker, WorkerSettings, work
+    from searec.store.worker_metrics import Metrics
 
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING, stream=sys.stderr)
     dataset, options = load(data), pairs(overrides)
@@ -251,7 +290,11 @@ def worker(
             for number, one in enumerate(thinkers)
         ]
         if metrics_port is not None:
-            print(f"metrics: http://{socket.gethostname()}:{metrics.serve(metrics_port)}/metrics", file=sys.stderr, flush=True)
+            print(
+                f"metrics: http://{socket.gethostname()}:{metrics.serve(metrics_port)}/metrics",
+                file=sys.stderr,
+                flush=True,
+            )
         try:
             _enqueue(opened, profiles, enqueue or [])
             ended = work(workers, drain=once)
@@ -279,8 +322,8 @@ def _enqueue(store: "Store", profiles: "Profiles", names: Sequence[str]) -> None
     if ALL in names:
         store.enqueue(everybody, "missing")
     if DRIFTED in names:
-        from searec.console import progress
-        from searec.nearline.drift import Watcher
+        from searec.progress import progress
+        from searec.store.drift import Watcher
         from searec.text.encoder import DEFAULT, Encoder
 
         watcher = Watcher(store, Encoder(DEFAULT).encode)
@@ -296,13 +339,13 @@ def _enqueue(store: "Store", profiles: "Profiles", names: Sequence[str]) -> None
 @contextlib.contextmanager
 def _profiles(folder: Path, data: "Dataset", events: str | None) -> "Iterator[Profiles]":
     """Profiles as of the end of the dataset or, with the address of an event store, as of now."""
-    from searec.serve.profiles import Profiles
+    from searec.service.reasoner_profiles import Profiles
 
     if events is None:
         yield Profiles(data)
         return
-    from searec.serve.events import open_events
-    from searec.serve.export import exported_up_to
+    from searec.store.event_export import exported_up_to
+    from searec.store.events import open_events
 
     with open_events(events) as store:
         yield Profiles(data, store, after=exported_up_to(folder))

@@ -18,7 +18,7 @@ def add(
     role: Annotated[str, typer.Option(help="read, write or admin; each may do what the ones before it may.")] = "read",
 ) -> None:
     """Make a key and print it, this once: only its hash is kept."""
-    from searec.serve.events import ROLES, open_events
+    from searec.store.events import ROLES, open_events
 
     known = choice(role, ROLES, "--role")
     with open_events(events) as store:
@@ -29,7 +29,7 @@ def add(
 @app.command(name="list")
 def list_(events: EventsUrl, figures: Json = None) -> None:
     """Show whose keys are valid, and what they may do."""
-    from searec.serve.events import open_events
+    from searec.store.events import open_events
 
     with open_events(events) as store:
         keys = store.keys()
@@ -45,11 +45,13 @@ def list_(events: EventsUrl, figures: Json = None) -> None:
 def revoke(name: Name, events: EventsUrl) -> None:
     """Make a key invalid; running services notice within seconds."""
     from searec.errors import UnknownIdError
-    from searec.nearline.store import without_password
-    from searec.serve.events import open_events
+    from searec.store.events import open_events
+    from searec.store.interest_store import without_password
 
     with open_events(events) as store:
         found = store.revoke_key(name)
     if not found:
-        raise UnknownIdError("no key of this name", where=without_password(events), got=repr(name), remedy="searec keys list shows all")
+        raise UnknownIdError(
+            "no key of this name", where=without_password(events), got=repr(name), remedy="searec keys list shows all"
+        )
     print(f"revoked {name}")

@@ -15,7 +15,9 @@ def train(
     model: Annotated[
         str,
         typer.Argument(
-            metavar="MODEL", help="popular, itemknn, bm25, dense, sasrec, unisar, gserec, lcr-ser, gensar or tiger.", show_default=False
+            metavar="MODEL",
+            help="popular, itemknn, bm25, dense, sasrec, unisar, gserec, lcr-ser, gensar or tiger.",
+            show_default=False,
         ),
     ],
     data: Data,
@@ -23,23 +25,33 @@ def train(
     preset: Preset = "small",
     overrides: Set = None,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same weights, bit for bit.")] = 0,
-    label: Annotated[str | None, typer.Option(help="The run's name in tables; the model's name by default.", show_default=False)] = None,
+    label: Annotated[
+        str | None, typer.Option(help="The run's name in tables; the model's name by default.", show_default=False)
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from RUN's checkpoint.")] = False,
     unseen: Annotated[
-        float, typer.Option(min=0, max=0.9, help="Share of users kept from training, for a look at users who come later.")
+        float,
+        typer.Option(min=0, max=0.9, help="Share of users kept from training, for a look at users who come later."),
     ] = 0.0,
     start: Annotated[
         Path | None,
-        typer.Option(metavar="RUN", help="Take the weights of this run in place of the first phase (lcr-ser).", show_default=False),
+        typer.Option(
+            metavar="RUN",
+            help="Take the weights of this run in place of the first phase (lcr-ser).",
+            show_default=False,
+        ),
     ] = None,
     teacher: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Learn this run's ranking too (lcr-ser, as a one-pass student).", show_default=False)
+        Path | None,
+        typer.Option(
+            metavar="RUN", help="Learn this run's ranking too (lcr-ser, as a one-pass student).", show_default=False
+        ),
     ] = None,
 ) -> None:
     """Train a model on the training events of a dataset; what it needs made beforehand is made first, and kept."""
-    from searec import experiment
     from searec.data.dataset import load
-    from searec.training.logbook import FILE, read_rows
+    from searec.experiments import experiment
+    from searec.training.training_log import FILE, read_rows
 
     values = pairs(overrides)
     experiment.settings_for(model, preset, values)  # type: ignore[arg-type]
@@ -76,9 +88,9 @@ def evaluate(
     figures: Json = None,
 ) -> None:
     """Measure a run on held-out events; per-user scores are kept in RUN."""
-    from searec import experiment
     from searec.data.dataset import load
     from searec.data.schema import TASKS
+    from searec.experiments import experiment
 
     chosen = None if task is None else choice(task, TASKS, "--task")
     kind, held = choice(protocol, ("sampled", "full"), "--protocol"), choice(part, ("test", "val"), "--split")
@@ -96,20 +108,22 @@ def evaluate(
 
 def compare(
     folders: RunsAndData,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The HTML report; the same figures go to a .json beside it.")] = Path(
-        "report.html"
-    ),
+    out: Annotated[
+        Path, typer.Option(metavar="FILE", help="The HTML report; the same figures go to a .json beside it.")
+    ] = Path("report.html"),
     baseline: Annotated[
-        str | None, typer.Option(help="The label the others are tested against; the best by default.", show_default=False)
+        str | None,
+        typer.Option(help="The label the others are tested against; the best by default.", show_default=False),
     ] = None,
     groups: Annotated[
-        list[str] | None, typer.Option("--slice", metavar="NAME", help="Print the figures of these requests too, as sparse or rich.")
+        list[str] | None,
+        typer.Option("--slice", metavar="NAME", help="Print the figures of these requests too, as sparse or rich."),
     ] = None,
     part: Split = "test",
     requests: Requests = None,
 ) -> None:
     """Compare runs with intervals, paired tests and slices in one self-contained HTML page."""
-    from searec import experiment
+    from searec.experiments import experiment
 
     opened = open_runs(folders, "compare")
     held = choice(part, ("test", "val"), "--split")

@@ -16,10 +16,14 @@ if TYPE_CHECKING:
 def serve(
     data: Data,
     recommend: Annotated[
-        list[Path] | None, typer.Option("--recommend", metavar="RUN", help="Answers the feed; may be given many times.", show_default=False)
+        list[Path] | None,
+        typer.Option(
+            "--recommend", metavar="RUN", help="Answers the feed; may be given many times.", show_default=False
+        ),
     ] = None,
     search: Annotated[
-        list[Path] | None, typer.Option("--search", metavar="RUN", help="Answers searches; may be given many times.", show_default=False)
+        list[Path] | None,
+        typer.Option("--search", metavar="RUN", help="Answers searches; may be given many times.", show_default=False),
     ] = None,
     events: Annotated[
         str,
@@ -32,21 +36,27 @@ def serve(
     ] = "sqlite:///searec-events.db",
     store: Annotated[
         str | None,
-        typer.Option(metavar="URL", envvar="SEAREC_STORE", help="A store of interests.", show_default=False, show_envvar=True),
+        typer.Option(
+            metavar="URL", envvar="SEAREC_STORE", help="A store of interests.", show_default=False, show_envvar=True
+        ),
     ] = None,
-    host: Annotated[str, typer.Option(help="The address to listen at; others can reach any but a loopback one.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="The address to listen at; others can reach any but a loopback one.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65_535, help="0 for any.")] = 8000,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
-    open: Annotated[bool, typer.Option("--open", help="Serve without keys although others can reach the host.")] = False,
+    open: Annotated[
+        bool, typer.Option("--open", help="Serve without keys although others can reach the host.")
+    ] = False,
     overrides: Set = None,
 ) -> None:
     """Answer recommendations and searches over HTTP until stopped; what happens meanwhile is kept and counts at once."""
+    from searec.config import as_dict, configure
     from searec.errors import SettingsError
-    from searec.serve.events import open_events
-    from searec.serve.http.limits import HttpSettings
-    from searec.serve.http.server import is_loopback, refuse_open
-    from searec.serve.http.server import serve as run
-    from searec.settings import as_dict, configure
+    from searec.service.http.http_config import HttpSettings
+    from searec.service.http.server import is_loopback, refuse_open
+    from searec.service.http.server import serve as run
+    from searec.store.events import open_events
 
     if not recommend and not search:
         raise SettingsError("nothing to serve", expected="--recommend RUN or --search RUN")
@@ -80,10 +90,10 @@ def serve(
 
 def application(config: dict[str, Any], settings: dict[str, Any]) -> "FastAPI":
     """The application of a process."""
-    from searec.serve.http.app import create_app
-    from searec.serve.http.limits import HttpSettings
-    from searec.serve.open import open_service
-    from searec.settings import configure
+    from searec.config import configure
+    from searec.service.http.app import create_app
+    from searec.service.http.http_config import HttpSettings
+    from searec.service.lifecycle import open_service
 
     front, recorder, events, keyring = open_service(config)
     return create_app(front, recorder, events, keyring, configure(HttpSettings, settings))

@@ -11,14 +11,21 @@ from searec.errors import SettingsError
 
 if TYPE_CHECKING:
     from searec.data.dataset import Dataset
-    from searec.nearline.judging import Judgement
-    from searec.nearline.reasoner import Reasoner
+    from searec.interests.reasoner import Reasoner
+    from searec.interests.reasoner_evaluation import Judgement
 
 STUDENT, TEACHER = "student=", "teacher"
-Users = Annotated[int | None, typer.Option("--users", min=2, help="So many users, drawn by the seed; all by default.", show_default=False)]
+Users = Annotated[
+    int | None,
+    typer.Option("--users", min=2, help="So many users, drawn by the seed; all by default.", show_default=False),
+]
 Near = Annotated[
     str | None,
-    typer.Option("--encoder", help="Also compare by this sentence encoder, 'minilm' or any; by words alone without.", show_default=False),
+    typer.Option(
+        "--encoder",
+        help="Also compare by this sentence encoder, 'minilm' or any; by words alone without.",
+        show_default=False,
+    ),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Same seed, same users, same weights, bit for bit.")]
 
@@ -39,17 +46,17 @@ def distil(
 
     --set teacher.KEY=VALUE is a setting of the teacher.
     """
-    from searec.data.cutoff import Cutoff
+    from searec.config import configure
     from searec.data.dataset import load
+    from searec.data.leakage.cutoff import Cutoff
     from searec.data.schema import TASKS
     from searec.data.split import Split
-    from searec.nearline.distil import DistilSettings, examined, refuse_used
-    from searec.nearline.distil import distil as teach
-    from searec.nearline.judging import Categories
-    from searec.nearline.labels import labelled
-    from searec.nearline.sampling import drawn
-    from searec.settings import configure
-    from searec.training.stop import stop_requests
+    from searec.distillation.distil import DistilSettings, examined, refuse_used
+    from searec.distillation.distil import distil as teach
+    from searec.distillation.labels import labelled
+    from searec.interests.profile_sampling import drawn
+    from searec.interests.reasoner_evaluation import Categories
+    from searec.training.interrupts import stop_requests
 
     own, of_others = _parted(overrides, [TEACHER])
     config = configure(DistilSettings, {"base": base, **own}, where="distil")
@@ -80,15 +87,24 @@ def distil(
 def evaluate(
     data: Data,
     reasoners: Annotated[
-        list[str], typer.Option("--reasoner", metavar="NAME", help="offline, chat, debate or student=RUN; may be given many times.")
+        list[str],
+        typer.Option(
+            "--reasoner", metavar="NAME", help="offline, chat, debate or student=RUN; may be given many times."
+        ),
     ],
     teacher: Annotated[
-        str | None, typer.Option(metavar="NAME", help="With whom to agree; the first reasoner by default.", show_default=False)
+        str | None,
+        typer.Option(metavar="NAME", help="With whom to agree; the first reasoner by default.", show_default=False),
     ] = None,
     users: Users = None,
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="NAME.KEY=VALUE", help="A setting of a reasoner; may be given many times.", show_default=False),
+        typer.Option(
+            "--set",
+            metavar="NAME.KEY=VALUE",
+            help="A setting of a reasoner; may be given many times.",
+            show_default=False,
+        ),
     ] = None,
     encoder: Near = None,
     seed: Seed = 0,
@@ -96,16 +112,18 @@ def evaluate(
 ) -> None:
     """Compare reasoners on the same users: novelty, agreement, grounding, speed. Users that a student learned from are left out."""
     from searec.data.dataset import load
-    from searec.nearline.distil import trained_users
-    from searec.nearline.judging import Categories, judged, timed
-    from searec.nearline.sampling import drawn
+    from searec.distillation.distil import trained_users
+    from searec.interests.profile_sampling import drawn
+    from searec.interests.reasoner_evaluation import Categories, judged, timed
 
     encode = _encode(encoder)
     goal = teacher or reasoners[0]
     names = list(dict.fromkeys([*reasoners, goal]))
     own, options = _parted(overrides, [name.partition("=")[0] for name in names])
     if own:
-        raise SettingsError("a setting of nobody", where="--set", got=next(iter(own)), expected="NAME.KEY=VALUE with a reasoner's name")
+        raise SettingsError(
+            "a setting of nobody", where="--set", got=next(iter(own)), expected="NAME.KEY=VALUE with a reasoner's name"
+        )
     dataset = load(data)
     seen = set().union(*(trained_users(name.removeprefix(STUDENT)) for name in names if name.startswith(STUDENT)))
     asked = drawn(dataset, users, seed=seed, leave_out=seen)
@@ -129,7 +147,10 @@ def evaluate(
         left = f", {len(seen):,} that a student learned from left out" if seen else ""
         print(f"{len(asked):,} users{left}; agreement with {goal}")
         print_judged(found)
-    emit({"users": len(asked), "teacher": goal, "reasoners": {name: one.as_json() for name, one in found.items()}}, figures)
+    emit(
+        {"users": len(asked), "teacher": goal, "reasoners": {name: one.as_json() for name, one in found.items()}},
+        figures,
+    )
 
 
 def reasoner_of(text: str, data: "Dataset", options: Mapping[str, str]) -> "Reasoner":
@@ -140,10 +161,12 @@ def reasoner_of(text: str, data: "Dataset", options: Mapping[str, str]) -> "Reas
     """
     from searec.data.schema import TASKS
     from searec.data.split import Split
-    from searec.nearline.reasoners import reasoner_named
+    from searec.interests.reasoner_registry import reasoner_named
 
     name, _, model = text.partition("=")
-    return reasoner_named(name, Split(data), TASKS, {"model": model, **options} if text.startswith(STUDENT) else options)
+    return reasoner_named(
+        name, Split(data), TASKS, {"model": model, **options} if text.startswith(STUDENT) else options
+    )
 
 
 def _parted(given: list[str] | None, names: list[str]) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
@@ -163,14 +186,16 @@ def print_made(folder: Path) -> None:
     """What labels there were and what was done with them."""
     import json
 
-    from searec.nearline.distil import ABOUT
-    from searec.nearline.student import FILE
+    from searec.distillation.distil import ABOUT
+    from searec.interests.student_reasoner import FILE
 
     about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
     labels = json.loads((folder / FILE).read_text(encoding="utf-8"))["labels"]
     counts = labels["labels"]
     refused = ", ".join(f"{count:,} {reason}" for reason, count in counts["refused"].items()) or "none"
-    print(f"teacher {labels['teacher']['name']}: {counts['train']:,} labels to train on, {counts['eval']:,} held back; refused: {refused}")
+    print(
+        f"teacher {labels['teacher']['name']}: {counts['train']:,} labels to train on, {counts['eval']:,} held back; refused: {refused}"
+    )
     for sentence in about["done"]:
         print(sentence)
     for name, phase in about["phases"].items():
@@ -198,11 +223,15 @@ def print_judged(found: "dict[str, Judgement]") -> None:
         "grounded": "grounded",
     }
     shown = {name: title for name, title in columns.items() if any(name in one.figures for one in found.values())}
-    print("  " + " " * wide + "".join(f"{title:>10}" for title in shown.values()) + f"{'profiles/s':>12}{'tokens/s':>10}")
+    print(
+        "  " + " " * wide + "".join(f"{title:>10}" for title in shown.values()) + f"{'profiles/s':>12}{'tokens/s':>10}"
+    )
     for label, one in found.items():
         told = one.as_json()
         values = "".join(_cell(told["figures"].get(name, {}).get("value"), 10) for name in shown)
-        print(f"  {label:<{wide}}{values}{_cell(told['profiles_per_second'], 12, 1)}{_cell(told['tokens_per_second'], 10, 0)}")
+        print(
+            f"  {label:<{wide}}{values}{_cell(told['profiles_per_second'], 12, 1)}{_cell(told['tokens_per_second'], 10, 0)}"
+        )
         for problem, count in one.problems.items():
             print(f"  {'':<{wide}}  {count:,} x {problem}")
 

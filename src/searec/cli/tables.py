@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from searec.config import nearest
 from searec.errors import SettingsError
-from searec.settings import nearest
 
 if TYPE_CHECKING:
     from searec.evaluation.compare import Comparison, Table
@@ -28,7 +28,9 @@ def print_tables(comparison: Comparison, groups: Sequence[str] = ()) -> None:
         wide = max(16, *(len(row.label) for row in table.rows)) + 1
         print("  " + " " * wide + "".join(f"{name:>10}" for name in names) + f"{'p (Holm)':>12}")
         for row in table.rows:
-            values = "".join(f"{row.metrics[name].mean if name in row.metrics else row.totals[name]:>10.4f}" for name in names)
+            values = "".join(
+                f"{row.metrics[name].mean if name in row.metrics else row.totals[name]:>10.4f}" for name in names
+            )
             difference = row.metrics[table.headline].difference
             p = "baseline" if difference is None else f"{difference.p_holm:.4f}"
             print(f"  {row.label:<{wide}}{values}{p:>12}")
@@ -52,4 +54,6 @@ def print_slice(table: Table, group: str) -> None:
         cell = row.slices[group]
         apart = cell.difference
         difference, p = ("", "baseline") if apart is None else (f"{apart.mean:+.4f}", f"{apart.p_holm:.4f}")
-        print(f"  {row.label:<{wide}}{cell.mean:>10.4f}{f'{cell.low:.4f} to {cell.high:.4f}':>20}{difference:>12}{p:>12}")
+        print(
+            f"  {row.label:<{wide}}{cell.mean:>10.4f}{f'{cell.low:.4f} to {cell.high:.4f}':>20}{difference:>12}{p:>12}"
+        )

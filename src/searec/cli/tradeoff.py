@@ -9,10 +9,22 @@ from searec.cli.arguments import Data, Json, Set, emit, pairs
 from searec.cli.tables import print_tables
 
 if TYPE_CHECKING:
-    from searec.audit.tradeoff import Cost, Tradeoff
     from searec.data.schema import Task
+    from searec.reports.tradeoff import Cost, Tradeoff
 
-_HEADS = ("recommend", "search", "shared", "codes", "collide", "parameters", "train s", "rank rec", "find rec", "rank sea", "find sea")
+_HEADS = (
+    "recommend",
+    "search",
+    "shared",
+    "codes",
+    "collide",
+    "parameters",
+    "train s",
+    "rank rec",
+    "find rec",
+    "rank sea",
+    "find sea",
+)
 
 
 def tradeoff(
@@ -20,20 +32,22 @@ def tradeoff(
     out: Annotated[
         Path,
         typer.Option(
-            metavar="DIR", help="Folder for the runs and tradeoff.html; what is finished there is not done again.", show_default=False
+            metavar="DIR",
+            help="Folder for the runs and tradeoff.html; what is finished there is not done again.",
+            show_default=False,
         ),
     ],
     requests: Annotated[int, typer.Option(min=1, help="Test requests of each task that times are measured on.")] = 200,
-    recipe: Annotated[str, typer.Option(help="Which runs: see searec.recipes.")] = "gensar-tradeoff",
+    recipe: Annotated[str, typer.Option(help="Which runs: see searec.experiments.recipes.")] = "gensar-tradeoff",
     settings: Set = None,
     figures: Json = None,
 ) -> None:
     """Train gensar for one task and for both, by several kinds of identifiers, and draw recommendation against search."""
-    from searec import experiment
-    from searec.audit.tradeoff import tradeoff as look
-    from searec.audit.tradeoff_page import write_tradeoff
     from searec.data.dataset import load
-    from searec.recipes import recipe_named
+    from searec.experiments import experiment
+    from searec.experiments.recipes import recipe_named
+    from searec.reports.tradeoff import tradeoff as look
+    from searec.reports.tradeoff_page import write_tradeoff
 
     runs = experiment.trained(recipe_named(recipe).over(pairs(settings)), load(data), out)
     base = "joint" if any(run.label == "joint" for run in runs) else None

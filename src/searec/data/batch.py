@@ -17,7 +17,7 @@ from searec.data.dataset import Dataset
 from searec.data.ragged import Ints, Windows, gather_windows
 from searec.data.schema import Task
 from searec.data.split import Requests, check_no_leak
-from searec.data.words import words_of
+from searec.text.analysis import words_of
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,9 @@ class Batch:
     candidates: Tensor | None = None  # [B, N]; None asks for the whole catalogue
     negatives: Tensor | None = None  # [B, T, M] items not clicked, for each position of a causal model's history
     query_text: tuple[str, ...] = ()  # [B] for models that read text
-    texts: tuple[str, ...] = ()  # [Q] of each row of `words`, for models that read the texts of histories; row 0 is empty
+    texts: tuple[
+        str, ...
+    ] = ()  # [Q] of each row of `words`, for models that read the texts of histories; row 0 is empty
 
     def __len__(self) -> int:
         return len(self.user)
@@ -132,8 +134,12 @@ class Batcher:
             src_query=_tensor(src_query),
             src_click=_tensor(self._clicks(src)),
             src_time=_tensor(src.gather(data.searches.time)),
-            trail_item=_tensor(trail.gather(data.trail.item) if needs.trail else np.zeros((len(requests), 1), dtype=np.int32)),
-            trail_time=_tensor(trail.gather(data.trail.time) if needs.trail else np.zeros((len(requests), 1), dtype=np.int64)),
+            trail_item=_tensor(
+                trail.gather(data.trail.item) if needs.trail else np.zeros((len(requests), 1), dtype=np.int32)
+            ),
+            trail_time=_tensor(
+                trail.gather(data.trail.time) if needs.trail else np.zeros((len(requests), 1), dtype=np.int64)
+            ),
             query=_tensor(query),
             words=_tensor(words),
             query_id=_tensor(query_id),
@@ -178,7 +184,9 @@ class Batcher:
         if requests.new_texts is not None:
             spoken = [[self.data.word_index.get(word, 0) for word in words_of(text)] for text in requests.new_texts]
             known = [[word for word in line if word][:width] for line in spoken]
-            table = np.zeros((len(distinct) + len(known), max([words.shape[1], *(len(line) for line in known)])), dtype=np.int32)
+            table = np.zeros(
+                (len(distinct) + len(known), max([words.shape[1], *(len(line) for line in known)])), dtype=np.int32
+            )
             table[: len(distinct), : words.shape[1]] = words
             for place, line in enumerate(known, start=len(distinct)):
                 table[place, : len(line)] = line

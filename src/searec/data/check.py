@@ -142,7 +142,12 @@ def _clicks(log: Log) -> pl.DataFrame:
 
 
 def _span(log: Log) -> tuple[int | None, int | None]:
-    time = pl.concat([frame.select(low=pl.col("time").min(), high=pl.col("time").max()) for frame in (log.interactions, log.searches)])
+    time = pl.concat(
+        [
+            frame.select(low=pl.col("time").min(), high=pl.col("time").max())
+            for frame in (log.interactions, log.searches)
+        ]
+    )
     known = [*time["low"].drop_nulls(), *time["high"].drop_nulls()]
     return (min(known), max(known)) if known else (None, None)
 
@@ -156,7 +161,9 @@ def _months(log: Log) -> list[dict[str, Any]]:
         month = pl.from_epoch("time", time_unit="us").dt.truncate("1mo").dt.date().alias("month")
         return frame.lazy().group_by(month).agg(pl.len().alias(name)).collect(engine="streaming")
 
-    both = by_month(log.interactions, "interactions").join(by_month(log.searches, "searches"), on="month", how="full", coalesce=True)
+    both = by_month(log.interactions, "interactions").join(
+        by_month(log.searches, "searches"), on="month", how="full", coalesce=True
+    )
     return both.sort("month").fill_null(0).with_columns(pl.col("month").dt.strftime("%Y-%m")).to_dicts()
 
 
@@ -178,17 +185,24 @@ def _mean(values: pl.Series) -> float:
 def _labels(items: pl.DataFrame, level: Level) -> tuple[str, pl.DataFrame]:
     """What the labels are called, and item (Int32), label (UInt32): the labels that count for each item."""
     if not (level in ("all", "broadest") or (isinstance(level, int) and level >= 1)):
-        raise SettingsError("bad value for 'level'", where="check", got=repr(level), expected="'all', 'broadest' or a number from 1")
+        raise SettingsError(
+            "bad value for 'level'", where="check", got=repr(level), expected="'all', 'broadest' or a number from 1"
+        )
     if "categories" not in items.columns:
         return "no categories", pl.DataFrame(schema={"item": pl.Int32, "label": pl.UInt32})
     lists = items.select(pl.int_range(1, pl.len() + 1, dtype=pl.Int32).alias("item"), label="categories")
     if level == "broadest":
         depths = range(lists.select(pl.col("label").list.len().max().fill_null(0)).item())
-        level = next((n + 1 for n in depths if lists["label"].list.get(n, null_on_oob=True).drop_nulls().n_unique() > 1), 1)
+        level = next(
+            (n + 1 for n in depths if lists["label"].list.get(n, null_on_oob=True).drop_nulls().n_unique() > 1), 1
+        )
     if level == "all":
         name, labels = "all labels of an item", lists.filter(pl.col("label").list.len() > 0).explode("label")
     else:
-        name, labels = f"label {level} of an item", lists.with_columns(pl.col("label").list.get(int(level) - 1, null_on_oob=True))
+        name, labels = (
+            f"label {level} of an item",
+            lists.with_columns(pl.col("label").list.get(int(level) - 1, null_on_oob=True)),
+        )
     return name, labels.drop_nulls().unique().with_columns(pl.col("label").rank("dense").cast(pl.UInt32))
 
 
@@ -197,7 +211,9 @@ def _overlap(log: Log, clicks: pl.DataFrame, level: Level) -> Overlap:
     of_items = _counts(labels["item"], labels["label"], log.items.height, int(labels["label"].max() or 0))  # type: ignore[arg-type]
     users, items = log.users.height, log.items.height
     # A histogram of labels for each user is clicks [users, items] @ labels [items, labels].
-    search, feed = (_counts(events["user"], events["item"], users, items) @ of_items for events in (clicks, log.interactions))
+    search, feed = (
+        _counts(events["user"], events["item"], users, items) @ of_items for events in (clicks, log.interactions)
+    )
     lengths = [np.sqrt(np.asarray(side.multiply(side).sum(axis=1)).ravel()) for side in (search, feed)]
     dots = np.asarray(search.multiply(feed).sum(axis=1)).ravel()
     both = (lengths[0] > 0) & (lengths[1] > 0)
@@ -218,16 +234,34 @@ def _findings(log: Log, clicks: pl.DataFrame, with_click: int, first: int | None
     feed = log.interactions
     same = clicks.lazy().join(feed.lazy().select("user", "item", "time"), on=["user", "item", "time"], how="semi")
     # A search is known here by its user and instant; two searches of one instant are rare enough to weigh as one each.
-    twice = log.searches.lazy().filter(pl.col("clicked").list.len() > 0).join(same, on=["user", "time"], how="semi").select(pl.len())
+    twice = (
+        log.searches.lazy()
+        .filter(pl.col("clicked").list.len() > 0)
+        .join(same, on=["user", "time"], how="semi")
+        .select(pl.len())
+    )
     pair = pl.col("user").cast(pl.Int64) * (log.items.height + 1) + pl.col("item")
     pairs = feed.lazy().select(pair.n_unique()).collect().item() if feed.height else 0
     moments = pl.concat([frame.lazy().select("user", "time") for frame in (feed, log.searches)])
-    alone = moments.group_by("user", "time").len().filter(pl.col("len") == 1).select(pl.len()).collect(engine="streaming").item()
+    alone = (
+        moments.group_by("user", "time")
+        .len()
+        .filter(pl.col("len") == 1)
+        .select(pl.len())
+        .collect(engine="streaming")
+        .item()
+    )
     events = feed.height + log.searches.height
     used = pl.concat([frame.lazy().select("item", "time") for frame in (feed, clicks)])
     firsts = used.group_by("item").agg(pl.col("time").min()).collect(engine="streaming")["time"]
     limit = 0.0 if first is None or last is None else last - _LATE_SHARE * (last - first)
-    users = pl.concat([frame.lazy().select("user") for frame in (feed, log.searches)]).unique().select(pl.len()).collect().item()
+    users = (
+        pl.concat([frame.lazy().select("user") for frame in (feed, log.searches)])
+        .unique()
+        .select(pl.len())
+        .collect()
+        .item()
+    )
     return Findings(
         twice=_share(twice.collect(engine="streaming").item(), with_click),
         repeats=_share(feed.height - pairs, feed.height),
@@ -258,7 +292,9 @@ def render(report: CheckReport) -> str:
     read = {name: f"{rows:,}" for name, rows in report.rows.items()}
     parts = [_block("rows read", read)]
     if report.rejects:
-        parts.append(_block("rows that break a rule", {f"{r['file']}: {r['rule']}": f"{r['rows']:,}" for r in report.rejects}))
+        parts.append(
+            _block("rows that break a rule", {f"{r['file']}: {r['rule']}": f"{r['rows']:,}" for r in report.rejects})
+        )
         examples = (f"  {r['file']} row {r['row']}: {r['rule']} ({r['value']})" for r in report.examples)
         parts.append("\n".join(["the first of them", *examples]))
     else:
@@ -276,8 +312,15 @@ def render(report: CheckReport) -> str:
     }
     users |= {name: f"{value:g}" for name, value in sparsity.quantiles.items()}
     parts.append(_block("searches per user (share of users; quantiles of the count)", users))
-    shown = {"users compared": f"{overlap.users:,}", "quarter": _number(overlap.quarter), "median": _number(overlap.median)}
-    shown |= {"three quarters": _number(overlap.three_quarters), "users with none": "-" if overlap.none is None else _percent(overlap.none)}
+    shown = {
+        "users compared": f"{overlap.users:,}",
+        "quarter": _number(overlap.quarter),
+        "median": _number(overlap.median),
+    }
+    shown |= {
+        "three quarters": _number(overlap.three_quarters),
+        "users with none": "-" if overlap.none is None else _percent(overlap.none),
+    }
     title = f"overlap of search and feed per user: cosine of clicked categories ({overlap.labels}), 1 the same, 0 nothing shared"
     parts.append(_block(title, shown))
     findings = [f"  {_percent(getattr(report.findings, name)):>7} {text}" for name, text in _EXPLAINED.items()]

@@ -131,7 +131,9 @@ def _from_iso(text: pl.Expr) -> pl.Expr:
     second = pl.when(text.str.slice(16, 1) == ":").then(number(17)).otherwise(0)
     rest = text.str.slice(16)
     micro = rest.str.extract(r"\.(\d{1,6})").str.pad_end(6, "0").cast(pl.Int64).fill_null(0)
-    zone = rest.str.extract(r"([-+]\d{2}:?\d{2})$").str.replace(":", "", literal=True).cast(pl.Int64).fill_null(0)  # hhmm
+    zone = (
+        rest.str.extract(r"([-+]\d{2}:?\d{2})$").str.replace(":", "", literal=True).cast(pl.Int64).fill_null(0)
+    )  # hhmm
     ahead = zone.sign() * (zone.abs() // 100 * 60 + zone.abs() % 100)
     minutes = (day * 24 + number(11)) * 60 + number(14) - ahead
     return pl.when(text.str.contains(_ISO)).then(((minutes * 60 + second) * 1_000_000 + micro).cast(TIME))

@@ -10,13 +10,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from searec.data.ids import IdMap
 from searec.data.log import Log, load_log, write_table
 from searec.data.ragged import Ints, Ragged, group
 from searec.data.schema import TABLES
-from searec.data.words import item_text, split_words
+from searec.data.vocabulary import IdMap
 from searec.errors import DataError
 from searec.files import cache_folder, fingerprint, replacing
+from searec.text.analysis import item_text, split_words
 
 FORMAT = 1
 """Version of the encoding; a change here makes every cached dataset be encoded anew."""
@@ -134,7 +134,9 @@ def load(folder: Path | str) -> Dataset:
     if not home.is_dir():
         log = load_log(folder)
         if not log.rows["items"] or not log.rows["users"]:
-            raise DataError("the dataset folder has no items or no users", where=folder, expected="at least one of each")
+            raise DataError(
+                "the dataset folder has no items or no users", where=folder, expected="at least one of each"
+            )
         with replacing(home) as beside:
             write(log, beside)
     return open_encoded(home, key)
@@ -161,7 +163,9 @@ def write(log: Log, folder: Path) -> None:
         keep(f"interactions.{name}", feed[name].to_numpy())
 
     texts = log.searches["query"].unique(maintain_order=True)
-    searches = log.searches.with_columns(_codes(log.searches["query"], texts, pl.Int32)).sort("user", "time", maintain_order=True)
+    searches = log.searches.with_columns(_codes(log.searches["query"], texts, pl.Int32)).sort(
+        "user", "time", maintain_order=True
+    )
     keep("searches.offsets", _offsets(searches["user"], users + 1))
     for name in ("query", "time"):
         keep(f"searches.{name}", searches[name].to_numpy())
@@ -169,8 +173,14 @@ def write(log: Log, folder: Path) -> None:
     clicked = searches["clicked"].explode().drop_nulls().to_numpy().astype(np.int32)
     keep_ragged("searches.clicked", Ragged(np.concatenate(([0], np.cumsum(lengths, dtype=np.int64))), clicked))
 
-    found = searches.select("user", "time", item="clicked", source=pl.lit(SEARCH, pl.Int8)).explode("item").drop_nulls("item")
-    trail = pl.concat([feed.select("user", "time", "item", source=pl.lit(FEED, pl.Int8)), found]).sort("user", "time", maintain_order=True)
+    found = (
+        searches.select("user", "time", item="clicked", source=pl.lit(SEARCH, pl.Int8))
+        .explode("item")
+        .drop_nulls("item")
+    )
+    trail = pl.concat([feed.select("user", "time", "item", source=pl.lit(FEED, pl.Int8)), found]).sort(
+        "user", "time", maintain_order=True
+    )
     del feed, searches, found
     keep("trail.offsets", _offsets(trail["user"], users + 1))
     for name in ("item", "time", "source"):
@@ -194,7 +204,9 @@ def write(log: Log, folder: Path) -> None:
     write_table(vocabulary.to_frame("word"), folder / "words.parquet")
     write_table(category_names.to_frame("category"), folder / "categories.parquet")
     sizes = Sizes(users=users, items=items, queries=len(texts), words=len(vocabulary), categories=len(category_names))
-    (folder / "meta.json").write_text(json.dumps({"format": FORMAT, "sizes": asdict(sizes), "event_names": event_names}), encoding="utf-8")
+    (folder / "meta.json").write_text(
+        json.dumps({"format": FORMAT, "sizes": asdict(sizes), "event_names": event_names}), encoding="utf-8"
+    )
 
 
 def open_encoded(folder: Path, key: str) -> Dataset:
@@ -205,10 +217,15 @@ def open_encoded(folder: Path, key: str) -> Dataset:
     """
     try:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-        arrays = {path.name.removesuffix(".npy"): np.load(path, mmap_mode="r").view(np.ndarray) for path in folder.glob("*.npy")}
+        arrays = {
+            path.name.removesuffix(".npy"): np.load(path, mmap_mode="r").view(np.ndarray)
+            for path in folder.glob("*.npy")
+        }
         return _assemble(folder, key, meta, arrays)
     except (OSError, ValueError, KeyError, pl.exceptions.PolarsError) as error:
-        raise DataError("the cached encoding is damaged", where=folder, got=error, remedy="remove that folder; it is made again") from error
+        raise DataError(
+            "the cached encoding is damaged", where=folder, got=error, remedy="remove that folder; it is made again"
+        ) from error
 
 
 def _assemble(folder: Path, key: str, meta: Mapping[str, object], arrays: Mapping[str, NDArray[np.integer]]) -> Dataset:
@@ -226,7 +243,9 @@ def _assemble(folder: Path, key: str, meta: Mapping[str, object], arrays: Mappin
         users=IdMap("user", table("users", "user_id")),
         items=IdMap("item", table("items", "item_id")),
         interactions=Interactions(*(arrays[f"interactions.{name}"] for name in ("offsets", "item", "time", "event"))),
-        searches=Searches(arrays["searches.offsets"], arrays["searches.query"], arrays["searches.time"], ragged("searches.clicked")),
+        searches=Searches(
+            arrays["searches.offsets"], arrays["searches.query"], arrays["searches.time"], ragged("searches.clicked")
+        ),
         trail=Trail(*(arrays[f"trail.{name}"] for name in ("offsets", "item", "time", "source"))),
         queries=Queries(table("queries", "query"), ragged("query_words")),
         item_words=ragged("item_words"),

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import polars as pl
 
-from searec.console import progress
+from searec.config import nearest
+from searec.data.formats import EXPORTS
 from searec.data.log import load_log, open_folder, writing
 from searec.data.schema import ITEMS, TABLES, USERS, as_kind
-from searec.data.sources import EXPORTS
 from searec.errors import DataError, SettingsError
 from searec.files import replacing
-from searec.settings import nearest
+from searec.progress import progress
 
 
 def export_folder(format: str, data: Path | str, out: Path | str) -> dict[str, int]:
@@ -48,8 +48,12 @@ def _exact(folder: Path) -> dict[str, pl.LazyFrame]:
     tables = open_folder(folder)
     for table in TABLES:
         schema = tables[table.name].collect_schema()
-        known = [as_kind(column.name, schema[column.name], column.kind) for column in table.columns if column.name in schema]
-        tables[table.name] = tables[table.name].with_columns(known) if table in (ITEMS, USERS) else tables[table.name].select(known)
+        known = [
+            as_kind(column.name, schema[column.name], column.kind) for column in table.columns if column.name in schema
+        ]
+        tables[table.name] = (
+            tables[table.name].with_columns(known) if table in (ITEMS, USERS) else tables[table.name].select(known)
+        )
     return tables
 
 
@@ -67,4 +71,6 @@ def _refuse_out(data: Path, out: Path, ours: set[str]) -> None:
     there = {path.name for path in out.iterdir()} if out.is_dir() else {out.name}
     if there and there != ours:
         got = ", ".join(sorted(there)[:5])
-        raise DataError("OUT holds files that are not such an export", where=out, got=got, remedy="name a new folder for OUT")
+        raise DataError(
+            "OUT holds files that are not such an export", where=out, got=got, remedy="name a new folder for OUT"
+        )

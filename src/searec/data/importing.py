@@ -11,15 +11,15 @@ from pathlib import Path
 
 import polars as pl
 
-from searec.console import progress
+from searec.config import nearest
 from searec.data.convert import TimeUnit, as_lists, as_text, as_times, guess_unit, unread_list
+from searec.data.formats import FORMATS, Raw, reading
+from searec.data.formats.base import FILE, ROW
 from searec.data.log import REJECT_SCHEMA, Log, read_log, refuse_rejects, write_table
 from searec.data.schema import INTERACTIONS, ITEMS, SEARCHES, TABLES, USERS, Column, Kind, Table
-from searec.data.sources import FORMATS, Raw, reading
-from searec.data.sources.base import FILE, ROW
 from searec.errors import DataError, SettingsError
 from searec.files import replacing
-from searec.settings import nearest
+from searec.progress import progress
 
 REJECTS_FILE = "rejects.parquet"
 _REMEDY = "mend them, or import again with --drop-bad, which leaves them out and writes rejects.parquet"
@@ -72,10 +72,19 @@ def import_folder(
         raise SettingsError(f"unknown format {format!r}", where="import", remedy=nearest(format, list(FORMATS)))
     src, out = Path(src), Path(out)
     refuse_out(src, out)
-    return import_raw(FORMATS[format](src, mapping or {}), src, out, drop_bad=drop_bad, time_unit=time_unit, list_separator=list_separator)
+    return import_raw(
+        FORMATS[format](src, mapping or {}),
+        src,
+        out,
+        drop_bad=drop_bad,
+        time_unit=time_unit,
+        list_separator=list_separator,
+    )
 
 
-def import_raw(raw: Raw, src: Path, out: Path, *, drop_bad: bool, time_unit: TimeUnit | None, list_separator: str) -> ImportReport:
+def import_raw(
+    raw: Raw, src: Path, out: Path, *, drop_bad: bool, time_unit: TimeUnit | None, list_separator: str
+) -> ImportReport:
     """The part every format shares: convert, check, write. Arguments and errors as in `import_folder`."""
     unit = time_unit or raw.unit
     with replacing(out) as beside, progress(f"import {src.name}", len(TABLES) + 1) as advance:
@@ -83,7 +92,9 @@ def import_raw(raw: Raw, src: Path, out: Path, *, drop_bad: bool, time_unit: Tim
         for table in TABLES:
             if table.name in raw.tables:
                 with reading(raw.files[table.name]):
-                    frame = conform(raw.tables[table.name], table, raw.files[table.name], time_unit=unit, separator=list_separator)
+                    frame = conform(
+                        raw.tables[table.name], table, raw.files[table.name], time_unit=unit, separator=list_separator
+                    )
                     write_table(frame, beside / table.file)
                 _refuse_lists(beside / table.file, table, raw)
             advance(1, table.name)
@@ -100,7 +111,9 @@ def import_raw(raw: Raw, src: Path, out: Path, *, drop_bad: bool, time_unit: Tim
     return ImportReport(out=out, read=log.rows, kept=_kept(log), rejects=rejects, notes=raw.notes + notes)
 
 
-def conform(frame: pl.LazyFrame, table: Table, where: Path, *, time_unit: TimeUnit | None = None, separator: str = "|") -> pl.LazyFrame:
+def conform(
+    frame: pl.LazyFrame, table: Table, where: Path, *, time_unit: TimeUnit | None = None, separator: str = "|"
+) -> pl.LazyFrame:
     """A raw table with the columns and types of the dataset folder, still unread; other columns stay for items and users.
 
     Raises:
@@ -137,7 +150,9 @@ def _convert(frame: pl.LazyFrame, column: Column, where: Path, time_unit: TimeUn
         if made is not None and column.required:
             made = made.fill_null(pl.lit([], dtype=pl.List(pl.String)))
     if made is None:
-        raise DataError(f"column {column.name!r} has the wrong type", where=where, got=dtype, expected=column.kind.value)
+        raise DataError(
+            f"column {column.name!r} has the wrong type", where=where, got=dtype, expected=column.kind.value
+        )
     return made.alias(column.name)
 
 
@@ -160,16 +175,25 @@ def refuse_out(src: Path, out: Path, *also: str) -> None:
         others = sorted(p.name for p in out.iterdir() if p.name not in ours) if out.is_dir() else [out.name]
         if others:
             got = ", ".join(others[:5])
-            raise DataError("OUT holds files that are not a dataset folder's", where=out, got=got, remedy="name a new folder for OUT")
+            raise DataError(
+                "OUT holds files that are not a dataset folder's",
+                where=out,
+                got=got,
+                remedy="name a new folder for OUT",
+            )
 
 
 def _fill_absent(raw: Raw, beside: Path) -> None:
     """No searches file: an empty table. No users file: the ids seen in events, in the order they are first seen."""
     if SEARCHES.name not in raw.tables:
         types = {Kind.TEXT: pl.String(), Kind.TIME: pl.Datetime("us", "UTC"), Kind.TEXTS: pl.List(pl.String)}
-        write_table(pl.DataFrame(schema={c.name: types[c.kind] for c in SEARCHES.columns if c.required}), beside / SEARCHES.file)
+        write_table(
+            pl.DataFrame(schema={c.name: types[c.kind] for c in SEARCHES.columns if c.required}), beside / SEARCHES.file
+        )
     if USERS.name not in raw.tables:
-        seen = pl.concat([pl.scan_parquet(beside / name).select("user_id") for name in ("interactions.parquet", "searches.parquet")])
+        seen = pl.concat(
+            [pl.scan_parquet(beside / name).select("user_id") for name in ("interactions.parquet", "searches.parquet")]
+        )
         ids = seen.filter(pl.col("user_id").str.strip_chars() != "").unique(maintain_order=True)
         write_table(ids, beside / USERS.file)
 
@@ -180,7 +204,13 @@ def _refuse_lists(path: Path, table: Table, raw: Raw) -> None:
     for column in table.columns:
         if column.kind is not Kind.TEXTS or column.required or schema.get(column.name) != pl.String:
             continue
-        bad = pl.scan_parquet(path).select(pl.row_index("row") + 1, column.name).filter(unread_list(column.name)).head(1).collect()
+        bad = (
+            pl.scan_parquet(path)
+            .select(pl.row_index("row") + 1, column.name)
+            .filter(unread_list(column.name))
+            .head(1)
+            .collect()
+        )
         if bad.height:
             raise DataError(
                 f"column {column.name!r} holds a list that is not JSON",
@@ -200,10 +230,18 @@ def _of_source(rejects: pl.DataFrame, raw: Raw, beside: Path) -> pl.DataFrame:
         if table.name in raw.tables and len(lost):
             index = pl.row_index("row").cast(pl.Int64) + 1
             frame = raw.tables[table.name].select(index, pl.col("timestamp").cast(pl.String).alias("given"))
-            given = frame.filter(pl.col("row").is_in(lost.implode())).collect().with_columns(pl.lit("no valid time").alias("rule"))
-            mine = mine.join(given, on=["row", "rule"], how="left", maintain_order="left").with_columns(value=pl.coalesce("value", "given"))
+            given = (
+                frame.filter(pl.col("row").is_in(lost.implode()))
+                .collect()
+                .with_columns(pl.lit("no valid time").alias("rule"))
+            )
+            mine = mine.join(given, on=["row", "rule"], how="left", maintain_order="left").with_columns(
+                value=pl.coalesce("value", "given")
+            )
         name = raw.files[table.name].name if table.name in raw.files else table.file
-        parts.append(_placed(mine, beside / table.file).with_columns(pl.col("file").fill_null(name)).select(REJECT_SCHEMA.keys()))
+        parts.append(
+            _placed(mine, beside / table.file).with_columns(pl.col("file").fill_null(name)).select(REJECT_SCHEMA.keys())
+        )
     return pl.concat(parts)
 
 
@@ -211,10 +249,16 @@ def _without_repeats(rejects: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ..
     """Rejects without the rows whose one fault is to stand twice, and a note on how many those are in each table."""
     rules = {INTERACTIONS.file: "duplicate row", SEARCHES.file: "duplicate search_id"}
     alone = pl.len().over("file", "row") == 1
-    repeat = alone & pl.any_horizontal(*((pl.col("file") == file) & (pl.col("rule") == rule) for file, rule in rules.items()))
+    repeat = alone & pl.any_horizontal(
+        *((pl.col("file") == file) & (pl.col("rule") == rule) for file, rule in rules.items())
+    )
     repeats = rejects.filter(repeat)["file"]
     counts = {table.name: (repeats == table.file).sum() for table in (INTERACTIONS, SEARCHES)}
-    notes = tuple(f"{count:,} {name} stand more than once in the source and are kept once" for name, count in counts.items() if count)
+    notes = tuple(
+        f"{count:,} {name} stand more than once in the source and are kept once"
+        for name, count in counts.items()
+        if count
+    )
     return rejects.filter(~repeat), notes
 
 
@@ -225,10 +269,16 @@ def _placed(rejects: pl.DataFrame, staged: Path) -> pl.DataFrame:
     if not there or rejects.is_empty():
         return rejects
     index = pl.row_index("row").cast(pl.Int64) + 1
-    places = pl.scan_parquet(staged).select(index, *there).filter(pl.col("row").is_in(rejects["row"].unique().implode())).collect()
+    places = (
+        pl.scan_parquet(staged)
+        .select(index, *there)
+        .filter(pl.col("row").is_in(rejects["row"].unique().implode()))
+        .collect()
+    )
     found = rejects.join(places, on="row", how="left", maintain_order="left")
     return found.with_columns(
-        pl.col(ROW).cast(pl.Int64).alias("row"), *([pl.col(FILE).cast(pl.String).alias("file")] if FILE in there else [])
+        pl.col(ROW).cast(pl.Int64).alias("row"),
+        *([pl.col(FILE).cast(pl.String).alias("file")] if FILE in there else []),
     )
 
 
@@ -240,11 +290,20 @@ def _finish(rejects: pl.DataFrame, beside: Path) -> None:
         marks = [name for name in (FILE, ROW) if name in staged.collect_schema()]
         if not len(rows) and not marks:
             continue
-        kept = staged.with_row_index("__place", 1).filter(~pl.col("__place").is_in(rows.implode())) if len(rows) else staged
+        kept = (
+            staged.with_row_index("__place", 1).filter(~pl.col("__place").is_in(rows.implode()))
+            if len(rows)
+            else staged
+        )
         clean = beside / f"clean-{table.file}"
         write_table(kept.drop("__place", *marks, strict=False), clean)
         os.replace(clean, beside / table.file)
 
 
 def _kept(log: Log) -> dict[str, int]:
-    return {"items": log.items.height, "users": log.users.height, "interactions": log.interactions.height, "searches": log.searches.height}
+    return {
+        "items": log.items.height,
+        "users": log.users.height,
+        "interactions": log.interactions.height,
+        "searches": log.searches.height,
+    }

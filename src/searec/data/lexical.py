@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from searec.data.ragged import Ints
 from searec.data.sparse import SparseRows
-from searec.data.words import words_of
+from searec.text.analysis import words_of
 
 if TYPE_CHECKING:
     from searec.data.dataset import Dataset
@@ -32,7 +32,9 @@ def bm25_index(data: "Dataset", *, k1: float = 1.5, b: float = 0.75) -> SparseRo
     engine.index((documents, vocabulary), show_progress=False)
     scores = engine.scores
     shape = (data.sizes.items, data.sizes.words + 1)
-    by_document = scipy.sparse.csc_matrix((scores["data"], scores["indices"], scores["indptr"][: shape[1] + 1]), shape=shape)
+    by_document = scipy.sparse.csc_matrix(
+        (scores["data"], scores["indices"], scores["indptr"][: shape[1] + 1]), shape=shape
+    )
     no_item = scipy.sparse.csc_matrix((1, shape[1]))
     return SparseRows.of(scipy.sparse.vstack([no_item, by_document]).T.tocsr())
 
@@ -54,7 +56,9 @@ class Lexicon:
 
     def __init__(self, data: "Dataset", index: SparseRows, *, k1: float = 1.5, b: float = 0.75) -> None:
         self._word_index = data.word_index
-        self._offsets, self._items, self._values = (part.cpu().numpy() for part in (index.offsets, index.columns, index.values))
+        self._offsets, self._items, self._values = (
+            part.cpu().numpy() for part in (index.offsets, index.columns, index.values)
+        )
         self._size = index.width
         lengths = data.item_words.lengths
         self._mean = float(lengths[1:].mean()) if len(lengths) > 1 else 1.0

@@ -50,7 +50,9 @@ def open_folder(folder: Path | str) -> dict[str, pl.LazyFrame]:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise DataError("no such dataset folder", where=folder, expected="a folder with " + ", ".join(t.file for t in TABLES))
+        raise DataError(
+            "no such dataset folder", where=folder, expected="a folder with " + ", ".join(t.file for t in TABLES)
+        )
     tables = {}
     for table in TABLES:
         path = folder / table.file
@@ -111,10 +113,14 @@ def writing(path: Path) -> Iterator[None]:
 def disk_full(error: Exception) -> bool:
     """Whether an error, of Python or of Polars, says that the disk (or the user's share of it) is full."""
     full = (errno.ENOSPC, errno.EDQUOT)
-    return (isinstance(error, OSError) and error.errno in full) or any(f"(os error {number})" in str(error) for number in full)
+    return (isinstance(error, OSError) and error.errno in full) or any(
+        f"(os error {number})" in str(error) for number in full
+    )
 
 
-def read_log(tables: Mapping[str, pl.LazyFrame], files: Mapping[str, str] | None = None, *, now: datetime | None = None) -> Log:
+def read_log(
+    tables: Mapping[str, pl.LazyFrame], files: Mapping[str, str] | None = None, *, now: datetime | None = None
+) -> Log:
     """Apply every rule to the four tables.
 
     Args:
@@ -140,7 +146,9 @@ def read_log(tables: Mapping[str, pl.LazyFrame], files: Mapping[str, str] | None
         file = pl.lit(names[table.name]).alias("file")
         number = pl.col("row").cast(pl.Int64)
         found = [
-            culprits.filter(marks[name]).select(file, number, pl.lit(name).alias("rule"), _as_text(culprits, shown[name]).alias("value"))
+            culprits.filter(marks[name]).select(
+                file, number, pl.lit(name).alias("rule"), _as_text(culprits, shown[name]).alias("value")
+            )
             for name in rules
         ]
         rejects[table.name] = pl.concat(found).sort("row", maintain_order=True)
@@ -178,7 +186,10 @@ def read_log(tables: Mapping[str, pl.LazyFrame], files: Mapping[str, str] | None
         {
             "unknown user": pl.col("user").is_null(),
             "empty query": _blank("query"),
-            "unknown clicked item": pl.col("inside_clicked").list.eval(pl.element().is_null()).list.any().fill_null(False),
+            "unknown clicked item": pl.col("inside_clicked")
+            .list.eval(pl.element().is_null())
+            .list.any()
+            .fill_null(False),
             "no valid time": bad_time,
             "duplicate search_id": _repeated("search_id"),
             "empty search_id": _blank("search_id"),
@@ -199,7 +210,9 @@ def read_log(tables: Mapping[str, pl.LazyFrame], files: Mapping[str, str] | None
         interactions=interactions.select("user", "item", time, "event"),
         searches=searches.select("search_id", "user", "query", time, pl.col("inside_clicked").alias("clicked")),
         # Items and users first: a bad one makes rejects of its events too.
-        rejects=pl.concat([pl.DataFrame(schema=REJECT_SCHEMA), *(rejects[table.name] for table in TABLES if table.name in rejects)]),
+        rejects=pl.concat(
+            [pl.DataFrame(schema=REJECT_SCHEMA), *(rejects[table.name] for table in TABLES if table.name in rejects)]
+        ),
         rows=rows,
     )
 

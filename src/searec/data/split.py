@@ -47,7 +47,9 @@ class Requests:
         """The requests at the given rows (indices or a mask)."""
         texts = None if self.new_texts is None else tuple(np.array(self.new_texts, dtype=object)[rows])
         user, time, query, target = self.user[rows], self.time[rows], self.query[rows], self.target[rows]
-        return Requests(self.task, user, time, query, target, self.rec_end[rows], self.src_end[rows], self.trail_end[rows], texts)
+        return Requests(
+            self.task, user, time, query, target, self.rec_end[rows], self.src_end[rows], self.trail_end[rows], texts
+        )
 
     def texts(self, data: Dataset) -> list[str]:
         """[R] the query texts of search requests."""
@@ -225,14 +227,18 @@ class Split:
     def _ask(self, task: Task, users: Ints, positions: Ints, *, every_click: bool = False) -> Requests:
         data = self.data
         if task == "recommend":
-            return requests_at(data, task, users, data.interactions.time[positions], target=data.interactions.item[positions])
+            return requests_at(
+                data, task, users, data.interactions.time[positions], target=data.interactions.item[positions]
+            )
         clicks = data.searches.clicks
         if every_click:
             target, origin = clicks.take(positions)
             users, positions = users[origin], positions[origin]
         else:
             target = clicks.values[clicks.offsets[positions]]
-        return requests_at(data, task, users, data.searches.time[positions], query=data.searches.query[positions], target=target)
+        return requests_at(
+            data, task, users, data.searches.time[positions], query=data.searches.query[positions], target=target
+        )
 
 
 def _has_history(data: Dataset, requests: Requests) -> NDArray[np.bool_]:

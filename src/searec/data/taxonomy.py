@@ -45,7 +45,9 @@ class Taxonomy:
     def of(cls, data: Dataset, *, share: float = SHARE) -> "Taxonomy":
         """The taxonomy of a dataset's catalogue; without categories an empty one."""
         given, count = data.item_categories, data.sizes.categories
-        member = csr_array((np.ones(len(given.values), dtype=np.float64), (given.owners, given.values)), shape=(len(given), count + 1))
+        member = csr_array(
+            (np.ones(len(given.values), dtype=np.float64), (given.owners, given.values)), shape=(len(given), count + 1)
+        )
         member.sum_duplicates()
         member.data[:] = 1
         items = np.asarray(member.sum(axis=0)).astype(np.int64)
@@ -56,7 +58,9 @@ class Taxonomy:
             level += 1
             depth[above > 0] = level
             above = np.where(above > 0, parent[above], 0)
-        return cls(data.category_names.outside(np.arange(1, count + 1)), parent, depth, items, given, _narrow(given, parent))
+        return cls(
+            data.category_names.outside(np.arange(1, count + 1)), parent, depth, items, given, _narrow(given, parent)
+        )
 
     def name(self, category: int) -> str:
         """Of a category 1..C."""

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from searec.config import nearest
 from searec.data.schema import Part, Task
 from searec.errors import RunError, SettingsError
-from searec.evaluation.evaluation import KEY, SLICE, Evaluation, Protocol, user_metrics
-from searec.evaluation.metrics import Bools, Floats
+from searec.evaluation.result import KEY, SLICE, Evaluation, Protocol, user_metrics
 from searec.evaluation.significance import bootstrap_means, holm, interval, means, sign_flip, t_test, win_tie_loss
-from searec.settings import nearest
+from searec.metrics.accuracy import Bools, Floats
 
 HEADLINE: dict[Protocol, str] = {"sampled": "ndcg@5", "full": "ndcg@10"}
 LEVEL = 0.95
@@ -121,7 +121,9 @@ class Comparison:
         return _plain(dataclasses.asdict(self))  # type: ignore[no-any-return]
 
 
-def compare(evaluations: Sequence[Evaluation], *, baseline: str | None = None, seed: int = 0, resamples: int = 4_000) -> Comparison:
+def compare(
+    evaluations: Sequence[Evaluation], *, baseline: str | None = None, seed: int = 0, resamples: int = 4_000
+) -> Comparison:
     """Compare runs, one table for each task, protocol and part among them.
 
     Evaluations that share label, task, protocol and part are seeds of one run: a user's metric is the mean
@@ -146,7 +148,9 @@ def compare(evaluations: Sequence[Evaluation], *, baseline: str | None = None, s
     groups: dict[str, list[Evaluation]] = {}
     for evaluation in evaluations:
         groups.setdefault(evaluation.key, []).append(evaluation)
-    return Comparison(tuple(_table(group, baseline, seed, resamples) for group in groups.values()), seed=seed, resamples=resamples)
+    return Comparison(
+        tuple(_table(group, baseline, seed, resamples) for group in groups.values()), seed=seed, resamples=resamples
+    )
 
 
 def _table(group: list[Evaluation], wanted: str | None, seed: int, resamples: int) -> Table:
@@ -160,7 +164,9 @@ def _table(group: list[Evaluation], wanted: str | None, seed: int, resamples: in
     scores = [common.join(e.scores, on=KEY, how="left", maintain_order="left") for e in group]
     values = [user_metrics(frame) for frame in scores]
     names = [name for name in values[0] if all(name in value for value in values)]
-    stacked = {id(e): np.stack([value[name] for name in names], axis=1) for e, value in zip(group, values, strict=True)}  # each [R, M]
+    stacked = {
+        id(e): np.stack([value[name] for name in names], axis=1) for e, value in zip(group, values, strict=True)
+    }  # each [R, M]
 
     seeds = [[stacked[id(e)] for e in run] for run in runs.values()]
     metrics = np.stack([np.mean(run, axis=0) for run in seeds], axis=1)  # [R, runs, M]
@@ -176,7 +182,9 @@ def _table(group: list[Evaluation], wanted: str | None, seed: int, resamples: in
     tests = (len(order) - 1) * max(len(names), len(belongs))
     if tests and tests / (resamples + 1) >= ALPHA:
         enough = math.ceil(tests / ALPHA)
-        notes.append(f"{resamples:,} resamples are too few to show any difference among {tests} comparisons; take {enough:,} or more.")
+        notes.append(
+            f"{resamples:,} resamples are too few to show any difference among {tests} comparisons; take {enough:,} or more."
+        )
 
     main, sliced = _cells(metrics, _by_slice(metrics[:, :, head], belongs), base, seed, resamples)
     seed_main = [np.stack([one.mean(axis=0) for one in run]) for run in seeds]  # runs x [S, M]
@@ -187,7 +195,11 @@ def _table(group: list[Evaluation], wanted: str | None, seed: int, resamples: in
             model=run[0].model,
             metrics={name: _with_seeds(main[r][m], seed_main[r][:, m]) for m, name in enumerate(names)},
             slices={name: _with_seeds(sliced[r][s], seed_sliced[r][:, s]) for s, name in enumerate(belongs)},
-            totals={name: float(np.mean([e.totals[name] for e in run])) for name in first.totals if all(name in e.totals for e in group)},
+            totals={
+                name: float(np.mean([e.totals[name] for e in run]))
+                for name in first.totals
+                if all(name in e.totals for e in group)
+            },
         )
         for r, (label, run) in enumerate(runs.items())
     )
@@ -204,7 +216,9 @@ def _table(group: list[Evaluation], wanted: str | None, seed: int, resamples: in
     )
 
 
-def _cells(metrics: Floats, slices: Floats, base: int, seed: int, resamples: int) -> tuple[list[list[Cell]], list[list[Cell]]]:
+def _cells(
+    metrics: Floats, slices: Floats, base: int, seed: int, resamples: int
+) -> tuple[list[list[Cell]], list[list[Cell]]]:
     """Cells [runs][M] and [runs][S], from values [R, runs, M] and [R, runs, S]; corrected within each of the two."""
     rows, runs, width = metrics.shape
     both = np.concatenate([metrics, slices], axis=2)
@@ -283,7 +297,10 @@ def _slices(group: list[Evaluation], scores: list[pl.DataFrame]) -> tuple[dict[s
     belongs = {name: scores[0][SLICE + name].to_numpy() for name in shared}
     notes = []
     for name, inside in belongs.items():
-        other = {e.label: int((frame[SLICE + name].to_numpy() != inside).sum()) for e, frame in zip(group, scores, strict=True)}
+        other = {
+            e.label: int((frame[SLICE + name].to_numpy() != inside).sum())
+            for e, frame in zip(group, scores, strict=True)
+        }
         if any(other.values()):
             told = ", ".join(f"{label} on {n:,} requests" for label, n in other.items() if n)
             notes.append(f"Slice {name} is as {group[0].label} has it; otherwise: {told}.")
@@ -301,7 +318,12 @@ def _same_run(label: str, seeds: list[Evaluation]) -> list[str]:
     models = list(dict.fromkeys(e.model for e in seeds))
     if len(models) > 1:
         where = f"{seeds[0].key}, label {label!r}"
-        raise RunError("one label stands for several models", where=where, got=", ".join(models), remedy="give each run its own label")
+        raise RunError(
+            "one label stands for several models",
+            where=where,
+            got=", ".join(models),
+            remedy="give each run its own label",
+        )
     if len(seeds) == 1:
         return []
     first = _without_seed(seeds[0].settings)

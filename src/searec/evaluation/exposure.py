@@ -14,7 +14,7 @@ from searec.data.ragged import Ints, Ragged
 from searec.data.split import Requests
 from searec.data.taxonomy import Level, Taxonomy
 from searec.evaluation.slices import history
-from searec.nearline.profile import DAY
+from searec.interests.profile import DAY
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -33,7 +33,13 @@ class Touched:
 
     @classmethod
     def of(
-        cls, data: Dataset, requests: Requests, *, level: Level = "narrow", days: float | None = None, taxonomy: Taxonomy | None = None
+        cls,
+        data: Dataset,
+        requests: Requests,
+        *,
+        level: Level = "narrow",
+        days: float | None = None,
+        taxonomy: Taxonomy | None = None,
     ) -> "Touched":
         """By every click strictly before each request, in the feed or after a search.
 

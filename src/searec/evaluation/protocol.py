@@ -9,20 +9,20 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from searec.console import progress
 from searec.data.batch import Batch, Batcher
 from searec.data.candidates import candidate_lists
 from searec.data.ragged import Ints, gather_windows
 from searec.data.schema import Part, Task
 from searec.data.split import Requests, Split
 from searec.errors import DataError, SettingsError
-from searec.evaluation.beyond import coverage, diversity, gini, novelty
-from searec.evaluation.evaluation import SLICE, Evaluation, Protocol
 from searec.evaluation.exposure import Touched, click_novelty, exposure_novelty, serendipity
-from searec.evaluation.metrics import ndcg
+from searec.evaluation.result import SLICE, Evaluation, Protocol
 from searec.evaluation.slices import slices
 from searec.evaluation.threads import side_by_side
+from searec.metrics.accuracy import ndcg
+from searec.metrics.beyond_accuracy import coverage, diversity, gini, novelty
 from searec.models.base import Model
+from searec.progress import progress
 
 LIST_LENGTH = 10
 """Coverage, novelty, diversity and what is new to the user are of lists this long."""
@@ -60,7 +60,11 @@ def evaluate(
         DataError: nothing is held out.
     """
     if task not in model.train_tasks:
-        raise SettingsError(f"{model.name} has not learnt to {task}", expected=", ".join(model.train_tasks), remedy="choose another --task")
+        raise SettingsError(
+            f"{model.name} has not learnt to {task}",
+            expected=", ".join(model.train_tasks),
+            remedy="choose another --task",
+        )
     requests = split.held_out(task, part)
     if len(requests) == 0:
         raise DataError(
@@ -123,7 +127,9 @@ def validation_score(model: Model, split: Split, *, requests: int, seed: int) ->
         held = split.held_out(task, "val")
         rows = chosen(len(held), requests, seed)
         candidates = candidate_lists(split, task, "val", seed=seed)
-        values[f"ndcg@5.{task}"] = float(ndcg(sampled_ranks(model, split, held[rows], candidates[rows]), 5).mean()) if len(rows) else 0.0
+        values[f"ndcg@5.{task}"] = (
+            float(ndcg(sampled_ranks(model, split, held[rows], candidates[rows]), 5).mean()) if len(rows) else 0.0
+        )
     return {"ndcg@5": float(np.mean(list(values.values()))), **values}
 
 
@@ -178,7 +184,11 @@ def _retrieved_ranks(model: Model, split: Split, requests: Requests) -> tuple[np
         target = requests.target[rows].astype(np.int64)[:, None]
         first = np.asarray(data.trail.offsets[requests.user[rows]])
         seen = gather_windows(data.trail.item, first, requests.trail_end[rows] - first).astype(np.int64)
-        items = model.retrieve(batch, size, torch.from_numpy(np.where(seen == target, 0, seen)).to(batch.user.device))[0].cpu().numpy()
+        items = (
+            model.retrieve(batch, size, torch.from_numpy(np.where(seen == target, 0, seen)).to(batch.user.device))[0]
+            .cpu()
+            .numpy()
+        )
         top[rows] = items[:, : top.shape[1]]
         hit = items == target
         rank[rows] = np.where(hit.any(axis=1), hit.argmax(axis=1) + 1, data.sizes.items)
@@ -196,14 +206,21 @@ def tie_rank(scores: Tensor, target: Tensor) -> np.ndarray:
     scores = scores.cpu()
     own = scores.gather(1, target[:, None])
     if scores.isnan().any() or not own.isfinite().all():
-        raise DataError("a model gave a score that is no number", expected="finite scores", remedy="train it again with a lower lr")
+        raise DataError(
+            "a model gave a score that is no number", expected="finite scores", remedy="train it again with a lower lr"
+        )
     better = (scores > own).sum(1)
     ties = (scores == own).sum(1) - 1
     return (1 + better + ties / 2).double().numpy()
 
 
 def score_batches(
-    use: Callable[[Ints, Batch], None], model: Model, split: Split, requests: Requests, width: int, candidates: Ints | None
+    use: Callable[[Ints, Batch], None],
+    model: Model,
+    split: Split,
+    requests: Requests,
+    width: int,
+    candidates: Ints | None,
 ) -> None:
     """Hand each batch and its rows to `use`: of like history lengths and bounded memory, on the model's device, with progress."""
     batcher = Batcher(split.data, model.needs)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from searec.data.ragged import Ints
 from searec.errors import DataError
 from searec.evaluation.exposure import exposure_novelty, serendipity
-from searec.evaluation.metrics import hit_rate, ndcg
 from searec.evaluation.significance import bootstrap_means, interval
+from searec.metrics.accuracy import hit_rate, ndcg
 
 Floats = NDArray[np.float64]
 RESAMPLES = 10_000
@@ -67,7 +67,9 @@ class Difference:
     p: float
 
 
-def replay(a: Shown, b: Shown, users: Ints, *, level: float = 0.95, resamples: int = RESAMPLES, seed: int = 0) -> Mapping[str, Difference]:
+def replay(
+    a: Shown, b: Shown, users: Ints, *, level: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
+) -> Mapping[str, Difference]:
     """How b differs from a, by figure.
 
     Args:
@@ -78,7 +80,9 @@ def replay(a: Shown, b: Shown, users: Ints, *, level: float = 0.95, resamples: i
         DataError: not the same requests.
     """
     if not np.array_equal(a.target, b.target) or len(users) != len(a.target):
-        raise DataError("configurations were replayed on different requests", got=f"{len(a.target)} and {len(b.target)} requests")
+        raise DataError(
+            "configurations were replayed on different requests", got=f"{len(a.target)} and {len(b.target)} requests"
+        )
     number, owner = np.unique(users, return_inverse=True)
     columns = [np.ones(len(users)), *(value for shown in (a, b) for value in shown.values().values())]
     table: Floats = np.stack([np.bincount(owner, weights=column, minlength=len(number)) for column in columns], axis=1)
@@ -93,7 +97,9 @@ def replay(a: Shown, b: Shown, users: Ints, *, level: float = 0.95, resamples: i
         low, high = interval(difference[:, None], level)
         below, above = float((difference <= 0).mean()), float((difference >= 0).mean())
         p = min(1.0, 2 * max(min(below, above), 1 / (resamples + 1)))
-        found[name] = Difference(own[0][name], own[1][name], own[1][name] - own[0][name], float(low[0]), float(high[0]), p)
+        found[name] = Difference(
+            own[0][name], own[1][name], own[1][name] - own[0][name], float(low[0]), float(high[0]), p
+        )
     return found
 
 

@@ -68,7 +68,9 @@ def interest_similarity(data: Dataset, requests: Requests) -> NDArray[np.float64
     sides = []
     for kind in (FEED, SEARCH):
         rows, columns = owner[source == kind], items[source == kind]
-        clicks = scipy.sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(requests), len(data.item_categories)))
+        clicks = scipy.sparse.csr_matrix(
+            (np.ones(len(rows)), (rows, columns)), shape=(len(requests), len(data.item_categories))
+        )
         sides.append(clicks @ categories)
     feed, search = sides
     dot = np.asarray(feed.multiply(search).sum(axis=1)).ravel()

@@ -13,7 +13,7 @@ from searec.data.schema import Task
 from searec.data.split import Split
 from searec.errors import RunError
 from searec.evaluation.compare import Cell, Comparison, Table, compare
-from searec.evaluation.evaluation import KEY, SLICE, Evaluation
+from searec.evaluation.result import KEY, SLICE, Evaluation
 
 TOGETHER, ALONE = "together", "alone"
 BOUNDS = (0, 1, 5, 10, 20)
@@ -57,10 +57,16 @@ def transfer(
     """
     models = {one.model for one in (*together, *(one for each in alone.values() for one in each))}
     if len(models) != 1:
-        raise RunError("transfer is of one model", got=", ".join(sorted(models)) or "none", expected="runs of one model")
+        raise RunError(
+            "transfer is of one model", got=", ".join(sorted(models)) or "none", expected="runs of one model"
+        )
     both = [one for one in together if one.task in alone]
     apart = [one for task, each in alone.items() for one in each if one.task == task]
-    found = [by_searches(replace(one, label=label), split) for label, each in ((ALONE, apart), (TOGETHER, both)) for one in each]
+    found = [
+        by_searches(replace(one, label=label), split)
+        for label, each in ((ALONE, apart), (TOGETHER, both))
+        for one in each
+    ]
     return Transfer(models.pop(), compare(found, baseline=ALONE), dict(learnt), without)
 
 
@@ -77,9 +83,13 @@ def by_searches(evaluation: Evaluation, split: Split) -> Evaluation:
         },
         schema_overrides={"time": pl.Int64, "target": pl.Int32, "searches": pl.Int64},
     )
-    known = evaluation.scores.select(pl.exclude(f"^{SLICE}.*$")).join(searches, on=KEY, how="left", maintain_order="left")
+    known = evaluation.scores.select(pl.exclude(f"^{SLICE}.*$")).join(
+        searches, on=KEY, how="left", maintain_order="left"
+    )
     if known["searches"].null_count():
-        raise RunError("scores of other requests than this split's", where=evaluation.label, remedy="evaluate the run again")
+        raise RunError(
+            "scores of other requests than this split's", where=evaluation.label, remedy="evaluate the run again"
+        )
     ends = (*BOUNDS[1:], None)
     groups = [
         pl.col("searches").is_between(low, high or float("inf"), closed="left").alias(SLICE + _name(low, high))

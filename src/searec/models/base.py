@@ -30,7 +30,11 @@ class Model(Learner):
     examples: ClassVar[Literal["each", "last"]] = "each"
     """Training examples: each event of a user, or only the last one (a causal model learns the rest from its history)."""
     derived: ClassVar[Literal["nothing", "user_codes", "items", "interests"]] = "nothing"
-    """What must be made from the training events before this model learns; see `searec.derived`."""
+    """What must be made from the training events before this model learns; see `searec.artifacts`."""
+    role: ClassVar[Literal["retriever", "ranker"]] = "retriever"
+    """What the pipeline uses it for: a retriever brings candidates of its own, a ranker orders those of other channels."""
+    channel: ClassVar[Literal["behaviour", "interest", "lexical", "dense", "popular"]] = "behaviour"
+    """The kind of pipeline channel that a retriever becomes; see `searec.pipeline.channels`."""
     enumerates: ClassVar[bool] = True
     """Whether `score` can be asked for the whole of a large catalogue; the full protocol goes by `retrieve` if not."""
     presets: ClassVar[Mapping[Preset, Mapping[str, Any]]] = {"small": {}, "paper": {}}
@@ -129,6 +133,9 @@ class FittedModel(Model):
         """
         if set(state) != set(self.arrays):
             raise RunError(
-                "weights do not fit the model", where=self.name, got=", ".join(sorted(state)), expected=", ".join(sorted(self.arrays))
+                "weights do not fit the model",
+                where=self.name,
+                got=", ".join(sorted(state)),
+                expected=", ".join(sorted(self.arrays)),
             )
         self.keep(**state)

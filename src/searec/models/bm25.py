@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from searec.config import Positive, Share, settings
 from searec.data.batch import Batch, Needs
 from searec.data.dataset import Dataset
 from searec.data.lexical import bm25_index
@@ -11,7 +12,6 @@ from searec.data.schema import Task
 from searec.data.sparse import SparseRows
 from searec.data.split import Split
 from searec.models.base import FittedModel
-from searec.settings import Positive, Share, settings
 
 
 class BM25(FittedModel):

@@ -6,12 +6,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from searec.config import settings
 from searec.data.batch import Batch, Needs
 from searec.data.dataset import Dataset, Sizes
 from searec.data.schema import Task
 from searec.data.split import Split
 from searec.models.base import FittedModel
-from searec.settings import settings
 from searec.text.encoder import DEFAULT, Encoder
 
 

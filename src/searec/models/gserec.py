@@ -7,24 +7,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from searec.codes.plan import PAPER, CodeSettings
-from searec.codes.user_codes import SIDES, UserCodes
+from searec.config import Count, DropoutRate, Natural, NonNegative, Positive, settings
 from searec.data.batch import Batch, Needs
 from searec.data.dataset import Sizes
 from searec.data.schema import Task
 from searec.errors import SettingsError
 from searec.models.base import Model, Preset
 from searec.nn.attention import DecoderLayer, EncoderLayer
+from searec.nn.cached_value import Kept
 from searec.nn.contrast import BilinearContrast, info_nce
-from searec.nn.events import embed_events, hidden_at_random
+from searec.nn.event_vectors import embed_events, hidden_at_random
 from searec.nn.experts import mlp
-from searec.nn.graph import UserCodeGraphs
-from searec.nn.kept import Kept
+from searec.nn.light_gcn import UserCodeGraphs
 from searec.nn.losses import Losses, TargetLoss, target_loss
 from searec.nn.pooling import age, masked_mean, mean_embedding
 from searec.nn.scoring import CandidateScorer
 from searec.nn.softmax import linear_cross_entropy
-from searec.settings import Count, DropoutRate, Natural, NonNegative, Positive, settings
+from searec.semantic_ids.code_config import PAPER, CodeSettings
+from searec.semantic_ids.user_code_table import SIDES, UserCodes
 
 REC, SRC = SIDES.index("recommend"), SIDES.index("search")
 
@@ -184,7 +184,9 @@ class GSERec(Model):
     def propagated(self) -> tuple[Tensor, Tensor]:
         """What users read from [M + 1, D] and the propagated codes [M + 1, D]; see `UserCodeGraphs.propagate`."""
         users, codes, depth = self.user.weight, self.code.weight, self.config.layers
-        value: tuple[Tensor, Tensor] = self._propagated(lambda: self.graphs.propagate(users, codes, depth), users, codes, self.graphs.gram)
+        value: tuple[Tensor, Tensor] = self._propagated(
+            lambda: self.graphs.propagate(users, codes, depth), users, codes, self.graphs.gram
+        )
         return value
 
     def user_sides(self, batch: Batch, nodes: Tensor, read: Tensor) -> Tensor:
@@ -233,7 +235,9 @@ class GSERec(Model):
         parts = {config.loss: target_loss(logits, config.loss)}
         weights = dict.fromkeys(parts, 1.0)
         if config.catalogue_weight:
-            interest = users.sum(1) + sum(masked_mean(states, present) for states, present in zip(fused, here, strict=True))
+            interest = users.sum(1) + sum(
+                masked_mean(states, present) for states, present in zip(fused, here, strict=True)
+            )
             parts["catalogue"] = linear_cross_entropy(interest, self.item.weight[1:], batch.target - 1)
             weights["catalogue"] = config.catalogue_weight
         coded = (nodes < self.graphs.count).all(2)  # (B, 2)

@@ -6,13 +6,13 @@ import numpy as np
 import scipy.sparse
 from torch import Tensor
 
+from searec.config import Natural, NonNegative, settings
 from searec.data.batch import Batch, Needs
 from searec.data.dataset import FEED, Dataset
 from searec.data.schema import Task
 from searec.data.sparse import SparseRows
 from searec.data.split import Split
 from searec.models.base import FittedModel
-from searec.settings import Natural, NonNegative, settings
 
 
 class ItemKNN(FittedModel):
@@ -70,7 +70,9 @@ class ItemKNN(FittedModel):
         return scores if batch.candidates is None else scores.gather(1, batch.candidates.long())
 
 
-def _strongest(row: np.ndarray, column: np.ndarray, value: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _strongest(
+    row: np.ndarray, column: np.ndarray, value: np.ndarray, k: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The k largest entries of each row, ties by the smaller column."""
     order = np.lexsort((column, -value, row))
     row, column, value = row[order], column[order], value[order]

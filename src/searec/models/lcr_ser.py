@@ -7,19 +7,19 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from searec.config import Count, DropoutRate, Natural, NonNegative, Positive, Share, settings
 from searec.data.batch import Batch, Needs
 from searec.data.dataset import Sizes
 from searec.data.schema import Task
 from searec.models.base import Model, Preset
 from searec.nn.attention import EncoderLayer
-from searec.nn.events import embed_events, hidden_at_random
+from searec.nn.event_vectors import embed_events, hidden_at_random
 from searec.nn.grpo import Reward
 from searec.nn.losses import Losses, TargetLoss, target_loss
 from searec.nn.pooling import age, masked_mean, mean_embedding, newest
 from searec.nn.reasoning import CrossReasoning, Distance, distance, triplet
 from searec.nn.scoring import CandidateScorer
 from searec.nn.softmax import linear_cross_entropy
-from searec.settings import Count, DropoutRate, Natural, NonNegative, Positive, Share, settings
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,9 @@ class LCRSER(Model):
         self.position = nn.ModuleList(nn.Embedding(limit, width) for limit in limits)
         self.encode = nn.ModuleList(EncoderLayer(width, **layer) for _ in limits)
         self.reasoning = (
-            CrossReasoning(width, **layer, sides=len(limits), steps=config.steps if config.step_embedding else 0) if config.steps else None
+            CrossReasoning(width, **layer, sides=len(limits), steps=config.steps if config.step_embedding else 0)
+            if config.steps
+            else None
         )
         self.scorer = CandidateScorer(width, sides=len(limits), users=1, match=config.match)
         self.trusting = nn.Linear(2 * width, 1) if config.trust and config.src else None
@@ -155,7 +157,9 @@ class LCRSER(Model):
     @property
     def needs(self) -> Needs:
         config = self.config
-        return Needs(rec=config.rec, src=config.src, src_clicks=config.src_clicks, words=config.words if config.src else 0)
+        return Needs(
+            rec=config.rec, src=config.src, src_clicks=config.src_clicks, words=config.words if config.src else 0
+        )
 
     @property
     def negatives(self) -> int:
@@ -166,12 +170,16 @@ class LCRSER(Model):
         queries = mean_embedding(self.word, batch.words) if self.config.src else self.item.weight[:1]
         events, here = embed_events(batch, self.item, queries)
         states = []
-        for places, layer, x, present in zip(self.position, self.encode, events, here, strict=False):  # the feed alone if src is 0
+        for places, layer, x, present in zip(
+            self.position, self.encode, events, here, strict=False
+        ):  # the feed alone if src is 0
             limit: int = places.num_embeddings  # type: ignore[assignment]
             states.append(layer(x + places(age(present, limit)), present[:, None]))
         return states, here[: len(states)]
 
-    def reasoned(self, states: list[Tensor], here: list[Tensor], *, alone: bool = False, halt: bool = False) -> list[Step]:
+    def reasoned(
+        self, states: list[Tensor], here: list[Tensor], *, alone: bool = False, halt: bool = False
+    ) -> list[Step]:
         """Up to K steps from H^0, on the newest `focus` events of each side.
 
         Users without a history on one of the sides have nothing to cross and take no step. Those who are done leave the batch, so that
@@ -202,7 +210,9 @@ class LCRSER(Model):
             go_on = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
         return found
 
-    def read(self, states: list[Tensor], here: list[Tensor], steps: Sequence[Step]) -> tuple[list[Tensor], list[Tensor]]:
+    def read(
+        self, states: list[Tensor], here: list[Tensor], steps: Sequence[Step]
+    ) -> tuple[list[Tensor], list[Tensor]]:
         """What a candidate attends to on each side: H^0 and what each step left [B, P, D], and where there is any [B, P]."""
         every, present = [], []
         for side, (first, some) in enumerate(zip(states, here, strict=True)):
@@ -240,7 +250,9 @@ class LCRSER(Model):
     def score(self, batch: Batch) -> Tensor:
         states, here = self.encoded(batch)
         steps = self.reasoned(states, here, halt=self.halting is not None and bool(self.halt_above < 1))
-        scores: Tensor = self.scorer(self.item.weight, batch.candidates, *self.read(states, here, steps), self.users(batch))
+        scores: Tensor = self.scorer(
+            self.item.weight, batch.candidates, *self.read(states, here, steps), self.users(batch)
+        )
         return scores
 
     def score_by_depth(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -248,7 +260,10 @@ class LCRSER(Model):
         states, here = self.encoded(batch)
         users, steps = self.users(batch), self.reasoned(states, here)
         depths = range(self.config.steps + 1)
-        scores = [self.scorer(self.item.weight, batch.candidates, *self.read(states, here, steps[:depth]), users) for depth in depths]
+        scores = [
+            self.scorer(self.item.weight, batch.candidates, *self.read(states, here, steps[:depth]), users)
+            for depth in depths
+        ]
         halting = torch.full((len(batch), self.config.steps), torch.inf, device=users.device)
         for number, step in enumerate(steps):
             halting[step.rows, number] = self.halting_score(step.before, step.here)
@@ -263,7 +278,9 @@ class LCRSER(Model):
         assert batch.candidates is not None
         states, here = self.encoded(batch)
         many = noise[0].shape[1]
-        noisy = [(side[:, None] + self.config.noise * own).flatten(0, 1) for side, own in zip(states, noise, strict=True)]
+        noisy = [
+            (side[:, None] + self.config.noise * own).flatten(0, 1) for side, own in zip(states, noise, strict=True)
+        ]
         present = [side.repeat_interleave(many, dim=0) for side in here]
         users, candidates = (x.repeat_interleave(many, dim=0) for x in (self.users(batch), batch.candidates))
         steps = self.reasoned(noisy, present)
@@ -322,7 +339,9 @@ class LCRSER(Model):
         target = self.item(batch.target)[steps[0].rows]
 
         def of(sides: Sequence[Tensor], present: Sequence[Tensor]) -> Tensor:
-            return torch.stack([distance(target, *pair, self.config.distance) for pair in zip(sides, present, strict=True)], dim=-1)
+            return torch.stack(
+                [distance(target, *pair, self.config.distance) for pair in zip(sides, present, strict=True)], dim=-1
+            )
 
         crossed = [of(steps[0].before, steps[0].here), *(of(step.crossed, step.here) for step in steps)]
         alone = [of(step.alone, step.here) for step in steps if step.alone is not None]

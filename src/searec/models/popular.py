@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from searec.config import settings
 from searec.data.batch import Batch, Needs
 from searec.data.dataset import Dataset
 from searec.data.schema import TASKS, Task
 from searec.data.split import Split
 from searec.models.base import FittedModel
-from searec.settings import settings
 
 
 class Popular(FittedModel):

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from searec.config import Count, DropoutRate, Positive, settings
 from searec.data.batch import Batch, Needs
 from searec.data.dataset import Sizes
 from searec.data.schema import Task
@@ -16,7 +17,6 @@ from searec.nn.dropout import Dropout
 from searec.nn.losses import Losses
 from searec.nn.pooling import age
 from searec.nn.softmax import linear_cross_entropy
-from searec.settings import Count, DropoutRate, Positive, settings
 
 
 class SASRec(Model):
@@ -52,7 +52,15 @@ class SASRec(Model):
 
     presets: ClassVar[dict[Preset, dict[str, Any]]] = {
         "small": {},
-        "paper": {"width": 50, "heads": 1, "inner": 50, "dropout": 0.5, "attention_dropout": 0.5, "loss": "bce", "feed_only": True},
+        "paper": {
+            "width": 50,
+            "heads": 1,
+            "inner": 50,
+            "dropout": 0.5,
+            "attention_dropout": 0.5,
+            "loss": "bce",
+            "feed_only": True,
+        },
     }
     train_presets: ClassVar[dict[Preset, dict[str, Any]]] = {
         "small": {"epochs": 10, "batch": 256, "patience": 2, "lr": 3e-3},
@@ -65,7 +73,12 @@ class SASRec(Model):
         self.position = nn.Embedding(config.length, config.width)
         self.layers = nn.ModuleList(
             EncoderLayer(
-                config.width, config.heads, config.inner, config.dropout, attention_dropout=config.attention_dropout, norm_first=True
+                config.width,
+                config.heads,
+                config.inner,
+                config.dropout,
+                attention_dropout=config.attention_dropout,
+                norm_first=True,
             )
             for _ in range(config.layers)
         )

@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from searec.data.schema import Task
 from searec.models.base import Preset
-from searec.models.gensar import GenSAR
+from searec.models.gensar.model import GenSAR
 
 _TIGER: dict[str, Any] = {
     "tasks": ("recommend",),

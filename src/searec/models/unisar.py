@@ -6,17 +6,17 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from searec.config import Count, DropoutRate, NonNegative, Positive, settings
 from searec.data.batch import Batch, Needs
 from searec.data.dataset import Sizes
 from searec.data.schema import TASKS, Task
 from searec.models.base import Model, Preset
 from searec.nn.attention import DecoderLayer, EncoderLayer, TargetAttention
 from searec.nn.contrast import info_nce
-from searec.nn.events import embed_events
+from searec.nn.event_vectors import embed_events
 from searec.nn.experts import TaskExperts, mlp
 from searec.nn.losses import Losses, target_loss
 from searec.nn.pooling import age, masked_mean, mean_embedding
-from searec.settings import Count, DropoutRate, NonNegative, Positive, settings
 
 _PAIRS_AT_ONCE, _ITEMS_AT_ONCE = 4096, 512
 """Pairs of request and candidate scored together: as many as the cache holds the experts' outputs of."""
@@ -80,7 +80,9 @@ class UniSAR(Model):
         self.fuse = nn.ModuleList(DecoderLayer(width, **layer) for _ in TASKS)
         self.pool = nn.ModuleList(TargetAttention(width) for _ in TASKS)
         self.ple = TaskExperts(4, width, tasks=len(TASKS), shared=config.experts, own=config.experts, out=64)
-        self.towers = nn.ModuleList(nn.Sequential(mlp(64, 128, 64, last_activation=True), mlp(64, 200, 80, 1)) for _ in TASKS)
+        self.towers = nn.ModuleList(
+            nn.Sequential(mlp(64, 128, 64, last_activation=True), mlp(64, 200, 80, 1)) for _ in TASKS
+        )
         for table in (self.item, self.word, self.user, self.position):
             nn.init.normal_(table.weight, std=config.init)
         with torch.no_grad():
@@ -114,7 +116,10 @@ class UniSAR(Model):
         # merged order is its position, and reading the other type is one attention each way with the same weights.
         merged = merged_age(batch.rec_time, rec_here, batch.src_time, src_here)
         places = [merged[:, : rec_here.shape[1]], merged[:, rec_here.shape[1] :]]
-        own_x = [x + self.position(age(present, self.position.num_embeddings)) for x, present in zip(events, here, strict=True)]
+        own_x = [
+            x + self.position(age(present, self.position.num_embeddings))
+            for x, present in zip(events, here, strict=True)
+        ]
         cross_x = [x + self.position(place) for x, place in zip(events, places, strict=True)]
         fused, pooled = [], []
         for side in (0, 1):
@@ -159,7 +164,12 @@ class UniSAR(Model):
         projected = [self.ple.project(task, ITEM, part) for part in vectors]
         step = _PAIRS_AT_ONCE // _ITEMS_AT_ONCE
         rows_of = [slice(start, start + step) for start in range(0, len(batch), step)]
-        return torch.cat([torch.cat([block(rows, *part) for part in zip(vectors, projected, strict=True)], dim=1) for rows in rows_of])
+        return torch.cat(
+            [
+                torch.cat([block(rows, *part) for part in zip(vectors, projected, strict=True)], dim=1)
+                for rows in rows_of
+            ]
+        )
 
     def loss(self, batch: Batch) -> Losses:
         """BCE of the task, both alignments of own-type with cross-type states, and queries with their clicks."""

@@ -39,8 +39,12 @@ class MultiHead(nn.Module):
         if query.device.type == "cpu":
             read = self._read_on_cpu(query, memory, mask)
         else:
-            q, k, v = (torch.unflatten(part, -1, (self.heads, -1)).transpose(1, 2) for part in self._parts(query, memory))
-            read = F.scaled_dot_product_attention(q, k, v, mask.unsqueeze(1), dropout_p=self.dropout.p if self.training else 0.0)
+            q, k, v = (
+                torch.unflatten(part, -1, (self.heads, -1)).transpose(1, 2) for part in self._parts(query, memory)
+            )
+            read = F.scaled_dot_product_attention(
+                q, k, v, mask.unsqueeze(1), dropout_p=self.dropout.p if self.training else 0.0
+            )
             read = read.transpose(1, 2).flatten(-2)
         out: Tensor = self.out(read)
         return out if query.device.type == "cpu" and bool(some.all()) else out * some
@@ -59,10 +63,14 @@ class MultiHead(nn.Module):
             return read
         width = query.shape[-1] // self.heads
         parts = [head for part in self._maps(query, memory) for head in torch.split(part, width, dim=-1)]
-        hidden = torch.zeros(allowed.mT.shape, dtype=parts[0].dtype).masked_fill_(~allowed.mT, torch.finfo(parts[0].dtype).min)
+        hidden = torch.zeros(allowed.mT.shape, dtype=parts[0].dtype).masked_fill_(
+            ~allowed.mT, torch.finfo(parts[0].dtype).min
+        )
         hidden = hidden.expand(-1, -1, query.shape[1])
         heads = []
-        for q, k, v in zip(parts[: self.heads], parts[self.heads : 2 * self.heads], parts[2 * self.heads :], strict=True):
+        for q, k, v in zip(
+            parts[: self.heads], parts[self.heads : 2 * self.heads], parts[2 * self.heads :], strict=True
+        ):
             weights = torch.softmax(torch.baddbmm(hidden, k, q.mT, alpha=width**-0.5), dim=1)
             heads.append(torch.bmm(self.dropout(weights).mT, v))
         return torch.cat(heads, dim=-1)
@@ -75,7 +83,9 @@ class MultiHead(nn.Module):
         """Queries, keys and values [B, L, D], in this order, in one tensor or two: splitting a tensor once has one copy for a gradient."""
         if memory is not query:
             return (self.query(query), self.key_value(memory))
-        weight, bias = (torch.cat((getattr(self.query, name), getattr(self.key_value, name))) for name in ("weight", "bias"))
+        weight, bias = (
+            torch.cat((getattr(self.query, name), getattr(self.key_value, name))) for name in ("weight", "bias")
+        )
         return (F.linear(query, weight, bias),)
 
 
@@ -93,7 +103,14 @@ class EncoderLayer(nn.Module):
     """
 
     def __init__(
-        self, width: int, heads: int, inner: int, dropout: float, *, attention_dropout: float = 0.0, norm_first: bool = False
+        self,
+        width: int,
+        heads: int,
+        inner: int,
+        dropout: float,
+        *,
+        attention_dropout: float = 0.0,
+        norm_first: bool = False,
     ) -> None:
         super().__init__()
         self.norm_first = norm_first

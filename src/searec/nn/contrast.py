@@ -14,7 +14,13 @@ _COLDEST = 0.01
 
 
 def info_nce(
-    a: Tensor, b: Tensor, temperature: float, valid: Tensor | None = None, same: Tensor | None = None, *, both_sides: bool = False
+    a: Tensor,
+    b: Tensor,
+    temperature: float,
+    valid: Tensor | None = None,
+    same: Tensor | None = None,
+    *,
+    both_sides: bool = False,
 ) -> Tensor:
     """Scalar: symmetric InfoNCE over cosine / temperature (arXiv 1807.03748), row i of `a` with row i of `b`.
 
@@ -117,4 +123,6 @@ class BilinearContrast(nn.Module):
         logits = torch.tanh(a @ self.bridge(b).T) / temperature
         if len(a) < 2:
             return logits.sum() * 0
-        return symmetric_cross_entropy(logits, 1 / float(temperature.detach()) if logits.device.type == "cpu" else 1 / _COLDEST)
+        return symmetric_cross_entropy(
+            logits, 1 / float(temperature.detach()) if logits.device.type == "cpu" else 1 / _COLDEST
+        )

@@ -41,7 +41,11 @@ class Dropout(nn.Module):
         seed = int(torch.randint(2**62, ()).item())
         words = np.random.Generator(np.random.SFC64(seed)).integers(2**64, size=-(-x.numel() // 4), dtype=np.uint64)
         kept = words.view(np.uint16)[: x.numel()] >= limit
-        return torch.from_numpy(np.multiply(kept, np.float32(_STEPS / (_STEPS - limit)), dtype=np.float32)).view(x.shape).to(x.dtype)
+        return (
+            torch.from_numpy(np.multiply(kept, np.float32(_STEPS / (_STEPS - limit)), dtype=np.float32))
+            .view(x.shape)
+            .to(x.dtype)
+        )
 
     def extra_repr(self) -> str:
         """Shown when the model is printed."""

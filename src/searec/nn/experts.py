@@ -21,7 +21,8 @@ class TaskExperts(nn.Module):
         gate = self.experts
         self.shared = nn.ModuleList(nn.Linear(width, shared * out, bias=part == parts - 1) for part in range(parts))
         self.own = nn.ModuleList(
-            nn.ModuleList(nn.Linear(width, own * out + gate, bias=part == parts - 1) for part in range(parts)) for _ in range(tasks)
+            nn.ModuleList(nn.Linear(width, own * out + gate, bias=part == parts - 1) for part in range(parts))
+            for _ in range(tasks)
         )
 
     def project(self, task: int, part: int, x: Tensor) -> Tensor:

@@ -40,7 +40,11 @@ class Learner(nn.Module, ABC):
             RunError: a tensor is missing, unknown or of another shape.
         """
         own = self.state_dict()
-        wrong = [name for name in own.keys() | state.keys() if name not in own or name not in state or own[name].shape != state[name].shape]
+        wrong = [
+            name
+            for name in own.keys() | state.keys()
+            if name not in own or name not in state or own[name].shape != state[name].shape
+        ]
         if wrong:
             raise RunError(
                 "weights do not fit the model",

@@ -37,10 +37,14 @@ class CrossReasoning(nn.Module):
         steps: how many there may be; each adds its own embedding to what it starts from. 0 for none.
     """
 
-    def __init__(self, width: int, heads: int, inner: int, dropout: float, *, attention_dropout: float, sides: int, steps: int) -> None:
+    def __init__(
+        self, width: int, heads: int, inner: int, dropout: float, *, attention_dropout: float, sides: int, steps: int
+    ) -> None:
         super().__init__()
         kind = DecoderLayer if sides == 2 else EncoderLayer
-        self.layers = nn.ModuleList(kind(width, heads, inner, dropout, attention_dropout=attention_dropout) for _ in range(sides))
+        self.layers = nn.ModuleList(
+            kind(width, heads, inner, dropout, attention_dropout=attention_dropout) for _ in range(sides)
+        )
         self.step = nn.Embedding(steps, width) if steps else None
         # A step starts near the identity, so that K steps begin no worse than none: what each part adds is small at first.
         if self.step is not None:
@@ -52,7 +56,9 @@ class CrossReasoning(nn.Module):
                 with torch.no_grad():
                     last.weight.mul_(_FIRST_SCALE)
 
-    def forward(self, states: Sequence[Tensor], here: Sequence[Tensor], number: int, *, alone: bool = False) -> Thoughts:
+    def forward(
+        self, states: Sequence[Tensor], here: Sequence[Tensor], number: int, *, alone: bool = False
+    ) -> Thoughts:
         """Step `number` (from 0).
 
         Args:

@@ -30,7 +30,9 @@ class CandidateScorer(nn.Module):
         self.first = nn.Linear((sides + users + 1) * width, 200)
         self.rest = nn.Sequential(nn.ReLU(inplace=True), mlp(200, 80, 1))
 
-    def forward(self, item: Tensor, candidates: Tensor | None, states: Sequence[Tensor], here: Sequence[Tensor], users: Tensor) -> Tensor:
+    def forward(
+        self, item: Tensor, candidates: Tensor | None, states: Sequence[Tensor], here: Sequence[Tensor], users: Tensor
+    ) -> Tensor:
         """[B, N] scores of the candidates, or [B, I + 1] of the catalogue, a block of pairs at a time.
 
         Args:
@@ -44,7 +46,9 @@ class CandidateScorer(nn.Module):
         )
         # What is asked is one more state, of weight 1: its map is that of the user vectors, its match their sum.
         asked = F.linear(users.flatten(1), of_users, self.first.bias)[:, None]
-        states = [side * some[..., None] for side, some in zip(states, here, strict=True)]  # so that an empty history adds nothing
+        states = [
+            side * some[..., None] for side, some in zip(states, here, strict=True)
+        ]  # so that an empty history adds nothing
         read = torch.cat((*states, users.sum(1, keepdim=True)), dim=1)  # (B, P + 1, D)
         keys = torch.cat([pool.bridge(side) for pool, side in zip(self.pool, states, strict=True)], dim=1)  # type: ignore[operator]
         keys = torch.cat((keys, read), dim=1) if self.match else keys
@@ -59,7 +63,9 @@ class CandidateScorer(nn.Module):
             every = torch.cat((*weights, torch.ones_like(products[:, :1])), dim=1)
             # Only the projection of the catalogue is needed again.
             hidden = (
-                projected.baddbmm_(every.mT, mapped[rows]) if projected.dim() == 3 else torch.baddbmm(projected, every.mT, mapped[rows])
+                projected.baddbmm_(every.mT, mapped[rows])
+                if projected.dim() == 3
+                else torch.baddbmm(projected, every.mT, mapped[rows])
             )
             score: Tensor = self.rest(hidden).squeeze(-1)
             return score + (every * products[:, sum(lengths) :]).sum(1) if self.match else score

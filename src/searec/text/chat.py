@@ -19,12 +19,12 @@ from urllib.parse import urlsplit
 import numpy as np
 from pydantic import Field
 
-from searec.console import progress
+from searec.config import Count, Natural, NonNegative, Positive, configure, settings
 from searec.errors import ChatError, DependencyError, Interrupted, SearecError, SettingsError
 from searec.files import cache_folder
-from searec.settings import Count, Natural, NonNegative, Positive, configure, settings
-from searec.text.answers import AnswerCache, Kept, cut_thinking
-from searec.text.ledger import Ledger
+from searec.progress import progress
+from searec.text.response_cache import AnswerCache, Kept, cut_thinking
+from searec.text.usage_log import Ledger
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -91,7 +91,11 @@ def chat_settings(model: str) -> ChatSettings:
     if not model:
         remedy = "--set chat_model=NAME (train, codes) or --chat-model NAME (interests), as the server calls it"
         raise SettingsError("no chat model is named", where="chat_model", remedy=remedy)
-    given = {name.removeprefix(_VARIABLES).lower(): value for name, value in os.environ.items() if name.startswith(_VARIABLES)}
+    given = {
+        name.removeprefix(_VARIABLES).lower(): value
+        for name, value in os.environ.items()
+        if name.startswith(_VARIABLES)
+    }
     return configure(ChatSettings, {**given, "model": model}, where=f"{_VARIABLES}*")
 
 
@@ -146,7 +150,9 @@ class Chat:
 
     def __init__(self, config: ChatSettings, *, folder: Path | None = None) -> None:
         if config.cost_budget is not None and not (config.price_in or config.price_out):
-            raise SettingsError("a cost budget needs prices", got="price_in = price_out = 0", remedy="set price_in and price_out")
+            raise SettingsError(
+                "a cost budget needs prices", got="price_in = price_out = 0", remedy="set price_in and price_out"
+            )
         self.config = config
         self.ledger = Ledger()
         self._cache = AnswerCache((folder or cache_folder() / "answers") / "answers.sqlite")
@@ -209,13 +215,17 @@ class Chat:
             self._ask_server({key: distinct[key] for key in missing}, parse, answers)
         return [_under(prompt, answers[key]) for key, prompt in zip(keys, prompts, strict=True)]
 
-    def _ask_server(self, prompts: dict[bytes, Prompt], parse: Callable[[str], T | None], answers: dict[bytes, Answer[T]]) -> None:
+    def _ask_server(
+        self, prompts: dict[bytes, Prompt], parse: Callable[[str], T | None], answers: dict[bytes, Answer[T]]
+    ) -> None:
         """Ask up to `concurrency` at once and fill `answers`; the first error stops what has not been sent."""
         client = self._client  # missing packages and keys show here, not in a thread
         self._stop.clear()
         self._failed_before = self.ledger.failures
         pool = ThreadPoolExecutor(self.config.concurrency, thread_name_prefix="searec-chat")
-        under_way: dict[Future[Answer[T]], bytes] = {pool.submit(self._one, client, key, prompts[key], parse): key for key in prompts}
+        under_way: dict[Future[Answer[T]], bytes] = {
+            pool.submit(self._one, client, key, prompts[key], parse): key for key in prompts
+        }
         done, stopped = 0, False
         try:
             with progress("Asking the chat server", len(prompts)) as advance:
@@ -231,7 +241,9 @@ class Chat:
             pool.shutdown(cancel_futures=True)
         if stopped or done < len(prompts):
             raise Interrupted(
-                "asking stopped on request", got=f"{done} of {len(prompts)} answered", remedy="the same command asks only the rest"
+                "asking stopped on request",
+                got=f"{done} of {len(prompts)} answered",
+                remedy="the same command asks only the rest",
             )
 
     def _one(self, client: "OpenAI", key: bytes, prompt: Prompt, parse: Callable[[str], T | None]) -> Answer[T]:
@@ -275,7 +287,10 @@ class Chat:
                 if status not in _AGAIN and status < 500:
                     raise _Failed(problem) from None
                 asked_for = _retry_after(error.response.headers.get("retry-after"))
-            except (openai.APIError, ValueError) as error:  # a timeout, a broken connection, an answer that is no answer
+            except (
+                openai.APIError,
+                ValueError,
+            ) as error:  # a timeout, a broken connection, an answer that is no answer
                 problem = self._safe(f"{type(error).__name__}: {error}")
             if asked_for > self.config.longest_wait:
                 raise ChatError(
@@ -297,7 +312,10 @@ class Chat:
                 where=self._where(),
                 remedy="set token_budget and cost_budget to none",
             )
-        for name, spent, budget in (("token", ledger.tokens, config.token_budget), ("cost", ledger.cost, config.cost_budget)):
+        for name, spent, budget in (
+            ("token", ledger.tokens, config.token_budget),
+            ("cost", ledger.cost, config.cost_budget),
+        ):
             if budget is not None and spent >= budget:
                 raise ChatError(
                     f"the {name} budget is spent",
@@ -309,7 +327,9 @@ class Chat:
     def _backoff(self, attempt: int) -> float:
         """Seconds before retry `attempt` + 1: doubled each time, less up to a half by chance."""
         with self._jitter_lock:
-            return float(min(self.config.longest_wait, self.config.first_wait * 2**attempt) * self._jitter.uniform(0.5, 1))
+            return float(
+                min(self.config.longest_wait, self.config.first_wait * 2**attempt) * self._jitter.uniform(0.5, 1)
+            )
 
     def _body(self, prompt: Prompt) -> dict[str, Any]:
         """What is sent: the model, the messages and the parameters that change an answer."""
@@ -337,7 +357,9 @@ class Chat:
             model=self.config.model,
             version=prompt.version,
             input=json.dumps(self._body(prompt), ensure_ascii=False),
-            answer=self._safe((content or "").encode(errors="replace").decode(), whole=True),  # half a surrogate pair cannot be kept
+            answer=self._safe(
+                (content or "").encode(errors="replace").decode(), whole=True
+            ),  # half a surrogate pair cannot be kept
             finish=str(getattr(first, "finish_reason", None) or ""),
             prompt_tokens=tokens_in,
             completion_tokens=tokens_out,

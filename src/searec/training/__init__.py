@@ -2,7 +2,7 @@
 
 from searec.training.environment import environment
 from searec.training.loop import Examples, TrainReport, train
-from searec.training.plan import TrainSettings
 from searec.training.processes import first_process
+from searec.training.train_config import TrainSettings
 
 __all__ = ["Examples", "TrainReport", "TrainSettings", "environment", "first_process", "train"]

@@ -52,7 +52,11 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         StorageError: the disk is full or refuses the write; the one before still loads.
     """
     # Frozen vectors and the weights right after a better validation are the same in both: stored once.
-    shared = [name for name, tensor in checkpoint.best.items() if name in checkpoint.weights and _same(tensor, checkpoint.weights[name])]
+    shared = [
+        name
+        for name, tensor in checkpoint.best.items()
+        if name in checkpoint.weights and _same(tensor, checkpoint.weights[name])
+    ]
     tensors = {f"weights/{name}": tensor for name, tensor in checkpoint.weights.items()}
     tensors |= {f"best/{name}": tensor for name, tensor in checkpoint.best.items() if name not in set(shared)}
     tensors |= {f"optimizer/{name}": tensor for name, tensor in checkpoint.optimizer.items()}
@@ -88,7 +92,9 @@ def find(path: Path, made_with: Mapping[str, Any], resume: bool) -> Checkpoint |
     if not resume:
         if path.exists():
             remedy = "go on with --resume, or train in another folder"
-            raise RunError("the folder holds a checkpoint, which a new training would overwrite", where=path, remedy=remedy)
+            raise RunError(
+                "the folder holds a checkpoint, which a new training would overwrite", where=path, remedy=remedy
+            )
         return None
     if not path.exists():
         if first_process():
@@ -121,7 +127,11 @@ def refuse_other(checkpoint: Checkpoint, made_with: Mapping[str, Any], where: Pa
         RunError: naming each setting that differs, and both values.
     """
     now, then = dict(made_with), dict(checkpoint.made_with)
-    names = [name for name in sorted(now.keys() | then.keys()) if (name in now, now.get(name)) != (name in then, then.get(name))]
+    names = [
+        name
+        for name in sorted(now.keys() | then.keys())
+        if (name in now, now.get(name)) != (name in then, then.get(name))
+    ]
     if names:
         raise RunError(
             "the checkpoint was made with other settings or data",
@@ -198,7 +208,11 @@ def restore_adam(optimizer: torch.optim.Optimizer, names: Iterable[str], tensors
     for name, tensor in tensors.items():
         parameter, _, key = name.rpartition(".")
         if parameter not in number:
-            raise RunError("the checkpoint's optimizer does not fit the model", got=parameter, remedy="use the run's settings and data")
+            raise RunError(
+                "the checkpoint's optimizer does not fit the model",
+                got=parameter,
+                remedy="use the run's settings and data",
+            )
         state.setdefault(number[parameter], {})[key] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 

@@ -43,7 +43,9 @@ class TrainingExamples:
             self.requests = [split.train(task, tasks) for task in tasks]
         self.requests = [requests for requests in self.requests if len(requests)]
         if not self.requests:
-            raise DataError("no training example", got="no user with two events before what is held out", remedy="use a longer log")
+            raise DataError(
+                "no training example", got="no user with two events before what is held out", remedy="use a longer log"
+            )
         user, item, _ = split.train_clicks(tasks)
         self.seen = Seen.of(user, item, split.data.sizes.items)
         self.lengths = [self.batcher.lengths(requests) for requests in self.requests]

@@ -22,16 +22,16 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor, nn
 
-from searec.console import progress
+from searec.config import as_dict
 from searec.errors import DataError, Interrupted, SearecError
 from searec.nn.learner import Learner
-from searec.settings import as_dict
+from searec.progress import progress
 from searec.training import checkpoint
 from searec.training.checkpoint import Checkpoint
-from searec.training.logbook import Logbook, Row
-from searec.training.plan import WITHOUT_EFFECT, TrainSettings, seed_of, share_of_lr
+from searec.training.interrupts import StopRequest, stop_requests
 from searec.training.processes import accelerate_for
-from searec.training.stop import StopRequest, stop_requests
+from searec.training.train_config import WITHOUT_EFFECT, TrainSettings, seed_of, share_of_lr
+from searec.training.training_log import Logbook, Row
 
 JUDGE = "ndcg@5"
 """The validation metric of a model that early stopping and the best weights go by."""
@@ -100,7 +100,9 @@ class _State:
     stopped_early: bool = False
 
     def report(self) -> TrainReport:
-        return TrainReport(self.best, self.best_epoch, self.epoch, self.steps, self.examples, self.seconds, self.stopped_early)
+        return TrainReport(
+            self.best, self.best_epoch, self.epoch, self.steps, self.examples, self.seconds, self.stopped_early
+        )
 
 
 class _Objective(nn.Module):
@@ -186,7 +188,9 @@ def train(
         stop = stack.enter_context(stop_requests())
         if accelerator.is_main_process:
             checkpoint.sweep(path)
-            loop.log = Logbook(folder, keep=loop.state.rows, tensorboard=settings.tensorboard, step=loop.state.steps, on_log=on_log)
+            loop.log = Logbook(
+                folder, keep=loop.state.rows, tensorboard=settings.tensorboard, step=loop.state.steps, on_log=on_log
+            )
             stack.callback(loop.log.close)
             loop.show = stack.enter_context(progress(f"train {model.name}", sum(lengths)))
         loop.run(stop, resumed=found is not None)
@@ -216,7 +220,9 @@ class _Loop:
         self.best: dict[str, Tensor] = {}
         self.log: Logbook | None = None
         self.show: Callable[[int, str], None] = lambda steps, note: None
-        self.fresh: list[tuple[Tensor, dict[str, Tensor]]] = []  # losses still on the device, after those of state.window
+        self.fresh: list[
+            tuple[Tensor, dict[str, Tensor]]
+        ] = []  # losses still on the device, after those of state.window
         self.started = self.kept_at = self.row_at = time.monotonic()
         self.before = 0.0  # seconds of earlier parts of the run
         self.row_examples = 0
@@ -246,7 +252,9 @@ class _Loop:
         """
         state = self.state
         where = {"processes": self.accelerator.num_processes, "device": self.accelerator.device.type}
-        self._write("resume" if resumed else "start", parameters=sum(weight.numel() for weight in self.weights), **where)
+        self._write(
+            "resume" if resumed else "start", parameters=sum(weight.numel() for weight in self.weights), **where
+        )
         self.show(state.steps, "")
         while not state.finished:
             self._epoch(stop)
@@ -255,7 +263,13 @@ class _Loop:
                 raise self._interrupted()
         self.model.restore(self.best)
         self.model.eval()
-        self._write("done", best_epoch=state.best_epoch, stopped_early=state.stopped_early, examples=state.examples, **state.best)
+        self._write(
+            "done",
+            best_epoch=state.best_epoch,
+            stopped_early=state.stopped_early,
+            examples=state.examples,
+            **state.best,
+        )
         self._keep()
         self.accelerator.wait_for_everyone()
 
@@ -270,7 +284,10 @@ class _Loop:
             if state.step % every == 0 or state.step == length:
                 self._row()
             self.show(1, self._note())
-            due = self.settings.checkpoint_minutes and time.monotonic() - self.kept_at >= 60 * self.settings.checkpoint_minutes
+            due = (
+                self.settings.checkpoint_minutes
+                and time.monotonic() - self.kept_at >= 60 * self.settings.checkpoint_minutes
+            )
             asked, due = self._agreed(stop.asked, bool(due))
             if asked or due:
                 self._keep()
@@ -330,17 +347,26 @@ class _Loop:
         """
         if not self.fresh:
             return
-        flat = torch.stack([value.float() for total, parts in self.fresh for value in (total, *parts.values())]).tolist()
+        flat = torch.stack(
+            [value.float() for total, parts in self.fresh for value in (total, *parts.values())]
+        ).tolist()
         values = iter(flat)
-        own = [{name: next(values) for name in ("loss", *(f"loss.{part}" for part in parts))} for _, parts in self.fresh]
+        own = [
+            {name: next(values) for name in ("loss", *(f"loss.{part}" for part in parts))} for _, parts in self.fresh
+        ]
         self.fresh.clear()
         for back, several in enumerate(zip(*gather_object([own]), strict=True), start=1 - len(own)):
             names = dict.fromkeys(name for losses in several for name in losses)
             held = {name: [losses[name] for losses in several if name in losses] for name in names}
-            mean = {name: math.fsum(values) / len(values) if all(map(math.isfinite, values)) else math.nan for name, values in held.items()}
+            mean = {
+                name: math.fsum(values) / len(values) if all(map(math.isfinite, values)) else math.nan
+                for name, values in held.items()
+            }
             wrong = [name for name, value in mean.items() if not math.isfinite(value)]
             if wrong:
-                raise self._not_finite("a loss", ", ".join(name.removeprefix("loss.") for name in reversed(wrong)), self.state.step + back)
+                raise self._not_finite(
+                    "a loss", ", ".join(name.removeprefix("loss.") for name in reversed(wrong)), self.state.step + back
+                )
             self.state.window.append(mean)
 
     def _end_epoch(self) -> None:
@@ -365,7 +391,9 @@ class _Loop:
     @torch.no_grad()
     def _clear_dust(self) -> None:
         """Set to 0 what has decayed to almost nothing: a CPU takes many times as long for numbers below 1e-38."""
-        moments = [tensor for own in self.optimizer.state.values() for tensor in own.values() if isinstance(tensor, Tensor)]
+        moments = [
+            tensor for own in self.optimizer.state.values() for tensor in own.values() if isinstance(tensor, Tensor)
+        ]
         for tensor in (*self.weights, *moments):
             if tensor.is_floating_point():
                 tensor.masked_fill_(tensor.abs() < _DUST, 0)
@@ -408,7 +436,9 @@ class _Loop:
         """Each flag true if it is so in any process, so that all of them act in the same step."""
         if self.accelerator.num_processes == 1:
             return list(flags)
-        counts = self.accelerator.reduce(torch.tensor(flags, dtype=torch.float32, device=self.accelerator.device), "sum")
+        counts = self.accelerator.reduce(
+            torch.tensor(flags, dtype=torch.float32, device=self.accelerator.device), "sum"
+        )
         return [count > 0 for count in counts.tolist()]
 
     def _interrupted(self) -> Interrupted:

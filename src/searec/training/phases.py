@@ -13,12 +13,12 @@ from searec.models import LCRSER, Model
 from searec.nn.grpo import rewards
 from searec.nn.learner import Learner
 from searec.training import checkpoint
-from searec.training.distil import Student
+from searec.training.early_exit import Halting, depths
 from searec.training.examples import Portions, TrainingExamples
-from searec.training.grpo import RankingPolicy
-from searec.training.halting import Halting, depths
 from searec.training.loop import JUDGE, train
-from searec.training.plan import TrainSettings
+from searec.training.ranking_distillation import Student
+from searec.training.ranking_policy import RankingPolicy
+from searec.training.train_config import TrainSettings
 
 SUPERVISED, STARTED, GRPO, HALTING = "supervised", "started", "grpo", "halting"
 TRAIN_REWARD = "train_reward"
@@ -101,7 +101,9 @@ class _Later:
         """Phase 2; the weights of before come back if no validation was better."""
         config = self.model.config
         kept = checkpoint.snapshot(self.model.state())
-        examples = TrainingExamples(self.split, self.model, batch=_REWARDED, seed=self.plan.seed, negatives=config.rl_negatives)
+        examples = TrainingExamples(
+            self.split, self.model, batch=_REWARDED, seed=self.plan.seed, negatives=config.rl_negatives
+        )
         known = examples.batch(0, 0)
 
         def rewarded(learner: Any) -> dict[str, float]:
@@ -113,7 +115,13 @@ class _Later:
         learner = RankingPolicy(self.model)
         try:
             found = self._run(
-                GRPO, learner, rewarded, config.rl_steps, batch=config.rl_batch, lr=config.rl_lr, negatives=config.rl_negatives
+                GRPO,
+                learner,
+                rewarded,
+                config.rl_steps,
+                batch=config.rl_batch,
+                lr=config.rl_lr,
+                negatives=config.rl_negatives,
             )
         finally:
             self.model.requires_grad_(True)
@@ -135,7 +143,9 @@ class _Later:
         model.requires_grad_(False)
         model.halting.requires_grad_(True)
         try:
-            report = self._run(HALTING, Halting(model), saved, config.exit_steps, batch=self.plan.batch, lr=1e-2, judge="saved")
+            report = self._run(
+                HALTING, Halting(model), saved, config.exit_steps, batch=self.plan.batch, lr=1e-2, judge="saved"
+            )
         finally:
             model.requires_grad_(True)
         found = depths(model, self.split, requests=self.plan.validation_requests)
@@ -158,9 +168,20 @@ class _Later:
         folder = self.folder / name
         folder.mkdir(exist_ok=True)
         each = -(-steps // _VALIDATIONS)
-        plan = replace(self.plan, epochs=-(-steps // each), batch=batch, lr=lr, schedule="constant", warmup=0, patience=0, validate_every=1)
+        plan = replace(
+            self.plan,
+            epochs=-(-steps // each),
+            batch=batch,
+            lr=lr,
+            schedule="constant",
+            warmup=0,
+            patience=0,
+            validate_every=1,
+        )
         examples = TrainingExamples(self.split, self.model, batch=batch, seed=plan.seed, negatives=negatives)
         resume = self.resume and (folder / checkpoint.FILE).exists()
         made_from = {**self.made_from, "phase": name}
-        report = train(learner, Portions(examples, each), validate, folder, plan, made_from=made_from, judge=judge, resume=resume)
+        report = train(
+            learner, Portions(examples, each), validate, folder, plan, made_from=made_from, judge=judge, resume=resume
+        )
         return report.best

@@ -1,0 +1,215 @@
+"""Interests from a dataset: profiles to graphs to vectors (arXiv 2508.04032, Stage 1), a few snapshots a user.
+
+Kept under `files.cache_folder()` by what they were made from.
+"""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from searec.config import as_dict
+from searec.data.dataset import Dataset
+from searec.data.leakage.cutoff import Cutoff
+from searec.data.ragged import Ints, first_not_before
+from searec.data.schema import Task
+from searec.data.split import NEVER, Split
+from searec.errors import ChatError
+from searec.files import cache_folder, fingerprint, replacing
+from searec.interests.category_index import Catalogue
+from searec.interests.interest_config import InterestSettings
+from searec.interests.interest_graph import Graph
+from searec.interests.interest_table import MEANINGS, InterestTable
+from searec.interests.novelty import stems
+from searec.interests.profile import profiles
+from searec.interests.reasoner import Reasoner
+from searec.interests.reasoner_registry import reasoner_named
+from searec.interests.student_reasoner import StudentReasoner
+from searec.progress import progress
+from searec.text.encoder import Encoder
+
+VERSION = "interests-2"
+"""Changes with every change to what is made here from the same input."""
+_PROFILES_AT_ONCE = 2_000
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Interests:
+    """A folder of interests, and the vectors of the catalogue's categories [C + 1, E] by the same encoder."""
+
+    folder: Path
+    table: InterestTable
+    category_vectors: NDArray[np.float32]
+
+    def copy(self, folder: Path) -> None:
+        """Copy the whole folder, so that a run needs no cache."""
+        with replacing(folder) as beside:
+            shutil.copytree(self.folder, beside)
+
+
+def reasoner_for(settings: InterestSettings, split: Split, tasks: Sequence[Task]) -> Reasoner:
+    """The reasoner that the settings name, over the training events of `tasks`.
+
+    Raises:
+        SearecError: it cannot be had.
+    """
+    options: dict[str, object] = {"interests": settings.interests}
+    if settings.reasoner == "offline":
+        options |= {"encoder": settings.encoder, "near": settings.near}
+    elif settings.reasoner == "student":
+        options["model"] = settings.student
+    else:
+        options["chat_model"] = settings.chat_model
+    return reasoner_named(settings.reasoner, split, tasks, {name: str(value) for name, value in options.items()})
+
+
+def interests(
+    split: Split, tasks: Sequence[Task], settings: InterestSettings, reasoner: Reasoner | None = None
+) -> Interests:
+    """The interests of every user before every held-out event of `tasks`.
+
+    Args:
+        reasoner: who infers; by default whom the settings name.
+
+    Raises:
+        ChatError: a reasoner left users without a graph.
+        SearecError: as the reasoner.
+    """
+    reasoner = reasoner or reasoner_for(settings, split, tasks)
+    own = {name: value for name, value in as_dict(settings).items() if name in InterestSettings.__dataclass_fields__}
+    made_of = _made_of(split, tasks, reasoner)
+    key = fingerprint(VERSION, made_of.digest, reasoner.version, json.dumps(own, sort_keys=True))
+    home = cache_folder() / "derived" / f"interests-{key}"
+    catalogue = catalogue_of(split.data, settings)
+    if not home.is_dir():
+        times = snapshots(split, tasks, settings.snapshots)
+        graphs = _think(split, times, settings, reasoner)
+        about = {
+            "made": VERSION,
+            "data": split.data.fingerprint,
+            "unseen": split.unseen,
+            "tasks": list(tasks),
+            "settings": own,
+            "reasoner": {"name": reasoner.name, "version": reasoner.version},
+            "cutoff": made_of.digest,
+        }
+        table = tabulate(graphs, times, split, settings, catalogue, about)
+        with replacing(home) as beside:
+            table.save(beside)
+            made_of.save(beside)
+    return Interests(home, InterestTable.load(home), catalogue.vectors)
+
+
+def _made_of(split: Split, tasks: Sequence[Task], reasoner: Reasoner) -> Cutoff:
+    """What the interests rest on: what the split lets be read, and what a student has learned from."""
+    made_of = Cutoff.of(split, tasks)
+    if not isinstance(reasoner, StudentReasoner):
+        return made_of
+    if reasoner.made_of is None:
+        return dataclasses.replace(made_of, about={**made_of.about, "student": None})
+    return made_of.with_(reasoner.made_of, split.data, "student")
+
+
+def catalogue_of(data: Dataset, settings: InterestSettings) -> Catalogue:
+    """The catalogue by which texts of interests become vectors and categories."""
+    return Catalogue(data, Encoder(settings.encoder).encode)
+
+
+def snapshots(split: Split, tasks: Sequence[Task], count: int) -> Ints:
+    """[U + 1, S] when each user's graphs are made, ascending: at even steps of the clicks before the cut-off, and at the cut-off.
+
+    Where a user is not held out the last one is right after the last event. `NEVER` where there would be nothing to reason from.
+    """
+    data = split.data
+    users = np.arange(data.sizes.users + 1)
+    cutoff = split.visible(tasks)
+    first, last = data.trail.offsets[users], data.trail.offsets[users + 1]
+    end = first_not_before(data.trail.time, first, last, cutoff)
+    times = np.full((len(users), count), NEVER, dtype=np.int64)
+    for place in range(count - 1):
+        at = first + (end - first) * (place + 1) // count
+        some = at < end
+        times[some, place] = data.trail.time[at[some]]
+    search_end = first_not_before(
+        data.searches.time, data.searches.offsets[users], data.searches.offsets[users + 1], cutoff
+    )
+    newest = np.maximum(
+        _before(data.trail.time, first, end), _before(data.searches.time, data.searches.offsets[users], search_end)
+    )
+    final = np.where(cutoff == NEVER, newest + 1, cutoff)
+    times[:, -1] = np.where(newest >= 0, final, NEVER)
+    times[0] = NEVER
+    return np.sort(times, axis=1)
+
+
+def _before(time: Ints, first: Ints, end: Ints) -> Ints:
+    """[n] the newest time of each stretch, -1 where it is empty."""
+    if not len(time):
+        return np.full(len(first), -1, dtype=np.int64)
+    return np.where(end > first, time[np.maximum(end - 1, 0)], -1)
+
+
+def _think(split: Split, times: Ints, settings: InterestSettings, reasoner: Reasoner) -> dict[tuple[int, int], Graph]:
+    """The graph of each user and snapshot."""
+    users, places = np.nonzero(times != NEVER)
+    found: dict[tuple[int, int], Graph] = {}
+    problems: list[str] = []
+    with progress(f"{reasoner.name} reasoner", len(users)) as advance:
+        for start in range(0, len(users), _PROFILES_AT_ONCE):
+            rows = slice(start, start + _PROFILES_AT_ONCE)
+            some = list(profiles(split.data, users[rows], times[users[rows], places[rows]], days=settings.days))
+            for user, place, thought in zip(
+                users[rows].tolist(), places[rows].tolist(), reasoner.think(some), strict=True
+            ):
+                if thought.graph is None:
+                    problems.append(f"{thought.profile.user}: {thought.problem}")
+                else:
+                    found[user, place] = thought.graph
+            advance(len(some), "")
+    if problems:
+        raise ChatError(
+            f"{len(problems)} of {len(users)} profiles are left without a graph",
+            where="; ".join(problems[:_SHOWN]),
+            remedy="run the same command again; what was answered is kept",
+        )
+    return found
+
+
+def tabulate(
+    graphs: dict[tuple[int, int], Graph],
+    times: Ints,
+    split: Split,
+    settings: InterestSettings,
+    catalogue: Catalogue,
+    about: dict[str, object],
+) -> InterestTable:
+    """Graphs by user and snapshot as a table."""
+    known: dict[frozenset[str], int] = {}
+    texts: list[str] = []
+    ids = np.zeros((*times.shape, settings.interests), dtype=np.int32)
+    confidence = np.zeros(ids.shape, dtype=np.float32)
+    for (user, place), graph in graphs.items():
+        for rank, interest in enumerate(graph.interests()[: settings.interests]):
+            number = known.setdefault(stems(interest.text), len(texts) + 1)
+            if number > len(texts):
+                texts.append(interest.text)
+            ids[user, place, rank] = number
+            confidence[user, place, rank] = interest.confidence
+    width = catalogue.vectors.shape[1]
+    vectors = np.zeros((len(texts) + 1, width), dtype=np.float32)
+    categories = np.zeros((len(texts) + 1, MEANINGS), dtype=np.int32)
+    if texts:
+        vectors[1:] = catalogue.encode(texts)
+    for row, meanings in enumerate(catalogue.find(texts, near=settings.near, most=MEANINGS), start=1):
+        for place, meaning in enumerate(meanings):
+            categories[row, place] = meaning.category
+    newest = {user: graph for (user, _), graph in sorted(graphs.items())}
+    names = split.data.users.outside(np.array(list(newest), dtype=np.int64))
+    last = dict(zip(names, newest.values(), strict=True))
+    return InterestTable(texts, vectors, categories, times, ids, confidence, last, about)

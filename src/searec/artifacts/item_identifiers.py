@@ -1,0 +1,364 @@
+"""What a generative model needs made beforehand: item identifiers, a tokenizer, and texts to learn the identifiers from.
+
+Kept under `files.cache_folder()` by what it was made from; the RQ-VAE goes on from its checkpoint where it was broken off.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from searec.artifacts.item_vectors import Vectors, item_vectors
+from searec.artifacts.pseudo_queries import VERSION as PSEUDO_VERSION
+from searec.artifacts.pseudo_queries import pseudo_queries
+from searec.config import as_dict, configure
+from searec.data.dataset import Dataset
+from searec.data.leakage.cutoff import Cutoff
+from searec.data.ragged import Ints, Ragged
+from searec.data.schema import TASKS
+from searec.data.split import Split
+from searec.errors import DataError, RunError
+from searec.files import cache_folder, fingerprint, replacing
+from searec.models.gensar.item_corpus import Lessons
+from searec.models.gensar.prompt_templates import ALL_PHRASES
+from searec.semantic_ids.code_config import IdentifierSettings
+from searec.semantic_ids.codebook_usage import code_use
+from searec.semantic_ids.identifiers import Identifiers, free_codes, moved_apart, spread, told_apart
+from searec.semantic_ids.item_rqvae import ItemBatch, ItemRQVAE
+from searec.semantic_ids.user_code_table import SIDES
+from searec.text.analysis import item_text
+from searec.text.encoder import Encoder
+from searec.text.tokenizer import Tokens
+from searec.training.checkpoint import FILE as CHECKPOINT
+from searec.training.checkpoint import read_tensors, write_tensors
+from searec.training.processes import first_process
+from searec.training.train_config import TrainSettings
+from searec.training.training_log import FILE as LOG
+
+VERSION = "items-2"
+"""Changes with every change to what is made here from the same input."""
+JUDGE = "explained"
+NEIGHBOURS = 10
+"""Items nearest by their words that a new item's behaviour is taken from."""
+_ABOUT, _IDENTIFIERS, _WEIGHTS, _TOKENS = "about.json", "identifiers.safetensors", "rqvae.safetensors", "tokenizer.json"
+_QUERIES, _VECTORS = "pseudo_queries.parquet", "vectors_{}.npy"
+
+
+@dataclass(frozen=True)
+class ItemCoder:
+    """What makes identifiers of items, now and for items that come later, and what a generative model learns them from.
+
+    folder: holds all of it. vectors: [I, E] of each side, as quantised. queries, of_item: distinct pseudo-queries, and each item's.
+    """
+
+    folder: Path
+    settings: IdentifierSettings
+    identifiers: Identifiers
+    rqvae: ItemRQVAE
+    tokens: Tokens
+    vectors: Sequence[NDArray[np.floating[Any]]]
+    queries: list[str]
+    of_item: Ragged
+
+    @classmethod
+    def load(cls, folder: Path) -> "ItemCoder":
+        """Open a folder of identifiers.
+
+        Raises:
+            RunError: it is missing or damaged.
+        """
+        try:
+            about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
+            widths = about["vector_widths"]
+            vectors = [np.load(folder / _VECTORS.format(side), mmap_mode="r") for side in range(len(widths))]
+            table = pl.read_parquet(folder / _QUERIES)
+            tokens = Tokens((folder / _TOKENS).read_text(encoding="utf-8"))
+        except (OSError, ValueError, KeyError, pl.exceptions.PolarsError) as error:
+            raise RunError(
+                "cannot read the identifiers", where=folder, got=str(error).splitlines()[0], remedy="make them again"
+            ) from error
+        settings = configure(IdentifierSettings, about["settings"], where=str(folder / _ABOUT))
+        rqvae = new_rqvae(settings, widths, 0)
+        rqvae.restore(read_tensors(folder / _WEIGHTS)[0])
+        rqvae.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+        identifiers = Identifiers.load(folder / _IDENTIFIERS)
+        asked = table.explode("query").drop_nulls("query")
+        queries = asked["query"].unique(maintain_order=True)
+        place = dict(zip(queries, range(len(queries)), strict=True))
+        counts = table["query"].list.len().to_numpy()
+        of_item = Ragged(
+            np.concatenate(([0], np.cumsum(counts))),
+            np.array([place[query] for query in asked["query"]], dtype=np.int64),
+        )
+        return cls(folder, settings, identifiers, rqvae, tokens, vectors, queries.to_list(), of_item)
+
+    def copy(self, folder: Path) -> None:
+        """Copy the whole folder, so that a run needs no cache."""
+        with replacing(folder) as beside:
+            shutil.copytree(self.folder, beside)
+
+    def lessons(self, texts: Sequence[str]) -> Lessons:
+        """The texts of the items [I] and their pseudo-queries, as a model learns identifiers from them."""
+        return Lessons(tuple(texts), tuple(self.queries), self.of_item)
+
+    def code_vectors(self) -> Tensor:
+        """[T, sides x width] where each code lies among the RQ-VAE's latents, in the order of `Identifiers.blocks`.
+
+        Zero for codes that only tell items apart.
+        """
+        blocks = self.identifiers.blocks(0)
+        found = torch.zeros(self.identifiers.tokens, self.rqvae.config.width * len(self.vectors))
+        for side in range(len(self.vectors)):
+            task = 0 if self.identifiers.one else _TASK_OF_SIDE[side]
+            for start, book in zip(
+                blocks[task].tolist(), self.rqvae.books(side), strict=False
+            ):  # a code that tells apart is in no book
+                found[start : start + len(book)] = book.cpu()
+        return found
+
+    def newcomers(self, texts: Sequence[str], taken: Identifiers) -> NDArray[np.integer[Any]]:
+        """[2, n, K] identifiers of items that were not there at training, from their texts; no two alike, and none of those `taken`.
+
+        Nobody has clicked them yet, so their behaviour is that of the items nearest by words (mean of `NEIGHBOURS`).
+
+        Raises:
+            DataError: a scheme that needs clicks of every item; or no identifier is free.
+        """
+        scheme = self.settings.scheme
+        if scheme not in ("joint", "semantic"):
+            raise DataError(f"the {scheme} scheme cannot take in new items", remedy="train with scheme=joint")
+        semantic = Encoder(self.settings.encoder).encode(list(texts))
+        sides: list[Vectors] = [semantic]
+        if scheme == "joint":
+            near = np.argsort(-(semantic @ np.asarray(self.vectors[0], dtype=np.float32).T), axis=1, kind="stable")[
+                :, :NEIGHBOURS
+            ]
+            sides.append(np.asarray(self.vectors[1], dtype=np.float32)[near].mean(axis=1))
+        codes, left = self.rqvae.codes(self.rqvae.latents(sides))
+        found = []
+        one = taken.one
+        for side, book in enumerate(self.rqvae.last_books()):
+            task = side if one else _TASK_OF_SIDE[side]
+            found.append(free_codes(codes[side].cpu().numpy(), left[side], book, taken.codes[task, 1:], taken.sizes))
+        return np.stack(
+            (found[0], found[0]) if one else [found[_TASK_OF_SIDE.index(task)] for task in range(len(SIDES))]
+        )
+
+
+_TASK_OF_SIDE = (SIDES.index("search"), SIDES.index("recommend"))
+"""Meaning is for search, behaviour for recommendation."""
+
+
+def item_codes(split: Split, settings: Any, *, seed: int) -> ItemCoder:
+    """Identifiers of every item from the training events of both tasks.
+
+    Args:
+        settings: a generative model's, an `IdentifierSettings` with vocabulary, pretrained, doc2query and pseudo_queries.
+        seed: of the RQ-VAE's weights and batches, and of what else is trained or drawn.
+
+    Raises:
+        DependencyError: the sentence encoder or transformers is not installed, or a checkpoint cannot be had.
+        Interrupted: on request; the same call goes on.
+    """
+    own = {name: value for name, value in as_dict(settings).items() if name in IdentifierSettings.__dataclass_fields__}
+    texts = {name: getattr(settings, name) for name in ("vocabulary", "pretrained", "doc2query", "pseudo_queries")}
+    made_of = Cutoff.of(split, TASKS)
+    key = fingerprint(VERSION, PSEUDO_VERSION, made_of.digest, str(seed), json.dumps([own, texts], sort_keys=True))
+    home = cache_folder() / "derived" / f"items-{key}"
+    if home.is_dir():
+        return ItemCoder.load(home)
+    plan = configure(IdentifierSettings, own)
+    sides = item_vectors(split, plan, seed)
+    rqvae = new_rqvae(plan, [side.shape[1] for side in sides], seed)
+    if plan.code_standardise:
+        rqvae.standardise(sides)
+    work = home.with_name(f"{home.name}.training")
+    explained = learn(rqvae, sides, plan, seed, work)
+    identifiers = identify(rqvae, sides, plan)
+    words = split.data.item_texts()
+    table = split.data.item_table
+    queries, of_item = pseudo_queries(table, words, model=texts["doc2query"], count=texts["pseudo_queries"], seed=seed)
+    if texts["pretrained"]:
+        tokens = Tokens.of_checkpoint(texts["pretrained"])
+    else:
+        asked = np.unique(split.train("search").query)
+        known = split.data.queries.texts.gather(asked.astype(np.int64) - 1).to_list()
+        tokens = Tokens.trained([*ALL_PHRASES, *words, *known, *queries], texts["vocabulary"])
+    about = {
+        "made": VERSION,
+        "cutoff": made_of.digest,
+        "data": split.data.fingerprint,
+        "unseen": split.unseen,
+        "seed": seed,
+        "vector_widths": [side.shape[1] for side in sides],
+        "settings": own,
+        "texts": texts,
+        "explained": explained,
+        **identifiers.about,
+    }
+    if first_process():
+        with replacing(home) as beside:
+            beside.mkdir()
+            identifiers.save(beside / _IDENTIFIERS)
+            write_tensors(beside / _WEIGHTS, rqvae.state())
+            for side, rows in enumerate(sides):
+                np.save(beside / _VECTORS.format(side), rows.astype(np.float16))
+            (beside / _TOKENS).write_text(tokens.text, encoding="utf-8")
+            pl.DataFrame(
+                {"query": [[queries[place] for place in of_item.row(item)] for item in range(len(of_item))]}
+            ).write_parquet(beside / _QUERIES)
+            shutil.copy(work / LOG, beside / LOG)
+            made_of.save(beside)
+            (beside / _ABOUT).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        shutil.rmtree(work)
+    return ItemCoder.load(home)
+
+
+def new_rqvae(settings: IdentifierSettings, widths: Sequence[int], seed: int) -> ItemRQVAE:
+    """An untrained RQ-VAE for vectors of these widths; its weights are drawn from `seed` and nothing else."""
+    both = len(widths) == 2
+    config = configure(
+        ItemRQVAE.Config,
+        {
+            "width": settings.code_width,
+            "shared": settings.shared if both else settings.shared + settings.specific,
+            "specific": settings.specific if both else 0,
+            "size": settings.codes,
+            "reseed_every": settings.reseed_every,
+        },
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return ItemRQVAE(config, widths)
+
+
+def learn(
+    rqvae: ItemRQVAE, sides: Sequence[Vectors], settings: IdentifierSettings, seed: int, folder: Path
+) -> Mapping[str, float]:
+    """Train the RQ-VAE in `folder`, from its checkpoint if there is one; gives the variance it explains on each side."""
+    from searec.training.loop import train
+
+    folder.mkdir(parents=True, exist_ok=True)
+    epochs = max(settings.code_epochs, -(-settings.code_least // -(-len(sides[0]) // settings.code_batch)))
+    plan = TrainSettings(
+        epochs=epochs,
+        batch=settings.code_batch,
+        lr=settings.code_lr,
+        weight_decay=settings.code_weight_decay,
+        clip=1.0,
+        schedule="linear",
+        patience=0,
+        validate_every=max(1, epochs // 10),
+        seed=seed,
+    )
+    everything = ItemBatch(tuple(torch.from_numpy(np.asarray(side)) for side in sides))
+
+    def validate(current: ItemRQVAE) -> dict[str, float]:
+        shares = current.explained(everything.to(current.device)).tolist()
+        return {JUDGE: float(np.mean(shares))} | {f"{JUDGE}.{side}": share for side, share in enumerate(shares)}
+
+    begun = (folder / CHECKPOINT).is_file()
+    about = {"codes": as_dict(rqvae.config)}
+    return dict(
+        train(
+            rqvae,
+            ItemExamples(sides, plan.batch, seed),
+            validate,
+            folder,
+            plan,
+            made_from=about,
+            judge=JUDGE,
+            resume=begun,
+        ).best
+    )
+
+
+def identify(rqvae: ItemRQVAE, sides: Sequence[Vectors], settings: IdentifierSettings) -> Identifiers:
+    """Identifiers of all items: quantised, spread where they collide, told apart where they still do."""
+    codes, left = rqvae.codes(rqvae.latents(sides))
+    made: list[NDArray[np.integer[Any]]] = []
+    shares, use, levels = {}, {}, codes.shape[2]
+    names = ("semantic", "collaborative") if len(sides) == 2 else (settings.scheme,)
+    books = rqvae.last_books()
+    for side, name in enumerate(names):
+        own = codes[side].cpu().numpy()
+        use[name] = [level.as_json() for level in code_use(own, settings.codes)]
+        if rqvae.specific is None and side:  # both read the same codes
+            moved = made[0]
+        else:
+            moved, shares[name] = spread(
+                own, left[side], books[side], epsilon=settings.sinkhorn, rounds=settings.sinkhorn_rounds
+            )
+        made.append(moved)
+    if settings.apart == "nearest":
+        made = [moved_apart(side, left[place], books[place], settings.codes) for place, side in enumerate(made)]
+    apart = [told_apart(side) for side in made]
+    extra = max(count for _, count in apart)
+    whole = [side if side.shape[1] > levels or not extra else np.pad(side, ((0, 0), (0, 1))) for side, _ in apart]
+    one = len(whole) == 1 or rqvae.specific is None
+    order = [whole[0], whole[0]] if one else [whole[_TASK_OF_SIDE.index(task)] for task in range(len(SIDES))]
+    return Identifiers(
+        np.pad(np.stack(order), ((0, 0), (1, 0), (0, 0))).astype(np.int32),
+        (settings.codes,) * levels + ((extra,) if extra else ()),
+        levels if one else settings.shared,
+        one,
+        {
+            "collisions": {name: {"before": found[0], "after": found[-1]} for name, found in shares.items()},
+            "extra_codes": extra,
+            "use": use,
+        },
+    )
+
+
+class ItemExamples:
+    """The RQ-VAE's batches: all items in an order drawn for each epoch."""
+
+    def __init__(self, sides: Sequence[Vectors], size: int, seed: int) -> None:
+        self.sides, self.size, self.seed = sides, size, seed
+
+    def steps(self, epoch: int) -> int:
+        """Batches in an epoch."""
+        return -(-len(self.sides[0]) // self.size)
+
+    def batch(self, epoch: int, step: int, process: int, processes: int) -> ItemBatch:
+        """One process's share of batch `step` of `epoch`."""
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.sides[0]))
+        rows: Ints = np.array_split(order, self.steps(epoch))[step][process::processes]
+        return ItemBatch(tuple(torch.from_numpy(np.asarray(side)[rows]) for side in self.sides))
+
+
+def check_items(records: Sequence[Mapping[str, Any]], data: Dataset, more: Sequence[str] = ()) -> None:
+    """Refuse records of new items that cannot be let in.
+
+    Args:
+        more: ids of items that were let in before.
+
+    Raises:
+        DataError: a record without id or title, or an id that is known, or stands there twice.
+    """
+    known = set(data.item_table["item_id"]) | set(more)
+    for row, record in enumerate(records):
+        missing = [name for name in ("item_id", "title") if not str(record.get(name) or "").strip()]
+        if missing:
+            raise DataError(f"a new item has no {missing[0]}", where=f"record {row}", got=dict(record))
+        if str(record["item_id"]) in known:
+            raise DataError(
+                "an item of that id is there already",
+                where=f"record {row}",
+                got=record["item_id"],
+                remedy="give it a new id",
+            )
+        known.add(str(record["item_id"]))
+
+
+def texts_of(items: pl.DataFrame) -> list[str]:
+    """[n] the text of each row of an item table, as `Dataset.item_texts`."""
+    return items.select(item_text(items.columns)).to_series().to_list()

@@ -1,0 +1,94 @@
+"""Requests of users whom no dataset holds: what they did, given by hand, becomes a batch and codes made now."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from searec.artifacts.user_codes import Coder
+from searec.data.dataset import Dataset
+from searec.data.user_history import Past, batch_of, padded
+from searec.errors import DataError
+from searec.models import GSERec
+from searec.models.base import best_items
+from searec.models.gserec import Newcomers
+from searec.text.encoder import Encoder
+
+Record = Mapping[str, Any]
+"""{"clicks": [item ids], "searches": [(query, [item ids]), ...]}, oldest first; either may be missing."""
+
+
+def best_for_newcomers(
+    model: GSERec, coder: Coder, data: Dataset, records: Sequence[Record], k: int, *, seen: bool = False
+) -> tuple[Tensor, Tensor]:
+    """The k best items for users who were not there at training, from codes and embeddings made now; no weight changes.
+
+    Args:
+        seen: also give what a record holds.
+
+    Returns:
+        ids and scores [B, k], as `Model.retrieve`.
+
+    Raises:
+        DataError: a record has other parts, an empty query, or nothing at all.
+        UnknownIdError: an item the catalogue does not hold.
+    """
+    for row, record in enumerate(records):
+        if not record.get("clicks") and not record.get("searches"):
+            raise DataError(
+                "nothing is known of this user", where=f"record {row}", got=dict(record), expected="clicks or searches"
+            )
+    pasts = [past_of(data, record) for record in records]
+    codes = coder.newcomers(titled(data, records))
+    batch = batch_of(data, pasts, dataclasses.replace(model.needs, queries=True), "recommend")
+    sentences = None
+    if model.config.query == "sentence":
+        sentences = torch.zeros(len(batch.texts), model.config.query_width)
+        sentences[1:] = torch.from_numpy(Encoder(coder.settings.encoder).encode(batch.texts[1:]))
+        sentences = sentences.to(model.device)
+    everything = torch.from_numpy(padded([past.trail_item for past in pasts]))
+    known = Newcomers(torch.from_numpy(codes).to(model.device), sentences)
+    with torch.no_grad():
+        scores = model.score(batch.to(model.device), known)
+    return best_items(scores, k, None if seen else everything.to(model.device))
+
+
+def past_of(data: Dataset, record: Record) -> Past:
+    """A record as a past; its clicks come before those after searches."""
+    clicks = data.items.inside(list(record.get("clicks", ())))
+    searches = record.get("searches", ())
+    found = tuple(data.items.inside(list(items)) for _, items in searches)
+    trail = np.concatenate((clicks, *found))
+    return Past(
+        rec_item=clicks,
+        rec_time=np.arange(len(clicks)),
+        src_query=np.zeros(len(searches), dtype=np.int64),
+        src_text=tuple(query for query, _ in searches),
+        src_time=np.arange(len(searches)),
+        src_click=found,
+        trail_item=trail,
+        trail_time=np.arange(len(trail)),
+    )
+
+
+def _inside(data: Dataset, items: Sequence[str]) -> list[int]:
+    return [int(item) for item in data.items.inside(list(items))]
+
+
+def titled(data: Dataset, records: Sequence[Record]) -> list[Record]:
+    """The records as `Histories.of` reads them: items by title and categories."""
+    kept = [name for name in ("title", "categories") if name in data.item_table.columns]
+
+    def told(items: Sequence[str]) -> list[dict[str, Any]]:
+        return data.item_table[[item - 1 for item in _inside(data, items)], kept].to_dicts()
+
+    return [
+        {
+            "clicks": told(record.get("clicks", ())),
+            "searches": [(query, told(items)) for query, items in record.get("searches", ())],
+        }
+        for record in records
+    ]

@@ -1,0 +1,133 @@
+"""Commands that ask a trained run: recommend, search, suggest."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from searec.cli.arguments import Data, Json, emit
+from searec.errors import DataError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from searec.pipeline.run import Run
+
+Folder = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.", show_default=False)]
+Users = Annotated[
+    list[str] | None,
+    typer.Option("--user", metavar="ID", help="User to answer; may be given many times.", show_default=False),
+]
+Best = Annotated[int, typer.Option("-k", min=1, help="How many for each.")]
+Add = Annotated[
+    Path | None,
+    typer.Option(
+        "--add",
+        metavar="FILE",
+        help="Parquet, CSV or JSON Lines of new items (item_id, title, ...) to let in first.",
+        show_default=False,
+    ),
+]
+Remove = Annotated[
+    list[str] | None, typer.Option("--remove", metavar="ID", help="Item to take out first.", show_default=False)
+]
+
+
+def recommend(
+    folder: Folder,
+    data: Data,
+    users: Users = None,
+    k: Best = 10,
+    seen: Annotated[bool, typer.Option("--seen", help="Also recommend what the user has clicked before.")] = False,
+    add: Add = None,
+    remove: Remove = None,
+    figures: Json = None,
+) -> None:
+    """The best items for users, after everything in the log."""
+    run = _open(folder, data, add, remove)
+    _show(run, run.recommend(users or [], k=k, seen=seen), add, figures)
+
+
+def search(
+    folder: Folder,
+    data: Data,
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="What is searched for.", show_default=False)],
+    users: Users = None,
+    k: Best = 10,
+    add: Add = None,
+    remove: Remove = None,
+    figures: Json = None,
+) -> None:
+    """The best items for a query, for each user."""
+    run = _open(folder, data, add, remove)
+    _show(run, run.search(users or [], [query] * len(users or []), k=k), add, figures)
+
+
+def suggest(
+    folder: Folder,
+    data: Data,
+    users: Users = None,
+    k: Best = 5,
+    min_users: Annotated[int, typer.Option(min=1, help="Suggest only queries that so many users have asked.")] = 2,
+    figures: Json = None,
+) -> None:
+    """The queries that users are likeliest to ask next (gensar)."""
+    run = _open(folder, data, None, None)
+    _show(run, run.suggest(users or [], k=k, min_users=min_users), None, figures)
+
+
+def _open(folder: Path, data: Path, add: Path | None, remove: list[str] | None) -> "Run":
+    from searec.data.dataset import load
+    from searec.experiments.experiment import open_run
+
+    run = open_run(folder, load(data))
+    if add is not None:
+        run.add_items(_records(add))
+    if remove:
+        run.remove_items(remove)
+    return run
+
+
+def _records(path: Path) -> list[dict[str, Any]]:
+    """The rows of a table of items.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    import polars as pl
+
+    readers: dict[str, Callable[[Path], pl.DataFrame]] = {
+        ".parquet": pl.read_parquet,
+        ".csv": pl.read_csv,
+        ".jsonl": pl.read_ndjson,
+        ".ndjson": pl.read_ndjson,
+    }
+    if path.suffix not in readers:
+        raise DataError("not a table that can be read", where=path, expected=", ".join(readers))
+    try:
+        return readers[path.suffix](path).to_dicts()
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise DataError("cannot read the items", where=path, got=str(error).splitlines()[0]) from error
+
+
+def _show(run: "Run", table: "pl.DataFrame", add: Path | None, figures: Path | None) -> None:
+    """Print the answers with the items' titles."""
+    if str(figures) != "-":
+        titles = (
+            dict(zip(run.data.item_table["item_id"], run.data.item_table["title"], strict=True))
+            if "item_id" in table.columns
+            else {}
+        )
+        if add is not None:
+            titles |= {str(record["item_id"]): record["title"] for record in _records(add)}
+        asked = None
+        for row in table.iter_rows(named=True):
+            who = row["user_id"] + (f", {row['query']}" if "item_id" in row and "query" in row else "")
+            if who != asked:
+                print(who)
+                asked = who
+            found = f"{row['item_id']:<12} {titles.get(row['item_id'], '')}" if "item_id" in row else row["query"]
+            why = f"  ({row['reason']})" if row.get("channel") == "interest" else ""
+            print(f"  {row['rank']:>3}  {row['score']:>9.4f}  {found}{why}")
+    emit(table.to_dicts(), figures)

@@ -1,0 +1,282 @@
+"""Amazon reviews of 2014, 2018 and 2023, with the queries of Ai et al. (2017) or queries built by their rule."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from searec.data.convert import TimeUnit, as_lists
+from searec.data.formats.base import ROW, Raw, named, reading, refuse_mapping
+from searec.data.formats.markup import opening, plain_text
+from searec.data.formats.objects import FAULT, faults, scan_objects
+from searec.data.formats.queries import draw, path_query
+from searec.data.log import REJECT_SCHEMA
+from searec.data.schema import INTERACTIONS, ITEMS
+from searec.errors import DataError
+
+HOME = "https://amazon-reviews-2023.github.io/ (2023), https://cseweb.ucsd.edu/~jmcauley/datasets.html (2014, 2018)"
+_OBJECTS = (".json", ".json.gz", ".jsonl", ".jsonl.gz")
+_TABLES = (".csv", ".csv.gz")
+_OLD = {"reviewerID": "user_id", "asin": "item_id", "unixReviewTime": "timestamp"}
+_NEW = {"user_id": "user_id", "parent_asin": "item_id", "timestamp": "timestamp"}
+_META = (
+    "asin",
+    "parent_asin",
+    "title",
+    "description",
+    "features",
+    "brand",
+    "store",
+    "price",
+    "main_category",
+    "category",
+    "categories",
+)
+_CATEGORIES = ("category", "categories")
+_BROKEN_TITLE = "getTime()"
+"""Stands in titles of 2018 that hold a page's script in place of a title."""
+
+_PAIR = r"^(?<user_id>\S+)_(?<number>\d+)\s+\S+\s+(?<item_id>\S+)\s+(?<relevance>\d+)\s*$"
+
+
+@dataclass(frozen=True)
+class _Queries:
+    """What is asked for in which review.
+
+    by: the columns to join reviews on: item_id, and user_id where the pairs are published.
+    lists: those columns and `queries`, a list.
+    """
+
+    by: tuple[str, ...]
+    lists: pl.DataFrame
+
+
+def read_amazon(src: Path, mapping: Mapping[str, str]) -> Raw:
+    """The reviews and items of one category, and its searches.
+
+    Args:
+        src: a folder with a review file, its meta file, and perhaps query_text.txt.gz, train.qrels.gz and test.qrels.gz.
+        mapping: "interactions" and "items" may name the two files, where the folder holds several.
+
+    Raises:
+        SettingsError: another mapping.
+        DataError: no such folder, a missing file, a file that cannot be read.
+    """
+    refuse_mapping("amazon", mapping, (INTERACTIONS.name, ITEMS.name))
+    files = {name: _find(src, name, mapping.get(name)) for name in (INTERACTIONS.name, ITEMS.name)}
+    reviews, unit = _reviews(files["interactions"])
+    with reading(files["interactions"]):
+        by_item = pl.col(ROW).filter(pl.col(FAULT).is_not_null()), pl.col(FAULT).drop_nulls()
+        seen = reviews.group_by("item_id").agg(by_item).collect(engine="streaming")
+    bad = [faults(seen.explode(ROW, FAULT), files["interactions"])]
+    reviews = reviews.filter(pl.col(FAULT).is_null()).drop(FAULT)
+    reviewed = seen.select("item_id").filter(pl.col("item_id").str.strip_chars() != "")
+
+    items, built, notes = _items(files["items"], reviewed, bad)
+    published = _find_queries(src)
+    if published:
+        queries, said = _published(src, published, reviews, files["interactions"], bad)
+        notes += said
+    else:
+        queries = _Queries(("item_id",), built)
+        notes.append(
+            "no query_text.txt.gz: queries are built from the items' categories by the rule of Ai et al. (2017)"
+        )
+    notes.append("a review with a query stands as an interaction and as a search")
+    return Raw(
+        {
+            "items": items,
+            "interactions": reviews.with_columns(event=pl.lit("review")),
+            "searches": _searches(reviews, queries),
+        },
+        {**files, "searches": files["interactions"]},
+        tuple(notes),
+        rejects=pl.concat([pl.DataFrame(schema=REJECT_SCHEMA), *bad]).lazy(),
+        unit=unit,
+        repeats=True,
+    )
+
+
+def _find(src: Path, table: str, given: str | None) -> Path:
+    meta = table == ITEMS.name
+    endings = _OBJECTS if meta else _OBJECTS + _TABLES
+    there = sorted(path for path in src.iterdir() if path.is_file()) if src.is_dir() else []
+    fit = [path for path in there if path.name.endswith(endings) and path.name.startswith("meta_") == meta]
+    if given is not None:
+        fit = [path for path in there if path.name == given]
+    if len(fit) == 1:
+        return fit[0]
+    names = ", ".join(path.name for path in fit or there) or ("nothing" if src.is_dir() else "no folder")
+    raise DataError(
+        f"{'several' if fit else 'no'} {'meta' if meta else 'review'} {'files' if fit else 'file'}",
+        where=src,
+        got=names,
+        expected="one meta_CATEGORY.json.gz or .jsonl.gz"
+        if meta
+        else "one reviews_CATEGORY.json.gz, CATEGORY.json.gz, .jsonl.gz or .csv",
+        remedy=f"--map {table}=FILE says which" if fit else f"get it from {HOME}",
+    )
+
+
+def _reviews(path: Path) -> tuple[pl.LazyFrame, TimeUnit]:
+    """`ROW`, user_id, item_id, timestamp, `FAULT`; and the unit of the times."""
+    if path.name.endswith(_TABLES):
+        return _ratings(path)
+    with reading(path):
+        first = scan_objects(path, [*_OLD, *_NEW]).filter(pl.col(FAULT).is_null()).drop(ROW, FAULT).head(1).collect()
+    there = {name for name in first.columns if first[name].len() and first[name][0] is not None}
+    for columns, unit in ((_NEW, "ms"), (_OLD, "s")):
+        if there.issuperset(columns):
+            objects = scan_objects(path, list(columns))
+            return objects.select(ROW, *(pl.col(name).alias(to) for name, to in columns.items()), FAULT), unit  # type: ignore[return-value]
+    expected = f"lines with {', '.join(_OLD)}, or with {', '.join(_NEW)}"
+    raise DataError(
+        "the first line is no review",
+        where=path,
+        got=", ".join(sorted(there)) or "none of the fields",
+        expected=expected,
+    )
+
+
+def _ratings(path: Path) -> tuple[pl.LazyFrame, TimeUnit]:
+    """A CSV of ratings only: 2023's has a header; 2014's are user, item, rating, time and 2018's item, user, rating, time."""
+    fault = pl.lit(None, dtype=pl.String).alias(FAULT)
+    with reading(path):
+        frame = pl.scan_csv(path, infer_schema=False, row_index_name=ROW, row_index_offset=1)
+        if "user_id" in frame.collect_schema():
+            return named(frame, _NEW, path).with_columns(fault), "ms"
+        order = ["user_id", "item_id"] if path.name.startswith("ratings_") else ["item_id", "user_id"]
+        names = [*order, "rating", "timestamp"]
+        width = len(frame.collect_schema()) - 1
+        if width != len(names):
+            raise DataError("not a file of ratings", where=path, got=f"{width} columns", expected=", ".join(names))
+        frame = pl.scan_csv(path, schema=dict.fromkeys(names, pl.String), has_header=False)
+        return frame.with_row_index(ROW, 1).with_columns(fault), "s"
+
+
+def _items(path: Path, reviewed: pl.DataFrame, bad: list[pl.DataFrame]) -> tuple[pl.LazyFrame, pl.DataFrame, list[str]]:
+    """The reviewed items; their queries built from categories (item_id, queries); and what was decided. Adds to `bad`."""
+    asin = pl.coalesce("parent_asin", "asin").alias("item_id")
+    with reading(path):
+        lines = scan_objects(path, _META).select(ROW, asin, FAULT, *_CATEGORIES)
+        lines = lines.join(reviewed.lazy().with_columns(wanted=True), on="item_id", how="left", maintain_order="left")
+        slim = [pl.when("wanted").then(name).alias(name) for name in _CATEGORIES]
+        known = lines.with_columns(slim).collect(engine="streaming")
+    bad.append(faults(known, path))
+    known = known.filter(pl.col(FAULT).is_null())
+    there = known.filter("wanted")
+    first = there.unique("item_id", keep="first", maintain_order=True)
+    lacking = reviewed.join(first, on="item_id", how="anti").sort("item_id")
+    counts = {
+        f"items of {path.name} have no review and are left out": known.height - there.height,
+        f"lines of {path.name} name an item again and are left out": there.height - first.height,
+        f"reviewed items are not in {path.name}: they are titled 'item' and their id": lacking.height,
+    }
+    objects = scan_objects(path, _META, first.select(ROW))
+    main = plain_text(pl.col("main_category"))
+    said = plain_text(as_lists(pl.col("description"), pl.String(), "\0").list.join(" ", ignore_nulls=True))  # type: ignore[union-attr]
+    praised = plain_text(as_lists(pl.col("features"), pl.String(), "\0").list.join(" ", ignore_nulls=True))  # type: ignore[union-attr]
+    title = plain_text(pl.when(~pl.col("title").str.contains(_BROKEN_TITLE, literal=True)).then("title"))
+    labels = (
+        _paths().list.eval(pl.element().explode(empty_as_null=False)).list.drop_nulls().list.unique(maintain_order=True)
+    )
+    labels = pl.when(labels.list.len() > 0).then(labels).when(main.is_not_null()).then(pl.concat_list(main))
+    table = objects.with_columns(
+        asin, title.alias("title"), pl.coalesce(said, praised).alias("description"), labels.alias("categories")
+    )
+    stand_in = pl.coalesce(
+        opening(pl.col("description")), pl.col("categories").list.last(), "item " + pl.col("item_id")
+    )
+    table = table.select(
+        ROW,
+        "item_id",
+        pl.coalesce("title", stand_in).alias("title"),
+        "description",
+        plain_text(pl.coalesce("brand", "store")).alias("brand"),
+        "categories",
+        "price",
+        main.alias("main_category"),
+    )
+    table = pl.concat([table, lacking.lazy().with_columns(title="item " + pl.col("item_id"))], how="diagonal")
+    built = _paths().list.eval(pl.when(pl.element().list.len() > 1).then(path_query(pl.element()))).list.drop_nulls()
+    queries = first.select("item_id", built.list.unique(maintain_order=True).alias("queries")).filter(
+        pl.col("queries").list.len() > 0
+    )
+    return table, queries, [f"{count:,} {what}" for what, count in counts.items() if count]
+
+
+def _paths() -> pl.Expr:
+    """An item's paths of categories, each broad to narrow: 2014 has several, 2018 and 2023 one; null if none is given."""
+    text = pl.coalesce("categories", "category")
+    text = pl.when(text.str.starts_with("[[")).then(text).when(text.str.starts_with("[")).then("[" + text + "]")
+    paths = text.str.json_decode(pl.List(pl.List(pl.String)))
+    return paths.list.eval(pl.element().list.eval(plain_text(pl.element())).list.drop_nulls())
+
+
+def _find_queries(src: Path) -> dict[str, Path]:
+    """The published query files, if they are there; all or none."""
+    names = ("query_text.txt", "train.qrels", "test.qrels")
+    there = {name: src / (name + end) for name in names for end in ("", ".gz") if (src / (name + end)).is_file()}
+    if there and len(there) < len(names):
+        missing = next(name for name in names if name not in there)
+        raise DataError("missing file", where=src / f"{missing}.gz", expected=", ".join(f"{name}.gz" for name in names))
+    return there
+
+
+def _published(
+    src: Path, files: Mapping[str, Path], reviews: pl.LazyFrame, reviews_file: Path, bad: list[pl.DataFrame]
+) -> tuple[_Queries, list[str]]:
+    """The queries of each user and item that the qrels name. Adds lines that cannot be used to `bad`."""
+    with reading(files["query_text.txt"]):
+        texts = pl.scan_lines(files["query_text.txt"], name="query", row_index_name="number").collect()
+    texts = texts.select(pl.col("number").cast(pl.Int64), pl.col("query").str.strip_chars())
+    pairs = []
+    for name in ("train.qrels", "test.qrels"):
+        with reading(files[name]):
+            lines = pl.scan_lines(files[name], row_index_name=ROW, row_index_offset=1).filter(
+                pl.col("line").str.strip_chars() != ""
+            )
+            parts = pl.col("line").str.extract_groups(_PAIR)
+            table = lines.with_columns(parts.alias("parts")).unnest("parts").collect(engine="streaming")
+        table = table.with_columns(pl.col("number").cast(pl.Int64)).join(
+            texts, on="number", how="left", maintain_order="left"
+        )
+        unread, unknown = pl.col("number").is_null(), pl.col("query").is_null()
+        rule = (
+            pl.when(unread)
+            .then(pl.lit("not a line of qrels"))
+            .when(unknown)
+            .then(pl.lit("unknown query"))
+            .alias("rule")
+        )
+        wrong = table.select(
+            pl.lit(files[name].name).alias("file"), pl.col(ROW).alias("row"), rule, pl.col("line").alias("value")
+        )
+        bad.append(wrong.drop_nulls("rule").cast(REJECT_SCHEMA))  # type: ignore[arg-type]
+        pairs.append(table.filter(pl.col("relevance").cast(pl.Int64) > 0, pl.col("query") != ""))
+    by = ("user_id", "item_id")
+    lists = pl.concat(pairs).unique([*by, "number"]).sort("number").group_by(by).agg(pl.col("query").alias("queries"))
+    with reading(reviews_file):
+        idle = (
+            lists.lazy().join(reviews.select(by), on=by, how="anti").select(pl.len()).collect(engine="streaming").item()
+        )
+    notes = [f"queries are those of {files['query_text.txt'].name} ({src.name}), for the users and items of the qrels"]
+    if idle:
+        notes.append(f"{idle:,} pairs of user and item in the qrels have no review and make no search")
+    return _Queries(by, lists), notes
+
+
+def _searches(reviews: pl.LazyFrame, queries: _Queries) -> pl.LazyFrame:
+    """A search for each review with a query; of several queries one is drawn by the row of the review."""
+    whole = reviews.filter(pl.col("user_id").is_not_null(), pl.col("timestamp").is_not_null())
+    asked = whole.join(queries.lists.lazy(), on=queries.by, how="inner", maintain_order="left")
+    place = (draw(pl.col(ROW)) % pl.col("queries").list.len()).cast(pl.Int64)
+    return asked.select(
+        ROW,
+        pl.concat_str("user_id", "item_id", "timestamp", separator="-").alias("search_id"),
+        "user_id",
+        pl.col("queries").list.get(place).alias("query"),
+        "timestamp",
+        pl.concat_list("item_id").alias("clicked"),
+    )

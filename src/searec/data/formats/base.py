@@ -1,0 +1,251 @@
+"""What every importer hands over (Raw), and the one error for a source file that cannot be read."""
+
+import contextlib
+import csv
+import gzip
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import polars as pl
+
+from searec.config import nearest
+from searec.data.convert import TimeUnit
+from searec.data.log import damaged, disk_full
+from searec.errors import DataError, SettingsError
+
+REMEDY_UTF8 = "save the file as UTF-8, for example: iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW"
+
+_LINES = ("dat", "data", "item", "user", "txt", "qrels")
+"""Endings of files whose lines have a form of their own."""
+
+FILE, ROW = "__file", "__row"
+"""Columns of a raw table whose rows are not those of its file, in order: the name of the file and the data row (from 1) of each."""
+
+
+@dataclass(frozen=True)
+class Raw:
+    """A source as unread tables whose columns already bear searec's names; types and rows are not yet checked.
+
+    tables: "items" and "interactions", and "users" and "searches" where the source has them. Columns of
+        `schema.TABLES` may be of any type `importing` can convert; other columns of items and users are kept. A table must give
+        the same rows in the same order each time it is read.
+    files: for each table the file that an error about it names. Row n of a table is data row n of that file, unless the table
+        says otherwise in `ROW`, and in `FILE` where there are several; both may be null for a row that stands in no file.
+    notes: what the importer decided for the user, one sentence each.
+    rejects: rows that never became one of a table, as `log.REJECT_SCHEMA` says.
+    unit: of times given as numbers, where the format fixes it.
+    repeats: the published files hold rows twice: the second of two equal interactions, or of two searches of one search_id, is left out
+        and counted in a note, and is no reject.
+    """
+
+    tables: dict[str, pl.LazyFrame]
+    files: dict[str, Path]
+    notes: tuple[str, ...] = ()
+    rejects: pl.LazyFrame | None = None
+    unit: TimeUnit | None = None
+    repeats: bool = False
+
+
+Importer = Callable[[Path, Mapping[str, str]], Raw]
+"""From a source folder and the user's column and file mapping to Raw."""
+Exporter = Callable[[Mapping[str, pl.LazyFrame], str], dict[str, pl.LazyFrame]]
+"""From the tables of a dataset folder, with searec's types, and the name of the folder to write to its files: for each file name one
+column of text, the file's lines in order."""
+
+
+def refuse_mapping(format: str, mapping: Mapping[str, str], allowed: Sequence[str] = ()) -> None:
+    """Refuse what `--map` says about a format whose files and columns are known, but for the tables `allowed`.
+
+    Raises:
+        SettingsError: a mapping that is not allowed.
+    """
+    for target in mapping:
+        if target not in allowed:
+            expected = (
+                " or ".join(f"{table}=FILE" for table in allowed) or "no mapping: its files and columns are known"
+            )
+            raise SettingsError(
+                f"format {format!r} has no use for the mapping {target!r}", where="--map", expected=expected
+            )
+
+
+def named(
+    frame: pl.LazyFrame, columns: Mapping[str, str], path: Path, optional: Mapping[str, str] | None = None
+) -> pl.LazyFrame:
+    """The columns of a published table under searec's names; `FILE` and `ROW` stay.
+
+    Args:
+        columns, optional: published name -> searec's. Optional ones may be missing from the file.
+
+    Raises:
+        DataError: a column of `columns` is missing.
+    """
+    there = frame.collect_schema().names()
+    missing = [name for name in columns if name not in there]
+    if missing:
+        got, expected = ", ".join(there), ", ".join(columns)
+        raise DataError(
+            f"missing column {missing[0]!r}",
+            where=path,
+            got=got,
+            expected=expected,
+            remedy="take the file as it was published",
+        )
+    known = {**columns, **{name: to for name, to in (optional or {}).items() if name in there}}
+    return frame.select(
+        *(name for name in (FILE, ROW) if name in there), *(pl.col(name).alias(to) for name, to in known.items())
+    )
+
+
+def unlisted(table: pl.LazyFrame, key: str, seen: Sequence[pl.LazyFrame]) -> pl.DataFrame:
+    """The ids that events name and a table lacks, in order: a frame of one column, `key`. Arguments as in `completed`."""
+    return _lacking(table, key, seen).collect(engine="streaming")
+
+
+def completed(table: pl.LazyFrame, key: str, seen: Sequence[pl.LazyFrame]) -> pl.LazyFrame:
+    """A table and, after it, a row for each id that events name and it lacks, in the order of the ids; other columns are null.
+
+    Args:
+        key: the table's id column, text.
+        seen: frames with that column, text; null and blank ids are left out.
+    """
+    return pl.concat([table, _lacking(table, key, seen)], how="diagonal")
+
+
+def _lacking(table: pl.LazyFrame, key: str, seen: Sequence[pl.LazyFrame]) -> pl.LazyFrame:
+    ids = pl.concat([frame.select(key) for frame in seen]).filter(pl.col(key).str.strip_chars() != "").unique()
+    return ids.join(table.select(key), on=key, how="anti").sort(key)
+
+
+def split_mapping(
+    mapping: Mapping[str, str], tables: Mapping[str, Sequence[str]]
+) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
+    """File names by table, and source columns by table and column.
+
+    Args:
+        tables: the tables that may be mapped, with the columns of each.
+
+    Raises:
+        SettingsError: a mapping of anything else.
+    """
+    targets = [*tables, *(f"{table}.{column}" for table, names in tables.items() for column in names)]
+    files: dict[str, str] = {}
+    columns: dict[str, dict[str, str]] = {table: {} for table in tables}
+    for target, source in mapping.items():
+        table, dot, column = target.partition(".")
+        if target not in targets:
+            expected = "table.column=source column, or table=file"
+            raise SettingsError(
+                f"unknown mapping {target!r}", where="--map", expected=expected, remedy=nearest(target, targets)
+            )
+        if dot:
+            columns[table][column] = source
+        else:
+            files[table] = source
+    return files, columns
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn a failure to read `path` inside the block into one DataError that says where the fault is.
+
+    Raises:
+        DataError: bytes that are not UTF-8, a broken line, a damaged or empty file.
+        OSError: a full disk, if the block also writes.
+    """
+    try:
+        yield
+    except (pl.exceptions.PolarsError, OSError) as error:
+        if disk_full(error):
+            raise
+        refuse_file(path, error)
+
+
+def refuse_file(path: Path, error: Exception) -> NoReturn:
+    """Find what is wrong with a file that Polars refused. Reads it line by line, which only a failed import pays for."""
+    kind = path.name.removesuffix(".gz").rsplit(".", 1)[-1]
+    if kind in (*_CHECKS, *_LINES) and path.is_file():
+        if path.stat().st_size == 0:
+            remedy = "write it again, or leave out a users or searches file that holds nothing"
+            raise DataError("file is empty", where=path, remedy=remedy) from error
+        try:
+            refuse_encoding(path)
+            if kind in _CHECKS:
+                _CHECKS[kind](path)
+        except (OSError, EOFError) as broken:  # a gzip file cut short
+            raise damaged(path, broken) from broken
+        got = str(error).splitlines()[0]
+        raise DataError(
+            f"cannot read the {kind.upper()} file", where=path, got=got, remedy="write the file again"
+        ) from error
+    raise damaged(path, error) from error
+
+
+def lines_of(path: Path) -> Iterator[bytes]:
+    """The lines of a file, packed with gzip or not."""
+    with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+        yield from file
+
+
+def refuse_encoding(path: Path) -> None:
+    """Raise for the first byte that is not UTF-8, if there is one."""
+    before = 0
+    for number, line in enumerate(lines_of(path), start=1):
+        try:
+            line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise DataError(
+                "file is not UTF-8",
+                where=f"{path} line {number} (byte {before + error.start})",
+                got=f"byte 0x{line[error.start]:02x} in {line.decode('utf-8', errors='replace').strip()[:80]!r}",
+                expected="text in UTF-8",
+                remedy=REMEDY_UTF8,
+            ) from error
+        before += len(line)
+
+
+def _refuse_csv(path: Path) -> None:
+    rows = csv.reader((line.decode("utf-8") for line in lines_of(path)), strict=True)
+    try:
+        width = len(next(rows))
+        for number, row in enumerate(rows, start=1):
+            if len(row) > width:
+                raise DataError(
+                    "too many fields in a CSV row",
+                    where=f"{path} row {number} (line {rows.line_num})",
+                    got=f"{len(row)} fields",
+                    expected=f"{width}, as in the header",
+                    remedy="put quotes round a value that holds a comma",
+                )
+    except csv.Error as error:
+        where = f"{path} line {rows.line_num}"
+        raise DataError(
+            "broken CSV", where=where, got=str(error), remedy="close the quotes; write a quote in a value twice"
+        ) from error
+
+
+def _refuse_json_lines(path: Path) -> None:
+    for number, line in enumerate(lines_of(path), start=1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line, parse_constant=_no_constant)
+        except ValueError as error:
+            got = f"{line.decode().strip()[:80]!r} ({error})"
+            raise DataError(
+                "broken JSON line", where=f"{path} line {number}", got=got, expected="one JSON object a line"
+            ) from error
+        if not isinstance(value, dict):
+            got, expected = repr(value)[:80], 'a line like {"item_id": "a", "title": "b"}'
+            raise DataError("JSON line is not an object", where=f"{path} line {number}", got=got, expected=expected)
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON; write null")
+
+
+_CHECKS = {"csv": _refuse_csv, **dict.fromkeys(("json", "jsonl", "ndjson"), _refuse_json_lines)}
+"""What is looked for in a file that could not be read, by its ending."""

@@ -1,0 +1,395 @@
+"""KuaiSAR (arXiv 2306.07705): the feed and the search box of a short-video app, five CSV files.
+
+A click of the feed is an interaction, the results of one search session are a search. Words are published as numbers: 20 becomes
+the word "w20", in captions and queries alike. docs/formats.md tells what becomes of each column.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from searec.config import nearest
+from searec.data.convert import as_times
+from searec.data.formats.base import ROW, Raw, reading, refuse_mapping
+from searec.data.log import REJECT_SCHEMA
+from searec.errors import DataError
+
+WHERE_TO_GET = (
+    "https://zenodo.org/records/8181109 (KuaiSAR_v2.zip, or KuaiSAR.zip for the small set; CC BY-NC-SA 4.0), unpacked"
+)
+FEED, SEARCH, ITEMS, USERS, FOLLOWS = (
+    "rec_inter.csv",
+    "src_inter.csv",
+    "item_features.csv",
+    "user_features.csv",
+    "social_network.csv",
+)
+LEVELS = tuple(f"{level}_level_category" for level in ("first", "second", "third", "fourth"))
+COLUMNS = {
+    FEED: ("user_id", "item_id", "timestamp", "time", "click"),
+    SEARCH: (
+        "user_id",
+        "search_session_id",
+        "search_session_timestamp",
+        "search_session_time",
+        "keyword",
+        "item_id",
+        "click_cnt",
+    ),
+    ITEMS: ("item_id", "caption", *(f"{level}_name" for level in LEVELS)),
+    USERS: ("user_id",),
+    FOLLOWS: ("user_id", "user_follow_id"),
+}
+NO_NAME = ("", "empty", "空", "UNKNOWN", "Unknown", "unknown", "null", "nan", "-124")
+NOTHING = {"author_id": ("0",), "music_id": ("0",), "upload_time": ("1970-01-01", "1970-1-1")}
+_AS_GIVEN = (pl.col("user_id").alias("given_user"), pl.col("item_id").alias("given_item"))
+_NAMELESS = "item " + pl.col("item_id")
+_LIST = r"^\[(\d+(, ?\d+)*)?\]$"
+
+
+@dataclass(frozen=True)
+class _Passed:
+    """What one pass over a file of events tells: ids it names, rows that are none, and a few counts."""
+
+    users: pl.DataFrame
+    items: pl.DataFrame
+    rejects: pl.DataFrame
+    counts: dict[str, int]
+
+
+def read_kuaisar(src: Path, mapping: Mapping[str, str]) -> Raw:
+    """The folder's tables, unread but for their ids.
+
+    Args:
+        src: the unpacked folder, or the one above it.
+        mapping: must be empty; names of files and columns are the published ones.
+
+    Raises:
+        SettingsError: any mapping.
+        DataError: no such folder, file or column, or a file that cannot be read.
+    """
+    refuse_mapping("kuaisar", mapping)
+    files = _find(src)
+    scans = {name: _scan(path, COLUMNS[name]) for name, path in files.items()}
+    with reading(files[ITEMS]):
+        known, wordless, bad_items = _item_pass(scans[ITEMS], files[ITEMS])
+    no_item = () if known.filter(pl.col("item_id") == "0").height else ("0",)
+
+    feed, search = _feed(scans[FEED], no_item), _results(scans[SEARCH], no_item)
+    with reading(files[FEED]):
+        fed = _feed_pass(feed, files[FEED])
+    with reading(files[SEARCH]):
+        found, again = _search_pass(search, files[SEARCH])
+    follows, known_users = _follows(scans, files), _known_users(scans[USERS], files[USERS])
+    users = [fed.users, found.users, *([] if follows is None else [follows.select("user_id")])]
+    new_users, new_items = _lacking(known_users, users), _lacking(known, [fed.items, found.items])
+
+    notes = [
+        _note(fed.counts["twice"], "clicks of the feed stand in {} twice and count once", FEED),
+        _note(fed.counts["local"] + found.counts["local"], "rows have no timestamp; their Beijing time is taken"),
+        _note(
+            len(again),
+            "further queries under a session number of the same user in {} are searches of their own",
+            SEARCH,
+        ),
+        _note(len(new_items), "items of events are not in {}; their title is 'item' and their number", ITEMS),
+        _note(len(new_users), "users of events are not in {} and are added", USERS),
+        _note(wordless, "items have no caption; their title is their narrowest category, else 'item' and their number"),
+    ]
+    tables = {
+        "items": pl.concat(
+            [_items(scans[ITEMS], bool(len(bad_items))), new_items.lazy().with_columns(title=_NAMELESS)], how="diagonal"
+        ),
+        "users": pl.concat([_users(scans[USERS], follows), new_users.lazy()], how="diagonal"),
+        "interactions": _interactions(feed),
+        "searches": _searches(search, again),
+    }
+    paths = {"items": files[ITEMS], "users": files[USERS], "interactions": files[FEED], "searches": files[SEARCH]}
+    rejects = pl.concat([bad_items, fed.rejects, found.rejects])
+    return Raw(tables, paths, tuple(note for note in notes if note), rejects.lazy() if len(rejects) else None)
+
+
+def _find(src: Path) -> dict[str, Path]:
+    """The files by their published names, in the folder or in the one folder below it that holds them; .csv or .csv.gz."""
+    if src.suffix == ".zip" and src.is_file():
+        raise DataError("SRC is not unpacked", where=src, remedy=f"unzip {src.name}, then name the folder")
+    if not src.is_dir():
+        raise DataError("no such folder", where=src, expected="KuaiSAR as published", remedy=WHERE_TO_GET)
+    below = sorted(path for path in src.iterdir() if path.is_dir())
+    holding = [folder for folder in (src, *below) if _file(folder, FEED)]
+    if len(holding) > 1 and holding[0] != src:
+        got = ", ".join(folder.name for folder in holding)
+        raise DataError(f"several folders with a {FEED}", where=src, got=got, remedy="name one of them as SRC")
+    folder = holding[0] if holding else src
+    files = {name: path for name in COLUMNS if (path := _file(folder, name))}
+    lacking = [name for name in COLUMNS if name not in files and name != FOLLOWS]
+    if lacking:
+        raise DataError(
+            f"missing file {lacking[0]}",
+            where=folder,
+            got=", ".join(sorted(path.name for path in folder.iterdir())) or "an empty folder",
+            expected=", ".join(COLUMNS) + f" ({FOLLOWS} may be left out), each as .csv or .csv.gz",
+            remedy=f"the data is at {WHERE_TO_GET}",
+        )
+    return files
+
+
+def _file(folder: Path, name: str) -> Path | None:
+    return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
+
+
+def _scan(path: Path, needed: tuple[str, ...]) -> pl.LazyFrame:
+    """One file, unread, every column text, with its row numbers."""
+    with reading(path):
+        frame = pl.scan_csv(path, infer_schema=False, row_index_name=ROW, row_index_offset=1)
+        there = frame.collect_schema().names()[1:]
+    for name in needed:
+        if name not in there:
+            expected = "the columns as published: " + ", ".join(needed)
+            raise DataError(
+                f"missing column {name!r}",
+                where=path,
+                got=", ".join(there),
+                expected=expected,
+                remedy=nearest(name, there),
+            )
+    return frame
+
+
+def _feed(scan: pl.LazyFrame, no_item: tuple[str, ...]) -> "_Rows":
+    """Rows that are clicks, or cannot be told to be none."""
+    kept = (ROW, "timestamp", "time", "click")
+    rows = scan.select(
+        *kept, *_AS_GIVEN, user_id=_id("user_id"), item_id=_id("item_id", no_item), clicked=_number("click")
+    )
+    rows = _timed(rows.filter(pl.col("clicked").is_null() | (pl.col("clicked") > 0)), "timestamp", "time")
+    rules = {
+        "no valid click": (pl.col("clicked").is_null(), "click"),
+        "unknown user": (pl.col("user_id").is_null(), "given_user"),
+        "unknown item": (pl.col("item_id").is_null(), "given_item"),
+        "no valid time": (pl.col("at").is_null(), "given"),
+    }
+    return _Rows(rows, rules)
+
+
+def _results(scan: pl.LazyFrame, no_item: tuple[str, ...]) -> "_Rows":
+    """Rows of search, one a result; a row without an item stands for a search that showed none."""
+    kept = (ROW, "keyword", "search_session_timestamp", "search_session_time", "click_cnt")
+    rows = scan.select(
+        *kept,
+        *_AS_GIVEN,
+        user_id=_id("user_id"),
+        session=_id("search_session_id"),
+        query=_words("keyword"),
+        item_id=_id("item_id", no_item),
+        clicked=_number("click_cnt") > 0,
+    )
+    rows = _timed(rows, "search_session_timestamp", "search_session_time").with_columns(
+        second=pl.col("at").cast(pl.Int64) // 1_000_000
+    )
+    rules = {
+        "no valid click_cnt": (pl.col("clicked").is_null(), "click_cnt"),
+        "unknown clicked item": (pl.col("clicked") & pl.col("item_id").is_null(), "given_item"),
+        "unknown user": (pl.col("user_id").is_null(), "given_user"),
+        "empty search_session_id": (pl.col("session").is_null(), "session"),
+        "empty query": (pl.col("query").is_null(), "keyword"),
+        "no valid time": (pl.col("at").is_null(), "given"),
+    }
+    return _Rows(rows, rules)
+
+
+_SEARCH = ("user_id", "session", "query", "second")
+"""What makes rows one search: a session is one query; should its number return with another query or time, that is another one."""
+
+
+def _timed(rows: pl.LazyFrame, stamp: str, local: str) -> pl.LazyFrame:
+    """`at` in UTC from milliseconds, else from Beijing time; `local` where the latter; `given` is the text that stood there."""
+    number = _number(stamp)
+    number = pl.when(number > 0).then(number)
+    text = pl.when(number.is_null()).then(pl.col(local).str.strip_chars())
+    beijing = text.str.to_datetime("%Y-%m-%d %H:%M:%S", time_unit="us", strict=False)
+    here = (beijing - pl.duration(hours=8)).dt.replace_time_zone("UTC")
+    rows = rows.with_columns(at=number, here=here)
+    utc = pl.coalesce(as_times("at", pl.Float64(), "ms"), "here")
+    return rows.with_columns(at=utc, local=pl.col("at").is_null() & utc.is_not_null(), given=pl.coalesce(stamp, local))
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of a file, and what makes one bad: rule -> (true where broken, the column that breaks it); the first rule counts."""
+
+    rows: pl.LazyFrame
+    rules: Mapping[str, tuple[pl.Expr, str]]
+
+    @property
+    def broken(self) -> pl.Expr:
+        return pl.any_horizontal(rule.fill_null(False) for rule, _ in self.rules.values())
+
+    @property
+    def sound(self) -> pl.LazyFrame:
+        return self.rows.filter(~self.broken)
+
+    def rejects(self, path: Path, sound: int) -> pl.DataFrame:
+        """As `log.REJECT_SCHEMA` says. All rows are looked at only where fewer than all are `sound`: counting reads much less."""
+        if self.rows.select(pl.len()).collect(engine="streaming").item() == sound:
+            return pl.DataFrame(schema=REJECT_SCHEMA)
+        rule = pl.coalesce(pl.when(rule).then(pl.lit(name)) for name, (rule, _) in self.rules.items())
+        value = pl.coalesce(
+            pl.when(rule).then(pl.col(shown).cast(pl.String).fill_null("")) for rule, shown in self.rules.values()
+        )
+        bad = self.rows.filter(self.broken)
+        return bad.select(file=pl.lit(path.name), row=pl.col(ROW).cast(pl.Int64), rule=rule, value=value).collect(
+            engine="streaming"
+        )
+
+
+def _feed_pass(feed: _Rows, path: Path) -> _Passed:
+    sound = feed.sound
+    once = sound.select("user_id", "item_id", "at").unique().select(pl.len())
+    counts = sound.select(pl.len(), pl.col("local").sum())
+    users, items, count, distinct = _at_once(_ids(sound, "user_id"), _ids(sound, "item_id"), counts, once)
+    clicks, local = count.row(0)
+    return _Passed(users, items, feed.rejects(path, clicks), {"twice": clicks - distinct.item(), "local": local})
+
+
+def _search_pass(search: _Rows, path: Path) -> tuple[_Passed, pl.DataFrame]:
+    """Also the searches after the first under one session number: their key, and `number` from 2 on."""
+    sound = search.sound
+    asked = sound.group_by(_SEARCH).agg(pl.col(ROW).min())
+    counts = sound.select(pl.len(), pl.col("local").sum())
+    users, items, count, searches = _at_once(_ids(sound, "user_id"), _ids(sound, "item_id"), counts, asked)
+    results, local = count.row(0)
+    again = searches.filter(pl.struct("user_id", "session").is_duplicated()).sort(ROW)
+    again = again.select(*_SEARCH, number=pl.int_range(1, pl.len() + 1).over("user_id", "session")).filter(
+        pl.col("number") > 1
+    )
+    return _Passed(users, items, search.rejects(path, results), {"local": local}), again
+
+
+def _at_once(*frames: pl.LazyFrame) -> list[pl.DataFrame]:
+    """Several results from one reading of the file they share."""
+    return pl.collect_all(frames, engine="streaming")
+
+
+def _ids(rows: pl.LazyFrame, name: str) -> pl.LazyFrame:
+    return rows.select(name).unique()
+
+
+def _interactions(feed: _Rows) -> pl.LazyFrame:
+    clicks = feed.sound.select(ROW, "user_id", "item_id", timestamp="at", event=pl.lit("click"))
+    return clicks.unique(["user_id", "item_id", "timestamp"], keep="first", maintain_order=True)
+
+
+def _searches(search: _Rows, again: pl.DataFrame) -> pl.LazyFrame:
+    searches = search.sound.group_by(_SEARCH, maintain_order=True).agg(
+        pl.col(ROW).first(),
+        timestamp=pl.col("at").max(),  # milliseconds, where a row has them
+        clicked=pl.col("item_id").filter("clicked"),
+        shown=pl.col("item_id"),
+    )
+    name = pl.concat_str("user_id", "session", separator="-")
+    if len(again):
+        searches = searches.join(again.lazy(), on=_SEARCH, how="left", maintain_order="left")
+        name = pl.concat_str(name, "number", separator="-", ignore_nulls=True)
+    once = pl.col("clicked", "shown").list.drop_nulls().list.unique(maintain_order=True)
+    return searches.select(ROW, "user_id", "query", "timestamp", once, search_id=name)
+
+
+def _item_pass(scan: pl.LazyFrame, path: Path) -> tuple[pl.DataFrame, int, pl.DataFrame]:
+    """The ids of the file, how many of its items have no caption, and rows whose caption cannot be read."""
+    rows = scan.select(ROW, "caption", item_id=_id("item_id"))
+    captioned = _Rows(rows, {"no list of words": (_unread("caption"), "caption")})
+    none = pl.col("caption").str.strip_chars(" []").fill_null("") == ""
+    known, counts = _at_once(rows.select("item_id"), rows.select(none.sum(), (~captioned.broken).sum().alias("sound")))
+    wordless, sound = counts.row(0)
+    return known, wordless, captioned.rejects(path, sound)
+
+
+def _items(scan: pl.LazyFrame, marked: bool) -> pl.LazyFrame:
+    """Items in order of the file; with their row numbers where some rows are left out."""
+    there = scan.collect_schema().names()
+    names = [name for level in LEVELS for name in (f"{level}_name", f"{level}_name_en", f"{level}_id")]
+    named = [
+        pl.coalesce(_name(name) for name in (f"{level}_name_en", f"{level}_name") if name in there) for level in LEVELS
+    ]
+    kept = [_padded(name) for name in there if name not in (ROW, "item_id", "caption", *names)]
+    words = _words("caption")
+    rows = (scan.filter(~_unread("caption")) if marked else scan).select(
+        *([ROW] if marked else []),
+        *kept,
+        item_id=_id("item_id"),
+        words=words,
+        categories=pl.concat_arr(named).cast(pl.List(pl.String)).list.drop_nulls(),
+    )
+    title = pl.coalesce("words", pl.col("categories").list.last(), _NAMELESS)
+    return rows.with_columns(title=title).drop("words")
+
+
+def _known_users(scan: pl.LazyFrame, path: Path) -> pl.DataFrame:
+    with reading(path):
+        return scan.select(_id("user_id").alias("user_id")).collect()
+
+
+def _users(scan: pl.LazyFrame, follows: pl.DataFrame | None) -> pl.LazyFrame:
+    """Users of the file, with whom they follow."""
+    users = scan.drop(ROW).with_columns(_id("user_id").alias("user_id"))
+    return users if follows is None else users.join(follows.lazy(), on="user_id", how="left", maintain_order="left")
+
+
+def _lacking(known: pl.DataFrame, seen: list[pl.DataFrame]) -> pl.DataFrame:
+    """Ids in `seen` that are not in `known`, one column each, in order."""
+    ids = pl.concat(seen).unique().drop_nulls()
+    return ids.join(known, on=known.columns, how="anti").sort(known.columns)
+
+
+def _follows(scans: Mapping[str, pl.LazyFrame], files: Mapping[str, Path]) -> pl.DataFrame | None:
+    """`follows`, the users each user follows, or None without the file."""
+    if FOLLOWS not in files:
+        return None
+    pairs = (
+        scans[FOLLOWS]
+        .select(user_id=_id("user_id"), follows=_id("user_follow_id"))
+        .drop_nulls()
+        .unique(maintain_order=True)
+    )
+    with reading(files[FOLLOWS]):
+        return pairs.group_by("user_id", maintain_order=True).agg("follows").collect()
+
+
+def _id(name: str, nothing: tuple[str, ...] = ()) -> pl.Expr:
+    """An id as text, null where there is none; "123.0", as pandas writes it beside gaps, is "123"."""
+    text = pl.col(name).str.strip_chars().str.strip_suffix(".0")
+    return pl.when(~text.is_in(("", *nothing))).then(text)
+
+
+def _number(name: str) -> pl.Expr:
+    number = pl.col(name).cast(pl.Float64, strict=False)
+    return pl.when(number.is_between(0, 1e15)).then(number)  # neither NaN nor infinite
+
+
+def _words(name: str) -> pl.Expr:
+    """The list "[20, 34]" as the words "w20 w34"; null where it is empty or none."""
+    inner = pl.col(name).str.strip_chars(" []")
+    words = inner.str.replace_all(", ", " w", literal=True).str.replace_all(",", " w", literal=True)
+    return pl.when(pl.col(name).str.contains(_LIST) & (inner != "")).then("w" + words)
+
+
+def _unread(name: str) -> pl.Expr:
+    """True where text is neither a list of numbers nor blank."""
+    text = pl.col(name)
+    return (~text.str.contains(_LIST) & (text.str.strip_chars() != "")).fill_null(False)
+
+
+def _name(name: str) -> pl.Expr:
+    return pl.when(~pl.col(name).is_in(NO_NAME)).then(pl.col(name))
+
+
+def _padded(name: str) -> pl.Expr:
+    text = pl.col(name)
+    return pl.when(~text.is_in(NOTHING[name])).then(text).alias(name) if name in NOTHING else text
+
+
+def _note(count: int, sentence: str, *files: str) -> str:
+    return f"{count:,} {sentence.format(*files)}" if count else ""

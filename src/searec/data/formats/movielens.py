@@ -1,0 +1,313 @@
+"""MovieLens: ratings of films, and the users' own tags as searches; sets without tags get searches by a rule."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from searec.data.formats.base import ROW, Raw, named, reading, refuse_mapping, unlisted
+from searec.data.formats.queries import draw, path_query
+from searec.errors import DataError
+
+HOME = "https://grouplens.org/datasets/movielens/"
+SEARCH_SHARE = 5
+"""Of the ratings of a set without tags one in this many is made a search."""
+
+_FIELDS = ("user_id", "item_id", "rating", "timestamp")
+_NO_GENRE = ("", "(no genres listed)", "unknown")
+_FLAGS = (
+    *(
+        "unknown",
+        "Action",
+        "Adventure",
+        "Animation",
+        "Children's",
+        "Comedy",
+        "Crime",
+        "Documentary",
+        "Drama",
+        "Fantasy",
+    ),
+    *("Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western"),
+)
+_AGES = {"1": "under 18", "18": "18-24", "25": "25-34", "35": "35-44", "45": "45-49", "50": "50-55", "56": "56+"}
+_OCCUPATIONS = (
+    *(
+        "other",
+        "academic/educator",
+        "artist",
+        "clerical/admin",
+        "college/grad student",
+        "customer service",
+        "doctor/health care",
+    ),
+    *(
+        "executive/managerial",
+        "farmer",
+        "homemaker",
+        "K-12 student",
+        "lawyer",
+        "programmer",
+        "retired",
+        "sales/marketing",
+        "scientist",
+    ),
+    *("self-employed", "technician/engineer", "tradesman/craftsman", "unemployed", "writer"),
+)
+
+
+@dataclass(frozen=True)
+class _Set:
+    """One published set, unread. ratings and tags carry `ROW`.
+
+    ratings: user_id, item_id, timestamp, in seconds as text.
+    films: item_id, title, categories, and what else the set says of films.
+    users: user_id and attributes.
+    tags: user_id, item_id, query, timestamp.
+    files: the file of each.
+    """
+
+    ratings: pl.LazyFrame
+    films: pl.LazyFrame
+    users: pl.LazyFrame | None
+    tags: pl.LazyFrame | None
+    files: dict[str, Path]
+
+
+def read_movielens(src: Path, mapping: Mapping[str, str]) -> Raw:
+    """A published MovieLens set: 100k, 1m, 10m, 20m, 25m, 32m, latest or latest-small, told apart by their files.
+
+    Args:
+        src: the unpacked folder.
+        mapping: must be empty.
+
+    Raises:
+        SettingsError: a mapping.
+        DataError: no such folder, a missing file or column, a file that cannot be read.
+    """
+    refuse_mapping("movielens", mapping)
+    found = _open(src)
+    notes: list[str] = []
+    unknown = unlisted(found.films, "item_id", _seen(found, "item_id"))
+    tables = {
+        "items": pl.concat(
+            [found.films, unknown.lazy().with_columns(title="film " + pl.col("item_id"))], how="diagonal"
+        )
+    }
+    if unknown.height:
+        name = found.files["items"].name
+        notes.append(
+            f"{unknown.height:,} films are rated or tagged and not in {name}: they are titled 'film' and their number"
+        )
+    if found.users is not None:
+        strangers = unlisted(found.users, "user_id", _seen(found, "user_id"))
+        tables["users"] = pl.concat([found.users, strangers.lazy()], how="diagonal")
+        if strangers.height:
+            notes.append(
+                f"{strangers.height:,} users are in no line of {found.files['users'].name}: they have no attributes"
+            )
+
+    files = {name: path for name, path in found.files.items() if name != "tags"}
+    rating = found.ratings.with_columns(event=pl.lit("rating"))
+    if found.tags is not None:
+        files["searches"] = found.files["tags"]
+        with reading(files["searches"]):
+            tables["searches"], said = _from_tags(found.tags, files["searches"])
+        tables["interactions"] = rating
+        notes += said
+    else:
+        files["searches"] = found.files["interactions"]
+        led = rating.join(_queries(found.films), on="item_id", how="left", maintain_order="left").with_columns(
+            _searched()
+        )
+        tables["interactions"] = led.filter(pl.col("query").is_null()).drop("query")
+        tables["searches"] = _searches(led.filter(pl.col("query").is_not_null()), "rating")
+        notes.append(
+            f"the set has no tags: one rating in {SEARCH_SHARE} stands as a simulated search that led to its film, and not as a rating; "
+            "half of these queries are words of the title, half are genres"
+        )
+    return Raw(tables, files, tuple(notes), unit="s", repeats=True)
+
+
+def _open(src: Path) -> _Set:
+    kinds = {"u.data": _open_100k, "ratings.dat": _open_dat, "ratings.csv": _open_csv}
+    there = [name for name in kinds if (src / name).is_file()]
+    if len(there) != 1:
+        raise DataError(
+            "two MovieLens sets in one folder" if there else "no MovieLens set",
+            where=src,
+            got=", ".join(there or sorted(path.name for path in src.iterdir())[:10] if src.is_dir() else ())
+            or "nothing",
+            expected="an unpacked set with u.data (100k), ratings.dat (1m, 10m) or ratings.csv (20m and later)",
+            remedy=f"unpack one set from {HOME}",
+        )
+    return kinds[there[0]](src)
+
+
+def _open_100k(src: Path) -> _Set:
+    files = _files(src, interactions="u.data", items="u.item", users="u.user")
+    films = _lines(files["items"], "|", ("item_id", "title", "release_date", "video_release_date", "imdb_url", "flags"))
+    flags = pl.col("flags").str.split("|")
+    marked = [
+        pl.when(flags.list.get(place, null_on_oob=True) == "1").then(pl.lit(genre))
+        for place, genre in enumerate(_FLAGS)
+    ]
+    films = films.with_columns(categories=_genres(pl.concat_list(marked))).drop("flags", "video_release_date")
+    users = _small(files["users"], _lines(files["users"], "|", ("user_id", "age", "gender", "occupation", "zip_code")))
+    return _Set(
+        _lines(files["interactions"], "\t", _FIELDS).drop("rating"), _small(files["items"], films), users, None, files
+    )
+
+
+def _open_dat(src: Path) -> _Set:
+    there = [name for name in ("users", "tags") if (src / f"{name}.dat").is_file()]
+    files = _files(src, interactions="ratings.dat", items="movies.dat", **{name: f"{name}.dat" for name in there})
+    films = _lines(files["items"], "::", ("item_id", "title", "genres"))
+    users = tags = None
+    if "users" in files:
+        known = _lines(files["users"], "::", ("user_id", "gender", "age_group", "occupation", "zip_code"))
+        jobs = {str(code): name for code, name in enumerate(_OCCUPATIONS)}
+        users = _small(
+            files["users"], known.with_columns(pl.col("age_group").replace(_AGES), pl.col("occupation").replace(jobs))
+        )
+    if "tags" in files:
+        # A tag may hold the separator: the time is what stands behind the last one.
+        ends = pl.col("rest").str.extract_groups(r"^(?<query>.*)::(?<timestamp>[^:]*)$")
+        tags = (
+            _lines(files["tags"], "::", ("user_id", "item_id", "rest"))
+            .with_columns(ends.alias("ends"))
+            .unnest("ends")
+            .drop("rest")
+        )
+    return _Set(
+        _lines(files["interactions"], "::", _FIELDS).drop("rating"), _with_genres(films, files), users, tags, files
+    )
+
+
+def _open_csv(src: Path) -> _Set:
+    also = [name for name in ("tags", "links") if (src / f"{name}.csv").is_file()]
+    files = _files(src, interactions="ratings.csv", items="movies.csv", **{name: f"{name}.csv" for name in also})
+    ids = {"userId": "user_id", "movieId": "item_id", "timestamp": "timestamp"}
+    films = _with_genres(_csv(files["items"], {"movieId": "item_id", "title": "title", "genres": "genres"}), files)
+    if "links" in files:
+        path = files.pop("links")
+        links = _small(path, _csv(path, {"movieId": "item_id", "imdbId": "imdb_id", "tmdbId": "tmdb_id"}).drop(ROW))
+        films = films.join(links.unique("item_id", keep="first"), on="item_id", how="left", maintain_order="left")
+    tags = _csv(files["tags"], {**ids, "tag": "query"}) if "tags" in files else None
+    return _Set(_csv(files["interactions"], ids), films, None, tags, files)
+
+
+def _seen(found: _Set, key: str) -> list[pl.LazyFrame]:
+    """The ids in the ratings and in the tags."""
+    seen = []
+    for name, frame in (("interactions", found.ratings), ("tags", found.tags)):
+        if frame is not None:
+            with reading(found.files[name]):
+                seen.append(frame.select(key).unique().collect(engine="streaming").lazy())
+    return seen
+
+
+def _small(path: Path, frame: pl.LazyFrame) -> pl.LazyFrame:
+    """Films or users, read."""
+    with reading(path):
+        return frame.collect().lazy()
+
+
+def _files(src: Path, **names: str) -> dict[str, Path]:
+    for name in names.values():
+        if not (src / name).is_file():
+            raise DataError(
+                "missing file",
+                where=src / name,
+                expected=", ".join(names.values()),
+                remedy=f"unpack the set again, from {HOME}",
+            )
+    return {table: src / name for table, name in names.items()}
+
+
+def _lines(path: Path, separator: str, fields: tuple[str, ...]) -> pl.LazyFrame:
+    """A text file without header as columns of text and `ROW`, the number of the line; what a line lacks is null.
+
+    The last field is the rest of the line. The film files of the older sets are Latin-1; they are small.
+    """
+    with reading(path):
+        source: Path | bytes = path
+        if path.name in ("u.item", "movies.dat"):
+            source = _as_utf8(path.read_bytes())
+        line = pl.scan_lines(source, row_index_name=ROW, row_index_offset=1)
+    parts = pl.col("line").str.splitn(separator, len(fields)).struct.rename_fields(list(fields))
+    return line.filter(pl.col("line") != "").select(ROW, parts.alias("parts")).unnest("parts")
+
+
+def _as_utf8(data: bytes) -> bytes:
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.decode("latin-1").encode()
+    return data
+
+
+def _csv(path: Path, columns: Mapping[str, str]) -> pl.LazyFrame:
+    with reading(path):
+        frame = pl.scan_csv(path, infer_schema=False, row_index_name=ROW, row_index_offset=1)
+        return named(frame, columns, path)
+
+
+def _with_genres(films: pl.LazyFrame, files: Mapping[str, Path]) -> pl.LazyFrame:
+    return _small(
+        files["items"], films.with_columns(categories=_genres(pl.col("genres").str.split("|"))).drop("genres")
+    )
+
+
+def _genres(names: pl.Expr) -> pl.Expr:
+    return names.list.drop_nulls().list.filter(~pl.element().is_in(_NO_GENRE))
+
+
+def _from_tags(tags: pl.LazyFrame, path: Path) -> tuple[pl.LazyFrame, list[str]]:
+    """Each tag as a search; tags without text and tags that stand twice are left out, with a note."""
+    tags = tags.with_columns(pl.col("query").str.strip_chars())
+    blank = (pl.col("query") == "") | (pl.col("query").is_null() & pl.col("timestamp").is_not_null())
+    same = ("user_id", "item_id", "query", "timestamp")
+    kept = tags.filter(~blank).unique(same, keep="first", maintain_order=True)
+    counts = [
+        blank.sum().alias("blank"),
+        pl.struct(same).filter(~blank).n_unique().alias("kept"),
+        pl.len().alias("all"),
+    ]
+    none, different, rows = tags.select(counts).collect(engine="streaming").row(0)
+    notes = []
+    if none:
+        notes.append(f"{none:,} tags of {path.name} hold no text and are left out")
+    if rows - none - different:
+        notes.append(f"{rows - none - different:,} tags of {path.name} stand more than once and are kept once")
+    return _searches(kept, "tag"), notes
+
+
+def _searches(events: pl.LazyFrame, kind: str) -> pl.LazyFrame:
+    return events.select(
+        ROW,
+        (pl.lit(f"{kind}-") + pl.col(ROW).cast(pl.String)).alias("search_id"),
+        "user_id",
+        "query",
+        "timestamp",
+        pl.concat_list("item_id").alias("clicked"),
+    )
+
+
+def _queries(films: pl.LazyFrame) -> pl.LazyFrame:
+    """What one might type to find each film: item_id, by_title, by_genre; null where there are no such words."""
+    title = pl.col("title").str.replace_all(r"\s*\([^)]*\)", "")
+    words = pl.coalesce(
+        path_query(pl.concat_list(title)), pl.when(title.str.contains(r"[\p{L}\p{N}]")).then(title.str.to_lowercase())
+    )
+    films = films.unique("item_id", keep="first", maintain_order=True)
+    return films.select("item_id", words.alias("by_title"), path_query(pl.col("categories")).alias("by_genre"))
+
+
+def _searched() -> pl.Expr:
+    """The query of the ratings drawn to be searches, null for the others; the draw is by the row of the rating."""
+    number = draw(pl.col(ROW))
+    by_title = number // SEARCH_SHARE % 2 == 0
+    query = pl.when(by_title).then(pl.coalesce("by_title", "by_genre")).otherwise(pl.coalesce("by_genre", "by_title"))
+    return pl.when(number % SEARCH_SHARE == 0).then(query).alias("query")

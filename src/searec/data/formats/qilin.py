@@ -1,0 +1,280 @@
+"""Qilin: notes of a social network, requests of its feed and searches, as Parquet shards."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import polars as pl
+
+from searec.data.convert import as_text
+from searec.data.formats.base import FILE, ROW, Raw, named, reading, refuse_mapping, unlisted
+from searec.data.formats.markup import opening
+from searec.data.log import REJECT_SCHEMA
+from searec.errors import DataError
+
+HOME = "https://huggingface.co/datasets/THUIR/Qilin"
+_ACTIONS = ("click", "like", "collect", "share", "comment")
+_RECOMMEND = ("recommendation_train", "recommendation_test")
+_SEARCH = ("search_train", "search_test")
+_NOTE = {"note_idx": "item_id", "note_title": "title", "note_content": "description"}
+_NOTE_KEPT = (
+    "note_type",
+    "video_duration",
+    "video_height",
+    "video_width",
+    "image_num",
+    "content_length",
+    "commercial_flag",
+)
+_LEVELS = ("taxonomy1_id", "taxonomy2_id", "taxonomy3_id")
+
+_SHOWN = 80
+
+_VALUE = r'(?:-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?|null|true|false|"[^"\\]*")'
+_OBJECT = rf'\{{\s*"\w+"\s*:\s*{_VALUE}(?:\s*,\s*"\w+"\s*:\s*{_VALUE})*\s*\}}'
+_DETAILS = rf"^\s*\[\s*(?:{_OBJECT}(?:\s*,\s*{_OBJECT})*)?\s*\]\s*$"
+
+
+def read_qilin(src: Path, mapping: Mapping[str, str]) -> Raw:
+    """The published parts, training and test together: searec splits by time itself.
+
+    Args:
+        src: a folder with a folder of Parquet shards, or one Parquet file, for each part.
+        mapping: must be empty.
+
+    Raises:
+        SettingsError: a mapping.
+        DataError: no such folder, a missing part or column, a file that cannot be read.
+    """
+    refuse_mapping("qilin", mapping)
+    parts = {name: _shards(src, name) for name in ("notes", "user_feat", *_RECOMMEND, *_SEARCH)}
+    _refuse_missing(src, parts)
+    notes = [f"no {name}: it is left out" for name in (*_RECOMMEND, *_SEARCH) if not parts[name]]
+
+    feed, feed_faults = _requests(src, parts, _RECOMMEND, "rec_result_details_with_idx", "request_timestamp", {})
+    asked = {"search_idx": "search_idx", "query": "query"}
+    asking, search_faults = _requests(src, parts, _SEARCH, "search_result_details_with_idx", "search_timestamp", asked)
+    tables = {"interactions": _interactions(feed)}
+    tables["searches"], said = _searches(asking, parts)
+    notes += said
+
+    tables["items"], without = _items(src, parts["notes"], tables)
+    if without:
+        notes.append(f"{without:,} clicked notes are not among the notes: they are titled 'note' and their number")
+    if parts["user_feat"]:
+        tables["users"], strangers = _users(src, parts["user_feat"], tables)
+        if strangers:
+            notes.append(f"{strangers:,} users are not in user_feat: they have no attributes")
+    files = {
+        "items": src / "notes",
+        "users": src / "user_feat",
+        "interactions": src / _RECOMMEND[0],
+        "searches": src / _SEARCH[0],
+    }
+    return Raw(
+        tables,
+        {name: path for name, path in files.items() if name in tables},
+        tuple(notes),
+        rejects=pl.concat([feed_faults, search_faults]),
+        repeats=True,
+    )
+
+
+def _shards(src: Path, part: str) -> list[Path]:
+    folder = sorted((src / part).glob("*.parquet")) if (src / part).is_dir() else []
+    return folder or [path for path in [src / f"{part}.parquet"] if path.is_file()]
+
+
+def _refuse_missing(src: Path, parts: Mapping[str, list[Path]]) -> None:
+    for needed in (("notes",), _RECOMMEND, _SEARCH):
+        if not any(parts[name] for name in needed):
+            got = ", ".join(sorted(path.name for path in src.iterdir())[:10]) if src.is_dir() else "no such folder"
+            expected = ", ".join(f"{name}/*.parquet" for name in parts)
+            remedy = f"get it from {HOME}"
+            raise DataError(
+                f"no {' or '.join(needed)}", where=src, got=got or "an empty folder", expected=expected, remedy=remedy
+            )
+
+
+def _scan(
+    src: Path, paths: Sequence[Path], columns: Mapping[str, str], optional: Mapping[str, str] | None = None
+) -> pl.LazyFrame:
+    """The shards of a part, one after another, with `FILE` and `ROW`."""
+    frames = []
+    for path in paths:
+        name = pl.lit(path.relative_to(src).as_posix()).alias(FILE)
+        with reading(path):
+            frame = pl.scan_parquet(path).with_row_index(ROW, 1).with_columns(name)
+            frames.append(named(frame, columns, path, optional))
+    return pl.concat(frames, how="diagonal_relaxed")
+
+
+def _requests(
+    src: Path, parts: Mapping[str, list[Path]], names: Sequence[str], details: str, time: str, more: Mapping[str, str]
+) -> tuple[pl.LazyFrame, pl.LazyFrame]:
+    """Requests of a kind with their results in order of position, and rejects for those whose results cannot be read.
+
+    Returns:
+        `FILE`, `ROW`, part, user_id, `more`, details: a list of note_idx, position, timestamp (text) and the actions (Float64).
+    """
+    frames = []
+    for name in names:
+        if parts[name]:
+            frame = _scan(src, parts[name], {"user_idx": "user_id", details: "details", **more})
+            read = _as_list(frame, time, parts[name][0])
+            part = pl.lit(name.rsplit("_", 1)[1]).alias("part")
+            text = (
+                pl.col("details").str.slice(0, _SHOWN)
+                if frame.collect_schema()["details"] == pl.String
+                else pl.lit(None)
+            )
+            unread = (
+                pl.when(pl.col("details").is_not_null() & read.is_null()).then(text).cast(pl.String).alias("unread")
+            )
+            frames.append(frame.with_columns(part, unread, read.fill_null([]).alias("details")))
+    requests = pl.concat(frames, how="vertical_relaxed")
+    bad = pl.col("unread").is_not_null()
+    rule = pl.lit(f"{details} is no list").alias("rule")
+    place = (pl.col(FILE).alias("file"), pl.col(ROW).cast(pl.Int64).alias("row"), rule, pl.col("unread").alias("value"))
+    return requests.filter(~bad), requests.filter(bad).select(place).cast(REJECT_SCHEMA)  # type: ignore[arg-type]
+
+
+def _as_list(frame: pl.LazyFrame, time: str, path: Path) -> pl.Expr:
+    """The column `details`, a list of structs or its JSON text, sorted by position; null where it is neither.
+
+    Raises:
+        DataError: another type, or a field that is missing.
+    """
+    dtype = frame.collect_schema()["details"]
+    fields = ("note_idx", "position", time, *_ACTIONS)
+    value = pl.col("details")
+    if dtype == pl.String:
+        # Written by Python as JSON or as a literal: quotes and what stands for nothing differ.
+        text = value.str.replace_all("'", '"', literal=True).str.replace_all(r"\b(?:NaN|nan|None)\b", "null")
+        good = pl.when(text.str.contains(_DETAILS)).then(text)
+        value = good.str.json_decode(pl.List(pl.Struct(dict.fromkeys(fields, pl.String))))
+    elif not isinstance(dtype, pl.List) or not isinstance(dtype.inner, pl.Struct):
+        raise DataError(
+            "the results are no list",
+            where=path,
+            got=dtype,
+            expected=f"a list of {', '.join(fields)}, or its JSON text",
+        )
+    else:
+        known = {field.name: field.dtype for field in dtype.inner.fields}
+        missing = [name for name in ("note_idx", "click", time) if name not in known]
+        if missing:
+            raise DataError(
+                f"results lack {missing[0]!r}", where=path, got=", ".join(known), expected=", ".join(fields)
+            )
+    one = pl.element().struct.field
+    there = dict.fromkeys(fields, pl.String()) if dtype == pl.String else known
+    made = pl.struct(
+        _id(one("note_idx"), there["note_idx"]).alias("item_id"),  # type: ignore[arg-type]
+        one(time).cast(pl.String).alias("timestamp"),
+        *(
+            (one(name).cast(pl.Float64, strict=False) if name in there else pl.lit(None, dtype=pl.Float64)).alias(name)
+            for name in _ACTIONS
+        ),
+        (
+            one("position").cast(pl.Float64, strict=False) if "position" in there else pl.lit(None, dtype=pl.Float64)
+        ).alias("position"),
+    )
+    made_list = value.list.eval(made)
+    return made_list.list.eval(pl.element().sort_by(one("position"), nulls_last=True, maintain_order=True))
+
+
+def _id(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    text = as_text(value, dtype)
+    return value.cast(pl.String) if text is None else text.str.strip_suffix(".0")
+
+
+def _interactions(feed: pl.LazyFrame) -> pl.LazyFrame:
+    """What users clicked in the feed; a note that was liked, collected, shared or commented on without a click counts by that."""
+    results = feed.select(FILE, ROW, "user_id", "details").explode("details", empty_as_null=False).unnest("details")
+    event = pl.coalesce(*(pl.when(pl.col(action) > 0).then(pl.lit(action)) for action in _ACTIONS))
+    return (
+        results.with_columns(event=event)
+        .filter(pl.col("event").is_not_null())
+        .select(FILE, ROW, pl.col("user_id").cast(pl.String), "item_id", "timestamp", "event")
+    )
+
+
+def _searches(asking: pl.LazyFrame, parts: Mapping[str, list[Path]]) -> tuple[pl.LazyFrame, list[str]]:
+    """One search a row; rows without query or without results are left out, with a note."""
+    one = pl.element().struct.field
+    blank = pl.col("query").cast(pl.String).fill_null("").str.strip_chars() == ""
+    empty = pl.col("details").list.len() == 0
+    with reading(next(paths[0] for name in _SEARCH if (paths := parts[name]))):
+        counts = (
+            asking.select(blank.sum().alias("blank"), (empty & ~blank).sum().alias("empty"))
+            .collect(engine="streaming")
+            .row(0)
+        )
+    notes = []
+    if counts[0]:
+        notes.append(f"{counts[0]:,} searches have no query and are left out")
+    if counts[1]:
+        notes.append(f"{counts[1]:,} searches have no results, and so no time, and are left out")
+    ids = pl.col("details").list.eval(one("item_id")).list.drop_nulls().list.unique(maintain_order=True)
+    clicked = pl.col("details").list.eval(pl.element().filter(one("click") > 0).struct.field("item_id"))
+    table = asking.filter(~blank, ~empty).select(
+        FILE,
+        ROW,
+        pl.concat_str("part", pl.col("search_idx").cast(pl.String), separator="-").alias("search_id"),
+        pl.col("user_id").cast(pl.String),
+        pl.col("query").cast(pl.String),
+        pl.col("details").list.eval(one("timestamp")).list.first().alias("timestamp"),
+        clicked.list.unique(maintain_order=True).alias("clicked"),
+        ids.alias("shown"),
+    )
+    return table, notes
+
+
+def _items(src: Path, shards: Sequence[Path], tables: Mapping[str, pl.LazyFrame]) -> tuple[pl.LazyFrame, int]:
+    """The notes, completed by those that events name; and how many these are."""
+    levels = dict(zip(_LEVELS, _LEVELS, strict=True))
+    frame = _scan(src, shards, _NOTE, {**levels, **{name: name for name in _NOTE_KEPT}})
+    there = frame.collect_schema()
+    labels = [_label(name, there[name], level) for level, name in enumerate(_LEVELS, start=1) if name in there]
+    item = _id(pl.col("item_id"), there["item_id"])
+    given = pl.col("title").cast(pl.String).str.strip_chars()
+    title = pl.coalesce(
+        pl.when(given != "").then(given), opening(pl.col("description").cast(pl.String)), "note " + item
+    )
+    categories = pl.concat_list(labels).list.drop_nulls() if labels else pl.lit([], dtype=pl.List(pl.String))
+    notes = frame.with_columns(item_id=item, title=title, categories=categories).drop(_LEVELS, strict=False)
+    with reading(src / "notes"):
+        listed = notes.select("item_id").collect(engine="streaming").lazy()
+    clicked = tables["searches"].select(item_id=pl.col("clicked")).explode("item_id", empty_as_null=False)
+    with reading(src):
+        lacking = unlisted(listed, "item_id", [tables["interactions"], clicked])
+    return pl.concat(
+        [notes, lacking.lazy().with_columns(title="note " + pl.col("item_id"))], how="diagonal_relaxed"
+    ), lacking.height
+
+
+def _label(name: str, dtype: pl.DataType, level: int) -> pl.Expr:
+    """A category's name; a bare number is told apart by its level, for the same number may stand on each."""
+    text = as_text(pl.col(name), dtype)
+    text = (pl.col(name).cast(pl.String) if text is None else text).str.strip_chars()
+    number = text.str.contains(r"^\d+$")
+    text = pl.when(text.str.to_lowercase().is_in(["", "nan", "none", "null"])).then(None).otherwise(text)
+    return pl.when(number).then(pl.lit(f"{level}-") + text).otherwise(text)
+
+
+def _users(src: Path, shards: Sequence[Path], tables: Mapping[str, pl.LazyFrame]) -> tuple[pl.LazyFrame, int]:
+    """The users with their features but the dense ones, completed by those that events name; and how many these are."""
+    with reading(shards[0]):
+        kept = [
+            name
+            for name in pl.scan_parquet(shards[0]).collect_schema()
+            if name != "user_idx" and not name.startswith("dense_feat")
+        ]
+    users = _scan(src, shards, {"user_idx": "user_id"}, {name: name for name in kept}).with_columns(
+        pl.col("user_id").cast(pl.String)
+    )
+    with reading(src / "user_feat"):
+        listed = users.select("user_id").collect(engine="streaming").lazy()
+    with reading(src):
+        strangers = unlisted(listed, "user_id", [tables["interactions"], tables["searches"]])
+    return pl.concat([users, strangers.lazy()], how="diagonal_relaxed"), strangers.height

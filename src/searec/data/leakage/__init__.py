@@ -1,0 +1,1 @@
+"""Checks that no model reads newer or held-out events."""

@@ -1,0 +1,164 @@
+"""Cut-off: which events something was made of. It is written beside whatever is made of behaviour and travels with it."""
+
+import functools
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from searec.data.dataset import Dataset
+from searec.data.ragged import Ints
+from searec.data.schema import Task
+from searec.data.split import Split
+from searec.errors import LeakError
+from searec.files import fingerprint
+
+ABOUT, TIMES = "cutoff.json", "cutoff.parquet"
+NOTHING = np.iinfo(np.int64).min
+"""In place of a time where no event of a user was read."""
+_FORMAT = 1
+_SCHEMA = {"user_id": pl.String, "read": pl.Int64, "learned": pl.Int64}
+_REMEDY = "make it again with this version: train in another folder, or distil again"
+
+
+@dataclass(frozen=True, eq=False)
+class Cutoff:
+    """For each user a time, microseconds since 1970 (UTC): only strictly older events were read. `NOTHING` where none was.
+
+    Attributes:
+        data: fingerprint of the dataset; "" where it was none.
+        users: [n] outside ids. Of anybody else nothing was read.
+        read: [n] for what is told of the user alone, such as his own codes.
+        learned: [n] for what is told of others as well: weights, counts, identifiers.
+        about: tasks, min_events and unseen of the split, and whatever else is to be known; JSON-ready.
+    """
+
+    data: str
+    users: pl.Series
+    read: Ints
+    learned: Ints
+    about: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, split: Split, tasks: Sequence[Task]) -> "Cutoff":
+        """What a split lets be read for `tasks`; where nothing is held out it ends right after the user's last event."""
+        newest = last_event(split.data)[1:]
+        end = np.where(newest == NOTHING, NOTHING, newest + 1)
+        read, learned = (np.minimum(times[1:], end) for times in (split.visible(tasks), split.cutoff(tasks)))
+        about = {"tasks": list(tasks), "min_events": split.min_events, "unseen": split.unseen}
+        return cls(split.data.fingerprint, split.data.users.texts, read, learned, about)
+
+    @classmethod
+    def by_hand(cls, users: Sequence[str], times: Sequence[int]) -> "Cutoff":
+        """Of users that no dataset holds, each with the time that everything he is known by is older than."""
+        read = np.array(times, dtype=np.int64)
+        return cls("", pl.Series(users, dtype=pl.String), read, read, {})
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """32 hex digits over all of it."""
+        times = (
+            hashlib.blake2b(np.ascontiguousarray(side, dtype=np.int64).tobytes()).hexdigest()
+            for side in (self.read, self.learned)
+        )
+        return fingerprint(
+            self.data, "\n".join(self.users.to_list()), *times, json.dumps(dict(self.about), sort_keys=True)
+        )
+
+    @property
+    def newest(self) -> int | None:
+        """The latest of all times; None if nothing was read."""
+        latest = max((int(side.max(initial=NOTHING)) for side in (self.read, self.learned)), default=NOTHING)
+        return None if latest == NOTHING else latest
+
+    def as_json(self) -> dict[str, Any]:
+        """`about` with the fingerprint, the latest time and the digest."""
+        newest = None if self.newest is None else str(np.datetime64(self.newest, "us"))
+        return {"format": _FORMAT, "data": self.data, **self.about, "newest": newest, "digest": self.digest}
+
+    def on(self, data: Dataset) -> tuple[Ints, Ints]:
+        """`read` and `learned`, [U + 1] each, of the users of a dataset; `NOTHING` for those who are not among them."""
+        sides = np.full((2, data.sizes.users + 1), NOTHING, dtype=np.int64)
+        if self.data == data.fingerprint and len(self.users) == data.sizes.users:
+            inside: Ints = np.arange(1, data.sizes.users + 1)
+            rows: Ints = np.arange(len(self.users))
+        else:
+            known = pl.DataFrame({"user": data.users.texts}).with_row_index("inside", offset=1)
+            both = pl.DataFrame({"user": self.users}).with_row_index("row").join(known, on="user")
+            inside, rows = both["inside"].to_numpy(), both["row"].to_numpy()
+        for side, times in zip(sides, (self.read, self.learned), strict=True):
+            side[inside] = times[rows]
+        return sides[0], sides[1]
+
+    def with_(self, other: "Cutoff", data: Dataset, name: str) -> "Cutoff":
+        """This, made with the help of something else whose cut-off is `other`: whoever uses the one has learned from both.
+
+        Args:
+            data: whose users these are.
+            name: what the other is, for `about`.
+        """
+        learned = np.maximum(self.learned, other.on(data)[1][1:])
+        return Cutoff(
+            self.data,
+            self.users,
+            self.read,
+            learned,
+            {**self.about, name: {"data": other.data, "digest": other.digest}},
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write it into a folder that is there."""
+        columns = {"user_id": self.users, "read": self.read, "learned": self.learned}
+        pl.DataFrame(columns, schema=_SCHEMA).write_parquet(folder / TIMES)
+        (folder / ABOUT).write_text(json.dumps(self.as_json(), indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> "Cutoff":
+        """Read what `save` wrote.
+
+        Raises:
+            LeakError: there is none, as in what an older version made, or it is damaged or was changed.
+        """
+        try:
+            told = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+            table = pl.read_parquet(folder / TIMES)
+        except FileNotFoundError:
+            raise LeakError(
+                "no cut-off tells what it was made of", where=folder, expected=f"{ABOUT}, {TIMES}", remedy=_REMEDY
+            ) from None
+        except (OSError, ValueError, pl.exceptions.PolarsError) as error:
+            raise LeakError(
+                "the cut-off is damaged", where=folder, got=str(error).splitlines()[0], remedy=_REMEDY
+            ) from error
+        if not isinstance(told, dict) or told.get("format") != _FORMAT or table.schema != pl.Schema(_SCHEMA):
+            raise LeakError(
+                "the cut-off is damaged", where=folder, got=table.schema, expected=f"format {_FORMAT}", remedy=_REMEDY
+            )
+        about = {name: value for name, value in told.items() if name not in ("format", "data", "newest", "digest")}
+        found = cls(
+            str(told.get("data")), table["user_id"], table["read"].to_numpy(), table["learned"].to_numpy(), about
+        )
+        if found.digest != told.get("digest"):
+            raise LeakError(
+                "the cut-off was changed after it was made",
+                where=folder,
+                got=found.digest,
+                expected=told.get("digest"),
+                remedy=_REMEDY,
+            )
+        return found
+
+
+def last_event(data: Dataset) -> Ints:
+    """[U + 1] when each user's last event was, in feed or search; `NOTHING` where there is none."""
+    newest = np.full(data.sizes.users + 1, NOTHING, dtype=np.int64)
+    for stream in (data.interactions, data.searches):
+        end = np.asarray(stream.offsets[1:])
+        some = end > stream.offsets[:-1]
+        newest[some] = np.maximum(newest[some], stream.time[end[some] - 1])
+    return newest

@@ -1,0 +1,184 @@
+"""Simulate a dataset folder: a shop, its users, their feed clicks and their searches, from a World's dials."""
+
+import importlib.resources
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from searec.config import as_dict
+from searec.data.schema import INTERACTIONS, SEARCHES, TABLES, USERS
+from searec.data.synthetic.world import SAMPLE, World
+from searec.data.synthetic.world_events import EVENTS, INTENTS, Block, numbered, profile_table, simulate_block, user_ids
+from searec.data.synthetic.world_items import Ints, Shop, build_shop, join_words
+from searec.data.synthetic.world_words import ERRANDS
+from searec.errors import DataError, SettingsError
+from searec.files import replacing, write_json
+from searec.progress import progress
+
+__all__ = ["SAMPLE", "World", "sample_folder", "simulate"]
+
+WORLD_FILE, TRUTH_FILE = "world.json", "truth.parquet"
+_TIME = pa.timestamp("us", tz="UTC")
+_SCHEMAS = {
+    USERS.file: pa.schema([(name, pa.string()) for name in ("user_id", "age_group", "gender", "city")]),
+    INTERACTIONS.file: pa.schema(
+        [("user_id", pa.string()), ("item_id", pa.string()), ("timestamp", _TIME), ("event", pa.string())]
+    ),
+    SEARCHES.file: pa.schema(
+        [
+            ("search_id", pa.string()),
+            ("user_id", pa.string()),
+            ("query", pa.string()),
+            ("timestamp", _TIME),
+            ("clicked", pa.list_(pa.string())),
+        ]
+    ),
+    TRUTH_FILE: pa.schema(
+        [("search_id", pa.string()), ("intent", pa.string()), ("type", pa.string()), ("returns", pa.bool_())]
+    ),
+}
+
+
+def sample_folder() -> Path:
+    """The packaged sample, a dataset folder: what `simulate` writes for `SAMPLE`."""
+    return Path(str(importlib.resources.files("searec") / "data" / "sample"))
+
+
+def simulate(out: Path | str, world: World) -> Path:
+    """Write a world as a dataset folder: the four tables and world.json with the settings used; returns the folder.
+
+    Users are made a block at a time, so memory does not grow with their number (about half a GiB). Rows lie by user and then
+    time; times are UTC, strictly increasing within a user, and a user clicks an item once, in the feed or in search (a
+    click for which a small catalogue has no new item left is dropped). With `world.truth` a fifth file, truth.parquet,
+    tells for each search its intent (`world_events.INTENTS`), its product type and whether the type comes back in a later feed click.
+    An older simulated folder at `out` is replaced.
+
+    Raises:
+        SettingsError: fewer items than product types, or a world that ends in the future.
+        DataError: `out` holds something that is no simulated folder.
+        StorageError: the disk is full or refuses the write; `out` is as it was.
+    """
+    out = Path(out)
+    _refuse_future(world)
+    _refuse_other_content(out)
+    of_shop, *of_blocks = np.random.SeedSequence(world.seed).spawn(1 + -(-world.users // world.block_users))
+    shop = build_shop(world, np.random.default_rng(of_shop))
+    first_errand = len(shop.words)
+    words = pl.concat([shop.words, pl.Series(shop.words.name, ERRANDS)])
+    errands = np.arange(first_errand, first_errand + len(ERRANDS))
+
+    with replacing(out) as folder:
+        folder.mkdir()
+        shop.items.write_parquet(folder / "items.parquet", compression="zstd")
+        first_user, first_search = 1, 1
+        with _tables(folder, world.truth) as write, progress("simulating users", world.users) as advance:
+            for seed in of_blocks:
+                users = min(world.block_users, world.users + 1 - first_user)
+                block = simulate_block(world, shop, errands, users, np.random.default_rng(seed))
+                for name, table in _as_tables(
+                    world, shop, words, block, first_user=first_user, first_search=first_search
+                ):
+                    write[name].write_table(table)
+                first_user, first_search = first_user + users, first_search + len(block.search_user)
+                advance(users, "")
+        write_json(folder / WORLD_FILE, as_dict(world))
+    return out
+
+
+def _refuse_future(world: World) -> None:
+    end = np.datetime64(world.start, "s") + np.timedelta64(world.days, "D")
+    if end > np.datetime64("now", "s"):
+        raise SettingsError(
+            "the world ends in the future",
+            where="settings 'start' and 'days'",
+            got=str(end.astype("datetime64[D]")),
+            expected="an end before today",
+            remedy="start earlier or take fewer days",
+        )
+
+
+def _refuse_other_content(out: Path) -> None:
+    known = {WORLD_FILE, TRUTH_FILE, *(table.file for table in TABLES)}
+    if out.exists():
+        others = sorted({p.name for p in out.iterdir()} - known) if out.is_dir() else [out.name]
+        if others:
+            raise DataError(
+                "will not replace what no simulation wrote",
+                where=out,
+                got=", ".join(others[:5]),
+                expected="a new or empty folder, or an older simulated one",
+                remedy="choose another folder",
+            )
+
+
+@contextmanager
+def _tables(folder: Path, truth: bool) -> Iterator[dict[str, pq.ParquetWriter]]:
+    """An open writer for each table that grows by blocks, by file name."""
+    with ExitStack() as open_files:
+        yield {
+            name: open_files.enter_context(pq.ParquetWriter(folder / name, schema, compression="zstd"))
+            for name, schema in _SCHEMAS.items()
+            if truth or name != TRUTH_FILE
+        }
+
+
+def _as_tables(
+    world: World, shop: Shop, words: pl.Series, block: Block, *, first_user: int, first_search: int
+) -> Iterator[tuple[str, pa.Table]]:
+    """The block's rows for each file."""
+    start = np.datetime64(world.start, "us")
+    people = _texts(user_ids(first_user, len(block.age)))
+    items = _texts(shop.items["item_id"])
+    search_id = _texts(numbered("s", first_search, len(block.search_user)))
+
+    yield USERS.file, profile_table(block, first_user).to_arrow().cast(_SCHEMAS[USERS.file])
+    yield (
+        INTERACTIONS.file,
+        pa.table(
+            [
+                people.take(pa.array(block.user)),
+                items.take(pa.array(block.item)),
+                _times(start, block.time),
+                pa.array(EVENTS).take(pa.array(block.event)),
+            ],
+            schema=_SCHEMAS[INTERACTIONS.file],
+        ),
+    )
+    yield (
+        SEARCHES.file,
+        pa.table(
+            [
+                search_id,
+                people.take(pa.array(block.search_user)),
+                _texts(join_words(words, block.words).str.to_lowercase()),
+                _times(start, block.search_time),
+                pa.ListArray.from_arrays(
+                    pa.array(block.clicked_first.astype(np.int32)), items.take(pa.array(block.clicked))
+                ),
+            ],
+            schema=_SCHEMAS[SEARCHES.file],
+        ),
+    )
+    if world.truth:
+        name = np.where(block.intent_type >= 0, shop.type_name[block.intent_type], 0)
+        columns = [
+            search_id,
+            pa.array(INTENTS).take(pa.array(block.intent)),
+            _texts(words.gather(name)),
+            pa.array(block.returns),
+        ]
+        yield TRUTH_FILE, pa.table(columns, schema=_SCHEMAS[TRUTH_FILE])
+
+
+def _texts(series: pl.Series) -> Any:
+    return series.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(pa.string())
+
+
+def _times(start: np.datetime64, microseconds: Ints) -> Any:
+    return pa.array(start + microseconds.astype("timedelta64[us]"), type=pa.timestamp("us")).cast(_TIME)

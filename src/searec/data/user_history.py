@@ -1,0 +1,183 @@
+"""Past: what a user did, given by hand or put together from several sources, and the batch that a model reads of it."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from searec.data.batch import Batch, Needs
+from searec.data.dataset import Dataset
+from searec.data.ragged import Ints, gather_windows
+from searec.data.schema import Task
+from searec.data.split import NEVER
+from searec.text.analysis import words_of
+
+_NONE = np.zeros(0, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Past:
+    """Histories of one user, old to new, all ids inside ids.
+
+    Attributes:
+        user: inside id; 0 for one whom the training did not know.
+        rec_item, rec_time: [n] feed events, microseconds since 1970.
+        src_query: [m] query id of each search; 0 where the text is new.
+        src_text: texts of those that are new, in order.
+        src_time: [m].
+        src_click: [m] clicked items of each search.
+        trail_item, trail_time: [t] clicked items of feed and search, merged by time.
+    """
+
+    user: int = 0
+    rec_item: Ints = field(default_factory=_NONE.copy)
+    rec_time: Ints = field(default_factory=_NONE.copy)
+    src_query: Ints = field(default_factory=_NONE.copy)
+    src_text: tuple[str, ...] = ()
+    src_time: Ints = field(default_factory=_NONE.copy)
+    src_click: tuple[Ints, ...] = ()
+    trail_item: Ints = field(default_factory=_NONE.copy)
+    trail_time: Ints = field(default_factory=_NONE.copy)
+
+    def __bool__(self) -> bool:
+        return bool(len(self.trail_item) or len(self.src_query) or len(self.rec_item))
+
+    @classmethod
+    def of(cls, data: Dataset, user: int, *, newest: int) -> "Past":
+        """All that a dataset holds of a user; of each history the newest so many."""
+        if not user:
+            return cls()
+        rec, src, trail = (
+            slice(max(int(stream.offsets[user]), int(stream.offsets[user + 1]) - newest), int(stream.offsets[user + 1]))
+            for stream in (data.interactions, data.searches, data.trail)
+        )
+        clicks = data.searches.clicks
+        bounds = clicks.offsets[src.start : src.stop + 1].tolist()
+        return cls(
+            user=user,
+            rec_item=data.interactions.item[rec],
+            rec_time=data.interactions.time[rec],
+            src_query=data.searches.query[src],
+            src_time=data.searches.time[src],
+            src_click=tuple(clicks.values[first:end] for first, end in itertools.pairwise(bounds)),
+            trail_item=data.trail.item[trail],
+            trail_time=data.trail.time[trail],
+        )
+
+
+def batch_of(
+    data: Dataset,
+    pasts: Sequence[Past],
+    needs: Needs,
+    task: Task,
+    queries: Sequence[str] = (),
+    candidates: NDArray[np.integer] | None = None,
+) -> Batch:
+    """The batch that `Batcher` would make of users with these histories, asking after everything in them.
+
+    Args:
+        queries: [B] texts of search requests, which the dataset need not hold; none for the feed.
+        candidates: [B, N] inside item ids, or None for the whole catalogue.
+    """
+    rec = [_newest(past.rec_item, needs.rec) for past in pasts]
+    trail = [_newest(past.trail_item, needs.trail) for past in pasts]
+    searches = [min(len(past.src_query), needs.src) for past in pasts]
+    table = _Queries(data, needs)
+    asked = padded([table.rows(past, count) for past, count in zip(pasts, searches, strict=True)])
+    query = np.array([table.add(text) for text in queries] or [0] * len(pasts), dtype=np.int32)
+    return Batch(
+        task=task,
+        user=_tensor(np.array([past.user for past in pasts], dtype=np.int32)),
+        time=torch.full((len(pasts),), NEVER),
+        rec_item=_tensor(padded(rec)),
+        rec_time=_tensor(padded([_newest(past.rec_time, needs.rec) for past in pasts], np.int64)),
+        src_query=_tensor(asked),
+        src_click=_tensor(_clicks(pasts, searches, needs.src_clicks, asked.shape[1])),
+        src_time=_tensor(
+            padded([_newest(past.src_time, count) for past, count in zip(pasts, searches, strict=True)], np.int64)
+        ),
+        trail_item=_tensor(padded(trail)),
+        trail_time=_tensor(padded([_newest(past.trail_time, needs.trail) for past in pasts], np.int64)),
+        query=_tensor(query if needs.words or needs.queries else np.zeros_like(query)),
+        words=_tensor(padded(table.words) if needs.words else np.zeros((len(table.words), 1), dtype=np.int32)),
+        query_id=_tensor(np.array(table.ids, dtype=np.int32)),
+        target=torch.zeros(len(pasts), dtype=torch.int32),
+        candidates=None if candidates is None else _tensor(candidates),
+        query_text=tuple(queries) if needs.text and task == "search" else (),
+        texts=tuple(table.texts) if needs.queries else (),
+    )
+
+
+class _Queries:
+    """The distinct queries of a batch: words, ids and texts as `Batch` has them. Row 0 is empty."""
+
+    def __init__(self, data: Dataset, needs: Needs) -> None:
+        self._data = data
+        self._needs = needs
+        self._known: dict[int | str, int] = {}
+        self.words: list[Ints] = [_NONE]
+        self.ids = [0]
+        self.texts = [""]
+
+    def rows(self, past: Past, count: int) -> Ints:
+        """[count] rows of the newest searches of a past."""
+        ids = past.src_query[len(past.src_query) - count :].tolist()
+        texts = list(past.src_text)
+        new = texts[len(texts) - ids.count(0) :] if 0 in ids else []
+        turn = iter(new)
+        return np.array(
+            [self.add(next(turn)) if number == 0 else self._of_id(number) for number in ids], dtype=np.int32
+        )
+
+    def add(self, text: str) -> int:
+        """The row of a text."""
+        if text not in self._known:
+            index = self._data.word_index if self._needs.words else {}
+            known = [index[word] for word in words_of(text) if word in index]
+            self._keep(text, np.array(known[: self._needs.words], dtype=np.int32), 0, text)
+        return self._known[text]
+
+    def _of_id(self, number: int) -> int:
+        if number not in self._known:
+            words = self._data.queries.words.row(number)[: self._needs.words] if self._needs.words else _NONE
+            self._keep(number, words, number, self._data.queries.texts[number - 1] if self._needs.queries else "")
+        return self._known[number]
+
+    def _keep(self, key: int | str, words: Ints, number: int, text: str) -> None:
+        self._known[key] = len(self.ids)
+        self.words.append(words)
+        self.ids.append(number)
+        self.texts.append(text)
+
+
+def _newest(values: Ints, count: int) -> Ints:
+    return values[max(0, len(values) - count) :]
+
+
+def padded(rows: Sequence[Ints], dtype: type[np.integer] = np.int32) -> Ints:
+    """[n, longest, at least 1] 0 at the end."""
+    lengths = np.array([len(row) for row in rows])
+    flat = np.concatenate([*rows, _NONE]).astype(dtype, copy=False)
+    return gather_windows(flat, np.cumsum(lengths) - lengths, lengths)
+
+
+def _clicks(pasts: Sequence[Past], searches: Sequence[int], most: int, width: int) -> Ints:
+    """[B, S, P] the first clicked items of each search."""
+    lists = [
+        [items[:most] for items in past.src_click[len(past.src_click) - count :]]
+        for past, count in zip(pasts, searches, strict=True)
+    ]
+    longest = max((len(items) for clicked in lists for items in clicked), default=0)
+    table = np.zeros((len(pasts), width, max(1, longest)), dtype=np.int32)
+    for row, clicked in enumerate(lists):
+        for place, items in enumerate(clicked):
+            table[row, place, : len(items)] = items
+    return table
+
+
+def _tensor(values: Ints) -> Tensor:
+    return torch.from_numpy(np.require(values, requirements=["C", "W"]))

@@ -1,0 +1,1 @@
+"""Fine-tuning a small language model on a teacher's interest graphs."""

@@ -1,0 +1,312 @@
+"""Distillation: a teacher's labels taught to a causal model by LoRA; the folder it leaves is a reasoner (InterestGPT in the paper)."""
+
+import functools
+import importlib.metadata
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from searec.config import Count, DropoutRate, NonNegative, Positive, Share, as_dict, configure, settings
+from searec.distillation.fine_tuning import Course, Lora, Tuned, seeded, tuned
+from searec.distillation.labels import SHOWN, Label, Labels
+from searec.errors import DataError, RunError, SettingsError
+from searec.files import replacing, write_json
+from searec.interests.causal_lm import (
+    answer_ids,
+    device_named,
+    open_model,
+    open_tokenizer,
+    places,
+    prompt_ids,
+    quiet,
+    small_model,
+    small_tokenizer,
+)
+from searec.interests.reasoner import Thought
+from searec.interests.reasoner_evaluation import Categories, Encode, Judgement, judged, timed
+from searec.interests.student_dialogue import FORMAT
+from searec.interests.student_reasoner import (
+    ADAPTER,
+    BASE,
+    FILE,
+    LABELS,
+    TOKENIZER,
+    StudentReasoner,
+    StudentSettings,
+    base_digest,
+)
+
+SMALL = "small"
+ABOUT, LOG = "about.json", "log.jsonl"
+_COURSE = ("epochs", "lr", "batch", "accumulate", "warmup", "weight_decay", "checkpointing")
+_LIBRARIES = ("torch", "transformers", "trl", "peft", "tokenizers")
+
+
+@settings
+class DistilSettings:
+    """How a student is made.
+
+    base: a causal model by folder or hub id; "small" makes one here, of `width`, `layers` and `heads`, with a tokenizer of at most
+        `vocabulary` tokens, and trains all its weights on the labels in `base_epochs` at `base_lr` before its adapters.
+    rank, alpha, dropout, targets: LoRA's. lr, epochs, batch, accumulate, warmup, weight_decay, checkpointing: see `Course`.
+    max_length: tokens of a prompt with its answer; longer labels are refused, and it is the context of a small base.
+    interests: of a label at most. held: share of the users whose labels are not trained on. device: "auto" takes an accelerator.
+    """
+
+    base: str = SMALL
+    rank: Count = 16
+    alpha: Count = 32
+    dropout: DropoutRate = 0.0
+    targets: str | list[str] = "all-linear"
+    lr: Positive = 2e-4
+    epochs: Count = 3
+    batch: Count = 16
+    accumulate: Count = 1
+    warmup: Share = 0.05
+    weight_decay: NonNegative = 0.0
+    checkpointing: bool = False
+    max_length: Count = 1024
+    interests: Count = SHOWN
+    held: Share = 0.1
+    device: str = "auto"
+    width: Count = 128
+    layers: Count = 3
+    heads: Count = 4
+    vocabulary: Count = 2048
+    base_lr: Positive = 5e-3
+    base_epochs: Count = 20
+
+
+def distil(
+    labels: Labels,
+    out: Path | str,
+    config: DistilSettings | None = None,
+    *,
+    seed: int = 0,
+    resume: bool = False,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Path:
+    """Teach a causal model the labels and write what `StudentReasoner` opens.
+
+    The folder: student.json (base, format, teacher, labels, settings), adapter/, tokenizer/, base/ where it was made here, labels/,
+    about.json (what was done, in words and numbers) and log.jsonl. Until it is whole, checkpoints stand in the folder beside it with
+    ".training" at its end; these are the trainer's own, with pickles in them, and go when the student is done.
+
+    Args:
+        seed: same seed, same weights, bit for bit, on one machine's CPU.
+        resume: go on from the checkpoint, if there is one.
+        stopping: asked after every step.
+
+    Raises:
+        DataError: no label is short enough to train on.
+        RunError: the folder is in use, or its checkpoint is of other labels or settings.
+        SettingsError: sizes that make no model, or layers that are not there.
+        DependencyError: trl, peft or transformers is not installed, or the base cannot be had.
+        Interrupted: it was asked to stop; the checkpoint is written.
+    """
+    config, out = config or DistilSettings(), Path(out)
+    refuse_used(out, resume)
+    work = _work(out)
+    made_from = {"format": FORMAT, "labels": labels.digest, "settings": as_dict(config), "seed": seed}
+    if (out / FILE).is_file():
+        _refuse_other(json.loads((out / FILE).read_text(encoding="utf-8")).get("made_from"), made_from, out)
+        return out
+    if (work / FILE).is_file():
+        _refuse_other(json.loads((work / FILE).read_text(encoding="utf-8")), made_from, work)
+    small = config.base == SMALL
+    tokenizer = _own_tokenizer(labels, config) if small else open_tokenizer(config.base)
+    given = None if small else open_model(config.base, device=config.device)
+    limit = config.max_length if given is None else min(config.max_length, places(given))
+    labels = _short_enough(labels, tokenizer, limit)
+
+    write_json(work / FILE, made_from)
+    teach = functools.partial(tuned, seed=seed, resume=resume, stopping=stopping)
+    base = work / BASE
+    phases: dict[str, Tuned | _Kept] = {}
+    try:
+        if small:
+            phases["base"] = _base_made(base, tokenizer, labels, config, teach, seed)
+            given = open_model(base, device=config.device)
+        course = Course(**{name: getattr(config, name) for name in _COURSE})
+        lora = Lora(rank=config.rank, alpha=config.alpha, dropout=config.dropout, targets=config.targets)
+        phases["adapters"] = done = teach(
+            given, tokenizer, labels.train, labels.held, work / "lora", course, title="Adapters", lora=lora
+        )
+    except SettingsError:  # with others it is another distillation, which this one's leavings would stop
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+
+    base_name = SMALL if small else str(Path(config.base).resolve()) if Path(config.base).is_dir() else config.base
+    about = {
+        "format": FORMAT,
+        "base": {"name": base_name, "made_here": small, "digest": base_digest(base if small else base_name, given)},
+        "teacher": labels.about.get("teacher"),
+        "labels": labels.as_json(),
+        "settings": as_dict(config),
+        "seed": seed,
+        "made_from": made_from,
+        "figures": None,
+    }
+    with replacing(out) as beside:
+        beside.mkdir()
+        _save_adapter(done.model, beside / ADAPTER, base_name)
+        tokenizer.save_pretrained(beside / TOKENIZER)
+        if small:
+            shutil.copytree(base, beside / BASE)
+        labels.save(beside / LABELS)
+        figures = {name: phase.figures for name, phase in phases.items()}
+        write_json(beside / ABOUT, {"done": _told(config, figures), "phases": figures, "versions": _versions()})
+        rows = [{"phase": name, **row} for name, phase in phases.items() for row in phase.rows]
+        (beside / LOG).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        write_json(beside / FILE, about)
+    shutil.rmtree(work, ignore_errors=True)
+    return out
+
+
+def examined(
+    folder: Path | str,
+    thoughts: Sequence[Thought],
+    *,
+    catalogue: Categories | None = None,
+    encode: Encode | None = None,
+    seed: int = 0,
+) -> Judgement:
+    """Judge a student on the users that were held back from its training, and keep the figures in its student.json.
+
+    Args:
+        thoughts: the teacher's, from which its labels were made.
+        catalogue, encode, seed: as for `judged`.
+    """
+    folder = Path(folder)
+    about = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    aside = {one.user for one in Labels.load(folder / LABELS).held}
+    lessons = [one for one in thoughts if one.profile.user in aside]
+    config = configure(DistilSettings, about["settings"], where=str(folder / FILE))
+    student = StudentReasoner(folder, StudentSettings(interests=config.interests, device=config.device))
+    answers, seconds = timed(student, [one.profile for one in lessons])
+    judgement = judged(answers, teacher=lessons, catalogue=catalogue, encode=encode, seconds=seconds, seed=seed)
+    write_json(folder / FILE, about | {"figures": judgement.as_json()})
+    return judgement
+
+
+def refuse_used(out: Path | str, resume: bool) -> None:
+    """Refuse a folder that holds something, or whose training was broken off, unless that is to go on.
+
+    Raises:
+        RunError: it does.
+    """
+    out = Path(out)
+    if resume:
+        if out.is_dir() and any(out.iterdir()) and not (out / FILE).is_file():
+            raise RunError("the folder holds something else than a student", where=out, remedy="name another folder")
+        return
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise RunError("the folder is not empty", where=out, remedy="name another folder")
+    if _work(out).exists():
+        raise RunError(
+            "a distillation to this folder was broken off", where=_work(out), remedy="go on with --resume, or remove it"
+        )
+
+
+def trained_users(folder: Path | str) -> set[str]:
+    """Outside ids of the users that a student was trained on; none for a model alone."""
+    folder = Path(folder)
+    return {one.user for one in Labels.load(folder / LABELS).train} if (folder / FILE).is_file() else set()
+
+
+def _work(out: Path) -> Path:
+    return out.with_name(out.name + ".training")
+
+
+def _refuse_other(found: Any, wanted: dict[str, Any], where: Path) -> None:
+    if found == wanted:
+        return
+    differing = [name for name in wanted if not isinstance(found, dict) or found.get(name) != wanted[name]]
+    raise RunError(
+        "made with other settings or labels", where=where, got=", ".join(differing), remedy="name another folder"
+    )
+
+
+def _own_tokenizer(labels: Labels, config: DistilSettings) -> Any:
+    return small_tokenizer([text for one in labels.train for text in (one.prompt, one.completion)], config.vocabulary)
+
+
+def _short_enough(labels: Labels, tokenizer: Any, limit: int) -> Labels:
+    def length(label: Label) -> int:
+        return len(prompt_ids(tokenizer, label.prompt)) + len(answer_ids(tokenizer, label.completion))
+
+    short = labels.within(limit, length)
+    if not short.train:
+        got = ", ".join(f"{count} {reason}" for reason, count in short.refused.items()) or "no thoughts"
+        raise DataError(
+            "no label is left to train on",
+            got=got,
+            expected=f"at most {limit} tokens",
+            remedy="more users, or max_length",
+        )
+    return short
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """Figures and rows of a training whose model lies on disk."""
+
+    figures: dict[str, Any]
+    rows: list[dict[str, Any]]
+
+
+def _base_made(
+    base: Path, tokenizer: Any, labels: Labels, config: DistilSettings, teach: Callable[..., Tuned], seed: int
+) -> _Kept:
+    """A small model, all of its weights trained on the labels, in the folder `base`, unless it is there already."""
+    kept = base.with_name("full.json")
+    if not (base / "config.json").is_file():
+        with seeded(seed):
+            raw = small_model(
+                tokenizer, width=config.width, layers=config.layers, heads=config.heads, context=config.max_length
+            )
+        course = Course(epochs=config.base_epochs, lr=config.base_lr, batch=config.batch, warmup=config.warmup)
+        model = raw.to(device_named(config.device))
+        done = teach(model, tokenizer, labels.train, labels.held, base.with_name("full"), course, title="Base")
+        write_json(kept, {"figures": done.figures, "rows": done.rows})
+        with quiet(), replacing(base) as beside:
+            done.model.save_pretrained(beside)
+    return _Kept(**json.loads(kept.read_text(encoding="utf-8")))
+
+
+def _save_adapter(model: Any, folder: Path, base: str) -> None:
+    """Adapters as safetensors, their configuration in one order, so that the same adapters are the same bytes."""
+    for adapter in model.peft_config.values():
+        adapter.base_model_name_or_path = base
+    model.save_pretrained(folder, save_embedding_layers=False)  # "auto" would ask the hub
+    (folder / "README.md").unlink(missing_ok=True)
+    told = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    ordered = {name: sorted(value) if isinstance(value, list) else value for name, value in sorted(told.items())}
+    write_json(folder / "adapter_config.json", ordered)
+
+
+def _told(config: DistilSettings, phases: dict[str, dict[str, Any]]) -> list[str]:
+    """What was done, in sentences."""
+    done = []
+    adapters = phases["adapters"]
+    if "base" in phases:
+        base = phases["base"]
+        done.append(
+            f"The base was made here: a Llama of {config.layers} layers and width {config.width} with random weights and a tokenizer "
+            f"of its own, all {base['weights']:,} weights trained on the {base['labels']:,} training labels in {base['epochs']} epochs. "
+            "It knows nothing but these labels; it shows the way and stands for no real checkpoint."
+        )
+    else:
+        done.append(f"The base is {config.base}; its weights are as they were.")
+    done.append(
+        f"LoRA adapters of rank {config.rank} ({adapters['trained']:,} weights) were trained on {adapters['labels']:,} labels in "
+        f"{adapters['epochs']} epochs, with the loss on the answers alone."
+    )
+    return done
+
+
+def _versions() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in _LIBRARIES}

@@ -1,0 +1,223 @@
+"""Labels: a teacher's thoughts as checked, deduplicated questions with their answers, split by user."""
+
+import hashlib
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from searec.data.leakage.cutoff import ABOUT as CUTOFF
+from searec.data.leakage.cutoff import Cutoff
+from searec.errors import DataError, RunError
+from searec.files import fingerprint, replacing
+from searec.interests.interest_graph import Graph
+from searec.interests.novelty import stems
+from searec.interests.profile import Profile
+from searec.interests.reasoner import Thought
+from searec.interests.student_dialogue import FORMAT, Signs, prompt, read, spoken, written
+
+NO_GRAPH, EMPTY, KNOWN, UNSAYABLE = "no graph", "empty", "not novel", "not read back"
+REPEATED, CONFLICTING, LONG = "repeated", "conflicting", "too long"
+REASONS = (NO_GRAPH, EMPTY, KNOWN, UNSAYABLE, REPEATED, CONFLICTING, LONG)
+"""Why a thought becomes no label, in the order of the checks.
+
+no graph: the teacher had a problem. empty: no interests. not novel: some interest is in the user's history already.
+not read back: the answer that says it is not read as the same graph. repeated: another label has the same attributes and queries, order
+and plural endings aside, and says the same. conflicting: it says something else, and no majority of such labels says what this one does.
+too long: with its prompt it has more tokens than the model reads.
+"""
+SHOWN = 10
+"""Interests of a label, the most confident ones."""
+
+
+@dataclass(frozen=True)
+class Label:
+    """A question with its answer, and whom it is of (outside id)."""
+
+    user: str
+    prompt: str
+    completion: str
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Labels for training and, of other users, for a look after it.
+
+    Attributes:
+        train, held: no user and no prompt is in both.
+        refused: how many thoughts became no label, by each of `REASONS` that occurred.
+        about: format, teacher (name, version), cutoff (microseconds since 1970: everything is older), seed, share, interests; JSON-ready.
+        made_of: the events that the thoughts rest on; None in a folder of an older version.
+    """
+
+    train: tuple[Label, ...]
+    held: tuple[Label, ...]
+    refused: Mapping[str, int] = field(default_factory=dict)
+    about: Mapping[str, Any] = field(default_factory=dict)
+    made_of: Cutoff | None = field(default=None, compare=False)
+
+    @property
+    def digest(self) -> str:
+        """32 hex digits over all labels."""
+        return fingerprint(
+            *(json.dumps([one.user, one.prompt, one.completion]) for one in (*self.train, *self.held)),
+            str(len(self.train)),
+        )
+
+    def within(self, limit: int, length: Callable[[Label], int]) -> "Labels":
+        """The labels that are no longer than `limit` tokens; the others are counted as too long."""
+        train = tuple(one for one in self.train if length(one) <= limit)
+        held = tuple(one for one in self.held if length(one) <= limit)
+        long = len(self.train) + len(self.held) - len(train) - len(held)
+        refused = dict(self.refused) | ({LONG: self.refused.get(LONG, 0) + long} if long else {})
+        return replace(self, train=train, held=held, refused=refused)
+
+    def as_json(self) -> dict[str, Any]:
+        """`about`, with the counts."""
+        counts = {"train": len(self.train), "eval": len(self.held), "refused": dict(self.refused)}
+        return {**self.about, "labels": counts}
+
+    def save(self, folder: Path | str) -> None:
+        """Write train.jsonl, eval.jsonl (user, prompt, completion a line), about.json and the cut-off into a new or replaced folder."""
+        with replacing(folder) as beside:
+            beside.mkdir()
+            for name, part in (("train", self.train), ("eval", self.held)):
+                lines = [
+                    json.dumps({"user": one.user, "prompt": one.prompt, "completion": one.completion}) + "\n"
+                    for one in part
+                ]
+                (beside / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
+            (beside / "about.json").write_text(
+                json.dumps(self.as_json(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+            )
+            if self.made_of is not None:
+                self.made_of.save(beside)
+
+    @classmethod
+    def load(cls, folder: Path | str) -> "Labels":
+        """Read what `save` wrote.
+
+        Raises:
+            RunError: it is missing, damaged, or of another prompt format.
+            LeakError: the cut-off is damaged or was changed.
+        """
+        folder = Path(folder)
+        try:
+            about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+            train, held = (
+                tuple(
+                    Label(**json.loads(line))
+                    for line in (folder / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+                )
+                for name in ("train", "eval")
+            )
+            refused = about.pop("labels")["refused"]
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise RunError(
+                "cannot read the labels", where=folder, got=repr(error)[:200], remedy="make them again"
+            ) from error
+        if about.get("format") != FORMAT:
+            raise RunError("labels of another prompt format", where=folder, got=about.get("format"), expected=FORMAT)
+        return cls(train, held, refused, about, Cutoff.load(folder) if (folder / CUTOFF).is_file() else None)
+
+
+def labelled(
+    thoughts: Iterable[Thought],
+    *,
+    teacher: str,
+    version: str,
+    interests: int = SHOWN,
+    share: float = 0.1,
+    seed: int = 0,
+    made_of: Cutoff | None = None,
+) -> Labels:
+    """Labels of the thoughts that pass every check but the length, which `Labels.within` checks.
+
+    Args:
+        teacher, version: whose thoughts they are.
+        interests: the most confident ones that a label keeps.
+        share: of the users whose labels are held back, at least one if there are two; drawn by `seed` from their ids.
+        made_of: the events that the thoughts, and their teacher, rest on; those of the profiles themselves by default.
+    """
+    refused: Counter[str] = Counter()
+    passed: list[tuple[Label, _Key, _Sense]] = []
+    at: dict[str, int] = {}
+    for thought in thoughts:
+        at[thought.profile.user] = max(thought.profile.at, at.get(thought.profile.user, thought.profile.at))
+        graph, reason = _told(thought, interests)
+        if graph is None:
+            refused[reason] += 1
+            continue
+        profile = thought.profile
+        passed.append((Label(profile.user, prompt(profile), written(graph, profile)), _key(profile), _sense(graph)))
+    kept = _settled(passed, refused)
+    held = _drawn({one.user for one in kept}, share, seed)
+    about = {
+        "format": FORMAT,
+        "teacher": {"name": teacher, "version": version},
+        "cutoff": max(at.values(), default=None),
+        "seed": seed,
+        "share": share,
+        "interests": interests,
+    }
+    train, aside = tuple(one for one in kept if one.user not in held), tuple(one for one in kept if one.user in held)
+    made_of = made_of or Cutoff.by_hand(list(at), list(at.values()))
+    return Labels(train, aside, {reason: refused[reason] for reason in REASONS if refused[reason]}, about, made_of)
+
+
+_Key = tuple[frozenset[tuple[str, str]], frozenset[frozenset[str]]]
+_Sense = frozenset[Any]
+
+
+def _told(thought: Thought, interests: int) -> tuple[Graph | None, str]:
+    """What a thought's label says, or why it has none."""
+    profile, graph = thought.profile, thought.graph
+    if graph is None:
+        return None, NO_GRAPH
+    graph = graph.top(interests)
+    if not graph.interests():
+        return None, EMPTY
+    if len(graph.novel(profile).edges) < len(graph.edges):
+        return None, KNOWN
+    try:
+        said = spoken(graph, profile)
+        return (said, "") if read(written(said, profile), profile, said.made) == said else (None, UNSAYABLE)
+    except DataError:
+        return None, UNSAYABLE
+
+
+def _key(profile: Profile) -> _Key:
+    """Prompts with the same key ask the same."""
+    return frozenset(profile.attributes.items()), frozenset(
+        stems(text) or frozenset([text]) for text in Signs.of(profile).texts
+    )
+
+
+def _sense(graph: Graph) -> _Sense:
+    """Labels with the same sense say the same, confidences aside."""
+    return frozenset((edge.relation, stems(edge.source), stems(edge.target)) for edge in graph.edges)
+
+
+def _settled(passed: Sequence[tuple[Label, _Key, _Sense]], refused: Counter[str]) -> list[Label]:
+    """One label a key: the first of those that say what more say than anything else; none where there is a tie."""
+    groups: dict[_Key, list[tuple[Label, _Sense]]] = defaultdict(list)
+    for label, key, sense in passed:
+        groups[key].append((label, sense))
+    kept = []
+    for group in groups.values():
+        votes = Counter(sense for _, sense in group).most_common(2)
+        winner = votes[0][0] if len(votes) == 1 or votes[0][1] > votes[1][1] else None
+        same = [label for label, sense in group if sense == winner]
+        refused[CONFLICTING] += len(group) - len(same)
+        refused[REPEATED] += max(0, len(same) - 1)
+        kept += same[:1]
+    return kept
+
+
+def _drawn(users: set[str], share: float, seed: int) -> set[str]:
+    """The users to hold back: which ones depends on the seed and on their ids alone, so that few change sides as users are added."""
+    count = min(len(users) - 1, max(1, round(share * len(users)))) if share > 0 and len(users) > 1 else 0
+    ranked = sorted(users, key=lambda user: hashlib.blake2b(f"{seed}:{user}".encode(), digest_size=8).digest())
+    return set(ranked[:count])

@@ -1,0 +1,54 @@
+"""Recipes: one function is one experiment's whole configuration."""
+
+from collections.abc import Callable
+
+from searec.config import nearest
+from searec.errors import SettingsError
+from searec.experiments.recipes.baselines import baselines, demo, tuning_sasrec, tuning_simple, tuning_unisar
+from searec.experiments.recipes.gensar import gensar, gensar_tradeoff
+from searec.experiments.recipes.gserec import (
+    gserec,
+    gserec_ablations,
+    gserec_depth,
+    gserec_unseen,
+    gserec_world,
+    tuning_gserec,
+)
+from searec.experiments.recipes.lcr_ser import lcr_ser, lcr_ser_depth, lcr_ser_noise, lcr_ser_report, lcr_ser_reward
+from searec.experiments.recipes.recipe import Planned, Recipe
+from searec.experiments.recipes.serendipity import serendipity
+
+__all__ = ["RECIPES", "Planned", "Recipe", "recipe_named"]
+
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "demo": demo,
+    "baselines": baselines,
+    "tuning-simple": tuning_simple,
+    "tuning-sasrec": tuning_sasrec,
+    "tuning-unisar": tuning_unisar,
+    "gserec": gserec,
+    "gserec-ablations": gserec_ablations,
+    "gserec-depth": gserec_depth,
+    "gserec-unseen": gserec_unseen,
+    "gserec-world": gserec_world,
+    "tuning-gserec": tuning_gserec,
+    "lcr-ser": lcr_ser,
+    "lcr-ser-depth": lcr_ser_depth,
+    "lcr-ser-reward": lcr_ser_reward,
+    "lcr-ser-noise": lcr_ser_noise,
+    "lcr-ser-report": lcr_ser_report,
+    "gensar": gensar,
+    "gensar-tradeoff": gensar_tradeoff,
+    "serendipity": serendipity,
+}
+
+
+def recipe_named(name: str) -> Recipe:
+    """The recipe of a name.
+
+    Raises:
+        SettingsError: no such recipe; the nearest is named.
+    """
+    if name not in RECIPES:
+        raise SettingsError(f"unknown recipe {name!r}", remedy=nearest(name, list(RECIPES)))
+    return RECIPES[name]()

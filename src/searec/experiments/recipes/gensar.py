@@ -1,0 +1,39 @@
+"""GenSAR beside the others, and what one task costs the other by kind of identifier (arXiv 2504.05730 and 2508.10478)."""
+
+from typing import Any
+
+from searec.experiments.recipes.baselines import baselines
+from searec.experiments.recipes.gserec import gserec
+from searec.experiments.recipes.recipe import Planned, Recipe
+
+ON_YELP: dict[str, Any] = {"epochs": 4, "patience": 0}
+"""Of every generative line alike, so that none is ahead by a longer training."""
+BOOKS = 4
+"""Codebooks an identifier, shared and specific."""
+
+
+def gensar() -> Recipe:
+    """The table of docs/results.md: gensar beside the baselines of both tasks and generative retrieval for recommendation alone."""
+    known = {run.label: run for run in (*baselines().runs, *gserec().runs)}
+    others = (known[label] for label in ("popular", "bm25-tuned", "dense", "itemknn-tuned", "sasrec", "unisar"))
+    own = (
+        Planned("tiger", "tiger", ON_YELP, full_requests=5_000),
+        Planned("gensar", "gensar", ON_YELP, full_requests=5_000),
+    )
+    return Recipe("gensar", (*others, *own))
+
+
+def gensar_tradeoff() -> Recipe:
+    """What `searec tradeoff` draws: one task or both, schemes, and shares of shared codebooks, where joint is two of four; one seed."""
+    kinds: dict[str, dict[str, Any]] = {
+        "joint": {},
+        "recommend only": {"tasks": ["recommend"]},
+        "search only": {"tasks": ["search"]},
+        "semantic": {"scheme": "semantic"},
+        "collaborative": {"scheme": "collaborative"},
+        "bi-encoder": {"scheme": "bi-encoder"},
+        "cold codes": {"warm_codes": False},
+    }
+    kinds |= {f"shared {count} of {BOOKS}": {"shared": count, "specific": BOOKS - count} for count in (0, 1, 3, 4)}
+    lines = tuple(Planned(label, "gensar", {**ON_YELP, **settings}) for label, settings in kinds.items())
+    return Recipe("gensar-tradeoff", lines, protocols=("sampled",))

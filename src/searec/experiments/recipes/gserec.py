@@ -1,0 +1,124 @@
+"""GSERec beside the others, its ablations, its depth, and users it has not seen (arXiv 2508.04145, Sections 5.2 and 5.3)."""
+
+from typing import Any
+
+from searec.experiments.recipes.recipe import Planned, Recipe
+
+SEEDS = (0, 1, 2)
+ON_YELP = {"epochs": 4}
+"""Validation is best after three or four."""
+PLAIN = {
+    "width": 64,
+    "dropout": 0.1,
+    "init": 0.1,
+    "loss": "bce",
+    "negatives": 4,
+    "match": False,
+    "catalogue_weight": 0.0,
+    "user_dropout": 0.0,
+    "schedule": "constant",
+    "lr": 2e-3,
+    "epochs": 10,
+}
+"""The paper's loss, score and width, for longer, as its steps cost less."""
+SASREC_WIDE = {"width": 96, "inner": 96, "schedule": "linear", "epochs": 6}
+"""sasrec with gserec's width and schedule, chosen on validation."""
+ABLATIONS: dict[str, dict[str, Any]] = {
+    "gserec": {},
+    "no graph": {"layers": 0},
+    "no graph, user kept": {"layers": 0, "user_dropout": 0.0},
+    "no user contrast": {"user_weight": 0.0},
+    "no history contrast": {"history_weight": 0.0},
+    "no code contrast": {"code_contrast": 0.0},
+    "no contrast": {"user_weight": 0.0, "history_weight": 0.0, "code_contrast": 0.0},
+}
+"""L_U-CL, L_His-CL and L_RQ-CL are the user, history and code contrasts."""
+
+
+def gserec() -> Recipe:
+    """The table of docs/results.md: gserec beside the baselines, three seeds of the strongest."""
+    return Recipe(
+        "gserec",
+        (
+            Planned("popular", "popular"),
+            Planned("itemknn-tuned", "itemknn", {"repeats": False, "shrink": 60.0}),
+            Planned("sasrec", "sasrec", seeds=SEEDS),
+            Planned("sasrec-wide", "sasrec", SASREC_WIDE, seeds=SEEDS),
+            Planned(
+                "unisar", "unisar", {"user": False, "epochs": 4, "validation_requests": 3_000}, full_requests=5_000
+            ),
+            Planned("gserec", "gserec", ON_YELP, seeds=SEEDS, full_requests=5_000),
+            Planned("gserec-plain", "gserec", PLAIN, full_requests=5_000),
+        ),
+    )
+
+
+def gserec_ablations() -> Recipe:
+    """gserec less one part at a time."""
+    return Recipe(
+        "gserec-ablations",
+        tuple(
+            Planned(label, "gserec", {**ON_YELP, **settings}, seeds=SEEDS if label in ("gserec", "no graph") else (0,))
+            for label, settings in ABLATIONS.items()
+        ),
+        protocols=("sampled",),
+    )
+
+
+def gserec_depth() -> Recipe:
+    """K from 1 to 4; K = 2 is gserec."""
+    others = tuple(Planned(f"K={k}", "gserec", {**ON_YELP, "layers": k}) for k in (1, 3, 4))
+    lines = (Planned("gserec", "gserec", ON_YELP, seeds=SEEDS), *others)
+    return Recipe("gserec-depth", lines, protocols=("sampled",))
+
+
+def gserec_unseen() -> Recipe:
+    """A tenth of the users kept from training: what each model makes of users who come later."""
+    lines: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("popular", {}),
+        ("itemknn", {"repeats": False, "shrink": 60.0}),
+        ("sasrec", {}),
+        ("gserec", {}),
+        ("gserec", {"layers": 0}),
+    )
+    return Recipe(
+        "gserec-unseen",
+        tuple(
+            Planned("no graph" if settings.get("layers") == 0 else model, model, settings, seeds=(0,), unseen=0.1)
+            for model, settings in lines
+        ),
+        protocols=("sampled",),
+    )
+
+
+def gserec_world() -> Recipe:
+    """With and without the graph in the simulated world of docs/results.md, in the paper's form and in the small preset's."""
+    forms: tuple[tuple[str, dict[str, Any], tuple[int, ...]], ...] = (
+        ("paper's form", {**PLAIN, "batch": 128, "epochs": 40, "patience": 3}, (0, 1)),
+        ("small preset", {}, (0,)),
+    )
+    depths = (("K=2", 2), ("no graph", 0))
+    lines = [
+        Planned(f"{form}, {name}", "gserec", {**settings, "layers": k}, seeds=seeds)
+        for form, settings, seeds in forms
+        for name, k in depths
+    ]
+    return Recipe("gserec-world", tuple(lines), protocols=("sampled",))
+
+
+def tuning_gserec() -> Recipe:
+    """Settings of gserec, compared on validation, from the paper's form to the small preset's; three epochs each."""
+    softmax = {"loss": "softmax", "negatives": 32}
+    match = {**softmax, "match": True}
+    catalogue = {**match, "negatives": 16, "catalogue_weight": 1.0, "lr": 3e-3, "dropout": 0.2}
+    wide = {**catalogue, "width": 96, "init": 0.05, "schedule": "linear", "epochs": 5}
+    trials: dict[str, dict[str, Any]] = {
+        "plain": {},
+        "softmax": softmax,
+        "match": match,
+        "catalogue": catalogue,
+        "wide, user dropout 0.5": {**wide, "user_dropout": 0.5},
+        "wide, user dropout 0.8, dropout 0.3": {**wide, "user_dropout": 0.8, "dropout": 0.3},
+    }
+    lines = tuple(Planned(label, "gserec", {**PLAIN, "epochs": 3, **settings}) for label, settings in trials.items())
+    return Recipe("tuning-gserec", lines, protocols=("sampled",), part="val")

@@ -1,0 +1,20 @@
+"""serendipity beside what it is compared with, and its parts."""
+
+from typing import Any
+
+from searec.experiments.recipes.baselines import baselines
+from searec.experiments.recipes.gserec import gserec
+from searec.experiments.recipes.recipe import Planned, Recipe
+
+
+def serendipity() -> Recipe:
+    """The runs that `searec exposure` shows in docs/results.md."""
+    known = {run.label: run for run in (*baselines().runs, *gserec().runs)}
+    others = (known[label] for label in ("popular", "itemknn-tuned", "sasrec"))
+    parts: dict[str, dict[str, Any]] = {
+        "serendipity": {},
+        "-contrast": {"contrast_weight": 0.0},
+        "bce": {"loss": "bce", "negatives": 8},
+    }
+    own = (Planned(label, "serendipity", settings) for label, settings in parts.items())
+    return Recipe("serendipity", (*others, *own))

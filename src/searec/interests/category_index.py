@@ -1,0 +1,100 @@
+"""Catalogue: its categories by name, by meaning and by who clicks them, for reasoning without a model and for grounding what one says."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from searec.data.dataset import Dataset
+from searec.data.taxonomy import Taxonomy
+from searec.interests.novelty import stems
+
+Encode = Callable[[Sequence[str]], NDArray[np.float32]]
+"""Texts [n] to unit vectors [n, E]."""
+
+NEAR = 0.6
+"""Cosine from which a text is taken to mean a category."""
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """A category that a text means: how surely, in (0, 1], and how it was found ("name", "word" or "meaning")."""
+
+    category: int
+    sureness: float
+    found: str
+
+
+class Catalogue:
+    """The categories of a dataset's items.
+
+    Args:
+        encode: the sentence encoder; asked for the names once, when a text names no category.
+    """
+
+    def __init__(self, data: Dataset, encode: Encode) -> None:
+        self.taxonomy = Taxonomy.of(data)
+        self.encode = encode
+        self._by_name: dict[frozenset[str], int] = {}
+        for category in range(len(self.taxonomy.names), 0, -1):  # the first of equal names counts
+            self._by_name[stems(self.taxonomy.name(category))] = category
+        self._by_name.pop(frozenset(), None)
+
+    def __len__(self) -> int:
+        return len(self.taxonomy.names)
+
+    @cached_property
+    def vectors(self) -> NDArray[np.float32]:
+        """[C + 1, E] unit vectors of the names; row 0 is zero."""
+        if not len(self):
+            return np.zeros((1, 1), dtype=np.float32)
+        found = self.encode(list(self.taxonomy.names))
+        return np.concatenate((np.zeros_like(found[:1]), found))
+
+    def named(self, text: str) -> int:
+        """The category of that name, plural endings and order of words aside; 0 if there is none."""
+        return self._by_name.get(stems(text), 0)
+
+    def find(self, texts: Sequence[str], *, near: float = NEAR, most: int = 3) -> list[list[Meaning]]:
+        """The categories that each text means, surest first, `most` at most: by name, else by a name among its words, else by meaning.
+
+        Args:
+            near: least cosine, for the last.
+        """
+        found = [self._by_words(text)[:most] for text in texts]
+        open_ = [place for place, meanings in enumerate(found) if not meanings and stems(texts[place])]
+        if open_ and len(self):
+            cosine = self.encode([texts[place] for place in open_]) @ self.vectors.T
+            best = np.argsort(-cosine, axis=1, kind="stable")[:, :most]
+            for place, row, order in zip(open_, cosine, best, strict=True):
+                found[place] = [
+                    Meaning(int(c), min(1.0, float(row[c])), "meaning") for c in order if row[c] >= near and c > 0
+                ]
+        return found
+
+    def _by_words(self, text: str) -> list[Meaning]:
+        """Its name, or else the longest names of which all words stand in the text."""
+        words = stems(text)
+        if (exact := self._by_name.get(words, 0)) or not words:
+            return [Meaning(exact, 1.0, "name")] if exact else []
+        inside = [(name, category) for name, category in self._by_word(words) if name < words]
+        widest = [(name, category) for name, category in inside if not any(name < other for other, _ in inside)]
+        order = sorted(widest, key=lambda one: (-len(one[0]), one[1]))
+        return [Meaning(category, (1 + len(name)) / (1 + len(words)), "word") for name, category in order]
+
+    def _by_word(self, words: frozenset[str]) -> list[tuple[frozenset[str], int]]:
+        """Names with at least one of these words."""
+        found: dict[int, frozenset[str]] = {}
+        for word in words:
+            found.update((category, name) for name, category in self._of_word.get(word, ()))
+        return [(name, category) for category, name in found.items()]
+
+    @cached_property
+    def _of_word(self) -> dict[str, list[tuple[frozenset[str], int]]]:
+        index: dict[str, list[tuple[frozenset[str], int]]] = {}
+        for name, category in self._by_name.items():
+            for word in name:
+                index.setdefault(word, []).append((name, category))
+        return index

@@ -1,0 +1,209 @@
+"""Debate reasoner: several agents propose, challenge one another, vote, and an arbiter settles what is close (arXiv 2508.04032)."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from searec.config import Natural, Share, as_dict, configure, nearest, settings
+from searec.data.schema import Task
+from searec.data.split import Split
+from searec.errors import SettingsError
+from searec.files import fingerprint
+from searec.interests.chat_reasoner import model_of
+from searec.interests.debate_rounds import Debate, Key, next_round, open_debate
+from searec.interests.debate_voting import ARBITER, Ballot, arbitrate, concluded, mean_edge, vote
+from searec.interests.interest_graph import Edge, Graph, Interest
+from searec.interests.novelty import stems
+from searec.interests.profile import Profile
+from searec.interests.proposals import TEXTS, Seat, two_hops
+from searec.interests.reasoner import Thought
+from searec.interests.templates import Wording
+from searec.interests.two_hop import RULES as HOP_RULES
+from searec.interests.two_hop import HopSettings
+from searec.text.chat import Chat, chat_settings
+
+RULES = "1"
+"""Changes with every change to how a debate is held."""
+
+
+@settings
+class DebateSettings(HopSettings):
+    """How a debate is held, beside what each agent is asked for.
+
+    Attributes:
+        agents: how many debate.
+        personas: whose parts they play, in turn; names below the prompts' `personas`.
+        rounds: of challenges and revisions after the proposals, at most.
+        agreement: a debate ends early when, of the interests before and after a round, at least this share is in both; 1 for equal.
+        quorum: share of the voters that an interest needs.
+        margin: a share this close to the quorum is decided by the arbiter; 0 leaves it exact ties.
+    """
+
+    agents: Annotated[int, Field(ge=2, le=20)] = 3
+    personas: Annotated[tuple[str, ...], Field(min_length=1)] = ("explorer", "sceptic", "shopkeeper")
+    rounds: Natural = 3
+    agreement: Share = 1.0
+    quorum: Annotated[float, Field(gt=0, le=1)] = 0.5
+    margin: Share = 0.1
+
+
+class DebateReasoner:
+    """`reasoner.Reasoner` by a debate. Everything said is kept in `Thought.transcript`; see `transcript.read_out` for its form.
+
+    An agent whose answer cannot be used after one repair is left out of that round and named in the transcript; its proposals stand
+    again once it is heard again. With fewer than two heard, the thought is a named problem.
+
+    Args:
+        chats: whom the agents are, in turn; one for all, or one for each model or server.
+        arbiter: another model for the last word; the first of `chats` by default.
+
+    Raises:
+        SettingsError: no chat or more chats than agents, an unknown persona, or no such version of the prompts.
+    """
+
+    name = "debate"
+
+    def __init__(
+        self, chats: Sequence[Chat], config: DebateSettings | None = None, *, arbiter: Chat | None = None
+    ) -> None:
+        self.config = config or DebateSettings()
+        self.wording = Wording.of(self.config.prompts)
+        if not 0 < len(chats) <= self.config.agents:
+            raise SettingsError("each chat needs an agent", got=f"{len(chats)} chats, {self.config.agents} agents")
+        for persona in self.config.personas:
+            if persona not in self.wording.personas:
+                raise SettingsError(
+                    "no such persona",
+                    where="personas",
+                    got=repr(persona),
+                    remedy=nearest(persona, self.wording.personas),
+                )
+        self.seats = [self._seat(number, chats[number % len(chats)]) for number in range(self.config.agents)]
+        self.arbiter = Seat(ARBITER, arbiter or chats[0])
+
+    @classmethod
+    def open(cls, split: Split, tasks: Sequence[Task], options: Mapping[str, str]) -> "DebateReasoner":
+        """By settings as text: `chat_model`, as the server calls it, several with commas between them for the agents in turn; and those
+        of `DebateSettings`. Of the events it needs nothing.
+
+        Raises:
+            SettingsError: no model, no such setting, or a bad value.
+        """
+        own = dict(options)
+        models = dict.fromkeys(own.pop("chat_model", "").split(","))
+        return cls(
+            [Chat(chat_settings(name)) for name in models], configure(DebateSettings, own, where="debate reasoner")
+        )
+
+    def _seat(self, number: int, chat: Chat) -> Seat:
+        persona = self.config.personas[number % len(self.config.personas)]
+        turn = number // len(self.config.personas)
+        name = persona if turn == 0 else f"{persona} {turn + 1}"
+        return Seat(name, chat, self.wording.fill(f"personas/{persona}", name=name))
+
+    @property
+    def version(self) -> str:
+        """The prompts' version and a digest of wording, rules, models and settings."""
+        texts = (
+            *TEXTS,
+            "debate",
+            "vote",
+            "arbiter",
+            *(f"personas/{name}" for name in sorted(set(self.config.personas))),
+        )
+        models = [part for seat in (*self.seats, self.arbiter) for part in model_of(seat.chat)]
+        own = json.dumps(as_dict(self.config), sort_keys=True)
+        return f"{self.config.prompts}-{fingerprint(self.wording.fingerprint(*texts), HOP_RULES, RULES, *models, own)[:12]}"
+
+    def think(self, profiles: Sequence[Profile]) -> list[Thought]:
+        """One thought a profile, in order; a round's questions of all agents for all profiles go out together.
+
+        Raises:
+            SearecError: as `ask_together`: no agent, or not the arbiter, can be asked at all.
+        """
+        debates = {place: self._opened(profile) for place, profile in enumerate(profiles) if profile.queries}
+        pairs = [(seat, debate.profile) for debate in debates.values() for seat in self.seats]
+        proposals = two_hops(pairs, self.config, self.wording)
+        for number, debate in enumerate(debates.values()):
+            first = number * len(self.seats)
+            open_debate(debate, self.seats, proposals[first : first + len(self.seats)])
+        for _ in range(self.config.rounds):
+            going_on = [debate for debate in debates.values() if debate.problem is None and not debate.agreed]
+            next_round(going_on, self.seats, self.config, self.wording, self.config.agreement)
+        ballots = {place: Ballot.of(debate) for place, debate in debates.items() if debate.problem is None}
+        vote(list(ballots.values()), self.seats, self.config, self.wording, self.config.quorum, self.config.margin)
+        ballots = {place: ballot for place, ballot in ballots.items() if ballot.debate.problem is None}
+        merged = arbitrate(list(ballots.values()), self.arbiter, self.config, self.wording, self.config.quorum)
+        thoughts = {
+            place: self._thought(ballot, merged.get(number, {}))
+            for number, (place, ballot) in enumerate(ballots.items())
+        }
+        return [
+            thoughts.get(place) or self._without(profile, debates.get(place)) for place, profile in enumerate(profiles)
+        ]
+
+    def _opened(self, profile: Profile) -> Debate:
+        agents = [
+            {
+                "name": seat.name,
+                "model": seat.chat.config.model,
+                "persona": self.config.personas[number % len(self.config.personas)],
+            }
+            for number, seat in enumerate(self.seats)
+        ]
+        queries = [one.text for one in profile.queries]
+        opening = {"kind": "opening", "user": profile.user, "at": profile.at, "queries": queries, "agents": agents}
+        return Debate(profile, [opening | {"arbiter": self.arbiter.chat.config.model}])
+
+    def _thought(self, ballot: Ballot, merged: dict[int, int]) -> Thought:
+        debate, profile = ballot.debate, ballot.debate.profile
+        same: dict[object, list[Edge]] = {}
+        names: dict[Key, str] = {}
+        for edge in debate.upward:
+            same.setdefault(edge.key, []).append(edge)
+            names.setdefault(stems(edge.target), edge.target)
+        upward = [replace(one, target=names[stems(one.target)]) for one in map(mean_edge, same.values())]
+        widening = [replace(edge, source=names[stems(edge.source)]) for edge in concluded(ballot, merged)]
+        graph = Graph(profile.user, profile.at, (*upward, *widening), self._made(debate))
+        graph = graph.novel(profile, lowest=self.config.lowest).top(self.config.interests)
+        debate.transcript.append(
+            {"kind": "outcome", "interests": [_won(one, ballot, merged) for one in graph.interests()]}
+        )
+        return Thought(profile, graph, None, tuple(debate.transcript))
+
+    def _without(self, profile: Profile, debate: Debate | None) -> Thought:
+        """The thought of a debate that failed, or of none that was held."""
+        if debate is not None:
+            return Thought(profile, None, debate.problem, tuple(debate.transcript))
+        return Thought(profile, Graph(profile.user, profile.at, (), self._made(Debate(profile))))
+
+    def _made(self, debate: Debate) -> dict[str, Any]:
+        return {
+            "reasoner": self.name,
+            "version": self.version,
+            "prompts": self.config.prompts,
+            "model": " + ".join(dict.fromkeys(seat.chat.config.model for seat in self.seats)),
+            "arbiter": self.arbiter.chat.config.model,
+            "agents": [seat.name for seat in self.seats],
+            "rounds": debate.rounds,
+            "when": debate.when,
+            "repaired": debate.repaired,
+            "dropped": dict(sorted(debate.dropped.items())),
+        }
+
+
+def _won(interest: Interest, ballot: Ballot, merged: Mapping[int, int]) -> dict[str, Any]:
+    """An interest of the graph, with the agents that proposed it under any of its names."""
+    own = next(one for one in ballot.candidates if one.text == interest.text)
+    names = [own, *(one for one in ballot.some("kept") if merged.get(one.number) == own.number)]
+    return {
+        "interest": interest.text,
+        "demand": interest.demand,
+        "query": interest.signal,
+        "confidence": interest.confidence,
+        "agents": [agent for agent in ballot.debate.present if any(agent in one.edges for one in names)],
+        "voters": [agent for agent in ballot.voters if any(agent in one.yes for one in names)],
+    }

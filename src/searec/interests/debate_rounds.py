@@ -1,0 +1,290 @@
+"""Rounds of a debate: each agent proposes alone, then challenges the others by name and gives its own list anew."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from searec.interests.interest_graph import Edge
+from searec.interests.novelty import stems
+from searec.interests.profile import Profile
+from searec.interests.proposals import Proposal, Seat
+from searec.interests.structured_output import Fault, Question, Reply, ask_all
+from searec.interests.templates import Wording, as_data
+from searec.interests.two_hop import (
+    Hop,
+    HopSettings,
+    Phrase,
+    Remark,
+    Said,
+    Widening,
+    counted,
+    interest_edges,
+    known,
+    told,
+)
+
+POINTLESS = "challenges nothing that was proposed"
+_MOST = 100
+
+Key = frozenset[str]
+"""An interest: the stems of its words."""
+
+
+@dataclass(frozen=True)
+class Challenge:
+    """What `by` holds against an interest of `agent`."""
+
+    by: str
+    agent: str
+    interest: str
+    reason: str
+
+
+@dataclass
+class Debate:
+    """The debate on one profile, so far.
+
+    Attributes:
+        transcript: everything said, JSON-ready, in order.
+        demands: agent -> its edges of hop 1, for those that proposed.
+        last: agent -> its edges of hop 2, as it last gave them.
+        present: agents heard in the newest round, in the order of their seats.
+        challenges: of all rounds, by their round.
+        rounds: held, the proposals among them.
+        agreed: two rounds came to the same.
+        problem: what ended it without a graph.
+    """
+
+    profile: Profile
+    transcript: list[dict[str, Any]] = field(default_factory=list)
+    demands: dict[str, tuple[Edge, ...]] = field(default_factory=dict)
+    last: dict[str, tuple[Edge, ...]] = field(default_factory=dict)
+    present: list[str] = field(default_factory=list)
+    challenges: dict[int, list[Challenge]] = field(default_factory=dict)
+    rounds: int = 0
+    agreed: bool = False
+    problem: str | None = None
+    repaired: int = 0
+    when: str = ""
+    dropped: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def upward(self) -> tuple[Edge, ...]:
+        """All agents' edges of hop 1."""
+        return tuple(edge for edges in self.demands.values() for edge in edges)
+
+    @property
+    def on_the_table(self) -> dict[Key, str]:
+        """Interests of those heard in the newest round, each by its first text."""
+        texts: dict[Key, str] = {}
+        for agent in self.present:
+            for edge in self.last[agent]:
+                texts.setdefault(stems(edge.target), edge.target)
+        return texts
+
+    def heard(self, reply: Reply[Any] | Proposal, agent: str, stage: int | str) -> bool:
+        """Note what an answer took; False, and a line in the transcript, if there is none that can be used."""
+        self.repaired += int(reply.repaired)
+        self.when = max(self.when, reply.when)
+        if reply.problem is not None:
+            self.transcript.append({"kind": "silence", "round": stage, "agent": agent, "problem": reply.problem})
+        return reply.problem is None
+
+    def end(self, problem: str) -> None:
+        """No graph will come of this."""
+        self.problem = problem
+        self.transcript.append({"kind": "problem", "problem": problem})
+
+    def enough(self, agents: Sequence[str], stage: int | str) -> bool:
+        """Whether two agents at least were heard; the debate ends otherwise."""
+        if len(agents) < 2:
+            heard = f"only {agents[0]} was heard" if agents else "nobody was heard"
+            silent = [one for one in self.transcript if one["kind"] == "silence" and one["round"] == stage]
+            said = "; ".join(f"{one['agent']}: {one['problem']}" for one in silent)
+            where = "vote" if stage == "vote" else f"round {stage}"
+            self.end(f"user {self.profile.user}, {where}: {heard}, and a debate needs two ({said})")
+        return self.problem is None
+
+
+class Objection(Said):
+    agent: Phrase
+    interest: Phrase
+    reason: Remark
+
+
+class Revision(Said):
+    """What an agent says in a later round."""
+
+    challenges: Annotated[list[Objection], Field(max_length=_MOST)]
+    interests: Annotated[list[Widening], Field(max_length=_MOST)]
+
+
+@dataclass(frozen=True)
+class _Turn:
+    hop: Hop
+    challenges: tuple[Challenge, ...]
+
+
+def open_debate(debate: Debate, seats: Sequence[Seat], proposals: Sequence[Proposal]) -> None:
+    """Round 0: what each seat proposed alone."""
+    for seat, proposal in zip(seats, proposals, strict=True):
+        if not debate.heard(proposal, seat.name, 0):
+            continue
+        debate.demands[seat.name], debate.last[seat.name] = proposal.demands.edges, proposal.interests.edges
+        debate.present.append(seat.name)
+        debate.dropped.update(counted((proposal.demands, proposal.interests)))
+        demands = [
+            {"query": edge.source, "demand": edge.target, "confidence": edge.confidence, "evidence": edge.evidence}
+            for edge in proposal.demands.edges
+        ]
+        left_out = (*proposal.demands.dropped, *proposal.interests.dropped)
+        entry = {"kind": "proposal", "round": 0, "agent": seat.name, "demands": demands}
+        debate.transcript.append(
+            entry | {"interests": shown(proposal.interests.edges), "left_out": _left_out(left_out)}
+        )
+    debate.rounds = 1
+    debate.agreed = debate.enough(debate.present, 0) and not debate.upward  # nothing to speak of
+
+
+def next_round(
+    debates: Sequence[Debate], seats: Sequence[Seat], config: HopSettings, wording: Wording, agreement: float
+) -> None:
+    """One round of challenges and revisions, for all debates at once.
+
+    Args:
+        agreement: share of interests before and after the round, of all there are, that must be the same for a debate to end.
+
+    Raises:
+        SearecError: nothing can be asked at all.
+    """
+    questions = [_question(debate, seat, config, wording) for debate in debates for seat in seats]
+    replies = iter(ask_all(questions, Revision, wording))
+    for debate in debates:
+        before, stands, number = debate.on_the_table, dict(debate.last), debate.rounds
+        was_present, debate.present = debate.present, []
+        said: list[Challenge] = []
+        for seat in seats:
+            reply = next(replies)
+            if debate.heard(reply, seat.name, number) and reply.value is not None:
+                debate.transcript.append(_revision(debate, seat.name, reply.value, was_present, stands))
+                debate.last[seat.name] = reply.value.hop.edges
+                debate.present.append(seat.name)
+                debate.dropped.update(counted((reply.value.hop,)))
+                said += reply.value.challenges
+        debate.challenges[number] = said
+        debate.rounds += 1
+        if debate.enough(debate.present, number):
+            now = debate.on_the_table
+            share = len(before.keys() & now.keys()) / len(before.keys() | now.keys()) if before or now else 1.0
+            debate.agreed = share >= agreement
+            entry = {
+                "kind": "round",
+                "round": number,
+                "interests": list(now.values()),
+                "same": share,
+                "agreed": debate.agreed,
+            }
+            debate.transcript.append(entry)
+
+
+def shown(edges: Sequence[Edge]) -> list[dict[str, Any]]:
+    """Interests as they stand in questions and transcripts."""
+    return [
+        {
+            "interest": edge.target,
+            "demand": edge.source,
+            "relation": edge.relation,
+            "confidence": edge.confidence,
+            "evidence": edge.evidence,
+        }
+        for edge in edges
+    ]
+
+
+def _question(debate: Debate, seat: Seat, config: HopSettings, wording: Wording) -> Question[Revision, _Turn]:
+    name, profile, number = seat.name, debate.profile, debate.rounds
+    others = {agent: debate.last[agent] for agent in debate.present if agent != name}
+    mine = shown(debate.last.get(name, ()))
+    for one in mine:
+        one["challenged"] = [
+            {"by": by, "reason": reason} for by, reason in _against(debate, name, one["interest"], number - 1)
+        ]
+    about = {
+        **told(profile, config),
+        "demands": _texts(debate.upward),
+        "known": known(profile, config),
+        "round": number,  # also makes another question of it, so that a bad answer of the round before is not read again
+        "you": name,
+        "mine": mine,
+        "others": {agent: shown(edges) for agent, edges in others.items()},
+    }
+
+    def check(said: Revision) -> _Turn | Fault:
+        hop = interest_edges(said.interests, debate.upward, profile, config)
+        if isinstance(hop, Fault):
+            return hop
+        challenges, pointless = [], []
+        for one in said.challenges:
+            found = next(
+                (edge for edge in others.get(one.agent, ()) if stems(edge.target) == stems(one.interest)), None
+            )
+            if found is None:
+                pointless.append((one.interest, POINTLESS))
+            else:
+                challenges.append(Challenge(name, one.agent, found.target, one.reason))
+        return _Turn(Hop(hop.edges, (*hop.dropped, *pointless)), tuple(challenges))
+
+    text = wording.fill("debate", interests=config.candidates, debate=as_data(about))
+    return Question(seat.chat, f"user {profile.user}, {name}, round {number}", seat.question(text), check)
+
+
+def _revision(
+    debate: Debate, agent: str, turn: _Turn, present: Sequence[str], stands: dict[str, tuple[Edge, ...]]
+) -> dict[str, Any]:
+    """What an agent said in a round, with what it took up from whom and what it withdrew after whose challenge."""
+    number = debate.rounds
+    before = {stems(edge.target): edge.target for edge in stands.get(agent, ())}
+    after = {stems(edge.target): edge.target for edge in turn.hop.edges}
+    sources = {
+        key: [other for other in present if other != agent and any(stems(edge.target) == key for edge in stands[other])]
+        for key in after
+    }
+    return {
+        "kind": "revision",
+        "round": number,
+        "agent": agent,
+        "challenges": [{"agent": one.agent, "interest": one.interest, "reason": one.reason} for one in turn.challenges],
+        "interests": shown(turn.hop.edges),
+        "added": [{"interest": text, "from": sources[key]} for key, text in after.items() if key not in before],
+        "withdrawn": [
+            {"interest": text, "challenged_by": [by for by, _ in _against(debate, agent, text, number - 1)]}
+            for key, text in before.items()
+            if key not in after
+        ],
+        "left_out": _left_out(turn.hop.dropped),
+    }
+
+
+def _against(debate: Debate, agent: str, interest: str, number: int) -> list[tuple[str, str]]:
+    """Who challenged an agent's interest in a round, and why."""
+    key = stems(interest)
+    return [
+        (one.by, one.reason)
+        for one in debate.challenges.get(number, ())
+        if one.agent == agent and stems(one.interest) == key
+    ]
+
+
+def _texts(edges: Sequence[Edge]) -> list[str]:
+    """Demands, each by its first text."""
+    texts: dict[Key, str] = {}
+    for edge in edges:
+        texts.setdefault(stems(edge.target), edge.target)
+    return list(texts.values())
+
+
+def _left_out(dropped: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
+    return [{"text": text, "why": why} for text, why in dropped]

@@ -1,0 +1,299 @@
+"""The end of a debate: a vote on every interest that is left, an arbiter for the close ones, and the graph that follows."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from searec.interests.debate_rounds import Debate, Key
+from searec.interests.interest_graph import Edge
+from searec.interests.novelty import stems
+from searec.interests.proposals import Seat
+from searec.interests.structured_output import Fault, Question, ask_all
+from searec.interests.templates import Wording, as_data
+from searec.interests.two_hop import HopSettings, Remark, Said, told
+
+ARBITER = "arbiter"
+_MOST = 2_000
+_CLOSE = 1e-9  # shares are quotients
+
+Outcome = Literal["kept", "contested", "out"]
+
+
+class Vote(Said):
+    number: int
+    vote: Literal["yes", "no"]
+    reason: Remark = ""
+
+
+class Votes(Said):
+    votes: Annotated[list[Vote], Field(max_length=_MOST)]
+
+
+class Verdict(Said):
+    number: int
+    keep: bool
+    reason: Remark = ""
+
+
+class Merge(Said):
+    """`sources` (in JSON: from) say the same as `into`."""
+
+    into: int
+    sources: Annotated[list[int], Field(alias="from", min_length=1, max_length=_MOST)]
+    reason: Remark = ""
+
+
+class Verdicts(Said):
+    verdicts: Annotated[list[Verdict], Field(max_length=_MOST)]
+    merges: Annotated[list[Merge], Field(max_length=_MOST)]
+
+
+@dataclass
+class Candidate:
+    """An interest that is voted on.
+
+    Attributes:
+        number: what votes call it, from 1.
+        edges: agent -> its edges to this interest.
+        yes: agents that voted for it.
+        outcome: of vote and arbiter.
+    """
+
+    number: int
+    key: Key
+    text: str
+    edges: dict[str, list[Edge]]
+    against: list[dict[str, str]]
+    yes: set[str] = field(default_factory=set)
+    outcome: Outcome = "out"
+
+    @property
+    def demands(self) -> list[str]:
+        return list(dict.fromkeys(edge.source for edges in self.edges.values() for edge in edges))
+
+
+@dataclass
+class Ballot:
+    """The candidates of one debate, and who voted."""
+
+    debate: Debate
+    candidates: list[Candidate]
+    voters: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, debate: Debate) -> "Ballot":
+        """Every distinct interest of the newest round, the most confident first."""
+        edges: dict[Key, dict[str, list[Edge]]] = {}
+        for agent in debate.present:
+            for edge in debate.last[agent]:
+                edges.setdefault(stems(edge.target), {}).setdefault(agent, []).append(edge)
+        best = {
+            key: max((edge for own in by.values() for edge in own), key=lambda edge: edge.confidence)
+            for key, by in edges.items()
+        }
+        order = sorted(edges, key=lambda key: (-best[key].confidence, best[key].target))
+        said = [one for challenges in debate.challenges.values() for one in challenges]
+        against = {
+            key: [{"by": one.by, "reason": one.reason} for one in said if stems(one.interest) == key] for key in edges
+        }
+        return cls(
+            debate,
+            [
+                Candidate(number, key, best[key].target, edges[key], against[key])
+                for number, key in enumerate(order, start=1)
+            ],
+        )
+
+    def share(self, candidate: Candidate) -> float:
+        """Of the voters, those for it."""
+        return len(candidate.yes) / len(self.voters)
+
+    def some(self, outcome: Outcome) -> list[Candidate]:
+        """The candidates with an outcome."""
+        return [one for one in self.candidates if one.outcome == outcome]
+
+
+def vote(
+    ballots: Sequence[Ballot],
+    seats: Sequence[Seat],
+    config: HopSettings,
+    wording: Wording,
+    quorum: float,
+    margin: float,
+) -> None:
+    """Every seat votes on every candidate, all at once; ballots without candidates are left alone.
+
+    Args:
+        quorum: share of the voters that an interest needs.
+        margin: how far from the quorum a vote is still close, so that the arbiter decides. Nothing that nobody wants is close.
+
+    Raises:
+        SearecError: nothing can be asked at all.
+    """
+    open_ballots = [ballot for ballot in ballots if ballot.candidates]
+    questions = [_vote_question(ballot, seat, config, wording) for ballot in open_ballots for seat in seats]
+    replies = iter(ask_all(questions, Votes, wording))
+    for ballot in open_ballots:
+        for seat in seats:
+            reply = next(replies)
+            if not ballot.debate.heard(reply, seat.name, "vote") or reply.value is None:
+                continue
+            ballot.voters.append(seat.name)
+            said = {one.number: one for one in reply.value.votes}
+            votes = [
+                {"interest": one.text, "vote": said[one.number].vote, "reason": said[one.number].reason}
+                for one in ballot.candidates
+            ]
+            ballot.debate.transcript.append({"kind": "vote", "agent": seat.name, "votes": votes})
+            for one in ballot.candidates:
+                if said[one.number].vote == "yes":
+                    one.yes.add(seat.name)
+        if ballot.debate.enough(ballot.voters, "vote"):
+            _count(ballot, quorum, margin)
+
+
+def arbitrate(
+    ballots: Sequence[Ballot], arbiter: Seat, config: HopSettings, wording: Wording, quorum: float
+) -> dict[int, dict[int, int]]:
+    """The arbiter decides what is contested and says what is the same, where there is anything to decide; all ballots at once.
+
+    It knows candidates by number alone, so it can add none. Where its answers cannot be used, what is contested stays if it has the
+    quorum, and nothing is merged.
+
+    Returns:
+        For each ballot, by its place: number of a merged candidate -> number it goes into.
+    """
+    places = [place for place, ballot in enumerate(ballots) if ballot.some("contested") or len(ballot.some("kept")) > 1]
+    replies = ask_all(
+        [_arbiter_question(ballots[place], arbiter, config, wording) for place in places], Verdicts, wording
+    )
+    merged: dict[int, dict[int, int]] = {}
+    for place, reply in zip(places, replies, strict=True):
+        ballot, debate = ballots[place], ballots[place].debate
+        texts = {one.number: one.text for one in ballot.candidates}
+        usable = debate.heard(reply, arbiter.name, "verdict")
+        keep = {one.number: one.keep for one in reply.value.verdicts} if usable and reply.value is not None else {}
+        for one in ballot.some("contested"):
+            one.outcome = "kept" if keep.get(one.number, ballot.share(one) >= quorum - _CLOSE) else "out"
+        if reply.value is not None:
+            merged[place] = {number: one.into for one in reply.value.merges for number in one.sources}
+            verdicts = [
+                {"interest": texts[one.number], "keep": one.keep, "reason": one.reason} for one in reply.value.verdicts
+            ]
+            merges = [
+                {"into": texts[one.into], "from": [texts[number] for number in one.sources], "reason": one.reason}
+                for one in reply.value.merges
+            ]
+            debate.transcript.append({"kind": "verdict", "agent": arbiter.name, "verdicts": verdicts, "merges": merges})
+    return merged
+
+
+def concluded(ballot: Ballot, merged: Mapping[int, int]) -> tuple[Edge, ...]:
+    """The edges of hop 2 that are left: of what was kept, merged candidates under the name they went into.
+
+    Confidence of an edge: the mean over the agents that propose it, of each its surest, times the share of voters for the interest. What
+    was merged has the voters of all its names together.
+    """
+    numbered = {one.number: one for one in ballot.candidates}
+    groups: dict[int, list[Candidate]] = {}
+    for one in ballot.some("kept"):
+        groups.setdefault(merged.get(one.number, one.number), []).append(one)
+    found: list[Edge] = []
+    for number, group in groups.items():
+        share = len(set().union(*(one.yes for one in group))) / len(ballot.voters)
+        target = numbered[number].text
+        edges: dict[Key, dict[str, Edge]] = {}
+        for agent, edge in ((agent, edge) for one in group for agent, own in one.edges.items() for edge in own):
+            said = edges.setdefault(stems(edge.source), {})
+            if agent not in said or edge.confidence > said[agent].confidence:
+                said[agent] = edge
+        edges.pop(stems(target), None)  # a merge made it its own demand
+        means = [mean_edge(by.values()) for by in edges.values()]
+        found += [replace(edge, target=target, confidence=share * edge.confidence) for edge in means]
+    return tuple(found)
+
+
+def mean_edge(edges: Iterable[Edge]) -> Edge:
+    """The surest of some agents' edges that say the same, with the mean of their confidences."""
+    own = list(edges)
+    return replace(
+        max(own, key=lambda edge: edge.confidence), confidence=sum(edge.confidence for edge in own) / len(own)
+    )
+
+
+def _count(ballot: Ballot, quorum: float, margin: float) -> None:
+    for one in ballot.candidates:
+        over = ballot.share(one) - quorum
+        close = bool(one.yes) and abs(over) <= margin + _CLOSE
+        one.outcome = "contested" if close else "kept" if over > 0 else "out"
+    counts = [
+        {
+            "interest": one.text,
+            "yes": len(one.yes),
+            "voters": len(ballot.voters),
+            "share": ballot.share(one),
+            "outcome": one.outcome,
+        }
+        for one in ballot.candidates
+    ]
+    ballot.debate.transcript.append({"kind": "count", "interests": counts})
+
+
+def _vote_question(ballot: Ballot, seat: Seat, config: HopSettings, wording: Wording) -> Question[Votes, Votes]:
+    listed = [
+        {
+            "number": one.number,
+            "interest": one.text,
+            "demands": one.demands,
+            "proposed_by": list(one.edges),
+            "challenges": one.against,
+        }
+        for one in ballot.candidates
+    ]
+    numbers = [one.number for one in ballot.candidates]
+
+    def check(said: Votes) -> Votes | Fault:
+        if sorted(one.number for one in said.votes) != numbers:
+            return Fault(f"not exactly one vote for each number from 1 to {len(numbers)}")
+        return said
+
+    profile = ballot.debate.profile
+    text = wording.fill("vote", count=len(numbers), debate=as_data({**told(profile, config), "interests": listed}))
+    return Question(seat.chat, f"user {profile.user}, {seat.name}, vote", seat.question(text), check)
+
+
+def _arbiter_question(
+    ballot: Ballot, seat: Seat, config: HopSettings, wording: Wording
+) -> Question[Verdicts, Verdicts]:
+    listed: list[dict[str, Any]] = [
+        {
+            "number": one.number,
+            "interest": one.text,
+            "demands": one.demands,
+            "status": one.outcome,
+            "votes": f"{len(one.yes)} of {len(ballot.voters)}",
+            "challenges": one.against,
+        }
+        for one in ballot.candidates
+        if one.outcome != "out"
+    ]
+    kept = {one.number for one in ballot.some("kept")}
+    contested = [one.number for one in ballot.some("contested")]
+
+    def check(said: Verdicts) -> Verdicts | Fault:
+        if sorted(one.number for one in said.verdicts) != contested:
+            return Fault(f"not exactly one verdict for each contested number, which are {contested}")
+        left = kept | {one.number for one in said.verdicts if one.keep}
+        numbers = [number for one in said.merges for number in (one.into, *one.sources)]
+        if strange := sorted(set(numbers) - left):
+            return Fault(f"a merge names what is not kept: {strange[:9]}; only these can be merged: {sorted(left)}")
+        if len(set(numbers)) != len(numbers):
+            return Fault("a number stands in two merges, or twice in one")
+        return said
+
+    profile = ballot.debate.profile
+    about = {**told(profile, config), "interests": listed}
+    text = wording.fill("arbiter", contested=", ".join(map(str, contested)) or "none", debate=as_data(about))
+    return Question(seat.chat, f"user {profile.user}, {seat.name}", seat.question(text), check)

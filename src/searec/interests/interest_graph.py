@@ -1,0 +1,253 @@
+"""Interest graph: what one user asked for, the demands behind it, and what else these may lead to (arXiv 2508.04032, Stage 1).
+
+signal (a query, or a click where there is no query) -hypernym-> demand -hyponym or co-hyponym-> interest
+"""
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as checked
+
+from searec.errors import DataError
+from searec.interests.novelty import NEAR, History, stems
+from searec.interests.profile import DAY, Profile
+
+Signal = Literal["query", "click"]
+Relation = Literal["hypernym", "hyponym", "co-hyponym"]
+WIDENING: tuple[Relation, ...] = ("hyponym", "co-hyponym")
+LONGEST = 120
+"""Characters of a demand or an interest."""
+FORMAT = 1
+"""Version of the JSON form."""
+
+_strict = ConfigDict(strict=True, extra="forbid")
+
+
+@checked(frozen=True, kw_only=True, config=_strict)
+class Edge:
+    """One step of reasoning.
+
+    Attributes:
+        source, target: texts; a hypernym goes from a signal to a demand, the others from a demand to an interest.
+        relation: hypernym, hyponym or co-hyponym.
+        signal: what the source is, for a hypernym; None for the others.
+        evidence: why, in few words.
+        confidence: in (0, 1].
+        time: microseconds since 1970 of the newest event it rests on.
+    """
+
+    source: str
+    target: str
+    relation: Relation
+    signal: Signal | None = None
+    evidence: str = ""
+    confidence: float = 1.0
+    time: int = 0
+
+    @property
+    def key(self) -> tuple[frozenset[str], frozenset[str], bool]:
+        """Edges with the same key say the same: same words, plural endings and order aside, on the same hop."""
+        return stems(self.source), stems(self.target), self.relation == "hypernym"
+
+
+@dataclass(frozen=True)
+class Interest:
+    """An interest with its best path, and how surely the whole graph says so, in (0, 1]."""
+
+    text: str
+    confidence: float
+    signal: str
+    kind: Signal
+    demand: str
+    relation: Relation
+
+    @property
+    def reason(self) -> str:
+        """Why, for people."""
+        did = "looked for" if self.kind == "query" else "clicked"
+        return f"because you {did} “{self.signal}” → {self.demand} → {self.text}"
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The interest graph of one user.
+
+    Attributes:
+        user: outside id.
+        at: microseconds since 1970; everything it rests on is older.
+        made: who made it: at least reasoner and version.
+        edges: no two with the same key.
+
+    Raises:
+        DataError: an edge that breaks a rule (confidence outside (0, 1], an empty or overlong text, a hop without its first half).
+    """
+
+    user: str
+    at: int
+    edges: tuple[Edge, ...] = ()
+    made: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        demands = {stems(edge.target) for edge in self.edges if edge.relation == "hypernym"}
+        seen = set()
+        for edge in self.edges:
+            problem = _problem(edge, demands)
+            if edge.key in seen:
+                problem = "the same edge twice"
+            if problem:
+                where = f"graph of user {self.user!r}, {edge.source!r} -> {edge.target!r}"
+                raise DataError(problem, where=where, got=f"{edge.relation}, confidence {edge.confidence}")
+            seen.add(edge.key)
+
+    def __bool__(self) -> bool:
+        return bool(self.edges)
+
+    @property
+    def signals(self) -> dict[str, Signal]:
+        """Signals, with what each is, in order of their edges."""
+        return {edge.source: edge.signal or "query" for edge in self.edges if edge.relation == "hypernym"}
+
+    @property
+    def demands(self) -> dict[str, float]:
+        """Demands by the confidence of the best edge to each, highest first."""
+        return _best((edge.target, edge.confidence) for edge in self.edges if edge.relation == "hypernym")
+
+    def interests(self) -> list[Interest]:
+        """Each interest by its best path, highest confidence first, then by text.
+
+        Paths support one another: confidence is 1 - product of (1 - path), a path being the product of its two edges.
+        """
+        to: dict[frozenset[str], Edge] = {}
+        for edge in self.edges:
+            if edge.relation == "hypernym":
+                key = stems(edge.target)
+                if key not in to or edge.confidence > to[key].confidence:
+                    to[key] = edge
+        paths: dict[frozenset[str], list[tuple[float, Edge, Edge]]] = {}
+        for edge in self.edges:
+            if edge.relation != "hypernym":
+                first = to[stems(edge.source)]
+                paths.setdefault(stems(edge.target), []).append((first.confidence * edge.confidence, first, edge))
+        found = []
+        for own in paths.values():
+            _, first, edge = max(own, key=lambda path: path[0])
+            doubt = math.prod(1 - weight for weight, _, _ in own)
+            found.append(
+                Interest(edge.target, 1 - doubt, first.source, first.signal or "query", first.target, edge.relation)
+            )
+        return sorted(found, key=lambda one: (-one.confidence, one.text))
+
+    def novel(self, profile: Profile, *, lowest: int = NEAR) -> "Graph":
+        """The graph without interests that the profile's history holds already, and without demands that then lead nowhere new.
+
+        Args:
+            lowest: grade of `novelty` that stays.
+        """
+        history = History.of(profile)
+        widening = [edge for edge in self.edges if edge.relation != "hypernym" and history.grade(edge.target) >= lowest]
+        return replace(self, edges=(*(edge for edge in self.edges if edge.relation == "hypernym"), *widening))
+
+    def top(self, count: int) -> "Graph":
+        """The graph with its `count` most confident interests alone; demands and signals stay."""
+        kept = {stems(one.text) for one in self.interests()[:count]}
+        return replace(
+            self, edges=tuple(edge for edge in self.edges if edge.relation == "hypernym" or stems(edge.target) in kept)
+        )
+
+    def merged(self, newer: "Graph", *, half_life: float = 30.0, lowest: float = 0.05) -> "Graph":
+        """This graph with a newer one of the same user laid over it.
+
+        Confidence of what only the older one says halves with every `half_life` days between them, and below `lowest` it goes. What
+        both say is doubly supported: 1 - (1 - older)(1 - newer), with the newer one's words, evidence and time.
+
+        Raises:
+            DataError: graphs of two users, or `newer` is older.
+        """
+        if newer.user != self.user or newer.at < self.at:
+            raise DataError(
+                "graphs do not follow on one another", got=f"{self.user} at {self.at}, {newer.user} at {newer.at}"
+            )
+        fading = 0.5 ** ((newer.at - self.at) / (half_life * DAY))
+        edges = {edge.key: edge for edge in newer.edges}
+        for edge in self.edges:
+            weight = edge.confidence * fading
+            if edge.key in edges:
+                both = edges[edge.key]
+                edges[edge.key] = replace(both, confidence=1 - (1 - both.confidence) * (1 - weight))
+            elif weight >= lowest:
+                edges[edge.key] = replace(edge, confidence=weight)
+        demands = {stems(edge.target) for edge in edges.values() if edge.relation == "hypernym"}
+        kept = tuple(edge for edge in edges.values() if edge.relation == "hypernym" or stems(edge.source) in demands)
+        return Graph(self.user, newer.at, kept, newer.made)
+
+    def to_json(self) -> str:
+        """One line of JSON, read back by `from_json`."""
+        told = {
+            "format": FORMAT,
+            "user": self.user,
+            "at": self.at,
+            "made": dict(self.made),
+            "edges": [asdict(edge) for edge in self.edges],
+        }
+        return json.dumps(told, ensure_ascii=False, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "Graph":
+        """Read what `to_json` wrote.
+
+        Raises:
+            DataError: it is something else.
+        """
+        try:
+            told = _FORM.validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or None
+            raise DataError(
+                "not an interest graph", where=where, got=repr(first["input"])[:100], expected=first["msg"]
+            ) from None
+        return cls(told.user, told.at, tuple(told.edges), told.made)
+
+
+@checked(frozen=True, config=_strict)
+class _Form:
+    format: Literal[1]
+    user: str
+    at: int
+    made: dict[str, Any]
+    edges: list[Edge]
+
+
+_FORM = TypeAdapter(_Form)
+
+
+def joined(edges: Iterable[Edge]) -> tuple[Edge, ...]:
+    """The edges, of those with the same key the most confident one, in order of first mention."""
+    best: dict[Any, Edge] = {}
+    for edge in edges:
+        if edge.key not in best or edge.confidence > best[edge.key].confidence:
+            best[edge.key] = edge
+    return tuple(best.values())
+
+
+def _problem(edge: Edge, demands: set[frozenset[str]]) -> str | None:
+    if not (math.isfinite(edge.confidence) and 0 < edge.confidence <= 1):
+        return "a confidence outside (0, 1]"
+    if not stems(edge.target) or not edge.source.strip() or len(edge.target) > LONGEST:
+        return f"a text that is empty or longer than {LONGEST} characters"
+    if (edge.relation == "hypernym") != (edge.signal is not None):
+        return "a hypernym starts from a signal, and nothing else does"
+    if edge.relation != "hypernym" and stems(edge.source) not in demands:
+        return "an interest whose demand nothing leads to"
+    return None
+
+
+def _best(pairs: Iterator[tuple[str, float]]) -> dict[str, float]:
+    best: dict[str, float] = {}
+    for name, confidence in pairs:
+        best[name] = max(confidence, best.get(name, 0.0))
+    return dict(sorted(best.items(), key=lambda pair: (-pair[1], pair[0])))

@@ -1,0 +1,76 @@
+"""Novelty by rule: whether an interest is in a history already, whatever its reasoner says."""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from searec.interests.profile import Profile
+from searec.text.analysis import words_of
+
+KNOWN, NEAR, NOVEL = 0, 1, 2
+"""Grades, as the paper's raters gave them: in the history already; close to it; new."""
+_IDLE = frozenset(("a", "an", "and", "for", "in", "of", "on", "or", "the", "to", "with"))
+
+
+@functools.lru_cache(1 << 16)
+def stems(text: str) -> frozenset[str]:
+    """The words that carry meaning, plural endings cut.
+
+    >>> sorted(stems("Boots for the winter")), stems("Dog beds") == stems("dog bed"), stems("hoodies") == stems("hoodie")
+    (['boot', 'winter'], True, True)
+    """
+    return frozenset(_stem(word) for word in words_of(text) if word not in _IDLE)
+
+
+def _stem(word: str) -> str:
+    if len(word) > 4 and word.endswith("ies"):
+        return word[:-3] + "y"
+    if len(word) > 3 and word.endswith("ie"):  # of "hoodies" one cannot see whether it is a hoodie or a hoody
+        return word[:-2] + "y"
+    if len(word) > 4 and word.endswith(("ches", "shes", "sses", "xes")):
+        return word[:-2]
+    return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")) else word
+
+
+@dataclass(frozen=True)
+class History:
+    """What a user has asked for and clicked, as sets of stems.
+
+    Attributes:
+        phrases: each query, and each narrow category of a clicked item.
+        words: all words of queries and of the titles and categories clicked.
+    """
+
+    phrases: frozenset[frozenset[str]]
+    words: frozenset[str]
+
+    @classmethod
+    def of(cls, profile: Profile) -> "History":
+        """The history of a profile, its older queries among it."""
+        queries = [one.text for one in profile.queries] + list(profile.earlier)
+        categories = [name for one in profile.clicks for name in one.categories]
+        phrases = {stems(text) for text in (*queries, *categories)} - {frozenset()}
+        titles = (stems(one.title) for one in profile.clicks)
+        return cls(frozenset(phrases), frozenset().union(*phrases, *titles))
+
+    def grade(self, interest: str) -> int:
+        """KNOWN, NEAR or NOVEL.
+
+        Known: a query or a clicked category holds all its words, or all its words are some query's or category's own; or it says nothing.
+        Near: more than half of its words stand in the history.
+
+        >>> history = History(frozenset({frozenset({"trail", "shoe"})}), frozenset({"trail", "shoe"}))
+        >>> [history.grade(text) for text in ("trail shoes", "shoes", "trail shoe laces", "camping stoves")]
+        [0, 0, 1, 2]
+        """
+        words = stems(interest)
+        if not words or any(words <= phrase for phrase in self.phrases):
+            return KNOWN
+        shared = len(words & self.words)
+        return NEAR if 2 * shared > len(words) else NOVEL
+
+
+def grades(profile: Profile, interests: Sequence[str]) -> list[int]:
+    """The grade of each interest against a profile's history."""
+    history = History.of(profile)
+    return [history.grade(interest) for interest in interests]

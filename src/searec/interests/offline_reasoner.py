@@ -1,0 +1,259 @@
+"""The reasoner that needs no model: it walks the catalogue.
+
+Up and down its hierarchy, and from category to category by meaning and by who clicks both.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array, vstack
+
+from searec.config import Count, NonNegative, Share, as_dict, configure, settings
+from searec.data.ragged import Ragged
+from searec.data.schema import TASKS, Task
+from searec.data.split import Split
+from searec.interests.category_index import NEAR, Catalogue, Encode, Meaning
+from searec.interests.interest_graph import Edge, Graph, Signal, joined
+from searec.interests.novelty import stems
+from searec.interests.profile import Profile
+from searec.interests.reasoner import Thought
+from searec.text.encoder import DEFAULT, Encoder
+
+VERSION = "offline-1"
+"""Changes with every change to what is said from the same input."""
+_HOW = {"name": "named", "word": "named in it", "meaning": "near in meaning"}
+_ROWS_AT_ONCE = 1024
+_DRAWN = 3
+"""Interests drawn for each that is kept, before the rule of novelty."""
+
+
+@settings
+class OfflineSettings:
+    """How far the walk goes.
+
+    Attributes:
+        interests: in a graph at most, the most confident ones.
+        meanings: categories that one query may mean.
+        near: least cosine at which a query means a category that it does not name.
+        neighbours: categories reached from one category.
+        behaviour: weight of who clicks both, the rest is that of meaning.
+        shrink: users by which the former is held back, so that a pair that few have clicked counts less.
+        clicks: newest clicks that stand in where there is no query.
+    """
+
+    interests: Count = 8
+    meanings: Count = 3
+    near: Share = NEAR
+    neighbours: Count = 40
+    behaviour: Share = 0.7
+    shrink: NonNegative = 10.0
+    clicks: Count = 10
+
+
+@dataclass(frozen=True)
+class _Meant:
+    """A signal and a category it means."""
+
+    signal: str
+    kind: Signal
+    category: int
+    confidence: float
+    evidence: str
+    time: int
+
+
+class OfflineReasoner:
+    """Queries to the categories clicked after them (or that they name, or mean), up to what stands above these, down to what is new.
+
+    What users did is read from training events alone, `split.cutoff` of `tasks`.
+    """
+
+    name = "offline"
+
+    def __init__(
+        self, split: Split, encode: Encode, config: OfflineSettings | None = None, *, tasks: Sequence[Task] = TASKS
+    ) -> None:
+        self.config = config or OfflineSettings()
+        self.catalogue = Catalogue(split.data, encode)
+        self._after = _clicked_after(split, self.catalogue.taxonomy.narrow, tasks)
+        self._query = {text: place for place, text in enumerate(split.data.queries.texts.to_list(), start=1)}
+        self._near = self._neighbours(split, tasks)
+        told = json.dumps(
+            [VERSION, split.data.fingerprint, list(tasks), split.unseen, as_dict(self.config)], sort_keys=True
+        )
+        self.version = hashlib.blake2b(told.encode(), digest_size=8).hexdigest()
+
+    @classmethod
+    def open(cls, split: Split, tasks: Sequence[Task], options: Mapping[str, str]) -> "OfflineReasoner":
+        """By settings as text: those of `OfflineSettings`, and `encoder`, a sentence encoder by name or path.
+
+        Raises:
+            SettingsError: no such setting, or a bad value.
+            DependencyError: the encoder cannot be had.
+        """
+        own = dict(options)
+        encode = Encoder(own.pop("encoder", DEFAULT)).encode
+        return cls(split, encode, configure(OfflineSettings, own, where="offline reasoner"), tasks=tasks)
+
+    def think(self, profiles: Sequence[Profile]) -> list[Thought]:
+        """One graph a profile; an empty one where nothing it did means any category."""
+        texts = list(
+            dict.fromkeys(
+                one.text for profile in profiles for one in profile.queries if not self._clicks_after(one.text)
+            )
+        )
+        found = self.catalogue.find(texts, near=self.config.near, most=self.config.meanings)
+        meanings = dict(zip(texts, found, strict=True))
+        return [Thought(profile, self._graph(profile, meanings)) for profile in profiles]
+
+    def _graph(self, profile: Profile, meanings: Mapping[str, list[Meaning]]) -> Graph:
+        meant = list(self._meant(profile, meanings))
+        up = joined(
+            Edge(
+                source=one.signal,
+                target=self._demand(one.category),
+                relation="hypernym",
+                signal=one.kind,
+                evidence=one.evidence,
+                confidence=one.confidence,
+                time=one.time,
+            )
+            for one in meant
+        )
+        made = {"reasoner": self.name, "version": self.version}
+        graph = Graph(profile.user, profile.at, (*up, *joined(self._widened(profile, meant))), made)
+        return graph.novel(profile).top(self.config.interests)
+
+    def _meant(self, profile: Profile, meanings: Mapping[str, list[Meaning]]) -> Iterator[_Meant]:
+        """What each query means; where no query means anything, what was clicked."""
+        some = False
+        taxonomy = self.catalogue.taxonomy
+        for one in profile.queries:
+            if clicked := self._clicks_after(one.text):
+                total = sum(clicked.values())
+                for category, count in clicked.most_common(self.config.meanings):
+                    some = True
+                    evidence = f"{count} of {total} clicks after it"
+                    yield _Meant(one.text, "query", category, count / total, evidence, one.time)
+            for meaning in meanings.get(one.text, ()):
+                some = True
+                evidence = f"{taxonomy.name(meaning.category)}: {_HOW[meaning.found]}"
+                yield _Meant(one.text, "query", meaning.category, meaning.sureness, evidence, one.time)
+        if not some:
+            for click in profile.clicks[: self.config.clicks]:
+                own = [self.catalogue.named(name) for name in click.categories]
+                narrow = [c for c in own if c and not any(c in self._line(other) for other in own if other != c)]
+                for category in narrow:
+                    yield _Meant(
+                        click.title or taxonomy.name(category),
+                        "click",
+                        category,
+                        1 / len(narrow),
+                        "its category",
+                        click.time,
+                    )
+
+    def _widened(self, profile: Profile, meant: Sequence[_Meant]) -> list[Edge]:
+        """From each demand to categories near to what led to it, those that the user has touched left out, the surest `_DRAWN` of them."""
+        taxonomy = self.catalogue.taxonomy
+        touched = {self.catalogue.named(name) for click in profile.clicks for name in click.categories}
+        touched |= {one.category for one in meant}
+        touched |= {above for category in touched for above in self._line(category)}
+        best: dict[
+            tuple[str, int], tuple[float, float, _Meant]
+        ] = {}  # by demand and category: of the whole path, of the step
+        for one in meant:
+            demand = self._demand(one.category)
+            span = slice(self._near.indptr[one.category], self._near.indptr[one.category + 1])
+            for category, near in zip(self._near.indices[span].tolist(), self._near.data[span].tolist(), strict=True):
+                if category not in touched and near * one.confidence > best.get((demand, category), (0.0,))[0]:
+                    best[demand, category] = (near * one.confidence, near, one)
+        surest = sorted(best.items(), key=lambda entry: (-entry[1][0], entry[0]))[: _DRAWN * self.config.interests]
+        return [
+            Edge(
+                source=demand,
+                target=taxonomy.name(category),
+                relation="hyponym" if self.catalogue.named(demand) in self._line(category) else "co-hyponym",
+                evidence=f"near {taxonomy.name(one.category)}",
+                confidence=near,
+                time=one.time,
+            )
+            for (demand, category), (_, near, one) in surest
+            if stems(taxonomy.name(category))
+        ]
+
+    def _demand(self, category: int) -> str:
+        """The name right above a category, or its own where it is a root."""
+        taxonomy = self.catalogue.taxonomy
+        above = int(taxonomy.parent[category])
+        return taxonomy.name(above or category)
+
+    def _line(self, category: int) -> list[int]:
+        """What stands above a category, upwards."""
+        line, above = [], int(self.catalogue.taxonomy.parent[category])
+        while above:
+            line.append(above)
+            above = int(self.catalogue.taxonomy.parent[above])
+        return line
+
+    def _clicks_after(self, query: str) -> Counter[int]:
+        """Clicks after a query in training, by narrow category."""
+        row = self._query.get(query, 0)
+        span = slice(self._after.indptr[row], self._after.indptr[row + 1])
+        return Counter(dict(zip(self._after.indices[span].tolist(), self._after.data[span].tolist(), strict=True)))
+
+    def _neighbours(self, split: Split, tasks: Sequence[Task]) -> csr_array:
+        """[C + 1, C + 1] how near each category's nearest ones are, in (0, 1]."""
+        config, count = self.config, len(self.catalogue) + 1
+        both = _clicked_by_the_same(split, self.catalogue.taxonomy.narrow, count, tasks, config.shrink)
+        parts = [csr_array((0, count))]
+        for start in range(0, count, _ROWS_AT_ONCE):
+            rows = slice(start, min(start + _ROWS_AT_ONCE, count))
+            near = config.behaviour * both[rows].toarray()
+            if config.behaviour < 1:
+                vectors = self.catalogue.vectors
+                near += (1 - config.behaviour) * np.clip(vectors[rows] @ vectors.T, 0, 1)
+            near[:, 0] = 0
+            near[np.arange(len(near)), np.arange(rows.start, rows.stop)] = 0
+            parts.append(_largest(near, config.neighbours))
+        return csr_array(vstack(parts, format="csr"))
+
+
+def _largest(rows: NDArray[np.floating], keep: int) -> csr_array:
+    """The `keep` largest values of each row that are above 0, largest first."""
+    best = np.argsort(-rows, axis=1, kind="stable")[:, :keep]
+    values = np.take_along_axis(rows, best, axis=1)
+    some = values > 0
+    offsets = np.concatenate(([0], np.cumsum(some.sum(axis=1))))
+    return csr_array((np.clip(values[some], 1e-6, 1.0), best[some], offsets), shape=rows.shape)
+
+
+def _clicked_after(split: Split, narrow: Ragged, tasks: Sequence[Task]) -> csr_array:
+    """[Q + 1, C + 1] training clicks after each query, by narrow category of the item."""
+    searches, sizes = split.data.searches, split.data.sizes
+    asker = np.repeat(np.arange(len(searches.offsets) - 1), np.diff(searches.offsets))
+    old = np.flatnonzero(searches.time < split.cutoff(tasks)[asker])
+    item, session = searches.clicks.take(old)
+    category, click = narrow.take(item)
+    where = (searches.query[old][session[click]], category)
+    found = csr_array((np.ones(len(category), dtype=np.int64), where), shape=(sizes.queries + 1, sizes.categories + 1))
+    found.sum_duplicates()
+    return found
+
+
+def _clicked_by_the_same(split: Split, narrow: Ragged, count: int, tasks: Sequence[Task], shrink: float) -> csr_array:
+    """[C + 1, C + 1] cosine of the sets of users who clicked each category in training, held back by `shrink` users."""
+    user, item, _ = split.train_clicks(tasks)
+    category, click = narrow.take(item)
+    clicked = csr_array((np.ones(len(category)), (user[click], category)), shape=(split.data.sizes.users + 1, count))
+    clicked.sum_duplicates()
+    clicked.data[:] = 1
+    users = np.asarray(clicked.sum(axis=0))
+    both = (clicked.T @ clicked).tocoo()
+    a, b = both.coords
+    return csr_array((both.data / (np.sqrt(users[a] * users[b]) + shrink), (a, b)), shape=(count, count))

@@ -1,0 +1,133 @@
+"""Profile: what a reasoner may know of one user, everything strictly older than a time."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from searec.data.dataset import Dataset
+from searec.data.ragged import Ints, first_not_before
+from searec.data.split import NEVER
+from searec.errors import DataError
+
+DAYS = 30
+"""Days of queries that are read (the paper's window)."""
+QUERIES, CLICKS = 30, 100
+"""Newest distinct queries, and newest clicks, that are read."""
+DAY = 86_400_000_000
+"""Microseconds."""
+_BLOCK = 1024
+"""Users whose rows are read at once."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A query and when it was last asked, microseconds since 1970 (UTC)."""
+
+    text: str
+    time: int
+
+
+@dataclass(frozen=True)
+class Clicked:
+    """A clicked item, in the feed or after a search: its title, its categories as given, and when."""
+
+    title: str
+    categories: tuple[str, ...]
+    time: int
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One user, as of a time.
+
+    Attributes:
+        user: outside id.
+        at: microseconds since 1970 (UTC); nothing here is as new as that.
+        attributes: of the user table, empty ones left out.
+        queries: distinct ones of the last `DAYS` days, newest first.
+        clicks: the newest, newest first; for what is known already, and for users who ask nothing.
+        earlier: distinct queries older than these days, newest first; they count as known, and nothing is inferred from them.
+    """
+
+    user: str
+    at: int
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    queries: tuple[Asked, ...] = ()
+    clicks: tuple[Clicked, ...] = ()
+    earlier: tuple[str, ...] = ()
+
+
+def profiles(
+    data: Dataset, users: Ints, at: Ints, *, days: int = DAYS, queries: int = QUERIES, clicks: int = CLICKS
+) -> Iterator[Profile]:
+    """The profile of each user, one after another.
+
+    Args:
+        users: [n] inside ids.
+        at: [n] microseconds since 1970; strictly older events are read. `split.NEVER` stands for the microsecond after a user's last event.
+        days, queries, clicks: how much is read, as for `DAYS`, `QUERIES` and `CLICKS`.
+
+    Raises:
+        DataError: not one time a user.
+    """
+    if users.shape != at.shape:
+        raise DataError("one time a user is needed", got=at.shape, expected=users.shape)
+    for start in range(0, len(users), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        yield from _profiles(data, users[block], at[block], days, queries, clicks)
+
+
+def _profiles(data: Dataset, users: Ints, at: Ints, days: int, queries: int, clicks: int) -> Iterator[Profile]:
+    """Profiles of few users: nothing is read but their rows."""
+    names = data.users.outside(users)
+    attributes = [name for name in data.user_table.columns if name != "user_id"]
+    known = (
+        data.user_table.select(attributes)[users.astype(np.int64) - 1].rows(named=True)
+        if attributes
+        else [{}] * len(users)
+    )
+    search_end = _end(data.searches.offsets, data.searches.time, users, at)
+    trail_end = _end(data.trail.offsets, data.trail.time, users, at)
+    trails = [
+        slice(max(int(data.trail.offsets[user]), last - clicks), last)
+        for user, last in zip(users.tolist(), trail_end, strict=True)
+    ]
+    columns = [name for name in ("title", "categories") if name in data.item_table.columns]
+    items = data.item_table.select(columns)[
+        np.concatenate([data.trail.item[trail] for trail in trails]).astype(np.int64) - 1
+    ]
+    titles = items["title"].fill_null("").to_list()
+    categories = items["categories"].to_list() if "categories" in items.columns else [None] * len(items)
+    first = 0
+    for name, about, user, limit, last_search, trail in zip(
+        names, known, users.tolist(), at.tolist(), search_end, trails, strict=True
+    ):
+        asked = slice(int(data.searches.offsets[user]), last_search)
+        times, click_times = data.searches.time[asked].tolist(), data.trail.time[trail].tolist()
+        now = limit if limit != NEVER else max([*times[-1:], *click_times[-1:], -1]) + 1
+        texts = data.queries.texts.gather(data.searches.query[asked].astype(np.int64) - 1).to_list()
+        newest: dict[str, int] = {}
+        for text, time in zip(reversed(texts), reversed(times), strict=True):
+            newest.setdefault(text, time)
+        recent = [Asked(text, time) for text, time in newest.items() if time >= now - days * DAY][:queries]
+        read = {one.text for one in recent}
+        clicked = slice(first, first + len(click_times))
+        first = clicked.stop
+        yield Profile(
+            user=name,
+            at=now,
+            attributes={key: str(value) for key, value in about.items() if value not in (None, "")},
+            queries=tuple(recent),
+            clicks=tuple(
+                Clicked(title, tuple(group or ()), time)
+                for title, group, time in zip(
+                    reversed(titles[clicked]), reversed(categories[clicked]), reversed(click_times), strict=True
+                )
+            ),
+            earlier=tuple(text for text in newest if text not in read),
+        )
+
+
+def _end(offsets: Ints, time: Ints, users: Ints, at: Ints) -> Sequence[int]:
+    return first_not_before(time, offsets[users], offsets[users + 1], at).tolist()  # type: ignore[no-any-return]

@@ -1,0 +1,102 @@
+"""Proposals: the two hops of many profiles, asked hop by hop of one model or of several."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from searec.interests.profile import Profile
+from searec.interests.structured_output import Fault, Question, Reply, ask_all
+from searec.interests.templates import Wording, as_data
+from searec.interests.two_hop import Demands, Hop, HopSettings, Widenings, demand_edges, interest_edges, known, told
+from searec.text.chat import Chat
+
+TEXTS = ("hop1", "hop2", "repair")
+"""The files of a version that are read here."""
+_NOTHING = Hop(())
+
+
+@dataclass(frozen=True)
+class Seat:
+    """Who proposes: a model, in a part.
+
+    Attributes:
+        name: what the others call it.
+        chat: whom its questions go to.
+        part: what stands above each of them; empty for none.
+    """
+
+    name: str
+    chat: Chat
+    part: str = ""
+
+    def question(self, text: str) -> str:
+        """The text under the part."""
+        return f"{self.part.strip()}\n\n{text}" if self.part else text
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What came of the two hops, or the problem that ended them.
+
+    repaired: answers that were faulty once. when: the last answer was given (UTC, ISO 8601); empty if there was none.
+    """
+
+    demands: Hop = _NOTHING
+    interests: Hop = _NOTHING
+    problem: str | None = None
+    repaired: int = 0
+    when: str = ""
+
+
+def two_hops(asked: Sequence[tuple[Seat, Profile]], config: HopSettings, wording: Wording) -> list[Proposal]:
+    """Hop 1 of all at once, then hop 2 of all whose hop 1 said something. A profile without queries is asked nothing.
+
+    Returns:
+        One proposal a pair, in order.
+
+    Raises:
+        SearecError: nothing can be asked at all.
+    """
+    first = [place for place, (_, profile) in enumerate(asked) if profile.queries]
+    upward = ask_all([_hop1(*asked[place], config, wording) for place in first], Demands, wording)
+    demands = dict(zip(first, upward, strict=True))
+    second = {place: reply.value for place, reply in demands.items() if reply.value is not None and reply.value.edges}
+    widening = ask_all(
+        [_hop2(*asked[place], hop, config, wording) for place, hop in second.items()], Widenings, wording
+    )
+    interests = dict(zip(second, widening, strict=True))
+    return [_proposal(demands.get(place), interests.get(place)) for place in range(len(asked))]
+
+
+def _hop1(seat: Seat, profile: Profile, config: HopSettings, wording: Wording) -> Question[Demands, Hop]:
+    text = wording.fill("hop1", demands=config.demands, profile=as_data(told(profile, config)))
+
+    def check(said: Demands) -> Hop | Fault:
+        return demand_edges(said, profile, config)
+
+    return Question(seat.chat, f"user {profile.user}, {seat.name}, hop 1", seat.question(text), check)
+
+
+def _hop2(seat: Seat, profile: Profile, hop: Hop, config: HopSettings, wording: Wording) -> Question[Widenings, Hop]:
+    about = {
+        **told(profile, config),
+        "demands": list(dict.fromkeys(edge.target for edge in hop.edges)),
+        "known": known(profile, config),
+    }
+    text = wording.fill("hop2", interests=config.candidates, profile=as_data(about))
+
+    def check(said: Widenings) -> Hop | Fault:
+        return interest_edges(said.interests, hop.edges, profile, config)
+
+    return Question(seat.chat, f"user {profile.user}, {seat.name}, hop 2", seat.question(text), check)
+
+
+def _proposal(first: Reply[Hop] | None, second: Reply[Hop] | None) -> Proposal:
+    replies = [reply for reply in (first, second) if reply is not None]
+    problem = next((f"hop {hop}: {reply.problem}" for hop, reply in enumerate(replies, start=1) if reply.problem), None)
+    return Proposal(
+        demands=(first.value if first is not None else None) or _NOTHING,
+        interests=(second.value if second is not None else None) or _NOTHING,
+        problem=problem,
+        repaired=sum(reply.repaired for reply in replies),
+        when=max((reply.when for reply in replies), default=""),
+    )

@@ -1,0 +1,139 @@
+"""Asking: questions whose answers are strict JSON, checked, and given back once for repair."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from searec.interests.templates import Wording, as_data
+from searec.text.chat import Answer, Chat, Prompt
+from searec.text.multi_client import ask_together
+from searec.text.response_cache import unfenced
+
+S = TypeVar("S", bound=BaseModel)
+R = TypeVar("R")
+
+LONGEST_ANSWER = 50_000
+"""Characters; what is longer is not read."""
+_SENT_BACK = 4_000
+_SHOWN = 4
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with an answer, in words for whoever gave it."""
+
+    problem: str
+
+
+@dataclass(frozen=True)
+class Question(Generic[S, R]):
+    """One question.
+
+    Attributes:
+        chat: whom it goes to.
+        name: what errors call it.
+        check: makes of what was said what is meant, or finds the fault.
+    """
+
+    chat: Chat
+    name: str
+    text: str
+    check: Callable[[S], R | Fault]
+
+
+@dataclass(frozen=True)
+class Reply(Generic[R]):
+    """What came of a question: a value, or the problem that left it without one.
+
+    repaired: the first answer was faulty. when: the server gave the answer used (UTC, ISO 8601); empty without an answer.
+    """
+
+    value: R | None
+    problem: str | None = None
+    repaired: bool = False
+    when: str = ""
+
+
+@dataclass(frozen=True)
+class _Said(Generic[S]):
+    text: str
+    value: S | Fault
+
+
+def ask_all(questions: Sequence[Question[S, R]], shape: type[S], wording: Wording) -> list[Reply[R]]:
+    """Ask all at once; those with a faulty answer once more, all at once, with the answer and its fault; then give up.
+
+    No answer is thrown away: a later run replays the faulty ones too, and comes to the same end.
+
+    Returns:
+        One reply a question, in order.
+
+    Raises:
+        SearecError: as `ask_together`.
+    """
+    first = _ask(questions, [question.text for question in questions], shape, wording)
+    replies = [_reply(question, answer, None) for question, answer in zip(questions, first, strict=True)]
+    bad = [
+        (place, answer.value.text, reply.problem or "")
+        for place, (reply, answer) in enumerate(zip(replies, first, strict=True))
+        if reply.problem is not None and answer.value is not None
+    ]
+    if bad:
+        again = [questions[place] for place, _, _ in bad]
+        texts = [
+            wording.fill("repair", question=questions[place].text, answer=as_data(said[:_SENT_BACK]), fault=fault)
+            for place, said, fault in bad
+        ]
+        for (place, _, fault), question, answer in zip(bad, again, _ask(again, texts, shape, wording), strict=True):
+            replies[place] = _reply(question, answer, fault)
+    return replies
+
+
+def read_json(text: str, shape: type[S]) -> S | Fault:
+    """An answer as `shape`, strictly; with or without a code fence.
+
+    >>> class One(BaseModel):
+    ...     word: str
+    >>> read_json('{"word": "so"}', One), read_json("so", One)
+    (One(word='so'), Fault(problem='no JSON of the form asked for: Invalid JSON: expected value at line 1 column 1'))
+    """
+    if not text.strip():
+        return Fault("the answer is empty, or was cut short while thinking")
+    if len(text) > LONGEST_ANSWER:
+        return Fault(f"the answer has {len(text)} characters, more than {LONGEST_ANSWER}")
+    try:
+        return shape.model_validate_json(unfenced(text))
+    except ValidationError as error:
+        found = [
+            ": ".join(filter(None, [".".join(map(str, one["loc"]))[:80], one["msg"]]))
+            for one in error.errors()[:_SHOWN]
+        ]
+        return Fault("no JSON of the form asked for: " + "; ".join(found))
+
+
+def _ask(
+    questions: Sequence[Question[S, R]], texts: Sequence[str], shape: type[S], wording: Wording
+) -> list[Answer[_Said[S]]]:
+    def parse(text: str) -> _Said[S]:
+        return _Said(text, read_json(text, shape))
+
+    asked = [
+        (question.chat, Prompt(question.name, wording.version, text))
+        for question, text in zip(questions, texts, strict=True)
+    ]
+    return ask_together(asked, parse) if asked else []
+
+
+def _reply(question: Question[S, R], answer: Answer[_Said[S]], before: str | None) -> Reply[R]:
+    """before: the fault of the first answer, where this is the second."""
+    if answer.value is None:
+        found: R | Fault = Fault(answer.problem or "no answer")
+    else:
+        said = answer.value.value
+        found = said if isinstance(said, Fault) else question.check(said)
+    if not isinstance(found, Fault):
+        return Reply(found, None, before is not None, answer.when)
+    problem = found.problem if before is None else f"{found.problem}; and before its one repair: {before}"
+    return Reply(None, problem, before is not None, answer.when)

@@ -1,0 +1,171 @@
+"""Dialogue: how a profile is put to a student and how a graph is written as its answer, the same in training and in use.
+
+prompt      the task, then {"profile":{name:value},"searches":{"1":newest,"2":...}} on one line; "clicks" for a user who asked nothing
+answer      {"demands":[[number,demand,confidence], ...],"interests":[[demand,relation,interest,confidence], ...]} on one line
+
+Both are JSON, so that no text of a user can end a line or close a list. A demand names its query by number: a copy costs its tokens, and
+to copy is most of what a small model would have to learn. An answer keeps of a graph what a student can know: not the evidence, and the
+times only as those of its queries.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as checked
+
+from searec.errors import DataError
+from searec.interests.interest_graph import Edge, Graph, Signal
+from searec.interests.novelty import stems
+from searec.interests.profile import Profile
+
+FORMAT = "interests-1"
+"""Changes with every change to `prompt`, `written` or `read`; a student of another format is refused."""
+DIGITS = 2
+"""Decimal places of a confidence."""
+_CLICKS = 10
+_TASK = (
+    "From a shopper's searches, tell the demands behind each, then interests beyond them. Answer in one line of JSON."
+)
+
+
+@dataclass(frozen=True)
+class Signs:
+    """What an answer may start from, newest first and without repeats; all of one kind.
+
+    texts: number n of a prompt is `texts[n - 1]`. times: microseconds since 1970, of the newest of each.
+    """
+
+    kind: Signal
+    texts: tuple[str, ...]
+    times: tuple[int, ...]
+
+    @classmethod
+    def of(cls, profile: Profile) -> "Signs":
+        """A profile's queries; the titles of its newest clicks where it has no queries."""
+        newest: dict[str, int] = {}
+        if profile.queries:
+            for asked in profile.queries:
+                newest.setdefault(asked.text, asked.time)
+            return cls("query", tuple(newest), tuple(newest.values()))
+        for clicked in profile.clicks:
+            if clicked.title and len(newest) < _CLICKS:
+                newest.setdefault(clicked.title, clicked.time)
+        return cls("click", tuple(newest), tuple(newest.values()))
+
+
+def prompt(profile: Profile) -> str:
+    r"""The question, ending where the answer begins.
+
+    >>> from searec.interests.profile import Asked
+    >>> prompt(Profile("u", 9, {"age": "25-34"}, (Asked("red tent", 8), Asked('7" pan', 5)))).splitlines()[1]
+    '{"profile":{"age":"25-34"},"searches":{"1":"red tent","2":"7\\" pan"}}'
+    """
+    signs = Signs.of(profile)
+    numbered = {str(number): text for number, text in enumerate(signs.texts, start=1)}
+    return f"{_TASK}\n{_line({'profile': dict(profile.attributes), 'searches' if signs.kind == 'query' else 'clicks': numbered})}\n"
+
+
+def written(graph: Graph, profile: Profile) -> str:
+    """The answer that says this graph, one line; `spoken` gives the graph as it is read back.
+
+    Raises:
+        DataError: the graph starts from something that the prompt does not hold.
+    """
+    number = {text: place for place, text in enumerate(Signs.of(profile).texts, start=1)}
+    hops, wider = _hops(graph, profile)
+    demands = [[number[edge.source], edge.target, edge.confidence] for edge in hops]
+    interests = [[edge.source, edge.relation, edge.target, edge.confidence] for edge in wider]
+    return _line({"demands": demands, "interests": interests})
+
+
+def spoken(graph: Graph, profile: Profile) -> Graph:
+    """What an answer can say of a graph: no evidence, rounded confidences, times of the profile's signals, one order.
+
+    Demands go by their signal, newest first; interests by their demand; then the most confident first.
+
+    Raises:
+        DataError: it starts from something that the prompt does not hold, or rounding breaks an edge.
+    """
+    signs = Signs.of(profile)
+    times = dict(zip(signs.texts, signs.times, strict=True))
+    hops, wider = _hops(graph, profile)
+    told = [replace(edge, time=times[edge.source]) for edge in hops]
+    newest: dict[frozenset[str], int] = {}
+    for edge in told:
+        newest[stems(edge.target)] = max(edge.time, newest.get(stems(edge.target), edge.time))
+    told += [replace(edge, time=newest[stems(edge.source)]) for edge in wider]
+    return Graph(profile.user, profile.at, tuple(told), graph.made)
+
+
+def read(text: str, profile: Profile, made: Mapping[str, Any]) -> Graph:
+    """The graph that an answer says, strictly: nothing is mended and nothing left out.
+
+    Raises:
+        DataError: the answer is not JSON, has another shape, starts from something not asked, or makes no graph.
+    """
+    try:
+        told = _ANSWER.validate_json(text.strip())
+    except ValidationError as error:
+        first = error.errors()[0]
+        if first["type"] == "json_invalid":
+            raise DataError(
+                "the answer is not JSON", where=f"user {profile.user!r}", got=repr(text)[:200], expected=first["msg"]
+            ) from None
+        where = ".".join(map(str, first["loc"])) or None
+        raise DataError(
+            "the answer has another shape", where=where, got=repr(first["input"])[:100], expected=first["msg"]
+        ) from None
+    signs = Signs.of(profile)
+    edges = []
+    newest: dict[frozenset[str], int] = {}
+    for number, target, confidence in told.demands:
+        if not 1 <= number <= len(signs.texts):
+            raise _unasked(profile, signs, f"number {number}")
+        source, time = signs.texts[number - 1], signs.times[number - 1]
+        newest[stems(target)] = max(time, newest.get(stems(target), time))
+        edges.append(
+            Edge(source=source, target=target, relation="hypernym", signal=signs.kind, confidence=confidence, time=time)
+        )
+    for source, relation, target, confidence in told.interests:
+        time = newest.get(stems(source), 0)  # an unknown demand is the graph's to refuse
+        edges.append(Edge(source=source, target=target, relation=relation, confidence=confidence, time=time))
+    return Graph(profile.user, profile.at, tuple(edges), made)
+
+
+def _hops(graph: Graph, profile: Profile) -> tuple[list[Edge], list[Edge]]:
+    """Edges of the first and of the second hop as an answer has them, in its order."""
+    signs = Signs.of(profile)
+    place = {text: number for number, text in enumerate(signs.texts)}
+    edges = [replace(edge, evidence="", confidence=round(edge.confidence, DIGITS)) for edge in graph.edges]
+    first = [edge for edge in edges if edge.relation == "hypernym"]
+    if strange := [edge.source for edge in first if edge.signal != signs.kind or edge.source not in place]:
+        raise _unasked(profile, signs, repr(strange[0])[:100])
+    first.sort(key=lambda edge: (place[edge.source], -edge.confidence, edge.target))
+    order: dict[frozenset[str], int] = {}
+    for edge in first:
+        order.setdefault(stems(edge.target), len(order))
+    second = [edge for edge in edges if edge.relation != "hypernym"]
+    return first, sorted(second, key=lambda edge: (order[stems(edge.source)], -edge.confidence, edge.target))
+
+
+def _unasked(profile: Profile, signs: Signs, got: str) -> DataError:
+    expected = f"one of {len(signs.texts)} ({signs.kind})"
+    return DataError(
+        "the answer starts from something not asked", where=f"user {profile.user!r}", got=got, expected=expected
+    )
+
+
+@checked(frozen=True, config=ConfigDict(strict=True, extra="forbid"))
+class _Answer:
+    demands: list[tuple[int, str, float]]
+    interests: list[tuple[str, Literal["hyponym", "co-hyponym"], str, float]]
+
+
+_ANSWER = TypeAdapter(_Answer)
+
+
+def _line(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,264 @@
+"""Student: a reasoner that is a local causal model, InterestGPT in the paper; its answers are read strictly."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from searec.config import Count, Natural, NonNegative, configure, settings
+from searec.data.leakage.cutoff import Cutoff
+from searec.data.schema import Task
+from searec.data.split import Split
+from searec.errors import DataError, DependencyError, RunError, SettingsError
+from searec.files import fingerprint
+from searec.interests.causal_lm import open_model, open_tokenizer, places, prompt_ids, quiet, weights_digest
+from searec.interests.interest_graph import Graph
+from searec.interests.profile import Profile
+from searec.interests.reasoner import Thought
+from searec.interests.reasoner_evaluation import RAW, TOKENS
+from searec.interests.student_dialogue import FORMAT, Signs, prompt, read
+from searec.progress import progress
+
+FILE = "student.json"
+ADAPTER, BASE, TOKENIZER, LABELS = "adapter", "base", "tokenizer", "labels"
+"""What a distilled student's folder holds; `base` only where the base was made there. The labels carry the cut-off."""
+CUT_OFF, TOO_LONG = "the answer was cut off", "the prompt is too long for the model"
+
+
+@settings
+class StudentSettings:
+    """How a student is asked.
+
+    batch: profiles at once. answer_tokens: at most, and no more than the model's context leaves. interests: the most confident ones stay.
+    temperature: 0 for the likeliest token each time; above, drawn from `seed`, and then an answer depends on whom it is asked with.
+    device: "auto" takes an accelerator if there is one.
+    """
+
+    batch: Count = 32
+    answer_tokens: Count = 512
+    interests: Count = 10
+    temperature: NonNegative = 0.0
+    seed: Natural = 0
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A causal model with its tokenizer, in the state to write, and a digest of its weights."""
+
+    model: Any
+    tokenizer: Any
+    digest: str
+
+
+class StudentReasoner:
+    """A local causal model as a reasoner.
+
+    A thought's transcript is one object: `answer` as written, `tokens` it has, and `raw`, its interests before the rule of novelty.
+
+    Args:
+        model: a folder that `distil` wrote; or a causal model alone, by folder or hub id, that answers in the format of `dialogue`.
+
+    Raises:
+        RunError: the folder is damaged or of another prompt format, or its base is not what it was made on.
+        DependencyError: transformers or peft is not installed, or the base cannot be had.
+    """
+
+    name = "student"
+
+    def __init__(self, model: Path | str, settings: StudentSettings | None = None) -> None:
+        self.settings = settings or StudentSettings()
+        self._folder = Path(model)
+        self._opened = opened(model, self.settings.device)
+        said = [self.settings.answer_tokens, self.settings.interests, self.settings.temperature]
+        drawn = [self.settings.seed, self.settings.batch] if self.settings.temperature else []
+        self._version = fingerprint(FORMAT, self._opened.digest, json.dumps([*said, *drawn]))
+
+    @classmethod
+    def open(cls, split: Split, tasks: Sequence[Task], options: Mapping[str, str]) -> "StudentReasoner":
+        """By settings as text: `model`, a folder or hub id, and those of `StudentSettings`; of the events it needs nothing.
+
+        Raises:
+            SettingsError: `model` is not among them, or a setting does not exist.
+        """
+        values = dict(options)
+        if not values.get("model"):
+            raise SettingsError(
+                "a student needs its folder", where="student", got=", ".join(values), remedy="give model=RUN"
+            )
+        return cls(values.pop("model"), configure(StudentSettings, values, where="student reasoner"))
+
+    @property
+    def made_of(self) -> Cutoff | None:
+        """The events that its labels rest on; None for a causal model alone, of which nothing is known.
+
+        Raises:
+            LeakError: its folder does not tell, or was changed.
+        """
+        return Cutoff.load(self._folder / LABELS) if (self._folder / FILE).is_file() else None
+
+    @property
+    def version(self) -> str:
+        """32 hex digits over weights, prompt format and the settings that change answers."""
+        return self._version
+
+    def think(self, profiles: Sequence[Profile]) -> list[Thought]:
+        """One thought a profile, in order; an empty graph where a profile holds nothing to start from."""
+        thoughts: list[Thought | None] = [None] * len(profiles)
+        asked: list[tuple[int, list[int]]] = []
+        for row, profile in enumerate(profiles):
+            if not Signs.of(profile).texts:
+                thoughts[row] = Thought(profile, Graph(profile.user, profile.at, (), self._made))
+                continue
+            ids = prompt_ids(self._opened.tokenizer, prompt(profile))
+            if len(ids) >= places(self._opened.model):
+                thoughts[row] = Thought(profile, None, TOO_LONG)
+            else:
+                asked.append((row, ids))
+        asked.sort(
+            key=lambda one: -len(one[1])
+        )  # like lengths together: padding is work; the longest first, for memory
+        with self._drawing(), progress("Student", len(asked)) as advance:
+            for start in range(0, len(asked), self.settings.batch):
+                some = asked[start : start + self.settings.batch]
+                for (row, _), (ids, ended) in zip(some, self._answers([ids for _, ids in some]), strict=True):
+                    thoughts[row] = self._thought(profiles[row], ids, ended)
+                advance(len(some), "")
+        return [thought for thought in thoughts if thought is not None]
+
+    @property
+    def _made(self) -> dict[str, Any]:
+        return {"reasoner": self.name, "version": self.version}
+
+    def _thought(self, profile: Profile, ids: list[int], ended: bool) -> Thought:
+        answer = self._opened.tokenizer.decode(ids, skip_special_tokens=True)
+        said: dict[str, object] = {"answer": answer, TOKENS: len(ids) + ended}
+        if not ended:
+            return Thought(profile, None, CUT_OFF, (said,))
+        try:
+            graph = read(answer, profile, self._made)
+        except DataError as error:
+            return Thought(profile, None, error.what, ({**said, "error": str(error)},))
+        said[RAW] = [one.text for one in graph.interests()]
+        return Thought(profile, graph.novel(profile).top(self.settings.interests), transcript=(said,))
+
+    def _answers(self, prompts: list[list[int]]) -> list[tuple[list[int], bool]]:
+        """The tokens of each answer, and whether it came to an end."""
+        import torch
+        from transformers import GenerationConfig
+
+        model, tokenizer = self._opened.model, self._opened.tokenizer
+        longest = max(map(len, prompts))
+        pad = tokenizer.pad_token_id
+        ids = torch.tensor(
+            [[pad] * (longest - len(one)) + one for one in prompts], device=model.device
+        )  # [B, L], padded on the left
+        mask = torch.tensor([[0] * (longest - len(one)) + [1] * len(one) for one in prompts], device=model.device)
+        ends = sorted({tokenizer.eos_token_id, *_listed(model.generation_config.eos_token_id)})
+        limit = min(self.settings.answer_tokens, places(model) - longest)
+        drawn = (
+            {"do_sample": True, "temperature": self.settings.temperature}
+            if self.settings.temperature
+            else {"do_sample": False}
+        )
+        config = GenerationConfig(max_new_tokens=limit, pad_token_id=pad, eos_token_id=ends, **drawn)  # type: ignore[no-untyped-call]
+        with torch.inference_mode():
+            written = model.generate(ids, attention_mask=mask, generation_config=config)[:, longest:].tolist()
+        return [_until(row, ends) for row in written]
+
+    @contextmanager
+    def _drawing(self) -> Iterator[None]:
+        """Draws from the settings' seed and leaves everybody's generator as it was."""
+        import torch
+
+        if not self.settings.temperature:
+            yield
+            return
+        with torch.random.fork_rng():
+            torch.manual_seed(self.settings.seed)
+            yield
+
+
+def opened(model: Path | str, device: str = "auto") -> Opened:
+    """A distilled student's model, its adapters merged into the base; or a causal model alone.
+
+    Raises:
+        as `StudentReasoner`.
+    """
+    folder = Path(model)
+    if not (folder / FILE).is_file():
+        return _alone(model, device)
+    try:
+        about = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        form, base = about["format"], about["base"]
+        place: Path | str = folder / BASE if base["made_here"] else base["name"]
+        digest = base["digest"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise RunError(
+            "the student is damaged", where=folder / FILE, got=repr(error)[:200], remedy="distil it again"
+        ) from error
+    if form != FORMAT:
+        raise RunError(
+            "the student answers in another prompt format",
+            where=folder,
+            got=form,
+            expected=FORMAT,
+            remedy="distil it again",
+        )
+    import torch
+
+    try:
+        from peft import PeftModel
+    except ImportError as error:
+        raise DependencyError("a student needs peft", got=error, remedy="pip install 'searec[distil]'") from error
+    found = open_model(place, device=device)
+    if base_digest(place, found) != digest:
+        raise RunError(
+            "the base is not what the student was made on", where=place, got=base_digest(place, found), expected=digest
+        )
+    try:
+        with quiet(), torch.random.fork_rng():  # adapters draw a start before they are read
+            tuned: Any = PeftModel.from_pretrained(found, str(folder / ADAPTER))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise RunError(
+            "the student's adapter is damaged", where=folder / ADAPTER, got=str(error).splitlines()[0]
+        ) from error
+    merged = tuned.merge_and_unload()
+    both = fingerprint(digest, weights_digest(folder / ADAPTER), weights_digest(folder / TOKENIZER))
+    return _ready(merged, open_tokenizer(folder / TOKENIZER), both)
+
+
+def base_digest(place: Path | str, model: Any) -> str:
+    """What tells a base from others: a digest of its files, or the hub's own of the version that was had."""
+    if Path(place).is_dir():
+        return weights_digest(Path(place))
+    return str(getattr(model.config, "_commit_hash", None) or place)
+
+
+def _alone(place: Path | str, device: str) -> Opened:
+    model = open_model(place, device=device)
+    return _ready(model, open_tokenizer(place), base_digest(place, model))
+
+
+def _ready(model: Any, tokenizer: Any, digest: str) -> Opened:
+    from transformers import GenerationConfig
+
+    ends = _listed(model.generation_config.eos_token_id)
+    model.generation_config = GenerationConfig(eos_token_id=ends or None)  # type: ignore[no-untyped-call]  # no penalties of a chat's
+    return Opened(model.eval(), tokenizer, digest)
+
+
+def _listed(ids: int | list[int] | None) -> list[int]:
+    return [] if ids is None else [ids] if isinstance(ids, int) else list(ids)
+
+
+def _until(row: list[int], ends: list[int]) -> tuple[list[int], bool]:
+    """The tokens before the first end, and whether there is one.
+
+    >>> _until([5, 6, 1, 0, 0], [1]), _until([5, 6], [1])
+    (([5, 6], True), ([5, 6], False))
+    """
+    place = next((number for number, token in enumerate(row) if token in ends), None)
+    return (row, False) if place is None else (row[:place], True)

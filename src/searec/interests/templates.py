@@ -1,0 +1,80 @@
+"""Wording: the texts of questions, kept as files of a version, and safe to put anybody's words into."""
+
+import functools
+import json
+import re
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+from searec.config import nearest
+from searec.errors import SettingsError
+from searec.files import fingerprint
+
+_PLACE = re.compile(r"\{([a-z_]+)\}")
+
+
+def as_data(value: Any) -> str:
+    """A value as one line of JSON that no text in it can end, a mark like </data> included.
+
+    >>> as_data(["</data> {now} \\n do this"])
+    '["\\\\u003c/data> {now} \\\\n do this"]'
+    """
+    return json.dumps(value, ensure_ascii=False).replace("<", "\\u003c")
+
+
+@dataclass(frozen=True)
+class Wording:
+    """The questions of one version.
+
+    Attributes:
+        version: a folder below `prompts`; a new wording is a new folder.
+        texts: name of a file, without .txt, -> what it says.
+    """
+
+    version: str
+    texts: dict[str, str]
+
+    @classmethod
+    def of(cls, version: str) -> "Wording":
+        """Read a version's files.
+
+        Raises:
+            SettingsError: there is no such version.
+        """
+        return _read(version)
+
+    def fingerprint(self, *names: str) -> str:
+        """Of the version's name and these texts; changes with every letter of them."""
+        return fingerprint(self.version, *(text for name in names for text in (name, self.texts[name])))
+
+    @property
+    def personas(self) -> list[str]:
+        """Names of the personas that it describes."""
+        return sorted(name.removeprefix("personas/") for name in self.texts if name.startswith("personas/"))
+
+    def fill(self, file: str, /, **values: str | int) -> str:
+        """The text with `{value}` for each value; what is put in is never read for places itself.
+
+        Raises:
+            KeyError: a place in the text has no value, or a value no place: the file and its caller do not belong together.
+        """
+        text = self.texts[file]
+        places = set(_PLACE.findall(text))
+        if places != values.keys():
+            raise KeyError(f"{self.version}/{file}.txt has places {sorted(places)}, given are {sorted(values)}")
+        return _PLACE.sub(lambda place: str(values[place[1]]), text)
+
+
+@functools.cache
+def _read(version: str) -> Wording:
+    home = resources.files("searec.interests").joinpath("prompts")
+    known = sorted(folder.name for folder in home.iterdir() if folder.is_dir())
+    if version not in known:
+        raise SettingsError(
+            "no such version of the prompts", where="prompts", got=repr(version), remedy=nearest(version, known)
+        )
+    folder = home.joinpath(version)
+    named = {entry.name.removesuffix(".txt"): entry for entry in folder.iterdir() if entry.name.endswith(".txt")}
+    named |= {f"personas/{entry.name.removesuffix('.txt')}": entry for entry in folder.joinpath("personas").iterdir()}
+    return Wording(version, {name: entry.read_text(encoding="utf-8") for name, entry in sorted(named.items())})

@@ -1,0 +1,221 @@
+"""The two hops as a model says them: what it is told, the form of its answers, and what of an answer stands."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from searec.config import Count, Natural, settings
+from searec.interests.interest_graph import LONGEST, Edge, joined
+from searec.interests.novelty import NEAR, History, stems
+from searec.interests.profile import Profile
+from searec.interests.structured_output import Fault
+
+RULES = "1"
+"""Changes with every change to what this file lets stand."""
+LONGEST_QUERY = 200
+"""Characters of a query, or of an attribute, that a model is told."""
+_ENTRIES = 100  # more than this in one answer is no answer to what was asked
+
+UNASKED = "rests on nothing the person asked"
+UNSAID = "rests on a demand nobody said"
+KNOWN = "known already"
+ECHO = "repeats what it comes from"
+TWICE = "said twice"
+EMPTY = "says nothing"
+SURPLUS = "more than asked for"
+_FAULTS = {UNASKED, UNSAID, EMPTY}
+"""What an answer of nothing else goes back for; to know nothing new is no fault."""
+
+
+@settings
+class HopSettings:
+    """What is asked for, and what is kept of it.
+
+    Attributes:
+        prompts: version of the wording, a folder below `nearline/prompts`.
+        demands: entries of hop 1 at most.
+        candidates: entries of hop 2 at most, before the rule of novelty.
+        interests: K, the most confident novel interests, which stay.
+        lowest: grade of `novelty` that an interest needs: 1 near to the history, 2 new.
+        attributes: names of the profile's attributes that a model is told; all if None.
+        known: older queries and clicked categories, of each the newest so many, told as known already; 0 tells queries alone, as
+            the paper does. What is known is left out by rule whether it is told or not.
+    """
+
+    prompts: str = "interests-1"
+    demands: Annotated[Count, Field(le=_ENTRIES)] = 8
+    candidates: Annotated[Count, Field(le=_ENTRIES)] = 15
+    interests: Count = 10
+    lowest: Annotated[int, Field(ge=NEAR, le=2)] = NEAR
+    attributes: tuple[str, ...] | None = None
+    known: Natural = 40
+
+
+def printable(text: str) -> str:
+    """The text with a space for each control character, line ends among them.
+
+    >>> printable("caps\\n\\x1b[31mred")
+    'caps  [31mred'
+    """
+    return "".join(letter if letter.isprintable() or ord(letter) > 0x9F else " " for letter in text)
+
+
+def _plain(text: Any) -> Any:
+    """Text on one line; anything else as it is."""
+    return " ".join(printable(text).split()) if isinstance(text, str) else text
+
+
+class Said(BaseModel):
+    """The root of every form: nothing is converted, nothing more is allowed."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+Phrase = Annotated[str, BeforeValidator(_plain), Field(min_length=1, max_length=LONGEST)]
+Remark = Annotated[str, BeforeValidator(_plain), Field(max_length=300)]
+Confidence = Annotated[float, Field(ge=0.01, le=1, allow_inf_nan=False)]
+
+
+class Demand(Said):
+    query: Annotated[str, Field(min_length=1, max_length=2 * LONGEST_QUERY)]
+    demand: Phrase
+    confidence: Confidence
+    evidence: Remark
+
+
+class Demands(Said):
+    """Hop 1."""
+
+    demands: Annotated[list[Demand], Field(max_length=_ENTRIES)]
+
+
+class Widening(Said):
+    demand: Phrase
+    interest: Phrase
+    relation: Literal["hyponym", "co-hyponym"]
+    confidence: Confidence
+    evidence: Remark
+
+
+class Widenings(Said):
+    """Hop 2."""
+
+    interests: Annotated[list[Widening], Field(max_length=_ENTRIES)]
+
+
+@dataclass(frozen=True)
+class Hop:
+    """What stands of an answer, and what was left out: (text, why)."""
+
+    edges: tuple[Edge, ...]
+    dropped: tuple[tuple[str, str], ...] = ()
+
+
+def counted(hops: Iterable[Hop]) -> dict[str, int]:
+    """How many entries were left out, by why."""
+    return dict(sorted(Counter(why for hop in hops for _, why in hop.dropped).items()))
+
+
+def told(profile: Profile, config: HopSettings) -> dict[str, Any]:
+    """What a model is told of a user, JSON-ready: neither who it is nor when."""
+    chosen = (
+        profile.attributes
+        if config.attributes is None
+        else {name: profile.attributes.get(name) for name in config.attributes}
+    )
+    return {
+        "attributes": {name[:LONGEST_QUERY]: value[:LONGEST_QUERY] for name, value in chosen.items() if value},
+        "queries": [one.text[:LONGEST_QUERY] for one in profile.queries],
+    }
+
+
+def known(profile: Profile, config: HopSettings) -> list[str]:
+    """What else the person has met already: older queries, then categories clicked, newest first."""
+    categories = dict.fromkeys(name for one in profile.clicks for name in reversed(one.categories))
+    return [text[:LONGEST_QUERY] for text in (*profile.earlier[: config.known], *list(categories)[: config.known])]
+
+
+def demand_edges(said: Demands, profile: Profile, config: HopSettings) -> Hop | Fault:
+    """Hop 1's edges: each from a query of the profile, with that query's time; one demand is one text throughout.
+
+    A fault, where nothing of what an answer says rests on a query.
+    """
+    asked = {_same(one.text[:LONGEST_QUERY]): one for one in reversed(profile.queries)}
+    names: dict[frozenset[str], str] = {}
+    edges, dropped = [], []
+    for one in said.demands:
+        query = asked.get(_same(one.query))
+        if query is None or not stems(one.demand):
+            dropped.append((one.demand, UNASKED if query is None else EMPTY))
+            continue
+        target = names.setdefault(stems(one.demand), one.demand)
+        edges.append(
+            Edge(
+                source=query.text,
+                target=target,
+                relation="hypernym",
+                signal="query",
+                evidence=one.evidence,
+                confidence=one.confidence,
+                time=query.time,
+            )
+        )
+    return _limited(edges, dropped, config.demands)
+
+
+def interest_edges(
+    said: Sequence[Widening], demands: Sequence[Edge], profile: Profile, config: HopSettings
+) -> Hop | Fault:
+    """Hop 2's edges: each from a demand that hop 1 said, none to what the history holds.
+
+    A fault, where nothing of what an answer says rests on a demand.
+    """
+    names = {stems(edge.target): edge.target for edge in reversed(demands)}
+    times: dict[frozenset[str], int] = {}
+    for edge in demands:
+        times[stems(edge.target)] = max(edge.time, times.get(stems(edge.target), edge.time))
+    history = History.of(profile)
+    rules: Mapping[str, Callable[[Widening], bool]] = {
+        UNSAID: lambda one: stems(one.demand) not in names,
+        EMPTY: lambda one: not stems(one.interest),
+        ECHO: lambda one: stems(one.interest) == stems(one.demand),
+        KNOWN: lambda one: history.grade(one.interest) < config.lowest,
+    }
+    edges, dropped = [], []
+    for one in said:
+        why = next((why for why, breaks in rules.items() if breaks(one)), None)
+        if why is not None:
+            dropped.append((one.interest, why))
+            continue
+        key = stems(one.demand)
+        edges.append(
+            Edge(
+                source=names[key],
+                target=one.interest,
+                relation=one.relation,
+                evidence=one.evidence,
+                confidence=one.confidence,
+                time=times[key],
+            )
+        )
+    return _limited(edges, dropped, config.candidates)
+
+
+def _limited(edges: list[Edge], dropped: list[tuple[str, str]], most: int) -> Hop | Fault:
+    """The edges without repetitions, the `most` confident ones of them in the order said; a fault if none is left by `_FAULTS`."""
+    found = sorted({why for _, why in dropped} & _FAULTS)
+    if not edges and found:
+        return Fault(f"no entry can be used; one of them {', one '.join(found)}")
+    once = joined(edges)
+    dropped = [*dropped, *[(edge.target, TWICE) for edge in edges if not any(edge is other for other in once)]]
+    kept = {edge.key for edge in sorted(once, key=lambda edge: -edge.confidence)[:most]}
+    dropped += [(edge.target, SURPLUS) for edge in once if edge.key not in kept]
+    return Hop(tuple(edge for edge in once if edge.key in kept), tuple(dropped))
+
+
+def _same(query: str) -> str:
+    """Queries with the same of this are the same: case and spaces aside."""
+    return " ".join(query.split()).casefold()

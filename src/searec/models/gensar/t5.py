@@ -1,0 +1,116 @@
+"""T5 of the transformers library: from a checkpoint, or from sizes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from searec.nn.dropout import Dropout
+from searec.text.tokenizer import PAD, cannot_load, missing
+
+_SHAPE = (
+    "vocab_size",
+    "d_model",
+    "d_kv",
+    "d_ff",
+    "num_layers",
+    "num_decoder_layers",
+    "num_heads",
+    "dropout_rate",
+    "feed_forward_proj",
+    "relative_attention_num_buckets",
+    "relative_attention_max_distance",
+    "layer_norm_epsilon",
+)
+
+
+def new_t5(
+    config: Any, size: int, *, start: int, shape: dict[str, Any] | None = None
+) -> tuple[Any, dict[str, Any], int]:
+    """A T5 of the transformers library.
+
+    One that is trained from sizes has small embeddings and no scale before its head: T5's own start, embeddings of size one, is made
+    for Adafactor, and takes Adam hundreds of steps to move.
+
+    Args:
+        config: width, layers, heads, head_width, inner, dropout, init, and `pretrained`, a checkpoint by path or hub id.
+        size: V, tokens that the model must hold. start: those before it are text, which a checkpoint may hold more of.
+        shape: what this gave before, in place of all of these; the weights are random.
+
+    Returns:
+        the model, its shape (JSON-ready), and how many tokens it holds.
+
+    Raises:
+        DependencyError: transformers is not installed, or the checkpoint cannot be had.
+    """
+    try:
+        from transformers import T5Config, T5ForConditionalGeneration
+    except ImportError as error:
+        raise missing() from error
+    own_head = None
+    if shape is not None:
+        sizes = {name: shape[name] for name in _SHAPE} | {
+            "tie_word_embeddings": shape["scaled"],
+            "decoder_start_token_id": PAD,
+        }
+        model: Any = T5ForConditionalGeneration(T5Config(**sizes))
+        own_head = None if shape["tied"] else model.shared.weight.detach().clone()
+    elif config.pretrained:
+        try:
+            model = T5ForConditionalGeneration.from_pretrained(config.pretrained)
+        except (OSError, ValueError) as error:
+            raise cannot_load(config.pretrained, error) from error
+        known = None if model.lm_head.weight is model.shared.weight else model.lm_head.weight.detach().clone()
+        model.resize_token_embeddings(max(model.config.vocab_size, start) + size - start)
+        if known is not None:  # T5 1.1 has a head of its own, which the library ties to the table as it grows
+            own_head = model.shared.weight.detach().clone()
+            own_head[: len(known)] = known
+    else:
+        own: dict[str, Any] = {
+            "vocab_size": size,
+            "d_model": config.width,
+            "d_kv": config.head_width,
+            "d_ff": config.inner,
+            "num_layers": config.layers,
+            "num_heads": config.heads,
+            "dropout_rate": config.dropout,
+            "tie_word_embeddings": False,  # by which the library means no scale; it ties them all the same
+            "decoder_start_token_id": PAD,
+        }
+        model = T5ForConditionalGeneration(T5Config(**own))
+        nn.init.normal_(model.shared.weight, std=config.init)
+    if own_head is not None:
+        model.lm_head = nn.Linear(own_head.shape[1], own_head.shape[0], bias=False)
+        model.lm_head.weight = nn.Parameter(own_head)
+    _cheap_dropout(model)
+    told = {name: getattr(model.config, name) for name in _SHAPE}
+    told |= {"scaled": model.config.scale_decoder_outputs, "tied": own_head is None}
+    return model, told, model.config.vocab_size
+
+
+@torch.no_grad()
+def warm(table: Tensor, vectors: Tensor, books: Sequence[int]) -> None:
+    """Give the embeddings of codes the geometry of their codebooks, in place: codes that lie close start close.
+
+    All are turned by one random rotation (from PyTorch's generator); each codebook is centred, and as large as its embeddings were.
+
+    Args:
+        table: [T, D] embeddings of all codes. vectors: [T, E] where each code lies; a codebook of zeros keeps its embeddings.
+        books: codes in each codebook, in order; T in all.
+    """
+    turn = nn.init.orthogonal_(torch.empty(vectors.shape[1], table.shape[1]))
+    for rows, own in zip(torch.split(table, list(books)), torch.split(vectors, list(books)), strict=True):
+        if own.any():
+            turned = (own - own.mean(0)) @ turn
+            rows.copy_(turned * (rows.std() / turned.square().mean().sqrt()))
+
+
+def _cheap_dropout(model: nn.Module) -> None:
+    """Our dropout in place of PyTorch's, and none on attention weights: a quarter of a small model's step goes into drawing them."""
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.Dropout):
+                setattr(module, name, Dropout(child.p))
+        if type(module).__name__ == "T5Attention":
+            module.dropout = 0.0  # type: ignore[assignment]

@@ -1,0 +1,1 @@
+"""Serendipity: retrieval by inferred interests (arXiv 2508.04032)."""

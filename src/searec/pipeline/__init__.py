@@ -1,0 +1,1 @@
+"""From a request to an explained list: retrieve, fuse, rank, diversify, explain."""

@@ -1,0 +1,35 @@
+"""Stock: the shelf, kept up with the store's changes request by request."""
+
+import threading
+
+from searec.pipeline.catalog_snapshot import Base, Shelf
+from searec.store.events import EventStore
+
+
+class Stock:
+    """Follows the items of an event store.
+
+    Args:
+        events: None for the dataset's items alone.
+    """
+
+    def __init__(self, base: Base, events: EventStore | None = None) -> None:
+        self.last = Shelf(base)
+        self._events = events
+        self._number = 0
+        self._lock = threading.Lock()
+
+    def shelf(self) -> Shelf:
+        """The catalogue as the store has it now; `last` is the one before.
+
+        Raises:
+            StorageError: the store fails.
+        """
+        if self._events is None:
+            return self.last
+        with self._lock:
+            changes = self._events.items_since(self._number)
+            if changes:
+                self.last = self.last.with_changes(changes)
+                self._number = changes[-1].number
+            return self.last

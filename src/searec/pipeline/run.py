@@ -1,0 +1,371 @@
+"""Run: a trained model with what it was trained on, and its folder on disk."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from searec.artifacts.item_identifiers import ItemCoder, check_items, texts_of
+from searec.artifacts.new_users import best_for_newcomers
+from searec.artifacts.user_codes import Coder
+from searec.config import as_dict, configure
+from searec.data.batch import Batcher
+from searec.data.dataset import Dataset, Sizes
+from searec.data.ragged import gather_windows
+from searec.data.schema import Task
+from searec.data.split import NEVER, Requests, Split, requests_at
+from searec.errors import RunError, SettingsError
+from searec.files import write_json
+from searec.interests.interest_table import read_graphs
+from searec.models import GenSAR, GSERec, Model, Serendipity, model_named
+from searec.models.serendipity.model import Found
+from searec.training.checkpoint import read_tensors, write_tensors
+
+CONFIG, WEIGHTS, ENVIRONMENT = "config.json", "weights.safetensors", "environment.json"
+CUTOFF, LEAKS = "cutoff", "leaks"
+"""Parts of config.json: which events the training read (see `data.cutoff`), and what its audit found."""
+DERIVED = "derived"
+"""Folder of what was made before the model learned, where it needs anything."""
+_REQUESTS_AT_ONCE = 256
+_LIKE_CLICKED = "like what you clicked before"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained model and its run folder.
+
+    config: model, preset, label, seed, settings ("model" and, if it was trained by steps, "train"), data (fingerprint
+    and sizes) and split, as in config.json. new_items: outside ids of items let in since, whose inside ids follow on.
+    removed: inside ids of items taken out since.
+    """
+
+    folder: Path
+    model: Model
+    data: Dataset
+    config: dict[str, Any]
+    new_items: list[str] = field(default_factory=list)
+    removed: set[int] = field(default_factory=set)
+
+    @property
+    def label(self) -> str:
+        """The run's name in tables."""
+        return str(self.config["label"])
+
+    @property
+    def split(self) -> Split:
+        """The split it was trained on."""
+        return Split(self.data, **self.config["split"])
+
+    def recommend(self, users: Sequence[str], k: int = 10, *, seen: bool = False) -> pl.DataFrame:
+        """The k best items for each user after everything in the log.
+
+        Args:
+            users: outside user ids.
+            k: items a user.
+            seen: also recommend what the user has clicked before.
+
+        Returns:
+            user_id, rank (from 1), item_id, score; of a serendipity run also channel ("behaviour" or "interest") and reason.
+
+        Raises:
+            SettingsError: the model does not recommend, or k is below 1.
+            UnknownIdError: a user the dataset does not hold.
+        """
+        return self._answer("recommend", users, None, k, seen=seen)
+
+    def recommend_newcomers(
+        self, records: Sequence[Mapping[str, Any]], k: int = 10, *, seen: bool = False
+    ) -> pl.DataFrame:
+        """The k best items for users who came after the training, from what they did; nothing is trained again.
+
+        Args:
+            records: {"clicks": [item ids], "searches": [(query, [clicked item ids]), ...]} a user, oldest first.
+            k: items a user.
+            seen: also recommend what a record holds.
+
+        Returns:
+            record (its place, from 0), rank (from 1), item_id, score.
+
+        Raises:
+            SettingsError: the model has no way to take in new users, or k is below 1.
+            DataError: a record with nothing in it, or with an empty query.
+            UnknownIdError: an item the catalogue does not hold.
+        """
+        if not isinstance(self.model, GSERec):
+            raise SettingsError(f"{self.model.name} cannot take in new users", expected="a gserec run")
+        self._refuse_none(k)
+        coder = Coder.load(self.folder / DERIVED)
+        found = self._named(*best_for_newcomers(self.model, coder, self.data, records, k, seen=seen))
+        return found.rename({"row": "record"})
+
+    def search(self, users: Sequence[str], queries: Sequence[str], k: int = 10) -> pl.DataFrame:
+        """The k best items for each pair of user and query, after everything in the log.
+
+        Returns:
+            user_id, query, rank (from 1), item_id, score.
+
+        Raises:
+            SettingsError: the model does not search, k is below 1, a query is empty, or users and queries differ in number.
+            UnknownIdError: a user the dataset does not hold.
+        """
+        if len(users) != len(queries):
+            raise SettingsError("each query needs its user", got=f"{len(users)} users, {len(queries)} queries")
+        for query in queries:
+            if not query.strip():
+                raise SettingsError("empty query", got=repr(query), expected="text")
+        return self._answer("search", users, queries, k, seen=True)
+
+    def suggest(self, users: Sequence[str], k: int = 5, *, min_users: int = 2) -> pl.DataFrame:
+        """The k queries that each user is likeliest to ask next, among those that have been asked before.
+
+        Args:
+            min_users: of whom a query must come before it is shown to others.
+
+        Returns:
+            user_id, rank (from 1), query, score (log-probability). Fewer than k rows where fewer are known.
+
+        Raises:
+            SettingsError: the model does not write queries, or k is below 1.
+            UnknownIdError: a user the dataset does not hold.
+        """
+        if not isinstance(self.model, GenSAR) or "search" not in self.model.train_tasks:
+            raise SettingsError(
+                f"{self.model.name} cannot suggest queries", expected="a gensar run that has learnt to search"
+            )
+        self._refuse_none(k)
+        inside = self.data.users.inside(users)
+        texts = asked_by_several(self.data, min_users)[0].to_list()
+        schema = {"user_id": pl.String, "rank": pl.Int64, "query": pl.String, "score": pl.Float64}
+        if not texts or not len(inside):
+            return pl.DataFrame(schema=schema)
+        requests = requests_at(self.data, "recommend", inside, np.full(len(inside), NEVER))
+        batcher = Batcher(self.data, self.model.needs)
+        answers = []
+        trie = self.model.query_trie(texts)
+        for start in range(0, len(requests), _REQUESTS_AT_ONCE):
+            batch = batcher.batch(requests[slice(start, start + _REQUESTS_AT_ONCE)]).to(self.model.device)
+            answers.append([tensor.cpu().numpy() for tensor in self.model.suggest(batch, trie, k)])
+        places, scores = (np.concatenate(parts) for parts in zip(*answers, strict=True))
+        row, rank = np.nonzero(places)
+        queries = [texts[place - 1] for place in places[row, rank].tolist()]
+        told = ([users[one] for one in row.tolist()], rank + 1, queries, scores[row, rank])
+        return pl.DataFrame(dict(zip(schema, told, strict=True)), schema=schema)
+
+    def add_items(self, records: Sequence[Mapping[str, Any]]) -> None:
+        """Let in items that came after the training; they can be found and recommended at once, and nothing is trained again.
+
+        Args:
+            records: {"item_id", "title", optional "brand", "categories" (list), "description"} an item.
+
+        Raises:
+            SettingsError: the model has no way to take in new items.
+            DataError: a record without id or title, an id that is known, or no identifier is free.
+        """
+        if not isinstance(self.model, GenSAR):
+            raise SettingsError(f"{self.model.name} cannot take in new items", expected="a gensar run")
+        check_items(records, self.data, self.new_items)
+        if records:
+            coder = ItemCoder.load(self.folder / DERIVED)
+            self.model.change_items(coder.newcomers(texts_of(pl.DataFrame(list(records))), self.model.identifiers))
+            self.new_items.extend(str(record["item_id"]) for record in records)
+
+    def remove_items(self, items: Sequence[str]) -> None:
+        """Take items out; from now on no answer holds them.
+
+        Raises:
+            UnknownIdError: an item that is not known.
+        """
+        new = {item: place for place, item in enumerate(self.new_items, start=self.data.sizes.items + 1)}
+        known = [item for item in items if item not in new]
+        inside = [new[item] for item in items if item in new] + [int(item) for item in self.data.items.inside(known)]
+        inside = [item for item in inside if item not in self.removed]
+        self.removed.update(inside)
+        if isinstance(self.model, GenSAR):
+            self.model.change_items(removed=inside)
+
+    @staticmethod
+    def _refuse_none(k: int) -> None:
+        if k < 1:
+            raise SettingsError("k is too small", got=k, expected="1 or more")
+
+    def _answer(
+        self, task: Task, users: Sequence[str], queries: Sequence[str] | None, k: int, *, seen: bool
+    ) -> pl.DataFrame:
+        if task not in self.model.train_tasks:
+            raise SettingsError(
+                f"{self.model.name} has not learnt to {task}", expected=", ".join(self.model.train_tasks)
+            )
+        self._refuse_none(k)
+        inside = self.data.users.inside(users)
+        asked = requests_at(self.data, task, inside, np.full(len(inside), NEVER), new_texts=queries)
+        schema: dict[str, Any] = {"row": pl.Int64, "rank": pl.Int64, "item_id": pl.String, "score": pl.Float64}
+        if isinstance(self.model, Serendipity):
+            schema |= {"channel": pl.String, "reason": pl.String}
+        frames = [pl.DataFrame(schema=schema)]
+        for start in range(0, len(asked), _REQUESTS_AT_ONCE):
+            rows = np.arange(start, min(start + _REQUESTS_AT_ONCE, len(asked)))
+            frames.append(self._lists(asked[rows], k, seen).with_columns(pl.col("row") + start))
+        told = {"user_id": list(users)} | ({"query": list(queries)} if queries is not None else {})
+        who = pl.DataFrame(told).with_row_index("row").cast({"row": pl.Int64})
+        return who.join(pl.concat(frames), on="row", how="inner").sort("row", "rank").drop("row")
+
+    def _lists(self, asked: Requests, k: int, seen: bool) -> pl.DataFrame:
+        batch = Batcher(self.data, self.model.needs).batch(asked)
+        device = self.model.device
+        exclude = np.tile(np.array(sorted(self.removed), dtype=np.int32), (len(asked), 1))
+        if not seen:
+            first = np.asarray(self.data.trail.offsets[asked.user])
+            exclude = np.concatenate(
+                (exclude, gather_windows(self.data.trail.item, first, asked.trail_end - first)), axis=1
+            )
+        left_out = torch.from_numpy(exclude).to(device) if exclude.shape[1] else None
+        if isinstance(self.model, Serendipity):
+            return self._explained(asked, self.model.pool(batch.to(device), k, left_out))
+        return self._named(*self.model.retrieve(batch.to(device), k, left_out))
+
+    def _explained(self, asked: Requests, found: Found) -> pl.DataFrame:
+        """As `_named`, with the channel that brought each item and the reason for it."""
+        users = self.data.users.outside(asked.user)
+        graphs = read_graphs(self.folder / DERIVED, users)
+        named = self._named(found.pool.items, found.score)
+        interest = found.interest.cpu().numpy()
+        reasons = {user: [one.reason for one in graph.interests()] for user, graph in graphs.items()}
+        told = []
+        for row, rank in named.select("row", "rank").iter_rows():
+            place = int(interest[row, rank - 1])
+            told.append(("interest", reasons[users[row]][place]) if place >= 0 else ("behaviour", _LIKE_CLICKED))
+        return named.with_columns(
+            channel=pl.Series([channel for channel, _ in told], dtype=pl.String),
+            reason=pl.Series([reason for _, reason in told], dtype=pl.String),
+        )
+
+    def _named(self, best: Tensor, values: Tensor) -> pl.DataFrame:
+        """row, rank, item_id, score of inside ids and scores [B, k]."""
+        ids, scores = best.cpu().numpy(), values.cpu().numpy()
+        some = ids > 0
+        row, place = np.nonzero(some)
+        return pl.DataFrame(
+            {
+                "row": row,
+                "rank": place + 1,
+                "item_id": self._outside(ids[some]),
+                "score": scores[some].astype(np.float64),
+            }
+        )
+
+    def _outside(self, ids: NDArray[np.integer[Any]]) -> list[str]:
+        known = self.data.sizes.items
+        if not self.new_items:
+            return self.data.items.outside(ids)
+        names = np.array([*self.new_items, *self.data.items.outside(np.minimum(ids, known))], dtype=object)
+        return list(names[np.where(ids > known, ids - known - 1, len(self.new_items) + np.arange(len(ids)))])
+
+
+def asked_by_several(data: Dataset, min_users: int) -> tuple[pl.Series, NDArray[np.int64]]:
+    """The queries that so many users have asked, and how many have asked each."""
+    searches = data.searches
+    asker = np.repeat(np.arange(len(searches.offsets) - 1), np.diff(searches.offsets))
+    asked, counts = np.unique(np.unique(np.stack((searches.query, asker)), axis=1)[0], return_counts=True)
+    some = counts >= min_users
+    return data.queries.texts.gather(asked[some].astype(np.int64) - 1), counts[some].astype(np.int64)
+
+
+def write_run(run: Run, environment: dict[str, Any]) -> None:
+    """Write what `read_run` needs: config.json, ids, weights and environment.json.
+
+    Raises:
+        StorageError: the disk refuses the write.
+    """
+    write_tensors(run.folder / WEIGHTS, run.model.state())
+    write_json(run.folder / ENVIRONMENT, environment)
+    write_json(run.folder / CONFIG, run.config)
+
+
+def describe(
+    model: Model, data: Dataset, split: Split, *, label: str, preset: str, seed: int, train: Any | None
+) -> dict[str, Any]:
+    """The config of a run."""
+    return {
+        "model": model.name,
+        "label": label,
+        "preset": preset,
+        "seed": seed,
+        "settings": {"model": as_dict(model.config)} | ({"train": as_dict(train)} if train is not None else {}),
+        "data": {"fingerprint": data.fingerprint, "sizes": asdict(data.sizes)},
+        "split": split_config(split),
+    }
+
+
+def split_config(split: Split) -> dict[str, Any]:
+    """What `Split` is made again from."""
+    return {"min_events": split.min_events} | ({"unseen": split.unseen} if split.unseen else {})
+
+
+def read_config(folder: Path | str) -> dict[str, Any]:
+    """The config.json of a run folder.
+
+    Raises:
+        RunError: there is none, or it is damaged.
+    """
+    path = Path(folder) / CONFIG
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(
+            "no finished run",
+            where=folder,
+            expected=f"a folder with {CONFIG}",
+            remedy="'searec train MODEL DATA --out RUN' makes one",
+        ) from None
+    except (OSError, ValueError) as error:
+        raise RunError("file is damaged", where=path, got=error, remedy="train the run again") from error
+    if not isinstance(config, dict):
+        raise RunError(
+            "file is damaged",
+            where=path,
+            got=type(config).__name__,
+            expected="settings by name",
+            remedy="train the run again",
+        )
+    if missing := {"model", "label", "settings", "data", "split", "seed", "preset"} - config.keys():
+        raise RunError(
+            "file is damaged", where=path, got="no " + ", ".join(sorted(missing)), remedy="train the run again"
+        )
+    return config
+
+
+def read_run(folder: Path | str, data: Dataset, *, device: str | None = None) -> Run:
+    """Open a run folder with the dataset it was trained on.
+
+    Args:
+        device: a torch device; an accelerator if there is one, by default.
+
+    Raises:
+        RunError: no finished run, a damaged file, or other data than it was trained on.
+    """
+    folder = Path(folder)
+    config = read_config(folder)
+    if config["data"]["fingerprint"] != data.fingerprint:
+        raise RunError(
+            "the run was trained on other data",
+            where=folder,
+            got=f"data {data.fingerprint}",
+            expected=f"data {config['data']['fingerprint']}",
+            remedy="name the dataset folder it was trained on, or train again",
+        )
+    kind = model_named(config["model"])
+    model = kind(
+        configure(kind.Config, config["settings"]["model"], where=str(folder / CONFIG)),
+        Sizes(**config["data"]["sizes"]),
+    )
+    state, _ = read_tensors(folder / WEIGHTS)
+    model.restore(state)
+    model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
+    return Run(folder, model, data, config)

@@ -1,0 +1,391 @@
+"""The report: one HTML file that needs nothing else, from a comparison and the runs' settings and logs."""
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+
+from searec.evaluation.compare import Cell, Comparison, Row, Table
+from searec.files import write_text
+from searec.metrics.accuracy import ACCURACY
+from searec.reports.plots import COLOURS, Line, Point, bars, curves, dots
+
+NONE, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
+PAIRS = (("sparse", "rich"), ("low-similarity", "high-similarity"), ("cold-user", "cold-item"), ("repeat", "new"))
+VALIDATION = "ndcg@5"
+NO_LOSS = frozenset(
+    {
+        "event",
+        "epoch",
+        "step",
+        "seconds",
+        "time",
+        "lr",
+        "learning_rate",
+        "examples",
+        "examples_per_second",
+        "gradient_norm",
+    }
+)
+TASK_NAMES = {"recommend": "Recommendation", "search": "Search"}
+PROTOCOL_NAMES = {"sampled": "sampled candidates", "full": "whole catalogue"}
+PART_NAMES = {"val": "validation", "test": "test"}
+SLICE_MEANINGS = {
+    "sparse": "users with few searches before the request (by default fewer than 10 sessions)",
+    "rich": "users with at least as many",
+    "low-similarity": "users whose clicks in the feed and after searches share few categories, below the median",
+    "high-similarity": "the same, from the median up",
+    "cold-user": "users with few clicks before the request",
+    "cold-item": "targets never clicked in training",
+    "repeat": "targets the user had met before the request",
+    "new": "targets the user had not met",
+}
+
+
+@dataclass(frozen=True)
+class RunPage:
+    """What the report shows of one run beside its figures.
+
+    settings, environment: as in config.json and environment.json, nested as they like.
+    rows: of log.jsonl: `event` 'step' with step, loss and loss parts, or 'validate' with epoch and ndcg@5.
+    """
+
+    label: str
+    settings: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    rows: Sequence[Mapping[str, Any]] = field(default=())
+
+
+@dataclass(frozen=True)
+class TuningPage:
+    """What the report shows of how a model's settings were chosen.
+
+    trials: validation NDCG@5 of each try, in order, the preset's first. chosen: the best one's settings. seconds: of all tries.
+    """
+
+    model: str
+    trials: Sequence[float]
+    chosen: Mapping[str, Any]
+    seconds: float
+
+
+def write_report(
+    comparison: Comparison,
+    runs: Sequence[RunPage],
+    path: Path | str,
+    *,
+    title: str = "searec comparison",
+    links: Sequence[tuple[str, str]] = (),
+    tuning: Sequence[TuningPage] = (),
+    notes: Sequence[str] = (),
+) -> None:
+    """Write the report to `path`.
+
+    Args:
+        links: names and addresses of pages that belong to it.
+        tuning: how settings were chosen, where they were.
+        notes: what a reader has to know about the whole.
+
+    Raises:
+        StorageError: the disk refuses the write; what was there before is untouched.
+    """
+    made = datetime.now(UTC)
+    write_text(path, render(comparison, runs, title=title, made=made, links=links, tuning=tuning, notes=notes))
+
+
+def render(
+    comparison: Comparison,
+    runs: Sequence[RunPage],
+    *,
+    title: str,
+    made: datetime,
+    links: Sequence[tuple[str, str]] = (),
+    tuning: Sequence[TuningPage] = (),
+    notes: Sequence[str] = (),
+) -> str:
+    """The report as HTML text; the same input gives the same text."""
+    labels = dict.fromkeys(row.label for table in comparison.tables for row in table.rows)
+    series = {
+        label: number for number, label in enumerate((*labels, *(run.label for run in runs if run.label not in labels)))
+    }
+    names = _page_names(runs)
+    return page_template(__package__, "comparison.html.j2").render(
+        style=style(),
+        title=title,
+        made=made,
+        comparison=comparison,
+        alpha=comparison.alpha,
+        sections=[_section(table, series, comparison.alpha) for table in comparison.tables],
+        series=series,
+        colours=COLOURS,
+        links=links,
+        notes=notes,
+        tuning=_tuning(tuning),
+        training=_training(runs, names, series),
+        settings=_side_by_side(names, [run.settings for run in runs]),
+        environment=_side_by_side(names, [run.environment for run in runs]),
+        slice_meanings=[
+            (name, text)
+            for name, text in SLICE_MEANINGS.items()
+            if any(name in table.slices for table in comparison.tables)
+        ],
+    )
+
+
+def page_template(package: str, name: str) -> jinja2.Template:
+    """A template of ours, with the filters that print figures."""
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(
+        figure=figure, signed=signed, p=p_value, whole=lambda number: f"{number:,}", metric=str.upper
+    )
+    return environment.from_string(resources.files(package).joinpath(name).read_text(encoding="utf-8"))
+
+
+def style() -> Markup:
+    """The style sheet of every page, light and dark."""
+    return Markup(resources.files("searec.reports").joinpath("style.css").read_text(encoding="utf-8"))
+
+
+def figure(value: float) -> str:
+    """A metric's value with four places behind the point (two from 10 on); a dash where there is none."""
+    return NONE if math.isnan(value) else f"{value:.4f}" if abs(value) < 10 else f"{value:.2f}"
+
+
+def signed(value: float) -> str:
+    """The same with a sign, and a true minus.
+
+    >>> signed(0.01), signed(-0.01) == MINUS + "0.0100"
+    ('+0.0100', True)
+    """
+    return NONE if math.isnan(value) else ("+" if value >= 0 else MINUS) + figure(abs(value))
+
+
+def p_value(value: float) -> str:
+    """A p value as papers print it.
+
+    >>> p_value(0.0123), p_value(0.00002)
+    ('0.012', '<0.001')
+    """
+    return NONE if math.isnan(value) else "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def mark(cell: Cell, alpha: float) -> str:
+    """'up' or 'down' where the run differs from the baseline after correction, else ''."""
+    difference = cell.difference
+    if difference is None or not difference.p_holm < alpha:
+        return ""
+    return "up" if difference.mean > 0 else "down"
+
+
+def _section(table: Table, series: Mapping[str, int], alpha: float) -> dict[str, Any]:
+    accuracy = [name for name in table.metrics if name in ACCURACY]
+    totals = list(table.rows[0].totals)
+    heading = f"{TASK_NAMES[table.task]}, {PROTOCOL_NAMES[table.protocol]}"
+    populated = [name for name, users in table.slices.items() if users]
+
+    def point(row: Row, cell: Cell) -> Point:
+        return Point(row.label, series[row.label], cell.mean, cell.low, cell.high)
+
+    return {
+        "id": table.name.replace("/", "-"),
+        "heading": heading if table.part == "test" else f"{heading} ({PART_NAMES.get(table.part, table.part)})",
+        "table": table,
+        "glance": _glance(table, alpha),
+        "totals": totals,
+        "metrics": _grid(table, lambda row: row.metrics, table.metrics, set(accuracy), alpha),
+        "slices": _grid(table, lambda row: row.slices, tuple(table.slices), set(table.slices), alpha),
+        "headline_pairs": [
+            (row.label, row.metrics[table.headline]) for row in table.rows if row.label != table.baseline
+        ],
+        "pairs": [
+            (name, row.label, row.metrics[name])
+            for name in table.metrics
+            for row in table.rows
+            if row.label != table.baseline
+        ],
+        "bars": [(name, _bars(table, name, point, heading)) for name in accuracy],
+        "dots": _slice_panels(table, populated, point, heading),
+    }
+
+
+def _grid(
+    table: Table, of: Callable[[Row], Mapping[str, Cell]], names: tuple[str, ...], ranked: set[str], alpha: float
+) -> list[tuple[Row, list[dict[str, Any]]]]:
+    """Rows of cells for the template: the cell, whether it is the column's best, its mark."""
+    cells = [of(row) for row in table.rows]
+    best = {
+        name: max((one[name].mean for one in cells if not math.isnan(one[name].mean)), default=math.inf)
+        for name in ranked
+    }
+    return [
+        (
+            row,
+            [
+                {"cell": one[name], "best": one[name].mean == best.get(name), "mark": mark(one[name], alpha)}
+                for name in names
+            ],
+        )
+        for row, one in zip(table.rows, cells, strict=True)
+    ]
+
+
+def _glance(table: Table, alpha: float) -> dict[str, Any]:
+    """The best run by the headline metric, and whom it is measured against: the baseline, or the next best."""
+    by_mean = sorted(table.rows, key=lambda row: row.metrics[table.headline].mean, reverse=True)
+    best = by_mean[0]
+    glance: dict[str, Any] = {"best": best.label, "cell": best.metrics[table.headline], "rival": None}
+    if best.label != table.baseline:
+        difference, rival, sign = best.metrics[table.headline].difference, table.baseline, 1.0
+    elif len(by_mean) > 1:
+        difference, rival, sign = by_mean[1].metrics[table.headline].difference, by_mean[1].label, -1.0
+    else:
+        return glance
+    assert difference is not None  # only the baseline has none
+    return glance | {
+        "rival": rival,
+        "lead": sign * difference.mean,
+        "p": difference.p_holm,
+        "apart": difference.p_holm < alpha,
+    }
+
+
+def _bars(table: Table, name: str, point: Callable[[Row, Cell], Point], heading: str) -> Markup:
+    title = f"{heading}, {table.part}: {name.upper()} of each run"
+    return Markup(bars([point(row, row.metrics[name]) for row in table.rows], title=title))
+
+
+def _slice_panels(
+    table: Table, populated: list[str], point: Callable[[Row, Cell], Point], heading: str
+) -> list[tuple[str, Markup]]:
+    """Slices that belong together in one panel, all panels on one scale."""
+    groups = [kept for pair in PAIRS if (kept := [name for name in pair if name in populated])]
+    paired = {name for group in groups for name in group}
+    groups += [[name] for name in populated if name not in paired]
+    cells = [row.slices[name] for row in table.rows for name in populated]
+    bounds = [value for cell in cells for value in (cell.mean, cell.low, cell.high) if not math.isnan(value)]
+    if not bounds:
+        return []
+    low, high = min(bounds), max(bounds)
+    edge = 0.05 * ((high - low) or 1.0)
+    limits = (low - edge, high + edge)
+    panels = []
+    for group in groups:
+        drawn = [
+            (f"{name}\nn = {table.slices[name]:,}", [point(row, row.slices[name]) for row in table.rows])
+            for name in group
+        ]
+        caption = " and ".join(group)
+        title = f"{heading}, {table.part}: {table.headline.upper()} for {caption}"
+        panels.append((caption, Markup(dots(drawn, title=title, limits=limits, widest=max(populated, key=len)))))
+    return panels
+
+
+def _training(runs: Sequence[RunPage], names: list[str], series: Mapping[str, int]) -> dict[str, Any]:
+    """Validation of all runs in one panel, the losses of each run in its own; runs without a log are named."""
+    lines, panels = [], []
+    for run, name in zip(runs, names, strict=True):
+        validated = [row for row in run.rows if row.get("event") == "validate"]
+        epochs, scores = _column(validated, "epoch", VALIDATION)
+        if epochs:
+            lines.append(Line(name, series[run.label], epochs, scores))
+        steps = [row for row in run.rows if row.get("event") == "step"]
+        losses = dict.fromkeys(
+            key for row in steps for key, value in row.items() if key not in NO_LOSS and _is_number(value)
+        )
+        drawn = [Line(key, number, *_column(steps, "step", key)) for number, key in enumerate(losses)]
+        if len(drawn) == 2 and drawn[0].y == drawn[1].y:
+            drawn = drawn[:1]  # a single part of weight 1 is the total
+        if drawn:
+            legend = [(line.label, line.series % COLOURS) for line in drawn]
+            panels.append(
+                {
+                    "label": name,
+                    "legend": legend,
+                    "svg": Markup(curves(drawn, title=f"Training loss of {name}", across="step")),
+                }
+            )
+    validation = (
+        Markup(curves(lines, title="Validation NDCG@5 of each run", across="epoch", marked=True)) if lines else None
+    )
+    shown = {line.label for line in lines} | {panel["label"] for panel in panels}
+    return {
+        "validation": validation,
+        "legend": [(line.label, line.series % COLOURS) for line in lines],
+        "panels": panels,
+        "without": [name for name in names if name not in shown],
+    }
+
+
+def _tuning(pages: Sequence[TuningPage]) -> dict[str, Any]:
+    """The best validation figure so far by trial, a line a model; those whose settings are not searched are named."""
+    searched = [page for page in pages if page.trials]
+    lines = [
+        Line(page.model, number, list(range(1, len(page.trials) + 1)), list(np.maximum.accumulate(page.trials)))
+        for number, page in enumerate(searched)
+    ]
+    title = "Best validation NDCG@5 by settings tried"
+    return {
+        "pages": [{"page": page, "best": max(page.trials), "chosen": _flat(page.chosen)} for page in searched],
+        "legend": [(line.label, line.series % COLOURS) for line in lines],
+        "plot": Markup(curves(lines, title=title, across="settings tried")) if lines else None,
+        "without": [page.model for page in pages if not page.trials],
+    }
+
+
+def _column(rows: Sequence[Mapping[str, Any]], x: str, y: str) -> tuple[list[float], list[float]]:
+    kept = [(float(row[x]), float(row[y])) for row in rows if _is_number(row.get(x)) and _is_number(row.get(y))]
+    return [a for a, _ in kept], [b for _, b in kept]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and bool(np.isfinite(value))
+
+
+def _page_names(runs: Sequence[RunPage]) -> list[str]:
+    """The runs' labels; runs that share one are numbered."""
+    labels = [run.label for run in runs]
+    return [
+        label if labels.count(label) == 1 else f"{label} #{labels[: i + 1].count(label)}"
+        for i, label in enumerate(labels)
+    ]
+
+
+def _side_by_side(names: list[str], values: list[Mapping[str, Any]]) -> dict[str, Any]:
+    """Nested values as rows of texts, those that differ between runs apart from those all runs share."""
+    flat = [_flat(value) for value in values]
+    keys = dict.fromkeys(key for one in flat for key in one)
+    rows = [(key, [one.get(key) for one in flat]) for key in keys]
+    differing = []
+    for key, texts in rows:
+        if len(set(texts)) > 1:
+            given = [text for text in texts if text is not None]
+            usual = max(given, key=given.count)
+            odd = len(set(given)) > 1
+            differing.append((key, [(text, odd and text is not None and text != usual) for text in texts]))
+    return {
+        "names": names,
+        "differing": differing,
+        "shared": [(key, texts[0]) for key, texts in rows if len(set(texts)) == 1],
+    }
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = (
+                value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+            )
+    return flat

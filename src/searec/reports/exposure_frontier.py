@@ -1,0 +1,256 @@
+"""What runs show that is new to their users, and whether it is wanted: beside accuracy, for each share of the serendipity channel."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from searec.config import configure
+from searec.data.batch import Batch
+from searec.data.ragged import Ints, gather_windows
+from searec.data.schema import Part
+from searec.data.split import Requests, Split
+from searec.data.taxonomy import Level
+from searec.errors import RunError, SettingsError
+from searec.evaluation.exposure import Touched
+from searec.evaluation.protocol import chosen, score_batches
+from searec.evaluation.replay import Difference, Shown, replay
+from searec.models import Serendipity
+from searec.nn.sets import among, first_of_each
+from searec.pipeline.run import Run
+from searec.retrieval.quota_pool import merge
+
+SERVED = ("quota", "order", "reach", "index", "known")
+"""Settings of serendipity that may change after training."""
+QUOTAS = (0.05, 0.1, 0.2, 0.3, 0.5)
+"""Shares of I2I in the pool that are swept; U2I alone and I2I alone stand beside them."""
+SHOWN = 10
+ALONE, CHANNEL = "U2I alone", "I2I alone"
+_COST = 1 << 15
+"""Memory of a request, in scores."""
+_TRIES = 20
+"""Items drawn for each that is wanted, so that enough are novel."""
+_DEEP = 3
+"""Lists are so many times as deep before they are merged, for what both channels bring."""
+
+
+@dataclass(frozen=True)
+class Swept:
+    """One share of I2I.
+
+    Attributes:
+        quota: the share.
+        pool: what is shown; random: the same pool with items in its places that are drawn from all categories the user has not touched.
+        beside: pool against U2I alone, by figure. against: pool against random, at the same share of novel items.
+    """
+
+    quota: float
+    pool: Shown
+    random: Shown
+    beside: dict[str, Difference]
+    against: dict[str, Difference]
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """What is shown by a serendipity run at each share, and by others.
+
+    Attributes:
+        alone: U2I alone. channel: I2I alone.
+        others: lists of other runs. random: ten items drawn from the whole catalogue.
+        about: run, requests, list length, level and window.
+    """
+
+    alone: Shown
+    channel: Shown
+    swept: list[Swept]
+    others: list[Shown]
+    about: dict[str, Any] = field(default_factory=dict)
+
+    def rows(self) -> list[Shown]:
+        """Everything shown, in order."""
+        return [*self.others, self.alone, *(one.pool for one in self.swept), self.channel]
+
+    def as_json(self) -> dict[str, Any]:
+        """Figures and differences."""
+
+        def told(found: dict[str, Difference]) -> dict[str, Any]:
+            return {name: vars(one) for name, one in found.items()}
+
+        return {
+            "about": self.about,
+            "figures": {shown.label: shown.figures() for shown in self.rows()},
+            "quotas": [
+                {
+                    "quota": one.quota,
+                    "random": one.random.figures(),
+                    "beside_u2i": told(one.beside),
+                    "against_random": told(one.against),
+                }
+                for one in self.swept
+            ],
+        }
+
+
+def exposure(
+    run: Run,
+    others: Sequence[Run] = (),
+    *,
+    quotas: Sequence[float] = QUOTAS,
+    part: Part = "test",
+    requests: int | None = None,
+    level: Level = "narrow",
+    days: float | None = None,
+    seed: int = 0,
+) -> Exposure:
+    """Replay held-out choices against each share of I2I.
+
+    Args:
+        run: of a serendipity model.
+        others: runs of the same data to show beside it.
+        requests: only so many, drawn with a fixed seed.
+        level, days: what counts as novel, as in `Touched.of`.
+        seed: of what is drawn at random, and of the intervals.
+
+    Raises:
+        SettingsError: another model, or a share outside 0 to 1.
+    """
+    if not isinstance(run.model, Serendipity):
+        raise SettingsError(
+            f"{run.model.name} has no serendipity channel", where=run.folder, expected="a serendipity run"
+        )
+    if bad := [quota for quota in quotas if not 0 < quota <= 1]:
+        raise SettingsError("bad share of the pool", got=bad[0], expected="above 0, at most 1")
+    split = run.split
+    asked = split.held_out("recommend", part)
+    asked = asked[chosen(len(asked), requests, seed)]
+    touched = Touched.of(run.data, asked, level=level, days=days)
+    generator = np.random.default_rng(seed)
+
+    def shown(label: str, top: Ints) -> Shown:
+        return Shown(label, top, touched.novel_lists(top) & (top > 0), np.asarray(asked.target))
+
+    alone, channel = channels(run, asked, SHOWN * _DEEP)
+    new = _new_items(split, asked, touched, SHOWN, generator)
+    base = shown(ALONE, alone[:, :SHOWN])
+    swept = []
+    for quota in quotas:
+        pool = shown(f"quota {quota:g}", _merged(alone, channel, quota))
+        random = shown(f"random {quota:g}", _merged(alone, new, quota))
+        swept.append(
+            Swept(
+                quota,
+                pool,
+                random,
+                dict(replay(base, pool, asked.user, seed=seed)),
+                dict(replay(random, pool, asked.user, seed=seed)),
+            )
+        )
+    found = [shown(other.label, lists(other, asked)) for other in others]
+    anything = shown("random", generator.integers(1, run.data.sizes.items + 1, size=base.top.shape))
+    about = {"run": str(run.folder), "requests": len(asked), "shown": SHOWN, "level": level, "days": days, "part": part}
+    return Exposure(base, shown(CHANNEL, channel[:, :SHOWN]), swept, [anything, *found], about)
+
+
+def compared(
+    a: Run,
+    b: Run,
+    *,
+    part: Part = "test",
+    requests: int | None = None,
+    level: Level = "narrow",
+    days: float | None = None,
+    seed: int = 0,
+) -> tuple[Shown, Shown, dict[str, Difference]]:
+    """An A/B test in replay: what each run would have shown at the same held-out clicks, and how b differs from a.
+
+    Raises:
+        RunError: runs of different data.
+    """
+    if a.data.fingerprint != b.data.fingerprint:
+        raise RunError(
+            "the runs were trained on different data",
+            got=f"{a.folder}: {a.data.fingerprint}, {b.folder}: {b.data.fingerprint}",
+        )
+    asked = a.split.held_out("recommend", part)
+    asked = asked[chosen(len(asked), requests, seed)]
+    touched = Touched.of(a.data, asked, level=level, days=days)
+    both = []
+    for name, run in (("a", a), ("b", b)):
+        top = lists(run, asked)
+        both.append(Shown(f"{name}: {run.label}", top, touched.novel_lists(top) & (top > 0), np.asarray(asked.target)))
+    return both[0], both[1], dict(replay(both[0], both[1], asked.user, seed=seed))
+
+
+def with_settings(run: Run, values: Mapping[str, Any]) -> Run:
+    """The run with other settings of `SERVED`, which need no training.
+
+    Raises:
+        SettingsError: a setting that is none of these, or a bad value.
+    """
+    if not values:
+        return run
+    known = SERVED if isinstance(run.model, Serendipity) else ()
+    for name in values:
+        if name not in known:
+            got = f"{name} of {run.model.name}"
+            raise SettingsError(
+                "this setting cannot change after training", got=got, expected=", ".join(known) or "none of this model"
+            )
+    model = copy.deepcopy(run.model)
+    model.config = configure(type(model).Config, values, base=model.config, where=str(run.folder))
+    model.eval()
+    return replace(run, model=model)
+
+
+def channels(run: Run, asked: Requests, k: int) -> tuple[Ints, Ints]:
+    """[R, k] of U2I and of I2I alone, what the user clicked before left out."""
+    model = run.model
+    assert isinstance(model, Serendipity)
+    found = [np.zeros((len(asked), k), dtype=np.int64) for _ in range(2)]
+
+    def place(rows: Ints, batch: Batch) -> None:
+        seen = _seen(run.split, asked[rows]).to(batch.user.device)
+        for lists_, quota in zip(found, (0.0, 1.0), strict=True):
+            pool = model.pool(batch, k, seen, quota=quota).pool
+            items = torch.where(pool.second == bool(quota), pool.items, 0).cpu().numpy()
+            lists_[rows, : items.shape[1]] = items
+
+    score_batches(place, model, run.split, asked, _COST, None)
+    return found[0], found[1]
+
+
+def lists(run: Run, asked: Requests, k: int = SHOWN) -> Ints:
+    """[R, k] what a run retrieves, what the user clicked before left out."""
+    top = np.zeros((len(asked), k), dtype=np.int64)
+
+    def place(rows: Ints, batch: Batch) -> None:
+        items = run.model.retrieve(batch, k, _seen(run.split, asked[rows]).to(batch.user.device))[0].cpu().numpy()
+        top[rows, : items.shape[1]] = items
+
+    score_batches(place, run.model, run.split, asked, _COST, None)
+    return top
+
+
+def _seen(split: Split, asked: Requests) -> torch.Tensor:
+    """[R, E] what each user clicked before, the target left in."""
+    trail = split.data.trail
+    first = np.asarray(trail.offsets[asked.user])
+    seen = gather_windows(trail.item, first, asked.trail_end - first).astype(np.int64)
+    return torch.from_numpy(np.where(seen == np.asarray(asked.target)[:, None], 0, seen))
+
+
+def _merged(first: Ints, second: Ints, quota: float) -> Ints:
+    return merge(torch.from_numpy(first), torch.from_numpy(second), SHOWN, quota).items.numpy()
+
+
+def _new_items(split: Split, asked: Requests, touched: Touched, k: int, generator: np.random.Generator) -> Ints:
+    """[R, k] items drawn evenly from those of categories that each user has not touched; 0 where too few came."""
+    drawn = generator.integers(1, split.data.sizes.items + 1, size=(len(asked), _TRIES * k))
+    rows = torch.from_numpy(drawn)
+    good = touched.novel_lists(drawn) & (first_of_each(rows) & ~among(rows, _seen(split, asked))).numpy()
+    order = np.argsort(~good, axis=1, kind="stable")[:, :k]
+    return np.where(np.take_along_axis(good, order, axis=1), np.take_along_axis(drawn, order, axis=1), 0)

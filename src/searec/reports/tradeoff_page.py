@@ -1,0 +1,55 @@
+"""What one task costs the other, as one HTML page that needs nothing else."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from markupsafe import Markup
+
+from searec.data.schema import TASKS, Task
+from searec.files import write_text
+from searec.reports.comparison_page import TASK_NAMES, page_template, style
+from searec.reports.plots import Line, curves, points
+from searec.reports.tradeoff import METRIC, Series, Tradeoff
+
+
+def write_tradeoff(
+    found: Tradeoff, path: Path | str, *, title: str = "searec: recommendation against search in gensar"
+) -> None:
+    """Write the page.
+
+    Raises:
+        StorageError: the disk refuses the write; what was there before is untouched.
+    """
+    write_text(path, render(found, title=title, made=datetime.now(UTC)))
+
+
+def render(found: Tradeoff, *, title: str, made: datetime) -> str:
+    """The page as HTML text; the same input gives the same text."""
+    return page_template(__package__, "tradeoff.html.j2").render(
+        style=style(),
+        title=title,
+        made=made,
+        found=found,
+        metric=METRIC,
+        task_names=TASK_NAMES,
+        plane=Markup(_plane(found)),
+        by_shared=[]
+        if found.series is None
+        else [{"task": task, "svg": Markup(_by_shared(task, found.series))} for task in TASKS],
+    )
+
+
+def _plane(found: Tradeoff) -> str:
+    """Recommendation across and search up: a point for a run that learnt both, a dashed line for one that learnt one of them."""
+    marks = []
+    for number, outcome in enumerate(found.outcomes):
+        x, y = (None if (cell := outcome.ndcg[task]) is None else cell.mean for task in ("recommend", "search"))
+        marks.append((number, outcome.label, x, y))
+    return points(marks, title="search by recommendation", across=f"{METRIC.upper()} of recommendation")
+
+
+def _by_shared(task: Task, series: Series) -> str:
+    drawn = (("mean", 0), ("low", 24), ("high", 24))
+    values, cells = list(map(float, series.values)), series.cells[task]
+    lines = [Line(bound, number, values, [getattr(cell, bound) for cell in cells]) for bound, number in drawn]
+    return curves(lines, title=f"{task} by shared codebooks", across=f"shared codebooks of {series.books}", marked=True)

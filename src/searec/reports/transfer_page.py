@@ -1,0 +1,76 @@
+"""What one model's tasks do for each other, as one HTML page that needs nothing else."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from searec.evaluation.compare import ALPHA, Difference, Table
+from searec.evaluation.transfer import Transfer, cells
+from searec.files import write_text
+from searec.reports.comparison_page import PROTOCOL_NAMES, TASK_NAMES, page_template, style
+from searec.reports.plots import Point, dots
+
+
+def write_transfer(found: Transfer, path: Path | str) -> None:
+    """Write the page.
+
+    Raises:
+        StorageError: the disk refuses the write; what was there before is untouched.
+    """
+    write_text(path, render(found, made=datetime.now(UTC)))
+
+
+def render(found: Transfer, *, made: datetime) -> str:
+    """The page as HTML text; the same input gives the same text."""
+    return page_template(__package__, "transfer.html.j2").render(
+        style=style(),
+        title=f"{found.model}: each task alone and together",
+        made=made,
+        found=found,
+        alpha=ALPHA,
+        sections=[_section(table, found) for table in found.comparison.tables],
+    )
+
+
+def verdict(difference: Difference) -> str:
+    """What a corrected test says of together less alone, in a word or two."""
+    if not difference.p_holm < ALPHA:
+        return "not shown to differ"
+    return "together is better" if difference.mean > 0 else "negative transfer"
+
+
+def _section(table: Table, found: Transfer) -> dict[str, Any]:
+    alone, together, groups = cells(table)
+    assert together.difference is not None  # alone is the baseline
+    heading = f"{TASK_NAMES[table.task]}, {PROTOCOL_NAMES[table.protocol]}"
+    rows = [("all", table.requests, alone, together, together.difference)]
+    rows += [
+        (name, table.slices[name], one, both, both.difference)
+        for name, (one, both) in groups.items()
+        if both.difference is not None
+    ]
+    points = [(name, number > 0, difference) for number, (name, _, _, _, difference) in enumerate(rows)]
+    bounds = [0.0, *(value for _, _, difference in points for value in (difference.low, difference.high))]
+    edge = 0.05 * ((max(bounds) - min(bounds)) or 1.0)
+    drawn = [(name, [Point(name, int(inside), one.mean, one.low, one.high)]) for name, inside, one in points]
+    title = f"{heading}: {table.headline.upper()} of together less alone"
+    limits = (min(bounds) - edge, max(bounds) + edge)
+    return {
+        "heading": heading,
+        "table": table,
+        "verdict": verdict(together.difference),
+        "alone": alone,
+        "together": together,
+        "learnt": found.learnt.get(table.task),
+        "rows": rows,
+        "metrics": [
+            (name, row.metrics[name].mean, other.metrics[name].mean, other.metrics[name].difference)
+            for row, other in [sorted(table.rows, key=lambda row: row.label)]
+            for name in table.metrics
+        ],
+        "plot": Markup(
+            dots(drawn, title=title, limits=limits, widest=max((name for name, _ in drawn), key=len), zero=True)
+        ),
+    }

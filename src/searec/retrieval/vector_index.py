@@ -1,0 +1,155 @@
+"""Index: the nearest of many vectors by inner product, exact or approximate (faiss)."""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from searec.errors import DependencyError, SettingsError
+from searec.files import replacing
+
+Kind = Literal["auto", "exact", "ivf", "hnsw"]
+EXACT_UP_TO = 100_000
+"""Vectors up to which "auto" searches them all."""
+VERSION = 1
+"""Changes with every change to how an index is built."""
+_LEAST = 2_000
+"""Fewer vectors are searched all, whatever the kind."""
+_LEARNED_FROM = 100
+"""Vectors a cell is learned from."""
+_CANDIDATES = {"ivf": 8, "hnsw": 2}
+"""So many times what is asked for is looked at by the true product."""
+_SCORES_AT_ONCE = 1 << 24
+
+
+class Index:
+    """The vectors of items 1..N.
+
+    Args:
+        vectors: [N + 1, D] on any device; row 0 stands for no item.
+        kind: "exact"; "ivf", cells of 4-bit vectors, built in seconds; "hnsw", a graph of 16-bit ones, built in minutes (both faiss);
+            "auto": exact up to `EXACT_UP_TO` items, else ivf.
+        probes: cells looked into (ivf), or candidates kept (hnsw), in a search; by default for a recall of about 0.95 on learned vectors.
+        keep: a folder in which a built index is kept by what it was built from, for the next time and for other processes.
+
+    Raises:
+        DependencyError: faiss is not installed.
+        SettingsError: no vector.
+    """
+
+    def __init__(
+        self, vectors: Tensor, kind: Kind = "auto", *, probes: int | None = None, keep: Path | None = None
+    ) -> None:
+        count = len(vectors) - 1
+        if count < 1:
+            raise SettingsError("an index needs vectors", got=f"{count} items")
+        self.kind = (
+            "exact"
+            if count < _LEAST or (kind == "auto" and count <= EXACT_UP_TO)
+            else "ivf"
+            if kind == "auto"
+            else kind
+        )
+        self.vectors = vectors.detach()
+        self._faiss: Any = None
+        if self.kind != "exact":
+            own = self.vectors[1:].float().cpu().numpy()
+            self._faiss = _built(own, self.kind) if keep is None else _kept(own, self.kind, keep)
+            name, usual = ("efSearch", 1000) if self.kind == "hnsw" else ("nprobe", max(16, _cells(count) // 5))
+            _library().ParameterSpace().set_index_parameter(self._faiss, name, probes or usual)
+
+    @torch.no_grad()
+    def search(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """The k items of the largest inner product with each query [B, D]; what an approximate search finds is put in its true order.
+
+        Returns:
+            items [B, k], best first, 0 where an approximate search found fewer; products [B, k], -inf there. k is at most N.
+        """
+        k = min(k, len(self.vectors) - 1)
+        if self._faiss is None:
+            step, find = _SCORES_AT_ONCE // len(self.vectors), self._exactly
+        else:
+            step, find = _SCORES_AT_ONCE // (k * _CANDIDATES[self.kind] * self._faiss.d), self._nearly
+        found = [find(part.float(), k) for part in torch.split(queries, max(1, step))]
+        return torch.cat([items for items, _ in found]), torch.cat([products for _, products in found])
+
+    def _exactly(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        best = (queries @ self.vectors[1:].float().T).topk(k, dim=1)
+        return best.indices + 1, best.values
+
+    def _nearly(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        more = min(k * _CANDIDATES[self.kind], len(self.vectors) - 1)
+        asked = np.pad(
+            queries.cpu().numpy(), ((0, 0), (0, self._faiss.d - queries.shape[1]))
+        )  # wider ones: see `_built`
+        _, places = self._faiss.search(np.ascontiguousarray(asked), more)
+        items = torch.from_numpy(places + 1).to(queries.device)
+        best = products(self.vectors, items, queries).masked_fill_(items == 0, -torch.inf).topk(k, dim=1)
+        return items.gather(1, best.indices), best.values
+
+
+def products(vectors: Tensor, items: Tensor, queries: Tensor) -> Tensor:
+    """[B, k] inner products of the vectors of items [B, k] with each query [B, D]."""
+    rows = vectors.index_select(0, items.flatten()).view(
+        *items.shape, -1
+    )  # copies whole rows, where indexing goes number by number
+    return torch.bmm(rows.to(queries.dtype), queries[:, :, None])[..., 0]
+
+
+def _library() -> Any:
+    try:
+        import faiss
+    except ImportError as error:
+        raise DependencyError(
+            "the index library is not installed", remedy="pip install 'searec[serendipity]'"
+        ) from error
+    return faiss
+
+
+def _kept(vectors: NDArray[np.float32], kind: str, folder: Path) -> Any:
+    """As `_built`, from the folder if it holds one of these vectors."""
+    faiss = _library()
+    digest = hashlib.blake2b(np.ascontiguousarray(vectors).data, digest_size=16).hexdigest()
+    path = folder / f"{kind}-{VERSION}-{vectors.shape[1]}-{digest}.faiss"
+    if path.is_file():
+        return faiss.read_index(str(path))
+    index = _built(vectors, kind)
+    with replacing(path) as beside:
+        faiss.write_index(index, str(beside))
+    return index
+
+
+def _cells(count: int) -> int:
+    return int(2 ** round(np.log2(np.sqrt(count))))
+
+
+def _built(vectors: NDArray[np.float32], kind: str) -> Any:
+    """An index of vectors, by all cores of the machine."""
+    faiss = _library()
+    threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(os.cpu_count() or 1)
+    try:
+        if (
+            kind == "hnsw"
+        ):  # a graph needs a metric: with one more number all vectors are as long, and the nearest has the largest product
+            length = np.square(vectors).sum(axis=1)
+            vectors = np.ascontiguousarray(np.concatenate((vectors, np.sqrt(length.max() - length)[:, None]), axis=1))
+            index = faiss.index_factory(vectors.shape[1], "HNSW16_SQfp16", faiss.METRIC_L2)
+        else:
+            cells = _cells(len(vectors))
+            if odd := vectors.shape[1] % 2:  # 4-bit numbers come in pairs
+                vectors = np.ascontiguousarray(np.pad(vectors, ((0, 0), (0, odd))))
+            index = faiss.index_factory(
+                vectors.shape[1], f"IVF{cells},PQ{vectors.shape[1]}x4fs", faiss.METRIC_INNER_PRODUCT
+            )
+            sample = np.random.default_rng(0).permutation(len(vectors))[: cells * _LEARNED_FROM]
+            index.train(np.ascontiguousarray(vectors[sample]))
+        index.add(vectors)
+    finally:
+        faiss.omp_set_num_threads(threads)
+    return index

@@ -1,0 +1,103 @@
+"""Search among the identifiers of a catalogue: beams that never leave the trie, and exact scores of given items.
+
+A code competes with its siblings in the trie, so that the probabilities of all items sum to one: a softmax over items by the
+hierarchy of their codes.
+"""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from searec.nn.sets import among
+from searec.semantic_ids.trie import Trie
+
+
+class Writer(Protocol):
+    """Writes identifiers code by code for B queries, with any number of beams each."""
+
+    def step(self, codes: Tensor | None, parent: Tensor | None) -> Tensor:
+        """[B, K, C] a score for each code that may come next, up to a constant a beam.
+
+        Args:
+            codes: [B, K] what each beam wrote last, None in the first step, which has one beam a query.
+            parent: [B, K] the beam of the step before that each one goes on from.
+        """
+        ...
+
+
+@torch.no_grad()
+def search(writer: Writer, trie: Trie, beams: int, exclude: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The best identifiers that beam search finds; exact where no prefix among the best has to be left out.
+
+    Args:
+        beams: kept after each code.
+        exclude: [B, E] items not to give, 0 pads.
+
+    Returns:
+        items [B, K], best first, 0 where there are no more; log-probabilities [B, K], -inf there.
+    """
+    if exclude is not None and not exclude.shape[1]:
+        exclude = None
+    total, node, codes, parent = None, None, None, None
+    for level in range(trie.depth):
+        scores = writer.step(codes, parent)  # (B, K, C)
+        if node is None or total is None:
+            node = torch.zeros(scores.shape[:2], dtype=torch.long, device=scores.device)
+            total = torch.zeros(scores.shape[:2], device=scores.device)
+        place, name, some = trie.children(level, node)  # (B, K, W)
+        value = _siblings(scores, name, some) + total[..., None]
+        value, place = value.flatten(1), place.flatten(1)
+        if level == trie.depth - 1 and exclude is not None:
+            value.masked_fill_(among(place, trie.leaves_of(exclude)), -torch.inf)
+        total, pick = value.topk(min(beams, value.shape[1]), dim=1)
+        if level < trie.depth - 1:  # only beams that some query still has
+            alive = int((~total.isneginf()).sum(1).max())
+            total, pick = total[:, :alive], pick[:, :alive]
+        parent, node, codes = pick // name.shape[2], place.gather(1, pick), name.flatten(1).gather(1, pick)
+    assert total is not None and node is not None
+    return torch.where(total.isneginf(), 0, trie.items[node]).long(), total
+
+
+@torch.no_grad()
+def score(writer: Writer, trie: Trie, items: Tensor) -> Tensor:
+    """[B, N] log-probability of each item's identifier; -inf for items that have none.
+
+    A prefix that several items of a query share is written once.
+
+    Args:
+        items: [B, N]; 0 pads.
+    """
+    leaves = trie.leaves_of(items)
+    some = leaves >= 0
+    leaves, order = leaves.clamp(min=0).sort(
+        dim=1
+    )  # in the order of leaves, equal prefixes stand together at every depth
+    rows, number = leaves.shape
+    total = torch.zeros(rows, number, device=items.device)
+    slot = torch.zeros_like(leaves)
+    codes, parent = None, None
+    node = torch.zeros(rows, 1, dtype=torch.long, device=items.device)  # (B, n) of each prefix
+    for level, path in enumerate(trie.path(leaves)):
+        scores = writer.step(codes, parent).float()  # (B, n, C)
+        _, siblings, some_siblings = trie.children(level, node)
+        whole = scores.gather(2, siblings).masked_fill_(~some_siblings, -torch.inf).logsumexp(2)  # (B, n)
+        name = trie.codes[level][path].long()
+        total += scores.flatten(1).gather(1, slot * scores.shape[2] + name) - whole.gather(1, slot)
+        if level == trie.depth - 1:
+            break
+        fresh = torch.zeros_like(slot)
+        fresh[:, 1:] = path[:, 1:] != path[:, :-1]
+        mine = fresh.cumsum(1)
+        width = int(mine[:, -1].max()) + 1
+        codes = torch.zeros(rows, width, dtype=torch.long, device=items.device).scatter_(1, mine, name)
+        parent = torch.zeros_like(codes).scatter_(1, mine, slot)
+        node = torch.zeros_like(codes).scatter_(1, mine, path)
+        slot = mine
+    return torch.empty_like(total).scatter_(1, order, total).masked_fill_(~some, -torch.inf)
+
+
+def _siblings(scores: Tensor, name: Tensor, some: Tensor) -> Tensor:
+    """[B, K, W] log-probability of each child among its siblings, -inf where there is none."""
+    value = scores.float().gather(2, name).masked_fill_(~some, -torch.inf)
+    return value.log_softmax(2)

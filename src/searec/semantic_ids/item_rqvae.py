@@ -1,0 +1,195 @@
+"""RQ-VAE of items: shared codebooks for what meaning and behaviour have in common, specific ones for the rest (arXiv 2504.05730)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor, nn
+
+from searec.config import Count, Natural, NonNegative, settings
+from searec.errors import SettingsError
+from searec.nn.learner import Learner
+from searec.nn.losses import Losses
+from searec.semantic_ids.quantiser import ResidualQuantiser
+from searec.semantic_ids.rqvae import layers
+
+_ROWS_AT_ONCE = 65_536
+
+
+@dataclass(frozen=True)
+class ItemBatch:
+    """Vectors [B, E] of items, one tensor a side."""
+
+    sides: tuple[Tensor, ...]
+
+    def __len__(self) -> int:
+        return len(self.sides[0])
+
+    def to(self, device: torch.device | str) -> "ItemBatch":
+        """The batch on another device."""
+        return ItemBatch(tuple(side.to(device, non_blocking=True) for side in self.sides))
+
+
+class ItemRQVAE(Learner):
+    """An encoder and a decoder for each side; shared codebooks quantise all latents side by side, specific ones a side's part of the rest.
+
+    z = [z_1 ; z_2]; shared codes by residuals of z; what they leave is cut into the sides again, and each goes on by its own codebooks.
+    A side's decoder reads its part of the shared sum plus its own sum.
+
+    Args:
+        inside: widths E of each side's vectors.
+
+    Raises:
+        SettingsError: no codebook at all, or specific ones where there is one side.
+    """
+
+    name = "item-rqvae"
+
+    @settings
+    class Config:
+        """hidden: widths between E and `width`, mirrored in the decoder. shared, specific: codebooks. Others as in `ResidualQuantiser`."""
+
+        hidden: Annotated[tuple[Count, ...], Field(min_length=1)] = (512, 256, 128, 64)
+        width: Count = 32
+        shared: Natural = 2
+        specific: Natural = 2
+        size: Count = 256
+        commitment: NonNegative = 0.25
+        reseed_every: Natural = 20
+
+    def __init__(self, config: Config, inside: Sequence[int]) -> None:
+        super().__init__()
+        if config.shared + config.specific == 0 or (config.specific and len(inside) == 1):
+            raise SettingsError(
+                "bad codebooks", got=f"{config.shared} shared, {config.specific} specific, {len(inside)} sides"
+            )
+        self.config = config
+        for side, width in enumerate(inside):
+            self.register_buffer(f"centre_{side}", torch.zeros(width))
+            self.register_buffer(f"spread_{side}", torch.ones(()))
+        self.encoders = nn.ModuleList(layers((width, *config.hidden, config.width)) for width in inside)
+        self.decoders = nn.ModuleList(layers((config.width, *config.hidden[::-1], width)) for width in inside)
+        wide = config.width * len(inside)
+        self.shared = self._quantiser(config.shared, wide) if config.shared else None
+        self.specific = (
+            nn.ModuleList(self._quantiser(config.specific, config.width) for _ in inside) if config.specific else None
+        )
+
+    def _quantiser(self, levels: int, width: int) -> ResidualQuantiser:
+        config = self.config
+        return ResidualQuantiser(
+            levels, config.size, width, commitment=config.commitment, reseed_every=config.reseed_every
+        )
+
+    def standardise(self, sides: Sequence[NDArray[np.float32]]) -> None:
+        """From now on read vectors less the mean of these [N, E], over their root mean square; before any training."""
+        for side, rows in enumerate(sides):
+            centre = rows.mean(axis=0)
+            getattr(self, f"centre_{side}").copy_(torch.from_numpy(centre))
+            getattr(self, f"spread_{side}").fill_(max(float(np.sqrt(np.square(rows - centre).mean())), 1e-6))
+
+    def read(self, vectors: Tensor, side: int) -> Tensor:
+        """[N, E] as the encoder of a side reads them."""
+        return (vectors - getattr(self, f"centre_{side}")) / getattr(self, f"spread_{side}")  # type: ignore[no-any-return]
+
+    def loss(self, batch: ItemBatch) -> Losses:
+        """MSE of each side's reconstruction, and the mean over all codebooks of codebook and commitment loss."""
+        rows = [self.read(vectors, side) for side, vectors in enumerate(batch.sides)]
+        z = self._encoded(rows)
+        total = torch.zeros_like(z)
+        terms: list[tuple[Tensor, int]] = []
+        if self.shared is not None:
+            found = self.shared(z)
+            total = found.quantised.detach()
+            terms.append((found.loss, self.shared.levels))
+        if self.specific is not None:
+            own = [quantise(part) for quantise, part in zip(self.specific, self._parts(z - total), strict=True)]
+            total = total + torch.cat([found.quantised for found in own], dim=1).detach()
+            terms += [(found.loss, self.config.specific) for found in own]
+        through = z + (total - z).detach()  # the value of the codes, the gradient of z: straight through, once
+        parts = {
+            f"reconstruct_{side}": F.mse_loss(decode(part), x)
+            for side, (decode, part, x) in enumerate(zip(self.decoders, self._parts(through), rows, strict=True))
+        }
+        parts["quantise"] = torch.stack([loss * levels for loss, levels in terms]).sum() / sum(
+            levels for _, levels in terms
+        )
+        return Losses(parts, dict.fromkeys(parts, 1.0))
+
+    @torch.no_grad()
+    def latents(self, sides: Sequence[NDArray[np.float32]]) -> Tensor:
+        """[N, sides x width] encoded vectors [N, E] of each side."""
+        found = []
+        for start in range(0, len(sides[0]), _ROWS_AT_ONCE):
+            rows = [torch.from_numpy(side[start : start + _ROWS_AT_ONCE]).to(self.device) for side in sides]
+            found.append(self._encoded([self.read(x, side) for side, x in enumerate(rows)]))
+        return torch.cat(found)
+
+    @torch.no_grad()
+    def codes(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        """Codes [sides, N, shared + specific], and what is left for the last one to code, by `last_books`: a side's part [sides, N, width],
+        or without specific codebooks all of it [sides, N, sides x width].
+        """
+        count = len(self.encoders)
+        rest = latents
+        columns: list[Tensor] = []
+        before = rest
+        if self.shared is not None:
+            columns, rest, before = self._residuals(self.shared, rest)
+        if self.specific is None:
+            shared = torch.stack(columns, dim=1)
+            return shared.expand(count, -1, -1), before.expand(count, -1, -1)
+        codes, left = [], []
+        for quantise, part in zip(self.specific, self._parts(rest), strict=True):
+            own, _, last = self._residuals(quantise, part)  # type: ignore[arg-type]
+            codes.append(torch.stack((*columns, *own), dim=1))
+            left.append(last)
+        return torch.stack(codes), torch.stack(left)
+
+    def last_books(self) -> list[Tensor]:
+        """The codebook [C, D] of each side's last code."""
+        quantisers = [self.shared] * len(self.encoders) if self.specific is None else list(self.specific)
+        return [quantiser.books.detach()[-1] for quantiser in quantisers]  # type: ignore[union-attr, operator]
+
+    def books(self, side: int) -> list[Tensor]:
+        """[C, sides x width] where each code of a side lies among the latents, a codebook a place; zero outside the side's part."""
+        found = [] if self.shared is None else list(self.shared.books.detach())
+        if self.specific is not None:
+            before, after = side * self.config.width, (len(self.specific) - side - 1) * self.config.width
+            found += [F.pad(book, (before, after)) for book in self.specific[side].books.detach()]  # type: ignore[operator]
+        return found
+
+    @torch.no_grad()
+    def explained(self, batch: ItemBatch) -> Tensor:
+        """[sides] share of the vectors' variance that their reconstruction explains, at most 1."""
+        latents = self._encoded([self.read(vectors, side) for side, vectors in enumerate(batch.sides)])
+        total = torch.zeros_like(latents)
+        if self.shared is not None:
+            total = self.shared.decode(self.shared.encode(latents))
+        if self.specific is not None:
+            parts = zip(self.specific, self._parts(latents - total), strict=True)
+            total = total + torch.cat([quantiser.decode(quantiser.encode(part)) for quantiser, part in parts], dim=1)  # type: ignore[operator]
+        shares = []
+        for side, (decode, part) in enumerate(zip(self.decoders, self._parts(total), strict=True)):
+            rows = self.read(batch.sides[side], side)
+            spread = (rows - rows.mean(0)).square().sum()
+            shares.append(1 - (decode(part) - rows).square().sum() / spread.clamp(min=1e-12))
+        return torch.stack(shares)
+
+    def _encoded(self, rows: Sequence[Tensor]) -> Tensor:
+        return torch.cat([encode(x) for encode, x in zip(self.encoders, rows, strict=True)], dim=1)
+
+    def _parts(self, wide: Tensor) -> tuple[Tensor, ...]:
+        return torch.split(wide, self.config.width, dim=1)
+
+    @staticmethod
+    def _residuals(quantiser: ResidualQuantiser, rest: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
+        """Codes of each level, what is left after all of them, and what was left before the last."""
+        codes = quantiser.encode(rest)
+        before = rest - (quantiser.decode(codes) - quantiser.books[-1][codes[:, -1]])
+        return list(codes.unbind(1)), rest - quantiser.decode(codes), before

@@ -1,0 +1,174 @@
+"""Residual quantisation: a vector as a few codes, each of what the codes before it left over (arXiv 2107.03312; gserec.md, Stage 2)."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.distributed
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+_KMEANS_ROUNDS = 10
+_SINKHORN_ROUNDS = 50
+_ROWS_AT_ONCE = 65_536
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """codes: [B, L] int64. quantised: [B, D], the sum of the picked codes, with the gradient of the input. loss: scalar."""
+
+    codes: Tensor
+    quantised: Tensor
+    loss: Tensor
+
+
+class ResidualQuantiser(nn.Module):
+    """L codebooks of C codes: r_1 = z; c_l is the code nearest to r_l by L2; r_(l+1) = r_l - c_l.
+
+    Codebooks start as k-means of the first training batch, level by level. Codes that no row has picked for
+    `reseed_every` steps move to residuals of the batch at hand. What is drawn comes from PyTorch's generator.
+
+    Args:
+        levels, size, width: L, C, D.
+        commitment: weight of ||r_l - sg[c_l]||^2 beside ||sg[r_l] - c_l||^2, each a mean over rows and width.
+        reseed_every: training steps between two looks for dead codes, 0 for never.
+        sinkhorn: epsilon of the balanced assignment in training (arXiv 1306.0895), over distances scaled to [0, 1]; 0 for nearest codes.
+    """
+
+    initted: Tensor  # [] bool, whether k-means is done
+    uses: Tensor  # [L, C] int64, rows since the last look
+    steps: Tensor  # [] int64, training steps done
+
+    def __init__(
+        self,
+        levels: int,
+        size: int,
+        width: int,
+        *,
+        commitment: float = 0.25,
+        reseed_every: int = 20,
+        sinkhorn: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.levels, self.size = levels, size
+        self.commitment, self.reseed_every, self.sinkhorn = commitment, reseed_every, sinkhorn
+        self.books = nn.Parameter(torch.randn(levels, size, width) / width**0.5)
+        self.register_buffer("initted", torch.tensor(False))
+        self.register_buffer("uses", torch.zeros(levels, size, dtype=torch.int64))
+        self.register_buffer("steps", torch.tensor(0))
+
+    def forward(self, z: Tensor) -> Quantised:
+        """Quantise [B, D]; in training also start, count and re-seed the codes. B may be 0."""
+        if self.training and not self.initted:
+            self._start(z.detach())
+        residual, codes, terms = z, [], []
+        left = []  # what each level was given
+        for level, book in enumerate(self.books):
+            picked = self._pick(residual.detach(), level)
+            code = book[picked]
+            if len(z):
+                terms.append(
+                    F.mse_loss(code, residual.detach()) + self.commitment * F.mse_loss(residual, code.detach())
+                )
+            left.append(residual.detach())
+            residual = residual - code.detach()
+            codes.append(picked)
+        if self.training:
+            self._look_after(codes, left)
+        quantised = z - residual.detach()  # the value of the codes' sum, the gradient of z: straight through
+        loss = torch.stack(terms).mean() if terms else z.sum() * 0
+        return Quantised(torch.stack(codes, dim=1), quantised, loss)
+
+    @torch.no_grad()
+    def encode(self, z: Tensor) -> Tensor:
+        """[N, L] codes of [N, D]."""
+        found = []
+        for part in torch.split(z, _ROWS_AT_ONCE):
+            residual, codes = part, []
+            for level, book in enumerate(self.books):
+                codes.append(nearest(residual, book))
+                residual = residual - book[codes[level]]
+            found.append(torch.stack(codes, dim=1))
+        return torch.cat(found)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """[N, D] the sum of the codes [N, L]."""
+        return torch.stack([book[codes[:, level]] for level, book in enumerate(self.books)]).sum(0)
+
+    def _pick(self, residual: Tensor, level: int) -> Tensor:
+        if self.training and self.sinkhorn and len(residual):
+            return balanced(distances(residual, self.books[level].detach()), self.sinkhorn)
+        return nearest(residual, self.books[level].detach())
+
+    @torch.no_grad()
+    def _start(self, residual: Tensor) -> None:
+        """Start the codes from the first process's rows, as soon as it has some; every process comes here at the same step."""
+        ready = torch.tensor(float(len(residual) > 0), device=residual.device)
+        self._agree(ready)
+        if not ready:
+            return
+        for level in range(self.levels):
+            if len(residual):
+                centres = kmeans(residual, self.size)
+                self.books[level, : len(centres)] = centres
+            self._agree(self.books.data[level])
+            residual = residual - self.books[level][nearest(residual, self.books[level])]
+        self.initted.fill_(True)
+
+    @torch.no_grad()
+    def _look_after(self, codes: list[Tensor], left: list[Tensor]) -> None:
+        """Count the batch's codes, and every so often move the dead ones."""
+        self.uses += torch.stack([torch.bincount(picked, minlength=self.size) for picked in codes])
+        self.steps += 1
+        if not self.reseed_every or int(self.steps) % self.reseed_every:
+            return
+        if torch.distributed.is_initialized():
+            torch.distributed.all_reduce(self.uses)
+        for level, residual in enumerate(left):
+            dead = (self.uses[level] == 0).nonzero()[:, 0]
+            if len(dead) and len(residual):
+                self.books[level, dead] = residual[torch.randint(len(residual), (len(dead),), device=residual.device)]
+            self._agree(self.books.data[level])
+        self.uses.zero_()
+
+    @staticmethod
+    def _agree(values: Tensor) -> None:
+        """All processes go on with the first one's values."""
+        if torch.distributed.is_initialized():
+            torch.distributed.broadcast(values, 0)
+
+
+def distances(rows: Tensor, book: Tensor) -> Tensor:
+    """[B, C] squared L2 distances of rows [B, D] to codes [C, D], less what all codes of a row have in common."""
+    return torch.addmm(book.square().sum(1), rows, book.T, alpha=-2)
+
+
+def nearest(rows: Tensor, book: Tensor) -> Tensor:
+    """[B] the code nearest to each row, the first of equals."""
+    return distances(rows, book).argmin(dim=1)
+
+
+def balanced(distance: Tensor, epsilon: float) -> Tensor:
+    """[..., B] a code for each row such that all are picked about equally often: Sinkhorn's optimal transport (arXiv 1306.0895).
+
+    Args:
+        distance: [..., B, C], up to a constant a row; what stands before B are problems of their own.
+        epsilon: of the entropy term, over distances scaled to [0, 1]; smaller is nearer to the nearest code.
+    """
+    cost = distance - distance.amin(dim=-1, keepdim=True)
+    plan = -(cost / cost.amax(dim=(-2, -1), keepdim=True).clamp(min=1e-12)).double() / epsilon
+    for _ in range(_SINKHORN_ROUNDS):
+        plan = plan - plan.logsumexp(dim=-2, keepdim=True)
+        plan = plan - plan.logsumexp(dim=-1, keepdim=True)
+    return plan.argmax(dim=-1)
+
+
+def kmeans(rows: Tensor, size: int) -> Tensor:
+    """[min(C, distinct rows), D] centres of rows [B, D] by Lloyd's rounds from rows drawn without replacement."""
+    distinct = torch.unique(rows, dim=0)
+    centres: Tensor = distinct[torch.randperm(len(distinct), device=rows.device)[:size]].clone()
+    for _ in range(_KMEANS_ROUNDS):
+        picked = nearest(rows, centres)
+        count = torch.bincount(picked, minlength=len(centres))[:, None]
+        sums = torch.zeros_like(centres).index_add_(0, picked, rows)
+        centres = torch.where(count > 0, sums / count.clamp(min=1), centres)
+    return centres

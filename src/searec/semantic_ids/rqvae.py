@@ -1,0 +1,152 @@
+"""Two-sided RQ-VAE: texts of recommendation and of search history to codes, each side with codebooks of its own (gserec.md, Stage 2)."""
+
+import itertools
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor, nn
+
+from searec.config import Count, Natural, NonNegative, Positive, settings
+from searec.nn.contrast import info_nce
+from searec.nn.learner import Learner
+from searec.nn.losses import Losses
+from searec.semantic_ids.quantiser import ResidualQuantiser
+from searec.semantic_ids.user_code_table import SIDES
+
+_ROWS_AT_ONCE = 16_384
+
+
+@dataclass(frozen=True)
+class TextBatch:
+    """Vectors [B, 2, E] of users' texts and which are there [B, 2]; sides as in `user_codes.SIDES`."""
+
+    vectors: Tensor
+    present: Tensor
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def to(self, device: torch.device | str) -> "TextBatch":
+        """The batch on another device."""
+        return TextBatch(self.vectors.to(device, non_blocking=True), self.present.to(device, non_blocking=True))
+
+
+class TwoSidedRQVAE(Learner):
+    """On each side encoder, residual quantiser and decoder; a contrast holds the two latents of a user together.
+
+    Unit vectors of E components have a mean square of 1 / E, so little that quantisation outweighs reconstruction and latents
+    shrink to a point; `standardise` is there against that.
+
+    Args:
+        inside: E, width of the text vectors.
+    """
+
+    centre: Tensor  # [2, E]
+    spread: Tensor  # [2]
+
+    name = "rqvae"
+
+    @settings
+    class Config:
+        """hidden: widths between E and `width`, mirrored in the decoder; the rest as in `ResidualQuantiser` and `Losses` below."""
+
+        hidden: Annotated[tuple[Count, ...], Field(min_length=1)] = (512, 256, 128, 64)
+        width: Count = 32
+        levels: Count = 4
+        size: Count = 256
+        commitment: NonNegative = 0.25
+        contrast_weight: NonNegative = 1e-4
+        temperature: Positive = 0.1
+        reseed_every: Natural = 20
+        sinkhorn: NonNegative = 0.0
+
+    def __init__(self, config: Config, inside: int) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("centre", torch.zeros(len(SIDES), inside))
+        self.register_buffer("spread", torch.ones(len(SIDES)))
+        widths = (inside, *config.hidden, config.width)
+        self.encoders = nn.ModuleList(layers(widths) for _ in SIDES)
+        self.decoders = nn.ModuleList(layers(widths[::-1]) for _ in SIDES)
+        self.quantisers = nn.ModuleList(
+            ResidualQuantiser(
+                config.levels,
+                config.size,
+                config.width,
+                commitment=config.commitment,
+                reseed_every=config.reseed_every,
+                sinkhorn=config.sinkhorn,
+            )
+            for _ in SIDES
+        )
+
+    def standardise(self, vectors: NDArray[np.float32], present: NDArray[np.bool_]) -> None:
+        """From now on read vectors less the mean of these [N, 2, E], over their root mean square; before any training."""
+        for side in range(len(SIDES)):
+            rows = vectors[present[:, side], side]
+            if len(rows):
+                centre = rows.mean(axis=0)
+                self.centre[side] = torch.from_numpy(centre)
+                self.spread[side] = max(float(np.sqrt(np.square(rows - centre).mean())), 1e-6)
+
+    def read(self, vectors: Tensor, side: int) -> Tensor:
+        """[N, E] as the encoder of a side reads them."""
+        return (vectors - self.centre[side]) / self.spread[side]
+
+    def loss(self, batch: TextBatch) -> Losses:
+        """Reconstruction (MSE) and quantisation of each side, and L_RQ-CL; a user counts only on the sides that are there."""
+        parts: dict[str, Tensor] = {}
+        latents = []
+        for side, name in enumerate(SIDES):
+            rows = self.read(batch.vectors[batch.present[:, side], side], side)
+            latent = self.encoders[side](rows)
+            found = self.quantisers[side](latent)
+            again = self.decoders[side](found.quantised)
+            parts[f"reconstruct_{name}"] = F.mse_loss(again, rows) if len(rows) else again.sum() * 0
+            parts[f"quantise_{name}"] = found.loss
+            latents.append(latent[batch.present[batch.present[:, side]].all(dim=1)])
+        weights = dict.fromkeys(parts, 1.0)
+        if self.config.contrast_weight:
+            parts["contrast"] = info_nce(latents[0], latents[1], self.config.temperature, both_sides=True)
+            weights["contrast"] = self.config.contrast_weight
+        return Losses(parts, weights)
+
+    @torch.no_grad()
+    def explained(self, batch: TextBatch) -> Tensor:
+        """[2] share of the vectors' variance that their reconstruction explains on each side, at most 1; 0 where nothing is."""
+        shares = torch.zeros(len(SIDES))
+        for side in range(len(SIDES)):
+            rows = self.read(batch.vectors[batch.present[:, side], side], side)
+            if len(rows) == 0:
+                continue
+            error = torch.zeros((), device=rows.device)
+            for part in torch.split(rows, _ROWS_AT_ONCE):
+                quantiser: ResidualQuantiser = self.quantisers[side]  # type: ignore[assignment]
+                again = self.decoders[side](quantiser.decode(quantiser.encode(self.encoders[side](part))))
+                error += (again - part).square().sum()
+            spread = (rows - rows.mean(0)).square().sum()
+            shares[side] = 1 - error / spread.clamp(min=1e-12)
+        return shares
+
+    @torch.no_grad()
+    def codes(self, vectors: NDArray[np.float32], side: int) -> NDArray[np.int16]:
+        """[N, L] codes of the vectors [N, E] of one side."""
+        quantiser: ResidualQuantiser = self.quantisers[side]  # type: ignore[assignment]
+        found = [
+            quantiser.encode(self.encoders[side](self.read(part.to(self.device), side))).cpu()
+            for part in torch.split(torch.from_numpy(vectors), _ROWS_AT_ONCE)
+        ]
+        return torch.cat(found).numpy().astype(np.int16)
+
+
+def layers(widths: tuple[int, ...]) -> nn.Sequential:
+    """Linear layers with ReLU between."""
+    layers: list[nn.Module] = []
+    for inside, outside in itertools.pairwise(widths):
+        layers += [nn.Linear(inside, outside), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])

@@ -1,0 +1,1 @@
+"""Durable state of the service: events, catalog, keys, interests and refresh jobs."""

@@ -1,0 +1,222 @@
+"""Reader: the interests of a user within a request. It never waits for a language model or a queue, nor for long on a store."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Self
+
+from searec.config import Count, Positive, settings
+from searec.errors import DataError, SearecError
+from searec.store.interest_store import Reason, Served, Store
+
+Source = Literal["fresh", "last", "own", "none"]
+OwnDemands = Callable[[str], Sequence[Served]]
+"""A user's own demands, made without a store or a model: from the categories clicked, say."""
+_SHOWN = 300
+
+
+@settings
+class ReaderSettings:
+    """How a reader behaves; all but `pending` in seconds.
+
+    Attributes:
+        slow: a store that takes longer for a read is left alone for a while, as one that fails is.
+        rest: so long; then one request tries it, and the others go on without it until that one is back.
+        quiet: within it a user is enqueued once (at most: once in twice as long).
+        flush: users wait at most so long to be enqueued.
+        pending: users that may wait; further ones are left to their next read.
+    """
+
+    slow: Positive = 0.25
+    rest: Positive = 1.0
+    quiet: Positive = 5.0
+    flush: Positive = 0.2
+    pending: Count = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a request gets.
+
+    Attributes:
+        interests: most confident first.
+        source: "fresh"; "last", a stale value; "own", the user's own demands; "none".
+        made: microseconds since 1970 when "fresh" and "last" ones were written.
+    """
+
+    interests: Sequence[Served]
+    source: Source
+    made: int | None = None
+
+
+class Reader:
+    """Reads for requests and asks for refreshes behind their back; threads share one.
+
+    A request gets the fresh value, else the last one, else the user's own demands, and the user is enqueued where the value is missing
+    or stale. What waits to be enqueued is lost with the process; the next read asks again.
+
+    Args:
+        own_demands: what a user without a value gets. It runs within the request, and its errors are the caller's.
+        clock: seconds that never go back.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        own_demands: OwnDemands | None = None,
+        settings: ReaderSettings | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._own = own_demands
+        self._settings = settings or ReaderSettings()
+        self._clock = clock
+        self._lock = threading.Lock()  # of all that follows; held for an instant, never while the store is asked
+        self._counts: Counter[str] = Counter()
+        self._error = ""
+        self._shut_until: float | None = None
+        self._pending: dict[str, Reason] = {}
+        self._asked: set[str] = set()
+        self._asked_before: set[str] = set()
+        self._turned = self._clock()
+        self._wake = threading.Event()
+        self._flusher: threading.Thread | None = None
+        self._closed = False
+
+    def interests(self, user: str) -> Found:
+        """The interests of a user; always an answer, whatever the store does."""
+        trying = self._shut_until is not None
+        if trying and not self._may_try():
+            return self._own_demands(user, "skipped")
+        started = self._clock()
+        try:
+            kept = self._store.read(user)
+            served = kept.interests() if kept is not None else []
+        except DataError as error:
+            self._note(error)
+            self._ask(user, "missing")
+            return self._own_demands(user, "damaged")
+        except SearecError as error:
+            self._shut(str(error))
+            return self._own_demands(user, "failed")
+        except UnicodeError:  # no id that a store could hold
+            return self._own_demands(user, "unreadable")
+        seconds = self._clock() - started
+        if seconds > self._settings.slow:
+            self._shut(f"a read took {seconds:.2f} s")
+            self._count("slow")
+        elif trying:
+            self._shut_until = None
+        if kept is None or kept.stale:
+            self._ask(user, "missing" if kept is None else "stale")
+        if kept is None or not served:  # none made yet, or somebody reasoned and found nothing
+            return self._own_demands(user)
+        source: Source = "last" if kept.stale else "fresh"
+        self._count(source)
+        return Found(served, source, kept.made)
+
+    def counts(self) -> dict[str, int]:
+        """How often each of these has happened.
+
+        fresh, last, own, none: answers by source. failed, slow: reads after which the store was left alone. skipped: answers meanwhile.
+        damaged, unreadable: values, and ids, that could not be read. enqueued, dropped: users sent to the queue, and not.
+        """
+        with self._lock:
+            return dict(self._counts)
+
+    @property
+    def last_error(self) -> str:
+        """What last went wrong with the store, in one line; empty if nothing did."""
+        return self._error
+
+    @property
+    def store(self) -> Store:
+        """What is read from."""
+        return self._store
+
+    def flush(self) -> None:
+        """Send what waits to the queue, now and in this thread; if the store fails, it is dropped."""
+        with self._lock:
+            pending, self._pending = self._pending, {}
+        by_reason: dict[Reason, list[str]] = {}
+        for user, reason in pending.items():
+            by_reason.setdefault(reason, []).append(user)
+        for reason, users in by_reason.items():
+            try:
+                self._store.enqueue(users, reason)
+            except SearecError as error:
+                self._note(error)
+                self._count("dropped", len(users))
+            else:
+                self._count("enqueued", len(users))
+
+    def close(self) -> None:
+        """Send what waits and end the thread that does so; the store stays open."""
+        self._closed = True
+        self._wake.set()
+        if self._flusher is not None:
+            self._flusher.join()
+        self.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _own_demands(self, user: str, why: str | None = None) -> Found:
+        own = self._own(user) if self._own is not None else ()
+        source: Source = "own" if own else "none"
+        self._count(source)
+        if why is not None:
+            self._count(why)
+        return Found(own, source)
+
+    def _shut(self, error: str) -> None:
+        """Leave the store alone for a while."""
+        self._note(error)
+        self._shut_until = self._clock() + self._settings.rest
+
+    def _may_try(self) -> bool:
+        """Whether this request is the one that tries the store again."""
+        with self._lock:
+            now = self._clock()
+            if self._shut_until is not None and now < self._shut_until:
+                return False
+            self._shut_until = now + self._settings.rest  # for the others, until this one is back
+            return True
+
+    def _ask(self, user: str, reason: Reason) -> None:
+        """Have the user enqueued soon, unless that was done a moment ago."""
+        with self._lock:
+            if self._closed or user in self._asked or user in self._asked_before:
+                return
+            if len(self._pending) >= self._settings.pending:
+                self._counts["dropped"] += 1
+                return
+            self._asked.add(user)
+            self._pending[user] = reason
+            if self._flusher is None or not self._flusher.is_alive():  # dead on the other side of a fork
+                self._flusher = threading.Thread(target=self._flush_for_ever, name="searec-enqueue", daemon=True)
+                self._flusher.start()
+        self._wake.set()
+
+    def _flush_for_ever(self) -> None:
+        while not self._closed:
+            if self._wake.wait(self._settings.quiet) and not self._closed:
+                self._wake.clear()
+                time.sleep(self._settings.flush)  # so that they go in batches
+                self.flush()
+            with self._lock:
+                if self._clock() - self._turned >= self._settings.quiet:
+                    self._asked, self._asked_before, self._turned = set(), self._asked, self._clock()
+
+    def _count(self, what: str, times: int = 1) -> None:
+        with self._lock:
+            self._counts[what] += times
+
+    def _note(self, error: object) -> None:
+        self._error = str(error)[:_SHOWN]

@@ -1,0 +1,134 @@
+"""Tokens of a generative model: a tokenizer trained on the data, or a checkpoint's own."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from searec.errors import DependencyError, RunError
+
+PAD, EOS = 0, 1
+"""Ids of padding and end of text; T5's, and those of every tokenizer trained here."""
+_CHUNK = 10_000
+_REMEMBERED = 1 << 18
+
+
+class Tokens:
+    """Texts to token ids and back; any tokenizer of the tokenizers library, as its JSON.
+
+    Raises:
+        DependencyError: the tokenizers library is not installed.
+        RunError: the JSON is no tokenizer.
+    """
+
+    def __init__(self, text: str) -> None:
+        try:
+            from tokenizers import Tokenizer
+        except ImportError as error:
+            raise missing() from error
+        try:
+            self._tokenizer = Tokenizer.from_str(text)
+        except Exception as error:  # the library raises nothing narrower
+            raise RunError(
+                "the tokenizer is damaged", got=str(error).splitlines()[0], remedy="train the run again"
+            ) from error
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        self._tokenizer.encode_special_tokens = True  # "</s>" in a title is four letters, not its end
+        self.text = text
+        self._known: dict[str, tuple[int, ...]] = {}
+
+    @property
+    def size(self) -> int:
+        """V: ids are below it."""
+        return max(self._tokenizer.get_vocab(with_added_tokens=True).values()) + 1
+
+    @classmethod
+    def trained(cls, texts: Sequence[str], size: int) -> "Tokens":
+        """A byte-level BPE of at most `size` tokens, lower case; no text is unknown to it."""
+        try:
+            from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+        except ImportError as error:
+            raise missing() from error
+        tokenizer = Tokenizer(models.BPE())
+        tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+        tokenizer.decoder = decoders.ByteLevel()
+        alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+        trainer = trainers.BpeTrainer(
+            vocab_size=size,
+            special_tokens=["<pad>", "</s>"],
+            initial_alphabet=alphabet,
+            min_frequency=2,
+            show_progress=False,
+        )
+
+        def parts() -> Iterator[list[str]]:
+            for start in range(0, len(texts), _CHUNK):
+                yield list(texts[start : start + _CHUNK])
+
+        tokenizer.train_from_iterator(parts(), trainer)
+        return cls(tokenizer.to_str())
+
+    @classmethod
+    def of_checkpoint(cls, path: str) -> "Tokens":
+        """The tokenizer of a T5 checkpoint, by path or hub id.
+
+        Raises:
+            DependencyError: transformers is not installed, or the checkpoint cannot be had.
+            RunError: its padding or end of text have other ids than T5's.
+        """
+        try:
+            from transformers import AutoTokenizer
+        except ImportError as error:
+            raise missing() from error
+        try:
+            found: Any = AutoTokenizer.from_pretrained(path, use_fast=True)
+        except (OSError, ValueError) as error:
+            raise cannot_load(path, error) from error
+        if (found.pad_token_id, found.eos_token_id) != (PAD, EOS):
+            raise RunError(
+                "not a T5 tokenizer",
+                where=path,
+                got=f"pad {found.pad_token_id}, end {found.eos_token_id}",
+                expected="0 and 1",
+            )
+        backend = json.loads(found.backend_tokenizer.to_str())
+        backend["post_processor"] = None  # ends of texts are ours to set
+        return cls(json.dumps(backend))
+
+    def ids(self, texts: Sequence[str], limit: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The first `limit` tokens of each text, end to end, and how many each one has [n]."""
+        if len(self._known) > _REMEMBERED:
+            self._known = {}
+        known = self._known  # threads may share this; a new dict never takes the place of the one that is read here
+        new = [text for text in dict.fromkeys(texts) if text not in known]
+        for text, found in zip(new, self._tokenizer.encode_batch(new, add_special_tokens=False), strict=True):
+            known[text] = tuple(found.ids)
+        rows = [known[text][:limit] for text in texts]
+        lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
+        return np.fromiter((token for row in rows for token in row), dtype=np.int64, count=int(lengths.sum())), lengths
+
+    def texts(self, rows: Sequence[Sequence[int]]) -> list[str]:
+        """The texts of token ids, without padding and end."""
+        return [
+            self._tokenizer.decode([int(token) for token in row if token not in (PAD, EOS)]).strip() for row in rows
+        ]
+
+
+def missing() -> DependencyError:
+    """What to say where transformers or tokenizers are not installed."""
+    return DependencyError("generative models need transformers", remedy="pip install 'searec[generative]'")
+
+
+def cannot_load(path: str | Path, error: Exception) -> DependencyError:
+    """What to say of a checkpoint that cannot be opened."""
+    return DependencyError(
+        "cannot load the checkpoint",
+        where=path,
+        got=str(error).splitlines()[0],
+        remedy="name a local folder or a reachable model",
+    )

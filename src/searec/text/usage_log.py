@@ -1,0 +1,99 @@
+"""Ledger: what a run's questions to a chat server cost, and what its replayed answers had cost."""
+
+import math
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+from searec.text.response_cache import Kept
+
+
+@dataclass
+class _Sums:
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost: float = 0.0
+    costs: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+    def add(self, kept: Kept) -> None:
+        self.prompt_tokens += kept.prompt_tokens or 0
+        self.completion_tokens += kept.completion_tokens or 0
+        self.cost += kept.cost
+        self.costs.append(kept.cost)
+        self.seconds.append(kept.seconds)
+
+    def as_json(self) -> dict[str, Any]:
+        """fsum: the same total whichever thread answered first."""
+        cost, seconds = math.fsum(self.costs), round(math.fsum(self.seconds), 3)
+        return {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "cost": cost,
+            "seconds": seconds,
+        }
+
+
+class Ledger:
+    """Counts of one `Chat`, safe to write from several threads.
+
+    Attributes:
+        calls: requests sent to the server, repeated ones included.
+        from_cache: distinct questions answered by a kept answer.
+        retries: requests repeated because the one before failed.
+        unusable: answers that came but said nothing that can be read.
+        failures: questions left without a usable answer.
+        uncounted: answers whose tokens the server did not report; they count as 0.
+    """
+
+    def __init__(self) -> None:
+        self.calls = self.from_cache = self.retries = self.unusable = self.failures = self.uncounted = 0
+        self._spent, self._replayed = _Sums(), _Sums()
+        self._lock = threading.Lock()
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of this run's own requests, prompts and answers together."""
+        return self._spent.prompt_tokens + self._spent.completion_tokens
+
+    @property
+    def cost(self) -> float:
+        """Cost of this run's own requests, in the currency of the prices; to the last digit in `as_json`."""
+        return self._spent.cost
+
+    def called(self, *, again: bool) -> None:
+        """A request goes out; `again` after a failed one."""
+        with self._lock:
+            self.calls += 1
+            self.retries += again
+
+    def answered(self, kept: Kept, *, usable: bool) -> None:
+        """An answer came."""
+        with self._lock:
+            self._spent.add(kept)
+            self.unusable += not usable
+            self.uncounted += kept.prompt_tokens is None or kept.completion_tokens is None
+
+    def replayed(self, kept: list[Kept], *, usable: bool) -> None:
+        """A question was answered from the cache; `kept` are all answers it took at the time."""
+        with self._lock:
+            self.from_cache += 1
+            self.failures += not usable
+            for one in kept:
+                self._replayed.add(one)
+
+    def failed(self) -> int:
+        """A question stays without a usable answer; returns how many do."""
+        with self._lock:
+            self.failures += 1
+            return self.failures
+
+    def as_json(self) -> dict[str, Any]:
+        """Counts, tokens, cost and seconds of this run's requests; under `replayed`, what the answers from the cache cost when asked."""
+        names = ("calls", "from_cache", "retries", "unusable", "failures", "uncounted")
+        with self._lock:
+            return {
+                **{name: getattr(self, name) for name in names},
+                **self._spent.as_json(),
+                "replayed": self._replayed.as_json(),
+            }

@@ -1,0 +1,59 @@
+"""How a model is trained: the settings, and what follows from them for each step."""
+
+import math
+from typing import Literal
+
+import numpy as np
+
+from searec.config import Count, Natural, NonNegative, Positive, settings
+
+WITHOUT_EFFECT = ("tensorboard", "checkpoint_minutes", "device")
+"""Settings that may change when a run is resumed, for they do not change its result."""
+
+
+@settings
+class TrainSettings:
+    """How a model is trained.
+
+    epochs: at most so many. batch: requests a step, over all processes. validation_requests: at most so many a task.
+    lr: step size, reached after `warmup` steps, then by `schedule` down to 0 at the last step.
+    weight_decay: L2, as in Adam. clip: the largest norm of the gradient, 0 for no limit.
+    patience: stop after so many validations in a row without a better ndcg@5, 0 for never. validate_every: epochs.
+    precision: arithmetic of the forward pass. device: "auto" takes an accelerator if there is one.
+    checkpoint_minutes: a checkpoint so often within an epoch, 0 for none; there is always one after each epoch.
+    """
+
+    epochs: Count = 20
+    batch: Count = 256
+    validation_requests: Count = 10_000
+    lr: Positive = 1e-3
+    weight_decay: NonNegative = 0.0
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    warmup: Natural = 0
+    clip: NonNegative = 0.0
+    patience: Natural = 5
+    validate_every: Count = 1
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    device: Literal["auto", "cpu"] = "auto"
+    seed: Natural = 0
+    checkpoint_minutes: NonNegative = 10.0
+    tensorboard: bool = False
+
+
+def share_of_lr(settings: TrainSettings, step: int, steps: int) -> float:
+    """The learning rate of step `step` (from 0) of `steps`, as a share of the full one.
+
+    >>> [share_of_lr(TrainSettings(schedule="linear", warmup=2), step, 6) for step in range(6)]
+    [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
+    """
+    if step < settings.warmup:
+        return (step + 1) / settings.warmup
+    done = (step - settings.warmup) / max(1, steps - settings.warmup)
+    if settings.schedule == "linear":
+        return 1 - done
+    return (1 + math.cos(math.pi * done)) / 2 if settings.schedule == "cosine" else 1.0
+
+
+def seed_of(*numbers: int) -> int:
+    """A seed for torch that is unlike that of any other numbers."""
+    return int(np.random.SeedSequence((len(numbers), *numbers)).generate_state(1, np.uint64)[0])

@@ -1,0 +1,60 @@
+"""Every model has a search space, its presets lie inside, and every value in it is one the model takes."""
+
+import numpy as np
+import pytest
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+
+from searec.data.schema import TASKS
+from searec.experiments.experiment import settings_for
+from searec.experiments.search_spaces import ALONE, LEFT_OUT, SPACES
+from searec.models import MODELS, model_named
+
+
+def ends(where: BaseDistribution) -> list[object]:
+    return list(where.choices) if isinstance(where, CategoricalDistribution) else [where.low, where.high]  # type: ignore[attr-defined]
+
+
+def test_each_model_has_a_space() -> None:
+    assert list(SPACES) == list(MODELS)
+    assert set(ALONE) == set(LEFT_OUT) <= set(MODELS)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("preset", ["small", "paper"])
+def test_presets_lie_inside_and_all_values_are_taken(model: str, preset: str) -> None:
+    config, plan = settings_for(model, preset)  # type: ignore[arg-type]
+    for name, where in SPACES[model].items():
+        value = getattr(config, name) if hasattr(config, name) else getattr(plan, name)
+        assert where._contains(where.to_internal_repr(value)), (name, value)
+        for end in ends(where):
+            settings_for(model, preset, {name: end})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("model", ALONE)
+def test_alone_is_a_setting_that_leaves_the_task_itself(model: str) -> None:
+    for task, settings in ALONE[model].items():
+        assert task in TASKS
+        alone, both = (settings_for(model, "small", given)[0] for given in (settings, {}))
+        assert alone != both
+        assert getattr(alone, "tasks", model_named(model).tasks) == (task,)
+        assert not set(settings) & set(SPACES[model]), "a trial would undo it"
+
+
+def test_the_sequence_of_settings_follows_from_what_was_found() -> None:
+    from searec.experiments.tuning import Trial, propose
+
+    space = SPACES["bm25"]
+    trials = [Trial(0, {"k1": 1.5, "b": 0.75}, 0.5, 1.0, {})]
+    assert propose(space, trials, 1) == propose(space, trials, 1)
+    assert propose(space, trials, 1) != propose(space, trials, 2)
+    # Good values lie where b is small, and the estimator goes there; bad ones where it is large.
+    rng = np.random.default_rng(0)
+    tried = [
+        Trial(n, {"k1": float(rng.uniform(0.2, 3)), "b": float(b)}, 1.0 - float(b), 1.0, {})
+        for n, b in enumerate(rng.random(40))
+    ]
+    low = np.mean([propose(space, tried, number)["b"] for number in range(40, 60)])
+    turned = [Trial(t.number, t.settings, t.settings["b"], 1.0, {}) for t in tried]
+    high = np.mean([propose(space, turned, number)["b"] for number in range(40, 60)])
+    assert low < 0.3
+    assert high > 0.7

@@ -1,0 +1,184 @@
+"""The reasoner without a model: what queries mean, where demands lead, and what it may not read."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from searec.data.dataset import Dataset
+from searec.data.split import Split
+from searec.interests.category_index import Catalogue
+from searec.interests.novelty import NEAR, History
+from searec.interests.offline_reasoner import OfflineReasoner, OfflineSettings
+from searec.interests.profile import DAY, Asked, Clicked, Profile, profiles
+
+SECONDS = DAY / 1e6
+
+
+def shop(*names: str) -> dict[str, Any]:
+    return {f"{'/'.join(names)} {n}": {"title": f"{names[-1]} no {n}", "categories": list(names)} for n in range(3)}
+
+
+ITEMS = {
+    **shop("Pets", "Dogs", "Dog bed"),
+    **shop("Pets", "Dogs", "Leash"),
+    **shop("Pets", "Cats", "Cat toy"),
+    **shop("Books", "Crime novel"),
+    **shop("Books", "Travel guide"),
+    **shop("Outdoor", "Tent"),
+}
+MEANING = {
+    "dog bed": (1, 0),
+    "leash": (1, 0.2),
+    "cat toy": (0.8, 0.6),
+    "crime novel": (0, 1),
+    "travel guide": (0.1, 1),
+    "tent": (-1, 0.3),
+}
+MEANING |= {"pets": (0.4, -0.9), "dogs": (0.5, -0.9), "cats": (0.3, -0.9), "books": (-0.1, 1), "outdoor": (-0.9, 0.9)}
+
+
+def encode(texts: Sequence[str]) -> NDArray[np.float32]:
+    """Two dimensions, pets and books, by hand."""
+    rows = np.array(
+        [MEANING.get(text.lower(), (0.9, 0.1) if "puppy" in text else (-0.9, -1.0)) for text in texts], dtype=np.float32
+    )
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
+
+
+@pytest.fixture(scope="module")
+def data(make_data: Callable[..., Dataset]) -> Dataset:
+    """Twelve users who click dog beds and tents and look for "sleepy" and find dog beds; their last two clicks are crime novels."""
+    users = [f"u{n}" for n in range(12)]
+    feed, searches = [], []
+    for user in users:
+        feed += [
+            (user, "Pets/Dogs/Dog bed 0", 1 * SECONDS),
+            (user, "Outdoor/Tent 0", 2 * SECONDS),
+            (user, "Outdoor/Tent 1", 3 * SECONDS),
+        ]
+        feed += [(user, "Books/Crime novel 0", 8 * SECONDS), (user, "Books/Crime novel 1", 9 * SECONDS)]
+        searches += [
+            (user, "sleepy", 0.5 * SECONDS, ["Pets/Dogs/Dog bed 1"]),
+            (user, "sleepy", 1.5 * SECONDS, ["Pets/Dogs/Dog bed 1"]),
+        ]
+        searches += [
+            (user, "sleepy", 8.5 * SECONDS, ["Books/Crime novel 2"]),
+            (user, "sleepy", 9.5 * SECONDS, ["Books/Crime novel 2"]),
+        ]
+    feed.sort(key=lambda event: event[2])
+    searches.sort(key=lambda event: event[2])
+    return make_data(items=ITEMS, users=users, feed=feed, searches=searches)
+
+
+def reasoner(data: Dataset, **settings: Any) -> OfflineReasoner:
+    return OfflineReasoner(Split(data), encode, OfflineSettings(**settings))
+
+
+def asks(*texts: str, clicks: Sequence[Clicked] = ()) -> Profile:
+    return Profile("x", 100, queries=tuple(Asked(text, 50 + n) for n, text in enumerate(texts)), clicks=tuple(clicks))
+
+
+def think(one: OfflineReasoner, profile: Profile) -> Any:
+    thought = one.think([profile])[0]
+    assert thought.graph is not None
+    return thought.graph
+
+
+def test_a_query_means_what_was_clicked_after_it_in_training_alone(data: Dataset) -> None:
+    """Held-out clicks after "sleepy" are crime novels; only the dog beds before them count."""
+    graph = think(reasoner(data), asks("sleepy"))
+    first = [edge for edge in graph.edges if edge.relation == "hypernym"]
+    assert [(edge.source, edge.target, edge.confidence, edge.evidence, edge.time) for edge in first] == [
+        ("sleepy", "Dogs", 1.0, "24 of 24 clicks after it", 50)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("query", "demand", "how"),
+    [
+        ("leashes", "Dogs", "named"),
+        ("my new tent pole", "Outdoor", "named in it"),
+        ("puppy", "Dogs", "near in meaning"),
+    ],
+)
+def test_other_queries_mean_what_they_name_or_are_near_to(data: Dataset, query: str, demand: str, how: str) -> None:
+    graph = think(reasoner(data, near=0.9), asks(query))
+    first = [edge for edge in graph.edges if edge.relation == "hypernym"]
+    assert first[0].target == demand
+    assert first[0].evidence.endswith(how)
+
+
+def test_interests_are_near_untouched_and_told_apart_by_where_they_lie(data: Dataset) -> None:
+    """Near a leash are the dog bed, below the same demand, and the cat toy beside it; what was clicked does not come back."""
+    graph = think(reasoner(data, behaviour=0.0), asks("leash"))
+    found = {edge.target: edge.relation for edge in graph.edges if edge.relation != "hypernym"}
+    assert found["Dog bed"] == "hyponym"
+    assert found["Cat toy"] == "co-hyponym"
+    assert "Leash" not in found
+    assert "Dogs" not in found
+    clicked = think(
+        reasoner(data, behaviour=0.0), asks("leash", clicks=[Clicked("a bed", ("Pets", "Dogs", "Dog bed"), 5)])
+    )
+    assert "Dog bed" not in {edge.target for edge in clicked.edges}
+    near = {one.text: one.confidence for one in graph.interests()}
+    assert near["Dog bed"] == pytest.approx(float(encode(["leash"])[0] @ encode(["dog bed"])[0]), abs=1e-5)
+
+
+def test_categories_that_the_same_users_click_are_near(data: Dataset) -> None:
+    """All twelve clicked beds and tents: 12 / (12 + shrink); a tent means nothing like a bed."""
+    graph = think(reasoner(data, behaviour=1.0, shrink=3.0), asks("dog bed"))
+    assert {one.text: one.confidence for one in graph.interests()} == pytest.approx({"Tent": 12 / 15})
+    assert think(reasoner(data, behaviour=1.0, shrink=3.0), asks("crime novel")).interests() == []
+
+
+def test_clicks_stand_in_where_nothing_is_asked(data: Dataset) -> None:
+    click = Clicked("Bed no 1", ("Pets", "Dogs", "Dog bed"), 7)
+    graph = think(reasoner(data), asks(clicks=[click]))
+    first = [edge for edge in graph.edges if edge.relation == "hypernym"]
+    assert [(edge.source, edge.signal, edge.target, edge.time) for edge in first] == [("Bed no 1", "click", "Dogs", 7)]
+    assert graph.interests()[0].reason.startswith("because you clicked “Bed no 1” → Dogs → ")
+    assert not think(reasoner(data), asks())
+    assert {edge.signal for edge in think(reasoner(data), asks("tent", clicks=[click])).edges if edge.signal} == {
+        "query"
+    }
+
+
+def test_nothing_known_survives_and_no_more_than_asked_for(small_world: Dataset) -> None:
+    split = Split(small_world)
+    one = OfflineReasoner(split, encode, OfflineSettings(interests=5, behaviour=1.0))
+    users = np.arange(1, small_world.sizes.users + 1)
+    everyone = list(profiles(small_world, users, split.visible(("recommend", "search"))[users]))
+    thoughts = one.think(everyone)
+    some = 0
+    for profile, thought in zip(everyone, thoughts, strict=True):
+        assert thought.graph is not None
+        interests = thought.graph.interests()
+        history = History.of(profile)
+        assert all(history.grade(interest.text) >= NEAR for interest in interests)
+        assert len(interests) <= 5
+        some += len(interests) > 0
+    assert some > 0.9 * len(everyone)
+    assert [a.graph for a in one.think(everyone[:7])] == [b.graph for b in thoughts[:7]]
+
+
+def test_version_goes_with_settings_and_data(data: Dataset, small_world: Dataset) -> None:
+    assert reasoner(data).version == reasoner(data).version != reasoner(data, interests=3).version
+    assert reasoner(data).version != OfflineReasoner(Split(small_world), encode).version
+
+
+def test_catalogue_finds_by_name_then_words_then_meaning(data: Dataset) -> None:
+    catalogue = Catalogue(data, encode)
+    name = catalogue.taxonomy.name
+    found = catalogue.find(["beds, dog", "red dog bed and leash", "puppy", "zzz", ""], near=0.9)
+    assert [[(name(one.category), one.found) for one in meanings] for meanings in found] == [
+        [("Dog bed", "name")],
+        [("Dog bed", "word"), ("Leash", "word")],
+        [("Leash", "meaning"), ("Dog bed", "meaning")],
+        [],
+        [],
+    ]
+    assert catalogue.named("Crime Novels") == catalogue.find(["crime novel"])[0][0].category
+    assert catalogue.named("novel") == 0

@@ -1,0 +1,172 @@
+"""Real worker processes, killed or frozen at random: no job is lost, and nobody is refreshed twice."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from searec.store.interest_store import Counts, Store
+
+PROGRAM = Path(__file__).with_name("worker_process.py")
+USERS, WORKERS, KILLS = 60, 4, 15
+
+
+def eventually(what: Callable[[], object], seconds: float = 120.0) -> None:
+    """Wait for something to become true."""
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, "it never became true"
+        time.sleep(0.02)
+
+
+class Pool:
+    """Worker processes on one store."""
+
+    def __init__(
+        self, place: tuple[str, dict[str, Any]], log: Path, *, seconds: float, lease: float, grace: float
+    ) -> None:
+        url, values = place
+        self.log = log
+        arguments = [url, values.get("prefix", "searec"), log, seconds, lease, grace]
+        self._program = subprocess.Popen(
+            [sys.executable, PROGRAM, *map(str, arguments)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert self._told() == "ready"
+        self.alive: list[int] = []
+        self.frozen: list[int] = []
+
+    def _told(self) -> str:
+        assert self._program.stdout is not None
+        return self._program.stdout.readline().strip()
+
+    def start(self) -> int:
+        assert self._program.stdin is not None
+        self._program.stdin.write("go\n")
+        self._program.stdin.flush()
+        self.alive.append(int(self._told()))
+        return self.alive[-1]
+
+    def end(self, process: int, how: int) -> None:
+        os.kill(process, how)
+        self.alive.remove(process)
+        if how == signal.SIGTERM:
+            eventually(lambda: not _exists(process))
+
+    def freeze(self, process: int) -> None:
+        os.kill(process, signal.SIGSTOP)
+        self.alive.remove(process)
+        self.frozen.append(process)
+
+    def thaw(self) -> None:
+        for process in self.frozen:
+            os.kill(process, signal.SIGCONT)
+        self.alive, self.frozen = self.alive + self.frozen, []
+
+    def thought(self) -> int:
+        """How many users were thought of, the lost thoughts included."""
+        return len(self.log.read_text().splitlines()) if self.log.exists() else 0
+
+    def close(self) -> None:
+        for process in self.alive + self.frozen:
+            os.kill(process, signal.SIGKILL)
+        self._program.communicate()
+
+
+def _exists(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.fixture
+def pool(place: Any, tmp_path: Path) -> Iterator[Callable[..., Pool]]:
+    made = []
+
+    def make(**values: float) -> Pool:
+        made.append(Pool(place, tmp_path / "thought.txt", **values))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def open_jobs(store: Store) -> int:
+    counts = store.counts()
+    return counts.queued + counts.waiting + counts.leased
+
+
+def test_killed_workers_lose_no_job_and_refresh_nobody_twice(
+    stores: Callable[..., Store], pool: Callable[..., Pool]
+) -> None:
+    store = stores(clock=None)
+    chance = random.Random(7)
+    workers = pool(seconds=0.06, lease=2.0, grace=5.0)
+    names = [f"u{n}" for n in range(USERS)]
+    for wave, reason in ((1, "missing"), (2, "asked")):
+        before = workers.thought()
+        assert store.enqueue(names, reason) == USERS  # type: ignore[arg-type]
+        while len(workers.alive) < WORKERS:
+            workers.start()
+        for _ in range(KILLS):
+            eventually(lambda: store.counts().leased or not open_jobs(store))
+            time.sleep(chance.uniform(0.02, 0.25))
+            victim = chance.choice(workers.alive)
+            if (
+                chance.random() < 0.3
+            ):  # or it stands still, as on a machine that is overloaded, and comes back when nobody waits for it
+                workers.freeze(victim)
+            else:
+                workers.end(victim, signal.SIGKILL)
+            workers.start()
+        workers.thaw()
+        eventually(lambda: not open_jobs(store))
+        revisions = {name: kept.revision for name in names if (kept := store.read(name)) is not None}
+        assert revisions == dict.fromkeys(names, wave), "one write for each time a user was enqueued"
+        assert workers.thought() - before > USERS, "thoughts were lost with their workers, and thought anew"
+        assert store.counts() == Counts(kept=USERS, fresh=USERS, queued=0, waiting=0, leased=0, poisoned=0)
+
+
+def test_sigterm_keeps_what_is_done_and_gives_back_the_rest(
+    stores: Callable[..., Store], pool: Callable[..., Pool]
+) -> None:
+    store = stores(clock=None)
+    workers = pool(seconds=0.1, lease=600.0, grace=60.0)
+    names = [f"u{n}" for n in range(50)]
+    store.enqueue(names, "missing")
+    process = workers.start()
+    eventually(lambda: store.counts().kept)
+    workers.end(process, signal.SIGTERM)
+    counts = store.counts()
+    assert counts.leased == 0 and counts.kept + counts.queued == 50 and counts.kept == workers.thought(), (
+        "no thought is lost"
+    )
+    jobs = store.lease("other", 50, 60)
+    assert len(jobs) == counts.queued and all(job.attempt == 1 for job in jobs), (
+        "and none has to wait for a lease to run out"
+    )
+
+
+def test_sigterm_does_not_wait_for_a_slow_reasoner(stores: Callable[..., Store], pool: Callable[..., Pool]) -> None:
+    store = stores(clock=None)
+    workers = pool(seconds=600.0, lease=600.0, grace=0.1)
+    store.enqueue(["a", "b"], "missing")
+    process = workers.start()
+    eventually(workers.thought)
+    workers.end(process, signal.SIGTERM)
+    assert [(job.user, job.attempt) for job in store.lease("other", 50, 60)] == [("a", 1), ("b", 1)]
+
+
+def test_many_processes_may_make_the_file_at_once(tmp_path: Path) -> None:
+    code = f"from searec.store.interest_store import open_store\nopen_store('sqlite:///{tmp_path / 'new.db'}').enqueue(['u'], 'missing')"
+    openers = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    assert [(opener.communicate()[1], opener.returncode) for opener in openers] == [("", 0)] * 4

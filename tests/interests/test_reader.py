@@ -1,0 +1,353 @@
+"""The reader: what a request gets, what it asks for, and that nothing behind the store changes or holds up an answer."""
+
+import contextlib
+import http.server
+import socket
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from searec.errors import ChatError, StorageError
+from searec.interests.profile import Profile
+from searec.interests.reasoner import Thought
+from searec.store.interest_reader import Found, Reader, ReaderSettings
+from searec.store.interest_store import Kept, Served, Store, StoreSettings, open_store
+from searec.store.worker import Worker, WorkerSettings
+
+OWN = [Served("sports shoes", 0.5, "you clicked them")]
+Readers = Callable[..., Reader]
+
+
+def eventually(what: Callable[[], object], seconds: float = 20.0) -> None:
+    """Wait for something to become true."""
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, "it never became true"
+        time.sleep(0.01)
+
+
+class Asked:
+    """A store that does as it is told: fails, waits at a gate, takes `delay` on the clock `ticks`; and tells what it was asked."""
+
+    def __init__(self, store: Store) -> None:
+        self.settings = store.settings
+        self._store = store
+        self.reads = 0
+        self.enqueued: list[tuple[list[str], str]] = []
+        self.problem: Exception | None = None
+        self.ticks = self.delay = 0.0
+        self.gate, self.queue_gate = threading.Event(), threading.Event()
+        self.gate.set()
+        self.queue_gate.set()
+
+    def read(self, user: str) -> Kept | None:
+        self.reads += 1
+        if self.problem is not None:
+            raise self.problem
+        self.gate.wait(20)
+        self.ticks += self.delay
+        return self._store.read(user)
+
+    def enqueue(self, users: list[str], reason: Any, *, not_before: int = 0) -> int:
+        self.queue_gate.wait(20)
+        if self.problem is not None:
+            raise self.problem
+        self.enqueued.append((list(users), reason))
+        return self._store.enqueue(users, reason, not_before=not_before)
+
+
+@pytest.fixture
+def asked(store: Store) -> Asked:
+    return Asked(store)
+
+
+@pytest.fixture
+def readers() -> Iterator[Readers]:
+    made = []
+
+    def make(store: Any, own: Any = None, *, clock: Any = time.monotonic, **values: Any) -> Reader:
+        made.append(Reader(store, own, ReaderSettings(**{"flush": 0.01, "slow": 30.0, **values}), clock=clock))
+        return made[-1]
+
+    yield make
+    for reader in made:
+        reader.close()
+
+
+def texts(found: Found) -> list[str]:
+    return [one.text for one in found.interests]
+
+
+def test_fresh_then_last_then_own(store: Store, clock: Any, graph: Any, readers: Readers) -> None:
+    reader = readers(store, lambda user: OWN if user == "known" else [])
+    assert reader.interests("known") == Found(OWN, "own")
+    assert reader.interests("nobody") == Found([], "none")
+    store.write([graph("u", "caps", "tents")])
+    made = clock.now
+    found = reader.interests("u")
+    assert (texts(found), found.source, found.made) == (["caps", "tents"], "fresh", made)
+    assert found.interests[0].reason == "because you looked for “nike air” → sports shoes → caps"
+    clock.forward(8 * 86_400)
+    found = reader.interests("u")
+    assert (texts(found), found.source, found.made) == (["caps", "tents"], "last", made)
+    reader.close()
+    jobs = store.lease("w", 10, 60)
+    assert [(job.user, job.reason) for job in jobs] == [("known", "missing"), ("nobody", "missing"), ("u", "stale")]
+    counts = reader.counts()
+    assert counts == {"own": 1, "none": 1, "fresh": 1, "last": 1, "enqueued": 3}
+
+
+def test_an_empty_value_is_not_asked_for_again(store: Store, graph: Any, readers: Readers) -> None:
+    store.write([graph("u")])
+    reader = readers(store, lambda user: OWN)
+    assert reader.interests("u") == Found(OWN, "own")
+    reader.close()
+    assert store.counts().queued == 0
+
+
+def test_marked_users_are_read_and_asked_for(store: Store, graph: Any, readers: Readers) -> None:
+    store.write([graph("u", "caps")])
+    store.mark_stale(["u"])
+    reader = readers(store)
+    assert reader.interests("u").source == "last"
+    eventually(lambda: store.counts().queued == 1)
+
+
+def test_a_user_is_asked_for_once_in_a_while(asked: Asked, readers: Readers) -> None:
+    reader = readers(asked, quiet=600)
+    for _ in range(200):
+        reader.interests("u")
+        reader.interests("v")
+    eventually(lambda: reader.counts().get("enqueued") == 2)
+    reader.close()
+    assert sorted(user for users, _ in asked.enqueued for user in users) == ["u", "v"] and asked.reads == 400
+    often = readers(asked, quiet=0.05)
+    eventually(lambda: often.interests("u") and [users for users, _ in asked.enqueued].count(["u"]) >= 3)
+
+
+def test_a_read_does_not_wait_for_the_queue(asked: Asked, readers: Readers) -> None:
+    asked.queue_gate.clear()
+    reader = readers(asked, pending=3)
+    for user in ("a", "b"):
+        assert reader.interests(user).source == "none"
+    eventually(lambda: not reader._pending)  # the thread has taken them, and stands at the gate
+    for user in "cdefgh":
+        assert reader.interests(user).source == "none"
+    assert asked.enqueued == [] and asked.reads == 8
+    assert reader.counts()["dropped"] == 3, "what does not fit is left to its next read"
+    asked.queue_gate.set()
+    reader.close()
+    assert sorted(user for users, _ in asked.enqueued for user in users) == ["a", "b", "c", "d", "e"]
+
+
+def test_a_store_that_fails_is_left_alone_for_a_while(asked: Asked, graph: Any, store: Store, readers: Readers) -> None:
+    store.write([graph("u", "caps")])
+    reader = readers(asked, lambda user: OWN, rest=2.0, clock=lambda: asked.ticks)
+    asked.problem = StorageError("gone", where="there")
+    assert [reader.interests("u").source for _ in range(50)] == ["own"] * 50
+    assert asked.reads == 1, "one asked, the others went on without it"
+    assert reader.last_error == "gone; where: there"
+    assert reader.counts() == {"own": 50, "failed": 1, "skipped": 49}
+    asked.ticks += 2.1
+    assert [reader.interests("u").source for _ in range(5)] == ["own"] * 5 and asked.reads == 2, (
+        "tried again, still gone"
+    )
+    asked.problem = None
+    asked.ticks += 1.9
+    assert reader.interests("u").source == "own" and asked.reads == 2
+    asked.ticks += 0.2
+    assert [reader.interests("u").source for _ in range(3)] == ["fresh"] * 3
+
+
+def test_only_one_request_tries_a_store_that_failed(asked: Asked, graph: Any, store: Store, readers: Readers) -> None:
+    store.write([graph("u", "caps")])
+    reader = readers(asked, clock=lambda: asked.ticks)
+    asked.problem = StorageError("gone")
+    reader.interests("u")
+    asked.problem = None
+    asked.ticks += 10
+    asked.gate.clear()
+    threads = [threading.Thread(target=reader.interests, args=("u",)) for _ in range(10)]
+    for thread in threads:
+        thread.start()
+    eventually(lambda: reader.counts().get("skipped") == 9)
+    asked.gate.set()
+    for thread in threads:
+        thread.join()
+    assert asked.reads == 2 and reader.counts()["fresh"] == 1
+    assert reader.interests("u").source == "fresh"
+
+
+def test_a_slow_store_is_left_alone_too(asked: Asked, graph: Any, store: Store, readers: Readers) -> None:
+    store.write([graph("u", "caps")])
+    reader = readers(asked, slow=0.2, clock=lambda: asked.ticks)
+    asked.delay = 0.3
+    assert reader.interests("u").source == "fresh", "what it has waited for, it uses"
+    assert reader.interests("u").source == "none" and asked.reads == 1
+    assert reader.counts()["slow"] == 1 and reader.last_error == "a read took 0.30 s"
+    asked.ticks += 10
+    assert reader.interests("u").source == "fresh" and reader.interests("u").source == "none", (
+        "tried, slow, left alone again"
+    )
+
+
+def test_a_queue_that_fails_drops_and_goes_on(asked: Asked, readers: Readers) -> None:
+    reader = readers(asked, quiet=0.1)
+    asked.queue_gate.clear()
+    reader.interests("u")
+    eventually(lambda: not reader._pending)
+    asked.problem = StorageError("full")
+    asked.queue_gate.set()
+    eventually(lambda: reader.counts().get("dropped"))
+    asked.problem = None
+    eventually(lambda: reader.interests("u") and asked.enqueued)
+    assert asked.enqueued[0] == (["u"], "missing")
+
+
+def test_what_cannot_be_read_is_asked_for_anew(store: Store, readers: Readers) -> None:
+    class Damaged(Asked):
+        def read(self, user: str) -> Kept:
+            return Kept(b'{"no": "list"', 1, False, 1)
+
+    damaged = Damaged(store)
+    reader = readers(damaged, lambda user: OWN)
+    assert reader.interests("u") == Found(OWN, "own")
+    assert reader.counts()["damaged"] == 1 and "cannot be read" in reader.last_error
+    reader.close()
+    assert damaged.enqueued == [(["u"], "missing")]
+
+
+def test_an_id_that_is_no_text(store: Store, readers: Readers) -> None:
+    reader = readers(store)
+    assert reader.interests("\ud800") == Found((), "none")
+    assert reader.counts()["unreadable"] == 1
+    assert reader.interests("'; DROP TABLE kept; --\0").source == "none"
+    reader.close()
+    assert store.counts().queued == 1
+
+
+def test_redis_killed_and_back(own_redis: Any, graph: Any, readers: Readers) -> None:
+    with open_store(own_redis.url, StoreSettings(timeout=1.0)) as store:
+        store.write([graph("u", "caps")])
+        reader = readers(store, lambda user: OWN, rest=0.05, quiet=0.1)
+        assert reader.interests("u").source == "fresh"
+        own_redis.kill()
+        assert [reader.interests("u").source for _ in range(20)] == ["own"] * 20
+        assert own_redis.url.removesuffix("/0") in reader.last_error
+        own_redis.start()
+        eventually(lambda: reader.interests("u").source == "fresh")
+        assert reader.interests("v").source == "own"
+        eventually(lambda: reader.interests("v") and store.counts().queued == 1)
+        reader.close()
+
+
+def test_a_redis_that_does_not_answer_costs_one_time_out(readers: Readers, own_redis: Any, graph: Any) -> None:
+    import signal
+
+    with open_store(own_redis.url, StoreSettings(read_timeout=0.2, timeout=1.0)) as store:
+        store.write([graph("u", "caps")])
+        reader = readers(store, lambda user: OWN, rest=60.0)
+        own_redis._process.send_signal(signal.SIGSTOP)
+        try:
+            assert [reader.interests("u").source for _ in range(50)] == ["own"] * 50
+        finally:
+            own_redis._process.send_signal(signal.SIGCONT)
+        assert reader.counts() == {"own": 50, "failed": 1, "skipped": 49}
+
+
+def test_a_read_tries_a_redis_once(readers: Readers) -> None:
+    pytest.importorskip("redis")
+    tries = 0
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+
+        def listen() -> None:
+            nonlocal tries
+            with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+                while True:
+                    stack.enter_context(silent.accept()[0])  # and never a word
+                    tries += 1
+
+        thread = threading.Thread(target=listen)
+        thread.start()
+        with open_store(f"redis://127.0.0.1:{silent.getsockname()[1]}/0", StoreSettings(read_timeout=0.1)) as store:
+            reader = readers(store, rest=60.0)
+            assert reader.interests("u").source == "none" and reader.counts()["failed"] == 1
+        silent.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    assert tries == 1
+
+
+class Model(http.server.BaseHTTPRequestHandler):
+    """A language model's server that fails, lies or sleeps, as its `behave` says."""
+
+    behave = "fail"
+
+    def do_GET(self) -> None:
+        if self.behave == "sleep":
+            time.sleep(0.5)
+        body = {"lie": b'["free money", {"user": 1}]'}.get(self.behave, b"")
+        self.send_response(500 if self.behave == "fail" else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize("behave", ["fail", "lie", "sleep"])
+def test_no_language_model_changes_a_read(
+    store: Store, graph: Any, readers: Readers, behave: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real server, a real worker behind the store, and requests that go on as ever."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Model)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr(Model, "behave", behave)
+    url = f"http://127.0.0.1:{server.server_port}/"
+    asked = threading.Event()
+
+    class Asking:
+        name, version = "asking", "1"
+
+        def think(self, profiles: Any) -> list[Thought]:
+            asked.set()
+            try:
+                with urllib.request.urlopen(url, timeout=10) as answer:
+                    said = answer.read()
+            except urllib.error.HTTPError as error:
+                error.close()
+                raise ChatError("the chat server fails", got=error.code) from None
+            except OSError as error:
+                raise ChatError("the chat server fails", got=str(error)) from None
+            return [Thought(one, None, f"an answer that says nothing: {said[:30]!r}") for one in profiles]
+
+    stop = threading.Event()
+    worker = Worker(
+        store, Asking(), lambda users: [Profile(user, 5) for user in users], WorkerSettings(idle=0.01, first_wait=0.01)
+    )
+    thread = threading.Thread(target=worker.run, args=(stop,))
+    thread.start()
+    try:
+        store.write([graph("u", "caps")])
+        store.mark_stale(["u"])
+        reader = readers(store, lambda user: OWN)
+        before = reader.interests("u")
+        assert (texts(before), before.source) == (["caps"], "last")
+        assert reader.interests("new") == Found(OWN, "own")
+        eventually(asked.is_set)
+        for _ in range(100):
+            assert reader.interests("u") == before
+            assert reader.interests("new") == Found(OWN, "own")
+        if behave != "sleep":
+            eventually(lambda: store.counts().waiting == 2)  # neither lost nor tried without end
+            assert reader.interests("u") == before
+    finally:
+        stop.set()
+        thread.join()
+        server.shutdown()
+        server.server_close()

@@ -1,0 +1,41 @@
+"""Engines over a small shop."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_shop import Shop
+
+from searec.config import configure
+from searec.pipeline.builder import open_engine
+from searec.pipeline.engine import Engine, EngineSettings
+from searec.store.events import EventStore, open_events
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[EventStore]:
+    """An empty event store on SQLite."""
+    with open_events(f"sqlite:///{tmp_path / 'events.db'}") as opened:
+        yield opened
+
+
+@pytest.fixture
+def engines(shop: Shop) -> Iterator[Callable[..., Engine]]:
+    """Opens engines: runs for the feed and for search by model, then an event store, a reader, and settings by name."""
+    opened: list[Engine] = []
+
+    def make(
+        recommend: tuple[str, ...] = (),
+        search: tuple[str, ...] = (),
+        events: Any = None,
+        reader: Any = None,
+        **given: Any,
+    ) -> Engine:
+        config = configure(EngineSettings, {"seconds": 20.0, **given})
+        opened.append(open_engine(shop.deployment(recommend, search), events, reader, config))
+        return opened[-1]
+
+    yield make
+    for engine in opened:
+        engine.close()

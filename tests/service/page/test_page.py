@@ -1,0 +1,614 @@
+"""The page in a real browser against a real service: what one sees, and that the keyboard alone does."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from shopfront import CHROMIUM, FLAGS, Locked
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, ConsoleMessage, Page, Route
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+expect = sync_api.expect
+pytestmark = [
+    pytest.mark.slow,  # training, serving and the browser take longer than ten seconds to start
+    pytest.mark.skipif(not CHROMIUM.is_file(), reason=f"no browser at {CHROMIUM}"),
+]
+PATIENCE = 20_000
+HOSTILE = "<img src=x onerror=\"document.body.dataset.hacked='yes'\"> zanzibar"
+RIGHT_TO_LEFT = "נעלי ריצה zanzibar 👟👩🏽‍🚀"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=PATIENCE)
+    with sync_api.sync_playwright() as playwright:
+        try:
+            browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+        except sync_api.Error as error:
+            pytest.skip(f"the browser does not start: {error.message.splitlines()[0]}")
+        yield browser
+        browser.close()
+
+
+Open = Callable[..., Any]
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Open]:
+    """Opens a page; at the end, no request has left its origin, no script has failed and the policy was never broken."""
+    contexts, requests, said = [], [], []
+
+    def hear(message: ConsoleMessage) -> None:
+        if "Content Security Policy" in message.text or (
+            message.type == "error" and "Failed to load resource" not in message.text
+        ):
+            said.append(message.text)
+
+    def visit(url: str, **options: Any) -> Page:
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, "locale": "en-GB", **options})
+        context.set_default_timeout(PATIENCE)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("request", lambda request: requests.append((url, request.url)))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("console", hear)
+        page.goto(url)
+        return page
+
+    yield visit
+    for context in contexts:
+        context.close()
+    assert requests
+    assert [asked for url, asked in requests if httpx.URL(asked).netloc != httpx.URL(url).netloc] == []
+    assert said == []
+
+
+@pytest.fixture(scope="module")
+def ask(service: str) -> Callable[..., Any]:
+    """What the service answers, asked without the page."""
+
+    def ask(path: str, **parameters: Any) -> Any:
+        return httpx.get(service + path, params=parameters).raise_for_status().json()
+
+    return ask
+
+
+@pytest.fixture(scope="module")
+def wishing(ask: Callable[..., Any]) -> str:
+    """A user with interests whose feed is more novel the more places interests have."""
+    for user in ask("/v1/users", count=60)["user_ids"]:
+        few, many = (ask("/v1/recommend", user_id=user, quota=quota) for quota in (0, 1))
+        if ask(f"/v1/users/{user}/interests")["graph"] and few["enr"] < many["enr"]:
+            return str(user)
+    raise AssertionError("no such user in this world")
+
+
+def titles(page: Page, panel: str) -> list[str]:
+    return page.locator(f"#{panel}-list .title").all_inner_texts()
+
+
+def ready(page: Page, panel: str = "feed") -> None:
+    """The list stands."""
+    expect(page.locator(f"#{panel}-list .title").first).to_be_visible()
+    expect(page.locator(f"#{panel}-list")).not_to_have_attribute("aria-busy", "true")
+
+
+# --- lists ---
+
+
+def test_search_and_feed_are_what_the_service_answers(visit: Open, service: str, ask: Callable[..., Any]) -> None:
+    word = ask("/v1/suggest", k=1)["queries"][0]["query"]
+    page = visit(f"{service}/?user=u3&q={word}")
+    ready(page)
+    ready(page, "search")
+    feed, found = ask("/v1/recommend", user_id="u3"), ask("/v1/search", user_id="u3", q=word)
+    assert titles(page, "feed") == [one["title"] for one in feed["items"]]
+    assert titles(page, "search") == [one["title"] for one in found["items"]]
+    first = page.locator("#feed-list li").first
+    expect(first).to_contain_text(feed["items"][0]["reason"])
+    expect(first).to_contain_text(" › ".join(feed["items"][0]["categories"]))
+    expect(first.locator(".badge").first).to_have_text(feed["items"][0]["channel"])
+    assert page.locator("#feed-list .badge.novel").count() == sum(one["novel"] for one in feed["items"])
+    expect(page.locator("#live")).to_contain_text("Feed: 10 items")
+
+
+def test_more_goes_on_where_the_page_ended(visit: Open, service: str) -> None:
+    page = visit(f"{service}/?user=u3")
+    ready(page)
+    first = titles(page, "feed")
+    page.get_by_role("button", name="Show more").click()
+    expect(page.locator("#feed-list .title")).to_have_count(20)
+    ids = page.locator("#feed-list .title").evaluate_all("all => all.map(one => one.dataset.item)")
+    assert len(set(ids)) == 20 and titles(page, "feed")[:10] == first
+    expect(page.locator("#feed-list .title").nth(10)).to_be_focused()
+
+
+def test_the_dial_changes_novelty_and_the_places_of_interests(
+    visit: Open, service: str, wishing: str, ask: Callable[..., Any]
+) -> None:
+    page = visit(f"{service}/?user={wishing}&quota=0")
+    ready(page)
+    expect(page.locator("[data-wished]")).to_have_text("0")
+    before = page.locator("[data-enr]").inner_text()
+    page.locator("#quota").focus()
+    page.keyboard.press("End")
+    expect(page.locator("#quota-told")).to_have_text("100 %")
+    answer = ask("/v1/recommend", user_id=wishing, quota=1)
+    wished = sum(one["channel"] == "interest" for one in answer["items"])
+    assert wished > 0
+    expect(page.locator("[data-wished]")).to_have_text(str(wished))
+    expect(page.locator("#feed-list .badge.accent")).to_have_count(wished)
+    expect(page.locator("[data-enr]")).to_have_text(f"{answer['enr']:.2f}")
+    assert float(before) < answer["enr"]
+    assert "quota=1" in page.url
+
+
+def test_filters_narrow_both_lists_and_can_be_taken_back(visit: Open, service: str, ask: Callable[..., Any]) -> None:
+    category = ask("/v1/filters")["columns"]["categories"][0]
+    page = visit(f"{service}/?user=u3&q=a")
+    ready(page)
+    page.locator("summary", has_text="Category").click()
+    page.get_by_label(category, exact=True).check()
+    chip = page.locator("#chips button")
+    expect(chip).to_contain_text(f"Category: {category}")
+    shown = page.locator("#feed-list .path")
+    expect(page.locator("#feed-list .path", has_text=category)).to_have_count(10)
+    assert all(category in text.split(" › ") for text in shown.all_inner_texts())
+    page.keyboard.press("Escape")
+    chip.click()
+    expect(chip).to_have_count(0)
+    assert "filter" not in page.url
+
+
+def test_parts_left_out_are_named(visit: Open, service: str) -> None:
+    page = visit(service)
+
+    def late(route: Route) -> None:
+        answer = route.fetch().json()
+        route.fulfill(json={**answer, "left_out": [{"part": "itemknn", "why": "late"}]})
+
+    page.route("**/v1/recommend*", late)
+    page.reload()
+    expect(page.locator("#feed-list .note")).to_have_text("Without itemknn (took too long).")
+
+
+def test_an_answer_that_comes_late_is_dropped(visit: Open, service: str, ask: Callable[..., Any]) -> None:
+    slow, quick = (one["query"] for one in ask("/v1/suggest", k=2)["queries"])
+    page = visit(service)
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        if httpx.URL(route.request.url).params["q"] == slow:
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route("**/v1/search*", hold)
+    for query in (slow, quick):
+        page.fill("#query", query)
+        page.keyboard.press("Enter")
+        page.wait_for_url(f"**q={query.replace(' ', '+')}")
+    ready(page, "search")
+    found = [one["title"] for one in ask("/v1/search", q=quick)["items"]]
+    assert titles(page, "search") == found
+    assert held
+    page.evaluate("window.answered = false")
+    held[0].fulfill(json={**ask("/v1/search", q=slow), "items": []})
+    page.evaluate("fetch('/healthz')")
+    assert titles(page, "search") == found
+
+
+# --- what the user does ---
+
+
+def test_a_click_is_recorded_leaves_the_feed_and_is_in_the_history(
+    visit: Open, service: str, ask: Callable[..., Any]
+) -> None:
+    page = visit(f"{service}/?user=u5")
+    ready(page)
+    expect(page.locator("#record")).to_be_checked()
+    target = page.locator("#feed-list .title").nth(2)
+    item, title = target.get_attribute("data-item"), target.inner_text()
+    target.click()
+    expect(page.locator("#toast")).to_contain_text("Recorded")
+    expect(page.locator(f"#feed-list [data-item='{item}']")).to_have_count(0)
+    expect(page.locator("#history .past li").first).to_have_attribute("data-item", str(item))
+    expect(page.locator("#history .past li").first).to_contain_text(title)
+    newest = ask("/v1/users/u5")["history"][0]
+    assert (newest["type"], newest["item_id"]) == ("click", item)
+    assert item not in {one["item_id"] for one in ask("/v1/recommend", user_id="u5", k=100)["items"]}
+
+
+def test_a_search_and_a_click_in_it_belong_together(visit: Open, service: str, ask: Callable[..., Any]) -> None:
+    query = ask("/v1/suggest", k=1)["queries"][0]["query"]
+    page = visit(f"{service}/?user=u6")
+    ready(page)
+    expect(page.locator("#record")).to_be_checked()
+    page.fill("#query", query)
+    page.keyboard.press("Enter")
+    expect(page.locator("#history .past li.search").first).to_contain_text(query)
+    expect(page.locator("#history .past li").first).to_have_class("search")
+    target = page.locator("#search-list .title").first
+    item = target.get_attribute("data-item")
+    target.click()
+    row = page.locator("#history .past li").first
+    expect(row).to_have_attribute("data-item", str(item))
+    expect(row).to_contain_text(f"found by {query}")
+    assert ask("/v1/users/u6")["history"][0]["query"] == query
+
+
+def test_nothing_is_recorded_when_it_is_switched_off(visit: Open, service: str, ask: Callable[..., Any]) -> None:
+    page = visit(f"{service}/?user=u7")
+    ready(page)
+    page.locator("#record").uncheck()
+    told: list[str] = []
+    page.on("request", lambda request: told.append(request.url) if request.method == "POST" else None)
+    before = ask("/v1/users/u7")["history"]
+    target = page.locator("#feed-list .title").first
+    target.click()
+    expect(target).to_have_attribute("aria-expanded", "true")
+    expect(page.locator("#feed-list .about").first).to_contain_text(str(target.get_attribute("data-item")))
+    page.fill("#query", "blue")
+    page.keyboard.press("Enter")
+    expect(page.locator("#search-list")).not_to_have_attribute("aria-busy", "true")
+    page.reload()
+    ready(page)
+    expect(page.locator("#record")).not_to_be_checked()
+    assert told == [] and ask("/v1/users/u7")["history"] == before
+
+
+def test_graph_and_reasons_hold_what_the_service_tells(
+    visit: Open, service: str, wishing: str, ask: Callable[..., Any]
+) -> None:
+    told = ask(f"/v1/users/{wishing}/interests")
+    page = visit(f"{service}/?user={wishing}")
+    nodes = page.locator("svg.graph .node.interest")
+    expect(nodes).to_have_count(len(told["interests"]))
+    assert set(nodes.locator("title").all_text_contents()) == {
+        f"interest “{one['text']}”, confidence {one['confidence']:.2f}; {one['reason']}" for one in told["interests"]
+    }
+    targets = {edge["target"] for edge in told["graph"]["edges"] if edge["relation"] == "hypernym"}
+    leading = {edge["source"] for edge in told["graph"]["edges"] if edge["relation"] != "hypernym"}
+    expect(page.locator("svg.graph .node.demand")).to_have_count(len(targets & leading))
+    assert page.locator("svg.graph .step.hyponym, svg.graph .step.co-hyponym").count() >= len(told["interests"])
+    assert page.locator("#interests .reasons .reason").all_inner_texts() == [one["reason"] for one in told["interests"]]
+    page.locator("svg.graph .node[tabindex='0']").focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("svg.graph .node.demand:focus")).to_have_count(1)
+    page.keyboard.press("ArrowRight")
+    chosen = page.locator("svg.graph .node.interest:focus text").text_content()
+    page.keyboard.press("Enter")
+    expect(page.locator("#query")).to_have_value(str(chosen))
+
+
+# --- models ---
+
+
+def test_models_can_be_sorted_and_the_best_is_marked(visit: Open, service: str, ask: Callable[..., Any]) -> None:
+    page = visit(service)
+    table = page.locator("#models table")
+    expect(table.locator("tbody tr")).to_have_count(4)
+    figures = {one["label"]: one["figures"].get("recommend/full/test") for one in ask("/v1/models")["models"]}
+    measured = {label: own["ndcg@10"] for label, own in figures.items() if own}
+    assert len(measured) == 3 and len(set(measured.values())) > 1
+    head = page.get_by_role("columnheader", name="NDCG@10")
+    for order, down in (("descending", True), ("ascending", False)):
+        head.get_by_role("button").click()
+        expect(head).to_have_attribute("aria-sort", order)
+        labels = table.locator("tbody th bdi").all_inner_texts()
+        assert [measured[label] for label in labels[:3]] == sorted(measured.values(), reverse=down) and labels[
+            3
+        ] == "bm25"
+    place = table.locator("thead th").all_inner_texts().index(head.inner_text())
+    best = table.locator(f"tbody tr:has(td:nth-child({place + 1}).best) th bdi").all_inner_texts()
+    assert set(best) == {label for label, value in measured.items() if value == max(measured.values())}
+    expect(table.get_by_role("columnheader", name="ENR")).to_have_count(1)
+    page.get_by_label("Search, whole catalogue, test").check()
+    expect(table.locator("tbody th bdi").first).to_have_text("bm25")
+
+
+# --- keys and problems ---
+
+
+def test_without_a_key_one_is_asked_for_and_a_wrong_one_is_told(visit: Open, locked: Locked) -> None:
+    page = visit(f"{locked.url}/?user=u3")
+    expect(page.locator("#key")).to_be_focused()
+    expect(page.locator("#feed-list")).to_have_text("Waiting for a key.")
+    page.fill("#key", "searec_wrong")
+    page.keyboard.press("Enter")
+    expect(page.locator("#key-why")).to_have_text("The one given is not valid.")
+    page.fill("#key", locked.read)
+    page.keyboard.press("Enter")
+    ready(page)
+    expect(page.locator("#key-form")).to_be_hidden()
+    expect(page.locator("#record-why")).to_have_text("This key may only read.")
+    expect(page.locator("#record")).to_be_disabled()
+    expect(page.locator("#record")).not_to_be_checked()
+    assert page.evaluate("[sessionStorage.getItem('searec-key'), localStorage.length, document.cookie]") == [
+        locked.read,
+        0,
+        "",
+    ]
+    page.reload()
+    ready(page)
+    page.get_by_role("button", name="Forget the key").click()
+    expect(page.locator("#key-form")).to_be_visible()
+    assert page.evaluate("sessionStorage.getItem('searec-key')") is None
+    page.fill("#key", locked.write)
+    page.keyboard.press("Enter")
+    expect(page.locator("#record")).to_be_checked()
+    assert locked.write not in page.url and locked.write not in page.content()
+
+
+def test_problems_are_told_in_words(visit: Open, service: str) -> None:
+    page = visit(f"{service}/?user=u3&q={'a' * 300}")
+    problem = page.locator("#search-list .problem")
+    expect(problem).to_contain_text(
+        "A value breaks a rule. The query is too long (at query q; got 300 characters; expected at most 256)."
+    )
+    ready(page)
+    document = {
+        "type": "urn:searec:problem:storage",
+        "title": "The store does not answer",
+        "status": 503,
+        "detail": "it is locked",
+    }
+    page.route(
+        "**/v1/users/u3",
+        lambda route: route.fulfill(
+            status=503, content_type="application/problem+json", body=json.dumps(document | {"request_id": "r-1"})
+        ),
+    )
+    page.route("**/v1/recommend*", lambda route: route.abort())
+    page.reload()
+    expect(page.locator("#history .problem")).to_contain_text("The store does not answer. It is locked.")
+    expect(page.locator("#history .problem")).to_contain_text("Request r-1")
+    expect(page.locator("#feed-list .problem")).to_contain_text("The service cannot be reached.")
+    page.unroute("**/v1/recommend*")
+    page.locator("#feed-list").get_by_role("button", name="Try again").click()
+    ready(page)
+
+
+def test_who_and_what_is_unknown_is_told(visit: Open, service: str) -> None:
+    page = visit(service)
+    expect(page.locator("#search-list .empty")).to_contain_text("Search for something")
+    expect(page.locator("#history .empty")).to_contain_text("Choose a user")
+    expect(page.locator("#record-why")).to_have_text("For a user, once one is chosen.")
+    page.fill("#user", "<i>nobody</i>")
+    page.keyboard.press("Enter")
+    expect(page.locator("#history .empty")).to_contain_text("Nothing is known of <i>nobody</i> yet.")
+    expect(page.locator("#interests .empty")).to_contain_text("No interests are known yet.")
+
+
+def test_titles_are_text_whatever_they_hold(visit: Open, service: str) -> None:
+    items = [
+        {
+            "item_id": "hostile",
+            "title": HOSTILE,
+            "categories": ["<b>bold</b>"],
+            "description": "<script>document.body.dataset.hacked='yes'</script>",
+        },
+        {"item_id": "rtl", "title": RIGHT_TO_LEFT, "categories": ["ספורט"]},
+    ]
+    httpx.post(f"{service}/v1/items", json={"items": items}).raise_for_status()
+    page = visit(f"{service}/?user=u8&q=zanzibar", viewport={"width": 360, "height": 740})
+    ready(page, "search")
+    assert set(titles(page, "search")[:2]) == {HOSTILE, RIGHT_TO_LEFT}
+    hostile = page.locator("#search-list [data-item='hostile']")
+    assert page.locator("#search-list [data-item='rtl']").evaluate("one => getComputedStyle(one).direction") == "rtl"
+    hostile.click()
+    expect(page.locator("#search-list .about:visible")).to_contain_text("<script>document.body")
+    expect(page.locator("#toast")).to_contain_text("<img src=x")
+    expect(page.locator("#history .past li").first).to_contain_text("<img src=x")
+    assert page.locator("main img, main script, #toast img, main b:text-is('bold')").count() == 0
+    assert page.evaluate("document.body.dataset.hacked ?? 'no'") == "no"
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+
+
+# --- address ---
+
+
+def test_the_address_holds_what_is_chosen(visit: Open, service: str, ask: Callable[..., Any]) -> None:
+    category = ask("/v1/filters")["columns"]["categories"][0]
+    page = visit(service)
+    ready(page)
+    page.fill("#user", "u9")
+    page.keyboard.press("Enter")
+    page.fill("#query", "blue")
+    page.keyboard.press("Enter")
+    page.locator("#diversity").focus()
+    page.keyboard.press("End")
+    page.locator("summary", has_text="Category").click()
+    page.get_by_label(category, exact=True).check()
+    page.wait_for_url(re.compile(r"\?user=u9&q=blue&diversity=1&filter=categories%3A"))
+
+    def seen() -> list[Any]:
+        ready(page)
+        expect(page.locator("#search-list")).not_to_have_attribute("aria-busy", "true")
+        fields = [page.input_value(name) for name in ("#user", "#query", "#diversity")]
+        return [*fields, page.locator("#chips").inner_text(), titles(page, "feed"), titles(page, "search")]
+
+    expect(page.locator("#feed-list .path", has_text=category)).to_have_count(10)
+    before = seen()
+    assert before[:3] == ["u9", "blue", "1"]
+    page.reload()
+    expect(page.locator("#chips button")).to_have_count(1)
+    expect(page.locator("#history .past li").first).to_be_visible()
+    assert seen() == before
+    page.go_back()
+    expect(page.locator("#chips button")).to_have_count(0)
+    page.go_back()
+    expect(page.locator("#diversity-told")).to_have_text("default")
+    page.go_back()
+    expect(page.locator("#query")).to_have_value("")
+    expect(page.locator("#user")).to_have_value("u9")
+    page.go_forward()
+    expect(page.locator("#query")).to_have_value("blue")
+
+
+# --- for everybody ---
+
+OUTLINED = """() => {
+  const style = getComputedStyle(document.activeElement);
+  return style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2;
+}"""
+
+
+def tab_to(page: Page, selector: str) -> None:
+    """Tab until there; every stop on the way shows that it has the focus."""
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        assert page.evaluate(OUTLINED), page.evaluate("document.activeElement.outerHTML")
+        if page.locator(selector).first.evaluate("one => one === document.activeElement"):
+            return
+    raise AssertionError(f"30 tabs do not reach {selector}")
+
+
+def test_the_keyboard_alone_is_enough(visit: Open, service: str, ask: Callable[..., Any]) -> None:
+    page = visit(service)
+    ready(page)
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to search and feed")).to_be_focused()
+    expect(page.get_by_role("link", name="Skip to search and feed")).to_be_in_viewport()
+    tab_to(page, "#user")
+    page.keyboard.type("u1")
+    expect(page.locator("#user-list [role=option]").first).to_have_text("u1")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    second = page.locator("#user-list [role=option]").nth(1)
+    expect(second).to_have_attribute("aria-selected", "true")
+    expect(page.locator("#user")).to_have_attribute("aria-activedescendant", str(second.get_attribute("id")))
+    user = second.inner_text()
+    page.keyboard.press("Enter")
+    expect(page.locator("#user")).to_have_value(user)
+    page.wait_for_url(f"**user={user}")
+    tab_to(page, "#query")
+    page.keyboard.press("ArrowDown")
+    expect(page.locator("#query")).to_have_attribute("aria-expanded", "true")
+    page.keyboard.press("Escape")
+    expect(page.locator("#query")).to_have_attribute("aria-expanded", "false")
+    expect(page.locator("#query-list")).to_be_hidden()
+    letter = ask("/v1/suggest", user_id=user, k=1)["queries"][0]["query"][0]
+    page.keyboard.type(letter)
+    options = page.locator("#query-list [role=option]")
+    expect(options.first).to_be_visible()
+    page.keyboard.press("ArrowUp")
+    expect(options.last).to_have_attribute("aria-selected", "true")
+    page.keyboard.press("ArrowDown")
+    expect(page.locator("#query-list [aria-selected=true]")).to_have_count(0)
+    page.keyboard.press("ArrowDown")
+    query = options.first.locator("span").inner_text()
+    page.keyboard.press("Enter")
+    expect(page.locator("#query")).to_have_value(query)
+    ready(page, "search")
+    assert titles(page, "search") == [one["title"] for one in ask("/v1/search", user_id=user, q=query)["items"]]
+    tab_to(page, "#search-list .title")
+    page.keyboard.press("Enter")
+    expect(page.locator("#search-list .title").first).to_have_attribute("aria-expanded", "true")
+
+
+def test_landmarks_and_names(visit: Open, service: str) -> None:
+    page = visit(f"{service}/?user=u3&q=blue")
+    ready(page)
+    for role in ("banner", "main", "contentinfo", "search"):
+        expect(page.get_by_role(role)).to_have_count(1)
+    for region in ("Search", "Feed", "History", "Interests", "Models"):
+        expect(page.get_by_role("region", name=region, exact=True)).to_have_count(1)
+    expect(page.locator("svg.graph")).to_be_visible()
+    nameless = """() => [...document.querySelectorAll("button, input, summary, a, [role=button], [role=region]")].filter(one =>
+      !(one.getAttribute("aria-label") || one.getAttribute("aria-labelledby") || one.textContent.trim() || one.labels?.length)
+    ).map(one => one.outerHTML)"""
+    assert page.evaluate(nameless) == []
+    doubled = "() => { const ids = [...document.querySelectorAll('[id]')].map(one => one.id); return ids.length - new Set(ids).size; }"
+    assert page.evaluate(doubled) == 0
+
+
+@pytest.mark.parametrize("query", ["user=u3&q=blue&quota=0.5", "user=u3&q=" + "m" * 250])
+def test_a_narrow_screen_shows_everything_without_scrolling_sideways(visit: Open, service: str, query: str) -> None:
+    page = visit(f"{service}/?{query}", viewport={"width": 360, "height": 740})
+    ready(page)
+    expect(page.locator("svg.graph")).to_be_visible()
+    expect(page.locator("#models tbody tr")).to_have_count(4)
+    page.locator("summary", has_text="Category").click()
+    expect(page.locator(".values:visible label").first).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    own = page.locator("#models .scroll").evaluate(
+        "one => [one.scrollWidth > one.clientWidth, getComputedStyle(one).overflowX]"
+    )
+    assert own == [True, "auto"]
+    page.keyboard.press("Escape")
+    assert page.locator("summary:focus").count() == 1
+
+
+CONTRAST = """() => {
+  const parse = (text) => { const [r, g, b, a = 1] = text.match(/[\\d.]+/g).map(Number); return { r, g, b, a }; };
+  const linear = (value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4);
+  const light = ({ r, g, b }) => 0.2126 * linear(r / 255) + 0.7152 * linear(g / 255) + 0.0722 * linear(b / 255);
+  const ratio = (one, other) => (Math.max(light(one), light(other)) + 0.05) / (Math.min(light(one), light(other)) + 0.05);
+  const behind = (element) => {
+    for (let one = element; one; one = one.parentElement) {
+      const box = one.matches("g.node") ? one.querySelector("rect") : null;
+      const colour = parse(box ? getComputedStyle(box).fill : getComputedStyle(one).backgroundColor);
+      if (colour.a === 1) return colour;
+      if (colour.a !== 0) throw new Error("half transparent: " + one.className);
+    }
+    throw new Error("nothing behind");
+  };
+  const found = [];
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  for (let text = walker.nextNode(); text; text = walker.nextNode()) {
+    const element = text.parentElement;
+    if (!text.data.trim() || element.closest("title, script, noscript, .sr-only") || !element.checkVisibility()) continue;
+    const style = getComputedStyle(element);
+    const front = parse(element.closest("svg") ? style.fill : style.color);
+    found.push([ratio(front, behind(element)), text.data.trim().slice(0, 40), element.className.baseVal ?? element.className]);
+  }
+  return found;
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_can_be_read_in_light_and_dark(visit: Open, service: str, wishing: str, scheme: Any) -> None:
+    page = visit(f"{service}/?user={wishing}&q=blue&quota=0.5", color_scheme=scheme, reduced_motion="reduce")
+    ready(page)
+    ready(page, "search")
+    expect(page.locator("svg.graph")).to_be_visible()
+    expect(page.locator("#models tbody tr")).to_have_count(4)
+    page.locator("#record").uncheck()
+    page.locator("#search-list .title").first.click()
+    expect(page.locator("#search-list dl").first).to_be_visible()
+    page.route(
+        "**/v1/users/*",
+        lambda route: route.fulfill(status=500, json={"title": "The service failed", "detail": "it has been logged"}),
+    )
+    page.fill("#user", wishing + "0")
+    page.keyboard.press("Enter")
+    expect(page.locator("#history .problem")).to_be_visible()
+    page.locator("summary", has_text="Category").click()
+    for panel in ("search", "feed"):
+        ready(page, panel)
+    expect(page.locator("[aria-busy=true]")).to_have_count(0)
+    measured = page.evaluate(CONTRAST)
+    assert len(measured) > 100
+    assert [one for one in measured if one[0] < 4.5] == []
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
+    assert max(background) < 60 if scheme == "dark" else min(background) > 220
+    assert page.locator("#feed-list").evaluate("one => getComputedStyle(one).transitionDuration") == "0s"
+
+
+def test_the_policy_forbids_what_the_page_does_not_need(visit: Open, service: str) -> None:
+    policy = httpx.get(service).headers["content-security-policy"]
+    assert "default-src 'self'" in policy and "unsafe" not in policy and "*" not in policy
+    page = visit(service)
+    ready(page)
+    page.evaluate(
+        "() => { const one = document.createElement('script'); one.textContent = 'document.body.dataset.hacked = 1'; one.id = 'own'; }"
+    )
+    assert page.evaluate("document.querySelectorAll('[style], style, script:not([src])').length") == 0

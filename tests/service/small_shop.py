@@ -1,0 +1,46 @@
+"""A small shop with trained runs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from searec.data.dataset import Dataset, load
+from searec.data.synthetic.simulate import World, simulate
+from searec.experiments import experiment
+from searec.pipeline.builder import Deployment
+
+RUNS: dict[str, dict[str, Any]] = {
+    "sasrec": {"epochs": 1, "width": 16},
+    "itemknn": {},
+    "bm25": {},
+    "dense": {},
+    "unisar": {"epochs": 1, "width": 16},
+    "serendipity": {"width": 8, "hidden": 16, "vector": 8, "negatives": 4, "interests": 4, "snapshots": 3, "epochs": 1},
+}
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A dataset folder and its run folders by model."""
+
+    folder: Path
+    data: Dataset
+    runs: dict[str, str]
+
+    def deployment(self, recommend: tuple[str, ...] = (), search: tuple[str, ...] = ()) -> Deployment:
+        return Deployment(
+            data=str(self.folder),
+            recommend=tuple(self.runs[name] for name in recommend),
+            search=tuple(self.runs[name] for name in search),
+        )
+
+
+def made(room: Path) -> Shop:
+    """60 users, 300 items, and a run of most models, each trained for a moment."""
+    folder = simulate(
+        room / "shop", World(users=60, items=300, clicks=12.0, searches=16.0, families=3, types=4, seed=3)
+    )
+    data = load(folder)
+    for model, settings in RUNS.items():
+        experiment.train(model, data, room / model, **settings)
+    return Shop(folder, data, {model: str(room / model) for model in RUNS})

@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # for `chat_server`, under any i
 
 import transformers_server
 from chat_server import Reply, Server, listening
+from shared_folders import shared_folder
 
 START = datetime(2023, 5, 1, tzinfo=UTC)
 BLOCKS, FEED_ITEMS, FILLERS, USERS_A_BLOCK = 2, 8, 112, 8
@@ -176,7 +177,9 @@ def small_world(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     from searec.data.synthetic.simulate import World, simulate
 
     dials = World(users=60, items=300, clicks=12.0, searches=16.0, families=3, types=4, seed=3)
-    return load(simulate(tmp_path_factory.mktemp("world") / "world", dials))
+    return load(
+        shared_folder(tmp_path_factory, "small-world", lambda folder: simulate(folder / "world", dials)) / "world"
+    )
 
 
 @pytest.fixture

@@ -18,7 +18,10 @@ from searec.store.events import EventStore, open_events
 
 sys.path.insert(0, str(Path(__file__).parent))  # modules of these tests, importable under any import mode
 
-from small_shop import Shop, made
+import small_shop
+from small_shop import Shop
+
+from shared_folders import shared_folder
 
 BACKENDS = ("sqlite", "postgresql")
 _NAMES = itertools.count()
@@ -141,7 +144,7 @@ def module_postgres() -> Iterator[PostgresServer]:
 @pytest.fixture(scope="session")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     """A shop that all tests share."""
-    return made(tmp_path_factory.mktemp("shop"))
+    return small_shop.opened(shared_folder(tmp_path_factory, "small-shop", small_shop.build))
 
 
 @pytest.fixture(params=BACKENDS)

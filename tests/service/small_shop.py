@@ -18,6 +18,8 @@ RUNS: dict[str, dict[str, Any]] = {
     "serendipity": {"width": 8, "hidden": 16, "vector": 8, "negatives": 4, "interests": 4, "snapshots": 3, "epochs": 1},
 }
 
+DIALS = World(users=60, items=300, clicks=12.0, searches=16.0, families=3, types=4, seed=3)
+
 
 @dataclass(frozen=True)
 class Shop:
@@ -35,12 +37,13 @@ class Shop:
         )
 
 
-def made(room: Path) -> Shop:
-    """60 users, 300 items, and a run of most models, each trained for a moment."""
-    folder = simulate(
-        room / "shop", World(users=60, items=300, clicks=12.0, searches=16.0, families=3, types=4, seed=3)
-    )
-    data = load(folder)
+def build(folder: Path) -> None:
+    """Write 60 users, 300 items, and a run of most models, each trained for one epoch."""
+    data = load(simulate(folder / "shop", DIALS))
     for model, settings in RUNS.items():
-        experiment.train(model, data, room / model, **settings)
-    return Shop(folder, data, {model: str(room / model) for model in RUNS})
+        experiment.train(model, data, folder / model, **settings)
+
+
+def opened(folder: Path) -> Shop:
+    """Open what `build` has written."""
+    return Shop(folder / "shop", load(folder / "shop"), {model: str(folder / model) for model in RUNS})

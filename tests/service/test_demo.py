@@ -13,9 +13,10 @@ from searec.cli import demo
     "ignore::pytest.PytestUnraisableExceptionWarning"
 )  # of processes that are meant to outlive the command
 def test_the_demo_ends_in_a_running_service_that_can_be_stopped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    shop: small_shop.Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shop = small_shop.made(tmp_path)
+    for name, folder in shop.runs.items():
+        (tmp_path / name).symlink_to(folder)
     monkeypatch.setattr(demo, "RECOMMEND", ("sasrec", "serendipity"))
     monkeypatch.setattr(demo, "SEARCH", ("bm25", "dense", "unisar"))
     monkeypatch.setattr(demo, "_LOAD", 3)

@@ -28,7 +28,8 @@ from searec.experiments import experiment
 from searec.experiments.run_leakage import made_leaks, run_leaks, similarity_leaks
 from searec.interests.interest_config import InterestSettings
 from searec.interests.student_reasoner import FILE, LABELS, StudentReasoner
-from searec.models import ItemKNN, Popular
+from searec.models.itemknn import ItemKNN
+from searec.models.popular import Popular
 from searec.pipeline.run import CONFIG, read_run
 from searec.semantic_ids.code_config import CodeSettings
 from searec.training.checkpoint import read_tensors, write_tensors
@@ -433,7 +434,7 @@ def test_what_a_run_folder_holds_beside_the_weights_is_audited(checkerboard: Any
     leaks = run_leaks(run.folder, data)
     assert leaks.errors == () and leaks.checked["made beforehand"] == 2
     late = user_codes(Split(data, min_events=99), FEED, CODES, seed=0)
-    shutil.rmtree(run.folder / "derived")
-    late.copy(run.folder / "derived")
+    shutil.rmtree(run.folder / "artifacts")
+    late.copy(run.folder / "artifacts")
     found = run_leaks(run.folder, data).errors
     assert by(found[0]) == first_held_out(data, FEED)

@@ -78,7 +78,7 @@ def test_from_data_to_report(tmp_path: Path, searec: Any) -> None:
 
 
 def test_a_study_that_stopped_goes_on(tmp_path: Path, searec: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from searec import recipes
+    from searec.experiments import recipes
     from searec.experiments.recipes import Planned, Recipe
 
     plan = Recipe("two", (Planned("popular", "popular"), Planned("knn", "itemknn")), protocols=("sampled",))

@@ -157,8 +157,8 @@ def test_the_command_writes_page_and_figures(
 ) -> None:
     from dataclasses import replace
 
-    from searec import recipes
     from searec.data.synthetic.simulate import World, simulate
+    from searec.experiments import recipes
 
     world = simulate(tmp_path / "world", World(users=60, items=300, clicks=12.0, searches=16.0, families=3, types=4))
     lines = tuple(run for run in shrunk(lcr_ser_report()).runs if run.label in ("base", "+TCL"))

@@ -13,11 +13,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from searec import recipes
 from searec.data.candidates import candidate_lists
 from searec.data.schema import TASKS
 from searec.errors import SettingsError
-from searec.experiments import experiment
+from searec.experiments import experiment, recipes
 from searec.experiments.recipes import Planned, Recipe
 from searec.experiments.recipes.gensar import gensar_tradeoff
 from searec.models.gensar.model import GenSAR

@@ -13,7 +13,7 @@ from searec.data.split import Split
 from searec.evaluation.protocol import sampled_ranks
 from searec.experiments.experiment import new_model, settings_for, train
 from searec.metrics.accuracy import ndcg
-from searec.models import Model
+from searec.models.base import Model
 from timing import line, paired
 
 REQUESTS = 1_000

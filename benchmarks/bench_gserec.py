@@ -262,7 +262,7 @@ def our_model(sizes: Sizes, codes: NDArray[np.int16]) -> GSERec:
         ),
         sizes,
     )
-    model.take(UserCodes(codes, CODES), torch.arange(len(codes)) > 0)
+    model.load_artifacts(UserCodes(codes, CODES), torch.arange(len(codes)) > 0)
     return model.train()
 
 

@@ -16,8 +16,7 @@ from searec.data.dataset import Sizes, load
 from searec.data.ragged import gather_windows
 from searec.data.split import Requests, Split
 from searec.experiments import experiment
-from searec.models import Serendipity
-from searec.models.serendipity.model import Tables
+from searec.models.serendipity.model import Serendipity, Tables
 from searec.retrieval.item_groups import Groups
 from searec.retrieval.vector_index import Index
 from timing import line
@@ -44,7 +43,7 @@ def retrieval(data: Path, room: Path) -> None:
     batches = [(batcher.batch(asked[row : row + 1]), _seen(split, asked[row : row + 1])) for row in range(len(asked))]
     with torch.no_grad():
         own = F.normalize(model.own_interest(groups.first), dim=1)
-        queries = torch.cat([model.users(batch, model.wishes(batch.user, batch.time)) for batch, _ in batches])
+        queries = torch.cat([model.users(batch, model.interests_at(batch.user, batch.time)) for batch, _ in batches])
     exact, by_interest = Index(vectors, "exact"), Index(own)
     wanted = _interests(model, batches)
     best = exact.search(queries[:500], POOL)[0]
@@ -118,7 +117,7 @@ def _grow(model: Serendipity, labels: Tensor, worth: Tensor) -> None:
 
 def _interests(model: Serendipity, batches: list[tuple[Batch, Tensor]]) -> Tensor:
     with torch.no_grad():
-        wishes = [model.wishes(batch.user, batch.time) for batch, _ in batches[:100]]
+        wishes = [model.interests_at(batch.user, batch.time) for batch, _ in batches[:100]]
         return F.normalize(model.interest(torch.cat([one.vectors[one.some] for one in wishes])), dim=1)
 
 

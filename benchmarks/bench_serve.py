@@ -70,7 +70,7 @@ def _ratio(ours: dict[str, float], theirs: dict[str, float]) -> float:
 
 def _fill(store: str, room: Path) -> None:
     """Interests of everybody, copied from the small shop's users."""
-    graphs = read_graphs(room / "small" / "runs" / "serendipity" / "derived")
+    graphs = read_graphs(room / "small" / "runs" / "serendipity" / "artifacts")
     users = pl.read_parquet(room / "large" / "shop" / "users.parquet")["user_id"].to_list()
     with open_store(store) as opened:
         if opened.counts().kept == len(users):

@@ -116,5 +116,5 @@ def _grow_run(run: Path, out: Path, small: Dataset, large: Dataset) -> None:
     config = json.loads((run / "config.json").read_text())
     config["data"] = {"fingerprint": large.fingerprint, "sizes": vars(large.sizes)}
     (out / "config.json").write_text(json.dumps(config))
-    if (run / "derived" / "interests.parquet").exists():
-        shutil.copytree(run / "derived", out / "derived")
+    if (run / "artifacts" / "interests.parquet").exists():
+        shutil.copytree(run / "artifacts", out / "artifacts")

@@ -13,7 +13,7 @@ HOME = Path(searec.__file__).parent
 LEVELS = {
     **dict.fromkeys(("errors",), 0),
     **dict.fromkeys(("config", "files", "progress"), 1),
-    **dict.fromkeys(("text",), 2),
+    **dict.fromkeys(("plugins", "text"), 2),
     **dict.fromkeys(("data",), 3),
     **dict.fromkeys(("nn", "metrics"), 4),
     **dict.fromkeys(("semantic_ids", "interests", "retrieval"), 5),

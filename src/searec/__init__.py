@@ -15,17 +15,18 @@ if TYPE_CHECKING:
     from searec.data.dataset import Dataset, load
     from searec.data.synthetic.simulate import World, sample_folder, simulate
     from searec.experiments.experiment import compare, evaluate, open_run, train
-    from searec.models import MODELS
+    from searec.models import model_named, model_names
     from searec.pipeline.run import Run
 
 __all__ = [
-    "MODELS",
     "Dataset",
     "Run",
     "World",
     "compare",
     "evaluate",
     "load",
+    "model_named",
+    "model_names",
     "open_run",
     "sample_folder",
     "simulate",
@@ -38,7 +39,8 @@ _HOMES = {
     "World": "searec.data.synthetic.simulate",
     "simulate": "searec.data.synthetic.simulate",
     "sample_folder": "searec.data.synthetic.simulate",
-    "MODELS": "searec.models",
+    "model_named": "searec.models",
+    "model_names": "searec.models",
     "Run": "searec.pipeline.run",
     "compare": "searec.experiments.experiment",
     "evaluate": "searec.experiments.experiment",

@@ -154,7 +154,7 @@ def record_of(data: Dataset, user: int) -> dict[str, Any]:
 
 
 def test_a_newcomer_with_a_known_history_gets_the_known_codes(run: Run) -> None:
-    coder = Coder.load(run.folder / "derived")
+    coder = Coder.load(run.folder / "artifacts")
     users = np.flatnonzero(coder.codes.has().all(axis=1))[:12]
     records = [record_of(run.data, int(user)) for user in users]
     assert np.array_equal(coder.newcomers(titled(run.data, records)), coder.codes.codes[users])
@@ -194,6 +194,6 @@ def test_bad_newcomers_are_refused(run: Run) -> None:
 
 
 def test_the_run_folder_says_what_the_codes_were_made_of(run: Run) -> None:
-    about = json.loads((run.folder / "derived" / "about.json").read_text())
+    about = json.loads((run.folder / "artifacts" / "about.json").read_text())
     assert about["summaries"]["summariser"] == "offline" and about["settings"]["encoder"] == "minilm"
     assert about["data"] == run.data.fingerprint and about["cutoff"]

@@ -51,7 +51,7 @@ def test_train_runs_all_stages_and_the_folder_says_who_wrote_the_texts(
     assert code == 0, error
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["split"]["unseen"] == 0.2 and config["settings"]["model"]["summaries"] == "offline"
-    assert json.loads((tmp_path / "run" / "derived" / "about.json").read_text())["summaries"]["summariser"] == "offline"
+    assert json.loads((tmp_path / "run" / "artifacts" / "about.json").read_text())["summaries"]["summariser"] == "offline"
     code, out, _ = searec("evaluate", tmp_path / "run", world)
     assert code == 0 and "unseen-user" in out
     code, out, _ = searec(
@@ -101,7 +101,7 @@ def test_ctrl_c_while_codes_are_learned_goes_on_to_the_same_codes(world: Path, t
     broken = subprocess.Popen(
         command("broken", EPOCHS), env=environment("broken"), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
-    checkpoints = (tmp_path / "broken" / "derived").glob
+    checkpoints = (tmp_path / "broken" / "artifacts").glob
     while broken.poll() is None and not list(checkpoints("*.training/checkpoint.safetensors")):
         time.sleep(0.05)
     broken.send_signal(signal.SIGINT)

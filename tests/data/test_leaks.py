@@ -31,7 +31,8 @@ from searec.data.leakage.findings import Finding, Leaks
 from searec.data.split import NEVER, Requests, Split, requests_at
 from searec.errors import LeakError
 from searec.experiments.run_leakage import fitted_leaks
-from searec.models import ItemKNN, Popular
+from searec.models.itemknn import ItemKNN
+from searec.models.popular import Popular
 
 BOTH: Any = ("recommend", "search")
 FEED: Any = ("recommend",)

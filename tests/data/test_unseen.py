@@ -11,7 +11,7 @@ from searec.data.dataset import Dataset
 from searec.data.split import Split
 from searec.errors import SettingsError
 from searec.experiments import experiment
-from searec.models import MODELS
+from searec.models import model_named, model_names
 from searec.pipeline.run import read_run
 
 SHARE = 0.3
@@ -56,12 +56,12 @@ def test_they_are_asked_about_with_their_history(small_world: Dataset, split: Sp
     assert np.array_equal(split.visible(("recommend",)), every.visible(("recommend",)))
 
 
-@pytest.mark.parametrize("name", [name for name in MODELS if name not in ("gserec", "bm25", "dense")])
+@pytest.mark.parametrize("name", [name for name in model_names() if name not in ("gserec", "bm25", "dense")])
 def test_models_learn_without_them_and_their_runs_remember_it(name: str, small_world: Dataset, tmp_path: Path) -> None:
-    settings: dict[str, Any] = TINY if MODELS[name].learns != "fit" else {}
-    if MODELS[name].derived == "interests":
+    settings: dict[str, Any] = TINY if model_named(name).learns != "fit" else {}
+    if model_named(name).artifact == "interests":
         settings = {key: value for key, value in settings.items() if key != "inner"}
-    if MODELS[name].derived == "items":
+    if model_named(name).artifact == "item_identifiers":
         settings = settings | {
             "layers": 1,
             "heads": 1,

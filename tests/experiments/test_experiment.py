@@ -14,7 +14,7 @@ from searec.errors import RunError, SearecError, SettingsError
 from searec.evaluation.result import Evaluation
 from searec.experiments import experiment
 from searec.experiments.experiment import settings_for
-from searec.models import MODELS, model_named
+from searec.models import model_named, model_names
 from searec.pipeline.run import CONFIG, WEIGHTS, read_run
 
 TINY = {"width": 8, "inner": 8, "epochs": 1, "batch": 64}
@@ -28,16 +28,16 @@ def data(checkerboard: Any) -> Dataset:
 # --- settings ---
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", model_names())
 def test_presets_are_settings_that_exist(name: str) -> None:
     for preset in ("small", "paper"):
         config, plan = settings_for(name, preset, seed=4)
-        assert isinstance(config, MODELS[name].Config)
-        assert (plan is None) == (MODELS[name].learns == "fit")
+        assert isinstance(config, model_named(name).Config)
+        assert (plan is None) == (model_named(name).learns == "fit")
         assert plan is None or plan.seed == 4
         for key, value in {
-            **MODELS[name].presets[preset],
-            **(MODELS[name].train_presets[preset] if plan else {}),
+            **model_named(name).presets[preset],
+            **(model_named(name).train_presets[preset] if plan else {}),
         }.items():
             assert getattr(config, key, None) == value or getattr(plan, key, None) == value
 
@@ -67,7 +67,7 @@ def test_overrides_go_over_the_preset_and_are_read_as_their_type() -> None:
 def test_bad_settings_are_named(model: str, preset: Any, overrides: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         settings_for(model, preset, overrides)
-    assert model_named("popular") is MODELS["popular"]
+    assert model_named("popular").name == "popular"
 
 
 def test_settings_that_do_not_go_together_are_refused(data: Dataset) -> None:

@@ -25,10 +25,11 @@ from searec.data.split import NEVER, Split
 from searec.distillation.labels import Label, Labels
 from searec.errors import LeakError, RunError
 from searec.experiments import experiment
-from searec.experiments.run_leakage import made_leaks, run_leaks, similarity_leaks
+from searec.experiments.run_leakage import made_leaks, run_leaks
 from searec.interests.interest_config import InterestSettings
 from searec.interests.student_reasoner import FILE, LABELS, StudentReasoner
-from searec.models import ItemKNN, Popular
+from searec.models.itemknn import ItemKNN, similarity_leaks
+from searec.models.popular import Popular
 from searec.pipeline.run import CONFIG, read_run
 from searec.semantic_ids.code_config import CodeSettings
 from searec.training.checkpoint import read_tensors, write_tensors
@@ -292,7 +293,7 @@ def test_one_click_too_many_among_similarities_is_named(
     split = Split(small_world)
     model = ItemKNN(ItemKNN.Config(**options), small_world.sizes)
     model.fit(small_world, split)
-    assert similarity_leaks(split, model).findings == ()
+    assert similarity_leaks(model, split).findings == ()
     # A feed click after the cut-off on an item that nobody else clicked that late, and its user not before.
     trail, limit = small_world.trail, bounds(split, FEED)[0]
     user = np.repeat(np.arange(len(trail.offsets) - 1), np.diff(trail.offsets))
@@ -312,7 +313,7 @@ def test_one_click_too_many_among_similarities_is_named(
     with monkeypatch.context() as patch:
         patch.setattr(Split, "train_clicks", lambda self, tasks: more)
         model.fit(small_world, split)
-    [found] = similarity_leaks(split, model).errors
+    [found] = similarity_leaks(model, split).errors
     assert by(found) == (small_world.users.outside(user[place : place + 1])[0], int(trail.time[place]))
     assert found.rows[0].items == tuple(small_world.items.outside(trail.item[place : place + 1])) and found.count == 1
 
@@ -433,7 +434,7 @@ def test_what_a_run_folder_holds_beside_the_weights_is_audited(checkerboard: Any
     leaks = run_leaks(run.folder, data)
     assert leaks.errors == () and leaks.checked["made beforehand"] == 2
     late = user_codes(Split(data, min_events=99), FEED, CODES, seed=0)
-    shutil.rmtree(run.folder / "derived")
-    late.copy(run.folder / "derived")
+    shutil.rmtree(run.folder / "artifacts")
+    late.copy(run.folder / "artifacts")
     found = run_leaks(run.folder, data).errors
     assert by(found[0]) == first_held_out(data, FEED)

@@ -6,44 +6,44 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from searec.data.schema import TASKS
 from searec.experiments.experiment import settings_for
-from searec.experiments.search_spaces import ALONE, LEFT_OUT, SPACES
-from searec.models import MODELS, model_named
+from searec.experiments.search_spaces import space_of
+from searec.models import model_named, model_names
 
 
 def ends(where: BaseDistribution) -> list[object]:
     return list(where.choices) if isinstance(where, CategoricalDistribution) else [where.low, where.high]  # type: ignore[attr-defined]
 
 
-def test_each_model_has_a_space() -> None:
-    assert list(SPACES) == list(MODELS)
-    assert set(ALONE) == set(LEFT_OUT) <= set(MODELS)
+def test_what_one_task_alone_goes_without_is_told() -> None:
+    for name in model_names():
+        assert bool(model_named(name).single_task) == bool(model_named(name).single_task_note), name
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", model_names())
 @pytest.mark.parametrize("preset", ["small", "paper"])
 def test_presets_lie_inside_and_all_values_are_taken(model: str, preset: str) -> None:
     config, plan = settings_for(model, preset)  # type: ignore[arg-type]
-    for name, where in SPACES[model].items():
+    for name, where in space_of(model).items():
         value = getattr(config, name) if hasattr(config, name) else getattr(plan, name)
         assert where._contains(where.to_internal_repr(value)), (name, value)
         for end in ends(where):
             settings_for(model, preset, {name: end})  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("model", ALONE)
+@pytest.mark.parametrize("model", [name for name in model_names() if model_named(name).single_task])
 def test_alone_is_a_setting_that_leaves_the_task_itself(model: str) -> None:
-    for task, settings in ALONE[model].items():
+    for task, settings in model_named(model).single_task.items():
         assert task in TASKS
         alone, both = (settings_for(model, "small", given)[0] for given in (settings, {}))
         assert alone != both
         assert getattr(alone, "tasks", model_named(model).tasks) == (task,)
-        assert not set(settings) & set(SPACES[model]), "a trial would undo it"
+        assert not set(settings) & set(space_of(model)), "a trial would undo it"
 
 
 def test_the_sequence_of_settings_follows_from_what_was_found() -> None:
     from searec.experiments.tuning import Trial, propose
 
-    space = SPACES["bm25"]
+    space = space_of("bm25")
     trials = [Trial(0, {"k1": 1.5, "b": 0.75}, 0.5, 1.0, {})]
     assert propose(space, trials, 1) == propose(space, trials, 1)
     assert propose(space, trials, 1) != propose(space, trials, 2)

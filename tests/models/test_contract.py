@@ -1,4 +1,4 @@
-"""What every entry of MODELS keeps, whatever it is: a new model is covered by standing there.
+"""What every model of the registry keeps, whatever it is: a new model is covered by standing there.
 
 The world is the checkerboard of conftest: what each user is about to click or find is what the others of his block
 have clicked and found, and nobody of the other block.
@@ -22,7 +22,9 @@ from searec.data.schema import TASKS
 from searec.data.split import NEVER, Requests, Split, requests_at
 from searec.errors import RunError, SettingsError, UnknownIdError
 from searec.experiments import experiment
-from searec.models import MODELS, Losses, Model
+from searec.models import model_named, model_names
+from searec.models.base import Model
+from searec.nn.losses import Losses
 from searec.pipeline.run import Run, read_run, write_run
 from searec.training.examples import TrainingExamples
 
@@ -67,7 +69,7 @@ LESSON_OF_OTHERS = {"epochs": 30, "batch": 32, "lr": 0.01}
 BLIND = {"popular"}
 """Models that tell no user from another, so that the checkerboard has no answer for them."""
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
-    *((name, {}) for name in MODELS),
+    *((name, {}) for name in model_names()),
     ("itemknn", {"feed_only": True, "neighbours": 5, "shrink": 2.0}),
     ("sasrec", {"feed_only": True, "loss": "bce", "negatives": 2, "heads": 1}),
     ("unisar", {"tasks": ["recommend"], "user": False}),
@@ -105,7 +107,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("unisar", {"tasks": ["search"], "rec": 2, "src": 2, "src_clicks": 1, "words": 1}),
     ("serendipity", {"loss": "bce", "snapshots": 2, "quota": 0.5, "order": "interest", "index": "exact"}),
 ]
-LEARNERS = [(name, overrides) for name, overrides in VARIANTS if MODELS[name].learns == "loss"]
+LEARNERS = [(name, overrides) for name, overrides in VARIANTS if model_named(name).learns == "loss"]
 
 MakeRun = Callable[..., Run]
 
@@ -115,7 +117,7 @@ def said(variant: tuple[str, dict[str, Any]]) -> str:
 
 
 def settings(name: str, **overrides: Any) -> dict[str, Any]:
-    own = MODELS[name].Config.__dataclass_fields__
+    own = model_named(name).Config.__dataclass_fields__
     return {**{key: value for key, value in SMALL.items() if key in own}, **overrides}
 
 
@@ -145,7 +147,7 @@ def taught(teach: MakeRun) -> MakeRun:
     """A run that has learned the checkerboard; a variant of a model is only just begun."""
 
     def taught(name: str, **overrides: Any) -> Run:
-        if MODELS[name].learns == "fit":
+        if model_named(name).learns == "fit":
             return teach(name, **overrides)
         if not overrides:
             return teach(name, patience=0, validate_every=15, **LESSON.get(name, LESSON_OF_OTHERS))
@@ -206,7 +208,7 @@ def reciprocal_rank(run: Run, checkerboard: Any, task: Any) -> float:
     return float(np.mean(found))
 
 
-@pytest.mark.parametrize("name", [name for name in MODELS if name not in BLIND])
+@pytest.mark.parametrize("name", [name for name in model_names() if name not in BLIND])
 def test_known_answer(taught: MakeRun, checkerboard: Any, name: str) -> None:
     run = taught(name)
     chance = 0.05
@@ -218,7 +220,9 @@ def test_known_answer(taught: MakeRun, checkerboard: Any, name: str) -> None:
         for task in run.model.train_tasks:
             told = reciprocal_rank(untaught, checkerboard, task)
             # Identifiers are learned from clicks, and an untaught T5 repeats codes that it reads.
-            assert told < (0.5 if run.model.derived == "items" else 5 * chance), "the answer is not given away"
+            assert told < (0.5 if run.model.artifact == "item_identifiers" else 5 * chance), (
+                "the answer is not given away"
+            )
 
 
 def test_popular_counts_clicks_before_each_task_s_cutoff(taught: MakeRun, checkerboard: Any) -> None:
@@ -235,7 +239,7 @@ def test_popular_counts_clicks_before_each_task_s_cutoff(taught: MakeRun, checke
 
 
 def test_seeds_repeat_bit_for_bit(teach: MakeRun, checkerboard: Any, tmp_path: Path) -> None:
-    for name, kind in MODELS.items():
+    for name, kind in ((name, model_named(name)) for name in model_names()):
         short = {"epochs": 2, "batch": 32} if kind.learns == "loss" else {}
         first = teach(name, seed=1, **short).model.state()
         again = experiment.train(
@@ -248,9 +252,9 @@ def test_seeds_repeat_bit_for_bit(teach: MakeRun, checkerboard: Any, tmp_path: P
             assert any(not torch.equal(first[key], other[key]) for key in first), name
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", model_names())
 def test_events_after_the_cutoff_teach_nothing(teach: MakeRun, rewritten: Dataset, tmp_path: Path, name: str) -> None:
-    short = {"epochs": 1, "batch": 32} if MODELS[name].learns == "loss" else {}
+    short = {"epochs": 1, "batch": 32} if model_named(name).learns == "loss" else {}
     told = teach(name, **short)
     assert not np.array_equal(told.data.trail.item, rewritten.trail.item)
     other = experiment.train(name, rewritten, tmp_path / "run", **settings(name, **short)).model.state()
@@ -265,7 +269,7 @@ def test_every_loss_part_moves_a_gradient(
     name, overrides = variant
     config, _ = experiment.settings_for(name, "small", settings(name, **overrides))
     split = Split(
-        small_world if MODELS[name].derived == "interests" else checkerboard.data
+        small_world if model_named(name).artifact == "interests" else checkerboard.data
     )  # interests need categories
     model = experiment.new_model(name, config, split, 0)
     examples = TrainingExamples(split, model, batch=32, seed=0)
@@ -303,7 +307,7 @@ def test_mixed_precision_gives_about_the_same_loss_and_gradients(
     checkerboard: Any, variant: tuple[str, dict[str, Any]]
 ) -> None:
     name, overrides = variant
-    still = {"user_dropout": 0.0} if "user_dropout" in MODELS[name].Config.__dataclass_fields__ else {}
+    still = {"user_dropout": 0.0} if "user_dropout" in model_named(name).Config.__dataclass_fields__ else {}
     config, _ = experiment.settings_for(name, "small", settings(name, **{**overrides, **still}))
     model = experiment.new_model(name, config, Split(checkerboard.data), 0)
     batch = TrainingExamples(Split(checkerboard.data), model, batch=32, seed=0).batch(0, 0)
@@ -479,9 +483,9 @@ def test_what_is_written_is_read_bit_for_bit(run: Run, tmp_path: Path) -> None:
 def test_weights_that_do_not_fit_are_refused(run: Run) -> None:
     state = run.model.state()
     with pytest.raises(RunError, match="do not fit"):
-        run.model.restore({**state, "another": torch.zeros(1)})
+        run.model.load_state({**state, "another": torch.zeros(1)})
     with pytest.raises(RunError, match="do not fit"):
-        run.model.restore(dict(list(state.items())[1:]))
+        run.model.load_state(dict(list(state.items())[1:]))
 
 
 def test_other_data_is_refused(run: Run, rewritten: Dataset) -> None:

@@ -37,7 +37,7 @@ def built(data: Dataset, known: Tensor | None = None, **settings: Any) -> GSERec
     torch.manual_seed(0)
     base = {"width": 16, "inner": 16, "levels": 2, "codes": 8, "dropout": 0.0, "init": 0.3}
     model = GSERec(configure(GSERec.Config, {**base, **settings}), data.sizes)
-    model.take(coded(data), torch.ones(data.sizes.users + 1, dtype=torch.bool) if known is None else known)
+    model.load_artifacts(coded(data), torch.ones(data.sizes.users + 1, dtype=torch.bool) if known is None else known)
     return model
 
 
@@ -218,7 +218,7 @@ def test_contrasts_take_users_with_codes_and_each_user_once(small_world: Dataset
     )
     assert first_rows(torch.tensor([3, 1, 3, 2, 1])).tolist() == [1, 3, 0]
     without = built(small_world)
-    without.take(UserCodes(np.full_like(coded(small_world).codes, -1), 8), without.graphs.known)
+    without.load_artifacts(UserCodes(np.full_like(coded(small_world).codes, -1), 8), without.graphs.known)
     parts = without.loss(batch).parts
     assert all(parts[name].item() == 0 for name in parts if "contrast" in name)
     assert parts["bce"].isfinite()
@@ -247,6 +247,6 @@ def test_a_history_that_is_not_there_brings_nothing(small_world: Dataset) -> Non
 def test_codes_of_another_size_are_refused(small_world: Dataset) -> None:
     model = built(small_world)
     with pytest.raises(SettingsError, match="2 x 8"):
-        model.take(coded(small_world, levels=3), model.graphs.known)
+        model.load_artifacts(coded(small_world, levels=3), model.graphs.known)
     with pytest.raises(SettingsError, match="query vectors do not fit"):
         built(small_world, query="sentence")

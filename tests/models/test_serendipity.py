@@ -22,8 +22,8 @@ from searec.errors import RunError
 from searec.evaluation.exposure import Touched
 from searec.experiments import experiment
 from searec.interests.interest_table import read_graphs
-from searec.models import Serendipity
-from searec.models.serendipity.batch_interests import Wishes, newest_snapshot, untouched
+from searec.models.serendipity.batch_interests import BatchInterests, newest_snapshot, untouched
+from searec.models.serendipity.model import Serendipity
 from searec.pipeline.run import read_run
 from searec.training.examples import TrainingExamples
 
@@ -68,7 +68,7 @@ def asked(split: Split, model: Serendipity, part: Any = "test") -> Batch:
 def test_an_example_reads_the_newest_interests_inferred_before_it(split: Split, made: Interests) -> None:
     model = new(split, made)
     batch = TrainingExamples(split, model, batch=256, seed=0).batch(0, 0)
-    wishes = model.wishes(batch.user, batch.time)
+    wishes = model.interests_at(batch.user, batch.time)
     without = 0
     for row, (user, time) in enumerate(zip(batch.user.tolist(), batch.time.tolist(), strict=True)):
         places = [place for place, at in enumerate(made.table.times[user]) if at <= time]
@@ -122,7 +122,7 @@ def test_absent_interests_are_hidden(split: Split, made: Interests) -> None:
     """What stands in a place without confidence changes nothing, and a user without any interest has a finite vector."""
     model = new(split, made).eval()
     batch = asked(split, model)
-    wishes = model.wishes(batch.user, batch.time)
+    wishes = model.interests_at(batch.user, batch.time)
     half = torch.zeros_like(wishes.confidence)
     half[:, :2] = wishes.confidence[:, :2]
     hidden = dataclasses.replace(wishes, confidence=half)
@@ -139,11 +139,11 @@ def test_absent_interests_are_hidden(split: Split, made: Interests) -> None:
 # --- contrast ---
 
 
-def wish(*categories: list[int]) -> Wishes:
+def wish(*categories: list[int]) -> BatchInterests:
     """A user a list, one interest a category."""
     count = max(map(len, categories))
     ids = torch.tensor([[*one, *[0] * (count - len(one))] for one in categories])[:, :, None]
-    return Wishes(torch.ones(len(categories), count, 3), (ids[..., 0] > 0).float(), ids)
+    return BatchInterests(torch.ones(len(categories), count, 3), (ids[..., 0] > 0).float(), ids)
 
 
 def test_meets_by_hand() -> None:
@@ -161,7 +161,7 @@ def test_others_that_meet_an_interest_are_no_negatives(
     """L_contrast by a plain loop over users and over the positives that are no false negatives."""
     model = new(split, made).eval()
     batch = asked(split, model)
-    wishes = model.wishes(batch.user, batch.time)
+    wishes = model.interests_at(batch.user, batch.time)
     torch.manual_seed(3)
     drawn = model._meeting(wishes)
     monkeypatch.setattr(model, "_meeting", lambda _: drawn)
@@ -186,7 +186,7 @@ def test_others_that_meet_an_interest_are_no_negatives(
 def test_positives_meet_an_interest_and_are_drawn_by_clicks(split: Split, made: Interests) -> None:
     model = new(split, made)
     batch = asked(split, model)
-    wishes = model.wishes(batch.user, batch.time)
+    wishes = model.interests_at(batch.user, batch.time)
     torch.manual_seed(0)
     counts: dict[int, int] = {}
     for _ in range(200):
@@ -228,7 +228,7 @@ def test_i2i_brings_what_is_new_meets_an_interest_and_is_not_excluded(
         assert len(set(row)) == len(row)
     assert (found.interest[second] >= 0).all()
     assert (found.interest[~second] == -1).all()
-    wishes = model.wishes(batch.user, batch.time)
+    wishes = model.interests_at(batch.user, batch.time)
     brought = wishes.confidence.gather(1, found.interest.clamp(min=0))
     assert (brought[second] > 0).all()
 
@@ -247,10 +247,10 @@ def test_interest_that_brings_an_item_is_the_one_nearest_to_it(split: Split, mad
     """Of a user with one interest every item of I2I is brought by it, and they are its nearest ones."""
     model = new(split, made, order="interest", reach=300).eval()
     batch = asked(split, model)
-    wishes = model.wishes(batch.user, batch.time)
+    wishes = model.interests_at(batch.user, batch.time)
     alone = torch.zeros_like(wishes.confidence)
     alone[:, 1] = 0.5
-    found = model.pool(batch, 5, quota=1.0, wishes=dataclasses.replace(wishes, confidence=alone))
+    found = model.pool(batch, 5, quota=1.0, interests=dataclasses.replace(wishes, confidence=alone))
     assert (found.interest[found.pool.second] == 1).all()
     own = F.normalize(model.own_interest(torch.arange(1, split.data.sizes.items + 1)), dim=1)
     near = F.normalize(model.interest(wishes.vectors[:, 1]), dim=1) @ own.T
@@ -270,10 +270,10 @@ def test_of_equal_items_i2i_looks_at_the_most_clicked(split: Split, made: Intere
     """Against a sort of the whole catalogue: nearest first, of equal ones the most clicked."""
     model = new(split, made, order="interest", reach=reach).eval()
     batch = asked(split, model)
-    wishes = model.wishes(batch.user, batch.time)
+    wishes = model.interests_at(batch.user, batch.time)
     alone = torch.zeros_like(wishes.confidence)
     alone[:, 0] = 0.5
-    found = model.pool(batch, reach, quota=1.0, wishes=dataclasses.replace(wishes, confidence=alone)).pool
+    found = model.pool(batch, reach, quota=1.0, interests=dataclasses.replace(wishes, confidence=alone)).pool
     items = torch.arange(split.data.sizes.items + 1)
     own = F.normalize(model.own_interest(items), dim=1)
     near = (F.normalize(model.interest(wishes.vectors[:, 0]), dim=1) @ own.T).detach()
@@ -308,7 +308,7 @@ def test_a_damaged_state_is_refused(split: Split, made: Interests) -> None:
     model = new(split, made)
     state: dict[str, Tensor] = {name: value for name, value in model.state().items() if name != "snapshot_ids"}
     with pytest.raises(RunError, match="snapshot_ids"):
-        new(split, made).restore(state)
+        new(split, made).load_state(state)
 
 
 def test_requests_after_everything_read_the_last_interests(split: Split, made: Interests) -> None:
@@ -317,7 +317,7 @@ def test_requests_after_everything_read_the_last_interests(split: Split, made: I
     batch = Batcher(split.data, model.needs).batch(
         requests_at(split.data, "recommend", users, np.full(len(users), NEVER))
     )
-    wishes = model.wishes(batch.user, batch.time)
+    wishes = model.interests_at(batch.user, batch.time)
     last = made.table.ids[users, (made.table.times[users] != NEVER).sum(1) - 1]
     assert np.array_equal(wishes.some.numpy(), last > 0)
 
@@ -327,7 +327,7 @@ def test_a_run_tells_where_each_item_comes_from_and_why(small_world: Dataset, tm
     answers = read_run(tmp_path / "run", small_world, device="cpu").recommend(["u1", "u2", "u1"], k=6)
     assert answers.columns == ["user_id", "rank", "item_id", "score", "channel", "reason"]
     assert answers.equals(run.recommend(["u1", "u2", "u1"], k=6))
-    graphs = read_graphs(tmp_path / "run" / "derived")
+    graphs = read_graphs(tmp_path / "run" / "artifacts")
     for user, rows in answers.group_by("user_id"):
         reasons = {one.reason for one in graphs[str(user[0])].interests()}
         found = rows.filter(pl.col("channel") == "interest")

@@ -18,7 +18,7 @@ from searec.evaluation.protocol import full_ranks
 from searec.experiments import experiment
 from searec.experiments.recipes import Recipe
 from searec.experiments.recipes.lcr_ser import lcr_ser_report
-from searec.models import LCRSER
+from searec.models.lcr_ser import LCRSER
 from searec.pipeline.run import Run
 from searec.reports.reasoning import Reasoning, costs, reasoning, tail_coverage
 from searec.reports.reasoning_page import render

@@ -19,7 +19,7 @@ from searec.errors import SettingsError
 from searec.experiments import experiment, recipes
 from searec.experiments.recipes import Planned, Recipe
 from searec.experiments.recipes.gensar import gensar_tradeoff
-from searec.models import GenSAR
+from searec.models.gensar.model import GenSAR
 from searec.pipeline.run import Run
 from searec.reports import tradeoff as module
 from searec.reports.tradeoff import METRIC, Outcome, Tradeoff, cost, times, tradeoff
@@ -160,7 +160,7 @@ def testseconds_of_are_those_of_the_log(outcomes: dict[str, Outcome], runs: list
     assert told is not None
     lines = (run.folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
     assert told.seconds == json.loads(lines[-1])["seconds"] > 0
-    (tmp_path / "derived").symlink_to(run.folder / "derived")
+    (tmp_path / "artifacts").symlink_to(run.folder / "artifacts")
     assert cost(replace(run, folder=tmp_path), model, {}).seconds is None
 
 

@@ -290,7 +290,7 @@ def test_bad_codebooks_are_refused(inside: tuple[int, ...], shared: int, specifi
 def test_what_it_knows_is_in_its_state() -> None:
     learner, rows = learned(0, 3), planted()[0]
     again = model(hidden=(32, 16))
-    again.restore(learner.state())
+    again.load_state(learner.state())
     assert torch.equal(again.eval().latents(rows), learner.latents(rows))
     assert torch.equal(again.codes(again.latents(rows))[0], learner.codes(learner.latents(rows))[0])
     assert math.isfinite(again.loss(ItemBatch(tuple(map(torch.from_numpy, rows)))).total.item())

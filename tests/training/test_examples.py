@@ -14,7 +14,7 @@ from searec.data.candidates import Seen
 from searec.data.dataset import Dataset
 from searec.data.split import Split
 from searec.errors import DataError
-from searec.models import Model
+from searec.models.base import Model
 from searec.models.sasrec import SASRec
 from searec.models.unisar import UniSAR
 from searec.training.examples import TrainingExamples

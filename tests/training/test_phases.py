@@ -17,7 +17,7 @@ from searec.data.split import Split
 from searec.errors import Interrupted, RunError, SettingsError
 from searec.evaluation.protocol import validation_score
 from searec.experiments import experiment
-from searec.models import LCRSER
+from searec.models.lcr_ser import LCRSER
 from searec.nn.grpo import rewards
 from searec.pipeline.run import Run, read_run
 from searec.training.early_exit import Depths, Halting, depths, may_stop

@@ -85,7 +85,7 @@ def interests(
     own = {name: value for name, value in as_dict(settings).items() if name in InterestSettings.__dataclass_fields__}
     made_of = _made_of(split, tasks, reasoner)
     key = fingerprint(VERSION, made_of.digest, reasoner.version, json.dumps(own, sort_keys=True))
-    home = cache_folder() / "derived" / f"interests-{key}"
+    home = cache_folder() / "artifacts" / f"interests-{key}"
     catalogue = catalogue_of(split.data, settings)
     if not home.is_dir():
         times = snapshots(split, tasks, settings.snapshots)

@@ -87,7 +87,7 @@ class ItemCoder:
             ) from error
         settings = configure(IdentifierSettings, about["settings"], where=str(folder / _ABOUT))
         rqvae = new_rqvae(settings, widths, 0)
-        rqvae.restore(read_tensors(folder / _WEIGHTS)[0])
+        rqvae.load_state(read_tensors(folder / _WEIGHTS)[0])
         rqvae.to("cuda" if torch.cuda.is_available() else "cpu").eval()
         identifiers = Identifiers.load(folder / _IDENTIFIERS)
         asked = table.explode("query").drop_nulls("query")
@@ -172,7 +172,7 @@ def item_codes(split: Split, settings: Any, *, seed: int) -> ItemCoder:
     texts = {name: getattr(settings, name) for name in ("vocabulary", "pretrained", "doc2query", "pseudo_queries")}
     made_of = Cutoff.of(split, TASKS)
     key = fingerprint(VERSION, PSEUDO_VERSION, made_of.digest, str(seed), json.dumps([own, texts], sort_keys=True))
-    home = cache_folder() / "derived" / f"items-{key}"
+    home = cache_folder() / "artifacts" / f"items-{key}"
     if home.is_dir():
         return ItemCoder.load(home)
     plan = configure(IdentifierSettings, own)

@@ -17,7 +17,7 @@ from searec.data.leakage.cutoff import Cutoff
 from searec.data.schema import TASKS
 from searec.data.split import Split
 from searec.files import cache_folder, fingerprint
-from searec.models import UniSAR
+from searec.models.unisar import UniSAR
 from searec.nn.learner import Learner
 from searec.nn.losses import Losses
 from searec.semantic_ids.code_config import IdentifierSettings
@@ -102,7 +102,7 @@ def unisar_vectors(split: Split, seed: int) -> Vectors:
 
 def _home(name: str, made_of: Cutoff) -> Path:
     """The cache folder of vectors that are trained, with what they are made of."""
-    home = cache_folder() / "derived" / name
+    home = cache_folder() / "artifacts" / name
     home.mkdir(parents=True, exist_ok=True)
     made_of.save(home)
     return home

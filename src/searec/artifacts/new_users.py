@@ -12,9 +12,8 @@ from searec.artifacts.user_codes import Coder
 from searec.data.dataset import Dataset
 from searec.data.user_history import Past, batch_of, padded
 from searec.errors import DataError
-from searec.models import GSERec
 from searec.models.base import best_items
-from searec.models.gserec import Newcomers
+from searec.models.gserec import GSERec, NewUsers
 from searec.text.encoder import Encoder
 
 Record = Mapping[str, Any]
@@ -50,7 +49,7 @@ def best_for_newcomers(
         sentences[1:] = torch.from_numpy(Encoder(coder.settings.encoder).encode(batch.texts[1:]))
         sentences = sentences.to(model.device)
     everything = torch.from_numpy(padded([past.trail_item for past in pasts]))
-    known = Newcomers(torch.from_numpy(codes).to(model.device), sentences)
+    known = NewUsers(torch.from_numpy(codes).to(model.device), sentences)
     with torch.no_grad():
         scores = model.score(batch.to(model.device), known)
     return best_items(scores, k, None if seen else everything.to(model.device))

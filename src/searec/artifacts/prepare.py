@@ -9,7 +9,10 @@ from searec.artifacts.interests import Interests, interests
 from searec.artifacts.item_identifiers import ItemCoder, item_codes
 from searec.artifacts.user_codes import Coder, user_codes
 from searec.data.split import Split
-from searec.models import GenSAR, GSERec, Model, Serendipity
+from searec.models.base import Model
+from searec.models.gensar.model import GenSAR
+from searec.models.gserec import GSERec
+from searec.models.serendipity.model import Serendipity
 from searec.text.encoder import Encoder
 
 Made = Coder | ItemCoder | Interests
@@ -21,11 +24,11 @@ def prepare(kind: type[Model], config: Any, split: Split, seed: int) -> Made | N
     Raises:
         SearecError: as `user_codes`, `item_codes` and `interests`.
     """
-    if kind.derived == "nothing":
+    if kind.artifact is None:
         return None
-    if kind.derived == "items":
+    if kind.artifact == "item_identifiers":
         return item_codes(split, config, seed=seed)
-    if kind.derived == "interests":
+    if kind.artifact == "interests":
         return interests(split, kind.tasks, config)
     tasks = config.tasks if "tasks" in kind.Config.__dataclass_fields__ else kind.tasks
     return user_codes(split, tasks, config, seed=seed)
@@ -37,15 +40,15 @@ def give(model: Model, made: Made | None, split: Split) -> None:
         return
     if isinstance(made, ItemCoder):
         assert isinstance(model, GenSAR)
-        model.take(made.identifiers, made.tokens, made.lessons(split.data.item_texts()), made.code_vectors())
+        model.load_artifacts(made.identifiers, made.tokens, made.lessons(split.data.item_texts()), made.code_vectors())
         return
     if isinstance(made, Interests):
         assert isinstance(model, Serendipity)
-        model.take(made.table, made.category_vectors, split)
+        model.load_artifacts(made.table, made.category_vectors, split)
         return
     assert isinstance(model, GSERec)
     sentences = None
     if model.config.query == "sentence":
         vectors = Encoder(model.config.encoder).encode(split.data.queries.texts.to_list())
         sentences = torch.from_numpy(np.concatenate((np.zeros_like(vectors[:1]), vectors)))
-    model.take(made.codes, torch.from_numpy(split.known), sentences)
+    model.load_artifacts(made.codes, torch.from_numpy(split.known), sentences)

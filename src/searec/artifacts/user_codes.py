@@ -78,7 +78,7 @@ class Coder:
             ) from error
         settings = configure(CodeSettings, about["settings"], where=str(folder / _ABOUT))
         rqvae = new_rqvae(settings, about["vector_width"], 0)
-        rqvae.restore(read_tensors(folder / _WEIGHTS)[0])
+        rqvae.load_state(read_tensors(folder / _WEIGHTS)[0])
         rqvae.to("cuda" if torch.cuda.is_available() else "cpu").eval()
         return cls(folder, settings, rqvae, Summaries.load(folder / _SUMMARIES), codes)
 
@@ -113,7 +113,7 @@ def user_codes(split: Split, tasks: Sequence[Task], settings: CodeSettings, *, s
     versions = (VERSION, OFFLINE_VERSION if settings.summaries == "offline" else f"{CHAT_VERSION} {PROMPTS}")
     own = {name: value for name, value in as_dict(settings).items() if name in CodeSettings.__dataclass_fields__}
     key = fingerprint(*versions, made_of.digest, str(seed), json.dumps(own, sort_keys=True))
-    home = cache_folder() / "derived" / f"user-codes-{key}"
+    home = cache_folder() / "artifacts" / f"user-codes-{key}"
     if home.is_dir():
         return Coder.load(home)
     summaries = summarise(histories, settings, counted=split.known)

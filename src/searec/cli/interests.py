@@ -131,14 +131,14 @@ def show(
 
     from searec.errors import DataError, SettingsError, UnknownIdError
     from searec.interests.interest_table import read_graphs
-    from searec.pipeline.run import DERIVED
+    from searec.pipeline.run import ARTIFACTS
     from searec.store.interest_store import open_store, without_password
 
     if drawing is not None and drawing.suffix != ".svg":
         raise SettingsError("bad --picture", got=str(drawing), expected="a file that ends in .svg")
     told = ""
     if run is not None:
-        graph = read_graphs(run / DERIVED, [user]).get(user)
+        graph = read_graphs(run / ARTIFACTS, [user]).get(user)
         where = str(run)
     elif store:
         with open_store(store) as opened:

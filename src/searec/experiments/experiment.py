@@ -17,8 +17,10 @@ from searec.evaluation.result import PROTOCOLS, Evaluation, Protocol
 from searec.experiments.recipes import Recipe
 from searec.experiments.run_leakage import told, training_leaks
 from searec.files import write_json
-from searec.models import LCRSER, Model, Preset, model_named
-from searec.pipeline.run import CONFIG, DERIVED, Run, describe, read_run, split_config, write_run
+from searec.models import model_named
+from searec.models.base import Model, Preset
+from searec.models.lcr_ser import LCRSER
+from searec.pipeline.run import ARTIFACTS, CONFIG, Run, describe, read_run, split_config, write_run
 from searec.training import checkpoint
 from searec.training.checkpoint import digest
 from searec.training.environment import environment
@@ -81,7 +83,7 @@ def train(
     What the model needs made beforehand (user codes, say) is made first and copied to the folder; see `searec.artifacts`.
 
     Args:
-        model: a name in `models.MODELS`.
+        model: a name of `models.model_names`.
         data: what `searec.load` gave.
         out: the run folder; runs/<label>-<seed> by default.
         preset: "small" for minutes on two cores, "paper" for the paper's setting.
@@ -144,7 +146,7 @@ def train(
     run = Run(folder, learner, data, about)
     if first_process():
         if made is not None:
-            made.copy(folder / DERIVED)
+            made.copy(folder / ARTIFACTS)
         write_run(run, environment())
         for file in (folder / checkpoint.FILE, *folder.glob(f"*/{checkpoint.FILE}")):
             file.unlink(missing_ok=True)

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import scipy.sparse as sp
 
 from searec.artifacts.history_texts import digest
 from searec.artifacts.interests import Interests
@@ -16,11 +15,10 @@ from searec.artifacts.item_identifiers import ItemCoder
 from searec.artifacts.prepare import Made
 from searec.artifacts.pseudo_queries import from_words
 from searec.artifacts.user_codes import Coder
-from searec.data.dataset import FEED, Dataset
+from searec.data.dataset import Dataset
 from searec.data.leakage.checks import (
     bounds,
     clicks_of,
-    count_leaks,
     cutoff_leaks,
     negative_leaks,
     read_late,
@@ -33,17 +31,11 @@ from searec.data.schema import Task
 from searec.data.split import NEVER, Split
 from searec.errors import LeakError
 from searec.interests.interest_table import InterestTable
-from searec.models import Model
-from searec.models.itemknn import ItemKNN
-from searec.pipeline.run import CUTOFF, DERIVED, LEAKS, read_config, read_run
+from searec.models.base import Model
+from searec.pipeline.run import ARTIFACTS, CUTOFF, LEAKS, read_config, read_run
 from searec.semantic_ids.user_code_table import SIDES
 
 _LOG = logging.getLogger("searec.leaks")
-_SHOWN = 3
-_ENTRIES = 4
-"""Similarities of each item that are worked out again."""
-_PAIRS_AT_ONCE = 50_000
-_ROUNDING = 1e-6
 _AGAIN = "train it again"
 
 
@@ -57,16 +49,6 @@ def training_leaks(split: Split, model: Model, made: Made | None) -> Leaks:
     return total + made_leaks(split, tasks, made)
 
 
-def fitted_leaks(split: Split, model: Model) -> Leaks:
-    """The clicks that a model which has learned holds counts of."""
-    total = Leaks()
-    for tasks, counts in model.click_counts().items():
-        total += count_leaks(split, tasks, counts.cpu().numpy(), f"{model.name}, {' and '.join(tasks)}")
-    if isinstance(model, ItemKNN):
-        total += similarity_leaks(split, model)
-    return total
-
-
 def told(split: Split, model: Model, before: Leaks) -> dict[str, Any]:
     """For config.json: which events a model that has learned has read, and what was looked at. Warnings are logged.
 
@@ -76,7 +58,7 @@ def told(split: Split, model: Model, before: Leaks) -> dict[str, Any]:
     Raises:
         LeakError: it has counted clicks that it may not know.
     """
-    leaks = before + fitted_leaks(split, model)
+    leaks = before + model.leaks(split)
     leaks.refuse()
     for one in leaks.warnings:
         _LOG.warning("%s; %s%s", one.what, one.where, f"; the first: {one.rows[0]}" if one.rows else "")
@@ -103,13 +85,13 @@ def run_leaks(folder: Path, data: Dataset) -> Leaks:
         found.append(
             Finding("error", what, f"{folder}: {got or 'nothing'}", expected=f"cut-off {allowed}", remedy=_AGAIN)
         )
-    total = Leaks({"runs": 1}, tuple(found)) + fitted_leaks(split, run.model)
-    home = folder / DERIVED
-    kind = type(run.model).derived
+    total = Leaks({"runs": 1}, tuple(found)) + run.model.leaks(split)
+    home = folder / ARTIFACTS
+    kind = type(run.model).artifact
     made: Made | None = None
     if kind == "user_codes":
         made = Coder.load(home)
-    elif kind == "items":
+    elif kind == "item_identifiers":
         made = ItemCoder.load(home)
     elif kind == "interests":
         made = Interests(home, InterestTable.load(home), run.model.category_vectors.numpy())  # type: ignore[operator]
@@ -268,65 +250,3 @@ def _in_interests(split: Split, tasks: Sequence[Task], table: InterestTable, nam
                 )
             )
     return found
-
-
-# --- similarities ---
-
-
-def similarity_leaks(split: Split, model: ItemKNN) -> Leaks:
-    """Similarities that are not those of the clicks before the cut-off: of each item a few are worked out again.
-
-    A click more changes all similarities of its item, as the number of its clickers stands in each.
-    """
-    data, config = split.data, model.config
-    user, item, old = clicks_of(split, bounds(split, model.train_tasks)[1])
-    counted = (np.asarray(data.trail.source) == FEED) if config.feed_only else np.ones(len(user), dtype=bool)
-    some = old & counted
-    clicks = sp.csc_matrix(
-        (np.ones(int(some.sum()), np.float32), (user[some], item[some])),
-        shape=(data.sizes.users + 1, data.sizes.items + 1),
-    )
-    clicks.data[:] = 1
-    offsets, columns, values = (array.cpu().numpy() for array in (model.offsets, model.columns, model.values))
-    lengths = np.diff(offsets)
-    rows = np.repeat(np.flatnonzero(lengths), np.minimum(lengths[lengths > 0], _ENTRIES))
-    step = np.arange(len(rows)) - np.searchsorted(rows, rows)
-    places = offsets[rows] + step * lengths[rows] // np.minimum(lengths[rows], _ENTRIES)
-    others = columns[places].astype(np.int64)
-    expected = np.zeros(len(rows))
-    clickers = np.sqrt(clicks.getnnz(axis=0))
-    for start in range(0, len(rows), _PAIRS_AT_ONCE):
-        part = slice(start, start + _PAIRS_AT_ONCE)
-        both = np.asarray(clicks[:, rows[part]].multiply(clicks[:, others[part]]).sum(axis=0)).ravel()
-        length = clickers[rows[part]] * clickers[others[part]] + config.shrink
-        expected[part] = np.where(both > 0, both / np.where(length > 0, length, 1), 0)
-    wrong = np.abs(values[places] - expected) > _ROUNDING * np.maximum(np.abs(expected), 1e-3)
-    checked = {"similarities of items": len(rows)}
-    if not wrong.any():
-        return Leaks(checked)
-    size = data.sizes.items + 1
-    share = sum(np.bincount(side[wrong], minlength=size) for side in (rows, others)) / np.maximum(
-        sum(np.bincount(side, minlength=size) for side in (rows, others)), 1
-    )
-    later = np.flatnonzero(~old & counted)
-    later = later[np.isin(item[later], np.flatnonzero(share > 0))]
-    suspects = np.unique(item[later]) if len(later) else np.unique(rows[wrong])
-    first = int(max(suspects, key=lambda one: (share[one], -one)))
-    events = later[item[later] == first]
-    events = events[np.argsort(data.trail.time[events], kind="stable")]
-    entry = int(np.flatnonzero(wrong & ((rows == first) | (others == first)))[0])
-    names = data.items.outside(np.array([rows[entry], others[entry]]))
-    return Leaks(
-        checked,
-        (
-            Finding(
-                "error",
-                f"{int(wrong.sum()):,} of {len(rows):,} similarities are not those of the clicks before the cut-off",
-                f"{model.name}, items {names[0]!r} and {names[1]!r}: {float(values[places[entry]]):.6f}",
-                tuple(row_at(data, place) for place in events[:_SHOWN].tolist()),
-                max(1, len(events)),
-                f"{expected[entry]:.6f}, without the clicks that follow the cut-off",
-                _AGAIN,
-            ),
-        ),
-    )

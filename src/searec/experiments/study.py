@@ -16,7 +16,6 @@ from searec.evaluation.compare import Comparison, compare
 from searec.evaluation.result import PROTOCOLS, Evaluation
 from searec.evaluation.transfer import Transfer, transfer
 from searec.experiments import experiment
-from searec.experiments.search_spaces import ALONE, LEFT_OUT
 from searec.experiments.study_config import StudyPlan
 from searec.experiments.tuning import Tuned, tune
 from searec.files import write_json
@@ -92,7 +91,7 @@ def study(
             label = alone_label(model, task)
             with _failing(found, label, tell):
                 found.lines[label] = _line(
-                    label, model, {**settings, **ALONE[model][task]}, data, out, plan, (task,), tell
+                    label, model, {**settings, **model_named(model).single_task[task]}, data, out, plan, (task,), tell
                 )
     _write(found, out, split, plan)
     return found
@@ -131,7 +130,7 @@ def _narrowed(plan: StudyPlan, model: str, tasks: tuple[Task, ...]) -> StudyPlan
 
 def _alone(model: str, tasks: Sequence[Task], plan: StudyPlan) -> tuple[Task, ...]:
     """The tasks that a joint model also does alone; one that learns two has nothing to show where there is one."""
-    known = ALONE.get(model, {})
+    known = model_named(model).single_task
     return tuple(task for task in known if task in tasks) if plan.alone and len(tasks) >= len(known) else ()
 
 
@@ -178,11 +177,11 @@ def _write(found: Studied, out: Path, split: Split, plan: StudyPlan) -> None:
     for model in plan.models:
         alone = {
             task: found.lines[alone_label(model, task)]
-            for task in ALONE.get(model, {})
+            for task in model_named(model).single_task
             if alone_label(model, task) in found.lines
         }
         if model in found.lines and alone:
-            found.transfers[model] = _transfer(split, found.lines[model], alone, LEFT_OUT[model])
+            found.transfers[model] = _transfer(split, found.lines[model], alone, model_named(model).single_task_note)
             write_transfer(found.transfers[model], out / _page(model))
     found.comparison = compare([one for line in lines for one in line.found])
     tuned = [

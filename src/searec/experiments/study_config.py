@@ -7,7 +7,7 @@ from pydantic import Field
 
 from searec.config import Count, Natural, NonNegative, settings
 from searec.errors import SettingsError
-from searec.models import MODELS, model_named
+from searec.models import model_named, model_names
 
 
 @settings
@@ -24,7 +24,7 @@ class StudyPlan:
     fixed: model -> settings that are not searched, such as a smaller width for a first look.
     """
 
-    models: tuple[str, ...] = tuple(MODELS)
+    models: tuple[str, ...] = Field(default_factory=model_names)
     seeds: Count = 3
     preset: Literal["small", "paper"] = "small"
     trials: Natural = 10
@@ -38,7 +38,7 @@ class StudyPlan:
         for name in (*self.models, *self.fixed):
             model_named(name)
         if not self.models:
-            raise SettingsError("a study needs a model", got="none", expected=", ".join(MODELS))
+            raise SettingsError("a study needs a model", got="none", expected=", ".join(model_names()))
 
 
 def fixed_of(given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

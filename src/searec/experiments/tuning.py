@@ -18,10 +18,10 @@ from searec.data.dataset import Dataset
 from searec.data.schema import Task
 from searec.errors import RunError
 from searec.experiments import experiment
-from searec.experiments.search_spaces import SPACES, Space
+from searec.experiments.search_spaces import Space, space_of
 from searec.experiments.study_config import StudyPlan
 from searec.files import write_json
-from searec.pipeline.run import DERIVED, WEIGHTS
+from searec.pipeline.run import ARTIFACTS, WEIGHTS
 from searec.training.train_config import seed_of
 
 METRIC = "ndcg@5"
@@ -85,7 +85,7 @@ def tune(
         Interrupted: on Ctrl-C; the same call goes on.
     """
     fixed = dict(plan.fixed.get(model, {}))
-    space = {name: where for name, where in SPACES[model].items() if name not in fixed}
+    space = {name: where for name, where in space_of(model).items() if name not in fixed}
     if not space or not plan.trials:
         return Tuned(model)
     trials: list[Trial] = []
@@ -155,7 +155,7 @@ def _try(
     for file in (
         home / WEIGHTS,
         *home.glob("scores-*"),
-        *(home / DERIVED).rglob("*"),
+        *(home / ARTIFACTS).rglob("*"),
     ):  # a trial is known by its figures
         if file.is_file():
             file.unlink()

@@ -1,59 +1,56 @@
-"""The models by name. A new one is one file here and one line in MODELS; the contract test then covers it."""
+"""The models by name.
 
-from searec.config import nearest
+A new model is one file here and one line in `BUILT_IN`, or one entry point of the group `searec.models` in another
+package. Help texts, studies, the contract test and the table of models in the docs follow from what it declares.
+"""
+
+from typing import TYPE_CHECKING, Any
+
 from searec.errors import SettingsError
-from searec.models.base import FittedModel, Model, Preset
-from searec.models.bm25 import BM25
-from searec.models.dense import Dense
-from searec.models.gensar.model import GenSAR
-from searec.models.gserec import GSERec
-from searec.models.itemknn import ItemKNN
-from searec.models.lcr_ser import LCRSER
-from searec.models.popular import Popular
-from searec.models.sasrec import SASRec
-from searec.models.serendipity.model import Serendipity
-from searec.models.tiger import Tiger
-from searec.models.unisar import UniSAR
-from searec.nn.losses import Losses
+from searec.plugins import Registry
 
-__all__ = [
-    "BM25",
-    "LCRSER",
-    "MODELS",
-    "Dense",
-    "FittedModel",
-    "GSERec",
-    "GenSAR",
-    "Losses",
-    "Model",
-    "Preset",
-    "SASRec",
-    "Serendipity",
-    "UniSAR",
-    "model_named",
-]
+if TYPE_CHECKING:
+    from searec.models.base import Model
 
-MODELS: dict[str, type[Model]] = {
-    "popular": Popular,
-    "itemknn": ItemKNN,
-    "bm25": BM25,
-    "dense": Dense,
-    "sasrec": SASRec,
-    "unisar": UniSAR,
-    "gserec": GSERec,
-    "lcr-ser": LCRSER,
-    "gensar": GenSAR,
-    "tiger": Tiger,
-    "serendipity": Serendipity,
+__all__ = ["BUILT_IN", "model_named", "model_names"]
+
+BUILT_IN = {
+    "popular": "searec.models.popular:Popular",
+    "itemknn": "searec.models.itemknn:ItemKNN",
+    "bm25": "searec.models.bm25:BM25",
+    "dense": "searec.models.dense:Dense",
+    "sasrec": "searec.models.sasrec:SASRec",
+    "unisar": "searec.models.unisar:UniSAR",
+    "gserec": "searec.models.gserec:GSERec",
+    "lcr-ser": "searec.models.lcr_ser:LCRSER",
+    "gensar": "searec.models.gensar.model:GenSAR",
+    "tiger": "searec.models.tiger:Tiger",
+    "serendipity": "searec.models.serendipity.model:Serendipity",
 }
+_MODELS = Registry("model", BUILT_IN, group="searec.models")
 
 
-def model_named(name: str) -> type[Model]:
-    """The model class of a name.
+def model_names() -> tuple[str, ...]:
+    """Return the names of all models, those of other packages last; no model is imported."""
+    return _MODELS.names()
+
+
+def model_named(name: str) -> "type[Model]":
+    """Return the model class of a name; nothing of the other models is imported.
 
     Raises:
-        SettingsError: no such model; the nearest is named.
+        SettingsError: no such model (the nearest is named), or another package declares something else by that name.
+        DependencyError: the package that declares it cannot be imported.
     """
-    if name not in MODELS:
-        raise SettingsError(f"unknown model {name!r}", remedy=nearest(name, list(MODELS)))
-    return MODELS[name]
+    kind: Any = _MODELS.named(name)
+    if name not in BUILT_IN:
+        from searec.models.base import Model
+
+        if not (isinstance(kind, type) and issubclass(kind, Model)) or kind.name != name:
+            raise SettingsError(
+                f"an installed package declares the model {name!r} as something else",
+                got=getattr(kind, "name", kind),
+                expected=f"a subclass of searec.models.base.Model whose name is {name!r}",
+                remedy="repair or uninstall the package",
+            )
+    return kind  # type: ignore[no-any-return]

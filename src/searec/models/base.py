@@ -1,46 +1,70 @@
-"""The protocol every model follows: what it is built from, how it learns, scores and retrieves."""
+"""The protocol every model follows: what it declares, how it learns, scores and retrieves."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from searec.data.batch import Batch, Needs
 from searec.data.dataset import Dataset, Sizes
+from searec.data.leakage.checks import count_leaks
+from searec.data.leakage.findings import Leaks
 from searec.data.schema import Task
 from searec.data.split import Split
 from searec.errors import RunError
+from searec.models.capabilities import HasItemVectors
+from searec.models.search_space import SearchSpace
 from searec.nn.learner import Learner
 from searec.nn.losses import Losses
 
 Preset = Literal["small", "paper"]
+Channel = Literal["behaviour", "interest", "lexical", "dense", "popular"]
 
 
 class Model(Learner):
-    """A search or recommendation model. Subclasses add `Config` and are listed in `models.MODELS`.
+    """A search or recommendation model. Subclasses add `Config` and are listed in `models.BUILT_IN` or an entry point.
 
-    A model either learns from `loss` (`learns == "loss"`, the training loop drives it) or is made in
-    one pass by `fit` (`learns == "fit"`). Everything it knows is in its parameters and buffers.
+    A model either learns from `loss` (`learns == "loss"`, the training loop drives it) or is made in one pass by `fit`
+    (`learns == "fit"`). All it has learned is in its parameters and buffers. What it can do beyond scoring it declares
+    by the protocols of `models.capabilities`; nothing outside `models` asks for its class or its name.
+
+    Attributes:
+        tasks: what it can learn; `train_tasks` says what it has learned as configured.
+        examples: training examples are "each" event of a user, or the "last" one (a causal model learns the rest from
+            its history).
+        artifact: what must be derived from the training events before it learns, by name in `searec.artifacts`; it is
+            given to `load_artifacts`.
+        phases: training phases after the first one, by name in `searec.training`.
+        role: what the pipeline uses it for. A "retriever" finds candidates of its own, a "ranker" orders those of
+            other channels.
+        ranks_candidates: whether a retriever also ranks the candidates of others where there is no ranker.
+        channel: the kind of pipeline channel that a retriever becomes.
+        enumerates: whether `score` can be used for the whole of a large catalogue; the full protocol uses `retrieve`
+            if not.
+        search_space: what a study tunes. Every preset lies inside.
+        single_task: task -> the settings with which it learns that task without what the other task gives it.
+        single_task_note: what it then does without, in words.
+        presets: settings of the model in each preset, over the defaults of its Config.
+        train_presets: settings of its training in each preset, over the defaults of `TrainSettings`.
     """
 
     tasks: ClassVar[tuple[Task, ...]]
     learns: ClassVar[Literal["loss", "fit"]]
     examples: ClassVar[Literal["each", "last"]] = "each"
-    """Training examples: each event of a user, or only the last one (a causal model learns the rest from its history)."""
-    derived: ClassVar[Literal["nothing", "user_codes", "items", "interests"]] = "nothing"
-    """What must be made from the training events before this model learns; see `searec.artifacts`."""
+    artifact: ClassVar[str | None] = None
+    phases: ClassVar[tuple[str, ...]] = ()
     role: ClassVar[Literal["retriever", "ranker"]] = "retriever"
-    """What the pipeline uses it for: a retriever brings candidates of its own, a ranker orders those of other channels."""
-    channel: ClassVar[Literal["behaviour", "interest", "lexical", "dense", "popular"]] = "behaviour"
-    """The kind of pipeline channel that a retriever becomes; see `searec.pipeline.channels`."""
+    ranks_candidates: ClassVar[bool] = False
+    channel: ClassVar[Channel] = "behaviour"
     enumerates: ClassVar[bool] = True
-    """Whether `score` can be asked for the whole of a large catalogue; the full protocol goes by `retrieve` if not."""
+    search_space: ClassVar[SearchSpace] = {}
+    single_task: ClassVar[Mapping[Task, Mapping[str, Any]]] = {}
+    single_task_note: ClassVar[str] = ""
     presets: ClassVar[Mapping[Preset, Mapping[str, Any]]] = {"small": {}, "paper": {}}
-    """Settings of the model in each preset, over the defaults of its Config."""
     train_presets: ClassVar[Mapping[Preset, Mapping[str, Any]]] = {"small": {}, "paper": {}}
-    """Settings of its training in each preset, over the defaults of `train.settings`."""
     Config: ClassVar[type[Any]]
 
     def __init__(self, config: Any, sizes: Sizes) -> None:
@@ -63,15 +87,21 @@ class Model(Learner):
         """Negatives drawn for each positive of a training batch."""
         return 0
 
+    @property
+    def candidate_limit(self) -> int | None:
+        """The most items that `retrieve` finds well; None if it can rank the whole catalogue."""
+        return None
+
     @abstractmethod
     def score(self, batch: Batch) -> Tensor:
-        """[B, N] a score for each candidate, higher is better; [B, I + 1] by inside id if there are no candidates.
+        """Score the candidates of a batch, or the whole catalogue if it has none; higher is better.
 
-        Column 0 of the latter is padding and holds no meaning.
+        Returns:
+            [B, N] by candidate, or [B, I + 1] by internal item id, where column 0 is padding and has no meaning.
         """
 
     def loss(self, batch: Batch) -> Losses:
-        """The named loss parts of a training batch whose candidates [B, N] hold the target first."""
+        """Return the named loss parts of a training batch whose candidates [B, N] hold the target first."""
         raise TypeError(f"{self.name} learns by fit(), not by loss()")
 
     def fit(self, data: Dataset, split: Split) -> None:
@@ -79,26 +109,59 @@ class Model(Learner):
         raise TypeError(f"{self.name} learns by loss(), not by fit()")
 
     def click_counts(self) -> Mapping[tuple[Task, ...], Tensor]:
-        """The clicks of each item [I + 1] that it holds, by the tasks at whose cut-off they end; audited for leaks. None by default."""
+        """Return the clicks of each item [I + 1] that it stores, by the tasks at whose cut-off they end."""
         return {}
+
+    def leaks(self, split: Split) -> Leaks:
+        """Check what it has learned for events after the cut-off; by default, the click counts that it stores."""
+        total = Leaks()
+        for tasks, counts in self.click_counts().items():
+            total += count_leaks(split, tasks, counts.cpu().numpy(), f"{self.name}, {' and '.join(tasks)}")
+        return total
 
     @torch.no_grad()
     def retrieve(self, batch: Batch, k: int, exclude: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The k best items of the whole catalogue.
+        """Return the k best items of the whole catalogue per request.
 
         Args:
             batch: B requests.
-            k: how many; at most the number of items is given.
-            exclude: [B, E] inside ids to leave out, 0 pads.
+            k: how many; at most the number of items is returned.
+            exclude: [B, E] internal ids to leave out, 0 pads.
 
         Returns:
-            ids [B, k] inside ids, best first, 0 where fewer than k are left; scores [B, k], -inf there.
+            Internal ids [B, k], best first, 0 where fewer than k are left; scores [B, k], -inf there.
         """
         return best_items(self.score(batch.with_candidates(None)), k, exclude)
 
+    @torch.no_grad()
+    def explain(self, items: Tensor, clicks: Tensor) -> tuple[Tensor, Tensor]:
+        """Return which of a user's clicks speaks most for each item; by default, the one of the nearest item vector.
+
+        Args:
+            items: [N] internal ids.
+            clicks: [H] internal ids that the user clicked, 0 pads.
+
+        Returns:
+            The click [N] for each item, 0 where none speaks for it; how much it does [N], from 0 to 1.
+        """
+        if not isinstance(self, HasItemVectors) or not len(clicks):
+            return torch.zeros_like(items), torch.zeros(len(items), device=items.device)
+        return strongest_click(cosines(self.item_vectors, items) @ cosines(self.item_vectors, clicks).T, clicks)
+
+
+def cosines(vectors: Tensor, ids: Tensor) -> Tensor:
+    """Return the vectors [n, D] of some ids, each of length 1, zero at padding."""
+    return F.normalize(vectors[ids.long()].float(), dim=1) * (ids > 0)[:, None]
+
+
+def strongest_click(strength: Tensor, clicks: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the click [N] of the largest strength [N, H] above 0, and that strength, cut at 1; as `Model.explain`."""
+    best, place = strength.max(dim=1)
+    return torch.where(best > 0, clicks[place], 0), best.clamp(0, 1)
+
 
 def best_items(scores: Tensor, k: int, exclude: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """The k best of catalogue scores [B, I + 1], as `Model.retrieve` gives them."""
+    """Return the k best of catalogue scores [B, I + 1], as `Model.retrieve` does."""
     scores = scores.float().clone()
     if exclude is not None:
         scores.scatter_(1, exclude.long(), -torch.inf)
@@ -108,7 +171,7 @@ def best_items(scores: Tensor, k: int, exclude: Tensor | None = None) -> tuple[T
 
 
 class FittedModel(Model):
-    """A model whose knowledge is a set of arrays made by `fit`; they are buffers, sized by the data."""
+    """A model that `fit` makes: a set of arrays, stored as buffers, whose sizes follow from the data."""
 
     learns = "fit"
     arrays: ClassVar[tuple[str, ...]]
@@ -118,15 +181,15 @@ class FittedModel(Model):
         for name in self.arrays:
             self.register_buffer(name, None)
 
-    def keep(self, **arrays: Tensor) -> None:
-        """Set the arrays named in `arrays`."""
+    def set_arrays(self, **arrays: Tensor) -> None:
+        """Set all the arrays of the model, by name."""
         if set(arrays) != set(self.arrays):
-            raise ValueError(f"{self.name} keeps {sorted(self.arrays)}, got {sorted(arrays)}")
+            raise ValueError(f"{self.name} has the arrays {sorted(self.arrays)}, got {sorted(arrays)}")
         for name, array in arrays.items():
             setattr(self, name, array)
 
-    def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take up what `state` gave.
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Load what `state` returned.
 
         Raises:
             RunError: an array is missing or unknown.
@@ -138,4 +201,4 @@ class FittedModel(Model):
                 got=", ".join(sorted(state)),
                 expected=", ".join(sorted(self.arrays)),
             )
-        self.keep(**state)
+        self.set_arrays(**state)

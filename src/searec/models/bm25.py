@@ -1,6 +1,7 @@
 """bm25: the words of the query against the words of the item."""
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -12,6 +13,7 @@ from searec.data.schema import Task
 from searec.data.sparse import SparseRows
 from searec.data.split import Split
 from searec.models.base import FittedModel
+from searec.models.search_space import Range
 
 
 class BM25(FittedModel):
@@ -19,6 +21,8 @@ class BM25(FittedModel):
 
     name = "bm25"
     tasks: ClassVar[tuple[Task, ...]] = ("search",)
+    channel = "lexical"
+    search_space: ClassVar = {"k1": Range(0.2, 3.0), "b": Range(0.0, 1.0)}
     arrays: ClassVar[tuple[str, ...]] = ("offsets", "columns", "values")
     offsets: Tensor
     columns: Tensor
@@ -37,9 +41,16 @@ class BM25(FittedModel):
 
     def fit(self, data: Dataset, split: Split) -> None:
         index = bm25_index(data, k1=self.config.k1, b=self.config.b)
-        self.keep(offsets=index.offsets, columns=index.columns, values=index.values)
+        self.set_arrays(offsets=index.offsets, columns=index.columns, values=index.values)
+
+    @property
+    def _index(self) -> SparseRows:
+        return SparseRows(self.offsets, self.columns, self.values, self.sizes.items + 1)
+
+    def lexical_index(self) -> Mapping[str, Any]:
+        """Return the index and the parameters it was built with, as keywords of `data.lexical.Lexicon`."""
+        return {"index": self._index, "k1": self.config.k1, "b": self.config.b}
 
     def score(self, batch: Batch) -> Tensor:
-        index = SparseRows(self.offsets, self.columns, self.values, self.sizes.items + 1)
-        scores = index.sum(batch.words[batch.query.long()])
+        scores = self._index.sum(batch.words[batch.query.long()])
         return scores if batch.candidates is None else scores.gather(1, batch.candidates.long())

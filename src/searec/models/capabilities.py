@@ -1,12 +1,31 @@
 """What a model can do beyond scoring. Code outside `models` checks for these protocols, never for a model class."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
 from searec.data.batch import Batch
-from searec.semantic_ids.trie import Trie
+from searec.nn.losses import Losses
+
+if TYPE_CHECKING:  # training one model loads nothing that only other models need
+    from searec.data.dataset import Sizes
+    from searec.data.schema import Task
+    from searec.models.serendipity.batch_interests import BatchInterests
+    from searec.models.serendipity.model import Channels, InterestPool
+    from searec.semantic_ids.trie import Trie
+    from searec.text.encoder import Encoder
+
+
+class _Model(Protocol):
+    """What every model has, for the type checker."""
+
+    name: Any
+    config: Any
+    sizes: "Sizes"
+
+    @property
+    def train_tasks(self) -> "tuple[Task, ...]": ...
 
 
 @runtime_checkable
@@ -21,7 +40,7 @@ class HasItemVectors(Protocol):
 
 @runtime_checkable
 class FindsSimilarItems(Protocol):
-    """A model that knows the neighbours of an item by other means than a vector."""
+    """A model that finds the neighbours of an item by other means than a vector."""
 
     def similar_items(self, items: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Return the k items most similar to each of `items` [B]: ids [B, k] (0 pads) and scores [B, k], best first."""
@@ -29,14 +48,33 @@ class FindsSimilarItems(Protocol):
 
 
 @runtime_checkable
-class SuggestsQueries(Protocol):
-    """A model that ranks the queries a user may enter next."""
+class EncodesQueries(HasItemVectors, Protocol):
+    """A model whose item vectors lie among the vectors that a sentence encoder gives to queries."""
 
-    def query_trie(self, queries: Sequence[str]) -> Trie:
+    @property
+    def text_encoder(self) -> "Encoder":
+        """The encoder of queries and of the texts of new items."""
+        ...
+
+
+@runtime_checkable
+class ReusesLexicalIndex(Protocol):
+    """A model whose inverted index the lexical channel of the pipeline can use instead of building its own."""
+
+    def lexical_index(self) -> Mapping[str, Any]:
+        """Return the index and its scoring parameters, as the keywords `index`, `k1` and `b` of `data.lexical.Lexicon`."""
+        ...
+
+
+@runtime_checkable
+class SuggestsQueries(Protocol):
+    """A model that ranks the queries a user may enter next, if it has learned to search."""
+
+    def query_trie(self, queries: Sequence[str]) -> "Trie":
         """Return the trie of the query texts that may be suggested."""
         ...
 
-    def suggest(self, batch: Batch, queries: Trie, k: int) -> tuple[Tensor, Tensor]:
+    def suggest(self, batch: Batch, queries: "Trie", k: int) -> tuple[Tensor, Tensor]:
         """Return positions in the trie's texts from 1 [B, k] (0 pads) and log-probabilities [B, k], best first."""
         ...
 
@@ -60,18 +98,83 @@ class ColdStartUsers(Protocol):
 
 
 @runtime_checkable
-class RetrievesByInterest(Protocol):
+class RetrievesByInterest(HasItemVectors, Protocol):
     """A model with a second channel: items that match inferred interests instead of behaviour."""
 
-    def channels(self, batch: Batch, k: int, exclude: Tensor | None = None, **options: Any) -> Any:
+    def channels(
+        self,
+        batch: Batch,
+        k: int,
+        exclude: Tensor | None = None,
+        *,
+        interesting: int | None = None,
+        interests: "BatchInterests | None" = None,
+    ) -> "Channels":
         """Return both channels' items [B, k] with the interest that each item of the second channel matches."""
+        ...
+
+    def pool(
+        self,
+        batch: Batch,
+        k: int,
+        exclude: Tensor | None = None,
+        *,
+        quota: float | None = None,
+        interests: "BatchInterests | None" = None,
+    ) -> "InterestPool":
+        """Return the k items per request of both channels, merged by the second channel's share `quota`."""
         ...
 
 
 @runtime_checkable
-class ReusesLexicalIndex(Protocol):
-    """A model whose inverted index the lexical channel of the pipeline can use instead of building its own."""
+class LearnsFromTeacher(_Model, Protocol):
+    """A model that can learn another model's ranking of the candidates along with its own losses."""
 
-    def lexical_index(self) -> Mapping[str, Any]:
-        """Return the index arrays and scoring parameters, as `data.lexical.Lexicon` takes them."""
+    def loss_and_scores(self, batch: Batch) -> tuple[Losses, Tensor]:
+        """Return the losses of a training batch and the scores [B, N] of its candidates."""
+        ...
+
+
+@runtime_checkable
+class ReasonsInSteps(_Model, Protocol):
+    """A model that refines the states of a user's histories in up to K steps and can stop after any of them."""
+
+    halting: Any
+    halt_above: Tensor
+
+    def encoded(self, batch: Batch) -> tuple[list[Tensor], list[Tensor]]:
+        """Return the first states [B, L, D] of each history, and where there is an event [B, L]."""
+        ...
+
+    def reasoned(
+        self, states: list[Tensor], here: list[Tensor], *, alone: bool = False, halt: bool = False
+    ) -> list[Any]:
+        """Return the steps taken from the first states."""
+        ...
+
+    def score_by_depth(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return scores [B, K + 1, N] after 0..K steps, and the logits of halting [B, K] before each step."""
+        ...
+
+    def distances(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the target's distances to the states after each step, with and without the cross term."""
+        ...
+
+
+@runtime_checkable
+class EmbedsUserSides(_Model, Protocol):
+    """A model with one embedding of each user as a feed reader and one as a searcher."""
+
+    def user_embeddings(self, users: Tensor) -> Tensor:
+        """Return [n, 2, D] both sides' embeddings of users [n] by internal id."""
+        ...
+
+
+@runtime_checkable
+class WritesIdentifiers(_Model, Protocol):
+    """A model that retrieves by writing item identifiers code by code."""
+
+    @property
+    def identifier_length(self) -> int:
+        """Codes of an identifier."""
         ...

@@ -20,6 +20,7 @@ class Dense(FittedModel):
 
     name = "dense"
     tasks: ClassVar[tuple[Task, ...]] = ("search",)
+    channel = "dense"
     arrays: ClassVar[tuple[str, ...]] = ("vectors",)
     vectors: Tensor  # [I + 1, D]
 
@@ -33,19 +34,25 @@ class Dense(FittedModel):
         super().__init__(config, sizes)
 
     @functools.cached_property
-    def _encoder(self) -> Encoder:
+    def text_encoder(self) -> Encoder:
+        """The encoder of queries and items."""
         return Encoder(self.config.encoder)
+
+    @property
+    def item_vectors(self) -> Tensor:
+        """[I + 1, D] unit vectors of the items' texts."""
+        return self.vectors
 
     @property
     def needs(self) -> Needs:
         return Needs(text=True)
 
     def fit(self, data: Dataset, split: Split) -> None:
-        items = torch.from_numpy(self._encoder.encode(data.item_texts()))
-        self.keep(vectors=torch.cat((torch.zeros(1, items.shape[1]), items)))
+        items = torch.from_numpy(self.text_encoder.encode(data.item_texts()))
+        self.set_arrays(vectors=torch.cat((torch.zeros(1, items.shape[1]), items)))
 
     def score(self, batch: Batch) -> Tensor:
-        query = torch.from_numpy(self._encoder.encode(batch.query_text)).to(self.vectors.device)
+        query = torch.from_numpy(self.text_encoder.encode(batch.query_text)).to(self.vectors.device)
         if batch.candidates is None:
             return query @ self.vectors.T
         return torch.einsum("bd,bnd->bn", query, self.vectors[batch.candidates.long()])

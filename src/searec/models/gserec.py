@@ -13,6 +13,7 @@ from searec.data.dataset import Sizes
 from searec.data.schema import Task
 from searec.errors import SettingsError
 from searec.models.base import Model, Preset
+from searec.models.search_space import DROPOUT, LEARNING_RATE, Choice, Range
 from searec.nn.attention import DecoderLayer, EncoderLayer
 from searec.nn.cached_value import Kept
 from searec.nn.contrast import BilinearContrast, info_nce
@@ -30,7 +31,7 @@ REC, SRC = SIDES.index("recommend"), SIDES.index("search")
 
 
 @dataclass(frozen=True)
-class Newcomers:
+class NewUsers:
     """Users who were not there at training; their embedding is one propagation step from their codes.
 
     codes: [B, 2, L], -1 where there is no history on a side.
@@ -49,7 +50,15 @@ class GSERec(Model):
     name = "gserec"
     tasks: ClassVar[tuple[Task, ...]] = ("recommend",)
     learns = "loss"
-    derived = "user_codes"
+    artifact = "user_codes"
+    role = "ranker"
+    search_space: ClassVar = {
+        "lr": LEARNING_RATE,
+        "dropout": DROPOUT,
+        "layers": Choice((0, 1, 2, 3)),
+        "user_weight": Range(0.01, 1.0, log=True),
+        "history_weight": Range(0.001, 0.1, log=True),
+    }
 
     @settings
     class Config(CodeSettings):
@@ -147,7 +156,7 @@ class GSERec(Model):
     def negatives(self) -> int:
         return int(self.config.negatives)
 
-    def take(self, codes: UserCodes, known: Tensor, sentences: Tensor | None = None) -> None:
+    def load_artifacts(self, codes: UserCodes, known: Tensor, sentences: Tensor | None = None) -> None:
         """Take up what was derived from the training events before the model learns.
 
         Args:
@@ -177,8 +186,8 @@ class GSERec(Model):
                 )
             self.sentences.copy_(sentences)
 
-    def restore(self, state: Any) -> None:
-        super().restore(state)
+    def load_state(self, state: Any) -> None:
+        super().load_state(state)
         self.graphs.link(self.graphs.codes, self.graphs.known)
 
     def propagated(self) -> tuple[Tensor, Tensor]:
@@ -254,13 +263,25 @@ class GSERec(Model):
                 weights[name] = config.history_weight
         return Losses(parts, weights)
 
-    def score(self, batch: Batch, newcomers: Newcomers | None = None) -> Tensor:
+    @torch.no_grad()
+    def user_embeddings(self, users: Tensor) -> Tensor:
+        """Return [n, 2, D] e_u^r and e_u^s of users [n] by internal id."""
+        users = users.long()
+        read, _ = self.propagated()
+        own = self.user(users) * self.graphs.known[users, None]
+        return self.graphs.embed(own, self.graphs.nodes[users], read, self.config.layers)
+
+    def score_new_users(self, batch: Batch, users: NewUsers) -> Tensor:
+        """Return scores [B, I + 1] of users who were not there at training (their id in the batch is 0)."""
+        return self.score(batch, users)
+
+    def score(self, batch: Batch, new_users: NewUsers | None = None) -> Tensor:
         """Scores as in `Model.score`; of users who were not there at training with what is known of them (their user is 0)."""
         read, mean = self.propagated()
-        if newcomers is None:
+        if new_users is None:
             nodes, sentences = self.graphs.nodes[batch.user.long()], None
         else:
-            nodes, sentences = self.graphs.nodes_of(newcomers.codes), newcomers.sentences
+            nodes, sentences = self.graphs.nodes_of(new_users.codes), new_users.sentences
         fused, here, _ = self.sides(batch, nodes, mean, sentences)
         return self.scorer(self.item.weight, batch.candidates, fused, here, self.user_sides(batch, nodes, read))  # type: ignore[no-any-return]
 

@@ -4,15 +4,25 @@ from typing import ClassVar
 
 import numpy as np
 import scipy.sparse
+import torch
 from torch import Tensor
 
 from searec.config import Natural, NonNegative, settings
 from searec.data.batch import Batch, Needs
 from searec.data.dataset import FEED, Dataset
+from searec.data.leakage.checks import bounds, clicks_of
+from searec.data.leakage.findings import Finding, Leaks, row_at
 from searec.data.schema import Task
 from searec.data.sparse import SparseRows
 from searec.data.split import Split
-from searec.models.base import FittedModel
+from searec.models.base import FittedModel, best_items, strongest_click
+from searec.models.search_space import Choice, Range
+
+_CHECKED = 4
+"""Similarities of each item that the leak check computes again."""
+_PAIRS_AT_ONCE = 50_000
+_ROUNDING = 1e-6
+_SHOWN = 3
 
 
 class ItemKNN(FittedModel):
@@ -23,6 +33,13 @@ class ItemKNN(FittedModel):
 
     name = "itemknn"
     tasks: ClassVar[tuple[Task, ...]] = ("recommend",)
+    search_space: ClassVar = {
+        "neighbours": Choice((0, 50, 200, 1000)),
+        "shrink": Range(0.0, 100.0),
+        "repeats": Choice((True, False)),
+    }
+    single_task: ClassVar = {"recommend": {"feed_only": True}}
+    single_task_note = "clicks after searches are not counted and not read"
     arrays: ClassVar[tuple[str, ...]] = ("offsets", "columns", "values")
     offsets: Tensor
     columns: Tensor
@@ -60,13 +77,29 @@ class ItemKNN(FittedModel):
         if self.config.neighbours:
             row, column, cosine = _strongest(row, column, cosine, self.config.neighbours)
         near = SparseRows.of(scipy.sparse.csr_matrix((cosine, (row, column)), shape=(shape[1], shape[1])))
-        self.keep(offsets=near.offsets, columns=near.columns, values=near.values)
+        self.set_arrays(offsets=near.offsets, columns=near.columns, values=near.values)
+
+    @property
+    def similarities(self) -> SparseRows:
+        """[I + 1, I + 1] cosines of items, a row for each."""
+        return SparseRows(self.offsets, self.columns, self.values, self.sizes.items + 1)
+
+    def similar_items(self, items: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Return the k nearest neighbours of each of `items` [B]: ids [B, k] (0 pads) and cosines [B, k], best first."""
+        cosines = self.similarities.sum(items[:, None])
+        return best_items(cosines.masked_fill(cosines <= 0, -torch.inf), k)
+
+    def explain(self, items: Tensor, clicks: Tensor) -> tuple[Tensor, Tensor]:
+        return strongest_click(self.similarities.sum(clicks[:, None])[:, items.long()].T, clicks)
+
+    def leaks(self, split: Split) -> Leaks:
+        return super().leaks(split) + similarity_leaks(self, split)
 
     def score(self, batch: Batch) -> Tensor:
         history = batch.rec_item if self.config.feed_only else batch.trail_item
         if not self.config.repeats:
             history = _distinct(history)
-        scores = SparseRows(self.offsets, self.columns, self.values, self.sizes.items + 1).sum(history)
+        scores = self.similarities.sum(history)
         return scores if batch.candidates is None else scores.gather(1, batch.candidates.long())
 
 
@@ -85,3 +118,62 @@ def _distinct(items: Tensor) -> Tensor:
     ordered = items.sort(dim=1).values
     ordered[:, 1:][ordered[:, 1:] == ordered[:, :-1]] = 0
     return ordered
+
+
+def similarity_leaks(model: ItemKNN, split: Split) -> Leaks:
+    """Return similarities that differ from those of the clicks before the cut-off; a few of each item are computed again.
+
+    One click more changes all similarities of its item, as the number of its clickers is a factor of each.
+    """
+    data, config = split.data, model.config
+    user, item, old = clicks_of(split, bounds(split, model.train_tasks)[1])
+    counted = (np.asarray(data.trail.source) == FEED) if config.feed_only else np.ones(len(user), dtype=bool)
+    some = old & counted
+    clicks = scipy.sparse.csc_matrix(
+        (np.ones(int(some.sum()), np.float32), (user[some], item[some])),
+        shape=(data.sizes.users + 1, data.sizes.items + 1),
+    )
+    clicks.data[:] = 1
+    offsets, columns, values = (array.cpu().numpy() for array in (model.offsets, model.columns, model.values))
+    lengths = np.diff(offsets)
+    rows = np.repeat(np.flatnonzero(lengths), np.minimum(lengths[lengths > 0], _CHECKED))
+    step = np.arange(len(rows)) - np.searchsorted(rows, rows)
+    places = offsets[rows] + step * lengths[rows] // np.minimum(lengths[rows], _CHECKED)
+    others = columns[places].astype(np.int64)
+    expected = np.zeros(len(rows))
+    clickers = np.sqrt(clicks.getnnz(axis=0))
+    for start in range(0, len(rows), _PAIRS_AT_ONCE):
+        part = slice(start, start + _PAIRS_AT_ONCE)
+        both = np.asarray(clicks[:, rows[part]].multiply(clicks[:, others[part]]).sum(axis=0)).ravel()
+        length = clickers[rows[part]] * clickers[others[part]] + config.shrink
+        expected[part] = np.where(both > 0, both / np.where(length > 0, length, 1), 0)
+    wrong = np.abs(values[places] - expected) > _ROUNDING * np.maximum(np.abs(expected), 1e-3)
+    checked = {"similarities of items": len(rows)}
+    if not wrong.any():
+        return Leaks(checked)
+    size = data.sizes.items + 1
+    share = sum(np.bincount(side[wrong], minlength=size) for side in (rows, others)) / np.maximum(
+        sum(np.bincount(side, minlength=size) for side in (rows, others)), 1
+    )
+    later = np.flatnonzero(~old & counted)
+    later = later[np.isin(item[later], np.flatnonzero(share > 0))]
+    suspects = np.unique(item[later]) if len(later) else np.unique(rows[wrong])
+    first = int(max(suspects, key=lambda one: (share[one], -one)))
+    events = later[item[later] == first]
+    events = events[np.argsort(data.trail.time[events], kind="stable")]
+    entry = int(np.flatnonzero(wrong & ((rows == first) | (others == first)))[0])
+    names = data.items.outside(np.array([rows[entry], others[entry]]))
+    return Leaks(
+        checked,
+        (
+            Finding(
+                "error",
+                f"{int(wrong.sum()):,} of {len(rows):,} similarities are not those of the clicks before the cut-off",
+                f"{model.name}, items {names[0]!r} and {names[1]!r}: {float(values[places[entry]]):.6f}",
+                tuple(row_at(data, place) for place in events[:_SHOWN].tolist()),
+                max(1, len(events)),
+                f"{expected[entry]:.6f}, without the clicks that follow the cut-off",
+                "train it again",
+            ),
+        ),
+    )

@@ -12,6 +12,7 @@ from searec.data.batch import Batch, Needs
 from searec.data.dataset import Sizes
 from searec.data.schema import Task
 from searec.models.base import Model, Preset
+from searec.models.search_space import DROPOUT, LEARNING_RATE, Choice, Range
 from searec.nn.attention import EncoderLayer
 from searec.nn.event_vectors import embed_events, hidden_at_random
 from searec.nn.grpo import Reward
@@ -45,6 +46,16 @@ class LCRSER(Model):
     name = "lcr-ser"
     tasks: ClassVar[tuple[Task, ...]] = ("recommend",)
     learns = "loss"
+    role = "ranker"
+    phases = ("grpo", "halting")
+    search_space: ClassVar = {
+        "lr": LEARNING_RATE,
+        "dropout": DROPOUT,
+        "steps": Choice((0, 1, 2, 3, 4)),
+        "tcl_weight": Range(0.01, 1.0, log=True),
+    }
+    single_task: ClassVar = {"recommend": {"src": 0}}
+    single_task_note = "search histories are not read"
 
     @settings
     class Config:

@@ -20,6 +20,7 @@ class Popular(FittedModel):
 
     name = "popular"
     tasks: ClassVar[tuple[Task, ...]] = TASKS
+    channel = "popular"
     arrays: ClassVar[tuple[str, ...]] = ("counts",)
     counts: Tensor  # [tasks, I + 1]
 
@@ -33,7 +34,7 @@ class Popular(FittedModel):
 
     def fit(self, data: Dataset, split: Split) -> None:
         counts = [np.bincount(split.train_clicks((task,))[1], minlength=data.sizes.items + 1) for task in TASKS]
-        self.keep(counts=torch.from_numpy(np.stack(counts)).float())
+        self.set_arrays(counts=torch.from_numpy(np.stack(counts)).float())
 
     def click_counts(self) -> Mapping[tuple[Task, ...], Tensor]:
         return {(task,): self.counts[place] for place, task in enumerate(TASKS)}

@@ -12,6 +12,7 @@ from searec.data.batch import Batch, Needs
 from searec.data.dataset import Sizes
 from searec.data.schema import Task
 from searec.models.base import Model, Preset
+from searec.models.search_space import DROPOUT, LEARNING_RATE, Choice
 from searec.nn.attention import EncoderLayer, causal
 from searec.nn.dropout import Dropout
 from searec.nn.losses import Losses
@@ -30,6 +31,15 @@ class SASRec(Model):
     tasks: ClassVar[tuple[Task, ...]] = ("recommend",)
     learns = "loss"
     examples = "last"
+    ranks_candidates = True
+    search_space: ClassVar = {
+        "lr": LEARNING_RATE,
+        "dropout": DROPOUT,
+        "width": Choice((32, 50, 64, 96, 128)),
+        "layers": Choice((1, 2, 3)),
+    }
+    single_task: ClassVar = {"recommend": {"feed_only": True}}
+    single_task_note = "clicks after searches are not in the sequence"
 
     @settings
     class Config:
@@ -97,6 +107,11 @@ class SASRec(Model):
     @property
     def negatives(self) -> int:
         return self.config.negatives if self.config.loss == "bce" else 0
+
+    @property
+    def item_vectors(self) -> Tensor:
+        """[I + 1, D] the item embeddings."""
+        return self.item.weight.detach()
 
     def history(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Items and times [B, L] of the clicks this model reads, old to new."""

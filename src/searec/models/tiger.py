@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 from searec.data.schema import Task
 from searec.models.base import Preset
 from searec.models.gensar.model import GenSAR
+from searec.models.search_space import DROPOUT, LEARNING_RATE, Choice
 
 _TIGER: dict[str, Any] = {
     "tasks": ("recommend",),
@@ -25,6 +26,9 @@ class Tiger(GenSAR):
 
     name = "tiger"
     tasks: ClassVar[tuple[Task, ...]] = ("recommend",)
+    search_space: ClassVar = {"lr": LEARNING_RATE, "dropout": DROPOUT, "warm_codes": Choice((True, False))}
+    single_task: ClassVar = {}
+    single_task_note = ""
     presets: ClassVar[dict[Preset, dict[str, Any]]] = {
         "small": {**GenSAR.presets["small"], **_TIGER},
         "paper": {

@@ -11,6 +11,7 @@ from searec.data.batch import Batch, Needs
 from searec.data.dataset import Sizes
 from searec.data.schema import TASKS, Task
 from searec.models.base import Model, Preset
+from searec.models.search_space import DROPOUT, LEARNING_RATE, Choice, Range
 from searec.nn.attention import DecoderLayer, EncoderLayer, TargetAttention
 from searec.nn.contrast import info_nce
 from searec.nn.event_vectors import embed_events
@@ -30,6 +31,16 @@ class UniSAR(Model):
     name = "unisar"
     tasks: ClassVar[tuple[Task, ...]] = TASKS
     learns = "loss"
+    role = "ranker"
+    search_space: ClassVar = {
+        "lr": LEARNING_RATE,
+        "dropout": DROPOUT,
+        "search_weight": Range(0.03, 3.0, log=True),
+        "align_weight": Range(0.01, 1.0, log=True),
+        "user": Choice((True, False)),
+    }
+    single_task: ClassVar = {"recommend": {"tasks": ["recommend"]}, "search": {"tasks": ["search"]}}
+    single_task_note = "nothing is learned from the other task's events; histories of both are read all the same"
 
     @settings
     class Config:

@@ -33,7 +33,7 @@ class Learner(nn.Module, ABC):
         """Every parameter and buffer by name, to be kept as safetensors."""
         return {name: tensor.detach().contiguous() for name, tensor in self.state_dict().items()}
 
-    def restore(self, state: Mapping[str, Tensor]) -> None:
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Take up what `state` gave.
 
         Raises:

@@ -11,7 +11,10 @@ from searec.data.schema import Task
 from searec.data.sparse import SparseRows
 from searec.data.split import Split
 from searec.errors import RunError, SearecError, SettingsError
-from searec.models import BM25, Dense, GenSAR, Serendipity
+from searec.models.bm25 import BM25
+from searec.models.dense import Dense
+from searec.models.gensar.model import GenSAR
+from searec.models.serendipity.model import Serendipity
 from searec.pipeline.catalog_snapshot import Base
 from searec.pipeline.channels import Channel, Lexical, Meaning, Popular, Retriever, Surprise
 from searec.pipeline.engine import Engine, EngineSettings, Parts

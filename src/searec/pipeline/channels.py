@@ -15,7 +15,9 @@ from searec.data.schema import Task
 from searec.data.split import Split
 from searec.data.user_history import Past, batch_of, padded
 from searec.files import cache_folder
-from searec.models import Dense, GenSAR, Serendipity
+from searec.models.dense import Dense
+from searec.models.gensar.model import GenSAR
+from searec.models.serendipity.model import Serendipity
 from searec.pipeline.catalog_snapshot import Shelf, item_words
 from searec.pipeline.histories import Known
 from searec.pipeline.run import Run
@@ -167,7 +169,7 @@ class Surprise:
         device = self._device
         batch = batch_of(self._run.data, wanted.pasts, self._model.needs, "recommend").to(device)
         wishes, places = self._wording.wishes(wanted.longings)
-        found = self._model.channels(batch, k, wanted.exclude().to(device), wishes=wishes)
+        found = self._model.channels(batch, k, wanted.exclude().to(device), interests=wishes)
         usual, second, interest = (part.cpu().numpy() for part in (found.usual, found.interesting, found.interest))
         behaviour, interesting = [], []
         for row in range(len(wanted)):

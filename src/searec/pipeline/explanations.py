@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from searec.data.ragged import Ints
-from searec.models import SASRec, Serendipity
+from searec.models.sasrec import SASRec
+from searec.models.serendipity.model import Serendipity
 from searec.pipeline.catalog_snapshot import item_words
 from searec.pipeline.channels import Wanted
 from searec.pipeline.run import Run

@@ -24,14 +24,17 @@ from searec.data.split import NEVER, Requests, Split, requests_at
 from searec.errors import RunError, SettingsError
 from searec.files import write_json
 from searec.interests.interest_table import read_graphs
-from searec.models import GenSAR, GSERec, Model, Serendipity, model_named
-from searec.models.serendipity.model import Found
+from searec.models import model_named
+from searec.models.base import Model
+from searec.models.gensar.model import GenSAR
+from searec.models.gserec import GSERec
+from searec.models.serendipity.model import InterestPool, Serendipity
 from searec.training.checkpoint import read_tensors, write_tensors
 
 CONFIG, WEIGHTS, ENVIRONMENT = "config.json", "weights.safetensors", "environment.json"
 CUTOFF, LEAKS = "cutoff", "leaks"
 """Parts of config.json: which events the training read (see `data.cutoff`), and what its audit found."""
-DERIVED = "derived"
+ARTIFACTS = "artifacts"
 """Folder of what was made before the model learned, where it needs anything."""
 _REQUESTS_AT_ONCE = 256
 _LIKE_CLICKED = "like what you clicked before"
@@ -101,7 +104,7 @@ class Run:
         if not isinstance(self.model, GSERec):
             raise SettingsError(f"{self.model.name} cannot take in new users", expected="a gserec run")
         self._refuse_none(k)
-        coder = Coder.load(self.folder / DERIVED)
+        coder = Coder.load(self.folder / ARTIFACTS)
         found = self._named(*best_for_newcomers(self.model, coder, self.data, records, k, seen=seen))
         return found.rename({"row": "record"})
 
@@ -172,7 +175,7 @@ class Run:
             raise SettingsError(f"{self.model.name} cannot take in new items", expected="a gensar run")
         check_items(records, self.data, self.new_items)
         if records:
-            coder = ItemCoder.load(self.folder / DERIVED)
+            coder = ItemCoder.load(self.folder / ARTIFACTS)
             self.model.change_items(coder.newcomers(texts_of(pl.DataFrame(list(records))), self.model.identifiers))
             self.new_items.extend(str(record["item_id"]) for record in records)
 
@@ -230,10 +233,10 @@ class Run:
             return self._explained(asked, self.model.pool(batch.to(device), k, left_out))
         return self._named(*self.model.retrieve(batch.to(device), k, left_out))
 
-    def _explained(self, asked: Requests, found: Found) -> pl.DataFrame:
+    def _explained(self, asked: Requests, found: InterestPool) -> pl.DataFrame:
         """As `_named`, with the channel that brought each item and the reason for it."""
         users = self.data.users.outside(asked.user)
-        graphs = read_graphs(self.folder / DERIVED, users)
+        graphs = read_graphs(self.folder / ARTIFACTS, users)
         named = self._named(found.pool.items, found.score)
         interest = found.interest.cpu().numpy()
         reasons = {user: [one.reason for one in graph.interests()] for user, graph in graphs.items()}
@@ -366,6 +369,6 @@ def read_run(folder: Path | str, data: Dataset, *, device: str | None = None) ->
         Sizes(**config["data"]["sizes"]),
     )
     state, _ = read_tensors(folder / WEIGHTS)
-    model.restore(state)
+    model.load_state(state)
     model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
     return Run(folder, model, data, config)

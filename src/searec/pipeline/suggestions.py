@@ -7,7 +7,7 @@ import numpy as np
 
 from searec.data.dataset import Dataset
 from searec.data.user_history import batch_of
-from searec.models import GenSAR
+from searec.models.gensar.model import GenSAR
 from searec.pipeline.fusion import fuse
 from searec.pipeline.histories import Known
 from searec.pipeline.run import Run, asked_by_several

@@ -13,9 +13,9 @@ from searec.artifacts.interests import catalogue_of
 from searec.errors import DataError, SearecError
 from searec.interests.interest_graph import Graph
 from searec.interests.interest_table import InterestTable, graph_texts
-from searec.models import Serendipity
-from searec.models.serendipity.batch_interests import Wishes
-from searec.pipeline.run import DERIVED, Run
+from searec.models.serendipity.batch_interests import BatchInterests
+from searec.models.serendipity.model import Serendipity
+from searec.pipeline.run import ARTIFACTS, Run
 from searec.store.interest_reader import Reader
 from searec.store.interest_store import Served
 
@@ -36,7 +36,7 @@ class TrainingGraphs:
     """The graphs that a run was trained on, read as they are needed."""
 
     def __init__(self, run: Run) -> None:
-        self._graphs = graph_texts(run.folder / DERIVED)
+        self._graphs = graph_texts(run.folder / ARTIFACTS)
 
     def graph(self, user: str) -> Graph | None:
         """The newest graph of a user."""
@@ -62,7 +62,7 @@ class Wording:
         assert isinstance(model, Serendipity)
         self.run = run
         self._model = model
-        table = InterestTable.load(run.folder / DERIVED)
+        table = InterestTable.load(run.folder / ARTIFACTS)
         self._row = {text: row for row, text in enumerate(table.texts, start=1)}
         self._vectors = [np.zeros_like(table.vectors[0]), *table.vectors[1:]]
         self._categories = list(table.categories)
@@ -74,7 +74,7 @@ class Wording:
         self._closing = threading.Event()
         self.last_error = ""
 
-    def wishes(self, longings: Sequence[Longing]) -> tuple[Wishes, list[list[int]]]:
+    def wishes(self, longings: Sequence[Longing]) -> tuple[BatchInterests, list[list[int]]]:
         """The wishes of B users and, for each, the place among its interests that every one of them stands for."""
         most = int(self._model.config.interests)
         rows, places = [], []
@@ -96,7 +96,7 @@ class Wording:
                 confidence[user, place] = longings[user].interests[interest].confidence
         device = self._model.device
         parts = (torch.from_numpy(part).to(device) for part in (vectors, confidence, categories))
-        return Wishes(*parts), places
+        return BatchInterests(*parts), places
 
     def _learn(self, text: str) -> None:
         with self._lock:

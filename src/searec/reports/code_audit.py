@@ -13,8 +13,8 @@ from searec.data.split import Split
 from searec.errors import SettingsError
 from searec.evaluation.compare import Comparison
 from searec.evaluation.slices import SPARSE_BELOW, membership
-from searec.models import GSERec
-from searec.pipeline.run import DERIVED, Run
+from searec.models.gserec import GSERec
+from searec.pipeline.run import ARTIFACTS, Run
 from searec.progress import progress
 from searec.reports.connectivity import Reach, connectivity, likeness
 from searec.reports.sampled_users import SampledUser, sample_users
@@ -29,7 +29,7 @@ _SHOWN_EVENTS = 8
 class RunAudit:
     """What is found in one gserec run.
 
-    about: how the codes were made, as in derived/about.json. use: of the codes, by side. places: t-SNE of `sides`, [n, 2, 2].
+    about: how the codes were made, as in artifacts/about.json. use: of the codes, by side. places: t-SNE of `sides`, [n, 2, 2].
     rich: [n] which of the users in `sides` are rich searchers.
     """
 
@@ -106,7 +106,7 @@ def audit(
     seen: set[str] = set()
     with progress("Auditing", len(own)) as advance:
         for run in own:
-            coder = Coder.load(run.folder / DERIVED)
+            coder = Coder.load(run.folder / ARTIFACTS)
             key = coder.codes.codes.tobytes().hex()
             if key not in seen:
                 found.append(_run_audit(run, coder, users, points, seed))

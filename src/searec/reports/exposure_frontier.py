@@ -18,7 +18,7 @@ from searec.errors import RunError, SettingsError
 from searec.evaluation.exposure import Touched
 from searec.evaluation.protocol import chosen, score_batches
 from searec.evaluation.replay import Difference, Shown, replay
-from searec.models import Serendipity
+from searec.models.serendipity.model import Serendipity
 from searec.nn.sets import among, first_of_each
 from searec.pipeline.run import Run
 from searec.retrieval.quota_pool import merge

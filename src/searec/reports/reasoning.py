@@ -16,7 +16,7 @@ from searec.data.split import Requests, Split
 from searec.errors import SettingsError
 from searec.evaluation.compare import Cell, Comparison, Table
 from searec.evaluation.protocol import chosen, full_ranks
-from searec.models import LCRSER
+from searec.models.lcr_ser import LCRSER
 from searec.pipeline.run import Run
 from searec.progress import progress
 from searec.reports.timing import batches, seconds_of

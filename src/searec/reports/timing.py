@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from searec.data.batch import Batch, Batcher
 from searec.data.split import Requests, Split
-from searec.models import Model
+from searec.models.base import Model
 
 _BATCH = 256
 

@@ -17,8 +17,8 @@ from searec.data.split import Requests, Split
 from searec.errors import SettingsError
 from searec.evaluation.compare import Cell, Comparison, Table
 from searec.evaluation.protocol import chosen
-from searec.models import GenSAR
-from searec.pipeline.run import DERIVED, Run
+from searec.models.gensar.model import GenSAR
+from searec.pipeline.run import ARTIFACTS, Run
 from searec.progress import progress
 from searec.reports.timing import batches, seconds_of
 from searec.training.training_log import FILE as LOG
@@ -180,7 +180,7 @@ def tradeoff(runs: Sequence[Run], comparison: Comparison, *, requests: int = 200
 
 def cost(run: Run, model: GenSAR, taken: Mapping[Task, Times]) -> Cost:
     """What a run is made of, and its times."""
-    made = json.loads((run.folder / DERIVED / "about.json").read_text(encoding="utf-8"))
+    made = json.loads((run.folder / ARTIFACTS / "about.json").read_text(encoding="utf-8"))
     logged = [row["seconds"] for row in read_rows(run.folder / LOG) if "seconds" in row]
     return Cost(
         scheme=model.config.scheme,

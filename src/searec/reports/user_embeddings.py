@@ -10,7 +10,7 @@ from torch import Tensor
 
 from searec.data.ragged import Ints
 from searec.errors import DependencyError
-from searec.models import GSERec
+from searec.models.gserec import GSERec
 
 
 @dataclass(frozen=True)

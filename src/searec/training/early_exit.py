@@ -15,7 +15,7 @@ from searec.data.ragged import Ints
 from searec.data.split import Split
 from searec.evaluation.protocol import chosen, score_batches, tie_rank
 from searec.metrics.accuracy import ndcg
-from searec.models import LCRSER
+from searec.models.lcr_ser import LCRSER
 from searec.nn.learner import Learner
 from searec.nn.losses import Losses
 

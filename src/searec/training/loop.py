@@ -239,7 +239,7 @@ class _Loop:
         self.state = _State(**counters)
         self.before = self.state.seconds
         self.best = dict(found.best)
-        self.model.restore(self.best if self.state.finished else found.weights)
+        self.model.load_state(self.best if self.state.finished else found.weights)
         checkpoint.restore_adam(self.optimizer, self.names, found.optimizer)
         if scaler and self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(scaler)
@@ -261,7 +261,7 @@ class _Loop:
             self._end_epoch()
             if not state.finished and self._agreed(stop.asked)[0]:
                 raise self._interrupted()
-        self.model.restore(self.best)
+        self.model.load_state(self.best)
         self.model.eval()
         self._write(
             "done",

@@ -9,7 +9,8 @@ import torch
 
 from searec.data.split import Split
 from searec.evaluation.protocol import validation_score
-from searec.models import LCRSER, Model
+from searec.models.base import Model
+from searec.models.lcr_ser import LCRSER
 from searec.nn.grpo import rewards
 from searec.nn.learner import Learner
 from searec.training import checkpoint
@@ -74,7 +75,7 @@ def teach(
         phases = [Phase(SUPERVISED, report.best, kept=True)]
     else:
         # A new part (the halting score) keeps its first weights.
-        model.restore({**{name: own for name, own in model.state().items() if name.startswith("halting.")}, **start})
+        model.load_state({**{name: own for name, own in model.state().items() if name.startswith("halting.")}, **start})
         phases = [Phase(STARTED, validate(model), kept=True)]
     if not isinstance(model, LCRSER):
         return phases
@@ -127,7 +128,7 @@ class _Later:
             self.model.requires_grad_(True)
         better = found[JUDGE] > before[JUDGE]
         if not better:
-            self.model.restore(kept)
+            self.model.load_state(kept)
         return Phase(GRPO, {**found, f"{TRAIN_REWARD}_before": first}, kept=better)
 
     def halting(self) -> Phase:

@@ -3,7 +3,8 @@
 import torch
 
 from searec.data.batch import Batch
-from searec.models import LCRSER, Model
+from searec.models.base import Model
+from searec.models.lcr_ser import LCRSER
 from searec.nn.grpo import divergence
 from searec.nn.learner import Learner
 from searec.nn.losses import Losses

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from searec.data.batch import Batch
-from searec.models import LCRSER
+from searec.models.lcr_ser import LCRSER
 from searec.nn.grpo import DEPTH, advantages, clipped, divergence, log_chance, rewards
 from searec.nn.learner import Learner
 from searec.nn.losses import Losses

@@ -402,10 +402,10 @@ def test_the_joint_scheme_shares_its_first_places_only(run: Run) -> None:
 def test_what_it_was_made_of_stands_in_the_run_folder_with_its_cut_off(
     run: Run, rewritten: Dataset, tmp_path: Path
 ) -> None:
-    about = json.loads((run.folder / "derived" / "about.json").read_text(encoding="utf-8"))
+    about = json.loads((run.folder / "artifacts" / "about.json").read_text(encoding="utf-8"))
     assert set(about["collisions"]) == {"semantic", "collaborative"}
     other = experiment.train("gensar", rewritten, tmp_path / "run", **{**TINY, "epochs": 1})
-    told = json.loads((other.folder / "derived" / "about.json").read_text(encoding="utf-8"))
+    told = json.loads((other.folder / "artifacts" / "about.json").read_text(encoding="utf-8"))
     assert told["cutoff"] != about["cutoff"], "of other data"
 
 

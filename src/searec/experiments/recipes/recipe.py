@@ -8,7 +8,7 @@ from searec.config import nearest
 from searec.data.schema import Part
 from searec.errors import SettingsError
 from searec.evaluation.result import PROTOCOLS, Protocol
-from searec.models import Preset
+from searec.models.base import Preset
 
 
 @dataclass(frozen=True)

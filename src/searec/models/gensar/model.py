@@ -21,6 +21,7 @@ from searec.models.gensar.item_corpus import Lessons, LessonTokens
 from searec.models.gensar.prompt_batches import BEHAVIOURS, QUERY, REC, SRC, Laid, Prompts
 from searec.models.gensar.seq2seq_tasks import Exercise, together
 from searec.models.gensar.t5 import new_t5, warm
+from searec.models.search_space import DROPOUT, LEARNING_RATE, Choice, Range, SearchSpace
 from searec.nn.losses import Losses
 from searec.nn.softmax import linear_cross_entropy
 from searec.semantic_ids import beam
@@ -49,8 +50,19 @@ class GenSAR(Model):
     name = "gensar"
     tasks: ClassVar[tuple[Task, ...]] = TASKS
     learns = "loss"
-    derived = "items"
+    artifact = "item_identifiers"
     enumerates = False
+    search_space: ClassVar[SearchSpace] = {
+        "lr": LEARNING_RATE,
+        "dropout": DROPOUT,
+        "search_weight": Range(0.1, 10.0, log=True),
+        "warm_codes": Choice((True, False)),
+    }
+    single_task: ClassVar[Mapping[Task, Mapping[str, Any]]] = {
+        "recommend": {"tasks": ["recommend"]},
+        "search": {"tasks": ["search"]},
+    }
+    single_task_note = "nothing is learned from the other task's events; histories of both are read all the same"
 
     @settings
     class Config(IdentifierSettings):
@@ -144,9 +156,19 @@ class GenSAR(Model):
         tasks: tuple[Task, ...] = self.config.tasks
         return tasks
 
+    @property
+    def candidate_limit(self) -> int:
+        """The beam: what lies beyond it is found by chance."""
+        return int(self.config.beam)
+
+    @property
+    def identifier_length(self) -> int:
+        """Codes of an identifier."""
+        return len(self.sizes_of_places)
+
     # --- what it is made of ---
 
-    def take(self, identifiers: Identifiers, tokens: Tokens, lessons: Lessons, vectors: Tensor) -> None:
+    def load_artifacts(self, identifiers: Identifiers, tokens: Tokens, lessons: Lessons, vectors: Tensor) -> None:
         """Take up what was derived before the model learns, and draw its weights (from PyTorch's generator).
 
         Args:
@@ -181,13 +203,13 @@ class GenSAR(Model):
         """As `Learner.state`, the embedding table once, whatever goes by it."""
         return {name: tensor for name, tensor in super().state().items() if name not in self._tied()}
 
-    def restore(self, state: Mapping[str, Tensor]) -> None:
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
         if self.t5 is None and all(name in state for name in _KEPT):
             for name in _KEPT:
                 setattr(self, name, state[name])
             spec = json.loads(_text(self.spec))
             self.t5 = new_t5(None, spec["t5"]["vocab_size"], start=0, shape=spec["t5"])[0]
-        super().restore({**state, **{name: state[_TABLE] for name in self._tied() if _TABLE in state}})
+        super().load_state({**state, **{name: state[_TABLE] for name in self._tied() if _TABLE in state}})
         self._ready()
 
     def _tied(self) -> list[str]:

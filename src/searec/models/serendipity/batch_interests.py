@@ -1,4 +1,4 @@
-"""Wishes: the interests that the users of a batch had when they asked, and which items meet them."""
+"""The interests of the users of a batch at the time of their requests, and which items meet them."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Wishes:
+class BatchInterests:
     """Interests of B users, surest first, K each.
 
     Attributes:

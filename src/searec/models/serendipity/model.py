@@ -23,7 +23,8 @@ from searec.files import cache_folder
 from searec.interests.interest_config import InterestSettings
 from searec.interests.interest_table import InterestTable
 from searec.models.base import Model, Preset
-from searec.models.serendipity.batch_interests import Wishes, newest_snapshot, untouched
+from searec.models.search_space import DROPOUT, LEARNING_RATE, Range
+from searec.models.serendipity.batch_interests import BatchInterests, newest_snapshot, untouched
 from searec.nn.dropout import Dropout
 from searec.nn.losses import Losses, TargetLoss, target_loss
 from searec.nn.pooling import age, masked_mean, newest
@@ -50,7 +51,7 @@ _ITEMS_AT_ONCE = 1 << 16
 
 
 @dataclass(frozen=True)
-class Found:
+class InterestPool:
     """What `Serendipity.pool` gives: the pool, the interest [B, k] that brought each item of the second channel (place among the user's
     interests, from 0; -1 elsewhere), and the towers' score [B, k]."""
 
@@ -69,8 +70,15 @@ class Serendipity(Model):
     name = "serendipity"
     tasks: ClassVar[tuple[Task, ...]] = ("recommend",)
     learns = "loss"
-    derived = "interests"
+    artifact = "interests"
+    channel = "interest"
     enumerates = False
+    search_space: ClassVar = {
+        "lr": LEARNING_RATE,
+        "dropout": DROPOUT,
+        "contrast_weight": Range(0.01, 1.0, log=True),
+        "temperature": Range(0.03, 1.0, log=True),
+    }
 
     @settings
     class Config(InterestSettings):
@@ -149,7 +157,7 @@ class Serendipity(Model):
 
     # --- what it is made of ---
 
-    def take(self, table: InterestTable, category_vectors: NDArray[np.float32], split: Split) -> None:
+    def load_artifacts(self, table: InterestTable, category_vectors: NDArray[np.float32], split: Split) -> None:
         """Take up interests and catalogue, and draw the weights that depend on them (from PyTorch's generator).
 
         Args:
@@ -191,13 +199,13 @@ class Serendipity(Model):
         self.user_tower = _tower(4 * width, config.hidden, config.vector, config.dropout)
         self.item_tower = _tower(3 * width, config.hidden, config.vector, config.dropout)
 
-    def restore(self, state: Mapping[str, Tensor]) -> None:
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
         if missing := [name for name in _KEPT if name not in state]:
             raise RunError("weights do not fit the model", where=self.name, got="no " + ", ".join(missing))
         for name in _KEPT:
             setattr(self, name, state[name])
         self._build()
-        super().restore(state)
+        super().load_state(state)
         self._tables = None
 
     def train(self, mode: bool = True) -> "Serendipity":
@@ -206,15 +214,15 @@ class Serendipity(Model):
 
     # --- towers ---
 
-    def wishes(self, user: Tensor, at: Tensor) -> Wishes:
+    def interests_at(self, user: Tensor, at: Tensor) -> BatchInterests:
         """The newest interests of each user [B] that were inferred at or before a time [B]."""
         place = newest_snapshot(self.snapshot_times, user, at)
         row, some = user.long(), (place >= 0)[:, None]
         ids = self.snapshot_ids[row, place.clamp(min=0)] * some
         confidence = self.snapshot_confidence[row, place.clamp(min=0)] * some
-        return Wishes(self.interest_vectors[ids.long()], confidence, self.interest_categories[ids.long()])
+        return BatchInterests(self.interest_vectors[ids.long()], confidence, self.interest_categories[ids.long()])
 
-    def users(self, batch: Batch, wishes: Wishes) -> Tensor:
+    def users(self, batch: Batch, interests: BatchInterests) -> Tensor:
         """[B, D'] h_u: attributes, behaviour and the interests, pooled by attention from the first two."""
         items, present = newest(batch.trail_item[..., None], batch.trail_item != 0, self.config.length)
         items = items[..., 0] * present
@@ -224,10 +232,10 @@ class Serendipity(Model):
         behaviour = torch.einsum("bl,bld->bd", weight, clicked)
         known = self.attributes[batch.user.long()]
         features = torch.cat((self.attribute(known).sum(1), behaviour, masked_mean(clicked, present)), dim=1)
-        wanted = self.interest(wishes.vectors)  # (B, K, D)
+        wanted = self.interest(interests.vectors)  # (B, K, D)
         score = torch.einsum("bd,bkd->bk", self.ask(features), wanted) / self.config.width**0.5
-        score = (score + wishes.confidence.clamp(min=1e-9).log()).masked_fill(~wishes.some, -torch.inf)
-        share = torch.where(wishes.some.any(1, keepdim=True), score, 0).softmax(1) * wishes.some
+        score = (score + interests.confidence.clamp(min=1e-9).log()).masked_fill(~interests.some, -torch.inf)
+        share = torch.where(interests.some.any(1, keepdim=True), score, 0).softmax(1) * interests.some
         pooled = torch.einsum("bk,bkd->bd", share, wanted)
         return self.user_tower(torch.cat((features, pooled), dim=1))  # type: ignore[no-any-return]
 
@@ -264,8 +272,8 @@ class Serendipity(Model):
         """
         config = self.config
         assert batch.candidates is not None
-        wishes = self.wishes(batch.user, batch.time)
-        users = self.users(batch, wishes)
+        interests = self.interests_at(batch.user, batch.time)
+        users = self.users(batch, interests)
         if config.loss == "bce":
             ids, place = torch.unique(batch.candidates, return_inverse=True)
             value = target_loss(torch.einsum("bd,bnd->bn", users, self.items(ids)[place]), "bce")
@@ -275,33 +283,33 @@ class Serendipity(Model):
         parts: dict[str, Tensor] = {config.loss: value}
         weights: dict[str, float] = {config.loss: 1.0}
         if config.contrast_weight and self.sizes.categories:  # without categories nobody has an interest
-            parts["contrast"] = self._contrast(users, wishes)
+            parts["contrast"] = self._contrast(users, interests)
             weights["contrast"] = config.contrast_weight
         return Losses(parts, weights)
 
-    def _contrast(self, users: Tensor, wishes: Wishes) -> Tensor:
-        drawn = self._meeting(wishes)
+    def _contrast(self, users: Tensor, interests: BatchInterests) -> Tensor:
+        drawn = self._meeting(interests)
         some = drawn > 0
         if int(some.sum()) < 2:
             return users.sum() * 0
         users, drawn = users[some], drawn[some]
-        wishes = Wishes(wishes.vectors[some], wishes.confidence[some], wishes.categories[some])
+        interests = BatchInterests(interests.vectors[some], interests.confidence[some], interests.categories[some])
         logits = F.normalize(users, dim=1) @ F.normalize(self.items(drawn), dim=1).T / self.config.temperature
-        also = wishes.meets(self.item_given[drawn], self.sizes.categories)
+        also = interests.meets(self.item_given[drawn], self.sizes.categories)
         own = torch.eye(len(drawn), dtype=torch.bool, device=drawn.device)
         return F.cross_entropy(
             logits.masked_fill(also & ~own, -torch.inf), torch.arange(len(drawn), device=drawn.device)
         )
 
-    def _meeting(self, wishes: Wishes) -> Tensor:
+    def _meeting(self, interests: BatchInterests) -> Tensor:
         """[B] an item that meets one of the user's interests, 0 where no item does."""
-        rows = wishes.categories.shape[0]
-        chance = wishes.confidence[..., None] * (wishes.categories > 0)
+        rows = interests.categories.shape[0]
+        chance = interests.confidence[..., None] * (interests.categories > 0)
         offsets, until, ids = self._by_category
-        chance = (chance * (offsets[1:] > offsets[:-1])[wishes.categories.long()]).flatten(1)
+        chance = (chance * (offsets[1:] > offsets[:-1])[interests.categories.long()]).flatten(1)
         some = chance.sum(1) > 0
         pick = torch.multinomial(torch.where(some[:, None], chance, 1.0), 1)
-        category = wishes.categories.flatten(1).gather(1, pick)[:, 0].long()
+        category = interests.categories.flatten(1).gather(1, pick)[:, 0].long()
         start, end = until[offsets[category]], until[offsets[category + 1]]
         at = start + torch.rand(rows, device=start.device, dtype=torch.float64) * (end - start)
         place = torch.searchsorted(until, at, right=True) - 1
@@ -325,7 +333,7 @@ class Serendipity(Model):
 
     @torch.no_grad()
     def score(self, batch: Batch) -> Tensor:
-        users = self.users(batch, self.wishes(batch.user, batch.time))
+        users = self.users(batch, self.interests_at(batch.user, batch.time))
         vectors = self._indexed().items
         if batch.candidates is None:
             return users @ vectors.T
@@ -339,24 +347,24 @@ class Serendipity(Model):
         exclude: Tensor | None = None,
         *,
         quota: float | None = None,
-        wishes: Wishes | None = None,
-    ) -> Found:
+        interests: BatchInterests | None = None,
+    ) -> InterestPool:
         """The merged pool of k items a request.
 
         Args:
             exclude: [B, E] inside ids to leave out, 0 pads.
             quota: I2I's share; the setting by default.
-            wishes: the interests to go by, in place of those known from training (what the nearline store holds, say).
+            interests: the interests to go by, in place of those known from training (what the nearline store holds, say).
         """
         quota = self.config.quota if quota is None else quota
-        found = self.channels(batch, k, exclude, interesting=k if quota else 0, wishes=wishes)
+        found = self.channels(batch, k, exclude, interesting=k if quota else 0, interests=interests)
         pool = merge(found.usual, found.interesting, k, quota)
         interest = found.interest
         brought = (
             interest.gather(1, pool.place.clamp(max=max(0, interest.shape[1] - 1))) if interest.shape[1] else pool.place
         )
         score = products(self._indexed().items, pool.items, found.users)
-        return Found(pool, torch.where(pool.second, brought, -1), score.masked_fill(pool.items == 0, -torch.inf))
+        return InterestPool(pool, torch.where(pool.second, brought, -1), score.masked_fill(pool.items == 0, -torch.inf))
 
     @torch.inference_mode()
     def channels(
@@ -366,16 +374,18 @@ class Serendipity(Model):
         exclude: Tensor | None = None,
         *,
         interesting: int | None = None,
-        wishes: Wishes | None = None,
+        interests: BatchInterests | None = None,
     ) -> "Channels":
         """What each channel brings before they are merged: U2I up to k items, I2I up to `interesting`, k by default; else as `pool`."""
-        wishes = self.wishes(batch.user, batch.time) if wishes is None else wishes
+        interests = self.interests_at(batch.user, batch.time) if interests is None else interests
         if exclude is None:
             exclude = torch.zeros(len(batch), 1, dtype=torch.long, device=self.device)
-        users = self.users(batch, wishes)
+        users = self.users(batch, interests)
         near, value = self._indexed().by_item.search(users, k + exclude.shape[1])
         near = near.masked_fill(value.isneginf() | among(near, exclude), 0)
-        second, interest = self._interesting(batch, users, wishes, exclude, k if interesting is None else interesting)
+        second, interest = self._interesting(
+            batch, users, interests, exclude, k if interesting is None else interesting
+        )
         return Channels(users, near, second, interest)
 
     def retrieve(self, batch: Batch, k: int, exclude: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -384,22 +394,22 @@ class Serendipity(Model):
         return found.pool.items, found.score
 
     def _interesting(
-        self, batch: Batch, users: Tensor, wishes: Wishes, exclude: Tensor, k: int
+        self, batch: Batch, users: Tensor, interests: BatchInterests, exclude: Tensor, k: int
     ) -> tuple[Tensor, Tensor]:
         """I2I: items [B, n] near the interests, of categories that the user has not touched, best first; and each one's interest [B, n]."""
-        rows, count = wishes.confidence.shape
+        rows, count = interests.confidence.shape
         if not k:
             none = torch.zeros(rows, 0, dtype=torch.long, device=users.device)
             return none, none
         tables, reach = self._indexed(), self.config.reach
-        wanted = F.normalize(self.interest(wishes.vectors).flatten(0, 1), dim=1)
+        wanted = F.normalize(self.interest(interests.vectors).flatten(0, 1), dim=1)
         near, cosine = tables.by_interest.search(wanted, tables.groups.enough(reach))
         touched = batch.trail_item[:, -self.config.known :]
         new = untouched(
             self.item_level, touched, tables.groups.first[near].view(rows, -1), self.sizes.categories
         ).view_as(near)
         items, place = tables.groups.lay_out(near.masked_fill(~new | (cosine <= 0), 0), reach)
-        sure = (cosine.gather(1, place).view(rows, count, -1) * wishes.confidence[..., None]).flatten(1)
+        sure = (cosine.gather(1, place).view(rows, count, -1) * interests.confidence[..., None]).flatten(1)
         items = items.view(rows, -1)
         order = sure.argsort(dim=1, descending=True, stable=True)
         sure, items, interest = sure.gather(1, order), items.gather(1, order), order // reach

@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 help:
 	@echo "make setup    .venv with searec and everything it is tested with"
 	@echo "make demo     packaged sample -> check -> train -> evaluate -> report -> running service (make stop ends it)"
-	@echo "make test     all tests but the slow ones (make test SLOW=1 runs those too)"
+	@echo "make test     all tests, with the servers and the browser they start (installed where that is possible)"
 	@echo "make lint     ruff and mypy"
 	@echo "make bench    benchmarks, one JSON line each (DATA=folder to measure on your own data)"
 	@echo "make results  the baselines' table (DATA=folder, OUT=folder)"
@@ -28,7 +28,8 @@ stop: setup
 	$(BIN)/searec demo --stop
 
 test: setup
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(if $(SLOW),,-m "not slow")
+	./tests/install_services.sh
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal --cov
 
 lint: setup
 	$(BIN)/ruff format --check src tests benchmarks

@@ -256,7 +256,6 @@ def test_the_keys_service_makes_one_admin_key(one_shot: Callable[..., str]) -> N
     assert one_shot("keys") == "", "the second time there is one"
 
 
-@pytest.mark.slow
 def test_the_demo_service_makes_what_is_served(
     one_shot: Callable[..., str], tmp_path: Path, services: dict[str, Any]
 ) -> None:
@@ -393,7 +392,7 @@ def test_alerts_ask_for_values_that_occur() -> None:
     assert outcomes and outcomes <= set(OUTCOMES)
     states = set(re.findall(r'searec_nearline_\w+\{state="(\w+)"', text))
     assert states and states <= set(Counts.__dataclass_fields__)
-    routes = (HOME / "src" / "searec" / "serve" / "http" / "routes").glob("*.py")
+    routes = (HOME / "src" / "searec" / "service" / "http" / "routes").glob("*.py")
     source = "\n".join(path.read_text(encoding="utf-8") for path in routes)
     for route in {one for group in re.findall(r'route=~?"([^"]+)"', text) for one in group.split("|")}:
         assert f'"{route}"' in source, route

@@ -86,7 +86,6 @@ def retrain(home: Path, url: str, **changes: str) -> Any:
     return subprocess.run([SCRIPT], capture_output=True, text=True, check=False, env={**os.environ, **own})
 
 
-@pytest.mark.slow
 def test_what_happened_is_trained_on_and_served(home: Path, url: str) -> None:
     idle = retrain(home, url)
     assert idle.returncode == 0 and "nothing happened" in idle.stdout, idle.stderr

@@ -77,7 +77,9 @@ def test_train_runs_all_stages_and_the_folder_says_who_wrote_the_texts(
         assert code == 1 and f"nothing to {command}" in error
 
 
-@pytest.mark.slow
+EPOCHS = 20
+
+
 def test_ctrl_c_while_codes_are_learned_goes_on_to_the_same_codes(world: Path, tmp_path: Path) -> None:
     def command(cache: str, epochs: int) -> list[str]:
         settings = ["--set", "levels=2", "--set", "codes=8", "--set", f"code_epochs={epochs}", "--set", "code_batch=8"]
@@ -95,9 +97,9 @@ def test_ctrl_c_while_codes_are_learned_goes_on_to_the_same_codes(world: Path, t
     def environment(cache: str) -> dict[str, str]:
         return {**os.environ, "SEAREC_CACHE": str(tmp_path / cache), "OMP_NUM_THREADS": "1"}
 
-    subprocess.run(command("whole", 60), env=environment("whole"), check=True, capture_output=True)
+    subprocess.run(command("whole", EPOCHS), env=environment("whole"), check=True, capture_output=True)
     broken = subprocess.Popen(
-        command("broken", 60), env=environment("broken"), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command("broken", EPOCHS), env=environment("broken"), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     checkpoints = (tmp_path / "broken" / "artifacts").glob
     while broken.poll() is None and not list(checkpoints("*.training/checkpoint.safetensors")):
@@ -105,6 +107,6 @@ def test_ctrl_c_while_codes_are_learned_goes_on_to_the_same_codes(world: Path, t
     broken.send_signal(signal.SIGINT)
     _, error = broken.communicate(timeout=60)
     assert broken.returncode == 1 and "stopped on request" in error, error
-    subprocess.run(command("broken", 60), env=environment("broken"), check=True, capture_output=True)
+    subprocess.run(command("broken", EPOCHS), env=environment("broken"), check=True, capture_output=True)
     for name in ("codes.npy", "rqvae.safetensors"):
         assert (tmp_path / "broken" / "out" / name).read_bytes() == (tmp_path / "whole" / "out" / name).read_bytes()

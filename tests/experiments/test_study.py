@@ -225,7 +225,6 @@ def finished(out: Path) -> dict[str, int]:
     return found
 
 
-@pytest.mark.slow
 def test_killed_at_any_moment_it_goes_on_and_ends_in_the_same_table(tmp_path: Path) -> None:
     from searec.data.synthetic.simulate import World, simulate
 

@@ -2,15 +2,12 @@
 
 from pathlib import Path
 
-import pytest
 from minds import GARDEN, SHOES
 
 from searec.interests.chat_reasoner import ChatReasoner
 from searec.interests.debate_reasoner import DebateReasoner
 from searec.interests.profile import Profile
 from searec.text.chat import Chat, ChatSettings
-
-pytestmark = pytest.mark.slow
 
 
 def test_answers_without_sense_are_repaired_once_named_and_replayed(

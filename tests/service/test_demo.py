@@ -8,7 +8,6 @@ import small_shop
 from searec.cli import demo
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings(
     "ignore::pytest.PytestUnraisableExceptionWarning"
 )  # of processes that are meant to outlive the command

@@ -3,14 +3,10 @@
 import functools
 from pathlib import Path
 
-import pytest
-
 from searec.artifacts.history_texts import Histories
 from searec.artifacts.summaries import chat_summaries
 from searec.text.chat import Chat, ChatSettings, Prompt
 from searec.text.response_cache import read_field
-
-pytestmark = pytest.mark.slow
 
 
 def test_questions_are_answered_counted_and_kept(tiny_model: tuple[str, str], tmp_path: Path) -> None:

@@ -465,7 +465,6 @@ def launch(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.slow
 def test_two_processes_stop_together_and_equal_one(tmp_path):
     folder = tmp_path / "two" / "run"
     # Only the second process is asked to stop, in step 6: both stop there, and go on together.

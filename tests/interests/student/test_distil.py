@@ -299,7 +299,6 @@ def test_a_label_longer_than_the_model_reads_is_refused(
     assert Labels.load(folder / "labels").refused["too long"] == sum(length > limit for length in lengths)
 
 
-@pytest.mark.slow
 def test_a_student_comes_to_agree_with_its_teacher(
     teacher: Reasoner, shoppers: Callable[[int], list[Profile]], tiny: DistilSettings, tmp_path: Path
 ) -> None:

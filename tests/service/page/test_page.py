@@ -16,10 +16,7 @@ if TYPE_CHECKING:
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 expect = sync_api.expect
-pytestmark = [
-    pytest.mark.slow,  # training, serving and the browser take longer than ten seconds to start
-    pytest.mark.skipif(not CHROMIUM.is_file(), reason=f"no browser at {CHROMIUM}"),
-]
+pytestmark = pytest.mark.skipif(not CHROMIUM.is_file(), reason=f"no browser at {CHROMIUM}")
 PATIENCE = 20_000
 HOSTILE = "<img src=x onerror=\"document.body.dataset.hacked='yes'\"> zanzibar"
 RIGHT_TO_LEFT = "נעלי ריצה zanzibar 👟👩🏽‍🚀"

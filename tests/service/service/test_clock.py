@@ -14,7 +14,6 @@ from searec.store.events import open_events
 from searec.store.interest_store import open_store
 
 
-@pytest.mark.slow
 def test_a_clock_that_is_set_back(
     services: Callable[..., Running], shop: Shop, clock_library: Path, tmp_path: Path
 ) -> None:

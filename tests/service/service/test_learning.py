@@ -86,7 +86,6 @@ def workers(shop: Shop, tmp_path: Path) -> Iterator[Workers]:
         process.wait()
 
 
-@pytest.mark.slow
 def test_a_worker_dies_and_a_language_model_is_away(
     services: Services, workers: Workers, shop: Shop, server: Any, clock_library: Path, tmp_path: Path
 ) -> None:

@@ -39,7 +39,6 @@ def ready(service: Running) -> tuple[int, Any]:
     return answer.status_code, answer.json()
 
 
-@pytest.mark.slow
 def test_the_database_goes_and_comes_back(service: Running, module_postgres: Any, shop: Shop) -> None:
     users, query = in_data(shop), shop.data.item_table["title"][0]
     acknowledged: list[str] = []
@@ -84,7 +83,6 @@ def graph(user: str, text: str) -> Graph:
     )
 
 
-@pytest.mark.slow
 def test_the_store_of_interests_goes_and_comes_back(service: Running, redis: RedisServer, shop: Shop) -> None:
     with service.client() as client:
         users = in_data(shop, 60)
@@ -134,7 +132,6 @@ def killed_while_writing(service: Running, shop: Shop) -> None:
         assert item in {one.item_id for one in client.user(user).history}
 
 
-@pytest.mark.slow
 def test_on_sqlite_too(services: Callable[..., Running], shop: Shop) -> None:
     service = services()
     killed_while_writing(service, shop)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from searec.artifacts.interests import interests, reasoner_for
+from searec.artifacts.interests import InferredInterests, reasoner_for
 from searec.config import configure
 from searec.data.dataset import Dataset
 from searec.data.split import Split
@@ -82,14 +82,14 @@ def test_nobody_is_asked_twice_and_failures_are_named(
         ChatError,
         match=r"\d+ of \d+ profiles are left without a graph; where: u1: no words; u1: no words; u1: no words",
     ):
-        interests(split, TASKS, InterestSettings(), Counting("u1"))
+        InferredInterests.make(split, TASKS, InterestSettings(), reasoner=Counting("u1"))
     first = Counting()
-    made = interests(split, TASKS, InterestSettings(), first)
+    made = InferredInterests.make(split, TASKS, InterestSettings(), reasoner=first)
     assert first.asked > split.data.sizes.users
     again = Counting()
-    same = interests(split, TASKS, InterestSettings(), again)
+    same = InferredInterests.make(split, TASKS, InterestSettings(), reasoner=again)
     assert again.asked == 0 and same.folder == made.folder
     assert made.table.texts == ["quite new"] and set(made.table.graphs) <= set(split.data.users.texts.to_list())
     (made.folder / "graphs.parquet").write_bytes(b"broken")
     with pytest.raises(RunError, match="cannot read the interests"):
-        interests(split, TASKS, InterestSettings(), again)
+        InferredInterests.make(split, TASKS, InterestSettings(), reasoner=again)

@@ -10,7 +10,7 @@ import torch
 
 from searec.artifacts import user_codes as derived
 from searec.artifacts.new_users import titled
-from searec.artifacts.user_codes import Coder, learn, new_rqvae, user_codes, vectors_of
+from searec.artifacts.user_codes import UserCoder, learn, new_rqvae, vectors_of
 from searec.data.dataset import Dataset
 from searec.data.split import Split
 from searec.errors import DataError, Interrupted, RunError, SettingsError, UnknownIdError
@@ -25,22 +25,22 @@ TINY = CodeSettings(levels=2, codes=8, code_epochs=3, code_batch=8)
 def test_events_after_the_cutoff_change_no_code(checkerboard: Any, rewritten: Dataset) -> None:
     """Both tasks' held-out events are other items in `rewritten`, at the same times."""
     one, other = (
-        user_codes(Split(data), ("recommend", "search"), TINY, seed=0) for data in (checkerboard.data, rewritten)
+        UserCoder.make(Split(data), ("recommend", "search"), TINY, seed=0) for data in (checkerboard.data, rewritten)
     )
     assert one.folder != other.folder
     assert np.array_equal(one.codes.codes, other.codes.codes)
     assert one.summaries.texts.equals(other.summaries.texts)
-    later = user_codes(
+    later = UserCoder.make(
         Split(checkerboard.data, min_events=99), TASKS, TINY, seed=0
     )  # nobody is held out, so all events are told
     assert not later.summaries.texts.equals(one.summaries.texts)
 
 
 def test_made_once_then_read(small_world: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = user_codes(Split(small_world), TASKS, TINY, seed=0)
+    first = UserCoder.make(Split(small_world), TASKS, TINY, seed=0)
     for name in ("summarise", "vectors_of", "learn"):
         monkeypatch.setattr(derived, name, None)
-    again = user_codes(Split(small_world), TASKS, TINY, seed=0)
+    again = UserCoder.make(Split(small_world), TASKS, TINY, seed=0)
     assert np.array_equal(first.codes.codes, again.codes.codes)
     assert again.folder == first.folder and not first.folder.with_name(f"{first.folder.name}.training").exists()
     assert first.codes.about["summaries"]["summariser"] == "offline"
@@ -48,17 +48,17 @@ def test_made_once_then_read(small_world: Dataset, monkeypatch: pytest.MonkeyPat
 
 
 def test_seeds_repeat_and_differ(small_world: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = user_codes(Split(small_world), TASKS, TINY, seed=1)
-    other = user_codes(Split(small_world), TASKS, TINY, seed=2)
+    first = UserCoder.make(Split(small_world), TASKS, TINY, seed=1)
+    other = UserCoder.make(Split(small_world), TASKS, TINY, seed=2)
     monkeypatch.setenv("SEAREC_CACHE", str(tmp_path))
-    again = user_codes(Split(small_world), TASKS, TINY, seed=1)
+    again = UserCoder.make(Split(small_world), TASKS, TINY, seed=1)
     assert again.folder.is_relative_to(tmp_path)
     assert np.array_equal(first.codes.codes, again.codes.codes)
     assert not np.array_equal(first.codes.codes, other.codes.codes)
 
 
 def test_a_broken_training_goes_on_to_the_same_codes(small_world: Dataset, tmp_path: Path) -> None:
-    made = user_codes(Split(small_world), TASKS, TINY, seed=0)
+    made = UserCoder.make(Split(small_world), TASKS, TINY, seed=0)
     vectors, present = vectors_of(made.summaries, "minilm")
 
     def taught(folder: Path, *, stop: bool) -> torch.nn.Module:
@@ -86,19 +86,19 @@ def test_a_broken_training_goes_on_to_the_same_codes(small_world: Dataset, tmp_p
 
 
 def test_a_damaged_folder_is_refused(small_world: Dataset, tmp_path: Path) -> None:
-    made = user_codes(Split(small_world), TASKS, TINY, seed=0)
-    made.copy(tmp_path / "codes")
-    assert np.array_equal(Coder.load(tmp_path / "codes").codes.codes, made.codes.codes)
+    made = UserCoder.make(Split(small_world), TASKS, TINY, seed=0)
+    made.save(tmp_path / "codes")
+    assert np.array_equal(UserCoder.load(tmp_path / "codes").codes.codes, made.codes.codes)
     (tmp_path / "codes" / "codes.npy").write_bytes(b"no array")
     with pytest.raises(RunError, match="user codes"):
-        Coder.load(tmp_path / "codes")
+        UserCoder.load(tmp_path / "codes")
     with pytest.raises(RunError, match="user codes"):
-        Coder.load(tmp_path / "nowhere")
+        UserCoder.load(tmp_path / "nowhere")
 
 
 def test_unseen_users_are_quantised_but_teach_nothing(small_world: Dataset) -> None:
     split = Split(small_world, unseen=0.5)
-    made = user_codes(split, TASKS, TINY, seed=0)
+    made = UserCoder.make(split, TASKS, TINY, seed=0)
     assert 10 < (~split.known[1:]).sum() < 50
     told = made.summaries.has().any(axis=1)
     assert (made.codes.has().any(axis=1) == told).all() and told[~split.known].any()
@@ -154,10 +154,10 @@ def record_of(data: Dataset, user: int) -> dict[str, Any]:
 
 
 def test_a_newcomer_with_a_known_history_gets_the_known_codes(run: Run) -> None:
-    coder = Coder.load(run.folder / "artifacts")
+    coder = UserCoder.load(run.folder / "artifacts")
     users = np.flatnonzero(coder.codes.has().all(axis=1))[:12]
     records = [record_of(run.data, int(user)) for user in users]
-    assert np.array_equal(coder.newcomers(titled(run.data, records)), coder.codes.codes[users])
+    assert np.array_equal(coder.codes_of(titled(run.data, records)), coder.codes.codes[users])
 
 
 def test_newcomers_are_recommended_to_without_training(run: Run) -> None:

@@ -13,10 +13,10 @@ import polars as pl
 import pytest
 
 from searec.artifacts import interests as derived_interests
-from searec.artifacts.interests import interests
-from searec.artifacts.item_identifiers import ItemCoder, item_codes
-from searec.artifacts.prepare import Made
-from searec.artifacts.user_codes import user_codes
+from searec.artifacts.base import Artifact
+from searec.artifacts.interests import InferredInterests
+from searec.artifacts.item_identifiers import ItemCoder
+from searec.artifacts.user_codes import UserCoder
 from searec.data.dataset import Dataset
 from searec.data.leakage.checks import bounds
 from searec.data.leakage.cutoff import ABOUT, TIMES, Cutoff
@@ -25,7 +25,7 @@ from searec.data.split import NEVER, Split
 from searec.distillation.labels import Label, Labels
 from searec.errors import LeakError, RunError
 from searec.experiments import experiment
-from searec.experiments.run_leakage import made_leaks, run_leaks
+from searec.experiments.run_leakage import run_leaks
 from searec.interests.interest_config import InterestSettings
 from searec.interests.student_reasoner import FILE, LABELS, StudentReasoner
 from searec.models.itemknn import ItemKNN, similarity_leaks
@@ -50,16 +50,16 @@ def careless(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
         yield patch
 
 
-def coded(split: Split) -> Made:
-    return user_codes(split, FEED, CODES, seed=0)
+def coded(split: Split) -> Artifact:
+    return UserCoder.make(split, FEED, CODES, seed=0)
 
 
-def identified(split: Split) -> Made:
-    return item_codes(split, experiment.settings_for("gensar", "small", GENSAR)[0], seed=0)
+def identified(split: Split) -> Artifact:
+    return ItemCoder.make(split, BOTH, experiment.settings_for("gensar", "small", GENSAR)[0], seed=0)
 
 
-def interested(split: Split) -> Made:
-    return interests(split, FEED, INTERESTS)
+def interested(split: Split) -> Artifact:
+    return InferredInterests.make(split, FEED, INTERESTS)
 
 
 MAKERS = [
@@ -69,9 +69,9 @@ MAKERS = [
 ]
 
 
-def copied(made: Made, folder: Path) -> Made:
+def copied(made: Artifact, folder: Path) -> Artifact:
     """The same in a folder that a test may spoil."""
-    made.copy(folder)
+    made.save(folder)
     return dataclasses.replace(made, folder=folder)
 
 
@@ -92,25 +92,25 @@ def by(finding: Finding) -> tuple[str, int]:
 
 @pytest.mark.parametrize(("make", "tasks"), MAKERS)
 def test_what_is_made_honestly_passes_and_its_cutoff_travels(
-    make: Callable[[Split], Made], tasks: Any, checkerboard: Any, tmp_path: Path
+    make: Callable[[Split], Artifact], tasks: Any, checkerboard: Any, tmp_path: Path
 ) -> None:
     split = Split(checkerboard.data)
     made = make(split)
-    assert made_leaks(split, tasks, made).findings == ()
+    assert made.leaks(split, tasks).findings == ()
     again = make(split)
     assert again.folder == made.folder
-    made.copy(tmp_path / "copy")
+    made.save(tmp_path / "copy")
     assert Cutoff.load(tmp_path / "copy").digest == Cutoff.of(split, tasks).digest
     assert json.loads((tmp_path / "copy" / "about.json").read_text())["cutoff"]
 
 
 @pytest.mark.parametrize(("make", "tasks"), MAKERS)
 def test_made_of_another_split_is_caught_by_its_cutoff(
-    make: Callable[[Split], Made], tasks: Any, checkerboard: Any
+    make: Callable[[Split], Artifact], tasks: Any, checkerboard: Any
 ) -> None:
     data = checkerboard.data
     made = make(Split(data, min_events=99))  # nobody is held out
-    found = made_leaks(Split(data), tasks, made).errors
+    found = made.leaks(Split(data), tasks).errors
     assert "events after the cut-off were read" in found[0].what and str(made.folder) in found[0].where
     assert by(found[0]) == first_held_out(data, tasks)
     assert make(Split(data)).folder != made.folder, "the cache tells them apart"
@@ -118,19 +118,19 @@ def test_made_of_another_split_is_caught_by_its_cutoff(
 
 @pytest.mark.parametrize(("make", "tasks"), MAKERS)
 def test_made_by_a_careless_split_is_caught(
-    make: Callable[[Split], Made], tasks: Any, checkerboard: Any, careless: pytest.MonkeyPatch
+    make: Callable[[Split], Artifact], tasks: Any, checkerboard: Any, careless: pytest.MonkeyPatch
 ) -> None:
     made = make(Split(checkerboard.data))
     careless.undo()
-    found = made_leaks(Split(checkerboard.data), tasks, made).errors
+    found = made.leaks(Split(checkerboard.data), tasks).errors
     assert by(found[0]) == first_held_out(checkerboard.data, tasks)
 
 
 def test_codes_for_one_task_do_not_do_for_both(small_world: Dataset) -> None:
     split = Split(small_world)
     made = coded(split)
-    assert made_leaks(split, FEED, made).errors == ()
-    found = made_leaks(split, BOTH, made).errors
+    assert made.leaks(split, FEED).errors == ()
+    found = made.leaks(split, BOTH).errors
     read, narrow = bounds(split, FEED)[0], bounds(split, BOTH)[0]
     user, time = by(found[0])
     inside = int(small_world.users.inside([user])[0])
@@ -139,16 +139,16 @@ def test_codes_for_one_task_do_not_do_for_both(small_world: Dataset) -> None:
 
 @pytest.mark.parametrize(("make", "tasks"), MAKERS)
 def test_without_a_cutoff_or_with_a_changed_one_nothing_is_trusted(
-    make: Callable[[Split], Made], tasks: Any, checkerboard: Any, tmp_path: Path
+    make: Callable[[Split], Artifact], tasks: Any, checkerboard: Any, tmp_path: Path
 ) -> None:
     split = Split(checkerboard.data)
     made = copied(make(split), tmp_path / "made")
     table = pl.read_parquet(made.folder / TIMES)
     table.with_columns(pl.col("read", "learned") - 10**12).write_parquet(made.folder / TIMES)
-    [found] = made_leaks(split, tasks, made).errors
+    [found] = made.leaks(split, tasks).errors
     assert "changed after it was made" in found.what
     (made.folder / ABOUT).unlink()
-    [found] = made_leaks(split, tasks, made).errors
+    [found] = made.leaks(split, tasks).errors
     assert "no cut-off tells what it was made of" in found.what and "make it again" in found.remedy
 
 
@@ -170,7 +170,7 @@ def test_a_false_cutoff_is_given_away_by_what_stands_in_the_folder(
     made = copied(make(Split(data, min_events=99)), tmp_path / "made")
     for folder in (made.folder, *(path.parent for path in made.folder.glob(f"*/{ABOUT}"))):
         Cutoff.of(Split(data), tasks).save(folder)
-    found = made_leaks(Split(data), tasks, made).errors
+    found = made.leaks(Split(data), tasks).errors
     assert len(found) == len(what)
     for one, text in zip(found, what, strict=True):
         assert text in one.what
@@ -202,8 +202,8 @@ LATE = {
 def test_codes_of_a_side_on_which_nothing_was_done_yet_are_caught(make_data: Any) -> None:
     """Ben and cleo searched before their cut-off; anna's cut-off for both tasks is 70 s, for a split of fewer events the same."""
     data = make_data(**{**LATE, "searches": [*LATE["searches"][1:3], ("anna", "boots", 75, ["h"])]})
-    made = user_codes(Split(data, min_events=99), FEED, CODES, seed=0)
-    found = made_leaks(Split(data), FEED, made).errors
+    made = UserCoder.make(Split(data, min_events=99), FEED, CODES, seed=0)
+    found = made.leaks(Split(data), FEED).errors
     told = [one for one in found if "had done nothing before the cut-off (search side)" in one.what]
     assert ["codes" in one.what for one in told] == [True, False]
     assert {(one.rows[0].table, one.rows[0].user, one.rows[0].query) for one in told} == {("searches", "anna", "boots")}
@@ -212,7 +212,7 @@ def test_codes_of_a_side_on_which_nothing_was_done_yet_are_caught(make_data: Any
 def test_behaviour_of_an_item_that_nobody_had_clicked_is_caught(make_data: Any) -> None:
     data = make_data(**LATE)
     made = identified(Split(data, min_events=99))
-    found = [one for one in made_leaks(Split(data), BOTH, made).errors if "nobody had clicked" in one.what]
+    found = [one for one in made.leaks(Split(data), BOTH).errors if "nobody had clicked" in one.what]
     assert len(found) == 1 and "collaborative vectors" in found[0].where
     # e, f and h are clicked by anna alone, and after her cut-off at 70 s.
     assert "item 'e'" in found[0].where and found[0].count == 3
@@ -223,10 +223,10 @@ def test_a_pseudo_query_that_was_asked_only_later_is_caught(make_data: Any, tmp_
     data = make_data(**LATE)
     split = Split(data)
     made = copied(identified(split), tmp_path / "made")
-    assert isinstance(made, ItemCoder) and made_leaks(split, BOTH, made).errors == ()
+    assert isinstance(made, ItemCoder) and made.leaks(split, BOTH).errors == ()
     for query, errors in (("boots", 1), ("stove", 0), ("thing a", 0), ("never asked", 0)):
         planted = dataclasses.replace(made, queries=[*made.queries, query])
-        found = made_leaks(split, BOTH, planted).errors
+        found = planted.leaks(split, BOTH).errors
         assert len(found) == errors
         if errors:
             assert "1 pseudo-queries are what users asked only after the cut-off" in found[0].what
@@ -234,7 +234,7 @@ def test_a_pseudo_query_that_was_asked_only_later_is_caught(make_data: Any, tmp_
     about = json.loads((made.folder / "about.json").read_text())
     about["texts"]["doc2query"] = "some/model"
     (made.folder / "about.json").write_text(json.dumps(about))
-    leaks = made_leaks(split, BOTH, dataclasses.replace(made, queries=["boots"]))
+    leaks = dataclasses.replace(made, queries=["boots"]).leaks(split, BOTH)
     assert leaks.errors == () and "may have come upon by itself" in leaks.warnings[0].what
 
 
@@ -262,7 +262,7 @@ def test_what_a_student_learned_from_counts_for_the_interests(checkerboard: Any,
     for name, time, late in (("early", limit, False), ("late", limit + 1, True)):
         made = copied(interested(split), tmp_path / f"{name} interests")
         derived_interests._made_of(split, FEED, student_of(tmp_path / name, labels(time))).save(made.folder)
-        found = made_leaks(split, FEED, made).errors
+        found = made.leaks(split, FEED).errors
         assert bool(found) == late
     assert "learned from" in found[0].what and by(found[0]) == ("u3", limit)
     old = Labels((Label("u3", "p", "c"),), (), {}, {})
@@ -271,7 +271,7 @@ def test_what_a_student_learned_from_counts_for_the_interests(checkerboard: Any,
     alone = StudentReasoner.__new__(StudentReasoner)
     alone._folder = tmp_path / "a checkpoint"
     derived_interests._made_of(split, FEED, alone).save(made.folder)
-    leaks = made_leaks(split, FEED, made)
+    leaks = made.leaks(split, FEED)
     assert leaks.errors == () and "what its student has learned from is not known" in leaks.warnings[0].what
 
 
@@ -433,8 +433,8 @@ def test_what_a_run_folder_holds_beside_the_weights_is_audited(checkerboard: Any
     run = experiment.train("gserec", data, tmp_path / "run", **options)
     leaks = run_leaks(run.folder, data)
     assert leaks.errors == () and leaks.checked["made beforehand"] == 2
-    late = user_codes(Split(data, min_events=99), FEED, CODES, seed=0)
+    late = UserCoder.make(Split(data, min_events=99), FEED, CODES, seed=0)
     shutil.rmtree(run.folder / "artifacts")
-    late.copy(run.folder / "artifacts")
+    late.save(run.folder / "artifacts")
     found = run_leaks(run.folder, data).errors
     assert by(found[0]) == first_held_out(data, FEED)

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from searec.artifacts.interests import Interests, snapshots
-from searec.artifacts.prepare import prepare
+from searec.artifacts import prepare
+from searec.artifacts.interests import InferredInterests, snapshots
 from searec.data.batch import Batch, Batcher
 from searec.data.dataset import Dataset, load
 from searec.data.split import NEVER, Split, requests_at
@@ -44,14 +44,14 @@ def split(small_world: Dataset) -> Split:
 
 
 @pytest.fixture(scope="module")
-def made(split: Split) -> Interests:
+def made(split: Split) -> InferredInterests:
     config, _ = experiment.settings_for("serendipity", "small", TINY)
     found = prepare(Serendipity, config, split, 0)
-    assert isinstance(found, Interests)
+    assert isinstance(found, InferredInterests)
     return found
 
 
-def new(split: Split, made: Interests, **overrides: Any) -> Serendipity:
+def new(split: Split, made: InferredInterests, **overrides: Any) -> Serendipity:
     config, _ = experiment.settings_for("serendipity", "small", {**TINY, **overrides})
     model = experiment.new_model("serendipity", config, split, 0, made)
     assert isinstance(model, Serendipity)
@@ -65,7 +65,7 @@ def asked(split: Split, model: Serendipity, part: Any = "test") -> Batch:
 # --- interests ---
 
 
-def test_an_example_reads_the_newest_interests_inferred_before_it(split: Split, made: Interests) -> None:
+def test_an_example_reads_the_newest_interests_inferred_before_it(split: Split, made: InferredInterests) -> None:
     model = new(split, made)
     batch = TrainingExamples(split, model, batch=256, seed=0).batch(0, 0)
     wishes = model.interests_at(batch.user, batch.time)
@@ -94,7 +94,7 @@ def test_snapshots_rest_on_what_is_older_and_the_last_one_on_all_that_may_be_rea
             assert some[:-1].tolist() == [int(old[len(old) * n // 3]) for n in (1, 2)]
 
 
-def test_graphs_know_nothing_of_what_comes_after_the_cutoff(split: Split, made: Interests) -> None:
+def test_graphs_know_nothing_of_what_comes_after_the_cutoff(split: Split, made: InferredInterests) -> None:
     data = split.data
     cutoff = split.visible(("recommend",))
     for name, graph in made.table.graphs.items():
@@ -118,7 +118,7 @@ def test_newest_snapshot_counts_from_its_own_time_on() -> None:
     ]
 
 
-def test_absent_interests_are_hidden(split: Split, made: Interests) -> None:
+def test_absent_interests_are_hidden(split: Split, made: InferredInterests) -> None:
     """What stands in a place without confidence changes nothing, and a user without any interest has a finite vector."""
     model = new(split, made).eval()
     batch = asked(split, model)
@@ -156,7 +156,7 @@ def test_meets_by_hand() -> None:
 
 
 def test_others_that_meet_an_interest_are_no_negatives(
-    split: Split, made: Interests, monkeypatch: pytest.MonkeyPatch
+    split: Split, made: InferredInterests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """L_contrast by a plain loop over users and over the positives that are no false negatives."""
     model = new(split, made).eval()
@@ -183,7 +183,7 @@ def test_others_that_meet_an_interest_are_no_negatives(
     assert value.item() == pytest.approx(torch.stack(terms).mean().item(), rel=1e-4)
 
 
-def test_positives_meet_an_interest_and_are_drawn_by_clicks(split: Split, made: Interests) -> None:
+def test_positives_meet_an_interest_and_are_drawn_by_clicks(split: Split, made: InferredInterests) -> None:
     model = new(split, made)
     batch = asked(split, model)
     wishes = model.interests_at(batch.user, batch.time)
@@ -212,7 +212,7 @@ def test_positives_meet_an_interest_and_are_drawn_by_clicks(split: Split, made: 
 
 @pytest.mark.parametrize("order", ["user", "interest"])
 def test_i2i_brings_what_is_new_meets_an_interest_and_is_not_excluded(
-    split: Split, made: Interests, order: str
+    split: Split, made: InferredInterests, order: str
 ) -> None:
     model = new(split, made, order=order, reach=300).eval()
     batch = asked(split, model)
@@ -233,7 +233,7 @@ def test_i2i_brings_what_is_new_meets_an_interest_and_is_not_excluded(
     assert (brought[second] > 0).all()
 
 
-def test_u2i_alone_is_the_head_of_all_scores(split: Split, made: Interests) -> None:
+def test_u2i_alone_is_the_head_of_all_scores(split: Split, made: InferredInterests) -> None:
     model = new(split, made).eval()
     batch = asked(split, model)
     found = model.pool(batch, 12, quota=0.0)
@@ -243,7 +243,7 @@ def test_u2i_alone_is_the_head_of_all_scores(split: Split, made: Interests) -> N
     assert not found.pool.second.any()
 
 
-def test_interest_that_brings_an_item_is_the_one_nearest_to_it(split: Split, made: Interests) -> None:
+def test_interest_that_brings_an_item_is_the_one_nearest_to_it(split: Split, made: InferredInterests) -> None:
     """Of a user with one interest every item of I2I is brought by it, and they are its nearest ones."""
     model = new(split, made, order="interest", reach=300).eval()
     batch = asked(split, model)
@@ -266,7 +266,7 @@ def test_interest_that_brings_an_item_is_the_one_nearest_to_it(split: Split, mad
 
 
 @pytest.mark.parametrize("reach", [17, 40])
-def test_of_equal_items_i2i_looks_at_the_most_clicked(split: Split, made: Interests, reach: int) -> None:
+def test_of_equal_items_i2i_looks_at_the_most_clicked(split: Split, made: InferredInterests, reach: int) -> None:
     """Against a sort of the whole catalogue: nearest first, of equal ones the most clicked."""
     model = new(split, made, order="interest", reach=reach).eval()
     batch = asked(split, model)
@@ -293,7 +293,7 @@ def test_of_equal_items_i2i_looks_at_the_most_clicked(split: Split, made: Intere
     assert full > len(batch) // 2
 
 
-def test_novelty_of_the_model_is_that_of_the_figures(split: Split, made: Interests) -> None:
+def test_novelty_of_the_model_is_that_of_the_figures(split: Split, made: InferredInterests) -> None:
     for level in ("narrow", 1, 2):
         model = new(split, made, level=level).eval()
         batch = asked(split, model)
@@ -304,14 +304,14 @@ def test_novelty_of_the_model_is_that_of_the_figures(split: Split, made: Interes
         assert Taxonomy.of(split.data).at(level).lengths.max() == model.item_level.shape[1]
 
 
-def test_a_damaged_state_is_refused(split: Split, made: Interests) -> None:
+def test_a_damaged_state_is_refused(split: Split, made: InferredInterests) -> None:
     model = new(split, made)
     state: dict[str, Tensor] = {name: value for name, value in model.state().items() if name != "snapshot_ids"}
     with pytest.raises(RunError, match="snapshot_ids"):
         new(split, made).load_state(state)
 
 
-def test_requests_after_everything_read_the_last_interests(split: Split, made: Interests) -> None:
+def test_requests_after_everything_read_the_last_interests(split: Split, made: InferredInterests) -> None:
     model = new(split, made).eval()
     users = np.arange(1, split.data.sizes.users + 1)
     batch = Batcher(split.data, model.needs).batch(

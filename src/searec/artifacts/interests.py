@@ -5,22 +5,25 @@ Kept under `files.cache_folder()` by what they were made from.
 
 import dataclasses
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from searec.config import as_dict
+from searec.artifacts.base import Artifact, cached_folder, own_settings
+from searec.config import configure
 from searec.data.dataset import Dataset
-from searec.data.leakage.cutoff import Cutoff
+from searec.data.leakage.checks import bounds, read_late
+from searec.data.leakage.cutoff import NOTHING, Cutoff
+from searec.data.leakage.findings import Finding, when
 from searec.data.ragged import Ints, first_not_before
 from searec.data.schema import Task
 from searec.data.split import NEVER, Split
-from searec.errors import ChatError
-from searec.files import cache_folder, fingerprint, replacing
+from searec.errors import ChatError, RunError
+from searec.files import replacing
 from searec.interests.category_index import Catalogue
 from searec.interests.interest_config import InterestSettings
 from searec.interests.interest_graph import Graph
@@ -33,24 +36,121 @@ from searec.interests.student_reasoner import StudentReasoner
 from searec.progress import progress
 from searec.text.encoder import Encoder
 
-VERSION = "interests-2"
+VERSION = "interests-3"
 """Changes with every change to what is made here from the same input."""
 _PROFILES_AT_ONCE = 2_000
 _SHOWN = 3
+_CATEGORIES = "category_vectors.npy"
 
 
 @dataclass(frozen=True)
-class Interests:
-    """A folder of interests, and the vectors of the catalogue's categories [C + 1, E] by the same encoder."""
+class InferredInterests(Artifact):
+    """The interests of every user, and the vectors of the catalogue's categories [C + 1, E] by the same encoder."""
 
+    noun = "interest graphs"
     folder: Path
     table: InterestTable
     category_vectors: NDArray[np.float32]
 
-    def copy(self, folder: Path) -> None:
-        """Copy the whole folder, so that a run needs no cache."""
-        with replacing(folder) as beside:
-            shutil.copytree(self.folder, beside)
+    @classmethod
+    def make(
+        cls,
+        split: Split,
+        tasks: Sequence[Task],
+        config: Any,
+        *,
+        seed: int = 0,
+        reasoner: Reasoner | None = None,
+    ) -> "InferredInterests":
+        """Infer the interests of every user before every held-out event of `tasks`, or read them from the cache.
+
+        Args:
+            split: whose training events are read.
+            tasks: those that the model learns.
+            config: settings that hold `InterestSettings`.
+            seed: not used; reasoners draw nothing.
+            reasoner: what infers; by default the one that the settings name.
+
+        Raises:
+            ChatError: a reasoner left users without a graph.
+            SearecError: as the reasoner.
+        """
+        own = own_settings(config, InterestSettings)
+        settings = configure(InterestSettings, own)
+        reasoner = reasoner or reasoner_for(settings, split, tasks)
+        made_of = _made_of(split, tasks, reasoner)
+        home = cached_folder("interests", VERSION, made_of.digest, reasoner.version, json.dumps(own, sort_keys=True))
+        if not home.is_dir():
+            catalogue = catalogue_of(split.data, settings)
+            times = snapshots(split, tasks, settings.snapshots)
+            graphs = _think(split, times, settings, reasoner)
+            about = {
+                "made": VERSION,
+                "data": split.data.fingerprint,
+                "unseen": split.unseen,
+                "tasks": list(tasks),
+                "settings": own,
+                "reasoner": {"name": reasoner.name, "version": reasoner.version},
+                "cutoff": made_of.digest,
+            }
+            table = tabulate(graphs, times, split, settings, catalogue, about)
+            with replacing(home) as beside:
+                table.save(beside)
+                made_of.save(beside)
+                np.save(beside / _CATEGORIES, catalogue.vectors)
+        return cls.load(home)
+
+    @classmethod
+    def load(cls, folder: Path) -> "InferredInterests":
+        """Open a folder of interests.
+
+        Raises:
+            RunError: it is missing or damaged.
+        """
+        table = InterestTable.load(folder)
+        try:
+            return cls(folder, table, np.load(folder / _CATEGORIES))
+        except (OSError, ValueError) as error:
+            raise RunError("cannot read the interests", where=folder, got=error, remedy="make them again") from error
+
+    def attach(self, model: Any, split: Split) -> None:
+        model.load_artifacts(self.table, self.category_vectors, split)
+
+    def findings(self, split: Split, tasks: Sequence[Task], cutoff: Cutoff, where: str) -> list[Finding]:
+        """Return snapshots made after the cut-off, and graphs whose signals are newer."""
+        data, read = split.data, bounds(split, tasks)[0]
+        made_at = np.where(self.table.times == NEVER, NOTHING, self.table.times).max(axis=1)
+        found = []
+        if len(made_at) != len(read):
+            return [
+                Finding(
+                    "error",
+                    "interests of other users",
+                    where,
+                    expected=f"{len(read) - 1} users",
+                    remedy="train it again",
+                )
+            ]
+        newest = np.full(len(read), NOTHING, dtype=np.int64)
+        inside = data.users.inside(list(self.table.graphs))
+        for user, graph in zip(inside.tolist(), self.table.graphs.values(), strict=True):
+            newest[user] = max([graph.at, *(edge.time + 1 for edge in graph.edges)])
+        for what, times in (("snapshots of interests were made", made_at), ("interest graphs rest on events", newest)):
+            if (late := read_late(data, read, times)) is not None:
+                users, user, row = late
+                place = f"{where}, user {row.user!r}: {when(times[user])}"
+                found.append(
+                    Finding(
+                        "error",
+                        f"{what} after the cut-off",
+                        place,
+                        (row,),
+                        users,
+                        f"nothing after {when(read[user])}",
+                        "train it again",
+                    )
+                )
+        return found
 
 
 def reasoner_for(settings: InterestSettings, split: Split, tasks: Sequence[Task]) -> Reasoner:
@@ -67,43 +167,6 @@ def reasoner_for(settings: InterestSettings, split: Split, tasks: Sequence[Task]
     else:
         options["chat_model"] = settings.chat_model
     return reasoner_named(settings.reasoner, split, tasks, {name: str(value) for name, value in options.items()})
-
-
-def interests(
-    split: Split, tasks: Sequence[Task], settings: InterestSettings, reasoner: Reasoner | None = None
-) -> Interests:
-    """The interests of every user before every held-out event of `tasks`.
-
-    Args:
-        reasoner: who infers; by default whom the settings name.
-
-    Raises:
-        ChatError: a reasoner left users without a graph.
-        SearecError: as the reasoner.
-    """
-    reasoner = reasoner or reasoner_for(settings, split, tasks)
-    own = {name: value for name, value in as_dict(settings).items() if name in InterestSettings.__dataclass_fields__}
-    made_of = _made_of(split, tasks, reasoner)
-    key = fingerprint(VERSION, made_of.digest, reasoner.version, json.dumps(own, sort_keys=True))
-    home = cache_folder() / "artifacts" / f"interests-{key}"
-    catalogue = catalogue_of(split.data, settings)
-    if not home.is_dir():
-        times = snapshots(split, tasks, settings.snapshots)
-        graphs = _think(split, times, settings, reasoner)
-        about = {
-            "made": VERSION,
-            "data": split.data.fingerprint,
-            "unseen": split.unseen,
-            "tasks": list(tasks),
-            "settings": own,
-            "reasoner": {"name": reasoner.name, "version": reasoner.version},
-            "cutoff": made_of.digest,
-        }
-        table = tabulate(graphs, times, split, settings, catalogue, about)
-        with replacing(home) as beside:
-            table.save(beside)
-            made_of.save(beside)
-    return Interests(home, InterestTable.load(home), catalogue.vectors)
 
 
 def _made_of(split: Split, tasks: Sequence[Task], reasoner: Reasoner) -> Cutoff:

@@ -16,17 +16,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from searec.artifacts.base import ABOUT, Artifact, cached_folder, own_settings, written
 from searec.artifacts.item_vectors import Vectors, item_vectors
 from searec.artifacts.pseudo_queries import VERSION as PSEUDO_VERSION
-from searec.artifacts.pseudo_queries import pseudo_queries
-from searec.config import as_dict, configure
+from searec.artifacts.pseudo_queries import from_words, pseudo_queries
+from searec.artifacts.quantiser_training import ShuffledRows, train_quantiser
+from searec.config import configure
 from searec.data.dataset import Dataset
+from searec.data.leakage.checks import bounds, clicks_of
 from searec.data.leakage.cutoff import Cutoff
+from searec.data.leakage.findings import Finding, event_at, row_at
 from searec.data.ragged import Ints, Ragged
-from searec.data.schema import TASKS
+from searec.data.schema import TASKS, Task
 from searec.data.split import Split
 from searec.errors import DataError, RunError
-from searec.files import cache_folder, fingerprint, replacing
 from searec.models.gensar.item_corpus import Lessons
 from searec.models.gensar.prompt_templates import ALL_PHRASES
 from searec.semantic_ids.code_config import IdentifierSettings
@@ -37,28 +40,30 @@ from searec.semantic_ids.user_code_table import SIDES
 from searec.text.analysis import item_text
 from searec.text.encoder import Encoder
 from searec.text.tokenizer import Tokens
-from searec.training.checkpoint import FILE as CHECKPOINT
 from searec.training.checkpoint import read_tensors, write_tensors
 from searec.training.processes import first_process
-from searec.training.train_config import TrainSettings
 from searec.training.training_log import FILE as LOG
 
 VERSION = "items-2"
 """Changes with every change to what is made here from the same input."""
-JUDGE = "explained"
 NEIGHBOURS = 10
 """Items nearest by their words that a new item's behaviour is taken from."""
-_ABOUT, _IDENTIFIERS, _WEIGHTS, _TOKENS = "about.json", "identifiers.safetensors", "rqvae.safetensors", "tokenizer.json"
+_IDENTIFIERS, _WEIGHTS, _TOKENS = "identifiers.safetensors", "rqvae.safetensors", "tokenizer.json"
 _QUERIES, _VECTORS = "pseudo_queries.parquet", "vectors_{}.npy"
 
 
+_TASK_OF_SIDE = (SIDES.index("search"), SIDES.index("recommend"))
+"""Meaning is for search, behaviour for recommendation."""
+
+
 @dataclass(frozen=True)
-class ItemCoder:
+class ItemCoder(Artifact):
     """What makes identifiers of items, now and for items that come later, and what a generative model learns them from.
 
     folder: holds all of it. vectors: [I, E] of each side, as quantised. queries, of_item: distinct pseudo-queries, and each item's.
     """
 
+    noun = "item identifiers"
     folder: Path
     settings: IdentifierSettings
     identifiers: Identifiers
@@ -69,6 +74,73 @@ class ItemCoder:
     of_item: Ragged
 
     @classmethod
+    def make(cls, split: Split, tasks: Sequence[Task], config: Any, *, seed: int = 0) -> "ItemCoder":
+        """Make identifiers of every item from the training events of both tasks, or read them from the cache.
+
+        Args:
+            split: whose training events they are made from.
+            tasks: not used; identifiers serve both tasks.
+            config: a generative model's: `IdentifierSettings` with vocabulary, pretrained, doc2query and pseudo_queries.
+            seed: of the RQ-VAE's weights and batches, and of what else is trained or drawn.
+
+        Raises:
+            DependencyError: the sentence encoder or transformers is not installed, or a checkpoint cannot be had.
+            Interrupted: on request; the same call goes on.
+        """
+        own = own_settings(config, IdentifierSettings)
+        texts = {name: getattr(config, name) for name in ("vocabulary", "pretrained", "doc2query", "pseudo_queries")}
+        made_of = Cutoff.of(split, TASKS)
+        made_from = (VERSION, PSEUDO_VERSION, made_of.digest, str(seed), json.dumps([own, texts], sort_keys=True))
+        home = cached_folder("items", *made_from)
+        if home.is_dir():
+            return cls.load(home)
+        settings = configure(IdentifierSettings, own)
+        sides = item_vectors(split, settings, seed)
+        rqvae = new_rqvae(settings, [side.shape[1] for side in sides], seed)
+        if settings.code_standardise:
+            rqvae.standardise(sides)
+        work = home.with_name(f"{home.name}.training")
+        explained = learn(rqvae, sides, settings, seed, work)
+        identifiers = identify(rqvae, sides, settings)
+        words = split.data.item_texts()
+        table = split.data.item_table
+        queries, of_item = pseudo_queries(
+            table, words, model=texts["doc2query"], count=texts["pseudo_queries"], seed=seed
+        )
+        if texts["pretrained"]:
+            tokens = Tokens.of_checkpoint(texts["pretrained"])
+        else:
+            asked = np.unique(split.train("search").query)
+            known = split.data.queries.texts.gather(asked.astype(np.int64) - 1).to_list()
+            tokens = Tokens.trained([*ALL_PHRASES, *words, *known, *queries], texts["vocabulary"])
+        about = {
+            "made": VERSION,
+            "cutoff": made_of.digest,
+            "data": split.data.fingerprint,
+            "unseen": split.unseen,
+            "seed": seed,
+            "vector_widths": [side.shape[1] for side in sides],
+            "settings": own,
+            "texts": texts,
+            "explained": explained,
+            **identifiers.about,
+        }
+        if first_process():
+            with written(home, work) as beside:
+                identifiers.save(beside / _IDENTIFIERS)
+                write_tensors(beside / _WEIGHTS, rqvae.state())
+                for side, rows in enumerate(sides):
+                    np.save(beside / _VECTORS.format(side), rows.astype(np.float16))
+                (beside / _TOKENS).write_text(tokens.text, encoding="utf-8")
+                pl.DataFrame(
+                    {"query": [[queries[place] for place in of_item.row(item)] for item in range(len(of_item))]}
+                ).write_parquet(beside / _QUERIES)
+                shutil.copy(work / LOG, beside / LOG)
+                made_of.save(beside)
+                (beside / ABOUT).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        return cls.load(home)
+
+    @classmethod
     def load(cls, folder: Path) -> "ItemCoder":
         """Open a folder of identifiers.
 
@@ -76,7 +148,7 @@ class ItemCoder:
             RunError: it is missing or damaged.
         """
         try:
-            about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
+            about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
             widths = about["vector_widths"]
             vectors = [np.load(folder / _VECTORS.format(side), mmap_mode="r") for side in range(len(widths))]
             table = pl.read_parquet(folder / _QUERIES)
@@ -85,7 +157,7 @@ class ItemCoder:
             raise RunError(
                 "cannot read the identifiers", where=folder, got=str(error).splitlines()[0], remedy="make them again"
             ) from error
-        settings = configure(IdentifierSettings, about["settings"], where=str(folder / _ABOUT))
+        settings = configure(IdentifierSettings, about["settings"], where=str(folder / ABOUT))
         rqvae = new_rqvae(settings, widths, 0)
         rqvae.load_state(read_tensors(folder / _WEIGHTS)[0])
         rqvae.to("cuda" if torch.cuda.is_available() else "cpu").eval()
@@ -99,11 +171,6 @@ class ItemCoder:
             np.array([place[query] for query in asked["query"]], dtype=np.int64),
         )
         return cls(folder, settings, identifiers, rqvae, tokens, vectors, queries.to_list(), of_item)
-
-    def copy(self, folder: Path) -> None:
-        """Copy the whole folder, so that a run needs no cache."""
-        with replacing(folder) as beside:
-            shutil.copytree(self.folder, beside)
 
     def lessons(self, texts: Sequence[str]) -> Lessons:
         """The texts of the items [I] and their pseudo-queries, as a model learns identifiers from them."""
@@ -124,18 +191,24 @@ class ItemCoder:
                 found[start : start + len(book)] = book.cpu()
         return found
 
-    def newcomers(self, texts: Sequence[str], taken: Identifiers) -> NDArray[np.integer[Any]]:
-        """[2, n, K] identifiers of items that were not there at training, from their texts; no two alike, and none of those `taken`.
+    def attach(self, model: Any, split: Split) -> None:
+        texts = split.data.item_texts()
+        model.load_artifacts(self.identifiers, self.tokens, self.lessons(texts), self.code_vectors())
+
+    def new_items(self, records: Sequence[Mapping[str, Any]], model: Any) -> NDArray[np.integer[Any]]:
+        """Return identifiers [2, n, K] of items that came after the training, from their texts; no two are alike.
 
         Nobody has clicked them yet, so their behaviour is that of the items nearest by words (mean of `NEIGHBOURS`).
 
         Raises:
             DataError: a scheme that needs clicks of every item; or no identifier is free.
         """
+        taken: Identifiers = model.identifiers
+        texts = texts_of(pl.DataFrame(list(records)))
         scheme = self.settings.scheme
         if scheme not in ("joint", "semantic"):
             raise DataError(f"the {scheme} scheme cannot take in new items", remedy="train with scheme=joint")
-        semantic = Encoder(self.settings.encoder).encode(list(texts))
+        semantic = Encoder(self.settings.encoder).encode(texts)
         sides: list[Vectors] = [semantic]
         if scheme == "joint":
             near = np.argsort(-(semantic @ np.asarray(self.vectors[0], dtype=np.float32).T), axis=1, kind="stable")[
@@ -152,74 +225,68 @@ class ItemCoder:
             (found[0], found[0]) if one else [found[_TASK_OF_SIDE.index(task)] for task in range(len(SIDES))]
         )
 
-
-_TASK_OF_SIDE = (SIDES.index("search"), SIDES.index("recommend"))
-"""Meaning is for search, behaviour for recommendation."""
-
-
-def item_codes(split: Split, settings: Any, *, seed: int) -> ItemCoder:
-    """Identifiers of every item from the training events of both tasks.
-
-    Args:
-        settings: a generative model's, an `IdentifierSettings` with vocabulary, pretrained, doc2query and pseudo_queries.
-        seed: of the RQ-VAE's weights and batches, and of what else is trained or drawn.
-
-    Raises:
-        DependencyError: the sentence encoder or transformers is not installed, or a checkpoint cannot be had.
-        Interrupted: on request; the same call goes on.
-    """
-    own = {name: value for name, value in as_dict(settings).items() if name in IdentifierSettings.__dataclass_fields__}
-    texts = {name: getattr(settings, name) for name in ("vocabulary", "pretrained", "doc2query", "pseudo_queries")}
-    made_of = Cutoff.of(split, TASKS)
-    key = fingerprint(VERSION, PSEUDO_VERSION, made_of.digest, str(seed), json.dumps([own, texts], sort_keys=True))
-    home = cache_folder() / "artifacts" / f"items-{key}"
-    if home.is_dir():
-        return ItemCoder.load(home)
-    plan = configure(IdentifierSettings, own)
-    sides = item_vectors(split, plan, seed)
-    rqvae = new_rqvae(plan, [side.shape[1] for side in sides], seed)
-    if plan.code_standardise:
-        rqvae.standardise(sides)
-    work = home.with_name(f"{home.name}.training")
-    explained = learn(rqvae, sides, plan, seed, work)
-    identifiers = identify(rqvae, sides, plan)
-    words = split.data.item_texts()
-    table = split.data.item_table
-    queries, of_item = pseudo_queries(table, words, model=texts["doc2query"], count=texts["pseudo_queries"], seed=seed)
-    if texts["pretrained"]:
-        tokens = Tokens.of_checkpoint(texts["pretrained"])
-    else:
-        asked = np.unique(split.train("search").query)
-        known = split.data.queries.texts.gather(asked.astype(np.int64) - 1).to_list()
-        tokens = Tokens.trained([*ALL_PHRASES, *words, *known, *queries], texts["vocabulary"])
-    about = {
-        "made": VERSION,
-        "cutoff": made_of.digest,
-        "data": split.data.fingerprint,
-        "unseen": split.unseen,
-        "seed": seed,
-        "vector_widths": [side.shape[1] for side in sides],
-        "settings": own,
-        "texts": texts,
-        "explained": explained,
-        **identifiers.about,
-    }
-    if first_process():
-        with replacing(home) as beside:
-            beside.mkdir()
-            identifiers.save(beside / _IDENTIFIERS)
-            write_tensors(beside / _WEIGHTS, rqvae.state())
-            for side, rows in enumerate(sides):
-                np.save(beside / _VECTORS.format(side), rows.astype(np.float16))
-            (beside / _TOKENS).write_text(tokens.text, encoding="utf-8")
-            pl.DataFrame(
-                {"query": [[queries[place] for place in of_item.row(item)] for item in range(len(of_item))]}
-            ).write_parquet(beside / _QUERIES)
-            shutil.copy(work / LOG, beside / LOG)
-            made_of.save(beside)
-            (beside / _ABOUT).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        shutil.rmtree(work)
-    return ItemCoder.load(home)
+    def findings(self, split: Split, tasks: Sequence[Task], cutoff: Cutoff, where: str) -> list[Finding]:
+        """Return behaviour of items that nobody had clicked before the cut-off, and pseudo-queries that were entered only after it."""
+        data, settings = split.data, self.settings
+        limit = bounds(split, tasks)[1]
+        found = []
+        if settings.collaborative == "svd" and settings.scheme in ("joint", "collaborative"):
+            _, item, old = clicks_of(split, limit)
+            silent = np.bincount(item[old], minlength=data.sizes.items + 1)[1:] == 0
+            items = np.flatnonzero(silent & np.any(np.asarray(self.vectors[-1]) != 0, axis=1)) + 1
+            if len(items):
+                later = np.flatnonzero(item == items[0])
+                rows = tuple(
+                    row_at(data, place)
+                    for place in later[np.argsort(data.trail.time[later], kind="stable")][:1].tolist()
+                )
+                whose = data.items.outside(items[:1])[0]
+                what = "behaviour is known of items that nobody had clicked before the cut-off"
+                found.append(
+                    Finding(
+                        "error",
+                        what,
+                        f"collaborative vectors of {where}, item {whose!r}",
+                        rows,
+                        len(items),
+                        remedy="train it again",
+                    )
+                )
+        own = pl.DataFrame(
+            {"query": [query for queries in from_words(data.item_table, 1 << 30) for query in queries]},
+            schema={"query": pl.String},
+        )
+        first = _first_asked(data)
+        user = np.repeat(np.arange(len(data.searches.offsets) - 1), np.diff(data.searches.offsets))
+        old = np.asarray(data.searches.time) < limit[user]
+        known = data.queries.texts.gather(np.unique(data.searches.query[old]).astype(np.int64) - 1)
+        late = pl.DataFrame({"query": self.queries}, schema={"query": pl.String}).join(own, on="query", how="anti")
+        late = (
+            late.join(pl.DataFrame({"query": known}), on="query", how="anti").join(first, on="query").sort("position")
+        )
+        if late.height:
+            written = bool(
+                json.loads((self.folder / ABOUT).read_text(encoding="utf-8")).get("texts", {}).get("doc2query")
+            )
+            row = event_at(data, "searches", int(late["position"][0]))
+            what = f"{late.height:,} pseudo-queries are what users asked only after the cut-off" + (
+                ", which the model that wrote them may have come upon by itself"
+                if written
+                else ", and no words of an item"
+            )
+            place = f"pseudo-queries of {where}"
+            rows = () if row is None else (row,)
+            found.append(
+                Finding(
+                    "warning" if written else "error",
+                    what,
+                    place,
+                    rows,
+                    late.height,
+                    remedy="" if written else "train it again",
+                )
+            )
+        return found
 
 
 def new_rqvae(settings: IdentifierSettings, widths: Sequence[int], seed: int) -> ItemRQVAE:
@@ -242,43 +309,24 @@ def new_rqvae(settings: IdentifierSettings, widths: Sequence[int], seed: int) ->
 
 def learn(
     rqvae: ItemRQVAE, sides: Sequence[Vectors], settings: IdentifierSettings, seed: int, folder: Path
-) -> Mapping[str, float]:
-    """Train the RQ-VAE in `folder`, from its checkpoint if there is one; gives the variance it explains on each side."""
-    from searec.training.loop import train
+) -> dict[str, float]:
+    """Train the RQ-VAE on all items; returns the variance it explains.
 
-    folder.mkdir(parents=True, exist_ok=True)
-    epochs = max(settings.code_epochs, -(-settings.code_least // -(-len(sides[0]) // settings.code_batch)))
-    plan = TrainSettings(
-        epochs=epochs,
-        batch=settings.code_batch,
-        lr=settings.code_lr,
-        weight_decay=settings.code_weight_decay,
-        clip=1.0,
-        schedule="linear",
-        patience=0,
-        validate_every=max(1, epochs // 10),
-        seed=seed,
-    )
-    everything = ItemBatch(tuple(torch.from_numpy(np.asarray(side)) for side in sides))
+    Args:
+        rqvae: to train, in place.
+        sides: [I, E] vectors of each side.
+        settings: of the identifiers.
+        seed: of the batches' order.
+        folder: of log and checkpoint.
+    """
 
-    def validate(current: ItemRQVAE) -> dict[str, float]:
-        shares = current.explained(everything.to(current.device)).tolist()
-        return {JUDGE: float(np.mean(shares))} | {f"{JUDGE}.{side}": share for side, share in enumerate(shares)}
+    def batch_of(items: Ints) -> ItemBatch:
+        return ItemBatch(tuple(torch.from_numpy(np.asarray(side)[items]) for side in sides))
 
-    begun = (folder / CHECKPOINT).is_file()
-    about = {"codes": as_dict(rqvae.config)}
-    return dict(
-        train(
-            rqvae,
-            ItemExamples(sides, plan.batch, seed),
-            validate,
-            folder,
-            plan,
-            made_from=about,
-            judge=JUDGE,
-            resume=begun,
-        ).best
-    )
+    examples = ShuffledRows(np.arange(len(sides[0])), batch_of, settings.code_batch, seed)
+    epochs = max(settings.code_epochs, -(-settings.code_least // examples.steps(0)))
+    shown = list(range(len(sides)))
+    return train_quantiser(rqvae, examples, settings, folder, epochs=epochs, clip=1.0, sides=shown)
 
 
 def identify(rqvae: ItemRQVAE, sides: Sequence[Vectors], settings: IdentifierSettings) -> Identifiers:
@@ -318,23 +366,6 @@ def identify(rqvae: ItemRQVAE, sides: Sequence[Vectors], settings: IdentifierSet
     )
 
 
-class ItemExamples:
-    """The RQ-VAE's batches: all items in an order drawn for each epoch."""
-
-    def __init__(self, sides: Sequence[Vectors], size: int, seed: int) -> None:
-        self.sides, self.size, self.seed = sides, size, seed
-
-    def steps(self, epoch: int) -> int:
-        """Batches in an epoch."""
-        return -(-len(self.sides[0]) // self.size)
-
-    def batch(self, epoch: int, step: int, process: int, processes: int) -> ItemBatch:
-        """One process's share of batch `step` of `epoch`."""
-        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.sides[0]))
-        rows: Ints = np.array_split(order, self.steps(epoch))[step][process::processes]
-        return ItemBatch(tuple(torch.from_numpy(np.asarray(side)[rows]) for side in self.sides))
-
-
 def check_items(records: Sequence[Mapping[str, Any]], data: Dataset, more: Sequence[str] = ()) -> None:
     """Refuse records of new items that cannot be let in.
 
@@ -362,3 +393,11 @@ def check_items(records: Sequence[Mapping[str, Any]], data: Dataset, more: Seque
 def texts_of(items: pl.DataFrame) -> list[str]:
     """[n] the text of each row of an item table, as `Dataset.item_texts`."""
     return items.select(item_text(items.columns)).to_series().to_list()
+
+
+def _first_asked(data: Dataset) -> pl.DataFrame:
+    """query, position: where each text was asked first."""
+    searches = data.searches
+    order = np.argsort(searches.time, kind="stable")
+    query, place = np.unique(np.asarray(searches.query)[order], return_index=True)
+    return pl.DataFrame({"query": data.queries.texts.gather(query.astype(np.int64) - 1), "position": order[place]})

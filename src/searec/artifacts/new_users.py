@@ -1,4 +1,4 @@
-"""Requests of users whom no dataset holds: what they did, given by hand, becomes a batch and codes made now."""
+"""Requests of users who came after the training: their records become a batch, and what the artifact makes of them."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -8,32 +8,35 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from searec.artifacts.user_codes import Coder
+from searec.artifacts.base import Artifact
 from searec.data.dataset import Dataset
 from searec.data.user_history import Past, batch_of, padded
 from searec.errors import DataError
 from searec.models.base import best_items
-from searec.models.gserec import GSERec, NewUsers
-from searec.text.encoder import Encoder
 
 Record = Mapping[str, Any]
 """{"clicks": [item ids], "searches": [(query, [item ids]), ...]}, oldest first; either may be missing."""
 
 
-def best_for_newcomers(
-    model: GSERec, coder: Coder, data: Dataset, records: Sequence[Record], k: int, *, seen: bool = False
+def best_for_new_users(
+    model: Any, artifact: Artifact, data: Dataset, records: Sequence[Record], k: int, *, seen: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """The k best items for users who were not there at training, from codes and embeddings made now; no weight changes.
+    """Return the k best items for users who came after the training; no weight changes.
 
     Args:
-        seen: also give what a record holds.
+        model: one that has `ColdStartUsers`.
+        artifact: what it was trained with.
+        data: the dataset of the run.
+        records: what the users did.
+        k: items per user.
+        seen: also return items of a record.
 
     Returns:
-        ids and scores [B, k], as `Model.retrieve`.
+        Ids and scores [B, k], as `Model.retrieve`.
 
     Raises:
         DataError: a record has other parts, an empty query, or nothing at all.
-        UnknownIdError: an item the catalogue does not hold.
+        UnknownIdError: an item that the catalogue does not hold.
     """
     for row, record in enumerate(records):
         if not record.get("clicks") and not record.get("searches"):
@@ -41,18 +44,12 @@ def best_for_newcomers(
                 "nothing is known of this user", where=f"record {row}", got=dict(record), expected="clicks or searches"
             )
     pasts = [past_of(data, record) for record in records]
-    codes = coder.newcomers(titled(data, records))
     batch = batch_of(data, pasts, dataclasses.replace(model.needs, queries=True), "recommend")
-    sentences = None
-    if model.config.query == "sentence":
-        sentences = torch.zeros(len(batch.texts), model.config.query_width)
-        sentences[1:] = torch.from_numpy(Encoder(coder.settings.encoder).encode(batch.texts[1:]))
-        sentences = sentences.to(model.device)
-    everything = torch.from_numpy(padded([past.trail_item for past in pasts]))
-    known = NewUsers(torch.from_numpy(codes).to(model.device), sentences)
+    users = artifact.new_users(records, data, batch, model)
     with torch.no_grad():
-        scores = model.score(batch.to(model.device), known)
-    return best_items(scores, k, None if seen else everything.to(model.device))
+        scores = model.score_new_users(batch.to(model.device), users)
+    clicked = torch.from_numpy(padded([past.trail_item for past in pasts]))
+    return best_items(scores, k, None if seen else clicked.to(model.device))
 
 
 def past_of(data: Dataset, record: Record) -> Past:

@@ -181,7 +181,9 @@ def chat_summaries(histories: Histories, chat: Chat) -> Summaries:
     written = histories.written()
     prompts, asked = [], []
     for side in TASKS:
-        wording = resources.files("searec.artifacts").joinpath("prompts", PROMPTS, f"{side}.txt").read_text(encoding="utf-8")
+        wording = (
+            resources.files("searec.artifacts").joinpath("prompts", PROMPTS, f"{side}.txt").read_text(encoding="utf-8")
+        )
         own = written.drop_nulls(side)
         asked.append(own["user"])
         prompts += [

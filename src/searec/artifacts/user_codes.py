@@ -15,7 +15,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from searec.artifacts.history_texts import Histories, histories_of
+from searec.artifacts.base import ABOUT, Artifact, cached_folder, own_settings, written
+from searec.artifacts.history_texts import Histories, digest, histories_of
+from searec.artifacts.new_users import titled
+from searec.artifacts.quantiser_training import ShuffledRows, train_quantiser
 from searec.artifacts.summaries import (
     CHAT_VERSION,
     OFFLINE_VERSION,
@@ -24,38 +27,38 @@ from searec.artifacts.summaries import (
     chat_summaries,
     offline_summaries,
 )
-from searec.config import as_dict, configure
+from searec.config import configure
+from searec.data.batch import Batch
+from searec.data.dataset import Dataset
+from searec.data.leakage.checks import bounds
 from searec.data.leakage.cutoff import Cutoff
-from searec.data.ragged import Ints
+from searec.data.leakage.findings import Finding, Table, event_at
+from searec.data.ragged import Ints, first_not_before
 from searec.data.schema import Task
 from searec.data.split import Split
 from searec.errors import DataError, RunError
-from searec.files import cache_folder, fingerprint, replacing
+from searec.models.gserec import NewUsers
 from searec.semantic_ids.code_config import CodeSettings
 from searec.semantic_ids.codebook_usage import code_use
 from searec.semantic_ids.rqvae import TextBatch, TwoSidedRQVAE
 from searec.semantic_ids.user_code_table import NONE, SIDES, UserCodes
 from searec.text.chat import Chat, chat_settings
 from searec.text.encoder import Encoder
-from searec.training.checkpoint import FILE as CHECKPOINT
 from searec.training.checkpoint import read_tensors, write_tensors
 from searec.training.processes import first_process
-from searec.training.train_config import TrainSettings
 from searec.training.training_log import FILE as LOG
 
 VERSION = "user-codes-2"
 """Changes with every change to what is made here from the same input."""
-JUDGE = "explained"
-_CODES, _WEIGHTS, _ABOUT, _SUMMARIES = "codes.npy", "rqvae.safetensors", "about.json", "summaries"
+_CODES, _WEIGHTS, _SUMMARIES = "codes.npy", "rqvae.safetensors", "summaries"
 
 
 @dataclass(frozen=True)
-class Coder:
-    """What makes codes of texts, now and for users who come later: summariser, sentence encoder and RQ-VAE.
+class UserCoder(Artifact):
+    """Codes of users, and what makes them of texts: summariser, sentence encoder and RQ-VAE."""
 
-    folder: holds all of it, and the codes of the users known.
-    """
-
+    noun = "user codes"
+    parts = ("summaries",)
     folder: Path
     settings: CodeSettings
     rqvae: TwoSidedRQVAE
@@ -63,94 +66,138 @@ class Coder:
     codes: UserCodes
 
     @classmethod
-    def load(cls, folder: Path) -> "Coder":
+    def make(cls, split: Split, tasks: Sequence[Task], config: Any, *, seed: int = 0) -> "UserCoder":
+        """Make codes of every user from what lies before every held-out event of `tasks`, or read them from the cache.
+
+        The RQ-VAE learns from the users `split.known`; the others are only quantised.
+
+        Args:
+            seed: of the RQ-VAE's weights and batches.
+
+        Raises:
+            ChatError: some users are left without a summary.
+            DependencyError: the sentence encoder, or the chat client, is not installed.
+            Interrupted: on request; the same call goes on.
+        """
+        made_of = Cutoff.of(split, tasks)
+        histories = histories_of(split.data, made_of.on(split.data)[0], limit=config.summary_events)
+        versions = (VERSION, OFFLINE_VERSION if config.summaries == "offline" else f"{CHAT_VERSION} {PROMPTS}")
+        own = own_settings(config, CodeSettings)
+        settings = configure(CodeSettings, own)
+        home = cached_folder("user-codes", *versions, made_of.digest, str(seed), json.dumps(own, sort_keys=True))
+        if home.is_dir():
+            return cls.load(home)
+        summaries = summarise(histories, settings, counted=split.known)
+        vectors, present = vectors_of(summaries, settings.encoder)
+        rqvae = new_rqvae(settings, vectors.shape[2], seed)
+        work = home.with_name(f"{home.name}.training")
+        if settings.code_standardise:
+            rqvae.standardise(vectors[split.known], present[split.known])
+        log = learn(rqvae, vectors, present & split.known[:, None], settings, seed, work)
+        codes = quantise(rqvae, vectors, present)
+        about = {
+            "made": versions[0],
+            "cutoff": histories.cutoff,
+            "data": split.data.fingerprint,
+            "unseen": split.unseen,
+            "seed": seed,
+            "vector_width": vectors.shape[2],
+            "settings": own,
+            "summaries": dict(summaries.about),
+            "explained": log,
+            "use": {
+                side: [use.as_json() for use in code_use(codes[present[:, place], place], settings.codes)]
+                for place, side in enumerate(SIDES)
+            },
+        }
+        if first_process():
+            with written(home, work) as beside:
+                np.save(beside / _CODES, codes)
+                write_tensors(beside / _WEIGHTS, rqvae.state())
+                summaries.save(beside / _SUMMARIES)
+                made_of.save(beside / _SUMMARIES)
+                made_of.save(beside)
+                shutil.copy(work / LOG, beside / LOG)
+                (beside / ABOUT).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        return cls(home, settings, rqvae, summaries, UserCodes(codes, settings.codes, about))
+
+    @classmethod
+    def load(cls, folder: Path) -> "UserCoder":
         """Open a folder of codes.
 
         Raises:
             RunError: it is missing or damaged.
         """
         try:
-            about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
+            about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
             codes = UserCodes(np.load(folder / _CODES), about["settings"]["codes"], about)
         except (OSError, ValueError, KeyError, DataError) as error:
             raise RunError(
                 "cannot read the user codes", where=folder, got=str(error).splitlines()[0], remedy="make them again"
             ) from error
-        settings = configure(CodeSettings, about["settings"], where=str(folder / _ABOUT))
+        settings = configure(CodeSettings, about["settings"], where=str(folder / ABOUT))
         rqvae = new_rqvae(settings, about["vector_width"], 0)
         rqvae.load_state(read_tensors(folder / _WEIGHTS)[0])
         rqvae.to("cuda" if torch.cuda.is_available() else "cpu").eval()
         return cls(folder, settings, rqvae, Summaries.load(folder / _SUMMARIES), codes)
 
-    def copy(self, folder: Path) -> None:
-        """Copy the whole folder, so that a run needs no cache."""
-        with replacing(folder) as beside:
-            shutil.copytree(self.folder, beside)
+    def attach(self, model: Any, split: Split) -> None:
+        sentences = None
+        if model.config.query == "sentence":
+            vectors = Encoder(model.config.encoder).encode(split.data.queries.texts.to_list())
+            sentences = torch.from_numpy(np.concatenate((np.zeros_like(vectors[:1]), vectors)))
+        model.load_artifacts(self.codes, torch.from_numpy(split.known), sentences)
 
-    def newcomers(self, records: Sequence[Mapping[str, Any]]) -> NDArray[np.int16]:
-        """[n, 2, L] codes of users who were not there at training, from a text made now; see `Histories.of` for the records."""
+    def new_users(self, records: Sequence[Mapping[str, Any]], data: Dataset, batch: Batch, model: Any) -> NewUsers:
+        codes = torch.from_numpy(self.codes_of(titled(data, records))).to(model.device)
+        if model.config.query != "sentence":
+            return NewUsers(codes)
+        sentences = torch.zeros(len(batch.texts), model.config.query_width)
+        sentences[1:] = torch.from_numpy(Encoder(self.settings.encoder).encode(batch.texts[1:]))
+        return NewUsers(codes, sentences.to(model.device))
+
+    def codes_of(self, records: Sequence[Mapping[str, Any]]) -> NDArray[np.int16]:
+        """Return codes [n, 2, L] of users who came after the training, from texts made now; records as in `Histories.of`."""
         histories = Histories.of(records, limit=self.settings.summary_events)
         summaries = summarise(histories, self.settings, like=self.summaries)
         vectors, present = vectors_of(summaries, self.settings.encoder)
         return quantise(self.rqvae, vectors, present)[1:]
 
-
-def user_codes(split: Split, tasks: Sequence[Task], settings: CodeSettings, *, seed: int) -> Coder:
-    """Codes of every user from what lies before every held-out event of `tasks`.
-
-    The RQ-VAE learns from the users `split.known`; the others are only quantised.
-
-    Args:
-        seed: of the RQ-VAE's weights and batches.
-
-    Raises:
-        ChatError: some users are left without a summary.
-        DependencyError: the sentence encoder, or the chat client, is not installed.
-        Interrupted: on request; the same call goes on.
-    """
-    made_of = Cutoff.of(split, tasks)
-    histories = histories_of(split.data, made_of.on(split.data)[0], limit=settings.summary_events)
-    versions = (VERSION, OFFLINE_VERSION if settings.summaries == "offline" else f"{CHAT_VERSION} {PROMPTS}")
-    own = {name: value for name, value in as_dict(settings).items() if name in CodeSettings.__dataclass_fields__}
-    key = fingerprint(*versions, made_of.digest, str(seed), json.dumps(own, sort_keys=True))
-    home = cache_folder() / "artifacts" / f"user-codes-{key}"
-    if home.is_dir():
-        return Coder.load(home)
-    summaries = summarise(histories, settings, counted=split.known)
-    vectors, present = vectors_of(summaries, settings.encoder)
-    rqvae = new_rqvae(settings, vectors.shape[2], seed)
-    work = home.with_name(f"{home.name}.training")
-    if settings.code_standardise:
-        rqvae.standardise(vectors[split.known], present[split.known])
-    log = learn(rqvae, vectors, present & split.known[:, None], settings, seed, work)
-    codes = quantise(rqvae, vectors, present)
-    about = {
-        "made": versions[0],
-        "cutoff": histories.cutoff,
-        "data": split.data.fingerprint,
-        "unseen": split.unseen,
-        "seed": seed,
-        "vector_width": vectors.shape[2],
-        "settings": own,
-        "summaries": dict(summaries.about),
-        "explained": log,
-        "use": {
-            side: [use.as_json() for use in code_use(codes[present[:, place], place], settings.codes)]
-            for place, side in enumerate(SIDES)
-        },
-    }
-    if first_process():
-        with replacing(home) as beside:
-            beside.mkdir()
-            np.save(beside / _CODES, codes)
-            write_tensors(beside / _WEIGHTS, rqvae.state())
-            summaries.save(beside / _SUMMARIES)
-            made_of.save(beside / _SUMMARIES)
-            made_of.save(beside)
-            shutil.copy(work / LOG, beside / LOG)
-            (beside / _ABOUT).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        shutil.rmtree(work)
-    return Coder(home, settings, rqvae, summaries, UserCodes(codes, settings.codes, about))
+    def findings(self, split: Split, tasks: Sequence[Task], cutoff: Cutoff, where: str) -> list[Finding]:
+        """Return codes and texts of users who had done nothing on that side before the cut-off, and histories cut at other times."""
+        data, read = split.data, bounds(split, tasks)[0]
+        found = []
+        tables: tuple[tuple[Table, Ints, Ints], ...] = (
+            ("interactions", data.interactions.time, data.interactions.offsets),
+            ("searches", data.searches.time, data.searches.offsets),
+        )
+        for place, (side, (table, time, offsets)) in enumerate(zip(SIDES, tables, strict=True)):
+            end = first_not_before(time, offsets[:-1], offsets[1:], read)
+            for what, has in (("codes", self.codes.has()[:, place]), ("summaries", self.summaries.has()[:, place])):
+                users = np.flatnonzero(has & (end == offsets[:-1]))
+                if len(users):
+                    row = event_at(data, table, int(end[users[0]]))
+                    whose = data.users.outside(users[:1])[0]
+                    telling = f"{what} tell of users who had done nothing before the cut-off ({side} side)"
+                    rows = () if row is None or row.user != whose else (row,)
+                    found.append(
+                        Finding("error", telling, f"{where}, user {whose!r}", rows, len(users), remedy="train it again")
+                    )
+        expected = digest(data, cutoff.on(data)[0])
+        for what, told in (
+            ("codes", self.codes.about.get("cutoff")),
+            ("summaries", self.summaries.about.get("cutoff")),
+        ):
+            if told != expected:
+                found.append(
+                    Finding(
+                        "error",
+                        f"the {what} rest on other histories than their cut-off tells",
+                        f"{where}: {told}",
+                        expected=expected,
+                    )
+                )
+        return found
 
 
 def summarise(
@@ -215,35 +262,24 @@ def learn(
     seed: int,
     folder: Path,
 ) -> dict[str, float]:
-    """Train the RQ-VAE in `folder`, from its checkpoint if there is one; gives the variance it explains on each side."""
-    from searec.training.loop import train
+    """Train the RQ-VAE on the users that have a text on either side; returns the variance it explains.
 
-    folder.mkdir(parents=True, exist_ok=True)
-    plan = TrainSettings(
-        epochs=settings.code_epochs,
-        batch=settings.code_batch,
-        lr=settings.code_lr,
-        weight_decay=settings.code_weight_decay,
-        clip=settings.code_clip,
-        schedule="linear",
-        patience=0,
-        validate_every=max(1, settings.code_epochs // 10),
-        seed=seed,
-    )
-    examples = UserTexts(vectors, present, plan.batch, seed)
-    everyone = examples.rows(np.arange(len(examples.users)))
+    Args:
+        rqvae: to train, in place.
+        vectors: [U + 1, 2, E] of the texts.
+        present: [U + 1, 2] where there is a text.
+        settings: of the codes.
+        seed: of the batches' order.
+        folder: of log and checkpoint.
+    """
 
-    def validate(current: TwoSidedRQVAE) -> dict[str, float]:
-        sides = current.explained(everyone.to(current.device)).tolist()
-        some = [bool(present[:, side].any()) for side in range(len(SIDES))]
-        return {JUDGE: float(np.mean([value for value, has in zip(sides, some, strict=True) if has]))} | {
-            f"{JUDGE}.{side}": value for side, value, has in zip(SIDES, sides, some, strict=True) if has
-        }
+    def batch_of(users: Ints) -> TextBatch:
+        return TextBatch(torch.from_numpy(vectors[users]), torch.from_numpy(present[users]))
 
-    about = {"codes": as_dict(rqvae.config)}
-    begun = (folder / CHECKPOINT).is_file()
-    report = train(rqvae, examples, validate, folder, plan, made_from=about, judge=JUDGE, resume=begun)
-    return dict(report.best)
+    examples = ShuffledRows(np.flatnonzero(present.any(axis=1)), batch_of, settings.code_batch, seed)
+    sides = [side for side in range(len(SIDES)) if present[:, side].any()]
+    epochs, clip = settings.code_epochs, settings.code_clip
+    return train_quantiser(rqvae, examples, settings, folder, epochs=epochs, clip=clip, sides=sides)
 
 
 def quantise(rqvae: TwoSidedRQVAE, vectors: NDArray[np.float32], present: NDArray[np.bool_]) -> NDArray[np.int16]:
@@ -253,25 +289,3 @@ def quantise(rqvae: TwoSidedRQVAE, vectors: NDArray[np.float32], present: NDArra
         if present[:, side].any():
             codes[present[:, side], side] = rqvae.codes(vectors[present[:, side], side], side)
     return codes
-
-
-class UserTexts:
-    """The RQ-VAE's batches: users with a text on either side, in an order drawn for each epoch."""
-
-    def __init__(self, vectors: NDArray[np.float32], present: NDArray[np.bool_], size: int, seed: int) -> None:
-        self.vectors, self.present, self.size, self.seed = vectors, present, size, seed
-        self.users = np.flatnonzero(present.any(axis=1))
-
-    def steps(self, epoch: int) -> int:
-        """Batches in an epoch."""
-        return -(-len(self.users) // self.size)
-
-    def batch(self, epoch: int, step: int, process: int, processes: int) -> TextBatch:
-        """One process's share of batch `step` of `epoch`."""
-        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.users))
-        return self.rows(np.array_split(order, self.steps(epoch))[step][process::processes])
-
-    def rows(self, places: Ints) -> TextBatch:
-        """The batch of some of the users."""
-        users = self.users[places]
-        return TextBatch(torch.from_numpy(self.vectors[users]), torch.from_numpy(self.present[users]))

@@ -23,7 +23,7 @@ def codes(
     figures: Json = None,
 ) -> None:
     """Make the user codes of gserec and show how they are used; what is made already is only shown."""
-    from searec.artifacts.user_codes import user_codes
+    from searec.artifacts.user_codes import UserCoder
     from searec.config import configure
     from searec.data.dataset import load
     from searec.data.split import Split
@@ -33,7 +33,7 @@ def codes(
 
     chosen = choice(preset, ("small", "paper"), "--preset")
     settings = configure(CodeSettings, {**(PAPER if chosen == "paper" else {}), **pairs(overrides)}, where="codes")
-    made = user_codes(Split(load(data), unseen=unseen), ("recommend",), settings, seed=seed)
+    made = UserCoder.make(Split(load(data), unseen=unseen), ("recommend",), settings, seed=seed)
     about = made.codes.about
     here = made.codes.has()[1:]
     written = about["summaries"]
@@ -56,6 +56,6 @@ def codes(
             print(f"  {tuples:,} distinct lists of codes; {common:.1%} of the users share theirs with somebody")
     emit(about, figures)
     if out is not None:
-        made.copy(out)
+        made.save(out)
         if str(figures) != "-":
             print(f"wrote {out}")

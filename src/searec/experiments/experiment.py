@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from searec.artifacts.prepare import Made, give, prepare
+from searec.artifacts import prepare
+from searec.artifacts.base import Artifact
 from searec.config import configure, nearest
 from searec.data.dataset import Dataset
 from searec.data.schema import Part, Task
@@ -146,14 +147,14 @@ def train(
     run = Run(folder, learner, data, about)
     if first_process():
         if made is not None:
-            made.copy(folder / ARTIFACTS)
+            made.save(folder / ARTIFACTS)
         write_run(run, environment())
         for file in (folder / checkpoint.FILE, *folder.glob(f"*/{checkpoint.FILE}")):
             file.unlink(missing_ok=True)
     return run
 
 
-def new_model(model: str, config: Any, split: Split, seed: int, made: Made | None = None) -> Model:
+def new_model(model: str, config: Any, split: Split, seed: int, made: Artifact | None = None) -> Model:
     """An untrained model; its initial weights are drawn from `seed` and nothing else.
 
     Args:
@@ -166,7 +167,8 @@ def new_model(model: str, config: Any, split: Split, seed: int, made: Made | Non
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         learner = kind(config, split.data.sizes)
-        give(learner, made, split)
+        if made is not None:
+            made.attach(learner, split)
     return learner
 
 

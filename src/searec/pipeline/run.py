@@ -12,9 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from searec.artifacts.item_identifiers import ItemCoder, check_items, texts_of
-from searec.artifacts.new_users import best_for_newcomers
-from searec.artifacts.user_codes import Coder
+from searec.artifacts import artifact_named
+from searec.artifacts.base import Artifact
+from searec.artifacts.item_identifiers import check_items
+from searec.artifacts.new_users import best_for_new_users
 from searec.config import as_dict, configure
 from searec.data.batch import Batcher
 from searec.data.dataset import Dataset, Sizes
@@ -26,9 +27,8 @@ from searec.files import write_json
 from searec.interests.interest_table import read_graphs
 from searec.models import model_named
 from searec.models.base import Model
-from searec.models.gensar.model import GenSAR
-from searec.models.gserec import GSERec
-from searec.models.serendipity.model import InterestPool, Serendipity
+from searec.models.capabilities import ColdStartUsers, RetrievesByInterest, SuggestsQueries, UpdatesItems
+from searec.models.serendipity.model import InterestPool
 from searec.training.checkpoint import read_tensors, write_tensors
 
 CONFIG, WEIGHTS, ENVIRONMENT = "config.json", "weights.safetensors", "environment.json"
@@ -66,6 +66,16 @@ class Run:
         """The split it was trained on."""
         return Split(self.data, **self.config["split"])
 
+    def artifact(self) -> Artifact:
+        """Return what was derived before the model learned, read from the run folder.
+
+        Raises:
+            RunError: the model needs none, or it is damaged.
+        """
+        if self.model.artifact is None:
+            raise RunError("the model was trained without an artifact", where=self.folder, got=self.model.name)
+        return artifact_named(self.model.artifact).load(self.folder / ARTIFACTS)
+
     def recommend(self, users: Sequence[str], k: int = 10, *, seen: bool = False) -> pl.DataFrame:
         """The k best items for each user after everything in the log.
 
@@ -101,11 +111,12 @@ class Run:
             DataError: a record with nothing in it, or with an empty query.
             UnknownIdError: an item the catalogue does not hold.
         """
-        if not isinstance(self.model, GSERec):
-            raise SettingsError(f"{self.model.name} cannot take in new users", expected="a gserec run")
+        if not isinstance(self.model, ColdStartUsers):
+            raise SettingsError(
+                f"{self.model.name} cannot score new users", expected="a run of a model that can (gserec)"
+            )
         self._refuse_none(k)
-        coder = Coder.load(self.folder / ARTIFACTS)
-        found = self._named(*best_for_newcomers(self.model, coder, self.data, records, k, seen=seen))
+        found = self._named(*best_for_new_users(self.model, self.artifact(), self.data, records, k, seen=seen))
         return found.rename({"row": "record"})
 
     def search(self, users: Sequence[str], queries: Sequence[str], k: int = 10) -> pl.DataFrame:
@@ -138,7 +149,7 @@ class Run:
             SettingsError: the model does not write queries, or k is below 1.
             UnknownIdError: a user the dataset does not hold.
         """
-        if not isinstance(self.model, GenSAR) or "search" not in self.model.train_tasks:
+        if not isinstance(self.model, SuggestsQueries) or "search" not in self.model.train_tasks:
             raise SettingsError(
                 f"{self.model.name} cannot suggest queries", expected="a gensar run that has learnt to search"
             )
@@ -171,12 +182,13 @@ class Run:
             SettingsError: the model has no way to take in new items.
             DataError: a record without id or title, an id that is known, or no identifier is free.
         """
-        if not isinstance(self.model, GenSAR):
-            raise SettingsError(f"{self.model.name} cannot take in new items", expected="a gensar run")
+        if not isinstance(self.model, UpdatesItems):
+            raise SettingsError(
+                f"{self.model.name} cannot add items", expected="a run of a model that can (gensar, tiger)"
+            )
         check_items(records, self.data, self.new_items)
         if records:
-            coder = ItemCoder.load(self.folder / ARTIFACTS)
-            self.model.change_items(coder.newcomers(texts_of(pl.DataFrame(list(records))), self.model.identifiers))
+            self.model.change_items(self.artifact().new_items(records, self.model))
             self.new_items.extend(str(record["item_id"]) for record in records)
 
     def remove_items(self, items: Sequence[str]) -> None:
@@ -190,7 +202,7 @@ class Run:
         inside = [new[item] for item in items if item in new] + [int(item) for item in self.data.items.inside(known)]
         inside = [item for item in inside if item not in self.removed]
         self.removed.update(inside)
-        if isinstance(self.model, GenSAR):
+        if isinstance(self.model, UpdatesItems):
             self.model.change_items(removed=inside)
 
     @staticmethod
@@ -209,7 +221,7 @@ class Run:
         inside = self.data.users.inside(users)
         asked = requests_at(self.data, task, inside, np.full(len(inside), NEVER), new_texts=queries)
         schema: dict[str, Any] = {"row": pl.Int64, "rank": pl.Int64, "item_id": pl.String, "score": pl.Float64}
-        if isinstance(self.model, Serendipity):
+        if isinstance(self.model, RetrievesByInterest):
             schema |= {"channel": pl.String, "reason": pl.String}
         frames = [pl.DataFrame(schema=schema)]
         for start in range(0, len(asked), _REQUESTS_AT_ONCE):
@@ -229,7 +241,7 @@ class Run:
                 (exclude, gather_windows(self.data.trail.item, first, asked.trail_end - first)), axis=1
             )
         left_out = torch.from_numpy(exclude).to(device) if exclude.shape[1] else None
-        if isinstance(self.model, Serendipity):
+        if isinstance(self.model, RetrievesByInterest):
             return self._explained(asked, self.model.pool(batch.to(device), k, left_out))
         return self._named(*self.model.retrieve(batch.to(device), k, left_out))
 

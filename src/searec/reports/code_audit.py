@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 
-from searec.artifacts.user_codes import Coder
+from searec.artifacts.user_codes import UserCoder
 from searec.data.split import Split
 from searec.errors import SettingsError
 from searec.evaluation.compare import Comparison
@@ -106,7 +106,7 @@ def audit(
     seen: set[str] = set()
     with progress("Auditing", len(own)) as advance:
         for run in own:
-            coder = Coder.load(run.folder / ARTIFACTS)
+            coder = UserCoder.load(run.folder / ARTIFACTS)
             key = coder.codes.codes.tobytes().hex()
             if key not in seen:
                 found.append(_run_audit(run, coder, users, points, seed))
@@ -139,7 +139,7 @@ def use_by_side(codes: UserCodes) -> dict[str, list[LevelUse]]:
     return {side: code_use(codes.codes[here[:, place], place], codes.size) for place, side in enumerate(SIDES)}
 
 
-def _run_audit(run: Run, coder: Coder, users: int, points: int, seed: int) -> RunAudit:
+def _run_audit(run: Run, coder: UserCoder, users: int, points: int, seed: int) -> RunAudit:
     assert isinstance(run.model, GSERec)
     split, codes = run.split, coder.codes
     sparse, rich = searchers(split)

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from searec.artifacts import prepare
 from searec.artifacts.item_identifiers import ItemCoder
-from searec.artifacts.prepare import prepare
 from searec.cli import app
 from searec.data.batch import Batch, Batcher, Needs
 from searec.data.dataset import Dataset
@@ -373,7 +373,7 @@ def test_other_models_take_items_out_but_not_in(checkerboard: Any, tmp_path: Pat
     first = run.recommend(["u1"], k=1)["item_id"][0]
     run.remove_items([first])
     assert first not in set(run.recommend(["u1"], k=140, seen=True)["item_id"])
-    with pytest.raises(SettingsError, match="popular cannot take in new items"):
+    with pytest.raises(SettingsError, match="popular cannot add items"):
         run.add_items([{"item_id": "a", "title": "thing"}])
     with pytest.raises(SettingsError, match="popular cannot suggest"):
         run.suggest(["u1"])

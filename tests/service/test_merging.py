@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from searec.pipeline.fusion import RRF, fuse, likeness, spread, interleave
+from searec.pipeline.fusion import RRF, fuse, interleave, likeness, spread
 from searec.retrieval.quota_pool import merge
 
 

@@ -16,15 +16,22 @@ from searec.models.dense import Dense
 from searec.models.gensar.model import GenSAR
 from searec.models.serendipity.model import Serendipity
 from searec.pipeline.catalog_snapshot import CatalogBase
-from searec.pipeline.channels import Channel, LexicalChannel, DenseChannel, PopularChannel, ModelChannel, SerendipityChannel
+from searec.pipeline.channels import (
+    Channel,
+    DenseChannel,
+    LexicalChannel,
+    ModelChannel,
+    PopularChannel,
+    SerendipityChannel,
+)
 from searec.pipeline.explanations import Explainer
 from searec.pipeline.histories import Histories
 from searec.pipeline.live_catalog import LiveCatalog
-from searec.pipeline.pipeline import Pipeline, PipelineSettings, Parts
+from searec.pipeline.pipeline import Parts, Pipeline, PipelineSettings
 from searec.pipeline.ranking import Ranker
 from searec.pipeline.run import Run, read_run
 from searec.pipeline.suggestions import Suggester
-from searec.pipeline.types import Response, Request, SuggestRequest, Suggestions
+from searec.pipeline.types import Request, Response, Suggestions, SuggestRequest
 from searec.pipeline.user_interests import InterestSource
 from searec.pipeline.views import Views
 from searec.store.event_export import exported_up_to
@@ -128,7 +135,9 @@ def try_out(engine: Pipeline, data: Dataset) -> None:
             raise one
         for part, why in one.left_out:
             if part not in ("events", "interests"):
-                raise RunError("a part fails when it is tried", where=part, got=engine.executors[part].last_error or why)
+                raise RunError(
+                    "a part fails when it is tried", where=part, got=engine.executors[part].last_error or why
+                )
 
 
 def _refuse_unreadable(folder: str) -> None:

@@ -21,7 +21,7 @@ from searec.models.serendipity.model import Serendipity
 from searec.pipeline.catalog_snapshot import CatalogSnapshot, item_words
 from searec.pipeline.histories import UserContext
 from searec.pipeline.run import Run
-from searec.pipeline.user_interests import UserInterests, InterestEncoder
+from searec.pipeline.user_interests import InterestEncoder, UserInterests
 from searec.retrieval.vector_index import Index
 from searec.text.encoder import Encoder
 

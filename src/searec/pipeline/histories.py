@@ -165,7 +165,8 @@ class Histories:
             if event.kind == SEARCH:
                 told.append(HistoryEvent("search", event.time, query=event.query))
                 told += [
-                    HistoryEvent("click", event.time, item, _title(item, catalog), event.query) for item in event.clicked
+                    HistoryEvent("click", event.time, item, _title(item, catalog), event.query)
+                    for item in event.clicked
                 ]
             elif event.item is not None:
                 told.append(

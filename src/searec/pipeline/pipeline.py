@@ -13,28 +13,28 @@ from searec.data.ragged import Ints
 from searec.errors import SearecError, SettingsError
 from searec.pipeline.catalog_snapshot import CatalogSnapshot
 from searec.pipeline.channels import Candidates, Channel, PopularChannel, RequestBatch
-from searec.pipeline.executors import Executor, Skipped, Pending
+from searec.pipeline.executors import Executor, Pending, Skipped
 from searec.pipeline.explanations import Explainer
 from searec.pipeline.fusion import Fused, fuse, interleave
 from searec.pipeline.histories import Histories, UserContext
 from searec.pipeline.live_catalog import LiveCatalog
 from searec.pipeline.paging import mark, read_token, token
-from searec.pipeline.ranking import Ranker, fuse_scores, diversify
+from searec.pipeline.ranking import Ranker, diversify, fuse_scores
 from searec.pipeline.suggestions import Suggester
 from searec.pipeline.types import (
     MOST,
-    Response,
-    Request,
     InterestsView,
     ItemView,
     LeftOut,
-    ServedRun,
     RankedItem,
-    SuggestRequest,
+    Request,
+    Response,
+    ServedRun,
     Suggestions,
+    SuggestRequest,
     UserView,
 )
-from searec.pipeline.user_interests import UserInterests, InterestSource
+from searec.pipeline.user_interests import InterestSource, UserInterests
 from searec.pipeline.views import Views
 from searec.retrieval.quota_pool import slots
 
@@ -132,7 +132,7 @@ class Pipeline:
         settings: PipelineSettings | None = None,
     ) -> None:
         self.settings = settings or PipelineSettings()
-        self.live_catalog, self.histories, self.interests, self.parts = live_catalog, histories, interests, parts
+        self.live_catalog, self.histories, self.interest_source, self.parts = live_catalog, histories, interests, parts
         names = ["events", "interests", *parts.feed, *parts.search]
         names += [ranker.name for ranker in (*parts.rank_feed, *parts.rank_search)]
         self.executors = {name: Executor(name) for name in dict.fromkeys(names)}
@@ -176,7 +176,7 @@ class Pipeline:
         names = [user for user in users if user is not None]
         limit = started + self.settings.lookup * (due - started)
         reading = self.executors["events"].submit(lambda: (self.histories.read(names), self.live_catalog.catalog()))
-        longing = self.executors["interests"].submit(lambda: [self.interests.of(user) for user in users])
+        longing = self.executors["interests"].submit(lambda: [self.interest_source.of(user) for user in users])
         left_out: list[LeftOut] = []
         try:
             events, catalog = reading.result(limit)
@@ -188,7 +188,9 @@ class Pipeline:
         except Skipped as skipped:
             left_out.append(LeftOut("interests", skipped.why))
             interests = [UserInterests("none")] * len(users)
-        known = [self.histories.known(user, events.get(user, ()) if user is not None else (), catalog) for user in users]
+        known = [
+            self.histories.known(user, events.get(user, ()) if user is not None else (), catalog) for user in users
+        ]
         return _Looked(catalog, known, interests, left_out)
 
     def _wanted(self, asks: Sequence[Request], looked: _Looked) -> tuple[RequestBatch, dict[int, SearecError]]:
@@ -274,7 +276,12 @@ class Pipeline:
         return out
 
     def _rank(
-        self, rankers: Sequence[Ranker], wanted: RequestBatch, served_runs: Sequence[_Line], due: float, left_out: list[LeftOut]
+        self,
+        rankers: Sequence[Ranker],
+        wanted: RequestBatch,
+        served_runs: Sequence[_Line],
+        due: float,
+        left_out: list[LeftOut],
     ) -> list[NDArray[np.floating[Any]] | None]:
         """The scores of each line's items, None for who has no history and where no ranker makes it; of several their fused order."""
         rows = [row for row, line in enumerate(served_runs) if wanted.histories[row] and len(line.items)]
@@ -392,7 +399,7 @@ class Pipeline:
         self.ready = False
         for lane in self.executors.values():
             lane.close()
-        self.interests.close()
+        self.interest_source.close()
 
 
 def _joined(names: Sequence[str], usual: Fused, room: int, rest: Ints, second: Candidates, *, shown: int) -> _Line:

@@ -48,7 +48,9 @@ class TrainingGraphs:
         graph = self.graph(user)
         if not graph:
             return UserInterests("none")
-        return UserInterests("run", [Served(one.text, one.confidence, one.reason) for one in graph.interests()], graph.at)
+        return UserInterests(
+            "run", [Served(one.text, one.confidence, one.reason) for one in graph.interests()], graph.at
+        )
 
 
 class InterestEncoder:

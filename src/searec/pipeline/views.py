@@ -41,7 +41,9 @@ class Views:
             interests,
             events,
         )
-        self._lines = [ServedRun(run.label, run.model.name, tuple(what), kept_figures(run.folder)) for run, what in uses]
+        self._lines = [
+            ServedRun(run.label, run.model.name, tuple(what), kept_figures(run.folder)) for run, what in uses
+        ]
         self._users: list[str] | None = None
 
     def user(self, user: str) -> UserView:

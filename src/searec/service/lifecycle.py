@@ -15,7 +15,7 @@ from searec.config import as_dict, configure, nearest
 from searec.errors import SearecError, SettingsError
 from searec.pipeline.builder import Deployment, open_pipeline
 from searec.pipeline.pipeline import PipelineSettings
-from searec.service.request_batcher import RequestBatcher, BatcherSettings
+from searec.service.request_batcher import BatcherSettings, RequestBatcher
 from searec.store.event_writer import Recorder
 from searec.store.events import Event, EventStore, open_events
 from searec.store.interest_reader import Reader

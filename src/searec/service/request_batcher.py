@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 from searec.config import Count, settings
 from searec.errors import Overloaded, SearecError
 from searec.pipeline.pipeline import Pipeline
-from searec.pipeline.types import Response, Request, SuggestRequest, Suggestions
+from searec.pipeline.types import Request, Response, Suggestions, SuggestRequest
 
 Asked = TypeVar("Asked")
 Told = TypeVar("Told")
@@ -93,7 +93,9 @@ class RequestBatcher:
         self._idle = threading.Condition(self._lock)
         self._feed: _Queue[Request, Response] = _Queue("feed", self._with(lambda engine: engine.recommend), config)
         self._search: _Queue[Request, Response] = _Queue("search", self._with(lambda engine: engine.search), config)
-        self._suggest: _Queue[SuggestRequest, Suggestions] = _Queue("suggest", self._with(lambda engine: engine.suggest), config)
+        self._suggest: _Queue[SuggestRequest, Suggestions] = _Queue(
+            "suggest", self._with(lambda engine: engine.suggest), config
+        )
 
     def recommend(self, ask: Request) -> "Future[Response]":
         """A page of the feed.

@@ -20,7 +20,7 @@ from searec.pipeline.executors import Executor, Skipped
 from searec.pipeline.pipeline import Pipeline
 from searec.pipeline.run import read_run
 from searec.pipeline.suggestions import Suggester
-from searec.pipeline.types import Response, Request, Filter, SuggestRequest
+from searec.pipeline.types import Filter, Request, Response, SuggestRequest
 from searec.store.events import Event, EventStore
 from searec.store.interest_reader import Reader
 from searec.store.interest_store import open_store
@@ -254,7 +254,9 @@ def test_filters_hold_and_wrong_ones_are_the_askers_alone(shop: Shop, engines: E
     both = feed(engine, user=busy, filters=[Filter(column, value) for value in values[:2]], k=50)
     assert all(set(values[:2]) & set(shown.categories) for shown in both.items)
     assert not feed(engine, user=busy, filters=[Filter(column, "no such category")]).items
-    answers = engine.recommend([Request(user=busy), Request(user=busy, filters=[Filter("colour", "red")]), Request(user=None)])
+    answers = engine.recommend(
+        [Request(user=busy), Request(user=busy, filters=[Filter("colour", "red")]), Request(user=None)]
+    )
     assert isinstance(answers[1], SettingsError)
     assert isinstance(answers[0], Response)
     assert isinstance(answers[2], Response)

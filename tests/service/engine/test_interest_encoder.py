@@ -9,7 +9,7 @@ from small_shop import Shop
 
 from searec.pipeline import user_interests
 from searec.pipeline.run import read_run
-from searec.pipeline.user_interests import UserInterests, InterestEncoder
+from searec.pipeline.user_interests import InterestEncoder, UserInterests
 from searec.store.interest_store import Served
 
 

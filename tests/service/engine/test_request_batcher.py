@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from searec.errors import Overloaded, SettingsError
-from searec.pipeline.types import Response, Request, SuggestRequest, Suggestions
-from searec.service.request_batcher import RequestBatcher, BatcherSettings
+from searec.pipeline.types import Request, Response, Suggestions, SuggestRequest
+from searec.service.request_batcher import BatcherSettings, RequestBatcher
 
 BAD = SettingsError("bad")
 

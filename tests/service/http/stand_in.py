@@ -14,14 +14,14 @@ import httpx
 
 from searec.errors import DataError, Overloaded, SettingsError, StorageError, UnknownIdError
 from searec.pipeline.types import (
-    Response,
-    Request,
     HistoryEvent,
     InterestsView,
     ItemView,
     LeftOut,
-    ServedRun,
     RankedItem,
+    Request,
+    Response,
+    ServedRun,
     SuggestedQuery,
     Suggestions,
     UserView,

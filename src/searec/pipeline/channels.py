@@ -13,7 +13,7 @@ from torch import Tensor
 from searec.data.ragged import Ints
 from searec.data.schema import Task
 from searec.data.split import Split
-from searec.data.user_history import Past, batch_of, padded
+from searec.data.user_history import UserHistory, batch_of, padded
 from searec.files import cache_folder
 from searec.models.dense import Dense
 from searec.models.gensar.model import GenSAR
@@ -57,7 +57,7 @@ class Wanted:
         return len(self.known)
 
     @property
-    def pasts(self) -> list[Past]:
+    def pasts(self) -> list[UserHistory]:
         return [one.past for one in self.known]
 
     @property
@@ -65,7 +65,7 @@ class Wanted:
         return "search" if self.queries else "recommend"
 
     def exclude(self) -> Tensor:
-        """[B, E] inside ids that models leave out; not those that a new item stands behind."""
+        """[B, E] internal ids that models leave out; not those that a new item stands behind."""
         known, followers = self.shelf.base.data.sizes.items, self.shelf.followers
         rows = []
         for barred in self.barred:

@@ -17,7 +17,7 @@ from searec.models.gserec import GSERec
 class Sides:
     """Embeddings of users on both sides.
 
-    users: [n] inside ids of users with codes on both sides. vectors: [n, 2, D]. agree, differ: mean cosine between a user's two sides,
+    users: [n] internal ids of users with codes on both sides. vectors: [n, 2, D]. agree, differ: mean cosine between a user's two sides,
         and between the sides of different users.
     """
 
@@ -29,7 +29,7 @@ class Sides:
 
 @torch.no_grad()
 def user_embeddings(model: GSERec, users: Ints) -> NDArray[np.float32]:
-    """[n, 2, D] e_u^r and e_u^s of users by inside id."""
+    """[n, 2, D] e_u^r and e_u^s of users by internal id."""
     read, _ = model.propagated()
     rows = torch.from_numpy(users.astype(np.int64)).to(model.device)
     own = model.user(rows) * model.graphs.known[rows, None]

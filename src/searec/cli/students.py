@@ -12,6 +12,7 @@ from searec.errors import SettingsError
 if TYPE_CHECKING:
     from searec.data.dataset import Dataset
     from searec.interests.reasoner import Reasoner
+    from searec.interests.reasoner_evaluation import ReasoningMetrics
 
 STUDENT, TEACHER = "student=", "teacher"
 Users = Annotated[

@@ -214,7 +214,7 @@ def require_new_folder(out: Path | str, resume: bool) -> None:
 
 
 def trained_users(folder: Path | str) -> set[str]:
-    """Outside ids of the users that a student was trained on; none for a model alone."""
+    """External ids of the users that a student was trained on; none for a model alone."""
     folder = Path(folder)
     return {one.user for one in Labels.load(folder / LABELS).train} if (folder / FILE).is_file() else set()
 

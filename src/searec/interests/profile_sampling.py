@@ -20,7 +20,7 @@ def sample_profiles(
 
     Args:
         count: how many at most; all if None.
-        leave_out: users by outside id.
+        leave_out: users by external id.
     """
     users = np.random.default_rng(seed).permutation(np.arange(1, data.sizes.users + 1))
     at = Split(data).visible(TASKS)

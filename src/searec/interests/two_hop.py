@@ -51,7 +51,7 @@ class HopSettings:
     interests: Count = 10
     lowest: Annotated[int, Field(ge=NEAR, le=2)] = NEAR
     attributes: tuple[str, ...] | None = None
-    known_texts: Natural = 40
+    known: Natural = 40
 
 
 def printable(text: str) -> str:

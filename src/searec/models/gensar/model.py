@@ -76,7 +76,7 @@ class GenSAR(Model):
             width, layers, heads, head_width, inner: of encoder and decoder alike.
             init: standard deviation of the first embeddings.
             warm_codes: embeddings of codes start where the RQ-VAE put the codes, not at random.
-            rec, src: newest feed clicks and search sessions read.
+            feed, searches: newest feed clicks and search sessions read.
             query_tokens, text_tokens: read of a query, and of an item's text.
             user_tokens: users are hashed to so few tokens, one of which begins the prompt (TIGER); 0 for none.
             beam: identifiers in each step of a search.
@@ -98,8 +98,8 @@ class GenSAR(Model):
         dropout: DropoutRate = 0.1
         init: Positive = 0.05
         warm_codes: bool = True
-        rec: Natural = 5
-        src: Natural = 5
+        feed: Natural = 5
+        searches: Natural = 5
         query_tokens: Count = 12
         text_tokens: Count = 32
         user_tokens: Natural = 0
@@ -159,7 +159,7 @@ class GenSAR(Model):
     @property
     @override
     def needs(self) -> Needs:
-        return Needs(rec=self.config.rec, src=self.config.src, src_clicks=1, queries=True)
+        return Needs(feed=self.config.feed, searches=self.config.searches, search_clicks=1, queries=True)
 
     @property
     @override

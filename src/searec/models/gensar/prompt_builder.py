@@ -67,15 +67,17 @@ class PromptBuilder(nn.Module):
             starts.append(len(self.pieces) + len(fresh) + user * _SPREAD % _RANGE % self.user_tokens)
             sizes.append(torch.ones_like(user))
             fresh = torch.cat((fresh, self.first + BEHAVIOURS + torch.arange(self.user_tokens, device=device)))
-        clicks = batch.rec_item.long()
-        queries = batch.src_query.long()
-        clicked = batch.src_click[:, :, 0].long() * (queries > 0)
+        clicks = batch.feed_item.long()
+        queries = batch.search_query.long()
+        clicked = batch.search_click[:, :, 0].long() * (queries > 0)
         # An event is two pieces: a click and nothing, or a query and its click.
         click_start = torch.stack((clicks * self.width, clicks), 2)
         query_start = torch.stack((begin[queries], (self.items + clicked) * self.width), 2)
         click_size = torch.stack(((clicks > 0) * self.width, torch.zeros_like(clicks)), 2)
         query_size = torch.stack((length[queries] * (queries > 0), (clicked > 0) * self.width), 2)
-        order = torch.cat((batch.rec_time, batch.src_time), 1).argsort(dim=1, stable=True)[..., None].expand(-1, -1, 2)
+        order = (
+            torch.cat((batch.feed_time, batch.search_time), 1).argsort(dim=1, stable=True)[..., None].expand(-1, -1, 2)
+        )
         starts.append(torch.cat((click_start, query_start), dim=1).gather(1, order).flatten(1))
         sizes.append(torch.cat((click_size, query_size), dim=1).gather(1, order).flatten(1))
         if task == "search":

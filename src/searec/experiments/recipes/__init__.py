@@ -15,10 +15,10 @@ from searec.experiments.recipes.gserec import (
     tuning_gserec,
 )
 from searec.experiments.recipes.lcr_ser import lcr_ser, lcr_ser_depth, lcr_ser_noise, lcr_ser_report, lcr_ser_reward
-from searec.experiments.recipes.recipe import Planned, Recipe
+from searec.experiments.recipe import Recipe, RecipeLine
 from searec.experiments.recipes.serendipity import serendipity
 
-__all__ = ["RECIPES", "Planned", "Recipe", "recipe_named"]
+__all__ = ["RECIPES", "Recipe", "RecipeLine", "recipe_named"]
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "demo": demo,

@@ -13,7 +13,7 @@ from searec.data.split import Split
 from searec.errors import SettingsError
 from searec.evaluation.compare import Comparison
 from searec.evaluation.slices import SPARSE_BELOW, membership
-from searec.models.gserec import GSERec
+from searec.models.capabilities import EmbedsUserSides
 from searec.pipeline.run import ARTIFACTS, Run
 from searec.progress import progress
 from searec.reports.connectivity import Reach, connectivity, likeness
@@ -97,7 +97,7 @@ def audit(
     Raises:
         SettingsError: none of the runs is a gserec run.
     """
-    own = [run for run in runs if isinstance(run.model, GSERec)]
+    own = [run for run in runs if isinstance(run.model, EmbedsUserSides)]
     if not own:
         raise SettingsError(
             "nothing to audit", got=", ".join(run.model.name for run in runs), expected="a gserec run at least"
@@ -140,7 +140,7 @@ def use_by_side(codes: UserCodes) -> dict[str, list[LevelUse]]:
 
 
 def _run_audit(run: Run, coder: UserCoder, users: int, points: int, seed: int) -> RunAudit:
-    assert isinstance(run.model, GSERec)
+    assert isinstance(run.model, EmbedsUserSides)
     split, codes = run.split, coder.codes
     sparse, rich = searchers(split)
     both = np.flatnonzero(codes.has().all(axis=1))

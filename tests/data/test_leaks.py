@@ -30,7 +30,6 @@ from searec.data.leakage.cutoff import ABOUT, NOTHING, TIMES, Cutoff
 from searec.data.leakage.findings import Finding, Leaks
 from searec.data.split import NEVER, Requests, Split, requests_at
 from searec.errors import LeakError
-from searec.experiments.run_leakage import fitted_leaks
 from searec.models.itemknn import ItemKNN
 from searec.models.popular import Popular
 
@@ -168,7 +167,7 @@ def test_candidate_lists_hold_the_target_and_nothing_chosen(checkerboard: Any) -
 def test_a_count_of_a_later_click_names_item_and_click(log: Dataset) -> None:
     model = Popular(Popular.Config(), log.sizes)
     model.fit(log, Split(log))
-    assert fitted_leaks(Split(log), model) == Leaks({"counts of items": 12}, ())
+    assert model.leaks(Split(log)) == Leaks({"counts of items": 12}, ())
     counts = model.counts[0].numpy().copy()
     d, e = log.items.inside(["d", "e"])
     counts[d] += 1
@@ -188,7 +187,7 @@ def test_a_model_that_counts_everything_is_found_in_each_task(log: Dataset, monk
     with monkeypatch.context() as patch:
         patch.setattr(Split, "cutoff", lambda self, tasks: np.full(5, NEVER))
         model.fit(log, Split(log))
-    feed, search = fitted_leaks(Split(log), model).errors
+    feed, search = model.leaks(Split(log)).errors
     # For recommendation c: anna 30, 35 and dora 50; ben's counts. It is counted 4 times, and may be once.
     assert told(feed) == [
         ("interactions", 2, "anna", 30, "c"),
@@ -323,7 +322,7 @@ def test_an_honest_pipeline_has_no_leak(
     ):
         model = kind(kind.Config(**options), data.sizes)
         model.fit(data, split)
-        assert fitted_leaks(split, model).errors == ()
+        assert model.leaks(split).errors == ()
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -338,7 +337,7 @@ def test_a_pipeline_without_a_cutoff_leaks_whenever_something_is_held_out(
     later = {int(one) for one in data.trail.item[data.trail.time >= limit[user]]}
     model = Popular(Popular.Config(), data.sizes)
     model.fit(data, open_)
-    found = [one for one in fitted_leaks(split, model).errors if "recommend" in one.where]
+    found = [one for one in model.leaks(split).errors if "recommend" in one.where]
     assert bool(found) == bool(later) == bool(cutoff_leaks(split, FEED, Cutoff.of(open_, FEED), "x"))
     for one in found:
         row = one.rows[0]

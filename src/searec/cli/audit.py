@@ -25,9 +25,7 @@ def audit(
 
     runs = open_runs(folders, "audit")
     comparison = (
-        compare(runs, protocols=("sampled",), baseline=runs[0].label)
-        if len({run.label for run in runs}) > 1
-        else None
+        compare(runs, protocols=("sampled",), baseline=runs[0].label) if len({run.label for run in runs}) > 1 else None
     )
     found = look(runs, comparison, users=users, points=points, seed=seed)
     write_audit(found, out)

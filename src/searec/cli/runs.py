@@ -13,9 +13,7 @@ Folder = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.", show_
 
 
 def train(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help=f"{', '.join(model_names())}.", show_default=False)
-    ],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=f"{', '.join(model_names())}.", show_default=False)],
     data: Data,
     out: Annotated[Path, typer.Option(metavar="RUN", help="The run folder to write.", show_default=False)],
     preset: Preset = "small",
@@ -26,7 +24,8 @@ def train(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from RUN's checkpoint.")] = False,
     unseen: Annotated[
-        float, typer.Option(min=0, max=0.9, help="Share of users kept out of training, to measure users who come later.")
+        float,
+        typer.Option(min=0, max=0.9, help="Share of users kept out of training, to measure users who come later."),
     ] = 0.0,
     start: Annotated[
         Path | None,

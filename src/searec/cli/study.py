@@ -64,7 +64,9 @@ def study(
     values |= {"fixed": settings_by_model(pairs(fixed))} | ({"models": tuple(models)} if models else {})
     config = configure(StudyConfig, values, where="study")
     limit = f", none after {minutes:g} minutes" if minutes else ""
-    print(f"{len(config.models)} models: up to {trials} trials each{limit}, then {seeds} seeds of each line", flush=True)
+    print(
+        f"{len(config.models)} models: up to {trials} trials each{limit}, then {seeds} seeds of each line", flush=True
+    )
     result = run_study(load(data), out, config, on_progress=lambda line: print(line, flush=True))
     _print(result)
     print(f"report: {out / REPORT}")

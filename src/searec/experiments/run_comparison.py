@@ -62,7 +62,9 @@ def evaluate(
     return result
 
 
-def evaluation_of(run: Run, task: Task, protocol: Protocol, part: Part, *, max_requests: int | None = None) -> Evaluation:
+def evaluation_of(
+    run: Run, task: Task, protocol: Protocol, part: Part, *, max_requests: int | None = None
+) -> Evaluation:
     """Return the evaluation stored in the run folder, or a new one.
 
     Args:

@@ -9,7 +9,7 @@ from typing import Any
 
 from searec.config import as_dict
 from searec.data.dataset import Dataset
-from searec.data.schema import TASKS, Task
+from searec.data.schema import Task
 from searec.data.split import Split
 from searec.errors import Interrupted, RunError, SearecError, StorageError
 from searec.evaluation.compare import Comparison, compare
@@ -120,9 +120,7 @@ def _study_model(
     """Tune, train and measure one model, and the same with one task alone, into `result`."""
     kind = model_named(model)
     given = config.fixed.get(model, {})
-    learned: tuple[Task, ...] = getattr(
-        run_training.settings_for(model, config.preset, given)[0], "tasks", kind.tasks
-    )
+    learned: tuple[Task, ...] = getattr(run_training.settings_for(model, config.preset, given)[0], "tasks", kind.tasks)
     tasks = tuple(task for task in learned if len(split.held_out(task, "val")))
     if not tasks:
         result.left_out[model] = f"nobody has enough events of {' or '.join(learned)} to be held out"

@@ -180,7 +180,9 @@ def _try(
         )
         limit = config.tuning_requests or None
         figures: dict[str, float] = {
-            task: run_comparison.evaluation_of(run, task, "sampled", "val", max_requests=limit).summary()["metrics"][METRIC]
+            task: run_comparison.evaluation_of(run, task, "sampled", "val", max_requests=limit).summary()["metrics"][
+                METRIC
+            ]
             for task in run.model.train_tasks
             if task in tasks
         }

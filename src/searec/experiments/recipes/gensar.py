@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from searec.experiments.recipe import Recipe, RecipeLine
 from searec.experiments.recipes.baselines import baselines
 from searec.experiments.recipes.gserec import gserec
-from searec.experiments.recipe import Recipe, RecipeLine
 
 ON_YELP: dict[str, Any] = {"epochs": 4, "patience": 0}
 """Of every generative line alike, so that none is ahead by a longer training."""

@@ -58,7 +58,9 @@ def gserec_ablations() -> Recipe:
     return Recipe(
         "gserec-ablations",
         tuple(
-            RecipeLine(label, "gserec", {**ON_YELP, **settings}, seeds=SEEDS if label in ("gserec", "no graph") else (0,))
+            RecipeLine(
+                label, "gserec", {**ON_YELP, **settings}, seeds=SEEDS if label in ("gserec", "no graph") else (0,)
+            )
             for label, settings in ABLATIONS.items()
         ),
         protocols=("sampled",),

@@ -3,9 +3,9 @@
 from dataclasses import replace
 from typing import Any
 
+from searec.experiments.recipe import Recipe, RecipeLine
 from searec.experiments.recipes.gserec import SEEDS
 from searec.experiments.recipes.gserec import gserec as gserec_table
-from searec.experiments.recipe import Recipe, RecipeLine
 
 ON_YELP: dict[str, Any] = {"epochs": 3}
 RL: dict[str, Any] = {"rl_steps": 60, "rl_lr": 1e-5}

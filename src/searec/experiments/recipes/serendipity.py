@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from searec.experiments.recipe import Recipe, RecipeLine
 from searec.experiments.recipes.baselines import baselines
 from searec.experiments.recipes.gserec import gserec
-from searec.experiments.recipe import Recipe, RecipeLine
 
 
 def serendipity() -> Recipe:

@@ -420,10 +420,10 @@ def test_a_run_of_an_older_version_or_of_other_times_is_refused(checkerboard: An
     config = json.loads((folder / CONFIG).read_text())
     (folder / CONFIG).write_text(json.dumps({**config, "split": {"min_events": 5}}))
     [found] = run_leaks(folder, checkerboard.data).errors
-    assert found.what == "it was trained up to other times than its split allows"
+    assert found.what == "the run was trained up to other times than its split allows"
     (folder / CONFIG).write_text(json.dumps({name: value for name, value in config.items() if name != "cutoff"}))
     [found] = run_leaks(folder, checkerboard.data).errors
-    assert found.what == "no cut-off tells what it was trained on" and found.remedy == "train it again"
+    assert found.what == "the run does not record the cut-off it was trained up to" and found.remedy == "train it again"
     assert run_training.train("bm25", checkerboard.data, folder, resume=True).label == "bm25", "it is still opened"
 
 

@@ -18,7 +18,7 @@ from searec.errors import RunError, SettingsError, StorageError
 from searec.experiments import run_training
 from searec.experiments.study import FIGURES, RECORD, REPORT, StudyResult, study
 from searec.experiments.study_config import StudyConfig, settings_by_model
-from searec.models import model_names
+from searec.models import model_named, model_names
 
 SMALL = {"width": 8, "inner": 8, "epochs": 1, "batch": 64}
 FIXED = {"sasrec": SMALL, "unisar": {**SMALL, "rec": 5, "src": 5}}
@@ -60,7 +60,8 @@ def test_every_model_stands_in_the_tables_of_its_tasks(whole: tuple[Path, StudyR
     seeds = {row.label: len(row.metrics["ndcg@5"].seeds) for row in found.comparison.tables[0].rows}
     assert seeds == {"popular": 1, "itemknn": 1, "sasrec": 2, "unisar": 2}
     for model, one in found.tuned.items():
-        config = json.loads((out / "runs" / f"{model}-0" / "config.json").read_text())["settings"]
+        folder = model if model_named(model).learns == "fit" else f"{model}-0"
+        config = json.loads((out / "runs" / folder / "config.json").read_text())["settings"]
         flat = config["model"] | config.get("train", {})
         assert {name: flat[name] for name in one.settings} == one.settings
         assert len(one.trials) == (0 if model == "popular" else 2)

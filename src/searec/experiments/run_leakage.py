@@ -26,7 +26,7 @@ def training_leaks(split: Split, model: Model, artifact: Artifact | None) -> Lea
         artifact: what was made for it, None if it needs nothing.
     """
     tasks = model.train_tasks
-    total = split_leaks(split, tasks, last=model.examples == "last", feed_only=model.needs.trail == 0)
+    total = split_leaks(split, tasks, last=model.examples == "last", feed_only=model.needs.clicks == 0)
     total += Leaks({}, tuple(cutoff_leaks(split, tasks, Cutoff.of(split, tasks), "training events")))
     if model.negatives:
         total += negative_leaks(split, tasks)

@@ -49,7 +49,7 @@ def lcr_ser_depth() -> Recipe:
         RecipeLine(label, "lcr-ser", {**ON_YELP, "steps": k}, seeds=(0,) if label.startswith("K") else SEEDS)
         for label, k in depths.items()
     )
-    no_search = RecipeLine("no search", "lcr-ser", {**ON_YELP, "src": 0, "steps": 0})
+    no_search = RecipeLine("no search", "lcr-ser", {**ON_YELP, "searches": 0, "steps": 0})
     return Recipe("lcr-ser-depth", (no_search, *lines), protocols=("sampled",))
 
 
@@ -70,7 +70,7 @@ def lcr_ser_noise() -> Recipe:
     lines = (
         RecipeLine("unisar", "unisar", {"tasks": ["recommend"], "epochs": 12, "patience": 4}),
         RecipeLine("gserec", "gserec"),
-        RecipeLine("no search", "lcr-ser", {"src": 0, "steps": 0}, seeds=seeds),
+        RecipeLine("no search", "lcr-ser", {"searches": 0, "steps": 0}, seeds=seeds),
         RecipeLine("base", "lcr-ser", {"steps": 0}, seeds=seeds),
         RecipeLine("lcr-ser", "lcr-ser", seeds=seeds),
         RecipeLine("lcr-ser, trust", "lcr-ser", {"trust": True}, seeds=seeds),

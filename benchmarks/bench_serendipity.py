@@ -15,7 +15,7 @@ from searec.data.batch import Batch, Batcher
 from searec.data.dataset import Sizes, load
 from searec.data.ragged import gather_windows
 from searec.data.split import Requests, Split
-from searec.experiments import experiment
+from searec.experiments import run_training
 from searec.models.serendipity.model import Serendipity, Tables
 from searec.retrieval.item_groups import ItemGroups
 from searec.retrieval.vector_index import VectorIndex
@@ -30,7 +30,7 @@ KINDS = ("ivf", "hnsw")
 def retrieval(data: Path, room: Path) -> None:
     """Train the two towers, grow their catalogue to a million items, and ask for pools."""
     threads = torch.get_num_threads()
-    run = experiment.train("serendipity", load(data), room / "serendipity", epochs=EPOCHS, patience=0)
+    run = run_training.train("serendipity", load(data), room / "serendipity", epochs=EPOCHS, patience=0)
     assert isinstance(run.model, Serendipity)
     model, split = run.model.eval(), run.split
     rows = np.random.default_rng(0).permutation(len(split.held_out("recommend", "test")))[:REQUESTS]

@@ -1,4 +1,4 @@
-"""An interest graph as a picture: signals, demands and interests in three columns, and the steps between them."""
+"""Draw an interest graph as SVG: signals, demands and interests in three columns, and the edges between them."""
 
 from dataclasses import dataclass, replace
 from html import escape
@@ -10,9 +10,11 @@ _COLUMN, _BOX, _ROW, _HIGH, _TOP = 300, 220, 40, 28, 48
 _HEADS = ("looked for", "demand", "interest")
 _LETTERS = 30
 _STYLE = """
-.graph{--ink:#1c1c1e;--muted:#6b6b70;--paper:#fff;--line:#c9c9ce;--signal:#eef2ff;--demand:#fff4e0;--interest:#e6f6ec;--step:#5b6ee1}
+.graph{--ink:#1c1c1e;--muted:#6b6b70;--paper:#fff;--line:#c9c9ce;
+--signal:#eef2ff;--demand:#fff4e0;--interest:#e6f6ec;--step:#5b6ee1}
 @media (prefers-color-scheme:dark){
-.graph{--ink:#ececf0;--muted:#a0a0a8;--paper:#17171a;--line:#45454d;--signal:#232a45;--demand:#41331a;--interest:#1d3828;--step:#93a1ff}}
+.graph{--ink:#ececf0;--muted:#a0a0a8;--paper:#17171a;--line:#45454d;
+--signal:#232a45;--demand:#41331a;--interest:#1d3828;--step:#93a1ff}}
 .graph text{font:13px system-ui,sans-serif;fill:var(--ink)}
 .graph .head{fill:var(--muted);font-size:12px}
 .graph rect{stroke:var(--line)}
@@ -30,16 +32,17 @@ class _Node:
 
     @property
     def key(self) -> str:
-        """Same words, same node; a signal stands as it was said."""
+        """Same words, same node; a signal is its text."""
         return self.text if self.column == 0 else " ".join(sorted(stems(self.text)))
 
 
 def draw_graph(graph: InterestGraph, *, most: int = 12) -> str:
-    """A standalone SVG, light or dark as the page is; a line is as wide as its step is sure, dashed for a co-hyponym.
+    """Return a standalone SVG, light or dark as the page; a line's width is its confidence; co-hyponyms are dashed.
 
     Each shape has its words, evidence and confidence as a tooltip.
 
     Args:
+        graph: of one user.
         most: interests at most, the surest.
     """
     graph = graph.top(most)
@@ -66,7 +69,7 @@ def draw_graph(graph: InterestGraph, *, most: int = 12) -> str:
 
 
 def _columns(graph: InterestGraph, edges: list[Edge]) -> list[list[_Node]]:
-    """Nodes from top to bottom: interests by confidence, demands and signals near the middle of what they lead to."""
+    """Return nodes from top to bottom: interests by confidence, the others near the middle of their successors."""
     ups = [edge for edge in edges if edge.relation == "hypernym"]
     downs = [edge for edge in edges if edge.relation != "hypernym"]
     interests = [_Node(2, one.text, "interest", float(row)) for row, one in enumerate(graph.interests())]
@@ -83,18 +86,18 @@ def _columns(graph: InterestGraph, edges: list[Edge]) -> list[list[_Node]]:
 
 
 def _line(column: int, texts: list[tuple[str, str]], steps: list[tuple[str, str]], onward: list[_Node]) -> list[_Node]:
-    """The nodes of a column, each near the middle of the nodes that steps from it lead to."""
+    """Return the nodes of a column, each near the middle of its successors."""
     rows = {node.key: node.row for node in onward}
-    found = {node.key: node for node in (_Node(column, text, kind, 0.0) for text, kind in reversed(texts))}
+    nodes = {node.key: node for node in (_Node(column, text, kind, 0.0) for text, kind in reversed(texts))}
     leads: dict[str, list[float]] = {}
     for source, target in steps:
         leads.setdefault(_Node(column, source, "", 0.0).key, []).append(rows[_Node(column + 1, target, "", 0.0).key])
 
     def middle(node: _Node) -> tuple[float, str]:
-        own = leads.get(node.key, [float(len(onward))])
-        return sum(own) / len(own), node.text
+        rows_of = leads.get(node.key, [float(len(onward))])
+        return sum(rows_of) / len(rows_of), node.text
 
-    return [replace(node, row=float(row)) for row, node in enumerate(sorted(found.values(), key=middle))]
+    return [replace(node, row=float(row)) for row, node in enumerate(sorted(nodes.values(), key=middle))]
 
 
 def _step(edge: Edge, place: dict[tuple[int, str], _Node]) -> str:
@@ -104,13 +107,13 @@ def _step(edge: Edge, place: dict[tuple[int, str], _Node]) -> str:
     x, y = start.column * _COLUMN + _BOX, _TOP + start.row * _ROW + _HIGH / 2
     to, down = end.column * _COLUMN, _TOP + end.row * _ROW + _HIGH / 2
     bend = (x + to) / 2
-    told = escape(
+    tooltip = escape(
         f"{edge.source} → {edge.target}: {edge.relation}, {edge.confidence:.2f}"
         + (f" ({edge.evidence})" if edge.evidence else "")
     )
     thick = 1 + 5 * edge.confidence
     path = f"M{x} {y:g}C{bend:g} {y:g} {bend:g} {down:g} {to} {down:g}"
-    return f'<path class="{edge.relation}" d="{path}" style="stroke-width:{thick:.1f}"><title>{told}</title></path>'
+    return f'<path class="{edge.relation}" d="{path}" style="stroke-width:{thick:.1f}"><title>{tooltip}</title></path>'
 
 
 def _box(node: _Node) -> str:

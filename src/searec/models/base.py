@@ -6,7 +6,8 @@ from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+from typing_extensions import override
 
 from searec.data.batch import Batch, Needs
 from searec.data.dataset import Dataset, Sizes
@@ -149,6 +150,17 @@ class Model(Learner):
         return strongest_click(cosines(self.item_vectors, items) @ cosines(self.item_vectors, clicks).T, clicks)
 
 
+class ItemEmbeddings:
+    """A model whose item vectors are the rows of its embedding `item`."""
+
+    item: nn.Embedding
+
+    @property
+    def item_vectors(self) -> Tensor:
+        """[I + 1, D] the item embeddings; row 0 is padding."""
+        return self.item.weight.detach()
+
+
 def cosines(vectors: Tensor, ids: Tensor) -> Tensor:
     """Return the vectors [n, D] of some ids, each of length 1, zero at padding."""
     return F.normalize(vectors[ids.long()].float(), dim=1) * (ids > 0)[:, None]
@@ -188,6 +200,7 @@ class FittedModel(Model):
         for name, array in arrays.items():
             setattr(self, name, array)
 
+    @override
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Load what `state` returned.
 

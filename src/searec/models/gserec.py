@@ -6,13 +6,14 @@ from typing import Any, ClassVar, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from typing_extensions import override
 
 from searec.config import Count, DropoutRate, Natural, NonNegative, Positive, settings
 from searec.data.batch import Batch, Needs
 from searec.data.dataset import Sizes
 from searec.data.schema import Task
 from searec.errors import SettingsError
-from searec.models.base import Model, Preset
+from searec.models.base import ItemEmbeddings, Model, Preset
 from searec.models.search_space import DROPOUT, LEARNING_RATE, Choice, Range
 from searec.nn.attention import DecoderLayer, EncoderLayer
 from searec.nn.cached_value import Kept
@@ -42,7 +43,7 @@ class NewUsers:
     sentences: Tensor | None = None
 
 
-class GSERec(Model):
+class GSERec(ItemEmbeddings, Model):
     """Histories of both sides fused with the user's propagated codes, pooled by the candidate, scored by an MLP."""
 
     sentences: Tensor  # [Q + 1, query_width] float16, if queries are read as sentences
@@ -64,7 +65,7 @@ class GSERec(Model):
     class Config(CodeSettings):
         """How codes are made (`CodeSettings`), then the model.
 
-        rec, src: newest feed clicks and search sessions read (R_u, S_u); src_clicks of a session; words of a query.
+        feed, searches: newest feed clicks and search sessions read (R_u, S_u); search_clicks of a session; words of a query.
         layers: K of the light graph convolution; 0 leaves the graph out, and every user and code keeps its own embedding.
         query: a query is the mean of its words' embeddings, or a frozen sentence vector [query_width] through an MLP.
         loss: BCE of the target and each negative, as in the paper, or softmax over them.
@@ -82,9 +83,9 @@ class GSERec(Model):
         dropout: DropoutRate = 0.1
         attention_dropout: DropoutRate = 0.0
         init: Positive = 0.1
-        rec: Count = 20
-        src: Count = 20
-        src_clicks: Count = 5
+        feed: Count = 20
+        searches: Count = 20
+        search_clicks: Count = 5
         words: Count = 8
         query: Literal["words", "sentence"] = "words"
         query_width: Count = 384
@@ -130,7 +131,7 @@ class GSERec(Model):
         self.graphs = UserCodeGraphs(sizes.users, config.levels, config.codes)
         self._propagated: Kept[tuple[Tensor, Tensor]] = Kept()
         self.code = nn.Embedding(self.graphs.count, width)
-        self.position = nn.ModuleList(nn.Embedding(length, width) for length in (config.rec, config.src))
+        self.position = nn.ModuleList(nn.Embedding(length, width) for length in (config.feed, config.searches))
         tables = [self.item, self.user, self.code, *self.position]
         if config.query == "words":
             self.word = nn.Embedding(sizes.words + 1, width, padding_idx=0)
@@ -148,11 +149,13 @@ class GSERec(Model):
                 nn.init.zeros_(table.weight[table.padding_idx])
 
     @property
+    @override
     def needs(self) -> Needs:
         config = self.config
-        return Needs(rec=config.rec, src=config.src, src_clicks=config.src_clicks, words=config.words)
+        return Needs(feed=config.feed, searches=config.searches, search_clicks=config.search_clicks, words=config.words)
 
     @property
+    @override
     def negatives(self) -> int:
         return int(self.config.negatives)
 
@@ -186,6 +189,7 @@ class GSERec(Model):
                 )
             self.sentences.copy_(sentences)
 
+    @override
     def load_state(self, state: Any) -> None:
         super().load_state(state)
         self.graphs.link(self.graphs.codes, self.graphs.known)
@@ -233,6 +237,7 @@ class GSERec(Model):
             views.append((masked_mean(own, present), codes[:, side].mean(1)))
         return fused, here, views
 
+    @override
     def loss(self, batch: Batch) -> Losses:
         """BCE (or softmax) of target and negatives, L_U-CL between the user's sides, L_His-CL of histories with codes."""
         config = self.config
@@ -275,6 +280,7 @@ class GSERec(Model):
         """Return scores [B, I + 1] of users who were not there at training (their id in the batch is 0)."""
         return self.score(batch, users)
 
+    @override
     def score(self, batch: Batch, new_users: NewUsers | None = None) -> Tensor:
         """Scores as in `Model.score`; of users who were not there at training with what is known of them (their user is 0)."""
         read, mean = self.propagated()

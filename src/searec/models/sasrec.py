@@ -6,12 +6,13 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
+from typing_extensions import override
 
 from searec.config import Count, DropoutRate, Positive, settings
 from searec.data.batch import Batch, Needs
 from searec.data.dataset import Sizes
 from searec.data.schema import Task
-from searec.models.base import Model, Preset
+from searec.models.base import ItemEmbeddings, Model, Preset
 from searec.models.search_space import DROPOUT, LEARNING_RATE, Choice
 from searec.nn.attention import EncoderLayer, causal
 from searec.nn.dropout import Dropout
@@ -20,7 +21,7 @@ from searec.nn.pooling import age
 from searec.nn.softmax import linear_cross_entropy
 
 
-class SASRec(Model):
+class SASRec(ItemEmbeddings, Model):
     """Causal Transformer over the user's clicks; the state at a click scores the next item by inner product.
 
     Departures from the authors' code: positions are counted from the newest event, so that batches can be trimmed; with
@@ -100,24 +101,21 @@ class SASRec(Model):
             self.item.weight[0] = 0
 
     @property
+    @override
     def needs(self) -> Needs:
         length = self.config.length
-        return Needs(rec=length) if self.config.feed_only else Needs(trail=length)
+        return Needs(feed=length) if self.config.feed_only else Needs(clicks=length)
 
     @property
+    @override
     def negatives(self) -> int:
         return self.config.negatives if self.config.loss == "bce" else 0
-
-    @property
-    def item_vectors(self) -> Tensor:
-        """[I + 1, D] the item embeddings."""
-        return self.item.weight.detach()
 
     def history(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Items and times [B, L] of the clicks this model reads, old to new."""
         if self.config.feed_only:
-            return batch.rec_item, batch.rec_time
-        return batch.trail_item, batch.trail_time
+            return batch.feed_item, batch.feed_time
+        return batch.click_item, batch.click_time
 
     def encode(self, items: Tensor) -> Tensor:
         """[B, L, D] the state after each click of `items` [B, L]; zeros at padding."""
@@ -129,6 +127,7 @@ class SASRec(Model):
             x = layer(x, allowed)
         return self.norm(x) * present.unsqueeze(-1)  # type: ignore[no-any-return]
 
+    @override
     def loss(self, batch: Batch) -> Losses:
         """Next-click loss at every position: BCE against sampled negatives (Eq. 8), or cross-entropy over the catalogue."""
         items, times = self.history(batch)
@@ -144,6 +143,7 @@ class SASRec(Model):
         others = F.logsigmoid(-torch.einsum("pd,pmd->pm", state, negative)).sum(-1)
         return Losses({"bce": -(positive + others).mean()}, {"bce": 1.0})
 
+    @override
     def score(self, batch: Batch) -> Tensor:
         items, _ = self.history(batch)
         newest = (items != 0).sum(1).clamp(min=1) - 1

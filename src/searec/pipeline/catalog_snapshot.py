@@ -31,31 +31,31 @@ _NOT_FILTERS = ("item_id", "title", "description")
 
 @dataclass(frozen=True)
 class NewItem:
-    """An item that the training did not know. stand_in: inside id of the known item nearest to it, 0 where none shares a word."""
+    """An item that the training did not know. stand_in: internal id of the known item nearest to it, 0 where none shares a word."""
 
     item: str
     about: Mapping[str, Any]
-    stand_in: int
+    proxy: int
 
     @property
     def title(self) -> str:
         return str(self.about.get("title") or self.item)
 
 
-class Shelf:
+class CatalogSnapshot:
     """One state of the catalogue; a change makes another one, and requests under way keep theirs.
 
-    Places are the inside ids 1..I of the dataset, then I + 1.. for new items in the order in which they came.
+    Places are the internal ids 1..I of the dataset, then I + 1.. for new items in the order in which they came.
 
     Attributes:
         gone: [N + 1] bool, hidden or removed.
-        stand_in: [N + 1] the inside id by which models know an item; itself for known ones.
+        stand_in: [N + 1] the internal id by which models know an item; itself for known ones.
         unlike: new items that no known one stands in for.
     """
 
     def __init__(
         self,
-        base: "Base",
+        base: "CatalogBase",
         new: Sequence[NewItem] = (),
         changed: Mapping[int, Mapping[str, Any]] | None = None,
         gone: Iterable[int] = (),
@@ -67,16 +67,16 @@ class Shelf:
         self.size = count + len(self.new)
         self.gone = np.zeros(self.size + 1, dtype=bool)
         self.gone[list(gone)] = True
-        self.stand_in = np.arange(self.size + 1)
-        self.stand_in[count + 1 :] = [one.stand_in for one in self.new]
-        self.unlike = np.flatnonzero(self.stand_in[1:] == 0) + 1
+        self.proxy = np.arange(self.size + 1)
+        self.proxy[count + 1 :] = [one.proxy for one in self.new]
+        self.unlike = np.flatnonzero(self.proxy[1:] == 0) + 1
         self._place = {one.item: place for place, one in enumerate(self.new, start=count + 1)}
         self._masks: OrderedDict[tuple[Filter, ...], NDArray[np.bool_]] = OrderedDict()
         self._lock = threading.Lock()
 
     # --- changes ---
 
-    def with_changes(self, changes: Sequence[ItemChange]) -> "Shelf":
+    def with_changes(self, changes: Sequence[ItemChange]) -> "CatalogSnapshot":
         """The shelf after changes; hidden and removed items keep their places."""
         if not changes:
             return self
@@ -85,32 +85,32 @@ class Shelf:
         known = self.base.data.items
         place = dict(self._place)
         for change in changes:
-            own = place.get(change.item) or (int(known.inside([change.item])[0]) if change.item in known else 0)
+            own = place.get(change.item) or (int(known.to_internal([change.item])[0]) if change.item in known else 0)
             if not own:
                 if not change.about:  # hidden before anybody told what it is
                     continue
                 own = self.base.data.sizes.items + len(new) + 1
                 place[change.item] = own
-                new.append(NewItem(change.item, change.about, self.base.stand_in(change.about)))
+                new.append(NewItem(change.item, change.about, self.base.proxy(change.about)))
             elif change.about and own > self.base.data.sizes.items:
                 new[own - self.base.data.sizes.items - 1] = NewItem(
-                    change.item, change.about, self.base.stand_in(change.about)
+                    change.item, change.about, self.base.proxy(change.about)
                 )
             elif change.about:
                 changed[own] = change.about
             (gone.add if change.hidden or change.removed else gone.discard)(own)
-        return Shelf(self.base, new, changed, gone)
+        return CatalogSnapshot(self.base, new, changed, gone)
 
     # --- looking up ---
 
     def place(self, item: str) -> int:
-        """The place of an outside id, 0 if it has none."""
+        """The place of an external id, 0 if it has none."""
         return self._place.get(item) or (
-            int(self.base.data.items.inside([item])[0]) if item in self.base.data.items else 0
+            int(self.base.data.items.to_internal([item])[0]) if item in self.base.data.items else 0
         )
 
     def places(self, items: Iterable[str]) -> Ints:
-        """[n] places of the outside ids that have one."""
+        """[n] places of the external ids that have one."""
         found = [self.place(item) for item in items]
         return np.array([place for place in found if place], dtype=np.int64)
 
@@ -126,15 +126,15 @@ class Shelf:
         return place
 
     def items(self, places: Ints) -> list[str]:
-        """[n] the outside ids at places."""
+        """[n] the external ids at places."""
         count = self.base.data.sizes.items
         if not len(places) or int(places.max()) <= count:
-            return self.base.data.items.outside(places)
-        known = iter(self.base.data.items.outside(places[places <= count]))
+            return self.base.data.items.to_external(places)
+        known = iter(self.base.data.items.to_external(places[places <= count]))
         return [self.new[place - count - 1].item if place > count else next(known) for place in places.tolist()]
 
     def item(self, place: int) -> str:
-        """The outside id at a place."""
+        """The external id at a place."""
         return self.items(np.array([place]))[0]
 
     def about(self, place: int) -> Mapping[str, Any]:
@@ -190,8 +190,8 @@ class Shelf:
         """Places of new items behind each stand-in."""
         found: dict[int, list[int]] = {}
         for place, one in enumerate(self.new, start=self.base.data.sizes.items + 1):
-            if one.stand_in:
-                found.setdefault(one.stand_in, []).append(place)
+            if one.proxy:
+                found.setdefault(one.proxy, []).append(place)
         return found
 
     def expand(self, items: Ints) -> Ints:
@@ -239,7 +239,7 @@ class Shelf:
         mask = np.zeros(self.size + 1, dtype=bool)
         if column == CATEGORIES:
             numbers = [
-                int(base.data.category_names.inside([value])[0])
+                int(base.data.category_names.to_internal([value])[0])
                 for value in values
                 if value in base.data.category_names
             ]
@@ -265,7 +265,7 @@ class Shelf:
         return mask
 
 
-class Base:
+class CatalogBase:
     """What all shelves over one dataset share: its words, its taxonomy, and who stands in for a new item."""
 
     def __init__(self, data: Dataset, lexicon: Lexicon | None = None) -> None:
@@ -295,7 +295,7 @@ class Base:
                 parent = int(self.taxonomy.parent[parent])
         return frozenset(given) - above
 
-    def stand_in(self, about: Mapping[str, Any]) -> int:
+    def proxy(self, about: Mapping[str, Any]) -> int:
         """The known item nearest in words, one of a shared narrow category where there is any; 0 where none shares a word."""
         scores = self.lexicon.scores(self.lexicon.words(item_words(about)))
         own = self.narrow_of(about)

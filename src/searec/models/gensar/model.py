@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
+from typing_extensions import override
 
 from searec.config import Count, DropoutRate, Natural, NonNegative, Positive, Share, settings
 from searec.data.batch import Batch, Needs
@@ -72,7 +73,7 @@ class GenSAR(Model):
         vocabulary: tokens of text at most, where the tokenizer is trained here.
         width, layers, heads, head_width, inner: of encoder and decoder alike. init: standard deviation of the first embeddings.
         warm_codes: codes' embeddings start where the RQ-VAE put the codes, not at random.
-        rec, src: newest feed clicks and search sessions read. query_tokens, text_tokens: read of a query, and of an item's text.
+        feed, searches: newest feed clicks and search sessions read. query_tokens, text_tokens: read of a query, and of an item's text.
         user_tokens: users are hashed to so many tokens, one of which begins the prompt (TIGER); 0 for none.
         beam: identifiers kept at each step of a search.
         *_weight: of the tasks: next item, next query, searched item, pseudo-query to item, text to identifier and back.
@@ -91,8 +92,8 @@ class GenSAR(Model):
         dropout: DropoutRate = 0.1
         init: Positive = 0.05
         warm_codes: bool = True
-        rec: Natural = 5
-        src: Natural = 5
+        feed: Natural = 5
+        searches: Natural = 5
         query_tokens: Count = 12
         text_tokens: Count = 32
         user_tokens: Natural = 0
@@ -148,15 +149,18 @@ class GenSAR(Model):
         self._lessons: LessonTokens | None = None
 
     @property
+    @override
     def needs(self) -> Needs:
-        return Needs(rec=self.config.rec, src=self.config.src, src_clicks=1, queries=True)
+        return Needs(feed=self.config.feed, searches=self.config.searches, search_clicks=1, queries=True)
 
     @property
+    @override
     def train_tasks(self) -> tuple[Task, ...]:
         tasks: tuple[Task, ...] = self.config.tasks
         return tasks
 
     @property
+    @override
     def candidate_limit(self) -> int:
         """The beam: what lies beyond it is found by chance."""
         return int(self.config.beam)
@@ -199,10 +203,12 @@ class GenSAR(Model):
             warm(self.t5.shared.weight[-identifiers.tokens :], vectors, identifiers.books)
         self._lessons = LessonTokens(lessons, tokens, config.text_tokens, config.query_tokens)
 
+    @override
     def state(self) -> dict[str, Tensor]:
         """As `Learner.state`, the embedding table once, whatever goes by it."""
         return {name: tensor for name, tensor in super().state().items() if name not in self._tied()}
 
+    @override
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         if self.t5 is None and all(name in state for name in _KEPT):
             for name in _KEPT:
@@ -279,6 +285,7 @@ class GenSAR(Model):
 
     # --- how it learns ---
 
+    @override
     def loss(self, batch: Batch) -> Losses:
         """Mean negative log-likelihood a code, or a token, of each task that the batch has something of."""
         parts: dict[str, Tensor] = {}
@@ -390,6 +397,7 @@ class GenSAR(Model):
 
     # --- how it answers ---
 
+    @override
     def score(self, batch: Batch) -> Tensor:
         """Log-probabilities as in `Model.score`; of the whole catalogue by writing every identifier, which only small ones allow."""
         candidates = batch.candidates
@@ -409,6 +417,7 @@ class GenSAR(Model):
         return scores
 
     @torch.no_grad()
+    @override
     def retrieve(self, batch: Batch, k: int, exclude: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The k best items by beam search among the identifiers; see `Model.retrieve`. At least k beams."""
         trie = self.trie(batch.task)

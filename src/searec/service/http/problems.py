@@ -88,8 +88,8 @@ def _clip(value: object, most: int) -> str | None:
 def error_of(status: int, document: Mapping[str, Any], where: str) -> SearecError:
     """Return the error that a problem document describes; ServiceError for any other document.
 
-    >>> error_of(404, {"type": "urn:searec:problem:unknown-id", "detail": "no such item", "got": "'i9'"}, "GET /v1/items")
-    UnknownIdError("no such item; where: GET /v1/items; got: 'i9'")
+    >>> error_of(404, {"type": "urn:searec:problem:unknown-id", "detail": "no item"}, "GET /v1/items/i9")
+    UnknownIdError('no item; where: GET /v1/items/i9')
 
     Args:
         status: of the response.

@@ -8,7 +8,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from searec.errors import DataError
-from searec.pipeline.types import MOST, Answer, Ask, Filter, LeftOut, Shown
+from searec.pipeline import types
+from searec.pipeline.types import MOST, Filter, LeftOut, RankedItem
 from searec.service.http import schemas
 from searec.service.http.app_state import AppState, RoleRoute, context_of, route_options
 from searec.service.http.http_config import Limits
@@ -59,7 +60,7 @@ def routes(state: AppState) -> APIRouter:
     @router.get("/v1/models", **route_options("read", schemas.Models))
     async def models() -> Response:
         """Return the runs in use and their metrics."""
-        runs = await state.in_thread(state.service.engine.lines)
+        runs = await state.in_thread(state.service.engine.served_runs)
         rows = [
             {"label": one.label, "model": one.model, "uses": list(one.uses), "figures": one.figures} for one in runs
         ]
@@ -73,7 +74,7 @@ def routes(state: AppState) -> APIRouter:
     return router
 
 
-def pipeline_request(query: schemas.RecommendIn, limits: Limits, text: str | None = None) -> Ask:
+def pipeline_request(query: schemas.RecommendIn, limits: Limits, text: str | None = None) -> types.Request:
     """Return the pipeline's request of the parameters of a list.
 
     Args:
@@ -106,7 +107,7 @@ def pipeline_request(query: schemas.RecommendIn, limits: Limits, text: str | Non
             *(Filter("categories", name) for name in query.category),
             *(Filter(column, value) for column, _, value in pairs),
         )
-    return Ask(
+    return types.Request(
         user=query.user_id,
         query=text,
         k=query.k,
@@ -121,7 +122,7 @@ def pipeline_request(query: schemas.RecommendIn, limits: Limits, text: str | Non
     )
 
 
-def page(ranked: Answer, user: str | None) -> dict[str, Any]:
+def page(ranked: types.Response, user: str | None) -> dict[str, Any]:
     """Return a ranked list in the form of `schemas.Page`, which is not validated again.
 
     Args:
@@ -139,7 +140,7 @@ def page(ranked: Answer, user: str | None) -> dict[str, Any]:
     }
 
 
-def _item(one: Shown) -> dict[str, Any]:
+def _item(one: RankedItem) -> dict[str, Any]:
     return {
         "item_id": one.item,
         "title": one.title,

@@ -142,7 +142,13 @@ class Endpoints:
     @Endpoint
     @staticmethod
     def recommend(user_id: str | None = None, *, k: int = 10, **options: Unpack[ListOptions]) -> Call[schemas.Page]:
-        """Return recommended items for a user, best first."""
+        """Return recommended items, best first.
+
+        Args:
+            user_id: whom to recommend to; None for anybody.
+            k: items on the page.
+            **options: as `schemas.RecommendIn` describes them.
+        """
         return get("/v1/recommend", schemas.Page, user_id=user_id, k=k, **options)
 
     @Endpoint
@@ -150,19 +156,37 @@ class Endpoints:
     def search(
         q: str, user_id: str | None = None, *, k: int = 10, **options: Unpack[ListOptions]
     ) -> Call[schemas.SearchPage]:
-        """Return items that match a query, best first."""
+        """Return items that match a query, best first.
+
+        Args:
+            q: text of the query.
+            user_id: whose results these are; None for anybody.
+            k: items on the page.
+            **options: as `schemas.RecommendIn` describes them.
+        """
         return get("/v1/search", schemas.SearchPage, q=q, user_id=user_id, k=k, **options)
 
     @Endpoint
     @staticmethod
     def suggest(user_id: str | None = None, q: str = "", *, k: int = 8) -> Call[schemas.Suggestions]:
-        """Return suggested queries, best first; `q` is what has been typed so far."""
+        """Return suggested queries, best first.
+
+        Args:
+            user_id: whom to suggest to; None for anybody.
+            q: what has been typed so far.
+            k: queries.
+        """
         return get("/v1/suggest", schemas.Suggestions, user_id=user_id, q=q, k=k)
 
     @Endpoint
     @staticmethod
     def users(prefix: str = "", count: int = 20) -> Call[schemas.UserIds]:
-        """Return ids of users that start with `prefix`."""
+        """Return ids of users.
+
+        Args:
+            prefix: start of the ids.
+            count: ids at most.
+        """
         return get("/v1/users", schemas.UserIds, prefix=prefix, count=count)
 
     @Endpoint
@@ -210,7 +234,12 @@ class Endpoints:
     @Endpoint
     @staticmethod
     def hide(item_ids: Iterable[str], hidden: bool = True) -> Call[schemas.Changed]:
-        """Hide items from every response, or show them again."""
+        """Hide items from every response, or show them again.
+
+        Args:
+            item_ids: ids of items.
+            hidden: False to show them again.
+        """
         return _write("/v1/items/hide", schemas.Changed, schemas.HideIn, item_ids=list(item_ids), hidden=hidden)
 
     @Endpoint

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from searec.data.dataset import load
 from searec.data.split import Split
-from searec.experiments.experiment import new_model, settings_for
+from searec.experiments.run_training import new_model, settings_for
 from searec.models.gensar.model import GenSAR
 from searec.models.gensar.seq2seq_tasks import Seq2SeqTask
 from searec.nn.t5_decoder import BeamDecoder

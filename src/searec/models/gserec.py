@@ -17,7 +17,7 @@ from searec.models.base import Preset
 from searec.models.search_space import DROPOUT, LEARNING_RATE, Choice, Range
 from searec.models.two_histories import TARGET_PRESET, TargetConfig, TwoHistoriesConfig, TwoHistoriesModel
 from searec.nn.attention import DecoderLayer, EncoderLayer
-from searec.nn.cached_value import Kept
+from searec.nn.cached_value import CachedValue
 from searec.nn.contrast import BilinearContrast, info_nce
 from searec.nn.event_vectors import embed_events
 from searec.nn.experts import mlp
@@ -92,7 +92,7 @@ class GSERec(TwoHistoriesModel):
         self.item = nn.Embedding(sizes.items + 1, width, padding_idx=0)
         self.user = nn.Embedding(sizes.users + 1, width, padding_idx=0)
         self.graphs = UserCodeGraphs(sizes.users, config.levels, config.codes)
-        self._propagated: Kept[tuple[Tensor, Tensor]] = Kept()
+        self._propagated: CachedValue[tuple[Tensor, Tensor]] = CachedValue()
         self.code = nn.Embedding(self.graphs.count, width)
         self.position = nn.ModuleList(nn.Embedding(length, width) for length in (config.feed, config.searches))
         tables = [self.item, self.user, self.code, *self.position]
@@ -204,7 +204,7 @@ class GSERec(TwoHistoriesModel):
 
     @override
     def loss(self, batch: Batch) -> Losses:
-        """BCE (or softmax) of target and negatives, L_U-CL between the user's sides, L_His-CL of histories with codes."""
+        """Return the target's losses, L_U-CL between the user's sides, and L_His-CL of histories with codes."""
         config = self.config
         read, mean = self.propagated()
         nodes = self.graphs.nodes[batch.user.long()]
@@ -245,7 +245,7 @@ class GSERec(TwoHistoriesModel):
 
     @override
     def score(self, batch: Batch, new_users: NewUsers | None = None) -> Tensor:
-        """Scores as in `Model.score`; of users who were not there at training with what is known of them (their user is 0)."""
+        """Return scores as `Model.score`; with `new_users`, of users who came after the training (their id is 0)."""
         read, mean = self.propagated()
         if new_users is None:
             nodes, sentences = self.graphs.nodes[batch.user.long()], None

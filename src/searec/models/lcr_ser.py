@@ -192,7 +192,7 @@ class LCRSER(TwoHistoriesModel):
     def read(
         self, states: list[Tensor], here: list[Tensor], steps: Sequence[Step]
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Return what a candidate attends to on each side: H^0 and the states of each step [B, P, D], and presence [B, P].
+        """Return what a candidate attends to on each side: H^0 and all steps' states [B, P, D]; and presence.
 
         Args:
             states: [B, L, D] H^0 of each side.
@@ -244,7 +244,7 @@ class LCRSER(TwoHistoriesModel):
         return scores
 
     def score_by_depth(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return scores [B, K + 1, N] after 0..K steps, and the logits of halting [B, K] before each, inf without steps."""
+        """Return scores [B, K + 1, N] after 0..K steps, and logits of halting [B, K] before each, inf without one."""
         states, here = self.encoded(batch)
         users, steps = self.users(batch), self.reasoned(states, here)
         depths = range(self.config.steps + 1)

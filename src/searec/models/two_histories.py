@@ -10,7 +10,7 @@ from typing_extensions import override
 from searec.config import Count, DropoutRate, Natural, NonNegative, Positive, settings
 from searec.data.batch import Batch, Needs
 from searec.models.base import ItemEmbeddings, Model, Preset
-from searec.nn.event_vectors import hidden_at_random
+from searec.nn.event_vectors import mask_at_random
 from searec.nn.losses import TargetLoss, target_loss
 from searec.nn.pooling import masked_mean
 from searec.nn.softmax import linear_cross_entropy
@@ -115,7 +115,7 @@ class TwoHistoriesModel(ItemEmbeddings, Model):
     def hide_users(self, vectors: Tensor) -> Tensor:
         """Return user embeddings [B, D], in training with a share of them hidden."""
         share = self.config.user_dropout if self.training else 0.0
-        return hidden_at_random(vectors, share) if share else vectors
+        return mask_at_random(vectors, share) if share else vectors
 
     def target_losses(
         self, batch: Batch, scores: Tensor, users: Tensor, states: Sequence[Tensor], present: Sequence[Tensor]

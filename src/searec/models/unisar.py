@@ -28,7 +28,7 @@ FEED, SEARCH, ITEM, REQUEST = range(4)
 
 
 class UniSAR(TwoHistoriesModel):
-    """Three encoders (within feed, within search, across), fused per side, pooled by the candidate, scored through PLE."""
+    """Three encoders (within feed, within search, across), fused, pooled by the candidate, scored through PLE."""
 
     name = "unisar"
     tasks: ClassVar[tuple[Task, ...]] = TASKS

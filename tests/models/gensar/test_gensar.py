@@ -19,7 +19,7 @@ from searec.data.dataset import Dataset
 from searec.data.split import NEVER, Split, requests_at
 from searec.errors import DataError, DependencyError, SettingsError, UnknownIdError
 from searec.evaluation.protocol import RETRIEVED, full_ranks, tie_rank
-from searec.experiments import experiment
+from searec.experiments import run_training
 from searec.models.gensar.model import GenSAR
 from searec.models.gensar.prompt_templates import TEMPLATES
 from searec.models.gensar.t5 import new_t5
@@ -48,7 +48,7 @@ TINY: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def run(checkerboard: Any, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run that has just begun to learn."""
-    return experiment.train("gensar", checkerboard.data, tmp_path_factory.mktemp("gensar") / "run", **TINY)
+    return run_training.train("gensar", checkerboard.data, tmp_path_factory.mktemp("gensar") / "run", **TINY)
 
 
 def again(run: Run) -> Run:
@@ -93,11 +93,11 @@ def products(rows: Tensor) -> Tensor:
 def test_codes_start_where_the_codebooks_lie(checkerboard: Any, settings: dict[str, Any]) -> None:
     """Both sides' codebooks are turned into the embeddings, which keep their angles; words, and codes that tell apart, start at random."""
     split = Split(checkerboard.data)
-    config, _ = experiment.settings_for("gensar", "small", {**TINY, "code_width": 8, **settings})
+    config, _ = run_training.settings_for("gensar", "small", {**TINY, "code_width": 8, **settings})
     made = prepare(GenSAR, config, split, 0)
     assert isinstance(made, ItemCoder)
     model, again, cold = (
-        experiment.new_model("gensar", one, split, 0, made)
+        run_training.new_model("gensar", one, split, 0, made)
         for one in (config, config, dataclasses.replace(config, warm_codes=False))
     )
     assert isinstance(model, GenSAR)
@@ -182,8 +182,8 @@ def test_tasks_that_are_not_learned_ask_nothing(checkerboard: Any) -> None:
         for task in ("recommend", "search")
     }
     for tasks, others in ((["recommend"], {"search", "query_item"}), (["search"], {"recommend"})):
-        config, _ = experiment.settings_for("gensar", "small", {**_own(), "tasks": tasks})
-        model = experiment.new_model("gensar", config, split, 0)
+        config, _ = run_training.settings_for("gensar", "small", {**_own(), "tasks": tasks})
+        model = run_training.new_model("gensar", config, split, 0)
         parts = set(model.loss(batches[tasks[0]]).parts)
         assert not any(part.endswith(other) for part in parts for other in others)
         assert f"describe_{tasks[0]}" in parts
@@ -378,7 +378,7 @@ def test_bad_new_items_are_refused_and_nothing_is_lost(run: Run) -> None:
 
 
 def test_other_models_take_items_out_but_not_in(checkerboard: Any, tmp_path: Path) -> None:
-    run = experiment.train("popular", checkerboard.data, tmp_path / "run")
+    run = run_training.train("popular", checkerboard.data, tmp_path / "run")
     first = run.recommend(["u1"], k=1)["item_id"][0]
     run.remove_items([first])
     assert first not in set(run.recommend(["u1"], k=140, seen=True)["item_id"])
@@ -393,8 +393,8 @@ def test_other_models_take_items_out_but_not_in(checkerboard: Any, tmp_path: Pat
 
 @pytest.mark.parametrize("scheme", ["semantic", "collaborative", "bi-encoder"])
 def test_other_schemes_have_one_identifier_for_both_tasks(checkerboard: Any, scheme: str) -> None:
-    config, _ = experiment.settings_for("gensar", "small", {**_own(), "scheme": scheme})
-    model = experiment.new_model("gensar", config, Split(checkerboard.data), 0)
+    config, _ = run_training.settings_for("gensar", "small", {**_own(), "scheme": scheme})
+    model = run_training.new_model("gensar", config, Split(checkerboard.data), 0)
     assert isinstance(model, GenSAR)
     assert torch.equal(model.codes[0], model.codes[1])
     assert model.layout.blocks[0] == model.layout.blocks[1]
@@ -413,7 +413,7 @@ def test_what_it_was_made_of_stands_in_the_run_folder_with_its_cut_off(
 ) -> None:
     about = json.loads((run.folder / "artifacts" / "about.json").read_text(encoding="utf-8"))
     assert set(about["collisions"]) == {"semantic", "collaborative"}
-    other = experiment.train("gensar", rewritten, tmp_path / "run", **{**TINY, "epochs": 1})
+    other = run_training.train("gensar", rewritten, tmp_path / "run", **{**TINY, "epochs": 1})
     told = json.loads((other.folder / "artifacts" / "about.json").read_text(encoding="utf-8"))
     assert told["cutoff"] != about["cutoff"], "of other data"
 
@@ -441,8 +441,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_checkpoint_is_taken_up_and_no_longer_needed(checkerboard: Any, checkpoint: Path, tmp_path: Path) -> None:
     from transformers import T5ForConditionalGeneration
 
-    config, _ = experiment.settings_for("gensar", "small", {**_own(), "pretrained": str(checkpoint)})
-    model = experiment.new_model("gensar", config, Split(checkerboard.data), 0)
+    config, _ = run_training.settings_for("gensar", "small", {**_own(), "pretrained": str(checkpoint)})
+    model = run_training.new_model("gensar", config, Split(checkerboard.data), 0)
     assert isinstance(model, GenSAR)
     told = T5ForConditionalGeneration.from_pretrained(checkpoint).state_dict()
     own = model.t5.state_dict()
@@ -456,7 +456,7 @@ def test_a_checkpoint_is_taken_up_and_no_longer_needed(checkerboard: Any, checkp
         with pytest.raises(DependencyError, match="cannot load the checkpoint"):
             new_t5(config, 200, start=128)
         moved.rename(checkpoint)
-        run = experiment.train(
+        run = run_training.train(
             "gensar", checkerboard.data, tmp_path / "run", **{**TINY, "epochs": 1}, pretrained=str(checkpoint)
         )
         checkpoint.rename(moved)

@@ -1,5 +1,6 @@
 """Run: a trained model with what it was trained on, and its folder on disk."""
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -61,7 +62,7 @@ class Run:
         """The run's name in tables."""
         return str(self.config["label"])
 
-    @property
+    @functools.cached_property
     def split(self) -> Split:
         """The split it was trained on."""
         return Split(self.data, **self.config["split"])

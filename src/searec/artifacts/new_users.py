@@ -10,6 +10,7 @@ from torch import Tensor
 
 from searec.artifacts.base import Artifact
 from searec.data.dataset import Dataset
+from searec.data.ragged import Ragged
 from searec.data.user_history import UserHistory, batch_of, padded
 from searec.errors import DataError
 from searec.models.base import best_items
@@ -64,7 +65,7 @@ def past_of(data: Dataset, record: Record) -> UserHistory:
         src_query=np.zeros(len(searches), dtype=np.int64),
         src_text=tuple(query for query, _ in searches),
         src_time=np.arange(len(searches)),
-        src_click=found,
+        src_click=Ragged.of(found),
         trail_item=trail,
         trail_time=np.arange(len(trail)),
     )

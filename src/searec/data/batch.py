@@ -1,32 +1,57 @@
-"""Batch: what a model reads, as typed tensors, assembled by vectorised gathers.
+"""Batches: what a model reads, as typed tensors, filled by vectorised gathers from histories in CSR layout.
 
-The same `Batcher` serves training, evaluation and online requests. A batch is only as long as its
-longest history, and each distinct query stands in it once.
+The same `Batcher` serves training, evaluation and online requests. A batch is only as long as its longest history, and
+each distinct query occurs in it once.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from searec.data.dataset import Dataset
-from searec.data.ragged import Ints, Windows, gather_windows
+from searec.data.dataset import Dataset, Interactions, Searches, Trail
+from searec.data.ragged import Ints, Ragged, Windows, gather_windows
 from searec.data.schema import Task
 from searec.data.split import Requests, check_no_leak
 from searec.text.analysis import words_of
+
+
+class Histories(Protocol):
+    """Histories by user in CSR layout, as a `Dataset` holds them."""
+
+    @property
+    def interactions(self) -> Interactions:
+        """Feed events."""
+        ...
+
+    @property
+    def searches(self) -> Searches:
+        """Search sessions."""
+        ...
+
+    @property
+    def trail(self) -> Trail:
+        """Clicks of feed and search by time."""
+        ...
 
 
 @dataclass(frozen=True)
 class Needs:
     """How much of each history a model reads; 0 leaves that history out.
 
-    rec: feed events (L); src: search sessions (S); src_clicks: clicked items of a session (P);
-    trail: clicked items of feed and search merged by time (T); words: words of a query (W).
-    text: the texts of the requests' queries; queries: those of all distinct queries of the batch.
+    Attributes:
+        rec: feed events (L).
+        src: search sessions (S).
+        src_clicks: clicked items of a session (P).
+        trail: clicked items of feed and search merged by time (T).
+        words: words of a query (W).
+        text: whether it reads the texts of the requests' queries.
+        queries: whether it reads the texts of all distinct queries of the batch.
     """
 
     rec: int = 0
@@ -40,7 +65,7 @@ class Needs:
 
 @dataclass(frozen=True)
 class Batch:
-    """Requests of one task with what their users did strictly before. All ids are inside ids, 0 pads at the end.
+    """Requests of one task with what their users did strictly before. All ids are internal, 0 pads at the end.
 
     Histories run from old to new. A width is that of the batch's longest history, at least 1.
     """
@@ -62,15 +87,13 @@ class Batch:
     candidates: Tensor | None = None  # [B, N]; None asks for the whole catalogue
     negatives: Tensor | None = None  # [B, T, M] items not clicked, for each position of a causal model's history
     query_text: tuple[str, ...] = ()  # [B] for models that read text
-    texts: tuple[
-        str, ...
-    ] = ()  # [Q] of each row of `words`, for models that read the texts of histories; row 0 is empty
+    texts: tuple[str, ...] = ()  # [Q] of each row of `words`, for models that read texts; row 0 is empty
 
     def __len__(self) -> int:
         return len(self.user)
 
     def to(self, device: torch.device | str) -> "Batch":
-        """The batch on another device."""
+        """Return the batch on another device."""
         moved: dict[str, Any] = {
             f.name: value.to(device, non_blocking=True)
             for f in dataclasses.fields(self)
@@ -79,21 +102,26 @@ class Batch:
         return dataclasses.replace(self, **moved)
 
     def with_candidates(self, candidates: Tensor | None) -> "Batch":
-        """The same requests over other candidates [B, N]."""
+        """Return the same requests over other candidates [B, N]."""
         return dataclasses.replace(self, candidates=candidates)
 
 
 class Batcher:
-    """Assembles batches of a dataset to a model's needs."""
+    """Fills batches to a model's needs.
+
+    Args:
+        data: the dataset that all ids refer to.
+        needs: of the model.
+    """
 
     def __init__(self, data: Dataset, needs: Needs) -> None:
         self.data = data
         self.needs = needs
 
     def lengths(self, requests: Requests) -> Ints:
-        """[R] a number to sort requests by, so that neighbours have histories of like lengths and batches little padding.
+        """Return a number [R] to sort requests by, so that batches of neighbours have little padding.
 
-        Requests with about as many sessions (1, 2, 3-4, 5-8, ...) stand together, and among them those of as many clicks.
+        Requests with about as many sessions (1, 2, 3-4, 5-8, ...) come together, and among them those of as many clicks.
         """
         needs, data = self.needs, self.data
 
@@ -109,55 +137,77 @@ class Batcher:
         return key
 
     def batch(self, requests: Requests, candidates: NDArray[np.integer] | None = None) -> Batch:
-        """One batch of all the given requests.
+        """Return one batch of requests by users of the dataset.
 
         Args:
             requests: [B] requests of one task.
-            candidates: [B, N] inside item ids, or None for the whole catalogue.
+            candidates: [B, N] internal item ids, or None for the whole catalog.
 
         Raises:
             LeakError: a request's history is not strictly older than its time.
         """
-        data, needs = self.data, self.needs
-        limits = {"interactions": needs.rec, "searches": needs.src, "trail": needs.trail}
-        check_no_leak(data, requests, [stream for stream, limit in limits.items() if limit])
-        rec = _windows(data.interactions.offsets, requests.user, requests.rec_end, needs.rec)
-        src = _windows(data.searches.offsets, requests.user, requests.src_end, needs.src)
-        trail = _windows(data.trail.offsets, requests.user, requests.trail_end, needs.trail)
-        query, src_query, words, query_id = self._words(requests, src.gather(data.searches.query))
+        limits = {"interactions": self.needs.rec, "searches": self.needs.src, "trail": self.needs.trail}
+        check_no_leak(self.data, requests, [stream for stream, limit in limits.items() if limit])
+        return self.fill(self.data, requests, requests.user, candidates)
+
+    def fill(
+        self,
+        streams: Histories,
+        requests: Requests,
+        users: Ints,
+        candidates: NDArray[np.integer] | None = None,
+        new_queries: Sequence[str] = (),
+    ) -> Batch:
+        """Return one batch of requests whose histories may lie outside of the dataset.
+
+        Args:
+            streams: the histories; `requests` refers to their rows and positions.
+            requests: [B] requests of one task.
+            users: [B] internal user ids as the model reads them.
+            candidates: [B, N] internal item ids, or None for the whole catalog.
+            new_queries: the texts of the searches with query id 0, in order.
+        """
+        needs = self.needs
+        rec = _windows(streams.interactions.offsets, requests.user, requests.rec_end, needs.rec)
+        src = _windows(streams.searches.offsets, requests.user, requests.src_end, needs.src)
+        trail = _windows(streams.trail.offsets, requests.user, requests.trail_end, needs.trail)
+        searches, request_query, known = streams.searches.query, requests.query, len(self.data.queries.words)
+        if new_queries:
+            searches = searches.astype(np.int64)
+            searches[searches == 0] = known + np.arange(len(new_queries))
+        if requests.new_texts is not None:
+            request_query = known + len(new_queries) + np.arange(len(requests))
+        texts = (*new_queries, *(requests.new_texts or ()))
+        query, src_query, words, query_id = self._words(request_query, src.gather(searches), texts)
         return Batch(
             task=requests.task,
-            user=_tensor(requests.user),
+            user=_tensor(users),
             time=_tensor(requests.time),
-            rec_item=_tensor(rec.gather(data.interactions.item)),
-            rec_time=_tensor(rec.gather(data.interactions.time)),
+            rec_item=_tensor(rec.gather(streams.interactions.item)),
+            rec_time=_tensor(rec.gather(streams.interactions.time)),
             src_query=_tensor(src_query),
-            src_click=_tensor(self._clicks(src)),
-            src_time=_tensor(src.gather(data.searches.time)),
-            trail_item=_tensor(
-                trail.gather(data.trail.item) if needs.trail else np.zeros((len(requests), 1), dtype=np.int32)
-            ),
-            trail_time=_tensor(
-                trail.gather(data.trail.time) if needs.trail else np.zeros((len(requests), 1), dtype=np.int64)
-            ),
+            src_click=_tensor(self._clicks(src, streams.searches.clicks)),
+            src_time=_tensor(src.gather(streams.searches.time)),
+            trail_item=_tensor(trail.gather(streams.trail.item)),
+            trail_time=_tensor(trail.gather(streams.trail.time)),
             query=_tensor(query),
             words=_tensor(words),
-            query_id=_tensor(query_id),
+            query_id=_tensor(np.where(query_id < known, query_id, 0).astype(np.int32)),
             target=_tensor(requests.target),
             candidates=None if candidates is None else _tensor(candidates),
-            query_text=tuple(requests.texts(data)) if needs.text and requests.task == "search" else (),
-            texts=self._texts(requests, query_id) if needs.queries else (),
+            query_text=tuple(requests.texts(self.data)) if needs.text and requests.task == "search" else (),
+            texts=self._texts(query_id, texts) if needs.queries else (),
         )
 
-    def _texts(self, requests: Requests, query_id: Ints) -> tuple[str, ...]:
-        """[Q] the texts of the distinct-query table; new ones stand at its end."""
-        new = requests.new_texts or ()
-        known = query_id[1 : len(query_id) - len(new)].astype(np.int64) - 1
-        return ("", *self.data.queries.texts.gather(known).to_list(), *new)
+    def _texts(self, query_id: Ints, new: Sequence[str]) -> tuple[str, ...]:
+        """[Q] the texts of the distinct-query table; new ones are at its end."""
+        known = query_id[1:][query_id[1:] < len(self.data.queries.words)].astype(np.int64) - 1
+        first = len(self.data.queries.words)
+        later = (new[number - first] for number in query_id[1 + len(known) :].tolist())
+        return ("", *self.data.queries.texts.gather(known).to_list(), *later)
 
-    def _clicks(self, sessions: Windows) -> Ints:
+    def _clicks(self, sessions: Windows, clicks: Ragged) -> Ints:
         """[B, S, P] the clicked items of each session in the windows."""
-        clicks = self.data.searches.clicks
         if not self.needs.src or len(clicks) == 0:
             return np.zeros((*sessions.inside.shape, 1), dtype=np.int32)
         start = clicks.offsets.take(sessions.position)
@@ -165,34 +215,38 @@ class Batcher:
         count *= sessions.inside
         return gather_windows(clicks.values, start, count)
 
-    def _words(self, requests: Requests, src_query: Ints) -> tuple[Ints, Ints, Ints, Ints]:
-        """Rows of the distinct-query table for requests [B] and sessions [B, S], its words [Q, W] and query ids [Q]."""
+    def _words(self, query: Ints, src_query: Ints, texts: Sequence[str]) -> tuple[Ints, Ints, Ints, Ints]:
+        """Rows of the distinct-query table for requests [B] and sessions [B, S], its words [Q, W] and query ids [Q].
+
+        Query ids from the number of the dataset's queries on refer to `texts`.
+        """
         width = self.needs.words
         if not width and not self.needs.queries:
             none = np.zeros(1, dtype=np.int32)
-            return np.zeros(len(requests), dtype=np.int32), np.zeros_like(src_query), none[None], none
-        # A mark for each query of the dataset finds the distinct ones without sorting.
-        marks = np.zeros(len(self.data.queries.words), dtype=bool)
+            return np.zeros(len(query), dtype=np.int32), np.zeros(src_query.shape, dtype=np.int32), none[None], none
+        known = len(self.data.queries.words)
+        # A mark for each query finds the distinct ones without sorting.
+        marks = np.zeros(known + len(texts), dtype=bool)
         marks[0] = True
-        marks[requests.query] = True
+        marks[query] = True
         marks[src_query] = True
         distinct = np.flatnonzero(marks)
         row = np.empty(len(marks), dtype=np.int32)
         row[distinct] = np.arange(len(distinct), dtype=np.int32)
-        words = self.data.queries.words.pad(distinct, width)
-        query, src_row = row[requests.query], row[src_query]
-        if requests.new_texts is not None:
-            spoken = [[self.data.word_index.get(word, 0) for word in words_of(text)] for text in requests.new_texts]
-            known = [[word for word in line if word][:width] for line in spoken]
-            table = np.zeros(
-                (len(distinct) + len(known), max([words.shape[1], *(len(line) for line in known)])), dtype=np.int32
-            )
-            table[: len(distinct), : words.shape[1]] = words
-            for place, line in enumerate(known, start=len(distinct)):
-                table[place, : len(line)] = line
-            query, words = np.arange(len(distinct), len(table), dtype=np.int32), table
-            distinct = np.concatenate((distinct, np.zeros(len(known), dtype=distinct.dtype)))
-        return query, src_row, words, distinct
+        in_data = distinct[distinct < known]
+        words = self.data.queries.words.pad(in_data, width)
+        if len(in_data) < len(distinct):
+            index = self.data.word_index if width else {}
+            spoken = [
+                [index[word] for word in words_of(texts[number - known]) if word in index][:width]
+                for number in distinct[len(in_data) :].tolist()
+            ]
+            table = np.zeros((len(distinct), max(words.shape[1], *map(len, spoken))), dtype=np.int32)
+            table[: len(in_data), : words.shape[1]] = words
+            for place, numbers in enumerate(spoken, start=len(in_data)):
+                table[place, : len(numbers)] = numbers
+            words = table
+        return row[query], row[src_query], words, distinct
 
 
 def _windows(offsets: Ints, user: Ints, end: Ints, limit: int) -> Windows:

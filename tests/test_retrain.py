@@ -11,7 +11,7 @@ import pytest
 
 from searec.data.dataset import load
 from searec.data.synthetic.simulate import World, simulate
-from searec.experiments import experiment
+from searec.experiments import run_training
 from searec.service.client import Client
 from searec.store.events import open_events
 
@@ -29,7 +29,7 @@ def home(tmp_path: Path) -> Path:
     )
     data = load(folder)
     for model in ("itemknn", "bm25"):
-        experiment.train(model, data, release / model)
+        run_training.train(model, data, release / model)
     (home / "current").symlink_to("releases/first")
     (tmp_path / "bin").mkdir()
     program = tmp_path / "bin" / "searec"
@@ -48,17 +48,10 @@ def address(home: Path) -> str:
 def url(home: Path) -> Iterator[str]:
     """The service over the home, running."""
     current = home / "current"
-    options = [
-        "--recommend",
-        current / "itemknn",
-        "--search",
-        current / "bm25",
-        "--events",
-        address(home),
-        "--port",
-        "0",
-    ]
-    command = [*SEAREC, "serve", current / "shop", *options]
+    runs = ["--recommend", current / "itemknn", "--search", current / "bm25"]
+    deployment = current / "deployment.json"
+    subprocess.run([*SEAREC, "deploy", current / "shop", *runs, "--out", deployment], check=True)
+    command = [*SEAREC, "serve", deployment, "--events", address(home), "--port", "0"]
     log = home / "log.txt"
     with log.open("wb") as file, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=file, text=True) as running:
         try:

@@ -6,8 +6,8 @@ from typing import Any
 
 from searec.data.dataset import Dataset, load
 from searec.data.synthetic.simulate import World, simulate
-from searec.experiments import experiment
-from searec.pipeline.builder import Deployment
+from searec.experiments import run_training
+from searec.pipeline.deployment import Deployment
 
 RUNS: dict[str, dict[str, Any]] = {
     "sasrec": {"epochs": 1, "width": 16},
@@ -29,11 +29,14 @@ class Shop:
     data: Dataset
     runs: dict[str, str]
 
-    def deployment(self, recommend: tuple[str, ...] = (), search: tuple[str, ...] = ()) -> Deployment:
+    def deployment(
+        self, recommend: tuple[str, ...] = (), search: tuple[str, ...] = (), **settings: Any
+    ) -> Deployment:
         return Deployment(
             data=str(self.folder),
             recommend=tuple(self.runs[name] for name in recommend),
             search=tuple(self.runs[name] for name in search),
+            **settings,
         )
 
 
@@ -41,7 +44,7 @@ def build(folder: Path) -> None:
     """Write 60 users, 300 items, and a run of most models, each trained for one epoch."""
     data = load(simulate(folder / "shop", DIALS))
     for model, settings in RUNS.items():
-        experiment.train(model, data, folder / model, **settings)
+        run_training.train(model, data, folder / model, **settings)
 
 
 def opened(folder: Path) -> Shop:

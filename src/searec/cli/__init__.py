@@ -41,6 +41,7 @@ for command in (
     runs.evaluate,
     runs.compare,
     study.study,
+    study.recipe,
     inference.recommend,
     inference.search,
     inference.suggest,
@@ -49,6 +50,7 @@ for command in (
     tradeoff.tradeoff,
     exposure.exposure,
     exposure.replay,
+    serve.deploy,
     serve.serve,
     export.export,
 ):

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from searec.data.dataset import Dataset, Interactions, Searches, Trail
+from searec.data.dataset import ClickHistory, Dataset, Interactions, Searches
 from searec.data.ragged import Ints, Ragged, Windows, gather_windows
 from searec.data.schema import Task
 from searec.data.split import Requests, check_no_leak
@@ -35,7 +35,7 @@ class Histories(Protocol):
         ...
 
     @property
-    def trail(self) -> Trail:
+    def click_history(self) -> ClickHistory:
         """Clicks of feed and search by time."""
         ...
 
@@ -45,19 +45,19 @@ class Needs:
     """How much of each history a model reads; 0 leaves that history out.
 
     Attributes:
-        rec: feed events (L).
-        src: search sessions (S).
-        src_clicks: clicked items of a session (P).
-        trail: clicked items of feed and search merged by time (T).
+        feed: feed events (L).
+        searches: search sessions (S).
+        search_clicks: clicked items of a session (P).
+        clicks: clicked items of feed and search merged by time (T).
         words: words of a query (W).
         text: whether it reads the texts of the requests' queries.
         queries: whether it reads the texts of all distinct queries of the batch.
     """
 
-    rec: int = 0
-    src: int = 0
-    src_clicks: int = 5
-    trail: int = 0
+    feed: int = 0
+    searches: int = 0
+    search_clicks: int = 5
+    clicks: int = 0
     words: int = 0
     text: bool = False
     queries: bool = False
@@ -73,13 +73,13 @@ class Batch:
     task: Task
     user: Tensor  # [B] int32
     time: Tensor  # [B] int64, microseconds since 1970
-    rec_item: Tensor  # [B, L]
-    rec_time: Tensor  # [B, L] int64
-    src_query: Tensor  # [B, S] row of `words`
-    src_click: Tensor  # [B, S, P]
-    src_time: Tensor  # [B, S] int64
-    trail_item: Tensor  # [B, T]
-    trail_time: Tensor  # [B, T] int64
+    feed_item: Tensor  # [B, L]
+    feed_time: Tensor  # [B, L] int64
+    search_query: Tensor  # [B, S] row of `words`
+    search_click: Tensor  # [B, S, P]
+    search_time: Tensor  # [B, S] int64
+    click_item: Tensor  # [B, T]
+    click_time: Tensor  # [B, T] int64
     query: Tensor  # [B] row of `words`; 0 for recommendation
     words: Tensor  # [Q, W] word ids of the batch's distinct queries; row 0 is empty
     query_id: Tensor  # [Q] dataset query id of each row of `words`, 0 for row 0 and for texts that are new
@@ -129,11 +129,11 @@ class Batcher:
             shorter: Ints = np.minimum(end - offsets[requests.user], limit)
             return shorter
 
-        sessions = length(needs.src, data.searches.offsets, requests.src_end)
-        clicks = length(needs.rec, data.interactions.offsets, requests.rec_end)
-        trail = length(needs.trail, data.trail.offsets, requests.trail_end)
+        sessions = length(needs.searches, data.searches.offsets, requests.search_end)
+        clicks = length(needs.feed, data.interactions.offsets, requests.feed_end)
+        click_history = length(needs.clicks, data.click_history.offsets, requests.click_end)
         bucket: Ints = np.ceil(np.log2(sessions + 1)).astype(np.int64)
-        key: Ints = (bucket * (needs.rec + 1) + clicks) * (needs.trail + 1) + trail
+        key: Ints = (bucket * (needs.feed + 1) + clicks) * (needs.clicks + 1) + click_history
         return key
 
     def batch(self, requests: Requests, candidates: NDArray[np.integer] | None = None) -> Batch:
@@ -146,7 +146,7 @@ class Batcher:
         Raises:
             LeakError: a request's history is not strictly older than its time.
         """
-        limits = {"interactions": self.needs.rec, "searches": self.needs.src, "trail": self.needs.trail}
+        limits = {"interactions": self.needs.feed, "searches": self.needs.searches, "click_history": self.needs.clicks}
         check_no_leak(self.data, requests, [stream for stream, limit in limits.items() if limit])
         return self.fill(self.data, requests, requests.user, candidates)
 
@@ -168,9 +168,9 @@ class Batcher:
             new_queries: the texts of the searches with query id 0, in order.
         """
         needs = self.needs
-        rec = _windows(streams.interactions.offsets, requests.user, requests.rec_end, needs.rec)
-        src = _windows(streams.searches.offsets, requests.user, requests.src_end, needs.src)
-        trail = _windows(streams.trail.offsets, requests.user, requests.trail_end, needs.trail)
+        rec = _windows(streams.interactions.offsets, requests.user, requests.feed_end, needs.feed)
+        src = _windows(streams.searches.offsets, requests.user, requests.search_end, needs.searches)
+        click_history = _windows(streams.click_history.offsets, requests.user, requests.click_end, needs.clicks)
         searches, request_query, known = streams.searches.query, requests.query, len(self.data.queries.words)
         if new_queries:
             searches = searches.astype(np.int64)
@@ -178,18 +178,18 @@ class Batcher:
         if requests.new_texts is not None:
             request_query = known + len(new_queries) + np.arange(len(requests))
         texts = (*new_queries, *(requests.new_texts or ()))
-        query, src_query, words, query_id = self._words(request_query, src.gather(searches), texts)
+        query, search_query, words, query_id = self._words(request_query, src.gather(searches), texts)
         return Batch(
             task=requests.task,
             user=_tensor(users),
             time=_tensor(requests.time),
-            rec_item=_tensor(rec.gather(streams.interactions.item)),
-            rec_time=_tensor(rec.gather(streams.interactions.time)),
-            src_query=_tensor(src_query),
-            src_click=_tensor(self._clicks(src, streams.searches.clicks)),
-            src_time=_tensor(src.gather(streams.searches.time)),
-            trail_item=_tensor(trail.gather(streams.trail.item)),
-            trail_time=_tensor(trail.gather(streams.trail.time)),
+            feed_item=_tensor(rec.gather(streams.interactions.item)),
+            feed_time=_tensor(rec.gather(streams.interactions.time)),
+            search_query=_tensor(search_query),
+            search_click=_tensor(self._clicks(src, streams.searches.clicks)),
+            search_time=_tensor(src.gather(streams.searches.time)),
+            click_item=_tensor(click_history.gather(streams.click_history.item)),
+            click_time=_tensor(click_history.gather(streams.click_history.time)),
             query=_tensor(query),
             words=_tensor(words),
             query_id=_tensor(np.where(query_id < known, query_id, 0).astype(np.int32)),
@@ -208,14 +208,14 @@ class Batcher:
 
     def _clicks(self, sessions: Windows, clicks: Ragged) -> Ints:
         """[B, S, P] the clicked items of each session in the windows."""
-        if not self.needs.src or len(clicks) == 0:
-            return np.zeros((*sessions.inside.shape, 1), dtype=np.int32)
+        if not self.needs.searches or len(clicks) == 0:
+            return np.zeros((*sessions.mask.shape, 1), dtype=np.int32)
         start = clicks.offsets.take(sessions.position)
-        count = np.minimum(clicks.offsets.take(sessions.position + 1) - start, self.needs.src_clicks)
-        count *= sessions.inside
+        count = np.minimum(clicks.offsets.take(sessions.position + 1) - start, self.needs.search_clicks)
+        count *= sessions.mask
         return gather_windows(clicks.values, start, count)
 
-    def _words(self, query: Ints, src_query: Ints, texts: Sequence[str]) -> tuple[Ints, Ints, Ints, Ints]:
+    def _words(self, query: Ints, search_query: Ints, texts: Sequence[str]) -> tuple[Ints, Ints, Ints, Ints]:
         """Rows of the distinct-query table for requests [B] and sessions [B, S], its words [Q, W] and query ids [Q].
 
         Query ids from the number of the dataset's queries on refer to `texts`.
@@ -223,13 +223,13 @@ class Batcher:
         width = self.needs.words
         if not width and not self.needs.queries:
             none = np.zeros(1, dtype=np.int32)
-            return np.zeros(len(query), dtype=np.int32), np.zeros(src_query.shape, dtype=np.int32), none[None], none
+            return np.zeros(len(query), dtype=np.int32), np.zeros(search_query.shape, dtype=np.int32), none[None], none
         known = len(self.data.queries.words)
         # A mark for each query finds the distinct ones without sorting.
         marks = np.zeros(known + len(texts), dtype=bool)
         marks[0] = True
         marks[query] = True
-        marks[src_query] = True
+        marks[search_query] = True
         distinct = np.flatnonzero(marks)
         row = np.empty(len(marks), dtype=np.int32)
         row[distinct] = np.arange(len(distinct), dtype=np.int32)
@@ -246,7 +246,7 @@ class Batcher:
             for place, numbers in enumerate(spoken, start=len(in_data)):
                 table[place, : len(numbers)] = numbers
             words = table
-        return row[query], row[src_query], words, distinct
+        return row[query], row[search_query], words, distinct
 
 
 def _windows(offsets: Ints, user: Ints, end: Ints, limit: int) -> Windows:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from searec.data.batch import Batch, Batcher, Needs
-from searec.data.dataset import Dataset, Interactions, Searches, Trail
+from searec.data.dataset import ClickHistory, Dataset, Interactions, Searches
 from searec.data.ragged import Ints, Ragged, gather_windows
 from searec.data.schema import Task
 from searec.data.split import NEVER, Requests
@@ -21,30 +21,30 @@ class UserHistory:
 
     Attributes:
         user: internal id; 0 for a user the training did not know.
-        rec_item: [n] items of feed events.
-        rec_time: [n] microseconds since 1970.
-        src_query: [m] query id of each search; 0 where the text is new.
-        src_text: texts of those that are new, in order.
-        src_time: [m].
-        src_click: [m] clicked items of each search.
-        trail_item: [t] clicked items of feed and search, merged by time.
-        trail_time: [t].
+        feed_item: [n] items of feed events.
+        feed_time: [n] microseconds since 1970.
+        search_query: [m] query id of each search; 0 where the text is new.
+        search_text: texts of those that are new, in order.
+        search_time: [m].
+        search_click: [m] clicked items of each search.
+        click_item: [t] clicked items of feed and search, merged by time.
+        click_time: [t].
         time: of the request; everything in the history is strictly older.
     """
 
     user: int = 0
-    rec_item: Ints = field(default_factory=_NONE.copy)
-    rec_time: Ints = field(default_factory=_NONE.copy)
-    src_query: Ints = field(default_factory=_NONE.copy)
-    src_text: tuple[str, ...] = ()
-    src_time: Ints = field(default_factory=_NONE.copy)
-    src_click: Ragged = field(default_factory=lambda: Ragged.of([]))
-    trail_item: Ints = field(default_factory=_NONE.copy)
-    trail_time: Ints = field(default_factory=_NONE.copy)
+    feed_item: Ints = field(default_factory=_NONE.copy)
+    feed_time: Ints = field(default_factory=_NONE.copy)
+    search_query: Ints = field(default_factory=_NONE.copy)
+    search_text: tuple[str, ...] = ()
+    search_time: Ints = field(default_factory=_NONE.copy)
+    search_click: Ragged = field(default_factory=lambda: Ragged.of([]))
+    click_item: Ints = field(default_factory=_NONE.copy)
+    click_time: Ints = field(default_factory=_NONE.copy)
     time: int = int(NEVER)
 
     def __bool__(self) -> bool:
-        return bool(len(self.trail_item) or len(self.src_query) or len(self.rec_item))
+        return bool(len(self.click_item) or len(self.search_query) or len(self.feed_item))
 
     @classmethod
     def of(cls, data: Dataset, user: int, *, newest: int, before: int | None = None) -> "UserHistory":
@@ -59,20 +59,20 @@ class UserHistory:
         time = int(NEVER) if before is None else before
         if not user:
             return cls(time=time)
-        rec, src, trail = (
-            _window(stream, user, newest, before) for stream in (data.interactions, data.searches, data.trail)
+        rec, src, click_history = (
+            _window(stream, user, newest, before) for stream in (data.interactions, data.searches, data.click_history)
         )
         clicks = data.searches.clicks
         offsets = clicks.offsets[src.start : src.stop + 1]
         return cls(
             user=user,
-            rec_item=data.interactions.item[rec],
-            rec_time=data.interactions.time[rec],
-            src_query=data.searches.query[src],
-            src_time=data.searches.time[src],
-            src_click=Ragged(offsets - offsets[0], clicks.values[offsets[0] : offsets[-1]]),
-            trail_item=data.trail.item[trail],
-            trail_time=data.trail.time[trail],
+            feed_item=data.interactions.item[rec],
+            feed_time=data.interactions.time[rec],
+            search_query=data.searches.query[src],
+            search_time=data.searches.time[src],
+            search_click=Ragged(offsets - offsets[0], clicks.values[offsets[0] : offsets[-1]]),
+            click_item=data.click_history.item[click_history],
+            click_time=data.click_history.time[click_history],
             time=time,
         )
 
@@ -80,27 +80,29 @@ class UserHistory:
         """Return the history with later events merged in by time; of equal times this history's come first.
 
         Args:
-            searches: their `src_*` are added.
+            searches: their `search_*` are added.
             feed: items and times of feed events.
             clicks: items and times of all clicks.
         """
-        rec_item, rec_time, _ = _by_time(self.rec_item, self.rec_time, *feed)
-        trail_item, trail_time, _ = _by_time(self.trail_item, self.trail_time, *clicks)
-        src_query, src_time, order = _by_time(self.src_query, self.src_time, searches.src_query, searches.src_time)
-        new_texts = np.array([*self.src_text, *searches.src_text], dtype=object)
-        is_new = np.concatenate((self.src_query, searches.src_query)) == 0
+        feed_item, feed_time, _ = _by_time(self.feed_item, self.feed_time, *feed)
+        click_item, click_time, _ = _by_time(self.click_item, self.click_time, *clicks)
+        search_query, search_time, order = _by_time(
+            self.search_query, self.search_time, searches.search_query, searches.search_time
+        )
+        new_texts = np.array([*self.search_text, *searches.search_text], dtype=object)
+        is_new = np.concatenate((self.search_query, searches.search_query)) == 0
         text = np.cumsum(is_new) - 1
-        rows = Ragged.joined([self.src_click, searches.src_click])
+        rows = Ragged.joined([self.search_click, searches.search_click])
         return UserHistory(
             user=self.user,
-            rec_item=rec_item,
-            rec_time=rec_time,
-            src_query=src_query,
-            src_text=tuple(new_texts[text[order][is_new[order]]]),
-            src_time=src_time,
-            src_click=rows.at(order),
-            trail_item=trail_item,
-            trail_time=trail_time,
+            feed_item=feed_item,
+            feed_time=feed_time,
+            search_query=search_query,
+            search_text=tuple(new_texts[text[order][is_new[order]]]),
+            search_time=search_time,
+            search_click=rows.at(order),
+            click_item=click_item,
+            click_time=click_time,
             time=self.time,
         )
 
@@ -123,19 +125,29 @@ def batch_of(
         queries: [B] texts of search requests, which the dataset need not hold; none for the feed.
         candidates: [B, N] internal item ids, or None for the whole catalog.
     """
-    rec = Ragged.of([history.rec_item for history in histories])
-    src = Ragged.of([history.src_query for history in histories])
-    trail = Ragged.of([history.trail_item for history in histories])
+    rec = Ragged.of([history.feed_item for history in histories])
+    src = Ragged.of([history.search_query for history in histories])
+    click_history = Ragged.of([history.click_item for history in histories])
     none = np.zeros(0, dtype=np.int32)
     streams = Streams(
-        Interactions(_shifted(rec), rec.values.astype(np.int32), _concatenated([history.rec_time for history in histories]), none),
+        Interactions(
+            _shifted(rec),
+            rec.values.astype(np.int32),
+            _concatenated([history.feed_time for history in histories]),
+            none,
+        ),
         Searches(
             _shifted(src),
             src.values.astype(np.int32),
-            _concatenated([history.src_time for history in histories]),
-            _int32(Ragged.joined([history.src_click for history in histories])),
+            _concatenated([history.search_time for history in histories]),
+            _int32(Ragged.joined([history.search_click for history in histories])),
         ),
-        Trail(_shifted(trail), trail.values.astype(np.int32), _concatenated([history.trail_time for history in histories]), none),
+        ClickHistory(
+            _shifted(click_history),
+            click_history.values.astype(np.int32),
+            _concatenated([history.click_time for history in histories]),
+            none,
+        ),
     )
     count = len(histories)
     requests = Requests(
@@ -144,12 +156,12 @@ def batch_of(
         time=np.array([history.time for history in histories], dtype=np.int64),
         query=np.zeros(count, dtype=np.int32),
         target=np.zeros(count, dtype=np.int32),
-        rec_end=rec.offsets[1:],
-        src_end=src.offsets[1:],
-        trail_end=trail.offsets[1:],
+        feed_end=rec.offsets[1:],
+        search_end=src.offsets[1:],
+        click_end=click_history.offsets[1:],
         new_texts=tuple(queries) if queries else None,
     )
-    texts = [text for history in histories for text in history.src_text]
+    texts = [text for history in histories for text in history.search_text]
     users = np.array([history.user for history in histories], dtype=np.int32)
     return Batcher(data, needs).fill(streams, requests, users, candidates, new_queries=texts)
 
@@ -171,10 +183,10 @@ class Streams:
 
     interactions: Interactions
     searches: Searches
-    trail: Trail
+    click_history: ClickHistory
 
 
-def _window(stream: Interactions | Searches | Trail, user: int, newest: int, before: int | None) -> slice:
+def _window(stream: Interactions | Searches | ClickHistory, user: int, newest: int, before: int | None) -> slice:
     first, end = int(stream.offsets[user]), int(stream.offsets[user + 1])
     if before is not None:
         end = first + int(np.searchsorted(stream.time[first:end], before))

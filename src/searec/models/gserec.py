@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from typing_extensions import override
 
 from searec.config import Count, DropoutRate, Natural, NonNegative, Positive, settings
 from searec.data.batch import Batch, Needs
@@ -15,9 +16,9 @@ from searec.errors import SettingsError
 from searec.models.base import ItemEmbeddings, Model, Preset
 from searec.models.search_space import DROPOUT, LEARNING_RATE, Choice, Range
 from searec.nn.attention import DecoderLayer, EncoderLayer
-from searec.nn.cached_value import Kept
+from searec.nn.cached_value import CachedValue
 from searec.nn.contrast import BilinearContrast, info_nce
-from searec.nn.event_vectors import embed_events, hidden_at_random
+from searec.nn.event_vectors import embed_events, mask_at_random
 from searec.nn.experts import mlp
 from searec.nn.light_gcn import UserCodeGraphs
 from searec.nn.losses import Losses, TargetLoss, target_loss
@@ -64,7 +65,7 @@ class GSERec(ItemEmbeddings, Model):
     class Config(CodeSettings):
         """How codes are made (`CodeSettings`), then the model.
 
-        rec, src: newest feed clicks and search sessions read (R_u, S_u); src_clicks of a session; words of a query.
+        feed, searches: newest feed clicks and search sessions read (R_u, S_u); search_clicks of a session; words of a query.
         layers: K of the light graph convolution; 0 leaves the graph out, and every user and code keeps its own embedding.
         query: a query is the mean of its words' embeddings, or a frozen sentence vector [query_width] through an MLP.
         loss: BCE of the target and each negative, as in the paper, or softmax over them.
@@ -82,9 +83,9 @@ class GSERec(ItemEmbeddings, Model):
         dropout: DropoutRate = 0.1
         attention_dropout: DropoutRate = 0.0
         init: Positive = 0.1
-        rec: Count = 20
-        src: Count = 20
-        src_clicks: Count = 5
+        feed: Count = 20
+        searches: Count = 20
+        search_clicks: Count = 5
         words: Count = 8
         query: Literal["words", "sentence"] = "words"
         query_width: Count = 384
@@ -128,9 +129,9 @@ class GSERec(ItemEmbeddings, Model):
         self.item = nn.Embedding(sizes.items + 1, width, padding_idx=0)
         self.user = nn.Embedding(sizes.users + 1, width, padding_idx=0)
         self.graphs = UserCodeGraphs(sizes.users, config.levels, config.codes)
-        self._propagated: Kept[tuple[Tensor, Tensor]] = Kept()
+        self._propagated: CachedValue[tuple[Tensor, Tensor]] = CachedValue()
         self.code = nn.Embedding(self.graphs.count, width)
-        self.position = nn.ModuleList(nn.Embedding(length, width) for length in (config.rec, config.src))
+        self.position = nn.ModuleList(nn.Embedding(length, width) for length in (config.feed, config.searches))
         tables = [self.item, self.user, self.code, *self.position]
         if config.query == "words":
             self.word = nn.Embedding(sizes.words + 1, width, padding_idx=0)
@@ -148,11 +149,13 @@ class GSERec(ItemEmbeddings, Model):
                 nn.init.zeros_(table.weight[table.padding_idx])
 
     @property
+    @override
     def needs(self) -> Needs:
         config = self.config
-        return Needs(rec=config.rec, src=config.src, src_clicks=config.src_clicks, words=config.words)
+        return Needs(feed=config.feed, searches=config.searches, search_clicks=config.search_clicks, words=config.words)
 
     @property
+    @override
     def negatives(self) -> int:
         return int(self.config.negatives)
 
@@ -186,6 +189,7 @@ class GSERec(ItemEmbeddings, Model):
                 )
             self.sentences.copy_(sentences)
 
+    @override
     def load_state(self, state: Any) -> None:
         super().load_state(state)
         self.graphs.link(self.graphs.codes, self.graphs.known)
@@ -202,7 +206,7 @@ class GSERec(ItemEmbeddings, Model):
         """[B, 2, D] e_u^r and e_u^s: own embedding and codes propagated."""
         own = self.user(batch.user) * self.graphs.known[batch.user.long(), None]
         if self.training and self.config.user_dropout:
-            own = hidden_at_random(own, self.config.user_dropout)
+            own = mask_at_random(own, self.config.user_dropout)
         return self.graphs.embed(own, nodes, read, self.config.layers)
 
     def events(self, batch: Batch, sentences: Tensor | None = None) -> tuple[list[Tensor], list[Tensor]]:
@@ -233,6 +237,7 @@ class GSERec(ItemEmbeddings, Model):
             views.append((masked_mean(own, present), codes[:, side].mean(1)))
         return fused, here, views
 
+    @override
     def loss(self, batch: Batch) -> Losses:
         """BCE (or softmax) of target and negatives, L_U-CL between the user's sides, L_His-CL of histories with codes."""
         config = self.config
@@ -275,6 +280,7 @@ class GSERec(ItemEmbeddings, Model):
         """Return scores [B, I + 1] of users who were not there at training (their id in the batch is 0)."""
         return self.score(batch, users)
 
+    @override
     def score(self, batch: Batch, new_users: NewUsers | None = None) -> Tensor:
         """Scores as in `Model.score`; of users who were not there at training with what is known of them (their user is 0)."""
         read, mean = self.propagated()

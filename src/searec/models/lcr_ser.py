@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from searec.config import Count, DropoutRate, Natural, NonNegative, Positive, Share, settings
 from searec.data.batch import Batch, Needs
@@ -14,7 +15,7 @@ from searec.data.schema import Task
 from searec.models.base import ItemEmbeddings, Model, Preset
 from searec.models.search_space import DROPOUT, LEARNING_RATE, Choice, Range
 from searec.nn.attention import EncoderLayer
-from searec.nn.event_vectors import embed_events, hidden_at_random
+from searec.nn.event_vectors import embed_events, mask_at_random
 from searec.nn.grpo import Reward
 from searec.nn.losses import Losses, TargetLoss, target_loss
 from searec.nn.pooling import age, masked_mean, mean_embedding, newest
@@ -54,14 +55,14 @@ class LCRSER(ItemEmbeddings, Model):
         "steps": Choice((0, 1, 2, 3, 4)),
         "tcl_weight": Range(0.01, 1.0, log=True),
     }
-    single_task: ClassVar = {"recommend": {"src": 0}}
+    single_task: ClassVar = {"recommend": {"searches": 0}}
     single_task_note = "search histories are not read"
 
     @settings
     class Config:
         """The model, its supervised phase, then the phases after it.
 
-        rec, src: newest feed clicks and search sessions read (R_u, S_u), src 0 leaves the searches out; src_clicks of a session; words of a
+        feed, searches: newest feed clicks and search sessions read (R_u, S_u), searches 0 leaves the searches out; search_clicks of a session; words of a
             query.
         steps: K; 0 is the model without reasoning. step_embedding: each step has its own. focus: reason about so many of the newest
             events of each side, 0 for all. attend: a candidate attends to H^0 and, of each step, to all "states" or to their "means".
@@ -84,9 +85,9 @@ class LCRSER(ItemEmbeddings, Model):
         dropout: DropoutRate = 0.1
         attention_dropout: DropoutRate = 0.0
         init: Positive = 0.1
-        rec: Count = 20
-        src: Natural = 20
-        src_clicks: Count = 5
+        feed: Count = 20
+        searches: Natural = 20
+        search_clicks: Count = 5
         words: Count = 8
         steps: Natural = 3
         step_embedding: bool = True
@@ -139,7 +140,7 @@ class LCRSER(ItemEmbeddings, Model):
     def __init__(self, config: Config, sizes: Sizes) -> None:
         super().__init__(config, sizes)
         width = config.width
-        limits = [limit for limit in (config.rec, config.src) if limit]
+        limits = [limit for limit in (config.feed, config.searches) if limit]
         layer: dict[str, Any] = {"heads": config.heads, "inner": config.inner, "dropout": config.dropout}
         layer["attention_dropout"] = config.attention_dropout
         self.item = nn.Embedding(sizes.items + 1, width, padding_idx=0)
@@ -152,11 +153,11 @@ class LCRSER(ItemEmbeddings, Model):
             else None
         )
         self.scorer = CandidateScorer(width, sides=len(limits), users=1, match=config.match)
-        self.trusting = nn.Linear(2 * width, 1) if config.trust and config.src else None
+        self.trusting = nn.Linear(2 * width, 1) if config.trust and config.searches else None
         self.halting = nn.Linear(len(limits) * width, 1) if config.exit_steps and config.steps else None
         self.register_buffer("halt_above", torch.ones(()))  # nobody halts until the score is learnt
         tables = [self.item, *self.position]
-        if config.src:
+        if config.searches:
             self.word = nn.Embedding(sizes.words + 1, width, padding_idx=0)
             tables.append(self.word)
         for table in tables:
@@ -166,24 +167,29 @@ class LCRSER(ItemEmbeddings, Model):
         nn.init.zeros_(self.user.weight)  # a user never learnt from then adds nothing
 
     @property
+    @override
     def needs(self) -> Needs:
         config = self.config
         return Needs(
-            rec=config.rec, src=config.src, src_clicks=config.src_clicks, words=config.words if config.src else 0
+            feed=config.feed,
+            searches=config.searches,
+            search_clicks=config.search_clicks,
+            words=config.words if config.searches else 0,
         )
 
     @property
+    @override
     def negatives(self) -> int:
         return int(self.config.negatives)
 
     def encoded(self, batch: Batch) -> tuple[list[Tensor], list[Tensor]]:
         """H^0 of each side [B, L, D], and where there is an event [B, L]."""
-        queries = mean_embedding(self.word, batch.words) if self.config.src else self.item.weight[:1]
+        queries = mean_embedding(self.word, batch.words) if self.config.searches else self.item.weight[:1]
         events, here = embed_events(batch, self.item, queries)
         states = []
         for places, layer, x, present in zip(
             self.position, self.encode, events, here, strict=False
-        ):  # the feed alone if src is 0
+        ):  # the feed alone if searches is 0
             limit: int = places.num_embeddings  # type: ignore[assignment]
             states.append(layer(x + places(age(present, limit)), present[:, None]))
         return states, here[: len(states)]
@@ -255,9 +261,10 @@ class LCRSER(ItemEmbeddings, Model):
         """[B, 1, D] e_u."""
         own: Tensor = self.user(batch.user)
         if self.training and self.config.user_dropout:
-            own = hidden_at_random(own, self.config.user_dropout)
+            own = mask_at_random(own, self.config.user_dropout)
         return own[:, None]
 
+    @override
     def score(self, batch: Batch) -> Tensor:
         states, here = self.encoded(batch)
         steps = self.reasoned(states, here, halt=self.halting is not None and bool(self.halt_above < 1))
@@ -298,6 +305,7 @@ class LCRSER(ItemEmbeddings, Model):
         scores: Tensor = self.scorer(self.item.weight, candidates, *self.read(noisy, present, steps), users)
         return scores.view(len(batch), many, -1)
 
+    @override
     def loss(self, batch: Batch) -> Losses:
         """The target's loss, a softmax over the catalogue by the mean interests if there is one, and L_TCL."""
         return self.loss_and_scores(batch)[0]

@@ -9,7 +9,7 @@ from searec.data.lexical import Lexicon
 from searec.data.schema import Task
 from searec.data.split import Split
 from searec.errors import RunError, SearecError, SettingsError
-from searec.models.capabilities import ReusesLexicalIndex, RetrievesByInterest, SuggestsQueries
+from searec.models.capabilities import RetrievesByInterest, ReusesLexicalIndex, SuggestsQueries
 from searec.pipeline.catalog_snapshot import CatalogBase
 from searec.pipeline.channels import CHANNELS, Channel, LexicalChannel, PopularChannel
 from searec.pipeline.deployment import Deployment
@@ -117,7 +117,11 @@ def try_out(pipeline: Pipeline, data: Dataset) -> None:
     Raises:
         RunError: a part fails. A store that fails is not a part of the pipeline.
     """
-    user = data.users.texts[int(data.trail.offsets[1:].searchsorted(1)) - 1] if len(data.trail.item) else None
+    user = (
+        data.users.texts[int(data.click_history.offsets[1:].searchsorted(1)) - 1]
+        if len(data.click_history.item)
+        else None
+    )
     requests = [Request(user=name, seconds=_TRIAL_SECONDS) for name in (user, None)]
     query = str(data.queries.texts[0]) if data.sizes.queries else str(data.item_table["title"][0] or "a")
     responses = [

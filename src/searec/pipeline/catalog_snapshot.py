@@ -92,7 +92,7 @@ class CatalogSnapshot:
         known = self.base.data.items
         index = dict(self._index)
         for change in changes:
-            item = index.get(change.item) or (int(known.inside([change.item])[0]) if change.item in known else 0)
+            item = index.get(change.item) or (int(known.to_internal([change.item])[0]) if change.item in known else 0)
             if not item:
                 if not change.about:  # hidden before it was added
                     continue
@@ -113,7 +113,7 @@ class CatalogSnapshot:
     def index_of(self, item: str) -> int:
         """Return the index of an external id, 0 if it has none."""
         return self._index.get(item) or (
-            int(self.base.data.items.inside([item])[0]) if item in self.base.data.items else 0
+            int(self.base.data.items.to_internal([item])[0]) if item in self.base.data.items else 0
         )
 
     def indexes_of(self, items: Iterable[str]) -> Ints:
@@ -136,8 +136,8 @@ class CatalogSnapshot:
         """Return the external ids [n] of item indexes."""
         count = self.base.data.sizes.items
         if not len(indexes) or int(indexes.max()) <= count:
-            return self.base.data.items.outside(indexes)
-        known = iter(self.base.data.items.outside(indexes[indexes <= count]))
+            return self.base.data.items.to_external(indexes)
+        known = iter(self.base.data.items.to_external(indexes[indexes <= count]))
         return [self.new[index - count - 1].item if index > count else next(known) for index in indexes.tolist()]
 
     def item(self, index: int) -> str:
@@ -246,7 +246,7 @@ class CatalogSnapshot:
         mask = np.zeros(self.size + 1, dtype=bool)
         if column == CATEGORIES:
             numbers = [
-                int(base.data.category_names.inside([value])[0])
+                int(base.data.category_names.to_internal([value])[0])
                 for value in values
                 if value in base.data.category_names
             ]

@@ -15,12 +15,13 @@ from searec.data.schema import Task
 from searec.data.split import Split
 from searec.data.user_history import UserHistory, batch_of, padded
 from searec.files import cache_folder
+from searec.interests.user_interests import UserInterests
 from searec.pipeline.catalog_snapshot import CatalogSnapshot, item_words
 from searec.pipeline.histories import UserContext
 from searec.pipeline.run import Run
-from searec.pipeline.user_interests import InterestEncoder, UserInterests
+from searec.pipeline.user_interests import InterestEncoder
 from searec.plugins import Registry
-from searec.retrieval.vector_index import Index
+from searec.retrieval.vector_index import VectorIndex
 
 Mask = NDArray[np.bool_]
 _EXCLUDED = 500
@@ -236,11 +237,13 @@ class DenseChannel:
         model: Any = run.model
         self._vectors: Tensor = model.item_vectors
         self._encoder = model.text_encoder
-        self._index = Index(self._vectors, probes=_PROBES, keep=cache_folder() / "indexes")
+        self._index = VectorIndex(self._vectors, probes=_PROBES, keep=cache_folder() / "indexes")
         self._query_vectors: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
         self._new_vectors: dict[str, NDArray[np.float32]] = {}
         queries = run.data.searches.query
-        frequent = np.argsort(-np.bincount(queries, minlength=1)[1:], kind="stable")[:_AHEAD] if len(queries) else queries
+        frequent = (
+            np.argsort(-np.bincount(queries, minlength=1)[1:], kind="stable")[:_AHEAD] if len(queries) else queries
+        )
         texts = run.data.queries.texts.gather(frequent.astype(np.int64)).to_list()  # encoded before the first request
         self._query_vectors.update(zip(texts, self._encoder.encode(texts), strict=True))
 

@@ -27,9 +27,7 @@ class Explainer:
     def __init__(self, models: Mapping[str, Model]) -> None:
         self._models = list(dict.fromkeys(models.values()))
 
-    def feed(
-        self, requests: RequestBatch, row: int, items: Ints, channels: Sequence[str], interest: Ints
-    ) -> list[str]:
+    def feed(self, requests: RequestBatch, row: int, items: Ints, channels: Sequence[str], interest: Ints) -> list[str]:
         """Return why each item is in a feed.
 
         Args:

@@ -94,15 +94,15 @@ class Histories:
             catalog: of the items.
             before: microseconds since 1970; only strictly older events count. None for all.
         """
-        number = int(self._data.users.inside([user])[0]) if user is not None and user in self._data.users else 0
+        number = int(self._data.users.to_internal([user])[0]) if user is not None and user in self._data.users else 0
         history = UserHistory.of(self._data, number, newest=NEWEST, before=before)
         clicks: Ints = np.zeros(0, dtype=np.int64)
         if number:
-            trail = self._data.trail
-            first, end = int(trail.offsets[number]), int(trail.offsets[number + 1])
+            click_history = self._data.click_history
+            first, end = int(click_history.offsets[number]), int(click_history.offsets[number + 1])
             if before is not None:
-                end = first + int(np.searchsorted(trail.time[first:end], before))
-            clicks = np.asarray(trail.item[first:end], dtype=np.int64)
+                end = first + int(np.searchsorted(click_history.time[first:end], before))
+            clicks = np.asarray(click_history.item[first:end], dtype=np.int64)
         if before is not None:
             events = [event for event in events if event.time < before]
         if events:
@@ -110,9 +110,7 @@ class Histories:
             clicks = np.concatenate((clicks, new_clicks))
         return UserContext(user, history, clicks, _newest_first(clicks))
 
-    def _with(
-        self, base: UserHistory, events: Sequence[Event], catalog: CatalogSnapshot
-    ) -> tuple[UserHistory, Ints]:
+    def _with(self, base: UserHistory, events: Sequence[Event], catalog: CatalogSnapshot) -> tuple[UserHistory, Ints]:
         """A history with events added, and the item indexes that were clicked, in order."""
         session = {event.event_id: list(event.clicked) for event in events if event.kind == SEARCH}
         feed: list[tuple[int, int]] = []
@@ -131,10 +129,10 @@ class Histories:
         texts = [str(event.query) for event in searches]
         rows = [catalog.indexes_of(dict.fromkeys(session[event.event_id])) for event in searches]
         queries = UserHistory(
-            src_query=np.array([self._query_ids.get(text, 0) for text in texts], dtype=np.int64),
-            src_text=tuple(text for text in texts if text not in self._query_ids),
-            src_time=np.array([event.time for event in searches], dtype=np.int64),
-            src_click=Ragged.of([_proxies(items, catalog) for items in rows]),
+            search_query=np.array([self._query_ids.get(text, 0) for text in texts], dtype=np.int64),
+            search_text=tuple(text for text in texts if text not in self._query_ids),
+            search_time=np.array([event.time for event in searches], dtype=np.int64),
+            search_click=Ragged.of([_proxies(items, catalog) for items in rows]),
         )
         history = base.merged(queries, _for_models(feed, catalog), _for_models(clicks, catalog))
         return history, np.array([item for item, _ in clicks if item], dtype=np.int64)
@@ -153,7 +151,7 @@ class Histories:
         """
         data = self._data
         history: list[HistoryEvent] = []
-        number = int(data.users.inside([user])[0]) if user in data.users else 0
+        number = int(data.users.to_internal([user])[0]) if user in data.users else 0
         for stream in ("interactions", "searches") if number else ():
             table = getattr(data, stream)
             first, last = int(table.offsets[number]), int(table.offsets[number + 1])

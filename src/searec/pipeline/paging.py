@@ -38,7 +38,5 @@ def read_token(text: str) -> set[bytes]:
     except (binascii.Error, ValueError):
         body = b""
     if body[:1] != _VERSION or (len(body) - 1) % _BYTES or len(body) > 1 + _BYTES * MOST:
-        raise SettingsError(
-            "not the token of a page", got=repr(text[:60]), expected="`next` of a response, unchanged"
-        )
+        raise SettingsError("not the token of a page", got=repr(text[:60]), expected="`next` of a response, unchanged")
     return {body[at : at + _BYTES] for at in range(1, len(body), _BYTES)}

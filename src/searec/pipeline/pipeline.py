@@ -9,6 +9,7 @@ import numpy as np
 from searec.data.ragged import Ints
 from searec.data.schema import Task
 from searec.errors import SearecError, SettingsError
+from searec.interests.user_interests import UserInterests
 from searec.pipeline.catalog_snapshot import CatalogSnapshot
 from searec.pipeline.channels import Candidates, Channel, PopularChannel, RequestBatch
 from searec.pipeline.deployment import PipelineSettings
@@ -20,8 +21,8 @@ from searec.pipeline.live_catalog import LiveCatalog
 from searec.pipeline.paging import mark, read_token, token
 from searec.pipeline.ranking import Ranker, Scores, diversify, fuse_scores
 from searec.pipeline.suggestions import Suggester
-from searec.pipeline.types import MOST, LeftOut, RankedItem, Request, Response, SuggestRequest, Suggestions
-from searec.pipeline.user_interests import InterestSource, UserInterests
+from searec.pipeline.types import MOST, LeftOut, RankedItem, Request, Response, Suggestions, SuggestRequest
+from searec.pipeline.user_interests import InterestSource
 from searec.pipeline.views import Views
 from searec.retrieval.quota_pool import slots
 
@@ -133,7 +134,9 @@ class Pipeline:
         names = [user for user in users if user is not None]
         limit = started + self.settings.lookup * (due - started)
         reading = self.executors["events"].submit(lambda: (self.histories.read(names), self.catalog.snapshot()))
-        reading_interests = self.executors["interests"].submit(lambda: [self.interest_source.of(user) for user in users])
+        reading_interests = self.executors["interests"].submit(
+            lambda: [self.interest_source.of(user) for user in users]
+        )
         left_out: list[LeftOut] = []
         try:
             events, catalog = reading.result(limit)
@@ -144,7 +147,7 @@ class Pipeline:
             interests = reading_interests.result(limit)
         except Skipped as skipped:
             left_out.append(LeftOut("interests", skipped.why))
-            interests = [UserInterests("none")] * len(users)
+            interests = [UserInterests()] * len(users)
         contexts = [
             self.histories.context(user, events.get(user, ()) if user is not None else (), catalog, before)
             for user, before in zip(users, (getattr(request, "time", None) for request in requests), strict=True)
@@ -173,9 +176,7 @@ class Pipeline:
         queries = [request.query for request in requests if request.query is not None]
         return RequestBatch(context.catalog, context.users, queries, allowed, excluded, context.interests), refused
 
-    def _retrieve(
-        self, task: Task, batch: RequestBatch, started: float, due: float, left_out: list[LeftOut]
-    ) -> Lists:
+    def _retrieve(self, task: Task, batch: RequestBatch, started: float, due: float, left_out: list[LeftOut]) -> Lists:
         """The lists of all channels that answer in time."""
         k = self.settings.pool if task == "recommend" else self.settings.search_pool
 
@@ -209,7 +210,9 @@ class Pipeline:
             popular = lists["popular"][row].items
             pools.append(join(names, usual, room, popular, second.items, second.interest, window=settings.window))
         ranked = []
-        for pool, scores, quota in zip(pools, self._rank("recommend", batch, pools, due, left_out), quotas, strict=True):
+        for pool, scores, quota in zip(
+            pools, self._rank("recommend", batch, pools, due, left_out), quotas, strict=True
+        ):
             by_rank = pool
             if scores is not None:
                 order = np.lexsort((-scores, pool.second))

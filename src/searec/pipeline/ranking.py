@@ -55,9 +55,7 @@ def fuse_scores(scores: Sequence[NDArray[np.floating]]) -> NDArray[np.float64]:
     return np.where(total > 0, total, -np.inf)
 
 
-def diversify(
-    catalog: CatalogSnapshot, items: Ints, group: NDArray[np.bool_], diversity: float, *, first: int
-) -> Ints:
+def diversify(catalog: CatalogSnapshot, items: Ints, group: NDArray[np.bool_], diversity: float, *, first: int) -> Ints:
     """Return an order of items in whose first positions items of the same words stand apart.
 
     Args:

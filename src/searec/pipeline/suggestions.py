@@ -8,11 +8,11 @@ import numpy as np
 
 from searec.data.dataset import Dataset
 from searec.data.user_history import batch_of
+from searec.interests.user_interests import UserInterests
 from searec.pipeline.fusion import fuse
 from searec.pipeline.histories import UserContext
 from searec.pipeline.run import Run, queries_of_several
 from searec.pipeline.types import SuggestedQuery
-from searec.pipeline.user_interests import UserInterests
 
 MIN_USERS = 2
 """A query is shown to others if at least this many users have searched it."""
@@ -103,6 +103,8 @@ class Suggester:
         ):
             text = texts[number]
             channel = (label, "interest", "popular")[source]
-            reason = ("follows from what you did lately", reason_of.get(text.casefold(), ""), "searched by many")[source]
+            reason = ("follows from what you did lately", reason_of.get(text.casefold(), ""), "searched by many")[
+                source
+            ]
             suggestions.append(SuggestedQuery(text, score, channel, reason))
         return suggestions

@@ -175,7 +175,7 @@ class InterestsView:
     Attributes:
         user: external id.
         source: as `Response.interests`.
-        written_at: microseconds since 1970; None if unknown.
+        made_at: microseconds since 1970; None if unknown.
         interests: [(text, confidence, reason)], most confident first.
         graph: the interest graph as JSON; None if there is none.
         picture: the graph as SVG; empty if there is none.
@@ -183,7 +183,7 @@ class InterestsView:
 
     user: str
     source: str
-    written_at: int | None = None
+    made_at: int | None = None
     interests: Sequence[tuple[str, float, str]] = ()
     graph: Mapping[str, Any] | None = None
     picture: str = ""

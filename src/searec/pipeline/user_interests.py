@@ -4,7 +4,6 @@ import contextlib
 import queue
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,30 +11,15 @@ import torch
 
 from searec.artifacts.interests import catalogue_of
 from searec.errors import DataError, SearecError
-from searec.interests.interest_graph import Graph
+from searec.interests.interest_graph import InterestGraph
 from searec.interests.interest_table import InterestTable, graph_texts
+from searec.interests.user_interests import UserInterests
 from searec.models.serendipity.batch_interests import BatchInterests
 from searec.pipeline.run import ARTIFACTS, Run
 from searec.store.interest_reader import Reader
-from searec.store.interest_store import Served
 
 _MOST_WAITING = 1_000
 _BATCH = 64
-
-
-@dataclass(frozen=True)
-class UserInterests:
-    """The interests of one user.
-
-    Attributes:
-        source: as `types.Response.interests`.
-        interests: most confident first.
-        written_at: microseconds since 1970; None if unknown.
-    """
-
-    source: str
-    interests: Sequence[Served] = ()
-    written_at: int | None = None
 
 
 class InterestEncoder:
@@ -144,18 +128,12 @@ class InterestSource:
     def of(self, user: str | None) -> UserInterests:
         """Return the interests of one user; none of nobody."""
         if user is None:
-            return UserInterests("none")
-        if self.reader is not None:
-            read = self.reader.interests(user)
-            if read.interests:
-                return UserInterests(read.source, read.interests, read.made)
-        graph = self._from_training(user)
-        if not graph:
-            return UserInterests("none")
-        interests = [Served(one.text, one.confidence, one.reason) for one in graph.interests()]
-        return UserInterests("run", interests, graph.at)
+            return UserInterests()
+        if self.reader is not None and (interests := self.reader.interests(user)).interests:
+            return interests
+        return UserInterests.from_graph(self._from_training(user))
 
-    def graph(self, user: str) -> Graph | None:
+    def graph(self, user: str) -> InterestGraph | None:
         """Return the whole graph behind the interests of a user.
 
         Raises:
@@ -167,9 +145,9 @@ class InterestSource:
                     return graph
         return self._from_training(user)
 
-    def _from_training(self, user: str) -> Graph | None:
+    def _from_training(self, user: str) -> InterestGraph | None:
         text = self._graphs.get(user)
-        return None if text is None else Graph.from_json(text)
+        return None if text is None else InterestGraph.from_json(text)
 
     def close(self) -> None:
         """End the thread; reader and store stay open."""

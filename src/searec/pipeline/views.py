@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from searec.data.dataset import Dataset
 from searec.errors import UnknownIdError
 from searec.evaluation.result import kept_figures
-from searec.interests.graph_svg import picture
+from searec.interests.graph_svg import draw_graph
 from searec.pipeline.histories import Histories
 from searec.pipeline.live_catalog import LiveCatalog
 from searec.pipeline.run import Run
@@ -54,7 +54,7 @@ class Views:
         known = user in self._data.users
         attributes: dict[str, object] = {}
         if known:
-            row = self._data.user_table.row(int(self._data.users.inside([user])[0]) - 1, named=True)
+            row = self._data.user_table.row(int(self._data.users.to_internal([user])[0]) - 1, named=True)
             attributes |= {name: value for name, value in row.items() if name != "user_id"}
         added = self._events.users_of([user]).get(user) if self._events is not None else None
         events = self._histories.read([user]).get(user, [])
@@ -86,8 +86,8 @@ class Views:
         interests = self._interests.of(user)
         graph = self._interests.graph(user)
         rows = [(one.text, one.confidence, one.reason) for one in interests.interests]
-        drawn = (json.loads(graph.to_json()), picture(graph)) if graph is not None else (None, "")
-        return InterestsView(user, interests.source, interests.written_at, rows, *drawn)
+        drawn = (json.loads(graph.to_json()), draw_graph(graph)) if graph is not None else (None, "")
+        return InterestsView(user, interests.source, interests.made_at, rows, *drawn)
 
     def item(self, item: str) -> ItemView:
         """Return an item as it is now.

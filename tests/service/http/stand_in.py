@@ -1,4 +1,4 @@
-"""An engine and stores for matters of HTTP only: they answer at once, remember what they were asked, and fail on demand."""
+"""An engine and stores for tests of HTTP alone: they answer at once, record their requests, and fail on demand."""
 
 import asyncio
 import io
@@ -46,7 +46,12 @@ def done(value: Any) -> "Future[Any]":
 
 
 class Engine:
+    """A pipeline and its views."""
+
     ready = True
+
+    def __init__(self) -> None:
+        self.views = self
 
     def user(self, user: str) -> UserView:
         return UserView(
@@ -80,7 +85,7 @@ class Front:
     """slow: seconds that an answer takes."""
 
     def __init__(self, slow: float = 0.0) -> None:
-        self.engine = Engine()
+        self.pipeline = Engine()
         self.asked: list[Any] = []
         self.fail: Exception | None = None
         self.fails_first = 0

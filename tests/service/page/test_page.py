@@ -285,8 +285,9 @@ def test_graph_and_reasons_hold_what_the_service_tells(
     expect(page.locator("#query")).to_have_value(str(chosen))
 
 
-def test_of_a_drawing_only_known_shapes_are_copied(visit: Open, service: str, wishing: str) -> None:
-    page = visit(service)
+def test_of_a_drawing_only_known_shapes_are_copied(browser: Browser, service: str, wishing: str) -> None:
+    context = browser.new_context()  # not `visit`: the policy blocks the hostile parts, and says so
+    page = context.new_page()
     hostile = (
         '<svg xmlns="http://www.w3.org/2000/svg" class="graph" viewBox="0 0 9 9" onload="document.body.dataset.hacked=1">'
         "<script>document.body.dataset.hacked = 1</script><style>body{display:none}</style>"
@@ -310,6 +311,8 @@ def test_of_a_drawing_only_known_shapes_are_copied(visit: Open, service: str, wi
     node.click()
     expect(page.locator("#query")).to_have_value("<i>")
     assert page.evaluate("document.body.dataset.hacked ?? 'no'") == "no"
+    assert page.locator("#interests").is_visible()
+    context.close()
 
 
 # --- models ---

@@ -16,7 +16,8 @@ function copy(node) {
 
 /** The drawing as a figure; `search` is called with the text of a node that is chosen. */
 export function interestGraph(drawing, search) {
-  const svg = copy(new DOMParser().parseFromString(drawing, "image/svg+xml").documentElement);
+  const unstyled = drawing.replace(/<style>[^<]*<\/style>/, ""); // the page has its own colours, and its policy blocks these
+  const svg = copy(new DOMParser().parseFromString(unstyled, "image/svg+xml").documentElement);
   const nodes = [...svg.querySelectorAll(".node")];
   const byName = new Map(nodes.map((node) => [node.dataset.node, node]));
   const steps = [...svg.querySelectorAll(".step")].map((path) => ({ path, from: byName.get(path.dataset.from), to: byName.get(path.dataset.to) }));

@@ -50,7 +50,7 @@ class LCRSER(TwoHistoriesModel):
 
     name = "lcr-ser"
     tasks: ClassVar[tuple[Task, ...]] = ("recommend",)
-    phases = ("grpo", "halting")
+    phases = ("ranking_policy", "early_exit")
     search_space: ClassVar = {
         "lr": LEARNING_RATE,
         "dropout": DROPOUT,
@@ -256,6 +256,15 @@ class LCRSER(TwoHistoriesModel):
         for number, step in enumerate(steps):
             halting[step.rows, number] = self.halting_score(step.before, step.here)
         return torch.stack(scores, 1), halting
+
+    def draw_noise(self, batch: Batch) -> list[Tensor]:
+        """Return standard normal noise [B, T, L, D] for each side, from PyTorch's generator."""
+        config = self.config
+        sides = (batch.feed_item, batch.search_query)[: len(self.encode)]
+        return [
+            torch.randn(*side.shape[:1], config.trajectories, side.shape[1], config.width, device=side.device)
+            for side in sides
+        ]
 
     def score_trajectories(self, batch: Batch, noise: Sequence[Tensor]) -> Tensor:
         """[B, T, N] scores of the candidates, each trajectory from H^0 + gamma x noise (Eq. 14).

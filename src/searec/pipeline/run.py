@@ -29,7 +29,7 @@ from searec.models.capabilities import ColdStartUsers, RetrievesByInterest, Sugg
 from searec.training.checkpoint import read_tensors, write_tensors
 
 if TYPE_CHECKING:
-    from searec.models.serendipity.model import InterestPool
+    from searec.models.serendipity.retrieval import InterestPool
 
 CONFIG, WEIGHTS, ENVIRONMENT = "config.json", "weights.safetensors", "environment.json"
 CUTOFF, LEAKS = "cutoff", "leaks"

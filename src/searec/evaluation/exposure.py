@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from searec.data.dataset import Dataset
 from searec.data.ragged import Ints, Ragged
+from searec.data.schema import DAY
 from searec.data.split import Requests
 from searec.data.taxonomy import Level, Taxonomy
 from searec.evaluation.slices import history
-from searec.interests.profile import DAY
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]

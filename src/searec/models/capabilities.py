@@ -10,7 +10,7 @@ from searec.nn.losses import Losses
 
 if TYPE_CHECKING:  # training one model loads nothing that only other models need
     from searec.models.serendipity.batch_interests import BatchInterests
-    from searec.models.serendipity.model import Channels, InterestPool
+    from searec.models.serendipity.retrieval import Channels, InterestPool
     from searec.semantic_ids.trie import Trie
     from searec.text.encoder import Encoder
 
@@ -119,6 +119,19 @@ class LearnsFromTeacher(Protocol):
 
     def loss_and_scores(self, batch: Batch) -> tuple[Losses, Tensor]:
         """Return the losses of a training batch and the scores [B, N] of its candidates."""
+        ...
+
+
+@runtime_checkable
+class ScoresTrajectories(Protocol):
+    """A model whose ranking is a policy: it scores the candidates along several noisy trajectories."""
+
+    def draw_noise(self, batch: Batch) -> list[Tensor]:
+        """Return standard normal noise [B, T, L, D] for each of the user's histories."""
+        ...
+
+    def score_trajectories(self, batch: Batch, noise: Sequence[Tensor]) -> Tensor:
+        """Return scores [B, T, N] of the candidates, a trajectory for each of T draws of noise."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""An engine and stores for matters of HTTP only: they answer at once, remember what they were asked, and fail on demand."""
+"""An engine and stores for tests of HTTP alone: they answer at once, record their requests, and fail on demand."""
 
 import asyncio
 import io
@@ -32,7 +32,7 @@ from searec.service.http.http_config import HttpSettings
 from searec.store.events import Event, Key, Stored
 
 SECRETS = {"read": "sk-read-4711", "write": "sk-write-4712", "admin": "sk-admin-4713"}
-SHOES = RankedItem("i1", "ClickHistory shoe", 0.9, "behaviour", "like what you had", ("shoes", "click_history"), True)
+SHOES = RankedItem("i1", "Trail shoe", 0.9, "behaviour", "like what you had", ("shoes", "trail"), True)
 HAT = RankedItem("i2", "Hat", 0.5, "popular", "many have it", ("hats",), False)
 
 
@@ -46,7 +46,12 @@ def done(value: Any) -> "Future[Any]":
 
 
 class Engine:
+    """A pipeline and its views."""
+
     ready = True
+
+    def __init__(self) -> None:
+        self.views = self
 
     def user(self, user: str) -> UserView:
         return UserView(
@@ -67,7 +72,7 @@ class Engine:
             raise UnknownIdError("no such item", where="catalogue", got=repr(item))
         if item == "boom":
             raise ZeroDivisionError("secret internals of user u77")
-        return ItemView(item, "ClickHistory shoe", {"brand": "acme", "price": 9.5})
+        return ItemView(item, "Trail shoe", {"brand": "acme", "price": 9.5})
 
     def values(self) -> dict[str, list[str]]:
         return {"categories": ["shoes"], "brand": ["acme"]}
@@ -80,7 +85,7 @@ class Front:
     """slow: seconds that an answer takes."""
 
     def __init__(self, slow: float = 0.0) -> None:
-        self.engine = Engine()
+        self.pipeline = Engine()
         self.asked: list[Any] = []
         self.fail: Exception | None = None
         self.fails_first = 0

@@ -2,7 +2,7 @@
 
 import { get, Latest } from "./api.js";
 import { announce, el, empty, plural, problemBox, skeleton } from "./dom.js";
-import { drawn } from "./graph.js";
+import { interestGraph } from "./graph.js";
 
 const SHORT = 12;
 const SOURCES = {
@@ -114,11 +114,11 @@ export class Person {
       this.#show(this.interests, empty("No interests are known yet. They are inferred from searches and clicks."));
       return;
     }
-    const made = found.made ? [", as of ", when(found.made)] : [];
+    const made = found.inferred_at ? [", as of ", when(found.inferred_at)] : [];
     this.#show(
       this.interests,
       el("p", { class: "muted" }, `${plural(found.interests.length, "interest")}, ${SOURCES[found.source] ?? found.source}`, made, "."),
-      found.graph && drawn(found.graph, found.interests, this.search),
+      found.picture && interestGraph(found.picture, this.search),
       el("h3", {}, "The same in words"),
       el(
         "ol",

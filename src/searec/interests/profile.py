@@ -7,7 +7,7 @@ import numpy as np
 
 from searec.data.dataset import Dataset
 from searec.data.ragged import Ints, first_not_before
-from searec.data.schema import DAY as DAY
+from searec.data.schema import DAY
 from searec.data.split import NEVER
 from searec.errors import DataError
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from searec.artifacts.base import Artifact, cached_folder, own_settings
 from searec.config import configure
@@ -53,6 +54,7 @@ class InferredInterests(Artifact):
     category_vectors: NDArray[np.float32]
 
     @classmethod
+    @override
     def make(
         cls,
         split: Split,
@@ -101,6 +103,7 @@ class InferredInterests(Artifact):
         return cls.load(home)
 
     @classmethod
+    @override
     def load(cls, folder: Path) -> "InferredInterests":
         """Open a folder of interests.
 
@@ -113,9 +116,11 @@ class InferredInterests(Artifact):
         except (OSError, ValueError) as error:
             raise RunError("cannot read the interests", where=folder, got=error, remedy="make them again") from error
 
+    @override
     def attach(self, model: Any, split: Split) -> None:
         model.load_artifacts(self.table, self.category_vectors, split)
 
+    @override
     def findings(self, split: Split, tasks: Sequence[Task], cutoff: Cutoff, where: str) -> list[Finding]:
         """Return snapshots made after the cut-off, and graphs whose signals are newer."""
         data, read = split.data, bounds(split, tasks)[0]

@@ -15,6 +15,7 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from typing_extensions import override
 
 from searec.artifacts.base import ABOUT, Artifact, cached_folder, own_settings, written
 from searec.artifacts.item_vectors import Vectors, item_vectors
@@ -74,6 +75,7 @@ class ItemCoder(Artifact):
     of_item: Ragged
 
     @classmethod
+    @override
     def make(cls, split: Split, tasks: Sequence[Task], config: Any, *, seed: int = 0) -> "ItemCoder":
         """Make identifiers of every item from the training events of both tasks, or read them from the cache.
 
@@ -141,6 +143,7 @@ class ItemCoder(Artifact):
         return cls.load(home)
 
     @classmethod
+    @override
     def load(cls, folder: Path) -> "ItemCoder":
         """Open a folder of identifiers.
 
@@ -191,10 +194,12 @@ class ItemCoder(Artifact):
                 found[start : start + len(book)] = book.cpu()
         return found
 
+    @override
     def attach(self, model: Any, split: Split) -> None:
         texts = split.data.item_texts()
         model.load_artifacts(self.identifiers, self.tokens, self.lessons(texts), self.code_vectors())
 
+    @override
     def new_items(self, records: Sequence[Mapping[str, Any]], model: Any) -> NDArray[np.integer[Any]]:
         """Return identifiers [2, n, K] of items that came after the training, from their texts; no two are alike.
 
@@ -225,6 +230,7 @@ class ItemCoder(Artifact):
             (found[0], found[0]) if one else [found[_TASK_OF_SIDE.index(task)] for task in range(len(SIDES))]
         )
 
+    @override
     def findings(self, split: Split, tasks: Sequence[Task], cutoff: Cutoff, where: str) -> list[Finding]:
         """Return behaviour of items that nobody had clicked before the cut-off, and pseudo-queries that were entered only after it."""
         data, settings = split.data, self.settings

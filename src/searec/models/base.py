@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from typing_extensions import override
 
 from searec.data.batch import Batch, Needs
 from searec.data.dataset import Dataset, Sizes
@@ -199,6 +200,7 @@ class FittedModel(Model):
         for name, array in arrays.items():
             setattr(self, name, array)
 
+    @override
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Load what `state` returned.
 

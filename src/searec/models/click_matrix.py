@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 import numpy as np
 import scipy.sparse
 from torch import Tensor
+from typing_extensions import override
 
 from searec.data.batch import Batch, Needs
 from searec.data.dataset import FEED
@@ -21,6 +22,7 @@ class ClickMatrixModel(FittedModel):
     single_task_note = "clicks after searches are not counted and not read"
 
     @property
+    @override
     def needs(self) -> Needs:
         return Needs(rec=self.config.history) if self.config.feed_only else Needs(trail=self.config.history)
 

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from typing_extensions import override
 
 from searec.config import Count, DropoutRate, Natural, NonNegative, Positive, settings
 from searec.data.batch import Batch, Needs
@@ -148,11 +149,13 @@ class GSERec(ItemEmbeddings, Model):
                 nn.init.zeros_(table.weight[table.padding_idx])
 
     @property
+    @override
     def needs(self) -> Needs:
         config = self.config
         return Needs(rec=config.rec, src=config.src, src_clicks=config.src_clicks, words=config.words)
 
     @property
+    @override
     def negatives(self) -> int:
         return int(self.config.negatives)
 
@@ -186,6 +189,7 @@ class GSERec(ItemEmbeddings, Model):
                 )
             self.sentences.copy_(sentences)
 
+    @override
     def load_state(self, state: Any) -> None:
         super().load_state(state)
         self.graphs.link(self.graphs.codes, self.graphs.known)
@@ -233,6 +237,7 @@ class GSERec(ItemEmbeddings, Model):
             views.append((masked_mean(own, present), codes[:, side].mean(1)))
         return fused, here, views
 
+    @override
     def loss(self, batch: Batch) -> Losses:
         """BCE (or softmax) of target and negatives, L_U-CL between the user's sides, L_His-CL of histories with codes."""
         config = self.config
@@ -275,6 +280,7 @@ class GSERec(ItemEmbeddings, Model):
         """Return scores [B, I + 1] of users who were not there at training (their id in the batch is 0)."""
         return self.score(batch, users)
 
+    @override
     def score(self, batch: Batch, new_users: NewUsers | None = None) -> Tensor:
         """Scores as in `Model.score`; of users who were not there at training with what is known of them (their user is 0)."""
         read, mean = self.propagated()

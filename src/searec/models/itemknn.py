@@ -6,6 +6,7 @@ import numpy as np
 import scipy.sparse
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from searec.config import Natural, NonNegative, settings
 from searec.data.batch import Batch
@@ -55,6 +56,7 @@ class ItemKNN(ClickMatrixModel):
         feed_only: bool = False
         history: Natural = 512
 
+    @override
     def fit(self, data: Dataset, split: Split) -> None:
         clicks = self.click_matrix(split)
         together = (clicks.T @ clicks).tocoo()
@@ -77,12 +79,15 @@ class ItemKNN(ClickMatrixModel):
         cosines = self.similarities.sum(items[:, None])
         return best_items(cosines.masked_fill(cosines <= 0, -torch.inf), k)
 
+    @override
     def explain(self, items: Tensor, clicks: Tensor) -> tuple[Tensor, Tensor]:
         return strongest_click(self.similarities.sum(clicks[:, None])[:, items.long()].T, clicks)
 
+    @override
     def leaks(self, split: Split) -> Leaks:
         return super().leaks(split) + similarity_leaks(self, split)
 
+    @override
     def score(self, batch: Batch) -> Tensor:
         history = self.clicked(batch)
         if not self.config.repeats:

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from searec.config import Count, DropoutRate, Natural, NonNegative, Positive, Share, settings
 from searec.data.batch import Batch, Needs
@@ -166,6 +167,7 @@ class LCRSER(ItemEmbeddings, Model):
         nn.init.zeros_(self.user.weight)  # a user never learnt from then adds nothing
 
     @property
+    @override
     def needs(self) -> Needs:
         config = self.config
         return Needs(
@@ -173,6 +175,7 @@ class LCRSER(ItemEmbeddings, Model):
         )
 
     @property
+    @override
     def negatives(self) -> int:
         return int(self.config.negatives)
 
@@ -258,6 +261,7 @@ class LCRSER(ItemEmbeddings, Model):
             own = hidden_at_random(own, self.config.user_dropout)
         return own[:, None]
 
+    @override
     def score(self, batch: Batch) -> Tensor:
         states, here = self.encoded(batch)
         steps = self.reasoned(states, here, halt=self.halting is not None and bool(self.halt_above < 1))
@@ -298,6 +302,7 @@ class LCRSER(ItemEmbeddings, Model):
         scores: Tensor = self.scorer(self.item.weight, candidates, *self.read(noisy, present, steps), users)
         return scores.view(len(batch), many, -1)
 
+    @override
     def loss(self, batch: Batch) -> Losses:
         """The target's loss, a softmax over the catalogue by the mean interests if there is one, and L_TCL."""
         return self.loss_and_scores(batch)[0]

@@ -5,6 +5,7 @@ from typing import Annotated, Any, ClassVar
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from typing_extensions import override
 
 from searec.config import Count, DropoutRate, NonNegative, Positive, settings
 from searec.data.batch import Batch, Needs
@@ -101,16 +102,19 @@ class UniSAR(ItemEmbeddings, Model):
             self.word.weight[0] = 0
 
     @property
+    @override
     def needs(self) -> Needs:
         config = self.config
         return Needs(rec=config.rec, src=config.src, src_clicks=config.src_clicks, words=config.words)
 
     @property
+    @override
     def train_tasks(self) -> tuple[Task, ...]:
         tasks: tuple[Task, ...] = self.config.tasks
         return tasks
 
     @property
+    @override
     def negatives(self) -> int:
         return int(self.config.negatives)
 
@@ -182,6 +186,7 @@ class UniSAR(ItemEmbeddings, Model):
             ]
         )
 
+    @override
     def loss(self, batch: Batch) -> Losses:
         """BCE of the task, both alignments of own-type with cross-type states, and queries with their clicks."""
         config = self.config
@@ -219,6 +224,7 @@ class UniSAR(ItemEmbeddings, Model):
         """[B, D] query embeddings by row of `batch.words`."""
         return mean_embedding(self.word, batch.words[query.long()])
 
+    @override
     def score(self, batch: Batch) -> Tensor:
         fused, here, _ = self.sides(batch)
         return self.logits(batch, fused, here)

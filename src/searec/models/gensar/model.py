@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
+from typing_extensions import override
 
 from searec.config import Count, DropoutRate, Natural, NonNegative, Positive, Share, settings
 from searec.data.batch import Batch, Needs
@@ -148,15 +149,18 @@ class GenSAR(Model):
         self._lessons: LessonTokens | None = None
 
     @property
+    @override
     def needs(self) -> Needs:
         return Needs(rec=self.config.rec, src=self.config.src, src_clicks=1, queries=True)
 
     @property
+    @override
     def train_tasks(self) -> tuple[Task, ...]:
         tasks: tuple[Task, ...] = self.config.tasks
         return tasks
 
     @property
+    @override
     def candidate_limit(self) -> int:
         """The beam: what lies beyond it is found by chance."""
         return int(self.config.beam)
@@ -199,10 +203,12 @@ class GenSAR(Model):
             warm(self.t5.shared.weight[-identifiers.tokens :], vectors, identifiers.books)
         self._lessons = LessonTokens(lessons, tokens, config.text_tokens, config.query_tokens)
 
+    @override
     def state(self) -> dict[str, Tensor]:
         """As `Learner.state`, the embedding table once, whatever goes by it."""
         return {name: tensor for name, tensor in super().state().items() if name not in self._tied()}
 
+    @override
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         if self.t5 is None and all(name in state for name in _KEPT):
             for name in _KEPT:
@@ -279,6 +285,7 @@ class GenSAR(Model):
 
     # --- how it learns ---
 
+    @override
     def loss(self, batch: Batch) -> Losses:
         """Mean negative log-likelihood a code, or a token, of each task that the batch has something of."""
         parts: dict[str, Tensor] = {}
@@ -390,6 +397,7 @@ class GenSAR(Model):
 
     # --- how it answers ---
 
+    @override
     def score(self, batch: Batch) -> Tensor:
         """Log-probabilities as in `Model.score`; of the whole catalogue by writing every identifier, which only small ones allow."""
         candidates = batch.candidates
@@ -409,6 +417,7 @@ class GenSAR(Model):
         return scores
 
     @torch.no_grad()
+    @override
     def retrieve(self, batch: Batch, k: int, exclude: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The k best items by beam search among the identifiers; see `Model.retrieve`. At least k beams."""
         trie = self.trie(batch.task)

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from typing_extensions import override
 
 from searec.config import Count, DropoutRate, NonNegative, Positive, Share, settings
 from searec.data.batch import Batch, Needs
@@ -53,7 +54,8 @@ _ITEMS_AT_ONCE = 1 << 16
 @dataclass(frozen=True)
 class InterestPool:
     """What `Serendipity.pool` gives: the pool, the interest [B, k] that brought each item of the second channel (place among the user's
-    interests, from 0; -1 elsewhere), and the towers' score [B, k]."""
+    interests, from 0; -1 elsewhere), and the towers' score [B, k].
+    """
 
     pool: Pool
     interest: Tensor
@@ -148,10 +150,12 @@ class Serendipity(Model):
         self._tables: Tables | None = None
 
     @property
+    @override
     def needs(self) -> Needs:
         return Needs(trail=max(self.config.length, self.config.known))
 
     @property
+    @override
     def negatives(self) -> int:
         return int(self.config.negatives) if self.config.loss == "bce" else 0
 
@@ -182,6 +186,7 @@ class Serendipity(Model):
         self.clicks = torch.from_numpy(counts.astype(np.int64))
         self._build()
 
+    @override
     def click_counts(self) -> Mapping[tuple[Task, ...], Tensor]:
         return {self.tasks: self.clicks}
 
@@ -199,6 +204,7 @@ class Serendipity(Model):
         self.user_tower = _tower(4 * width, config.hidden, config.vector, config.dropout)
         self.item_tower = _tower(3 * width, config.hidden, config.vector, config.dropout)
 
+    @override
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         if missing := [name for name in _KEPT if name not in state]:
             raise RunError("weights do not fit the model", where=self.name, got="no " + ", ".join(missing))
@@ -208,6 +214,7 @@ class Serendipity(Model):
         super().load_state(state)
         self._tables = None
 
+    @override
     def train(self, mode: bool = True) -> "Serendipity":
         self._tables = None
         return super().train(mode)
@@ -264,6 +271,7 @@ class Serendipity(Model):
 
     # --- learning ---
 
+    @override
     def loss(self, batch: Batch) -> Losses:
         """L_BCE + lambda L_contrast.
 
@@ -332,6 +340,7 @@ class Serendipity(Model):
     # --- answering ---
 
     @torch.no_grad()
+    @override
     def score(self, batch: Batch) -> Tensor:
         users = self.users(batch, self.interests_at(batch.user, batch.time))
         vectors = self._indexed().items
@@ -388,6 +397,7 @@ class Serendipity(Model):
         )
         return Channels(users, near, second, interest)
 
+    @override
     def retrieve(self, batch: Batch, k: int, exclude: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """As `Model.retrieve`, the merged pool of `pool`; scores are the towers', and need not fall where I2I's places are."""
         found = self.pool(batch, min(k, self.sizes.items), exclude)

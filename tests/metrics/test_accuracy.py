@@ -18,9 +18,9 @@ from searec.metrics.accuracy import ACCURACY, hit_rate, ndcg, per_user, ranks, r
 from searec.metrics.beyond_accuracy import coverage, diversity, gini, novelty
 
 IR = {
-    "hr@1": "Success@1",
-    "hr@5": "Success@5",
-    "hr@10": "Success@10",
+    "hit@1": "Success@1",
+    "hit@5": "Success@5",
+    "hit@10": "Success@10",
     "ndcg@5": "nDCG@5",
     "ndcg@10": "nDCG@10",
     "mrr": "RR",
@@ -34,7 +34,7 @@ def naive_rank(target, others):
 
 
 def naive_metrics(rank):
-    values = {f"hr@{k}": 1.0 if rank <= k else 0.0 for k in (1, 5, 10)}
+    values = {f"hit@{k}": 1.0 if rank <= k else 0.0 for k in (1, 5, 10)}
     values |= {f"ndcg@{k}": 1.0 / math.log2(1 + rank) if rank <= k else 0.0 for k in (5, 10)}
     return values | {"mrr": 1.0 / rank}
 
@@ -187,9 +187,9 @@ def test_summary_is_the_json_of_the_design():
     # ranks 1, 3, 20: NDCG 1, 1/2, 0; reciprocal ranks 1, 1/3, 1/20
     assert told["metrics"] == pytest.approx(
         {
-            "hr@1": 1 / 3,
-            "hr@5": 2 / 3,
-            "hr@10": 2 / 3,
+            "hit@1": 1 / 3,
+            "hit@5": 2 / 3,
+            "hit@10": 2 / 3,
             "ndcg@5": 0.5,
             "ndcg@10": 0.5,
             "mrr": (1 + 1 / 3 + 1 / 20) / 3,

@@ -121,7 +121,7 @@ def _print(found: "Studied") -> None:
         for table in one.comparison.tables:
             alone, together, _ = cells(table)
             assert together.difference is not None
-            figures = f"{table.headline} {alone.mean:.4f} alone, {together.mean:.4f} together"
+            figures = f"{table.headline.name} {alone.mean:.4f} alone, {together.mean:.4f} together"
             print(f"{model}, {table.task}, {table.protocol}: {figures}: {verdict(together.difference)}")
     for label, why in found.left_out.items():
         print(f"{label} is left out: {why}")

@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING
 from searec.config import nearest
 from searec.errors import SettingsError
 
+_MOST_COLUMNS = 6
+_USUAL = ("hit@1", "hit@10", "ndcg@5", "ndcg@10", "coverage@10")
+"""What is printed of the default metrics; all of fewer metrics are."""
+
 if TYPE_CHECKING:
     from searec.evaluation.compare import Comparison, Table
 
@@ -19,11 +23,9 @@ def print_tables(comparison: Comparison, groups: Sequence[str] = ()) -> None:
         SettingsError: no slice of the name.
     """
     for table in comparison.tables:
-        names = [
-            name
-            for name in ("hr@1", "hr@10", "ndcg@5", "ndcg@10", "coverage")
-            if name in table.rows[0].metrics or name in table.rows[0].totals
-        ]
+        names = [metric.name for metric in (*table.metrics, *table.totals)]
+        if len(names) > _MOST_COLUMNS:
+            names = [name for name in _USUAL if name in names]
         print(f"\n{table.task}, {table.protocol}, {table.part}: {table.requests:,} requests")
         wide = max(16, *(len(row.label) for row in table.rows)) + 1
         print("  " + " " * wide + "".join(f"{name:>10}" for name in names) + f"{'p (Holm)':>12}")
@@ -31,7 +33,7 @@ def print_tables(comparison: Comparison, groups: Sequence[str] = ()) -> None:
             values = "".join(
                 f"{row.metrics[name].mean if name in row.metrics else row.totals[name]:>10.4f}" for name in names
             )
-            difference = row.metrics[table.headline].difference
+            difference = row.metrics[table.headline.name].difference
             p = "baseline" if difference is None else f"{difference.p_holm:.4f}"
             print(f"  {row.label:<{wide}}{values}{p:>12}")
         for group in groups:
@@ -49,7 +51,7 @@ def print_slice(table: Table, group: str) -> None:
         raise SettingsError("no such slice", got=repr(group), remedy=nearest(group, list(table.slices)))
     wide = max(16, *(len(row.label) for row in table.rows)) + 1
     print(f"  {group}: {table.slices[group]:,} requests")
-    print("  " + " " * wide + f"{table.headline:>10}{'95 % interval':>20}{'difference':>12}{'p (Holm)':>12}")
+    print("  " + " " * wide + f"{table.headline.name:>10}{'95 % interval':>20}{'difference':>12}{'p (Holm)':>12}")
     for row in table.rows:
         cell = row.slices[group]
         apart = cell.difference

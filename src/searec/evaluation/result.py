@@ -11,7 +11,18 @@ import polars as pl
 from searec.data.schema import Part, Task
 from searec.errors import DataError, RunError
 from searec.files import replacing, write_json
-from searec.metrics import DEFAULT, Metric, RankMetric, RequestMetric, Results, TotalMetric, applicable, select
+from searec.metrics import (
+    ACCURACY,
+    DEFAULT,
+    Metric,
+    RankMetric,
+    RequestMetric,
+    Results,
+    TotalMetric,
+    applicable,
+    parse_metrics,
+    select,
+)
 from searec.metrics.base import Floats
 
 Protocol = Literal["sampled", "full"]
@@ -56,7 +67,7 @@ class Evaluation:
     settings: dict[str, Any]
     environment: dict[str, Any]
     seconds: float
-    metrics: tuple[Metric, ...]
+    metrics: tuple[Metric, ...] = parse_metrics(ACCURACY)
     depth: int | None = None
 
     def __post_init__(self) -> None:
@@ -134,10 +145,10 @@ class Evaluation:
         )
 
     @staticmethod
-    def is_stored(
+    def find(
         folder: Path | str, task: Task, protocol: Protocol, part: Part, metrics: Metrics | None = None
-    ) -> bool:
-        """Return whether `load` would find this evaluation, with these metrics, in the folder.
+    ) -> "Evaluation | None":
+        """Return what `load` would, or None where it was not measured, or not with all of these metrics.
 
         Args:
             folder: a run folder.
@@ -146,10 +157,10 @@ class Evaluation:
             part: "test" or "val".
             metrics: as for `load`.
         """
-        if not (Path(folder) / METRICS_FILE).is_file() or f"{task}/{protocol}/{part}" not in _entries(Path(folder)):
-            return False
-        shown = applicable(metrics or DEFAULT, task, protocol)
-        return not Evaluation._load(folder, task, protocol, part, shown)._missing(shown)
+        if f"{task}/{protocol}/{part}" not in stored_figures(folder):
+            return None
+        evaluation = Evaluation._read(folder, task, protocol, part, metrics)
+        return None if evaluation._missing() else evaluation
 
     @staticmethod
     def load(
@@ -162,16 +173,15 @@ class Evaluation:
             task: "recommend" or "search".
             protocol: "sampled" or "full".
             part: "test" or "val".
-            metrics: what to show; `metrics.DEFAULT` if None. Those that are not defined for task and protocol are left out.
+            metrics: what to show, `metrics.DEFAULT` if None; those not defined for task and protocol are left out.
 
         Raises:
-            RunError: no such evaluation in the folder (those that are there are named), a metric that was not measured, or
-                a damaged file.
+            RunError: no such evaluation in the folder (those that are there are named), a metric that was not measured,
+                or a damaged file.
             SettingsError: none of the metrics is defined for task and protocol.
         """
-        shown = applicable(metrics or DEFAULT, task, protocol)
-        evaluation = Evaluation._load(folder, task, protocol, part, shown)
-        if missing := evaluation._missing(shown):
+        evaluation = Evaluation._read(folder, task, protocol, part, metrics)
+        if missing := evaluation._missing():
             names = ",".join(metric.name for metric in missing)
             raise RunError(
                 "the run was evaluated without a metric",
@@ -182,10 +192,10 @@ class Evaluation:
         return evaluation
 
     @staticmethod
-    def _load(
-        folder: Path | str, task: Task, protocol: Protocol, part: Part, shown: tuple[Metric, ...]
+    def _read(
+        folder: Path | str, task: Task, protocol: Protocol, part: Part, metrics: Metrics | None
     ) -> "Evaluation":
-        folder = Path(folder)
+        folder, shown = Path(folder), applicable(metrics or DEFAULT, task, protocol)
         entries = _entries(folder)
         key = f"{task}/{protocol}/{part}"
         if key not in entries:
@@ -214,11 +224,11 @@ class Evaluation:
         about = {name: entry[name] for name in FIELDS}
         return Evaluation(task=task, protocol=protocol, part=part, scores=scores, metrics=shown, **about)
 
-    def _missing(self, metrics: Sequence[Metric]) -> list[Metric]:
-        """Return the metrics that were not measured, or deeper than the ranks are exact."""
+    def _missing(self) -> list[Metric]:
+        """Return the metrics that were not measured, or that are deeper than the ranks are exact."""
         return [
             metric
-            for metric in metrics
+            for metric in self.metrics
             if (self.depth is not None and (metric.depth or 0) > self.depth)
             or (isinstance(metric, TotalMetric) and metric.name not in self.totals)
             or (

@@ -103,7 +103,7 @@ def cells(table: Table) -> tuple[Cell, Cell, dict[str, tuple[Cell, Cell]]]:
     rows = {row.label: row for row in table.rows}
     alone, both = rows[ALONE], rows[TOGETHER]
     groups = {name: (alone.slices[name], both.slices[name]) for name, requests in table.slices.items() if requests}
-    return alone.metrics[table.headline], both.metrics[table.headline], groups
+    return alone.metrics[table.headline.name], both.metrics[table.headline.name], groups
 
 
 def _name(low: int, high: int | None) -> str:

@@ -11,6 +11,7 @@ from searec.metrics.base import Metric, RankMetric, RequestMetric, Results, Tota
 from searec.plugins import Registry
 
 __all__ = [
+    "ACCURACY",
     "DEFAULT",
     "METRICS",
     "MRR",
@@ -44,10 +45,8 @@ METRICS = Registry(
     },
     group="searec.metrics",
 )
-DEFAULT = (
-    "hit@1,hit@5,hit@10,ndcg@5,ndcg@10,mrr,"
-    "novelty@10,diversity@10,enr@10,serendipity@10,coverage@10,gini@10,cnr@10"
-)
+ACCURACY = "hit@1,hit@5,hit@10,ndcg@5,ndcg@10,mrr"
+DEFAULT = f"{ACCURACY},novelty@10,diversity@10,enr@10,serendipity@10,coverage@10,gini@10,cnr@10"
 """What is measured unless other metrics are named."""
 Kind = TypeVar("Kind", bound=Metric)
 

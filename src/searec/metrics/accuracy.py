@@ -10,7 +10,7 @@ from searec.metrics.base import Floats, RankMetric
 
 @dataclass(frozen=True)
 class Hit(RankMetric):
-    """Hit@k = 1 if rank <= k else 0; also called HR@k.
+    """Hit@k = 1 if rank <= k else 0; also called Hit@k.
 
     >>> Hit(k=5).of_ranks([1.0, 1.5, 5.0, 5.5]).tolist()
     [1.0, 1.0, 1.0, 0.0]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from searec.data.dataset import Dataset
 from searec.errors import UnknownIdError
-from searec.evaluation.result import kept_figures
+from searec.evaluation.result import stored_figures
 from searec.interests.graph_svg import picture
 from searec.pipeline.histories import Histories
 from searec.pipeline.live_catalog import LiveCatalog
@@ -42,7 +42,7 @@ class Views:
             events,
         )
         self._lines = [
-            ServedRun(run.label, run.model.name, tuple(what), kept_figures(run.folder)) for run, what in uses
+            ServedRun(run.label, run.model.name, tuple(what), stored_figures(run.folder)) for run, what in uses
         ]
         self._users: list[str] | None = None
 

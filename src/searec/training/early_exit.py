@@ -14,7 +14,7 @@ from searec.data.candidates import candidate_lists
 from searec.data.ragged import Ints
 from searec.data.split import Split
 from searec.evaluation.protocol import chosen, score_batches, tie_rank
-from searec.metrics.accuracy import ndcg
+from searec.metrics import NDCG
 from searec.models.lcr_ser import LCRSER
 from searec.nn.learner import Learner
 from searec.nn.losses import Losses
@@ -96,7 +96,7 @@ def depths(model: LCRSER, split: Split, *, requests: int, seed: int = 0) -> Dept
         scores, logits = model.score_by_depth(batch)
         first = torch.zeros(len(some), dtype=torch.long)
         for depth in range(steps + 1):
-            gain[some, depth] = ndcg(tie_rank(scores[:, depth].float(), first), 5)
+            gain[some, depth] = NDCG(5).of_ranks(tie_rank(scores[:, depth].float(), first))
         halting[some] = torch.where(logits.isinf(), logits, logits.sigmoid()).cpu().numpy()
 
     score_batches(place, model, split, held[rows], candidates.shape[1], candidates)

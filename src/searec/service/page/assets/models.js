@@ -3,15 +3,24 @@
 import { get, Latest } from "./api.js";
 import { el, empty, problemBox, skeleton } from "./dom.js";
 
-const FIRST = ["ndcg@10", "hr@10", "ndcg@5", "hr@5", "hr@1", "mrr", "enr", "cnr", "serendipity", "novelty", "diversity", "coverage", "gini"];
+const FIRST = ["ndcg", "hit", "recall", "mrr", "enr", "cnr", "serendipity", "novelty", "diversity", "coverage", "gini"];
 const LOW = new Set(["gini"]); // the lower the better
-const NAMES = { mrr: "MRR", enr: "ENR", cnr: "CNR", gini: "Gini" };
+const NAMES = { ndcg: "NDCG", mrr: "MRR", enr: "ENR", cnr: "CNR", gini: "Gini" };
 const TASKS = { recommend: "Recommendation", search: "Search" };
 const PROTOCOLS = { sampled: "among sampled candidates", full: "whole catalogue" };
 const PARTS = { test: "test", val: "validation" };
 
-const nameOf = (metric) => NAMES[metric] ?? (/^(ndcg|hr)@/.test(metric) ? metric.toUpperCase() : metric.charAt(0).toUpperCase() + metric.slice(1));
-const rank = (metric) => (FIRST.includes(metric) ? FIRST.indexOf(metric) : FIRST.length);
+function nameOf(metric) {
+  const [key, depth] = metric.split("@");
+  const title = NAMES[key] ?? key.charAt(0).toUpperCase() + key.slice(1);
+  return depth ? `${title}@${depth}` : title;
+}
+
+// Deeper metrics first, then in the order of FIRST.
+function rank(metric) {
+  const [key, depth] = metric.split("@");
+  return (FIRST.includes(key) ? FIRST.indexOf(key) : FIRST.length) * 1e6 - Number(depth ?? 0);
+}
 
 function titleOf(key) {
   const [task, protocol, part] = key.split(/[/ ]/);

@@ -131,9 +131,9 @@ def _search(index: Index, queries: Tensor, row: int) -> None:
 
 
 def _seen(split: Split, asked: Requests) -> Tensor:
-    trail = split.data.trail
-    first = np.asarray(trail.offsets[asked.user])
-    return torch.from_numpy(gather_windows(trail.item, first, asked.trail_end - first).astype(np.int64))
+    click_history = split.data.click_history
+    first = np.asarray(click_history.offsets[asked.user])
+    return torch.from_numpy(gather_windows(click_history.item, first, asked.click_end - first).astype(np.int64))
 
 
 def _times(work: Callable[[int], Any], count: int) -> dict[str, float]:

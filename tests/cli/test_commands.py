@@ -199,7 +199,7 @@ def test_a_full_disk_while_encoding(tmp_path: Path, searec: Any, monkeypatch: py
     written = np.save
 
     def full(path: Path, array: object) -> None:
-        if Path(path).name.startswith("trail"):
+        if Path(path).name.startswith("click_history"):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         written(path, array)  # type: ignore[arg-type]
 

@@ -51,7 +51,7 @@ def test_they_are_asked_about_with_their_history(small_world: Dataset, split: Sp
     for part in ("val", "test"):
         kept, all_of_them = split.held_out("recommend", part), every.held_out("recommend", part)
         assert np.array_equal(kept.user, all_of_them.user)
-        assert np.array_equal(kept.rec_end, all_of_them.rec_end)
+        assert np.array_equal(kept.feed_end, all_of_them.feed_end)
         assert not split.known[kept.user].all()
     assert np.array_equal(split.visible(("recommend",)), every.visible(("recommend",)))
 

@@ -133,7 +133,7 @@ def test_codes_for_one_task_do_not_do_for_both(small_world: Dataset) -> None:
     found = made.leaks(split, BOTH).errors
     read, narrow = bounds(split, FEED)[0], bounds(split, BOTH)[0]
     user, time = by(found[0])
-    inside = int(small_world.users.inside([user])[0])
+    inside = int(small_world.users.to_internal([user])[0])
     assert narrow[inside] <= time < read[inside]
 
 
@@ -258,7 +258,7 @@ def test_what_a_student_learned_from_counts_for_the_interests(checkerboard: Any,
     def labels(time: int) -> Labels:
         return Labels((Label("u3", "p", "c"),), (), {}, {}, Cutoff.by_hand(["u3", "somebody else"], [time, NEVER]))
 
-    limit = int(bounds(split, FEED)[0][data.users.inside(["u3"])[0]])
+    limit = int(bounds(split, FEED)[0][data.users.to_internal(["u3"])[0]])
     for name, time, late in (("early", limit, False), ("late", limit + 1, True)):
         made = copied(interested(split), tmp_path / f"{name} interests")
         derived_interests._made_of(split, FEED, student_of(tmp_path / name, labels(time))).save(made.folder)
@@ -295,27 +295,31 @@ def test_one_click_too_many_among_similarities_is_named(
     model.fit(small_world, split)
     assert similarity_leaks(model, split).findings == ()
     # A feed click after the cut-off on an item that nobody else clicked that late, and its user not before.
-    trail, limit = small_world.trail, bounds(split, FEED)[0]
-    user = np.repeat(np.arange(len(trail.offsets) - 1), np.diff(trail.offsets))
-    late = trail.time >= limit[user]
-    known = np.bincount(trail.item[~late], minlength=small_world.sizes.items + 1)
+    click_history, limit = small_world.click_history, bounds(split, FEED)[0]
+    user = np.repeat(np.arange(len(click_history.offsets) - 1), np.diff(click_history.offsets))
+    late = click_history.time >= limit[user]
+    known = np.bincount(click_history.item[~late], minlength=small_world.sizes.items + 1)
     place = next(
         int(one)
-        for one in np.flatnonzero(late & (trail.source == 0))
-        if (trail.item[late] == trail.item[one]).sum() == 1
-        and not (trail.item[~late & (user == user[one])] == trail.item[one]).any()
-        and known[trail.item[one]] > 2
+        for one in np.flatnonzero(late & (click_history.source == 0))
+        if (click_history.item[late] == click_history.item[one]).sum() == 1
+        and not (click_history.item[~late & (user == user[one])] == click_history.item[one]).any()
+        and known[click_history.item[one]] > 2
     )
     clicks = split.train_clicks(FEED)
     more = tuple(
-        np.append(column, value) for column, value in zip(clicks, (user[place], trail.item[place], 0), strict=True)
+        np.append(column, value)
+        for column, value in zip(clicks, (user[place], click_history.item[place], 0), strict=True)
     )
     with monkeypatch.context() as patch:
         patch.setattr(Split, "train_clicks", lambda self, tasks: more)
         model.fit(small_world, split)
     [found] = similarity_leaks(model, split).errors
-    assert by(found) == (small_world.users.outside(user[place : place + 1])[0], int(trail.time[place]))
-    assert found.rows[0].items == tuple(small_world.items.outside(trail.item[place : place + 1])) and found.count == 1
+    assert by(found) == (small_world.users.to_external(user[place : place + 1])[0], int(click_history.time[place]))
+    assert (
+        found.rows[0].items == tuple(small_world.items.to_external(click_history.item[place : place + 1]))
+        and found.count == 1
+    )
 
 
 # --- training ---
@@ -404,7 +408,7 @@ def test_a_run_is_audited_by_what_it_holds(checkerboard: Any, tmp_path: Path, se
 
     weights = folder / "weights.safetensors"
     state, _ = read_tensors(weights)
-    item = int(data.items.inside([checkerboard.withheld["recommend", "u0"]])[0])
+    item = int(data.items.to_internal([checkerboard.withheld["recommend", "u0"]])[0])
     counts = state["counts"].clone()
     counts[0, item] += 1
     write_tensors(weights, {"counts": counts})

@@ -20,7 +20,7 @@ from searec.experiments.study import FIGURES, PLAN, REPORT, Studied, study
 from searec.experiments.study_config import StudyPlan, fixed_of
 
 SMALL = {"width": 8, "inner": 8, "epochs": 1, "batch": 64}
-FIXED = {"sasrec": SMALL, "unisar": {**SMALL, "rec": 5, "src": 5}}
+FIXED = {"sasrec": SMALL, "unisar": {**SMALL, "feed": 5, "searches": 5}}
 MODELS = ("popular", "itemknn", "bm25", "sasrec", "unisar")
 
 

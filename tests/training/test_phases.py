@@ -195,7 +195,7 @@ def test_a_batch_in_which_nobody_reasons_teaches_nothing(small_world: Dataset) -
     assert learner.model.halting is not None
     learner.model.halting.requires_grad_(True)
     batch = batch_for(small_world, learner.model)
-    value = learner.loss(replace(batch, src_query=torch.zeros_like(batch.src_query))).total
+    value = learner.loss(replace(batch, search_query=torch.zeros_like(batch.search_query))).total
     value.backward()
     assert value == 0
     assert all(weight.grad is None or not weight.grad.any() for weight in learner.model.parameters())

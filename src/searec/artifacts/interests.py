@@ -137,7 +137,7 @@ class InferredInterests(Artifact):
                 )
             ]
         newest = np.full(len(read), NOTHING, dtype=np.int64)
-        inside = data.users.inside(list(self.table.graphs))
+        inside = data.users.to_internal(list(self.table.graphs))
         for user, graph in zip(inside.tolist(), self.table.graphs.values(), strict=True):
             newest[user] = max([graph.at, *(edge.time + 1 for edge in graph.edges)])
         for what, times in (("snapshots of interests were made", made_at), ("interest graphs rest on events", newest)):
@@ -197,18 +197,19 @@ def snapshots(split: Split, tasks: Sequence[Task], count: int) -> Ints:
     data = split.data
     users = np.arange(data.sizes.users + 1)
     cutoff = split.visible(tasks)
-    first, last = data.trail.offsets[users], data.trail.offsets[users + 1]
-    end = first_not_before(data.trail.time, first, last, cutoff)
+    first, last = data.click_history.offsets[users], data.click_history.offsets[users + 1]
+    end = first_not_before(data.click_history.time, first, last, cutoff)
     times = np.full((len(users), count), NEVER, dtype=np.int64)
     for place in range(count - 1):
         at = first + (end - first) * (place + 1) // count
         some = at < end
-        times[some, place] = data.trail.time[at[some]]
+        times[some, place] = data.click_history.time[at[some]]
     search_end = first_not_before(
         data.searches.time, data.searches.offsets[users], data.searches.offsets[users + 1], cutoff
     )
     newest = np.maximum(
-        _before(data.trail.time, first, end), _before(data.searches.time, data.searches.offsets[users], search_end)
+        _before(data.click_history.time, first, end),
+        _before(data.searches.time, data.searches.offsets[users], search_end),
     )
     final = np.where(cutoff == NEVER, newest + 1, cutoff)
     times[:, -1] = np.where(newest >= 0, final, NEVER)
@@ -278,6 +279,6 @@ def tabulate(
         for place, meaning in enumerate(meanings):
             categories[row, place] = meaning.category
     newest = {user: graph for (user, _), graph in sorted(graphs.items())}
-    names = split.data.users.outside(np.array(list(newest), dtype=np.int64))
+    names = split.data.users.to_external(np.array(list(newest), dtype=np.int64))
     last = dict(zip(names, newest.values(), strict=True))
     return InterestTable(texts, vectors, categories, times, ids, confidence, last, about)

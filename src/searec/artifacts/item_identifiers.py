@@ -244,9 +244,9 @@ class ItemCoder(Artifact):
                 later = np.flatnonzero(item == items[0])
                 rows = tuple(
                     row_at(data, place)
-                    for place in later[np.argsort(data.trail.time[later], kind="stable")][:1].tolist()
+                    for place in later[np.argsort(data.click_history.time[later], kind="stable")][:1].tolist()
                 )
-                whose = data.items.outside(items[:1])[0]
+                whose = data.items.to_external(items[:1])[0]
                 what = "behaviour is known of items that nobody had clicked before the cut-off"
                 found.append(
                     Finding(

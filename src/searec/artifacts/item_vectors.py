@@ -183,11 +183,13 @@ class _PairExamples:
     def __init__(self, split: Split, size: int, seed: int) -> None:
         data = split.data
         search, recommend = split.train("search"), split.train("recommend")
-        ends = recommend.trail_end
-        first = np.maximum(data.trail.offsets[recommend.user], ends - _RECENT)
+        ends = recommend.click_end
+        first = np.maximum(data.click_history.offsets[recommend.user], ends - _RECENT)
         place = first[:, None] + np.arange(_RECENT)
         recent = np.where(
-            place < ends[:, None], data.trail.item.take(np.minimum(place, max(0, len(data.trail.item) - 1))), 0
+            place < ends[:, None],
+            data.click_history.item.take(np.minimum(place, max(0, len(data.click_history.item) - 1))),
+            0,
         )
         self.query = np.concatenate((search.query - 1, np.full(len(recommend), -1)))
         self.recent = np.concatenate((np.zeros((len(search), _RECENT), dtype=np.int64), recent))

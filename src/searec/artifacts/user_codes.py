@@ -183,7 +183,7 @@ class UserCoder(Artifact):
                 users = np.flatnonzero(has & (end == offsets[:-1]))
                 if len(users):
                     row = event_at(data, table, int(end[users[0]]))
-                    whose = data.users.outside(users[:1])[0]
+                    whose = data.users.to_external(users[:1])[0]
                     telling = f"{what} tell of users who had done nothing before the cut-off ({side} side)"
                     rows = () if row is None or row.user != whose else (row,)
                     found.append(

@@ -211,7 +211,7 @@ def debate(
     names = chat_model or [""]
     servers = {name: chat_settings(name) for name in names}
     dataset = load(data)
-    dataset.users.inside([user])
+    dataset.users.to_internal([user])
     profile = Profiles(dataset)([user])[0]
     with contextlib.ExitStack() as stack:
         chats = {name: stack.enter_context(Chat(one)) for name, one in servers.items()}

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from searec.cli.arguments import Data, Preset, pairs
+from searec.cli.arguments import Data, Metrics, Preset, pairs
 from searec.cli.tables import print_tables
 from searec.errors import RunError
 
@@ -42,6 +42,7 @@ def study(
         int, typer.Option(min=0, help="Validation requests a trial is measured on; 0 for all.")
     ] = 2_000,
     full_requests: Annotated[int, typer.Option(min=0, help="Test requests of the full protocol; 0 for all.")] = 2_000,
+    metrics: Metrics = None,
     alone: Annotated[
         bool, typer.Option("--alone/--no-alone", help="Also train each joint model on one task alone.")
     ] = True,
@@ -69,12 +70,12 @@ def study(
     """Tune, train and measure every model on both tasks and both protocols, and write the report; resumed by the same command."""
     sources = {name: context.get_parameter_source(name) for name in context.params}
     given = {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
-    of_recipe, of_both = {"recipe", "only"}, {"data", "out"}
+    of_recipe, of_both = {"recipe", "only"}, {"data", "out", "metrics"}
     if wrong := sorted(given - of_both - of_recipe if recipe is not None else given & {"only"}):
         why = "has no effect on a recipe" if recipe is not None else "needs --recipe"
         raise typer.BadParameter(f"--{wrong[0].replace('_', '-')} {why}")
     if recipe is not None:
-        by_recipe(data, out, recipe, only)
+        by_recipe(data, out, recipe, only, metrics)
         return
     from searec.config import configure
     from searec.data.dataset import load
@@ -84,7 +85,8 @@ def study(
 
     values = {"seeds": seeds, "trials": trials, "minutes": minutes, "preset": preset, "alone": alone}
     values |= {"tuning_requests": tuning_requests, "full_requests": full_requests, "fixed": fixed_of(pairs(fixed))}
-    plan = configure(StudyPlan, values | ({"models": tuple(models)} if models else {}), where="study")
+    values |= ({"models": tuple(models)} if models else {}) | ({"metrics": metrics} if metrics else {})
+    plan = configure(StudyPlan, values, where="study")
     limit = f", none after {minutes:g} minutes" if minutes else ""
     print(f"{len(plan.models)} models: up to {trials} trials each{limit}, then {seeds} seeds of each line", flush=True)
     found = make(load(data), out, plan, tell=lambda line: print(line, flush=True))
@@ -100,13 +102,13 @@ def study(
         )
 
 
-def by_recipe(data: Path, out: Path, recipe: str, only: list[str] | None = None) -> None:
+def by_recipe(data: Path, out: Path, recipe: str, only: list[str] | None = None, metrics: str | None = None) -> None:
     """Train and measure the lines of a recipe, and write its report."""
     from searec.data.dataset import load
     from searec.experiments import experiment
     from searec.experiments.recipes import recipe_named
 
-    print_tables(experiment.study(recipe_named(recipe), load(data), out, only=only))
+    print_tables(experiment.study(recipe_named(recipe), load(data), out, only=only, metrics=metrics))
     print(f"report: {out / 'report.html'}")
 
 

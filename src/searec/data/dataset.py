@@ -18,11 +18,11 @@ from searec.errors import DataError
 from searec.files import cache_folder, fingerprint, replacing
 from searec.text.analysis import item_text, split_words
 
-FORMAT = 1
+FORMAT = 2
 """Version of the encoding; a change here makes every cached dataset be encoded anew."""
 
 FEED, SEARCH = 0, 1
-"""Where a click of the trail came from."""
+"""Where a click of the click history came from."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Searches:
 
 
 @dataclass(frozen=True)
-class Trail:
+class ClickHistory:
     """Every item the user clicked, in the feed or after a search, merged by time."""
 
     offsets: Ints  # [U + 2]
@@ -89,7 +89,7 @@ class Dataset:
     items: IdMap
     interactions: Interactions
     searches: Searches
-    trail: Trail
+    click_history: ClickHistory
     queries: Queries
     item_words: Ragged  # [I + 1]
     item_categories: Ragged  # [I + 1] broad to narrow
@@ -97,12 +97,12 @@ class Dataset:
 
     @functools.cached_property
     def item_table(self) -> pl.DataFrame:
-        """The items as given; row n is inside id n + 1."""
+        """The items as given; row n is internal id n + 1."""
         return pl.read_parquet(self.folder / "items.parquet")
 
     @functools.cached_property
     def user_table(self) -> pl.DataFrame:
-        """The users as given; row n is inside id n + 1."""
+        """The users as given; row n is internal id n + 1."""
         return pl.read_parquet(self.folder / "users.parquet")
 
     @functools.cached_property
@@ -178,14 +178,14 @@ def write(log: Log, folder: Path) -> None:
         .explode("item")
         .drop_nulls("item")
     )
-    trail = pl.concat([feed.select("user", "time", "item", source=pl.lit(FEED, pl.Int8)), found]).sort(
+    click_history = pl.concat([feed.select("user", "time", "item", source=pl.lit(FEED, pl.Int8)), found]).sort(
         "user", "time", maintain_order=True
     )
     del feed, searches, found
-    keep("trail.offsets", _offsets(trail["user"], users + 1))
+    keep("click_history.offsets", _offsets(click_history["user"], users + 1))
     for name in ("item", "time", "source"):
-        keep(f"trail.{name}", trail[name].to_numpy())
-    del trail
+        keep(f"click_history.{name}", click_history[name].to_numpy())
+    del click_history
 
     item_lists = log.items.select(split_words(item_text(log.items.columns)).alias("word"))["word"]
     query_lists = texts.to_frame("query").select(split_words(pl.col("query")).alias("word"))["word"]
@@ -246,7 +246,9 @@ def _assemble(folder: Path, key: str, meta: Mapping[str, object], arrays: Mappin
         searches=Searches(
             arrays["searches.offsets"], arrays["searches.query"], arrays["searches.time"], ragged("searches.clicked")
         ),
-        trail=Trail(*(arrays[f"trail.{name}"] for name in ("offsets", "item", "time", "source"))),
+        click_history=ClickHistory(
+            *(arrays[f"click_history.{name}"] for name in ("offsets", "item", "time", "source"))
+        ),
         queries=Queries(table("queries", "query"), ragged("query_words")),
         item_words=ragged("item_words"),
         item_categories=ragged("item_categories"),

@@ -25,9 +25,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Log:
-    """The four tables, rows that break a rule left out, ids already inside ids (1..N, Int32).
+    """The four tables, rows that break a rule left out, ids already internal ids (1..N, Int32).
 
-    items, users: as in the folder, in file order, so that row n holds inside id n.
+    items, users: as in the folder, in file order, so that row n holds internal id n.
     interactions: user, item, time (Int64 microseconds since 1970, UTC), event.
     searches: search_id, user, query, time, clicked (List(Int32)).
     rejects: file, row (1-based data row), rule, value; one line for each broken rule.
@@ -164,7 +164,7 @@ def read_log(
     event_columns = ("user", "item", "timestamp", "event")
     interactions = keep(
         INTERACTIONS,
-        _whole(tables, INTERACTIONS, names, _inside("user_id", user_code), _inside("item_id", item_code)),
+        _whole(tables, INTERACTIONS, names, _internal("user_id", user_code), _internal("item_id", item_code)),
         {
             "unknown user": pl.col("user").is_null(),
             "unknown item": pl.col("item").is_null(),
@@ -182,11 +182,11 @@ def read_log(
     )
     searches = keep(
         SEARCHES,
-        _whole(tables, SEARCHES, names, _inside("user_id", user_code), _inside_list("clicked", item_code)),
+        _whole(tables, SEARCHES, names, _internal("user_id", user_code), _internal_lists("clicked", item_code)),
         {
             "unknown user": pl.col("user").is_null(),
             "empty query": _blank("query"),
-            "unknown clicked item": pl.col("inside_clicked")
+            "unknown clicked item": pl.col("internal_clicked")
             .list.eval(pl.element().is_null())
             .list.any()
             .fill_null(False),
@@ -208,7 +208,7 @@ def read_log(
         items=items,
         users=users,
         interactions=interactions.select("user", "item", time, "event"),
-        searches=searches.select("search_id", "user", "query", time, pl.col("inside_clicked").alias("clicked")),
+        searches=searches.select("search_id", "user", "query", time, pl.col("internal_clicked").alias("clicked")),
         # Items and users first: a bad one makes rejects of its events too.
         rejects=pl.concat(
             [pl.DataFrame(schema=REJECT_SCHEMA), *(rejects[table.name] for table in TABLES if table.name in rejects)]
@@ -261,15 +261,15 @@ def _whole(tables: Mapping[str, pl.LazyFrame], table: Table, names: Mapping[str,
         raise damaged(names[table.name], error) from error
 
 
-def _inside(column: str, code: pl.Enum) -> pl.Expr:
+def _internal(column: str, code: pl.Enum) -> pl.Expr:
     """Inside id (1..N) of a text id; null where unknown."""
     return (pl.col(column).cast(code, strict=False).to_physical().cast(pl.Int32) + 1).alias(column.removesuffix("_id"))
 
 
-def _inside_list(column: str, code: pl.Enum) -> pl.Expr:
+def _internal_lists(column: str, code: pl.Enum) -> pl.Expr:
     """Inside ids of a list of text ids; null members where unknown, an absent list is an empty one."""
     inner = pl.element().cast(code, strict=False).to_physical().cast(pl.Int32) + 1
-    return pl.col(column).list.eval(inner).fill_null(pl.lit([], dtype=pl.List(pl.Int32))).alias(f"inside_{column}")
+    return pl.col(column).list.eval(inner).fill_null(pl.lit([], dtype=pl.List(pl.Int32))).alias(f"internal_{column}")
 
 
 def _key_rules(column: str) -> tuple[dict[str, pl.Expr], dict[str, str]]:

@@ -212,7 +212,7 @@ def refuse_used(out: Path | str, resume: bool) -> None:
 
 
 def trained_users(folder: Path | str) -> set[str]:
-    """Outside ids of the users that a student was trained on; none for a model alone."""
+    """External ids of the users that a student was trained on; none for a model alone."""
     folder = Path(folder)
     return {one.user for one in Labels.load(folder / LABELS).train} if (folder / FILE).is_file() else set()
 

@@ -34,7 +34,7 @@ SHOWN = 10
 
 @dataclass(frozen=True)
 class Label:
-    """A question with its answer, and whom it is of (outside id)."""
+    """A question with its answer, and whom it is of (external id)."""
 
     user: str
     prompt: str

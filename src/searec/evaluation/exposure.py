@@ -73,7 +73,7 @@ class Touched:
 
 def _times(data: Dataset, requests: Requests) -> Ints:
     """[E] when each click of `slices.history` happened."""
-    first = np.asarray(data.trail.offsets[requests.user])
-    length = requests.trail_end - first
+    first = np.asarray(data.click_history.offsets[requests.user])
+    length = requests.click_end - first
     within = np.arange(int(length.sum())) - np.repeat(np.cumsum(length) - length, length)
-    return np.asarray(data.trail.time[np.repeat(first, length) + within])
+    return np.asarray(data.click_history.time[np.repeat(first, length) + within])

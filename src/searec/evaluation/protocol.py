@@ -107,7 +107,7 @@ def evaluate(
     seconds = time.perf_counter() - started
     results = _results(split, asked, rank, lists, measured)
     columns = {
-        "user_id": split.data.users.outside(asked.user),
+        "user_id": split.data.users.to_external(asked.user),
         "time": np.asarray(asked.time, dtype=np.int64),
         "target": np.asarray(asked.target, dtype=np.int32),
         "rank": rank,
@@ -183,7 +183,9 @@ def validation_score(model: Model, split: Split, *, requests: int, seed: int) ->
         rows = chosen(len(held), requests, seed)
         candidates = candidate_lists(split, task, "val", seed=seed)
         values[f"ndcg@5.{task}"] = (
-            float(NDCG(5).of_ranks(sampled_ranks(model, split, held[rows], candidates[rows])).mean()) if len(rows) else 0.0
+            float(NDCG(5).of_ranks(sampled_ranks(model, split, held[rows], candidates[rows])).mean())
+            if len(rows)
+            else 0.0
         )
     return {"ndcg@5": float(np.mean(list(values.values()))), **values}
 
@@ -224,8 +226,8 @@ def full_ranks(model: Model, split: Split, requests: Requests, depth: int = 10) 
         scores = model.score(batch).float().cpu().clone()
         target = torch.from_numpy(requests.target[rows].astype(np.int64))
         own = scores.gather(1, target[:, None])
-        first = np.asarray(data.trail.offsets[requests.user[rows]])
-        seen = gather_windows(data.trail.item, first, requests.trail_end[rows] - first)
+        first = np.asarray(data.click_history.offsets[requests.user[rows]])
+        seen = gather_windows(data.click_history.item, first, requests.click_end[rows] - first)
         scores.scatter_(1, torch.from_numpy(seen.astype(np.int64)), -torch.inf)
         scores[:, 0] = -torch.inf
         scores.scatter_(1, target[:, None], own)
@@ -246,8 +248,8 @@ def _retrieved_ranks(model: Model, split: Split, requests: Requests, depth: int)
 
     def place(rows: Ints, batch: Batch) -> None:
         target = requests.target[rows].astype(np.int64)[:, None]
-        first = np.asarray(data.trail.offsets[requests.user[rows]])
-        seen = gather_windows(data.trail.item, first, requests.trail_end[rows] - first).astype(np.int64)
+        first = np.asarray(data.click_history.offsets[requests.user[rows]])
+        seen = gather_windows(data.click_history.item, first, requests.click_end[rows] - first).astype(np.int64)
         items = (
             model.retrieve(batch, size, torch.from_numpy(np.where(seen == target, 0, seen)).to(batch.user.device))[0]
             .cpu()

@@ -192,9 +192,7 @@ class Evaluation:
         return evaluation
 
     @staticmethod
-    def _read(
-        folder: Path | str, task: Task, protocol: Protocol, part: Part, metrics: Metrics | None
-    ) -> "Evaluation":
+    def _read(folder: Path | str, task: Task, protocol: Protocol, part: Part, metrics: Metrics | None) -> "Evaluation":
         folder, shown = Path(folder), applicable(metrics or DEFAULT, task, protocol)
         entries = _entries(folder)
         key = f"{task}/{protocol}/{part}"
@@ -218,9 +216,7 @@ class Evaluation:
         entry = entries[key]
         if missing := [name for name in FIELDS if name not in entry]:
             where = f"{folder / METRICS_FILE}, {key}"
-            raise RunError(
-                "an entry lacks a field", where=where, got="no " + ", ".join(missing), remedy=EVALUATE_AGAIN
-            )
+            raise RunError("an entry lacks a field", where=where, got="no " + ", ".join(missing), remedy=EVALUATE_AGAIN)
         about = {name: entry[name] for name in FIELDS}
         return Evaluation(task=task, protocol=protocol, part=part, scores=scores, metrics=shown, **about)
 

@@ -76,10 +76,10 @@ def by_searches(evaluation: Evaluation, split: Split) -> Evaluation:
     data = split.data
     searches = pl.DataFrame(
         {
-            "user_id": data.users.outside(asked.user),
+            "user_id": data.users.to_external(asked.user),
             "time": asked.time,
             "target": asked.target,
-            "searches": asked.src_end - data.searches.offsets[asked.user],
+            "searches": asked.search_end - data.searches.offsets[asked.user],
         },
         schema_overrides={"time": pl.Int64, "target": pl.Int32, "searches": pl.Int64},
     )
@@ -107,8 +107,7 @@ def cells(table: Table) -> tuple[Cell, Cell, dict[str, tuple[Cell, Cell]]]:
 
 
 def _name(low: int, high: int | None) -> str:
-    """
-    >>> _name(0, 1), _name(1, 5), _name(20, None)
+    """>>> _name(0, 1), _name(1, 5), _name(20, None)
     ('no search', '1 to 4', '20 or more')
     """
     if high is None:

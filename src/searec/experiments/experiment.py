@@ -14,10 +14,11 @@ from searec.errors import RunError, SettingsError
 from searec.evaluation.compare import Comparison
 from searec.evaluation.compare import compare as compare_evaluations
 from searec.evaluation.protocol import evaluate as evaluate_model
-from searec.evaluation.result import PROTOCOLS, Evaluation, Protocol
+from searec.evaluation.result import PROTOCOLS, Evaluation, Metrics, Protocol
 from searec.experiments.recipes import Recipe
 from searec.experiments.run_leakage import told, training_leaks
 from searec.files import write_json
+from searec.metrics import DEFAULT, applicable
 from searec.models import model_named
 from searec.models.base import Model, Preset
 from searec.models.lcr_ser import LCRSER
@@ -179,6 +180,7 @@ def evaluate(
     protocol: Protocol = "sampled",
     part: Part = "test",
     *,
+    metrics: Metrics | None = None,
     max_requests: int | None = None,
 ) -> Evaluation:
     """Measure a run on held-out events and keep the per-user scores in its folder.
@@ -189,11 +191,12 @@ def evaluate(
         task: "recommend" or "search"; the model's first task by default.
         protocol: "sampled" (100 candidates) or "full" (the catalogue less what was seen).
         part: "test" or "val".
+        metrics: "ndcg@20,recall@50" or metric objects, such as `[NDCG(k=20)]`; those of `metrics.DEFAULT` by default.
         max_requests: score only so many requests, drawn with a fixed seed.
 
     Raises:
         RunError: `data` is not what the run was trained on.
-        SettingsError: the model has not learnt the task.
+        SettingsError: the model does not support the task, or a metric is not defined for task and protocol.
     """
     if data is not None and data.fingerprint != run.data.fingerprint:
         raise RunError(
@@ -208,6 +211,7 @@ def evaluate(
         task or run.model.train_tasks[0],
         protocol,
         part,
+        metrics=metrics,
         label=run.label,
         max_requests=max_requests,
         settings={"preset": run.config["preset"], "seed": run.config["seed"], **run.config["settings"]},
@@ -232,6 +236,7 @@ def compare(
     *,
     part: Part = "test",
     protocols: Sequence[Protocol] = PROTOCOLS,
+    metrics: Metrics | None = None,
     max_requests: int | None = None,
     baseline: str | None = None,
 ) -> Comparison:
@@ -244,6 +249,7 @@ def compare(
         out: an .html file to write the report to; the same figures go to a .json beside it.
         part: "test" or "val".
         protocols: "sampled", "full" or both.
+        metrics: "ndcg@20,recall@50" or metric objects; each table shows those defined for its task and protocol.
         max_requests: of the full protocol, for runs that were not measured before.
         baseline: the label that the others are tested against; the best one by default.
 
@@ -259,7 +265,7 @@ def compare(
             got=", ".join(f"{run.folder}: {run.data.fingerprint}" for run in runs),
         )
     found = [
-        measured(run, task, protocol, part, max_requests=max_requests if protocol == "full" else None)
+        measured(run, task, protocol, part, metrics=metrics, max_requests=max_requests if protocol == "full" else None)
         for run in runs
         for task in run.model.train_tasks
         for protocol in protocols
@@ -278,24 +284,40 @@ def compare(
     return comparison
 
 
-def study(recipe: Recipe, data: Dataset, out: Path | str, *, only: Sequence[str] | None = None) -> Comparison:
+def study(
+    recipe: Recipe,
+    data: Dataset,
+    out: Path | str,
+    *,
+    only: Sequence[str] | None = None,
+    metrics: Metrics | None = None,
+) -> Comparison:
     """Train and measure every run of a recipe and write its report to `out`/report.html.
 
     What is finished in `out` is not done again, so that a study that was broken off goes on where it was.
 
     Args:
         only: the lines of these labels alone.
+        metrics: as for `compare`.
 
     Raises:
         SettingsError: a label that the recipe does not have.
         RunError: a line starts from, or is taught by, one that is not finished.
         Interrupted: on Ctrl-C; the same call goes on.
     """
-    runs = trained(recipe, data, out, only=only)
-    return compare(runs, Path(out) / "report.html", part=recipe.part, protocols=recipe.protocols)
+    runs = trained(recipe, data, out, only=only, metrics=metrics)
+    report = Path(out) / "report.html"
+    return compare(runs, report, part=recipe.part, protocols=recipe.protocols, metrics=metrics)
 
 
-def trained(recipe: Recipe, data: Dataset, out: Path | str, *, only: Sequence[str] | None = None) -> list[Run]:
+def trained(
+    recipe: Recipe,
+    data: Dataset,
+    out: Path | str,
+    *,
+    only: Sequence[str] | None = None,
+    metrics: Metrics | None = None,
+) -> list[Run]:
     """The runs of a recipe, trained and measured, in its order; as `study`, without the report."""
     out = Path(out)
     runs = []
@@ -326,17 +348,38 @@ def trained(recipe: Recipe, data: Dataset, out: Path | str, *, only: Sequence[st
                         task,
                         protocol,
                         recipe.part,
+                        metrics=metrics,
                         max_requests=planned.full_requests if protocol == "full" else None,
                     )
             runs.append(run)
     return runs
 
 
-def measured(run: Run, task: Task, protocol: Protocol, part: Part, *, max_requests: int | None = None) -> Evaluation:
-    """The evaluation kept in the run folder, or a new one."""
-    if Evaluation.kept(run.folder, task, protocol, part):
-        return Evaluation.load(run.folder, task, protocol, part)
-    return evaluate(run, None, task, protocol, part, max_requests=max_requests)
+def measured(
+    run: Run,
+    task: Task,
+    protocol: Protocol,
+    part: Part,
+    *,
+    metrics: Metrics | None = None,
+    max_requests: int | None = None,
+) -> Evaluation:
+    """Return the evaluation stored in the run folder, or a new one if it lacks a metric.
+
+    Args:
+        run: a run that supports the task.
+        task: "recommend" or "search".
+        protocol: "sampled" or "full".
+        part: "test" or "val".
+        metrics: "ndcg@20,recall@50" or metric objects; those not defined for task and protocol are left out.
+        max_requests: of a new evaluation.
+
+    Raises:
+        SettingsError: none of the metrics is defined for task and protocol.
+    """
+    shown = applicable(metrics or DEFAULT, task, protocol)
+    stored = Evaluation.find(run.folder, task, protocol, part, shown)
+    return stored or evaluate(run, None, task, protocol, part, metrics=shown, max_requests=max_requests)
 
 
 def _other(name: str, folder: Path | str, learner: Model, split: Split) -> Run:

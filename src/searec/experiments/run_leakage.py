@@ -25,7 +25,7 @@ _AGAIN = "train it again"
 def training_leaks(split: Split, model: Model, made: Artifact | None) -> Leaks:
     """What a model is about to learn from: its requests and targets, negatives, and what was made for it."""
     tasks = model.train_tasks
-    total = split_leaks(split, tasks, last=model.examples == "last", feed_only=model.needs.trail == 0)
+    total = split_leaks(split, tasks, last=model.examples == "last", feed_only=model.needs.clicks == 0)
     total += Leaks({}, tuple(cutoff_leaks(split, tasks, Cutoff.of(split, tasks), "training events")))
     if model.negatives:
         total += negative_leaks(split, tasks)

@@ -157,7 +157,9 @@ def _line(
         for task in run.model.train_tasks:
             for protocol in PROTOCOLS if task in tasks else ():
                 most = plan.full_requests if protocol == "full" else 0
-                found.append(experiment.measured(run, task, protocol, "test", max_requests=most or None))
+                found.append(
+                    experiment.measured(run, task, protocol, "test", metrics=plan.metrics, max_requests=most or None)
+                )
         name = label if seeds == 1 else f"{label} (seed {seed})"
         pages.append(RunPage(name, run.config["settings"], found[-1].environment, read_rows(run.folder / LOG)))
         tell(f"{label}, seed {seed}: {'there already' if done else 'trained and measured'}")
@@ -224,7 +226,7 @@ def _transfer(split: Split, both: Line, alone: Mapping[Task, Line], without: str
 def _refuse_other(out: Path, data: Dataset, plan: StudyPlan) -> None:
     """Write down what the study is of, or refuse a folder of another. Processes may take different models of one study."""
     about = {"data": data.fingerprint, **as_dict(plan)}
-    del about["models"]
+    del about["models"], about["metrics"]  # neither changes what is trained
     path = out / PLAN
     if not path.is_file():
         if out.is_dir() and any(

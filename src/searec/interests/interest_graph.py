@@ -77,7 +77,7 @@ class Graph:
     """The interest graph of one user.
 
     Attributes:
-        user: outside id.
+        user: external id.
         at: microseconds since 1970; everything it rests on is older.
         made: who made it: at least reasoner and version.
         edges: no two with the same key.

@@ -33,7 +33,7 @@ class InterestTable:
             strictly older.
         ids: [U + 1, S, K] interests, surest first, 0 pads.
         confidence: [U + 1, S, K] in (0, 1], 0 pads.
-        graphs: of each user's last snapshot, by outside id.
+        graphs: of each user's last snapshot, by external id.
         about: who made it from what, with the cut-off; JSON-ready.
     """
 

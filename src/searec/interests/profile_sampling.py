@@ -18,7 +18,7 @@ def drawn(data: Dataset, count: int | None = None, *, seed: int = 0, leave_out: 
 
     Args:
         count: how many at most; all if None.
-        leave_out: users by outside id.
+        leave_out: users by external id.
     """
     users = np.random.default_rng(seed).permutation(np.arange(1, data.sizes.users + 1))
     at = Split(data).visible(TASKS)

@@ -60,7 +60,9 @@ class Metric(ABC):
     def __post_init__(self) -> None:
         depth = self.depth
         if depth is not None and (not isinstance(depth, int) or depth < 1):
-            raise SettingsError(f"the depth of {self.key} must be a positive whole number", got=depth, expected="k >= 1")
+            raise SettingsError(
+                f"the depth of {self.key} must be a positive whole number", got=depth, expected="k >= 1"
+            )
 
     @property
     def depth(self) -> int | None:

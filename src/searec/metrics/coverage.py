@@ -40,7 +40,9 @@ class Gini(TotalMetric):
 
     k: int
     key, title, reads, higher_is_better = "gini", "Gini", "lists", False
-    description = "How unequally items are shown in lists of k: 0 if all alike, towards 1 if a few items get all places."
+    description = (
+        "How unequally items are shown in lists of k: 0 if all alike, towards 1 if a few items get all places."
+    )
 
     def total(self, results: Results) -> float:
         """Return the Gini coefficient of the items' exposures."""

@@ -21,7 +21,9 @@ class ExposureNovelty(RequestMetric):
 
     k: int
     key, title, reads, tasks, higher_is_better = "enr", "ENR", "novel", ("recommend",), None
-    description = "Exposure novelty rate: the share of a list's first k items in categories that the user had never clicked."
+    description = (
+        "Exposure novelty rate: the share of a list's first k items in categories that the user had never clicked."
+    )
 
     def values(self, results: Results) -> Floats:
         """Return one share per request, [R]."""
@@ -41,7 +43,9 @@ class Serendipity(RequestMetric):
 
     k: int
     key, title, reads, tasks = "serendipity", "Serendipity", "novel", ("recommend",)
-    description = "The share of requests whose target is among the first k and in categories the user had never clicked."
+    description = (
+        "The share of requests whose target is among the first k and in categories the user had never clicked."
+    )
 
     def values(self, results: Results) -> Floats:
         """Return 0 or 1 per request, [R]."""

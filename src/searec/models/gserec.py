@@ -65,7 +65,7 @@ class GSERec(ItemEmbeddings, Model):
     class Config(CodeSettings):
         """How codes are made (`CodeSettings`), then the model.
 
-        rec, src: newest feed clicks and search sessions read (R_u, S_u); src_clicks of a session; words of a query.
+        feed, searches: newest feed clicks and search sessions read (R_u, S_u); search_clicks of a session; words of a query.
         layers: K of the light graph convolution; 0 leaves the graph out, and every user and code keeps its own embedding.
         query: a query is the mean of its words' embeddings, or a frozen sentence vector [query_width] through an MLP.
         loss: BCE of the target and each negative, as in the paper, or softmax over them.
@@ -83,9 +83,9 @@ class GSERec(ItemEmbeddings, Model):
         dropout: DropoutRate = 0.1
         attention_dropout: DropoutRate = 0.0
         init: Positive = 0.1
-        rec: Count = 20
-        src: Count = 20
-        src_clicks: Count = 5
+        feed: Count = 20
+        searches: Count = 20
+        search_clicks: Count = 5
         words: Count = 8
         query: Literal["words", "sentence"] = "words"
         query_width: Count = 384
@@ -131,7 +131,7 @@ class GSERec(ItemEmbeddings, Model):
         self.graphs = UserCodeGraphs(sizes.users, config.levels, config.codes)
         self._propagated: Kept[tuple[Tensor, Tensor]] = Kept()
         self.code = nn.Embedding(self.graphs.count, width)
-        self.position = nn.ModuleList(nn.Embedding(length, width) for length in (config.rec, config.src))
+        self.position = nn.ModuleList(nn.Embedding(length, width) for length in (config.feed, config.searches))
         tables = [self.item, self.user, self.code, *self.position]
         if config.query == "words":
             self.word = nn.Embedding(sizes.words + 1, width, padding_idx=0)
@@ -152,7 +152,7 @@ class GSERec(ItemEmbeddings, Model):
     @override
     def needs(self) -> Needs:
         config = self.config
-        return Needs(rec=config.rec, src=config.src, src_clicks=config.src_clicks, words=config.words)
+        return Needs(feed=config.feed, searches=config.searches, search_clicks=config.search_clicks, words=config.words)
 
     @property
     @override

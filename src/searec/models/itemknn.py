@@ -120,7 +120,7 @@ def similarity_leaks(model: ItemKNN, split: Split) -> Leaks:
     """
     data, config = split.data, model.config
     user, item, old = clicks_of(split, bounds(split, model.train_tasks)[1])
-    counted = (np.asarray(data.trail.source) == FEED) if config.feed_only else np.ones(len(user), dtype=bool)
+    counted = (np.asarray(data.click_history.source) == FEED) if config.feed_only else np.ones(len(user), dtype=bool)
     some = old & counted
     clicks = scipy.sparse.csc_matrix(
         (np.ones(int(some.sum()), np.float32), (user[some], item[some])),
@@ -153,9 +153,9 @@ def similarity_leaks(model: ItemKNN, split: Split) -> Leaks:
     suspects = np.unique(item[later]) if len(later) else np.unique(rows[wrong])
     first = int(max(suspects, key=lambda one: (share[one], -one)))
     events = later[item[later] == first]
-    events = events[np.argsort(data.trail.time[events], kind="stable")]
+    events = events[np.argsort(data.click_history.time[events], kind="stable")]
     entry = int(np.flatnonzero(wrong & ((rows == first) | (others == first)))[0])
-    names = data.items.outside(np.array([rows[entry], others[entry]]))
+    names = data.items.to_external(np.array([rows[entry], others[entry]]))
     return Leaks(
         checked,
         (

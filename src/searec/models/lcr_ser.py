@@ -55,14 +55,14 @@ class LCRSER(ItemEmbeddings, Model):
         "steps": Choice((0, 1, 2, 3, 4)),
         "tcl_weight": Range(0.01, 1.0, log=True),
     }
-    single_task: ClassVar = {"recommend": {"src": 0}}
+    single_task: ClassVar = {"recommend": {"searches": 0}}
     single_task_note = "search histories are not read"
 
     @settings
     class Config:
         """The model, its supervised phase, then the phases after it.
 
-        rec, src: newest feed clicks and search sessions read (R_u, S_u), src 0 leaves the searches out; src_clicks of a session; words of a
+        feed, searches: newest feed clicks and search sessions read (R_u, S_u), searches 0 leaves the searches out; search_clicks of a session; words of a
             query.
         steps: K; 0 is the model without reasoning. step_embedding: each step has its own. focus: reason about so many of the newest
             events of each side, 0 for all. attend: a candidate attends to H^0 and, of each step, to all "states" or to their "means".
@@ -85,9 +85,9 @@ class LCRSER(ItemEmbeddings, Model):
         dropout: DropoutRate = 0.1
         attention_dropout: DropoutRate = 0.0
         init: Positive = 0.1
-        rec: Count = 20
-        src: Natural = 20
-        src_clicks: Count = 5
+        feed: Count = 20
+        searches: Natural = 20
+        search_clicks: Count = 5
         words: Count = 8
         steps: Natural = 3
         step_embedding: bool = True
@@ -140,7 +140,7 @@ class LCRSER(ItemEmbeddings, Model):
     def __init__(self, config: Config, sizes: Sizes) -> None:
         super().__init__(config, sizes)
         width = config.width
-        limits = [limit for limit in (config.rec, config.src) if limit]
+        limits = [limit for limit in (config.feed, config.searches) if limit]
         layer: dict[str, Any] = {"heads": config.heads, "inner": config.inner, "dropout": config.dropout}
         layer["attention_dropout"] = config.attention_dropout
         self.item = nn.Embedding(sizes.items + 1, width, padding_idx=0)
@@ -153,11 +153,11 @@ class LCRSER(ItemEmbeddings, Model):
             else None
         )
         self.scorer = CandidateScorer(width, sides=len(limits), users=1, match=config.match)
-        self.trusting = nn.Linear(2 * width, 1) if config.trust and config.src else None
+        self.trusting = nn.Linear(2 * width, 1) if config.trust and config.searches else None
         self.halting = nn.Linear(len(limits) * width, 1) if config.exit_steps and config.steps else None
         self.register_buffer("halt_above", torch.ones(()))  # nobody halts until the score is learnt
         tables = [self.item, *self.position]
-        if config.src:
+        if config.searches:
             self.word = nn.Embedding(sizes.words + 1, width, padding_idx=0)
             tables.append(self.word)
         for table in tables:
@@ -171,7 +171,10 @@ class LCRSER(ItemEmbeddings, Model):
     def needs(self) -> Needs:
         config = self.config
         return Needs(
-            rec=config.rec, src=config.src, src_clicks=config.src_clicks, words=config.words if config.src else 0
+            feed=config.feed,
+            searches=config.searches,
+            search_clicks=config.search_clicks,
+            words=config.words if config.searches else 0,
         )
 
     @property
@@ -181,12 +184,12 @@ class LCRSER(ItemEmbeddings, Model):
 
     def encoded(self, batch: Batch) -> tuple[list[Tensor], list[Tensor]]:
         """H^0 of each side [B, L, D], and where there is an event [B, L]."""
-        queries = mean_embedding(self.word, batch.words) if self.config.src else self.item.weight[:1]
+        queries = mean_embedding(self.word, batch.words) if self.config.searches else self.item.weight[:1]
         events, here = embed_events(batch, self.item, queries)
         states = []
         for places, layer, x, present in zip(
             self.position, self.encode, events, here, strict=False
-        ):  # the feed alone if src is 0
+        ):  # the feed alone if searches is 0
             limit: int = places.num_embeddings  # type: ignore[assignment]
             states.append(layer(x + places(age(present, limit)), present[:, None]))
         return states, here[: len(states)]

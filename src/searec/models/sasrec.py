@@ -104,7 +104,7 @@ class SASRec(ItemEmbeddings, Model):
     @override
     def needs(self) -> Needs:
         length = self.config.length
-        return Needs(rec=length) if self.config.feed_only else Needs(trail=length)
+        return Needs(feed=length) if self.config.feed_only else Needs(clicks=length)
 
     @property
     @override
@@ -114,8 +114,8 @@ class SASRec(ItemEmbeddings, Model):
     def history(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Items and times [B, L] of the clicks this model reads, old to new."""
         if self.config.feed_only:
-            return batch.rec_item, batch.rec_time
-        return batch.trail_item, batch.trail_time
+            return batch.feed_item, batch.feed_time
+        return batch.click_item, batch.click_time
 
     def encode(self, items: Tensor) -> Tensor:
         """[B, L, D] the state after each click of `items` [B, L]; zeros at padding."""

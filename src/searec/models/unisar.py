@@ -27,7 +27,7 @@ REC, SRC, ITEM, ASKED = range(4)
 
 
 class UniSAR(ItemEmbeddings, Model):
-    """Three encoders (rec->rec, src->src, and across), fused on each side, pooled by the candidate, scored through PLE."""
+    """Three encoders (feed->feed, search->search, and across), fused on each side, pooled by the candidate, scored through PLE."""
 
     name = "unisar"
     tasks: ClassVar[tuple[Task, ...]] = TASKS
@@ -45,7 +45,7 @@ class UniSAR(ItemEmbeddings, Model):
 
     @settings
     class Config:
-        """rec, src: newest events read; negatives a positive; weights and temperatures as in the paper."""
+        """feed, searches: newest events read; negatives a positive; weights and temperatures as in the paper."""
 
         width: Count = 64
         heads: Count = 2
@@ -53,9 +53,9 @@ class UniSAR(ItemEmbeddings, Model):
         dropout: DropoutRate = 0.1
         attention_dropout: DropoutRate = 0.0
         init: Positive = 0.02
-        rec: Count = 30
-        src: Count = 30
-        src_clicks: Count = 5
+        feed: Count = 30
+        searches: Count = 30
+        search_clicks: Count = 5
         words: Count = 8
         negatives: Count = 4
         search_weight: NonNegative = 0.1
@@ -85,7 +85,7 @@ class UniSAR(ItemEmbeddings, Model):
         self.item = nn.Embedding(sizes.items + 1, width, padding_idx=0)
         self.word = nn.Embedding(sizes.words + 1, width, padding_idx=0)
         self.user = nn.Embedding(sizes.users + 1 if config.user else 1, width)
-        self.position = nn.Embedding(config.rec + config.src, width)
+        self.position = nn.Embedding(config.feed + config.searches, width)
         self.no_query = nn.Parameter(torch.zeros(width))
         self.within = nn.ModuleList(EncoderLayer(width, **layer) for _ in TASKS)
         self.across = EncoderLayer(width, **layer)
@@ -105,7 +105,7 @@ class UniSAR(ItemEmbeddings, Model):
     @override
     def needs(self) -> Needs:
         config = self.config
-        return Needs(rec=config.rec, src=config.src, src_clicks=config.src_clicks, words=config.words)
+        return Needs(feed=config.feed, searches=config.searches, search_clicks=config.search_clicks, words=config.words)
 
     @property
     @override
@@ -119,18 +119,18 @@ class UniSAR(ItemEmbeddings, Model):
         return int(self.config.negatives)
 
     def sides(self, batch: Batch) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-        """Embedded events, their presence and their pooled cross states; rec first, then src.
+        """Embedded events, their presence and their pooled cross states; feed first, then search.
 
         Returns:
             fused states [B, L, D] and [B, S, D]; presence [B, L] and [B, S]; pooled pairs (own, across), each [B, D].
         """
         queries = mean_embedding(self.word, batch.words)  # (Q, D): each distinct query once
         events, here = embed_events(batch, self.item, queries)
-        rec_here, src_here = here
+        feed_here, search_here = here
         # The cross mask looks at types only, so the merged sequence need not be laid out: an event's place in the
         # merged order is its position, and reading the other type is one attention each way with the same weights.
-        merged = merged_age(batch.rec_time, rec_here, batch.src_time, src_here)
-        places = [merged[:, : rec_here.shape[1]], merged[:, rec_here.shape[1] :]]
+        merged = merged_age(batch.feed_time, feed_here, batch.search_time, search_here)
+        places = [merged[:, : feed_here.shape[1]], merged[:, feed_here.shape[1] :]]
         own_x = [
             x + self.position(age(present, self.position.num_embeddings))
             for x, present in zip(events, here, strict=True)
@@ -198,16 +198,16 @@ class UniSAR(ItemEmbeddings, Model):
         asks = self.mean_query(batch, query)
         parts = {
             f"bce_{batch.task}": target_loss(logits, "bce"),
-            "align_rec": info_nce(pooled[0], pooled[1], config.align_temperature, both),
-            "align_src": info_nce(pooled[2], pooled[3], config.align_temperature, both),
+            "align_feed": info_nce(pooled[0], pooled[1], config.align_temperature, both),
+            "align_search": info_nce(pooled[2], pooled[3], config.align_temperature, both),
             "align_query": info_nce(
                 asks, self.item(clicked), config.query_temperature, (query != 0) & (clicked != 0), _same(query, clicked)
             ),
         }
         weights = {
             f"bce_{batch.task}": weight,
-            "align_rec": config.align_weight,
-            "align_src": config.align_weight,
+            "align_feed": config.align_weight,
+            "align_search": config.align_weight,
             "align_query": config.query_weight,
         }
         return Losses(parts, weights)
@@ -216,9 +216,9 @@ class UniSAR(ItemEmbeddings, Model):
         """[B] a query (row of words) and an item clicked for it: the request's own, or the newest session's."""
         if batch.task == "search":
             return batch.query, batch.target
-        newest = ((batch.src_query != 0).sum(1).clamp(min=1) - 1).long()
+        newest = ((batch.search_query != 0).sum(1).clamp(min=1) - 1).long()
         row = torch.arange(len(batch), device=newest.device)
-        return batch.src_query[row, newest], batch.src_click[row, newest, 0]
+        return batch.search_query[row, newest], batch.search_click[row, newest, 0]
 
     def mean_query(self, batch: Batch, query: Tensor) -> Tensor:
         """[B, D] query embeddings by row of `batch.words`."""
@@ -230,10 +230,10 @@ class UniSAR(ItemEmbeddings, Model):
         return self.logits(batch, fused, here)
 
 
-def merged_age(rec_time: Tensor, rec_here: Tensor, src_time: Tensor, src_here: Tensor) -> Tensor:
+def merged_age(feed_time: Tensor, feed_here: Tensor, search_time: Tensor, search_here: Tensor) -> Tensor:
     """[B, L + S] how many events of either kind are newer than each event; 0 at padding."""
-    time = torch.cat((rec_time, src_time), dim=1)
-    here = torch.cat((rec_here, src_here), dim=1)
+    time = torch.cat((feed_time, search_time), dim=1)
+    here = torch.cat((feed_here, search_here), dim=1)
     order = torch.where(here, time, torch.iinfo(torch.int64).max).argsort(dim=1, stable=True)
     place = order.argsort(dim=1)
     return torch.where(here, here.sum(1, keepdim=True) - 1 - place, 0)

@@ -65,7 +65,7 @@ class RequestBatch:
         return "search" if self.queries else "recommend"
 
     def exclude(self) -> Tensor:
-        """[B, E] inside ids that models leave out; not those that a new item stands behind."""
+        """[B, E] internal ids that models leave out; not those that a new item stands behind."""
         known, followers = self.catalog.base.data.sizes.items, self.catalog.followers
         rows = []
         for barred in self.barred:

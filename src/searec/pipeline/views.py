@@ -56,7 +56,7 @@ class Views:
         known = user in self._data.users
         attributes: dict[str, object] = {}
         if known:
-            row = self._data.user_table.row(int(self._data.users.inside([user])[0]) - 1, named=True)
+            row = self._data.user_table.row(int(self._data.users.to_internal([user])[0]) - 1, named=True)
             attributes |= {name: value for name, value in row.items() if name != "user_id"}
         put = self._events.users_of([user]).get(user) if self._events is not None else None
         events = self._histories.read([user]).get(user, [])

@@ -117,9 +117,9 @@ def audit(
 
 
 def searchers(split: Split) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Sparse and rich searchers (inside ids) among the users asked about in the test."""
+    """Sparse and rich searchers (internal ids) among the users asked about in the test."""
     asked = split.held_out("recommend", "test")
-    sessions = asked.src_end - split.data.searches.offsets[asked.user]
+    sessions = asked.search_end - split.data.searches.offsets[asked.user]
     return asked.user[sessions < SPARSE_BELOW].astype(np.int64), asked.user[sessions >= SPARSE_BELOW].astype(np.int64)
 
 

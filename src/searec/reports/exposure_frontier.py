@@ -237,9 +237,9 @@ def lists(run: Run, asked: Requests, k: int = SHOWN) -> Ints:
 
 def _seen(split: Split, asked: Requests) -> torch.Tensor:
     """[R, E] what each user clicked before, the target left in."""
-    trail = split.data.trail
-    first = np.asarray(trail.offsets[asked.user])
-    seen = gather_windows(trail.item, first, asked.trail_end - first).astype(np.int64)
+    click_history = split.data.click_history
+    first = np.asarray(click_history.offsets[asked.user])
+    seen = gather_windows(click_history.item, first, asked.click_end - first).astype(np.int64)
     return torch.from_numpy(np.where(seen == np.asarray(asked.target)[:, None], 0, seen))
 
 

@@ -146,7 +146,7 @@ def reasoning(runs: Sequence[Run], comparison: Comparison, *, requests: int = 2_
         movements=[
             movement(label, models[label], split, asked)
             for label in supervised
-            if models[label].config.steps and models[label].config.src
+            if models[label].config.steps and models[label].config.searches
         ],
         exits={label: exits(model, split, requests) for label, model in models.items() if model.halting is not None},
         tail={label: tail_coverage(models[label], split, asked) for label in rewarded},

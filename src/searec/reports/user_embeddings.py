@@ -16,7 +16,7 @@ from searec.errors import DependencyError
 class Sides:
     """Embeddings of users on both sides.
 
-    users: [n] inside ids of users with codes on both sides. vectors: [n, 2, D]. agree, differ: mean cosine between a user's two sides,
+    users: [n] internal ids of users with codes on both sides. vectors: [n, 2, D]. agree, differ: mean cosine between a user's two sides,
         and between the sides of different users.
     """
 
@@ -28,7 +28,7 @@ class Sides:
 
 @torch.no_grad()
 def user_embeddings(model: Any, users: Ints) -> NDArray[np.float32]:
-    """[n, 2, D] e_u^r and e_u^s of users by inside id."""
+    """[n, 2, D] e_u^r and e_u^s of users by internal id."""
     rows = torch.from_numpy(users.astype(np.int64)).to(model.device)
     embeddings: torch.Tensor = model.user_embeddings(rows)
     return embeddings.float().cpu().numpy()

@@ -13,7 +13,7 @@ class Pool:
     """The merged items of B requests, best place first.
 
     Attributes:
-        items: [B, k] inside ids, 0 where fewer are left.
+        items: [B, k] internal ids, 0 where fewer are left.
         second: [B, k] bool, whether the second channel brought the item.
         place: [B, k] place of the item in its channel's list; 0 where there is no item.
     """
@@ -40,7 +40,7 @@ def merge(first: Tensor, second: Tensor, k: int, quota: float) -> Pool:
     channel runs dry, the second fills up.
 
     Args:
-        first, second: [B, n], [B, m] inside ids, best first, 0 for none; no item twice in a row.
+        first, second: [B, n], [B, m] internal ids, best first, 0 for none; no item twice in a row.
     """
     rows, device = len(first), first.device
     marked = slots(k, quota).to(device)

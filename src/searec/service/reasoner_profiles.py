@@ -42,7 +42,7 @@ class Profiles:
             StorageError: the event store fails.
         """
         known = [user for user in users if user in self._data.users]
-        inside = self._data.users.inside(known)
+        inside = self._data.users.to_internal(known)
         found = dict(zip(known, profiles(self._data, inside, np.full(len(inside), NEVER)), strict=True))
         happened: Mapping[str, Sequence[Event]] = {}
         attributes: Mapping[str, Mapping[str, Any]] = {}
@@ -87,7 +87,7 @@ class Profiles:
             StorageError: the event store fails.
         """
         if self._events is None:
-            self._data.users.inside(users)
+            self._data.users.to_internal(users)
             return
         strangers = [user for user in users if user not in self._data.users]
         if not strangers:
@@ -114,7 +114,9 @@ class Profiles:
         table = self._data.item_table
         columns = [name for name in ("title", CATEGORIES) if name in table.columns]
         rows = (
-            table.select(columns)[self._data.items.inside(known).astype(np.int64) - 1].rows(named=True) if known else []
+            table.select(columns)[self._data.items.to_internal(known).astype(np.int64) - 1].rows(named=True)
+            if known
+            else []
         )
         return {**told, **{name: _about(row) for name, row in zip(known, rows, strict=True)}}
 

@@ -23,10 +23,10 @@ class Event:
 
     Attributes:
         event_id: given by whoever reports it; a second one with the same id is the same event.
-        user: outside id; need not be known before.
+        user: external id; need not be known before.
         kind: "search", or what was done to an item: "click", "purchase", "view", ...
         time: microseconds since 1970 (UTC), when it happened.
-        item: outside id; None for a search.
+        item: external id; None for a search.
         query: what was searched for; None for any other kind.
         search: `event_id` of the search that an item was found by; None for the feed's.
         clicked: items clicked in the search, where they are known when it is reported.

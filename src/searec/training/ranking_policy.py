@@ -66,7 +66,7 @@ class RankingPolicy(Learner):
 def draw_noise(model: LCRSER, batch: Batch) -> list[Tensor]:
     """[B, T, L, D] standard normal for each side, from PyTorch's generator."""
     config = model.config
-    sides = (batch.rec_item, batch.src_query)[: len(model.encode)]
+    sides = (batch.feed_item, batch.search_query)[: len(model.encode)]
     return [
         torch.randn(*side.shape[:1], config.trajectories, side.shape[1], config.width, device=side.device)
         for side in sides

@@ -91,7 +91,7 @@ def test_what_is_held_out_is_not_read(checkerboard: Any) -> None:
 
     limit = Split(checkerboard.data).visible(TASKS)
     for one in drawn(checkerboard.data):
-        inside = int(checkerboard.data.users.inside([one.user])[0])
+        inside = int(checkerboard.data.users.to_internal([one.user])[0])
         assert one.at == limit[inside] and all(asked.time < one.at for asked in one.queries)
 
 

@@ -128,13 +128,13 @@ def test_a_prompt_is_the_history_by_time_then_the_query(run: Run, task: Any) -> 
     for row in range(len(requests)):
         user = requests.user[row]
         events: list[tuple[int, int, list[int]]] = []
-        feed = range(data.interactions.offsets[user], requests.rec_end[row])
+        feed = range(data.interactions.offsets[user], requests.feed_end[row])
         events += [
             (int(data.interactions.time[place]), 0, identifier(model, int(data.interactions.item[place]), 0))
-            for place in list(feed)[-model.config.rec :]
+            for place in list(feed)[-model.config.feed :]
         ]
-        asked = range(data.searches.offsets[user], requests.src_end[row])
-        for place in list(asked)[-model.config.src :]:
+        asked = range(data.searches.offsets[user], requests.search_end[row])
+        for place in list(asked)[-model.config.searches :]:
             text = [
                 model.query_mark,
                 *words(model, queries[data.searches.query[place] - 1])[: model.config.query_tokens],
@@ -169,7 +169,9 @@ def test_phrasings_are_drawn_in_training_and_the_first_one_serves(run: Run) -> N
 def test_tasks_that_are_not_learned_ask_nothing(checkerboard: Any) -> None:
     split = Split(checkerboard.data)
     batches = {
-        task: Batcher(checkerboard.data, Needs(rec=5, src=5, src_clicks=1, queries=True)).batch(split.train(task)[:8])
+        task: Batcher(checkerboard.data, Needs(feed=5, searches=5, search_clicks=1, queries=True)).batch(
+            split.train(task)[:8]
+        )
         for task in ("recommend", "search")
     }
     for tasks, others in ((["recommend"], {"search", "query_item"}), (["search"], {"recommend"})):
@@ -268,10 +270,10 @@ def test_the_full_protocol_goes_by_what_is_retrieved(run: Run) -> None:
     object.__setattr__(wide.model, "config", dataclasses.replace(wide.model.config, beam=run.data.sizes.items))
     rank, _ = full_ranks(wide.model, run.split, requests)
     scores = wide.model.score(held(run, "recommend")).detach()
-    trail = run.data.trail
+    click_history = run.data.click_history
     for row in range(len(requests)):
         target = int(requests.target[row])
-        seen = trail.item[trail.offsets[requests.user[row]] : requests.trail_end[row]]
+        seen = click_history.item[click_history.offsets[requests.user[row]] : requests.click_end[row]]
         scores[row, [int(item) for item in seen if item != target]] = -torch.inf
     scores[:, 0] = -torch.inf
     expected = tie_rank(scores, torch.from_numpy(requests.target.astype(np.int64)))
@@ -283,7 +285,7 @@ def test_suggestions_are_the_likeliest_of_the_known_queries(run: Run) -> None:
     users = ["u0", "u3", "newcomer"]
     table = run.suggest(users, k=4, min_users=1)
     batch = Batcher(data, model.needs).batch(
-        requests_at(data, "recommend", data.users.inside(users), np.full(3, NEVER))
+        requests_at(data, "recommend", data.users.to_internal(users), np.full(3, NEVER))
     )
     ids, mask = model.layout.users(batch, "query")
     queries = data.queries.texts.to_list()

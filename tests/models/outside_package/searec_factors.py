@@ -39,15 +39,15 @@ class Factors(ItemEmbeddings, Model):
 
     @property
     def needs(self) -> Needs:
-        return Needs(trail=50)
+        return Needs(clicks=50)
 
     @property
     def negatives(self) -> int:
         return int(self.config.negatives)
 
     def score(self, batch: Batch) -> Tensor:
-        clicks = self.item(batch.trail_item)
-        user = clicks.sum(1) / (batch.trail_item > 0).sum(1, keepdim=True).clamp(min=1)
+        clicks = self.item(batch.click_item)
+        user = clicks.sum(1) / (batch.click_item > 0).sum(1, keepdim=True).clamp(min=1)
         if batch.candidates is None:
             return user @ self.item.weight.T
         return torch.einsum("bd,bnd->bn", user, self.item(batch.candidates))

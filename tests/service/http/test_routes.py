@@ -32,11 +32,11 @@ def test_recommend() -> None:
     body = answer.json()
     assert body["items"][0] == {
         "item_id": "i1",
-        "title": "Trail shoe",
+        "title": "ClickHistory shoe",
         "score": 0.9,
         "channel": "behaviour",
         "reason": "like what you had",
-        "categories": ["shoes", "trail"],
+        "categories": ["shoes", "click_history"],
         "novel": True,
     }
     assert {name: value for name, value in body.items() if name != "items"} == {
@@ -98,7 +98,7 @@ def test_items() -> None:
     assert made.events.did == [("items", [item]), ("hide", ["i3"], True), ("remove", ["i3"])]
     assert made.ask("GET", "/v1/items/i3").json() == {
         "item_id": "i3",
-        "title": "Trail shoe",
+        "title": "ClickHistory shoe",
         "about": {"brand": "acme", "price": 9.5},
         "state": "known",
         "hidden": False,

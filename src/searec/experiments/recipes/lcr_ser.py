@@ -49,7 +49,7 @@ def lcr_ser_depth() -> Recipe:
         Planned(label, "lcr-ser", {**ON_YELP, "steps": k}, seeds=(0,) if label.startswith("K") else SEEDS)
         for label, k in depths.items()
     )
-    no_search = Planned("no search", "lcr-ser", {**ON_YELP, "src": 0, "steps": 0})
+    no_search = Planned("no search", "lcr-ser", {**ON_YELP, "searches": 0, "steps": 0})
     return Recipe("lcr-ser-depth", (no_search, *lines), protocols=("sampled",))
 
 
@@ -70,7 +70,7 @@ def lcr_ser_noise() -> Recipe:
     lines = (
         Planned("unisar", "unisar", {"tasks": ["recommend"], "epochs": 12, "patience": 4}),
         Planned("gserec", "gserec"),
-        Planned("no search", "lcr-ser", {"src": 0, "steps": 0}, seeds=seeds),
+        Planned("no search", "lcr-ser", {"searches": 0, "steps": 0}, seeds=seeds),
         Planned("base", "lcr-ser", {"steps": 0}, seeds=seeds),
         Planned("lcr-ser", "lcr-ser", seeds=seeds),
         Planned("lcr-ser, trust", "lcr-ser", {"trust": True}, seeds=seeds),

@@ -73,7 +73,7 @@ class GenSAR(Model):
         vocabulary: tokens of text at most, where the tokenizer is trained here.
         width, layers, heads, head_width, inner: of encoder and decoder alike. init: standard deviation of the first embeddings.
         warm_codes: codes' embeddings start where the RQ-VAE put the codes, not at random.
-        rec, src: newest feed clicks and search sessions read. query_tokens, text_tokens: read of a query, and of an item's text.
+        feed, searches: newest feed clicks and search sessions read. query_tokens, text_tokens: read of a query, and of an item's text.
         user_tokens: users are hashed to so many tokens, one of which begins the prompt (TIGER); 0 for none.
         beam: identifiers kept at each step of a search.
         *_weight: of the tasks: next item, next query, searched item, pseudo-query to item, text to identifier and back.
@@ -92,8 +92,8 @@ class GenSAR(Model):
         dropout: DropoutRate = 0.1
         init: Positive = 0.05
         warm_codes: bool = True
-        rec: Natural = 5
-        src: Natural = 5
+        feed: Natural = 5
+        searches: Natural = 5
         query_tokens: Count = 12
         text_tokens: Count = 32
         user_tokens: Natural = 0
@@ -151,7 +151,7 @@ class GenSAR(Model):
     @property
     @override
     def needs(self) -> Needs:
-        return Needs(rec=self.config.rec, src=self.config.src, src_clicks=1, queries=True)
+        return Needs(feed=self.config.feed, searches=self.config.searches, search_clicks=1, queries=True)
 
     @property
     @override

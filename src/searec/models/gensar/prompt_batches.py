@@ -62,9 +62,9 @@ class Prompts(nn.Module):
             starts.append(len(self.shelf) + len(fresh) + user * _SPREAD % _RANGE % self.user_tokens)
             sizes.append(torch.ones_like(user))
             fresh = torch.cat((fresh, self.first + BEHAVIOURS + torch.arange(self.user_tokens, device=device)))
-        clicks = batch.rec_item.long()
-        asked = batch.src_query.long()
-        found = batch.src_click[:, :, 0].long() * (asked > 0)
+        clicks = batch.feed_item.long()
+        asked = batch.search_query.long()
+        found = batch.search_click[:, :, 0].long() * (asked > 0)
         # An event is two stretches: a click and nothing, or a query and its click.
         event = torch.cat(
             (
@@ -75,7 +75,9 @@ class Prompts(nn.Module):
         )
         click_size = torch.stack(((clicks > 0) * self.piece, torch.zeros_like(clicks)), 2)
         size = torch.cat((click_size, torch.stack((length[asked] * (asked > 0), (found > 0) * self.piece), 2)), dim=1)
-        order = torch.cat((batch.rec_time, batch.src_time), 1).argsort(dim=1, stable=True)[..., None].expand(-1, -1, 2)
+        order = (
+            torch.cat((batch.feed_time, batch.search_time), 1).argsort(dim=1, stable=True)[..., None].expand(-1, -1, 2)
+        )
         starts.append(event.gather(1, order).flatten(1))
         sizes.append(size.gather(1, order).flatten(1))
         if task == "search":

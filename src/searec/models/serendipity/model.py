@@ -152,7 +152,7 @@ class Serendipity(Model):
     @property
     @override
     def needs(self) -> Needs:
-        return Needs(trail=max(self.config.length, self.config.known))
+        return Needs(clicks=max(self.config.length, self.config.known))
 
     @property
     @override
@@ -231,7 +231,7 @@ class Serendipity(Model):
 
     def users(self, batch: Batch, interests: BatchInterests) -> Tensor:
         """[B, D'] h_u: attributes, behaviour and the interests, pooled by attention from the first two."""
-        items, present = newest(batch.trail_item[..., None], batch.trail_item != 0, self.config.length)
+        items, present = newest(batch.click_item[..., None], batch.click_item != 0, self.config.length)
         items = items[..., 0] * present
         clicked = self.dropout(self.item(items) + self._categories(items))
         weight = self.recency(age(present, self.config.length))[..., 0].masked_fill(~present, -torch.inf)
@@ -361,7 +361,7 @@ class Serendipity(Model):
         """The merged pool of k items a request.
 
         Args:
-            exclude: [B, E] inside ids to leave out, 0 pads.
+            exclude: [B, E] internal ids to leave out, 0 pads.
             quota: I2I's share; the setting by default.
             interests: the interests to go by, in place of those known from training (what the nearline store holds, say).
         """
@@ -414,7 +414,7 @@ class Serendipity(Model):
         tables, reach = self._indexed(), self.config.reach
         wanted = F.normalize(self.interest(interests.vectors).flatten(0, 1), dim=1)
         near, cosine = tables.by_interest.search(wanted, tables.groups.enough(reach))
-        touched = batch.trail_item[:, -self.config.known :]
+        touched = batch.click_item[:, -self.config.known :]
         new = untouched(
             self.item_level, touched, tables.groups.first[near].view(rows, -1), self.sizes.categories
         ).view_as(near)

@@ -162,11 +162,11 @@ class ItemIn(BaseModel):
 
     item_id: Id = Field(examples=["i1"])
     title: Annotated[str, Field(min_length=1, max_length=LONGEST_TEXT, pattern=_NO_NUL)] = Field(
-        examples=["Trail shoe"]
+        examples=["ClickHistory shoe"]
     )
     brand: Text | None = Field(None, examples=["acme"])
     categories: list[Text] | None = Field(
-        None, max_length=_COLUMNS, description="Broad to narrow.", examples=[["shoes", "trail"]]
+        None, max_length=_COLUMNS, description="Broad to narrow.", examples=[["shoes", "click_history"]]
     )
     description: Text | None = None
 

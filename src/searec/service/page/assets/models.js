@@ -89,7 +89,7 @@ export class Models {
     const best = new Map(
       metrics.map((metric) => {
         const values = this.#models.map((one) => of(one)[metric]).filter(Number.isFinite);
-        return [metric, values.length > 1 ? (LOW.has(metric) ? Math.min(...values) : Math.max(...values)) : NaN];
+        return [metric, values.length > 1 ? (LOW.has(metric.split("@")[0]) ? Math.min(...values) : Math.max(...values)) : NaN];
       }),
     );
     const { column, down } = this.#sort;
@@ -139,7 +139,7 @@ export class Models {
   }
 
   #sortBy(name) {
-    this.#sort = this.#sort.column === name ? { column: name, down: !this.#sort.down } : { column: name, down: !LOW.has(name) };
+    this.#sort = this.#sort.column === name ? { column: name, down: !this.#sort.down } : { column: name, down: !LOW.has(name.split("@")[0]) };
     this.#drawTable();
     [...this.table.querySelectorAll("th button")].find((one) => one.dataset.sort === name)?.focus();
   }

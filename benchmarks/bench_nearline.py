@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from searec.interests.interest_graph import Edge, Graph
+from searec.interests.interest_graph import Edge, InterestGraph
 from searec.interests.profile import Profile
-from searec.interests.reasoner import Thought
+from searec.interests.reasoner import ReasoningResult
 from searec.store.interest_reader import Reader
 from searec.store.interest_store import packed, served_bytes
 from searec.store.redis_interest_store import RedisStore
@@ -38,7 +38,7 @@ PAUSE, JOBS = 0.05, 40
 """Seconds that the language model takes for a user, and users a round."""
 
 
-def typical(user: str) -> Graph:
+def typical(user: str) -> InterestGraph:
     """A graph of 5 queries, 5 demands and 20 interests."""
     ups = [
         Edge(
@@ -61,7 +61,7 @@ def typical(user: str) -> Graph:
         )
         for n in range(INTERESTS)
     ]
-    return Graph(user, 1_700_000_000_000_000, (*ups, *wide), {"reasoner": "bench", "version": "1"})
+    return InterestGraph(user, 1_700_000_000_000_000, (*ups, *wide), {"reasoner": "bench", "version": "1"})
 
 
 GRAPH = typical("u")
@@ -71,14 +71,14 @@ SERVED, PACKED = served_bytes(GRAPH, INTERESTS), packed(GRAPH)
 class FilledSqlite(SqliteStore):
     """A store that writes the same bytes for everybody, so that a million users are there in a minute."""
 
-    def _forms(self, graph: Graph) -> tuple[bytes, bytes]:
+    def _forms(self, graph: InterestGraph) -> tuple[bytes, bytes]:
         return SERVED, PACKED
 
 
 class FilledRedis(RedisStore):
     """The same on Redis."""
 
-    def _forms(self, graph: Graph) -> tuple[bytes, bytes]:
+    def _forms(self, graph: InterestGraph) -> tuple[bytes, bytes]:
         return SERVED, PACKED
 
 
@@ -172,13 +172,13 @@ def waiting_workers(room: Path) -> None:
         def __init__(self, port: int) -> None:
             self._port = port
 
-        def think(self, profiles: Sequence[Profile]) -> list[Thought]:
+        def infer(self, profiles: Sequence[Profile]) -> list[ReasoningResult]:
             for _ in profiles:
                 connection = http.client.HTTPConnection("127.0.0.1", self._port)
                 connection.request("GET", "/")
                 connection.getresponse().read()
                 connection.close()
-            return [Thought(one, typical(one.user)) for one in profiles]
+            return [ReasoningResult(one, typical(one.user)) for one in profiles]
 
     with sleeping_server() as port, SqliteStore(room / "jobs.db") as store:
 

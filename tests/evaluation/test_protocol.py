@@ -40,7 +40,7 @@ class Coarse(FittedModel):
 
     def __init__(self, data: Dataset) -> None:
         super().__init__(None, data.sizes)
-        self.keep(table=torch.zeros(1))
+        self.set_arrays(table=torch.zeros(1))
         self.widths: list[int] = []
 
     @property

@@ -11,7 +11,7 @@ import pytest
 
 from redis_server import RedisServer, redis_in
 from searec.config import configure
-from searec.interests.interest_graph import Edge, Graph
+from searec.interests.interest_graph import Edge, InterestGraph
 from searec.store.interest_store import SECOND, Store, StoreSettings, open_store
 from searec.text.chat import KEYS, Chat, ChatSettings
 
@@ -89,18 +89,18 @@ def store(stores: Callable[..., Store]) -> Store:
 
 def make_graph(
     user: str, *interests: str, at: int = START, demand: str = "sports shoes", confidence: float = 0.8
-) -> Graph:
+) -> InterestGraph:
     """A graph of one query, one demand and these interests, each less sure than the one before."""
     up = Edge(source="nike air", target=demand, relation="hypernym", signal="query", confidence=confidence)
     wide = [
         Edge(source=demand, target=text, relation="co-hyponym", confidence=0.9 - place / 100)
         for place, text in enumerate(interests)
     ]
-    return Graph(user, at, (up, *wide), {"reasoner": "test", "version": "1"})
+    return InterestGraph(user, at, (up, *wide), {"reasoner": "test", "version": "1"})
 
 
 @pytest.fixture
-def graph() -> Callable[..., Graph]:
+def graph() -> Callable[..., InterestGraph]:
     """`make_graph`, which a test module cannot import from here."""
     return make_graph
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from searec.errors import DataError, SettingsError
-from searec.interests.interest_graph import Graph
+from searec.interests.interest_graph import InterestGraph
 from searec.interests.profile import DAY
 from searec.store.interest_store import SECOND, Counts, Job, Store
 
-Graphs = Callable[..., Graph]
+Graphs = Callable[..., InterestGraph]
 Stores = Callable[..., Store]
 
 
@@ -53,10 +53,10 @@ def test_what_is_written_is_read(store: Store, stores: Stores, clock: Any, graph
 
 
 def test_an_empty_graph_is_a_value_too(store: Store) -> None:
-    store.write([Graph("u", 3)])
+    store.write([InterestGraph("u", 3)])
     kept = store.read("u")
     assert kept is not None and kept.interests() == [] and not kept.stale
-    assert store.read_graph("u") == Graph("u", 3)
+    assert store.read_graph("u") == InterestGraph("u", 3)
 
 
 def test_a_request_reads_only_the_most_confident(stores: Stores, graph: Graphs) -> None:

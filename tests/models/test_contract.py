@@ -22,7 +22,7 @@ from searec.data.ragged import gather_windows
 from searec.data.schema import TASKS
 from searec.data.split import NEVER, Requests, Split, requests_at
 from searec.errors import RunError, SettingsError, UnknownIdError
-from searec.experiments import experiment
+from searec.experiments import run_training
 from searec.files import fingerprint
 from searec.models import BUILT_IN, model_named, model_names
 from searec.models.base import Model
@@ -142,7 +142,7 @@ def teach(checkerboard: Any, tmp_path_factory: pytest.TempPathFactory) -> MakeRu
     def made(name: str, overrides: tuple[tuple[str, Any], ...], seed: int) -> Run:
         def train(folder: Path) -> None:
             chosen = settings(name, **dict(overrides))
-            experiment.train(name, checkerboard.data, folder / "run", seed=seed, **chosen)
+            run_training.train(name, checkerboard.data, folder / "run", seed=seed, **chosen)
 
         shared = shared_folder(tmp_path_factory, f"contract-{name}-{fingerprint(repr(overrides), str(seed))}", train)
         return read_run(shared / "run", checkerboard.data, device="cpu")
@@ -232,8 +232,8 @@ def test_known_answer(taught: MakeRun, checkerboard: Any, name: str) -> None:
     for task in run.model.train_tasks:
         assert reciprocal_rank(run, checkerboard, task) > (0.5 if run.model.learns == "loss" else 0.99)
     if run.model.learns == "loss":
-        config, _ = experiment.settings_for(name, "small", settings(name))
-        untaught = dataclasses.replace(run, model=experiment.new_model(name, config, run.split, 0).eval())
+        config, _ = run_training.settings_for(name, "small", settings(name))
+        untaught = dataclasses.replace(run, model=run_training.new_model(name, config, run.split, 0).eval())
         for task in run.model.train_tasks:
             told = reciprocal_rank(untaught, checkerboard, task)
             # Identifiers are learned from clicks, and an untaught T5 repeats codes that it reads.
@@ -261,7 +261,7 @@ def test_popular_counts_clicks_before_each_task_s_cutoff(taught: MakeRun, checke
 def test_seeds_repeat_bit_for_bit(teach: MakeRun, checkerboard: Any, tmp_path: Path, name: str) -> None:
     short = {"epochs": 2, "batch": 32} if model_named(name).learns == "loss" else {}
     first = teach(name, seed=1, **short).model.state()
-    again = experiment.train(name, checkerboard.data, tmp_path / name, seed=1, **settings(name, **short)).model.state()
+    again = run_training.train(name, checkerboard.data, tmp_path / name, seed=1, **settings(name, **short)).model.state()
     assert first.keys() == again.keys()
     assert all(torch.equal(first[key], again[key]) for key in first)
     if model_named(name).learns == "loss":
@@ -274,7 +274,7 @@ def test_events_after_the_cutoff_teach_nothing(teach: MakeRun, rewritten: Datase
     short = {"epochs": 1, "batch": 32} if model_named(name).learns == "loss" else {}
     told = teach(name, **short)
     assert not np.array_equal(told.data.click_history.item, rewritten.click_history.item)
-    other = experiment.train(name, rewritten, tmp_path / "run", **settings(name, **short)).model.state()
+    other = run_training.train(name, rewritten, tmp_path / "run", **settings(name, **short)).model.state()
     for key, tensor in told.model.state().items():
         assert torch.equal(tensor, other[key]), key
 
@@ -284,11 +284,11 @@ def test_every_loss_part_moves_a_gradient(
     checkerboard: Any, small_world: Dataset, variant: tuple[str, dict[str, Any]]
 ) -> None:
     name, overrides = variant
-    config, _ = experiment.settings_for(name, "small", settings(name, **overrides))
+    config, _ = run_training.settings_for(name, "small", settings(name, **overrides))
     split = Split(
         small_world if model_named(name).artifact == "interests" else checkerboard.data
     )  # interests need categories
-    model = experiment.new_model(name, config, split, 0)
+    model = run_training.new_model(name, config, split, 0)
     examples = TrainingExamples(split, model, batch=32, seed=0)
     batches = [examples.batch(0, step) for step in range(examples.steps(0))]
     names, weights = zip(
@@ -325,8 +325,8 @@ def test_mixed_precision_gives_about_the_same_loss_and_gradients(
 ) -> None:
     name, overrides = variant
     still = {"user_dropout": 0.0} if "user_dropout" in model_named(name).Config.__dataclass_fields__ else {}
-    config, _ = experiment.settings_for(name, "small", settings(name, **{**overrides, **still}))
-    model = experiment.new_model(name, config, Split(checkerboard.data), 0)
+    config, _ = run_training.settings_for(name, "small", settings(name, **{**overrides, **still}))
+    model = run_training.new_model(name, config, Split(checkerboard.data), 0)
     batch = TrainingExamples(Split(checkerboard.data), model, batch=32, seed=0).batch(0, 0)
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     found = []
@@ -523,7 +523,7 @@ def test_declarations_name_what_exists(taught: MakeRun, name: str) -> None:
     assert kind.artifact is None or kind.artifact in artifacts.BUILT_IN
     for task, overrides in kind.single_task.items():
         assert task in kind.tasks
-        experiment.settings_for(name, "small", overrides)
+        run_training.settings_for(name, "small", overrides)
     limit = taught(name).model.candidate_limit
     assert limit is None or limit == SMALL["beam"]
 

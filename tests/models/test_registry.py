@@ -12,12 +12,13 @@ from typer.testing import CliRunner
 
 from searec.cli import app
 from searec.errors import DependencyError, SettingsError
-from searec.experiments import experiment
-from searec.experiments.study_config import StudyPlan
+from searec.experiments import run_comparison, run_training
+from searec.experiments.study_config import StudyConfig
 from searec.experiments.tuning import tune
 from searec.models import BUILT_IN, model_named, model_names
 from searec.models.base import Model
 from searec.pipeline.builder import Deployment, open_pipeline
+from searec.pipeline.run import read_run
 from searec.pipeline.types import Request, Response
 from searec.plugins import Registry
 
@@ -49,15 +50,15 @@ def test_a_package_adds_a_model_that_trains_tunes_evaluates_and_is_served(
     folder = tmp_path / "run"
     trained = CliRunner().invoke(app, ["train", "factors", str(checkerboard.folder), "--out", str(folder)])
     assert trained.exit_code == 0, trained.output
-    run = experiment.open_run(folder, checkerboard.data)
+    run = read_run(folder, checkerboard.data)
     assert run.config["settings"]["model"] == {"width": 16, "negatives": 4, "init": 0.1}
 
-    evaluation = experiment.evaluate(run)
-    untrained = experiment.new_model("factors", run.model.config, run.split, 0)
+    evaluation = run_comparison.evaluate(run)
+    untrained = run_training.new_model("factors", run.model.config, run.split, 0)
     assert not untrained.item_vectors.equal(run.model.item_vectors)
     assert 0 < evaluation.summary()["metrics"]["ndcg@10"] < 1
 
-    plan = StudyPlan(models=("factors",), trials=1, seeds=1)
+    plan = StudyConfig(models=("factors",), trials=1, seeds=1)
     tuned = tune("factors", checkerboard.data, tmp_path / "trials", plan, ("recommend",), print)
     assert [set(trial.settings) for trial in tuned.trials] == [{"lr", "width"}]
 

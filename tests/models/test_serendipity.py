@@ -20,7 +20,7 @@ from searec.data.synthetic.simulate import World, simulate
 from searec.data.taxonomy import Taxonomy
 from searec.errors import RunError
 from searec.evaluation.exposure import Touched
-from searec.experiments import experiment
+from searec.experiments import run_training
 from searec.interests.interest_table import read_graphs
 from searec.models.serendipity.batch_interests import BatchInterests, newest_snapshot, untouched
 from searec.models.serendipity.model import Serendipity
@@ -45,15 +45,15 @@ def split(small_world: Dataset) -> Split:
 
 @pytest.fixture(scope="module")
 def made(split: Split) -> InferredInterests:
-    config, _ = experiment.settings_for("serendipity", "small", TINY)
+    config, _ = run_training.settings_for("serendipity", "small", TINY)
     found = prepare(Serendipity, config, split, 0)
     assert isinstance(found, InferredInterests)
     return found
 
 
 def new(split: Split, made: InferredInterests, **overrides: Any) -> Serendipity:
-    config, _ = experiment.settings_for("serendipity", "small", {**TINY, **overrides})
-    model = experiment.new_model("serendipity", config, split, 0, made)
+    config, _ = run_training.settings_for("serendipity", "small", {**TINY, **overrides})
+    model = run_training.new_model("serendipity", config, split, 0, made)
     assert isinstance(model, Serendipity)
     return model
 
@@ -323,7 +323,7 @@ def test_requests_after_everything_read_the_last_interests(split: Split, made: I
 
 
 def test_a_run_tells_where_each_item_comes_from_and_why(small_world: Dataset, tmp_path: Path) -> None:
-    run = experiment.train("serendipity", small_world, tmp_path / "run", **TINY, epochs=1, quota=0.5)
+    run = run_training.train("serendipity", small_world, tmp_path / "run", **TINY, epochs=1, quota=0.5)
     answers = read_run(tmp_path / "run", small_world, device="cpu").recommend(["u1", "u2", "u1"], k=6)
     assert answers.columns == ["user_id", "rank", "item_id", "score", "channel", "reason"]
     assert answers.equals(run.recommend(["u1", "u2", "u1"], k=6))
@@ -341,7 +341,7 @@ def test_the_command_tells_why_an_item_is_new(tmp_path: Path, searec: Any) -> No
     shop = simulate(
         tmp_path / "shop", World(users=40, items=120, clicks=12.0, searches=16.0, families=3, types=3, seed=3)
     )
-    run = experiment.train("serendipity", load(shop), tmp_path / "run", **TINY, epochs=1, quota=0.5)
+    run = run_training.train("serendipity", load(shop), tmp_path / "run", **TINY, epochs=1, quota=0.5)
     told = run.recommend(["u1"], k=6)
     assert "interest" in told["channel"]
     code, out, error = searec("recommend", tmp_path / "run", shop, "--user", "u1", "-k", "6")

@@ -11,7 +11,7 @@ import pytest
 from searec.data.dataset import Dataset, load
 from searec.data.synthetic.simulate import World, simulate
 from searec.errors import SettingsError
-from searec.experiments import experiment
+from searec.experiments import run_training
 from searec.pipeline.run import Run
 from searec.reports.exposure_frontier import ALONE, CHANNEL, SHOWN, Exposure, compared, exposure, lists, with_settings
 
@@ -32,12 +32,12 @@ def data(world: Path) -> Dataset:
 
 @pytest.fixture(scope="module")
 def run(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return experiment.train("serendipity", data, tmp_path_factory.mktemp("runs") / "serendipity", **TINY)
+    return run_training.train("serendipity", data, tmp_path_factory.mktemp("runs") / "serendipity", **TINY)
 
 
 @pytest.fixture(scope="module")
 def popular(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return experiment.train("popular", data, tmp_path_factory.mktemp("runs") / "popular")
+    return run_training.train("popular", data, tmp_path_factory.mktemp("runs") / "popular")
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from searec.data.dataset import Dataset
 from searec.data.split import Split
 from searec.errors import Interrupted, RunError, SettingsError
 from searec.evaluation.protocol import validation_score
-from searec.experiments import experiment
+from searec.experiments import run_training
 from searec.models.lcr_ser import LCRSER
 from searec.nn.grpo import rewards
 from searec.pipeline.run import Run, read_run
@@ -249,7 +249,7 @@ LATER: dict[str, Any] = {"rl_steps": 10, "rl_batch": 32, "trajectories": 3, "exi
 
 @pytest.fixture(scope="module")
 def whole(checkerboard: Any, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return experiment.train("lcr-ser", checkerboard.data, tmp_path_factory.mktemp("lcr") / "run", **TINY, **LATER)
+    return run_training.train("lcr-ser", checkerboard.data, tmp_path_factory.mktemp("lcr") / "run", **TINY, **LATER)
 
 
 def test_phases_follow_one_another_and_the_better_is_kept(whole: Run, checkerboard: Any) -> None:
@@ -269,8 +269,8 @@ def test_phases_follow_one_another_and_the_better_is_kept(whole: Run, checkerboa
 
 
 def test_a_phase_that_is_not_better_is_undone(checkerboard: Any, tmp_path: Path) -> None:
-    first = experiment.train("lcr-ser", checkerboard.data, tmp_path / "first", **TINY)
-    wild = experiment.train(
+    first = run_training.train("lcr-ser", checkerboard.data, tmp_path / "first", **TINY)
+    wild = run_training.train(
         "lcr-ser",
         checkerboard.data,
         tmp_path / "wild",
@@ -303,8 +303,8 @@ def test_a_run_broken_off_in_any_phase_ends_with_the_same_bits(
     with monkeypatch.context() as patch:
         patch.setattr(learner, "loss", loss)
         with pytest.raises(Interrupted):
-            experiment.train("lcr-ser", checkerboard.data, tmp_path / "run", **TINY, **LATER)
-    again = experiment.train("lcr-ser", checkerboard.data, tmp_path / "run", resume=True, **TINY, **LATER)
+            run_training.train("lcr-ser", checkerboard.data, tmp_path / "run", **TINY, **LATER)
+    again = run_training.train("lcr-ser", checkerboard.data, tmp_path / "run", resume=True, **TINY, **LATER)
     assert same(again, whole)
     assert again.config["phases"] == whole.config["phases"]
 
@@ -312,14 +312,14 @@ def test_a_run_broken_off_in_any_phase_ends_with_the_same_bits(
 def test_what_a_run_starts_from_must_fit(whole: Run, checkerboard: Any, tmp_path: Path) -> None:
     data = checkerboard.data
     with pytest.raises(RunError, match="weights do not fit"):
-        experiment.train("lcr-ser", data, tmp_path / "a", start=whole.folder, **{**TINY, "width": 16})
+        run_training.train("lcr-ser", data, tmp_path / "a", start=whole.folder, **{**TINY, "width": 16})
     with pytest.raises(SettingsError, match="sasrec has no use for --start"):
-        experiment.train("sasrec", data, tmp_path / "b", start=whole.folder, epochs=1)
-    popular = experiment.train("popular", data, tmp_path / "popular")
+        run_training.train("sasrec", data, tmp_path / "b", start=whole.folder, epochs=1)
+    popular = run_training.train("popular", data, tmp_path / "popular")
     with pytest.raises(RunError, match="the start is another model"):
-        experiment.train("lcr-ser", data, tmp_path / "c", start=popular.folder, **TINY)
+        run_training.train("lcr-ser", data, tmp_path / "c", start=popular.folder, **TINY)
     with pytest.raises(RunError, match="the teacher was trained on another split"):
-        experiment.train("lcr-ser", data, tmp_path / "d", teacher=popular.folder, unseen=0.2, **TINY)
+        run_training.train("lcr-ser", data, tmp_path / "d", teacher=popular.folder, unseen=0.2, **TINY)
 
 
 def test_portions_are_the_same_batches_in_other_epochs(small_world: Dataset) -> None:

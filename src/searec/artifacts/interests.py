@@ -25,9 +25,9 @@ from searec.data.schema import Task
 from searec.data.split import NEVER, Split
 from searec.errors import ChatError, RunError
 from searec.files import replacing
-from searec.interests.category_index import Catalogue
+from searec.interests.category_index import CategoryIndex
 from searec.interests.interest_config import InterestSettings
-from searec.interests.interest_graph import Graph
+from searec.interests.interest_graph import InterestGraph
 from searec.interests.interest_table import MEANINGS, InterestTable
 from searec.interests.novelty import stems
 from searec.interests.profile import profiles
@@ -184,9 +184,9 @@ def _made_of(split: Split, tasks: Sequence[Task], reasoner: Reasoner) -> Cutoff:
     return made_of.with_(reasoner.made_of, split.data, "student")
 
 
-def catalogue_of(data: Dataset, settings: InterestSettings) -> Catalogue:
+def catalogue_of(data: Dataset, settings: InterestSettings) -> CategoryIndex:
     """The catalogue by which texts of interests become vectors and categories."""
-    return Catalogue(data, Encoder(settings.encoder).encode)
+    return CategoryIndex(data, Encoder(settings.encoder).encode)
 
 
 def snapshots(split: Split, tasks: Sequence[Task], count: int) -> Ints:
@@ -224,17 +224,19 @@ def _before(time: Ints, first: Ints, end: Ints) -> Ints:
     return np.where(end > first, time[np.maximum(end - 1, 0)], -1)
 
 
-def _think(split: Split, times: Ints, settings: InterestSettings, reasoner: Reasoner) -> dict[tuple[int, int], Graph]:
+def _think(
+    split: Split, times: Ints, settings: InterestSettings, reasoner: Reasoner
+) -> dict[tuple[int, int], InterestGraph]:
     """The graph of each user and snapshot."""
     users, places = np.nonzero(times != NEVER)
-    found: dict[tuple[int, int], Graph] = {}
+    found: dict[tuple[int, int], InterestGraph] = {}
     problems: list[str] = []
     with progress(f"{reasoner.name} reasoner", len(users)) as advance:
         for start in range(0, len(users), _PROFILES_AT_ONCE):
             rows = slice(start, start + _PROFILES_AT_ONCE)
             some = list(profiles(split.data, users[rows], times[users[rows], places[rows]], days=settings.days))
             for user, place, thought in zip(
-                users[rows].tolist(), places[rows].tolist(), reasoner.think(some), strict=True
+                users[rows].tolist(), places[rows].tolist(), reasoner.infer(some), strict=True
             ):
                 if thought.graph is None:
                     problems.append(f"{thought.profile.user}: {thought.problem}")
@@ -251,11 +253,11 @@ def _think(split: Split, times: Ints, settings: InterestSettings, reasoner: Reas
 
 
 def tabulate(
-    graphs: dict[tuple[int, int], Graph],
+    graphs: dict[tuple[int, int], InterestGraph],
     times: Ints,
     split: Split,
     settings: InterestSettings,
-    catalogue: Catalogue,
+    catalogue: CategoryIndex,
     about: dict[str, object],
 ) -> InterestTable:
     """Graphs by user and snapshot as a table."""

@@ -31,8 +31,8 @@ from searec.data.ragged import Ints, Ragged
 from searec.data.schema import TASKS, Task
 from searec.data.split import Split
 from searec.errors import DataError, RunError
-from searec.models.gensar.item_corpus import Lessons
-from searec.models.gensar.prompt_templates import ALL_PHRASES
+from searec.models.gensar.item_corpus import ItemCorpus
+from searec.models.gensar.prompt_templates import TEMPLATE_TEXTS
 from searec.semantic_ids.code_config import IdentifierSettings
 from searec.semantic_ids.codebook_usage import code_use
 from searec.semantic_ids.identifiers import Identifiers, free_codes, moved_apart, spread, told_apart
@@ -114,7 +114,7 @@ class ItemCoder(Artifact):
         else:
             asked = np.unique(split.train("search").query)
             known = split.data.queries.texts.gather(asked.astype(np.int64) - 1).to_list()
-            tokens = Tokens.trained([*ALL_PHRASES, *words, *known, *queries], texts["vocabulary"])
+            tokens = Tokens.trained([*TEMPLATE_TEXTS, *words, *known, *queries], texts["vocabulary"])
         about = {
             "made": VERSION,
             "cutoff": made_of.digest,
@@ -175,9 +175,9 @@ class ItemCoder(Artifact):
         )
         return cls(folder, settings, identifiers, rqvae, tokens, vectors, queries.to_list(), of_item)
 
-    def lessons(self, texts: Sequence[str]) -> Lessons:
+    def corpus(self, texts: Sequence[str]) -> ItemCorpus:
         """The texts of the items [I] and their pseudo-queries, as a model learns identifiers from them."""
-        return Lessons(tuple(texts), tuple(self.queries), self.of_item)
+        return ItemCorpus(tuple(texts), tuple(self.queries), self.of_item)
 
     def code_vectors(self) -> Tensor:
         """[T, sides x width] where each code lies among the RQ-VAE's latents, in the order of `Identifiers.blocks`.
@@ -197,7 +197,7 @@ class ItemCoder(Artifact):
     @override
     def attach(self, model: Any, split: Split) -> None:
         texts = split.data.item_texts()
-        model.load_artifacts(self.identifiers, self.tokens, self.lessons(texts), self.code_vectors())
+        model.load_artifacts(self.identifiers, self.tokens, self.corpus(texts), self.code_vectors())
 
     @override
     def new_items(self, records: Sequence[Mapping[str, Any]], model: Any) -> NDArray[np.integer[Any]]:

@@ -24,7 +24,7 @@ from searec.nn.losses import Losses
 from searec.semantic_ids.code_config import IdentifierSettings
 from searec.text.encoder import Encoder
 from searec.training.checkpoint import FILE as CHECKPOINT
-from searec.training.train_config import TrainSettings
+from searec.training.train_config import TrainConfig
 
 Vectors = NDArray[np.float32]
 _RECENT, _DENSE = 5, 1_000
@@ -91,7 +91,7 @@ def unisar_vectors(split: Split, seed: int) -> Vectors:
 
     kind = model_named("unisar")
     config = configure(kind.Config, kind.presets["small"])
-    plan = configure(TrainSettings, {**kind.train_presets["small"], "seed": seed})
+    plan = configure(TrainConfig, {**kind.train_presets["small"], "seed": seed})
     made_of = Cutoff.of(split, TASKS)
     key = fingerprint("unisar-vectors-2", made_of.digest, repr(config), repr(plan))
     home = _home(f"unisar-{key}", made_of)
@@ -213,7 +213,7 @@ def bi_encoded(split: Split, semantic: Vectors, settings: IdentifierSettings, se
     """[I, width] item vectors of a bi-encoder tuned on the training events of both tasks; kept in the cache."""
     from searec.training.loop import train
 
-    plan = TrainSettings(epochs=10, batch=512, lr=1e-3, schedule="linear", patience=0, validate_every=10, seed=seed)
+    plan = TrainConfig(epochs=10, batch=512, lr=1e-3, schedule="linear", patience=0, validate_every=10, seed=seed)
     config = configure(BiEncoder.Config)
     made_of = Cutoff.of(split, TASKS)
     told = json.dumps([settings.encoder, repr(config), repr(plan)])
@@ -229,7 +229,7 @@ def bi_encoded(split: Split, semantic: Vectors, settings: IdentifierSettings, se
 
 
 def _train(
-    train: object, model: BiEncoder, examples: _PairExamples, home: Path, plan: TrainSettings, made_of: Cutoff
+    train: object, model: BiEncoder, examples: _PairExamples, home: Path, plan: TrainConfig, made_of: Cutoff
 ) -> None:
     held = examples.batch(plan.epochs, 0, 0, 1)
 

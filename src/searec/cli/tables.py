@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from searec.config import nearest
-from searec.errors import SettingsError
+if TYPE_CHECKING:
+    from searec.evaluation.compare import Comparison, Table
 
 _MOST_COLUMNS = 6
 _USUAL = ("hit@1", "hit@10", "ndcg@5", "ndcg@10", "coverage@10")
-"""What is printed of the default metrics; all of fewer metrics are."""
-
-if TYPE_CHECKING:
-    from searec.evaluation.compare import Comparison, Table
+"""What is printed of the default metrics; a shorter list of metrics is printed whole."""
 
 
 def print_tables(comparison: Comparison, groups: Sequence[str] = ()) -> None:
@@ -25,13 +22,14 @@ def print_tables(comparison: Comparison, groups: Sequence[str] = ()) -> None:
     for table in comparison.tables:
         names = [metric.name for metric in (*table.metrics, *table.totals)]
         if len(names) > _MOST_COLUMNS:
-            names = [name for name in _USUAL if name in names]
+            names = [name for name in _USUAL if name in names] or names
         print(f"\n{table.task}, {table.protocol}, {table.part}: {table.requests:,} requests")
         wide = max(16, *(len(row.label) for row in table.rows)) + 1
-        print("  " + " " * wide + "".join(f"{name:>10}" for name in names) + f"{'p (Holm)':>12}")
+        print("  " + " " * wide + "".join(f"{name:>{_width(name)}}" for name in names) + f"{'p (Holm)':>12}")
         for row in table.rows:
             values = "".join(
-                f"{row.metrics[name].mean if name in row.metrics else row.totals[name]:>10.4f}" for name in names
+                f"{row.metrics[name].mean if name in row.metrics else row.totals[name]:>{_width(name)}.4f}"
+                for name in names
             )
             difference = row.metrics[table.headline.name].difference
             p = "baseline" if difference is None else f"{difference.p_holm:.4f}"
@@ -41,12 +39,20 @@ def print_tables(comparison: Comparison, groups: Sequence[str] = ()) -> None:
     print()
 
 
+def _width(name: str) -> int:
+    """Columns of a metric's figures."""
+    return max(10, len(name) + 2)
+
+
 def print_slice(table: Table, group: str) -> None:
     """The headline metric within a slice, a line a run: mean, interval, difference to the baseline and its corrected p.
 
     Raises:
         SettingsError: no slice of the name.
     """
+    from searec.config import nearest
+    from searec.errors import SettingsError
+
     if group not in table.slices:
         raise SettingsError("no such slice", got=repr(group), remedy=nearest(group, list(table.slices)))
     wide = max(16, *(len(row.label) for row in table.rows)) + 1

@@ -107,7 +107,9 @@ def cells(table: Table) -> tuple[Cell, Cell, dict[str, tuple[Cell, Cell]]]:
 
 
 def _name(low: int, high: int | None) -> str:
-    """>>> _name(0, 1), _name(1, 5), _name(20, None)
+    """Return the name of a group of users.
+
+    >>> _name(0, 1), _name(1, 5), _name(20, None)
     ('no search', '1 to 4', '20 or more')
     """
     if high is None:

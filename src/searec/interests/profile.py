@@ -21,7 +21,7 @@ _BLOCK = 1024
 
 
 @dataclass(frozen=True)
-class Asked:
+class ProfileQuery:
     """A query and when it was last asked, microseconds since 1970 (UTC)."""
 
     text: str
@@ -29,7 +29,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Clicked:
+class ProfileClick:
     """A clicked item, in the feed or after a search: its title, its categories as given, and when."""
 
     title: str
@@ -53,8 +53,8 @@ class Profile:
     user: str
     at: int
     attributes: Mapping[str, str] = field(default_factory=dict)
-    queries: tuple[Asked, ...] = ()
-    clicks: tuple[Clicked, ...] = ()
+    queries: tuple[ProfileQuery, ...] = ()
+    clicks: tuple[ProfileClick, ...] = ()
     earlier: tuple[str, ...] = ()
 
 
@@ -110,7 +110,7 @@ def _profiles(data: Dataset, users: Ints, at: Ints, days: int, queries: int, cli
         newest: dict[str, int] = {}
         for text, time in zip(reversed(texts), reversed(times), strict=True):
             newest.setdefault(text, time)
-        recent = [Asked(text, time) for text, time in newest.items() if time >= now - days * DAY][:queries]
+        recent = [ProfileQuery(text, time) for text, time in newest.items() if time >= now - days * DAY][:queries]
         read = {one.text for one in recent}
         clicked = slice(first, first + len(click_times))
         first = clicked.stop
@@ -120,7 +120,7 @@ def _profiles(data: Dataset, users: Ints, at: Ints, days: int, queries: int, cli
             attributes={key: str(value) for key, value in about.items() if value not in (None, "")},
             queries=tuple(recent),
             clicks=tuple(
-                Clicked(title, tuple(group or ()), time)
+                ProfileClick(title, tuple(group or ()), time)
                 for title, group, time in zip(
                     reversed(titles[clicked]), reversed(categories[clicked]), reversed(click_times), strict=True
                 )

@@ -49,7 +49,7 @@ class Model(Learner):
         single_task: task -> the settings with which it learns that task without what the other task gives it.
         single_task_note: what it then does without, in words.
         presets: settings of the model in each preset, over the defaults of its Config.
-        train_presets: settings of its training in each preset, over the defaults of `TrainSettings`.
+        train_presets: settings of its training in each preset, over the defaults of `TrainConfig`.
     """
 
     tasks: ClassVar[tuple[Task, ...]]

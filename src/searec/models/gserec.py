@@ -16,9 +16,9 @@ from searec.errors import SettingsError
 from searec.models.base import ItemEmbeddings, Model, Preset
 from searec.models.search_space import DROPOUT, LEARNING_RATE, Choice, Range
 from searec.nn.attention import DecoderLayer, EncoderLayer
-from searec.nn.cached_value import Kept
+from searec.nn.cached_value import CachedValue
 from searec.nn.contrast import BilinearContrast, info_nce
-from searec.nn.event_vectors import embed_events, hidden_at_random
+from searec.nn.event_vectors import embed_events, mask_at_random
 from searec.nn.experts import mlp
 from searec.nn.light_gcn import UserCodeGraphs
 from searec.nn.losses import Losses, TargetLoss, target_loss
@@ -129,7 +129,7 @@ class GSERec(ItemEmbeddings, Model):
         self.item = nn.Embedding(sizes.items + 1, width, padding_idx=0)
         self.user = nn.Embedding(sizes.users + 1, width, padding_idx=0)
         self.graphs = UserCodeGraphs(sizes.users, config.levels, config.codes)
-        self._propagated: Kept[tuple[Tensor, Tensor]] = Kept()
+        self._propagated: CachedValue[tuple[Tensor, Tensor]] = CachedValue()
         self.code = nn.Embedding(self.graphs.count, width)
         self.position = nn.ModuleList(nn.Embedding(length, width) for length in (config.feed, config.searches))
         tables = [self.item, self.user, self.code, *self.position]
@@ -206,7 +206,7 @@ class GSERec(ItemEmbeddings, Model):
         """[B, 2, D] e_u^r and e_u^s: own embedding and codes propagated."""
         own = self.user(batch.user) * self.graphs.known[batch.user.long(), None]
         if self.training and self.config.user_dropout:
-            own = hidden_at_random(own, self.config.user_dropout)
+            own = mask_at_random(own, self.config.user_dropout)
         return self.graphs.embed(own, nodes, read, self.config.layers)
 
     def events(self, batch: Batch, sentences: Tensor | None = None) -> tuple[list[Tensor], list[Tensor]]:

@@ -15,7 +15,7 @@ from searec.data.schema import Task
 from searec.models.base import ItemEmbeddings, Model, Preset
 from searec.models.search_space import DROPOUT, LEARNING_RATE, Choice, Range
 from searec.nn.attention import EncoderLayer
-from searec.nn.event_vectors import embed_events, hidden_at_random
+from searec.nn.event_vectors import embed_events, mask_at_random
 from searec.nn.grpo import Reward
 from searec.nn.losses import Losses, TargetLoss, target_loss
 from searec.nn.pooling import age, masked_mean, mean_embedding, newest
@@ -261,7 +261,7 @@ class LCRSER(ItemEmbeddings, Model):
         """[B, 1, D] e_u."""
         own: Tensor = self.user(batch.user)
         if self.training and self.config.user_dropout:
-            own = hidden_at_random(own, self.config.user_dropout)
+            own = mask_at_random(own, self.config.user_dropout)
         return own[:, None]
 
     @override

@@ -20,6 +20,6 @@ def embed_events(batch: Batch, item: nn.Embedding, queries: Tensor) -> tuple[lis
     return [item(batch.feed_item), sessions], [batch.feed_item != 0, batch.search_query != 0]
 
 
-def hidden_at_random(vectors: Tensor, share: float) -> Tensor:
+def mask_at_random(vectors: Tensor, share: float) -> Tensor:
     """[B, D] the vectors, whole ones set to zero with probability `share`."""
     return vectors * (torch.rand(len(vectors), 1, device=vectors.device) >= share)

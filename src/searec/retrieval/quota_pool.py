@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from searec.nn.sets import among
+from searec.nn.sets import is_in
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,8 @@ def merge(first: Tensor, second: Tensor, k: int, quota: float) -> Pool:
 
 
 def _in(values: Tensor, known: Tensor) -> Tensor:
-    """[B, N] as `among`; nothing stands in an empty row."""
-    return among(values, known) if known.shape[1] else torch.zeros_like(values, dtype=torch.bool)
+    """[B, N] as `is_in`; nothing stands in an empty row."""
+    return is_in(values, known) if known.shape[1] else torch.zeros_like(values, dtype=torch.bool)
 
 
 def _close_up(ids: Tensor, some: Tensor) -> tuple[Tensor, Tensor]:

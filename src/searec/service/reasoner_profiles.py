@@ -9,7 +9,7 @@ import numpy as np
 from searec.data.dataset import Dataset
 from searec.data.split import NEVER
 from searec.errors import UnknownIdError
-from searec.interests.profile import CLICKS, DAY, DAYS, QUERIES, Asked, Clicked, Profile, profiles
+from searec.interests.profile import CLICKS, DAY, DAYS, QUERIES, Profile, ProfileClick, ProfileQuery, profiles
 from searec.pipeline.catalog_snapshot import CATEGORIES
 from searec.store.events import SEARCH, Event, EventStore
 from searec.store.interest_store import this_clock
@@ -142,7 +142,7 @@ def extended(
         one.text: max(one.time, newest.get(one.text, 0)) for one in profile.queries
     }
     by_time = sorted(newest.items(), key=lambda one: one[1], reverse=True)
-    recent = tuple(Asked(text, time) for text, time in by_time if time >= at - DAYS * DAY)[:QUERIES]
+    recent = tuple(ProfileQuery(text, time) for text, time in by_time if time >= at - DAYS * DAY)[:QUERIES]
     read = {one.text for one in recent}
     clicks = sorted((*_clicks(events, items), *profile.clicks), key=lambda one: one.time, reverse=True)
     return Profile(
@@ -157,14 +157,14 @@ def extended(
     )
 
 
-def _clicks(events: Sequence[Event], items: Mapping[str, About]) -> list[Clicked]:
+def _clicks(events: Sequence[Event], items: Mapping[str, About]) -> list[ProfileClick]:
     """The clicks of events, newest first; one that was told with its search and on its own counts once."""
     told = {(event.event_id, item) for event in events if event.kind == SEARCH for item in event.clicked}
     clicks = []
     for event in reversed(events):
         if event.kind != SEARCH and (event.search, event.item) in told:
             continue
-        clicks += [Clicked(*items[item], event.time) for item in reversed(_touched(event)) if item in items]
+        clicks += [ProfileClick(*items[item], event.time) for item in reversed(_touched(event)) if item in items]
     return clicks
 
 

@@ -10,8 +10,8 @@ from pydantic import Field
 
 from searec.config import Count, settings
 from searec.errors import DataError
-from searec.interests.interest_graph import Graph
-from searec.interests.profile import Asked
+from searec.interests.interest_graph import InterestGraph
+from searec.interests.profile import ProfileQuery
 from searec.store.interest_store import Store
 
 Vectors = NDArray[np.floating[Any]]
@@ -65,13 +65,13 @@ def explained(queries: Vectors, texts: Vectors) -> NDArray[np.float64]:
     return np.max(cosines, axis=1)  # type: ignore[no-any-return]
 
 
-def graph_texts(graph: Graph) -> list[str]:
+def graph_texts(graph: InterestGraph) -> list[str]:
     """What a graph explains: its signals, demands and interests, each once."""
     return list(dict.fromkeys((*graph.signals, *graph.demands, *(one.text for one in graph.interests()))))
 
 
 def drift(
-    graph: Graph, queries: Sequence[Asked], encode: Encode, settings: DriftSettings | None = None
+    graph: InterestGraph, queries: Sequence[ProfileQuery], encode: Encode, settings: DriftSettings | None = None
 ) -> Drift | None:
     """How well the graph explains queries asked since it was made, the newest of them; None if there are too few.
 
@@ -97,7 +97,7 @@ class Watcher:
         self._encode = encode
         self._settings = settings or DriftSettings()
 
-    def note(self, user: str, queries: Sequence[Asked]) -> Drift | None:
+    def note(self, user: str, queries: Sequence[ProfileQuery]) -> Drift | None:
         """Look at a user's latest queries; who has drifted is marked stale and enqueued.
 
         A user without a graph that can be read is enqueued as missing, one whose value is stale as stale; for neither anything is encoded.

@@ -4,15 +4,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Self
 
 from searec.config import Count, Positive, settings
 from searec.errors import DataError, SearecError
-from searec.store.interest_store import Reason, Served, Store
+from searec.interests.user_interests import Interest, Source, UserInterests
+from searec.store.interest_store import Reason, Store
 
-Source = Literal["fresh", "last", "own", "none"]
-OwnDemands = Callable[[str], Sequence[Served]]
+OwnDemands = Callable[[str], Sequence[Interest]]
 """A user's own demands, made without a store or a model: from the categories clicked, say."""
 _SHOWN = 300
 
@@ -34,21 +33,6 @@ class ReaderSettings:
     quiet: Positive = 5.0
     flush: Positive = 0.2
     pending: Count = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What a request gets.
-
-    Attributes:
-        interests: most confident first.
-        source: "fresh"; "last", a stale value; "own", the user's own demands; "none".
-        made: microseconds since 1970 when "fresh" and "last" ones were written.
-    """
-
-    interests: Sequence[Served]
-    source: Source
-    made: int | None = None
 
 
 class Reader:
@@ -86,7 +70,7 @@ class Reader:
         self._flusher: threading.Thread | None = None
         self._closed = False
 
-    def interests(self, user: str) -> Found:
+    def interests(self, user: str) -> UserInterests:
         """The interests of a user; always an answer, whatever the store does."""
         trying = self._shut_until is not None
         if trying and not self._may_try():
@@ -116,7 +100,7 @@ class Reader:
             return self._own_demands(user)
         source: Source = "last" if kept.stale else "fresh"
         self._count(source)
-        return Found(served, source, kept.made)
+        return UserInterests(source, served, kept.made)
 
     def counts(self) -> dict[str, int]:
         """How often each of these has happened.
@@ -167,13 +151,13 @@ class Reader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _own_demands(self, user: str, why: str | None = None) -> Found:
+    def _own_demands(self, user: str, why: str | None = None) -> UserInterests:
         own = self._own(user) if self._own is not None else ()
         source: Source = "own" if own else "none"
         self._count(source)
         if why is not None:
             self._count(why)
-        return Found(own, source)
+        return UserInterests(source, own)
 
     def _shut(self, error: str) -> None:
         """Leave the store alone for a while."""

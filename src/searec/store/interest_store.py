@@ -15,7 +15,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, NamedTuple, Protocol, Self
+from typing import Annotated, Literal, Protocol, Self
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -24,8 +24,9 @@ from pydantic_core import from_json
 
 from searec.config import Count, Positive, settings
 from searec.errors import DataError, SettingsError
-from searec.interests.interest_graph import Graph
+from searec.interests.interest_graph import InterestGraph
 from searec.interests.profile import DAY
+from searec.interests.user_interests import Interest
 
 Clock = Callable[[], int]
 """Microseconds since 1970 (UTC)."""
@@ -68,14 +69,6 @@ class StoreSettings:
         return int(self.fresh_days * DAY)
 
 
-class Served(NamedTuple):
-    """What a request reads of an interest: its text, its confidence in (0, 1], and why, for people."""
-
-    text: str
-    confidence: float
-    reason: str
-
-
 @dataclass(frozen=True, slots=True)
 class Kept:
     """What is kept of a user, for a request.
@@ -92,14 +85,14 @@ class Kept:
     stale: bool
     revision: int
 
-    def interests(self) -> list[Served]:
+    def interests(self) -> list[Interest]:
         """The interests, most confident first.
 
         Raises:
             DataError: the bytes are no interests.
         """
         try:
-            return list(map(Served._make, from_json(self.served)))
+            return list(map(Interest._make, from_json(self.served)))
         except (ValueError, TypeError):
             raise DataError(
                 "kept interests cannot be read", got=repr(self.served[:60]), remedy="refresh the user"
@@ -157,7 +150,7 @@ class Store(Protocol):
         """What a request needs of a user; None if nothing is kept. Never waits for a writer."""
         ...
 
-    def read_graph(self, user: str) -> Graph | None:
+    def read_graph(self, user: str) -> InterestGraph | None:
         """The whole graph of a user; None if nothing is kept.
 
         Raises:
@@ -165,7 +158,7 @@ class Store(Protocol):
         """
         ...
 
-    def write(self, graphs: Iterable[Graph]) -> None:
+    def write(self, graphs: Iterable[InterestGraph]) -> None:
         """Keep graphs that were made outside of the queue; jobs are left as they are."""
         ...
 
@@ -207,7 +200,7 @@ class Store(Protocol):
         """Hold leases for so many seconds from now; the jobs that are still the caller's."""
         ...
 
-    def complete(self, job: Job, graph: Graph) -> bool:
+    def complete(self, job: Job, graph: InterestGraph) -> bool:
         """Write the graph and close the job in one step; False, and nothing changes, if the job is no longer the caller's."""
         ...
 
@@ -310,25 +303,25 @@ def is_fresh(made: int, now: int, life: int) -> bool:
     return abs(now - made) < life
 
 
-def served_bytes(graph: Graph, count: int) -> bytes:
+def served_bytes(graph: InterestGraph, count: int) -> bytes:
     """The `count` most confident interests as JSON: [[text, confidence, reason], ...]."""
     told = [[one.text, round(one.confidence, 4), one.reason] for one in graph.interests()[:count]]
     return json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def packed(graph: Graph) -> bytes:
+def packed(graph: InterestGraph) -> bytes:
     """A graph as it is kept: compressed JSON."""
     return zlib.compress(graph.to_json().encode())
 
 
-def unpacked(stored: bytes, user: str) -> Graph:
+def unpacked(stored: bytes, user: str) -> InterestGraph:
     """The graph that `packed` packed.
 
     Raises:
         DataError: it is something else.
     """
     try:
-        return Graph.from_json(zlib.decompress(stored))
+        return InterestGraph.from_json(zlib.decompress(stored))
     except zlib.error as error:
         raise DataError(
             "not an interest graph", where=f"kept of user {user!r}", got=str(error), remedy="refresh the user"

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 
 from searec.errors import DataError, DependencyError, SettingsError, StorageError
-from searec.interests.interest_graph import Graph
+from searec.interests.interest_graph import InterestGraph
 from searec.interests.profile import DAY
 from searec.store.backoff import Backoff
 from searec.store.interest_store import (
@@ -125,12 +125,12 @@ class RedisStore:
         now = (self._clock or this_clock)()
         return Kept(value[_HEAD:], made, marked or not is_fresh(made, now, self.settings.life), revision)
 
-    def read_graph(self, user: str) -> Graph | None:
+    def read_graph(self, user: str) -> InterestGraph | None:
         with self._errors():
             stored = self._client.get(self._graph + user)
         return None if stored is None else unpacked(stored, user)
 
-    def write(self, graphs: Iterable[Graph]) -> None:
+    def write(self, graphs: Iterable[InterestGraph]) -> None:
         rest = iter(graphs)
         while part := list(itertools.islice(rest, _CHUNK)):
             values = [value for graph in part for value in (graph.user, *self._forms(graph))]
@@ -165,7 +165,7 @@ class RedisStore:
         held = self._step("extend", int(seconds * SECOND), *_tokens(jobs))
         return [job for job, mine in zip(jobs, held, strict=True) if mine]
 
-    def complete(self, job: Job, graph: Graph) -> bool:
+    def complete(self, job: Job, graph: InterestGraph) -> bool:
         return bool(self._step("complete", job.user, job.token, *self._forms(graph), keys=self._both([job.user])))
 
     def fail(self, job: Job, error: str, *, blame: bool = True) -> bool:
@@ -202,7 +202,7 @@ class RedisStore:
         with self._errors():
             return self._script(keys=[*self._queue, *keys], args=[name, now, *values])
 
-    def _forms(self, graph: Graph) -> tuple[bytes, bytes]:
+    def _forms(self, graph: InterestGraph) -> tuple[bytes, bytes]:
         return served_bytes(graph, self.settings.serve), packed(graph)
 
     def _values(self, users: Iterable[str]) -> list[str]:

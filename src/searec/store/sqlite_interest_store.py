@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 
 from searec.errors import StorageError
-from searec.interests.interest_graph import Graph
+from searec.interests.interest_graph import InterestGraph
 from searec.interests.profile import DAY
 from searec.store.backoff import Backoff
 from searec.store.interest_store import (
@@ -118,14 +118,14 @@ class SqliteStore:
         served, made, marked, revision = row
         return Kept(served, made, bool(marked) or not is_fresh(made, self._clock(), self.settings.life), revision)
 
-    def read_graph(self, user: str) -> Graph | None:
+    def read_graph(self, user: str) -> InterestGraph | None:
         with self._connection() as db:
             row = db.execute(
                 "SELECT graph FROM graphs WHERE id = (SELECT id FROM kept WHERE user = ?)", (user,)
             ).fetchone()
         return None if row is None else unpacked(row[0], user)
 
-    def write(self, graphs: Iterable[Graph]) -> None:
+    def write(self, graphs: Iterable[InterestGraph]) -> None:
         rest = iter(graphs)
         while part := [(graph.user, *self._forms(graph)) for graph in itertools.islice(rest, _CHUNK)]:
             with self._step() as (db, now):
@@ -242,7 +242,7 @@ class SqliteStore:
         with self._step() as (db, now):
             return [job for job in jobs if _change(db, job, "until = ?", now + int(seconds * SECOND))]
 
-    def complete(self, job: Job, graph: Graph) -> bool:
+    def complete(self, job: Job, graph: InterestGraph) -> bool:
         served, whole = self._forms(graph)
         with self._step() as (db, now):
             held = db.execute(
@@ -316,7 +316,7 @@ class SqliteStore:
 
     # Connections
 
-    def _forms(self, graph: Graph) -> tuple[bytes, bytes]:
+    def _forms(self, graph: InterestGraph) -> tuple[bytes, bytes]:
         return served_bytes(graph, self.settings.serve), packed(graph)
 
     @contextlib.contextmanager

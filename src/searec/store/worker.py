@@ -14,9 +14,9 @@ import numpy as np
 
 from searec.config import Count, NonNegative, Positive, settings
 from searec.errors import DataError, SearecError, StorageError
-from searec.interests.interest_graph import Graph
+from searec.interests.interest_graph import InterestGraph
 from searec.interests.profile import Profile
-from searec.interests.reasoner import Reasoner, Thought
+from searec.interests.reasoner import Reasoner, ReasoningResult
 from searec.store.backoff import Backoff
 from searec.store.interest_store import Job, Store
 from searec.store.worker_metrics import Metrics, Outcome
@@ -59,7 +59,9 @@ class WorkerSettings:
     keep: Count = 64
 
 
-def renewed(older: Graph | None, newer: Graph, profile: Profile, *, half_life: float, keep: int) -> Graph:
+def renewed(
+    older: InterestGraph | None, newer: InterestGraph, profile: Profile, *, half_life: float, keep: int
+) -> InterestGraph:
     """What to keep once `newer` has been found: both laid over one another, without what the profile's history holds by now.
 
     Graphs of one and the same time rest on the same events; the newer one then replaces the older.
@@ -79,7 +81,7 @@ class _Batch:
     started: float = field(default_factory=time.monotonic)
     done: threading.Event = field(default_factory=threading.Event)
     profiles: Sequence[Profile] = ()
-    thoughts: Sequence[Thought] = ()
+    thoughts: Sequence[ReasoningResult] = ()
     problem: BaseException | None = None
 
 
@@ -171,7 +173,7 @@ class Worker:
         try:
             batch.profiles = self._profiles_of([job.user for job in batch.jobs])
             called = time.monotonic()
-            batch.thoughts = self._reasoner.think(batch.profiles)
+            batch.thoughts = self._reasoner.infer(batch.profiles)
         except BaseException as problem:
             batch.problem = problem
         finally:
@@ -234,7 +236,9 @@ class Worker:
         mine = self._store.fail(job, problem, blame=blame)
         self._end(("failed" if blame else "postponed") if mine else "lost", batch)
 
-    def _close(self, job: Job, profile: Profile, thought: Thought, batch: _Batch, stop: threading.Event) -> None:
+    def _close(
+        self, job: Job, profile: Profile, thought: ReasoningResult, batch: _Batch, stop: threading.Event
+    ) -> None:
         """Keep what one thought says, or why it says nothing."""
         if thought.graph is None or thought.graph.user != job.user:
             problem = (
@@ -250,7 +254,7 @@ class Worker:
         graph = renewed(older, thought.graph, profile, half_life=self._settings.half_life, keep=self._settings.keep)
         self._end("refreshed" if self._write(job, graph, stop) else "lost", batch)
 
-    def _write(self, job: Job, graph: Graph, stop: threading.Event) -> bool:
+    def _write(self, job: Job, graph: InterestGraph, stop: threading.Event) -> bool:
         """A thought may have cost money, so a store that fails for a moment is tried again."""
         for attempt in range(1, _WRITES):
             try:

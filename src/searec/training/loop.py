@@ -30,7 +30,7 @@ from searec.training import checkpoint
 from searec.training.checkpoint import Checkpoint
 from searec.training.interrupts import StopRequest, stop_requests
 from searec.training.processes import accelerate_for
-from searec.training.train_config import WITHOUT_EFFECT, TrainSettings, seed_of, share_of_lr
+from searec.training.train_config import WITHOUT_EFFECT, TrainConfig, seed_of, share_of_lr
 from searec.training.training_log import Logbook, Row
 
 JUDGE = "ndcg@5"
@@ -122,7 +122,7 @@ def train(
     examples: Examples,
     validate: Callable[[Any], Mapping[str, float]],
     folder: Path | str,
-    settings: TrainSettings,
+    settings: TrainConfig,
     *,
     made_from: Mapping[str, Any] | None = None,
     judge: str = JUDGE,
@@ -208,7 +208,7 @@ class _Loop:
         validate: Callable[[Any], Mapping[str, float]],
         judge: str,
         path: Path,
-        settings: TrainSettings,
+        settings: TrainConfig,
         accelerator: Accelerator,
         lengths: list[int],
         made_with: dict[str, Any],

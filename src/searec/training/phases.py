@@ -19,7 +19,7 @@ from searec.training.examples import Portions, TrainingExamples
 from searec.training.loop import JUDGE, train
 from searec.training.ranking_distillation import Student
 from searec.training.ranking_policy import RankingPolicy
-from searec.training.train_config import TrainSettings
+from searec.training.train_config import TrainConfig
 
 SUPERVISED, STARTED, GRPO, HALTING = "supervised", "started", "grpo", "halting"
 TRAIN_REWARD = "train_reward"
@@ -42,11 +42,11 @@ class Phase:
         return {"phase": self.name, **self.metrics, "kept": self.kept}
 
 
-def teach(
+def run_phases(
     model: Model,
     split: Split,
     folder: Path,
-    plan: TrainSettings,
+    plan: TrainConfig,
     *,
     made_from: Mapping[str, Any],
     resume: bool = False,
@@ -94,7 +94,7 @@ class _Later:
     model: LCRSER
     split: Split
     folder: Path
-    plan: TrainSettings
+    plan: TrainConfig
     made_from: Mapping[str, Any]
     resume: bool
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from searec.data.batch import Batch
 from searec.models.lcr_ser import LCRSER
-from searec.nn.grpo import DEPTH, advantages, clipped, divergence, log_chance, rewards
+from searec.nn.grpo import DEPTH, advantages, clipped_objective, divergence, log_probability, rewards
 from searec.nn.learner import Learner
 from searec.nn.losses import Losses
 
@@ -54,8 +54,8 @@ class RankingPolicy(Learner):
         order = acted.argsort(dim=-1, descending=True)
         advantage = advantages(rewards(acted, config.reward))
         scores = played(self.policy)
-        chance, old = (log_chance(found, order, DEPTH[config.reward]) for found in (scores, acted))
-        parts = {"policy": clipped(chance, old, advantage, config.clip_ratio)}
+        chance, old = (log_probability(found, order, DEPTH[config.reward]) for found in (scores, acted))
+        parts = {"policy": clipped_objective(chance, old, advantage, config.clip_ratio)}
         weights = {"policy": 1.0}
         if config.kl_weight:
             parts["kl"] = divergence(scores, reference)

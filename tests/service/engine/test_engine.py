@@ -13,7 +13,7 @@ from small_shop import Shop
 
 from searec.data.taxonomy import Taxonomy
 from searec.errors import RunError, SearecError, SettingsError, StorageError, UnknownIdError
-from searec.interests.interest_graph import Edge, Graph
+from searec.interests.interest_graph import Edge, InterestGraph
 from searec.pipeline.builder import try_out
 from searec.pipeline.channels import Candidates, RequestBatch
 from searec.pipeline.executors import Executor, Skipped
@@ -331,7 +331,7 @@ def test_interests_of_the_store_go_before_those_of_the_training(
     with open_store(f"sqlite:///{tmp_path / 'interests.db'}") as opened, Reader(opened) as reader:
         engine = engines(("serendipity", "sasrec"), reader=reader)
         assert feed(engine, user=busy).interests == "run"
-        opened.write([Graph(busy, START, edges)])
+        opened.write([InterestGraph(busy, START, edges)])
         answer: Response | None = None
         for _ in range(200):  # a text that the training never had is encoded beside the requests
             answer = feed(engine, user=busy, quota=0.5)

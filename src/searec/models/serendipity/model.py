@@ -29,11 +29,11 @@ from searec.models.serendipity.batch_interests import BatchInterests, newest_sna
 from searec.nn.dropout import Dropout
 from searec.nn.losses import Losses, TargetLoss, target_loss
 from searec.nn.pooling import age, masked_mean, newest
-from searec.nn.sets import among, first_of_each
+from searec.nn.sets import is_first, is_in
 from searec.nn.softmax import linear_cross_entropy
-from searec.retrieval.item_groups import Groups
+from searec.retrieval.item_groups import ItemGroups
 from searec.retrieval.quota_pool import Pool, merge
-from searec.retrieval.vector_index import Index, Kind, products
+from searec.retrieval.vector_index import Kind, VectorIndex, products
 
 _KEPT = (
     "interest_vectors",
@@ -391,7 +391,7 @@ class Serendipity(Model):
             exclude = torch.zeros(len(batch), 1, dtype=torch.long, device=self.device)
         users = self.users(batch, interests)
         near, value = self._indexed().by_item.search(users, k + exclude.shape[1])
-        near = near.masked_fill(value.isneginf() | among(near, exclude), 0)
+        near = near.masked_fill(value.isneginf() | is_in(near, exclude), 0)
         second, interest = self._interesting(
             batch, users, interests, exclude, k if interesting is None else interesting
         )
@@ -423,7 +423,7 @@ class Serendipity(Model):
         items = items.view(rows, -1)
         order = sure.argsort(dim=1, descending=True, stable=True)
         sure, items, interest = sure.gather(1, order), items.gather(1, order), order // reach
-        good = (sure > 0) & (items > 0) & ~among(items, exclude) & first_of_each(items)
+        good = (sure > 0) & (items > 0) & ~is_in(items, exclude) & is_first(items)
         value = products(tables.items, items, users) if self.config.order == "user" else sure
         best = value.masked_fill(~good, -torch.inf).topk(min(k, items.shape[1]), dim=1)
         return items.gather(1, best.indices).masked_fill(best.values.isneginf(), 0), interest.gather(1, best.indices)
@@ -440,10 +440,10 @@ class Serendipity(Model):
             vectors = torch.zeros(self.sizes.items + 1, self.config.vector, device=self.device)
             for ids in torch.split(torch.arange(1, self.sizes.items + 1, device=self.device), _ITEMS_AT_ONCE):
                 vectors[ids] = self.items(ids)
-            groups = Groups.of(torch.cat((self.item_narrow, self.item_level), dim=1), self.clicks)
+            groups = ItemGroups.of(torch.cat((self.item_narrow, self.item_level), dim=1), self.clicks)
             own = F.normalize(self.own_interest(groups.first), dim=1)
             kept = cache_folder() / "indexes"
-            by_item, by_interest = (Index(some, self.config.index, keep=kept) for some in (vectors, own))
+            by_item, by_interest = (VectorIndex(some, self.config.index, keep=kept) for some in (vectors, own))
             self._tables = Tables(vectors, by_item, groups, by_interest)
         return self._tables
 
@@ -463,9 +463,9 @@ class Tables:
     """Item vectors [I + 1, D'] and their index; items of equal categories in groups, and the index of the groups' own interests."""
 
     items: Tensor
-    by_item: Index
-    groups: Groups
-    by_interest: Index
+    by_item: VectorIndex
+    groups: ItemGroups
+    by_interest: VectorIndex
 
 
 def _tower(inside: int, hidden: int, out: int, dropout: float) -> nn.Sequential:

@@ -18,7 +18,7 @@ from searec.data.schema import Part, Task
 from searec.errors import RunError, SettingsError
 from searec.evaluation.result import KEY, SLICE, Evaluation, Protocol
 from searec.evaluation.significance import bootstrap_means, holm, interval, means, sign_flip, t_test, win_tie_loss
-from searec.metrics import Metric, RequestMetric, TotalMetric, select
+from searec.metrics import Metric, request_metrics, total_metrics
 from searec.metrics.base import Bools, Floats
 
 HEADLINE: dict[Protocol, str] = {"sampled": "ndcg@5", "full": "ndcg@10"}
@@ -171,7 +171,7 @@ def _table(group: list[Evaluation], wanted: str | None, seed: int, resamples: in
     scores = [common.join(e.scores, on=KEY, how="left", maintain_order="left") for e in group]
     values = [e.values(frame) for e, frame in zip(group, scores, strict=True)]
     shared = [metric for metric in first.metrics if all(metric in e.metrics for e in group)]
-    measured, totals = select(shared, RequestMetric), select(shared, TotalMetric)
+    measured, totals = request_metrics(shared), total_metrics(shared)
     if not measured:
         raise RunError(
             "the runs share no metric per request",

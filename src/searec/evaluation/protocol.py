@@ -24,12 +24,11 @@ from searec.metrics import (
     NDCG,
     Metric,
     RankMetric,
-    RequestMetric,
     Results,
-    TotalMetric,
     applicable,
     parse_metrics,
-    select,
+    request_metrics,
+    total_metrics,
 )
 from searec.models.base import Model
 from searec.progress import progress
@@ -113,7 +112,7 @@ def evaluate(
         "rank": rank,
     } | {
         METRIC + metric.name: metric.values(results)
-        for metric in select(measured, RequestMetric)
+        for metric in request_metrics(measured)
         if not isinstance(metric, RankMetric)
     }
     # The slices are made of all requests, so that a median does not depend on the draw.
@@ -125,7 +124,7 @@ def evaluate(
         protocol=protocol,
         part=part,
         scores=pl.DataFrame(columns),
-        totals={metric.name: metric.total(results) for metric in select(measured, TotalMetric)},
+        totals={metric.name: metric.total(results) for metric in total_metrics(measured)},
         settings=dict(settings or {}),
         environment=dict(environment or {}),
         seconds=seconds,

@@ -21,7 +21,8 @@ from searec.metrics import (
     TotalMetric,
     applicable,
     parse_metrics,
-    select,
+    request_metrics,
+    total_metrics,
 )
 from searec.metrics.base import Floats
 
@@ -95,7 +96,7 @@ class Evaluation:
             metric.name: metric.values(results)
             if isinstance(metric, RankMetric)
             else scores[METRIC + metric.name].to_numpy()
-            for metric in select(self.metrics, RequestMetric)
+            for metric in request_metrics(self.metrics)
         }
 
     def means(self, scores: pl.DataFrame | None = None) -> dict[str, float]:
@@ -117,7 +118,7 @@ class Evaluation:
         for name in self.slices:
             inside = self.scores.filter(pl.col(SLICE + name))
             slices[name] = {**(self.means(inside) if inside.height else {}), "users": inside["user_id"].n_unique()}
-        shown = {metric.name: self.totals[metric.name] for metric in select(self.metrics, TotalMetric)}
+        shown = {metric.name: self.totals[metric.name] for metric in total_metrics(self.metrics)}
         return {
             "metrics": {**self.means(), **shown},
             "slices": slices,

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import MISSING, fields
-from typing import TypeVar
 
 from searec.data.schema import Task
 from searec.errors import SettingsError
@@ -25,7 +24,8 @@ __all__ = [
     "TotalMetric",
     "applicable",
     "parse_metrics",
-    "select",
+    "request_metrics",
+    "total_metrics",
 ]
 
 METRICS = Registry(
@@ -48,7 +48,6 @@ METRICS = Registry(
 ACCURACY = "hit@1,hit@5,hit@10,ndcg@5,ndcg@10,mrr"
 DEFAULT = f"{ACCURACY},novelty@10,diversity@10,enr@10,serendipity@10,coverage@10,gini@10,cnr@10"
 """What is measured unless other metrics are named."""
-Kind = TypeVar("Kind", bound=Metric)
 
 
 def parse_metrics(metrics: "str | Sequence[str | Metric]") -> tuple[Metric, ...]:
@@ -108,11 +107,11 @@ def applicable(metrics: "str | Sequence[str | Metric]", task: Task, protocol: st
     return found
 
 
-def select(metrics: Sequence[Metric], kind: type[Kind]) -> list[Kind]:
-    """Return the metrics of one kind, in order.
+def request_metrics(metrics: Sequence[Metric]) -> list[RequestMetric]:
+    """Return those with a value per request, in order."""
+    return [metric for metric in metrics if isinstance(metric, RequestMetric)]
 
-    Args:
-        metrics: any metrics.
-        kind: RequestMetric or TotalMetric.
-    """
-    return [metric for metric in metrics if isinstance(metric, kind)]
+
+def total_metrics(metrics: Sequence[Metric]) -> list[TotalMetric]:
+    """Return those of all lists together, in order."""
+    return [metric for metric in metrics if isinstance(metric, TotalMetric)]

@@ -28,7 +28,7 @@ from searec.interests.interest_table import read_graphs
 from searec.models import model_named
 from searec.models.base import Model
 from searec.models.capabilities import ColdStartUsers, RetrievesByInterest, SuggestsQueries, UpdatesItems
-from searec.models.serendipity.model import InterestPool
+from searec.models.serendipity.retrieval import InterestPool
 from searec.training.checkpoint import read_tensors, write_tensors
 
 CONFIG, WEIGHTS, ENVIRONMENT = "config.json", "weights.safetensors", "environment.json"
@@ -155,7 +155,7 @@ class Run:
             )
         self._refuse_none(k)
         inside = self.data.users.to_internal(users)
-        texts = asked_by_several(self.data, min_users)[0].to_list()
+        texts = queries_of_several(self.data, min_users)[0].to_list()
         schema = {"user_id": pl.String, "rank": pl.Int64, "query": pl.String, "score": pl.Float64}
         if not texts or not len(inside):
             return pl.DataFrame(schema=schema)
@@ -285,7 +285,7 @@ class Run:
         return list(names[np.where(ids > known, ids - known - 1, len(self.new_items) + np.arange(len(ids)))])
 
 
-def asked_by_several(data: Dataset, min_users: int) -> tuple[pl.Series, NDArray[np.int64]]:
+def queries_of_several(data: Dataset, min_users: int) -> tuple[pl.Series, NDArray[np.int64]]:
     """The queries that so many users have asked, and how many have asked each."""
     searches = data.searches
     asker = np.repeat(np.arange(len(searches.offsets) - 1), np.diff(searches.offsets))

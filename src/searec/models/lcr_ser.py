@@ -103,7 +103,7 @@ class LCRSER(TwoHistoriesModel):
         rl_negatives: Count = 31
         trajectories: Count = 8
         noise: Positive = 0.1
-        reward: Reward = "hr@1"
+        reward: Reward = "hit@1"
         clip_ratio: Positive = 0.2
         kl_weight: NonNegative = 0.1
         refresh: Count = 4

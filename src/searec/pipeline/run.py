@@ -221,7 +221,7 @@ class Run:
     ) -> pl.DataFrame:
         if task not in self.model.train_tasks:
             raise SettingsError(
-                f"{self.model.name} has not learnt to {task}", expected=", ".join(self.model.train_tasks)
+                f"{self.model.name} does not support {task}", expected=", ".join(self.model.train_tasks)
             )
         self._refuse_none(k)
         inside = self.data.users.to_internal(users)

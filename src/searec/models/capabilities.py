@@ -10,7 +10,7 @@ from searec.nn.losses import Losses
 
 if TYPE_CHECKING:  # training one model loads nothing that only other models need
     from searec.models.serendipity.batch_interests import BatchInterests
-    from searec.models.serendipity.model import Channels, InterestPool
+    from searec.models.serendipity.retrieval import Channels, InterestPool
     from searec.semantic_ids.trie import Trie
     from searec.text.encoder import Encoder
 

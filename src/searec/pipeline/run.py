@@ -28,7 +28,7 @@ from searec.interests.interest_table import read_graphs
 from searec.models import model_named
 from searec.models.base import Model
 from searec.models.capabilities import ColdStartUsers, RetrievesByInterest, SuggestsQueries, UpdatesItems
-from searec.models.serendipity.model import InterestPool
+from searec.models.serendipity.retrieval import InterestPool
 from searec.training.checkpoint import read_tensors, write_tensors
 
 CONFIG, WEIGHTS, ENVIRONMENT = "config.json", "weights.safetensors", "environment.json"

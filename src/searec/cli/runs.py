@@ -5,7 +5,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from searec.cli.arguments import Data, Json, Preset, Requests, RunsAndData, Set, Split, choice, emit, open_runs, pairs
+from searec.cli.arguments import (
+    Data,
+    Json,
+    Metrics,
+    Preset,
+    Requests,
+    RunsAndData,
+    Set,
+    Split,
+    choice,
+    emit,
+    open_runs,
+    pairs,
+)
 from searec.cli.tables import print_tables
 from searec.models import model_names
 
@@ -84,6 +97,7 @@ def evaluate(
     ] = None,
     protocol: Annotated[str, typer.Option(help="'sampled' among 100 candidates, or 'full' catalogue.")] = "sampled",
     part: Split = "test",
+    metrics: Metrics = None,
     requests: Requests = None,
     reasons: Annotated[
         Path | None,
@@ -102,11 +116,11 @@ def evaluate(
     chosen = None if task is None else choice(task, TASKS, "--task")
     if folder.is_file():
         held = choice(part, ("test", "val"), "--split")
-        _evaluate_deployment(folder, data, chosen, protocol, held, requests, reasons, figures)
+        _evaluate_deployment(folder, data, chosen, protocol, held, metrics, requests, reasons, figures)
         return
     kind, held = choice(protocol, ("sampled", "full"), "--protocol"), choice(part, ("test", "val"), "--split")
     run = read_run(folder, load(data))
-    result = run_comparison.evaluate(run, None, chosen, kind, held, max_requests=requests)
+    result = run_comparison.evaluate(run, None, chosen, kind, held, metrics=metrics, max_requests=requests)
     summary = result.summary()
     if str(figures) != "-":
         _print_evaluation(result)
@@ -114,11 +128,12 @@ def evaluate(
 
 
 def _print_evaluation(result: "Evaluation") -> None:
-    summary = result.summary()
+    summary, means = result.summary(), result.means()
     print(f"{result.label}, {result.key}, {result.scores.height:,} requests, {result.seconds:.1f} s")
     print("  " + "  ".join(f"{name} {value:.4f}" for name, value in summary["metrics"].items()))
+    headline = "ndcg@5" if "ndcg@5" in means else next(iter(means), "")
     for name, values in summary["slices"].items():
-        score = f"ndcg@5 {values['ndcg@5']:.4f}" if values["users"] else "-"
+        score = f"{headline} {values[headline]:.4f}" if headline in values else "-"
         print(f"  {name:<16} {values['users']:>8,} users  {score}")
 
 
@@ -128,6 +143,7 @@ def _evaluate_deployment(
     task: "Task | None",
     protocol: str,
     part: "Part",
+    metrics: str | None,
     max_requests: int | None,
     reasons: Path | None,
     figures: Path | None,
@@ -146,6 +162,7 @@ def _evaluate_deployment(
         name=path.stem,
         max_requests=max_requests,
         reasons=reasons,
+        options={"metrics": metrics},
     )
     if str(figures) != "-":
         for result in results.values():
@@ -167,6 +184,7 @@ def compare(
         typer.Option("--slice", metavar="NAME", help="Print the figures of these requests too, as sparse or rich."),
     ] = None,
     part: Split = "test",
+    metrics: Metrics = None,
     requests: Requests = None,
 ) -> None:
     """Compare runs with intervals, paired tests and slices in one self-contained HTML page."""
@@ -174,6 +192,6 @@ def compare(
 
     runs = open_runs(folders, "compare")
     held = choice(part, ("test", "val"), "--split")
-    comparison = run_comparison.compare(runs, out, part=held, max_requests=requests, baseline=baseline)
+    comparison = run_comparison.compare(runs, out, part=held, metrics=metrics, max_requests=requests, baseline=baseline)
     print_tables(comparison, groups or ())
     print(f"report: {out}")

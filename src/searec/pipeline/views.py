@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from searec.data.dataset import Dataset
 from searec.errors import UnknownIdError
-from searec.evaluation.result import kept_figures
+from searec.evaluation.result import stored_figures
 from searec.interests.graph_svg import draw_graph
 from searec.pipeline.histories import Histories
 from searec.pipeline.live_catalog import LiveCatalog
@@ -41,7 +41,7 @@ class Views:
     ) -> None:
         self._data, self._catalog, self._histories = data, catalog, histories
         self._interests, self._events = interests, events
-        self._runs = [ServedRun(run.label, run.model.name, tuple(use), kept_figures(run.folder)) for run, use in uses]
+        self._runs = [ServedRun(run.label, run.model.name, tuple(use), stored_figures(run.folder)) for run, use in uses]
         self._users: list[str] | None = None
 
     def user(self, user: str) -> UserView:

@@ -485,7 +485,7 @@ def test_bad_requests_are_refused(engines: Engines) -> None:
 
 
 def test_a_run_that_cannot_do_what_it_is_for_is_refused(engines: Engines, shop: Shop) -> None:
-    with pytest.raises(SettingsError, match="has not learnt to search"):
+    with pytest.raises(SettingsError, match="does not support search"):
         engines((), ("sasrec",))
     with pytest.raises(SearecError, match="no finished run"):
         engines_bad = shop.deployment()

@@ -35,7 +35,7 @@ from searec.models.gensar.item_corpus import ItemCorpus
 from searec.models.gensar.prompt_templates import TEMPLATE_TEXTS
 from searec.semantic_ids.code_config import IdentifierSettings
 from searec.semantic_ids.codebook_usage import code_use
-from searec.semantic_ids.identifiers import Identifiers, free_codes, moved_apart, spread, add_extra_code
+from searec.semantic_ids.identifiers import Identifiers, add_extra_code, free_codes, moved_apart, spread
 from searec.semantic_ids.item_rqvae import ItemBatch, ItemRQVAE
 from searec.semantic_ids.user_code_table import SIDES
 from searec.text.analysis import item_text

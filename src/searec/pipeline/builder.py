@@ -167,7 +167,7 @@ def _open_runs(deployment: Deployment, data: Dataset) -> dict[str, Run]:
 def _able(run: Run, task: Task) -> Run:
     if task not in run.model.train_tasks:
         raise SettingsError(
-            f"{run.model.name} has not learnt to {task}",
+            f"{run.model.name} does not support {task}",
             where=run.folder,
             expected=f"a run for {', '.join(run.model.train_tasks)}",
         )

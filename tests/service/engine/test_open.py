@@ -93,7 +93,7 @@ def test_starts_with_what_was_swapped_in_unless_the_command_has_changed(shop: Sh
         number = front.deploy({"recommend": [shop.runs["sasrec"]]})
         assert [line.label for line in front.pipeline.views.served_runs()] == ["sasrec"]
         before = front.pipeline
-        with pytest.raises(SettingsError, match="has not learnt"):
+        with pytest.raises(SettingsError, match="does not support"):
             front.deploy({"recommend": [shop.runs["bm25"]]})
         assert front.pipeline is before
         assert front.deployed()["number"] == number

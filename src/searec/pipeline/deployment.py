@@ -123,7 +123,7 @@ def write_deployment(deployment: Deployment, path: Path | str) -> None:
 
 
 def changed(deployment: Deployment, values: Mapping[str, Any]) -> Deployment:
-    """Return the deployment with other values; a new dataset brings its own fingerprint.
+    """Return the deployment with other values; the fingerprint is not kept for a new dataset.
 
     Args:
         deployment: the current one.

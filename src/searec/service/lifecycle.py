@@ -128,7 +128,7 @@ class Service(RequestBatcher):
         while not self._stopped.wait(_POLL_SECONDS):
             try:
                 newest = self._events.deployed()
-            except SearecError:  # the store is away; whoever needs it says so
+            except SearecError:  # the store is away; its other readers report it
                 continue
             if newest is not None and newest[0] > self._number:
                 self._follow(*newest)

@@ -160,7 +160,8 @@ def _smoke(address: str, data: Path) -> None:
                 times.append(1e3 * (time.perf_counter() - started))
             times.sort()
             print(
-                f"  {name:<42} p50 {times[_LOAD // 2]:.1f} ms, p99 {times[_LOAD * 99 // 100]:.1f} ms over {_LOAD} requests, one at a time"
+                f"  {name:<42} p50 {times[_LOAD // 2]:.1f} ms, p99 {times[_LOAD * 99 // 100]:.1f} ms "
+                f"over {_LOAD} requests, one at a time"
             )
 
 

@@ -34,7 +34,7 @@ def exposure(
     seed: Seed = 0,
     figures: Json = None,
 ) -> None:
-    """Replay held-out clicks against each share of the serendipity channel of the first run, and against the other runs."""
+    """Replay held-out clicks against each share of the first run's interest channel, and against the other runs."""
     from searec.reports.exposure_frontier import QUOTAS
     from searec.reports.exposure_frontier import exposure as look
 
@@ -118,7 +118,8 @@ def _print(result: "Exposure") -> None:
     """Figures of everything shown, a line each; then what each share changes."""
     about = result.about
     print(
-        f"  {about['requests']:,} {about['part']} requests, {about['shown']} items each; novel: categories at level {about['level']}, ",
+        f"  {about['requests']:,} {about['part']} requests, {about['shown']} items each; "
+        f"novel: categories at level {about['level']}, ",
         end="",
     )
     print("never touched before" if about["days"] is None else f"not touched for {about['days']:g} days")

@@ -121,7 +121,7 @@ class Batcher:
     def lengths(self, requests: Requests) -> Ints:
         """Return a number [R] to sort requests by, so that batches of neighbours have little padding.
 
-        Requests with about as many sessions (1, 2, 3-4, 5-8, ...) come together, and among them those of as many clicks.
+        Requests of similar numbers of sessions (1, 2, 3-4, 5-8, ...) come together, and then those of as many clicks.
         """
         needs, data = self.needs, self.data
 

@@ -1,6 +1,6 @@
 """Which items are new to a user, for the metrics ENR, CNR and serendipity (`metrics.exposure`, arXiv 2508.04032).
 
-An item is novel to a request if it has categories (at a level of the taxonomy) and none of them is one that the user has touched before,
+An item is novel to a request if it has categories (at a level of the taxonomy) and the user has touched none of them,
 within a window of days or ever.
 """
 

@@ -18,7 +18,7 @@ from searec.metrics.exposure import ExposureNovelty, Serendipity
 Floats = NDArray[np.float64]
 RESAMPLES = 10_000
 FIGURES = ("hit", "ndcg", "enr", "cnr", "serendipity")
-"""Hit rate and NDCG of the list; shares of what is new among what is shown (ENR) and among what is shown and chosen (CNR); novel and chosen."""
+"""Hit rate and NDCG; shares of novel items among the shown (ENR) and the shown and chosen (CNR); novel and chosen."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Difference:
-    """Of one figure: b - a, the bounds of its interval, and the share of resamples on the other side of 0, doubled (p)."""
+    """The difference b - a of one figure, its interval, and p: the share of resamples beyond 0, doubled."""
 
     a: float
     b: float

@@ -330,5 +330,5 @@ KINDS: Mapping[str, str] = {
     "interest": f"{_HERE}:InterestChannel",
     "dense": f"{_HERE}:DenseChannel",
 }
-"""The kinds of `Model.channel` that become a channel of their run; the lexical and popular channels are always there."""
+"""The kinds of `Model.channel` that become a channel of their run; lexical and popular channels are always there."""
 CHANNELS = Registry("channel", KINDS, group="searec.channels")

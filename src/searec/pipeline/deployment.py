@@ -100,11 +100,11 @@ def read_deployment(path: Path | str, *, data: Path | str | None = None) -> Depl
     if not isinstance(values, dict):
         raise SettingsError("the deployment cannot be read", where=path, expected="a JSON object")
     if data is not None:
-        values["data"] = os.path.abspath(data)
+        values["data"] = str(Path(data).resolve())
     deployment = configure(Deployment, values, where=str(path))
     if not deployment.data:
         raise SettingsError("the deployment names no data", where=path, remedy="name the dataset folder by --data")
-    return _with_folders(deployment, lambda folder: os.path.normpath(os.path.join(path.resolve().parent, folder)))
+    return _with_folders(deployment, lambda folder: os.path.normpath(path.resolve().parent / folder))
 
 
 def write_deployment(deployment: Deployment, path: Path | str) -> None:

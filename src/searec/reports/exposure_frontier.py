@@ -43,7 +43,8 @@ class Swept:
 
     Attributes:
         quota: the share.
-        pool: what is shown; random: the same pool with items in its places that are drawn from all categories the user has not touched.
+        pool: what is shown.
+        random: the same pool with items in the places of I2I drawn from all categories the user has not touched.
         beside: pool against U2I alone, by figure. against: pool against random, at the same share of novel items.
     """
 

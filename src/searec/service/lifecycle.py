@@ -156,7 +156,7 @@ class Service(RequestBatcher):
 def settle() -> None:
     """Return freed memory to the system, and exempt what was opened from garbage collection.
 
-    A collection over a catalog of millions takes a third of a second; and glibc keeps freed memory unless it is trimmed.
+    A collection over a catalog of millions takes a third of a second, and glibc keeps freed memory until trimmed.
     """
     gc.unfreeze()
     gc.collect()

@@ -369,6 +369,9 @@ def validate(request: Request, task: Task) -> SettingsError | None:
     shares = {"quota": request.quota, "diversity": request.diversity}
     if wrong := [name for name, value in shares.items() if value is not None and not 0 <= value <= 1]:
         return SettingsError(f"{wrong[0]} out of range", got=shares[wrong[0]], expected="0 to 1")
-    if request.seconds is None or 0 < request.seconds <= 60:
-        return None
-    return SettingsError("no such deadline", got=f"{request.seconds} s", expected="above 0, at most 60 s")
+    is_deadline = request.seconds is None or 0 < request.seconds <= 60
+    return (
+        None
+        if is_deadline
+        else SettingsError("no such deadline", got=f"{request.seconds} s", expected="above 0, at most 60 s")
+    )

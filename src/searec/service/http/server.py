@@ -183,7 +183,7 @@ class _Worker:
             server.run(sockets=[self.sock])
 
     def _listen(self) -> None:
-        """Listen on the socket. uvloop, which does so again, is silent if another program listens there since `bind`."""
+        """Listen on the socket. uvloop does so again, but is silent if another program has taken the port."""
         try:
             self.sock.listen(2048)
         except OSError as error:

@@ -47,7 +47,7 @@ class Suggester:
             user: with the history.
             k: how many.
         """
-        if self._trie is None or not user:
+        if self._model is None or self._trie is None or not user:
             return []
         batch = batch_of(self._data, [user.history], self._model.needs, "recommend").to(self._model.device)
         numbers, _ = self._model.suggest(batch, self._trie, k)

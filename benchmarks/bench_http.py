@@ -60,10 +60,10 @@ def _answer() -> dict[str, Any]:
     sys.path.insert(0, str(STAND_INS))
     from stand_in import Front
 
-    from searec.pipeline.types import Ask
+    from searec.pipeline.types import Request
     from searec.service.http.routes.lists import page
 
-    return page(Front().recommend(Ask()).result(), "u17")
+    return page(Front().recommend(Request()).result(), "u17")
 
 
 def _serve(app: Any, place: socket.socket) -> None:

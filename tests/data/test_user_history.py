@@ -11,7 +11,7 @@ from random_shop import random_tables
 from searec.data.batch import Batch, Batcher, Needs
 from searec.data.dataset import Dataset
 from searec.data.split import NEVER, requests_at
-from searec.data.user_history import Past, batch_of
+from searec.data.user_history import UserHistory, batch_of
 
 NEEDS = (
     Needs(rec=3, src=2, src_clicks=2, trail=4, words=4, text=True),
@@ -43,7 +43,7 @@ def test_is_what_the_batcher_makes(data: Dataset, needs: Needs, task: Any) -> No
     queries = ["red lamp", "never asked", "red", "lamp", "lamp red"] if task == "search" else []
     asked = requests_at(data, task, users, np.full(len(users), NEVER), new_texts=queries or None)
     expected = Batcher(data, needs).batch(asked)
-    found = batch_of(data, [Past.of(data, int(user), newest=50) for user in users], needs, task, queries)
+    found = batch_of(data, [UserHistory.of(data, int(user), newest=50) for user in users], needs, task, queries)
     for name in ("user", "time", "rec_item", "rec_time", "src_click", "src_time", "trail_item", "trail_time", "target"):
         assert torch.equal(getattr(found, name), getattr(expected, name)), name
     assert found.query_text == expected.query_text
@@ -52,8 +52,8 @@ def test_is_what_the_batcher_makes(data: Dataset, needs: Needs, task: Any) -> No
 
 
 def test_new_searches_follow_the_known_ones(data: Dataset) -> None:
-    own = Past.of(data, 1, newest=50)
-    later = Past(
+    own = UserHistory.of(data, 1, newest=50)
+    later = UserHistory(
         user=1,
         src_query=np.append(own.src_query, [0, 0]),
         src_text=("old lamp", "red"),
@@ -67,7 +67,7 @@ def test_new_searches_follow_the_known_ones(data: Dataset) -> None:
 
 
 def test_nobody_is_an_empty_past(data: Dataset) -> None:
-    past = Past.of(data, 0, newest=50)
+    past = UserHistory.of(data, 0, newest=50)
     assert not past
     batch = batch_of(data, [past], Needs(rec=3, src=3, trail=3, words=3), "recommend")
     assert not any(getattr(batch, name).any() for name in ("user", "rec_item", "src_query", "src_click", "trail_item"))

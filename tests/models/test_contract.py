@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from searec import artifacts
 from searec.data.batch import Batch, Batcher
 from searec.data.dataset import Dataset
 from searec.data.ragged import gather_windows
@@ -22,11 +23,23 @@ from searec.data.schema import TASKS
 from searec.data.split import NEVER, Requests, Split, requests_at
 from searec.errors import RunError, SettingsError, UnknownIdError
 from searec.experiments import experiment
-from searec.models import model_named, model_names
+from searec.files import fingerprint
+from searec.models import BUILT_IN, model_named, model_names
 from searec.models.base import Model
+from searec.models.capabilities import (
+    ColdStartUsers,
+    EncodesQueries,
+    FindsSimilarItems,
+    HasItemVectors,
+    RetrievesByInterest,
+    ReusesLexicalIndex,
+    SuggestsQueries,
+    UpdatesItems,
+)
 from searec.nn.losses import Losses
 from searec.pipeline.run import Run, read_run, write_run
 from searec.training.examples import TrainingExamples
+from shared_folders import shared_folder
 
 SMALL = {
     "width": 16,
@@ -123,12 +136,16 @@ def settings(name: str, **overrides: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def teach(checkerboard: Any, tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
-    """A run of a model with settings, on the checkerboard; each is made once."""
+    """A run of a model with settings, on the checkerboard; each is trained once for all processes of the session."""
 
     @functools.cache
     def made(name: str, overrides: tuple[tuple[str, Any], ...], seed: int) -> Run:
-        folder = tmp_path_factory.mktemp(name) / "run"
-        return experiment.train(name, checkerboard.data, folder, seed=seed, **settings(name, **dict(overrides)))
+        def train(folder: Path) -> None:
+            chosen = settings(name, **dict(overrides))
+            experiment.train(name, checkerboard.data, folder / "run", seed=seed, **chosen)
+
+        shared = shared_folder(tmp_path_factory, f"contract-{name}-{fingerprint(repr(overrides), str(seed))}", train)
+        return read_run(shared / "run", checkerboard.data, device="cpu")
 
     def teach(name: str, *, seed: int = 0, **overrides: Any) -> Run:
         return made(
@@ -238,18 +255,16 @@ def test_popular_counts_clicks_before_each_task_s_cutoff(taught: MakeRun, checke
         assert (scores == torch.tensor(counts[1:])).all()
 
 
-def test_seeds_repeat_bit_for_bit(teach: MakeRun, checkerboard: Any, tmp_path: Path) -> None:
-    for name, kind in ((name, model_named(name)) for name in model_names()):
-        short = {"epochs": 2, "batch": 32} if kind.learns == "loss" else {}
-        first = teach(name, seed=1, **short).model.state()
-        again = experiment.train(
-            name, checkerboard.data, tmp_path / name, seed=1, **settings(name, **short)
-        ).model.state()
-        assert first.keys() == again.keys()
-        assert all(torch.equal(first[key], again[key]) for key in first), name
-        if kind.learns == "loss":
-            other = teach(name, seed=2, **short).model.state()
-            assert any(not torch.equal(first[key], other[key]) for key in first), name
+@pytest.mark.parametrize("name", model_names())
+def test_seeds_repeat_bit_for_bit(teach: MakeRun, checkerboard: Any, tmp_path: Path, name: str) -> None:
+    short = {"epochs": 2, "batch": 32} if model_named(name).learns == "loss" else {}
+    first = teach(name, seed=1, **short).model.state()
+    again = experiment.train(name, checkerboard.data, tmp_path / name, seed=1, **settings(name, **short)).model.state()
+    assert first.keys() == again.keys()
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    if model_named(name).learns == "loss":
+        other = teach(name, seed=2, **short).model.state()
+        assert any(not torch.equal(first[key], other[key]) for key in first)
 
 
 @pytest.mark.parametrize("name", model_names())
@@ -460,6 +475,78 @@ def test_retrieve_is_the_head_of_all_scores(run: Run, k: int) -> None:
             close(left.gather(1, ids.long().clamp(min=1) - 1)[some], values[some])
             for row in ids.tolist():
                 assert len({item for item in row if item}) == sum(item > 0 for item in row)
+
+
+# --- what it declares ---
+
+ALL_CAPABILITIES = {
+    kind.__name__: kind
+    for kind in (
+        ColdStartUsers,
+        EncodesQueries,
+        FindsSimilarItems,
+        HasItemVectors,
+        RetrievesByInterest,
+        ReusesLexicalIndex,
+        SuggestsQueries,
+        UpdatesItems,
+    )
+}
+CAPABILITIES = {
+    "popular": set(),
+    "itemknn": {"FindsSimilarItems"},
+    "ease": {"FindsSimilarItems"},
+    "bm25": {"ReusesLexicalIndex"},
+    "dense": {"HasItemVectors", "EncodesQueries"},
+    "sasrec": {"HasItemVectors"},
+    "unisar": {"HasItemVectors"},
+    "gserec": {"HasItemVectors", "ColdStartUsers"},
+    "lcr-ser": {"HasItemVectors"},
+    "gensar": {"SuggestsQueries", "UpdatesItems"},
+    "tiger": {"SuggestsQueries", "UpdatesItems"},
+    "serendipity": {"HasItemVectors", "RetrievesByInterest"},
+}
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_capabilities_are_those_declared(taught: MakeRun, name: str) -> None:
+    model = taught(name).model
+    assert {text for text, kind in ALL_CAPABILITIES.items() if isinstance(model, kind)} == CAPABILITIES[name]
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_declarations_name_what_exists(taught: MakeRun, name: str) -> None:
+    kind = model_named(name)
+    assert kind.name == name and kind.__doc__ and set(kind.tasks) <= set(TASKS)
+    assert kind.artifact is None or kind.artifact in artifacts.BUILT_IN
+    for task, overrides in kind.single_task.items():
+        assert task in kind.tasks
+        experiment.settings_for(name, "small", overrides)
+    limit = taught(name).model.candidate_limit
+    assert limit is None or limit == SMALL["beam"]
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_neighbours_and_reasons_are_items_of_the_catalogue(taught: MakeRun, name: str) -> None:
+    """Similar items come best first, and a reason is one of the clicks; items of one block are nearer than those of the other."""
+    run = taught(name)
+    model, data = run.model, run.data
+    items, clicks = torch.arange(1, 9), torch.tensor([0, 3, 20, 5])
+    click, strength = model.explain(items, clicks)
+    assert click.shape == strength.shape == items.shape
+    assert set(click.tolist()) <= set(clicks.tolist()) and bool(((strength >= 0) & (strength <= 1)).all())
+    assert torch.equal(click > 0, strength > 0)
+    known = isinstance(model, HasItemVectors | FindsSimilarItems)
+    assert bool((strength > 0).any()) == known
+    if known:  # an item that was clicked itself speaks for itself, where there is a vector
+        assert not isinstance(model, HasItemVectors) or click[2] == 3
+    if isinstance(model, FindsSimilarItems):
+        ids, scores = model.similar_items(items, 5)
+        assert ids.shape == scores.shape == (8, 5)
+        assert torch.equal(ids == 0, scores.isneginf()) and bool((ids <= data.sizes.items).all())
+        assert bool((scores[:, :-1] >= scores[:, 1:]).all())
+    if isinstance(model, HasItemVectors):
+        assert model.item_vectors.shape[0] == data.sizes.items + 1 and not model.item_vectors.requires_grad
 
 
 # --- what is kept, and what is refused ---

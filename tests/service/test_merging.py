@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from searec.pipeline.fusion import RRF, fuse, likeness, spread, woven
+from searec.pipeline.fusion import RRF, fuse, interleave, likeness, spread
 from searec.retrieval.quota_pool import merge
 
 
@@ -39,7 +39,7 @@ def test_places_are_those_of_the_models_own_merge(usual: int, second: int, quota
     first, other = torch.arange(1, usual + 1)[None], torch.arange(101, 101 + second)[None]
     count = min(usual, 10)  # as long as the first list lasts
     expected = merge(first, other, count, quota)
-    position, from_second = woven(usual, second, quota)
+    position, from_second = interleave(usual, second, quota)
     found = np.where(from_second, 101 + position, 1 + position)
     assert found[:count].tolist() == expected.items[0, :count].tolist()
     assert sorted(found.tolist()) == [*range(1, usual + 1), *range(101, 101 + second)]
@@ -75,8 +75,8 @@ def test_likeness_is_the_cosine_of_words() -> None:
 
 
 def test_several_rankers_are_one_by_their_ranks() -> None:
-    from searec.pipeline.ranking import together
+    from searec.pipeline.ranking import fuse_scores
 
     first, second = np.array([3.0, 2.0, 1.0, -np.inf]), np.array([0.1, 0.3, 0.2, -np.inf])
     expected = [1 / (RRF + 1) + 1 / (RRF + 3), 1 / (RRF + 2) + 1 / (RRF + 1), 1 / (RRF + 3) + 1 / (RRF + 2), -np.inf]
-    assert together([first, second]) == pytest.approx(expected)
+    assert fuse_scores([first, second]) == pytest.approx(expected)

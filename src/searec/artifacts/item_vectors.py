@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -17,7 +18,7 @@ from searec.data.leakage.cutoff import Cutoff
 from searec.data.schema import TASKS
 from searec.data.split import Split
 from searec.files import cache_folder, fingerprint
-from searec.models.unisar import UniSAR
+from searec.models import model_named
 from searec.nn.learner import Learner
 from searec.nn.losses import Losses
 from searec.semantic_ids.code_config import IdentifierSettings
@@ -88,16 +89,17 @@ def unisar_vectors(split: Split, seed: int) -> Vectors:
     """[I, D] item embeddings of a unisar trained for both tasks; kept in the cache, and gone on with where it was broken off."""
     from searec.training.phases import teach
 
-    config = configure(UniSAR.Config, UniSAR.presets["small"])
-    plan = configure(TrainSettings, {**UniSAR.train_presets["small"], "seed": seed})
+    kind = model_named("unisar")
+    config = configure(kind.Config, kind.presets["small"])
+    plan = configure(TrainSettings, {**kind.train_presets["small"], "seed": seed})
     made_of = Cutoff.of(split, TASKS)
     key = fingerprint("unisar-vectors-2", made_of.digest, repr(config), repr(plan))
     home = _home(f"unisar-{key}", made_of)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = UniSAR(config, split.data.sizes)
+        model: Any = kind(config, split.data.sizes)
     teach(model, split, home, plan, made_from={"cutoff": made_of.digest}, resume=(home / CHECKPOINT).is_file())
-    return model.item.weight[1:].detach().cpu().float().numpy()
+    return model.item_vectors[1:].cpu().float().numpy()  # type: ignore[no-any-return]
 
 
 def _home(name: str, made_of: Cutoff) -> Path:

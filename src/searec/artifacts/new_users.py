@@ -10,7 +10,7 @@ from torch import Tensor
 
 from searec.artifacts.base import Artifact
 from searec.data.dataset import Dataset
-from searec.data.user_history import Past, batch_of, padded
+from searec.data.user_history import UserHistory, batch_of, padded
 from searec.errors import DataError
 from searec.models.base import best_items
 
@@ -52,13 +52,13 @@ def best_for_new_users(
     return best_items(scores, k, None if seen else clicked.to(model.device))
 
 
-def past_of(data: Dataset, record: Record) -> Past:
+def past_of(data: Dataset, record: Record) -> UserHistory:
     """A record as a past; its clicks come before those after searches."""
     clicks = data.items.inside(list(record.get("clicks", ())))
     searches = record.get("searches", ())
     found = tuple(data.items.inside(list(items)) for _, items in searches)
     trail = np.concatenate((clicks, *found))
-    return Past(
+    return UserHistory(
         rec_item=clicks,
         rec_time=np.arange(len(clicks)),
         src_query=np.zeros(len(searches), dtype=np.int64),

@@ -20,7 +20,7 @@ _NONE = np.zeros(0, dtype=np.int64)
 
 
 @dataclass(frozen=True)
-class Past:
+class UserHistory:
     """Histories of one user, old to new, all ids inside ids.
 
     Attributes:
@@ -47,7 +47,7 @@ class Past:
         return bool(len(self.trail_item) or len(self.src_query) or len(self.rec_item))
 
     @classmethod
-    def of(cls, data: Dataset, user: int, *, newest: int) -> "Past":
+    def of(cls, data: Dataset, user: int, *, newest: int) -> "UserHistory":
         """All that a dataset holds of a user; of each history the newest so many."""
         if not user:
             return cls()
@@ -71,7 +71,7 @@ class Past:
 
 def batch_of(
     data: Dataset,
-    pasts: Sequence[Past],
+    pasts: Sequence[UserHistory],
     needs: Needs,
     task: Task,
     queries: Sequence[str] = (),
@@ -123,7 +123,7 @@ class _Queries:
         self.ids = [0]
         self.texts = [""]
 
-    def rows(self, past: Past, count: int) -> Ints:
+    def rows(self, past: UserHistory, count: int) -> Ints:
         """[count] rows of the newest searches of a past."""
         ids = past.src_query[len(past.src_query) - count :].tolist()
         texts = list(past.src_text)
@@ -165,7 +165,7 @@ def padded(rows: Sequence[Ints], dtype: type[np.integer] = np.int32) -> Ints:
     return gather_windows(flat, np.cumsum(lengths) - lengths, lengths)
 
 
-def _clicks(pasts: Sequence[Past], searches: Sequence[int], most: int, width: int) -> Ints:
+def _clicks(pasts: Sequence[UserHistory], searches: Sequence[int], most: int, width: int) -> Ints:
     """[B, S, P] the first clicked items of each search."""
     lists = [
         [items[:most] for items in past.src_click[len(past.src_click) - count :]]

@@ -17,6 +17,7 @@ __all__ = ["BUILT_IN", "model_named", "model_names"]
 BUILT_IN = {
     "popular": "searec.models.popular:Popular",
     "itemknn": "searec.models.itemknn:ItemKNN",
+    "ease": "searec.models.ease:EASE",
     "bm25": "searec.models.bm25:BM25",
     "dense": "searec.models.dense:Dense",
     "sasrec": "searec.models.sasrec:SASRec",

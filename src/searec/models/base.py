@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from searec.data.batch import Batch, Needs
 from searec.data.dataset import Dataset, Sizes
@@ -147,6 +147,17 @@ class Model(Learner):
         if not isinstance(self, HasItemVectors) or not len(clicks):
             return torch.zeros_like(items), torch.zeros(len(items), device=items.device)
         return strongest_click(cosines(self.item_vectors, items) @ cosines(self.item_vectors, clicks).T, clicks)
+
+
+class ItemEmbeddings:
+    """A model whose item vectors are the rows of its embedding `item`."""
+
+    item: nn.Embedding
+
+    @property
+    def item_vectors(self) -> Tensor:
+        """[I + 1, D] the item embeddings; row 0 is padding."""
+        return self.item.weight.detach()
 
 
 def cosines(vectors: Tensor, ids: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from searec.data.batch import Batch, Needs
 from searec.data.dataset import Sizes
 from searec.data.schema import Task
 from searec.errors import SettingsError
-from searec.models.base import Model, Preset
+from searec.models.base import ItemEmbeddings, Model, Preset
 from searec.models.search_space import DROPOUT, LEARNING_RATE, Choice, Range
 from searec.nn.attention import DecoderLayer, EncoderLayer
 from searec.nn.cached_value import Kept
@@ -42,7 +42,7 @@ class NewUsers:
     sentences: Tensor | None = None
 
 
-class GSERec(Model):
+class GSERec(ItemEmbeddings, Model):
     """Histories of both sides fused with the user's propagated codes, pooled by the candidate, scored by an MLP."""
 
     sentences: Tensor  # [Q + 1, query_width] float16, if queries are read as sentences

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from searec.config import Natural, NonNegative, settings
-from searec.data.batch import Batch, Needs
+from searec.data.batch import Batch
 from searec.data.dataset import FEED, Dataset
 from searec.data.leakage.checks import bounds, clicks_of
 from searec.data.leakage.findings import Finding, Leaks, row_at
-from searec.data.schema import Task
 from searec.data.sparse import SparseRows
 from searec.data.split import Split
-from searec.models.base import FittedModel, best_items, strongest_click
+from searec.models.base import best_items, strongest_click
+from searec.models.click_matrix import ClickMatrixModel
 from searec.models.search_space import Choice, Range
 
 _CHECKED = 4
@@ -25,21 +25,18 @@ _ROUNDING = 1e-6
 _SHOWN = 3
 
 
-class ItemKNN(FittedModel):
+class ItemKNN(ClickMatrixModel):
     """score(u, v) = sum over the clicks i of u's history of cos(i, v), from the binary user-item training matrix.
 
     cos(i, v) = |users of both| / (sqrt(|users of i| |users of v|) + shrink); an item is no neighbour of its own.
     """
 
     name = "itemknn"
-    tasks: ClassVar[tuple[Task, ...]] = ("recommend",)
     search_space: ClassVar = {
         "neighbours": Choice((0, 50, 200, 1000)),
         "shrink": Range(0.0, 100.0),
         "repeats": Choice((True, False)),
     }
-    single_task: ClassVar = {"recommend": {"feed_only": True}}
-    single_task_note = "clicks after searches are not counted and not read"
     arrays: ClassVar[tuple[str, ...]] = ("offsets", "columns", "values")
     offsets: Tensor
     columns: Tensor
@@ -58,17 +55,8 @@ class ItemKNN(FittedModel):
         feed_only: bool = False
         history: Natural = 512
 
-    @property
-    def needs(self) -> Needs:
-        return Needs(rec=self.config.history) if self.config.feed_only else Needs(trail=self.config.history)
-
     def fit(self, data: Dataset, split: Split) -> None:
-        user, item, source = split.train_clicks(("recommend",))
-        if self.config.feed_only:
-            user, item = user[source == FEED], item[source == FEED]
-        shape = (data.sizes.users + 1, data.sizes.items + 1)
-        clicks = scipy.sparse.csr_matrix((np.ones(len(user), np.float32), (user, item)), shape=shape)
-        clicks.data[:] = 1
+        clicks = self.click_matrix(split)
         together = (clicks.T @ clicks).tocoo()
         clickers = np.sqrt(clicks.getnnz(axis=0))
         keep = together.row != together.col
@@ -76,7 +64,7 @@ class ItemKNN(FittedModel):
         cosine = together.data[keep] / (clickers[row] * clickers[column] + self.config.shrink)
         if self.config.neighbours:
             row, column, cosine = _strongest(row, column, cosine, self.config.neighbours)
-        near = SparseRows.of(scipy.sparse.csr_matrix((cosine, (row, column)), shape=(shape[1], shape[1])))
+        near = SparseRows.of(scipy.sparse.csr_matrix((cosine, (row, column)), shape=together.shape))
         self.set_arrays(offsets=near.offsets, columns=near.columns, values=near.values)
 
     @property
@@ -96,7 +84,7 @@ class ItemKNN(FittedModel):
         return super().leaks(split) + similarity_leaks(self, split)
 
     def score(self, batch: Batch) -> Tensor:
-        history = batch.rec_item if self.config.feed_only else batch.trail_item
+        history = self.clicked(batch)
         if not self.config.repeats:
             history = _distinct(history)
         scores = self.similarities.sum(history)

@@ -11,7 +11,7 @@ from searec.config import Count, DropoutRate, Natural, NonNegative, Positive, Sh
 from searec.data.batch import Batch, Needs
 from searec.data.dataset import Sizes
 from searec.data.schema import Task
-from searec.models.base import Model, Preset
+from searec.models.base import ItemEmbeddings, Model, Preset
 from searec.models.search_space import DROPOUT, LEARNING_RATE, Choice, Range
 from searec.nn.attention import EncoderLayer
 from searec.nn.event_vectors import embed_events, hidden_at_random
@@ -38,7 +38,7 @@ class Step:
     alone: list[Tensor] | None
 
 
-class LCRSER(Model):
+class LCRSER(ItemEmbeddings, Model):
     """Two encoded histories, K steps of cross reasoning, target attention over the states of every step, an MLP."""
 
     halt_above: Tensor  # [] a user halts where the halting score is above this

@@ -11,7 +11,7 @@ from searec.config import Count, DropoutRate, Positive, settings
 from searec.data.batch import Batch, Needs
 from searec.data.dataset import Sizes
 from searec.data.schema import Task
-from searec.models.base import Model, Preset
+from searec.models.base import ItemEmbeddings, Model, Preset
 from searec.models.search_space import DROPOUT, LEARNING_RATE, Choice
 from searec.nn.attention import EncoderLayer, causal
 from searec.nn.dropout import Dropout
@@ -20,7 +20,7 @@ from searec.nn.pooling import age
 from searec.nn.softmax import linear_cross_entropy
 
 
-class SASRec(Model):
+class SASRec(ItemEmbeddings, Model):
     """Causal Transformer over the user's clicks; the state at a click scores the next item by inner product.
 
     Departures from the authors' code: positions are counted from the newest event, so that batches can be trimmed; with
@@ -107,11 +107,6 @@ class SASRec(Model):
     @property
     def negatives(self) -> int:
         return self.config.negatives if self.config.loss == "bce" else 0
-
-    @property
-    def item_vectors(self) -> Tensor:
-        """[I + 1, D] the item embeddings."""
-        return self.item.weight.detach()
 
     def history(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Items and times [B, L] of the clicks this model reads, old to new."""

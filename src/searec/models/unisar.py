@@ -10,7 +10,7 @@ from searec.config import Count, DropoutRate, NonNegative, Positive, settings
 from searec.data.batch import Batch, Needs
 from searec.data.dataset import Sizes
 from searec.data.schema import TASKS, Task
-from searec.models.base import Model, Preset
+from searec.models.base import ItemEmbeddings, Model, Preset
 from searec.models.search_space import DROPOUT, LEARNING_RATE, Choice, Range
 from searec.nn.attention import DecoderLayer, EncoderLayer, TargetAttention
 from searec.nn.contrast import info_nce
@@ -25,7 +25,7 @@ REC, SRC, ITEM, ASKED = range(4)
 """Input parts of the experts: recommendation interest, search interest, candidate, query and user."""
 
 
-class UniSAR(Model):
+class UniSAR(ItemEmbeddings, Model):
     """Three encoders (rec->rec, src->src, and across), fused on each side, pooled by the candidate, scored through PLE."""
 
     name = "unisar"

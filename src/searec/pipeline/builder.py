@@ -15,17 +15,24 @@ from searec.models.bm25 import BM25
 from searec.models.dense import Dense
 from searec.models.gensar.model import GenSAR
 from searec.models.serendipity.model import Serendipity
-from searec.pipeline.catalog_snapshot import Base
-from searec.pipeline.channels import Channel, Lexical, Meaning, Popular, Retriever, Surprise
-from searec.pipeline.engine import Engine, EngineSettings, Parts
+from searec.pipeline.catalog_snapshot import CatalogBase
+from searec.pipeline.channels import (
+    Channel,
+    DenseChannel,
+    LexicalChannel,
+    ModelChannel,
+    PopularChannel,
+    SerendipityChannel,
+)
 from searec.pipeline.explanations import Explainer
 from searec.pipeline.histories import Histories
-from searec.pipeline.live_catalog import Stock
+from searec.pipeline.live_catalog import LiveCatalog
+from searec.pipeline.pipeline import Parts, Pipeline, PipelineSettings
 from searec.pipeline.ranking import Ranker
 from searec.pipeline.run import Run, read_run
 from searec.pipeline.suggestions import Suggester
-from searec.pipeline.types import Answer, Ask, Suggest, Suggestions
-from searec.pipeline.user_interests import Longings
+from searec.pipeline.types import Request, Response, Suggestions, SuggestRequest
+from searec.pipeline.user_interests import InterestSource
 from searec.pipeline.views import Views
 from searec.store.event_export import exported_up_to
 from searec.store.events import EventStore
@@ -50,12 +57,12 @@ class Deployment:
     search: tuple[str, ...] = ()
 
 
-def open_engine(
+def open_pipeline(
     deployment: Deployment,
     events: EventStore | None = None,
     reader: Reader | None = None,
-    config: EngineSettings | None = None,
-) -> Engine:
+    config: PipelineSettings | None = None,
+) -> Pipeline:
     """The engine of a deployment, which has answered once.
 
     gserec, lcr-ser and unisar rank, several of them together; without one sasrec does where it is not the only channel. All others bring
@@ -70,11 +77,11 @@ def open_engine(
     runs = _opened(deployment, data)
     feed = [_able(runs[folder], "recommend") for folder in deployment.recommend]
     search = [_able(runs[folder], "search") for folder in deployment.search]
-    longings = Longings(next((run for run in feed if isinstance(run.model, Serendipity)), None), reader)
-    stock = Stock(Base(data, _lexicon(data, search)), events)
+    interests = InterestSource(next((run for run in feed if isinstance(run.model, Serendipity)), None), reader)
+    live_catalog = LiveCatalog(CatalogBase(data, _lexicon(data, search)), events)
     histories = Histories(data, events, after=exported_up_to(Path(deployment.data)))
-    feed_channels, feed_rankers = _roles(feed, longings)
-    search_channels, search_rankers = _roles([run for run in search if not isinstance(run.model, BM25)], longings)
+    feed_channels, feed_rankers = _roles(feed, interests)
+    search_channels, search_rankers = _roles([run for run in search if not isinstance(run.model, BM25)], interests)
     writer = next(
         (run for run in (*search, *feed) if isinstance(run.model, GenSAR) and "search" in run.model.train_tasks), None
     )
@@ -92,17 +99,17 @@ def open_engine(
     split = next(iter(runs.values())).split if runs else Split(data)
     parts = Parts(
         feed=feed_channels,
-        search={"bm25": Lexical(), **search_channels},
-        popular=Popular(split),
+        search={"bm25": LexicalChannel(), **search_channels},
+        popular=PopularChannel(split),
         explainer=Explainer(feed),
         suggester=Suggester(data, writer),
         views=Views(
-            data, stock, histories, longings, events, [(run, uses.get(run.label, [])) for run in runs.values()]
+            data, live_catalog, histories, interests, events, [(run, uses.get(run.label, [])) for run in runs.values()]
         ),
         rank_feed=feed_rankers,
         rank_search=search_rankers,
     )
-    engine = Engine(stock, histories, longings, parts, config)
+    engine = Pipeline(live_catalog, histories, interests, parts, config)
     try:
         try_out(engine, data)
     except BaseException:
@@ -111,24 +118,26 @@ def open_engine(
     return engine
 
 
-def try_out(engine: Engine, data: Dataset) -> None:
+def try_out(engine: Pipeline, data: Dataset) -> None:
     """Ask for a feed, a search and queries, for one with a history and for nobody.
 
     Raises:
         RunError: a part fails. A store that fails is none of the engine's parts.
     """
     some = data.users.texts[int(data.trail.offsets[1:].searchsorted(1)) - 1] if len(data.trail.item) else None
-    asks = [Ask(user=user, seconds=_TRIAL_SECONDS) for user in (some, None)]
+    asks = [Request(user=user, seconds=_TRIAL_SECONDS) for user in (some, None)]
     query = str(data.queries.texts[0]) if data.sizes.queries else str(data.item_table["title"][0] or "a")
-    found: list[Answer | Suggestions | SearecError] = [*engine.recommend(asks)]
+    found: list[Response | Suggestions | SearecError] = [*engine.recommend(asks)]
     found += engine.search([dataclasses.replace(ask, query=query) for ask in asks])
-    found += engine.suggest([Suggest(ask.user, seconds=ask.seconds) for ask in asks])
+    found += engine.suggest([SuggestRequest(ask.user, seconds=ask.seconds) for ask in asks])
     for one in found:
         if isinstance(one, SearecError):
             raise one
         for part, why in one.left_out:
             if part not in ("events", "interests"):
-                raise RunError("a part fails when it is tried", where=part, got=engine.lanes[part].last_error or why)
+                raise RunError(
+                    "a part fails when it is tried", where=part, got=engine.executors[part].last_error or why
+                )
 
 
 def _refuse_unreadable(folder: str) -> None:
@@ -166,7 +175,7 @@ def _able(run: Run, task: Task) -> Run:
     return run
 
 
-def _roles(runs: Sequence[Run], longings: Longings) -> tuple[Mapping[str, Channel], list[Ranker]]:
+def _roles(runs: Sequence[Run], interests: InterestSource) -> tuple[Mapping[str, Channel], list[Ranker]]:
     """Channels by label, and who ranks."""
     rankers = [run for run in runs if run.model.name in RANK_ONLY]
     bringing = [run for run in runs if run not in rankers and run.model.name != "popular"]
@@ -174,15 +183,15 @@ def _roles(runs: Sequence[Run], longings: Longings) -> tuple[Mapping[str, Channe
         bringing = rankers[:1]
     if not rankers and len(bringing) > 1:
         rankers = [run for run in bringing if run.model.name == "sasrec"]
-    return {run.label: _channel(run, longings) for run in bringing}, [Ranker(run) for run in rankers]
+    return {run.label: _channel(run, interests) for run in bringing}, [Ranker(run) for run in rankers]
 
 
-def _channel(run: Run, longings: Longings) -> Channel:
+def _channel(run: Run, interests: InterestSource) -> Channel:
     if isinstance(run.model, Serendipity):
-        if longings.wording is None or longings.wording.run is not run:
+        if interests.interest_encoder is None or interests.interest_encoder.run is not run:
             raise SettingsError("two serendipity runs in one feed", where=run.folder, expected="one")
-        return Surprise(run, longings.wording)
-    return Meaning(run) if isinstance(run.model, Dense) else Retriever(run)
+        return SerendipityChannel(run, interests.interest_encoder)
+    return DenseChannel(run) if isinstance(run.model, Dense) else ModelChannel(run)
 
 
 def _lexicon(data: Dataset, search: Sequence[Run]) -> Lexicon:

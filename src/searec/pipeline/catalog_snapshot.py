@@ -35,14 +35,14 @@ class NewItem:
 
     item: str
     about: Mapping[str, Any]
-    stand_in: int
+    proxy: int
 
     @property
     def title(self) -> str:
         return str(self.about.get("title") or self.item)
 
 
-class Shelf:
+class CatalogSnapshot:
     """One state of the catalogue; a change makes another one, and requests under way keep theirs.
 
     Places are the inside ids 1..I of the dataset, then I + 1.. for new items in the order in which they came.
@@ -55,7 +55,7 @@ class Shelf:
 
     def __init__(
         self,
-        base: "Base",
+        base: "CatalogBase",
         new: Sequence[NewItem] = (),
         changed: Mapping[int, Mapping[str, Any]] | None = None,
         gone: Iterable[int] = (),
@@ -67,16 +67,16 @@ class Shelf:
         self.size = count + len(self.new)
         self.gone = np.zeros(self.size + 1, dtype=bool)
         self.gone[list(gone)] = True
-        self.stand_in = np.arange(self.size + 1)
-        self.stand_in[count + 1 :] = [one.stand_in for one in self.new]
-        self.unlike = np.flatnonzero(self.stand_in[1:] == 0) + 1
+        self.proxy = np.arange(self.size + 1)
+        self.proxy[count + 1 :] = [one.proxy for one in self.new]
+        self.unlike = np.flatnonzero(self.proxy[1:] == 0) + 1
         self._place = {one.item: place for place, one in enumerate(self.new, start=count + 1)}
         self._masks: OrderedDict[tuple[Filter, ...], NDArray[np.bool_]] = OrderedDict()
         self._lock = threading.Lock()
 
     # --- changes ---
 
-    def with_changes(self, changes: Sequence[ItemChange]) -> "Shelf":
+    def with_changes(self, changes: Sequence[ItemChange]) -> "CatalogSnapshot":
         """The shelf after changes; hidden and removed items keep their places."""
         if not changes:
             return self
@@ -91,15 +91,15 @@ class Shelf:
                     continue
                 own = self.base.data.sizes.items + len(new) + 1
                 place[change.item] = own
-                new.append(NewItem(change.item, change.about, self.base.stand_in(change.about)))
+                new.append(NewItem(change.item, change.about, self.base.proxy(change.about)))
             elif change.about and own > self.base.data.sizes.items:
                 new[own - self.base.data.sizes.items - 1] = NewItem(
-                    change.item, change.about, self.base.stand_in(change.about)
+                    change.item, change.about, self.base.proxy(change.about)
                 )
             elif change.about:
                 changed[own] = change.about
             (gone.add if change.hidden or change.removed else gone.discard)(own)
-        return Shelf(self.base, new, changed, gone)
+        return CatalogSnapshot(self.base, new, changed, gone)
 
     # --- looking up ---
 
@@ -190,8 +190,8 @@ class Shelf:
         """Places of new items behind each stand-in."""
         found: dict[int, list[int]] = {}
         for place, one in enumerate(self.new, start=self.base.data.sizes.items + 1):
-            if one.stand_in:
-                found.setdefault(one.stand_in, []).append(place)
+            if one.proxy:
+                found.setdefault(one.proxy, []).append(place)
         return found
 
     def expand(self, items: Ints) -> Ints:
@@ -265,7 +265,7 @@ class Shelf:
         return mask
 
 
-class Base:
+class CatalogBase:
     """What all shelves over one dataset share: its words, its taxonomy, and who stands in for a new item."""
 
     def __init__(self, data: Dataset, lexicon: Lexicon | None = None) -> None:
@@ -295,7 +295,7 @@ class Base:
                 parent = int(self.taxonomy.parent[parent])
         return frozenset(given) - above
 
-    def stand_in(self, about: Mapping[str, Any]) -> int:
+    def proxy(self, about: Mapping[str, Any]) -> int:
         """The known item nearest in words, one of a shared narrow category where there is any; 0 where none shares a word."""
         scores = self.lexicon.scores(self.lexicon.words(item_words(about)))
         own = self.narrow_of(about)

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 import torch
 
 from searec.errors import SearecError
-from searec.pipeline.types import Why
+from searec.pipeline.types import SkipReason
 
 Result = TypeVar("Result")
 _LOG = logging.getLogger(__name__)
@@ -20,16 +20,16 @@ _LOG = logging.getLogger(__name__)
 class Skipped(Exception):
     """A part that an answer does without."""
 
-    def __init__(self, why: Why, error: BaseException | None = None) -> None:
+    def __init__(self, why: SkipReason, error: BaseException | None = None) -> None:
         super().__init__(why)
-        self.why: Why = why
+        self.why: SkipReason = why
         self.error = error
 
 
-class Work(Generic[Result]):
+class Pending(Generic[Result]):
     """Something a lane does for one request."""
 
-    def __init__(self, lane: "Lane", future: "Future[Result] | None") -> None:
+    def __init__(self, lane: "Executor", future: "Future[Result] | None") -> None:
         self._lane = lane
         self._future = future
 
@@ -52,7 +52,7 @@ class Work(Generic[Result]):
             raise Skipped("failed", error) from error
 
 
-class Lane:
+class Executor:
     """One part's thread. While something it does is over its time, it takes nothing new."""
 
     def __init__(self, name: str) -> None:
@@ -64,18 +64,18 @@ class Lane:
         self._stuck: Future[object] | None = None
         self._lock = threading.Lock()
 
-    def submit(self, work: Callable[[], Result]) -> Work[Result]:
+    def submit(self, work: Callable[[], Result]) -> Pending[Result]:
         """Have it done by the lane's thread, without gradients."""
         with self._lock:
             if self._stuck is not None and not self._stuck.done():
-                return Work(self, None)
+                return Pending(self, None)
             self._stuck = None
 
         def quiet() -> Result:
             with torch.inference_mode():
                 return work()
 
-        return Work(self, self._pool.submit(quiet))
+        return Pending(self, self._pool.submit(quiet))
 
     def stuck(self, future: "Future[Result]") -> None:
         """This one is over its time."""

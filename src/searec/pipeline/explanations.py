@@ -9,7 +9,7 @@ from searec.data.ragged import Ints
 from searec.models.sasrec import SASRec
 from searec.models.serendipity.model import Serendipity
 from searec.pipeline.catalog_snapshot import item_words
-from searec.pipeline.channels import Wanted
+from searec.pipeline.channels import RequestBatch
 from searec.pipeline.run import Run
 from searec.text.analysis import words_of
 
@@ -33,15 +33,15 @@ class Explainer:
                 vectors = model.item_vectors if isinstance(model, Serendipity) else model.item.weight
                 self._vectors = vectors.detach().float().cpu().numpy()
 
-    def feed(self, wanted: Wanted, row: int, items: Ints, channels: Sequence[str], interest: Ints) -> list[str]:
+    def feed(self, wanted: RequestBatch, row: int, items: Ints, channels: Sequence[str], interest: Ints) -> list[str]:
         """Why each item [n] is in a feed: its channel and, for "interest", the place of the interest among the user's."""
         like = self._alike(wanted, items, wanted.known[row].recent[:_RECENT])
-        titles = iter(wanted.shelf.titles(like[like > 0]))
+        titles = iter(wanted.catalog.titles(like[like > 0]))
         named = [next(titles) if source else "" for source in like.tolist()]
         told = []
         for channel, wish, source in zip(channels, interest.tolist(), named, strict=True):
             if channel == "interest":
-                told.append(wanted.longings[row].interests[wish].reason)
+                told.append(wanted.interests[row].interests[wish].reason)
             elif channel == "popular":
                 told.append("often clicked by others")
             elif source:
@@ -51,13 +51,13 @@ class Explainer:
         return told
 
     @staticmethod
-    def search(wanted: Wanted, row: int, items: Ints, channels: Sequence[str]) -> list[str]:
+    def search(wanted: RequestBatch, row: int, items: Ints, channels: Sequence[str]) -> list[str]:
         """Why each item [n] is among the results of a search."""
         query = wanted.queries[row]
         asked = list(dict.fromkeys(words_of(query)))
         told = []
         for place, channel in zip(items.tolist(), channels, strict=True):
-            held = set(words_of(item_words(wanted.shelf.about(place))))
+            held = set(words_of(item_words(wanted.catalog.about(place))))
             shared = [word for word in asked if word in held]
             if shared:
                 told.append("holds " + ", ".join(f"“{word}”" for word in shared))
@@ -67,15 +67,15 @@ class Explainer:
                 told.append(f"often what follows “{query}”")
         return told
 
-    def _alike(self, wanted: Wanted, items: Ints, recent: Ints) -> Ints:
+    def _alike(self, wanted: RequestBatch, items: Ints, recent: Ints) -> Ints:
         """[n] the recent click nearest to each item, 0 where none is near."""
         if not len(recent) or not len(items):
             return np.zeros(len(items), dtype=np.int64)
-        groups = wanted.shelf.groups(np.concatenate((items, recent)))
+        groups = wanted.catalog.groups(np.concatenate((items, recent)))
         own, clicked = groups[: len(items)], groups[len(items) :]
         near = np.array([[_CLOSE if one & other else 0.0 for other in clicked] for one in own], dtype=np.float32)
         if self._vectors is not None:
-            rows = self._vectors[wanted.shelf.stand_in[np.concatenate((items, recent))]]
+            rows = self._vectors[wanted.catalog.proxy[np.concatenate((items, recent))]]
             rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
             near += np.maximum(rows[: len(items)] @ rows[len(items) :].T, 0)
         best = near.argmax(1)

@@ -44,7 +44,7 @@ def fuse(lists: Sequence[Ints], weights: Sequence[float] | None = None, *, const
     return Fused(items[order], score[order], source[first][order])
 
 
-def woven(usual: int, second: int, quota: float) -> tuple[Ints, NDArray[np.bool_]]:
+def interleave(usual: int, second: int, quota: float) -> tuple[Ints, NDArray[np.bool_]]:
     """How two lists share the places of one: the second gets the places of `retrieval.pool.slots` as long as it lasts.
 
     Args:

@@ -10,10 +10,10 @@ import numpy as np
 
 from searec.data.dataset import Dataset
 from searec.data.ragged import Ints
-from searec.data.user_history import Past
+from searec.data.user_history import UserHistory
 from searec.data.vocabulary import IdMap
-from searec.pipeline.catalog_snapshot import Shelf
-from searec.pipeline.types import Happened
+from searec.pipeline.catalog_snapshot import CatalogSnapshot
+from searec.pipeline.types import HistoryEvent
 from searec.store.events import SEARCH, Event, EventStore
 
 NEWEST = 512
@@ -23,7 +23,7 @@ _SHOWN = 50
 
 
 @dataclass(frozen=True)
-class Known:
+class UserContext:
     """What is known of one who asks.
 
     Attributes:
@@ -33,7 +33,7 @@ class Known:
     """
 
     user: str | None
-    past: Past
+    past: UserHistory
     consumed: Ints
     recent: Ints
 
@@ -81,50 +81,50 @@ class Histories:
         with self._lock:
             return {user: self._kept[user] for user in users if user in self._kept}
 
-    def known(self, user: str | None, events: Sequence[Event], shelf: Shelf) -> Known:
+    def known(self, user: str | None, events: Sequence[Event], catalog: CatalogSnapshot) -> UserContext:
         """What is known of a user with these events since the dataset."""
         inside = int(self._data.users.inside([user])[0]) if user is not None and user in self._data.users else 0
-        base = Past.of(self._data, inside, newest=NEWEST)
+        base = UserHistory.of(self._data, inside, newest=NEWEST)
         trail = self._data.trail
         all_clicks = np.asarray(
             trail.item[trail.offsets[inside] : trail.offsets[inside + 1]] if inside else [], dtype=np.int64
         )
         if not events:
-            return Known(user, base, all_clicks, _newest_first(all_clicks))
-        past, places = self._with(base, events, shelf)
+            return UserContext(user, base, all_clicks, _newest_first(all_clicks))
+        past, places = self._with(base, events, catalog)
         consumed = np.concatenate((all_clicks, places))
-        return Known(user, past, consumed, _newest_first(consumed))
+        return UserContext(user, past, consumed, _newest_first(consumed))
 
-    def _with(self, base: Past, events: Sequence[Event], shelf: Shelf) -> tuple[Past, Ints]:
+    def _with(self, base: UserHistory, events: Sequence[Event], catalog: CatalogSnapshot) -> tuple[UserHistory, Ints]:
         """A past with events added, and the places that were clicked, in order."""
         searches = {event.event_id: list(event.clicked) for event in events if event.kind == SEARCH}
         feed: list[tuple[int, int]] = []
         clicks: list[tuple[int, int]] = []
         for event in events:
             if event.kind == SEARCH:
-                clicks += [(shelf.place(item), event.time) for item in event.clicked]
+                clicks += [(catalog.place(item), event.time) for item in event.clicked]
             elif event.item is not None:
-                own = shelf.place(event.item)
+                own = catalog.place(event.item)
                 clicks.append((own, event.time))
                 if event.search in searches:
                     searches[event.search].append(event.item)
                 else:
                     feed.append((own, event.time))
         asked = [event for event in events if event.kind == SEARCH and event.query]
-        found = [shelf.places(dict.fromkeys(searches[event.event_id])) for event in asked]
+        found = [catalog.places(dict.fromkeys(searches[event.event_id])) for event in asked]
         numbers = [self._query_ids.get(str(event.query), 0) for event in asked]
-        rec_item, rec_time, _ = _merged(base.rec_item, base.rec_time, *_for_models(feed, shelf))
-        trail_item, trail_time, _ = _merged(base.trail_item, base.trail_time, *_for_models(clicks, shelf))
+        rec_item, rec_time, _ = _merged(base.rec_item, base.rec_time, *_for_models(feed, catalog))
+        trail_item, trail_time, _ = _merged(base.trail_item, base.trail_time, *_for_models(clicks, catalog))
         src_query, src_time, order = _merged(
             base.src_query,
             base.src_time,
             np.array(numbers, dtype=np.int64),
             np.array([event.time for event in asked], dtype=np.int64),
         )
-        lists = [*base.src_click, *(_stand_ins(places, shelf) for places in found)]
+        lists = [*base.src_click, *(_stand_ins(places, catalog) for places in found)]
         texts: list[str] = [*[""] * len(base.src_query), *(str(event.query) for event in asked)]
         in_order = order.tolist()
-        past = Past(
+        past = UserHistory(
             user=base.user,
             rec_item=rec_item,
             rec_time=rec_time,
@@ -143,10 +143,10 @@ class Histories:
     def _query_ids(self) -> Mapping[str, int]:
         return IdMap("query", self._data.queries.texts).index
 
-    def shown(self, user: str, events: Sequence[Event], shelf: Shelf) -> list[Happened]:
+    def shown(self, user: str, events: Sequence[Event], catalog: CatalogSnapshot) -> list[HistoryEvent]:
         """What a user did, newest first, for people."""
         data = self._data
-        told: list[Happened] = []
+        told: list[HistoryEvent] = []
         inside = int(data.users.inside([user])[0]) if user in data.users else 0
         if inside:
             for stream in ("interactions", "searches"):
@@ -156,37 +156,38 @@ class Histories:
                     time = int(table.time[at])
                     if stream == "searches":
                         query = data.queries.texts[int(table.query[at]) - 1]
-                        told.append(Happened("search", time, query=query))
-                        told += [self._click(int(item), time, shelf, query) for item in table.clicks.row(at)]
+                        told.append(HistoryEvent("search", time, query=query))
+                        told += [self._click(int(item), time, catalog, query) for item in table.clicks.row(at)]
                     else:
-                        told.append(self._click(int(table.item[at]), time, shelf))
+                        told.append(self._click(int(table.item[at]), time, catalog))
         queries = {event.event_id: event.query for event in events if event.kind == SEARCH}
         for event in events:
             if event.kind == SEARCH:
-                told.append(Happened("search", event.time, query=event.query))
+                told.append(HistoryEvent("search", event.time, query=event.query))
                 told += [
-                    Happened("click", event.time, item, _title(item, shelf), event.query) for item in event.clicked
+                    HistoryEvent("click", event.time, item, _title(item, catalog), event.query)
+                    for item in event.clicked
                 ]
             elif event.item is not None:
                 told.append(
-                    Happened(
+                    HistoryEvent(
                         "click",
                         event.time,
                         event.item,
-                        _title(event.item, shelf),
+                        _title(event.item, catalog),
                         queries.get(event.search) if event.search else None,
                     )
                 )
         return sorted(told, key=lambda one: one.time, reverse=True)[:_SHOWN]
 
     @staticmethod
-    def _click(place: int, time: int, shelf: Shelf, query: str | None = None) -> Happened:
-        return Happened("click", time, shelf.item(place), shelf.title(place), query)
+    def _click(place: int, time: int, catalog: CatalogSnapshot, query: str | None = None) -> HistoryEvent:
+        return HistoryEvent("click", time, catalog.item(place), catalog.title(place), query)
 
 
-def _title(item: str, shelf: Shelf) -> str | None:
-    place = shelf.place(item)
-    return shelf.title(place) if place else None
+def _title(item: str, catalog: CatalogSnapshot) -> str | None:
+    place = catalog.place(item)
+    return catalog.title(place) if place else None
 
 
 def _newest_first(places: Ints) -> Ints:
@@ -195,14 +196,14 @@ def _newest_first(places: Ints) -> Ints:
     return newest[np.sort(first)]
 
 
-def _for_models(clicks: Sequence[tuple[int, int]], shelf: Shelf) -> tuple[Ints, Ints]:
+def _for_models(clicks: Sequence[tuple[int, int]], catalog: CatalogSnapshot) -> tuple[Ints, Ints]:
     """Items and times of clicks that models can read."""
-    told = [(int(shelf.stand_in[place]), time) for place, time in clicks if place and shelf.stand_in[place]]
+    told = [(int(catalog.proxy[place]), time) for place, time in clicks if place and catalog.proxy[place]]
     return np.array([item for item, _ in told], dtype=np.int64), np.array([time for _, time in told], dtype=np.int64)
 
 
-def _stand_ins(places: Ints, shelf: Shelf) -> Ints:
-    own: Ints = shelf.stand_in[places]
+def _stand_ins(places: Ints, catalog: CatalogSnapshot) -> Ints:
+    own: Ints = catalog.proxy[places]
     return own[own > 0]
 
 

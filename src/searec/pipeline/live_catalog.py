@@ -2,24 +2,24 @@
 
 import threading
 
-from searec.pipeline.catalog_snapshot import Base, Shelf
+from searec.pipeline.catalog_snapshot import CatalogBase, CatalogSnapshot
 from searec.store.events import EventStore
 
 
-class Stock:
+class LiveCatalog:
     """Follows the items of an event store.
 
     Args:
         events: None for the dataset's items alone.
     """
 
-    def __init__(self, base: Base, events: EventStore | None = None) -> None:
-        self.last = Shelf(base)
+    def __init__(self, base: CatalogBase, events: EventStore | None = None) -> None:
+        self.last = CatalogSnapshot(base)
         self._events = events
         self._number = 0
         self._lock = threading.Lock()
 
-    def shelf(self) -> Shelf:
+    def catalog(self) -> CatalogSnapshot:
         """The catalogue as the store has it now; `last` is the one before.
 
         Raises:

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from searec.data.ragged import Ints
 from searec.data.user_history import batch_of, padded
-from searec.pipeline.catalog_snapshot import Shelf, item_words
-from searec.pipeline.channels import Wanted
+from searec.pipeline.catalog_snapshot import CatalogSnapshot, item_words
+from searec.pipeline.channels import RequestBatch
 from searec.pipeline.fusion import RRF, likeness, spread
 from searec.pipeline.run import Run
 from searec.text.analysis import words_of
@@ -24,11 +24,11 @@ class Ranker:
         self._run = run
         self._device = run.model.device
 
-    def score(self, wanted: Wanted, pools: Sequence[Ints]) -> list[Scores]:
+    def score(self, wanted: RequestBatch, pools: Sequence[Ints]) -> list[Scores]:
         """The scores of each request's pool [n]; -inf for new items that no known one stands in for."""
         model = self._run.model
-        items = [wanted.shelf.stand_in[pool] for pool in pools]
-        batch = batch_of(self._run.data, wanted.pasts, model.needs, wanted.task, wanted.queries, padded(items)).to(
+        items = [wanted.catalog.proxy[pool] for pool in pools]
+        batch = batch_of(self._run.data, wanted.histories, model.needs, wanted.task, wanted.queries, padded(items)).to(
             self._device
         )
         found = model.score(batch).float().cpu().numpy()
@@ -38,7 +38,7 @@ class Ranker:
         ]
 
 
-def together(scores: Sequence[Scores]) -> NDArray[np.float64]:
+def fuse_scores(scores: Sequence[Scores]) -> NDArray[np.float64]:
     """[n] several rankers' scores of the same items as one: the sum of 1 / (RRF + rank), -inf where none of them can score."""
     total = np.zeros(len(scores[0]))
     for own in scores:
@@ -48,16 +48,16 @@ def together(scores: Sequence[Scores]) -> NDArray[np.float64]:
     return np.where(total > 0, total, -np.inf)
 
 
-def set_apart(shelf: Shelf, items: Ints, group: NDArray[np.bool_], diversity: float, *, first: int) -> Ints:
+def diversify(catalog: CatalogSnapshot, items: Ints, group: NDArray[np.bool_], diversity: float, *, first: int) -> Ints:
     """An order of items [n] in the first places of which those that say the same in words do not crowd together; see `merging.spread`."""
     if diversity <= 0 or len(items) < 2:
         return np.arange(len(items))
-    return spread(likeness(*_words(shelf, items), len(items)), group, diversity, first=first)
+    return spread(likeness(*_words(catalog, items), len(items)), group, diversity, first=first)
 
 
-def _words(shelf: Shelf, items: Ints) -> tuple[Ints, Ints]:
+def _words(catalog: CatalogSnapshot, items: Ints) -> tuple[Ints, Ints]:
     """Pairs of an item's place in the list and a word it holds; words that the dataset lacks have numbers of their own."""
-    data = shelf.base.data
+    data = catalog.base.data
     known = data.sizes.items
     words, owner = data.item_words.take(np.where(items <= known, items, 0))
     extra: dict[str, int] = {}
@@ -65,7 +65,7 @@ def _words(shelf: Shelf, items: Ints) -> tuple[Ints, Ints]:
     for row in np.flatnonzero(items > known).tolist():
         own = [
             index[word] if word in index else data.sizes.words + 1 + extra.setdefault(word, len(extra))
-            for word in words_of(item_words(shelf.about(int(items[row]))))
+            for word in words_of(item_words(catalog.about(int(items[row]))))
         ]
         words, owner = np.concatenate((words, own)), np.concatenate((owner, np.full(len(own), row)))
     return owner, words.astype(np.int64)

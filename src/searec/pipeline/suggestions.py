@@ -9,10 +9,10 @@ from searec.data.dataset import Dataset
 from searec.data.user_history import batch_of
 from searec.models.gensar.model import GenSAR
 from searec.pipeline.fusion import fuse
-from searec.pipeline.histories import Known
+from searec.pipeline.histories import UserContext
 from searec.pipeline.run import Run, asked_by_several
-from searec.pipeline.types import Suggested
-from searec.pipeline.user_interests import Longing
+from searec.pipeline.types import SuggestedQuery
+from searec.pipeline.user_interests import UserInterests
 
 MIN_USERS = 2
 """A query is shown to others if so many users have asked it."""
@@ -42,7 +42,7 @@ class Suggester:
             else None
         )
 
-    def written(self, known: Known, k: int) -> list[str]:
+    def written(self, known: UserContext, k: int) -> list[str]:
         """By gensar, for one user; nothing for who has no history. Runs in the lane of its run."""
         if self.run is None or self._trie is None or not known:
             return []
@@ -64,7 +64,7 @@ class Suggester:
             counts = self._counts[rows]
         return [self._texts[row] for row in rows[np.argsort(-counts, kind="stable")][:k].tolist()]
 
-    def suggest(self, written: Sequence[str], longing: Longing, prefix: str, k: int) -> list[Suggested]:
+    def suggest(self, written: Sequence[str], longing: UserInterests, prefix: str, k: int) -> list[SuggestedQuery]:
         """The three lists as one; the same words in another case are one query."""
         start = prefix.casefold()
         wishes = {one.text.casefold(): one.reason for one in longing.interests}
@@ -86,5 +86,5 @@ class Suggester:
             text = texts[number]
             channel = ("gensar", "interest", "popular")[source]
             reason = ("follows from what you did lately", wishes.get(text.casefold(), ""), "asked by many")[source]
-            told.append(Suggested(text, score, channel, reason))
+            told.append(SuggestedQuery(text, score, channel, reason))
         return told

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-Why = Literal["late", "failed", "not ready"]
+SkipReason = Literal["late", "failed", "not ready"]
 MOST = 500
 """Places of a list that can be asked for, all pages together."""
 
@@ -17,7 +17,7 @@ class Filter(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ask:
+class Request:
     """A request for a list of items: of a search if it has a query, else of the feed.
 
     Attributes:
@@ -46,7 +46,7 @@ class Ask:
 
 
 @dataclass(frozen=True)
-class Shown:
+class RankedItem:
     """An item of an answer.
 
     Attributes:
@@ -70,16 +70,16 @@ class LeftOut(NamedTuple):
     """A part of the engine that an answer does without, as "sasrec" or "events", and why."""
 
     part: str
-    why: Why
+    why: SkipReason
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """A page of items.
 
     Attributes:
         items: best first; fewer than asked for where no more are left.
-        next: to ask for the next page with (`Ask.after`); None on the last one.
+        next: to ask for the next page with (`Request.after`); None on the last one.
         known: whether anything is known of the user.
         interests: where the user's interests came from: "fresh", "last", "own", "none" as in `nearline.reader.Found`; "run" for those known
             from training.
@@ -87,7 +87,7 @@ class Answer:
         seconds: it took.
     """
 
-    items: Sequence[Shown] = ()
+    items: Sequence[RankedItem] = ()
     next: str | None = None
     known: bool = False
     interests: str = "none"
@@ -101,8 +101,8 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Suggest:
-    """A request for queries to ask next, of those that begin with `prefix`; k from 1 to 100; seconds as in `Ask`."""
+class SuggestRequest:
+    """A request for queries to ask next, of those that begin with `prefix`; k from 1 to 100; seconds as in `Request`."""
 
     user: str | None = None
     prefix: str = ""
@@ -111,7 +111,7 @@ class Suggest:
 
 
 @dataclass(frozen=True)
-class Suggested:
+class SuggestedQuery:
     """A query to ask next: what brought it ("gensar", "interest", "popular"), and why, for people."""
 
     query: str
@@ -124,13 +124,13 @@ class Suggested:
 class Suggestions:
     """Queries that a user may ask next, best first."""
 
-    queries: Sequence[Suggested] = ()
+    queries: Sequence[SuggestedQuery] = ()
     left_out: Sequence[LeftOut] = ()
     seconds: float = 0.0
 
 
 @dataclass(frozen=True)
-class Happened:
+class HistoryEvent:
     """A click (`item`, `title`, maybe after a search: `query`) or a search (`query`, `item` is None), microseconds since 1970."""
 
     kind: Literal["click", "search"]
@@ -150,7 +150,7 @@ class UserView:
     user: str
     known: bool
     attributes: Mapping[str, str] = field(default_factory=dict)
-    history: Sequence[Happened] = ()
+    history: Sequence[HistoryEvent] = ()
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ class InterestsView:
     """What a user may want and why.
 
     Attributes:
-        source: as `Answer.interests`.
+        source: as `Response.interests`.
         made: microseconds since 1970; None where nobody knows.
         interests: [(text, confidence, reason)], surest first.
         graph: the interest graph as `nearline.graph.Graph.to_json` has it; None where there is none.
@@ -185,7 +185,7 @@ class ItemView:
 
 
 @dataclass(frozen=True)
-class Line:
+class ServedRun:
     """A run that the engine uses: label, model, what for (as "feed channel", "feed ranker", "search channel"), and its kept figures.
 
     figures: "recommend/full/test" and such -> metric -> value, as its metrics.json has them.

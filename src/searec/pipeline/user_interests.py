@@ -24,8 +24,8 @@ _AT_ONCE = 64
 
 
 @dataclass(frozen=True)
-class Longing:
-    """The interests of one user: where they came from (as `asking.Answer.interests`), surest first, and when they were written."""
+class UserInterests:
+    """The interests of one user: where they came from (as `asking.Response.interests`), surest first, and when they were written."""
 
     source: str
     interests: Sequence[Served] = ()
@@ -43,15 +43,17 @@ class TrainingGraphs:
         text = self._graphs.get(user)
         return None if text is None else Graph.from_json(text)
 
-    def longing(self, user: str) -> Longing:
+    def longing(self, user: str) -> UserInterests:
         """What the graph says; source "run", or "none"."""
         graph = self.graph(user)
         if not graph:
-            return Longing("none")
-        return Longing("run", [Served(one.text, one.confidence, one.reason) for one in graph.interests()], graph.at)
+            return UserInterests("none")
+        return UserInterests(
+            "run", [Served(one.text, one.confidence, one.reason) for one in graph.interests()], graph.at
+        )
 
 
-class Wording:
+class InterestEncoder:
     """Interests in words -> what the towers read: a vector and the categories meant.
 
     Texts of the training are known; others are encoded by a thread of their own, and count from then on.
@@ -74,11 +76,11 @@ class Wording:
         self._closing = threading.Event()
         self.last_error = ""
 
-    def wishes(self, longings: Sequence[Longing]) -> tuple[BatchInterests, list[list[int]]]:
+    def wishes(self, interests: Sequence[UserInterests]) -> tuple[BatchInterests, list[list[int]]]:
         """The wishes of B users and, for each, the place among its interests that every one of them stands for."""
         most = int(self._model.config.interests)
         rows, places = [], []
-        for longing in longings:
+        for longing in interests:
             known = [(self._row.get(one.text, 0), place) for place, one in enumerate(longing.interests)]
             for row, place in known:
                 if not row:
@@ -93,7 +95,7 @@ class Wording:
         for user, (own, at) in enumerate(zip(rows, places, strict=True)):
             for place, (row, interest) in enumerate(zip(own, at, strict=True)):
                 vectors[user, place], categories[user, place] = self._vectors[row], self._categories[row]
-                confidence[user, place] = longings[user].interests[interest].confidence
+                confidence[user, place] = interests[user].interests[interest].confidence
         device = self._model.device
         parts = (torch.from_numpy(part).to(device) for part in (vectors, confidence, categories))
         return BatchInterests(*parts), places
@@ -142,7 +144,7 @@ class Wording:
             self._thread.join()
 
 
-class Longings:
+class InterestSource:
     """The interests of users: what the store has, else what the training had.
 
     Args:
@@ -153,17 +155,17 @@ class Longings:
     def __init__(self, run: Run | None, reader: Reader | None = None) -> None:
         self.reader = reader
         self._training = TrainingGraphs(run) if run is not None else None
-        self.wording = Wording(run) if run is not None else None
+        self.interest_encoder = InterestEncoder(run) if run is not None else None
 
-    def of(self, user: str | None) -> Longing:
+    def of(self, user: str | None) -> UserInterests:
         """Of one user; nothing of nobody."""
         if user is None:
-            return Longing("none")
+            return UserInterests("none")
         if self.reader is not None:
             found = self.reader.interests(user)
             if found.interests:
-                return Longing(found.source, found.interests, found.made)
-        return self._training.longing(user) if self._training is not None else Longing("none")
+                return UserInterests(found.source, found.interests, found.made)
+        return self._training.longing(user) if self._training is not None else UserInterests("none")
 
     def graph(self, user: str) -> Graph | None:
         """The whole graph that `of` speaks of.
@@ -183,5 +185,5 @@ class Longings:
 
     def close(self) -> None:
         """End the thread; reader and store stay open."""
-        if self.wording is not None:
-            self.wording.close()
+        if self.interest_encoder is not None:
+            self.interest_encoder.close()

@@ -9,10 +9,10 @@ from searec.errors import UnknownIdError
 from searec.evaluation.result import kept_figures
 from searec.interests.graph_svg import picture
 from searec.pipeline.histories import Histories
-from searec.pipeline.live_catalog import Stock
+from searec.pipeline.live_catalog import LiveCatalog
 from searec.pipeline.run import Run
-from searec.pipeline.types import InterestsView, ItemView, Line, UserView
-from searec.pipeline.user_interests import Longings
+from searec.pipeline.types import InterestsView, ItemView, ServedRun, UserView
+from searec.pipeline.user_interests import InterestSource
 from searec.store.events import EventStore
 
 _MOST = 1_000
@@ -22,26 +22,28 @@ class Views:
     """Reads for people.
 
     Args:
-        uses: what the engine uses each run for, as in `asking.Line`.
+        uses: what the engine uses each run for, as in `asking.ServedRun`.
     """
 
     def __init__(
         self,
         data: Dataset,
-        stock: Stock,
+        live_catalog: LiveCatalog,
         histories: Histories,
-        longings: Longings,
+        interests: InterestSource,
         events: EventStore | None,
         uses: Sequence[tuple[Run, Sequence[str]]],
     ) -> None:
         self._data, self._stock, self._histories, self._longings, self._events = (
             data,
-            stock,
+            live_catalog,
             histories,
-            longings,
+            interests,
             events,
         )
-        self._lines = [Line(run.label, run.model.name, tuple(what), kept_figures(run.folder)) for run, what in uses]
+        self._lines = [
+            ServedRun(run.label, run.model.name, tuple(what), kept_figures(run.folder)) for run, what in uses
+        ]
         self._users: list[str] | None = None
 
     def user(self, user: str) -> UserView:
@@ -64,7 +66,7 @@ class Views:
             )
         attributes |= put or {}
         told = {name: str(value) for name, value in attributes.items() if value not in (None, "")}
-        return UserView(user, known, told, self._histories.shown(user, events, self._stock.shelf()))
+        return UserView(user, known, told, self._histories.shown(user, events, self._stock.catalog()))
 
     def users(self, prefix: str, count: int) -> list[str]:
         """Ids of users of the dataset that begin so, in order."""
@@ -93,17 +95,17 @@ class Views:
             UnknownIdError: there is none.
             StorageError: the event store fails.
         """
-        shelf = self._stock.shelf()
-        place = shelf.refuse_unknown(item)
+        catalog = self._stock.catalog()
+        place = catalog.refuse_unknown(item)
         new = place > self._data.sizes.items
         return ItemView(
-            item, shelf.title(place), shelf.about(place), "new" if new else "known", bool(shelf.gone[place])
+            item, catalog.title(place), catalog.about(place), "new" if new else "known", bool(catalog.gone[place])
         )
 
     def values(self) -> dict[str, list[str]]:
         """Columns to filter by, with their most frequent values."""
         return self._stock.last.base.values
 
-    def lines(self) -> list[Line]:
+    def served_runs(self) -> list[ServedRun]:
         """The runs in use and their kept figures."""
         return list(self._lines)

@@ -13,9 +13,9 @@ import torch
 
 from searec.config import as_dict, configure, nearest
 from searec.errors import SearecError, SettingsError
-from searec.pipeline.builder import Deployment, open_engine
-from searec.pipeline.engine import EngineSettings
-from searec.service.request_batcher import Front, FrontSettings
+from searec.pipeline.builder import Deployment, open_pipeline
+from searec.pipeline.pipeline import PipelineSettings
+from searec.service.request_batcher import BatcherSettings, RequestBatcher
 from searec.store.event_writer import Recorder
 from searec.store.events import Event, EventStore, open_events
 from searec.store.interest_reader import Reader
@@ -28,7 +28,7 @@ _SWITCH_SECONDS = 0.0005
 _LOG = logging.getLogger(__name__)
 
 
-class Service(Front):
+class Service(RequestBatcher):
     """A front whose engine follows the newest deployment in the event store, so that a swap in one process is one in all of them.
 
     Args:
@@ -43,10 +43,10 @@ class Service(Front):
         command: Mapping[str, Any],
         events: EventStore,
         reader: Reader | None,
-        engine_settings: EngineSettings,
-        front_settings: FrontSettings,
+        engine_settings: PipelineSettings,
+        front_settings: BatcherSettings,
     ) -> None:
-        super().__init__(open_engine(deployment, events, reader, engine_settings), front_settings)
+        super().__init__(open_pipeline(deployment, events, reader, engine_settings), front_settings)
         self._deployment, self._number, self._command = deployment, number, dict(command)
         self._events, self._reader, self._engine_settings = events, reader, engine_settings
         self._deploying = threading.Lock()
@@ -65,11 +65,11 @@ class Service(Front):
             The deployment's number.
 
         Raises:
-            SearecError: as `open_engine`, or the event store fails.
+            SearecError: as `open_pipeline`, or the event store fails.
         """
         with self._deploying:
             wanted = configure(Deployment, dict(config), base=self._deployment, where="deployment")
-            engine = open_engine(wanted, self._events, self._reader, self._engine_settings)
+            engine = open_pipeline(wanted, self._events, self._reader, self._engine_settings)
             try:
                 self._number = self._events.deploy({"command": self._command, "serving": as_dict(wanted)})
             except SearecError:
@@ -108,7 +108,7 @@ class Service(Front):
         return self._events.forget(user)
 
     def close(self) -> None:
-        """As `Front.close`; then let go of the store of interests."""
+        """As `RequestBatcher.close`; then let go of the store of interests."""
         self._stopped.set()
         self._watcher.join()
         with ExitStack() as stack:
@@ -132,7 +132,7 @@ class Service(Front):
                 return
             try:
                 deployment = configure(Deployment, config["serving"], where=f"deployment {number}")
-                engine = open_engine(deployment, self._events, self._reader, self._engine_settings)
+                engine = open_pipeline(deployment, self._events, self._reader, self._engine_settings)
             except Exception as error:  # whatever it is, the watcher has to go on, and follow the next one
                 self._problem = (
                     f"deployment {number}: {error if isinstance(error, SearecError) else type(error).__name__}"
@@ -168,7 +168,7 @@ def open_service(config: Mapping[str, Any]) -> tuple[Service, Recorder, EventSto
         front, recorder, events, and the keys where there are any.
 
     Raises:
-        SearecError: as `open_engine`, a store that cannot be opened, or an unknown setting.
+        SearecError: as `open_pipeline`, a store that cannot be opened, or an unknown setting.
     """
     engine_settings, front_settings = _settings(config.get("settings") or {})
     torch.set_num_threads(engine_settings.threads)
@@ -187,14 +187,14 @@ def open_service(config: Mapping[str, Any]) -> tuple[Service, Recorder, EventSto
     return service, Recorder(events, None if reader is None else _stale(reader)), events, keyring
 
 
-def _settings(given: Mapping[str, Any]) -> tuple[EngineSettings, FrontSettings]:
-    of_engine, of_front = (list(kind.__dataclass_fields__) for kind in (EngineSettings, FrontSettings))
+def _settings(given: Mapping[str, Any]) -> tuple[PipelineSettings, BatcherSettings]:
+    of_engine, of_front = (list(kind.__dataclass_fields__) for kind in (PipelineSettings, BatcherSettings))
     for name in given:
         if name not in of_engine and name not in of_front:
             raise SettingsError(f"unknown setting {name!r}", where="serve", remedy=nearest(name, of_engine + of_front))
     return (
-        configure(EngineSettings, {name: value for name, value in given.items() if name in of_engine}, where="serve"),
-        configure(FrontSettings, {name: value for name, value in given.items() if name in of_front}, where="serve"),
+        configure(PipelineSettings, {name: value for name, value in given.items() if name in of_engine}, where="serve"),
+        configure(BatcherSettings, {name: value for name, value in given.items() if name in of_front}, where="serve"),
     )
 
 

@@ -12,30 +12,30 @@ from typing import Generic, TypeVar
 
 from searec.config import Count, settings
 from searec.errors import Overloaded, SearecError
-from searec.pipeline.engine import Engine
-from searec.pipeline.types import Answer, Ask, Suggest, Suggestions
+from searec.pipeline.pipeline import Pipeline
+from searec.pipeline.types import Request, Response, Suggestions, SuggestRequest
 
 Asked = TypeVar("Asked")
 Told = TypeVar("Told")
 
 
 @settings
-class FrontSettings:
+class BatcherSettings:
     """together: requests that are answered at once, at most. waiting: requests that may wait; further ones are refused."""
 
-    together: Count = 16
-    waiting: Count = 512
+    max_batch_size: Count = 16
+    max_queue: Count = 512
 
 
-class _Desk(Generic[Asked, Told]):
+class _Queue(Generic[Asked, Told]):
     """One kind of requests: those who wait, and the thread that answers them."""
 
     def __init__(
-        self, name: str, answer: Callable[[Sequence[Asked]], Sequence[Told | SearecError]], config: FrontSettings
+        self, name: str, answer: Callable[[Sequence[Asked]], Sequence[Told | SearecError]], config: BatcherSettings
     ) -> None:
         self._answer = answer
         self._config = config
-        self._waiting: queue.SimpleQueue[tuple[Asked, Future[Told]] | None] = queue.SimpleQueue()
+        self._pending: queue.SimpleQueue[tuple[Asked, Future[Told]] | None] = queue.SimpleQueue()
         self._closed = False
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name=f"searec-{name}", daemon=True)
@@ -46,25 +46,25 @@ class _Desk(Generic[Asked, Told]):
         with self._lock:
             if self._closed:
                 raise Overloaded("the service is closing", remedy="ask again")
-            if self._waiting.qsize() >= self._config.waiting:
-                raise Overloaded("too many requests wait", got=self._waiting.qsize(), remedy="ask again a little later")
-            self._waiting.put((asked, future))
+            if self._pending.qsize() >= self._config.max_queue:
+                raise Overloaded("too many requests wait", got=self._pending.qsize(), remedy="ask again a little later")
+            self._pending.put((asked, future))
         return future
 
     def close(self) -> None:
         """Answer what waits, then end."""
         with self._lock:
             self._closed = True
-            self._waiting.put(None)
+            self._pending.put(None)
         self._thread.join()
 
     def _run(self) -> None:
         last = False
         while not last:
-            batch = [self._waiting.get()]
+            batch = [self._pending.get()]
             with contextlib.suppress(queue.Empty):
-                while len(batch) < self._config.together:
-                    batch.append(self._waiting.get_nowait())
+                while len(batch) < self._config.max_batch_size:
+                    batch.append(self._pending.get_nowait())
             last = None in batch
             mine = [one for one in batch if one is not None and one[1].set_running_or_notify_cancel()]
             if not mine:
@@ -82,20 +82,22 @@ class _Desk(Generic[Asked, Told]):
                     future.set_result(one)
 
 
-class Front:
+class RequestBatcher:
     """Where requests come in, from any thread. Results are futures; what a request does wrong is its future's error."""
 
-    def __init__(self, engine: Engine, config: FrontSettings | None = None) -> None:
-        config = config or FrontSettings()
+    def __init__(self, engine: Pipeline, config: BatcherSettings | None = None) -> None:
+        config = config or BatcherSettings()
         self._engine = engine
         self._using: dict[int, int] = {}
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
-        self._feed: _Desk[Ask, Answer] = _Desk("feed", self._with(lambda engine: engine.recommend), config)
-        self._search: _Desk[Ask, Answer] = _Desk("search", self._with(lambda engine: engine.search), config)
-        self._suggest: _Desk[Suggest, Suggestions] = _Desk("suggest", self._with(lambda engine: engine.suggest), config)
+        self._feed: _Queue[Request, Response] = _Queue("feed", self._with(lambda engine: engine.recommend), config)
+        self._search: _Queue[Request, Response] = _Queue("search", self._with(lambda engine: engine.search), config)
+        self._suggest: _Queue[SuggestRequest, Suggestions] = _Queue(
+            "suggest", self._with(lambda engine: engine.suggest), config
+        )
 
-    def recommend(self, ask: Ask) -> "Future[Answer]":
+    def recommend(self, ask: Request) -> "Future[Response]":
         """A page of the feed.
 
         Raises:
@@ -103,20 +105,20 @@ class Front:
         """
         return self._feed.ask(ask)
 
-    def search(self, ask: Ask) -> "Future[Answer]":
+    def search(self, ask: Request) -> "Future[Response]":
         """A page of results; as `recommend`."""
         return self._search.ask(ask)
 
     def suggest(self, user: str | None, prefix: str, k: int) -> "Future[Suggestions]":
         """Queries to ask next; as `recommend`."""
-        return self._suggest.ask(Suggest(user, prefix, k))
+        return self._suggest.ask(SuggestRequest(user, prefix, k))
 
     @property
-    def engine(self) -> Engine:
+    def engine(self) -> Pipeline:
         """The engine that the next request goes to."""
         return self._engine
 
-    def swap(self, engine: Engine) -> None:
+    def swap(self, engine: Pipeline) -> None:
         """Answer by another engine from now on; the old one is closed once the requests it has are answered."""
         with self._lock:
             old, self._engine = self._engine, engine
@@ -131,7 +133,7 @@ class Front:
         self._engine.close()
 
     @contextlib.contextmanager
-    def use(self) -> Iterator[Engine]:
+    def use(self) -> Iterator[Pipeline]:
         """The engine, which will not be closed within the block."""
         with self._lock:
             engine = self._engine
@@ -146,7 +148,7 @@ class Front:
                     self._idle.notify_all()
 
     def _with(
-        self, way: Callable[[Engine], Callable[[Sequence[Asked]], Sequence[Told | SearecError]]]
+        self, way: Callable[[Pipeline], Callable[[Sequence[Asked]], Sequence[Told | SearecError]]]
     ) -> Callable[[Sequence[Asked]], Sequence[Told | SearecError]]:
         def answer(asked: Sequence[Asked]) -> Sequence[Told | SearecError]:
             with self.use() as engine:

@@ -8,8 +8,8 @@ import pytest
 from small_shop import Shop
 
 from searec.config import configure
-from searec.pipeline.builder import open_engine
-from searec.pipeline.engine import Engine, EngineSettings
+from searec.pipeline.builder import open_pipeline
+from searec.pipeline.pipeline import Pipeline, PipelineSettings
 from searec.store.events import EventStore, open_events
 
 
@@ -21,9 +21,9 @@ def store(tmp_path: Path) -> Iterator[EventStore]:
 
 
 @pytest.fixture
-def engines(shop: Shop) -> Iterator[Callable[..., Engine]]:
+def engines(shop: Shop) -> Iterator[Callable[..., Pipeline]]:
     """Opens engines: runs for the feed and for search by model, then an event store, a reader, and settings by name."""
-    opened: list[Engine] = []
+    opened: list[Pipeline] = []
 
     def make(
         recommend: tuple[str, ...] = (),
@@ -31,9 +31,9 @@ def engines(shop: Shop) -> Iterator[Callable[..., Engine]]:
         events: Any = None,
         reader: Any = None,
         **given: Any,
-    ) -> Engine:
-        config = configure(EngineSettings, {"seconds": 20.0, **given})
-        opened.append(open_engine(shop.deployment(recommend, search), events, reader, config))
+    ) -> Pipeline:
+        config = configure(PipelineSettings, {"seconds": 20.0, **given})
+        opened.append(open_pipeline(shop.deployment(recommend, search), events, reader, config))
         return opened[-1]
 
     yield make

@@ -15,36 +15,36 @@ from searec.data.taxonomy import Taxonomy
 from searec.errors import RunError, SearecError, SettingsError, StorageError, UnknownIdError
 from searec.interests.interest_graph import Edge, Graph
 from searec.pipeline.builder import try_out
-from searec.pipeline.channels import Brought, Wanted
-from searec.pipeline.engine import Engine
-from searec.pipeline.executors import Lane, Skipped
+from searec.pipeline.channels import Candidates, RequestBatch
+from searec.pipeline.executors import Executor, Skipped
+from searec.pipeline.pipeline import Pipeline
 from searec.pipeline.run import read_run
 from searec.pipeline.suggestions import Suggester
-from searec.pipeline.types import Answer, Ask, Filter, Suggest
+from searec.pipeline.types import Filter, Request, Response, SuggestRequest
 from searec.store.events import Event, EventStore
 from searec.store.interest_reader import Reader
 from searec.store.interest_store import open_store
 
-Engines = Callable[..., Engine]
+Engines = Callable[..., Pipeline]
 START = 1_750_000_000_000_000
 """After everything in the shop."""
 
 
-def feed(engine: Engine, **asked: Any) -> Answer:
-    return one(engine.recommend([Ask(**asked)]))
+def feed(engine: Pipeline, **asked: Any) -> Response:
+    return one(engine.recommend([Request(**asked)]))
 
 
-def found(engine: Engine, **asked: Any) -> Answer:
-    return one(engine.search([Ask(**asked)]))
+def found(engine: Pipeline, **asked: Any) -> Response:
+    return one(engine.search([Request(**asked)]))
 
 
-def one(answers: list[Answer | SearecError]) -> Answer:
+def one(answers: list[Response | SearecError]) -> Response:
     answer = answers[0]
-    assert isinstance(answer, Answer), answer
+    assert isinstance(answer, Response), answer
     return answer
 
 
-def ids(answer: Answer) -> list[str]:
+def ids(answer: Response) -> list[str]:
     return [shown.item for shown in answer.items]
 
 
@@ -123,10 +123,10 @@ def test_a_strict_filter_is_filled_from_far_down_and_with_what_is_like_nothing(
     held = [
         item
         for item in shop.data.items.outside(order)
-        if wanted in engine.stock.last.categories(engine.stock.last.place(item))
+        if wanted in engine.live_catalog.last.categories(engine.live_catalog.last.place(item))
     ]
     assert len(held) >= 3
-    assert order.tolist().index(engine.stock.last.place(held[2])) >= 3
+    assert order.tolist().index(engine.live_catalog.last.place(held[2])) >= 3
     assert ids(feed(engine, filters=[Filter("categories", wanted)], k=3)) == held[:3]
     store.put_items([{"item_id": "odd", "title": "qqzx", "brand": "Odd"}])
     assert ids(feed(engine, filters=[Filter("brand", "Odd")])) == ["odd"]
@@ -254,10 +254,12 @@ def test_filters_hold_and_wrong_ones_are_the_askers_alone(shop: Shop, engines: E
     both = feed(engine, user=busy, filters=[Filter(column, value) for value in values[:2]], k=50)
     assert all(set(values[:2]) & set(shown.categories) for shown in both.items)
     assert not feed(engine, user=busy, filters=[Filter(column, "no such category")]).items
-    answers = engine.recommend([Ask(user=busy), Ask(user=busy, filters=[Filter("colour", "red")]), Ask(user=None)])
+    answers = engine.recommend(
+        [Request(user=busy), Request(user=busy, filters=[Filter("colour", "red")]), Request(user=None)]
+    )
     assert isinstance(answers[1], SettingsError)
-    assert isinstance(answers[0], Answer)
-    assert isinstance(answers[2], Answer)
+    assert isinstance(answers[0], Response)
+    assert isinstance(answers[2], Response)
     left = ids(feed(engine, user=busy))[:3]
     assert not set(left) & set(ids(feed(engine, user=busy, exclude=left, k=300)))
 
@@ -281,12 +283,12 @@ def test_a_ranker_makes_search_personal(engines: Engines, shop: Shop) -> None:
     users = shop.data.users.texts.to_list()[:20]
     assert len({tuple(ids(found(plain, user=user, query=query))) for user in users}) == 1
     assert len({tuple(ids(found(personal, user=user, query=query))) for user in users}) > 1
-    assert {line.label: line.uses for line in personal.lines()}["unisar"] == ("search ranker",)
+    assert {line.label: line.uses for line in personal.served_runs()}["unisar"] == ("search ranker",)
 
 
 def test_suggestions(engines: Engines, shop: Shop, busy: str) -> None:
     engine = engines(("serendipity",))
-    (answer,) = engine.suggest([Suggest(None, "", 5)])
+    (answer,) = engine.suggest([SuggestRequest(None, "", 5)])
     assert not isinstance(answer, SearecError)
     asked = shop.data.searches.query
     users = np.repeat(np.arange(len(shop.data.searches.offsets) - 1), np.diff(shop.data.searches.offsets))
@@ -295,16 +297,16 @@ def test_suggestions(engines: Engines, shop: Shop, busy: str) -> None:
     }
     assert [askers[one.query] for one in answer.queries] == sorted(askers.values(), reverse=True)[:5]
     prefix = answer.queries[0].query[:2].upper()
-    (answer,) = engine.suggest([Suggest(busy, prefix, 5)])
+    (answer,) = engine.suggest([SuggestRequest(busy, prefix, 5)])
     assert not isinstance(answer, SearecError)
     assert answer.queries
     assert all(one.query.casefold().startswith(prefix.casefold()) for one in answer.queries)
-    (answer,) = engine.suggest([Suggest(busy, "", 8)])
+    (answer,) = engine.suggest([SuggestRequest(busy, "", 8)])
     assert not isinstance(answer, SearecError)
     interest = [one for one in answer.queries if one.channel == "interest"]
     assert interest
     assert all("→" in one.reason for one in interest)
-    assert isinstance(engine.suggest([Suggest(busy, "", 0)])[0], SettingsError)
+    assert isinstance(engine.suggest([SuggestRequest(busy, "", 0)])[0], SettingsError)
 
 
 # --- interests from the store ---
@@ -326,7 +328,7 @@ def test_interests_of_the_store_go_before_those_of_the_training(
         engine = engines(("serendipity", "sasrec"), reader=reader)
         assert feed(engine, user=busy).interests == "run"
         opened.write([Graph(busy, START, edges)])
-        answer: Answer | None = None
+        answer: Response | None = None
         for _ in range(200):  # a text that the training never had is encoded beside the requests
             answer = feed(engine, user=busy, quota=0.5)
             if any(shown.channel == "interest" for shown in answer.items):
@@ -355,10 +357,10 @@ class _Waiting:
         self.go = threading.Event()
         self.asked = 0
 
-    def find(self, wanted: Wanted, k: int) -> dict[str, list[Brought]]:
+    def find(self, wanted: RequestBatch, k: int) -> dict[str, list[Candidates]]:
         self.asked += 1
         self.go.wait(30)
-        return {"slow": [Brought(np.array([1])) for _ in wanted.known]}
+        return {"slow": [Candidates(np.array([1])) for _ in wanted.known]}
 
 
 class _Broken:
@@ -367,7 +369,7 @@ class _Broken:
     def __init__(self, error: Exception) -> None:
         self.error = error
 
-    def find(self, wanted: Wanted, k: int) -> dict[str, list[Brought]]:
+    def find(self, wanted: RequestBatch, k: int) -> dict[str, list[Candidates]]:
         raise self.error
 
 
@@ -382,7 +384,7 @@ class _Torn(Suggester):
 def test_each_part_is_tried_out_before_anybody_asks(shop: Shop, engines: Engines, part: str) -> None:
     engine = engines(("sasrec",))
     try_out(engine, shop.data)
-    engine.lanes["broken"] = Lane("broken")
+    engine.executors["broken"] = Executor("broken")
     run = dataclasses.replace(read_run(shop.runs["sasrec"], shop.data), config={"label": "broken"})
     broken: Any = _Torn(shop.data) if part == "suggester" else {"broken": _Broken(RuntimeError("torn in two"))}
     if part == "suggester":
@@ -399,13 +401,13 @@ def test_what_is_late_or_broken_is_left_out_and_named(
     engine = engines(("sasrec",))
     slow = _Waiting()
     engine.parts = dataclasses.replace(engine.parts, feed={**engine.parts.feed, "slow": slow, "broken": _Broken(error)})
-    engine.lanes |= {name: Lane(name) for name in ("slow", "broken")}
+    engine.executors |= {name: Executor(name) for name in ("slow", "broken")}
     for _ in range(3):
         answer = feed(engine, user=busy, seconds=0.4)
         assert {(part, why) for part, why in answer.left_out} >= {("slow", "late"), ("broken", "failed")}
         assert len(answer.items) == 10
     assert slow.asked == 1, "what is stuck gets nothing new"
-    assert type(error).__name__ in engine.lanes["broken"].last_error
+    assert type(error).__name__ in engine.executors["broken"].last_error
     assert any("broken fails" in told.getMessage() for told in caplog.records), "the log says why"
     slow.go.set()
     for _ in range(200):
@@ -417,7 +419,7 @@ def test_what_is_late_or_broken_is_left_out_and_named(
 
 
 def test_a_lane_tells_late_from_failed() -> None:
-    lane = Lane("test")
+    lane = Executor("test")
     assert lane.submit(lambda: 7).result(time.monotonic() + 30) == 7
     assert lane.submit(torch.is_inference_mode_enabled).result(time.monotonic() + 30)
 
@@ -469,10 +471,10 @@ def test_bad_requests_are_refused(engines: Engines) -> None:
         {"diversity": -0.1},
     ]
     bad += [{"seconds": 0.0}, {"after": "nonsense!"}, {"after": "AQ", "offset": 3}]
-    answers = engine.recommend([Ask(**ask) for ask in bad] + [Ask()])
+    answers = engine.recommend([Request(**ask) for ask in bad] + [Request()])
     assert all(isinstance(answer, SettingsError) for answer in answers[:-1])
-    assert isinstance(answers[-1], Answer)
-    assert isinstance(engine.search([Ask(query="  ")])[0], SettingsError)
+    assert isinstance(answers[-1], Response)
+    assert isinstance(engine.search([Request(query="  ")])[0], SettingsError)
 
 
 def test_a_run_that_cannot_do_what_it_is_for_is_refused(engines: Engines, shop: Shop) -> None:
@@ -480,6 +482,6 @@ def test_a_run_that_cannot_do_what_it_is_for_is_refused(engines: Engines, shop: 
         engines((), ("sasrec",))
     with pytest.raises(SearecError, match="no finished run"):
         engines_bad = shop.deployment()
-        from searec.pipeline.builder import open_engine
+        from searec.pipeline.builder import open_pipeline
 
-        open_engine(dataclasses.replace(engines_bad, recommend=("/no/such/folder",)))
+        open_pipeline(dataclasses.replace(engines_bad, recommend=("/no/such/folder",)))

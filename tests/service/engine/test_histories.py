@@ -3,8 +3,8 @@
 import numpy as np
 from small_shop import Shop
 
-from searec.data.user_history import Past
-from searec.pipeline.catalog_snapshot import Base, Shelf
+from searec.data.user_history import UserHistory
+from searec.pipeline.catalog_snapshot import CatalogBase, CatalogSnapshot
 from searec.pipeline.histories import Histories
 from searec.store.events import Event, EventStore
 
@@ -26,7 +26,7 @@ def test_clicks_go_to_their_search_or_to_the_feed(shop: Shop, store: EventStore)
     )
     histories = Histories(shop.data, store)
     events = histories.read(["n"])["n"]
-    found = histories.known("n", events, Shelf(Base(shop.data)))
+    found = histories.known("n", events, CatalogSnapshot(CatalogBase(shop.data)))
     assert found.past.user == 0
     assert found.past.rec_item.tolist() == [2, 4]
     assert found.past.rec_time.tolist() == [START + 2, START + 4]
@@ -35,7 +35,9 @@ def test_clicks_go_to_their_search_or_to_the_feed(shop: Shop, store: EventStore)
     assert [clicked.tolist() for clicked in found.past.src_click] == [[1], [3]]
     assert found.past.trail_item.tolist() == [1, 2, 3, 4]
     assert found.recent.tolist() == [4, 3, 2, 1]
-    told = [(one.kind, one.item, one.query) for one in histories.shown("n", events, Shelf(Base(shop.data)))]
+    told = [
+        (one.kind, one.item, one.query) for one in histories.shown("n", events, CatalogSnapshot(CatalogBase(shop.data)))
+    ]
     assert ("click", items[0], "never asked") in told
     assert ("click", items[1], None) in told
     assert ("click", items[2], known) in told
@@ -45,11 +47,11 @@ def test_events_from_before_stand_where_they_belong(shop: Shop, store: EventStor
     data = shop.data
     inside = int(np.argmax(np.diff(data.interactions.offsets)))
     user = data.users.outside(np.array([inside]))[0]
-    base = Past.of(data, inside, newest=512)
+    base = UserHistory.of(data, inside, newest=512)
     middle = int(base.rec_time[len(base.rec_time) // 2]) + 1
     store.append([Event(event_id="late", user=user, kind="click", time=middle, item=data.items.texts[0])])
     histories = Histories(data, store)
-    past = histories.known(user, histories.read([user])[user], Shelf(Base(data))).past
+    past = histories.known(user, histories.read([user])[user], CatalogSnapshot(CatalogBase(data))).past
     assert len(past.rec_item) == len(base.rec_item) + 1
     assert (np.diff(past.rec_time) >= 0).all()
     assert past.rec_item[int(np.searchsorted(past.rec_time, middle))] == 1

@@ -11,7 +11,7 @@ from small_shop import Shop
 
 from searec.errors import SettingsError
 from searec.interests.interest_graph import Edge, Graph
-from searec.pipeline.types import Ask
+from searec.pipeline.types import Request
 from searec.service.lifecycle import Service, open_service
 from searec.store.event_writer import Recorder
 from searec.store.events import Event, EventStore
@@ -90,7 +90,7 @@ def test_starts_with_what_was_swapped_in_unless_the_command_has_changed(shop: Sh
     with opened(told) as (front, _, _):
         assert front.deployed()["recommend"] == [shop.runs["itemknn"]]
         number = front.deploy({"recommend": [shop.runs["sasrec"]]})
-        assert [line.label for line in front.engine.lines()] == ["sasrec"]
+        assert [line.label for line in front.engine.served_runs()] == ["sasrec"]
         before = front.engine
         with pytest.raises(SettingsError, match="has not learnt"):
             front.deploy({"recommend": [shop.runs["bm25"]]})
@@ -100,7 +100,7 @@ def test_starts_with_what_was_swapped_in_unless_the_command_has_changed(shop: Sh
         assert front.deployed()["recommend"] == [shop.runs["sasrec"]]
     with opened(config(shop, tmp_path, "itemknn", "sasrec")) as (front, _, _):
         assert len(front.deployed()["recommend"]) == 2
-        assert front.recommend(Ask(user="u1")).result().items
+        assert front.recommend(Request(user="u1")).result().items
 
 
 def test_unknown_settings_and_deployments_name_the_nearest(shop: Shop, tmp_path: Path) -> None:

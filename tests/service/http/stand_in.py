@@ -14,15 +14,15 @@ import httpx
 
 from searec.errors import DataError, Overloaded, SettingsError, StorageError, UnknownIdError
 from searec.pipeline.types import (
-    Answer,
-    Ask,
-    Happened,
+    HistoryEvent,
     InterestsView,
     ItemView,
     LeftOut,
-    Line,
-    Shown,
-    Suggested,
+    RankedItem,
+    Request,
+    Response,
+    ServedRun,
+    SuggestedQuery,
     Suggestions,
     UserView,
 )
@@ -32,8 +32,8 @@ from searec.service.http.http_config import HttpSettings
 from searec.store.events import Event, Key, Stored
 
 SECRETS = {"read": "sk-read-4711", "write": "sk-write-4712", "admin": "sk-admin-4713"}
-SHOES = Shown("i1", "Trail shoe", 0.9, "behaviour", "like what you had", ("shoes", "trail"), True)
-HAT = Shown("i2", "Hat", 0.5, "popular", "many have it", ("hats",), False)
+SHOES = RankedItem("i1", "Trail shoe", 0.9, "behaviour", "like what you had", ("shoes", "trail"), True)
+HAT = RankedItem("i2", "Hat", 0.5, "popular", "many have it", ("hats",), False)
 
 
 def done(value: Any) -> "Future[Any]":
@@ -53,7 +53,7 @@ class Engine:
             user,
             True,
             {"age": "30"},
-            [Happened("search", 2_000_000, query="shoes"), Happened("click", 1_000_000, "i1", "Shoe")],
+            [HistoryEvent("search", 2_000_000, query="shoes"), HistoryEvent("click", 1_000_000, "i1", "Shoe")],
         )
 
     def users(self, prefix: str, count: int) -> list[str]:
@@ -72,8 +72,8 @@ class Engine:
     def values(self) -> dict[str, list[str]]:
         return {"categories": ["shoes"], "brand": ["acme"]}
 
-    def lines(self) -> list[Line]:
-        return [Line("feed", "sasrec", ["feed ranker"], {"recommend full test": {"ndcg@10": 0.1}})]
+    def served_runs(self) -> list[ServedRun]:
+        return [ServedRun("feed", "sasrec", ["feed ranker"], {"recommend full test": {"ndcg@10": 0.1}})]
 
 
 class Front:
@@ -101,15 +101,15 @@ class Front:
             return future
         return done(answer)
 
-    def recommend(self, ask: Ask) -> "Future[Answer]":
-        return self._answer(ask, Answer([SHOES, HAT], "more", True, "fresh", [LeftOut("sasrec", "late")], 0.012))
+    def recommend(self, ask: Request) -> "Future[Response]":
+        return self._answer(ask, Response([SHOES, HAT], "more", True, "fresh", [LeftOut("sasrec", "late")], 0.012))
 
-    def search(self, ask: Ask) -> "Future[Answer]":
-        return self._answer(ask, Answer([SHOES]))
+    def search(self, ask: Request) -> "Future[Response]":
+        return self._answer(ask, Response([SHOES]))
 
     def suggest(self, user: str | None, prefix: str, k: int) -> "Future[Suggestions]":
         return self._answer(
-            (user, prefix, k), Suggestions([Suggested("running shoes", 0.7, "gensar", "asked by many")])
+            (user, prefix, k), Suggestions([SuggestedQuery("running shoes", 0.7, "gensar", "asked by many")])
         )
 
     def refresh(self, user: str) -> None:

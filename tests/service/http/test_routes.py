@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from stand_in import Made, Slow, click
 
-from searec.pipeline.types import Ask, Filter
+from searec.pipeline.types import Filter, Request
 from searec.service.http import schemas
 from searec.store.events import Event
 
@@ -18,7 +18,7 @@ def test_recommend() -> None:
     assert answer.status_code == 200, answer.text
     (ask,) = made.front.asked
     filters = (Filter("categories", "shoes"), Filter("brand", "a:b"))
-    assert ask == Ask(
+    assert ask == Request(
         user="u1",
         k=5,
         after="abc",
@@ -55,7 +55,7 @@ def test_search_and_suggest() -> None:
     made = Made()
     body = made.ask("GET", "/v1/search?q=running%20shoes&user_id=u1&offset=20").json()
     assert body["query"] == "running shoes" and set(body) == set(schemas.SearchPage.model_fields)
-    assert made.front.asked[0] == Ask(user="u1", query="running shoes", offset=20)
+    assert made.front.asked[0] == Request(user="u1", query="running shoes", offset=20)
     body = made.ask("GET", "/v1/suggest?user_id=u1&q=ru").json()
     assert body["queries"] == [{"query": "running shoes", "score": 0.7, "channel": "gensar", "reason": "asked by many"}]
     assert made.front.asked[1] == ("u1", "ru", 8)

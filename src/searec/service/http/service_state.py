@@ -12,7 +12,8 @@ from fastapi.routing import APIRoute
 from pydantic import BeforeValidator
 from starlette.responses import Response
 
-from searec.pipeline.types import Answer, Ask, InterestsView, ItemView, Line, Suggestions, UserView
+from searec.pipeline import types
+from searec.pipeline.types import InterestsView, ItemView, ServedRun, Suggestions, UserView
 from searec.service.http.http_config import HttpSettings
 from searec.service.http.metrics import Observed
 from searec.service.http.middleware import Trace
@@ -54,7 +55,7 @@ class Engine(Protocol):
         """Column to filter by -> its most frequent values."""
         ...
 
-    def lines(self) -> list[Line]:
+    def served_runs(self) -> list[ServedRun]:
         """The runs in use."""
         ...
 
@@ -67,11 +68,11 @@ class Front(Protocol):
         """The one that answers now."""
         ...
 
-    def recommend(self, ask: Ask) -> Future[Answer]:
+    def recommend(self, ask: types.Request) -> Future[types.Response]:
         """Raises Overloaded at once when too many wait."""
         ...
 
-    def search(self, ask: Ask) -> Future[Answer]:
+    def search(self, ask: types.Request) -> Future[types.Response]:
         """Raises Overloaded at once when too many wait."""
         ...
 

@@ -7,7 +7,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from searec.errors import DataError
-from searec.pipeline.types import MOST, Answer, Ask, Filter, LeftOut, Shown
+from searec.pipeline import types
+from searec.pipeline.types import MOST, Filter, LeftOut, RankedItem
 from searec.service.http import schemas
 from searec.service.http.http_config import Limits
 from searec.service.http.query_params import Parameters
@@ -62,7 +63,7 @@ def routes(service: Service) -> APIRouter:
     @router.get("/v1/models", **route("read", schemas.Models))
     async def models() -> Response:
         """The runs that answer, and how well they did."""
-        lines = await service.blocking(service.front.engine.lines)
+        lines = await service.blocking(service.front.engine.served_runs)
         return answer(
             {
                 "models": [
@@ -80,7 +81,7 @@ def routes(service: Service) -> APIRouter:
     return router
 
 
-def ask_of(asked: schemas.RecommendIn, limits: Limits, query: str | None = None) -> Ask:
+def ask_of(asked: schemas.RecommendIn, limits: Limits, query: str | None = None) -> types.Request:
     """A request as the engine takes it.
 
     Raises:
@@ -110,7 +111,7 @@ def ask_of(asked: schemas.RecommendIn, limits: Limits, query: str | None = None)
             *(Filter("categories", name) for name in asked.category),
             *(Filter(column, value) for column, _, value in pairs),
         )
-    return Ask(
+    return types.Request(
         user=asked.user_id,
         query=query,
         k=asked.k,
@@ -125,7 +126,7 @@ def ask_of(asked: schemas.RecommendIn, limits: Limits, query: str | None = None)
     )
 
 
-def page(found: Answer, user: str | None) -> dict[str, Any]:
+def page(found: types.Response, user: str | None) -> dict[str, Any]:
     """An answer as `schemas.Page` has it; it is our own, so nothing is checked again."""
     return {
         "user_id": user,
@@ -139,7 +140,7 @@ def page(found: Answer, user: str | None) -> dict[str, Any]:
     }
 
 
-def _item(one: Shown) -> dict[str, Any]:
+def _item(one: RankedItem) -> dict[str, Any]:
     return {
         "item_id": one.item,
         "title": one.title,

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from searec.errors import Overloaded, SettingsError
-from searec.pipeline.types import Answer, Ask, Suggest, Suggestions
-from searec.service.request_batcher import Front, FrontSettings
+from searec.pipeline.types import Request, Response, Suggestions, SuggestRequest
+from searec.service.request_batcher import BatcherSettings, RequestBatcher
 
 BAD = SettingsError("bad")
 
 
-class Engine:
-    """Answers with its name as `Answer.interests` once its gate is open, and keeps what it was asked together."""
+class Pipeline:
+    """Answers with its name as `Response.interests` once its gate is open, and keeps what it was asked together."""
 
     def __init__(self, name: str = "first", *, open: bool = True) -> None:
         self.name, self.closed = name, False
@@ -25,18 +25,18 @@ class Engine:
         if open:
             self.gate.set()
 
-    def recommend(self, asks: Sequence[Ask]) -> list[Answer | SettingsError]:
+    def recommend(self, asks: Sequence[Request]) -> list[Response | SettingsError]:
         self.together.append([ask.user for ask in asks])
         self.busy.set()
         assert self.gate.wait(30)
         assert not self.closed, "closed while it answers"
         if any(ask.user == "crash" for ask in asks):
             raise ZeroDivisionError("a fault of ours")
-        return [BAD if ask.user == "bad" else Answer(interests=self.name) for ask in asks]
+        return [BAD if ask.user == "bad" else Response(interests=self.name) for ask in asks]
 
     search = recommend
 
-    def suggest(self, asked: Sequence[Suggest]) -> list[Suggestions]:
+    def suggest(self, asked: Sequence[SuggestRequest]) -> list[Suggestions]:
         self.together.append([one.user for one in asked])
         return [Suggestions() for _ in asked]
 
@@ -44,16 +44,16 @@ class Engine:
         self.closed = True
 
 
-Fronts = Callable[..., Front]
+Fronts = Callable[..., RequestBatcher]
 
 
 @pytest.fixture
 def fronts() -> Iterator[Fronts]:
     """Opens fronts on engines, with settings by name."""
-    opened: list[tuple[Front, Engine]] = []
+    opened: list[tuple[RequestBatcher, Pipeline]] = []
 
-    def make(engine: Engine, **settings: int) -> Front:
-        opened.append((Front(engine, FrontSettings(**settings)), engine))  # type: ignore[arg-type]
+    def make(engine: Pipeline, **settings: int) -> RequestBatcher:
+        opened.append((RequestBatcher(engine, BatcherSettings(**settings)), engine))  # type: ignore[arg-type]
         return opened[-1][0]
 
     yield make
@@ -63,11 +63,11 @@ def fronts() -> Iterator[Fronts]:
 
 
 def test_those_who_come_meanwhile_are_answered_together(fronts: Fronts) -> None:
-    engine = Engine(open=False)
-    front = fronts(engine, together=4)
-    first = front.recommend(Ask(user="a"))
+    engine = Pipeline(open=False)
+    front = fronts(engine, max_batch_size=4)
+    first = front.recommend(Request(user="a"))
     assert engine.busy.wait(30)
-    rest = [front.recommend(Ask(user=f"u{n}")) for n in range(6)]
+    rest = [front.recommend(Request(user=f"u{n}")) for n in range(6)]
     engine.gate.set()
     done = [one.result(30).interests for one in (first, *rest)]
     assert done == ["first"] * 7
@@ -75,19 +75,19 @@ def test_those_who_come_meanwhile_are_answered_together(fronts: Fronts) -> None:
 
 
 def test_feed_search_and_suggestions_do_not_wait_for_one_another(fronts: Fronts) -> None:
-    engine = Engine(open=False)
+    engine = Pipeline(open=False)
     front = fronts(engine)
-    waiting = front.recommend(Ask(user="a"))
+    waiting = front.recommend(Request(user="a"))
     assert front.suggest("a", "x", 3).result(30) == Suggestions()
     assert not waiting.done()
 
 
 def test_what_one_asks_wrong_is_its_own_error(fronts: Fronts) -> None:
-    engine = Engine(open=False)
+    engine = Pipeline(open=False)
     front = fronts(engine)
-    first = front.search(Ask(user="a"))
+    first = front.search(Request(user="a"))
     assert engine.busy.wait(30)
-    good, bad = front.search(Ask(user="b")), front.search(Ask(user="bad"))
+    good, bad = front.search(Request(user="b")), front.search(Request(user="bad"))
     engine.gate.set()
     assert first.result(30) and good.result(30).interests == "first"
     assert bad.exception(30) is BAD
@@ -95,17 +95,17 @@ def test_what_one_asks_wrong_is_its_own_error(fronts: Fronts) -> None:
 
 
 def test_a_fault_of_the_engine_is_told_and_the_next_are_answered(fronts: Fronts) -> None:
-    front = fronts(Engine())
-    assert isinstance(front.recommend(Ask(user="crash")).exception(30), ZeroDivisionError)
-    assert front.recommend(Ask(user="a")).result(30).interests == "first"
+    front = fronts(Pipeline())
+    assert isinstance(front.recommend(Request(user="crash")).exception(30), ZeroDivisionError)
+    assert front.recommend(Request(user="a")).result(30).interests == "first"
 
 
 def test_whoever_gave_up_is_not_answered(fronts: Fronts) -> None:
-    engine = Engine(open=False)
+    engine = Pipeline(open=False)
     front = fronts(engine)
-    first = front.recommend(Ask(user="a"))
+    first = front.recommend(Request(user="a"))
     assert engine.busy.wait(30)
-    gone, stays = front.recommend(Ask(user="gone")), front.recommend(Ask(user="b"))
+    gone, stays = front.recommend(Request(user="gone")), front.recommend(Request(user="b"))
     assert gone.cancel()
     engine.gate.set()
     assert first.result(30) and stays.result(30)
@@ -113,28 +113,28 @@ def test_whoever_gave_up_is_not_answered(fronts: Fronts) -> None:
 
 
 def test_too_many_are_refused_and_room_is_room_again(fronts: Fronts) -> None:
-    engine = Engine(open=False)
-    front = fronts(engine, waiting=2)
-    taken = [front.recommend(Ask(user="a"))]
+    engine = Pipeline(open=False)
+    front = fronts(engine, max_queue=2)
+    taken = [front.recommend(Request(user="a"))]
     assert engine.busy.wait(30)
-    taken += [front.recommend(Ask(user="b")), front.recommend(Ask(user="c"))]
+    taken += [front.recommend(Request(user="b")), front.recommend(Request(user="c"))]
     with pytest.raises(Overloaded, match="too many requests wait"):
-        front.recommend(Ask(user="d"))
+        front.recommend(Request(user="d"))
     engine.gate.set()
     assert not wait(taken, 30).not_done
-    assert front.recommend(Ask(user="d")).result(30)
+    assert front.recommend(Request(user="d")).result(30)
 
 
 def test_close_answers_what_waits_and_takes_no_more() -> None:
-    engine = Engine(open=False)
-    front = Front(engine, FrontSettings(together=1))  # type: ignore[arg-type]
-    waiting = [front.recommend(Ask(user=f"u{n}")) for n in range(5)]
+    engine = Pipeline(open=False)
+    front = RequestBatcher(engine, BatcherSettings(max_batch_size=1))  # type: ignore[arg-type]
+    waiting = [front.recommend(Request(user=f"u{n}")) for n in range(5)]
     closing = threading.Thread(target=front.close)
     closing.start()
     deadline = time.monotonic() + 30
     while True:  # until the front has begun to close
         try:
-            waiting.append(front.recommend(Ask(user="late")))
+            waiting.append(front.recommend(Request(user="late")))
         except Overloaded:
             break
         assert time.monotonic() < deadline
@@ -147,11 +147,11 @@ def test_close_answers_what_waits_and_takes_no_more() -> None:
 
 
 def test_a_swap_waits_for_those_under_way_and_closes_the_old_engine(fronts: Fronts) -> None:
-    old, new = Engine("old", open=False), Engine("new")
-    front = fronts(old, together=1)
-    under_way = front.recommend(Ask(user="a"))
+    old, new = Pipeline("old", open=False), Pipeline("new")
+    front = fronts(old, max_batch_size=1)
+    under_way = front.recommend(Request(user="a"))
     assert old.busy.wait(30)
-    after = [front.recommend(Ask(user="b"))]
+    after = [front.recommend(Request(user="b"))]
     swapping = threading.Thread(target=front.swap, args=(new,))
     swapping.start()
     deadline = time.monotonic() + 30
@@ -159,7 +159,7 @@ def test_a_swap_waits_for_those_under_way_and_closes_the_old_engine(fronts: Fron
         assert time.monotonic() < deadline
         time.sleep(0.001)
     assert not old.closed and swapping.is_alive(), "a request still uses it"
-    found = front.search(Ask(user="c")).result(30)
+    found = front.search(Request(user="c")).result(30)
     assert found.interests == "new", "others are answered meanwhile"
     old.gate.set()
     swapping.join(30)
@@ -169,14 +169,14 @@ def test_a_swap_waits_for_those_under_way_and_closes_the_old_engine(fronts: Fron
 
 
 def test_swaps_under_load_never_ask_a_closed_engine(fronts: Fronts) -> None:
-    engines = [Engine(f"{n}") for n in range(20)]
+    engines = [Pipeline(f"{n}") for n in range(20)]
     front = fronts(engines[0])
     stop = threading.Event()
     seen: list[str] = []
 
     def ask() -> None:
         while not stop.is_set():
-            seen.append(front.recommend(Ask(user="a")).result(30).interests)
+            seen.append(front.recommend(Request(user="a")).result(30).interests)
 
     threads = [threading.Thread(target=ask) for _ in range(4)]
     for thread in threads:
@@ -186,5 +186,5 @@ def test_swaps_under_load_never_ask_a_closed_engine(fronts: Fronts) -> None:
     stop.set()
     for thread in threads:
         thread.join(30)
-    assert front.recommend(Ask(user="a")).result(30).interests == "19"
+    assert front.recommend(Request(user="a")).result(30).interests == "19"
     assert [engine.closed for engine in engines] == [True] * 19 + [False]

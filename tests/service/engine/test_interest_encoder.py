@@ -9,7 +9,7 @@ from small_shop import Shop
 
 from searec.pipeline import user_interests
 from searec.pipeline.run import read_run
-from searec.pipeline.user_interests import Longing, Wording
+from searec.pipeline.user_interests import InterestEncoder, UserInterests
 from searec.store.interest_store import Served
 
 
@@ -28,14 +28,14 @@ def test_closing_while_texts_wait(shop: Shop, monkeypatch: pytest.MonkeyPatch, w
             return [()] * len(texts)
 
     monkeypatch.setattr(user_interests, "catalogue_of", lambda *_: Slow())
-    wording = Wording(read_run(shop.runs["serendipity"], shop.data))
-    width = len(wording._vectors[0])
-    wording.wishes([Longing("fresh", [Served("first", 0.9, "why")])])
+    interest_encoder = InterestEncoder(read_run(shop.runs["serendipity"], shop.data))
+    width = len(interest_encoder._vectors[0])
+    interest_encoder.wishes([UserInterests("fresh", [Served("first", 0.9, "why")])])
     assert begun.wait(30)
-    wording.wishes([Longing("fresh", [Served(f"text {n}", 0.9, "why") for n in range(waiting)])])
-    closing = threading.Thread(target=wording.close, daemon=True)
+    interest_encoder.wishes([UserInterests("fresh", [Served(f"text {n}", 0.9, "why") for n in range(waiting)])])
+    closing = threading.Thread(target=interest_encoder.close, daemon=True)
     closing.start()
-    while not wording._closing.is_set():
+    while not interest_encoder._closing.is_set():
         pass
     go_on.set()
     closing.join(30)

@@ -1,0 +1,95 @@
+"""ease: a linear model of items by items in closed form (Embarrassingly Shallow Autoencoders, arXiv 1905.03375)."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from searec.config import Count, Natural, Positive, settings
+from searec.data.batch import Batch
+from searec.data.dataset import Dataset
+from searec.data.schema import Task
+from searec.data.split import Split
+from searec.errors import SettingsError
+from searec.models.base import Preset, best_items, strongest_click
+from searec.models.click_matrix import ClickMatrixModel
+from searec.models.search_space import Range
+
+
+class EASE(ClickMatrixModel):
+    """score(u, v) = sum over the distinct items i of u's history of B[i, v].
+
+    B minimises |X - X B|^2 + l2 |B|^2 for the binary user-item matrix X, with a diagonal of zeros:
+    B = I - P diag(1 / diag(P)), where P = (X^T X + l2 I)^-1. Items without clicks have zeros and are not stored.
+    """
+
+    name = "ease"
+    search_space: ClassVar = {"l2": Range(1.0, 10_000.0, log=True)}
+    presets: ClassVar[Mapping[Preset, Mapping[str, Any]]] = {"small": {}, "paper": {"l2": 500.0}}
+    arrays: ClassVar[tuple[str, ...]] = ("weights", "column", "counts")
+    weights: Tensor  # [A + 1, A + 1] B of the A items with clicks; row and column 0 are zero
+    column: Tensor  # [I + 1] where each item is in `weights`, 0 if nowhere
+    counts: Tensor  # [I + 1] users who clicked each item
+
+    @settings
+    class Config:
+        """The penalty, and what is read.
+
+        l2: penalty on the weights. feed_only: leave clicks after searches out. history: newest clicks read.
+        max_items: refuse larger catalogues; the memory grows by 24 bytes for each pair of items with clicks.
+        """
+
+        l2: Positive = 100.0
+        feed_only: bool = False
+        history: Natural = 512
+        max_items: Count = 20_000
+
+    def fit(self, data: Dataset, split: Split) -> None:
+        """Invert the item-item matrix of the training clicks.
+
+        Raises:
+            SettingsError: more items have clicks than `max_items`.
+        """
+        clicks = self.click_matrix(split)
+        counts = clicks.getnnz(axis=0)
+        items = np.flatnonzero(counts)
+        if len(items) > self.config.max_items:
+            raise SettingsError(
+                "the catalogue is too large for ease",
+                got=f"{len(items):,} items with clicks, about {24 * len(items) ** 2 / 2**30:.0f} GiB of memory",
+                expected=f"at most {self.config.max_items:,} (max_items)",
+                remedy="use itemknn, or raise max_items if the memory allows it",
+            )
+        kept = clicks[:, items].astype(np.float64)
+        gram = (kept.T @ kept).toarray()
+        gram[np.diag_indices_from(gram)] += self.config.l2
+        inverse = np.linalg.inv(gram)
+        weights = np.zeros((len(items) + 1, len(items) + 1), dtype=np.float32)
+        weights[1:, 1:] = -inverse / np.diag(inverse)
+        np.fill_diagonal(weights, 0)
+        column = np.zeros(self.sizes.items + 1, dtype=np.int64)
+        column[items] = np.arange(1, len(items) + 1)
+        self.set_arrays(
+            weights=torch.from_numpy(weights),
+            column=torch.from_numpy(column),
+            counts=torch.from_numpy(counts.astype(np.int64)),
+        )
+
+    def score(self, batch: Batch) -> Tensor:
+        rows = self.column[self.clicked(batch).long()]
+        present = torch.zeros(len(batch), len(self.weights), device=rows.device).scatter_(1, rows, 1.0)
+        scores = (present @ self.weights)[:, self.column]
+        return scores if batch.candidates is None else scores.gather(1, batch.candidates.long())
+
+    def similar_items(self, items: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Return the k items of the largest weights from each of `items` [B]: ids [B, k] (0 pads) and weights, best first."""
+        weights = self.weights[self.column[items.long()]][:, self.column]
+        return best_items(weights.masked_fill(weights <= 0, -torch.inf), k)
+
+    def explain(self, items: Tensor, clicks: Tensor) -> tuple[Tensor, Tensor]:
+        return strongest_click(self.weights[self.column[clicks.long()]][:, self.column[items.long()]].T, clicks)
+
+    def click_counts(self) -> Mapping[tuple[Task, ...], Tensor]:
+        return {self.tasks: self.counts}

@@ -62,12 +62,12 @@ def _start(data: Path, out: Path, port: int) -> str:
     """
     from searec.errors import ServiceError
 
-    events, store = f"sqlite:///{out / 'events.db'}", f"sqlite:///{out / 'interests.db'}"
+    store = f"sqlite:///{out / 'store.db'}"
     runs = [word for name in RECOMMEND for word in ("--recommend", str(out / name))]
     runs += [word for name in SEARCH for word in ("--search", str(out / name))]
     commands = {
-        "service": ["serve", str(data), *runs, "--events", events, "--store", store, "--port", str(port)],
-        "worker": ["interests", "worker", str(data), "--store", store, "--events", events, "--enqueue", "all"],
+        "service": ["serve", str(data), *runs, "--store", store, "--port", str(port)],
+        "worker": ["interests", "worker", str(data), "--store", store, "--enqueue", "all"],
     }
     processes = {}
     for name, command in commands.items():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from searec.cli.arguments import Data, Set, pairs
+from searec.cli.arguments import DEFAULT_STORE, CacheUrl, Data, Set, StoreUrl, pairs
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -25,21 +25,8 @@ def serve(
         list[Path] | None,
         typer.Option("--search", metavar="RUN", help="Answers searches; may be given many times.", show_default=False),
     ] = None,
-    events: Annotated[
-        str,
-        typer.Option(
-            metavar="URL",
-            envvar="SEAREC_EVENTS",
-            help="Where events are kept: sqlite:///FILE or postgresql://USER@HOST/DB; a password is better given in the environment.",
-            show_envvar=True,
-        ),
-    ] = "sqlite:///searec-events.db",
-    store: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL", envvar="SEAREC_STORE", help="A store of interests.", show_default=False, show_envvar=True
-        ),
-    ] = None,
+    store: StoreUrl = DEFAULT_STORE,
+    cache: CacheUrl = None,
     host: Annotated[
         str, typer.Option(help="The address to listen at; others can reach any but a loopback one.")
     ] = "127.0.0.1",
@@ -56,15 +43,15 @@ def serve(
     from searec.service.http.http_config import HttpSettings
     from searec.service.http.server import is_loopback, refuse_open
     from searec.service.http.server import serve as run
-    from searec.store.events import open_events
+    from searec.store.store import Store
 
     if not recommend and not search:
         raise SettingsError("nothing to serve", expected="--recommend RUN or --search RUN")
     given = pairs(overrides)
     known = {field.name for field in dataclasses.fields(HttpSettings)}
     settings = configure(HttpSettings, {name: value for name, value in given.items() if name in known}, where="--set")
-    with open_events(events) as opened:
-        keys = bool(opened.keys())
+    with Store(store) as opened:
+        keys = bool(opened.keys.all())
     refuse_open(host, keys=keys, open=open)
     if not keys and not settings.hosts and is_loopback(host):
         # without keys, a web page elsewhere that calls itself by our address must not be answered
@@ -73,8 +60,8 @@ def serve(
         "data": str(data),
         "recommend": [str(path) for path in recommend or []],
         "search": [str(path) for path in search or []],
-        "events": events,
         "store": store,
+        "cache": cache,
         "settings": {name: value for name, value in given.items() if name not in known},
     }
     run(

@@ -17,7 +17,7 @@ from searec.models.serendipity.batch_interests import BatchInterests
 from searec.models.serendipity.model import Serendipity
 from searec.pipeline.run import ARTIFACTS, Run
 from searec.store.interest_reader import Reader
-from searec.store.interest_store import Served
+from searec.store.interest_store import UserInterest
 
 _WAITING = 1_000
 _AT_ONCE = 64
@@ -28,7 +28,7 @@ class UserInterests:
     """The interests of one user: where they came from (as `asking.Response.interests`), surest first, and when they were written."""
 
     source: str
-    interests: Sequence[Served] = ()
+    interests: Sequence[UserInterest] = ()
     made: int | None = None
 
 
@@ -49,7 +49,7 @@ class TrainingGraphs:
         if not graph:
             return UserInterests("none")
         return UserInterests(
-            "run", [Served(one.text, one.confidence, one.reason) for one in graph.interests()], graph.at
+            "run", [UserInterest(one.text, one.confidence, one.reason) for one in graph.interests()], graph.at
         )
 
 
@@ -164,7 +164,7 @@ class InterestSource:
         if self.reader is not None:
             found = self.reader.interests(user)
             if found.interests:
-                return UserInterests(found.source, found.interests, found.made)
+                return UserInterests(found.source, found.interests, found.written_at)
         return self._training.longing(user) if self._training is not None else UserInterests("none")
 
     def graph(self, user: str) -> Graph | None:
@@ -176,7 +176,7 @@ class InterestSource:
         kept = None
         if self.reader is not None:
             try:
-                kept = self.reader.store.read_graph(user)
+                kept = self.reader.store.interests.read_graph(user)
             except DataError:  # damaged; a worker will write it anew
                 kept = None
         if kept is None and self._training is not None:

@@ -13,7 +13,7 @@ from searec.pipeline.live_catalog import LiveCatalog
 from searec.pipeline.run import Run
 from searec.pipeline.types import InterestsView, ItemView, ServedRun, UserView
 from searec.pipeline.user_interests import InterestSource
-from searec.store.events import EventStore
+from searec.store.event_store import EventStore
 
 _MOST = 1_000
 

@@ -5,7 +5,7 @@ import gc
 import logging
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -16,11 +16,12 @@ from searec.errors import SearecError, SettingsError
 from searec.pipeline.builder import Deployment, open_pipeline
 from searec.pipeline.pipeline import PipelineSettings
 from searec.service.request_batcher import BatcherSettings, RequestBatcher
-from searec.store.event_writer import Recorder
-from searec.store.events import Event, EventStore, open_events
+from searec.store.event_store import EventStore
+from searec.store.event_writer import EventWriter
+from searec.store.events import Event
 from searec.store.interest_reader import Reader
-from searec.store.interest_store import open_store
 from searec.store.keys import Keyring
+from searec.store.store import Store
 
 _LOOK_EVERY_SECONDS = 2.0
 _SWITCH_SECONDS = 0.0005
@@ -41,14 +42,13 @@ class Service(RequestBatcher):
         deployment: Deployment,
         number: int,
         command: Mapping[str, Any],
-        events: EventStore,
-        reader: Reader | None,
+        reader: Reader,
         engine_settings: PipelineSettings,
         front_settings: BatcherSettings,
     ) -> None:
-        super().__init__(open_pipeline(deployment, events, reader, engine_settings), front_settings)
+        super().__init__(open_pipeline(deployment, reader.store.events, reader, engine_settings), front_settings)
         self._deployment, self._number, self._command = deployment, number, dict(command)
-        self._events, self._reader, self._engine_settings = events, reader, engine_settings
+        self._store, self._reader, self._engine_settings = reader.store, reader, engine_settings
         self._deploying = threading.Lock()
         self._problem = ""
         settle()
@@ -69,9 +69,9 @@ class Service(RequestBatcher):
         """
         with self._deploying:
             wanted = configure(Deployment, dict(config), base=self._deployment, where="deployment")
-            engine = open_pipeline(wanted, self._events, self._reader, self._engine_settings)
+            engine = open_pipeline(wanted, self._store.events, self._reader, self._engine_settings)
             try:
-                self._number = self._events.deploy({"command": self._command, "serving": as_dict(wanted)})
+                self._number = self._store.events.deploy({"command": self._command, "serving": as_dict(wanted)})
             except SearecError:
                 engine.close()
                 raise
@@ -85,42 +85,33 @@ class Service(RequestBatcher):
         return {"number": self._number, **as_dict(self._deployment), "problem": self._problem or None}
 
     def refresh(self, user: str) -> None:
-        """Ask for new interests of a user.
+        """Enqueue a user for new interests.
 
         Raises:
-            SettingsError: there is no store of interests.
-            StorageError: it fails.
+            StorageError: the store fails.
         """
-        if self._reader is None:
-            raise SettingsError(
-                "no store of interests", remedy="start the service with --store URL, and a worker beside it"
-            )
-        self._reader.store.enqueue([user], "asked")
+        self._store.jobs.enqueue([user], "requested")
 
     def forget(self, user: str) -> int:
-        """Remove a user's events, attributes and interests for good; how many events. The dataset is as it is.
+        """Delete a user's events, attributes and interests for good; return how many events. The dataset stays as it is.
 
         Raises:
-            StorageError: a store fails; ask again.
+            StorageError: the store fails; the same call may be repeated.
         """
-        if self._reader is not None:
-            self._reader.store.forget([user])
-        return self._events.forget(user)
+        return self._store.forget(user)
 
     def close(self) -> None:
-        """As `RequestBatcher.close`; then let go of the store of interests."""
+        """Stop watching, close the reader, then close as the base class does; the store stays open."""
         self._stopped.set()
         self._watcher.join()
         with ExitStack() as stack:
-            if self._reader is not None:
-                stack.callback(self._reader.store.close)
-                stack.callback(self._reader.close)
+            stack.callback(self._reader.close)
             stack.callback(super().close)
 
     def _watch(self) -> None:
         while not self._stopped.wait(_LOOK_EVERY_SECONDS):
             try:
-                newest = self._events.deployed()
+                newest = self._store.events.deployed()
             except SearecError:  # the store is away; whoever needs it says so
                 continue
             if newest is not None and newest[0] > self._number:
@@ -132,7 +123,7 @@ class Service(RequestBatcher):
                 return
             try:
                 deployment = configure(Deployment, config["serving"], where=f"deployment {number}")
-                engine = open_pipeline(deployment, self._events, self._reader, self._engine_settings)
+                engine = open_pipeline(deployment, self._store.events, self._reader, self._engine_settings)
             except Exception as error:  # whatever it is, the watcher has to go on, and follow the next one
                 self._problem = (
                     f"deployment {number}: {error if isinstance(error, SearecError) else type(error).__name__}"
@@ -158,14 +149,14 @@ def settle() -> None:
         trim(0)
 
 
-def open_service(config: Mapping[str, Any]) -> tuple[Service, Recorder, EventStore, Keyring | None]:
+def open_service(config: Mapping[str, Any]) -> tuple[Service, EventWriter, EventStore, Keyring | None]:
     """Everything behind the HTTP application.
 
     Args:
-        config: data, recommend and search as `Deployment`; events and store (or None), addresses; settings of engine and front by name.
+        config: data, recommend and search as `Deployment`; store, an address; cache, an address or None; settings of engine and front by name.
 
     Returns:
-        front, recorder, events, and the keys where there are any.
+        front, event writer, events, and the keys where there are any.
 
     Raises:
         SearecError: as `open_pipeline`, a store that cannot be opened, or an unknown setting.
@@ -174,17 +165,16 @@ def open_service(config: Mapping[str, Any]) -> tuple[Service, Recorder, EventSto
     torch.set_num_threads(engine_settings.threads)
     sys.setswitchinterval(_SWITCH_SECONDS)
     with ExitStack() as stack:
-        events = stack.enter_context(open_events(config["events"]))
-        store = stack.enter_context(open_store(config["store"])) if config.get("store") else None
-        reader = Reader(store) if store is not None else None
+        store = stack.enter_context(Store(config["store"], cache=config.get("cache")))
+        reader = Reader(store)
         command = as_dict(
             configure(Deployment, {name: config[name] for name in ("data", "recommend", "search")}, where="serve")
         )
-        deployment, number = _first(events, command)
-        keyring = Keyring(events) if events.keys() else None
-        service = Service(deployment, number, command, events, reader, engine_settings, front_settings)
+        deployment, number = _first(store.events, command)
+        keyring = Keyring(store.keys) if store.keys.all() else None
+        service = Service(deployment, number, command, reader, engine_settings, front_settings)
         stack.pop_all()
-    return service, Recorder(events, None if reader is None else _stale(reader)), events, keyring
+    return service, EventWriter(store.events, _refresh_interests(store)), store.events, keyring
 
 
 def _settings(given: Mapping[str, Any]) -> tuple[PipelineSettings, BatcherSettings]:
@@ -207,15 +197,15 @@ def _first(events: EventStore, command: Mapping[str, Any]) -> tuple[Deployment, 
     return configure(Deployment, command, where="serve"), number
 
 
-def _stale(reader: Reader) -> Any:
-    """What is done with events once they are kept: the interests of those users are stale, and are asked for anew.
+def _refresh_interests(store: Store) -> Callable[[Sequence[Event]], None]:
+    """Return what follows on new events: the interests of their users are stale, and are requested anew.
 
-    A worker that thinks about one of them has read the past without these events, and will do so once more.
+    A worker that reasons about one of them has read the history without these events, and will do so once more.
     """
 
     def mark(events: Sequence[Event]) -> None:
         users = list(dict.fromkeys(event.user for event in events))
-        reader.store.mark_stale(users)
-        reader.store.enqueue(users, "asked")
+        store.interests.mark_stale(users)
+        store.jobs.enqueue(users, "requested")
 
     return mark

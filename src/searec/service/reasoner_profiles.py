@@ -11,8 +11,9 @@ from searec.data.split import NEVER
 from searec.errors import UnknownIdError
 from searec.interests.profile import CLICKS, DAY, DAYS, QUERIES, Asked, Clicked, Profile, profiles
 from searec.pipeline.catalog_snapshot import CATEGORIES
-from searec.store.events import SEARCH, Event, EventStore
-from searec.store.interest_store import this_clock
+from searec.store.connection import this_clock
+from searec.store.event_store import EventStore
+from searec.store.events import SEARCH, Event
 
 _AHEAD = 300_000_000
 """Microseconds that a caller's clock may be ahead of ours. A later event is not read: with it, all others would be out of the window."""

@@ -23,7 +23,7 @@ from searec.service.http.responses import add_handlers
 from searec.service.http.routes import admin, items, lists, users
 from searec.service.http.routes import events as event_routes
 from searec.service.http.service_state import ROLE, Front, Guarded, Recorder, Service
-from searec.store.events import EventStore
+from searec.store.event_store import EventStore
 
 PAGE = Path(searec.service.__file__).parent / "page"
 

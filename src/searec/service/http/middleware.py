@@ -19,7 +19,7 @@ from searec.service.http.logs import failure
 from searec.service.http.metrics import Observed
 from searec.service.http.rate_limits import Rates
 from searec.service.http.responses import Refusal, problem, refused
-from searec.store.events import ROLES, Key, Role
+from searec.store.keys import ROLES, Key, Role
 
 API = "/v1/"
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")

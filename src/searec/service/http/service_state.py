@@ -19,7 +19,9 @@ from searec.service.http.metrics import Observed
 from searec.service.http.middleware import Trace
 from searec.service.http.problems import MEDIA
 from searec.service.http.query_params import Parameters
-from searec.store.events import Event, EventStore, Role, Stored
+from searec.store.event_store import EventStore
+from searec.store.events import Event, Stored
+from searec.store.keys import Role
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -15,7 +15,9 @@ from searec.interests.interest_graph import Edge, Graph
 from searec.interests.profile import CLICKS, DAY, QUERIES, Asked, Clicked
 from searec.service.reasoner_profiles import Profiles
 from searec.store.event_export import export, exported_up_to
-from searec.store.events import SEARCH, Event, EventStore, open_events
+from searec.store.event_store import EventStore
+from searec.store.events import SEARCH, Event
+from searec.store.store import Store
 from searec.store.interest_store import open_store
 
 BEGIN = int(datetime(2023, 5, 1, tzinfo=UTC).timestamp()) * 1_000_000

@@ -24,7 +24,8 @@ import polars as pl
 import bench_http
 import grown_shop
 from searec.interests.interest_table import read_graphs
-from searec.store.interest_store import open_store, this_clock
+from searec.store.connection import this_clock
+from searec.store.store import Store
 from timing import line
 
 CHANNELS = {"--recommend": ("serendipity", "gserec"), "--search": ("bm25", "dense", "unisar")}
@@ -39,7 +40,7 @@ def run(room: Path, *, rate: float = 50.0, seconds: float = 30.0) -> None:
     shop = room / "large" / "shop"
     if not shop.is_dir():
         grown_shop.grow(grown_shop.small_shop(room / "small"), room / "small" / "runs", room / "large")
-    store = f"sqlite:///{room / 'interests.db'}"
+    store = f"sqlite:///{room / 'store.db'}"
     _fill(store, room)
     with bench_http.server(bench_http.theirs) as bare:
         for workers in (1, 2):
@@ -72,13 +73,13 @@ def _fill(store: str, room: Path) -> None:
     """Interests of everybody, copied from the small shop's users."""
     graphs = read_graphs(room / "small" / "runs" / "serendipity" / "artifacts")
     users = pl.read_parquet(room / "large" / "shop" / "users.parquet")["user_id"].to_list()
-    with open_store(store) as opened:
-        if opened.counts().kept == len(users):
+    with Store(store) as opened:
+        if opened.jobs.counts().stored == len(users):
             return
         now = this_clock()
         for start in range(0, len(users), _AT_ONCE):
             some = [(user, graphs.get(user.rpartition("-")[0])) for user in users[start : start + _AT_ONCE]]
-            opened.write([dataclasses.replace(graph, user=user, at=now) for user, graph in some if graph is not None])
+            opened.interests.write([dataclasses.replace(graph, user=user, at=now) for user, graph in some if graph is not None])
 
 
 def _paths(shop: Path) -> dict[str, list[str]]:
@@ -102,7 +103,6 @@ def _service(room: Path, store: str, workers: int) -> Iterator[int]:
     runs = room / "large" / "runs"
     chosen = [word for option, models in CHANNELS.items() for model in models for word in (option, str(runs / model))]
     with tempfile.TemporaryDirectory() as folder:
-        events = f"sqlite:///{Path(folder) / 'events.db'}"
         command = [
             sys.executable,
             "-m",
@@ -110,8 +110,6 @@ def _service(room: Path, store: str, workers: int) -> Iterator[int]:
             "serve",
             str(room / "large" / "shop"),
             *chosen,
-            "--events",
-            events,
         ]
         command += ["--store", store, "--port", "0", "--workers", str(workers), "--set", "rate=1000000"]
         log = Path(folder) / "log.txt"

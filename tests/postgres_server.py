@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 _NAMES = itertools.count()
-_HOMES = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name.partition(".")[0]))
+PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name.partition(".")[0]))
 
 
 class PostgresServer:
@@ -24,8 +24,9 @@ class PostgresServer:
         self.folder = folder / "cluster"
         with socket.create_server(("127.0.0.1", 0)) as place:
             self.port = place.getsockname()[1]
-        self._bin = _HOMES[-1]
+        self._bin = PROGRAMS[-1]
         self._process: subprocess.Popen[bytes] | None = None
+        self._shared: dict[str, str] = {}
         if os.geteuid() == 0:
             shutil.chown(folder, "postgres")
         self._run("initdb", "-D", self.folder, "-U", "searec", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
@@ -78,6 +79,17 @@ class PostgresServer:
             self._process.wait()
             self._process = None
 
+    def empty_database(self, name: str) -> str:
+        """A URL of a database of this name, which is made once and emptied later."""
+        if name not in self._shared:
+            self._shared[name] = self.new_database()
+        else:
+            script = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() "
+            script += "AND pid <> pg_backend_pid(); DROP SCHEMA public CASCADE; CREATE SCHEMA public"
+            words = [word for line in script.split("; ") for word in ("-c", line)]
+            self._run("psql", "-q", "-d", self._shared[name], *words)
+        return self._shared[name]
+
     def new_database(self) -> str:
         """A URL of an empty database."""
         name = f"store{next(_NAMES)}"
@@ -100,7 +112,7 @@ def _end(process: int) -> None:
 
 def postgres() -> Iterator[PostgresServer]:
     pytest.importorskip("psycopg", reason="the PostgreSQL client is not installed")
-    if not _HOMES:
+    if not PROGRAMS:
         pytest.skip("PostgreSQL is not installed: no /usr/lib/postgresql/*/bin")
     if os.geteuid() == 0 and shutil.which("setpriv") is None:
         pytest.skip("PostgreSQL does not run as root, and setpriv is not installed")

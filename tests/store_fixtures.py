@@ -73,7 +73,7 @@ def new_url(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> Cal
     def make(name: str) -> str:
         if backend == "sqlite":
             return f"sqlite:///{tmp_path / name}.db"
-        return str(request.getfixturevalue("postgres_server").new_database())
+        return str(request.getfixturevalue("postgres_server").empty_database(name))
 
     return make
 

@@ -109,7 +109,7 @@ class Queue(RuleBasedStateMachine):
     def __init__(self, stores: Callable[..., Store], clock: Any, graph: Any, started: int) -> None:
         super().__init__()
         self.clock, self.graph, self.started = clock, graph, started
-        values = {"attempts": ATTEMPTS, "first_wait": WAIT, "longest_wait": WAIT}
+        values = {"max_attempts": ATTEMPTS, "first_wait": WAIT, "longest_wait": WAIT}
         self.store, self.model = stores(number=next(NUMBERS), **values), Model()
         self.clock.now = started
         self.held: list[Job] = []  # every job ever leased
@@ -255,11 +255,11 @@ class FullWaits:
 
 
 @pytest.fixture
-def empty_stores(new_url: Callable[[str], str], clock: Any) -> Callable[..., Store]:
+def empty_stores(backend: str, new_url: Callable[[str], str], clock: Any) -> Callable[..., Store]:
     """An empty store for each number."""
 
     def make(*, number: int, **values: Any) -> Store:
-        url = new_url(f"model{number}")
+        url = new_url(f"model{number}" if backend == "sqlite" else "model")
         return Store(url, StoreSettings(**values), rng=FullWaits(), clock=clock)  # type: ignore[arg-type]
 
     return make

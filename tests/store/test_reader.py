@@ -227,8 +227,9 @@ def test_what_cannot_be_read_is_asked_for_anew(store: Store, readers: Readers) -
 def test_an_id_that_is_no_text(store: Store, readers: Readers) -> None:
     reader = readers(store)
     assert reader.interests("\ud800") == ReadInterests((), "none")
-    assert reader.counts()["unreadable"] == 1
-    assert reader.interests("'; DROP TABLE kept; --\0").source == "none"
+    assert reader.interests("no\0text") == ReadInterests((), "none")
+    assert reader.counts()["unreadable"] == 2
+    assert reader.interests("'; DROP TABLE interests; --").source == "none"
     reader.close()
     assert store.jobs.counts().queued == 1
 

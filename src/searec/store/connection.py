@@ -34,10 +34,11 @@ _SQLITE_FULL, _SQLITE_IOERR, _POSTGRES_FULL = 13, 10, "53100"
 _CACHE_KIB = 32 * 1024
 """Of one SQLite connection: the inner pages of millions of users, so that a read fetches one page or two."""
 _LITTLE = 64 * 1024
-# For every session of PostgreSQL: a writer that hangs must not hold the lock of the counter for ever, and what is
-# acknowledged must be on disk even where the server's default is otherwise.
+# For every session of PostgreSQL: a writer that hangs must not hold the lock of the counter for ever, and
+# what is acknowledged must be on disk even where the server's default is otherwise.
 _SESSION = """
-SELECT set_config('statement_timeout', %(wait)s, false), set_config('idle_in_transaction_session_timeout', %(wait)s, false),
+SELECT set_config('statement_timeout', %(wait)s, false),
+       set_config('idle_in_transaction_session_timeout', %(wait)s, false),
        set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on'
                                         ELSE current_setting('synchronous_commit') END, false)
 """
@@ -229,7 +230,7 @@ class Database:
         return self._file is not None and shutil.disk_usage(self._file.parent).free < _LITTLE
 
     def _here(self) -> _Engines:
-        """Return the engines of this process: a connection must not be used, nor closed, on the other side of a fork."""
+        """Return the engines of this process: connections must not cross a fork."""
         if self.closed:
             raise StorageError("the store is closed", where=self.where)
         if self._process != os.getpid():

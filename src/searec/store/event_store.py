@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
 from searec.errors import DataError
@@ -124,12 +125,12 @@ class EventStore:
             items: item ids.
             hidden: False to show them.
         """
-        names = dict.fromkeys((name(item, "item", "hide_items") for item in items), {})
+        names: dict[str, Any] = {name(item, "item", "hide_items"): {} for item in items}
         self._put_items(names, "hidden", hidden=bool(hidden))
 
     def remove_items(self, items: Sequence[str]) -> None:
         """Take items out of the catalog; putting them again brings them back."""
-        names = dict.fromkeys((name(item, "item", "remove_items") for item in items), {})
+        names: dict[str, Any] = {name(item, "item", "remove_items"): {} for item in items}
         self._put_items(names, "removed", removed=True)
 
     def items_since(self, number: int) -> list[ItemChange]:
@@ -161,6 +162,17 @@ class EventStore:
         with self._database.reading() as db:
             rows = db.execute(sa.select(table.user_id, table.attributes).order_by(table.number))
             return {row[0]: row[1] for row in rows}
+
+    def delete_user(self, db: Connection, user: str) -> int:
+        """Delete the events and attributes of a user in the caller's transaction; return how many events.
+
+        Args:
+            db: a connection in a transaction.
+            user: the user id.
+        """
+        take_numbers(db, 0)
+        db.execute(sa.delete(tables.users).where(tables.users.c.user_id == user))
+        return db.execute(sa.delete(tables.events).where(_C.user_id == user)).rowcount
 
     def deploy(self, config: Mapping[str, Any]) -> int:
         """Store what is to be served from now on; return its number."""

@@ -1,7 +1,7 @@
 """Events and changes of items, as they are reported while the service runs.
 
-They are on disk before they are acknowledged. Readers read them from the store, request by request, so that all processes
-see the same and a restart loses nothing. Every change gets a number that goes up in the order of the commits.
+They are on disk before they are acknowledged. Readers read them from the store, request by request, so that all
+processes see the same and a restart loses nothing. Every change gets a number that goes up in the order of the commits.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Reads the interests of a user within a request. It never waits for a language model or a queue, nor long for a store."""
+"""Reads the interests of a user within a request, without waiting for a model or a queue, nor long for a store."""
 
 import threading
 import time
@@ -56,8 +56,8 @@ class ReadInterests:
 class Reader:
     """Reads for requests and enqueues refreshes in the background; threads share one.
 
-    A request gets the fresh value, else the last one, else the user's own demands, and the user is enqueued where the value
-    is missing or stale. What waits to be enqueued is lost with the process; the next read repeats it.
+    A request gets the fresh value, else the last one, else the user's own demands, and the user is enqueued where the
+    value is missing or stale. What waits to be enqueued is lost with the process; the next read repeats it.
 
     Args:
         store: what is read, and where users are enqueued.
@@ -126,8 +126,8 @@ class Reader:
         """Return how often each of these has happened.
 
         fresh, last, own, none: reads by source. failed, slow: reads after which the store was not used for a while.
-        skipped: reads meanwhile. damaged, unreadable: values, and ids, that could not be read. enqueued, dropped: users sent
-        to the queue, and not. cache_failed: calls of the cache that failed.
+        skipped: reads meanwhile. damaged, unreadable: values, and ids, that could not be read. enqueued, dropped: users
+        sent to the queue, and not. cache_failed: calls of the cache that failed.
         """
         cache = self._store.interests.cache
         with self._lock:

@@ -1,12 +1,13 @@
-"""The queue of users whose interests are to be refreshed. A user has at most one job:
+"""The queue of users whose interests are to be refreshed, each at most once.
 
     ready -> leased -> completed                    the interests are written and the job is gone, in one transaction
       ^        |---> waiting (back-off) -> ready    it failed
       |        |---> dead                           it failed, or its worker was lost, too often: revive or drop it
       '--------'                                    released, or the lease ran out
 
-Every lease has a token, and calls with an older token are refused: of two workers that believe they hold a job, one completes
-it. Workers take jobs side by side: PostgreSQL skips rows that others hold (SKIP LOCKED), SQLite has one writer at a time.
+Every lease has a token, and calls with an older token are refused: of two workers that believe they hold a job, one
+completes it. Workers take jobs side by side: PostgreSQL skips rows that others hold (SKIP LOCKED), SQLite has one
+writer at a time.
 """
 
 import contextlib
@@ -105,8 +106,8 @@ class JobQueue:
         """Request a refresh of users; return how many jobs were added, those that will run once more included.
 
         A user who has a job keeps it, at the better of both priorities and the earlier of both times (but a failed job
-        waits its time). A leased job runs once more after it is completed where the reason is in `NEWS`. A dead job stays.
-        For other reasons than `NEWS` a user whose interests are fresh is left out.
+        waits its time). A leased job runs once more after it is completed where the reason is in `NEWS`. A dead job
+        stays. For other reasons than `NEWS` a user whose interests are fresh is left out.
 
         Args:
             users: user ids.
@@ -161,7 +162,7 @@ class JobQueue:
     def lease(self, worker: str, count: int, seconds: float) -> list[Job]:
         """Return up to `count` jobs for a worker, by priority and then age.
 
-        A job that was with a lost worker, or with others when a reasoner failed, comes alone, so that it cannot harm others.
+        A job that was with a lost worker, or with others when a reasoner failed, comes alone, so that it harms no other.
 
         Args:
             worker: its name, for errors.
@@ -181,9 +182,8 @@ class JobQueue:
             # the literal lets the planner use the partial index
             ready = sa.select(_C.id, _C.user_id, _C.reason, _C.attempt, _C.alone).where(sa.text("state = 0"))
             first = db.execute(_free(ready.order_by(_C.priority, _C.id).limit(count))).all()
-            chosen = (
-                first[:1] if first and first[0].alone else list(itertools.takewhile(lambda row: not row.alone, first))
-            )
+            together = list(itertools.takewhile(lambda row: not row.alone, first))
+            chosen = together or first[:1]
             leased = [Job(row.user_id, row.reason, row.attempt + 1, secrets.randbits(62)) for row in chosen]
             if leased:
                 change = (

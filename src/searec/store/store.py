@@ -3,9 +3,7 @@
 from typing import Self
 
 import numpy as np
-import sqlalchemy as sa
 
-from searec.store import tables
 from searec.store.connection import Clock, Database, StoreSettings
 from searec.store.event_checks import name
 from searec.store.event_store import EventStore
@@ -59,9 +57,7 @@ class Store:
         """Delete everything about a user for good: events, attributes, interests, job; return how many events."""
         name(user, "user", "forget")
         with self.database.writing() as db:
-            tables.take_numbers(db, 0)
-            db.execute(sa.delete(tables.users).where(tables.users.c.user_id == user))
-            deleted = db.execute(sa.delete(tables.events).where(tables.events.c.user_id == user)).rowcount
+            deleted = self.events.delete_user(db, user)
             self.jobs.delete(db, [user])
             self.interests.delete(db, [user])
         self.interests.forget_cached([user])

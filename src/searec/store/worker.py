@@ -135,8 +135,8 @@ class Worker:
             drain: stop when nothing can be leased.
 
         Raises:
-            SearecError: the reasoner does not return. With `drain`, also: the store or the reasoner fails again and again;
-                without, the worker waits for either.
+            SearecError: the reasoner does not return. With `drain`, also: the store or the reasoner fails again and
+                again; without, the worker waits for either.
         """
         self._ended = Counter()
         while not stop.is_set():

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 Outcome = Literal["refreshed", "failed", "postponed", "lost", "returned"]
 OUTCOMES: tuple[Outcome, ...] = ("refreshed", "failed", "postponed", "lost", "returned")
-"""Of a job: written; failed by itself; failed with the reasoner; its lease was another's by then; given back on a stop."""
+"""Of a job: written; failed by itself; failed with the reasoner; its lease was lost; given back on a stop."""
 _SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 
 

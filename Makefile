@@ -40,7 +40,7 @@ bench: setup
 	$(BIN)/python benchmarks/all.py $(if $(DATA),--data $(DATA))
 
 results: setup
-	$(BIN)/searec study $(DATA) --recipe baselines --out $(or $(OUT),runs/baselines)
+	$(BIN)/searec recipe baselines $(DATA) --out $(or $(OUT),runs/baselines)
 
 clean:
 	rm -rf .venv build dist runs

@@ -27,7 +27,7 @@ def run(data: Path) -> None:
 def compare(split: Split, task: Task, data: Path) -> None:
     """Print one task's ratio, over batches of like history lengths."""
     dataset = split.data
-    batcher = Batcher(dataset, Needs(rec=REC, src=SRC, words=WORDS))
+    batcher = Batcher(dataset, Needs(feed=REC, searches=SRC, words=WORDS))
     user, item, _ = split.train_clicks((task,))
     seen = Seen.of(user, item, dataset.sizes.items)
     requests = split.train(task)

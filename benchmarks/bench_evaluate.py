@@ -11,7 +11,7 @@ from searec.data.candidates import candidate_lists
 from searec.data.dataset import load
 from searec.data.split import Split
 from searec.evaluation.protocol import sampled_ranks
-from searec.experiments.experiment import new_model, settings_for, train
+from searec.experiments.run_training import new_model, settings_for, train
 from searec.metrics.accuracy import ndcg
 from searec.models.base import Model
 from timing import line, paired

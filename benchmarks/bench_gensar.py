@@ -11,9 +11,9 @@ from torch import Tensor
 
 from searec.data.dataset import load
 from searec.data.split import Split
-from searec.experiments.experiment import new_model, settings_for
+from searec.experiments.run_training import new_model, settings_for
 from searec.models.gensar.model import GenSAR
-from searec.models.gensar.seq2seq_tasks import Exercise
+from searec.models.gensar.seq2seq_tasks import Seq2SeqTask
 from searec.nn.t5_decoder import BeamDecoder
 from searec.semantic_ids import beam
 from searec.semantic_ids.trie import Trie
@@ -50,7 +50,7 @@ _STEPS = 6
 
 
 class _Writer:
-    """Identifiers by a bare T5, as `models.writers.IdentifierWriter`."""
+    """Identifiers by a bare T5, as `constrained_decoding.PromptWriter`."""
 
     def __init__(self, t5: Any, ids: Tensor) -> None:
         mask = torch.ones_like(ids, dtype=torch.bool)
@@ -169,7 +169,7 @@ def run(data: Path) -> None:
     examples = TrainingExamples(split, model, batch=plan.batch, seed=0)
     adam = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
     torch.manual_seed(0)
-    groups = [model.exercises(examples.batch(0, step)) for step in range(_STEPS)]
+    groups = [model.training_tasks(examples.batch(0, step)) for step in range(_STEPS)]
     bare = [[_bare(model, one) for group in step for one in group] for step in groups]
 
     def ours() -> None:
@@ -189,12 +189,12 @@ def run(data: Path) -> None:
     line("gensar training step against a bare T5 step", data, {**found, "steps": _STEPS, "batch": plan.batch})
 
 
-def _bare(model: GenSAR, exercise: Exercise) -> dict[str, Tensor]:
-    """An exercise as the library's T5 takes it; its loss is over the whole vocabulary."""
-    if exercise.known is None:
-        assert exercise.task is not None
-        labels = exercise.answer + torch.tensor(model.blocks[SIDES.index(exercise.task)])
+def _bare(model: GenSAR, task: Seq2SeqTask) -> dict[str, Tensor]:
+    """A task as the library's T5 takes it; its loss is over the whole vocabulary."""
+    if task.is_token is None:
+        assert task.task is not None
+        labels = task.target + torch.tensor(model.layout.blocks[SIDES.index(task.task)])
     else:
-        labels = exercise.answer.masked_fill(~exercise.known, -100)
-    given, mask = exercise.given, exercise.mask.long()
-    return {"input_ids": exercise.ids, "attention_mask": mask, "decoder_input_ids": given, "labels": labels}
+        labels = task.target.masked_fill(~task.is_token, -100)
+    mask = task.mask.long()
+    return {"input_ids": task.ids, "attention_mask": mask, "decoder_input_ids": task.decoder_input, "labels": labels}

@@ -63,7 +63,11 @@ def train(split: Split, codes: NDArray[np.int16], data: Path) -> None:
     reference = reference_model(dataset, codes)
     theirs_adam = adam(reference, LR, WEIGHT_DECAY)
     rows = FixedRows(
-        read_arrays(dataset.folder), split.train("recommend", ("recommend",)), rec=REC, src=SRC, negatives=NEGATIVES
+        read_arrays(dataset.folder),
+        split.train("recommend", ("recommend",)),
+        feed=REC,
+        searches=SRC,
+        negatives=NEGATIVES,
     )
     ready: list[Tensors] = list(itertools.islice(reference_rows(rows, BATCH, shuffle=True), STEPS))
     steps = examples.steps(0)
@@ -97,7 +101,7 @@ def score(split: Split, codes: NDArray[np.int16], data: Path) -> None:
     candidates = np.asarray(candidate_lists(split, "recommend", "test")[chosen])
     model = our_model(dataset.sizes, codes).eval()
     reference = reference_model(dataset, codes).eval()
-    rows = FixedRows(read_arrays(dataset.folder), requests, rec=REC, src=SRC, candidates=candidates)
+    rows = FixedRows(read_arrays(dataset.folder), requests, feed=REC, searches=SRC, candidates=candidates)
     ready: list[Tensors] = list(reference_rows(rows, EVALUATION_BATCH))
 
     def ours() -> None:
@@ -177,18 +181,18 @@ def reference_steps(rng: np.random.Generator, codes: NDArray[np.int16]) -> Calla
     sessions, clicks = [torch.zeros(1, dtype=torch.int64)], [torch.zeros(1, CLICKS, dtype=torch.int64)]
     for _ in range(WARM_UP + SCALE_STEPS):
         batch = simulated_batch(rng, users)
-        here = batch.src_query != 0
-        ids = torch.zeros_like(batch.src_query, dtype=torch.int64)
+        here = batch.search_query != 0
+        ids = torch.zeros_like(batch.search_query, dtype=torch.int64)
         ids[here] = torch.arange(int(here.sum())) + sum(len(part) for part in sessions)
-        sessions.append(batch.src_query[here].long())
-        clicks.append(batch.src_click[here].long())
+        sessions.append(batch.search_query[here].long())
+        clicks.append(batch.search_click[here].long())
         assert batch.candidates is not None
-        rows = {"user": batch.user, "rec": batch.rec_item, "src": ids, "candidates": batch.candidates}
+        rows = {"user": batch.user, "feed": batch.feed_item, "searches": ids, "candidates": batch.candidates}
         batches.append({name: values.long() for name, values in rows.items()})
     words = simulated_words(np.random.default_rng(1), QUERIES + 1).long()
     tables = Sessions(torch.cat(sessions), torch.cat(clicks), words)
     reference = ReferenceGSERec(
-        codes, tables, items=ITEMS, words=VOCABULARY, size=CODES, width=WIDTH, rec=REC, src=SRC, layers=LAYERS
+        codes, tables, items=ITEMS, words=VOCABULARY, size=CODES, width=WIDTH, feed=REC, searches=SRC, layers=LAYERS
     )
     optimizer, left = adam(reference, LR, WEIGHT_DECAY), iter(batches)
     return lambda: train_steps(reference, [next(left)], 1, optimizer)
@@ -212,13 +216,13 @@ def simulated_batch(rng: np.random.Generator, users: int) -> Batch:
         task="recommend",
         user=torch.from_numpy(rng.integers(1, users + 1, size=BATCH, dtype=np.int32)),
         time=times[:, 0],
-        rec_item=torch.from_numpy(history(REC, ITEMS)),
-        rec_time=times.expand(-1, REC),
-        src_query=torch.from_numpy(row.reshape(query.shape).astype(np.int32)),
-        src_click=torch.from_numpy(click),
-        src_time=times.expand(-1, SRC),
-        trail_item=times.int(),
-        trail_time=times,
+        feed_item=torch.from_numpy(history(REC, ITEMS)),
+        feed_time=times.expand(-1, REC),
+        search_query=torch.from_numpy(row.reshape(query.shape).astype(np.int32)),
+        search_click=torch.from_numpy(click),
+        search_time=times.expand(-1, SRC),
+        click_item=times.int(),
+        click_time=times,
         query=times[:, 0].int(),
         words=simulated_words(rng, len(distinct)),
         query_id=torch.from_numpy(distinct),
@@ -249,9 +253,9 @@ def our_model(sizes: Sizes, codes: NDArray[np.int16]) -> GSERec:
         GSERec.Config(
             width=WIDTH,
             inner=WIDTH,
-            rec=REC,
-            src=SRC,
-            src_clicks=CLICKS,
+            feed=REC,
+            searches=SRC,
+            search_clicks=CLICKS,
             words=WORDS,
             negatives=NEGATIVES,
             levels=LEVELS,
@@ -283,8 +287,8 @@ def reference_model(dataset: Dataset, codes: NDArray[np.int16]) -> ReferenceGSER
         words=words,
         size=CODES,
         width=WIDTH,
-        rec=REC,
-        src=SRC,
+        feed=REC,
+        searches=SRC,
         layers=LAYERS,
         dropout=DROPOUT,
     )

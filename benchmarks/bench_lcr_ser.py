@@ -12,7 +12,7 @@ import torch
 from searec.data.candidates import candidate_lists
 from searec.data.dataset import load
 from searec.data.split import Split
-from searec.experiments.experiment import new_model, settings_for
+from searec.experiments.run_training import new_model, settings_for
 from searec.models.lcr_ser import LCRSER
 from searec.reports.reasoning import costs
 from timing import line

@@ -18,7 +18,7 @@ import torch
 from recbole_input import write_atomic
 from searec.data.dataset import load
 from searec.data.split import Split
-from searec.experiments.experiment import new_model, settings_for
+from searec.experiments.run_training import new_model, settings_for
 from searec.models.sasrec import SASRec, next_click
 from searec.training.examples import TrainingExamples
 from timing import line

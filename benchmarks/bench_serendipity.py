@@ -15,10 +15,10 @@ from searec.data.batch import Batch, Batcher
 from searec.data.dataset import Sizes, load
 from searec.data.ragged import gather_windows
 from searec.data.split import Requests, Split
-from searec.experiments import experiment
+from searec.experiments import run_training
 from searec.models.serendipity.model import Serendipity, Tables
-from searec.retrieval.item_groups import Groups
-from searec.retrieval.vector_index import Index
+from searec.retrieval.item_groups import ItemGroups
+from searec.retrieval.vector_index import VectorIndex
 from timing import line
 
 ITEMS, POOL, QUOTA, REQUESTS, EPOCHS = 1_000_000, 500, 0.2, 2_000, 2
@@ -30,7 +30,7 @@ KINDS = ("ivf", "hnsw")
 def retrieval(data: Path, room: Path) -> None:
     """Train the two towers, grow their catalogue to a million items, and ask for pools."""
     threads = torch.get_num_threads()
-    run = experiment.train("serendipity", load(data), room / "serendipity", epochs=EPOCHS, patience=0)
+    run = run_training.train("serendipity", load(data), room / "serendipity", epochs=EPOCHS, patience=0)
     assert isinstance(run.model, Serendipity)
     model, split = run.model.eval(), run.split
     rows = np.random.default_rng(0).permutation(len(split.held_out("recommend", "test")))[:REQUESTS]
@@ -38,20 +38,20 @@ def retrieval(data: Path, room: Path) -> None:
     with torch.no_grad():
         vectors, labels, worth = grown(model, ITEMS)
     _grow(model, labels, worth)
-    groups = Groups.of(labels, worth)
+    groups = ItemGroups.of(labels, worth)
     batcher = Batcher(split.data, model.needs)
     batches = [(batcher.batch(asked[row : row + 1]), _seen(split, asked[row : row + 1])) for row in range(len(asked))]
     with torch.no_grad():
         own = F.normalize(model.own_interest(groups.first), dim=1)
         queries = torch.cat([model.users(batch, model.interests_at(batch.user, batch.time)) for batch, _ in batches])
-    exact, by_interest = Index(vectors, "exact"), Index(own)
+    exact, by_interest = VectorIndex(vectors, "exact"), VectorIndex(own)
     wanted = _interests(model, batches)
     best = exact.search(queries[:500], POOL)[0]
-    best_groups = Index(own, "exact").search(wanted, model.config.reach)[0]
+    best_groups = VectorIndex(own, "exact").search(wanted, model.config.reach)[0]
     indexes = {}
     for kind in KINDS:
         started = time.perf_counter()
-        indexes[kind] = Index(vectors, kind), time.perf_counter() - started  # type: ignore[arg-type]
+        indexes[kind] = VectorIndex(vectors, kind), time.perf_counter() - started  # type: ignore[arg-type]
     one_thread()
     brute = _times(functools.partial(_search, exact, queries), 50)
     for kind, (by_item, built) in indexes.items():
@@ -90,7 +90,7 @@ def grown(model: Serendipity, count: int) -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
     learned = model._indexed().items
     items = len(learned) - 1
-    near = Index(F.normalize(learned, dim=1), "exact").search(F.normalize(learned[1:], dim=1), NEIGHBOURS + 1)[0]
+    near = VectorIndex(F.normalize(learned, dim=1), "exact").search(F.normalize(learned[1:], dim=1), NEIGHBOURS + 1)[0]
     parent = torch.arange(count - items) % items
     drawn = torch.randint(0, NEIGHBOURS + 1, (len(parent),), generator=generator)
     share = torch.rand(len(parent), 1, generator=generator)
@@ -126,14 +126,14 @@ def _ask(model: Serendipity, batches: list[tuple[Batch, Tensor]], quota: float, 
     model.pool(batch, POOL, seen, quota=quota)
 
 
-def _search(index: Index, queries: Tensor, row: int) -> None:
+def _search(index: VectorIndex, queries: Tensor, row: int) -> None:
     index.search(queries[[row]], POOL)
 
 
 def _seen(split: Split, asked: Requests) -> Tensor:
-    trail = split.data.trail
-    first = np.asarray(trail.offsets[asked.user])
-    return torch.from_numpy(gather_windows(trail.item, first, asked.trail_end - first).astype(np.int64))
+    click_history = split.data.click_history
+    first = np.asarray(click_history.offsets[asked.user])
+    return torch.from_numpy(gather_windows(click_history.item, first, asked.click_end - first).astype(np.int64))
 
 
 def _times(work: Callable[[int], Any], count: int) -> dict[str, float]:

@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
-from searec.interests.interest_graph import Edge, Graph
+from searec.interests.interest_graph import Edge, InterestGraph
 from searec.interests.profile import Profile
-from searec.interests.reasoner import Thought
+from searec.interests.reasoner import ReasoningResult
 from searec.store.interest_reader import Reader
 from searec.store.interest_store import pack_graph, served_bytes
 from searec.store.store import Store
@@ -40,7 +40,7 @@ PAUSE, JOBS, QUEUE = 0.05, 40, 800
 """Seconds that the language model takes for a user, users a round, and jobs of the queue alone."""
 
 
-def typical(user: str) -> Graph:
+def typical(user: str) -> InterestGraph:
     """A graph of 5 queries, 5 demands and 20 interests."""
     ups = [
         Edge(
@@ -63,7 +63,7 @@ def typical(user: str) -> Graph:
         )
         for n in range(INTERESTS)
     ]
-    return Graph(user, 1_700_000_000_000_000, (*ups, *wide), {"reasoner": "bench", "version": "1"})
+    return InterestGraph(user, 1_700_000_000_000_000, (*ups, *wide), {"reasoner": "bench", "version": "1"})
 
 
 GRAPH = typical("u")
@@ -197,13 +197,13 @@ def waiting_workers(room: Path) -> None:
         def __init__(self, port: int) -> None:
             self._port = port
 
-        def think(self, profiles: Sequence[Profile]) -> list[Thought]:
+        def infer(self, profiles: Sequence[Profile]) -> list[ReasoningResult]:
             for _ in profiles:
                 connection = http.client.HTTPConnection("127.0.0.1", self._port)
                 connection.request("GET", "/")
                 connection.getresponse().read()
                 connection.close()
-            return [Thought(one, typical(one.user)) for one in profiles]
+            return [ReasoningResult(one, typical(one.user)) for one in profiles]
 
     with sleeping_server() as port, Store(f"sqlite:///{room / 'jobs.db'}") as store:
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from searec.data.dataset import Dataset, load
 from searec.data.log import write_table
 from searec.data.synthetic.simulate import World, simulate
-from searec.experiments import experiment
+from searec.experiments import run_training
 
 WORLD = World(users=400, items=800)
 USERS, ITEMS = 100_000, 1_000_000
@@ -34,7 +34,7 @@ def small_shop(room: Path) -> Path:
     shop = simulate(room / "shop", WORLD)
     data = load(shop)
     for model, settings in MODELS.items():
-        experiment.train(model, data, room / "runs" / model, **settings)
+        run_training.train(model, data, room / "runs" / model, **settings)
     return shop
 
 
@@ -45,7 +45,7 @@ def grow(shop: Path, runs: Path, out: Path, *, users: int = USERS, items: int = 
     large = load(folder)
     for model in MODELS:
         if model == "bm25":
-            experiment.train(model, large, out / "runs" / model)
+            run_training.train(model, large, out / "runs" / model)
         else:
             _grow_run(runs / model, out / "runs" / model, small, large)
     return folder

@@ -62,10 +62,10 @@ def _table(offsets: NDArray[Any], values: NDArray[Any], width: int) -> NDArray[n
 
 
 class FixedRows(RowDataset):
-    """One example a row, as arrays of one length: user, rec [L], src [S] (session ids) and candidates [N], the target first.
+    """One example a row, as arrays of one length: user, feed [L], searches [S] (session ids) and candidates [N], the target first.
 
     Args:
-        rec, src: newest events kept; shorter histories are padded with 0 at the end.
+        feed, searches: newest events kept; shorter histories are padded with 0 at the end.
         candidates: [R, N] ready lists; without them, `negatives` are drawn for each row.
     """
 
@@ -74,25 +74,27 @@ class FixedRows(RowDataset):
         arrays: Arrays,
         requests: Any,
         *,
-        rec: int = 20,
-        src: int = 20,
+        feed: int = 20,
+        searches: int = 20,
         negatives: int = 4,
         candidates: NDArray[Any] | None = None,
         seed: int = 1,
     ) -> None:
-        super().__init__(arrays, requests, rec, src, negatives=0 if candidates is not None else negatives, seed=seed)
+        super().__init__(
+            arrays, requests, feed, searches, negatives=0 if candidates is not None else negatives, seed=seed
+        )
         self.candidates = candidates
 
     def __getitem__(self, index: int) -> Row:
         user, target = int(self.requests.user[index]), int(self.requests.target[index])
-        rec, src = np.zeros(self.max_rec, dtype=np.int64), np.zeros(self.max_src, dtype=np.int64)
-        first, end = self._window("interactions", user, int(self.requests.rec_end[index]), self.max_rec)
-        rec[: end - first] = self.arrays["interactions.item"][first:end]
-        first, end = self._window("searches", user, int(self.requests.src_end[index]), self.max_src)
-        src[: end - first] = np.arange(first + 1, end + 1)
+        feed, searches = np.zeros(self.max_feed, dtype=np.int64), np.zeros(self.max_searches, dtype=np.int64)
+        first, end = self._window("interactions", user, int(self.requests.feed_end[index]), self.max_feed)
+        feed[: end - first] = self.arrays["interactions.item"][first:end]
+        first, end = self._window("searches", user, int(self.requests.search_end[index]), self.max_searches)
+        searches[: end - first] = np.arange(first + 1, end + 1)
         ready = self.candidates
         chosen = [target, *self._draw(user, target)] if ready is None else ready[index]
-        return {"user": user, "rec": rec, "src": src, "candidates": np.asarray(chosen, dtype=np.int64)}
+        return {"user": user, "feed": feed, "searches": searches, "candidates": np.asarray(chosen, dtype=np.int64)}
 
 
 def reference_rows(
@@ -197,7 +199,7 @@ class ReferenceGSERec(nn.Module):
         codes: [U + 1, 2, levels] codes of every user on both sides, -1 where there are none; row 0 is padding.
         sessions: the search sessions by id.
         items, words: how many there are. size: codes a level.
-        rec, src: lengths of the histories. layers: K. hidden: of the predictor.
+        feed, searches: lengths of the histories. layers: K. hidden: of the predictor.
         user_weight, history_weight: of L_U-CL and of both sides' L_His-CL.
     """
 
@@ -210,8 +212,8 @@ class ReferenceGSERec(nn.Module):
         words: int,
         size: int = 256,
         width: int = 64,
-        rec: int = 20,
-        src: int = 20,
+        feed: int = 20,
+        searches: int = 20,
         layers: int = 2,
         heads: int = 2,
         dropout: float = 0.1,
@@ -252,7 +254,7 @@ class ReferenceGSERec(nn.Module):
             user = self.coded[:, side].nonzero()[:, 0]
             code = users + self.user_codes[user, side].flatten()
             self.graphs.append(LightGCN(user.repeat_interleave(levels), code, users + self.code.num_embeddings, layers))
-        self.sides = nn.ModuleList(Side(width, heads, length, dropout, temperature) for length in (rec, src))
+        self.sides = nn.ModuleList(Side(width, heads, length, dropout, temperature) for length in (feed, searches))
         self.contrast = Contrast(width, temperature)
         steps: list[nn.Module] = []
         for inside, outside in itertools.pairwise((5 * width, *hidden)):
@@ -265,8 +267,8 @@ class ReferenceGSERec(nn.Module):
         rows, count = candidates.shape
         nodes = torch.cat((self.user.weight, self.code.weight))
         candidate = self.item(candidates).flatten(0, 1)
-        events = (self.item(batch["rec"]), self._sessions(batch["src"]))
-        empties = (batch["rec"] == 0, batch["src"] == 0)
+        events = (self.item(batch["feed"]), self._sessions(batch["searches"]))
+        empties = (batch["feed"] == 0, batch["searches"] == 0)
         interests, users, history_loss = [], [], candidate.new_zeros(())
         for place, (graph, side) in enumerate(zip(self.graphs, self.sides, strict=True)):
             assert isinstance(side, Side)

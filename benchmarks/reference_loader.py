@@ -25,12 +25,12 @@ def read_arrays(folder: Path) -> dict[str, NDArray[Any]]:
 
 
 class RowDataset(Dataset[Row]):
-    """One example per request; histories run from old to new and hold the newest `max_rec`, `max_src`, `max_trail` events.
+    """One example per request; histories run from old to new and hold the newest `max_feed`, `max_searches`, `max_clicked` events.
 
     Args:
         arrays: the encoded dataset (names as `reference_pandas.encode` gives them).
         requests: who asks and what followed.
-        max_rec, max_src, max_trail: longest histories; 0 leaves one out. max_clicks, max_words: of a session, of a query.
+        max_feed, max_searches, max_clicked: longest histories; 0 leaves one out. max_clicks, max_words: of a session, of a query.
         negatives: items drawn for each request that its user never clicked; column 0 of the candidates is the target.
         seed: of the negatives.
     """
@@ -39,26 +39,26 @@ class RowDataset(Dataset[Row]):
         self,
         arrays: Arrays,
         requests: Any,
-        max_rec: int,
-        max_src: int,
+        max_feed: int,
+        max_searches: int,
         max_clicks: int = 5,
         negatives: int = 4,
         seed: int = 1,
         *,
         max_words: int = 8,
-        max_trail: int = 0,
+        max_clicked: int = 0,
     ) -> None:
         self.arrays, self.requests = arrays, requests
-        self.max_rec, self.max_src, self.max_clicks, self.max_words, self.max_trail = (
-            max_rec,
-            max_src,
+        self.max_feed, self.max_searches, self.max_clicks, self.max_words, self.max_clicked = (
+            max_feed,
+            max_searches,
             max_clicks,
             max_words,
-            max_trail,
+            max_clicked,
         )
         self.negatives, self.random = negatives, random.Random(seed)
         self.items = len(arrays["item_words.offsets"]) - 2
-        offsets, clicked = arrays["trail.offsets"], arrays["trail.item"]
+        offsets, clicked = arrays["click_history.offsets"], arrays["click_history.item"]
         self.touched = (
             [set(clicked[offsets[u] : offsets[u + 1]].tolist()) for u in range(len(offsets) - 1)] if negatives else []
         )
@@ -69,22 +69,22 @@ class RowDataset(Dataset[Row]):
     def __getitem__(self, index: int) -> Row:
         arrays, asked = self.arrays, self.requests
         user, target = int(asked.user[index]), int(asked.target[index])
-        first, end = self._window("interactions", user, int(asked.rec_end[index]), self.max_rec)
+        first, end = self._window("interactions", user, int(asked.feed_end[index]), self.max_feed)
         row: Row = {
             "user": user,
             "time": int(asked.time[index]),
             "target": target,
-            "rec_item": arrays["interactions.item"][first:end],
-            "rec_time": arrays["interactions.time"][first:end],
+            "feed_item": arrays["interactions.item"][first:end],
+            "feed_time": arrays["interactions.time"][first:end],
         }
-        first, end = self._window("searches", user, int(asked.src_end[index]), self.max_src)
-        row["src_time"] = arrays["searches.time"][first:end]
-        row["src_words"] = [self._words(int(query)) for query in arrays["searches.query"][first:end]]
-        row["src_click"] = [self._clicks(session) for session in range(first, end)]
-        if self.max_trail:
-            first, end = self._window("trail", user, int(asked.trail_end[index]), self.max_trail)
-            row["trail_item"] = arrays["trail.item"][first:end]
-            row["trail_time"] = arrays["trail.time"][first:end]
+        first, end = self._window("searches", user, int(asked.search_end[index]), self.max_searches)
+        row["search_time"] = arrays["searches.time"][first:end]
+        row["search_words"] = [self._words(int(query)) for query in arrays["searches.query"][first:end]]
+        row["search_click"] = [self._clicks(session) for session in range(first, end)]
+        if self.max_clicked:
+            first, end = self._window("click_history", user, int(asked.click_end[index]), self.max_clicked)
+            row["click_item"] = arrays["click_history.item"][first:end]
+            row["click_time"] = arrays["click_history.time"][first:end]
         row["query_words"] = self._words(int(asked.query[index]))
         if self.negatives:
             row["candidates"] = [target, *self._draw(user, target)]
@@ -119,10 +119,10 @@ def collate(rows: Sequence[Row]) -> dict[str, Tensor]:
     for name in ("user", "time", "target", "candidates"):
         if name in rows[0]:
             batch[name] = torch.tensor([row[name] for row in rows])
-    for name in ("rec_item", "rec_time", "src_time", "trail_item", "trail_time", "query_words"):
+    for name in ("feed_item", "feed_time", "search_time", "click_item", "click_time", "query_words"):
         if name in rows[0]:
             batch[name] = pad([row[name] for row in rows])
-    for name in ("src_words", "src_click"):
+    for name in ("search_words", "search_click"):
         batch[name] = pad_twice([row[name] for row in rows])
     return batch
 

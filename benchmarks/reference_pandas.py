@@ -55,10 +55,10 @@ def encode(folder: Path | str) -> Arrays:
     )
     feed_clicks = feed[["user", "time", "item"]].assign(source=np.int8(FEED))
     search_clicks = found[["user", "time", "item"]].assign(source=np.int8(SEARCH))
-    trail = pd.concat([feed_clicks, search_clicks], ignore_index=True).sort_values(["user", "time"])
-    arrays["trail.offsets"] = offsets_of(trail["user"], len(user_ids))
+    click_history = pd.concat([feed_clicks, search_clicks], ignore_index=True).sort_values(["user", "time"])
+    arrays["click_history.offsets"] = offsets_of(click_history["user"], len(user_ids))
     for name in ("item", "time", "source"):
-        arrays[f"trail.{name}"] = trail[name].to_numpy()
+        arrays[f"click_history.{name}"] = click_history[name].to_numpy()
 
     queries = pd.Series(sessions.attrs["queries"])
     item_words = words_of(item_text(items)).explode().dropna()

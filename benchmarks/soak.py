@@ -25,7 +25,7 @@ import numpy as np
 
 from searec.data.dataset import load
 from searec.errors import SearecError
-from searec.experiments import experiment
+from searec.experiments import run_training
 from searec.service.client import AsyncClient, Client
 from searec.store.store import Store
 from timing import line
@@ -222,7 +222,7 @@ def trained(data: Path, room: Path, *, minutes: float = 10.0) -> None:
     dataset = load(data)
     runs = {name: room / name for name in ("popular", "itemknn", "bm25")}
     for name, folder in runs.items():
-        experiment.train(name, dataset, folder)
+        run_training.train(name, dataset, folder)
     run(data, [runs["itemknn"], runs["popular"]], [runs["bm25"]], room, minutes=minutes)
 
 

@@ -10,7 +10,7 @@ import pytest
 from postgres_server import PostgresServer, postgres
 from redis_server import RedisServer, redis_in
 from searec.config import configure
-from searec.interests.interest_graph import Edge, Graph
+from searec.interests.interest_graph import Edge, InterestGraph
 from searec.store.connection import StoreSettings
 from searec.store.event_store import EventStore
 from searec.store.job_queue import SECOND
@@ -113,17 +113,17 @@ def events(stores: Callable[..., Store]) -> EventStore:
 
 def make_graph(
     user: str, *interests: str, at: int = START, demand: str = "sports shoes", confidence: float = 0.8
-) -> Graph:
+) -> InterestGraph:
     """A graph of one query, one demand and these interests, each less sure than the one before."""
     up = Edge(source="nike air", target=demand, relation="hypernym", signal="query", confidence=confidence)
     wide = [
         Edge(source=demand, target=text, relation="co-hyponym", confidence=0.9 - place / 100)
         for place, text in enumerate(interests)
     ]
-    return Graph(user, at, (up, *wide), {"reasoner": "test", "version": "1"})
+    return InterestGraph(user, at, (up, *wide), {"reasoner": "test", "version": "1"})
 
 
 @pytest.fixture
-def graph() -> Callable[..., Graph]:
+def graph() -> Callable[..., InterestGraph]:
     """`make_graph`, as a fixture."""
     return make_graph

@@ -11,7 +11,7 @@ import pytest
 
 from searec.data.dataset import load
 from searec.data.synthetic.simulate import World, simulate
-from searec.experiments import experiment
+from searec.experiments import run_training
 from searec.service.client import Client
 from searec.store.store import Store
 
@@ -29,7 +29,7 @@ def home(tmp_path: Path) -> Path:
     )
     data = load(folder)
     for model in ("itemknn", "bm25"):
-        experiment.train(model, data, release / model)
+        run_training.train(model, data, release / model)
     (home / "current").symlink_to("releases/first")
     (tmp_path / "bin").mkdir()
     program = tmp_path / "bin" / "searec"

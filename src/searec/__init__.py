@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from searec.data.dataset import Dataset, load
     from searec.data.synthetic.simulate import World, sample_folder, simulate
-    from searec.experiments.experiment import compare, evaluate, open_run, train
+    from searec.experiments.run_comparison import compare, evaluate
+    from searec.experiments.run_training import train
     from searec.models import model_named, model_names
-    from searec.pipeline.run import Run
+    from searec.pipeline.run import Run, read_run
 
 __all__ = [
     "Dataset",
@@ -27,7 +28,7 @@ __all__ = [
     "load",
     "model_named",
     "model_names",
-    "open_run",
+    "read_run",
     "sample_folder",
     "simulate",
     "train",
@@ -42,10 +43,10 @@ _HOMES = {
     "model_named": "searec.models",
     "model_names": "searec.models",
     "Run": "searec.pipeline.run",
-    "compare": "searec.experiments.experiment",
-    "evaluate": "searec.experiments.experiment",
-    "open_run": "searec.experiments.experiment",
-    "train": "searec.experiments.experiment",
+    "compare": "searec.experiments.run_comparison",
+    "evaluate": "searec.experiments.run_comparison",
+    "read_run": "searec.pipeline.run",
+    "train": "searec.experiments.run_training",
 }
 
 

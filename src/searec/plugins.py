@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from searec.config import nearest
 from searec.errors import DependencyError, SettingsError
 
 
@@ -72,6 +71,8 @@ class Registry:
             return getattr(importlib.import_module(module), attribute)
         point = (entry_points_of(self.group) if self.group else {}).get(name)
         if point is None:
+            from searec.config import nearest  # it loads pydantic, which names alone do not need
+
             raise SettingsError(f"unknown {self.noun} {name!r}", remedy=nearest(name, list(self.names())))
         try:
             return point.load()

@@ -12,9 +12,9 @@ from searec.data.dataset import Dataset
 from searec.data.split import Split
 from searec.errors import ChatError, RunError, SearecError, SettingsError
 from searec.interests.interest_config import InterestSettings
-from searec.interests.interest_graph import Edge, Graph
+from searec.interests.interest_graph import Edge, InterestGraph
 from searec.interests.profile import Profile
-from searec.interests.reasoner import Thought
+from searec.interests.reasoner import ReasoningResult
 
 TASKS: Any = ("recommend",)
 
@@ -33,16 +33,18 @@ class Counting:
         self.asked = 0
         self._refused = refused
 
-    def think(self, profiles: Sequence[Profile]) -> list[Thought]:
+    def infer(self, profiles: Sequence[Profile]) -> list[ReasoningResult]:
         self.asked += len(profiles)
         return [
-            Thought(one, None, "no words") if one.user in self._refused else Thought(one, self._graph(one))
+            ReasoningResult(one, None, "no words")
+            if one.user in self._refused
+            else ReasoningResult(one, self._graph(one))
             for one in profiles
         ]
 
-    def _graph(self, profile: Profile) -> Graph:
+    def _graph(self, profile: Profile) -> InterestGraph:
         up = Edge(source="q", target="d", relation="hypernym", signal="query")
-        return Graph(
+        return InterestGraph(
             profile.user, profile.at, (up, Edge(source="d", target="quite new", relation="co-hyponym", confidence=0.5))
         )
 

@@ -14,7 +14,7 @@ from searec.artifacts.user_codes import UserCoder, learn, new_rqvae, vectors_of
 from searec.data.dataset import Dataset
 from searec.data.split import Split
 from searec.errors import DataError, Interrupted, RunError, SettingsError, UnknownIdError
-from searec.experiments import experiment
+from searec.experiments import run_training
 from searec.pipeline.run import Run
 from searec.semantic_ids.code_config import CodeSettings
 
@@ -122,7 +122,7 @@ def test_unseen_users_are_quantised_but_teach_nothing(small_world: Dataset) -> N
 def run(small_world: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A tiny gserec run."""
     tiny = {"levels": 2, "codes": 8, "code_epochs": 3, "code_batch": 8, "epochs": 1, "width": 8}
-    return experiment.train("gserec", small_world, tmp_path_factory.mktemp("run") / "run", **tiny)
+    return run_training.train("gserec", small_world, tmp_path_factory.mktemp("run") / "run", **tiny)
 
 
 def record_of(data: Dataset, user: int) -> dict[str, Any]:
@@ -139,7 +139,7 @@ def record_of(data: Dataset, user: int) -> dict[str, Any]:
     clicks = data.searches.clicks
 
     def named(items: np.ndarray) -> list[str]:
-        return [str(item) for item in data.items.outside(items)]
+        return [str(item) for item in data.items.to_external(items)]
 
     return {
         "clicks": named(data.interactions.item[feed]),
@@ -162,7 +162,7 @@ def test_a_newcomer_with_a_known_history_gets_the_known_codes(run: Run) -> None:
 
 def test_newcomers_are_recommended_to_without_training(run: Run) -> None:
     before = {name: tensor.clone() for name, tensor in run.model.state().items()}
-    item = str(run.data.items.outside(np.array([5]))[0])
+    item = str(run.data.items.to_external(np.array([5]))[0])
     records = [
         {"clicks": [item]},
         {"searches": [("an unheard-of query", [])]},
@@ -178,7 +178,7 @@ def test_newcomers_are_recommended_to_without_training(run: Run) -> None:
         np.testing.assert_allclose(alone["score"], table.filter(record=row)["score"], atol=1e-5)
     for name, tensor in run.model.state().items():
         assert torch.equal(tensor, before[name])
-    other = run.recommend_newcomers([{"clicks": [str(run.data.items.outside(np.array([40]))[0])]}], k=4, seen=True)
+    other = run.recommend_newcomers([{"clicks": [str(run.data.items.to_external(np.array([40]))[0])]}], k=4, seen=True)
     assert other["score"].to_list() != run.recommend_newcomers(records[:1], k=4, seen=True)["score"].to_list()
 
 

@@ -51,7 +51,9 @@ def test_train_runs_all_stages_and_the_folder_says_who_wrote_the_texts(
     assert code == 0, error
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["split"]["unseen"] == 0.2 and config["settings"]["model"]["summaries"] == "offline"
-    assert json.loads((tmp_path / "run" / "artifacts" / "about.json").read_text())["summaries"]["summariser"] == "offline"
+    assert (
+        json.loads((tmp_path / "run" / "artifacts" / "about.json").read_text())["summaries"]["summariser"] == "offline"
+    )
     code, out, _ = searec("evaluate", tmp_path / "run", world)
     assert code == 0 and "unseen-user" in out
     code, out, _ = searec(

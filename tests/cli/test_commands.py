@@ -79,15 +79,15 @@ def test_from_data_to_report(tmp_path: Path, searec: Any) -> None:
 
 def test_a_study_that_stopped_goes_on(tmp_path: Path, searec: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from searec.experiments import recipes
-    from searec.experiments.recipes import Planned, Recipe
+    from searec.experiments.recipe import Recipe, RecipeLine
 
-    plan = Recipe("two", (Planned("popular", "popular"), Planned("knn", "itemknn")), protocols=("sampled",))
+    plan = Recipe("two", (RecipeLine("popular", "popular"), RecipeLine("knn", "itemknn")), protocols=("sampled",))
     monkeypatch.setitem(recipes.RECIPES, "two", lambda: plan)
     out = tmp_path / "study"
-    assert searec("study", SAMPLE, "--recipe", "two", "--out", out)[0] == 0
+    assert searec("recipe", "two", SAMPLE, "--out", out)[0] == 0
     before = (out / "popular" / "weights.safetensors").stat().st_mtime_ns
     shutil.rmtree(out / "knn")
-    assert searec("study", SAMPLE, "--recipe", "two", "--out", out)[0] == 0
+    assert searec("recipe", "two", SAMPLE, "--out", out)[0] == 0
     assert (out / "popular" / "weights.safetensors").stat().st_mtime_ns == before
     assert (out / "knn" / "weights.safetensors").is_file() and (out / "report.html").is_file()
 
@@ -112,7 +112,7 @@ def test_wrong_usage_is_2(searec: Any) -> None:
         (["evaluate", "nowhere", SAMPLE], ["no finished run", "searec train"]),
         (["evaluate", "nowhere", SAMPLE, "--task", "serch"], ["bad --task", "recommend or search"]),
         (["simulate", "x", "--set", "drfit=1"], ["unknown setting 'drfit'", "'drift'"]),
-        (["study", SAMPLE, "--recipe", "baseline", "--out", "x"], ["unknown recipe 'baseline'", "'baselines'"]),
+        (["recipe", "baseline", SAMPLE, "--out", "x"], ["unknown recipe 'baseline'", "'baselines'"]),
     ],
 )
 def test_bad_arguments(
@@ -199,7 +199,7 @@ def test_a_full_disk_while_encoding(tmp_path: Path, searec: Any, monkeypatch: py
     written = np.save
 
     def full(path: Path, array: object) -> None:
-        if Path(path).name.startswith("trail"):
+        if Path(path).name.startswith("click_history"):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         written(path, array)  # type: ignore[arg-type]
 

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from searec.data.synthetic.simulate import sample_folder
-from searec.interests.interest_graph import Edge, Graph
+from searec.interests.interest_graph import Edge, InterestGraph
 from searec.interests.profile import Profile
-from searec.interests.reasoner import Thought
+from searec.interests.reasoner import ReasoningResult
 from searec.interests.reasoner_registry import REASONERS
 from searec.store.store import Store
 
@@ -36,10 +36,10 @@ class Toy:
         assert split.data.sizes.users == 800
         return cls(options.get("suffix", "gear"))
 
-    def think(self, profiles: Sequence[Profile]) -> list[Thought]:
-        return [Thought(one, self._graph(one)) for one in profiles]
+    def infer(self, profiles: Sequence[Profile]) -> list[ReasoningResult]:
+        return [ReasoningResult(one, self._graph(one)) for one in profiles]
 
-    def _graph(self, profile: Profile) -> Graph:
+    def _graph(self, profile: Profile) -> InterestGraph:
         edges = []
         for text in [
             *(asked.text for asked in profile.queries),
@@ -50,7 +50,7 @@ class Toy:
             edges.append(
                 Edge(source="wanted", target=f"brand new {self._suffix}", relation="co-hyponym", confidence=0.5)
             )
-        return Graph(profile.user, profile.at, tuple(edges))
+        return InterestGraph(profile.user, profile.at, tuple(edges))
 
 
 class Free(Toy):
@@ -64,9 +64,11 @@ class Free(Toy):
 class Half(Toy):
     """Fails on u2."""
 
-    def think(self, profiles: Sequence[Profile]) -> list[Thought]:
+    def infer(self, profiles: Sequence[Profile]) -> list[ReasoningResult]:
         return [
-            Thought(one, None, f"no words for {one.user}") if one.user == "u2" else Thought(one, self._graph(one))
+            ReasoningResult(one, None, f"no words for {one.user}")
+            if one.user == "u2"
+            else ReasoningResult(one, self._graph(one))
             for one in profiles
         ]
 
@@ -109,8 +111,8 @@ def test_who_asks_for_something_else_is_refreshed(
     shop = make_folder(items={"i1": {"title": "x"}}, users=list(asked), searches=searches)
     url = f"sqlite:///{tmp_path / 'interests.db'}"
 
-    def graph(user: str, *queries: str) -> Graph:
-        return Graph(
+    def graph(user: str, *queries: str) -> InterestGraph:
+        return InterestGraph(
             user, 0, tuple(Edge(source=text, target="things", relation="hypernym", signal="query") for text in queries)
         )
 

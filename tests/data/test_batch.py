@@ -12,7 +12,7 @@ from searec.data.batch import Batch, Batcher, Needs
 from searec.data.dataset import Dataset
 from searec.data.split import NEVER, Requests, Split, requests_at
 
-ALL = Needs(rec=3, src=2, src_clicks=2, trail=4, words=4, text=True)
+ALL = Needs(feed=3, searches=2, search_clicks=2, clicks=4, words=4, text=True)
 
 
 @pytest.fixture(scope="module", params=range(3))
@@ -35,21 +35,30 @@ def naive(data: Dataset, requests: Requests, needs: Needs) -> dict[str, Any]:
     """The histories of a batch as lists; queries as lists of words."""
     out: dict[str, list[Any]] = {
         name: []
-        for name in ("rec_item", "rec_time", "src_words", "src_click", "src_time", "trail_item", "trail_time", "words")
+        for name in (
+            "feed_item",
+            "feed_time",
+            "search_words",
+            "search_click",
+            "search_time",
+            "click_item",
+            "click_time",
+            "words",
+        )
     }
     for user, time, query in zip(requests.user.tolist(), requests.time.tolist(), requests.query.tolist(), strict=True):
-        rec = events(data, "interactions", user, time)[-needs.rec :] if needs.rec else []
-        src = events(data, "searches", user, time)[-needs.src :] if needs.src else []
-        trail = events(data, "trail", user, time)[-needs.trail :] if needs.trail else []
-        out["rec_item"].append([int(data.interactions.item[n]) for n in rec])
-        out["rec_time"].append([int(data.interactions.time[n]) for n in rec])
-        out["src_words"].append(
-            [data.queries.words.row(int(data.searches.query[n]))[: needs.words].tolist() for n in src]
+        feed = events(data, "interactions", user, time)[-needs.feed :] if needs.feed else []
+        searches = events(data, "searches", user, time)[-needs.searches :] if needs.searches else []
+        click_history = events(data, "click_history", user, time)[-needs.clicks :] if needs.clicks else []
+        out["feed_item"].append([int(data.interactions.item[n]) for n in feed])
+        out["feed_time"].append([int(data.interactions.time[n]) for n in feed])
+        out["search_words"].append(
+            [data.queries.words.row(int(data.searches.query[n]))[: needs.words].tolist() for n in searches]
         )
-        out["src_click"].append([data.searches.clicks.row(n)[: needs.src_clicks].tolist() for n in src])
-        out["src_time"].append([int(data.searches.time[n]) for n in src])
-        out["trail_item"].append([int(data.trail.item[n]) for n in trail])
-        out["trail_time"].append([int(data.trail.time[n]) for n in trail])
+        out["search_click"].append([data.searches.clicks.row(n)[: needs.search_clicks].tolist() for n in searches])
+        out["search_time"].append([int(data.searches.time[n]) for n in searches])
+        out["click_item"].append([int(data.click_history.item[n]) for n in click_history])
+        out["click_time"].append([int(data.click_history.time[n]) for n in click_history])
         out["words"].append(data.queries.words.row(query)[: needs.words].tolist())
     return out
 
@@ -62,15 +71,15 @@ def spoken(batch: Batch, rows: torch.Tensor) -> list[Any]:
 
 def same(data: Dataset, batch: Batch, requests: Requests, needs: Needs) -> None:
     expected = naive(data, requests, needs)
-    for name in ("rec_item", "rec_time", "src_time", "trail_item", "trail_time"):
+    for name in ("feed_item", "feed_time", "search_time", "click_item", "click_time"):
         assert getattr(batch, name).tolist() == padded(expected[name]), name
-    clicks = [[click for click in session if click] for row in batch.src_click.tolist() for session in row]
-    assert clicks == [session for row in padded(expected["src_click"], []) for session in row]
-    assert batch.src_click.shape[2] == max(
-        1, *(len(session) for row in [[[]], *expected["src_click"]] for session in row)
+    clicks = [[click for click in session if click] for row in batch.search_click.tolist() for session in row]
+    assert clicks == [session for row in padded(expected["search_click"], []) for session in row]
+    assert batch.search_click.shape[2] == max(
+        1, *(len(session) for row in [[[]], *expected["search_click"]] for session in row)
     ), "no wider than it must be"
-    assert spoken(batch, batch.src_query) == padded(expected["src_words"], [])
-    assert ((batch.src_query != 0).sum(1) == torch.tensor([len(row) for row in expected["src_time"]])).all()
+    assert spoken(batch, batch.search_query) == padded(expected["search_words"], [])
+    assert ((batch.search_query != 0).sum(1) == torch.tensor([len(row) for row in expected["search_time"]])).all()
     assert spoken(batch, batch.query) == expected["words"]
     assert batch.user.tolist() == requests.user.tolist()
     assert batch.target.tolist() == requests.target.tolist()
@@ -80,7 +89,11 @@ def same(data: Dataset, batch: Batch, requests: Requests, needs: Needs) -> None:
 @pytest.mark.parametrize("task", ["recommend", "search"])
 @pytest.mark.parametrize(
     "needs",
-    [ALL, Needs(rec=50, src=50, src_clicks=9, trail=50, words=50), Needs(src=1, src_clicks=1, words=1)],
+    [
+        ALL,
+        Needs(feed=50, searches=50, search_clicks=9, clicks=50, words=50),
+        Needs(searches=1, search_clicks=1, words=1),
+    ],
     ids=["cut", "whole", "least"],
 )
 def test_a_batch_equals_a_naive_one(log: Dataset, task: Any, needs: Needs) -> None:
@@ -94,18 +107,18 @@ def test_a_batch_equals_a_naive_one(log: Dataset, task: Any, needs: Needs) -> No
 
 
 def test_a_batch_is_as_wide_as_its_longest_history(log: Dataset) -> None:
-    split, batcher = Split(log), Batcher(log, Needs(rec=6, src=6, trail=6, words=3))
+    split, batcher = Split(log), Batcher(log, Needs(feed=6, searches=6, clicks=6, words=3))
     requests = split.held_out("recommend", "test")
     for row in range(len(requests)):
         batch = batcher.batch(requests[row : row + 1])
-        assert batch.src_query.shape[1] == max(1, int((batch.src_query != 0).sum()))
-        assert batch.rec_item.shape[1] == max(1, int((batch.rec_item != 0).sum()))
+        assert batch.search_query.shape[1] == max(1, int((batch.search_query != 0).sum()))
+        assert batch.feed_item.shape[1] == max(1, int((batch.feed_item != 0).sum()))
 
 
 def test_what_is_not_needed_is_left_out(log: Dataset) -> None:
     requests = Split(log).held_out("search", "test")
     batch = Batcher(log, Needs()).batch(requests)
-    for name in ("rec_item", "src_query", "trail_item", "words"):
+    for name in ("feed_item", "search_query", "click_item", "words"):
         assert not getattr(batch, name).any()
     assert batch.query_text == ()
     assert Batcher(log, Needs(text=True)).batch(requests).query_text == tuple(requests.texts(log))
@@ -114,7 +127,7 @@ def test_what_is_not_needed_is_left_out(log: Dataset) -> None:
 def test_each_distinct_query_stands_in_a_batch_once(log: Dataset) -> None:
     everyone = requests_at(log, "search", np.arange(1, 6), np.full(5, NEVER), query=np.ones(5, dtype=np.int32))
     batch = Batcher(log, ALL).batch(everyone)
-    used = torch.cat((batch.query, batch.src_query.flatten())).unique()
+    used = torch.cat((batch.query, batch.search_query.flatten())).unique()
     assert sorted({0, *used.tolist()}) == list(range(len(batch.words)))
     assert batch.query.unique().numel() == 1
 
@@ -128,7 +141,7 @@ def test_a_new_text_gives_the_words_of_the_stored_query(log: Dataset) -> None:
     stored = batcher.batch(requests_at(log, "search", users, never, query=rows))
     fresh = batcher.batch(requests_at(log, "search", users, never, new_texts=new))
     assert spoken(fresh, fresh.query) == spoken(stored, stored.query)
-    assert spoken(fresh, fresh.src_query) == spoken(stored, stored.src_query)
+    assert spoken(fresh, fresh.search_query) == spoken(stored, stored.search_query)
     assert fresh.query_text == tuple(new)
     unknown = batcher.batch(requests_at(log, "search", users[:1], never[:1], new_texts=["zebra"]))
     assert spoken(unknown, unknown.query) == [[]]
@@ -150,4 +163,4 @@ def test_candidates_are_carried(log: Dataset) -> None:
     assert batch.with_candidates(None).candidates is None
     moved = batch.to("meta")
     assert moved.candidates is not None
-    assert moved.candidates.device.type == moved.rec_item.device.type == "meta"
+    assert moved.candidates.device.type == moved.feed_item.device.type == "meta"

@@ -16,9 +16,9 @@ from searec.errors import LeakError
 def test_a_planted_leak_is_refused() -> None:
     data = load(sample_folder())
     requests = Split(data).held_out("recommend", "test")
-    late = dataclasses.replace(requests, rec_end=requests.rec_end + 1)
+    late = dataclasses.replace(requests, feed_end=requests.feed_end + 1)
     with pytest.raises(LeakError, match="interactions"):
-        Batcher(data, Needs(rec=5)).batch(late)
+        Batcher(data, Needs(feed=5)).batch(late)
 
 
 def test_pairs_that_share_a_mark_are_told_apart() -> None:

@@ -17,7 +17,9 @@ from searec.text.analysis import words_of
 def clicked(data: Dataset) -> dict[int, set[int]]:
     """Everything each user ever clicked, row by row."""
     return {
-        user: set(data.trail.item[data.trail.offsets[user] : data.trail.offsets[user + 1]].tolist())
+        user: set(
+            data.click_history.item[data.click_history.offsets[user] : data.click_history.offsets[user + 1]].tolist()
+        )
         for user in range(1, data.sizes.users + 1)
     }
 

@@ -37,7 +37,7 @@ def shop(make_data: Callable[..., Dataset]) -> Dataset:
 
 
 def names(data: Dataset, items: np.ndarray) -> str:
-    return "".join(data.items.outside(np.asarray(items)))
+    return "".join(data.items.to_external(np.asarray(items)))
 
 
 def test_sizes_and_ids(shop: Dataset) -> None:
@@ -46,7 +46,7 @@ def test_sizes_and_ids(shop: Dataset) -> None:
     assert (shop.sizes.words, shop.sizes.categories) == (len(words), 2)
     assert shop.word_index.keys() == words
     assert sorted(shop.word_index.values()) == list(range(1, len(words) + 1))
-    assert shop.items.inside(["a", "c"]).tolist() == [1, 3], "ids are places in the file"
+    assert shop.items.to_internal(["a", "c"]).tolist() == [1, 3], "ids are places in the file"
 
 
 def test_feed_is_by_user_and_time_and_ties_keep_file_order(shop: Dataset) -> None:
@@ -71,13 +71,13 @@ def test_searches_are_by_user_and_time_with_their_clicks(shop: Dataset) -> None:
 
 
 def test_trail_merges_feed_and_search_clicks(shop: Dataset) -> None:
-    trail = shop.trail
-    assert trail.offsets.tolist() == [0, 0, 7, 9, 9]
-    anna = slice(trail.offsets[1], trail.offsets[2])
+    click_history = shop.click_history
+    assert click_history.offsets.tolist() == [0, 0, 7, 9, 9]
+    anna = slice(click_history.offsets[1], click_history.offsets[2])
     # 5 s: search a; 10 s: feed a; 20 s: search c, b; 30 s: feed b, c and search a (feed first where times are equal)
-    assert names(shop, trail.item[anna]) == "aacb" + "bca"
-    assert trail.source[anna].tolist() == [SEARCH, FEED, SEARCH, SEARCH, FEED, FEED, SEARCH]
-    assert (np.diff(trail.time[anna]) >= 0).all()
+    assert names(shop, click_history.item[anna]) == "aacb" + "bca"
+    assert click_history.source[anna].tolist() == [SEARCH, FEED, SEARCH, SEARCH, FEED, FEED, SEARCH]
+    assert (np.diff(click_history.time[anna]) >= 0).all()
 
 
 def test_words_and_categories(shop: Dataset) -> None:
@@ -91,7 +91,7 @@ def test_words_and_categories(shop: Dataset) -> None:
     assert [[spoken[word] for word in shop.queries.words.row(n)] for n in range(4)][1:] == [
         words_of(text) for text in shop.queries.texts.to_list()
     ]
-    assert [shop.category_names.outside(shop.item_categories.row(n)) for n in (1, 2, 3)] == [
+    assert [shop.category_names.to_external(shop.item_categories.row(n)) for n in (1, 2, 3)] == [
         ["home", "light"],
         ["home"],
         [],
@@ -125,7 +125,7 @@ def test_words_of_languages(text: str) -> None:
 
 
 def test_arrays_are_memory_mapped_and_read_only(shop: Dataset) -> None:
-    for array in (shop.interactions.item, shop.searches.query, shop.trail.time, shop.item_words.values):
+    for array in (shop.interactions.item, shop.searches.query, shop.click_history.time, shop.item_words.values):
         assert isinstance(array, np.memmap) or isinstance(array.base, np.memmap)
         with pytest.raises(ValueError, match="read-only"):
             array[:1] = 1
@@ -148,7 +148,7 @@ def test_the_same_content_is_encoded_once(make_folder: Callable[..., Path], tmp_
 def test_a_damaged_cache_says_what_to_remove(make_folder: Callable[..., Path]) -> None:
     folder = make_folder(**{**SHOP, "users": ["anna", "ben", "carl", "dora"]})
     home = load(folder).folder
-    (home / "trail.item.npy").write_bytes(b"broken")
+    (home / "click_history.item.npy").write_bytes(b"broken")
     with pytest.raises(DataError, match=r"cached encoding is damaged.*remove that folder"):
         load(folder)
     shutil.rmtree(home)
@@ -161,7 +161,7 @@ def test_an_empty_table_is_no_fault(make_data: Callable[..., Dataset], empty: st
     data = make_data(**{**SHOP, **{name: [] for name in gone}})
     assert len(data.interactions.item) == (0 if "feed" in gone else 5)
     assert len(data.searches.query) == (0 if "searches" in gone else 4)
-    assert len(data.trail.item) == (0 if "feed" in gone else 5) + (0 if "searches" in gone else 4)
+    assert len(data.click_history.item) == (0 if "feed" in gone else 5) + (0 if "searches" in gone else 4)
     assert data.interactions.offsets[-1] == len(data.interactions.item)
 
 

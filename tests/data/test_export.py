@@ -21,7 +21,7 @@ from searec.data.schema import TABLES, TIME
 from searec.errors import DataError, SettingsError, StorageError
 
 Folder = Callable[..., Path]
-FORMATS = sorted(EXPORTS)
+FORMATS = sorted(EXPORTS.names())
 HOSTILE = (
     *(
         "1.0",

@@ -477,7 +477,7 @@ def sorted_out(src: Path, mapping: Any) -> Raw:
 
 
 def test_rows_that_moved_are_named_by_where_they_came_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(FORMATS, "sorted-out", sorted_out)
+    monkeypatch.setitem(FORMATS.built_in, "sorted-out", f"{__name__}:sorted_out")  # type: ignore[call-overload]
     src, header = tmp_path / "src", "user_id,item_id,timestamp,event\n"
     src.mkdir()
     (src / "a.csv").write_text(header + "7,1,never,shown\n7,1,2023-01-01,click\n8,2,someday,click\n")

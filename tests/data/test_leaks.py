@@ -30,7 +30,6 @@ from searec.data.leakage.cutoff import ABOUT, NOTHING, TIMES, Cutoff
 from searec.data.leakage.findings import Finding, Leaks
 from searec.data.split import NEVER, Requests, Split, requests_at
 from searec.errors import LeakError
-from searec.experiments.run_leakage import fitted_leaks
 from searec.models.itemknn import ItemKNN
 from searec.models.popular import Popular
 
@@ -56,8 +55,8 @@ def told(finding: Finding) -> list[tuple[str, int, str, float, str]]:
 
 
 def asked(data: Dataset, task: Any, user: str, second: float, item: str) -> Requests:
-    inside = data.users.inside([user])
-    return requests_at(data, task, inside, np.array([at(second)]), target=data.items.inside([item]))
+    inside = data.users.to_internal([user])
+    return requests_at(data, task, inside, np.array([at(second)]), target=data.items.to_internal([item]))
 
 
 # --- histories and targets ---
@@ -66,9 +65,9 @@ def asked(data: Dataset, task: Any, user: str, second: float, item: str) -> Requ
 @pytest.mark.parametrize(
     ("stream", "row"),
     [
-        ("rec_end", ("interactions", 2, "anna", 30, "c")),  # the target itself
-        ("src_end", ("searches", 3, "anna", 35, "bc")),
-        ("trail_end", ("interactions", 2, "anna", 30, "c")),
+        ("feed_end", ("interactions", 2, "anna", 30, "c")),  # the target itself
+        ("search_end", ("searches", 3, "anna", 35, "bc")),
+        ("click_end", ("interactions", 2, "anna", 30, "c")),
     ],
 )
 def test_a_history_past_its_target_is_named_with_the_newer_event(log: Dataset, stream: str, row: Any) -> None:
@@ -85,7 +84,7 @@ def test_a_history_past_its_target_is_named_with_the_newer_event(log: Dataset, s
 @pytest.mark.parametrize(("user", "end", "row"), [("anna", 5, (4, "ben", 10, "a")), ("dora", 5, (4, "ben", 10, "a"))])
 def test_another_users_event_is_named_though_it_is_older(log: Dataset, user: str, end: int, row: Any) -> None:
     requests = asked(log, "recommend", user, 99, "f")
-    [found] = request_leaks(log, dataclasses.replace(requests, rec_end=np.array([end])), "requests")
+    [found] = request_leaks(log, dataclasses.replace(requests, feed_end=np.array([end])), "requests")
     assert told(found) == [("interactions", *row)]
 
 
@@ -141,13 +140,13 @@ def test_candidate_lists_hold_the_target_and_nothing_chosen(checkerboard: Any) -
 
     requests = split.held_out("recommend", "test")
     planted = lists.copy()
-    first = int(data.trail.offsets[requests.user[3]])
-    planted[3, 7] = data.trail.item[first]
+    first = int(data.click_history.offsets[requests.user[3]])
+    planted[3, 7] = data.click_history.item[first]
     [found] = list_leaks(split, "recommend", "test", planted, "lists").findings
     assert found.severity == "warning" and found.count == 1 and "0.063%" in found.what
     assert (found.rows[0].user, found.rows[0].time) == (
-        data.users.outside(requests.user[3:4])[0],
-        int(data.trail.time[first]),
+        data.users.to_external(requests.user[3:4])[0],
+        int(data.click_history.time[first]),
     )
 
     for place, item, what in (
@@ -168,9 +167,9 @@ def test_candidate_lists_hold_the_target_and_nothing_chosen(checkerboard: Any) -
 def test_a_count_of_a_later_click_names_item_and_click(log: Dataset) -> None:
     model = Popular(Popular.Config(), log.sizes)
     model.fit(log, Split(log))
-    assert fitted_leaks(Split(log), model) == Leaks({"counts of items": 12}, ())
+    assert model.leaks(Split(log)) == Leaks({"counts of items": 12}, ())
     counts = model.counts[0].numpy().copy()
-    d, e = log.items.inside(["d", "e"])
+    d, e = log.items.to_internal(["d", "e"])
     counts[d] += 1
     [found] = count_leaks(Split(log), FEED, counts, "popular").findings
     assert told(found) == [("interactions", 3, "anna", 40, "d")] and found.count == 1
@@ -188,7 +187,7 @@ def test_a_model_that_counts_everything_is_found_in_each_task(log: Dataset, monk
     with monkeypatch.context() as patch:
         patch.setattr(Split, "cutoff", lambda self, tasks: np.full(5, NEVER))
         model.fit(log, Split(log))
-    feed, search = fitted_leaks(Split(log), model).errors
+    feed, search = model.leaks(Split(log)).errors
     # For recommendation c: anna 30, 35 and dora 50; ben's counts. It is counted 4 times, and may be once.
     assert told(feed) == [
         ("interactions", 2, "anna", 30, "c"),
@@ -323,7 +322,7 @@ def test_an_honest_pipeline_has_no_leak(
     ):
         model = kind(kind.Config(**options), data.sizes)
         model.fit(data, split)
-        assert fitted_leaks(split, model).errors == ()
+        assert model.leaks(split).errors == ()
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -334,12 +333,12 @@ def test_a_pipeline_without_a_cutoff_leaks_whenever_something_is_held_out(
     data = make_data(items=LOG["items"], users=["u0", "u1", "u2"], **tables)
     split, open_ = Split(data), Split(data, min_events=10**6)
     limit = bounds(split, FEED)[0]
-    user = np.repeat(np.arange(4), np.diff(data.trail.offsets))
-    later = {int(one) for one in data.trail.item[data.trail.time >= limit[user]]}
+    user = np.repeat(np.arange(4), np.diff(data.click_history.offsets))
+    later = {int(one) for one in data.click_history.item[data.click_history.time >= limit[user]]}
     model = Popular(Popular.Config(), data.sizes)
     model.fit(data, open_)
-    found = [one for one in fitted_leaks(split, model).errors if "recommend" in one.where]
+    found = [one for one in model.leaks(split).errors if "recommend" in one.where]
     assert bool(found) == bool(later) == bool(cutoff_leaks(split, FEED, Cutoff.of(open_, FEED), "x"))
     for one in found:
         row = one.rows[0]
-        assert row.time >= limit[data.users.inside([row.user])[0]]
+        assert row.time >= limit[data.users.to_internal([row.user])[0]]

@@ -72,10 +72,10 @@ def test_first_not_before_equals_a_search_in_each_segment(rows: list[list[int]],
 def test_ids_are_places_from_one() -> None:
     ids = IdMap("item", pl.Series(["lamp", "chair", "table"]))
     assert len(ids) == 3
-    assert ids.inside(["table", "lamp", "table"]).tolist() == [3, 1, 3]
-    assert ids.outside(ids.inside(["chair", "lamp"])) == ["chair", "lamp"]
+    assert ids.to_internal(["table", "lamp", "table"]).tolist() == [3, 1, 3]
+    assert ids.to_external(ids.to_internal(["chair", "lamp"])) == ["chair", "lamp"]
     assert "lamp" in ids
     assert "lam" not in ids
-    assert ids.inside([]).tolist() == []
+    assert ids.to_internal([]).tolist() == []
     with pytest.raises(UnknownIdError, match=r"unknown item id 'lam'.*did you mean 'lamp'"):
-        ids.inside(["lamp", "lam"])
+        ids.to_internal(["lamp", "lam"])

@@ -29,11 +29,11 @@ def told(data: Dataset, requests: Requests) -> list[tuple[str, float, str | None
     rows = []
     for n in range(len(requests)):
         user = int(requests.user[n])
-        feed = data.interactions.item[data.interactions.offsets[user] : requests.rec_end[n]]
-        trail = data.trail.item[data.trail.offsets[user] : requests.trail_end[n]]
+        feed = data.interactions.item[data.interactions.offsets[user] : requests.feed_end[n]]
+        click_history = data.click_history.item[data.click_history.offsets[user] : requests.click_end[n]]
         query = data.queries.texts[int(requests.query[n]) - 1] if requests.query[n] else None
-        target = data.items.outside(requests.target[n : n + 1])[0]
-        sessions = int(requests.src_end[n] - data.searches.offsets[user])
+        target = data.items.to_external(requests.target[n : n + 1])[0]
+        sessions = int(requests.search_end[n] - data.searches.offsets[user])
         [when] = seconds(requests.time[n : n + 1])
         rows.append(
             (
@@ -41,9 +41,9 @@ def told(data: Dataset, requests: Requests) -> list[tuple[str, float, str | None
                 when,
                 query,
                 target,
-                "".join(data.items.outside(feed)),
+                "".join(data.items.to_external(feed)),
                 sessions,
-                "".join(data.items.outside(trail)),
+                "".join(data.items.to_external(click_history)),
             )
         )
     return rows
@@ -79,7 +79,7 @@ def test_users_with_too_few_events_are_held_out_when_asked(log: Dataset) -> None
 
 def test_cutoff_is_the_earliest_validation_event_of_the_tasks(log: Dataset) -> None:
     split = Split(log)
-    anna, ben, carl, dora = log.users.inside(["anna", "ben", "carl", "dora"])
+    anna, ben, carl, dora = log.users.to_internal(["anna", "ben", "carl", "dora"])
 
     def cut(*tasks: Any) -> list[float]:
         return seconds(split.cutoff(tasks)[[anna, dora]])
@@ -108,7 +108,7 @@ def test_every_click_of_a_search_is_a_training_request(make_data: Callable[..., 
     searches = [("anna", "x", 1, ["a"]), ("anna", "y", 2, ["b", "c"]), ("anna", "z", 3, ["d"]), ("anna", "z", 4, ["e"])]
     data = make_data(items=LOG["items"], users=["anna"], searches=searches, feed=[("anna", "f", 0.5)])
     requests = Split(data).train("search")
-    assert data.items.outside(requests.target) == ["a", "b", "c"]
+    assert data.items.to_external(requests.target) == ["a", "b", "c"]
     assert requests.texts(data) == ["x", "y", "y"]
 
 
@@ -118,8 +118,11 @@ def test_sequences_are_the_newest_training_click_of_each_user(log: Dataset) -> N
         ("anna", 20, "b", "a"),
         ("ben", 20, "b", "a"),
     ]
-    trail = told(log, split.sequences(("recommend",), feed_only=False))
-    assert [(row[0], row[1], row[3], row[6]) for row in trail] == [("anna", 20, "a", "ea"), ("ben", 20, "b", "ac")]
+    click_history = told(log, split.sequences(("recommend",), feed_only=False))
+    assert [(row[0], row[1], row[3], row[6]) for row in click_history] == [
+        ("anna", 20, "a", "ea"),
+        ("ben", 20, "b", "ac"),
+    ]
 
 
 def test_a_sequence_has_a_click_to_read(make_data: Callable[..., Dataset]) -> None:
@@ -133,7 +136,7 @@ def test_a_sequence_has_a_click_to_read(make_data: Callable[..., Dataset]) -> No
 
 def test_train_clicks(log: Dataset) -> None:
     user, item, source = Split(log).train_clicks(("recommend", "search"))
-    told_clicks = list(zip(log.users.outside(user), log.items.outside(item), source.tolist(), strict=True))
+    told_clicks = list(zip(log.users.to_external(user), log.items.to_external(item), source.tolist(), strict=True))
     assert told_clicks == [
         ("anna", "e", SEARCH),
         ("anna", "a", FEED),
@@ -149,10 +152,10 @@ def test_requests_can_be_picked(log: Dataset) -> None:
     assert asked[np.array([2, 0])].texts(log) == ["r", "p"]
     assert asked[np.array([False, True, False])].user.tolist() == [2]
     assert len(asked[1:]) == 2
-    assert asked.rec_end.tolist() == log.interactions.offsets[2:5].tolist(), "after everything in the log"
+    assert asked.feed_end.tolist() == log.interactions.offsets[2:5].tolist(), "after everything in the log"
 
 
-@pytest.mark.parametrize("stream", ["rec_end", "src_end", "trail_end"])
+@pytest.mark.parametrize("stream", ["feed_end", "search_end", "click_end"])
 @pytest.mark.parametrize("step", [1, -9], ids=["newer event", "another user's event"])
 def test_a_planted_leak_is_refused(log: Dataset, stream: str, step: int) -> None:
     requests = Split(log).held_out("recommend", "val")[:1]
@@ -168,7 +171,7 @@ def test_a_planted_leak_is_refused(log: Dataset, stream: str, step: int) -> None
 def test_history_past_the_user_or_the_log_is_refused(log: Dataset) -> None:
     after_all = requests_at(log, "recommend", np.array([1, 4]), np.full(2, NEVER))
     check_no_leak(log, after_all)
-    for row, stream in ((0, "rec_end"), (0, "trail_end"), (1, "rec_end"), (1, "src_end"), (1, "trail_end")):
+    for row, stream in ((0, "feed_end"), (0, "click_end"), (1, "feed_end"), (1, "search_end"), (1, "click_end")):
         ends = getattr(after_all, stream).copy()
         ends[row] += 1
         with pytest.raises(LeakError, match=f"request {row}"):
@@ -179,7 +182,7 @@ def test_an_event_at_the_very_time_is_a_leak(log: Dataset) -> None:
     requests = Split(log).held_out("recommend", "test")
     dora = requests[1:2]
     with pytest.raises(LeakError):
-        check_no_leak(log, dataclasses.replace(dora, rec_end=dora.rec_end + 1))
+        check_no_leak(log, dataclasses.replace(dora, feed_end=dora.feed_end + 1))
 
 
 # --- against a naive implementation on random logs ---
@@ -188,7 +191,7 @@ def test_an_event_at_the_very_time_is_a_leak(log: Dataset) -> None:
 def naive_ends(data: Dataset, user: int, time: int) -> tuple[int, int, int]:
     """Where the history ends, counting row by row."""
     ends = []
-    for stream in (data.interactions, data.searches, data.trail):
+    for stream in (data.interactions, data.searches, data.click_history):
         end = int(stream.offsets[user])
         for position in range(int(stream.offsets[user]), int(stream.offsets[user + 1])):
             if stream.time[position] < time:
@@ -213,7 +216,7 @@ def test_requests_see_exactly_what_is_older(make_data: Callable[..., Dataset], t
     for requests in [*asked, *(requests for requests, _ in trained)]:
         check_no_leak(data, requests)
         found = list(
-            zip(requests.rec_end.tolist(), requests.src_end.tolist(), requests.trail_end.tolist(), strict=True)
+            zip(requests.feed_end.tolist(), requests.search_end.tolist(), requests.click_end.tolist(), strict=True)
         )
         assert found == [
             naive_ends(data, int(user), int(time)) for user, time in zip(requests.user, requests.time, strict=True)
@@ -239,7 +242,8 @@ def test_held_out_and_cutoffs_equal_a_loop_over_users(
         requests = split.held_out("recommend", part)
         expected = [(user, events[-back][1]) for user, events in feed.items() if len(events) >= 3]
         assert (
-            list(zip(data.users.outside(requests.user), data.items.outside(requests.target), strict=True)) == expected
+            list(zip(data.users.to_external(requests.user), data.items.to_external(requests.target), strict=True))
+            == expected
         )
         requests = split.held_out("search", part)
         expected = [
@@ -248,8 +252,8 @@ def test_held_out_and_cutoffs_equal_a_loop_over_users(
         assert (
             list(
                 zip(
-                    data.users.outside(requests.user),
-                    data.items.outside(requests.target),
+                    data.users.to_external(requests.user),
+                    data.items.to_external(requests.target),
                     requests.texts(data),
                     strict=True,
                 )
@@ -264,4 +268,4 @@ def test_held_out_and_cutoffs_equal_a_loop_over_users(
                 for task, events in (("recommend", clicks), ("search", searches[user]))
                 if task in tasks and len(events) >= 3
             ]
-            assert limits[data.users.inside([user])[0]] == (START + min(held) * US if held else NEVER)
+            assert limits[data.users.to_internal([user])[0]] == (START + min(held) * US if held else NEVER)

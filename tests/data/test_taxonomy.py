@@ -105,7 +105,7 @@ def test_every_climb_ends_and_every_item_keeps_a_narrow_category(lists: list[lis
 
         class category_names:
             @staticmethod
-            def outside(ids: np.ndarray) -> list[str]:
+            def to_external(ids: np.ndarray) -> list[str]:
                 return [names[i - 1] for i in ids]
 
     found = Taxonomy.of(Small)  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ import torch
 from searec.data.dataset import Dataset
 from searec.data.split import Split
 from searec.errors import SettingsError
-from searec.experiments import experiment
+from searec.experiments import run_comparison, run_training
 from searec.models import model_named, model_names
 from searec.pipeline.run import read_run
 
@@ -51,7 +51,7 @@ def test_they_are_asked_about_with_their_history(small_world: Dataset, split: Sp
     for part in ("val", "test"):
         kept, all_of_them = split.held_out("recommend", part), every.held_out("recommend", part)
         assert np.array_equal(kept.user, all_of_them.user)
-        assert np.array_equal(kept.rec_end, all_of_them.rec_end)
+        assert np.array_equal(kept.feed_end, all_of_them.feed_end)
         assert not split.known[kept.user].all()
     assert np.array_equal(split.visible(("recommend",)), every.visible(("recommend",)))
 
@@ -70,11 +70,11 @@ def test_models_learn_without_them_and_their_runs_remember_it(name: str, small_w
             "code_least": 0,
             "vocabulary": 300,
         }
-    run = experiment.train(name, small_world, tmp_path / "run", unseen=SHARE, **settings)
+    run = run_training.train(name, small_world, tmp_path / "run", unseen=SHARE, **settings)
     again = read_run(run.folder, small_world)
     assert np.array_equal(again.split.known, Split(small_world, unseen=SHARE).known)
-    assert "unseen-user" in experiment.evaluate(again).slices
-    whole = experiment.train(name, small_world, tmp_path / "whole", **settings)
+    assert "unseen-user" in run_comparison.evaluate(again).slices
+    whole = run_training.train(name, small_world, tmp_path / "whole", **settings)
     ours, theirs = again.model.state(), whole.model.state()
     assert any(not torch.equal(ours[key], theirs[key]) for key in ours)
 

@@ -30,7 +30,7 @@ def data(make_data: Callable[..., Dataset]) -> Dataset:
 
 
 def asked(data: Dataset) -> Requests:
-    users = data.users.inside(["u1", "u2"])
+    users = data.users.to_internal(["u1", "u2"])
     return requests_at(data, "recommend", users, data.interactions.time[data.interactions.offsets[users + 1] - 1])
 
 
@@ -50,7 +50,7 @@ def test_novel_is_what_shares_no_category_with_earlier_clicks(
 ) -> None:
     requests = asked(data)
     touched = Touched.of(data, requests, level=level, days=days)
-    items = np.tile(np.array([0, *data.items.inside(list(ITEMS))]), (2, 1))
+    items = np.tile(np.array([0, *data.items.to_internal(list(ITEMS))]), (2, 1))
     found = touched.novel_lists(items)
     assert {name for name, new in zip(("-", *ITEMS), found[0], strict=True) if new} == novel
     assert {name for name, new in zip(("-", *ITEMS), found[1], strict=True) if new} == {"bed", "leash", "bowl", "crime"}
@@ -65,7 +65,7 @@ def test_novel_is_what_a_plain_loop_says(checkerboard: Any) -> None:
     top = generator.integers(0, data.sizes.items + 1, (len(requests), 7))
     found = touched.novel_lists(top)
     for row, user in enumerate(requests.user):
-        before = data.trail.item[data.trail.offsets[user] : requests.trail_end[row]]
+        before = data.click_history.item[data.click_history.offsets[user] : requests.click_end[row]]
         known = {int(c) for item in before for c in taxonomy.narrow.row(int(item))}
         expected = [
             bool(len(taxonomy.narrow.row(i))) and not known & set(taxonomy.narrow.row(i).tolist())
@@ -84,7 +84,7 @@ def test_novel_is_what_a_plain_loop_says(checkerboard: Any) -> None:
 
 def asked_everyone(data: Dataset) -> Requests:
     users = np.arange(1, data.sizes.users + 1)
-    return requests_at(data, "recommend", users, data.trail.time[data.trail.offsets[users + 1] - 1])
+    return requests_at(data, "recommend", users, data.click_history.time[data.click_history.offsets[users + 1] - 1])
 
 
 def test_click_novelty_of_nobody_is_none() -> None:

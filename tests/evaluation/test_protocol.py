@@ -34,20 +34,20 @@ class Coarse(FittedModel):
 
     @property
     def needs(self) -> Needs:
-        return Needs(trail=3)
+        return Needs(clicks=3)
 
     def of(self, user: int, newest: int, item: int) -> float:
         return float((user * 7 + newest * 3 + item * item) % self.values)
 
     def score(self, batch: Batch) -> Tensor:
-        self.widths.append(batch.trail_item.shape[1])
+        self.widths.append(batch.click_item.shape[1])
         assert not self.training
         lists = (
             batch.candidates.tolist()
             if batch.candidates is not None
             else [list(range(self.sizes.items + 1))] * len(batch)
         )
-        newest = [max([item for item in line if item][-1:], default=0) for line in batch.trail_item.tolist()]
+        newest = [max([item for item in line if item][-1:], default=0) for line in batch.click_item.tolist()]
         return torch.tensor(
             [[self.of(u, n, i) for i in line] for u, n, line in zip(batch.user.tolist(), newest, lists, strict=True)]
         )
@@ -55,8 +55,8 @@ class Coarse(FittedModel):
 
 def newest_before(data: Dataset, user: int, time: int) -> tuple[int, set[int]]:
     """The user's newest click before a time, and all of them."""
-    rows = range(int(data.trail.offsets[user]), int(data.trail.offsets[user + 1]))
-    clicked = [int(data.trail.item[row]) for row in rows if data.trail.time[row] < time]
+    rows = range(int(data.click_history.offsets[user]), int(data.click_history.offsets[user + 1]))
+    clicked = [int(data.click_history.item[row]) for row in rows if data.click_history.time[row] < time]
     return (clicked[-1] if clicked else 0), set(clicked)
 
 
@@ -82,7 +82,7 @@ def test_sampled_ranks_equal_a_loop(
     found = evaluate(model, split, task).scores
     assert found["rank"].to_list() == expected
     assert found["target"].to_list() == requests.target.tolist()
-    assert found["user_id"].to_list() == small_world.users.outside(requests.user)
+    assert found["user_id"].to_list() == small_world.users.to_external(requests.user)
 
 
 @pytest.mark.parametrize("task", ["recommend", "search"])
@@ -134,7 +134,7 @@ def test_a_target_that_was_clicked_before_still_ranks(make_data: Any) -> None:
     rank, top = full_ranks(model, split, split.held_out("recommend", "test"))
     scores = {
         item: model.of(1, 4, item) for item in (2, 3, 5, 6)
-    }  # i0 and i3 are seen, and i2 (inside id 3) is the target
+    }  # i0 and i3 are seen, and i2 (internal id 3) is the target
     assert rank.tolist() == [naive_rank(scores[3], [scores[item] for item in (2, 5, 6)])]
     assert sorted(top[0].tolist()) == [0, 0, 2, 3, 5, 6]
 

@@ -51,7 +51,7 @@ def log(make_data: Callable[..., Dataset]) -> Dataset:
 def found(log: Dataset) -> dict[str, list[str]]:
     split = Split(log)
     requests = split.held_out("recommend", "test")
-    users = log.users.outside(requests.user)
+    users = log.users.to_external(requests.user)
     assert users == ["anna", "ben", "carl", "dora", "emil"]
     return {
         name: [user for user, inside in zip(users, mask, strict=True) if inside]
@@ -90,7 +90,7 @@ def test_repeat_and_new(found: dict[str, list[str]]) -> None:
 
 def test_history_is_what_came_before(log: Dataset) -> None:
     items, owner = history(log, Split(log).held_out("recommend", "test"))
-    assert [log.items.outside(items[owner == row]) for row in (1, 4)] == [
+    assert [log.items.to_external(items[owner == row]) for row in (1, 4)] == [
         ["rod", "ball", "lamp", "sofa"],
         ["lamp", "lamp", "lamp", "bulb", "bulb"],
     ]

@@ -42,7 +42,7 @@ def scored(
 ) -> Evaluation:
     """Ranks by the number of searches before the request."""
     asked = split.held_out("recommend", "test")
-    users = split.data.users.outside(asked.user)
+    users = split.data.users.to_external(asked.user)
     ranks = [rank(SEARCHES[int(user[1:]) % 6]) for user in users]
     scores = pl.DataFrame(
         {"user_id": users, "time": asked.time, "target": asked.target, "rank": ranks, "slice:sparse": True}

@@ -4,33 +4,33 @@ import pytest
 
 from searec.config import as_dict
 from searec.errors import SettingsError
-from searec.experiments.experiment import settings_for
 from searec.experiments.recipes import RECIPES, recipe_named
+from searec.experiments.run_training import settings_for
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))
 def test_settings_are_valid_and_lines_differ(name: str) -> None:
     recipe = recipe_named(name)
-    assert recipe.name == name and recipe.runs
+    assert recipe.name == name and recipe.lines
     made = [
-        (run.model, run.start, run.teacher, str(settings_for(run.model, run.preset, run.settings)))
-        for run in recipe.runs
+        (line.model, line.start, line.teacher, str(settings_for(line.model, line.preset, line.settings)))
+        for line in recipe.lines
     ]
-    assert len({run.label for run in recipe.runs}) == len(made)
+    assert len({line.label for line in recipe.lines}) == len(made)
     assert len(set(made)) == len(made), "two lines with the same settings"
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))
 def test_what_a_line_starts_from_comes_before_it_with_its_seeds(name: str) -> None:
     earlier: dict[str, tuple[int, ...]] = {}
-    for run in recipe_named(name).runs:
-        for other in (run.start, run.teacher):
-            assert other is None or set(run.seeds) <= set(earlier[other])
-        earlier[run.label] = run.seeds
+    for line in recipe_named(name).lines:
+        for other in (line.start, line.teacher):
+            assert other is None or set(line.seeds) <= set(earlier[other])
+        earlier[line.label] = line.seeds
 
 
 def test_the_table_holds_the_settings_that_tuning_tried() -> None:
-    table = {run.label: run for run in recipe_named("baselines").runs}
+    table = {line.label: line for line in recipe_named("baselines").lines}
     for label, grid in (
         ("sasrec", "tuning-sasrec"),
         ("sasrec-bce", "tuning-sasrec"),
@@ -39,16 +39,17 @@ def test_the_table_holds_the_settings_that_tuning_tried() -> None:
         ("bm25-tuned", "tuning-simple"),
     ):
         own, _ = settings_for(table[label].model, "small", table[label].settings)
-        assert own in [settings_for(run.model, "small", run.settings)[0] for run in recipe_named(grid).runs]
+        assert own in [settings_for(line.model, "small", line.settings)[0] for line in recipe_named(grid).lines]
 
 
 def test_lines_of_the_trade_off_differ_in_tasks_or_identifiers_or_their_start_alone() -> None:
     lines = {
-        run.label: settings_for(run.model, run.preset, run.settings) for run in recipe_named("gensar-tradeoff").runs
+        line.label: settings_for(line.model, line.preset, line.settings)
+        for line in recipe_named("gensar-tradeoff").lines
     }
     joint = as_dict(lines["joint"][0])
     assert joint in [
-        as_dict(settings_for(run.model, run.preset, run.settings)[0]) for run in recipe_named("gensar").runs
+        as_dict(settings_for(line.model, line.preset, line.settings)[0]) for line in recipe_named("gensar").lines
     ]
     for label, (own, steps) in lines.items():
         differing = {name for name, value in as_dict(own).items() if value != joint[name]}
@@ -67,6 +68,6 @@ def test_an_unknown_recipe_names_the_nearest() -> None:
 
 def test_a_study_can_be_shared_out() -> None:
     plan = recipe_named("demo")
-    assert [run.label for run in plan.only(["unisar", "popular"]).runs] == ["popular", "unisar"]
+    assert [line.label for line in plan.only(["unisar", "popular"])] == ["popular", "unisar"]
     with pytest.raises(SettingsError, match="'unisar'"):
         plan.only(["unisarr"])

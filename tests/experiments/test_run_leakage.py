@@ -24,7 +24,7 @@ from searec.data.leakage.findings import Finding
 from searec.data.split import NEVER, Split
 from searec.distillation.labels import Label, Labels
 from searec.errors import LeakError, RunError
-from searec.experiments import experiment
+from searec.experiments import run_training
 from searec.experiments.run_leakage import run_leaks
 from searec.interests.interest_config import InterestSettings
 from searec.interests.student_reasoner import FILE, LABELS, StudentReasoner
@@ -55,7 +55,7 @@ def coded(split: Split) -> Artifact:
 
 
 def identified(split: Split) -> Artifact:
-    return ItemCoder.make(split, BOTH, experiment.settings_for("gensar", "small", GENSAR)[0], seed=0)
+    return ItemCoder.make(split, BOTH, run_training.settings_for("gensar", "small", GENSAR)[0], seed=0)
 
 
 def interested(split: Split) -> Artifact:
@@ -133,7 +133,7 @@ def test_codes_for_one_task_do_not_do_for_both(small_world: Dataset) -> None:
     found = made.leaks(split, BOTH).errors
     read, narrow = bounds(split, FEED)[0], bounds(split, BOTH)[0]
     user, time = by(found[0])
-    inside = int(small_world.users.inside([user])[0])
+    inside = int(small_world.users.to_internal([user])[0])
     assert narrow[inside] <= time < read[inside]
 
 
@@ -258,7 +258,7 @@ def test_what_a_student_learned_from_counts_for_the_interests(checkerboard: Any,
     def labels(time: int) -> Labels:
         return Labels((Label("u3", "p", "c"),), (), {}, {}, Cutoff.by_hand(["u3", "somebody else"], [time, NEVER]))
 
-    limit = int(bounds(split, FEED)[0][data.users.inside(["u3"])[0]])
+    limit = int(bounds(split, FEED)[0][data.users.to_internal(["u3"])[0]])
     for name, time, late in (("early", limit, False), ("late", limit + 1, True)):
         made = copied(interested(split), tmp_path / f"{name} interests")
         derived_interests._made_of(split, FEED, student_of(tmp_path / name, labels(time))).save(made.folder)
@@ -295,27 +295,31 @@ def test_one_click_too_many_among_similarities_is_named(
     model.fit(small_world, split)
     assert similarity_leaks(model, split).findings == ()
     # A feed click after the cut-off on an item that nobody else clicked that late, and its user not before.
-    trail, limit = small_world.trail, bounds(split, FEED)[0]
-    user = np.repeat(np.arange(len(trail.offsets) - 1), np.diff(trail.offsets))
-    late = trail.time >= limit[user]
-    known = np.bincount(trail.item[~late], minlength=small_world.sizes.items + 1)
+    click_history, limit = small_world.click_history, bounds(split, FEED)[0]
+    user = np.repeat(np.arange(len(click_history.offsets) - 1), np.diff(click_history.offsets))
+    late = click_history.time >= limit[user]
+    known = np.bincount(click_history.item[~late], minlength=small_world.sizes.items + 1)
     place = next(
         int(one)
-        for one in np.flatnonzero(late & (trail.source == 0))
-        if (trail.item[late] == trail.item[one]).sum() == 1
-        and not (trail.item[~late & (user == user[one])] == trail.item[one]).any()
-        and known[trail.item[one]] > 2
+        for one in np.flatnonzero(late & (click_history.source == 0))
+        if (click_history.item[late] == click_history.item[one]).sum() == 1
+        and not (click_history.item[~late & (user == user[one])] == click_history.item[one]).any()
+        and known[click_history.item[one]] > 2
     )
     clicks = split.train_clicks(FEED)
     more = tuple(
-        np.append(column, value) for column, value in zip(clicks, (user[place], trail.item[place], 0), strict=True)
+        np.append(column, value)
+        for column, value in zip(clicks, (user[place], click_history.item[place], 0), strict=True)
     )
     with monkeypatch.context() as patch:
         patch.setattr(Split, "train_clicks", lambda self, tasks: more)
         model.fit(small_world, split)
     [found] = similarity_leaks(model, split).errors
-    assert by(found) == (small_world.users.outside(user[place : place + 1])[0], int(trail.time[place]))
-    assert found.rows[0].items == tuple(small_world.items.outside(trail.item[place : place + 1])) and found.count == 1
+    assert by(found) == (small_world.users.to_external(user[place : place + 1])[0], int(click_history.time[place]))
+    assert (
+        found.rows[0].items == tuple(small_world.items.to_external(click_history.item[place : place + 1]))
+        and found.count == 1
+    )
 
 
 # --- training ---
@@ -334,7 +338,7 @@ def test_a_training_that_counts_test_events_fails_and_leaves_no_run(
     with pytest.raises(
         LeakError, match=r"before the cut-off.*got: (interactions|searches) of 'u\d+' at .*what to do: train it again"
     ):
-        experiment.train(kind.name, checkerboard.data, tmp_path / "run")
+        run_training.train(kind.name, checkerboard.data, tmp_path / "run")
     assert not (tmp_path / "run" / CONFIG).exists()
     with pytest.raises(RunError, match="no finished run"):
         read_run(tmp_path / "run", checkerboard.data)
@@ -352,20 +356,20 @@ def test_a_training_on_what_was_made_too_late_fails_before_it_learns(
     model: str, make: Any, options: Any, checkerboard: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = make(Split(checkerboard.data, min_events=99))
-    monkeypatch.setattr(experiment, "prepare", lambda *_: made)
+    monkeypatch.setattr(run_training, "prepare", lambda *_: made)
     tasks = BOTH if model == "gensar" else FEED
     user, time = first_held_out(checkerboard.data, tasks)
     with pytest.raises(
         LeakError, match=rf"{made.folder}, user '{user}'.*got: \w+ of '{user}' at {np.datetime64(time, 'us')}"
     ):
-        experiment.train(model, checkerboard.data, tmp_path / "run", **options)
+        run_training.train(model, checkerboard.data, tmp_path / "run", **options)
     assert not (tmp_path / "run").exists()
 
 
 def test_a_careless_split_fails_every_training(checkerboard: Any, tmp_path: Path, careless: pytest.MonkeyPatch) -> None:
     for model in ("popular", "sasrec", "unisar"):
         with pytest.raises(LeakError, match="training targets lie in the validation or test period"):
-            experiment.train(model, checkerboard.data, tmp_path / model)
+            run_training.train(model, checkerboard.data, tmp_path / model)
         assert not (tmp_path / model).exists()
 
 
@@ -373,7 +377,7 @@ def test_a_training_warns_of_negatives_and_keeps_what_was_looked_at(
     small_world: Dataset, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, logger="searec.leaks"):
-        run = experiment.train("unisar", small_world, tmp_path / "run", width=8, epochs=1)
+        run = run_training.train("unisar", small_world, tmp_path / "run", width=8, epochs=1)
     assert (
         len(caplog.messages) == 1
         and "negatives may be items that their user chose after the cut-off" in caplog.messages[0]
@@ -384,7 +388,7 @@ def test_a_training_warns_of_negatives_and_keeps_what_was_looked_at(
     assert config["leaks"]["checked"]["training requests, recommend"] == len(
         Split(small_world).train("recommend", run.model.train_tasks)
     )
-    again = experiment.train("unisar", small_world, tmp_path / "run", width=8, epochs=1, resume=True)
+    again = run_training.train("unisar", small_world, tmp_path / "run", width=8, epochs=1, resume=True)
     assert again.config == run.config
 
 
@@ -393,7 +397,7 @@ def test_a_training_warns_of_negatives_and_keeps_what_was_looked_at(
 
 def test_a_run_is_audited_by_what_it_holds(checkerboard: Any, tmp_path: Path, searec: Any) -> None:
     data, folder = checkerboard.data, tmp_path / "run"
-    experiment.train("popular", data, folder)
+    run_training.train("popular", data, folder)
     assert run_leaks(folder, data).errors == ()
     code, out, _ = searec("check", checkerboard.folder, "--run", folder, "--json", tmp_path / "check.json")
     assert code == 0 and "leaks: 0 errors" in out
@@ -404,7 +408,7 @@ def test_a_run_is_audited_by_what_it_holds(checkerboard: Any, tmp_path: Path, se
 
     weights = folder / "weights.safetensors"
     state, _ = read_tensors(weights)
-    item = int(data.items.inside([checkerboard.withheld["recommend", "u0"]])[0])
+    item = int(data.items.to_internal([checkerboard.withheld["recommend", "u0"]])[0])
     counts = state["counts"].clone()
     counts[0, item] += 1
     write_tensors(weights, {"counts": counts})
@@ -416,21 +420,21 @@ def test_a_run_is_audited_by_what_it_holds(checkerboard: Any, tmp_path: Path, se
 
 def test_a_run_of_an_older_version_or_of_other_times_is_refused(checkerboard: Any, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    experiment.train("bm25", checkerboard.data, folder)
+    run_training.train("bm25", checkerboard.data, folder)
     config = json.loads((folder / CONFIG).read_text())
     (folder / CONFIG).write_text(json.dumps({**config, "split": {"min_events": 5}}))
     [found] = run_leaks(folder, checkerboard.data).errors
-    assert found.what == "it was trained up to other times than its split allows"
+    assert found.what == "the run was trained up to other times than its split allows"
     (folder / CONFIG).write_text(json.dumps({name: value for name, value in config.items() if name != "cutoff"}))
     [found] = run_leaks(folder, checkerboard.data).errors
-    assert found.what == "no cut-off tells what it was trained on" and found.remedy == "train it again"
-    assert experiment.train("bm25", checkerboard.data, folder, resume=True).label == "bm25", "it is still opened"
+    assert found.what == "the run does not record the cut-off it was trained up to" and found.remedy == "train it again"
+    assert run_training.train("bm25", checkerboard.data, folder, resume=True).label == "bm25", "it is still opened"
 
 
 def test_what_a_run_folder_holds_beside_the_weights_is_audited(checkerboard: Any, tmp_path: Path) -> None:
     data = checkerboard.data
     options: dict[str, Any] = {"levels": 2, "codes": 8, "code_epochs": 1, "code_batch": 32, "epochs": 1, "width": 8}
-    run = experiment.train("gserec", data, tmp_path / "run", **options)
+    run = run_training.train("gserec", data, tmp_path / "run", **options)
     leaks = run_leaks(run.folder, data)
     assert leaks.errors == () and leaks.checked["made beforehand"] == 2
     late = UserCoder.make(Split(data, min_events=99), FEED, CODES, seed=0)

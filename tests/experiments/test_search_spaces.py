@@ -5,8 +5,8 @@ import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from searec.data.schema import TASKS
-from searec.experiments.experiment import settings_for
-from searec.experiments.search_spaces import space_of
+from searec.experiments.run_training import settings_for
+from searec.experiments.tuning import Trial, distributions_of, propose
 from searec.models import model_named, model_names
 
 
@@ -23,7 +23,7 @@ def test_what_one_task_alone_goes_without_is_told() -> None:
 @pytest.mark.parametrize("preset", ["small", "paper"])
 def test_presets_lie_inside_and_all_values_are_taken(model: str, preset: str) -> None:
     config, plan = settings_for(model, preset)  # type: ignore[arg-type]
-    for name, where in space_of(model).items():
+    for name, where in distributions_of(model).items():
         value = getattr(config, name) if hasattr(config, name) else getattr(plan, name)
         assert where._contains(where.to_internal_repr(value)), (name, value)
         for end in ends(where):
@@ -37,13 +37,11 @@ def test_alone_is_a_setting_that_leaves_the_task_itself(model: str) -> None:
         alone, both = (settings_for(model, "small", given)[0] for given in (settings, {}))
         assert alone != both
         assert getattr(alone, "tasks", model_named(model).tasks) == (task,)
-        assert not set(settings) & set(space_of(model)), "a trial would undo it"
+        assert not set(settings) & set(distributions_of(model)), "a trial would undo it"
 
 
 def test_the_sequence_of_settings_follows_from_what_was_found() -> None:
-    from searec.experiments.tuning import Trial, propose
-
-    space = space_of("bm25")
+    space = distributions_of("bm25")
     trials = [Trial(0, {"k1": 1.5, "b": 0.75}, 0.5, 1.0, {})]
     assert propose(space, trials, 1) == propose(space, trials, 1)
     assert propose(space, trials, 1) != propose(space, trials, 2)

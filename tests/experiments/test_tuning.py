@@ -9,8 +9,8 @@ import pytest
 
 from searec.data.dataset import Dataset
 from searec.errors import RunError
-from searec.experiments import experiment, tuning
-from searec.experiments.study_config import StudyPlan
+from searec.experiments import run_comparison, run_training, tuning
+from searec.experiments.study_config import StudyConfig
 from searec.experiments.tuning import RECORD, Trial, Tuned, tune
 from searec.pipeline.run import WEIGHTS
 
@@ -26,7 +26,7 @@ def data(checkerboard: Any) -> Dataset:
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """The settings of every training, in order."""
     told: list[dict[str, Any]] = []
-    train = experiment.train
+    train = run_training.train
 
     def listening(model: str, *given: Any, **settings: Any) -> Any:
         told.append(
@@ -38,22 +38,26 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         )
         return train(model, *given, **settings)
 
-    monkeypatch.setattr(experiment, "train", listening)
+    monkeypatch.setattr(run_training, "train", listening)
     return told
 
 
 def tuned(
-    data: Dataset, folder: Path, model: str = "bm25", tell: Callable[[str], None] = lambda line: None, **plan: Any
+    data: Dataset,
+    folder: Path,
+    model: str = "bm25",
+    on_progress: Callable[[str], None] = lambda line: None,
+    **plan: Any,
 ) -> Tuned:
     tasks = ("search",) if model == "bm25" else ("recommend",)
-    return tune(model, data, folder, StudyPlan(**{"trials": 5, "fixed": TINY, **plan}), tasks, tell)  # type: ignore[arg-type]
+    return tune(model, data, folder, StudyConfig(**{"trials": 5, "fixed": TINY, **plan}), tasks, on_progress)  # type: ignore[arg-type]
 
 
 def test_the_best_of_the_trials_is_chosen_and_the_preset_is_the_first(
     small_world: Dataset, tmp_path: Path, trained: list[Any]
 ) -> None:
     lines: list[str] = []
-    found = tuned(small_world, tmp_path, "itemknn", tell=lines.append)
+    found = tuned(small_world, tmp_path, "itemknn", on_progress=lines.append)
     assert found.trials[0].settings == {"neighbours": 0, "shrink": 0.0, "repeats": True}
     assert len(found.trials) == len(lines) == len(trained) == 5
     assert len({tuple(trial.settings.values()) for trial in found.trials}) == 5
@@ -61,8 +65,8 @@ def test_the_best_of_the_trials_is_chosen_and_the_preset_is_the_first(
     assert found.best is not None and found.best.value == max(trial.value for trial in found.trials)
     assert found.settings == found.best.settings
     for trial in found.trials:
-        run = experiment.train("itemknn", small_world, tmp_path / f"again-{trial.number}", **trial.settings)
-        assert experiment.evaluate(run, part="val").summary()["metrics"]["ndcg@5"] == trial.value
+        run = run_training.train("itemknn", small_world, tmp_path / f"again-{trial.number}", **trial.settings)
+        assert run_comparison.evaluate(run, part="val").summary()["metrics"]["ndcg@5"] == trial.value
     assert not list(tmp_path.glob(f"0*/{WEIGHTS}")), "only the figures of a trial are kept"
 
 
@@ -84,14 +88,14 @@ def test_a_study_that_was_killed_goes_on_with_the_same_settings(
     whole = tuned(data, tmp_path / "whole")
     trained.clear()
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        measured = experiment.measured
+        measured = run_comparison.evaluation_of
 
         def killed(run: Any, *given: Any, **options: Any) -> Any:
             if run.folder.name == f"{done:03d}":
                 raise KeyboardInterrupt
             return measured(run, *given, **options)
 
-        patch.setattr(experiment, "measured", killed)
+        patch.setattr(run_comparison, "evaluation_of", killed)
         tuned(data, tmp_path / "broken")
     assert len(trained) == done + 1
     again = tuned(data, tmp_path / "broken")

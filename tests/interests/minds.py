@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from chat_server import Reply
-from searec.interests.profile import DAY, Asked, Clicked, Profile
+from searec.interests.profile import DAY, Profile, ProfileClick, ProfileQuery
 
 FORMS = {
     "hop1": '{"demands"',
@@ -23,11 +23,11 @@ SHOES = Profile(
     user="secret-id-7",
     at=40 * DAY,
     attributes={"gender": "f", "email": "a@b.example"},
-    queries=(Asked("hoodie", 39 * DAY), Asked("nike air max", 38 * DAY)),
-    clicks=(Clicked("Red cap", ("Clothing", "Caps"), 37 * DAY),),
+    queries=(ProfileQuery("hoodie", 39 * DAY), ProfileQuery("nike air max", 38 * DAY)),
+    clicks=(ProfileClick("Red cap", ("Clothing", "Caps"), 37 * DAY),),
     earlier=("winter boots",),
 )
-GARDEN = Profile(user="other-id-8", at=50 * DAY, queries=(Asked("garden hose", 49 * DAY),))
+GARDEN = Profile(user="other-id-8", at=50 * DAY, queries=(ProfileQuery("garden hose", 49 * DAY),))
 
 
 def stage_of(question: str) -> str:

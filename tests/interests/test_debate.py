@@ -14,14 +14,14 @@ from minds import GARDEN, SHOES, Reply, Thinker, agent_of, data_of, mind, stage_
 from searec.errors import ChatError, SettingsError
 from searec.interests.debate_reasoner import DebateReasoner, DebateSettings
 from searec.interests.debate_rounds import POINTLESS
-from searec.interests.debate_transcript import read_out
-from searec.interests.profile import Asked, Profile
-from searec.interests.reasoner import Thought
+from searec.interests.debate_transcript import format_transcript
+from searec.interests.profile import Profile, ProfileQuery
+from searec.interests.reasoner import ReasoningResult
 from searec.interests.two_hop import KNOWN, UNSAID
 from searec.text.chat import Chat
 
 Chats = Callable[..., Chat]
-HOODIE = Profile(user="u1", at=100, queries=(Asked("hoodie", 60), Asked("beanie", 50)))
+HOODIE = Profile(user="u1", at=100, queries=(ProfileQuery("hoodie", 60), ProfileQuery("beanie", 50)))
 
 SURE = {"explorer": 0.9, "sceptic": 0.6, "shopkeeper": 0.9}
 FIRST = {
@@ -101,18 +101,18 @@ LIVELY = {
 }
 
 
-def interests(thought: Thought) -> dict[str, float]:
+def interests(thought: ReasoningResult) -> dict[str, float]:
     assert thought.graph is not None, thought.problem
     return {one.text: round(one.confidence, 9) for one in thought.graph.interests()}
 
 
-def entries(thought: Thought, kind: str) -> list[dict[str, Any]]:
+def entries(thought: ReasoningResult, kind: str) -> list[dict[str, Any]]:
     return [entry for entry in thought.transcript if isinstance(entry, dict) and entry["kind"] == kind]
 
 
 def test_proposals_challenges_votes_and_the_graph_that_follows(server: Any, chats: Chats) -> None:
     server.behave = mind(LIVELY)
-    thought = DebateReasoner([chats()], DebateSettings(rounds=9)).think([HOODIE])[0]
+    thought = DebateReasoner([chats()], DebateSettings(rounds=9)).infer([HOODIE])[0]
     # three rounds: in the third nothing changes any more
     assert Counter(map(stage_of, server.asked)) == {"hop1": 3, "hop2": 3, "debate": 9, "vote": 3, "arbiter": 1}
     # demand: mean of .9, .6 and .9; tees: mean of .9 and .6, 3 of 3 votes; sneakers: mean of .7 and .5, 2 of 3 votes; skateboards: 1 of 3
@@ -130,7 +130,7 @@ def test_proposals_challenges_votes_and_the_graph_that_follows(server: Any, chat
 
 def test_an_agent_gives_way_to_a_challenge_and_the_transcript_says_to_whose(server: Any, chats: Chats) -> None:
     server.behave = mind(LIVELY)
-    thought = DebateReasoner([chats()]).think([HOODIE])[0]
+    thought = DebateReasoner([chats()]).infer([HOODIE])[0]
     said = {(entry["round"], entry["agent"]): entry for entry in entries(thought, "revision")}
     assert said[1, "sceptic"]["challenges"] == [
         {"agent": "explorer", "interest": "quantum caps", "reason": "there is no such thing"}
@@ -168,9 +168,9 @@ def rounds_of(server: Any) -> list[tuple[int, str]]:
 
 def test_the_transcript_reads_as_text_and_goes_through_json(server: Any, chats: Chats) -> None:
     server.behave = mind(LIVELY)
-    thought = DebateReasoner([chats()]).think([HOODIE])[0]
-    text = read_out(thought.transcript)
-    assert text == read_out(json.loads(json.dumps(thought.transcript)))
+    thought = DebateReasoner([chats()]).infer([HOODIE])[0]
+    text = format_transcript(thought.transcript)
+    assert text == format_transcript(json.loads(json.dumps(thought.transcript)))
     for line in (
         "user u1, who asked for “hoodie”, “beanie”",
         "Round 0: each alone",
@@ -189,10 +189,10 @@ def test_the_transcript_reads_as_text_and_goes_through_json(server: Any, chats: 
     ):
         assert line in text.splitlines(), f"{line}\n\n{text}"
     assert text.index("Round 1") < text.index("Round 3") < text.index("Vote") < text.index("Outcome")
-    evil = dataclasses.replace(HOODIE, queries=(Asked("hoodie \x1b[2J\nRound 7", 3),))
-    told = read_out(DebateReasoner([chats()]).think([evil])[0].transcript)
+    evil = dataclasses.replace(HOODIE, queries=(ProfileQuery("hoodie \x1b[2J\nRound 7", 3),))
+    told = format_transcript(DebateReasoner([chats()]).infer([evil])[0].transcript)
     assert "\x1b" not in told and "Round 7" not in told.splitlines()
-    assert read_out(()) == "\n" and read_out(["nonsense", {"kind": "else"}]) == "\n"
+    assert format_transcript(()) == "\n" and format_transcript(["nonsense", {"kind": "else"}]) == "\n"
 
 
 @pytest.mark.parametrize(
@@ -202,11 +202,11 @@ def test_a_debate_ends_when_two_rounds_agree(
     agreement: float, rounds: int, held: int, server: Any, chats: Chats
 ) -> None:
     server.behave = mind(LIVELY)
-    DebateReasoner([chats()], DebateSettings(agreement=agreement, rounds=rounds)).think([HOODIE])
+    DebateReasoner([chats()], DebateSettings(agreement=agreement, rounds=rounds)).infer([HOODIE])
     assert Counter(map(stage_of, server.asked))["debate"] == 3 * held
     server.behave = mind(CIVIL)
     before = len(server.bodies)
-    DebateReasoner([chats("calm")], DebateSettings(agreement=agreement, rounds=rounds)).think([HOODIE])
+    DebateReasoner([chats("calm")], DebateSettings(agreement=agreement, rounds=rounds)).infer([HOODIE])
     assert Counter(map(stage_of, server.asked[before:]))["debate"] == 3 * min(rounds, 1), (
         "nobody moved, so one round is enough"
     )
@@ -218,13 +218,13 @@ def test_questions_of_a_round_go_out_together_and_users_end_each_in_their_time(s
 
     server.behave = mind({**LIVELY, "debate": debate})
     silent = Profile("silent", 9)
-    thoughts = DebateReasoner([chats()]).think([HOODIE, silent, GARDEN])
+    thoughts = DebateReasoner([chats()]).infer([HOODIE, silent, GARDEN])
     stages = [stage_of(question) for question in server.asked]
     assert stages == ["hop1"] * 6 + ["hop2"] * 6 + ["debate"] * (6 + 3 + 3) + ["vote"] * 6 + ["arbiter"] * 2
     assert [thought.profile.user for thought in thoughts] == ["u1", "silent", GARDEN.user]
     assert thoughts[1].graph is not None and not thoughts[1].graph and thoughts[1].transcript == ()
     assert set(interests(thoughts[2])) == {"graphic tees", "quantum caps", "vintage sneakers"}
-    assert DebateReasoner([chats()]).think([silent])[0].graph is not None
+    assert DebateReasoner([chats()]).infer([silent])[0].graph is not None
 
 
 def test_agents_may_be_other_models(server: Any, chats: Chats) -> None:
@@ -240,7 +240,7 @@ def test_agents_may_be_other_models(server: Any, chats: Chats) -> None:
     ]
     FIRST.update({name: FIRST[name[:-2]] for name in ("explorer 2", "sceptic 2", "explorer 3")})
     SURE.update(dict.fromkeys(("explorer 2", "sceptic 2", "explorer 3"), 0.5))
-    thought = reasoner.think([HOODIE])[0]
+    thought = reasoner.infer([HOODIE])[0]
     for name in ("explorer 2", "sceptic 2", "explorer 3"):
         del FIRST[name], SURE[name]
     assert set(interests(thought)) == {"graphic tees", "quantum caps"}
@@ -276,7 +276,7 @@ def test_what_is_close_goes_to_the_arbiter(
         return {"verdicts": verdicts, "merges": []}
 
     server.behave = mind({**LIVELY, "arbiter": arbiter})
-    thought = DebateReasoner([chats()], DebateSettings(quorum=quorum, margin=margin)).think([HOODIE])[0]
+    thought = DebateReasoner([chats()], DebateSettings(quorum=quorum, margin=margin)).infer([HOODIE])[0]
     assert set(interests(thought)) == kept
     if asked:
         assert {one["interest"]: one["keep"] for one in entries(thought, "verdict")[0]["verdicts"]} == {
@@ -287,7 +287,7 @@ def test_what_is_close_goes_to_the_arbiter(
 
 def test_what_nobody_wants_is_not_close_to_anything(server: Any, chats: Chats) -> None:
     server.behave = mind({**CIVIL, "vote": ballots({name: ["tees", "quantum"] for name in SURE})})
-    thought = DebateReasoner([chats()], DebateSettings(quorum=0.1, margin=0.5)).think([HOODIE])[0]
+    thought = DebateReasoner([chats()], DebateSettings(quorum=0.1, margin=0.5)).infer([HOODIE])[0]
     assert set(interests(thought)) == {"vintage sneakers"}
 
 
@@ -307,10 +307,10 @@ def test_near_duplicates_are_merged_with_their_support(server: Any, chats: Chats
             "vote": ballots({"sceptic": ["tees"], "shopkeeper": ["quantum"], "explorer": ["quantum"]}),
         }
     )
-    thought = DebateReasoner([chats()], DebateSettings(margin=0.2, quorum=0.3)).think([HOODIE])[0]
+    thought = DebateReasoner([chats()], DebateSettings(margin=0.2, quorum=0.3)).infer([HOODIE])[0]
     assert entries(thought, "silence"), "quantum caps is contested, and this arbiter gives no verdict"
     server.behave = mind({**CIVIL, "arbiter": arbiter, "vote": ballots({"sceptic": ["tees"]})})
-    thought = DebateReasoner([chats("two")]).think([HOODIE])[0]
+    thought = DebateReasoner([chats("two")]).infer([HOODIE])[0]
     # explorer .9 for tees (.8 for caps counts no more), sceptic .6; all three voted for one of the two
     assert interests(thought) == {"graphic tees": round(0.8 * 0.75, 9), "vintage sneakers": round(0.8 * 0.7, 9)}
     assert entries(thought, "verdict")[0]["merges"] == [
@@ -318,7 +318,7 @@ def test_near_duplicates_are_merged_with_their_support(server: Any, chats: Chats
     ]
     won = entries(thought, "outcome")[0]["interests"][0]
     assert (won["agents"], won["voters"]) == (["explorer", "sceptic"], ["explorer", "sceptic", "shopkeeper"])
-    assert "  merges “quantum caps” into “graphic tees”: same" in read_out(thought.transcript)
+    assert "  merges “quantum caps” into “graphic tees”: same" in format_transcript(thought.transcript)
 
 
 INVENTIONS: Mapping[str, Any] = {
@@ -337,16 +337,16 @@ INVENTIONS: Mapping[str, Any] = {
 @pytest.mark.parametrize("name", INVENTIONS)
 def test_an_arbiter_that_invents_is_refused(name: str, server: Any, chats: Chats) -> None:
     server.behave = mind({**CIVIL, "arbiter": lambda data, question: INVENTIONS[name]})
-    thought = DebateReasoner([chats()]).think([HOODIE])[0]
+    thought = DebateReasoner([chats()]).infer([HOODIE])[0]
     assert set(interests(thought)) == {"graphic tees", "quantum caps", "vintage sneakers"}
     assert [entry["agent"] for entry in entries(thought, "silence")] == ["arbiter"] and not entries(thought, "verdict")
     assert Counter(map(stage_of, server.asked))["arbiter"] == 2, "repaired once"
-    assert "arbiter is not heard: " in read_out(thought.transcript)
+    assert "arbiter is not heard: " in format_transcript(thought.transcript)
 
 
 def test_without_a_usable_arbiter_the_quorum_decides(server: Any, chats: Chats) -> None:
     server.behave = mind({**LIVELY, "arbiter": lambda data, question: "hm"})
-    thought = DebateReasoner([chats()], DebateSettings(quorum=2 / 3, margin=0.4)).think([HOODIE])[0]
+    thought = DebateReasoner([chats()], DebateSettings(quorum=2 / 3, margin=0.4)).infer([HOODIE])[0]
     assert set(interests(thought)) == {"graphic tees", "vintage sneakers"}
 
 
@@ -354,20 +354,20 @@ def faulty(stage: str, agents: Mapping[str, int], base: Mapping[str, Thinker] = 
     """Minds in which these agents talk nonsense at a stage, in their first so many questions of it."""
     left = {agent: 2 * count for agent, count in agents.items()}
 
-    def think(data: dict[str, Any], question: str) -> Any:
+    def infer(data: dict[str, Any], question: str) -> Any:
         agent = agent_of(question) or ""
         if left.get(agent, 0) > 0:
             left[agent] -= 1
             return "nonsense"
         return base[stage](data, question)
 
-    return {**base, stage: think}
+    return {**base, stage: infer}
 
 
 @pytest.mark.parametrize("stage", ["hop1", "hop2"])
 def test_an_agent_without_a_proposal_is_named_and_the_others_go_on(stage: str, server: Any, chats: Chats) -> None:
     server.behave = mind(faulty(stage, {"explorer": 9}))
-    thought = DebateReasoner([chats()], DebateSettings(rounds=0)).think([HOODIE])[0]
+    thought = DebateReasoner([chats()], DebateSettings(rounds=0)).infer([HOODIE])[0]
     assert [(entry["agent"], entry["round"]) for entry in entries(thought, "silence")] == [("explorer", 0)]
     assert (
         "no JSON" in entries(thought, "silence")[0]["problem"]
@@ -375,12 +375,12 @@ def test_an_agent_without_a_proposal_is_named_and_the_others_go_on(stage: str, s
     )
     # the demand is the mean of .6 and .9; explorer votes too
     assert interests(thought) == {"graphic tees": round(0.75 * 0.6, 9), "vintage sneakers": round(0.75 * 0.7, 9)}
-    assert "  explorer is not heard: " in read_out(thought.transcript)
+    assert "  explorer is not heard: " in format_transcript(thought.transcript)
 
 
 def test_an_agent_that_misses_a_round_is_left_out_of_it_and_comes_back(server: Any, chats: Chats) -> None:
     server.behave = mind(faulty("debate", {"explorer": 1}))
-    thought = DebateReasoner([chats()]).think([HOODIE])[0]
+    thought = DebateReasoner([chats()]).infer([HOODIE])[0]
     assert [entry["round"] for entry in entries(thought, "silence")] == [1]
     assert [entry["interests"] for entry in entries(thought, "round")] == [
         ["graphic tees", "vintage sneakers"],
@@ -396,7 +396,7 @@ def test_an_agent_that_misses_a_round_is_left_out_of_it_and_comes_back(server: A
 
 def test_an_agent_that_does_not_vote_is_no_voter(server: Any, chats: Chats) -> None:
     server.behave = mind(faulty("vote", {"shopkeeper": 9}, LIVELY))
-    thought = DebateReasoner([chats()]).think([HOODIE])[0]
+    thought = DebateReasoner([chats()]).infer([HOODIE])[0]
     assert interests(thought)["vintage sneakers"] == round(0.8 * 0.6, 9), "two of two"
 
 
@@ -417,7 +417,7 @@ def test_a_ballot_is_one_vote_for_each_interest(spoil: Callable[[Any], Any], ser
         return {"votes": spoil(said["votes"])} if agent_of(question) == "sceptic" else said
 
     server.behave = mind({**CIVIL, "vote": vote})
-    thought = DebateReasoner([chats()], DebateSettings(rounds=0)).think([HOODIE])[0]
+    thought = DebateReasoner([chats()], DebateSettings(rounds=0)).infer([HOODIE])[0]
     assert [(entry["agent"], entry["round"]) for entry in entries(thought, "silence")] == [("sceptic", "vote")]
     assert interests(thought)["quantum caps"] == round(0.8 * 0.8, 9), "two of two voters"
     assert Counter(map(stage_of, server.asked))["vote"] == 3 + 1, "repaired once"
@@ -432,16 +432,16 @@ def test_one_agent_alone_is_a_named_problem_of_that_user(stage: str, where: str,
             stage: lambda data, question: (CIVIL if "garden hose" in data["queries"] else base)[stage](data, question),
         }
     )
-    bad, good = DebateReasoner([chats()]).think([HOODIE, GARDEN])
+    bad, good = DebateReasoner([chats()]).infer([HOODIE, GARDEN])
     assert bad.graph is None and bad.problem is not None
     assert (
         f"user u1, {where}: only shopkeeper was heard" in bad.problem
         and "explorer: " in bad.problem
         and "sceptic: " in bad.problem
     )
-    assert entries(bad, "problem") == [{"kind": "problem", "problem": bad.problem}] and "No outcome" in read_out(
-        bad.transcript
-    )
+    assert entries(bad, "problem") == [
+        {"kind": "problem", "problem": bad.problem}
+    ] and "No outcome" in format_transcript(bad.transcript)
     assert len(interests(good)) == 3
     asked = Counter(
         stage_of(question) for question in server.asked if "garden hose" not in data_of(question)["queries"]
@@ -454,13 +454,13 @@ def test_a_server_that_is_down_costs_its_agents_their_say(server: Any, chats: Ch
         nowhere = f"http://127.0.0.1:{place.getsockname()[1]}/v1"
     server.behave = mind(CIVIL)
     down = chats("down", base_url=nowhere, failures=0)
-    thought = DebateReasoner([chats(), down, chats()]).think([HOODIE])[0]
+    thought = DebateReasoner([chats(), down, chats()]).infer([HOODIE])[0]
     assert {entry["agent"] for entry in entries(thought, "silence")} == {"sceptic"}
     assert interests(thought)["graphic tees"] == round(0.9 * 0.9, 9)
     with pytest.raises(ChatError, match="too many questions failed"):
-        DebateReasoner([down, chats("down too", base_url=nowhere, failures=0)]).think([HOODIE])
+        DebateReasoner([down, chats("down too", base_url=nowhere, failures=0)]).infer([HOODIE])
     with pytest.raises(ChatError, match="too many questions failed"):
-        DebateReasoner([chats()], arbiter=down).think([HOODIE])
+        DebateReasoner([chats()], arbiter=down).infer([HOODIE])
 
 
 def test_rules_hold_in_every_round(server: Any, chats: Chats) -> None:
@@ -482,7 +482,7 @@ def test_rules_hold_in_every_round(server: Any, chats: Chats) -> None:
         return {"challenges": challenges, "interests": [*lies, *mine(data)]}
 
     server.behave = mind({**CIVIL, "debate": liar})
-    thought = DebateReasoner([chats()]).think([HOODIE])[0]
+    thought = DebateReasoner([chats()]).infer([HOODIE])[0]
     said = next(entry for entry in entries(thought, "revision") if entry["agent"] == "sceptic")
     assert said["left_out"] == [
         {"text": "Beanies", "why": KNOWN},
@@ -500,7 +500,7 @@ def test_rules_hold_in_every_round(server: Any, chats: Chats) -> None:
 def test_known_interests_do_not_come_in_by_a_vote(server: Any, chats: Chats) -> None:
     tees = dataclasses.replace(HOODIE, earlier=("tees with graphic print", "quantum cap"))
     server.behave = mind(CIVIL)
-    thought = DebateReasoner([chats()]).think([tees])[0]
+    thought = DebateReasoner([chats()]).infer([tees])[0]
     assert set(interests(thought)) == {"vintage sneakers"}
     assert not any(
         "tees" in one["interest"]
@@ -512,28 +512,28 @@ def test_known_interests_do_not_come_in_by_a_vote(server: Any, chats: Chats) -> 
 
 def test_no_interest_is_no_vote(server: Any, chats: Chats) -> None:
     server.behave = mind({**CIVIL, "hop2": lambda data, question: {"interests": []}})
-    thought = DebateReasoner([chats()]).think([HOODIE])[0]
+    thought = DebateReasoner([chats()]).infer([HOODIE])[0]
     assert thought.graph is not None and thought.graph.demands and not thought.graph.interests()
     assert Counter(map(stage_of, server.asked)) == {"hop1": 3, "hop2": 3, "debate": 3}
-    assert "no interest is left" in read_out(thought.transcript)
+    assert "no interest is left" in format_transcript(thought.transcript)
     server.behave = mind({**CIVIL, "hop1": lambda data, question: {"demands": []}})
     before = len(server.bodies)
-    assert not DebateReasoner([chats("mute")]).think([HOODIE])[0].graph
+    assert not DebateReasoner([chats("mute")]).infer([HOODIE])[0].graph
     assert len(server.bodies) == before + 3, "without a demand there is nothing to debate"
 
 
 def test_a_replay_gives_the_same_thoughts_bit_for_bit_and_asks_nothing(server: Any, chats: Chats) -> None:
     server.behave = mind(faulty("debate", {"explorer": 1}, LIVELY))
-    online = DebateReasoner([chats("a"), chats("b")]).think([HOODIE, SHOES, GARDEN])
+    online = DebateReasoner([chats("a"), chats("b")]).infer([HOODIE, SHOES, GARDEN])
     count = len(server.bodies)
     server.behave = lambda number, body: Reply("changed its mind")
-    again = DebateReasoner([chats("a", offline=True), chats("b", offline=True)]).think([HOODIE, SHOES, GARDEN])
+    again = DebateReasoner([chats("a", offline=True), chats("b", offline=True)]).infer([HOODIE, SHOES, GARDEN])
     assert again == online and len(server.bodies) == count
     for one, other in zip(again, online, strict=True):
         assert one.graph is not None and other.graph is not None and one.graph.to_json() == other.graph.to_json()
         assert json.dumps(one.transcript) == json.dumps(other.transcript)
     with pytest.raises(ChatError, match="not kept"):
-        DebateReasoner([chats("a", offline=True), chats("c", offline=True)]).think([HOODIE])
+        DebateReasoner([chats("a", offline=True), chats("c", offline=True)]).infer([HOODIE])
 
 
 def test_settings_that_cannot_be_are_errors(chats: Chats) -> None:
@@ -586,7 +586,7 @@ def test_the_command_shows_a_debate(
     assert "convinced by sceptic" in out and "m1: 13 requests" in out and "m2: 6 requests" in out
     told = json.loads((tmp_path / "debate.json").read_text())
     assert [edge["target"] for edge in told["graph"]["edges"]] == ["street wear", "graphic tees", "vintage sneakers"]
-    assert out.startswith(read_out(told["transcript"])) and told["ledgers"]["m2"]["calls"] == 6
+    assert out.startswith(format_transcript(told["transcript"])) and told["ledgers"]["m2"]["calls"] == 6
     code, out, _ = searec(*command, "--user", "ann", "--json", "-", "--set", "quorum=0.9")
     assert code == 0 and len(json.loads(out)["graph"]["edges"]) == 2, "the same answers, another rule"
     code, out, _ = searec(*command, "--user", "bob")

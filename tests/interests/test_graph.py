@@ -5,9 +5,9 @@ import math
 import pytest
 
 from searec.errors import DataError
-from searec.interests.interest_graph import Edge, Graph
+from searec.interests.interest_graph import Edge, InterestGraph
 from searec.interests.novelty import NOVEL
-from searec.interests.profile import DAY, Asked, Clicked, Profile
+from searec.interests.profile import DAY, Profile, ProfileClick, ProfileQuery
 
 UP = Edge(
     source="nike air max",
@@ -22,7 +22,7 @@ UP2 = Edge(source="hoodie", target="streetwear", relation="hypernym", signal="qu
 TEE = Edge(source="streetwear", target="graphic tees", relation="hyponym", confidence=0.9)
 CAP = Edge(source="streetwear", target="vintage caps", relation="co-hyponym", confidence=0.6)
 SOCK = Edge(source="sports shoes", target="running socks", relation="co-hyponym", confidence=0.7)
-GRAPH = Graph("u1", 10 * DAY, (UP, UP2, TEE, CAP, SOCK), {"reasoner": "test", "version": "1"})
+GRAPH = InterestGraph("u1", 10 * DAY, (UP, UP2, TEE, CAP, SOCK), {"reasoner": "test", "version": "1"})
 
 
 def test_interests_go_by_their_best_path() -> None:
@@ -30,7 +30,7 @@ def test_interests_go_by_their_best_path() -> None:
     assert [one.text for one in found] == ["running socks", "graphic tees", "vintage caps"]
     assert [one.confidence for one in found] == pytest.approx([0.8 * 0.7, 0.5 * 0.9, 0.5 * 0.6])
     assert found[0].reason == "because you looked for “nike air max” → sports shoes → running socks"
-    stronger = Graph(
+    stronger = InterestGraph(
         "u1",
         0,
         (*GRAPH.edges, Edge(source="sports shoes", target="Graphic Tee", relation="co-hyponym", confidence=1.0)),
@@ -42,8 +42,8 @@ def test_interests_go_by_their_best_path() -> None:
 
 
 def test_json_and_back() -> None:
-    assert Graph.from_json(GRAPH.to_json()) == GRAPH
-    assert Graph.from_json(Graph("ü 1", 0).to_json()) == Graph("ü 1", 0)
+    assert InterestGraph.from_json(GRAPH.to_json()) == GRAPH
+    assert InterestGraph.from_json(InterestGraph("ü 1", 0).to_json()) == InterestGraph("ü 1", 0)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_json_and_back() -> None:
 )
 def test_what_is_no_graph_is_refused_by_name(text: str, where: str) -> None:
     with pytest.raises(DataError, match=where):
-        Graph.from_json(text)
+        InterestGraph.from_json(text)
 
 
 @pytest.mark.parametrize(
@@ -78,12 +78,12 @@ def test_what_is_no_graph_is_refused_by_name(text: str, where: str) -> None:
 )
 def test_edges_that_break_a_rule_are_refused(edge: Edge, problem: str) -> None:
     with pytest.raises(DataError, match=problem):
-        Graph("u1", 0, (*GRAPH.edges, edge))
+        InterestGraph("u1", 0, (*GRAPH.edges, edge))
 
 
 def test_merging_fades_what_is_old_and_strengthens_what_is_said_again() -> None:
     again = Edge(source="Streetwear", target="Graphic Tee", relation="hyponym", confidence=0.5, evidence="new words")
-    newer = Graph("u1", 40 * DAY, (UP2, again), {"reasoner": "newer"})
+    newer = InterestGraph("u1", 40 * DAY, (UP2, again), {"reasoner": "newer"})
     merged = GRAPH.merged(newer, half_life=30)
     by = {edge.target: edge for edge in merged.edges}
     assert by["vintage caps"].confidence == pytest.approx(0.3)
@@ -93,16 +93,16 @@ def test_merging_fades_what_is_old_and_strengthens_what_is_said_again() -> None:
     assert by["streetwear"].confidence == pytest.approx(1 - 0.5 * 0.75)
     assert merged.made == {"reasoner": "newer"}
     assert merged.at == 40 * DAY
-    gone = GRAPH.merged(Graph("u1", 400 * DAY), half_life=30)
+    gone = GRAPH.merged(InterestGraph("u1", 400 * DAY), half_life=30)
     assert gone.edges == ()
     with pytest.raises(DataError, match="follow on"):
         newer.merged(GRAPH)
     with pytest.raises(DataError, match="follow on"):
-        GRAPH.merged(Graph("u2", 40 * DAY))
+        GRAPH.merged(InterestGraph("u2", 40 * DAY))
 
 
 def test_an_interest_goes_when_its_demand_has_faded() -> None:
-    weak = Graph(
+    weak = InterestGraph(
         "u1",
         0,
         (
@@ -110,15 +110,15 @@ def test_an_interest_goes_when_its_demand_has_faded() -> None:
             Edge(source="d", target="i", relation="hyponym"),
         ),
     )
-    assert weak.merged(Graph("u1", 30 * DAY)).edges == ()
+    assert weak.merged(InterestGraph("u1", 30 * DAY)).edges == ()
 
 
 def test_what_the_history_holds_goes_by_rule() -> None:
     profile = Profile(
         "u1",
         10 * DAY,
-        queries=(Asked("graphic tee", 1),),
-        clicks=(Clicked("Red cap", ("Caps",), 1),),
+        queries=(ProfileQuery("graphic tee", 1),),
+        clicks=(ProfileClick("Red cap", ("Caps",), 1),),
         earlier=("socks for running",),
     )
     assert [one.text for one in GRAPH.novel(profile).interests()] == ["vintage caps"]

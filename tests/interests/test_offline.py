@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from searec.data.dataset import Dataset
 from searec.data.split import Split
-from searec.interests.category_index import Catalogue
+from searec.interests.category_index import CategoryIndex
 from searec.interests.novelty import NEAR, History
 from searec.interests.offline_reasoner import OfflineReasoner, OfflineSettings
-from searec.interests.profile import DAY, Asked, Clicked, Profile, profiles
+from searec.interests.profile import DAY, Profile, ProfileClick, ProfileQuery, profiles
 
 SECONDS = DAY / 1e6
 
@@ -77,19 +77,21 @@ def reasoner(data: Dataset, **settings: Any) -> OfflineReasoner:
     return OfflineReasoner(Split(data), encode, OfflineSettings(**settings))
 
 
-def asks(*texts: str, clicks: Sequence[Clicked] = ()) -> Profile:
-    return Profile("x", 100, queries=tuple(Asked(text, 50 + n) for n, text in enumerate(texts)), clicks=tuple(clicks))
+def asks(*texts: str, clicks: Sequence[ProfileClick] = ()) -> Profile:
+    return Profile(
+        "x", 100, queries=tuple(ProfileQuery(text, 50 + n) for n, text in enumerate(texts)), clicks=tuple(clicks)
+    )
 
 
-def think(one: OfflineReasoner, profile: Profile) -> Any:
-    thought = one.think([profile])[0]
+def infer(one: OfflineReasoner, profile: Profile) -> Any:
+    thought = one.infer([profile])[0]
     assert thought.graph is not None
     return thought.graph
 
 
 def test_a_query_means_what_was_clicked_after_it_in_training_alone(data: Dataset) -> None:
     """Held-out clicks after "sleepy" are crime novels; only the dog beds before them count."""
-    graph = think(reasoner(data), asks("sleepy"))
+    graph = infer(reasoner(data), asks("sleepy"))
     first = [edge for edge in graph.edges if edge.relation == "hypernym"]
     assert [(edge.source, edge.target, edge.confidence, edge.evidence, edge.time) for edge in first] == [
         ("sleepy", "Dogs", 1.0, "24 of 24 clicks after it", 50)
@@ -105,7 +107,7 @@ def test_a_query_means_what_was_clicked_after_it_in_training_alone(data: Dataset
     ],
 )
 def test_other_queries_mean_what_they_name_or_are_near_to(data: Dataset, query: str, demand: str, how: str) -> None:
-    graph = think(reasoner(data, near=0.9), asks(query))
+    graph = infer(reasoner(data, near=0.9), asks(query))
     first = [edge for edge in graph.edges if edge.relation == "hypernym"]
     assert first[0].target == demand
     assert first[0].evidence.endswith(how)
@@ -113,14 +115,14 @@ def test_other_queries_mean_what_they_name_or_are_near_to(data: Dataset, query: 
 
 def test_interests_are_near_untouched_and_told_apart_by_where_they_lie(data: Dataset) -> None:
     """Near a leash are the dog bed, below the same demand, and the cat toy beside it; what was clicked does not come back."""
-    graph = think(reasoner(data, behaviour=0.0), asks("leash"))
+    graph = infer(reasoner(data, behaviour=0.0), asks("leash"))
     found = {edge.target: edge.relation for edge in graph.edges if edge.relation != "hypernym"}
     assert found["Dog bed"] == "hyponym"
     assert found["Cat toy"] == "co-hyponym"
     assert "Leash" not in found
     assert "Dogs" not in found
-    clicked = think(
-        reasoner(data, behaviour=0.0), asks("leash", clicks=[Clicked("a bed", ("Pets", "Dogs", "Dog bed"), 5)])
+    clicked = infer(
+        reasoner(data, behaviour=0.0), asks("leash", clicks=[ProfileClick("a bed", ("Pets", "Dogs", "Dog bed"), 5)])
     )
     assert "Dog bed" not in {edge.target for edge in clicked.edges}
     near = {one.text: one.confidence for one in graph.interests()}
@@ -129,19 +131,19 @@ def test_interests_are_near_untouched_and_told_apart_by_where_they_lie(data: Dat
 
 def test_categories_that_the_same_users_click_are_near(data: Dataset) -> None:
     """All twelve clicked beds and tents: 12 / (12 + shrink); a tent means nothing like a bed."""
-    graph = think(reasoner(data, behaviour=1.0, shrink=3.0), asks("dog bed"))
+    graph = infer(reasoner(data, behaviour=1.0, shrink=3.0), asks("dog bed"))
     assert {one.text: one.confidence for one in graph.interests()} == pytest.approx({"Tent": 12 / 15})
-    assert think(reasoner(data, behaviour=1.0, shrink=3.0), asks("crime novel")).interests() == []
+    assert infer(reasoner(data, behaviour=1.0, shrink=3.0), asks("crime novel")).interests() == []
 
 
 def test_clicks_stand_in_where_nothing_is_asked(data: Dataset) -> None:
-    click = Clicked("Bed no 1", ("Pets", "Dogs", "Dog bed"), 7)
-    graph = think(reasoner(data), asks(clicks=[click]))
+    click = ProfileClick("Bed no 1", ("Pets", "Dogs", "Dog bed"), 7)
+    graph = infer(reasoner(data), asks(clicks=[click]))
     first = [edge for edge in graph.edges if edge.relation == "hypernym"]
     assert [(edge.source, edge.signal, edge.target, edge.time) for edge in first] == [("Bed no 1", "click", "Dogs", 7)]
     assert graph.interests()[0].reason.startswith("because you clicked “Bed no 1” → Dogs → ")
-    assert not think(reasoner(data), asks())
-    assert {edge.signal for edge in think(reasoner(data), asks("tent", clicks=[click])).edges if edge.signal} == {
+    assert not infer(reasoner(data), asks())
+    assert {edge.signal for edge in infer(reasoner(data), asks("tent", clicks=[click])).edges if edge.signal} == {
         "query"
     }
 
@@ -151,7 +153,7 @@ def test_nothing_known_survives_and_no_more_than_asked_for(small_world: Dataset)
     one = OfflineReasoner(split, encode, OfflineSettings(interests=5, behaviour=1.0))
     users = np.arange(1, small_world.sizes.users + 1)
     everyone = list(profiles(small_world, users, split.visible(("recommend", "search"))[users]))
-    thoughts = one.think(everyone)
+    thoughts = one.infer(everyone)
     some = 0
     for profile, thought in zip(everyone, thoughts, strict=True):
         assert thought.graph is not None
@@ -161,7 +163,7 @@ def test_nothing_known_survives_and_no_more_than_asked_for(small_world: Dataset)
         assert len(interests) <= 5
         some += len(interests) > 0
     assert some > 0.9 * len(everyone)
-    assert [a.graph for a in one.think(everyone[:7])] == [b.graph for b in thoughts[:7]]
+    assert [a.graph for a in one.infer(everyone[:7])] == [b.graph for b in thoughts[:7]]
 
 
 def test_version_goes_with_settings_and_data(data: Dataset, small_world: Dataset) -> None:
@@ -170,7 +172,7 @@ def test_version_goes_with_settings_and_data(data: Dataset, small_world: Dataset
 
 
 def test_catalogue_finds_by_name_then_words_then_meaning(data: Dataset) -> None:
-    catalogue = Catalogue(data, encode)
+    catalogue = CategoryIndex(data, encode)
     name = catalogue.taxonomy.name
     found = catalogue.find(["beds, dog", "red dog bed and leash", "puppy", "zzz", ""], near=0.9)
     assert [[(name(one.category), one.found) for one in meanings] for meanings in found] == [

@@ -2,11 +2,11 @@
 
 from xml.etree import ElementTree
 
-from searec.interests.graph_svg import picture
-from searec.interests.interest_graph import Edge, Graph
+from searec.interests.graph_svg import draw_graph
+from searec.interests.interest_graph import Edge, InterestGraph
 
 SVG = "{http://www.w3.org/2000/svg}"
-GRAPH = Graph(
+GRAPH = InterestGraph(
     "u<1>",
     0,
     (
@@ -28,7 +28,7 @@ GRAPH = Graph(
 
 
 def test_nodes_and_steps_are_all_there() -> None:
-    root = ElementTree.fromstring(picture(GRAPH))
+    root = ElementTree.fromstring(draw_graph(GRAPH))
     titles = {title.text for title in root.iter(f"{SVG}title")}
     assert {
         "a <b> & c → Demand one: hypernym, 0.90 (said & done)",
@@ -43,7 +43,7 @@ def test_nodes_and_steps_are_all_there() -> None:
 
 
 def test_a_step_joins_the_boxes_of_its_ends() -> None:
-    root = ElementTree.fromstring(picture(GRAPH))
+    root = ElementTree.fromstring(draw_graph(GRAPH))
     boxes = {}
     for group in root.iter(f"{SVG}g"):
         rect, title = group.find(f"{SVG}rect"), group.find(f"{SVG}title")
@@ -62,5 +62,5 @@ def test_a_step_joins_the_boxes_of_its_ends() -> None:
 
 
 def test_an_empty_graph_says_so() -> None:
-    assert "nothing to infer from yet" in picture(Graph("u", 0))
-    assert picture(GRAPH, most=1).count("Interest") < picture(GRAPH).count("Interest")
+    assert "nothing to infer from yet" in draw_graph(InterestGraph("u", 0))
+    assert draw_graph(GRAPH, most=1).count("Interest") < draw_graph(GRAPH).count("Interest")

@@ -27,7 +27,7 @@ def data(make_data: Callable[..., Dataset]) -> Dataset:
 
 
 def one(data: Dataset, at: int, **limits: int) -> Any:
-    return next(profiles(data, data.users.inside(["u1"]), np.array([at]), **limits))
+    return next(profiles(data, data.users.to_internal(["u1"]), np.array([at]), **limits))
 
 
 def test_queries_of_the_last_days_newest_first_each_once(data: Dataset) -> None:
@@ -56,7 +56,7 @@ def test_what_is_as_new_as_the_time_is_not_read(data: Dataset) -> None:
 
 
 def test_a_user_who_did_nothing_has_an_empty_profile(data: Dataset) -> None:
-    found = next(profiles(data, data.users.inside(["u2"]), np.array([NEVER])))
+    found = next(profiles(data, data.users.to_internal(["u2"]), np.array([NEVER])))
     assert (found.user, found.at, found.queries, found.clicks, found.attributes) == ("u2", 0, (), (), {})
 
 

@@ -17,9 +17,9 @@ def test_answers_without_sense_are_repaired_once_named_and_replayed(
     config = ChatSettings(model=model, base_url=url, max_tokens=12, concurrency=2, retries=0)
     profiles = [SHOES, GARDEN, Profile("silent", 9)]
     with Chat(config, folder=tmp_path) as chat:
-        thoughts = ChatReasoner(chat).think(profiles)
+        thoughts = ChatReasoner(chat).infer(profiles)
         assert chat.ledger.as_json()["calls"] == 2 * 2 and chat.ledger.as_json()["completion_tokens"] == 4 * 12
-        debate = DebateReasoner([chat]).think([GARDEN])[0]
+        debate = DebateReasoner([chat]).infer([GARDEN])[0]
         assert chat.ledger.as_json()["calls"] == 4 + 3 * 2
     for thought in thoughts[:2]:
         assert thought.graph is None and thought.problem is not None
@@ -27,5 +27,5 @@ def test_answers_without_sense_are_repaired_once_named_and_replayed(
     assert thoughts[2].graph is not None
     assert debate.graph is None and "nobody was heard" in str(debate.problem) and len(debate.transcript) == 1 + 3 + 1
     with Chat(ChatSettings(model=model, base_url=url, max_tokens=12, offline=True), folder=tmp_path) as chat:
-        assert ChatReasoner(chat).think(profiles) == thoughts
-        assert DebateReasoner([chat]).think([GARDEN]) == [debate]
+        assert ChatReasoner(chat).infer(profiles) == thoughts
+        assert DebateReasoner([chat]).infer([GARDEN]) == [debate]

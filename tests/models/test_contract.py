@@ -22,7 +22,7 @@ from searec.data.ragged import gather_windows
 from searec.data.schema import TASKS
 from searec.data.split import NEVER, Requests, Split, requests_at
 from searec.errors import RunError, SettingsError, UnknownIdError
-from searec.experiments import experiment
+from searec.experiments import run_training
 from searec.files import fingerprint
 from searec.models import BUILT_IN, model_named, model_names
 from searec.models.base import Model
@@ -94,9 +94,9 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
             "match": False,
             "catalogue_weight": 0.0,
             "layers": 0,
-            "rec": 3,
-            "src": 2,
-            "src_clicks": 1,
+            "feed": 3,
+            "searches": 2,
+            "search_clicks": 1,
             "words": 1,
         },
     ),
@@ -108,16 +108,16 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
             "steps": 0,
             "match": False,
             "catalogue_weight": 0.0,
-            "rec": 3,
-            "src": 2,
-            "src_clicks": 1,
+            "feed": 3,
+            "searches": 2,
+            "search_clicks": 1,
             "words": 1,
         },
     ),
     ("lcr-ser", {"loss": "bce", "detach": False, "distance": "euclidean", "step_embedding": False, "steps": 2}),
-    ("lcr-ser", {"src": 0, "steps": 1}),
+    ("lcr-ser", {"searches": 0, "steps": 1}),
     ("lcr-ser", {"trust": True}),
-    ("unisar", {"tasks": ["search"], "rec": 2, "src": 2, "src_clicks": 1, "words": 1}),
+    ("unisar", {"tasks": ["search"], "feed": 2, "searches": 2, "search_clicks": 1, "words": 1}),
     ("serendipity", {"loss": "bce", "snapshots": 2, "quota": 0.5, "order": "interest", "index": "exact"}),
 ]
 LEARNERS = [(name, overrides) for name, overrides in VARIANTS if model_named(name).learns == "loss"]
@@ -142,7 +142,7 @@ def teach(checkerboard: Any, tmp_path_factory: pytest.TempPathFactory) -> MakeRu
     def made(name: str, overrides: tuple[tuple[str, Any], ...], seed: int) -> Run:
         def train(folder: Path) -> None:
             chosen = settings(name, **dict(overrides))
-            experiment.train(name, checkerboard.data, folder / "run", seed=seed, **chosen)
+            run_training.train(name, checkerboard.data, folder / "run", seed=seed, **chosen)
 
         shared = shared_folder(tmp_path_factory, f"contract-{name}-{fingerprint(repr(overrides), str(seed))}", train)
         return read_run(shared / "run", checkerboard.data, device="cpu")
@@ -183,7 +183,7 @@ def questions(data: Dataset, task: Any) -> Requests:
         split.held_out(task, "test")[::3],
         requests_at(data, task, everyone, np.full(len(everyone), NEVER), query=query)[::2],
     ]
-    fields = ("user", "time", "query", "target", "rec_end", "src_end", "trail_end")
+    fields = ("user", "time", "query", "target", "feed_end", "search_end", "click_end")
     return Requests(task, *(np.concatenate([getattr(requests, name) for requests in asked]) for name in fields))
 
 
@@ -216,10 +216,10 @@ def reciprocal_rank(run: Run, checkerboard: Any, task: Any) -> float:
     requests = Split(data).held_out(task, "test")
     scores = whole(run.model, data, requests).numpy()
     found = []
-    for row, user in enumerate(data.users.outside(requests.user)):
-        target = int(data.items.inside([checkerboard.withheld[task, user]])[0]) - 1
-        own = slice(data.trail.offsets[requests.user[row]], data.trail.offsets[requests.user[row] + 1])
-        clicked = {int(item) - 1 for item in data.trail.item[own]} - {target}
+    for row, user in enumerate(data.users.to_external(requests.user)):
+        target = int(data.items.to_internal([checkerboard.withheld[task, user]])[0]) - 1
+        own = slice(data.click_history.offsets[requests.user[row]], data.click_history.offsets[requests.user[row] + 1])
+        clicked = {int(item) - 1 for item in data.click_history.item[own]} - {target}
         left = [item for item in range(data.sizes.items) if item not in clicked]
         found.append(1 / sum(scores[row, item] >= scores[row, target] for item in left))
     return float(np.mean(found))
@@ -232,8 +232,8 @@ def test_known_answer(taught: MakeRun, checkerboard: Any, name: str) -> None:
     for task in run.model.train_tasks:
         assert reciprocal_rank(run, checkerboard, task) > (0.5 if run.model.learns == "loss" else 0.99)
     if run.model.learns == "loss":
-        config, _ = experiment.settings_for(name, "small", settings(name))
-        untaught = dataclasses.replace(run, model=experiment.new_model(name, config, run.split, 0).eval())
+        config, _ = run_training.settings_for(name, "small", settings(name))
+        untaught = dataclasses.replace(run, model=run_training.new_model(name, config, run.split, 0).eval())
         for task in run.model.train_tasks:
             told = reciprocal_rank(untaught, checkerboard, task)
             # Identifiers are learned from clicks, and an untaught T5 repeats codes that it reads.
@@ -249,8 +249,10 @@ def test_popular_counts_clicks_before_each_task_s_cutoff(taught: MakeRun, checke
         split = Split(data)
         counts = [0] * (data.sizes.items + 1)
         for user in range(1, data.sizes.users + 1):
-            for position in range(int(data.trail.offsets[user]), int(data.trail.offsets[user + 1])):
-                counts[data.trail.item[position]] += bool(data.trail.time[position] < split.cutoff((task,))[user])
+            for position in range(int(data.click_history.offsets[user]), int(data.click_history.offsets[user + 1])):
+                counts[data.click_history.item[position]] += bool(
+                    data.click_history.time[position] < split.cutoff((task,))[user]
+                )
         scores = whole(model, data, split.held_out(task, "test"))
         assert (scores == torch.tensor(counts[1:])).all()
 
@@ -259,7 +261,7 @@ def test_popular_counts_clicks_before_each_task_s_cutoff(taught: MakeRun, checke
 def test_seeds_repeat_bit_for_bit(teach: MakeRun, checkerboard: Any, tmp_path: Path, name: str) -> None:
     short = {"epochs": 2, "batch": 32} if model_named(name).learns == "loss" else {}
     first = teach(name, seed=1, **short).model.state()
-    again = experiment.train(name, checkerboard.data, tmp_path / name, seed=1, **settings(name, **short)).model.state()
+    again = run_training.train(name, checkerboard.data, tmp_path / name, seed=1, **settings(name, **short)).model.state()
     assert first.keys() == again.keys()
     assert all(torch.equal(first[key], again[key]) for key in first)
     if model_named(name).learns == "loss":
@@ -271,8 +273,8 @@ def test_seeds_repeat_bit_for_bit(teach: MakeRun, checkerboard: Any, tmp_path: P
 def test_events_after_the_cutoff_teach_nothing(teach: MakeRun, rewritten: Dataset, tmp_path: Path, name: str) -> None:
     short = {"epochs": 1, "batch": 32} if model_named(name).learns == "loss" else {}
     told = teach(name, **short)
-    assert not np.array_equal(told.data.trail.item, rewritten.trail.item)
-    other = experiment.train(name, rewritten, tmp_path / "run", **settings(name, **short)).model.state()
+    assert not np.array_equal(told.data.click_history.item, rewritten.click_history.item)
+    other = run_training.train(name, rewritten, tmp_path / "run", **settings(name, **short)).model.state()
     for key, tensor in told.model.state().items():
         assert torch.equal(tensor, other[key]), key
 
@@ -282,11 +284,11 @@ def test_every_loss_part_moves_a_gradient(
     checkerboard: Any, small_world: Dataset, variant: tuple[str, dict[str, Any]]
 ) -> None:
     name, overrides = variant
-    config, _ = experiment.settings_for(name, "small", settings(name, **overrides))
+    config, _ = run_training.settings_for(name, "small", settings(name, **overrides))
     split = Split(
         small_world if model_named(name).artifact == "interests" else checkerboard.data
     )  # interests need categories
-    model = experiment.new_model(name, config, split, 0)
+    model = run_training.new_model(name, config, split, 0)
     examples = TrainingExamples(split, model, batch=32, seed=0)
     batches = [examples.batch(0, step) for step in range(examples.steps(0))]
     names, weights = zip(
@@ -323,8 +325,8 @@ def test_mixed_precision_gives_about_the_same_loss_and_gradients(
 ) -> None:
     name, overrides = variant
     still = {"user_dropout": 0.0} if "user_dropout" in model_named(name).Config.__dataclass_fields__ else {}
-    config, _ = experiment.settings_for(name, "small", settings(name, **{**overrides, **still}))
-    model = experiment.new_model(name, config, Split(checkerboard.data), 0)
+    config, _ = run_training.settings_for(name, "small", settings(name, **{**overrides, **still}))
+    model = run_training.new_model(name, config, Split(checkerboard.data), 0)
     batch = TrainingExamples(Split(checkerboard.data), model, batch=32, seed=0).batch(0, 0)
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     found = []
@@ -382,9 +384,9 @@ def widened(batch: Batch, by: int) -> Batch:
 
     flat = {
         name: pad(getattr(batch, name), by)
-        for name in ("rec_item", "rec_time", "src_query", "src_time", "trail_item", "trail_time", "words")
+        for name in ("feed_item", "feed_time", "search_query", "search_time", "click_item", "click_time", "words")
     }
-    return dataclasses.replace(batch, src_click=pad(batch.src_click, by, by), **flat)
+    return dataclasses.replace(batch, search_click=pad(batch.search_click, by, by), **flat)
 
 
 def test_padding_changes_nothing(run: Run) -> None:
@@ -405,10 +407,10 @@ def test_what_stands_under_padding_is_not_read(run: Run) -> None:
 
         changed = dataclasses.replace(
             batch,
-            rec_time=under(batch.rec_item, batch.rec_time, 1 << 60),
-            src_time=under(batch.src_query, batch.src_time, 1 << 60),
-            src_click=under(batch.src_query, batch.src_click, run.data.sizes.items),
-            trail_time=under(batch.trail_item, batch.trail_time, 1 << 60),
+            feed_time=under(batch.feed_item, batch.feed_time, 1 << 60),
+            search_time=under(batch.search_query, batch.search_time, 1 << 60),
+            search_click=under(batch.search_query, batch.search_click, run.data.sizes.items),
+            click_time=under(batch.click_item, batch.click_time, 1 << 60),
         )
         with torch.no_grad():
             close(run.model.score(batch)[:, 1:], run.model.score(changed)[:, 1:])
@@ -432,9 +434,9 @@ def test_what_a_model_asks_for_is_read(run: Run) -> None:
             return torch.where(ids == 0, 0, ids % count + 1).to(ids.dtype)
 
         asked = {
-            "rec_item": (model.needs.rec, items),
-            "src_click": (model.needs.src, items),
-            "trail_item": (model.needs.trail, items),
+            "feed_item": (model.needs.feed, items),
+            "search_click": (model.needs.searches, items),
+            "click_item": (model.needs.clicks, items),
         }
         asked["words"] = (model.needs.words if task == "search" else 0, words)
         with torch.no_grad():
@@ -456,8 +458,8 @@ def test_retrieve_is_the_head_of_all_scores(run: Run, k: int) -> None:
     items = run.data.sizes.items
     for task in run.model.train_tasks:
         requests = questions(run.data, task)
-        first = np.asarray(run.data.trail.offsets[requests.user])
-        seen = gather_windows(run.data.trail.item, first, requests.trail_end - first)
+        first = np.asarray(run.data.click_history.offsets[requests.user])
+        seen = gather_windows(run.data.click_history.item, first, requests.click_end - first)
         batch = batch_of(run.model, run.data, requests)
         scores = whole(run.model, run.data, requests)
         for exclude in (seen, None):
@@ -521,7 +523,7 @@ def test_declarations_name_what_exists(taught: MakeRun, name: str) -> None:
     assert kind.artifact is None or kind.artifact in artifacts.BUILT_IN
     for task, overrides in kind.single_task.items():
         assert task in kind.tasks
-        experiment.settings_for(name, "small", overrides)
+        run_training.settings_for(name, "small", overrides)
     limit = taught(name).model.candidate_limit
     assert limit is None or limit == SMALL["beam"]
 
@@ -609,10 +611,14 @@ def test_answers_are_ranked_items_by_outside_id(run: Run) -> None:
         assert table["user_id"].to_list() == [user for user in users for _ in range(4)]
         assert table["rank"].to_list() == [1, 2, 3, 4] * 4
         assert run.recommend([], k=4).is_empty()
-        trail = run.data.trail
+        click_history = run.data.click_history
         for user in ("u0", "u3"):
-            inside = int(run.data.users.inside([user])[0])
-            clicked = set(run.data.items.outside(trail.item[trail.offsets[inside] : trail.offsets[inside + 1]]))
+            inside = int(run.data.users.to_internal([user])[0])
+            clicked = set(
+                run.data.items.to_external(
+                    click_history.item[click_history.offsets[inside] : click_history.offsets[inside + 1]]
+                )
+            )
             assert not clicked & set(table.filter(user_id=user)["item_id"])
             assert clicked & set(run.recommend([user], k=run.data.sizes.items, seen=True)["item_id"])
             assert len(run.recommend([user], k=run.data.sizes.items)) == run.data.sizes.items - len(clicked)

@@ -42,7 +42,7 @@ def test_scores_are_those_of_a_ridge_regression_without_the_item_itself(checkerb
     weights = rendered(data, 3.0, feed_only=feed_only)
     requests = Split(data).held_out("recommend", "test")
     batch = Batcher(data, model.needs).batch(requests)
-    history = (batch.rec_item if feed_only else batch.trail_item).numpy()
+    history = (batch.feed_item if feed_only else batch.click_item).numpy()
     expected = np.stack([weights[np.unique(row[row > 0])].sum(axis=0) for row in history])
     np.testing.assert_allclose(model.score(batch)[:, 1:], expected[:, 1:], atol=1e-5)
     candidates = np.tile(np.array([3, 1, 7], dtype=np.int32), (len(requests), 1))

@@ -230,9 +230,9 @@ def test_a_history_that_is_not_there_brings_nothing(small_world: Dataset) -> Non
     batch = batch_of(model, small_world)
     empty = dataclasses.replace(
         batch,
-        rec_item=torch.zeros_like(batch.rec_item),
-        src_query=torch.zeros_like(batch.src_query),
-        src_click=torch.zeros_like(batch.src_click),
+        feed_item=torch.zeros_like(batch.feed_item),
+        search_query=torch.zeros_like(batch.search_query),
+        search_click=torch.zeros_like(batch.search_click),
     )
     read, _ = model.propagated()
     nodes = model.graphs.nodes[batch.user.long()]

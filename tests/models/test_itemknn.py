@@ -38,7 +38,7 @@ def scores(data: Dataset, user: str, **settings: Any) -> list[float]:
     """[items] scores of a user after everything."""
     model = ItemKNN(configure(ItemKNN.Config, settings), data.sizes)
     model.fit(data, Split(data, min_events=9))
-    asked = requests_at(data, "recommend", data.users.inside([user]), np.array([NEVER]))
+    asked = requests_at(data, "recommend", data.users.to_internal([user]), np.array([NEVER]))
     return model.score(Batcher(data, model.needs).batch(asked))[0, 1:].tolist()
 
 

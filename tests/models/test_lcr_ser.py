@@ -36,7 +36,7 @@ def asked(data: Dataset, model: LCRSER) -> Batch:
 
 
 def both(batch: Batch) -> Tensor:
-    return (batch.rec_item != 0).any(1) & (batch.src_query != 0).any(1)
+    return (batch.feed_item != 0).any(1) & (batch.search_query != 0).any(1)
 
 
 def one_by_one(model: LCRSER, batch: Batch, depth: list[int]) -> Tensor:
@@ -79,7 +79,7 @@ def one_by_one(model: LCRSER, batch: Batch, depth: list[int]) -> Tensor:
         {"focus": 2},
         {"focus": 2, "attend": "means"},
         {"steps": 0},
-        {"src": 0, "focus": 1},
+        {"searches": 0, "focus": 1},
     ],
     ids=str,
 )
@@ -88,8 +88,8 @@ def test_scores_are_those_of_the_structure_written_out(small_world: Dataset, set
     torch.nn.init.normal_(model.user.weight)
     batch = asked(small_world, model)
     steps = model.config.steps
-    depth = [steps if reasons else 0 for reasons in (both(batch) | (model.config.src == 0)).tolist()]
-    assert steps == 0 or model.config.src == 0 or 20 < sum(map(bool, depth)) < len(batch)
+    depth = [steps if reasons else 0 for reasons in (both(batch) | (model.config.searches == 0)).tolist()]
+    assert steps == 0 or model.config.searches == 0 or 20 < sum(map(bool, depth)) < len(batch)
     with torch.no_grad():
         torch.testing.assert_close(model.score(batch), one_by_one(model, batch, depth), atol=1e-4, rtol=1e-4)
 
@@ -167,7 +167,7 @@ def test_steps_are_not_taken_without_both_histories(small_world: Dataset) -> Non
     assert 0 < len(rows) < len(batch)
     for step in model.reasoned(states, here):
         assert torch.equal(step.rows, rows)
-    nothing = dataclasses.replace(batch, src_query=torch.zeros_like(batch.src_query))
+    nothing = dataclasses.replace(batch, search_query=torch.zeros_like(batch.search_query))
     assert model.reasoned(*model.encoded(nothing)) == []
     assert float(model.loss(nothing).parts["tcl"]) == 0
 
@@ -176,7 +176,7 @@ def test_who_is_not_trusted_is_read_as_if_he_had_not_searched(small_world: Datas
     model = built(small_world, trust=True, steps=0, match=True)
     assert model.trusting is not None
     batch = asked(small_world, model)
-    unheard = dataclasses.replace(batch, src_query=torch.zeros_like(batch.src_query))
+    unheard = dataclasses.replace(batch, search_query=torch.zeros_like(batch.search_query))
     with torch.no_grad():
         assert not torch.allclose(model.score(batch), model.score(unheard), atol=1e-3)
         model.trusting.weight.zero_()

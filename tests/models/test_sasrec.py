@@ -76,9 +76,9 @@ def test_softmax_loss_is_cross_entropy_over_the_catalogue(small_world: Dataset, 
 def test_bce_loss_sets_each_next_click_against_its_negatives(small_world: Dataset) -> None:
     one = model(small_world.sizes, loss="bce", negatives=3, dropout=0.0)
     batch = batch_of(small_world, one)
-    assert batch.negatives.shape == (*batch.trail_item.shape, 3)
-    following, known = next_click(batch.trail_item, batch.trail_time, batch)
-    states = one.encode(batch.trail_item)
+    assert batch.negatives.shape == (*batch.click_item.shape, 3)
+    following, known = next_click(batch.click_item, batch.click_time, batch)
+    states = one.encode(batch.click_item)
     terms = []
     for b, place in known.nonzero().tolist():
         state = states[b, place]
@@ -94,15 +94,15 @@ def test_a_click_at_the_same_time_is_nothing_to_predict(make_data: Callable[...,
     data = make_data(items={letter: letter for letter in "abcdef"}, users=["u"], feed=feed)
     one = model(data.sizes)
     requests = Split(data).sequences(("recommend",), feed_only=False)
-    assert data.items.outside(requests.target) == ["d"], "e and f are held out"
+    assert data.items.to_external(requests.target) == ["d"], "e and f are held out"
     batch = batch_of(data, one)
-    following, known = next_click(batch.trail_item, batch.trail_time, batch)
-    assert data.items.outside(batch.trail_item[0].numpy()) == ["a", "b", "c"]
+    following, known = next_click(batch.click_item, batch.click_time, batch)
+    assert data.items.to_external(batch.click_item[0].numpy()) == ["a", "b", "c"]
     assert known.tolist() == [[True, False, True]]
-    assert data.items.outside(following[0].numpy()) == ["b", "c", "d"]
+    assert data.items.to_external(following[0].numpy()) == ["b", "c", "d"]
 
 
 def test_the_paper_preset_reads_the_feed_alone() -> None:
     config = configure(SASRec.Config, SASRec.presets["paper"])
     one = SASRec(config, SIZES)
-    assert (one.needs.rec, one.needs.trail, one.negatives) == (50, 0, 1)
+    assert (one.needs.feed, one.needs.clicks, one.negatives) == (50, 0, 1)

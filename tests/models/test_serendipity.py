@@ -20,7 +20,7 @@ from searec.data.synthetic.simulate import World, simulate
 from searec.data.taxonomy import Taxonomy
 from searec.errors import RunError
 from searec.evaluation.exposure import Touched
-from searec.experiments import experiment
+from searec.experiments import run_training
 from searec.interests.interest_table import read_graphs
 from searec.models.serendipity.batch_interests import BatchInterests, newest_snapshot, untouched
 from searec.models.serendipity.model import Serendipity
@@ -45,15 +45,15 @@ def split(small_world: Dataset) -> Split:
 
 @pytest.fixture(scope="module")
 def made(split: Split) -> InferredInterests:
-    config, _ = experiment.settings_for("serendipity", "small", TINY)
+    config, _ = run_training.settings_for("serendipity", "small", TINY)
     found = prepare(Serendipity, config, split, 0)
     assert isinstance(found, InferredInterests)
     return found
 
 
 def new(split: Split, made: InferredInterests, **overrides: Any) -> Serendipity:
-    config, _ = experiment.settings_for("serendipity", "small", {**TINY, **overrides})
-    model = experiment.new_model("serendipity", config, split, 0, made)
+    config, _ = run_training.settings_for("serendipity", "small", {**TINY, **overrides})
+    model = run_training.new_model("serendipity", config, split, 0, made)
     assert isinstance(model, Serendipity)
     return model
 
@@ -85,7 +85,7 @@ def test_snapshots_rest_on_what_is_older_and_the_last_one_on_all_that_may_be_rea
     cutoff = split.visible(("recommend",))
     assert (times[0] == NEVER).all()
     for user in range(1, data.sizes.users + 1):
-        own = data.trail.time[data.trail.offsets[user] : data.trail.offsets[user + 1]]
+        own = data.click_history.time[data.click_history.offsets[user] : data.click_history.offsets[user + 1]]
         old = own[own < cutoff[user]]
         some = times[user][times[user] != NEVER]
         assert (np.diff(some) >= 0).all()
@@ -98,7 +98,7 @@ def test_graphs_know_nothing_of_what_comes_after_the_cutoff(split: Split, made: 
     data = split.data
     cutoff = split.visible(("recommend",))
     for name, graph in made.table.graphs.items():
-        user = int(data.users.inside([name])[0])
+        user = int(data.users.to_internal([name])[0])
         assert graph.at <= cutoff[user]
         assert all(edge.time < graph.at for edge in graph.edges)
 
@@ -256,7 +256,7 @@ def test_interest_that_brings_an_item_is_the_one_nearest_to_it(split: Split, mad
     near = F.normalize(model.interest(wishes.vectors[:, 1]), dim=1) @ own.T
     given = model.item_level
     new_ = untouched(
-        given, batch.trail_item, torch.arange(1, len(given)).expand(len(batch), -1), split.data.sizes.categories
+        given, batch.click_item, torch.arange(1, len(given)).expand(len(batch), -1), split.data.sizes.categories
     )
     values = near.masked_fill(~new_ | (near <= 0), -torch.inf).sort(dim=1, descending=True).values[:, :5]
     shown = near.gather(1, found.pool.items.clamp(min=1) - 1).masked_fill(~found.pool.second, -torch.inf)
@@ -277,7 +277,7 @@ def test_of_equal_items_i2i_looks_at_the_most_clicked(split: Split, made: Inferr
     items = torch.arange(split.data.sizes.items + 1)
     own = F.normalize(model.own_interest(items), dim=1)
     near = (F.normalize(model.interest(wishes.vectors[:, 0]), dim=1) @ own.T).detach()
-    new_ = untouched(model.item_level, batch.trail_item, items.expand(len(batch), -1), split.data.sizes.categories)
+    new_ = untouched(model.item_level, batch.click_item, items.expand(len(batch), -1), split.data.sizes.categories)
     full = 0
     for row in range(len(batch)):
         good = [item for item in items.tolist() if new_[row, item] and near[row, item] > 0]
@@ -298,7 +298,7 @@ def test_novelty_of_the_model_is_that_of_the_figures(split: Split, made: Inferre
         model = new(split, made, level=level).eval()
         batch = asked(split, model)
         everything = torch.arange(split.data.sizes.items + 1).expand(len(batch), -1)
-        found = untouched(model.item_level, batch.trail_item, everything, split.data.sizes.categories)
+        found = untouched(model.item_level, batch.click_item, everything, split.data.sizes.categories)
         touched = Touched.of(split.data, split.held_out("recommend", "test"), level=level)
         assert np.array_equal(found.numpy(), touched.novel_lists(everything.numpy()))
         assert Taxonomy.of(split.data).at(level).lengths.max() == model.item_level.shape[1]
@@ -323,7 +323,7 @@ def test_requests_after_everything_read_the_last_interests(split: Split, made: I
 
 
 def test_a_run_tells_where_each_item_comes_from_and_why(small_world: Dataset, tmp_path: Path) -> None:
-    run = experiment.train("serendipity", small_world, tmp_path / "run", **TINY, epochs=1, quota=0.5)
+    run = run_training.train("serendipity", small_world, tmp_path / "run", **TINY, epochs=1, quota=0.5)
     answers = read_run(tmp_path / "run", small_world, device="cpu").recommend(["u1", "u2", "u1"], k=6)
     assert answers.columns == ["user_id", "rank", "item_id", "score", "channel", "reason"]
     assert answers.equals(run.recommend(["u1", "u2", "u1"], k=6))
@@ -341,7 +341,7 @@ def test_the_command_tells_why_an_item_is_new(tmp_path: Path, searec: Any) -> No
     shop = simulate(
         tmp_path / "shop", World(users=40, items=120, clicks=12.0, searches=16.0, families=3, types=3, seed=3)
     )
-    run = experiment.train("serendipity", load(shop), tmp_path / "run", **TINY, epochs=1, quota=0.5)
+    run = run_training.train("serendipity", load(shop), tmp_path / "run", **TINY, epochs=1, quota=0.5)
     told = run.recommend(["u1"], k=6)
     assert "interest" in told["channel"]
     code, out, error = searec("recommend", tmp_path / "run", shop, "--user", "u1", "-k", "6")

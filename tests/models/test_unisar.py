@@ -20,7 +20,9 @@ from searec.training.examples import TrainingExamples
 def model(data: Dataset, **settings: Any) -> UniSAR:
     torch.manual_seed(0)
     return UniSAR(
-        configure(UniSAR.Config, {"width": 8, "inner": 8, "rec": 6, "src": 6, "dropout": 0.0, "init": 0.3, **settings}),
+        configure(
+            UniSAR.Config, {"width": 8, "inner": 8, "feed": 6, "searches": 6, "dropout": 0.0, "init": 0.3, **settings}
+        ),
         data.sizes,
     ).eval()
 
@@ -28,18 +30,18 @@ def model(data: Dataset, **settings: Any) -> UniSAR:
 def training_batch(data: Dataset, one: UniSAR, task: str) -> Batch:
     examples = TrainingExamples(Split(data), one, batch=48, seed=0)
     batches = (examples.batch(0, step) for step in range(examples.steps(0)))
-    return next(batch for batch in batches if batch.task == task and bool((batch.src_query != 0).sum(1).max() > 2))
+    return next(batch for batch in batches if batch.task == task and bool((batch.search_query != 0).sum(1).max() > 2))
 
 
 def test_merged_age_counts_newer_events_of_either_kind() -> None:
-    rec = torch.tensor([[1, 5, 9, 0], [0, 0, 0, 0], [2, 2, 0, 0]])
-    src = torch.tensor([[3, 7], [4, 8], [0, 0]])
-    rec_here, src_here = (
+    feed = torch.tensor([[1, 5, 9, 0], [0, 0, 0, 0], [2, 2, 0, 0]])
+    searches = torch.tensor([[3, 7], [4, 8], [0, 0]])
+    feed_here, search_here = (
         torch.tensor([[1, 1, 1, 0], [0] * 4, [1, 1, 0, 0]]).bool(),
         torch.tensor([[1, 1], [1, 1], [0, 0]]).bool(),
     )
-    # merged: 1 rec, 3 src, 5 rec, 7 src, 9 rec
-    assert merged_age(rec, rec_here, src, src_here).tolist() == [
+    # merged: 1 feed, 3 search, 5 feed, 7 search, 9 feed
+    assert merged_age(feed, feed_here, searches, search_here).tolist() == [
         [4, 2, 0, 0, 3, 1],
         [0, 0, 0, 0, 1, 0],
         [1, 0, 0, 0, 0, 0],
@@ -67,7 +69,7 @@ def test_cross_transitions_equal_one_masked_pass_over_the_merged_sequence(small_
             batch = Batcher(small_world, one.needs).batch(requests[row : row + 1])
             one.sides(batch)
             rec_x, rec_out, src_x, src_out = seen
-            here = torch.cat((batch.rec_item != 0, batch.src_query != 0), dim=1)
+            here = torch.cat((batch.feed_item != 0, batch.search_query != 0), dim=1)
             kind = torch.tensor([0] * rec_x.shape[1] + [1] * src_x.shape[1])
             allowed = ((kind[:, None] != kind[None, :]) & here)[None]
             merged = EncoderLayer.forward(watched, torch.cat((rec_x, src_x), dim=1), allowed)
@@ -83,7 +85,7 @@ def test_the_catalogue_is_scored_a_slice_at_a_time(small_world: Dataset, monkeyp
         torch.testing.assert_close(one.score(batch), at_once, atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize("empty", ["", "rec_item", "src_query"], ids=["whole", "no feed history", "no searches"])
+@pytest.mark.parametrize("empty", ["", "feed_item", "search_query"], ids=["whole", "no feed history", "no searches"])
 def test_pooling_before_the_experts_gives_the_same_scores(small_world: Dataset, empty: str) -> None:
     """The experts' map is moved before the pooling; done in the paper's order the scores are the same."""
     one = model(small_world)
@@ -94,7 +96,7 @@ def test_pooling_before_the_experts_gives_the_same_scores(small_world: Dataset, 
         fused, here, _ = one.sides(batch)
         vectors = one.item.weight
         parts = [one.pool[side](fused[side], here[side], vectors) @ fused[side] for side in (0, 1)]
-        parts += [vectors.expand(len(batch), -1, -1), one.asked(batch)[:, None]]
+        parts += [vectors.expand(len(batch), -1, -1), one.request(batch)[:, None]]
         summed = sum(one.ple.project(1, place, part) for place, part in enumerate(parts))
         torch.testing.assert_close(
             one.towers[1](one.ple.mix(summed)).squeeze(-1), one.score(batch), atol=1e-5, rtol=1e-5
@@ -115,8 +117,8 @@ def test_the_losses_are_those_of_the_paper(small_world: Dataset, task: str) -> N
     )
     assert losses.weights == {
         f"bce_{task}": 1.0 if task == "recommend" else 0.3,
-        "align_rec": 0.2,
-        "align_src": 0.2,
+        "align_feed": 0.2,
+        "align_search": 0.2,
         "align_query": 0.05,
     }
 
@@ -130,9 +132,9 @@ def test_a_query_is_set_beside_what_was_clicked_for_it(small_world: Dataset) -> 
     batch = training_batch(small_world, one, "recommend")
     query, clicked = one.query_click(batch)
     for row in range(len(batch)):
-        sessions = [place for place, asked in enumerate(batch.src_query[row].tolist()) if asked]
+        sessions = [place for place, asked in enumerate(batch.search_query[row].tolist()) if asked]
         expected = (
-            (int(batch.src_query[row, sessions[-1]]), int(batch.src_click[row, sessions[-1], 0]))
+            (int(batch.search_query[row, sessions[-1]]), int(batch.search_click[row, sessions[-1], 0]))
             if sessions
             else (0, 0)
         )
@@ -142,12 +144,14 @@ def test_a_query_is_set_beside_what_was_clicked_for_it(small_world: Dataset) -> 
 def test_each_side_reads_the_other(small_world: Dataset) -> None:
     one = model(small_world)
     batch = training_batch(small_world, one, "recommend")
-    both = (batch.rec_item != 0).any(1) & (batch.src_click != 0).any(2).any(1)
-    other_rec = dataclasses.replace(batch, rec_item=torch.where(batch.rec_item > 0, batch.rec_item % 100 + 1, 0).int())
+    both = (batch.feed_item != 0).any(1) & (batch.search_click != 0).any(2).any(1)
+    other_feed = dataclasses.replace(
+        batch, feed_item=torch.where(batch.feed_item > 0, batch.feed_item % 100 + 1, 0).int()
+    )
     with torch.no_grad():
         (_, before), _, _ = one.sides(batch)
-        (_, after), _, _ = one.sides(other_rec)
-    moved = ((before - after).abs().amax(-1) > 1e-5) & (batch.src_query != 0)
+        (_, after), _, _ = one.sides(other_feed)
+    moved = ((before - after).abs().amax(-1) > 1e-5) & (batch.search_query != 0)
     assert moved[both].any(dim=1).all()
 
 

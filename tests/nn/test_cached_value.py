@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from searec.nn.cached_value import Kept
+from searec.nn.cached_value import CachedValue
 
 
 @pytest.fixture
@@ -15,12 +15,12 @@ def layer() -> nn.Linear:
     return nn.Linear(3, 3)
 
 
-def doubled(kept: Kept[torch.Tensor], layer: nn.Linear) -> torch.Tensor:
+def doubled(kept: CachedValue[torch.Tensor], layer: nn.Linear) -> torch.Tensor:
     return kept(lambda: 2 * layer.weight, layer.weight)
 
 
 def test_made_once_without_gradients_and_each_time_with_them(layer: nn.Linear) -> None:
-    kept: Kept[torch.Tensor] = Kept()
+    kept: CachedValue[torch.Tensor] = CachedValue()
     with torch.no_grad():
         first = doubled(kept, layer)
         assert doubled(kept, layer) is first
@@ -33,7 +33,7 @@ class Shop(nn.Module):
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__()
         self.layer = layer
-        self.kept: Kept[torch.Tensor] = Kept()
+        self.kept: CachedValue[torch.Tensor] = CachedValue()
 
     def fresh(self) -> bool:
         with torch.no_grad():
@@ -73,7 +73,7 @@ def test_training_is_seen_though_fused_steps_leave_no_mark(layer: nn.Linear, fus
 
 
 def test_autocast_is_another_value(layer: nn.Linear) -> None:
-    kept: Kept[torch.Tensor] = Kept()
+    kept: CachedValue[torch.Tensor] = CachedValue()
     rows = torch.ones(2, 3)
     with torch.no_grad():
         plain = kept(lambda: layer(rows), rows)

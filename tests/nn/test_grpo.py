@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from searec.nn.grpo import advantages, clipped, divergence, log_chance, rewards
+from searec.nn.grpo import advantages, clipped_objective, divergence, log_probability, rewards
 
 NAMES = ("hr@1", "hr@5", "ndcg@5", "mrr")
 
@@ -69,16 +69,16 @@ def test_the_chance_of_a_list_by_hand() -> None:
     scores = torch.tensor([1.0, 2.0, 4.0]).log()
     order = torch.tensor([2, 0, 1])
     for depth, expected in ((1, 4 / 7), (2, 4 / 7 * 1 / 3), (None, 4 / 7 * 1 / 3)):
-        torch.testing.assert_close(log_chance(scores, order, depth).exp(), torch.tensor(expected))
+        torch.testing.assert_close(log_probability(scores, order, depth).exp(), torch.tensor(expected))
     every = torch.tensor(list(itertools.permutations(range(3))))
-    torch.testing.assert_close(log_chance(scores.expand(6, 3), every, None).exp().sum(), torch.tensor(1.0))
+    torch.testing.assert_close(log_probability(scores.expand(6, 3), every, None).exp().sum(), torch.tensor(1.0))
 
 
 def test_the_clipped_objective_by_hand() -> None:
     old = torch.log(torch.tensor([[0.2, 0.2, 0.2, 0.2]]))
     now = torch.log(torch.tensor([[0.3, 0.1, 0.3, 0.1]])).requires_grad_()
     advantage = torch.tensor([[1.0, 1.0, -1.0, -1.0]])
-    value = clipped(now, old, advantage, 0.2)
+    value = clipped_objective(now, old, advantage, 0.2)
     # ratios 1.5, 0.5, 1.5, 0.5: min(1.5, 1.2), min(0.5, 0.8), min(-1.5, -1.2), min(-0.5, -0.8)
     torch.testing.assert_close(value, torch.tensor(-(1.2 + 0.5 - 1.5 - 0.8) / 4))
     (gradient,) = torch.autograd.grad(value, now)
@@ -88,7 +88,7 @@ def test_the_clipped_objective_by_hand() -> None:
 def test_without_a_step_the_gradient_is_the_policy_gradient() -> None:
     now = torch.randn(3, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
     advantage = torch.randn(3, 4, generator=torch.Generator().manual_seed(1))
-    (gradient,) = torch.autograd.grad(clipped(now, now.detach(), advantage, 0.2), now)
+    (gradient,) = torch.autograd.grad(clipped_objective(now, now.detach(), advantage, 0.2), now)
     torch.testing.assert_close(gradient, -advantage / 12)
 
 

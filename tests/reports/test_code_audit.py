@@ -10,7 +10,7 @@ import scipy.sparse
 
 from searec.data.dataset import Dataset
 from searec.errors import SettingsError
-from searec.experiments import experiment
+from searec.experiments import run_comparison, run_training
 from searec.pipeline.run import Run
 from searec.reports.code_audit import audit
 from searec.reports.code_audit_page import render, write_audit
@@ -85,12 +85,12 @@ def runs(small_world: Dataset, tmp_path_factory: pytest.TempPathFactory) -> list
     """Two tiny gserec runs of one seed that differ in K, and one of another model."""
     home = tmp_path_factory.mktemp("audit")
     tiny = {"levels": 2, "codes": 8, "code_epochs": 2, "epochs": 1, "width": 8}
-    made = [experiment.train("gserec", small_world, home / f"K{k}", label=f"K={k}", layers=k, **tiny) for k in (2, 1)]
-    return [*made, experiment.train("popular", small_world, home / "popular")]
+    made = [run_training.train("gserec", small_world, home / f"K{k}", label=f"K={k}", layers=k, **tiny) for k in (2, 1)]
+    return [*made, run_training.train("popular", small_world, home / "popular")]
 
 
 def test_the_page(runs: list[Run], tmp_path: Path) -> None:
-    comparison = experiment.compare(runs, protocols=("sampled",), baseline="K=2")
+    comparison = run_comparison.compare(runs, protocols=("sampled",), baseline="K=2")
     found = audit(runs, comparison, users=5, points=30)
     assert len(found.runs) == 1, "runs that share their codes are looked into once"
     assert found.depths == {"K=2": 2, "K=1": 1}

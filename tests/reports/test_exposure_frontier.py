@@ -11,7 +11,7 @@ import pytest
 from searec.data.dataset import Dataset, load
 from searec.data.synthetic.simulate import World, simulate
 from searec.errors import SettingsError
-from searec.experiments import experiment
+from searec.experiments import run_training
 from searec.pipeline.run import Run
 from searec.reports.exposure_frontier import ALONE, CHANNEL, SHOWN, Exposure, compared, exposure, lists, with_settings
 
@@ -32,12 +32,12 @@ def data(world: Path) -> Dataset:
 
 @pytest.fixture(scope="module")
 def run(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return experiment.train("serendipity", data, tmp_path_factory.mktemp("runs") / "serendipity", **TINY)
+    return run_training.train("serendipity", data, tmp_path_factory.mktemp("runs") / "serendipity", **TINY)
 
 
 @pytest.fixture(scope="module")
 def popular(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return experiment.train("popular", data, tmp_path_factory.mktemp("runs") / "popular")
+    return run_training.train("popular", data, tmp_path_factory.mktemp("runs") / "popular")
 
 
 @pytest.fixture(scope="module")
@@ -58,14 +58,14 @@ def test_places_of_the_channel_hold_what_is_new_and_others_stay(found: Exposure)
 
 def test_nobody_is_shown_an_item_twice_or_one_clicked_before(found: Exposure, run: Run) -> None:
     requests = run.split.held_out("recommend", "test")
-    trail = run.data.trail
+    click_history = run.data.click_history
     for shown in (found.alone, *(one.pool for one in found.swept), *(one.random for one in found.swept), found.channel):
         for row, line in enumerate(shown.top.tolist()):
             some = [item for item in line if item]
             assert len(set(some)) == len(some)
-            before = set(trail.item[trail.offsets[requests.user[row]] : requests.trail_end[row]].tolist()) - {
-                int(shown.target[row])
-            }
+            before = set(
+                click_history.item[click_history.offsets[requests.user[row]] : requests.click_end[row]].tolist()
+            ) - {int(shown.target[row])}
             assert not before & set(some)
 
 

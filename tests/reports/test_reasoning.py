@@ -15,8 +15,8 @@ from searec.data.candidates import candidate_lists
 from searec.data.dataset import Dataset
 from searec.errors import SettingsError
 from searec.evaluation.protocol import full_ranks
-from searec.experiments import experiment
-from searec.experiments.recipes import Recipe
+from searec.experiments import run_comparison, run_training
+from searec.experiments.recipe import Recipe, train_recipe
 from searec.experiments.recipes.lcr_ser import lcr_ser_report
 from searec.models.lcr_ser import LCRSER
 from searec.pipeline.run import Run
@@ -34,17 +34,17 @@ def shrunk(recipe: Recipe) -> Recipe:
         short = {name: 4 for name in ("rl_steps", "exit_steps") if name in settings}
         return {**settings, **TINY, **short}
 
-    return replace(recipe, runs=tuple(replace(run, settings=small(run.settings)) for run in recipe.runs))
+    return replace(recipe, lines=tuple(replace(line, settings=small(line.settings)) for line in recipe.lines))
 
 
 @pytest.fixture(scope="module")
 def runs(small_world: Dataset, tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
-    return experiment.trained(shrunk(lcr_ser_report()), small_world, tmp_path_factory.mktemp("report"))
+    return train_recipe(shrunk(lcr_ser_report()), small_world, tmp_path_factory.mktemp("report"))
 
 
 @pytest.fixture(scope="module")
 def found(runs: list[Run]) -> Reasoning:
-    return reasoning(runs, experiment.compare(runs, protocols=("sampled",)), requests=50)
+    return reasoning(runs, run_comparison.compare(runs, protocols=("sampled",)), requests=50)
 
 
 def test_each_setting_has_its_series(found: Reasoning) -> None:
@@ -142,14 +142,14 @@ def test_the_page_needs_nothing_else(found: Reasoning) -> None:
 def test_it_is_json(found: Reasoning) -> None:
     told = json.loads(json.dumps(found.as_json()))
     assert told["by_setting"]["steps"][3]["value"] == 3
-    assert told["phases"]["+RL"][1]["phase"] == "grpo"
+    assert told["phases"]["+RL"][1]["phase"] == "ranking_policy"
     assert set(told["tail_coverage"]) >= {"+RL", "reward=mrr", "reward=ndcg@5"}
 
 
 def test_without_a_run_of_lcr_ser_there_is_nothing_to_say(small_world: Dataset, tmp_path: Path) -> None:
-    run = experiment.train("popular", small_world, tmp_path / "popular")
+    run = run_training.train("popular", small_world, tmp_path / "popular")
     with pytest.raises(SettingsError, match="expected: a run of lcr-ser at least"):
-        reasoning([run], experiment.compare([run], protocols=("sampled",)))
+        reasoning([run], run_comparison.compare([run], protocols=("sampled",)))
 
 
 def test_the_command_writes_page_and_figures(
@@ -161,8 +161,8 @@ def test_the_command_writes_page_and_figures(
     from searec.experiments import recipes
 
     world = simulate(tmp_path / "world", World(users=60, items=300, clicks=12.0, searches=16.0, families=3, types=4))
-    lines = tuple(run for run in shrunk(lcr_ser_report()).runs if run.label in ("base", "+TCL"))
-    monkeypatch.setitem(recipes.RECIPES, "lcr-ser-report", lambda: replace(lcr_ser_report(), runs=lines))
+    lines = tuple(line for line in shrunk(lcr_ser_report()).lines if line.label in ("base", "+TCL"))
+    monkeypatch.setitem(recipes.RECIPES, "lcr-ser-report", lambda: replace(lcr_ser_report(), lines=lines))
     code, out, err = searec("reasoning", world, "--out", tmp_path / "out", "--requests", "20", "--json", "-")
     assert code == 0, err
     told = json.loads(out)

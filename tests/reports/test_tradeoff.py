@@ -16,8 +16,8 @@ from torch import Tensor
 from searec.data.candidates import candidate_lists
 from searec.data.schema import TASKS
 from searec.errors import SettingsError
-from searec.experiments import experiment, recipes
-from searec.experiments.recipes import Planned, Recipe
+from searec.experiments import recipes, run_comparison
+from searec.experiments.recipe import Recipe, RecipeLine, train_recipe
 from searec.experiments.recipes.gensar import gensar_tradeoff
 from searec.models.gensar.model import GenSAR
 from searec.pipeline.run import Run
@@ -44,21 +44,21 @@ MADE = datetime(2026, 1, 1, tzinfo=UTC)
 
 def shrunk(recipe: Recipe) -> Recipe:
     """Every line of the recipe, small."""
-    return replace(recipe, runs=tuple(replace(run, settings={**run.settings, **TINY}) for run in recipe.runs))
+    return replace(recipe, lines=tuple(replace(line, settings={**line.settings, **TINY}) for line in recipe.lines))
 
 
 @pytest.fixture(scope="module")
 def runs(checkerboard: Any, tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
     plan = shrunk(gensar_tradeoff())
-    others = (Planned("tiger", "tiger", {**TINY, "patience": 0}), Planned("popular", "popular"))
-    return experiment.trained(
-        replace(plan, runs=plan.runs + others), checkerboard.data, tmp_path_factory.mktemp("tradeoff")
+    others = (RecipeLine("tiger", "tiger", {**TINY, "patience": 0}), RecipeLine("popular", "popular"))
+    return train_recipe(
+        replace(plan, lines=plan.lines + others), checkerboard.data, tmp_path_factory.mktemp("tradeoff")
     )
 
 
 @pytest.fixture(scope="module")
 def found(runs: list[Run]) -> Tradeoff:
-    return tradeoff(runs, experiment.compare(runs, protocols=("sampled",), baseline="joint"), requests=10)
+    return tradeoff(runs, run_comparison.compare(runs, protocols=("sampled",), baseline="joint"), requests=10)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_each_run_has_the_figures_of_what_it_learnt(
             cell = outcomes[run.label].ndcg[task]
             assert (cell is not None) == (task in run.model.train_tasks)
             if cell is not None:
-                own = experiment.measured(run, task, "sampled", "test").summary()["metrics"]
+                own = run_comparison.evaluation_of(run, task, "sampled", "test").summary()["metrics"]
                 assert cell.mean == pytest.approx(own[METRIC])
                 assert cell.low <= cell.mean <= cell.high
 
@@ -109,7 +109,7 @@ def test_the_curve_is_of_runs_that_share_all_else(
     for task in TASKS:
         assert found.series.cells[task] == [outcomes[label].ndcg[task] for label in labels]
     alone = [run for run in runs if run.label in ("joint", "recommend only", "semantic", "bi-encoder")]
-    assert tradeoff(alone, experiment.compare(alone, protocols=("sampled",)), requests=2).series is None
+    assert tradeoff(alone, run_comparison.compare(alone, protocols=("sampled",)), requests=2).series is None
 
 
 @pytest.mark.parametrize("label", ["recommend only", "semantic"])
@@ -216,7 +216,7 @@ def test_what_is_timed_ranks_all_candidates_and_retrieves_ten(runs: list[Run], m
 def test_without_a_run_of_gensar_there_is_nothing_to_say(runs: list[Run]) -> None:
     popular = [run for run in runs if run.label == "popular"]
     with pytest.raises(SettingsError, match="expected: a run of gensar at least"):
-        tradeoff(popular, experiment.compare(popular, protocols=("sampled",)))
+        tradeoff(popular, run_comparison.compare(popular, protocols=("sampled",)))
 
 
 def test_it_is_json(found: Tradeoff) -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from searec.retrieval.item_groups import Groups
+from searec.retrieval.item_groups import ItemGroups
 
 LABELS = hnp.arrays(np.int32, st.tuples(st.integers(2, 40), st.integers(1, 3)), elements=st.integers(-1, 2))
 
@@ -14,7 +14,7 @@ LABELS = hnp.arrays(np.int32, st.tuples(st.integers(2, 40), st.integers(1, 3)), 
 @given(labels=LABELS, data=st.data())
 def test_groups_hold_every_item_once_the_best_first(labels: np.ndarray, data: st.DataObject) -> None:
     worth = data.draw(hnp.arrays(np.int64, len(labels), elements=st.integers(0, 3)))
-    groups = Groups.of(torch.from_numpy(labels), torch.from_numpy(worth))
+    groups = ItemGroups.of(torch.from_numpy(labels), torch.from_numpy(worth))
     parts = [
         groups.members[groups.offsets[g] : groups.offsets[g + 1]].tolist() for g in range(1, len(groups.offsets) - 1)
     ]
@@ -28,7 +28,7 @@ def test_groups_hold_every_item_once_the_best_first(labels: np.ndarray, data: st
 
 @given(labels=LABELS, data=st.data())
 def test_a_row_of_groups_is_laid_out_in_its_order(labels: np.ndarray, data: st.DataObject) -> None:
-    groups = Groups.of(torch.from_numpy(labels), torch.zeros(len(labels)))
+    groups = ItemGroups.of(torch.from_numpy(labels), torch.zeros(len(labels)))
     size = len(groups.offsets) - 2
     rows = data.draw(
         hnp.arrays(np.int64, st.tuples(st.integers(1, 3), st.integers(1, 4)), elements=st.integers(0, size))

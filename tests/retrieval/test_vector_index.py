@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from searec.errors import SettingsError
-from searec.retrieval.vector_index import EXACT_UP_TO, Index
+from searec.retrieval.vector_index import EXACT_UP_TO, VectorIndex
 
 
 def learned(count: int, width: int = 16) -> Tensor:
@@ -22,7 +22,7 @@ def learned(count: int, width: int = 16) -> Tensor:
 @pytest.mark.parametrize("rows", [0, 1, 70])
 def test_exact_is_the_head_of_a_full_sort(rows: int) -> None:
     vectors, queries = learned(500), torch.randn(rows, 16, generator=torch.Generator().manual_seed(1))
-    items, products = Index(vectors).search(queries, 9)
+    items, products = VectorIndex(vectors).search(queries, 9)
     best = (queries @ vectors[1:].T).sort(dim=1, descending=True)
     assert torch.equal(items, best.indices[:, :9] + 1)
     assert torch.allclose(products, best.values[:, :9])
@@ -32,8 +32,8 @@ def test_exact_is_the_head_of_a_full_sort(rows: int) -> None:
 def test_an_approximate_index_finds_nearly_all(kind: str) -> None:
     pytest.importorskip("faiss")
     vectors, queries = learned(6_000), learned(50)[1:]
-    near, products = Index(vectors, kind).search(queries, 50)  # type: ignore[arg-type]
-    best, _ = Index(vectors, "exact").search(queries, 50)
+    near, products = VectorIndex(vectors, kind).search(queries, 50)  # type: ignore[arg-type]
+    best, _ = VectorIndex(vectors, "exact").search(queries, 50)
     found = (near[:, :, None] == best[:, None, :]).any(2).float().mean()
     assert found > 0.97
     assert not (near == 0).any()
@@ -44,7 +44,7 @@ def test_an_approximate_index_finds_nearly_all(kind: str) -> None:
 def test_fewer_items_than_asked_for(kind: str) -> None:
     if kind != "exact":
         pytest.importorskip("faiss")
-    items, products = Index(learned(7), kind).search(torch.randn(3, 16), 20)  # type: ignore[arg-type]
+    items, products = VectorIndex(learned(7), kind).search(torch.randn(3, 16), 20)  # type: ignore[arg-type]
     assert items.shape == products.shape == (3, 7)
     for row, values in zip(items.tolist(), products.tolist(), strict=True):
         some = [item for item in row if item]
@@ -53,8 +53,8 @@ def test_fewer_items_than_asked_for(kind: str) -> None:
 
 
 def test_the_kind_goes_by_size_and_nothing_cannot_be_searched() -> None:
-    assert Index(learned(10)).kind == "exact"
+    assert VectorIndex(learned(10)).kind == "exact"
     assert EXACT_UP_TO == 100_000
-    assert Index(learned(1_000), "ivf").kind == "exact", "too few to learn cells from"
+    assert VectorIndex(learned(1_000), "ivf").kind == "exact", "too few to learn cells from"
     with pytest.raises(SettingsError, match="0 items"):
-        Index(torch.zeros(1, 4))
+        VectorIndex(torch.zeros(1, 4))

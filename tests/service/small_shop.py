@@ -6,7 +6,7 @@ from typing import Any
 
 from searec.data.dataset import Dataset, load
 from searec.data.synthetic.simulate import World, simulate
-from searec.experiments import experiment
+from searec.experiments import run_training
 from searec.pipeline.builder import Deployment
 
 RUNS: dict[str, dict[str, Any]] = {
@@ -41,7 +41,7 @@ def build(folder: Path) -> None:
     """Write 60 users, 300 items, and a run of most models, each trained for one epoch."""
     data = load(simulate(folder / "shop", DIALS))
     for model, settings in RUNS.items():
-        experiment.train(model, data, folder / model, **settings)
+        run_training.train(model, data, folder / model, **settings)
 
 
 def opened(folder: Path) -> Shop:

@@ -11,8 +11,8 @@ import pytest
 
 from searec.data.dataset import load
 from searec.errors import UnknownIdError
-from searec.interests.interest_graph import Edge, Graph
-from searec.interests.profile import CLICKS, DAY, QUERIES, Asked, Clicked
+from searec.interests.interest_graph import Edge, InterestGraph
+from searec.interests.profile import CLICKS, DAY, QUERIES, ProfileClick, ProfileQuery
 from searec.service.reasoner_profiles import Profiles
 from searec.store.event_export import export, exported_up_to
 from searec.store.event_store import EventStore
@@ -76,11 +76,11 @@ def test_events_are_laid_over_the_dataset(shop: Path, events: EventStore) -> Non
     assert found[1] == Profiles(data)(["u1"])[0], "who did nothing since is as before"
     one = found[0]
     assert one.at == BEGIN + 44 * DAY + 1
-    assert one.queries == (Asked("hammock", BEGIN + 43 * DAY), Asked("sleepy", BEGIN + 42 * DAY))
+    assert one.queries == (ProfileQuery("hammock", BEGIN + 43 * DAY), ProfileQuery("sleepy", BEGIN + 42 * DAY))
     assert one.earlier == ("told late", "old"), "out of the window, newest first"
     assert one.clicks[:2] == (
-        Clicked("Lead", (), BEGIN + 44 * DAY),
-        Clicked("Hammock", ("Outdoor", "Hammock"), BEGIN + 43 * DAY),
+        ProfileClick("Lead", (), BEGIN + 44 * DAY),
+        ProfileClick("Hammock", ("Outdoor", "Hammock"), BEGIN + 43 * DAY),
     )
     assert one.clicks[2:] == before.clicks, "a click told twice counts once, and one of an unknown item not at all"
     assert one.attributes == {"city": "Ulm", "age": "30"}
@@ -117,8 +117,8 @@ def test_users_whom_the_dataset_does_not_know(shop: Path, events: EventStore) ->
     events.put_users([{"user_id": "put", "city": "Ulm"}])
     profiles = Profiles(load(shop), events)
     one, nobody = profiles(["stranger", "nobody"])
-    assert (one.user, one.at, one.queries) == ("stranger", BEGIN + 44 * DAY + 1, (Asked("tent", BEGIN + 44 * DAY),))
-    assert one.clicks == (Clicked("Tent no 0", ("Outdoor", "Tent"), BEGIN + 44 * DAY),)
+    assert (one.user, one.at, one.queries) == ("stranger", BEGIN + 44 * DAY + 1, (ProfileQuery("tent", BEGIN + 44 * DAY),))
+    assert one.clicks == (ProfileClick("Tent no 0", ("Outdoor", "Tent"), BEGIN + 44 * DAY),)
     assert not nobody.queries and nobody.at > one.at
     assert profiles.everybody() == [*(f"u{n}" for n in range(12)), "put", "stranger"]
     profiles.refuse_unknown(["u0", "put", "stranger"])
@@ -152,7 +152,7 @@ def test_a_search_that_was_reported_leads_to_interests(
     command = ("interests", "worker", shop, "--store", url, "--once")
     with Store(url) as store:
         before = Edge(source="tax law", target="law", relation="hypernym", signal="query")
-        store.interests.write([Graph("u0", BEGIN + 41 * DAY, (before,))])
+        store.interests.write([InterestGraph("u0", BEGIN + 41 * DAY, (before,))])
     code, out, error = searec(*command, "--enqueue", "drifted")
     assert code == 0 and "jobs: 11 refreshed" in out, error  # users without interests; u0 has no query since
     assert searec(*command, "--enqueue", "stranger")[0] == 1, "nothing is known of this user yet"

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from searec.interests.interest_graph import Graph
-from searec.interests.profile import Asked
+from searec.interests.interest_graph import InterestGraph
+from searec.interests.profile import ProfileQuery
 from searec.store.drift import DriftSettings, Watcher, drift, explained, graph_texts
 from searec.store.store import Store
 
@@ -25,9 +25,9 @@ def encode(texts: Sequence[str]) -> Any:
     return vectors
 
 
-def asked(*texts: str, time: int = NEW) -> list[Asked]:
+def asked(*texts: str, time: int = NEW) -> list[ProfileQuery]:
     """Queries, oldest first."""
-    return [Asked(text, time + number) for number, text in enumerate(texts)]
+    return [ProfileQuery(text, time + number) for number, text in enumerate(texts)]
 
 
 def test_a_query_is_explained_by_the_nearest_text() -> None:
@@ -69,7 +69,7 @@ def test_too_few_new_queries_say_nothing(graph: Any) -> None:
     assert drift(made, asked("gardening", "gardening"), encode) is None
     assert drift(made, asked("gardening", "hoses", time=made.at - 2), encode) is None, "known when the graph was made"
     assert drift(made, asked("gardening"), encode, DriftSettings(least=1)) is not None
-    found = drift(Graph("u", made.at), asked("gardening", "hoses"), encode)
+    found = drift(InterestGraph("u", made.at), asked("gardening", "hoses"), encode)
     assert found is not None and found.drifted, "an empty graph explains nothing"
 
 

@@ -9,13 +9,13 @@ import pytest
 import sqlalchemy as sa
 
 from searec.errors import DataError, SettingsError
-from searec.interests.interest_graph import Graph
+from searec.interests.interest_graph import InterestGraph
 from searec.interests.profile import DAY
 from searec.store.job_queue import SECOND, Counts, Job
 from searec.store.store import Store
 from searec.store.tables import interest_graphs, interests
 
-Graphs = Callable[..., Graph]
+Graphs = Callable[..., InterestGraph]
 Stores = Callable[..., Store]
 
 
@@ -56,10 +56,10 @@ def test_what_is_written_is_read(store: Store, stores: Stores, clock: Any, graph
 
 
 def test_an_empty_graph_is_a_value_too(store: Store) -> None:
-    store.interests.write([Graph("u", 3)])
+    store.interests.write([InterestGraph("u", 3)])
     kept = store.interests.read("u")
     assert kept is not None and kept.interests() == [] and not kept.stale
-    assert store.interests.read_graph("u") == Graph("u", 3)
+    assert store.interests.read_graph("u") == InterestGraph("u", 3)
 
 
 def test_a_request_reads_only_the_most_confident(stores: Stores, graph: Graphs) -> None:

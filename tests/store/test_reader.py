@@ -13,14 +13,15 @@ import sqlalchemy as sa
 
 from searec.errors import ChatError, StorageError
 from searec.interests.profile import Profile
-from searec.interests.reasoner import Thought
+from searec.interests.reasoner import ReasoningResult
+from searec.interests.user_interests import Interest, UserInterests
 from searec.store.connection import StoreSettings
-from searec.store.interest_reader import Reader, ReaderSettings, ReadInterests
-from searec.store.interest_store import StoredInterests, UserInterest
+from searec.store.interest_reader import Reader, ReaderSettings
+from searec.store.interest_store import StoredInterests
 from searec.store.store import Store
 from searec.store.worker import Worker, WorkerSettings
 
-OWN = [UserInterest("sports shoes", 0.5, "you clicked them")]
+OWN = [Interest("sports shoes", 0.5, "you clicked them")]
 Readers = Callable[..., Reader]
 
 
@@ -81,22 +82,22 @@ def readers() -> Iterator[Readers]:
         reader.close()
 
 
-def texts(found: ReadInterests) -> list[str]:
+def texts(found: UserInterests) -> list[str]:
     return [one.text for one in found.interests]
 
 
 def test_fresh_then_last_then_own(store: Store, clock: Any, graph: Any, readers: Readers) -> None:
     reader = readers(store, lambda user: OWN if user == "known" else [])
-    assert reader.interests("known") == ReadInterests(OWN, "own")
-    assert reader.interests("nobody") == ReadInterests([], "none")
+    assert reader.interests("known") == UserInterests("own", OWN)
+    assert reader.interests("nobody") == UserInterests("none", [])
     store.interests.write([graph("u", "caps", "tents")])
     made = clock.now
     found = reader.interests("u")
-    assert (texts(found), found.source, found.written_at) == (["caps", "tents"], "fresh", made)
+    assert (texts(found), found.source, found.made_at) == (["caps", "tents"], "fresh", made)
     assert found.interests[0].reason == "because you looked for “nike air” → sports shoes → caps"
     clock.forward(8 * 86_400)
     found = reader.interests("u")
-    assert (texts(found), found.source, found.written_at) == (["caps", "tents"], "last", made)
+    assert (texts(found), found.source, found.made_at) == (["caps", "tents"], "last", made)
     reader.close()
     jobs = store.jobs.lease("w", 10, 60)
     assert [(job.user, job.reason) for job in jobs] == [("known", "missing"), ("nobody", "missing"), ("u", "stale")]
@@ -107,7 +108,7 @@ def test_fresh_then_last_then_own(store: Store, clock: Any, graph: Any, readers:
 def test_an_empty_value_is_not_asked_for_again(store: Store, graph: Any, readers: Readers) -> None:
     store.interests.write([graph("u")])
     reader = readers(store, lambda user: OWN)
-    assert reader.interests("u") == ReadInterests(OWN, "own")
+    assert reader.interests("u") == UserInterests("own", OWN)
     reader.close()
     assert store.jobs.counts().queued == 0
 
@@ -218,7 +219,7 @@ def test_what_cannot_be_read_is_asked_for_anew(store: Store, readers: Readers) -
 
     damaged = Damaged(store)
     reader = readers(damaged, lambda user: OWN)
-    assert reader.interests("u") == ReadInterests(OWN, "own")
+    assert reader.interests("u") == UserInterests("own", OWN)
     assert reader.counts()["damaged"] == 1 and "cannot be read" in reader.last_error
     reader.close()
     assert damaged.enqueued == [(["u"], "missing")]
@@ -226,8 +227,8 @@ def test_what_cannot_be_read_is_asked_for_anew(store: Store, readers: Readers) -
 
 def test_an_id_that_is_no_text(store: Store, readers: Readers) -> None:
     reader = readers(store)
-    assert reader.interests("\ud800") == ReadInterests((), "none")
-    assert reader.interests("no\0text") == ReadInterests((), "none")
+    assert reader.interests("\ud800") == UserInterests("none", ())
+    assert reader.interests("no\0text") == UserInterests("none", ())
     assert reader.counts()["unreadable"] == 2
     assert reader.interests("'; DROP TABLE interests; --").source == "none"
     reader.close()
@@ -293,7 +294,7 @@ def test_no_language_model_changes_a_read(
     class Asking:
         name, version = "asking", "1"
 
-        def think(self, profiles: Any) -> list[Thought]:
+        def infer(self, profiles: Any) -> list[ReasoningResult]:
             asked.set()
             try:
                 with urllib.request.urlopen(url, timeout=10) as answer:
@@ -303,7 +304,7 @@ def test_no_language_model_changes_a_read(
                 raise ChatError("the chat server fails", got=error.code) from None
             except OSError as error:
                 raise ChatError("the chat server fails", got=str(error)) from None
-            return [Thought(one, None, f"an answer that says nothing: {said[:30]!r}") for one in profiles]
+            return [ReasoningResult(one, None, f"an answer that says nothing: {said[:30]!r}") for one in profiles]
 
     stop = threading.Event()
     worker = Worker(
@@ -317,11 +318,11 @@ def test_no_language_model_changes_a_read(
         reader = readers(store, lambda user: OWN)
         before = reader.interests("u")
         assert (texts(before), before.source) == (["caps"], "last")
-        assert reader.interests("new") == ReadInterests(OWN, "own")
+        assert reader.interests("new") == UserInterests("own", OWN)
         eventually(asked.is_set)
         for _ in range(100):
             assert reader.interests("u") == before
-            assert reader.interests("new") == ReadInterests(OWN, "own")
+            assert reader.interests("new") == UserInterests("own", OWN)
         if behave != "sleep":
             eventually(lambda: store.jobs.counts().waiting == 2)  # neither lost nor tried without end
             assert reader.interests("u") == before

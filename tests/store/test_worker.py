@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from searec.errors import ChatError, SearecError, StorageError, UnknownIdError
-from searec.interests.interest_graph import Edge, Graph
-from searec.interests.profile import DAY, Asked, Profile
-from searec.interests.reasoner import Thought
+from searec.interests.interest_graph import Edge, InterestGraph
+from searec.interests.profile import DAY, Profile, ProfileQuery
+from searec.interests.reasoner import ReasoningResult
 from searec.store.job_queue import Counts
 from searec.store.store import Store
 from searec.store.worker import Worker, WorkerSettings, renewed, work
@@ -33,17 +33,17 @@ class Thinker:
 
     name, version = "thinker", "1"
 
-    def __init__(self, graph: Callable[..., Graph]) -> None:
+    def __init__(self, graph: Callable[..., InterestGraph]) -> None:
         self.graph = graph
         self.thought: list[list[str]] = []
         self.gate = threading.Event()
         self.gate.set()
-        self.behave: Callable[[Sequence[Profile]], list[Thought]] = self.caps
+        self.behave: Callable[[Sequence[Profile]], list[ReasoningResult]] = self.caps
 
-    def caps(self, profiles: Sequence[Profile]) -> list[Thought]:
-        return [Thought(one, self.graph(one.user, "caps", at=one.at)) for one in profiles]
+    def caps(self, profiles: Sequence[Profile]) -> list[ReasoningResult]:
+        return [ReasoningResult(one, self.graph(one.user, "caps", at=one.at)) for one in profiles]
 
-    def think(self, profiles: Sequence[Profile]) -> list[Thought]:
+    def infer(self, profiles: Sequence[Profile]) -> list[ReasoningResult]:
         self.thought.append([one.user for one in profiles])
         assert self.gate.wait(60)
         return self.behave(profiles)
@@ -117,7 +117,7 @@ def test_a_new_graph_is_laid_over_the_old_one(store: Store, thinker: Thinker, ma
 
 
 def test_what_to_keep(graph: Any) -> None:
-    profile = Profile("u", 60 * DAY, queries=(Asked("nike air", 1), Asked("tent", 2)))
+    profile = Profile("u", 60 * DAY, queries=(ProfileQuery("nike air", 1), ProfileQuery("tent", 2)))
     older, newer = graph("u", "tents", "caps", at=20 * DAY), graph("u", "hats", "socks", at=50 * DAY)
 
     def texts(*graphs: Any, keep: int = 9) -> list[str]:
@@ -135,8 +135,8 @@ def test_an_old_value_that_cannot_be_read_is_replaced(
     store: Store, thinker: Thinker, make_worker: Any, graph: Any
 ) -> None:
     class Unreadable(Passing):
-        def read_graph(self, user: str) -> Graph:
-            return Graph.from_json("{}")
+        def read_graph(self, user: str) -> InterestGraph:
+            return InterestGraph.from_json("{}")
 
     store.jobs.enqueue(["u"], "missing")
     assert drained(make_worker(on=Unreadable(store))) == {"refreshed": 1}
@@ -162,14 +162,14 @@ class Passing:
 
 
 def test_each_job_ends_by_its_own_outcome(store: Store, thinker: Thinker, make_worker: Any, graph: Any) -> None:
-    def mixed(profiles: Sequence[Profile]) -> list[Thought]:
+    def mixed(profiles: Sequence[Profile]) -> list[ReasoningResult]:
         good, silent, wrong, empty = profiles
         stranger = graph("stranger", "caps")
         return [
             *thinker.caps([good]),
-            Thought(silent, None, "it says nothing"),
-            Thought(wrong, stranger),
-            Thought(empty, Graph(empty.user, 5)),
+            ReasoningResult(silent, None, "it says nothing"),
+            ReasoningResult(wrong, stranger),
+            ReasoningResult(empty, InterestGraph(empty.user, 5)),
         ]
 
     thinker.behave = mixed
@@ -182,8 +182,10 @@ def test_each_job_ends_by_its_own_outcome(store: Store, thinker: Thinker, make_w
 def test_who_fails_again_and_again_goes_to_the_shelf_alone(
     stores: Any, thinker: Thinker, clock: Any, make_worker: Any
 ) -> None:
-    def never_bad(profiles: Sequence[Profile]) -> list[Thought]:
-        return [Thought(one, None, "no answer") if one.user == "bad" else thinker.caps([one])[0] for one in profiles]
+    def never_bad(profiles: Sequence[Profile]) -> list[ReasoningResult]:
+        return [
+            ReasoningResult(one, None, "no answer") if one.user == "bad" else thinker.caps([one])[0] for one in profiles
+        ]
 
     store = stores(max_attempts=2)
     thinker.behave = never_bad
@@ -198,7 +200,7 @@ def test_who_fails_again_and_again_goes_to_the_shelf_alone(
 def test_a_profile_that_breaks_the_reasoner_takes_nobody_along(
     stores: Any, thinker: Thinker, clock: Any, make_worker: Any
 ) -> None:
-    def breaks(profiles: Sequence[Profile]) -> list[Thought]:
+    def breaks(profiles: Sequence[Profile]) -> list[ReasoningResult]:
         if any(one.user == "bad" for one in profiles):
             raise ZeroDivisionError("division by zero")
         return thinker.caps(profiles)
@@ -228,7 +230,7 @@ def test_a_wrong_number_of_thoughts_is_a_failure(
 def test_a_server_that_is_down_blames_nobody_and_is_tried_with_one_job(
     stores: Any, thinker: Thinker, clock: Any, make_worker: Any
 ) -> None:
-    def down(profiles: Sequence[Profile]) -> list[Thought]:
+    def down(profiles: Sequence[Profile]) -> list[ReasoningResult]:
         raise ChatError("the chat server fails")
 
     store = stores(max_attempts=1)
@@ -401,7 +403,7 @@ def test_metrics_tell_what_happened(store: Store, thinker: Thinker, make_worker:
     pytest.importorskip("prometheus_client")
     metrics = Metrics(store)
     thinker.behave = lambda profiles: [
-        Thought(one, None, "no") if one.user == "bad" else thinker.caps([one])[0] for one in profiles
+        ReasoningResult(one, None, "no") if one.user == "bad" else thinker.caps([one])[0] for one in profiles
     ]
     store.jobs.enqueue(["a", "b", "bad"], "missing")
     drained(make_worker(metrics=metrics))
@@ -444,9 +446,9 @@ def test_metrics_of_a_store_that_is_gone(store: Store) -> None:
 def test_edges_that_do_not_fit_fail_their_job_alone(
     store: Store, thinker: Thinker, make_worker: Any, monkeypatch: Any
 ) -> None:
-    def refuse(older: Any, newer: Graph, profile: Profile, **_: Any) -> Graph:
+    def refuse(older: Any, newer: InterestGraph, profile: Profile, **_: Any) -> InterestGraph:
         if newer.user == "bad":
-            Graph("bad", 1, (Edge(source="a", target="b", relation="hyponym"),))
+            InterestGraph("bad", 1, (Edge(source="a", target="b", relation="hyponym"),))
         return newer
 
     monkeypatch.setattr("searec.store.worker.renewed", refuse)

@@ -10,9 +10,9 @@ import sys
 import time
 from collections.abc import Sequence
 
-from searec.interests.interest_graph import Edge, Graph
+from searec.interests.interest_graph import Edge, InterestGraph
 from searec.interests.profile import Profile
-from searec.interests.reasoner import Thought
+from searec.interests.reasoner import ReasoningResult
 from searec.store.connection import StoreSettings
 from searec.store.store import Store
 from searec.store.worker import Worker, WorkerSettings, work
@@ -27,7 +27,7 @@ class Sleeper:
         self._seconds = seconds
         self._log = log
 
-    def think(self, profiles: Sequence[Profile]) -> list[Thought]:
+    def infer(self, profiles: Sequence[Profile]) -> list[ReasoningResult]:
         with open(self._log, "ab", buffering=0) as file:  # noqa: PTH123
             file.write("".join(f"{one.user}\n" for one in profiles).encode())
         time.sleep(self._seconds * len(profiles))
@@ -35,7 +35,7 @@ class Sleeper:
             Edge(source="hoodie", target="streetwear", relation="hypernym", signal="query", confidence=0.5),
             Edge(source="streetwear", target="caps", relation="hyponym", confidence=0.5),
         )
-        return [Thought(one, Graph(one.user, one.at, (up, wide))) for one in profiles]
+        return [ReasoningResult(one, InterestGraph(one.user, one.at, (up, wide))) for one in profiles]
 
 
 def main(url: str, log: str, seconds: str, lease: str, grace: str) -> None:

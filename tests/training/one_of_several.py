@@ -9,7 +9,7 @@ import torch.distributed
 from safetensors.torch import save_file
 from toy_training import Toy, ToyConfig, ToyExamples, accuracy
 
-from searec.training import TrainSettings, train
+from searec.training import TrainConfig, train
 from searec.training.checkpoint import apart
 
 
@@ -28,7 +28,7 @@ class Stopped(Toy):
 if __name__ == "__main__":
     folder, asked = Path(sys.argv[1]), sys.argv[2:]
     model = (Stopped if "stop" in asked else Toy)(ToyConfig(dropout=0.0))
-    settings = TrainSettings(epochs=3, lr=0.02, clip=1.0, device="cpu")
+    settings = TrainConfig(epochs=3, lr=0.02, clip=1.0, device="cpu")
     train(model, ToyExamples(), accuracy, folder, settings, resume="resume" in asked)
     save_file(apart(model.state()), folder.parent / f"weights{torch.distributed.get_rank()}.safetensors")
     torch.distributed.destroy_process_group()

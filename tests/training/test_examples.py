@@ -41,10 +41,10 @@ def same(one: Batch, other: Batch) -> bool:
     names = (
         "user",
         "time",
-        "rec_item",
-        "src_query",
-        "src_click",
-        "trail_item",
+        "feed_item",
+        "search_query",
+        "search_click",
+        "click_item",
         "words",
         "target",
         "candidates",
@@ -73,7 +73,7 @@ def split(small_world: Dataset) -> Split:
 def test_every_example_comes_once_an_epoch(split: Split, model: Model) -> None:
     examples = TrainingExamples(split, model, batch=32, seed=0)
     if model.examples == "last":
-        expected = [split.sequences(("recommend",), feed_only=model.needs.trail == 0)]
+        expected = [split.sequences(("recommend",), feed_only=model.needs.clicks == 0)]
     else:
         expected = [split.train(task) for task in ("recommend", "search")]
     wanted = Counter(
@@ -118,7 +118,7 @@ def test_negatives_are_items_the_user_has_not_clicked_in_training(
         if batch.negatives is not None:
             assert batch.negatives.shape == (
                 len(batch),
-                max(batch.rec_item.shape[1], batch.trail_item.shape[1]),
+                max(batch.feed_item.shape[1], batch.click_item.shape[1]),
                 model.negatives,
             )
             drawn = batch.negatives.flatten(1).numpy()
@@ -137,7 +137,9 @@ def test_negatives_are_items_the_user_has_not_clicked_in_training(
 
 def test_like_lengths_stand_together(small_world: Dataset, split: Split) -> None:
     examples = TrainingExamples(split, learner(small_world, UniSAR, UNISAR), batch=16, seed=0)
-    lengths = [(torch.maximum((b.rec_item != 0).sum(1), (b.src_query != 0).sum(1)).tolist()) for b in every(examples)]
+    lengths = [
+        (torch.maximum((b.feed_item != 0).sum(1), (b.search_query != 0).sum(1)).tolist()) for b in every(examples)
+    ]
     padding = sum(max(line) * len(line) - sum(line) for line in lengths)
     flat = np.random.default_rng(0).permutation([value for line in lengths for value in line])
     mixed = sum(int(part.max()) * len(part) - int(part.sum()) for part in np.array_split(flat, len(lengths)))

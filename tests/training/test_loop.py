@@ -18,11 +18,11 @@ from toy_training import Toy, ToyConfig, ToyExamples, accuracy
 import searec
 from searec.errors import DataError, DependencyError, Interrupted, RunError, SearecError, SettingsError, StorageError
 from searec.models.base import Losses
-from searec.training import TrainSettings, train
+from searec.training import TrainConfig, train
 from searec.training.checkpoint import FILE, load
 from searec.training.training_log import read_rows
 
-SETTINGS = TrainSettings(
+SETTINGS = TrainConfig(
     epochs=3, lr=0.02, weight_decay=1e-4, schedule="cosine", warmup=3, clip=1.0, patience=0, device="cpu"
 )
 STEPS = 12  # 3 epochs of 4
@@ -43,7 +43,7 @@ class InterruptedAt(Toy):
         return super().loss(batch)
 
 
-def run(folder: Path, model=None, settings: TrainSettings = SETTINGS, **more):
+def run(folder: Path, model=None, settings: TrainConfig = SETTINGS, **more):
     model = model or Toy(ToyConfig())
     return model, train(model, ToyExamples(), more.pop("validate", accuracy), folder, settings, **more)
 
@@ -76,7 +76,7 @@ def unbroken(tmp_path_factory):
 
 
 def test_learns_the_toy_world_and_leaves_the_best_weights(tmp_path):
-    model, report = run(tmp_path, settings=TrainSettings(epochs=15, lr=0.05, device="cpu"))
+    model, report = run(tmp_path, settings=TrainConfig(epochs=15, lr=0.05, device="cpu"))
     assert report.best["ndcg@5"] == 1.0
     assert accuracy(model) == report.best
     assert not model.training
@@ -94,7 +94,7 @@ def test_stops_early_and_goes_back_to_the_best_epoch(tmp_path):
         seen.append({name: tensor.clone() for name, tensor in model.state().items()})
         return {"ndcg@5": next(figures), "hr@1": float(len(seen))}
 
-    model, report = run(tmp_path, settings=TrainSettings(epochs=9, patience=2, device="cpu"), validate=validate)
+    model, report = run(tmp_path, settings=TrainConfig(epochs=9, patience=2, device="cpu"), validate=validate)
     assert (report.epochs, report.best_epoch, report.stopped_early) == (4, 2, True)
     assert report.best == {"ndcg@5": 0.5, "hr@1": 2.0}
     assert_same(model.state(), seen[1])
@@ -102,7 +102,7 @@ def test_stops_early_and_goes_back_to_the_best_epoch(tmp_path):
 
 
 def test_validates_every_so_many_epochs_and_after_the_last(tmp_path):
-    run(tmp_path, settings=TrainSettings(epochs=5, validate_every=2, device="cpu"))
+    run(tmp_path, settings=TrainConfig(epochs=5, validate_every=2, device="cpu"))
     assert [row["epoch"] for row in read_rows(tmp_path / "log.jsonl") if row["event"] == "validate"] == [2, 4, 5]
 
 
@@ -178,7 +178,7 @@ def test_checkpoints_within_an_epoch_by_the_clock(tmp_path):
                 raise MemoryError
             return Toy.loss(self, batch)
 
-    settings = TrainSettings(epochs=3, checkpoint_minutes=1e-9, device="cpu")
+    settings = TrainConfig(epochs=3, checkpoint_minutes=1e-9, device="cpu")
     with pytest.raises(MemoryError):
         run(tmp_path, Killed(7), settings)
     assert load(tmp_path / FILE).state["steps"] == 6
@@ -236,12 +236,12 @@ def test_the_seed_decides_the_bits_and_the_callers_generator_is_left_alone(tmp_p
     run(tmp_path / "again", again)
     assert torch.equal(torch.rand(3), expected)
     assert_same(unbroken[1].state(), again.state())
-    other, _ = run(tmp_path / "other", settings=TrainSettings(**{**vars_of(SETTINGS), "seed": 1}))
+    other, _ = run(tmp_path / "other", settings=TrainConfig(**{**vars_of(SETTINGS), "seed": 1}))
     assert not torch.equal(unbroken[1].users.weight, other.users.weight)
 
 
-def vars_of(settings: TrainSettings) -> dict:
-    return {name: getattr(settings, name) for name in TrainSettings.__dataclass_fields__}
+def vars_of(settings: TrainConfig) -> dict:
+    return {name: getattr(settings, name) for name in TrainConfig.__dataclass_fields__}
 
 
 @pytest.mark.parametrize(
@@ -259,11 +259,11 @@ def test_resume_refuses_other_settings_or_data_by_name(tmp_path, change, made_fr
     with pytest.raises(RunError, match=f"got: {named};"):
         run(
             tmp_path,
-            settings=TrainSettings(**{**vars_of(SETTINGS), **change}),
+            settings=TrainConfig(**{**vars_of(SETTINGS), **change}),
             made_from={**first, **made_from},
             resume=True,
         )
-    settings = TrainSettings(**{**vars_of(SETTINGS), "checkpoint_minutes": 1.0})  # changes no result, so it may differ
+    settings = TrainConfig(**{**vars_of(SETTINGS), "checkpoint_minutes": 1.0})  # changes no result, so it may differ
     assert run(tmp_path, settings=settings, made_from=first, resume=True)[1].epochs == 3
 
 
@@ -345,7 +345,7 @@ def test_weights_spoilt_by_the_last_step_are_not_kept(tmp_path):
             return good if self.left else Losses({"odd": (good.parts["ce"] * 0).sqrt()}, {"odd": 1.0})
 
     with pytest.raises(SearecError, match=r"a weight is no finite number: users\.weight"):
-        run(tmp_path, Breaks(ToyConfig()), TrainSettings(epochs=3, validate_every=3, device="cpu"))
+        run(tmp_path, Breaks(ToyConfig()), TrainConfig(epochs=3, validate_every=3, device="cpu"))
     assert not (tmp_path / FILE).exists()
 
 
@@ -361,7 +361,7 @@ def test_clipping_bounds_the_gradient(tmp_path):
 
         handle = register_optimizer_step_pre_hook(watch)
         try:
-            run(tmp_path / str(clip), settings=TrainSettings(epochs=1, clip=clip, device="cpu"))
+            run(tmp_path / str(clip), settings=TrainConfig(epochs=1, clip=clip, device="cpu"))
         finally:
             handle.remove()
         return seen
@@ -373,7 +373,7 @@ def test_clipping_bounds_the_gradient(tmp_path):
 
 def test_the_log_names_every_part_and_the_callers_ear_hears_every_row(tmp_path):
     heard = []
-    run(tmp_path, settings=TrainSettings(epochs=2, schedule="linear", lr=0.01, device="cpu"), on_log=heard.append)
+    run(tmp_path, settings=TrainConfig(epochs=2, schedule="linear", lr=0.01, device="cpu"), on_log=heard.append)
     rows = read_rows(tmp_path / "log.jsonl")
     assert json.loads(json.dumps(heard)) == rows
     assert [row["event"] for row in rows] == ["start", *["step"] * 4, "validate", *["step"] * 4, "validate", "done"]
@@ -387,7 +387,7 @@ def test_the_log_names_every_part_and_the_callers_ear_hears_every_row(tmp_path):
 
 
 def test_a_long_epoch_is_told_in_at_most_twenty_rows_of_means(tmp_path):
-    settings = TrainSettings(epochs=1, lr=1e-9, device="cpu")
+    settings = TrainConfig(epochs=1, lr=1e-9, device="cpu")
     train(Toy(ToyConfig(dropout=0.0)), ToyExamples(size=1), accuracy, tmp_path, settings)
     steps = [row for row in read_rows(tmp_path / "log.jsonl") if row["event"] == "step"]
     assert [row["step"] for row in steps] == [*range(3, 49, 3)]
@@ -397,20 +397,20 @@ def test_a_long_epoch_is_told_in_at_most_twenty_rows_of_means(tmp_path):
 
 
 def test_bf16_learns_and_its_run_resumes_to_the_same_bits(tmp_path):
-    settings = TrainSettings(epochs=2, lr=0.02, precision="bf16", device="cpu")
+    settings = TrainConfig(epochs=2, lr=0.02, precision="bf16", device="cpu")
     whole, _ = run(tmp_path / "whole", settings=settings)
     assert whole.users.weight.dtype == torch.float32
     with pytest.raises(Interrupted):
         run(tmp_path / "broken", InterruptedAt(3), settings)
     again, _ = run(tmp_path / "broken", settings=settings, resume=True)
     assert_same(whole.state(), again.state())
-    plain, _ = run(tmp_path / "plain", settings=TrainSettings(epochs=2, lr=0.02, device="cpu"))
+    plain, _ = run(tmp_path / "plain", settings=TrainConfig(epochs=2, lr=0.02, device="cpu"))
     assert not torch.equal(plain.users.weight, whole.users.weight)
 
 
 def test_fp16_without_an_accelerator_is_a_settings_error(tmp_path):
     with pytest.raises(SettingsError, match="fp16"):
-        run(tmp_path, settings=TrainSettings(precision="fp16", device="cpu"))
+        run(tmp_path, settings=TrainConfig(precision="fp16", device="cpu"))
 
 
 def test_no_batch_is_a_data_error(tmp_path):
@@ -439,7 +439,7 @@ def test_a_validation_without_the_judged_metric_is_refused(tmp_path):
 
 
 def test_tensorboard_is_written_on_request_and_its_absence_is_named(tmp_path, monkeypatch):
-    settings = TrainSettings(epochs=1, tensorboard=True, device="cpu")
+    settings = TrainConfig(epochs=1, tensorboard=True, device="cpu")
     run(tmp_path / "a", settings=settings)
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -477,7 +477,7 @@ def test_two_processes_stop_together_and_equal_one(tmp_path):
     first, second = (load_file(folder.parent / f"weights{rank}.safetensors") for rank in (0, 1))
     assert_same(first, second)
 
-    settings = TrainSettings(epochs=3, lr=0.02, clip=1.0, device="cpu")
+    settings = TrainConfig(epochs=3, lr=0.02, clip=1.0, device="cpu")
     alone, _ = run(tmp_path / "one", Toy(ToyConfig(dropout=0.0)), settings)
     for name, tensor in alone.state().items():
         torch.testing.assert_close(first[name], tensor, rtol=0, atol=1e-5)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from searec.artifacts.base import Artifact, cached_folder, own_settings
 from searec.config import configure
@@ -24,9 +25,9 @@ from searec.data.schema import Task
 from searec.data.split import NEVER, Split
 from searec.errors import ChatError, RunError
 from searec.files import replacing
-from searec.interests.category_index import Catalogue
+from searec.interests.category_index import CategoryIndex
 from searec.interests.interest_config import InterestSettings
-from searec.interests.interest_graph import Graph
+from searec.interests.interest_graph import InterestGraph
 from searec.interests.interest_table import MEANINGS, InterestTable
 from searec.interests.novelty import stems
 from searec.interests.profile import profiles
@@ -53,6 +54,7 @@ class InferredInterests(Artifact):
     category_vectors: NDArray[np.float32]
 
     @classmethod
+    @override
     def make(
         cls,
         split: Split,
@@ -101,6 +103,7 @@ class InferredInterests(Artifact):
         return cls.load(home)
 
     @classmethod
+    @override
     def load(cls, folder: Path) -> "InferredInterests":
         """Open a folder of interests.
 
@@ -113,9 +116,11 @@ class InferredInterests(Artifact):
         except (OSError, ValueError) as error:
             raise RunError("cannot read the interests", where=folder, got=error, remedy="make them again") from error
 
+    @override
     def attach(self, model: Any, split: Split) -> None:
         model.load_artifacts(self.table, self.category_vectors, split)
 
+    @override
     def findings(self, split: Split, tasks: Sequence[Task], cutoff: Cutoff, where: str) -> list[Finding]:
         """Return snapshots made after the cut-off, and graphs whose signals are newer."""
         data, read = split.data, bounds(split, tasks)[0]
@@ -132,7 +137,7 @@ class InferredInterests(Artifact):
                 )
             ]
         newest = np.full(len(read), NOTHING, dtype=np.int64)
-        inside = data.users.inside(list(self.table.graphs))
+        inside = data.users.to_internal(list(self.table.graphs))
         for user, graph in zip(inside.tolist(), self.table.graphs.values(), strict=True):
             newest[user] = max([graph.at, *(edge.time + 1 for edge in graph.edges)])
         for what, times in (("snapshots of interests were made", made_at), ("interest graphs rest on events", newest)):
@@ -179,9 +184,9 @@ def _made_of(split: Split, tasks: Sequence[Task], reasoner: Reasoner) -> Cutoff:
     return made_of.with_(reasoner.made_of, split.data, "student")
 
 
-def catalogue_of(data: Dataset, settings: InterestSettings) -> Catalogue:
+def catalogue_of(data: Dataset, settings: InterestSettings) -> CategoryIndex:
     """The catalogue by which texts of interests become vectors and categories."""
-    return Catalogue(data, Encoder(settings.encoder).encode)
+    return CategoryIndex(data, Encoder(settings.encoder).encode)
 
 
 def snapshots(split: Split, tasks: Sequence[Task], count: int) -> Ints:
@@ -192,18 +197,19 @@ def snapshots(split: Split, tasks: Sequence[Task], count: int) -> Ints:
     data = split.data
     users = np.arange(data.sizes.users + 1)
     cutoff = split.visible(tasks)
-    first, last = data.trail.offsets[users], data.trail.offsets[users + 1]
-    end = first_not_before(data.trail.time, first, last, cutoff)
+    first, last = data.click_history.offsets[users], data.click_history.offsets[users + 1]
+    end = first_not_before(data.click_history.time, first, last, cutoff)
     times = np.full((len(users), count), NEVER, dtype=np.int64)
     for place in range(count - 1):
         at = first + (end - first) * (place + 1) // count
         some = at < end
-        times[some, place] = data.trail.time[at[some]]
+        times[some, place] = data.click_history.time[at[some]]
     search_end = first_not_before(
         data.searches.time, data.searches.offsets[users], data.searches.offsets[users + 1], cutoff
     )
     newest = np.maximum(
-        _before(data.trail.time, first, end), _before(data.searches.time, data.searches.offsets[users], search_end)
+        _before(data.click_history.time, first, end),
+        _before(data.searches.time, data.searches.offsets[users], search_end),
     )
     final = np.where(cutoff == NEVER, newest + 1, cutoff)
     times[:, -1] = np.where(newest >= 0, final, NEVER)
@@ -218,17 +224,19 @@ def _before(time: Ints, first: Ints, end: Ints) -> Ints:
     return np.where(end > first, time[np.maximum(end - 1, 0)], -1)
 
 
-def _think(split: Split, times: Ints, settings: InterestSettings, reasoner: Reasoner) -> dict[tuple[int, int], Graph]:
+def _think(
+    split: Split, times: Ints, settings: InterestSettings, reasoner: Reasoner
+) -> dict[tuple[int, int], InterestGraph]:
     """The graph of each user and snapshot."""
     users, places = np.nonzero(times != NEVER)
-    found: dict[tuple[int, int], Graph] = {}
+    found: dict[tuple[int, int], InterestGraph] = {}
     problems: list[str] = []
     with progress(f"{reasoner.name} reasoner", len(users)) as advance:
         for start in range(0, len(users), _PROFILES_AT_ONCE):
             rows = slice(start, start + _PROFILES_AT_ONCE)
             some = list(profiles(split.data, users[rows], times[users[rows], places[rows]], days=settings.days))
             for user, place, thought in zip(
-                users[rows].tolist(), places[rows].tolist(), reasoner.think(some), strict=True
+                users[rows].tolist(), places[rows].tolist(), reasoner.infer(some), strict=True
             ):
                 if thought.graph is None:
                     problems.append(f"{thought.profile.user}: {thought.problem}")
@@ -245,11 +253,11 @@ def _think(split: Split, times: Ints, settings: InterestSettings, reasoner: Reas
 
 
 def tabulate(
-    graphs: dict[tuple[int, int], Graph],
+    graphs: dict[tuple[int, int], InterestGraph],
     times: Ints,
     split: Split,
     settings: InterestSettings,
-    catalogue: Catalogue,
+    catalogue: CategoryIndex,
     about: dict[str, object],
 ) -> InterestTable:
     """Graphs by user and snapshot as a table."""
@@ -273,6 +281,6 @@ def tabulate(
         for place, meaning in enumerate(meanings):
             categories[row, place] = meaning.category
     newest = {user: graph for (user, _), graph in sorted(graphs.items())}
-    names = split.data.users.outside(np.array(list(newest), dtype=np.int64))
+    names = split.data.users.to_external(np.array(list(newest), dtype=np.int64))
     last = dict(zip(names, newest.values(), strict=True))
     return InterestTable(texts, vectors, categories, times, ids, confidence, last, about)

@@ -15,6 +15,7 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from typing_extensions import override
 
 from searec.artifacts.base import ABOUT, Artifact, cached_folder, own_settings, written
 from searec.artifacts.item_vectors import Vectors, item_vectors
@@ -30,8 +31,8 @@ from searec.data.ragged import Ints, Ragged
 from searec.data.schema import TASKS, Task
 from searec.data.split import Split
 from searec.errors import DataError, RunError
-from searec.models.gensar.item_corpus import Lessons
-from searec.models.gensar.prompt_templates import ALL_PHRASES
+from searec.models.gensar.item_corpus import ItemCorpus
+from searec.models.gensar.prompt_templates import TEMPLATE_TEXTS
 from searec.semantic_ids.code_config import IdentifierSettings
 from searec.semantic_ids.codebook_usage import code_use
 from searec.semantic_ids.identifiers import Identifiers, free_codes, moved_apart, spread, told_apart
@@ -74,6 +75,7 @@ class ItemCoder(Artifact):
     of_item: Ragged
 
     @classmethod
+    @override
     def make(cls, split: Split, tasks: Sequence[Task], config: Any, *, seed: int = 0) -> "ItemCoder":
         """Make identifiers of every item from the training events of both tasks, or read them from the cache.
 
@@ -112,7 +114,7 @@ class ItemCoder(Artifact):
         else:
             asked = np.unique(split.train("search").query)
             known = split.data.queries.texts.gather(asked.astype(np.int64) - 1).to_list()
-            tokens = Tokens.trained([*ALL_PHRASES, *words, *known, *queries], texts["vocabulary"])
+            tokens = Tokens.trained([*TEMPLATE_TEXTS, *words, *known, *queries], texts["vocabulary"])
         about = {
             "made": VERSION,
             "cutoff": made_of.digest,
@@ -141,6 +143,7 @@ class ItemCoder(Artifact):
         return cls.load(home)
 
     @classmethod
+    @override
     def load(cls, folder: Path) -> "ItemCoder":
         """Open a folder of identifiers.
 
@@ -172,9 +175,9 @@ class ItemCoder(Artifact):
         )
         return cls(folder, settings, identifiers, rqvae, tokens, vectors, queries.to_list(), of_item)
 
-    def lessons(self, texts: Sequence[str]) -> Lessons:
+    def corpus(self, texts: Sequence[str]) -> ItemCorpus:
         """The texts of the items [I] and their pseudo-queries, as a model learns identifiers from them."""
-        return Lessons(tuple(texts), tuple(self.queries), self.of_item)
+        return ItemCorpus(tuple(texts), tuple(self.queries), self.of_item)
 
     def code_vectors(self) -> Tensor:
         """[T, sides x width] where each code lies among the RQ-VAE's latents, in the order of `Identifiers.blocks`.
@@ -191,10 +194,12 @@ class ItemCoder(Artifact):
                 found[start : start + len(book)] = book.cpu()
         return found
 
+    @override
     def attach(self, model: Any, split: Split) -> None:
         texts = split.data.item_texts()
-        model.load_artifacts(self.identifiers, self.tokens, self.lessons(texts), self.code_vectors())
+        model.load_artifacts(self.identifiers, self.tokens, self.corpus(texts), self.code_vectors())
 
+    @override
     def new_items(self, records: Sequence[Mapping[str, Any]], model: Any) -> NDArray[np.integer[Any]]:
         """Return identifiers [2, n, K] of items that came after the training, from their texts; no two are alike.
 
@@ -225,6 +230,7 @@ class ItemCoder(Artifact):
             (found[0], found[0]) if one else [found[_TASK_OF_SIDE.index(task)] for task in range(len(SIDES))]
         )
 
+    @override
     def findings(self, split: Split, tasks: Sequence[Task], cutoff: Cutoff, where: str) -> list[Finding]:
         """Return behaviour of items that nobody had clicked before the cut-off, and pseudo-queries that were entered only after it."""
         data, settings = split.data, self.settings
@@ -238,9 +244,9 @@ class ItemCoder(Artifact):
                 later = np.flatnonzero(item == items[0])
                 rows = tuple(
                     row_at(data, place)
-                    for place in later[np.argsort(data.trail.time[later], kind="stable")][:1].tolist()
+                    for place in later[np.argsort(data.click_history.time[later], kind="stable")][:1].tolist()
                 )
-                whose = data.items.outside(items[:1])[0]
+                whose = data.items.to_external(items[:1])[0]
                 what = "behaviour is known of items that nobody had clicked before the cut-off"
                 found.append(
                     Finding(

@@ -24,7 +24,7 @@ from searec.nn.losses import Losses
 from searec.semantic_ids.code_config import IdentifierSettings
 from searec.text.encoder import Encoder
 from searec.training.checkpoint import FILE as CHECKPOINT
-from searec.training.train_config import TrainSettings
+from searec.training.train_config import TrainConfig
 
 Vectors = NDArray[np.float32]
 _RECENT, _DENSE = 5, 1_000
@@ -87,18 +87,18 @@ def decomposed(split: Split, width: int) -> Vectors:
 
 def unisar_vectors(split: Split, seed: int) -> Vectors:
     """[I, D] item embeddings of a unisar trained for both tasks; kept in the cache, and gone on with where it was broken off."""
-    from searec.training.phases import teach
+    from searec.training.phases import run_phases
 
     kind = model_named("unisar")
     config = configure(kind.Config, kind.presets["small"])
-    plan = configure(TrainSettings, {**kind.train_presets["small"], "seed": seed})
+    plan = configure(TrainConfig, {**kind.train_presets["small"], "seed": seed})
     made_of = Cutoff.of(split, TASKS)
     key = fingerprint("unisar-vectors-2", made_of.digest, repr(config), repr(plan))
     home = _home(f"unisar-{key}", made_of)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model: Any = kind(config, split.data.sizes)
-    teach(model, split, home, plan, made_from={"cutoff": made_of.digest}, resume=(home / CHECKPOINT).is_file())
+    run_phases(model, split, home, plan, made_from={"cutoff": made_of.digest}, resume=(home / CHECKPOINT).is_file())
     return model.item_vectors[1:].cpu().float().numpy()  # type: ignore[no-any-return]
 
 
@@ -183,11 +183,13 @@ class _PairExamples:
     def __init__(self, split: Split, size: int, seed: int) -> None:
         data = split.data
         search, recommend = split.train("search"), split.train("recommend")
-        ends = recommend.trail_end
-        first = np.maximum(data.trail.offsets[recommend.user], ends - _RECENT)
+        ends = recommend.click_end
+        first = np.maximum(data.click_history.offsets[recommend.user], ends - _RECENT)
         place = first[:, None] + np.arange(_RECENT)
         recent = np.where(
-            place < ends[:, None], data.trail.item.take(np.minimum(place, max(0, len(data.trail.item) - 1))), 0
+            place < ends[:, None],
+            data.click_history.item.take(np.minimum(place, max(0, len(data.click_history.item) - 1))),
+            0,
         )
         self.query = np.concatenate((search.query - 1, np.full(len(recommend), -1)))
         self.recent = np.concatenate((np.zeros((len(search), _RECENT), dtype=np.int64), recent))
@@ -211,7 +213,7 @@ def bi_encoded(split: Split, semantic: Vectors, settings: IdentifierSettings, se
     """[I, width] item vectors of a bi-encoder tuned on the training events of both tasks; kept in the cache."""
     from searec.training.loop import train
 
-    plan = TrainSettings(epochs=10, batch=512, lr=1e-3, schedule="linear", patience=0, validate_every=10, seed=seed)
+    plan = TrainConfig(epochs=10, batch=512, lr=1e-3, schedule="linear", patience=0, validate_every=10, seed=seed)
     config = configure(BiEncoder.Config)
     made_of = Cutoff.of(split, TASKS)
     told = json.dumps([settings.encoder, repr(config), repr(plan)])
@@ -227,7 +229,7 @@ def bi_encoded(split: Split, semantic: Vectors, settings: IdentifierSettings, se
 
 
 def _train(
-    train: object, model: BiEncoder, examples: _PairExamples, home: Path, plan: TrainSettings, made_of: Cutoff
+    train: object, model: BiEncoder, examples: _PairExamples, home: Path, plan: TrainConfig, made_of: Cutoff
 ) -> None:
     held = examples.batch(plan.epochs, 0, 0, 1)
 

@@ -43,35 +43,35 @@ def best_for_new_users(
             raise DataError(
                 "nothing is known of this user", where=f"record {row}", got=dict(record), expected="clicks or searches"
             )
-    pasts = [past_of(data, record) for record in records]
-    batch = batch_of(data, pasts, dataclasses.replace(model.needs, queries=True), "recommend")
+    histories = [history_of(data, record) for record in records]
+    batch = batch_of(data, histories, dataclasses.replace(model.needs, queries=True), "recommend")
     users = artifact.new_users(records, data, batch, model)
     with torch.no_grad():
         scores = model.score_new_users(batch.to(model.device), users)
-    clicked = torch.from_numpy(padded([past.trail_item for past in pasts]))
+    clicked = torch.from_numpy(padded([history.click_item for history in histories]))
     return best_items(scores, k, None if seen else clicked.to(model.device))
 
 
-def past_of(data: Dataset, record: Record) -> UserHistory:
+def history_of(data: Dataset, record: Record) -> UserHistory:
     """A record as a past; its clicks come before those after searches."""
-    clicks = data.items.inside(list(record.get("clicks", ())))
+    clicks = data.items.to_internal(list(record.get("clicks", ())))
     searches = record.get("searches", ())
-    found = tuple(data.items.inside(list(items)) for _, items in searches)
-    trail = np.concatenate((clicks, *found))
+    found = tuple(data.items.to_internal(list(items)) for _, items in searches)
+    click_history = np.concatenate((clicks, *found))
     return UserHistory(
-        rec_item=clicks,
-        rec_time=np.arange(len(clicks)),
-        src_query=np.zeros(len(searches), dtype=np.int64),
-        src_text=tuple(query for query, _ in searches),
-        src_time=np.arange(len(searches)),
-        src_click=found,
-        trail_item=trail,
-        trail_time=np.arange(len(trail)),
+        feed_item=clicks,
+        feed_time=np.arange(len(clicks)),
+        search_query=np.zeros(len(searches), dtype=np.int64),
+        search_text=tuple(query for query, _ in searches),
+        search_time=np.arange(len(searches)),
+        search_click=found,
+        click_item=click_history,
+        click_time=np.arange(len(click_history)),
     )
 
 
-def _inside(data: Dataset, items: Sequence[str]) -> list[int]:
-    return [int(item) for item in data.items.inside(list(items))]
+def _internal(data: Dataset, items: Sequence[str]) -> list[int]:
+    return [int(item) for item in data.items.to_internal(list(items))]
 
 
 def titled(data: Dataset, records: Sequence[Record]) -> list[Record]:
@@ -79,7 +79,7 @@ def titled(data: Dataset, records: Sequence[Record]) -> list[Record]:
     kept = [name for name in ("title", "categories") if name in data.item_table.columns]
 
     def told(items: Sequence[str]) -> list[dict[str, Any]]:
-        return data.item_table[[item - 1 for item in _inside(data, items)], kept].to_dicts()
+        return data.item_table[[item - 1 for item in _internal(data, items)], kept].to_dicts()
 
     return [
         {

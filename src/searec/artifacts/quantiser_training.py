@@ -10,7 +10,7 @@ from searec.config import as_dict
 from searec.data.ragged import Ints
 from searec.nn.learner import Learner
 from searec.training.checkpoint import FILE as CHECKPOINT
-from searec.training.train_config import TrainSettings
+from searec.training.train_config import TrainConfig
 
 JUDGE = "explained"
 
@@ -58,7 +58,7 @@ def train_quantiser(
     from searec.training.loop import train
 
     folder.mkdir(parents=True, exist_ok=True)
-    plan = TrainSettings(
+    plan = TrainConfig(
         epochs=epochs,
         batch=settings.code_batch,
         lr=settings.code_lr,

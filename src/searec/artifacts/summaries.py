@@ -315,7 +315,7 @@ def _counted(parts: list[Histories], terms: _Terms, users: NDArray[np.integer]) 
 def _sentences(
     histories: Histories, side: Task, terms: _Terms, heavy: Mapping[tuple[Task, str], pl.DataFrame]
 ) -> pl.DataFrame:
-    """user and the text of one side, for the users who have a history there."""
+    """User and the text of one side, for the users who have a history there."""
     events = histories.searches if side == "search" else histories.clicks
     found = events.select("user").unique(maintain_order=True)
     for kind in _kinds(side):
@@ -355,7 +355,7 @@ def _telling_queries(histories: Histories, words: pl.DataFrame, terms: _Terms) -
 
 
 def _listed(scored: pl.DataFrame, names: pl.Series, kind: str) -> pl.DataFrame:
-    """user and, named after the kind, the heaviest terms of each as "a, b and c", within the kind's room.
+    """User and, named after the kind, the heaviest terms of each as "a, b and c", within the kind's room.
 
     scored: user, term (row of `names`, which are sorted), events, score.
     """

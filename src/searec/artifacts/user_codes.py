@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from searec.artifacts.base import ABOUT, Artifact, cached_folder, own_settings, written
 from searec.artifacts.history_texts import Histories, digest, histories_of
@@ -66,6 +67,7 @@ class UserCoder(Artifact):
     codes: UserCodes
 
     @classmethod
+    @override
     def make(cls, split: Split, tasks: Sequence[Task], config: Any, *, seed: int = 0) -> "UserCoder":
         """Make codes of every user from what lies before every held-out event of `tasks`, or read them from the cache.
 
@@ -122,6 +124,7 @@ class UserCoder(Artifact):
         return cls(home, settings, rqvae, summaries, UserCodes(codes, settings.codes, about))
 
     @classmethod
+    @override
     def load(cls, folder: Path) -> "UserCoder":
         """Open a folder of codes.
 
@@ -141,6 +144,7 @@ class UserCoder(Artifact):
         rqvae.to("cuda" if torch.cuda.is_available() else "cpu").eval()
         return cls(folder, settings, rqvae, Summaries.load(folder / _SUMMARIES), codes)
 
+    @override
     def attach(self, model: Any, split: Split) -> None:
         sentences = None
         if model.config.query == "sentence":
@@ -148,6 +152,7 @@ class UserCoder(Artifact):
             sentences = torch.from_numpy(np.concatenate((np.zeros_like(vectors[:1]), vectors)))
         model.load_artifacts(self.codes, torch.from_numpy(split.known), sentences)
 
+    @override
     def new_users(self, records: Sequence[Mapping[str, Any]], data: Dataset, batch: Batch, model: Any) -> NewUsers:
         codes = torch.from_numpy(self.codes_of(titled(data, records))).to(model.device)
         if model.config.query != "sentence":
@@ -163,6 +168,7 @@ class UserCoder(Artifact):
         vectors, present = vectors_of(summaries, self.settings.encoder)
         return quantise(self.rqvae, vectors, present)[1:]
 
+    @override
     def findings(self, split: Split, tasks: Sequence[Task], cutoff: Cutoff, where: str) -> list[Finding]:
         """Return codes and texts of users who had done nothing on that side before the cut-off, and histories cut at other times."""
         data, read = split.data, bounds(split, tasks)[0]
@@ -177,7 +183,7 @@ class UserCoder(Artifact):
                 users = np.flatnonzero(has & (end == offsets[:-1]))
                 if len(users):
                     row = event_at(data, table, int(end[users[0]]))
-                    whose = data.users.outside(users[:1])[0]
+                    whose = data.users.to_external(users[:1])[0]
                     telling = f"{what} tell of users who had done nothing before the cut-off ({side} side)"
                     rows = () if row is None or row.user != whose else (row,)
                     found.append(

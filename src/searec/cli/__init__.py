@@ -41,6 +41,7 @@ for command in (
     runs.evaluate,
     runs.compare,
     study.study,
+    study.recipe,
     inference.recommend,
     inference.search,
     inference.suggest,

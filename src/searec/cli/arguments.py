@@ -99,13 +99,13 @@ def open_runs(folders: list[Path], verb: str) -> "list[Run]":
         RunError: a folder holds no run of this dataset.
     """
     from searec.data.dataset import load
-    from searec.experiments.experiment import open_run
+    from searec.pipeline.run import read_run
 
     *paths, data = folders
     if not paths:
         raise SettingsError(f"nothing to {verb}", got="one folder", expected="RUN... DATA")
     dataset = load(data)
-    return [open_run(path, dataset) for path in paths]
+    return [read_run(path, dataset) for path in paths]
 
 
 def emit(values: Any, path: Path | None) -> None:

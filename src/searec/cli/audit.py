@@ -18,16 +18,14 @@ def audit(
     figures: Json = None,
 ) -> None:
     """Look inside gserec runs: who reaches whom, codes beside histories, embeddings, ablations and depth."""
-    from searec.experiments import experiment
+    from searec.experiments.run_comparison import compare
     from searec.reports.code_audit import audit as look
     from searec.reports.code_audit_page import GROUPS, write_audit
     from searec.semantic_ids.codebook_usage import describe
 
     runs = open_runs(folders, "audit")
     comparison = (
-        experiment.compare(runs, protocols=("sampled",), baseline=runs[0].label)
-        if len({run.label for run in runs}) > 1
-        else None
+        compare(runs, protocols=("sampled",), baseline=runs[0].label) if len({run.label for run in runs}) > 1 else None
     )
     found = look(runs, comparison, users=users, points=points, seed=seed)
     write_audit(found, out)

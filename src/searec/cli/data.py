@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from searec.cli.arguments import Data, Json, Set, emit, pairs
+from searec.data.formats import FORMATS
 from searec.errors import DataError
 
 
@@ -31,11 +32,11 @@ def import_(
         str,
         typer.Argument(
             metavar="FORMAT",
-            help="parquet, csv, jsonl, kuaisar, qilin, amazon, movielens, recbole or ubi.",
+            help=f"{', '.join(FORMATS.names())}.",
             show_default=False,
         ),
     ],
-    src: Annotated[
+    source: Annotated[
         Path,
         typer.Argument(metavar="SRC", help="Folder or file of that format; see docs/formats.md.", show_default=False),
     ],
@@ -63,7 +64,7 @@ def import_(
     unit = None if time_unit is None else choice(time_unit, ("s", "ms", "us"), "--time-unit")
     report = import_folder(
         format,
-        src,
+        source,
         out,
         mapping=pairs(mapping, "--map"),
         drop_bad=drop_bad,
@@ -110,7 +111,7 @@ def check(
     report = measure(log, level=int(level) if level.isdigit() else level)  # type: ignore[arg-type]
     leaks = None
     if log.rows["items"] and log.rows["users"] and not log.rejects.height:
-        data = load(folder)
+        data = load(folder, log=log)
         leaks = data_leaks(Split(data))
         if runs:
             from searec.experiments.run_leakage import run_leaks

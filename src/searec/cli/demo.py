@@ -37,7 +37,7 @@ def demo(
 ) -> None:
     """The bundled world: check, train every model, measure both tasks, write the report, and serve it all."""
     from searec.cli.data import check
-    from searec.cli.study import by_recipe
+    from searec.cli.study import recipe
     from searec.data.synthetic.simulate import sample_folder
 
     stopped = _stop(out)
@@ -46,7 +46,7 @@ def demo(
         return
     check(sample_folder())
     print()
-    by_recipe(sample_folder(), out, "demo")
+    recipe("demo", sample_folder(), out)
     if serve:
         print()
         address = _start(sample_folder(), out, port)

@@ -7,10 +7,11 @@ from typing import Annotated
 import typer
 
 from searec.cli.arguments import Data, Json, emit
+from searec.data.formats import EXPORTS
 
 
 def export(
-    format: Annotated[str, typer.Argument(metavar="FORMAT", help="dataset, recbole or ubi.", show_default=False)],
+    format: Annotated[str, typer.Argument(metavar="FORMAT", help=f"dataset, {', '.join(EXPORTS.names())}.", show_default=False)],
     data: Data,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write.", show_default=False)],
     store: Annotated[
@@ -29,11 +30,10 @@ def export(
     """Write a dataset folder and the events, items and users recorded since as a dataset folder, for RecBole or as UBI."""
     from searec.config import nearest
     from searec.data.exporting import export_folder
-    from searec.data.formats import EXPORTS
     from searec.data.importing import REJECTS_FILE
     from searec.errors import SettingsError
 
-    formats = ["dataset", *EXPORTS]
+    formats = ["dataset", *EXPORTS.names()]
     if format not in formats:
         raise SettingsError(
             f"unknown format {format!r}", where="export", expected=" or ".join(formats), remedy=nearest(format, formats)

@@ -79,9 +79,9 @@ def suggest(
 
 def _open(folder: Path, data: Path, add: Path | None, remove: list[str] | None) -> "Run":
     from searec.data.dataset import load
-    from searec.experiments.experiment import open_run
+    from searec.pipeline.run import read_run
 
-    run = open_run(folder, load(data))
+    run = read_run(folder, load(data))
     if add is not None:
         run.add_items(_records(add))
     if remove:

@@ -66,7 +66,7 @@ def build(
             for start in range(0, len(names), _AT_ONCE):
                 part = names[start : start + _AT_ONCE]
                 due = part if again else [name for name in part if not _is_fresh(opened, name)]
-                thoughts = thinker.think(profiles(due))
+                thoughts = thinker.infer(profiles(due))
                 graphs = [thought.graph for thought in thoughts if thought.graph is not None]
                 opened.interests.write(graphs)
                 built += len(graphs)
@@ -142,10 +142,10 @@ def show(
         if not graph.interests():
             print("  nothing that is new to the user")
     if drawing is not None:
-        from searec.interests.graph_svg import picture
+        from searec.interests.graph_svg import draw_graph
 
         try:
-            drawing.write_text(picture(graph), encoding="utf-8")
+            drawing.write_text(draw_graph(graph), encoding="utf-8")
         except OSError as error:
             raise DataError("cannot write the picture", where=drawing, got=error.strerror) from None
         if str(figures) != "-":
@@ -180,7 +180,7 @@ def debate(
     from searec.data.dataset import load
     from searec.errors import ChatError
     from searec.interests.debate_reasoner import DebateReasoner, DebateSettings
-    from searec.interests.debate_transcript import read_out
+    from searec.interests.debate_transcript import format_transcript
     from searec.service.reasoner_profiles import Profiles
     from searec.text.chat import Chat, chat_settings
 
@@ -190,15 +190,15 @@ def debate(
     names = chat_model or [""]
     servers = {name: chat_settings(name) for name in names}
     dataset = load(data)
-    dataset.users.inside([user])
+    dataset.users.to_internal([user])
     profile = Profiles(dataset)([user])[0]
     with contextlib.ExitStack() as stack:
         chats = {name: stack.enter_context(Chat(one)) for name, one in servers.items()}
-        thought = DebateReasoner([chats[name] for name in names], config).think([profile])[0]
+        thought = DebateReasoner([chats[name] for name in names], config).infer([profile])[0]
         ledgers = {name: chat.ledger.as_json() for name, chat in chats.items()}
     if str(figures) != "-":
         print(
-            read_out(thought.transcript)
+            format_transcript(thought.transcript)
             if thought.transcript
             else f"user {user} asked nothing lately, so there is nothing to debate"
         )

@@ -22,32 +22,33 @@ def reasoning(
     requests: Annotated[
         int, typer.Option(min=1, help="Test requests that distances, costs and lists are measured on.")
     ] = 2_000,
-    recipe: Annotated[str, typer.Option(help="Which runs: see searec.experiments.recipes.")] = "lcr-ser-report",
+    recipe: Annotated[str, typer.Option(help="Which runs; see docs/study.md.")] = "lcr-ser-report",
     figures: Json = None,
 ) -> None:
     """Train lcr-ser in many forms and draw accuracy by depth, distances, cost and sensitivity to its settings."""
     from searec.data.dataset import load
-    from searec.experiments import experiment
+    from searec.experiments.recipe import train_recipe
     from searec.experiments.recipes import recipe_named
+    from searec.experiments.run_comparison import compare
     from searec.reports.reasoning import GROUPS
-    from searec.reports.reasoning import reasoning as look
+    from searec.reports.reasoning import reasoning as analyse
     from searec.reports.reasoning_page import write_reasoning
 
-    runs = experiment.trained(recipe_named(recipe), load(data), out)
+    runs = train_recipe(recipe_named(recipe), load(data), out)
     base = [
         run.label for run in runs if "teacher" not in run.config and run.config["settings"]["model"].get("steps") == 0
     ]
-    comparison = experiment.compare(runs, protocols=("sampled",), baseline=base[0] if base else None)
-    found = look(runs, comparison, requests=requests)
-    write_reasoning(found, out / "reasoning.html")
+    comparison = compare(runs, protocols=("sampled",), baseline=base[0] if base else None)
+    result = analyse(runs, comparison, requests=requests)
+    write_reasoning(result, out / "reasoning.html")
     if str(figures) != "-":
         print_tables(comparison, GROUPS)
         print(f"  {'':<18}{'ms':>9}{'ratio':>8}{'reasoning ms':>14}{'steps':>7}{'ndcg@5':>9}")
-        for cost in found.costs:
+        for cost in result.costs:
             print(
                 f"  {cost.label:<18}{cost.ms:>9.4f}{cost.ratio:>8.2f}{cost.reasoning_ms:>14.4f}{cost.steps:>7.2f}{cost.ndcg:>9.4f}"
             )
-        for label, share in found.tail.items():
+        for label, share in result.tail.items():
             print(f"  {label}: {share:.1%} of the long tail shown")
         print(f"report: {out / 'reasoning.html'}")
-    emit(found.as_json(), figures)
+    emit(result.as_json(), figures)

@@ -7,19 +7,13 @@ import typer
 
 from searec.cli.arguments import Data, Json, Preset, Requests, RunsAndData, Set, Split, choice, emit, open_runs, pairs
 from searec.cli.tables import print_tables
+from searec.models import model_names
 
 Folder = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.", show_default=False)]
 
 
 def train(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL",
-            help="popular, itemknn, bm25, dense, sasrec, unisar, gserec, lcr-ser, gensar or tiger.",
-            show_default=False,
-        ),
-    ],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=f"{', '.join(model_names())}.", show_default=False)],
     data: Data,
     out: Annotated[Path, typer.Option(metavar="RUN", help="The run folder to write.", show_default=False)],
     preset: Preset = "small",
@@ -28,34 +22,34 @@ def train(
     label: Annotated[
         str | None, typer.Option(help="The run's name in tables; the model's name by default.", show_default=False)
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from RUN's checkpoint.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from RUN's checkpoint.")] = False,
     unseen: Annotated[
         float,
-        typer.Option(min=0, max=0.9, help="Share of users kept from training, for a look at users who come later."),
+        typer.Option(min=0, max=0.9, help="Share of users kept out of training, to measure users who come later."),
     ] = 0.0,
     start: Annotated[
         Path | None,
         typer.Option(
             metavar="RUN",
-            help="Take the weights of this run in place of the first phase (lcr-ser).",
+            help="Start from the weights of this run of the same model, without the first phase.",
             show_default=False,
         ),
     ] = None,
     teacher: Annotated[
         Path | None,
         typer.Option(
-            metavar="RUN", help="Learn this run's ranking too (lcr-ser, as a one-pass student).", show_default=False
+            metavar="RUN", help="Also learn this run's ranking, if the model can (distillation).", show_default=False
         ),
     ] = None,
 ) -> None:
-    """Train a model on the training events of a dataset; what it needs made beforehand is made first, and kept."""
+    """Train a model on the training events of a dataset; what must be derived from them first is derived and cached."""
     from searec.data.dataset import load
-    from searec.experiments import experiment
+    from searec.experiments import run_training
     from searec.training.training_log import FILE, read_rows
 
     values = pairs(overrides)
-    experiment.settings_for(model, preset, values)  # type: ignore[arg-type]
-    run = experiment.train(
+    run_training.settings_for(model, preset, values)  # type: ignore[arg-type]  # before the data are read
+    run = run_training.train(
         model,
         load(data),
         out,
@@ -69,8 +63,8 @@ def train(
         **values,
     )
     rows = read_rows(run.folder / FILE)
-    found = f", best validation ndcg@5 {rows[-1]['ndcg@5']:.4f} in epoch {rows[-1]['best_epoch']}" if rows else ""
-    print(f"wrote {run.folder}{found}")
+    best = f", best validation ndcg@5 {rows[-1]['ndcg@5']:.4f} in epoch {rows[-1]['best_epoch']}" if rows else ""
+    print(f"wrote {run.folder}{best}")
     for phase in run.config.get("phases", ())[1:]:
         figures = "  ".join(f"{name} {value:.4f}" for name, value in phase.items() if isinstance(value, float))
         print(f"  {phase['phase']}: {figures}{'' if phase['kept'] else '  (not better; the phase before is kept)'}")
@@ -87,22 +81,23 @@ def evaluate(
     requests: Requests = None,
     figures: Json = None,
 ) -> None:
-    """Measure a run on held-out events; per-user scores are kept in RUN."""
+    """Measure a run on held-out events; per-user scores are stored in RUN."""
     from searec.data.dataset import load
     from searec.data.schema import TASKS
-    from searec.experiments import experiment
+    from searec.experiments import run_comparison
+    from searec.pipeline.run import read_run
 
     chosen = None if task is None else choice(task, TASKS, "--task")
     kind, held = choice(protocol, ("sampled", "full"), "--protocol"), choice(part, ("test", "val"), "--split")
-    dataset = load(data)
-    result = experiment.evaluate(experiment.open_run(folder, dataset), None, chosen, kind, held, max_requests=requests)
+    run = read_run(folder, load(data))
+    result = run_comparison.evaluate(run, None, chosen, kind, held, max_requests=requests)
     summary = result.summary()
     if str(figures) != "-":
         print(f"{result.label}, {result.key}, {result.scores.height:,} requests, {result.seconds:.1f} s")
         print("  " + "  ".join(f"{name} {value:.4f}" for name, value in summary["metrics"].items()))
         for name, values in summary["slices"].items():
-            found = f"ndcg@5 {values['ndcg@5']:.4f}" if values["users"] else "-"
-            print(f"  {name:<16} {values['users']:>8,} users  {found}")
+            score = f"ndcg@5 {values['ndcg@5']:.4f}" if values["users"] else "-"
+            print(f"  {name:<16} {values['users']:>8,} users  {score}")
     emit(summary, figures)
 
 
@@ -123,9 +118,10 @@ def compare(
     requests: Requests = None,
 ) -> None:
     """Compare runs with intervals, paired tests and slices in one self-contained HTML page."""
-    from searec.experiments import experiment
+    from searec.experiments import run_comparison
 
-    opened = open_runs(folders, "compare")
+    runs = open_runs(folders, "compare")
     held = choice(part, ("test", "val"), "--split")
-    print_tables(experiment.compare(opened, out, part=held, max_requests=requests, baseline=baseline), groups or ())
+    comparison = run_comparison.compare(runs, out, part=held, max_requests=requests, baseline=baseline)
+    print_tables(comparison, groups or ())
     print(f"report: {out}")

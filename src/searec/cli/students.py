@@ -12,7 +12,7 @@ from searec.errors import SettingsError
 if TYPE_CHECKING:
     from searec.data.dataset import Dataset
     from searec.interests.reasoner import Reasoner
-    from searec.interests.reasoner_evaluation import Judgement
+    from searec.interests.reasoner_evaluation import ReasoningMetrics
 
 STUDENT, TEACHER = "student=", "teacher"
 Users = Annotated[
@@ -51,22 +51,22 @@ def distil(
     from searec.data.leakage.cutoff import Cutoff
     from searec.data.schema import TASKS
     from searec.data.split import Split
-    from searec.distillation.distil import DistilSettings, examined, refuse_used
+    from searec.distillation.distil import DistilSettings, evaluate_student, require_new_folder
     from searec.distillation.distil import distil as teach
-    from searec.distillation.labels import labelled
-    from searec.interests.profile_sampling import drawn
+    from searec.distillation.labels import make_labels
+    from searec.interests.profile_sampling import sample_profiles
     from searec.interests.reasoner_evaluation import Categories
     from searec.training.interrupts import stop_requests
 
     own, of_others = _parted(overrides, [TEACHER])
     config = configure(DistilSettings, {"base": base, **own}, where="distil")
     encode = _encode(encoder)
-    refuse_used(out, resume)
+    require_new_folder(out, resume)
     dataset = load(data)
     reasoner = reasoner_of(teacher, dataset, of_others[TEACHER])
-    thoughts = reasoner.think(drawn(dataset, users, seed=seed))
+    thoughts = reasoner.infer(sample_profiles(dataset, users, seed=seed))
     made_of = Cutoff.of(Split(dataset), TASKS)
-    labels = labelled(
+    labels = make_labels(
         thoughts,
         teacher=reasoner.name,
         version=reasoner.version,
@@ -76,8 +76,8 @@ def distil(
         made_of=made_of,
     )
     with stop_requests() as request:
-        teach(labels, out, config, seed=seed, resume=resume, stopping=lambda: request.asked)
-    judgement = examined(out, thoughts, catalogue=Categories.of(dataset), encode=encode, seed=seed)
+        teach(labels, out, config, seed=seed, resume=resume, stopping=lambda: request.is_requested)
+    judgement = evaluate_student(out, thoughts, catalogue=Categories.of(dataset), encode=encode, seed=seed)
     if str(figures) != "-":
         print_made(out)
         print_judged({"student": judgement})
@@ -113,8 +113,8 @@ def evaluate(
     """Compare reasoners on the same users: novelty, agreement, grounding, speed. Users that a student learned from are left out."""
     from searec.data.dataset import load
     from searec.distillation.distil import trained_users
-    from searec.interests.profile_sampling import drawn
-    from searec.interests.reasoner_evaluation import Categories, judged, timed
+    from searec.interests.profile_sampling import sample_profiles
+    from searec.interests.reasoner_evaluation import Categories, evaluate_reasoning, infer_timed
 
     encode = _encode(encoder)
     goal = teacher or reasoners[0]
@@ -126,13 +126,13 @@ def evaluate(
         )
     dataset = load(data)
     seen = set().union(*(trained_users(name.removeprefix(STUDENT)) for name in names if name.startswith(STUDENT)))
-    asked = drawn(dataset, users, seed=seed, leave_out=seen)
+    asked = sample_profiles(dataset, users, seed=seed, leave_out=seen)
     if not asked:
         raise SettingsError("nobody is left to ask", got=f"{len(seen)} users that a student learned from are left out")
-    thought = {name: timed(reasoner_of(name, dataset, options[name.partition("=")[0]]), asked) for name in names}
+    thought = {name: infer_timed(reasoner_of(name, dataset, options[name.partition("=")[0]]), asked) for name in names}
     catalogue = Categories.of(dataset)
     found = {
-        name: judged(
+        name: evaluate_reasoning(
             thought[name][0],
             teacher=None if name == goal else thought[goal][0],
             catalogue=catalogue,
@@ -204,7 +204,7 @@ def print_made(folder: Path) -> None:
     print(f"wrote {folder}")
 
 
-def print_judged(found: "dict[str, Judgement]") -> None:
+def print_judged(found: "dict[str, ReasoningMetrics]") -> None:
     """A line a reasoner."""
     wide = max(16, *map(len, found)) + 1
     columns = {

@@ -1,26 +1,23 @@
-"""The command that makes a whole table."""
+"""Commands that train whole tables: study (with tuning) and recipe (fixed lines)."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from searec.cli.arguments import Data, Preset, pairs
+from searec.cli.arguments import Data, Preset, Set, pairs
 from searec.cli.tables import print_tables
 from searec.errors import RunError
 
 if TYPE_CHECKING:
-    from searec.experiments.study import Studied
+    from searec.experiments.study import StudyResult
 
 
 def study(
-    context: typer.Context,
     data: Data,
     out: Annotated[
         Path,
-        typer.Option(
-            metavar="DIR", help="Folder of the runs and the report; what is finished there is not done again."
-        ),
+        typer.Option(metavar="DIR", help="Folder of runs and report; what is finished there is not done again."),
     ] = Path("runs/study"),
     models: Annotated[
         list[str] | None,
@@ -35,7 +32,7 @@ def study(
         int, typer.Option(min=0, help="Settings tried for each model, its preset first; 0 keeps the preset.")
     ] = 10,
     minutes: Annotated[
-        float, typer.Option(min=0, help="No trial of a model begins after so many minutes of trials; 0 for no limit.")
+        float, typer.Option(min=0, help="No trial begins after this many minutes of the model's trials; 0: no limit.")
     ] = 0.0,
     preset: Preset = "small",
     tuning_requests: Annotated[
@@ -54,74 +51,69 @@ def study(
             show_default=False,
         ),
     ] = None,
-    recipe: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="In place of the whole table, an experiment of searec.experiments.recipes.",
-            show_default=False,
-        ),
-    ] = None,
-    only: Annotated[
-        list[str] | None, typer.Option(metavar="LABEL", help="Only this line of the recipe; may be given many times.")
-    ] = None,
 ) -> None:
-    """Tune, train and measure every model on both tasks and both protocols, and write the report; resumed by the same command."""
-    sources = {name: context.get_parameter_source(name) for name in context.params}
-    given = {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
-    of_recipe, of_both = {"recipe", "only"}, {"data", "out"}
-    if wrong := sorted(given - of_both - of_recipe if recipe is not None else given & {"only"}):
-        why = "has no effect on a recipe" if recipe is not None else "needs --recipe"
-        raise typer.BadParameter(f"--{wrong[0].replace('_', '-')} {why}")
-    if recipe is not None:
-        by_recipe(data, out, recipe, only)
-        return
+    """Tune, train and measure every model on both tasks and both protocols; the same command resumes."""
     from searec.config import configure
     from searec.data.dataset import load
     from searec.experiments.study import REPORT
-    from searec.experiments.study import study as make
-    from searec.experiments.study_config import StudyPlan, fixed_of
+    from searec.experiments.study import study as run_study
+    from searec.experiments.study_config import StudyConfig, settings_by_model
 
     values = {"seeds": seeds, "trials": trials, "minutes": minutes, "preset": preset, "alone": alone}
-    values |= {"tuning_requests": tuning_requests, "full_requests": full_requests, "fixed": fixed_of(pairs(fixed))}
-    plan = configure(StudyPlan, values | ({"models": tuple(models)} if models else {}), where="study")
+    values |= {"tuning_requests": tuning_requests, "full_requests": full_requests}
+    values |= {"fixed": settings_by_model(pairs(fixed))} | ({"models": tuple(models)} if models else {})
+    config = configure(StudyConfig, values, where="study")
     limit = f", none after {minutes:g} minutes" if minutes else ""
-    print(f"{len(plan.models)} models: up to {trials} trials each{limit}, then {seeds} seeds of each line", flush=True)
-    found = make(load(data), out, plan, tell=lambda line: print(line, flush=True))
-    _print(found)
+    print(
+        f"{len(config.models)} models: up to {trials} trials each{limit}, then {seeds} seeds of each line", flush=True
+    )
+    result = run_study(load(data), out, config, on_progress=lambda line: print(line, flush=True))
+    _print(result)
     print(f"report: {out / REPORT}")
-    if found.failed:
-        told = " | ".join(f"{label}: {error}" for label, error in found.failed.items())
-        raise RunError(
-            f"{len(found.failed)} lines of the study failed",
-            where=out,
-            got=told,
-            remedy="mend it, and the same command goes on",
-        )
+    if result.failed:
+        message = f"{len(result.failed)} lines of the study failed"
+        got = " | ".join(f"{label}: {error}" for label, error in result.failed.items())
+        raise RunError(message, where=out, got=got, remedy="fix the cause, and run the same command again")
 
 
-def by_recipe(data: Path, out: Path, recipe: str, only: list[str] | None = None) -> None:
-    """Train and measure the lines of a recipe, and write its report."""
+def recipe(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A recipe of docs/study.md.", show_default=False)],
+    data: Data,
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR",
+            help="Folder of runs and report; what is finished there is not done again.",
+            show_default=False,
+        ),
+    ],
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="LABEL", help="Only this line; may be given many times.")
+    ] = None,
+    settings: Set = None,
+) -> None:
+    """Train, measure and compare the lines of a recipe: an experiment whose settings and seeds are fixed."""
     from searec.data.dataset import load
-    from searec.experiments import experiment
+    from searec.experiments.recipe import compare_recipe
     from searec.experiments.recipes import recipe_named
 
-    print_tables(experiment.study(recipe_named(recipe), load(data), out, only=only))
+    lines = recipe_named(name).with_settings(pairs(settings))
+    print_tables(compare_recipe(lines, load(data), out, only=only))
     print(f"report: {out / 'report.html'}")
 
 
-def _print(found: "Studied") -> None:
-    """The tables, what one task does for the other, and who is missing."""
+def _print(result: "StudyResult") -> None:
+    """Print the tables, what one task does for the other, and which models are missing."""
     from searec.evaluation.transfer import cells
     from searec.reports.transfer_page import verdict
 
-    assert found.comparison is not None
-    print_tables(found.comparison)
-    for model, one in found.transfers.items():
-        for table in one.comparison.tables:
+    assert result.comparison is not None
+    print_tables(result.comparison)
+    for model, transfer in result.transfers.items():
+        for table in transfer.comparison.tables:
             alone, together, _ = cells(table)
             assert together.difference is not None
             figures = f"{table.headline} {alone.mean:.4f} alone, {together.mean:.4f} together"
             print(f"{model}, {table.task}, {table.protocol}: {figures}: {verdict(together.difference)}")
-    for label, why in found.left_out.items():
+    for label, why in result.left_out.items():
         print(f"{label} is left out: {why}")

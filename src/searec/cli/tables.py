@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from searec.config import nearest
-from searec.errors import SettingsError
-
 if TYPE_CHECKING:
     from searec.evaluation.compare import Comparison, Table
 
@@ -45,6 +42,9 @@ def print_slice(table: Table, group: str) -> None:
     Raises:
         SettingsError: no slice of the name.
     """
+    from searec.config import nearest
+    from searec.errors import SettingsError
+
     if group not in table.slices:
         raise SettingsError("no such slice", got=repr(group), remedy=nearest(group, list(table.slices)))
     wide = max(16, *(len(row.label) for row in table.rows)) + 1

@@ -24,15 +24,15 @@ from searec.text.analysis import words_of
 class Needs:
     """How much of each history a model reads; 0 leaves that history out.
 
-    rec: feed events (L); src: search sessions (S); src_clicks: clicked items of a session (P);
-    trail: clicked items of feed and search merged by time (T); words: words of a query (W).
+    feed: feed events (L); searches: search sessions (S); search_clicks: clicked items of a session (P);
+    clicks: clicked items of feed and search merged by time (T); words: words of a query (W).
     text: the texts of the requests' queries; queries: those of all distinct queries of the batch.
     """
 
-    rec: int = 0
-    src: int = 0
-    src_clicks: int = 5
-    trail: int = 0
+    feed: int = 0
+    searches: int = 0
+    search_clicks: int = 5
+    clicks: int = 0
     words: int = 0
     text: bool = False
     queries: bool = False
@@ -40,7 +40,7 @@ class Needs:
 
 @dataclass(frozen=True)
 class Batch:
-    """Requests of one task with what their users did strictly before. All ids are inside ids, 0 pads at the end.
+    """Requests of one task with what their users did strictly before. All ids are internal ids, 0 pads at the end.
 
     Histories run from old to new. A width is that of the batch's longest history, at least 1.
     """
@@ -48,13 +48,13 @@ class Batch:
     task: Task
     user: Tensor  # [B] int32
     time: Tensor  # [B] int64, microseconds since 1970
-    rec_item: Tensor  # [B, L]
-    rec_time: Tensor  # [B, L] int64
-    src_query: Tensor  # [B, S] row of `words`
-    src_click: Tensor  # [B, S, P]
-    src_time: Tensor  # [B, S] int64
-    trail_item: Tensor  # [B, T]
-    trail_time: Tensor  # [B, T] int64
+    feed_item: Tensor  # [B, L]
+    feed_time: Tensor  # [B, L] int64
+    search_query: Tensor  # [B, S] row of `words`
+    search_click: Tensor  # [B, S, P]
+    search_time: Tensor  # [B, S] int64
+    click_item: Tensor  # [B, T]
+    click_time: Tensor  # [B, T] int64
     query: Tensor  # [B] row of `words`; 0 for recommendation
     words: Tensor  # [Q, W] word ids of the batch's distinct queries; row 0 is empty
     query_id: Tensor  # [Q] dataset query id of each row of `words`, 0 for row 0 and for texts that are new
@@ -101,11 +101,11 @@ class Batcher:
             shorter: Ints = np.minimum(end - offsets[requests.user], limit)
             return shorter
 
-        sessions = length(needs.src, data.searches.offsets, requests.src_end)
-        clicks = length(needs.rec, data.interactions.offsets, requests.rec_end)
-        trail = length(needs.trail, data.trail.offsets, requests.trail_end)
+        sessions = length(needs.searches, data.searches.offsets, requests.search_end)
+        clicks = length(needs.feed, data.interactions.offsets, requests.feed_end)
+        clicked = length(needs.clicks, data.click_history.offsets, requests.click_end)
         bucket: Ints = np.ceil(np.log2(sessions + 1)).astype(np.int64)
-        key: Ints = (bucket * (needs.rec + 1) + clicks) * (needs.trail + 1) + trail
+        key: Ints = (bucket * (needs.feed + 1) + clicks) * (needs.clicks + 1) + clicked
         return key
 
     def batch(self, requests: Requests, candidates: NDArray[np.integer] | None = None) -> Batch:
@@ -113,32 +113,36 @@ class Batcher:
 
         Args:
             requests: [B] requests of one task.
-            candidates: [B, N] inside item ids, or None for the whole catalogue.
+            candidates: [B, N] internal item ids, or None for the whole catalogue.
 
         Raises:
             LeakError: a request's history is not strictly older than its time.
         """
         data, needs = self.data, self.needs
-        limits = {"interactions": needs.rec, "searches": needs.src, "trail": needs.trail}
+        limits = {"interactions": needs.feed, "searches": needs.searches, "click_history": needs.clicks}
         check_no_leak(data, requests, [stream for stream, limit in limits.items() if limit])
-        rec = _windows(data.interactions.offsets, requests.user, requests.rec_end, needs.rec)
-        src = _windows(data.searches.offsets, requests.user, requests.src_end, needs.src)
-        trail = _windows(data.trail.offsets, requests.user, requests.trail_end, needs.trail)
-        query, src_query, words, query_id = self._words(requests, src.gather(data.searches.query))
+        feed = _windows(data.interactions.offsets, requests.user, requests.feed_end, needs.feed)
+        searches = _windows(data.searches.offsets, requests.user, requests.search_end, needs.searches)
+        clicked = _windows(data.click_history.offsets, requests.user, requests.click_end, needs.clicks)
+        query, search_query, words, query_id = self._words(requests, searches.gather(data.searches.query))
         return Batch(
             task=requests.task,
             user=_tensor(requests.user),
             time=_tensor(requests.time),
-            rec_item=_tensor(rec.gather(data.interactions.item)),
-            rec_time=_tensor(rec.gather(data.interactions.time)),
-            src_query=_tensor(src_query),
-            src_click=_tensor(self._clicks(src)),
-            src_time=_tensor(src.gather(data.searches.time)),
-            trail_item=_tensor(
-                trail.gather(data.trail.item) if needs.trail else np.zeros((len(requests), 1), dtype=np.int32)
+            feed_item=_tensor(feed.gather(data.interactions.item)),
+            feed_time=_tensor(feed.gather(data.interactions.time)),
+            search_query=_tensor(search_query),
+            search_click=_tensor(self._clicks(searches)),
+            search_time=_tensor(searches.gather(data.searches.time)),
+            click_item=_tensor(
+                clicked.gather(data.click_history.item)
+                if needs.clicks
+                else np.zeros((len(requests), 1), dtype=np.int32)
             ),
-            trail_time=_tensor(
-                trail.gather(data.trail.time) if needs.trail else np.zeros((len(requests), 1), dtype=np.int64)
+            click_time=_tensor(
+                clicked.gather(data.click_history.time)
+                if needs.clicks
+                else np.zeros((len(requests), 1), dtype=np.int64)
             ),
             query=_tensor(query),
             words=_tensor(words),
@@ -158,29 +162,29 @@ class Batcher:
     def _clicks(self, sessions: Windows) -> Ints:
         """[B, S, P] the clicked items of each session in the windows."""
         clicks = self.data.searches.clicks
-        if not self.needs.src or len(clicks) == 0:
-            return np.zeros((*sessions.inside.shape, 1), dtype=np.int32)
+        if not self.needs.searches or len(clicks) == 0:
+            return np.zeros((*sessions.mask.shape, 1), dtype=np.int32)
         start = clicks.offsets.take(sessions.position)
-        count = np.minimum(clicks.offsets.take(sessions.position + 1) - start, self.needs.src_clicks)
-        count *= sessions.inside
+        count = np.minimum(clicks.offsets.take(sessions.position + 1) - start, self.needs.search_clicks)
+        count *= sessions.mask
         return gather_windows(clicks.values, start, count)
 
-    def _words(self, requests: Requests, src_query: Ints) -> tuple[Ints, Ints, Ints, Ints]:
+    def _words(self, requests: Requests, search_query: Ints) -> tuple[Ints, Ints, Ints, Ints]:
         """Rows of the distinct-query table for requests [B] and sessions [B, S], its words [Q, W] and query ids [Q]."""
         width = self.needs.words
         if not width and not self.needs.queries:
             none = np.zeros(1, dtype=np.int32)
-            return np.zeros(len(requests), dtype=np.int32), np.zeros_like(src_query), none[None], none
+            return np.zeros(len(requests), dtype=np.int32), np.zeros_like(search_query), none[None], none
         # A mark for each query of the dataset finds the distinct ones without sorting.
         marks = np.zeros(len(self.data.queries.words), dtype=bool)
         marks[0] = True
         marks[requests.query] = True
-        marks[src_query] = True
+        marks[search_query] = True
         distinct = np.flatnonzero(marks)
         row = np.empty(len(marks), dtype=np.int32)
         row[distinct] = np.arange(len(distinct), dtype=np.int32)
         words = self.data.queries.words.pad(distinct, width)
-        query, src_row = row[requests.query], row[src_query]
+        query, search_row = row[requests.query], row[search_query]
         if requests.new_texts is not None:
             spoken = [[self.data.word_index.get(word, 0) for word in words_of(text)] for text in requests.new_texts]
             known = [[word for word in line if word][:width] for line in spoken]
@@ -192,7 +196,7 @@ class Batcher:
                 table[place, : len(line)] = line
             query, words = np.arange(len(distinct), len(table), dtype=np.int32), table
             distinct = np.concatenate((distinct, np.zeros(len(known), dtype=distinct.dtype)))
-        return query, src_row, words, distinct
+        return query, search_row, words, distinct
 
 
 def _windows(offsets: Ints, user: Ints, end: Ints, limit: int) -> Windows:

@@ -43,8 +43,8 @@ class Seen:
     @classmethod
     def ever(cls, data: Dataset) -> "Seen":
         """Every click of the whole dataset, in the feed or after a search."""
-        user = np.repeat(np.arange(len(data.trail.offsets) - 1), np.diff(data.trail.offsets))
-        return cls.of(user, data.trail.item, data.sizes.items)
+        user = np.repeat(np.arange(len(data.click_history.offsets) - 1), np.diff(data.click_history.offsets))
+        return cls.of(user, data.click_history.item, data.sizes.items)
 
     def contains(self, user: Ints, item: Ints) -> NDArray[np.bool_]:
         """Whether each pair was clicked; shapes broadcast."""
@@ -74,7 +74,7 @@ def draw_unseen(
     """[R, n] items drawn uniformly from those the user has not clicked.
 
     Args:
-        user: [R] inside user ids.
+        user: [R] internal user ids.
         kept: [R, M] items that must not be drawn either; 0 pads.
         distinct: no item twice in a row.
 

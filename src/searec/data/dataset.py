@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,11 +18,11 @@ from searec.errors import DataError
 from searec.files import cache_folder, fingerprint, replacing
 from searec.text.analysis import item_text, split_words
 
-FORMAT = 1
+FORMAT = 2
 """Version of the encoding; a change here makes every cached dataset be encoded anew."""
 
 FEED, SEARCH = 0, 1
-"""Where a click of the trail came from."""
+"""Where a click came from."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Searches:
 
 
 @dataclass(frozen=True)
-class Trail:
+class ClickHistory:
     """Every item the user clicked, in the feed or after a search, merged by time."""
 
     offsets: Ints  # [U + 2]
@@ -89,7 +89,7 @@ class Dataset:
     items: IdMap
     interactions: Interactions
     searches: Searches
-    trail: Trail
+    click_history: ClickHistory
     queries: Queries
     item_words: Ragged  # [I + 1]
     item_categories: Ragged  # [I + 1] broad to narrow
@@ -97,29 +97,33 @@ class Dataset:
 
     @functools.cached_property
     def item_table(self) -> pl.DataFrame:
-        """The items as given; row n is inside id n + 1."""
+        """Return the items as given; row n is internal id n + 1."""
         return pl.read_parquet(self.folder / "items.parquet")
 
     @functools.cached_property
     def user_table(self) -> pl.DataFrame:
-        """The users as given; row n is inside id n + 1."""
+        """Return the users as given; row n is internal id n + 1."""
         return pl.read_parquet(self.folder / "users.parquet")
 
     @functools.cached_property
     def word_index(self) -> dict[str, int]:
-        """Word -> word id."""
+        """Return the word id of each word."""
         words = pl.read_parquet(self.folder / "words.parquet")["word"]
         return {word: place for place, word in enumerate(words.to_list(), start=1)}
 
     def item_texts(self) -> list[str]:
-        """[I] title, brand, categories and description of each item as one text."""
+        """Return [I] title, brand, categories and description of each item as one text."""
         return self.item_table.select(item_text(self.item_table.columns)).to_series().to_list()
 
 
-def load(folder: Path | str) -> Dataset:
+def load(folder: Path | str, *, log: Log | None = None) -> Dataset:
     """Open a dataset folder; the first time, check and encode it.
 
-    The encoding is kept under `files.cache_folder()`, keyed by the folder's contents.
+    The encoding is stored under `files.cache_folder()`, keyed by the folder's contents.
+
+    Args:
+        folder: the dataset folder.
+        log: the folder's log without rejects, where the caller has read it already.
 
     Raises:
         DataError: the folder breaks a rule (see `log.load_log`).
@@ -128,11 +132,11 @@ def load(folder: Path | str) -> Dataset:
     folder = Path(folder)
     paths = [folder / table.file for table in TABLES]
     if not all(path.is_file() for path in paths):
-        load_log(folder)
+        load_log(folder)  # names what is missing
     key = fingerprint(f"searec dataset {FORMAT}", *paths)
     home = cache_folder() / "datasets" / key
     if not home.is_dir():
-        log = load_log(folder)
+        log = log or load_log(folder)
         if not log.rows["items"] or not log.rows["users"]:
             raise DataError(
                 "the dataset folder has no items or no users", where=folder, expected="at least one of each"
@@ -143,74 +147,87 @@ def load(folder: Path | str) -> Dataset:
 
 
 def write(log: Log, folder: Path) -> None:
-    """Encode a checked log into a folder of .npy and Parquet files."""
+    """Encode a checked log into a folder of .npy and Parquet files.
+
+    Args:
+        log: a log without rejects.
+        folder: the folder to make.
+    """
     folder.mkdir()
-    users, items = log.users.height, log.items.height
-
-    def keep(name: str, array: Ints) -> None:
-        np.save(folder / f"{name}.npy", array)
-
-    def keep_ragged(name: str, rows: Ragged) -> None:
-        keep(f"{name}.offsets", rows.offsets)
-        keep(name, rows.values)
-
     event_names = sorted(log.interactions["event"].unique().to_list())
-    feed = log.interactions.with_columns(_codes(log.interactions["event"], event_names, pl.Int16) - 1).sort(
-        "user", "time", maintain_order=True
-    )
-    keep("interactions.offsets", _offsets(feed["user"], users + 1))
-    for name in ("item", "time", "event"):
-        keep(f"interactions.{name}", feed[name].to_numpy())
+    queries = log.searches["query"].unique(maintain_order=True)
+    _write_events(log, event_names, queries, folder)
 
-    texts = log.searches["query"].unique(maintain_order=True)
-    searches = log.searches.with_columns(_codes(log.searches["query"], texts, pl.Int32)).sort(
-        "user", "time", maintain_order=True
-    )
-    keep("searches.offsets", _offsets(searches["user"], users + 1))
-    for name in ("query", "time"):
-        keep(f"searches.{name}", searches[name].to_numpy())
-    lengths = searches["clicked"].list.len().to_numpy()
-    clicked = searches["clicked"].explode().drop_nulls().to_numpy().astype(np.int32)
-    keep_ragged("searches.clicked", Ragged(np.concatenate(([0], np.cumsum(lengths, dtype=np.int64))), clicked))
+    item_words = log.items.select(split_words(item_text(log.items.columns)).alias("word"))["word"]
+    query_words = queries.to_frame("query").select(split_words(pl.col("query")).alias("word"))["word"]
+    vocabulary = pl.concat([item_words.explode(), query_words.explode()]).drop_nulls().unique(maintain_order=True)
+    _save_rows(folder, "item_words", _coded_lists(item_words, vocabulary))
+    _save_rows(folder, "query_words", _coded_lists(query_words, vocabulary))
 
-    found = (
-        searches.select("user", "time", item="clicked", source=pl.lit(SEARCH, pl.Int8))
-        .explode("item")
-        .drop_nulls("item")
-    )
-    trail = pl.concat([feed.select("user", "time", "item", source=pl.lit(FEED, pl.Int8)), found]).sort(
-        "user", "time", maintain_order=True
-    )
-    del feed, searches, found
-    keep("trail.offsets", _offsets(trail["user"], users + 1))
-    for name in ("item", "time", "source"):
-        keep(f"trail.{name}", trail[name].to_numpy())
-    del trail
-
-    item_lists = log.items.select(split_words(item_text(log.items.columns)).alias("word"))["word"]
-    query_lists = texts.to_frame("query").select(split_words(pl.col("query")).alias("word"))["word"]
-    vocabulary = pl.concat([item_lists.explode(), query_lists.explode()]).drop_nulls().unique(maintain_order=True)
-    keep_ragged("item_words", _coded_lists(item_lists, vocabulary))
-    keep_ragged("query_words", _coded_lists(query_lists, vocabulary))
-
-    has_categories = "categories" in log.items.columns
-    category_lists = log.items["categories"] if has_categories else pl.Series([[]] * items, dtype=pl.List(pl.String))
-    category_names = category_lists.explode().drop_nulls().unique(maintain_order=True)
-    keep_ragged("item_categories", _coded_lists(category_lists, category_names))
+    if "categories" in log.items.columns:
+        categories = log.items["categories"]
+    else:
+        categories = pl.Series([[]] * log.items.height, dtype=pl.List(pl.String))
+    category_names = categories.explode().drop_nulls().unique(maintain_order=True)
+    _save_rows(folder, "item_categories", _coded_lists(categories, category_names))
 
     write_table(log.items, folder / "items.parquet")
     write_table(log.users, folder / "users.parquet")
-    write_table(texts.to_frame("query"), folder / "queries.parquet")
+    write_table(queries.to_frame("query"), folder / "queries.parquet")
     write_table(vocabulary.to_frame("word"), folder / "words.parquet")
     write_table(category_names.to_frame("category"), folder / "categories.parquet")
-    sizes = Sizes(users=users, items=items, queries=len(texts), words=len(vocabulary), categories=len(category_names))
-    (folder / "meta.json").write_text(
-        json.dumps({"format": FORMAT, "sizes": asdict(sizes), "event_names": event_names}), encoding="utf-8"
+    sizes = Sizes(
+        users=log.users.height,
+        items=log.items.height,
+        queries=len(queries),
+        words=len(vocabulary),
+        categories=len(category_names),
     )
+    meta = {"format": FORMAT, "sizes": asdict(sizes), "event_names": event_names}
+    (folder / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+
+
+def _write_events(log: Log, event_names: list[str], queries: pl.Series, folder: Path) -> None:
+    """Write interactions, searches and the click history, each by user and time."""
+    users = log.users.height
+    event = _codes(log.interactions["event"], event_names, pl.Int16) - 1
+    feed = log.interactions.with_columns(event).sort("user", "time", maintain_order=True)
+    _save_columns(folder, "interactions", feed, ("item", "time", "event"), users)
+
+    query = _codes(log.searches["query"], queries, pl.Int32)
+    searches = log.searches.with_columns(query).sort("user", "time", maintain_order=True)
+    _save_columns(folder, "searches", searches, ("query", "time"), users)
+    lengths = searches["clicked"].list.len().to_numpy()
+    clicked = searches["clicked"].explode().drop_nulls().to_numpy().astype(np.int32)
+    offsets = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
+    _save_rows(folder, "searches.clicked", Ragged(offsets, clicked))
+
+    from_feed = feed.select("user", "time", "item", source=pl.lit(FEED, pl.Int8))
+    from_search = searches.select("user", "time", item="clicked", source=pl.lit(SEARCH, pl.Int8))
+    from_search = from_search.explode("item").drop_nulls("item")
+    del feed, searches  # ten million events need the room
+    clicks = pl.concat([from_feed, from_search]).sort("user", "time", maintain_order=True)
+    _save_columns(folder, "click_history", clicks, ("item", "time", "source"), users)
+
+
+def _save_columns(folder: Path, name: str, frame: pl.DataFrame, columns: Sequence[str], users: int) -> None:
+    """Save columns of a frame that is sorted by user, and the users' offsets."""
+    np.save(folder / f"{name}.offsets.npy", _offsets(frame["user"], users + 1))
+    for column in columns:
+        np.save(folder / f"{name}.{column}.npy", frame[column].to_numpy())
+
+
+def _save_rows(folder: Path, name: str, rows: Ragged) -> None:
+    np.save(folder / f"{name}.offsets.npy", rows.offsets)
+    np.save(folder / f"{name}.npy", rows.values)
 
 
 def open_encoded(folder: Path, key: str) -> Dataset:
     """Open a folder that `write` made.
+
+    Args:
+        folder: the folder of arrays and tables.
+        key: its fingerprint.
 
     Raises:
         DataError: it is damaged; removing it makes the next load encode anew.
@@ -246,7 +263,9 @@ def _assemble(folder: Path, key: str, meta: Mapping[str, object], arrays: Mappin
         searches=Searches(
             arrays["searches.offsets"], arrays["searches.query"], arrays["searches.time"], ragged("searches.clicked")
         ),
-        trail=Trail(*(arrays[f"trail.{name}"] for name in ("offsets", "item", "time", "source"))),
+        click_history=ClickHistory(
+            *(arrays[f"click_history.{name}"] for name in ("offsets", "item", "time", "source"))
+        ),
         queries=Queries(table("queries", "query"), ragged("query_words")),
         item_words=ragged("item_words"),
         item_categories=ragged("item_categories"),
@@ -255,7 +274,7 @@ def _assemble(folder: Path, key: str, meta: Mapping[str, object], arrays: Mappin
 
 
 def _codes(column: pl.Series, names: pl.Series | list[str], dtype: type[pl.DataType]) -> pl.Series:
-    """1-based codes of a text column whose values all stand in `names`."""
+    """1-based codes of a text column whose values are all in `names`."""
     return (column.cast(pl.Enum(names)).to_physical().cast(dtype) + 1).alias(column.name)
 
 

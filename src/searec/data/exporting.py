@@ -4,11 +4,11 @@ from pathlib import Path
 
 import polars as pl
 
-from searec.config import nearest
 from searec.data.formats import EXPORTS
+from searec.data.formats.base import Exporter
 from searec.data.log import load_log, open_folder, writing
 from searec.data.schema import ITEMS, TABLES, USERS, as_kind
-from searec.errors import DataError, SettingsError
+from searec.errors import DataError
 from searec.files import replacing
 from searec.progress import progress
 
@@ -28,11 +28,10 @@ def export_folder(format: str, data: Path | str, out: Path | str) -> dict[str, i
         DataError: the dataset folder breaks a rule, or OUT is something else. OUT is as it was.
         StorageError: the disk is full. OUT is as it was.
     """
-    if format not in EXPORTS:
-        raise SettingsError(f"unknown format {format!r}", where="export", remedy=nearest(format, list(EXPORTS)))
+    write: Exporter = EXPORTS.named(format)
     data, out = Path(data), Path(out)
     log = load_log(data)
-    files = EXPORTS[format](_exact(data), out.resolve().name)
+    files = write(_exact(data), out.resolve().name)
     _refuse_out(data, out, set(files))
     with replacing(out) as beside, progress(f"export {data.name}", len(files)) as advance:
         beside.mkdir()

@@ -13,11 +13,11 @@ import polars as pl
 
 from searec.config import nearest
 from searec.data.convert import TimeUnit, as_lists, as_text, as_times, guess_unit, unread_list
-from searec.data.formats import FORMATS, Raw, reading
-from searec.data.formats.base import FILE, ROW
+from searec.data.formats import FORMATS
+from searec.data.formats.base import FILE, ROW, Importer, Raw, reading
 from searec.data.log import REJECT_SCHEMA, Log, read_log, refuse_rejects, write_table
 from searec.data.schema import INTERACTIONS, ITEMS, SEARCHES, TABLES, USERS, Column, Kind, Table
-from searec.errors import DataError, SettingsError
+from searec.errors import DataError
 from searec.files import replacing
 from searec.progress import progress
 
@@ -44,7 +44,7 @@ class ImportReport:
 
 def import_folder(
     format: str,
-    src: Path | str,
+    source: Path | str,
     out: Path | str,
     *,
     mapping: Mapping[str, str] | None = None,
@@ -56,7 +56,7 @@ def import_folder(
 
     Args:
         format: a name of `FORMATS`.
-        src: what the format reads; for plain files a folder.
+        source: what the format reads; for plain files a folder.
         out: the folder to write; an older dataset folder there is replaced when all has gone well.
         mapping: "table.column" -> source column, or "table" -> file name.
         drop_bad: leave out rows that break a rule and list them in rejects.parquet, rather than stop.
@@ -68,13 +68,12 @@ def import_folder(
         DataError: a source that cannot be read, a missing column, or a row that breaks a rule. OUT is as it was.
         StorageError: the disk is full. OUT is as it was.
     """
-    if format not in FORMATS:
-        raise SettingsError(f"unknown format {format!r}", where="import", remedy=nearest(format, list(FORMATS)))
-    src, out = Path(src), Path(out)
-    refuse_out(src, out)
+    read: Importer = FORMATS.named(format)
+    source, out = Path(source), Path(out)
+    refuse_out(source, out)
     return import_raw(
-        FORMATS[format](src, mapping or {}),
-        src,
+        read(source, mapping or {}),
+        source,
         out,
         drop_bad=drop_bad,
         time_unit=time_unit,
@@ -83,11 +82,11 @@ def import_folder(
 
 
 def import_raw(
-    raw: Raw, src: Path, out: Path, *, drop_bad: bool, time_unit: TimeUnit | None, list_separator: str
+    raw: Raw, source: Path, out: Path, *, drop_bad: bool, time_unit: TimeUnit | None, list_separator: str
 ) -> ImportReport:
     """The part every format shares: convert, check, write. Arguments and errors as in `import_folder`."""
     unit = time_unit or raw.unit
-    with replacing(out) as beside, progress(f"import {src.name}", len(TABLES) + 1) as advance:
+    with replacing(out) as beside, progress(f"import {source.name}", len(TABLES) + 1) as advance:
         beside.mkdir()
         for table in TABLES:
             if table.name in raw.tables:
@@ -103,7 +102,7 @@ def import_raw(
         found, notes = _without_repeats(log.rejects) if raw.repeats else (log.rejects, ())
         rejects = _of_source(found, raw, beside)
         if not drop_bad:
-            refuse_rejects(rejects, src, _REMEDY)
+            refuse_rejects(rejects, source, _REMEDY)
         _finish(log.rejects, beside)
         if rejects.height:
             write_table(rejects, beside / REJECTS_FILE)
@@ -161,15 +160,15 @@ def _judged_by(staged: Path, table: Table) -> pl.LazyFrame:
     return pl.scan_parquet(staged).select(column.name for column in table.columns if column.required)
 
 
-def refuse_out(src: Path, out: Path, *also: str) -> None:
+def refuse_out(source: Path, out: Path, *also: str) -> None:
     """The old OUT is removed at the end, so it must be a dataset folder, with files `also` or without, and must not hold the source.
 
     Raises:
         DataError: it is not.
     """
     here = out.resolve()
-    if here in (src.resolve(), *src.resolve().parents):
-        raise DataError("OUT would replace the source", where=out, got=src, remedy="name another folder for OUT")
+    if here in (source.resolve(), *source.resolve().parents):
+        raise DataError("OUT would replace the source", where=out, got=source, remedy="name another folder for OUT")
     ours = {table.file for table in TABLES} | {REJECTS_FILE, *also}
     if out.exists():
         others = sorted(p.name for p in out.iterdir() if p.name not in ours) if out.is_dir() else [out.name]

@@ -7,7 +7,7 @@ and titles hold text, times are times between 1970 and now. All of it is whole-c
 import contextlib
 import errno
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,9 +25,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Log:
-    """The four tables, rows that break a rule left out, ids already inside ids (1..N, Int32).
+    """The four tables, rows that break a rule left out, ids already internal ids (1..N, Int32).
 
-    items, users: as in the folder, in file order, so that row n holds inside id n.
+    items, users: as in the folder, in file order, so that row n holds internal id n.
     interactions: user, item, time (Int64 microseconds since 1970, UTC), event.
     searches: search_id, user, query, time, clicked (List(Int32)).
     rejects: file, row (1-based data row), rule, value; one line for each broken rule.
@@ -43,7 +43,7 @@ class Log:
 
 
 def open_folder(folder: Path | str) -> dict[str, pl.LazyFrame]:
-    """The folder's tables, unread; columns and types are checked.
+    """Return the folder's tables, unread; columns and types are checked.
 
     Raises:
         DataError: no such folder, a missing or damaged file, a missing column, a wrong type.
@@ -66,7 +66,7 @@ def open_folder(folder: Path | str) -> dict[str, pl.LazyFrame]:
 
 
 def scan_parquet(path: Path) -> pl.LazyFrame:
-    """A Parquet file, unread.
+    """Return a Parquet file, unread.
 
     Raises:
         DataError: the file is truncated or is not Parquet.
@@ -80,13 +80,22 @@ def scan_parquet(path: Path) -> pl.LazyFrame:
 
 
 def damaged(path: Path | str, error: Exception) -> DataError:
-    """The error for a file that cannot be read to its end."""
+    """Return the error for a file that cannot be read to its end.
+
+    Args:
+        path: the file.
+        error: what the reader raised.
+    """
     what = "file is damaged or not Parquet" if str(path).endswith(".parquet") else "file is damaged"
     return DataError(what, where=path, got=str(error).splitlines()[0], remedy="write or copy the file again")
 
 
 def write_table(frame: pl.LazyFrame | pl.DataFrame, path: Path) -> None:
     """Write one table as Parquet, rows in order, without holding a lazy one in memory.
+
+    Args:
+        frame: the table.
+        path: the file to write.
 
     Raises:
         OSError: the disk is full.
@@ -111,11 +120,26 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def disk_full(error: Exception) -> bool:
-    """Whether an error, of Python or of Polars, says that the disk (or the user's share of it) is full."""
+    """Return whether an error, of Python or of Polars, says that the disk (or the user's share of it) is full."""
     full = (errno.ENOSPC, errno.EDQUOT)
     return (isinstance(error, OSError) and error.errno in full) or any(
         f"(os error {number})" in str(error) for number in full
     )
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """One rule of a table.
+
+    Attributes:
+        name: what a row that breaks it is called.
+        broken: true for a row that breaks it; null counts as broken.
+        shown: the column whose value a reject shows.
+    """
+
+    name: str
+    broken: pl.Expr
+    shown: str
 
 
 def read_log(
@@ -131,94 +155,93 @@ def read_log(
     Raises:
         DataError: a file that cannot be read to its end.
     """
-    now = now or datetime.now(UTC)
     names = {table.name: (files or {}).get(table.name, table.file) for table in TABLES}
     rejects: dict[str, pl.DataFrame] = {}
     rows: dict[str, int] = {}
 
-    def keep(table: Table, frame: pl.DataFrame, rules: Mapping[str, pl.Expr], shown: Mapping[str, str]) -> pl.DataFrame:
+    def judged(table: Table, rules: Sequence[_Rule], *internal: pl.Expr) -> pl.DataFrame:
+        frame = _whole(tables[table.name], table, names[table.name], *internal)
         rows[table.name] = frame.height
-        broken = frame.select("row", *(rule.fill_null(True).alias(name) for name, rule in rules.items()))
-        bad = broken.select(pl.any_horizontal(*rules)).to_series()
-        if not bad.any():
-            return frame.drop("row")
-        culprits, marks = frame.filter(bad), broken.filter(bad)
-        file = pl.lit(names[table.name]).alias("file")
-        number = pl.col("row").cast(pl.Int64)
-        found = [
-            culprits.filter(marks[name]).select(
-                file, number, pl.lit(name).alias("rule"), _as_text(culprits, shown[name]).alias("value")
-            )
-            for name in rules
-        ]
-        rejects[table.name] = pl.concat(found).sort("row", maintain_order=True)
-        return frame.filter(~bad).drop("row")
+        good, rejects[table.name] = _judged(frame, rules, names[table.name])
+        return good
 
-    users = keep(USERS, _whole(tables, USERS, names), *_key_rules("user_id"))
-    item_rules, item_shown = _key_rules("item_id")
-    item_rules["empty title"], item_shown["empty title"] = _blank("title"), "title"
-    items = keep(ITEMS, _whole(tables, ITEMS, names), item_rules, item_shown)
+    # Items and users first: a bad one makes rejects of its events too.
+    users = judged(USERS, _key_rules("user_id"))
+    items = judged(ITEMS, [*_key_rules("item_id"), _Rule("empty title", _blank("title"), "title")])
     user_code, item_code = pl.Enum(users["user_id"]), pl.Enum(items["item_id"])
-
-    bad_time = pl.col("timestamp").is_null() | ~pl.col("timestamp").is_between(_EPOCH, now)
-    event_columns = ("user", "item", "timestamp", "event")
-    interactions = keep(
-        INTERACTIONS,
-        _whole(tables, INTERACTIONS, names, _inside("user_id", user_code), _inside("item_id", item_code)),
-        {
-            "unknown user": pl.col("user").is_null(),
-            "unknown item": pl.col("item").is_null(),
-            "no valid time": bad_time,
-            "empty event": _blank("event"),
-            "duplicate row": _repeated(*event_columns),
-        },
-        {
-            "unknown user": "user_id",
-            "unknown item": "item_id",
-            "no valid time": "timestamp",
-            "empty event": "event",
-            "duplicate row": "item_id",
-        },
-    )
-    searches = keep(
-        SEARCHES,
-        _whole(tables, SEARCHES, names, _inside("user_id", user_code), _inside_list("clicked", item_code)),
-        {
-            "unknown user": pl.col("user").is_null(),
-            "empty query": _blank("query"),
-            "unknown clicked item": pl.col("inside_clicked")
-            .list.eval(pl.element().is_null())
-            .list.any()
-            .fill_null(False),
-            "no valid time": bad_time,
-            "duplicate search_id": _repeated("search_id"),
-            "empty search_id": _blank("search_id"),
-        },
-        {
-            "unknown user": "user_id",
-            "empty query": "query",
-            "unknown clicked item": "clicked",
-            "no valid time": "timestamp",
-            "duplicate search_id": "search_id",
-            "empty search_id": "search_id",
-        },
-    )
-    time = pl.col("timestamp").dt.timestamp("us").alias("time")
+    user, time = _internal("user_id", user_code), _time_rule(now or datetime.now(UTC))
+    interactions = judged(INTERACTIONS, _interaction_rules(time), user, _internal("item_id", item_code))
+    searches = judged(SEARCHES, _search_rules(time), user, _internal_lists("clicked", item_code))
+    micro = pl.col("timestamp").dt.timestamp("us").alias("time")
     return Log(
         items=items,
         users=users,
-        interactions=interactions.select("user", "item", time, "event"),
-        searches=searches.select("search_id", "user", "query", time, pl.col("inside_clicked").alias("clicked")),
-        # Items and users first: a bad one makes rejects of its events too.
-        rejects=pl.concat(
-            [pl.DataFrame(schema=REJECT_SCHEMA), *(rejects[table.name] for table in TABLES if table.name in rejects)]
-        ),
+        interactions=interactions.select("user", "item", micro, "event"),
+        searches=searches.select("search_id", "user", "query", micro, pl.col("internal_clicked").alias("clicked")),
+        rejects=pl.concat([rejects[table.name] for table in TABLES]),
         rows=rows,
     )
 
 
+def _judged(frame: pl.DataFrame, rules: Sequence[_Rule], file: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the rows that obey all rules, without their numbers, and a reject for each rule that a row breaks."""
+    broken = frame.select("row", *(rule.broken.fill_null(True).alias(rule.name) for rule in rules))
+    bad = broken.select(pl.any_horizontal(rule.name for rule in rules)).to_series()
+    if not bad.any():
+        return frame.drop("row"), pl.DataFrame(schema=REJECT_SCHEMA)
+    culprits, marks = frame.filter(bad), broken.filter(bad)
+    rejects = [
+        culprits.filter(marks[rule.name]).select(
+            pl.lit(file).alias("file"),
+            pl.col("row").cast(pl.Int64),
+            pl.lit(rule.name).alias("rule"),
+            _as_text(culprits, rule.shown).alias("value"),
+        )
+        for rule in rules
+    ]
+    return frame.filter(~bad).drop("row"), pl.concat(rejects).sort("row", maintain_order=True)
+
+
+def _key_rules(column: str) -> list[_Rule]:
+    return [
+        _Rule(f"empty {column}", _blank(column), column),
+        _Rule(f"duplicate {column}", _repeated(column), column),
+    ]
+
+
+def _time_rule(now: datetime) -> _Rule:
+    time = pl.col("timestamp")
+    return _Rule("no valid time", time.is_null() | ~time.is_between(_EPOCH, now), "timestamp")
+
+
+def _interaction_rules(time: _Rule) -> list[_Rule]:
+    return [
+        _Rule("unknown user", pl.col("user").is_null(), "user_id"),
+        _Rule("unknown item", pl.col("item").is_null(), "item_id"),
+        time,
+        _Rule("empty event", _blank("event"), "event"),
+        _Rule("duplicate row", _repeated("user", "item", "timestamp", "event"), "item_id"),
+    ]
+
+
+def _search_rules(time: _Rule) -> list[_Rule]:
+    unknown = pl.col("internal_clicked").list.eval(pl.element().is_null()).list.any().fill_null(False)
+    return [
+        _Rule("unknown user", pl.col("user").is_null(), "user_id"),
+        _Rule("empty query", _blank("query"), "query"),
+        _Rule("unknown clicked item", unknown, "clicked"),
+        time,
+        _Rule("duplicate search_id", _repeated("search_id"), "search_id"),
+        _Rule("empty search_id", _blank("search_id"), "search_id"),
+    ]
+
+
 def load_log(folder: Path | str, *, now: datetime | None = None) -> Log:
     """Read a dataset folder whose every row must obey the rules.
+
+    Args:
+        folder: the dataset folder.
+        now: times after this break a rule; the current time by default.
 
     Raises:
         DataError: a broken rule, with file and row of the first cases; or what `open_folder` raises.
@@ -231,8 +254,13 @@ def load_log(folder: Path | str, *, now: datetime | None = None) -> Log:
 def refuse_rejects(rejects: pl.DataFrame, where: Path, remedy: str = _CLEAN_COPY) -> None:
     """Raise if there is any reject, showing the first few with file and row.
 
+    Args:
+        rejects: as in `Log`.
+        where: the folder, for the message.
+        remedy: what the message advises.
+
     Raises:
-        DataError: as said.
+        DataError: there is a reject.
     """
     if rejects.is_empty():
         return
@@ -246,35 +274,29 @@ def refuse_rejects(rejects: pl.DataFrame, where: Path, remedy: str = _CLEAN_COPY
     )
 
 
-def _whole(tables: Mapping[str, pl.LazyFrame], table: Table, names: Mapping[str, str], *extra: pl.Expr) -> pl.DataFrame:
-    """Read one table with exact types, its row numbers, and extra columns made from it."""
-    frame = tables[table.name]
+def _whole(frame: pl.LazyFrame, table: Table, file: str, *internal: pl.Expr) -> pl.DataFrame:
+    """Read one table with exact types, its row numbers, and columns of internal ids."""
     schema = frame.collect_schema()
     known = [as_kind(c.name, schema[c.name], c.kind) for c in table.columns if c.name in schema]
-    frame = frame.with_columns(known).with_row_index("row", 1).with_columns(extra)
+    frame = frame.with_columns(known).with_row_index("row", 1).with_columns(internal)
     if table in (INTERACTIONS, SEARCHES):
-        needed = ["row", *(c.name for c in table.columns if c.required), *(e.meta.output_name() for e in extra)]
+        needed = ["row", *(c.name for c in table.columns if c.required), *(e.meta.output_name() for e in internal)]
         frame = frame.select(needed)
     try:
         return frame.collect(engine="streaming")
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise damaged(names[table.name], error) from error
+        raise damaged(file, error) from error
 
 
-def _inside(column: str, code: pl.Enum) -> pl.Expr:
-    """Inside id (1..N) of a text id; null where unknown."""
+def _internal(column: str, code: pl.Enum) -> pl.Expr:
+    """Internal id (1..N) of a text id; null where unknown."""
     return (pl.col(column).cast(code, strict=False).to_physical().cast(pl.Int32) + 1).alias(column.removesuffix("_id"))
 
 
-def _inside_list(column: str, code: pl.Enum) -> pl.Expr:
-    """Inside ids of a list of text ids; null members where unknown, an absent list is an empty one."""
+def _internal_lists(column: str, code: pl.Enum) -> pl.Expr:
+    """Internal ids of a list of text ids; null members where unknown, an absent list is an empty one."""
     inner = pl.element().cast(code, strict=False).to_physical().cast(pl.Int32) + 1
-    return pl.col(column).list.eval(inner).fill_null(pl.lit([], dtype=pl.List(pl.Int32))).alias(f"inside_{column}")
-
-
-def _key_rules(column: str) -> tuple[dict[str, pl.Expr], dict[str, str]]:
-    rules = {f"empty {column}": _blank(column), f"duplicate {column}": _repeated(column)}
-    return rules, dict.fromkeys(rules, column)
+    return pl.col(column).list.eval(inner).fill_null(pl.lit([], dtype=pl.List(pl.Int32))).alias(f"internal_{column}")
 
 
 def _blank(column: str) -> pl.Expr:

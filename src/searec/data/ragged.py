@@ -58,27 +58,27 @@ class Ragged:
 class Windows:
     """Stretches `first : first + length` of flat arrays, laid out once and then read from as many arrays as needed.
 
-    position: [..., W] places in the arrays, 0 outside; inside: [..., W] bool. W is the longest window, at least 1.
+    position: [..., W] places in the arrays, 0 outside; mask: [..., W] bool, true inside. W is the longest window, at least 1.
     """
 
     position: Ints
-    inside: NDArray[np.bool_]
+    mask: NDArray[np.bool_]
 
     @classmethod
     def of(cls, first: Ints, length: Ints) -> "Windows":
         """The windows that begin at `first` [...] and hold `length` [...] values."""
         step = np.arange(max(1, int(length.max(initial=0))))
-        inside = step < length[..., None]
+        mask = step < length[..., None]
         position = first[..., None] + step
-        position *= inside
-        return cls(position, inside)
+        position *= mask
+        return cls(position, mask)
 
     def gather(self, values: Ints) -> Ints:
         """[..., W] the values in each window, 0 outside, in one indexing call."""
         if len(values) == 0:
-            return np.zeros(self.inside.shape, dtype=values.dtype)
+            return np.zeros(self.mask.shape, dtype=values.dtype)
         picked: Ints = values.take(self.position)
-        picked *= self.inside
+        picked *= self.mask
         return picked
 
 

@@ -19,7 +19,7 @@ from searec.errors import LeakError, SettingsError
 
 NEVER = np.iinfo(np.int64).max
 _UNSEEN_SEED = 7
-STREAMS = ("interactions", "searches", "trail")
+STREAMS = ("interactions", "searches", "click_history")
 """The histories a request may see."""
 
 
@@ -35,9 +35,9 @@ class Requests:
     time: Ints  # [R] microseconds since 1970
     query: Ints  # [R] query id; 0 for recommendation and for new texts
     target: Ints  # [R] item id; 0 where unknown
-    rec_end: Ints  # [R] into Dataset.interactions
-    src_end: Ints  # [R] into Dataset.searches
-    trail_end: Ints  # [R] into Dataset.trail
+    feed_end: Ints  # [R] into Dataset.interactions
+    search_end: Ints  # [R] into Dataset.searches
+    click_end: Ints  # [R] into Dataset.click_history
     new_texts: tuple[str, ...] | None = None  # [R] query texts that the dataset may not hold
 
     def __len__(self) -> int:
@@ -48,7 +48,15 @@ class Requests:
         texts = None if self.new_texts is None else tuple(np.array(self.new_texts, dtype=object)[rows])
         user, time, query, target = self.user[rows], self.time[rows], self.query[rows], self.target[rows]
         return Requests(
-            self.task, user, time, query, target, self.rec_end[rows], self.src_end[rows], self.trail_end[rows], texts
+            self.task,
+            user,
+            time,
+            query,
+            target,
+            self.feed_end[rows],
+            self.search_end[rows],
+            self.click_end[rows],
+            texts,
         )
 
     def texts(self, data: Dataset) -> list[str]:
@@ -71,7 +79,7 @@ def requests_at(
     """Requests at given times, each with the history strictly older than its time.
 
     Args:
-        user: [R] inside user ids.
+        user: [R] internal user ids.
         time: [R] microseconds since 1970.
         query: [R] query ids; target: [R] item ids; both 0 if not given.
         new_texts: [R] query texts, for searches that are not in the dataset.
@@ -89,7 +97,7 @@ def requests_at(
         none if target is None else target,
         end(data.interactions.offsets, data.interactions.time),
         end(data.searches.offsets, data.searches.time),
-        end(data.trail.offsets, data.trail.time),
+        end(data.click_history.offsets, data.click_history.time),
         None if new_texts is None else tuple(new_texts),
     )
 
@@ -106,7 +114,7 @@ def check_no_leak(data: Dataset, requests: Requests, streams: Sequence[str] = ST
             row = int(np.argmax(wrong))
             raise LeakError(
                 f"history in {stream} is not older than its target",
-                where=f"user {data.users.outside(requests.user[row : row + 1])[0]!r}, request {row}",
+                where=f"user {data.users.to_external(requests.user[row : row + 1])[0]!r}, request {row}",
                 got=f"an event at {np.datetime64(int(newest[row]), 'us')} (position {int(_ends(requests, stream)[row]) - 1})",
                 expected=f"events before {np.datetime64(int(requests.time[row]), 'us')}",
                 remedy="build requests with split.requests_at",
@@ -124,7 +132,7 @@ def late_histories(data: Dataset, requests: Requests, stream: str) -> tuple[NDAr
 
 
 def _ends(requests: Requests, stream: str) -> Ints:
-    return dict(zip(STREAMS, (requests.rec_end, requests.src_end, requests.trail_end), strict=True))[stream]
+    return dict(zip(STREAMS, (requests.feed_end, requests.search_end, requests.click_end), strict=True))[stream]
 
 
 @dataclass(frozen=True)
@@ -208,21 +216,21 @@ class Split:
 
     def sequences(self, tasks: Sequence[Task], *, feed_only: bool) -> Requests:
         """The newest training click of each user as a request: a causal model learns the earlier ones from its history."""
-        stream = self.data.interactions if feed_only else self.data.trail
+        stream = self.data.interactions if feed_only else self.data.click_history
         users = np.arange(1, self.data.sizes.users + 1, dtype=np.int32)
         end = first_not_before(stream.time, stream.offsets[users], stream.offsets[users + 1], self.cutoff(tasks)[users])
         some = end - stream.offsets[users] >= 2
         users, newest = users[some], end[some] - 1
         requests = requests_at(self.data, "recommend", users, stream.time[newest], target=stream.item[newest])
-        visible = (requests.rec_end if feed_only else requests.trail_end) > stream.offsets[requests.user]
+        visible = (requests.feed_end if feed_only else requests.click_end) > stream.offsets[requests.user]
         return requests[visible]
 
     def train_clicks(self, tasks: Sequence[Task]) -> tuple[Ints, Ints, Ints]:
         """User, item and source (FEED or SEARCH) [E] of every click that a model for `tasks` may learn from."""
-        trail = self.data.trail
-        user = np.repeat(np.arange(len(trail.offsets) - 1, dtype=np.int32), np.diff(trail.offsets))
-        old = trail.time < self.cutoff(tasks)[user]
-        return user[old], trail.item[old], trail.source[old]
+        click_history = self.data.click_history
+        user = np.repeat(np.arange(len(click_history.offsets) - 1, dtype=np.int32), np.diff(click_history.offsets))
+        old = click_history.time < self.cutoff(tasks)[user]
+        return user[old], click_history.item[old], click_history.source[old]
 
     def _ask(self, task: Task, users: Ints, positions: Ints, *, every_click: bool = False) -> Requests:
         data = self.data
@@ -242,5 +250,5 @@ class Split:
 
 
 def _has_history(data: Dataset, requests: Requests) -> NDArray[np.bool_]:
-    rec = requests.rec_end > data.interactions.offsets[requests.user]
-    return rec | (requests.src_end > data.searches.offsets[requests.user])
+    feed = requests.feed_end > data.interactions.offsets[requests.user]
+    return feed | (requests.search_end > data.searches.offsets[requests.user])

@@ -59,7 +59,12 @@ class Taxonomy:
             depth[above > 0] = level
             above = np.where(above > 0, parent[above], 0)
         return cls(
-            data.category_names.outside(np.arange(1, count + 1)), parent, depth, items, given, _narrow(given, parent)
+            data.category_names.to_external(np.arange(1, count + 1)),
+            parent,
+            depth,
+            items,
+            given,
+            _narrow(given, parent),
         )
 
     def name(self, category: int) -> str:

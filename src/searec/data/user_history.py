@@ -1,4 +1,4 @@
-"""Past: what a user did, given by hand or put together from several sources, and the batch that a model reads of it."""
+"""What one user did, given by hand or merged from several sources, and the batch that a model reads of it."""
 
 import itertools
 from collections.abc import Sequence
@@ -21,57 +21,57 @@ _NONE = np.zeros(0, dtype=np.int64)
 
 @dataclass(frozen=True)
 class UserHistory:
-    """Histories of one user, old to new, all ids inside ids.
+    """Histories of one user, old to new, all ids internal ids.
 
     Attributes:
-        user: inside id; 0 for one whom the training did not know.
-        rec_item, rec_time: [n] feed events, microseconds since 1970.
-        src_query: [m] query id of each search; 0 where the text is new.
-        src_text: texts of those that are new, in order.
-        src_time: [m].
-        src_click: [m] clicked items of each search.
-        trail_item, trail_time: [t] clicked items of feed and search, merged by time.
+        user: internal id; 0 for one whom the training did not know.
+        feed_item, feed_time: [n] feed events, microseconds since 1970.
+        search_query: [m] query id of each search; 0 where the text is new.
+        search_text: texts of those that are new, in order.
+        search_time: [m].
+        search_click: [m] clicked items of each search.
+        click_item, click_time: [t] clicked items of feed and search, merged by time.
     """
 
     user: int = 0
-    rec_item: Ints = field(default_factory=_NONE.copy)
-    rec_time: Ints = field(default_factory=_NONE.copy)
-    src_query: Ints = field(default_factory=_NONE.copy)
-    src_text: tuple[str, ...] = ()
-    src_time: Ints = field(default_factory=_NONE.copy)
-    src_click: tuple[Ints, ...] = ()
-    trail_item: Ints = field(default_factory=_NONE.copy)
-    trail_time: Ints = field(default_factory=_NONE.copy)
+    feed_item: Ints = field(default_factory=_NONE.copy)
+    feed_time: Ints = field(default_factory=_NONE.copy)
+    search_query: Ints = field(default_factory=_NONE.copy)
+    search_text: tuple[str, ...] = ()
+    search_time: Ints = field(default_factory=_NONE.copy)
+    search_click: tuple[Ints, ...] = ()
+    click_item: Ints = field(default_factory=_NONE.copy)
+    click_time: Ints = field(default_factory=_NONE.copy)
 
     def __bool__(self) -> bool:
-        return bool(len(self.trail_item) or len(self.src_query) or len(self.rec_item))
+        return bool(len(self.click_item) or len(self.search_query) or len(self.feed_item))
 
     @classmethod
     def of(cls, data: Dataset, user: int, *, newest: int) -> "UserHistory":
         """All that a dataset holds of a user; of each history the newest so many."""
         if not user:
             return cls()
-        rec, src, trail = (
+        feed, searches, click_history = (
             slice(max(int(stream.offsets[user]), int(stream.offsets[user + 1]) - newest), int(stream.offsets[user + 1]))
-            for stream in (data.interactions, data.searches, data.trail)
+            for stream in (data.interactions, data.searches, data.click_history)
         )
         clicks = data.searches.clicks
-        bounds = clicks.offsets[src.start : src.stop + 1].tolist()
+        bounds = clicks.offsets[searches.start : searches.stop + 1].tolist()
         return cls(
             user=user,
-            rec_item=data.interactions.item[rec],
-            rec_time=data.interactions.time[rec],
-            src_query=data.searches.query[src],
-            src_time=data.searches.time[src],
-            src_click=tuple(clicks.values[first:end] for first, end in itertools.pairwise(bounds)),
-            trail_item=data.trail.item[trail],
-            trail_time=data.trail.time[trail],
+            feed_item=data.interactions.item[feed],
+            feed_time=data.interactions.time[feed],
+            search_query=data.searches.query[searches],
+            search_time=data.searches.time[searches],
+            search_click=tuple(clicks.values[first:end] for first, end in itertools.pairwise(bounds)),
+            click_item=data.click_history.item[click_history],
+            click_time=data.click_history.time[click_history],
         )
 
 
 def batch_of(
     data: Dataset,
-    pasts: Sequence[UserHistory],
+    histories: Sequence[UserHistory],
     needs: Needs,
     task: Task,
     queries: Sequence[str] = (),
@@ -81,31 +81,34 @@ def batch_of(
 
     Args:
         queries: [B] texts of search requests, which the dataset need not hold; none for the feed.
-        candidates: [B, N] inside item ids, or None for the whole catalogue.
+        candidates: [B, N] internal item ids, or None for the whole catalogue.
     """
-    rec = [_newest(past.rec_item, needs.rec) for past in pasts]
-    trail = [_newest(past.trail_item, needs.trail) for past in pasts]
-    searches = [min(len(past.src_query), needs.src) for past in pasts]
+    feed = [_newest(history.feed_item, needs.feed) for history in histories]
+    click_history = [_newest(history.click_item, needs.clicks) for history in histories]
+    searches = [min(len(history.search_query), needs.searches) for history in histories]
     table = _Queries(data, needs)
-    asked = padded([table.rows(past, count) for past, count in zip(pasts, searches, strict=True)])
-    query = np.array([table.add(text) for text in queries] or [0] * len(pasts), dtype=np.int32)
+    asked = padded([table.rows(history, count) for history, count in zip(histories, searches, strict=True)])
+    query = np.array([table.add(text) for text in queries] or [0] * len(histories), dtype=np.int32)
     return Batch(
         task=task,
-        user=_tensor(np.array([past.user for past in pasts], dtype=np.int32)),
-        time=torch.full((len(pasts),), NEVER),
-        rec_item=_tensor(padded(rec)),
-        rec_time=_tensor(padded([_newest(past.rec_time, needs.rec) for past in pasts], np.int64)),
-        src_query=_tensor(asked),
-        src_click=_tensor(_clicks(pasts, searches, needs.src_clicks, asked.shape[1])),
-        src_time=_tensor(
-            padded([_newest(past.src_time, count) for past, count in zip(pasts, searches, strict=True)], np.int64)
+        user=_tensor(np.array([history.user for history in histories], dtype=np.int32)),
+        time=torch.full((len(histories),), NEVER),
+        feed_item=_tensor(padded(feed)),
+        feed_time=_tensor(padded([_newest(history.feed_time, needs.feed) for history in histories], np.int64)),
+        search_query=_tensor(asked),
+        search_click=_tensor(_clicks(histories, searches, needs.search_clicks, asked.shape[1])),
+        search_time=_tensor(
+            padded(
+                [_newest(history.search_time, count) for history, count in zip(histories, searches, strict=True)],
+                np.int64,
+            )
         ),
-        trail_item=_tensor(padded(trail)),
-        trail_time=_tensor(padded([_newest(past.trail_time, needs.trail) for past in pasts], np.int64)),
+        click_item=_tensor(padded(click_history)),
+        click_time=_tensor(padded([_newest(history.click_time, needs.clicks) for history in histories], np.int64)),
         query=_tensor(query if needs.words or needs.queries else np.zeros_like(query)),
         words=_tensor(padded(table.words) if needs.words else np.zeros((len(table.words), 1), dtype=np.int32)),
         query_id=_tensor(np.array(table.ids, dtype=np.int32)),
-        target=torch.zeros(len(pasts), dtype=torch.int32),
+        target=torch.zeros(len(histories), dtype=torch.int32),
         candidates=None if candidates is None else _tensor(candidates),
         query_text=tuple(queries) if needs.text and task == "search" else (),
         texts=tuple(table.texts) if needs.queries else (),
@@ -123,10 +126,10 @@ class _Queries:
         self.ids = [0]
         self.texts = [""]
 
-    def rows(self, past: UserHistory, count: int) -> Ints:
+    def rows(self, history: UserHistory, count: int) -> Ints:
         """[count] rows of the newest searches of a past."""
-        ids = past.src_query[len(past.src_query) - count :].tolist()
-        texts = list(past.src_text)
+        ids = history.search_query[len(history.search_query) - count :].tolist()
+        texts = list(history.search_text)
         new = texts[len(texts) - ids.count(0) :] if 0 in ids else []
         turn = iter(new)
         return np.array(
@@ -165,14 +168,14 @@ def padded(rows: Sequence[Ints], dtype: type[np.integer] = np.int32) -> Ints:
     return gather_windows(flat, np.cumsum(lengths) - lengths, lengths)
 
 
-def _clicks(pasts: Sequence[UserHistory], searches: Sequence[int], most: int, width: int) -> Ints:
+def _clicks(histories: Sequence[UserHistory], searches: Sequence[int], most: int, width: int) -> Ints:
     """[B, S, P] the first clicked items of each search."""
     lists = [
-        [items[:most] for items in past.src_click[len(past.src_click) - count :]]
-        for past, count in zip(pasts, searches, strict=True)
+        [items[:most] for items in history.search_click[len(history.search_click) - count :]]
+        for history, count in zip(histories, searches, strict=True)
     ]
     longest = max((len(items) for clicked in lists for items in clicked), default=0)
-    table = np.zeros((len(pasts), width, max(1, longest)), dtype=np.int32)
+    table = np.zeros((len(histories), width, max(1, longest)), dtype=np.int32)
     for row, clicked in enumerate(lists):
         for place, items in enumerate(clicked):
             table[row, place, : len(items)] = items

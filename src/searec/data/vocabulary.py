@@ -1,4 +1,4 @@
-"""Outside ids (text) and inside ids (1..N; 0 pads), both ways."""
+"""External ids (text) and internal ids (1..N; 0 pads), both ways."""
 
 import functools
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ from searec.errors import UnknownIdError
 
 @dataclass(frozen=True)
 class IdMap:
-    """A fixed, ordered set of outside ids; the first is 1 inside.
+    """A fixed, ordered set of external ids; the first has internal id 1.
 
     >>> ids = IdMap("item", pl.Series(["a", "b"]))
-    >>> ids.inside(["b"]).tolist(), ids.outside(np.array([1, 2]))
+    >>> ids.to_internal(["b"]).tolist(), ids.to_external(np.array([1, 2]))
     ([2], ['a', 'b'])
     """
 
@@ -29,14 +29,14 @@ class IdMap:
 
     @functools.cached_property
     def index(self) -> dict[str, int]:
-        """Outside id -> inside id."""
+        """Outside id -> internal id."""
         return {text: place for place, text in enumerate(self.texts.to_list(), start=1)}
 
     def __contains__(self, text: object) -> bool:
         return text in self.index
 
-    def inside(self, texts: Sequence[str]) -> NDArray[np.int32]:
-        """[n] inside ids of outside ids.
+    def to_internal(self, texts: Sequence[str]) -> NDArray[np.int32]:
+        """[n] internal ids of external ids.
 
         Raises:
             UnknownIdError: naming the first unknown id and the closest known one.
@@ -55,6 +55,6 @@ class IdMap:
                 else None,
             ) from None
 
-    def outside(self, inside: NDArray[np.integer]) -> list[str]:
-        """Outside ids of inside ids 1..N."""
-        return self.texts.gather(np.asarray(inside, dtype=np.int64) - 1).to_list()
+    def to_external(self, ids: NDArray[np.integer]) -> list[str]:
+        """External ids of internal ids 1..N."""
+        return self.texts.gather(np.asarray(ids, dtype=np.int64) - 1).to_list()

@@ -10,23 +10,23 @@ from pathlib import Path
 from typing import Any
 
 from searec.config import Count, DropoutRate, NonNegative, Positive, Share, as_dict, configure, settings
-from searec.distillation.fine_tuning import Course, Lora, Tuned, seeded, tuned
+from searec.distillation.fine_tuning import FineTuned, FineTuningSettings, Lora, fine_tune, seeded
 from searec.distillation.labels import SHOWN, Label, Labels
 from searec.errors import DataError, RunError, SettingsError
 from searec.files import replacing, write_json
 from searec.interests.causal_lm import (
     answer_ids,
+    context_length,
     device_named,
     open_model,
     open_tokenizer,
-    places,
     prompt_ids,
-    quiet,
     small_model,
     small_tokenizer,
+    without_warnings,
 )
-from searec.interests.reasoner import Thought
-from searec.interests.reasoner_evaluation import Categories, Encode, Judgement, judged, timed
+from searec.interests.reasoner import ReasoningResult
+from searec.interests.reasoner_evaluation import Categories, Encode, ReasoningMetrics, evaluate_reasoning, infer_timed
 from searec.interests.student_dialogue import FORMAT
 from searec.interests.student_reasoner import (
     ADAPTER,
@@ -51,7 +51,7 @@ class DistilSettings:
 
     base: a causal model by folder or hub id; "small" makes one here, of `width`, `layers` and `heads`, with a tokenizer of at most
         `vocabulary` tokens, and trains all its weights on the labels in `base_epochs` at `base_lr` before its adapters.
-    rank, alpha, dropout, targets: LoRA's. lr, epochs, batch, accumulate, warmup, weight_decay, checkpointing: see `Course`.
+    rank, alpha, dropout, targets: LoRA's. lr, epochs, batch, accumulate, warmup, weight_decay, checkpointing: see `FineTuningSettings`.
     max_length: tokens of a prompt with its answer; longer labels are refused, and it is the context of a small base.
     interests: of a label at most. held: share of the users whose labels are not trained on. device: "auto" takes an accelerator.
     """
@@ -108,7 +108,7 @@ def distil(
         Interrupted: it was asked to stop; the checkpoint is written.
     """
     config, out = config or DistilSettings(), Path(out)
-    refuse_used(out, resume)
+    require_new_folder(out, resume)
     work = _work(out)
     made_from = {"format": FORMAT, "labels": labels.digest, "settings": as_dict(config), "seed": seed}
     if (out / FILE).is_file():
@@ -119,18 +119,18 @@ def distil(
     small = config.base == SMALL
     tokenizer = _own_tokenizer(labels, config) if small else open_tokenizer(config.base)
     given = None if small else open_model(config.base, device=config.device)
-    limit = config.max_length if given is None else min(config.max_length, places(given))
+    limit = config.max_length if given is None else min(config.max_length, context_length(given))
     labels = _short_enough(labels, tokenizer, limit)
 
     write_json(work / FILE, made_from)
-    teach = functools.partial(tuned, seed=seed, resume=resume, stopping=stopping)
+    teach = functools.partial(fine_tune, seed=seed, resume=resume, stopping=stopping)
     base = work / BASE
-    phases: dict[str, Tuned | _Kept] = {}
+    phases: dict[str, FineTuned | _Kept] = {}
     try:
         if small:
             phases["base"] = _base_made(base, tokenizer, labels, config, teach, seed)
             given = open_model(base, device=config.device)
-        course = Course(**{name: getattr(config, name) for name in _COURSE})
+        course = FineTuningSettings(**{name: getattr(config, name) for name in _COURSE})
         lora = Lora(rank=config.rank, alpha=config.alpha, dropout=config.dropout, targets=config.targets)
         phases["adapters"] = done = teach(
             given, tokenizer, labels.train, labels.held, work / "lora", course, title="Adapters", lora=lora
@@ -166,19 +166,19 @@ def distil(
     return out
 
 
-def examined(
+def evaluate_student(
     folder: Path | str,
-    thoughts: Sequence[Thought],
+    thoughts: Sequence[ReasoningResult],
     *,
     catalogue: Categories | None = None,
     encode: Encode | None = None,
     seed: int = 0,
-) -> Judgement:
+) -> ReasoningMetrics:
     """Judge a student on the users that were held back from its training, and keep the figures in its student.json.
 
     Args:
         thoughts: the teacher's, from which its labels were made.
-        catalogue, encode, seed: as for `judged`.
+        catalogue, encode, seed: as for `evaluate_reasoning`.
     """
     folder = Path(folder)
     about = json.loads((folder / FILE).read_text(encoding="utf-8"))
@@ -186,13 +186,15 @@ def examined(
     lessons = [one for one in thoughts if one.profile.user in aside]
     config = configure(DistilSettings, about["settings"], where=str(folder / FILE))
     student = StudentReasoner(folder, StudentSettings(interests=config.interests, device=config.device))
-    answers, seconds = timed(student, [one.profile for one in lessons])
-    judgement = judged(answers, teacher=lessons, catalogue=catalogue, encode=encode, seconds=seconds, seed=seed)
+    answers, seconds = infer_timed(student, [one.profile for one in lessons])
+    judgement = evaluate_reasoning(
+        answers, teacher=lessons, catalogue=catalogue, encode=encode, seconds=seconds, seed=seed
+    )
     write_json(folder / FILE, about | {"figures": judgement.as_json()})
     return judgement
 
 
-def refuse_used(out: Path | str, resume: bool) -> None:
+def require_new_folder(out: Path | str, resume: bool) -> None:
     """Refuse a folder that holds something, or whose training was broken off, unless that is to go on.
 
     Raises:
@@ -212,7 +214,7 @@ def refuse_used(out: Path | str, resume: bool) -> None:
 
 
 def trained_users(folder: Path | str) -> set[str]:
-    """Outside ids of the users that a student was trained on; none for a model alone."""
+    """External ids of the users that a student was trained on; none for a model alone."""
     folder = Path(folder)
     return {one.user for one in Labels.load(folder / LABELS).train} if (folder / FILE).is_file() else set()
 
@@ -259,7 +261,7 @@ class _Kept:
 
 
 def _base_made(
-    base: Path, tokenizer: Any, labels: Labels, config: DistilSettings, teach: Callable[..., Tuned], seed: int
+    base: Path, tokenizer: Any, labels: Labels, config: DistilSettings, teach: Callable[..., FineTuned], seed: int
 ) -> _Kept:
     """A small model, all of its weights trained on the labels, in the folder `base`, unless it is there already."""
     kept = base.with_name("full.json")
@@ -268,11 +270,13 @@ def _base_made(
             raw = small_model(
                 tokenizer, width=config.width, layers=config.layers, heads=config.heads, context=config.max_length
             )
-        course = Course(epochs=config.base_epochs, lr=config.base_lr, batch=config.batch, warmup=config.warmup)
+        course = FineTuningSettings(
+            epochs=config.base_epochs, lr=config.base_lr, batch=config.batch, warmup=config.warmup
+        )
         model = raw.to(device_named(config.device))
         done = teach(model, tokenizer, labels.train, labels.held, base.with_name("full"), course, title="Base")
         write_json(kept, {"figures": done.figures, "rows": done.rows})
-        with quiet(), replacing(base) as beside:
+        with without_warnings(), replacing(base) as beside:
             done.model.save_pretrained(beside)
     return _Kept(**json.loads(kept.read_text(encoding="utf-8")))
 

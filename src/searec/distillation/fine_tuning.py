@@ -12,7 +12,7 @@ import numpy as np
 from searec.config import Count, DropoutRate, NonNegative, Positive, Share, settings
 from searec.distillation.labels import Label
 from searec.errors import DependencyError, Interrupted, RunError, SettingsError
-from searec.interests.causal_lm import answer_ids, prompt_ids, quiet
+from searec.interests.causal_lm import answer_ids, prompt_ids, without_warnings
 from searec.progress import progress
 
 _CLIP = 1.0
@@ -30,7 +30,7 @@ class Lora:
 
 
 @settings
-class Course:
+class FineTuningSettings:
     """One training.
 
     epochs, lr (linear down to 0 after `warmup`, a share of the steps), batch (labels a step on the device), accumulate (batches a step),
@@ -47,7 +47,7 @@ class Course:
 
 
 @dataclass(frozen=True)
-class Tuned:
+class FineTuned:
     """A model after its training: the model, figures (JSON-ready: steps, losses, trained and all weights), and one row a logged step."""
 
     model: Any
@@ -55,7 +55,7 @@ class Tuned:
     rows: list[dict[str, Any]]
 
 
-class LikeLengths:
+class LengthGroupedSampler:
     """Rows in an order drawn anew each epoch in which those of one batch are of like length: padding is work.
 
     Args:
@@ -92,20 +92,20 @@ def tokens_of(tokenizer: Any, label: Label) -> dict[str, list[int]]:
     return {"input_ids": asked + answered, "completion_mask": [0] * len(asked) + [1] * len(answered)}
 
 
-def tuned(
+def fine_tune(
     model: Any,
     tokenizer: Any,
     train: Sequence[Label],
     held: Sequence[Label],
     folder: Path,
-    course: Course,
+    course: FineTuningSettings,
     *,
     title: str,
     lora: Lora | None = None,
     seed: int = 0,
     resume: bool = False,
     stopping: Callable[[], bool] = lambda: False,
-) -> Tuned:
+) -> FineTuned:
     """Train a model on labels; with `lora` its own weights stay as they are.
 
     Args:
@@ -120,7 +120,7 @@ def tuned(
         SettingsError: several GPUs are visible, or the adapters' layers are not there.
         Interrupted: it was asked to stop; the checkpoint is written.
     """
-    with quiet(), seeded(seed):
+    with without_warnings(), seeded(seed):
         trainer = new_trainer(model, tokenizer, train, held, folder, course, lora=lora, seed=seed)
         watch = _watching(trainer, title, stopping)
         checkpoint = _newest(folder) if resume else None
@@ -143,7 +143,7 @@ def tuned(
         "trained": sum(taught),
         "weights": sum(weights.numel() for weights in trainer.model.parameters()),
     }
-    return Tuned(trainer.model, figures, rows)
+    return FineTuned(trainer.model, figures, rows)
 
 
 def new_trainer(
@@ -152,7 +152,7 @@ def new_trainer(
     train: Sequence[Label],
     held: Sequence[Label],
     folder: Path,
-    course: Course,
+    course: FineTuningSettings,
     *,
     lora: Lora | None = None,
     seed: int = 0,
@@ -160,7 +160,7 @@ def new_trainer(
     """TRL's trainer, ready to train; it reports to no service.
 
     Raises:
-        as `tuned`.
+        as `fine_tune`.
     """
     import torch
 
@@ -221,7 +221,7 @@ def new_trainer(
         )
     rows = [tokens_of(tokenizer, one) for one in train]
     aside = sorted((tokens_of(tokenizer, one) for one in held), key=lambda row: len(row["input_ids"]))
-    order = LikeLengths([len(row["input_ids"]) for row in rows], course.batch * course.accumulate, seed)
+    order = LengthGroupedSampler([len(row["input_ids"]) for row in rows], course.batch * course.accumulate, seed)
 
     class Trainer(SFTTrainer):
         """The library's own order of like lengths is another one after a checkpoint."""

@@ -12,11 +12,11 @@ from searec.data.leakage.cutoff import ABOUT as CUTOFF
 from searec.data.leakage.cutoff import Cutoff
 from searec.errors import DataError, RunError
 from searec.files import fingerprint, replacing
-from searec.interests.interest_graph import Graph
+from searec.interests.interest_graph import InterestGraph
 from searec.interests.novelty import stems
 from searec.interests.profile import Profile
-from searec.interests.reasoner import Thought
-from searec.interests.student_dialogue import FORMAT, Signs, prompt, read, spoken, written
+from searec.interests.reasoner import ReasoningResult
+from searec.interests.student_dialogue import FORMAT, Signals, as_written, read_answer, student_prompt, write_answer
 
 NO_GRAPH, EMPTY, KNOWN, UNSAYABLE = "no graph", "empty", "not novel", "not read back"
 REPEATED, CONFLICTING, LONG = "repeated", "conflicting", "too long"
@@ -34,7 +34,7 @@ SHOWN = 10
 
 @dataclass(frozen=True)
 class Label:
-    """A question with its answer, and whom it is of (outside id)."""
+    """A question with its answer, and whom it is of (external id)."""
 
     user: str
     prompt: str
@@ -123,8 +123,8 @@ class Labels:
         return cls(train, held, refused, about, Cutoff.load(folder) if (folder / CUTOFF).is_file() else None)
 
 
-def labelled(
-    thoughts: Iterable[Thought],
+def make_labels(
+    thoughts: Iterable[ReasoningResult],
     *,
     teacher: str,
     version: str,
@@ -151,7 +151,9 @@ def labelled(
             refused[reason] += 1
             continue
         profile = thought.profile
-        passed.append((Label(profile.user, prompt(profile), written(graph, profile)), _key(profile), _sense(graph)))
+        passed.append(
+            (Label(profile.user, student_prompt(profile), write_answer(graph, profile)), _key(profile), _sense(graph))
+        )
     kept = _settled(passed, refused)
     held = _drawn({one.user for one in kept}, share, seed)
     about = {
@@ -171,7 +173,7 @@ _Key = tuple[frozenset[tuple[str, str]], frozenset[frozenset[str]]]
 _Sense = frozenset[Any]
 
 
-def _told(thought: Thought, interests: int) -> tuple[Graph | None, str]:
+def _told(thought: ReasoningResult, interests: int) -> tuple[InterestGraph | None, str]:
     """What a thought's label says, or why it has none."""
     profile, graph = thought.profile, thought.graph
     if graph is None:
@@ -182,8 +184,8 @@ def _told(thought: Thought, interests: int) -> tuple[Graph | None, str]:
     if len(graph.novel(profile).edges) < len(graph.edges):
         return None, KNOWN
     try:
-        said = spoken(graph, profile)
-        return (said, "") if read(written(said, profile), profile, said.made) == said else (None, UNSAYABLE)
+        said = as_written(graph, profile)
+        return (said, "") if read_answer(write_answer(said, profile), profile, said.made) == said else (None, UNSAYABLE)
     except DataError:
         return None, UNSAYABLE
 
@@ -191,11 +193,11 @@ def _told(thought: Thought, interests: int) -> tuple[Graph | None, str]:
 def _key(profile: Profile) -> _Key:
     """Prompts with the same key ask the same."""
     return frozenset(profile.attributes.items()), frozenset(
-        stems(text) or frozenset([text]) for text in Signs.of(profile).texts
+        stems(text) or frozenset([text]) for text in Signals.of(profile).texts
     )
 
 
-def _sense(graph: Graph) -> _Sense:
+def _sense(graph: InterestGraph) -> _Sense:
     """Labels with the same sense say the same, confidences aside."""
     return frozenset((edge.relation, stems(edge.source), stems(edge.target)) for edge in graph.edges)
 

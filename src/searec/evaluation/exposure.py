@@ -76,7 +76,7 @@ def exposure_novelty(top: Ints, novel: Mask) -> Floats:
     """[R] ENR: the share of each list's items that are novel, in [0, 1]; 0 for an empty list.
 
     Args:
-        top: [R, K] inside ids, 0 where absent. novel: [R, K].
+        top: [R, K] internal ids, 0 where absent. novel: [R, K].
 
     >>> exposure_novelty(np.array([[4, 5], [6, 0], [0, 0]]), np.array([[True, False], [True, False], [False, False]])).tolist()
     [0.5, 1.0, 0.0]
@@ -108,7 +108,7 @@ def click_novelty(hits: NDArray[np.generic], novel_hits: Floats) -> float:
 
 def _times(data: Dataset, requests: Requests) -> Ints:
     """[E] when each click of `slices.history` happened."""
-    first = np.asarray(data.trail.offsets[requests.user])
-    length = requests.trail_end - first
+    first = np.asarray(data.click_history.offsets[requests.user])
+    length = requests.click_end - first
     within = np.arange(int(length.sum())) - np.repeat(np.cumsum(length) - length, length)
-    return np.asarray(data.trail.time[np.repeat(first, length) + within])
+    return np.asarray(data.click_history.time[np.repeat(first, length) + within])

@@ -82,7 +82,7 @@ def evaluate(
     seconds = time.perf_counter() - started
     asked = requests[rows]
     columns: dict[str, Any] = {
-        "user_id": split.data.users.outside(asked.user),
+        "user_id": split.data.users.to_external(asked.user),
         "time": np.asarray(asked.time, dtype=np.int64),
         "target": np.asarray(asked.target, dtype=np.int32),
         "rank": rank,
@@ -160,8 +160,8 @@ def full_ranks(model: Model, split: Split, requests: Requests) -> tuple[np.ndarr
         scores = model.score(batch).float().cpu().clone()
         target = torch.from_numpy(requests.target[rows].astype(np.int64))
         own = scores.gather(1, target[:, None])
-        first = np.asarray(data.trail.offsets[requests.user[rows]])
-        seen = gather_windows(data.trail.item, first, requests.trail_end[rows] - first)
+        first = np.asarray(data.click_history.offsets[requests.user[rows]])
+        seen = gather_windows(data.click_history.item, first, requests.click_end[rows] - first)
         scores.scatter_(1, torch.from_numpy(seen.astype(np.int64)), -torch.inf)
         scores[:, 0] = -torch.inf
         scores.scatter_(1, target[:, None], own)
@@ -182,8 +182,8 @@ def _retrieved_ranks(model: Model, split: Split, requests: Requests) -> tuple[np
 
     def place(rows: Ints, batch: Batch) -> None:
         target = requests.target[rows].astype(np.int64)[:, None]
-        first = np.asarray(data.trail.offsets[requests.user[rows]])
-        seen = gather_windows(data.trail.item, first, requests.trail_end[rows] - first).astype(np.int64)
+        first = np.asarray(data.click_history.offsets[requests.user[rows]])
+        seen = gather_windows(data.click_history.item, first, requests.click_end[rows] - first).astype(np.int64)
         items = (
             model.retrieve(batch, size, torch.from_numpy(np.where(seen == target, 0, seen)).to(batch.user.device))[0]
             .cpu()

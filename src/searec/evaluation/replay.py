@@ -27,7 +27,7 @@ class Shown:
 
     Attributes:
         label: its name in tables.
-        top: [R, K] inside ids, best first, 0 where absent.
+        top: [R, K] internal ids, best first, 0 where absent.
         novel: [R, K] which of them are novel to their request.
         target: [R] what was then chosen.
     """

@@ -28,7 +28,7 @@ class Evaluation:
     """One run's ranks on one task, protocol and part.
 
     label: the run's name in tables; runs that differ in their seed alone share it.
-    scores: one row per request: user_id (String), time (Int64, microseconds UTC), target (Int32, inside id),
+    scores: one row per request: user_id (String), time (Int64, microseconds UTC), target (Int32, internal id),
         rank (Float64, 1 + better + ties / 2), a Boolean `slice:<name>` for each slice, and for the full
         protocol `LIST_METRICS` (Float64) of the top-10 list; enr and serendipity for recommendation alone.
     totals: figures of all lists together (coverage, gini, cnr).

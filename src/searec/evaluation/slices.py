@@ -26,8 +26,8 @@ def slices(split: Split, requests: Requests, *, sparse_below: int = SPARSE_BELOW
     user has clicked the target before, or not. unseen-user, if the split keeps users from training: one of them.
     """
     data = split.data
-    sessions = requests.src_end - data.searches.offsets[requests.user]
-    clicks = requests.trail_end - data.trail.offsets[requests.user]
+    sessions = requests.search_end - data.searches.offsets[requests.user]
+    clicks = requests.click_end - data.click_history.offsets[requests.user]
     similarity = interest_similarity(data, requests)
     both = ~np.isnan(similarity)
     median = np.median(similarity[both]) if both.any() else 0.0
@@ -54,11 +54,11 @@ def history(data: Dataset, requests: Requests) -> tuple[Ints, Ints]:
 
 
 def _history(data: Dataset, requests: Requests) -> tuple[Ints, Ints, Ints]:
-    first = np.asarray(data.trail.offsets[requests.user])
-    length = requests.trail_end - first
+    first = np.asarray(data.click_history.offsets[requests.user])
+    length = requests.click_end - first
     owner = np.repeat(np.arange(len(requests)), length)
     position = np.arange(len(owner)) + np.repeat(first - (np.cumsum(length) - length), length)
-    return data.trail.item[position], owner, data.trail.source[position]
+    return data.click_history.item[position], owner, data.click_history.source[position]
 
 
 def interest_similarity(data: Dataset, requests: Requests) -> NDArray[np.float64]:

@@ -76,10 +76,10 @@ def by_searches(evaluation: Evaluation, split: Split) -> Evaluation:
     data = split.data
     searches = pl.DataFrame(
         {
-            "user_id": data.users.outside(asked.user),
+            "user_id": data.users.to_external(asked.user),
             "time": asked.time,
             "target": asked.target,
-            "searches": asked.src_end - data.searches.offsets[asked.user],
+            "searches": asked.search_end - data.searches.offsets[asked.user],
         },
         schema_overrides={"time": pl.Int64, "target": pl.Int32, "searches": pl.Int64},
     )

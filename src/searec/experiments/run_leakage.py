@@ -1,4 +1,4 @@
-"""Leaks of a training and of a run: its requests, what was made for it beforehand, and the clicks it has counted."""
+"""Leaks of a training and of a run: its requests, its artifact, and the clicks it has counted."""
 
 import logging
 from pathlib import Path
@@ -7,11 +7,7 @@ from typing import Any
 from searec.artifacts import artifact_named
 from searec.artifacts.base import Artifact
 from searec.data.dataset import Dataset
-from searec.data.leakage.checks import (
-    cutoff_leaks,
-    negative_leaks,
-    split_leaks,
-)
+from searec.data.leakage.checks import cutoff_leaks, negative_leaks, split_leaks
 from searec.data.leakage.cutoff import Cutoff
 from searec.data.leakage.findings import Finding, Leaks
 from searec.data.split import Split
@@ -19,55 +15,74 @@ from searec.models.base import Model
 from searec.pipeline.run import ARTIFACTS, CUTOFF, LEAKS, read_config, read_run
 
 _LOG = logging.getLogger("searec.leaks")
-_AGAIN = "train it again"
 
 
-def training_leaks(split: Split, model: Model, made: Artifact | None) -> Leaks:
-    """What a model is about to learn from: its requests and targets, negatives, and what was made for it."""
+def training_leaks(split: Split, model: Model, artifact: Artifact | None) -> Leaks:
+    """Check what a model is about to learn from: requests and targets, negatives, and its artifact.
+
+    Args:
+        split: whose training events it learns from.
+        model: not trained yet.
+        artifact: what was made for it, None if it needs nothing.
+    """
     tasks = model.train_tasks
-    total = split_leaks(split, tasks, last=model.examples == "last", feed_only=model.needs.trail == 0)
+    total = split_leaks(split, tasks, last=model.examples == "last", feed_only=model.needs.clicks == 0)
     total += Leaks({}, tuple(cutoff_leaks(split, tasks, Cutoff.of(split, tasks), "training events")))
     if model.negatives:
         total += negative_leaks(split, tasks)
-    return total + (made.leaks(split, tasks) if made is not None else Leaks())
+    return total + (artifact.leaks(split, tasks) if artifact is not None else Leaks())
 
 
-def told(split: Split, model: Model, before: Leaks) -> dict[str, Any]:
-    """For config.json: which events a model that has learned has read, and what was looked at. Warnings are logged.
+def leak_record(split: Split, model: Model, before: Leaks) -> dict[str, Any]:
+    """Return the entries of config.json about leaks: the cut-off of a trained model and what was checked.
+
+    Warnings are logged.
 
     Args:
-        before: what `training_leaks` gave.
+        split: whose training events it has learned from.
+        model: the trained model.
+        before: as returned by `training_leaks`.
 
     Raises:
-        LeakError: it has counted clicks that it may not know.
+        LeakError: it has counted clicks after its cut-off.
     """
     leaks = before + model.leaks(split)
     leaks.refuse()
-    for one in leaks.warnings:
-        _LOG.warning("%s; %s%s", one.what, one.where, f"; the first: {one.rows[0]}" if one.rows else "")
+    for warning in leaks.warnings:
+        first = f"; the first: {warning.rows[0]}" if warning.rows else ""
+        _LOG.warning("%s; %s%s", warning.what, warning.where, first)
     return {CUTOFF: Cutoff.of(split, model.train_tasks).as_json(), LEAKS: leaks.as_json()}
 
 
 def run_leaks(folder: Path, data: Dataset) -> Leaks:
-    """All that a run folder holds: its cut-off, what was made beforehand, and counts.
+    """Check all that a run folder holds: its cut-off, its artifact and its counts.
+
+    Args:
+        folder: the run folder.
+        data: the dataset it was trained on.
 
     Raises:
         RunError: no finished run, a damaged file, or other data than it was trained on.
     """
     run = read_run(folder, data, device="cpu")
     split, tasks = run.split, run.model.train_tasks
-    told, allowed = read_config(folder).get(CUTOFF), Cutoff.of(split, tasks).digest
-    found = []
-    if not isinstance(told, dict) or told.get("digest") != allowed:
-        what = (
-            "no cut-off tells what it was trained on"
-            if told is None
-            else "it was trained up to other times than its split allows"
-        )
-        got = told.get("digest") if isinstance(told, dict) else told
-        found.append(
-            Finding("error", what, f"{folder}: {got or 'nothing'}", expected=f"cut-off {allowed}", remedy=_AGAIN)
-        )
-    total = Leaks({"runs": 1}, tuple(found)) + run.model.leaks(split)
-    made = artifact_named(run.model.artifact).load(folder / ARTIFACTS) if run.model.artifact else None
-    return total + (made.leaks(split, tasks) if made is not None else Leaks())
+    findings = _cutoff_findings(folder, Cutoff.of(split, tasks).digest)
+    total = Leaks({"runs": 1}, findings) + run.model.leaks(split)
+    if run.model.artifact is None:
+        return total
+    return total + artifact_named(run.model.artifact).load(folder / ARTIFACTS).leaks(split, tasks)
+
+
+def _cutoff_findings(folder: Path, allowed: str) -> tuple[Finding, ...]:
+    """Report a recorded cut-off that is missing or another than the split allows."""
+    recorded = read_config(folder).get(CUTOFF)
+    digest = recorded.get("digest") if isinstance(recorded, dict) else recorded
+    if isinstance(recorded, dict) and digest == allowed:
+        return ()
+    what = (
+        "the run does not record the cut-off it was trained up to"
+        if recorded is None
+        else "the run was trained up to other times than its split allows"
+    )
+    where, expected = f"{folder}: {digest or 'nothing'}", f"cut-off {allowed}"
+    return (Finding("error", what, where, expected=expected, remedy="train it again"),)

@@ -1,4 +1,4 @@
-"""How a study is made: which models, seeds and budget."""
+"""The configuration of a study: which models, how many seeds, and which budget."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -11,17 +11,19 @@ from searec.models import model_named, model_names
 
 
 @settings
-class StudyPlan:
-    """A study's settings.
+class StudyConfig:
+    """The settings of a study.
 
-    models: of the table, all by default. seeds: runs of each line, numbered from 0. preset: the settings that the first trial takes
-        and that the others vary.
-    trials: settings tried for a model, the preset's first; 0 tunes nothing. minutes: no trial of a model begins after so many, 0 for
-        no limit. Both are the same for every model.
-    tuning_requests: validation requests a trial is measured on, full_requests: test requests of the full protocol; 0 for all. They
-        are drawn with a fixed seed, the same for every model.
-    alone: also train each joint model on one task alone.
-    fixed: model -> settings that are not searched, such as a smaller width for a first look.
+    Attributes:
+        models: of the table; all by default.
+        seeds: runs of each line, numbered from 0.
+        preset: the settings of the first trial, which the others vary.
+        trials: settings tried for each model, the preset first; 0 tunes nothing.
+        minutes: no trial of a model begins after this many minutes of its trials; 0 for no limit.
+        tuning_requests: validation requests that a trial is measured on, drawn with a fixed seed; 0 for all.
+        full_requests: test requests of the full protocol, drawn with a fixed seed; 0 for all.
+        alone: also train each joint model on one task alone.
+        fixed: model -> settings that are not searched, such as a smaller width for a first look.
     """
 
     models: tuple[str, ...] = Field(default_factory=model_names)
@@ -41,21 +43,20 @@ class StudyPlan:
             raise SettingsError("a study needs a model", got="none", expected=", ".join(model_names()))
 
 
-def fixed_of(given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """MODEL.KEY -> value, as the command line gives them, by model.
+def settings_by_model(given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return MODEL.KEY -> value, as the command line gives them, by model.
 
     Raises:
         SettingsError: a name without a model.
 
-    >>> fixed_of({"sasrec.width": "32", "lcr-ser.steps": "2"})
+    >>> settings_by_model({"sasrec.width": "32", "lcr-ser.steps": "2"})
     {'sasrec': {'width': '32'}, 'lcr-ser': {'steps': '2'}}
     """
-    found: dict[str, dict[str, Any]] = {}
+    by_model: dict[str, dict[str, Any]] = {}
     for name, value in given.items():
         model, dot, key = name.partition(".")
         if not dot or not key:
-            raise SettingsError(
-                f"bad setting {name!r}", where="study", expected="MODEL.KEY=VALUE, such as sasrec.width=32"
-            )
-        found.setdefault(model, {})[key] = value
-    return found
+            expected = "MODEL.KEY=VALUE, such as sasrec.width=32"
+            raise SettingsError(f"bad setting {name!r}", where="study", expected=expected)
+        by_model.setdefault(model, {})[key] = value
+    return by_model

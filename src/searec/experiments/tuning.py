@@ -1,7 +1,7 @@
-"""Settings of one model, chosen on validation within a budget; broken off at any point, it goes on where it was.
+"""Settings of one model, chosen on validation within a budget; tuning that was stopped continues where it was.
 
-A trial is a folder with a training run in it. What is tried next follows from the finished trials and the seed alone, so that a study
-that was killed tries the same settings as one that was not.
+A trial is a folder with a training run in it. What is tried next follows from the finished trials and the seed alone,
+so that a study that was killed tries the same settings as one that was not.
 """
 
 import json
@@ -13,14 +13,16 @@ from typing import Any
 
 import numpy as np
 import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
 from searec.data.dataset import Dataset
 from searec.data.schema import Task
 from searec.errors import RunError
-from searec.experiments import experiment
-from searec.experiments.search_spaces import Space, space_of
-from searec.experiments.study_config import StudyPlan
+from searec.experiments import run_comparison, run_training
+from searec.experiments.study_config import StudyConfig
 from searec.files import write_json
+from searec.models import model_named
+from searec.models.search_space import Choice
 from searec.pipeline.run import ARTIFACTS, WEIGHTS
 from searec.training.train_config import seed_of
 
@@ -29,14 +31,21 @@ RECORD = "trial.json"
 _FIRST_AT_RANDOM = 4
 _SEED = 0
 
+Distributions = Mapping[str, BaseDistribution]
+
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One try: its settings over the preset, the mean validation NDCG@5 (0..1) of the model's tasks, and how long it took.
+    """One trial. Settings that were tried before are not tried again: such a trial takes no time.
 
-    figures: by task. Settings that were tried before are not tried again: such a trial takes no time.
+    Attributes:
+        number: from 0.
+        settings: over the preset.
+        value: the mean validation NDCG@5 (0 to 1) of the model's tasks.
+        seconds: how long it took.
+        figures: NDCG@5 by task.
     """
 
     number: int
@@ -48,7 +57,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Tuned:
-    """The trials of one model, in order; none where nothing is searched."""
+    """The trials of one model, in order; none if nothing was searched."""
 
     model: str
     trials: tuple[Trial, ...] = ()
@@ -65,48 +74,73 @@ class Tuned:
 
     @property
     def seconds(self) -> float:
-        """Of all trials."""
+        """The seconds of all trials."""
         return sum(trial.seconds for trial in self.trials)
 
 
+def distributions_of(model: str) -> Distributions:
+    """Return the model's search space as distributions of Optuna; empty for a model that declares none."""
+    return {
+        name: CategoricalDistribution(values.values)
+        if isinstance(values, Choice)
+        else FloatDistribution(values.low, values.high, log=values.log)
+        for name, values in model_named(model).search_space.items()
+    }
+
+
 def tune(
-    model: str, data: Dataset, folder: Path, plan: StudyPlan, tasks: Sequence[Task], tell: Callable[[str], None]
+    model: str,
+    data: Dataset,
+    folder: Path,
+    config: StudyConfig,
+    tasks: Sequence[Task],
+    on_progress: Callable[[str], None],
 ) -> Tuned:
     """Try settings of a model until its budget is spent. What is finished in `folder` is not done again.
 
     Args:
+        model: a name of `models.model_names`.
+        data: the dataset.
         folder: of the model's trials.
+        config: the budget, the preset and what is fixed.
         tasks: measured, of those the model learns.
-        tell: given a line for each trial.
+        on_progress: called with a line after each trial.
 
     Raises:
         RunError: a record in the folder is damaged.
-        SearecError: as `experiment.train`.
-        Interrupted: on Ctrl-C; the same call goes on.
+        SearecError: as `run_training.train`.
+        Interrupted: on Ctrl-C; the same call continues.
     """
-    fixed = dict(plan.fixed.get(model, {}))
-    space = {name: where for name, where in space_of(model).items() if name not in fixed}
-    if not space or not plan.trials:
+    fixed = config.fixed.get(model, {})
+    space = {name: values for name, values in distributions_of(model).items() if name not in fixed}
+    if not space or not config.trials:
         return Tuned(model)
     trials: list[Trial] = []
-    while len(trials) < plan.trials and not _spent(trials, plan.minutes):
+    while len(trials) < config.trials and not _is_spent(trials, config.minutes):
         number = len(trials)
         home = folder / f"{number:03d}"
         trial = _read(home / RECORD)
         if trial is None:
-            settings = _preset(model, plan, space) if number == 0 else propose(space, trials, number)
-            trial = _try(model, data, home, plan, tasks, number, settings, trials)
+            settings = _preset(model, config, space) if number == 0 else propose(space, trials, number)
+            trial = _try(model, data, home, config, tasks, settings, trials)
         trials.append(trial)
-        told = "  ".join(
+        values = "  ".join(
             f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
             for name, value in trial.settings.items()
         )
-        tell(f"{model} trial {number + 1} of {plan.trials}: {METRIC} {trial.value:.4f}, {trial.seconds:.0f} s ({told})")
+        figures = f"{METRIC} {trial.value:.4f}, {trial.seconds:.0f} s ({values})"
+        on_progress(f"{model} trial {number + 1} of {config.trials}: {figures}")
     return Tuned(model, tuple(trials))
 
 
-def propose(space: Space, trials: Sequence[Trial], number: int) -> dict[str, Any]:
-    """The settings that the tree-structured Parzen estimator tries after these trials; the same trials give the same settings."""
+def propose(space: Distributions, trials: Sequence[Trial], number: int) -> dict[str, Any]:
+    """Return the settings that the tree-structured Parzen estimator tries next; the same trials give the same settings.
+
+    Args:
+        space: where each setting is searched.
+        trials: the finished ones.
+        number: of the trial.
+    """
     sampler = optuna.samplers.TPESampler(n_startup_trials=_FIRST_AT_RANDOM, seed=seed_of(_SEED, number) % 2**32)
     study = optuna.create_study(direction="maximize", sampler=sampler)
     study.add_trials(
@@ -118,66 +152,63 @@ def propose(space: Space, trials: Sequence[Trial], number: int) -> dict[str, Any
     return dict(study.ask(dict(space)).params)
 
 
-def _preset(model: str, plan: StudyPlan, space: Space) -> dict[str, Any]:
-    """What the preset says of the settings searched."""
-    config, steps = experiment.settings_for(model, plan.preset, plan.fixed.get(model))
-    return {name: getattr(config if hasattr(config, name) else steps, name) for name in space}
+def _preset(model: str, config: StudyConfig, space: Distributions) -> dict[str, Any]:
+    """Return the preset's values of the settings searched."""
+    of_model, of_training = run_training.settings_for(model, config.preset, config.fixed.get(model))
+    return {name: getattr(of_model if hasattr(of_model, name) else of_training, name) for name in space}
 
 
 def _try(
     model: str,
     data: Dataset,
     home: Path,
-    plan: StudyPlan,
+    config: StudyConfig,
     tasks: Sequence[Task],
-    number: int,
     settings: dict[str, Any],
     trials: Sequence[Trial],
 ) -> Trial:
-    known = next((trial for trial in trials if trial.settings == settings), None)
-    if known is not None:
-        trial = Trial(number, settings, known.value, 0.0, known.figures)
+    """Train and measure one trial, or repeat the figures of an equal one, and write its record."""
+    number = len(trials)
+    equal = next((trial for trial in trials if trial.settings == settings), None)
+    if equal is not None:
+        trial = Trial(number, settings, equal.value, 0.0, equal.figures)
     else:
         started = time.perf_counter()
-        given = {**plan.fixed.get(model, {}), **settings}
-        run = experiment.train(
-            model, data, home, preset=plan.preset, seed=_SEED, label=model, resume=home.is_dir(), **given
+        given = {**config.fixed.get(model, {}), **settings}
+        run = run_training.train(
+            model, data, home, preset=config.preset, seed=_SEED, label=model, resume=home.is_dir(), **given
         )
+        limit = config.tuning_requests or None
         figures: dict[str, float] = {
-            task: experiment.measured(run, task, "sampled", "val", max_requests=plan.tuning_requests or None).summary()[
-                "metrics"
-            ][METRIC]
+            task: run_comparison.evaluation_of(run, task, "sampled", "val", max_requests=limit).summary()["metrics"][
+                METRIC
+            ]
             for task in run.model.train_tasks
             if task in tasks
         }
         trial = Trial(number, settings, float(np.mean(list(figures.values()))), time.perf_counter() - started, figures)
     write_json(home / RECORD, asdict(trial))
-    for file in (
-        home / WEIGHTS,
-        *home.glob("scores-*"),
-        *(home / ARTIFACTS).rglob("*"),
-    ):  # a trial is known by its figures
+    # Only the figures of a trial are needed later.
+    for file in (home / WEIGHTS, *home.glob("scores-*"), *(home / ARTIFACTS).rglob("*")):
         if file.is_file():
             file.unlink()
     return trial
 
 
-def _spent(trials: Sequence[Trial], minutes: float) -> bool:
+def _is_spent(trials: Sequence[Trial], minutes: float) -> bool:
     return bool(minutes) and sum(trial.seconds for trial in trials) >= 60 * minutes
 
 
 def _read(path: Path) -> Trial | None:
-    """A finished trial, None if there is none.
+    """Return a finished trial, None if there is none.
 
     Raises:
         RunError: its record is damaged.
     """
     try:
-        found: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return Trial(**found)
+        return Trial(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError) as error:
-        raise RunError(
-            "a trial's record is damaged", where=path, got=error, remedy="remove its folder; it is tried again"
-        ) from error
+        remedy = "remove its folder; it is tried again"
+        raise RunError("a trial's record is damaged", where=path, got=error, remedy=remedy) from error

@@ -19,7 +19,7 @@ NEAR = 0.6
 
 
 @dataclass(frozen=True)
-class Meaning:
+class CategoryMatch:
     """A category that a text means: how surely, in (0, 1], and how it was found ("name", "word" or "meaning")."""
 
     category: int
@@ -27,7 +27,7 @@ class Meaning:
     found: str
 
 
-class Catalogue:
+class CategoryIndex:
     """The categories of a dataset's items.
 
     Args:
@@ -57,7 +57,7 @@ class Catalogue:
         """The category of that name, plural endings and order of words aside; 0 if there is none."""
         return self._by_name.get(stems(text), 0)
 
-    def find(self, texts: Sequence[str], *, near: float = NEAR, most: int = 3) -> list[list[Meaning]]:
+    def find(self, texts: Sequence[str], *, near: float = NEAR, most: int = 3) -> list[list[CategoryMatch]]:
         """The categories that each text means, surest first, `most` at most: by name, else by a name among its words, else by meaning.
 
         Args:
@@ -70,19 +70,19 @@ class Catalogue:
             best = np.argsort(-cosine, axis=1, kind="stable")[:, :most]
             for place, row, order in zip(open_, cosine, best, strict=True):
                 found[place] = [
-                    Meaning(int(c), min(1.0, float(row[c])), "meaning") for c in order if row[c] >= near and c > 0
+                    CategoryMatch(int(c), min(1.0, float(row[c])), "meaning") for c in order if row[c] >= near and c > 0
                 ]
         return found
 
-    def _by_words(self, text: str) -> list[Meaning]:
+    def _by_words(self, text: str) -> list[CategoryMatch]:
         """Its name, or else the longest names of which all words stand in the text."""
         words = stems(text)
         if (exact := self._by_name.get(words, 0)) or not words:
-            return [Meaning(exact, 1.0, "name")] if exact else []
+            return [CategoryMatch(exact, 1.0, "name")] if exact else []
         inside = [(name, category) for name, category in self._by_word(words) if name < words]
         widest = [(name, category) for name, category in inside if not any(name < other for other, _ in inside)]
         order = sorted(widest, key=lambda one: (-len(one[0]), one[1]))
-        return [Meaning(category, (1 + len(name)) / (1 + len(words)), "word") for name, category in order]
+        return [CategoryMatch(category, (1 + len(name)) / (1 + len(words)), "word") for name, category in order]
 
     def _by_word(self, words: frozenset[str]) -> list[tuple[frozenset[str], int]]:
         """Names with at least one of these words."""

@@ -15,7 +15,7 @@ PLACES = 8192
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def without_warnings() -> Iterator[None]:
     """No progress bars of the transformers library within the block, no remarks of it below an error, and none on names that peft uses."""
     from transformers.utils import logging
 
@@ -71,7 +71,7 @@ def open_model(path: Path | str, *, device: str = "auto", half: bool | None = No
     narrow = (place == "cuda" and torch.cuda.is_bf16_supported()) if half is None else half
     kind = torch.bfloat16 if narrow else torch.float32
     try:
-        with quiet():
+        with without_warnings():
             model: Any = AutoModelForCausalLM.from_pretrained(
                 str(path), dtype=kind, use_safetensors=True, trust_remote_code=False
             )
@@ -90,7 +90,7 @@ def device_named(name: str) -> str:
     return found.type if found is not None else "cpu"
 
 
-def places(model: Any) -> int:
+def context_length(model: Any) -> int:
     """How many tokens the model reads."""
     return int(getattr(model.config.get_text_config(), "max_position_embeddings", None) or PLACES)
 

@@ -7,19 +7,19 @@ from searec.config import as_dict, configure
 from searec.data.schema import Task
 from searec.data.split import Split
 from searec.files import fingerprint
-from searec.interests.interest_graph import Graph
+from searec.interests.interest_graph import InterestGraph
 from searec.interests.profile import Profile
 from searec.interests.proposals import TEXTS, Proposal, Seat, two_hops
-from searec.interests.reasoner import Thought
-from searec.interests.templates import Wording
-from searec.interests.two_hop import RULES, HopSettings, counted
+from searec.interests.reasoner import ReasoningResult
+from searec.interests.templates import PromptTemplates
+from searec.interests.two_hop import RULES, HopSettings, count_dropped
 from searec.text.chat import Chat, chat_settings
 
 
 class ChatReasoner:
     """`reasoner.Reasoner` by a chat server: hypernyms in one question, hyponyms and co-hyponyms in the next.
 
-    A profile without queries gets an empty graph, and nothing is asked. `Graph.made` holds reasoner, version, prompts, model, when (the
+    A profile without queries gets an empty graph, and nothing is asked. `InterestGraph.made` holds reasoner, version, prompts, model, when (the
     time of the newest answer, so that a replay makes the same graph), repaired answers, and how many entries were left out, by why.
 
     Raises:
@@ -31,7 +31,7 @@ class ChatReasoner:
     def __init__(self, chat: Chat, config: HopSettings | None = None) -> None:
         self.chat = chat
         self.config = config or HopSettings()
-        self.wording = Wording.of(self.config.prompts)
+        self.wording = PromptTemplates.of(self.config.prompts)
 
     @classmethod
     def open(cls, split: Split, tasks: Sequence[Task], options: Mapping[str, str]) -> "ChatReasoner":
@@ -55,7 +55,7 @@ class ChatReasoner:
         )
         return f"{self.config.prompts}-{fingerprint(*parts)[:12]}"
 
-    def think(self, profiles: Sequence[Profile]) -> list[Thought]:
+    def infer(self, profiles: Sequence[Profile]) -> list[ReasoningResult]:
         """One thought a profile, in order; all profiles' questions of a hop go out together.
 
         Raises:
@@ -65,9 +65,9 @@ class ChatReasoner:
         proposals = two_hops([(seat, profile) for profile in profiles], self.config, self.wording)
         return [self._thought(profile, proposal) for profile, proposal in zip(profiles, proposals, strict=True)]
 
-    def _thought(self, profile: Profile, proposal: Proposal) -> Thought:
+    def _thought(self, profile: Profile, proposal: Proposal) -> ReasoningResult:
         if proposal.problem is not None:
-            return Thought(profile, None, f"user {profile.user}, {self.chat.config.model}, {proposal.problem}")
+            return ReasoningResult(profile, None, f"user {profile.user}, {self.chat.config.model}, {proposal.problem}")
         made = {
             "reasoner": self.name,
             "version": self.version,
@@ -75,10 +75,10 @@ class ChatReasoner:
             "model": self.chat.config.model,
             "when": proposal.when,
             "repaired": proposal.repaired,
-            "dropped": counted((proposal.demands, proposal.interests)),
+            "dropped": count_dropped((proposal.demands, proposal.interests)),
         }
-        graph = Graph(profile.user, profile.at, (*proposal.demands.edges, *proposal.interests.edges), made)
-        return Thought(profile, graph.novel(profile, lowest=self.config.lowest).top(self.config.interests))
+        graph = InterestGraph(profile.user, profile.at, (*proposal.demands.edges, *proposal.interests.edges), made)
+        return ReasoningResult(profile, graph.novel(profile, lowest=self.config.lowest).top(self.config.interests))
 
 
 def model_of(chat: Chat) -> tuple[str, str, str]:

@@ -15,12 +15,12 @@ from searec.files import fingerprint
 from searec.interests.chat_reasoner import model_of
 from searec.interests.debate_rounds import Debate, Key, next_round, open_debate
 from searec.interests.debate_voting import ARBITER, Ballot, arbitrate, concluded, mean_edge, vote
-from searec.interests.interest_graph import Edge, Graph, Interest
+from searec.interests.interest_graph import Edge, InterestGraph, InterestPath
 from searec.interests.novelty import stems
 from searec.interests.profile import Profile
 from searec.interests.proposals import TEXTS, Seat, two_hops
-from searec.interests.reasoner import Thought
-from searec.interests.templates import Wording
+from searec.interests.reasoner import ReasoningResult
+from searec.interests.templates import PromptTemplates
 from searec.interests.two_hop import RULES as HOP_RULES
 from searec.interests.two_hop import HopSettings
 from searec.text.chat import Chat, chat_settings
@@ -51,7 +51,7 @@ class DebateSettings(HopSettings):
 
 
 class DebateReasoner:
-    """`reasoner.Reasoner` by a debate. Everything said is kept in `Thought.transcript`; see `transcript.read_out` for its form.
+    """`reasoner.Reasoner` by a debate. Everything said is kept in `ReasoningResult.transcript`; see `transcript.read_out` for its form.
 
     An agent whose answer cannot be used after one repair is left out of that round and named in the transcript; its proposals stand
     again once it is heard again. With fewer than two heard, the thought is a named problem.
@@ -70,7 +70,7 @@ class DebateReasoner:
         self, chats: Sequence[Chat], config: DebateSettings | None = None, *, arbiter: Chat | None = None
     ) -> None:
         self.config = config or DebateSettings()
-        self.wording = Wording.of(self.config.prompts)
+        self.wording = PromptTemplates.of(self.config.prompts)
         if not 0 < len(chats) <= self.config.agents:
             raise SettingsError("each chat needs an agent", got=f"{len(chats)} chats, {self.config.agents} agents")
         for persona in self.config.personas:
@@ -118,7 +118,7 @@ class DebateReasoner:
         own = json.dumps(as_dict(self.config), sort_keys=True)
         return f"{self.config.prompts}-{fingerprint(self.wording.fingerprint(*texts), HOP_RULES, RULES, *models, own)[:12]}"
 
-    def think(self, profiles: Sequence[Profile]) -> list[Thought]:
+    def infer(self, profiles: Sequence[Profile]) -> list[ReasoningResult]:
         """One thought a profile, in order; a round's questions of all agents for all profiles go out together.
 
         Raises:
@@ -158,7 +158,7 @@ class DebateReasoner:
         opening = {"kind": "opening", "user": profile.user, "at": profile.at, "queries": queries, "agents": agents}
         return Debate(profile, [opening | {"arbiter": self.arbiter.chat.config.model}])
 
-    def _thought(self, ballot: Ballot, merged: dict[int, int]) -> Thought:
+    def _thought(self, ballot: Ballot, merged: dict[int, int]) -> ReasoningResult:
         debate, profile = ballot.debate, ballot.debate.profile
         same: dict[object, list[Edge]] = {}
         names: dict[Key, str] = {}
@@ -167,18 +167,18 @@ class DebateReasoner:
             names.setdefault(stems(edge.target), edge.target)
         upward = [replace(one, target=names[stems(one.target)]) for one in map(mean_edge, same.values())]
         widening = [replace(edge, source=names[stems(edge.source)]) for edge in concluded(ballot, merged)]
-        graph = Graph(profile.user, profile.at, (*upward, *widening), self._made(debate))
+        graph = InterestGraph(profile.user, profile.at, (*upward, *widening), self._made(debate))
         graph = graph.novel(profile, lowest=self.config.lowest).top(self.config.interests)
         debate.transcript.append(
             {"kind": "outcome", "interests": [_won(one, ballot, merged) for one in graph.interests()]}
         )
-        return Thought(profile, graph, None, tuple(debate.transcript))
+        return ReasoningResult(profile, graph, None, tuple(debate.transcript))
 
-    def _without(self, profile: Profile, debate: Debate | None) -> Thought:
+    def _without(self, profile: Profile, debate: Debate | None) -> ReasoningResult:
         """The thought of a debate that failed, or of none that was held."""
         if debate is not None:
-            return Thought(profile, None, debate.problem, tuple(debate.transcript))
-        return Thought(profile, Graph(profile.user, profile.at, (), self._made(Debate(profile))))
+            return ReasoningResult(profile, None, debate.problem, tuple(debate.transcript))
+        return ReasoningResult(profile, InterestGraph(profile.user, profile.at, (), self._made(Debate(profile))))
 
     def _made(self, debate: Debate) -> dict[str, Any]:
         return {
@@ -195,7 +195,7 @@ class DebateReasoner:
         }
 
 
-def _won(interest: Interest, ballot: Ballot, merged: Mapping[int, int]) -> dict[str, Any]:
+def _won(interest: InterestPath, ballot: Ballot, merged: Mapping[int, int]) -> dict[str, Any]:
     """An interest of the graph, with the agents that proposed it under any of its names."""
     own = next(one for one in ballot.candidates if one.text == interest.text)
     names = [own, *(one for one in ballot.some("kept") if merged.get(one.number) == own.number)]

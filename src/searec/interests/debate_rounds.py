@@ -12,18 +12,18 @@ from searec.interests.novelty import stems
 from searec.interests.profile import Profile
 from searec.interests.proposals import Proposal, Seat
 from searec.interests.structured_output import Fault, Question, Reply, ask_all
-from searec.interests.templates import Wording, as_data
+from searec.interests.templates import PromptTemplates, as_data
 from searec.interests.two_hop import (
+    Answer,
     Hop,
     HopSettings,
     Phrase,
     Remark,
-    Said,
     Widening,
-    counted,
+    count_dropped,
     interest_edges,
-    known,
-    told,
+    known_texts,
+    shown_profile,
 )
 
 POINTLESS = "challenges nothing that was proposed"
@@ -109,13 +109,13 @@ class Debate:
         return self.problem is None
 
 
-class Objection(Said):
+class Objection(Answer):
     agent: Phrase
     interest: Phrase
     reason: Remark
 
 
-class Revision(Said):
+class Revision(Answer):
     """What an agent says in a later round."""
 
     challenges: Annotated[list[Objection], Field(max_length=_MOST)]
@@ -135,7 +135,7 @@ def open_debate(debate: Debate, seats: Sequence[Seat], proposals: Sequence[Propo
             continue
         debate.demands[seat.name], debate.last[seat.name] = proposal.demands.edges, proposal.interests.edges
         debate.present.append(seat.name)
-        debate.dropped.update(counted((proposal.demands, proposal.interests)))
+        debate.dropped.update(count_dropped((proposal.demands, proposal.interests)))
         demands = [
             {"query": edge.source, "demand": edge.target, "confidence": edge.confidence, "evidence": edge.evidence}
             for edge in proposal.demands.edges
@@ -150,7 +150,7 @@ def open_debate(debate: Debate, seats: Sequence[Seat], proposals: Sequence[Propo
 
 
 def next_round(
-    debates: Sequence[Debate], seats: Sequence[Seat], config: HopSettings, wording: Wording, agreement: float
+    debates: Sequence[Debate], seats: Sequence[Seat], config: HopSettings, wording: PromptTemplates, agreement: float
 ) -> None:
     """One round of challenges and revisions, for all debates at once.
 
@@ -172,7 +172,7 @@ def next_round(
                 debate.transcript.append(_revision(debate, seat.name, reply.value, was_present, stands))
                 debate.last[seat.name] = reply.value.hop.edges
                 debate.present.append(seat.name)
-                debate.dropped.update(counted((reply.value.hop,)))
+                debate.dropped.update(count_dropped((reply.value.hop,)))
                 said += reply.value.challenges
         debate.challenges[number] = said
         debate.rounds += 1
@@ -204,7 +204,7 @@ def shown(edges: Sequence[Edge]) -> list[dict[str, Any]]:
     ]
 
 
-def _question(debate: Debate, seat: Seat, config: HopSettings, wording: Wording) -> Question[Revision, _Turn]:
+def _question(debate: Debate, seat: Seat, config: HopSettings, wording: PromptTemplates) -> Question[Revision, _Turn]:
     name, profile, number = seat.name, debate.profile, debate.rounds
     others = {agent: debate.last[agent] for agent in debate.present if agent != name}
     mine = shown(debate.last.get(name, ()))
@@ -213,9 +213,9 @@ def _question(debate: Debate, seat: Seat, config: HopSettings, wording: Wording)
             {"by": by, "reason": reason} for by, reason in _against(debate, name, one["interest"], number - 1)
         ]
     about = {
-        **told(profile, config),
+        **shown_profile(profile, config),
         "demands": _texts(debate.upward),
-        "known": known(profile, config),
+        "known": known_texts(profile, config),
         "round": number,  # also makes another question of it, so that a bad answer of the round before is not read again
         "you": name,
         "mine": mine,

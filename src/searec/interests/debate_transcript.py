@@ -17,7 +17,7 @@ _HEADLINES: Mapping[object, str] = {
 }
 
 
-def read_out(transcript: Sequence[object]) -> str:
+def format_transcript(transcript: Sequence[object]) -> str:
     """What was said in a debate, in order, for people.
 
     Args:

@@ -11,8 +11,8 @@ from searec.interests.interest_graph import Edge
 from searec.interests.novelty import stems
 from searec.interests.proposals import Seat
 from searec.interests.structured_output import Fault, Question, ask_all
-from searec.interests.templates import Wording, as_data
-from searec.interests.two_hop import HopSettings, Remark, Said, told
+from searec.interests.templates import PromptTemplates, as_data
+from searec.interests.two_hop import Answer, HopSettings, Remark, shown_profile
 
 ARBITER = "arbiter"
 _MOST = 2_000
@@ -21,23 +21,23 @@ _CLOSE = 1e-9  # shares are quotients
 Outcome = Literal["kept", "contested", "out"]
 
 
-class Vote(Said):
+class Vote(Answer):
     number: int
     vote: Literal["yes", "no"]
     reason: Remark = ""
 
 
-class Votes(Said):
+class Votes(Answer):
     votes: Annotated[list[Vote], Field(max_length=_MOST)]
 
 
-class Verdict(Said):
+class Verdict(Answer):
     number: int
     keep: bool
     reason: Remark = ""
 
 
-class Merge(Said):
+class Merge(Answer):
     """`sources` (in JSON: from) say the same as `into`."""
 
     into: int
@@ -45,7 +45,7 @@ class Merge(Said):
     reason: Remark = ""
 
 
-class Verdicts(Said):
+class Verdicts(Answer):
     verdicts: Annotated[list[Verdict], Field(max_length=_MOST)]
     merges: Annotated[list[Merge], Field(max_length=_MOST)]
 
@@ -119,7 +119,7 @@ def vote(
     ballots: Sequence[Ballot],
     seats: Sequence[Seat],
     config: HopSettings,
-    wording: Wording,
+    wording: PromptTemplates,
     quorum: float,
     margin: float,
 ) -> None:
@@ -155,7 +155,7 @@ def vote(
 
 
 def arbitrate(
-    ballots: Sequence[Ballot], arbiter: Seat, config: HopSettings, wording: Wording, quorum: float
+    ballots: Sequence[Ballot], arbiter: Seat, config: HopSettings, wording: PromptTemplates, quorum: float
 ) -> dict[int, dict[int, int]]:
     """The arbiter decides what is contested and says what is the same, where there is anything to decide; all ballots at once.
 
@@ -241,7 +241,7 @@ def _count(ballot: Ballot, quorum: float, margin: float) -> None:
     ballot.debate.transcript.append({"kind": "count", "interests": counts})
 
 
-def _vote_question(ballot: Ballot, seat: Seat, config: HopSettings, wording: Wording) -> Question[Votes, Votes]:
+def _vote_question(ballot: Ballot, seat: Seat, config: HopSettings, wording: PromptTemplates) -> Question[Votes, Votes]:
     listed = [
         {
             "number": one.number,
@@ -260,12 +260,14 @@ def _vote_question(ballot: Ballot, seat: Seat, config: HopSettings, wording: Wor
         return said
 
     profile = ballot.debate.profile
-    text = wording.fill("vote", count=len(numbers), debate=as_data({**told(profile, config), "interests": listed}))
+    text = wording.fill(
+        "vote", count=len(numbers), debate=as_data({**shown_profile(profile, config), "interests": listed})
+    )
     return Question(seat.chat, f"user {profile.user}, {seat.name}, vote", seat.question(text), check)
 
 
 def _arbiter_question(
-    ballot: Ballot, seat: Seat, config: HopSettings, wording: Wording
+    ballot: Ballot, seat: Seat, config: HopSettings, wording: PromptTemplates
 ) -> Question[Verdicts, Verdicts]:
     listed: list[dict[str, Any]] = [
         {
@@ -294,6 +296,6 @@ def _arbiter_question(
         return said
 
     profile = ballot.debate.profile
-    about = {**told(profile, config), "interests": listed}
+    about = {**shown_profile(profile, config), "interests": listed}
     text = wording.fill("arbiter", contested=", ".join(map(str, contested)) or "none", debate=as_data(about))
     return Question(seat.chat, f"user {profile.user}, {seat.name}", seat.question(text), check)

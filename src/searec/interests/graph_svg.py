@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from html import escape
 
-from searec.interests.interest_graph import Edge, Graph
+from searec.interests.interest_graph import Edge, InterestGraph
 from searec.interests.novelty import stems
 
 _COLUMN, _BOX, _ROW, _HIGH, _TOP = 300, 220, 40, 28, 48
@@ -34,7 +34,7 @@ class _Node:
         return self.text if self.column == 0 else " ".join(sorted(stems(self.text)))
 
 
-def picture(graph: Graph, *, most: int = 12) -> str:
+def draw_graph(graph: InterestGraph, *, most: int = 12) -> str:
     """A standalone SVG, light or dark as the page is; a line is as wide as its step is sure, dashed for a co-hyponym.
 
     Each shape has its words, evidence and confidence as a tooltip.
@@ -65,7 +65,7 @@ def picture(graph: Graph, *, most: int = 12) -> str:
     return "\n".join([*parts, "</svg>"])
 
 
-def _columns(graph: Graph, edges: list[Edge]) -> list[list[_Node]]:
+def _columns(graph: InterestGraph, edges: list[Edge]) -> list[list[_Node]]:
     """Nodes from top to bottom: interests by confidence, demands and signals near the middle of what they lead to."""
     ups = [edge for edge in edges if edge.relation == "hypernym"]
     downs = [edge for edge in edges if edge.relation != "hypernym"]

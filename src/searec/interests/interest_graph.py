@@ -55,7 +55,7 @@ class Edge:
 
 
 @dataclass(frozen=True)
-class Interest:
+class InterestPath:
     """An interest with its best path, and how surely the whole graph says so, in (0, 1]."""
 
     text: str
@@ -73,11 +73,11 @@ class Interest:
 
 
 @dataclass(frozen=True)
-class Graph:
+class InterestGraph:
     """The interest graph of one user.
 
     Attributes:
-        user: outside id.
+        user: external id.
         at: microseconds since 1970; everything it rests on is older.
         made: who made it: at least reasoner and version.
         edges: no two with the same key.
@@ -116,7 +116,7 @@ class Graph:
         """Demands by the confidence of the best edge to each, highest first."""
         return _best((edge.target, edge.confidence) for edge in self.edges if edge.relation == "hypernym")
 
-    def interests(self) -> list[Interest]:
+    def interests(self) -> list[InterestPath]:
         """Each interest by its best path, highest confidence first, then by text.
 
         Paths support one another: confidence is 1 - product of (1 - path), a path being the product of its two edges.
@@ -137,11 +137,11 @@ class Graph:
             _, first, edge = max(own, key=lambda path: path[0])
             doubt = math.prod(1 - weight for weight, _, _ in own)
             found.append(
-                Interest(edge.target, 1 - doubt, first.source, first.signal or "query", first.target, edge.relation)
+                InterestPath(edge.target, 1 - doubt, first.source, first.signal or "query", first.target, edge.relation)
             )
         return sorted(found, key=lambda one: (-one.confidence, one.text))
 
-    def novel(self, profile: Profile, *, lowest: int = NEAR) -> "Graph":
+    def novel(self, profile: Profile, *, lowest: int = NEAR) -> "InterestGraph":
         """The graph without interests that the profile's history holds already, and without demands that then lead nowhere new.
 
         Args:
@@ -151,14 +151,14 @@ class Graph:
         widening = [edge for edge in self.edges if edge.relation != "hypernym" and history.grade(edge.target) >= lowest]
         return replace(self, edges=(*(edge for edge in self.edges if edge.relation == "hypernym"), *widening))
 
-    def top(self, count: int) -> "Graph":
+    def top(self, count: int) -> "InterestGraph":
         """The graph with its `count` most confident interests alone; demands and signals stay."""
         kept = {stems(one.text) for one in self.interests()[:count]}
         return replace(
             self, edges=tuple(edge for edge in self.edges if edge.relation == "hypernym" or stems(edge.target) in kept)
         )
 
-    def merged(self, newer: "Graph", *, half_life: float = 30.0, lowest: float = 0.05) -> "Graph":
+    def merged(self, newer: "InterestGraph", *, half_life: float = 30.0, lowest: float = 0.05) -> "InterestGraph":
         """This graph with a newer one of the same user laid over it.
 
         Confidence of what only the older one says halves with every `half_life` days between them, and below `lowest` it goes. What
@@ -182,7 +182,7 @@ class Graph:
                 edges[edge.key] = replace(edge, confidence=weight)
         demands = {stems(edge.target) for edge in edges.values() if edge.relation == "hypernym"}
         kept = tuple(edge for edge in edges.values() if edge.relation == "hypernym" or stems(edge.source) in demands)
-        return Graph(self.user, newer.at, kept, newer.made)
+        return InterestGraph(self.user, newer.at, kept, newer.made)
 
     def to_json(self) -> str:
         """One line of JSON, read back by `from_json`."""
@@ -196,7 +196,7 @@ class Graph:
         return json.dumps(told, ensure_ascii=False, separators=(",", ":"))
 
     @classmethod
-    def from_json(cls, text: str | bytes) -> "Graph":
+    def from_json(cls, text: str | bytes) -> "InterestGraph":
         """Read what `to_json` wrote.
 
         Raises:
@@ -225,7 +225,7 @@ class _Form:
 _FORM = TypeAdapter(_Form)
 
 
-def joined(edges: Iterable[Edge]) -> tuple[Edge, ...]:
+def merge_edges(edges: Iterable[Edge]) -> tuple[Edge, ...]:
     """The edges, of those with the same key the most confident one, in order of first mention."""
     best: dict[Any, Edge] = {}
     for edge in edges:

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 from searec.data.ragged import Ints
 from searec.errors import DataError, RunError
 from searec.files import replacing
-from searec.interests.interest_graph import Graph
+from searec.interests.interest_graph import InterestGraph
 
 _ARRAYS, _TEXTS, _GRAPHS, _ABOUT = "interests.safetensors", "interests.parquet", "graphs.parquet", "about.json"
 MEANINGS = 3
@@ -33,7 +33,7 @@ class InterestTable:
             strictly older.
         ids: [U + 1, S, K] interests, surest first, 0 pads.
         confidence: [U + 1, S, K] in (0, 1], 0 pads.
-        graphs: of each user's last snapshot, by outside id.
+        graphs: of each user's last snapshot, by external id.
         about: who made it from what, with the cut-off; JSON-ready.
     """
 
@@ -43,7 +43,7 @@ class InterestTable:
     times: Ints
     ids: Ints
     confidence: NDArray[np.float32]
-    graphs: Mapping[str, Graph]
+    graphs: Mapping[str, InterestGraph]
     about: Mapping[str, Any] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
@@ -80,7 +80,7 @@ class InterestTable:
             ) from error
 
 
-def read_graphs(folder: Path, users: Sequence[str] | None = None) -> dict[str, Graph]:
+def read_graphs(folder: Path, users: Sequence[str] | None = None) -> dict[str, InterestGraph]:
     """The graphs that `InterestTable.save` wrote, of all users or of some, by user.
 
     Raises:
@@ -90,7 +90,7 @@ def read_graphs(folder: Path, users: Sequence[str] | None = None) -> dict[str, G
     if users is not None:
         table = table.filter(pl.col("user").is_in(list(users)))
     try:
-        return {user: Graph.from_json(text) for user, text in table.collect().iter_rows()}
+        return {user: InterestGraph.from_json(text) for user, text in table.collect().iter_rows()}
     except (OSError, DataError, pl.exceptions.PolarsError) as error:
         raise RunError(
             "cannot read the interests", where=folder, got=str(error).splitlines()[0], remedy="make them again"
@@ -98,7 +98,7 @@ def read_graphs(folder: Path, users: Sequence[str] | None = None) -> dict[str, G
 
 
 def graph_texts(folder: Path) -> Mapping[str, str]:
-    """The graphs that `InterestTable.save` wrote, as JSON by user, for `Graph.from_json`.
+    """The graphs that `InterestTable.save` wrote, as JSON by user, for `InterestGraph.from_json`.
 
     Raises:
         RunError: they are missing or damaged.

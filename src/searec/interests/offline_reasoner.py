@@ -17,11 +17,11 @@ from searec.config import Count, NonNegative, Share, as_dict, configure, setting
 from searec.data.ragged import Ragged
 from searec.data.schema import TASKS, Task
 from searec.data.split import Split
-from searec.interests.category_index import NEAR, Catalogue, Encode, Meaning
-from searec.interests.interest_graph import Edge, Graph, Signal, joined
+from searec.interests.category_index import NEAR, CategoryIndex, CategoryMatch, Encode
+from searec.interests.interest_graph import Edge, InterestGraph, Signal, merge_edges
 from searec.interests.novelty import stems
 from searec.interests.profile import Profile
-from searec.interests.reasoner import Thought
+from searec.interests.reasoner import ReasoningResult
 from searec.text.encoder import DEFAULT, Encoder
 
 VERSION = "offline-1"
@@ -79,7 +79,7 @@ class OfflineReasoner:
         self, split: Split, encode: Encode, config: OfflineSettings | None = None, *, tasks: Sequence[Task] = TASKS
     ) -> None:
         self.config = config or OfflineSettings()
-        self.catalogue = Catalogue(split.data, encode)
+        self.catalogue = CategoryIndex(split.data, encode)
         self._after = _clicked_after(split, self.catalogue.taxonomy.narrow, tasks)
         self._query = {text: place for place, text in enumerate(split.data.queries.texts.to_list(), start=1)}
         self._near = self._neighbours(split, tasks)
@@ -100,7 +100,7 @@ class OfflineReasoner:
         encode = Encoder(own.pop("encoder", DEFAULT)).encode
         return cls(split, encode, configure(OfflineSettings, own, where="offline reasoner"), tasks=tasks)
 
-    def think(self, profiles: Sequence[Profile]) -> list[Thought]:
+    def infer(self, profiles: Sequence[Profile]) -> list[ReasoningResult]:
         """One graph a profile; an empty one where nothing it did means any category."""
         texts = list(
             dict.fromkeys(
@@ -109,11 +109,11 @@ class OfflineReasoner:
         )
         found = self.catalogue.find(texts, near=self.config.near, most=self.config.meanings)
         meanings = dict(zip(texts, found, strict=True))
-        return [Thought(profile, self._graph(profile, meanings)) for profile in profiles]
+        return [ReasoningResult(profile, self._graph(profile, meanings)) for profile in profiles]
 
-    def _graph(self, profile: Profile, meanings: Mapping[str, list[Meaning]]) -> Graph:
+    def _graph(self, profile: Profile, meanings: Mapping[str, list[CategoryMatch]]) -> InterestGraph:
         meant = list(self._meant(profile, meanings))
-        up = joined(
+        up = merge_edges(
             Edge(
                 source=one.signal,
                 target=self._demand(one.category),
@@ -126,10 +126,10 @@ class OfflineReasoner:
             for one in meant
         )
         made = {"reasoner": self.name, "version": self.version}
-        graph = Graph(profile.user, profile.at, (*up, *joined(self._widened(profile, meant))), made)
+        graph = InterestGraph(profile.user, profile.at, (*up, *merge_edges(self._widened(profile, meant))), made)
         return graph.novel(profile).top(self.config.interests)
 
-    def _meant(self, profile: Profile, meanings: Mapping[str, list[Meaning]]) -> Iterator[_Meant]:
+    def _meant(self, profile: Profile, meanings: Mapping[str, list[CategoryMatch]]) -> Iterator[_Meant]:
         """What each query means; where no query means anything, what was clicked."""
         some = False
         taxonomy = self.catalogue.taxonomy

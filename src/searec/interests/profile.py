@@ -21,7 +21,7 @@ _BLOCK = 1024
 
 
 @dataclass(frozen=True)
-class Asked:
+class ProfileQuery:
     """A query and when it was last asked, microseconds since 1970 (UTC)."""
 
     text: str
@@ -29,7 +29,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Clicked:
+class ProfileClick:
     """A clicked item, in the feed or after a search: its title, its categories as given, and when."""
 
     title: str
@@ -42,7 +42,7 @@ class Profile:
     """One user, as of a time.
 
     Attributes:
-        user: outside id.
+        user: external id.
         at: microseconds since 1970 (UTC); nothing here is as new as that.
         attributes: of the user table, empty ones left out.
         queries: distinct ones of the last `DAYS` days, newest first.
@@ -53,8 +53,8 @@ class Profile:
     user: str
     at: int
     attributes: Mapping[str, str] = field(default_factory=dict)
-    queries: tuple[Asked, ...] = ()
-    clicks: tuple[Clicked, ...] = ()
+    queries: tuple[ProfileQuery, ...] = ()
+    clicks: tuple[ProfileClick, ...] = ()
     earlier: tuple[str, ...] = ()
 
 
@@ -64,7 +64,7 @@ def profiles(
     """The profile of each user, one after another.
 
     Args:
-        users: [n] inside ids.
+        users: [n] internal ids.
         at: [n] microseconds since 1970; strictly older events are read. `split.NEVER` stands for the microsecond after a user's last event.
         days, queries, clicks: how much is read, as for `DAYS`, `QUERIES` and `CLICKS`.
 
@@ -80,7 +80,7 @@ def profiles(
 
 def _profiles(data: Dataset, users: Ints, at: Ints, days: int, queries: int, clicks: int) -> Iterator[Profile]:
     """Profiles of few users: nothing is read but their rows."""
-    names = data.users.outside(users)
+    names = data.users.to_external(users)
     attributes = [name for name in data.user_table.columns if name != "user_id"]
     known = (
         data.user_table.select(attributes)[users.astype(np.int64) - 1].rows(named=True)
@@ -88,29 +88,29 @@ def _profiles(data: Dataset, users: Ints, at: Ints, days: int, queries: int, cli
         else [{}] * len(users)
     )
     search_end = _end(data.searches.offsets, data.searches.time, users, at)
-    trail_end = _end(data.trail.offsets, data.trail.time, users, at)
+    click_end = _end(data.click_history.offsets, data.click_history.time, users, at)
     trails = [
-        slice(max(int(data.trail.offsets[user]), last - clicks), last)
-        for user, last in zip(users.tolist(), trail_end, strict=True)
+        slice(max(int(data.click_history.offsets[user]), last - clicks), last)
+        for user, last in zip(users.tolist(), click_end, strict=True)
     ]
     columns = [name for name in ("title", "categories") if name in data.item_table.columns]
     items = data.item_table.select(columns)[
-        np.concatenate([data.trail.item[trail] for trail in trails]).astype(np.int64) - 1
+        np.concatenate([data.click_history.item[click_history] for click_history in trails]).astype(np.int64) - 1
     ]
     titles = items["title"].fill_null("").to_list()
     categories = items["categories"].to_list() if "categories" in items.columns else [None] * len(items)
     first = 0
-    for name, about, user, limit, last_search, trail in zip(
+    for name, about, user, limit, last_search, click_history in zip(
         names, known, users.tolist(), at.tolist(), search_end, trails, strict=True
     ):
         asked = slice(int(data.searches.offsets[user]), last_search)
-        times, click_times = data.searches.time[asked].tolist(), data.trail.time[trail].tolist()
+        times, click_times = data.searches.time[asked].tolist(), data.click_history.time[click_history].tolist()
         now = limit if limit != NEVER else max([*times[-1:], *click_times[-1:], -1]) + 1
         texts = data.queries.texts.gather(data.searches.query[asked].astype(np.int64) - 1).to_list()
         newest: dict[str, int] = {}
         for text, time in zip(reversed(texts), reversed(times), strict=True):
             newest.setdefault(text, time)
-        recent = [Asked(text, time) for text, time in newest.items() if time >= now - days * DAY][:queries]
+        recent = [ProfileQuery(text, time) for text, time in newest.items() if time >= now - days * DAY][:queries]
         read = {one.text for one in recent}
         clicked = slice(first, first + len(click_times))
         first = clicked.stop
@@ -120,7 +120,7 @@ def _profiles(data: Dataset, users: Ints, at: Ints, days: int, queries: int, cli
             attributes={key: str(value) for key, value in about.items() if value not in (None, "")},
             queries=tuple(recent),
             clicks=tuple(
-                Clicked(title, tuple(group or ()), time)
+                ProfileClick(title, tuple(group or ()), time)
                 for title, group, time in zip(
                     reversed(titles[clicked]), reversed(categories[clicked]), reversed(click_times), strict=True
                 )

@@ -5,8 +5,17 @@ from dataclasses import dataclass
 
 from searec.interests.profile import Profile
 from searec.interests.structured_output import Fault, Question, Reply, ask_all
-from searec.interests.templates import Wording, as_data
-from searec.interests.two_hop import Demands, Hop, HopSettings, Widenings, demand_edges, interest_edges, known, told
+from searec.interests.templates import PromptTemplates, as_data
+from searec.interests.two_hop import (
+    Demands,
+    Hop,
+    HopSettings,
+    Widenings,
+    demand_edges,
+    interest_edges,
+    known_texts,
+    shown_profile,
+)
 from searec.text.chat import Chat
 
 TEXTS = ("hop1", "hop2", "repair")
@@ -47,7 +56,7 @@ class Proposal:
     when: str = ""
 
 
-def two_hops(asked: Sequence[tuple[Seat, Profile]], config: HopSettings, wording: Wording) -> list[Proposal]:
+def two_hops(asked: Sequence[tuple[Seat, Profile]], config: HopSettings, wording: PromptTemplates) -> list[Proposal]:
     """Hop 1 of all at once, then hop 2 of all whose hop 1 said something. A profile without queries is asked nothing.
 
     Returns:
@@ -67,8 +76,8 @@ def two_hops(asked: Sequence[tuple[Seat, Profile]], config: HopSettings, wording
     return [_proposal(demands.get(place), interests.get(place)) for place in range(len(asked))]
 
 
-def _hop1(seat: Seat, profile: Profile, config: HopSettings, wording: Wording) -> Question[Demands, Hop]:
-    text = wording.fill("hop1", demands=config.demands, profile=as_data(told(profile, config)))
+def _hop1(seat: Seat, profile: Profile, config: HopSettings, wording: PromptTemplates) -> Question[Demands, Hop]:
+    text = wording.fill("hop1", demands=config.demands, profile=as_data(shown_profile(profile, config)))
 
     def check(said: Demands) -> Hop | Fault:
         return demand_edges(said, profile, config)
@@ -76,11 +85,13 @@ def _hop1(seat: Seat, profile: Profile, config: HopSettings, wording: Wording) -
     return Question(seat.chat, f"user {profile.user}, {seat.name}, hop 1", seat.question(text), check)
 
 
-def _hop2(seat: Seat, profile: Profile, hop: Hop, config: HopSettings, wording: Wording) -> Question[Widenings, Hop]:
+def _hop2(
+    seat: Seat, profile: Profile, hop: Hop, config: HopSettings, wording: PromptTemplates
+) -> Question[Widenings, Hop]:
     about = {
-        **told(profile, config),
+        **shown_profile(profile, config),
         "demands": list(dict.fromkeys(edge.target for edge in hop.edges)),
-        "known": known(profile, config),
+        "known": known_texts(profile, config),
     }
     text = wording.fill("hop2", interests=config.candidates, profile=as_data(about))
 

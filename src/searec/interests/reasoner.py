@@ -4,19 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from searec.interests.interest_graph import Graph
+from searec.interests.interest_graph import InterestGraph
 from searec.interests.profile import Profile
 
 
 @dataclass(frozen=True)
-class Thought:
+class ReasoningResult:
     """What came of one profile: a graph, or the named problem that left it without one.
 
     A graph may be empty, where there was nothing to reason from. transcript: what was said on the way, JSON-ready, where anything was.
     """
 
     profile: Profile
-    graph: Graph | None
+    graph: InterestGraph | None
     problem: str | None = None
     transcript: tuple[object, ...] = ()
 
@@ -35,7 +35,7 @@ class Reasoner(Protocol):
     @property
     def version(self) -> str: ...
 
-    def think(self, profiles: Sequence[Profile]) -> list[Thought]:
+    def infer(self, profiles: Sequence[Profile]) -> list[ReasoningResult]:
         """One thought a profile, in order. Interests that `novelty` knows already are left out by rule.
 
         Raises:

@@ -15,7 +15,7 @@ from searec.data.dataset import Dataset
 from searec.errors import DataError
 from searec.interests.novelty import KNOWN, NEAR, NOVEL, grades, stems
 from searec.interests.profile import Profile
-from searec.interests.reasoner import Reasoner, Thought
+from searec.interests.reasoner import Reasoner, ReasoningResult
 
 RAW, TOKENS = "raw", "tokens"
 """Keys of an object of a thought's transcript: its interests before the rule of novelty, and how many tokens were written."""
@@ -31,7 +31,7 @@ Encode = Callable[[Sequence[str]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
-class Figure:
+class Estimate:
     """A share or a mean, with the interval that holds 95 % of what users drawn with replacement give; NaN where there is nothing."""
 
     value: float
@@ -47,7 +47,7 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class ReasoningMetrics:
     """Figures of one reasoner's thoughts.
 
     Attributes:
@@ -66,7 +66,7 @@ class Judgement:
     """
 
     profiles: int
-    figures: Mapping[str, Figure]
+    figures: Mapping[str, Estimate]
     problems: Mapping[str, int]
     seconds: float | None = None
     tokens: int | None = None
@@ -125,24 +125,24 @@ class Categories:
         return found
 
 
-def timed(reasoner: Reasoner, profiles: Sequence[Profile]) -> tuple[list[Thought], float]:
+def infer_timed(reasoner: Reasoner, profiles: Sequence[Profile]) -> tuple[list[ReasoningResult], float]:
     """A reasoner's thoughts, and the seconds they took."""
     start = time.perf_counter()
-    thoughts = reasoner.think(profiles)
+    thoughts = reasoner.infer(profiles)
     return thoughts, time.perf_counter() - start
 
 
-def judged(
-    thoughts: Sequence[Thought],
+def evaluate_reasoning(
+    thoughts: Sequence[ReasoningResult],
     *,
-    teacher: Sequence[Thought] | None = None,
+    teacher: Sequence[ReasoningResult] | None = None,
     catalogue: Categories | None = None,
     encode: Encode | None = None,
     close: float = CLOSE,
     seconds: float | None = None,
     seed: int = 0,
     resamples: int = _RESAMPLES,
-) -> Judgement:
+) -> ReasoningMetrics:
     """Judge thoughts.
 
     Args:
@@ -174,7 +174,7 @@ def judged(
         held = catalogue.holds((text for texts in after for text in texts), encode, close)
         columns["grounded"] = np.array([float(sum(held[text] for text in texts)) for texts in after]), _counts(after)
     told = [said[TOKENS] for one in thoughts for said in _said(one) if isinstance(said.get(TOKENS), int)]
-    return Judgement(
+    return ReasoningMetrics(
         len(thoughts),
         _figures(columns, np.random.default_rng(seed), resamples),
         dict(Counter(one.problem or "no reason given" for one in thoughts if one.graph is None).most_common()),
@@ -183,15 +183,15 @@ def judged(
     )
 
 
-def _interests(thought: Thought) -> list[str]:
+def _interests(thought: ReasoningResult) -> list[str]:
     return [] if thought.graph is None else [one.text for one in thought.graph.interests()]
 
 
-def _said(thought: Thought) -> list[Mapping[str, Any]]:
+def _said(thought: ReasoningResult) -> list[Mapping[str, Any]]:
     return [one for one in thought.transcript if isinstance(one, Mapping)]
 
 
-def _raw(thought: Thought) -> list[str]:
+def _raw(thought: ReasoningResult) -> list[str]:
     return next((list(said[RAW]) for said in reversed(_said(thought)) if RAW in said), [])
 
 
@@ -200,7 +200,7 @@ def _counts(texts: Sequence[Sequence[str]]) -> Floats:
 
 
 def _novelty(
-    name: str, thoughts: Sequence[Thought], texts: Sequence[Sequence[str]]
+    name: str, thoughts: Sequence[ReasoningResult], texts: Sequence[Sequence[str]]
 ) -> dict[str, tuple[Floats, Floats]]:
     found = [grades(one.profile, some) for one, some in zip(thoughts, texts, strict=True)]
     return {
@@ -246,7 +246,7 @@ def _soft(
 
 def _figures(
     columns: Mapping[str, tuple[Floats, Floats]], generator: np.random.Generator, resamples: int
-) -> dict[str, Figure]:
+) -> dict[str, Estimate]:
     """Sum over sum of each column, with percentiles of the same over users drawn with replacement; one set of draws for all."""
     above = np.stack([one for one, _ in columns.values()], axis=1)  # [U, C]
     below = np.stack([one for _, one in columns.values()], axis=1)
@@ -263,8 +263,8 @@ def _figures(
         whole = below[:, column].sum()
         some = counts[:, column] > 0
         if not whole or not some.any():
-            found[name] = Figure(math.nan, math.nan, math.nan)
+            found[name] = Estimate(math.nan, math.nan, math.nan)
             continue
         low, high = np.quantile(sums[some, column] / counts[some, column], [tail, 1 - tail])
-        found[name] = Figure(float(above[:, column].sum() / whole), float(low), float(high))
+        found[name] = Estimate(float(above[:, column].sum() / whole), float(low), float(high))
     return found

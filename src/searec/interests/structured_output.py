@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from searec.interests.templates import Wording, as_data
+from searec.interests.templates import PromptTemplates, as_data
 from searec.text.chat import Answer, Chat, Prompt
 from searec.text.multi_client import ask_together
 from searec.text.response_cache import unfenced
@@ -62,7 +62,7 @@ class _Said(Generic[S]):
     value: S | Fault
 
 
-def ask_all(questions: Sequence[Question[S, R]], shape: type[S], wording: Wording) -> list[Reply[R]]:
+def ask_all(questions: Sequence[Question[S, R]], shape: type[S], wording: PromptTemplates) -> list[Reply[R]]:
     """Ask all at once; those with a faulty answer once more, all at once, with the answer and its fault; then give up.
 
     No answer is thrown away: a later run replays the faulty ones too, and comes to the same end.
@@ -114,7 +114,7 @@ def read_json(text: str, shape: type[S]) -> S | Fault:
 
 
 def _ask(
-    questions: Sequence[Question[S, R]], texts: Sequence[str], shape: type[S], wording: Wording
+    questions: Sequence[Question[S, R]], texts: Sequence[str], shape: type[S], wording: PromptTemplates
 ) -> list[Answer[_Said[S]]]:
     def parse(text: str) -> _Said[S]:
         return _Said(text, read_json(text, shape))

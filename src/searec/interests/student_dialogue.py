@@ -17,12 +17,12 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked
 
 from searec.errors import DataError
-from searec.interests.interest_graph import Edge, Graph, Signal
+from searec.interests.interest_graph import Edge, InterestGraph, Signal
 from searec.interests.novelty import stems
 from searec.interests.profile import Profile
 
 FORMAT = "interests-1"
-"""Changes with every change to `prompt`, `written` or `read`; a student of another format is refused."""
+"""Changes with every change to `student_prompt`, `write_answer` or `read_answer`; a student of another format is refused."""
 DIGITS = 2
 """Decimal places of a confidence."""
 _CLICKS = 10
@@ -32,7 +32,7 @@ _TASK = (
 
 
 @dataclass(frozen=True)
-class Signs:
+class Signals:
     """What an answer may start from, newest first and without repeats; all of one kind.
 
     texts: number n of a prompt is `texts[n - 1]`. times: microseconds since 1970, of the newest of each.
@@ -43,7 +43,7 @@ class Signs:
     times: tuple[int, ...]
 
     @classmethod
-    def of(cls, profile: Profile) -> "Signs":
+    def of(cls, profile: Profile) -> "Signals":
         """A profile's queries; the titles of its newest clicks where it has no queries."""
         newest: dict[str, int] = {}
         if profile.queries:
@@ -56,32 +56,32 @@ class Signs:
         return cls("click", tuple(newest), tuple(newest.values()))
 
 
-def prompt(profile: Profile) -> str:
+def student_prompt(profile: Profile) -> str:
     r"""The question, ending where the answer begins.
 
     >>> from searec.interests.profile import Asked
     >>> prompt(Profile("u", 9, {"age": "25-34"}, (Asked("red tent", 8), Asked('7" pan', 5)))).splitlines()[1]
     '{"profile":{"age":"25-34"},"searches":{"1":"red tent","2":"7\\" pan"}}'
     """
-    signs = Signs.of(profile)
+    signs = Signals.of(profile)
     numbered = {str(number): text for number, text in enumerate(signs.texts, start=1)}
     return f"{_TASK}\n{_line({'profile': dict(profile.attributes), 'searches' if signs.kind == 'query' else 'clicks': numbered})}\n"
 
 
-def written(graph: Graph, profile: Profile) -> str:
-    """The answer that says this graph, one line; `spoken` gives the graph as it is read back.
+def write_answer(graph: InterestGraph, profile: Profile) -> str:
+    """The answer that says this graph, one line; `as_written` gives the graph as it is read back.
 
     Raises:
         DataError: the graph starts from something that the prompt does not hold.
     """
-    number = {text: place for place, text in enumerate(Signs.of(profile).texts, start=1)}
+    number = {text: place for place, text in enumerate(Signals.of(profile).texts, start=1)}
     hops, wider = _hops(graph, profile)
     demands = [[number[edge.source], edge.target, edge.confidence] for edge in hops]
     interests = [[edge.source, edge.relation, edge.target, edge.confidence] for edge in wider]
     return _line({"demands": demands, "interests": interests})
 
 
-def spoken(graph: Graph, profile: Profile) -> Graph:
+def as_written(graph: InterestGraph, profile: Profile) -> InterestGraph:
     """What an answer can say of a graph: no evidence, rounded confidences, times of the profile's signals, one order.
 
     Demands go by their signal, newest first; interests by their demand; then the most confident first.
@@ -89,7 +89,7 @@ def spoken(graph: Graph, profile: Profile) -> Graph:
     Raises:
         DataError: it starts from something that the prompt does not hold, or rounding breaks an edge.
     """
-    signs = Signs.of(profile)
+    signs = Signals.of(profile)
     times = dict(zip(signs.texts, signs.times, strict=True))
     hops, wider = _hops(graph, profile)
     told = [replace(edge, time=times[edge.source]) for edge in hops]
@@ -97,10 +97,10 @@ def spoken(graph: Graph, profile: Profile) -> Graph:
     for edge in told:
         newest[stems(edge.target)] = max(edge.time, newest.get(stems(edge.target), edge.time))
     told += [replace(edge, time=newest[stems(edge.source)]) for edge in wider]
-    return Graph(profile.user, profile.at, tuple(told), graph.made)
+    return InterestGraph(profile.user, profile.at, tuple(told), graph.made)
 
 
-def read(text: str, profile: Profile, made: Mapping[str, Any]) -> Graph:
+def read_answer(text: str, profile: Profile, made: Mapping[str, Any]) -> InterestGraph:
     """The graph that an answer says, strictly: nothing is mended and nothing left out.
 
     Raises:
@@ -118,7 +118,7 @@ def read(text: str, profile: Profile, made: Mapping[str, Any]) -> Graph:
         raise DataError(
             "the answer has another shape", where=where, got=repr(first["input"])[:100], expected=first["msg"]
         ) from None
-    signs = Signs.of(profile)
+    signs = Signals.of(profile)
     edges = []
     newest: dict[frozenset[str], int] = {}
     for number, target, confidence in told.demands:
@@ -132,12 +132,12 @@ def read(text: str, profile: Profile, made: Mapping[str, Any]) -> Graph:
     for source, relation, target, confidence in told.interests:
         time = newest.get(stems(source), 0)  # an unknown demand is the graph's to refuse
         edges.append(Edge(source=source, target=target, relation=relation, confidence=confidence, time=time))
-    return Graph(profile.user, profile.at, tuple(edges), made)
+    return InterestGraph(profile.user, profile.at, tuple(edges), made)
 
 
-def _hops(graph: Graph, profile: Profile) -> tuple[list[Edge], list[Edge]]:
+def _hops(graph: InterestGraph, profile: Profile) -> tuple[list[Edge], list[Edge]]:
     """Edges of the first and of the second hop as an answer has them, in its order."""
-    signs = Signs.of(profile)
+    signs = Signals.of(profile)
     place = {text: number for number, text in enumerate(signs.texts)}
     edges = [replace(edge, evidence="", confidence=round(edge.confidence, DIGITS)) for edge in graph.edges]
     first = [edge for edge in edges if edge.relation == "hypernym"]
@@ -151,7 +151,7 @@ def _hops(graph: Graph, profile: Profile) -> tuple[list[Edge], list[Edge]]:
     return first, sorted(second, key=lambda edge: (order[stems(edge.source)], -edge.confidence, edge.target))
 
 
-def _unasked(profile: Profile, signs: Signs, got: str) -> DataError:
+def _unasked(profile: Profile, signs: Signals, got: str) -> DataError:
     expected = f"one of {len(signs.texts)} ({signs.kind})"
     return DataError(
         "the answer starts from something not asked", where=f"user {profile.user!r}", got=got, expected=expected

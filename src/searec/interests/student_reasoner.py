@@ -13,12 +13,19 @@ from searec.data.schema import Task
 from searec.data.split import Split
 from searec.errors import DataError, DependencyError, RunError, SettingsError
 from searec.files import fingerprint
-from searec.interests.causal_lm import open_model, open_tokenizer, places, prompt_ids, quiet, weights_digest
-from searec.interests.interest_graph import Graph
+from searec.interests.causal_lm import (
+    context_length,
+    open_model,
+    open_tokenizer,
+    prompt_ids,
+    weights_digest,
+    without_warnings,
+)
+from searec.interests.interest_graph import InterestGraph
 from searec.interests.profile import Profile
-from searec.interests.reasoner import Thought
+from searec.interests.reasoner import ReasoningResult
 from searec.interests.reasoner_evaluation import RAW, TOKENS
-from searec.interests.student_dialogue import FORMAT, Signs, prompt, read
+from searec.interests.student_dialogue import FORMAT, Signals, read_answer, student_prompt
 from searec.progress import progress
 
 FILE = "student.json"
@@ -45,7 +52,7 @@ class StudentSettings:
 
 
 @dataclass(frozen=True)
-class Opened:
+class LoadedStudent:
     """A causal model with its tokenizer, in the state to write, and a digest of its weights."""
 
     model: Any
@@ -71,7 +78,7 @@ class StudentReasoner:
     def __init__(self, model: Path | str, settings: StudentSettings | None = None) -> None:
         self.settings = settings or StudentSettings()
         self._folder = Path(model)
-        self._opened = opened(model, self.settings.device)
+        self._opened = load_student(model, self.settings.device)
         said = [self.settings.answer_tokens, self.settings.interests, self.settings.temperature]
         drawn = [self.settings.seed, self.settings.batch] if self.settings.temperature else []
         self._version = fingerprint(FORMAT, self._opened.digest, json.dumps([*said, *drawn]))
@@ -104,17 +111,17 @@ class StudentReasoner:
         """32 hex digits over weights, prompt format and the settings that change answers."""
         return self._version
 
-    def think(self, profiles: Sequence[Profile]) -> list[Thought]:
+    def infer(self, profiles: Sequence[Profile]) -> list[ReasoningResult]:
         """One thought a profile, in order; an empty graph where a profile holds nothing to start from."""
-        thoughts: list[Thought | None] = [None] * len(profiles)
+        thoughts: list[ReasoningResult | None] = [None] * len(profiles)
         asked: list[tuple[int, list[int]]] = []
         for row, profile in enumerate(profiles):
-            if not Signs.of(profile).texts:
-                thoughts[row] = Thought(profile, Graph(profile.user, profile.at, (), self._made))
+            if not Signals.of(profile).texts:
+                thoughts[row] = ReasoningResult(profile, InterestGraph(profile.user, profile.at, (), self._made))
                 continue
-            ids = prompt_ids(self._opened.tokenizer, prompt(profile))
-            if len(ids) >= places(self._opened.model):
-                thoughts[row] = Thought(profile, None, TOO_LONG)
+            ids = prompt_ids(self._opened.tokenizer, student_prompt(profile))
+            if len(ids) >= context_length(self._opened.model):
+                thoughts[row] = ReasoningResult(profile, None, TOO_LONG)
             else:
                 asked.append((row, ids))
         asked.sort(
@@ -132,17 +139,17 @@ class StudentReasoner:
     def _made(self) -> dict[str, Any]:
         return {"reasoner": self.name, "version": self.version}
 
-    def _thought(self, profile: Profile, ids: list[int], ended: bool) -> Thought:
+    def _thought(self, profile: Profile, ids: list[int], ended: bool) -> ReasoningResult:
         answer = self._opened.tokenizer.decode(ids, skip_special_tokens=True)
         said: dict[str, object] = {"answer": answer, TOKENS: len(ids) + ended}
         if not ended:
-            return Thought(profile, None, CUT_OFF, (said,))
+            return ReasoningResult(profile, None, CUT_OFF, (said,))
         try:
-            graph = read(answer, profile, self._made)
+            graph = read_answer(answer, profile, self._made)
         except DataError as error:
-            return Thought(profile, None, error.what, ({**said, "error": str(error)},))
+            return ReasoningResult(profile, None, error.what, ({**said, "error": str(error)},))
         said[RAW] = [one.text for one in graph.interests()]
-        return Thought(profile, graph.novel(profile).top(self.settings.interests), transcript=(said,))
+        return ReasoningResult(profile, graph.novel(profile).top(self.settings.interests), transcript=(said,))
 
     def _answers(self, prompts: list[list[int]]) -> list[tuple[list[int], bool]]:
         """The tokens of each answer, and whether it came to an end."""
@@ -157,7 +164,7 @@ class StudentReasoner:
         )  # [B, L], padded on the left
         mask = torch.tensor([[0] * (longest - len(one)) + [1] * len(one) for one in prompts], device=model.device)
         ends = sorted({tokenizer.eos_token_id, *_listed(model.generation_config.eos_token_id)})
-        limit = min(self.settings.answer_tokens, places(model) - longest)
+        limit = min(self.settings.answer_tokens, context_length(model) - longest)
         drawn = (
             {"do_sample": True, "temperature": self.settings.temperature}
             if self.settings.temperature
@@ -181,7 +188,7 @@ class StudentReasoner:
             yield
 
 
-def opened(model: Path | str, device: str = "auto") -> Opened:
+def load_student(model: Path | str, device: str = "auto") -> LoadedStudent:
     """A distilled student's model, its adapters merged into the base; or a causal model alone.
 
     Raises:
@@ -219,7 +226,7 @@ def opened(model: Path | str, device: str = "auto") -> Opened:
             "the base is not what the student was made on", where=place, got=base_digest(place, found), expected=digest
         )
     try:
-        with quiet(), torch.random.fork_rng():  # adapters draw a start before they are read
+        with without_warnings(), torch.random.fork_rng():  # adapters draw a start before they are read
             tuned: Any = PeftModel.from_pretrained(found, str(folder / ADAPTER))
     except (OSError, ValueError, RuntimeError) as error:
         raise RunError(
@@ -237,17 +244,17 @@ def base_digest(place: Path | str, model: Any) -> str:
     return str(getattr(model.config, "_commit_hash", None) or place)
 
 
-def _alone(place: Path | str, device: str) -> Opened:
+def _alone(place: Path | str, device: str) -> LoadedStudent:
     model = open_model(place, device=device)
     return _ready(model, open_tokenizer(place), base_digest(place, model))
 
 
-def _ready(model: Any, tokenizer: Any, digest: str) -> Opened:
+def _ready(model: Any, tokenizer: Any, digest: str) -> LoadedStudent:
     from transformers import GenerationConfig
 
     ends = _listed(model.generation_config.eos_token_id)
     model.generation_config = GenerationConfig(eos_token_id=ends or None)  # type: ignore[no-untyped-call]  # no penalties of a chat's
-    return Opened(model.eval(), tokenizer, digest)
+    return LoadedStudent(model.eval(), tokenizer, digest)
 
 
 def _listed(ids: int | list[int] | None) -> list[int]:

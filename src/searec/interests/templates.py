@@ -24,7 +24,7 @@ def as_data(value: Any) -> str:
 
 
 @dataclass(frozen=True)
-class Wording:
+class PromptTemplates:
     """The questions of one version.
 
     Attributes:
@@ -36,7 +36,7 @@ class Wording:
     texts: dict[str, str]
 
     @classmethod
-    def of(cls, version: str) -> "Wording":
+    def of(cls, version: str) -> "PromptTemplates":
         """Read a version's files.
 
         Raises:
@@ -67,7 +67,7 @@ class Wording:
 
 
 @functools.cache
-def _read(version: str) -> Wording:
+def _read(version: str) -> PromptTemplates:
     home = resources.files("searec.interests").joinpath("prompts")
     known = sorted(folder.name for folder in home.iterdir() if folder.is_dir())
     if version not in known:
@@ -77,4 +77,4 @@ def _read(version: str) -> Wording:
     folder = home.joinpath(version)
     named = {entry.name.removesuffix(".txt"): entry for entry in folder.iterdir() if entry.name.endswith(".txt")}
     named |= {f"personas/{entry.name.removesuffix('.txt')}": entry for entry in folder.joinpath("personas").iterdir()}
-    return Wording(version, {name: entry.read_text(encoding="utf-8") for name, entry in sorted(named.items())})
+    return PromptTemplates(version, {name: entry.read_text(encoding="utf-8") for name, entry in sorted(named.items())})

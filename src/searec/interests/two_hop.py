@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from searec.config import Count, Natural, settings
-from searec.interests.interest_graph import LONGEST, Edge, joined
+from searec.interests.interest_graph import LONGEST, Edge, merge_edges
 from searec.interests.novelty import NEAR, History, stems
 from searec.interests.profile import Profile
 from searec.interests.structured_output import Fault
@@ -68,7 +68,7 @@ def _plain(text: Any) -> Any:
     return " ".join(printable(text).split()) if isinstance(text, str) else text
 
 
-class Said(BaseModel):
+class Answer(BaseModel):
     """The root of every form: nothing is converted, nothing more is allowed."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
@@ -79,20 +79,20 @@ Remark = Annotated[str, BeforeValidator(_plain), Field(max_length=300)]
 Confidence = Annotated[float, Field(ge=0.01, le=1, allow_inf_nan=False)]
 
 
-class Demand(Said):
+class Demand(Answer):
     query: Annotated[str, Field(min_length=1, max_length=2 * LONGEST_QUERY)]
     demand: Phrase
     confidence: Confidence
     evidence: Remark
 
 
-class Demands(Said):
+class Demands(Answer):
     """Hop 1."""
 
     demands: Annotated[list[Demand], Field(max_length=_ENTRIES)]
 
 
-class Widening(Said):
+class Widening(Answer):
     demand: Phrase
     interest: Phrase
     relation: Literal["hyponym", "co-hyponym"]
@@ -100,7 +100,7 @@ class Widening(Said):
     evidence: Remark
 
 
-class Widenings(Said):
+class Widenings(Answer):
     """Hop 2."""
 
     interests: Annotated[list[Widening], Field(max_length=_ENTRIES)]
@@ -114,12 +114,12 @@ class Hop:
     dropped: tuple[tuple[str, str], ...] = ()
 
 
-def counted(hops: Iterable[Hop]) -> dict[str, int]:
+def count_dropped(hops: Iterable[Hop]) -> dict[str, int]:
     """How many entries were left out, by why."""
     return dict(sorted(Counter(why for hop in hops for _, why in hop.dropped).items()))
 
 
-def told(profile: Profile, config: HopSettings) -> dict[str, Any]:
+def shown_profile(profile: Profile, config: HopSettings) -> dict[str, Any]:
     """What a model is told of a user, JSON-ready: neither who it is nor when."""
     chosen = (
         profile.attributes
@@ -132,7 +132,7 @@ def told(profile: Profile, config: HopSettings) -> dict[str, Any]:
     }
 
 
-def known(profile: Profile, config: HopSettings) -> list[str]:
+def known_texts(profile: Profile, config: HopSettings) -> list[str]:
     """What else the person has met already: older queries, then categories clicked, newest first."""
     categories = dict.fromkeys(name for one in profile.clicks for name in reversed(one.categories))
     return [text[:LONGEST_QUERY] for text in (*profile.earlier[: config.known], *list(categories)[: config.known])]
@@ -209,7 +209,7 @@ def _limited(edges: list[Edge], dropped: list[tuple[str, str]], most: int) -> Ho
     found = sorted({why for _, why in dropped} & _FAULTS)
     if not edges and found:
         return Fault(f"no entry can be used; one of them {', one '.join(found)}")
-    once = joined(edges)
+    once = merge_edges(edges)
     dropped = [*dropped, *[(edge.target, TWICE) for edge in edges if not any(edge is other for other in once)]]
     kept = {edge.key for edge in sorted(once, key=lambda edge: -edge.confidence)[:most]}
     dropped += [(edge.target, SURPLUS) for edge in once if edge.key not in kept]

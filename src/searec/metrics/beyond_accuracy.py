@@ -1,6 +1,6 @@
 """Beyond accuracy: how much of the catalogue is shown, how little known it is, how varied each list is.
 
-Lists are [R, K] inside ids 1..N; 0 stands for no item. None of the figures here says that a list is
+Lists are [R, K] internal ids 1..N; 0 stands for no item. None of the figures here says that a list is
 good: random lists cover much and are little known and varied. They are read beside accuracy.
 """
 
@@ -44,7 +44,7 @@ def novelty(top: Ints, counts: Ints) -> Floats:
     """[R] mean self-information of a list's items, in bits: mean of -log2 p(i), p(i) = (count_i + 1) / (total + N).
 
     Args:
-        top: [R, K] inside ids, 0 where absent.
+        top: [R, K] internal ids, 0 where absent.
         counts: [N + 1] training events of each item; counts[0] is not read.
 
     The lists of popular items are low, of rare ones high; an empty list is 0.
@@ -63,8 +63,8 @@ def diversity(top: Ints, categories: Ragged) -> Floats:
     """[R] 1 - mean Jaccard similarity of the category sets over all pairs of a list's items, in [0, 1].
 
     Args:
-        top: [R, K] inside ids, 0 where absent.
-        categories: row n holds the categories (ints >= 0) of inside id n, row 0 is empty; N + 1 rows.
+        top: [R, K] internal ids, 0 where absent.
+        categories: row n holds the categories (ints >= 0) of internal id n, row 0 is empty; N + 1 rows.
 
     Pairs in which an item has no category say nothing and are left out; a list without a pair is 0.
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from typing_extensions import override
 
 from searec.data.batch import Batch, Needs
 from searec.data.dataset import Dataset, Sizes
@@ -48,7 +49,7 @@ class Model(Learner):
         single_task: task -> the settings with which it learns that task without what the other task gives it.
         single_task_note: what it then does without, in words.
         presets: settings of the model in each preset, over the defaults of its Config.
-        train_presets: settings of its training in each preset, over the defaults of `TrainSettings`.
+        train_presets: settings of its training in each preset, over the defaults of `TrainConfig`.
     """
 
     tasks: ClassVar[tuple[Task, ...]]
@@ -199,6 +200,7 @@ class FittedModel(Model):
         for name, array in arrays.items():
             setattr(self, name, array)
 
+    @override
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Load what `state` returned.
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from torch import Tensor
+from typing_extensions import override
 
 from searec.config import Positive, Share, settings
 from searec.data.batch import Batch, Needs
@@ -36,9 +37,11 @@ class BM25(FittedModel):
         b: Share = 0.75
 
     @property
+    @override
     def needs(self) -> Needs:
         return Needs(words=32)
 
+    @override
     def fit(self, data: Dataset, split: Split) -> None:
         index = bm25_index(data, k1=self.config.k1, b=self.config.b)
         self.set_arrays(offsets=index.offsets, columns=index.columns, values=index.values)
@@ -51,6 +54,7 @@ class BM25(FittedModel):
         """Return the index and the parameters it was built with, as keywords of `data.lexical.Lexicon`."""
         return {"index": self._index, "k1": self.config.k1, "b": self.config.b}
 
+    @override
     def score(self, batch: Batch) -> Tensor:
         scores = self._index.sum(batch.words[batch.query.long()])
         return scores if batch.candidates is None else scores.gather(1, batch.candidates.long())

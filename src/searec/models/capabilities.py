@@ -9,23 +9,10 @@ from searec.data.batch import Batch
 from searec.nn.losses import Losses
 
 if TYPE_CHECKING:  # training one model loads nothing that only other models need
-    from searec.data.dataset import Sizes
-    from searec.data.schema import Task
     from searec.models.serendipity.batch_interests import BatchInterests
     from searec.models.serendipity.model import Channels, InterestPool
     from searec.semantic_ids.trie import Trie
     from searec.text.encoder import Encoder
-
-
-class _Model(Protocol):
-    """What every model has, for the type checker."""
-
-    name: Any
-    config: Any
-    sizes: "Sizes"
-
-    @property
-    def train_tasks(self) -> "tuple[Task, ...]": ...
 
 
 @runtime_checkable
@@ -127,7 +114,7 @@ class RetrievesByInterest(HasItemVectors, Protocol):
 
 
 @runtime_checkable
-class LearnsFromTeacher(_Model, Protocol):
+class LearnsFromTeacher(Protocol):
     """A model that can learn another model's ranking of the candidates along with its own losses."""
 
     def loss_and_scores(self, batch: Batch) -> tuple[Losses, Tensor]:
@@ -136,7 +123,20 @@ class LearnsFromTeacher(_Model, Protocol):
 
 
 @runtime_checkable
-class ReasonsInSteps(_Model, Protocol):
+class ScoresTrajectories(Protocol):
+    """A model whose ranking is a policy: it scores the candidates along several noisy trajectories."""
+
+    def draw_noise(self, batch: Batch) -> list[Tensor]:
+        """Return standard normal noise [B, T, L, D] for each of the user's histories."""
+        ...
+
+    def score_trajectories(self, batch: Batch, noise: Sequence[Tensor]) -> Tensor:
+        """Return scores [B, T, N] of the candidates, a trajectory for each of T draws of noise."""
+        ...
+
+
+@runtime_checkable
+class ReasonsInSteps(Protocol):
     """A model that refines the states of a user's histories in up to K steps and can stop after any of them."""
 
     halting: Any
@@ -162,7 +162,7 @@ class ReasonsInSteps(_Model, Protocol):
 
 
 @runtime_checkable
-class EmbedsUserSides(_Model, Protocol):
+class EmbedsUserSides(Protocol):
     """A model with one embedding of each user as a feed reader and one as a searcher."""
 
     def user_embeddings(self, users: Tensor) -> Tensor:
@@ -171,7 +171,7 @@ class EmbedsUserSides(_Model, Protocol):
 
 
 @runtime_checkable
-class WritesIdentifiers(_Model, Protocol):
+class WritesIdentifiers(Protocol):
     """A model that retrieves by writing item identifiers code by code."""
 
     @property

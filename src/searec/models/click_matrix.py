@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 import numpy as np
 import scipy.sparse
 from torch import Tensor
+from typing_extensions import override
 
 from searec.data.batch import Batch, Needs
 from searec.data.dataset import FEED
@@ -21,12 +22,13 @@ class ClickMatrixModel(FittedModel):
     single_task_note = "clicks after searches are not counted and not read"
 
     @property
+    @override
     def needs(self) -> Needs:
-        return Needs(rec=self.config.history) if self.config.feed_only else Needs(trail=self.config.history)
+        return Needs(feed=self.config.history) if self.config.feed_only else Needs(clicks=self.config.history)
 
     def clicked(self, batch: Batch) -> Tensor:
         """Return the clicks [B, L] that the model reads, old to new, 0 pads."""
-        return batch.rec_item if self.config.feed_only else batch.trail_item
+        return batch.feed_item if self.config.feed_only else batch.click_item
 
     def click_matrix(self, split: Split) -> scipy.sparse.csr_matrix:
         """Return [U + 1, I + 1] float32, 1 where a user clicked an item in training."""

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from searec.config import settings
 from searec.data.batch import Batch, Needs
@@ -44,13 +45,16 @@ class Dense(FittedModel):
         return self.vectors
 
     @property
+    @override
     def needs(self) -> Needs:
         return Needs(text=True)
 
+    @override
     def fit(self, data: Dataset, split: Split) -> None:
         items = torch.from_numpy(self.text_encoder.encode(data.item_texts()))
         self.set_arrays(vectors=torch.cat((torch.zeros(1, items.shape[1]), items)))
 
+    @override
     def score(self, batch: Batch) -> Tensor:
         query = torch.from_numpy(self.text_encoder.encode(batch.query_text)).to(self.vectors.device)
         if batch.candidates is None:

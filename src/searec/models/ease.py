@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from searec.config import Count, Natural, Positive, settings
 from searec.data.batch import Batch
@@ -46,6 +47,7 @@ class EASE(ClickMatrixModel):
         history: Natural = 512
         max_items: Count = 20_000
 
+    @override
     def fit(self, data: Dataset, split: Split) -> None:
         """Invert the item-item matrix of the training clicks.
 
@@ -77,6 +79,7 @@ class EASE(ClickMatrixModel):
             counts=torch.from_numpy(counts.astype(np.int64)),
         )
 
+    @override
     def score(self, batch: Batch) -> Tensor:
         rows = self.column[self.clicked(batch).long()]
         present = torch.zeros(len(batch), len(self.weights), device=rows.device).scatter_(1, rows, 1.0)
@@ -88,8 +91,10 @@ class EASE(ClickMatrixModel):
         weights = self.weights[self.column[items.long()]][:, self.column]
         return best_items(weights.masked_fill(weights <= 0, -torch.inf), k)
 
+    @override
     def explain(self, items: Tensor, clicks: Tensor) -> tuple[Tensor, Tensor]:
         return strongest_click(self.weights[self.column[clicks.long()]][:, self.column[items.long()]].T, clicks)
 
+    @override
     def click_counts(self) -> Mapping[tuple[Task, ...], Tensor]:
         return {self.tasks: self.counts}

@@ -6,6 +6,7 @@ import numpy as np
 import scipy.sparse
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from searec.config import Natural, NonNegative, settings
 from searec.data.batch import Batch
@@ -55,6 +56,7 @@ class ItemKNN(ClickMatrixModel):
         feed_only: bool = False
         history: Natural = 512
 
+    @override
     def fit(self, data: Dataset, split: Split) -> None:
         clicks = self.click_matrix(split)
         together = (clicks.T @ clicks).tocoo()
@@ -77,12 +79,15 @@ class ItemKNN(ClickMatrixModel):
         cosines = self.similarities.sum(items[:, None])
         return best_items(cosines.masked_fill(cosines <= 0, -torch.inf), k)
 
+    @override
     def explain(self, items: Tensor, clicks: Tensor) -> tuple[Tensor, Tensor]:
         return strongest_click(self.similarities.sum(clicks[:, None])[:, items.long()].T, clicks)
 
+    @override
     def leaks(self, split: Split) -> Leaks:
         return super().leaks(split) + similarity_leaks(self, split)
 
+    @override
     def score(self, batch: Batch) -> Tensor:
         history = self.clicked(batch)
         if not self.config.repeats:
@@ -115,7 +120,7 @@ def similarity_leaks(model: ItemKNN, split: Split) -> Leaks:
     """
     data, config = split.data, model.config
     user, item, old = clicks_of(split, bounds(split, model.train_tasks)[1])
-    counted = (np.asarray(data.trail.source) == FEED) if config.feed_only else np.ones(len(user), dtype=bool)
+    counted = (np.asarray(data.click_history.source) == FEED) if config.feed_only else np.ones(len(user), dtype=bool)
     some = old & counted
     clicks = scipy.sparse.csc_matrix(
         (np.ones(int(some.sum()), np.float32), (user[some], item[some])),
@@ -148,9 +153,9 @@ def similarity_leaks(model: ItemKNN, split: Split) -> Leaks:
     suspects = np.unique(item[later]) if len(later) else np.unique(rows[wrong])
     first = int(max(suspects, key=lambda one: (share[one], -one)))
     events = later[item[later] == first]
-    events = events[np.argsort(data.trail.time[events], kind="stable")]
+    events = events[np.argsort(data.click_history.time[events], kind="stable")]
     entry = int(np.flatnonzero(wrong & ((rows == first) | (others == first)))[0])
-    names = data.items.outside(np.array([rows[entry], others[entry]]))
+    names = data.items.to_external(np.array([rows[entry], others[entry]]))
     return Leaks(
         checked,
         (

@@ -6,6 +6,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from searec.config import settings
 from searec.data.batch import Batch, Needs
@@ -29,16 +30,20 @@ class Popular(FittedModel):
         """No settings."""
 
     @property
+    @override
     def needs(self) -> Needs:
         return Needs()
 
+    @override
     def fit(self, data: Dataset, split: Split) -> None:
         counts = [np.bincount(split.train_clicks((task,))[1], minlength=data.sizes.items + 1) for task in TASKS]
         self.set_arrays(counts=torch.from_numpy(np.stack(counts)).float())
 
+    @override
     def click_counts(self) -> Mapping[tuple[Task, ...], Tensor]:
         return {(task,): self.counts[place] for place, task in enumerate(TASKS)}
 
+    @override
     def score(self, batch: Batch) -> Tensor:
         counts = self.counts[TASKS.index(batch.task)]
         if batch.candidates is None:

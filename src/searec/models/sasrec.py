@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
+from typing_extensions import override
 
 from searec.config import Count, DropoutRate, Positive, settings
 from searec.data.batch import Batch, Needs
@@ -100,19 +101,21 @@ class SASRec(ItemEmbeddings, Model):
             self.item.weight[0] = 0
 
     @property
+    @override
     def needs(self) -> Needs:
         length = self.config.length
-        return Needs(rec=length) if self.config.feed_only else Needs(trail=length)
+        return Needs(feed=length) if self.config.feed_only else Needs(clicks=length)
 
     @property
+    @override
     def negatives(self) -> int:
         return self.config.negatives if self.config.loss == "bce" else 0
 
     def history(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Items and times [B, L] of the clicks this model reads, old to new."""
         if self.config.feed_only:
-            return batch.rec_item, batch.rec_time
-        return batch.trail_item, batch.trail_time
+            return batch.feed_item, batch.feed_time
+        return batch.click_item, batch.click_time
 
     def encode(self, items: Tensor) -> Tensor:
         """[B, L, D] the state after each click of `items` [B, L]; zeros at padding."""
@@ -124,6 +127,7 @@ class SASRec(ItemEmbeddings, Model):
             x = layer(x, allowed)
         return self.norm(x) * present.unsqueeze(-1)  # type: ignore[no-any-return]
 
+    @override
     def loss(self, batch: Batch) -> Losses:
         """Next-click loss at every position: BCE against sampled negatives (Eq. 8), or cross-entropy over the catalogue."""
         items, times = self.history(batch)
@@ -139,6 +143,7 @@ class SASRec(ItemEmbeddings, Model):
         others = F.logsigmoid(-torch.einsum("pd,pmd->pm", state, negative)).sum(-1)
         return Losses({"bce": -(positive + others).mean()}, {"bce": 1.0})
 
+    @override
     def score(self, batch: Batch) -> Tensor:
         items, _ = self.history(batch)
         newest = (items != 0).sum(1).clamp(min=1) - 1

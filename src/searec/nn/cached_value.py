@@ -10,7 +10,7 @@ from torch import Tensor, nn
 Value = TypeVar("Value")
 
 
-class Kept(nn.Module, Generic[Value]):
+class CachedValue(nn.Module, Generic[Value]):
     """Computes a value once for tensors that do not change; where gradients are on, each time.
 
     In-place changes, other tensors, moves to another device and another autocast type are all seen. What is not (a write through

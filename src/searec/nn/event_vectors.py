@@ -16,10 +16,10 @@ def embed_events(batch: Batch, item: nn.Embedding, queries: Tensor) -> tuple[lis
         item: table of item vectors, row 0 pads.
         queries: [Q, D] one vector for each row of `batch.words`.
     """
-    sessions = queries[batch.src_query.long()] + mean_embedding(item, batch.src_click)
-    return [item(batch.rec_item), sessions], [batch.rec_item != 0, batch.src_query != 0]
+    sessions = queries[batch.search_query.long()] + mean_embedding(item, batch.search_click)
+    return [item(batch.feed_item), sessions], [batch.feed_item != 0, batch.search_query != 0]
 
 
-def hidden_at_random(vectors: Tensor, share: float) -> Tensor:
+def mask_at_random(vectors: Tensor, share: float) -> Tensor:
     """[B, D] the vectors, whole ones set to zero with probability `share`."""
     return vectors * (torch.rand(len(vectors), 1, device=vectors.device) >= share)

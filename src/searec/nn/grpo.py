@@ -45,7 +45,7 @@ def advantages(reward: Tensor) -> Tensor:
     return torch.where((reward == reward[..., :1]).all(-1, keepdim=True), 0.0, value)
 
 
-def log_chance(scores: Tensor, order: Tensor, depth: int | None) -> Tensor:
+def log_probability(scores: Tensor, order: Tensor, depth: int | None) -> Tensor:
     """[...] log-probability of the first `depth` places of a list, each drawn by softmax from what is left (Plackett-Luce).
 
     Args:
@@ -58,14 +58,14 @@ def log_chance(scores: Tensor, order: Tensor, depth: int | None) -> Tensor:
     return (listed - left)[..., :depth].sum(-1)
 
 
-def clipped(log_chance: Tensor, old: Tensor, advantage: Tensor, clip: float) -> Tensor:
+def clipped_objective(log_probability: Tensor, old: Tensor, advantage: Tensor, clip: float) -> Tensor:
     """Scalar: the mean of -min(ratio x A, ratio within 1 - clip .. 1 + clip x A), ratio = exp(log_chance - old).
 
     Args:
         log_chance, old: [B, T] log-probability of what each trajectory did, by the policy now and by the one that did it.
         advantage: [B, T].
     """
-    ratio = (log_chance - old).exp()
+    ratio = (log_probability - old).exp()
     return -torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage).mean()
 
 

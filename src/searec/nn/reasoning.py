@@ -16,7 +16,7 @@ _FIRST_SCALE = 0.1
 
 
 @dataclass(frozen=True)
-class Thoughts:
+class CrossStates:
     """What a step leaves on each side, [B, L, D] each.
 
     alone: the same step with its cross term left out, from the same state before it; None if it was not asked for.
@@ -58,7 +58,7 @@ class CrossReasoning(nn.Module):
 
     def forward(
         self, states: Sequence[Tensor], here: Sequence[Tensor], number: int, *, alone: bool = False
-    ) -> Thoughts:
+    ) -> CrossStates:
         """Step `number` (from 0).
 
         Args:
@@ -70,11 +70,11 @@ class CrossReasoning(nn.Module):
             states = [side + self.step.weight[number] for side in states]
         masks = [side[:, None] for side in here]
         if len(states) == 1:
-            return Thoughts([self.layers[0](states[0], masks[0])], None)
+            return CrossStates([self.layers[0](states[0], masks[0])], None)
         own = [layer.read_own(side, mask) for layer, side, mask in zip(self.layers, states, masks, strict=True)]  # type: ignore[operator]
         across = [layer.across for layer in self.layers]
         crossed = [across[side](own[side], masks[1 - side], own[1 - side]) for side in (0, 1)]  # type: ignore[operator]
-        return Thoughts(crossed, [across[side].without_reading(own[side]) for side in (0, 1)] if alone else None)  # type: ignore[operator, union-attr]
+        return CrossStates(crossed, [across[side].without_reading(own[side]) for side in (0, 1)] if alone else None)  # type: ignore[operator, union-attr]
 
 
 def distance(target: Tensor, states: Tensor, present: Tensor, kind: Distance) -> Tensor:

@@ -124,7 +124,11 @@ def try_out(engine: Pipeline, data: Dataset) -> None:
     Raises:
         RunError: a part fails. A store that fails is none of the engine's parts.
     """
-    some = data.users.texts[int(data.trail.offsets[1:].searchsorted(1)) - 1] if len(data.trail.item) else None
+    some = (
+        data.users.texts[int(data.click_history.offsets[1:].searchsorted(1)) - 1]
+        if len(data.click_history.item)
+        else None
+    )
     asks = [Request(user=user, seconds=_TRIAL_SECONDS) for user in (some, None)]
     query = str(data.queries.texts[0]) if data.sizes.queries else str(data.item_table["title"][0] or "a")
     found: list[Response | Suggestions | SearecError] = [*engine.recommend(asks)]

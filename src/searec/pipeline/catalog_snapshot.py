@@ -31,7 +31,7 @@ _NOT_FILTERS = ("item_id", "title", "description")
 
 @dataclass(frozen=True)
 class NewItem:
-    """An item that the training did not know. stand_in: inside id of the known item nearest to it, 0 where none shares a word."""
+    """An item that the training did not know. stand_in: internal id of the known item nearest to it, 0 where none shares a word."""
 
     item: str
     about: Mapping[str, Any]
@@ -45,11 +45,11 @@ class NewItem:
 class CatalogSnapshot:
     """One state of the catalogue; a change makes another one, and requests under way keep theirs.
 
-    Places are the inside ids 1..I of the dataset, then I + 1.. for new items in the order in which they came.
+    Places are the internal ids 1..I of the dataset, then I + 1.. for new items in the order in which they came.
 
     Attributes:
         gone: [N + 1] bool, hidden or removed.
-        stand_in: [N + 1] the inside id by which models know an item; itself for known ones.
+        stand_in: [N + 1] the internal id by which models know an item; itself for known ones.
         unlike: new items that no known one stands in for.
     """
 
@@ -85,7 +85,7 @@ class CatalogSnapshot:
         known = self.base.data.items
         place = dict(self._place)
         for change in changes:
-            own = place.get(change.item) or (int(known.inside([change.item])[0]) if change.item in known else 0)
+            own = place.get(change.item) or (int(known.to_internal([change.item])[0]) if change.item in known else 0)
             if not own:
                 if not change.about:  # hidden before anybody told what it is
                     continue
@@ -104,13 +104,13 @@ class CatalogSnapshot:
     # --- looking up ---
 
     def place(self, item: str) -> int:
-        """The place of an outside id, 0 if it has none."""
+        """The place of an external id, 0 if it has none."""
         return self._place.get(item) or (
-            int(self.base.data.items.inside([item])[0]) if item in self.base.data.items else 0
+            int(self.base.data.items.to_internal([item])[0]) if item in self.base.data.items else 0
         )
 
     def places(self, items: Iterable[str]) -> Ints:
-        """[n] places of the outside ids that have one."""
+        """[n] places of the external ids that have one."""
         found = [self.place(item) for item in items]
         return np.array([place for place in found if place], dtype=np.int64)
 
@@ -126,15 +126,15 @@ class CatalogSnapshot:
         return place
 
     def items(self, places: Ints) -> list[str]:
-        """[n] the outside ids at places."""
+        """[n] the external ids at places."""
         count = self.base.data.sizes.items
         if not len(places) or int(places.max()) <= count:
-            return self.base.data.items.outside(places)
-        known = iter(self.base.data.items.outside(places[places <= count]))
+            return self.base.data.items.to_external(places)
+        known = iter(self.base.data.items.to_external(places[places <= count]))
         return [self.new[place - count - 1].item if place > count else next(known) for place in places.tolist()]
 
     def item(self, place: int) -> str:
-        """The outside id at a place."""
+        """The external id at a place."""
         return self.items(np.array([place]))[0]
 
     def about(self, place: int) -> Mapping[str, Any]:
@@ -239,7 +239,7 @@ class CatalogSnapshot:
         mask = np.zeros(self.size + 1, dtype=bool)
         if column == CATEGORIES:
             numbers = [
-                int(base.data.category_names.inside([value])[0])
+                int(base.data.category_names.to_internal([value])[0])
                 for value in values
                 if value in base.data.category_names
             ]

@@ -15,14 +15,15 @@ from searec.data.schema import Task
 from searec.data.split import Split
 from searec.data.user_history import UserHistory, batch_of, padded
 from searec.files import cache_folder
+from searec.interests.user_interests import UserInterests
 from searec.models.dense import Dense
 from searec.models.gensar.model import GenSAR
 from searec.models.serendipity.model import Serendipity
 from searec.pipeline.catalog_snapshot import CatalogSnapshot, item_words
 from searec.pipeline.histories import UserContext
 from searec.pipeline.run import Run
-from searec.pipeline.user_interests import InterestEncoder, UserInterests
-from searec.retrieval.vector_index import Index
+from searec.pipeline.user_interests import InterestEncoder
+from searec.retrieval.vector_index import VectorIndex
 from searec.text.encoder import Encoder
 
 Mask = NDArray[np.bool_]
@@ -65,7 +66,7 @@ class RequestBatch:
         return "search" if self.queries else "recommend"
 
     def exclude(self) -> Tensor:
-        """[B, E] inside ids that models leave out; not those that a new item stands behind."""
+        """[B, E] internal ids that models leave out; not those that a new item stands behind."""
         known, followers = self.catalog.base.data.sizes.items, self.catalog.followers
         rows = []
         for barred in self.barred:
@@ -218,7 +219,7 @@ class DenseChannel:
         assert isinstance(run.model, Dense)
         self._vectors: Tensor = run.model.vectors
         self._encoder = Encoder(run.model.config.encoder)
-        self._index = Index(self._vectors, probes=_PROBES, keep=cache_folder() / "indexes")
+        self._index = VectorIndex(self._vectors, probes=_PROBES, keep=cache_folder() / "indexes")
         self._kept: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
         self._new: dict[str, NDArray[np.float32]] = {}
         queries = run.data.searches.query

@@ -84,11 +84,12 @@ class Histories:
 
     def known(self, user: str | None, events: Sequence[Event], catalog: CatalogSnapshot) -> UserContext:
         """What is known of a user with these events since the dataset."""
-        inside = int(self._data.users.inside([user])[0]) if user is not None and user in self._data.users else 0
+        inside = int(self._data.users.to_internal([user])[0]) if user is not None and user in self._data.users else 0
         base = UserHistory.of(self._data, inside, newest=NEWEST)
-        trail = self._data.trail
+        click_history = self._data.click_history
         all_clicks = np.asarray(
-            trail.item[trail.offsets[inside] : trail.offsets[inside + 1]] if inside else [], dtype=np.int64
+            click_history.item[click_history.offsets[inside] : click_history.offsets[inside + 1]] if inside else [],
+            dtype=np.int64,
         )
         if not events:
             return UserContext(user, base, all_clicks, _newest_first(all_clicks))
@@ -114,29 +115,29 @@ class Histories:
         asked = [event for event in events if event.kind == SEARCH and event.query]
         found = [catalog.places(dict.fromkeys(searches[event.event_id])) for event in asked]
         numbers = [self._query_ids.get(str(event.query), 0) for event in asked]
-        rec_item, rec_time, _ = _merged(base.rec_item, base.rec_time, *_for_models(feed, catalog))
-        trail_item, trail_time, _ = _merged(base.trail_item, base.trail_time, *_for_models(clicks, catalog))
-        src_query, src_time, order = _merged(
-            base.src_query,
-            base.src_time,
+        feed_item, feed_time, _ = _merged(base.feed_item, base.feed_time, *_for_models(feed, catalog))
+        click_item, click_time, _ = _merged(base.click_item, base.click_time, *_for_models(clicks, catalog))
+        search_query, search_time, order = _merged(
+            base.search_query,
+            base.search_time,
             np.array(numbers, dtype=np.int64),
             np.array([event.time for event in asked], dtype=np.int64),
         )
-        lists = [*base.src_click, *(_stand_ins(places, catalog) for places in found)]
-        texts: list[str] = [*[""] * len(base.src_query), *(str(event.query) for event in asked)]
+        lists = [*base.search_click, *(_stand_ins(places, catalog) for places in found)]
+        texts: list[str] = [*[""] * len(base.search_query), *(str(event.query) for event in asked)]
         in_order = order.tolist()
         past = UserHistory(
             user=base.user,
-            rec_item=rec_item,
-            rec_time=rec_time,
-            src_query=src_query,
-            src_text=tuple(
+            feed_item=feed_item,
+            feed_time=feed_time,
+            search_query=search_query,
+            search_text=tuple(
                 texts[place] for place in in_order if texts[place] and not self._query_ids.get(texts[place], 0)
             ),
-            src_time=src_time,
-            src_click=tuple(lists[place] for place in in_order),
-            trail_item=trail_item,
-            trail_time=trail_time,
+            search_time=search_time,
+            search_click=tuple(lists[place] for place in in_order),
+            click_item=click_item,
+            click_time=click_time,
         )
         return past, np.array([place for place, _ in clicks if place], dtype=np.int64)
 
@@ -148,7 +149,7 @@ class Histories:
         """What a user did, newest first, for people."""
         data = self._data
         told: list[HistoryEvent] = []
-        inside = int(data.users.inside([user])[0]) if user in data.users else 0
+        inside = int(data.users.to_internal([user])[0]) if user in data.users else 0
         if inside:
             for stream in ("interactions", "searches"):
                 table = getattr(data, stream)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from searec.config import Count, Positive, Share, settings
 from searec.data.ragged import Ints
 from searec.errors import SearecError, SettingsError
+from searec.interests.user_interests import UserInterests
 from searec.pipeline.catalog_snapshot import CatalogSnapshot
 from searec.pipeline.channels import Candidates, Channel, PopularChannel, RequestBatch
 from searec.pipeline.executors import Executor, Pending, Skipped
@@ -34,7 +35,7 @@ from searec.pipeline.types import (
     SuggestRequest,
     UserView,
 )
-from searec.pipeline.user_interests import InterestSource, UserInterests
+from searec.pipeline.user_interests import InterestSource
 from searec.pipeline.views import Views
 from searec.retrieval.quota_pool import slots
 

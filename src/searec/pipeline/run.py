@@ -45,8 +45,8 @@ class Run:
     """A trained model and its run folder.
 
     config: model, preset, label, seed, settings ("model" and, if it was trained by steps, "train"), data (fingerprint
-    and sizes) and split, as in config.json. new_items: outside ids of items let in since, whose inside ids follow on.
-    removed: inside ids of items taken out since.
+    and sizes) and split, as in config.json. new_items: external ids of items let in since, whose internal ids follow on.
+    removed: internal ids of items taken out since.
     """
 
     folder: Path
@@ -80,7 +80,7 @@ class Run:
         """The k best items for each user after everything in the log.
 
         Args:
-            users: outside user ids.
+            users: external user ids.
             k: items a user.
             seen: also recommend what the user has clicked before.
 
@@ -154,7 +154,7 @@ class Run:
                 f"{self.model.name} cannot suggest queries", expected="a gensar run that has learnt to search"
             )
         self._refuse_none(k)
-        inside = self.data.users.inside(users)
+        inside = self.data.users.to_internal(users)
         texts = asked_by_several(self.data, min_users)[0].to_list()
         schema = {"user_id": pl.String, "rank": pl.Int64, "query": pl.String, "score": pl.Float64}
         if not texts or not len(inside):
@@ -199,7 +199,9 @@ class Run:
         """
         new = {item: place for place, item in enumerate(self.new_items, start=self.data.sizes.items + 1)}
         known = [item for item in items if item not in new]
-        inside = [new[item] for item in items if item in new] + [int(item) for item in self.data.items.inside(known)]
+        inside = [new[item] for item in items if item in new] + [
+            int(item) for item in self.data.items.to_internal(known)
+        ]
         inside = [item for item in inside if item not in self.removed]
         self.removed.update(inside)
         if isinstance(self.model, UpdatesItems):
@@ -218,7 +220,7 @@ class Run:
                 f"{self.model.name} has not learnt to {task}", expected=", ".join(self.model.train_tasks)
             )
         self._refuse_none(k)
-        inside = self.data.users.inside(users)
+        inside = self.data.users.to_internal(users)
         asked = requests_at(self.data, task, inside, np.full(len(inside), NEVER), new_texts=queries)
         schema: dict[str, Any] = {"row": pl.Int64, "rank": pl.Int64, "item_id": pl.String, "score": pl.Float64}
         if isinstance(self.model, RetrievesByInterest):
@@ -236,9 +238,9 @@ class Run:
         device = self.model.device
         exclude = np.tile(np.array(sorted(self.removed), dtype=np.int32), (len(asked), 1))
         if not seen:
-            first = np.asarray(self.data.trail.offsets[asked.user])
+            first = np.asarray(self.data.click_history.offsets[asked.user])
             exclude = np.concatenate(
-                (exclude, gather_windows(self.data.trail.item, first, asked.trail_end - first)), axis=1
+                (exclude, gather_windows(self.data.click_history.item, first, asked.click_end - first)), axis=1
             )
         left_out = torch.from_numpy(exclude).to(device) if exclude.shape[1] else None
         if isinstance(self.model, RetrievesByInterest):
@@ -247,7 +249,7 @@ class Run:
 
     def _explained(self, asked: Requests, found: InterestPool) -> pl.DataFrame:
         """As `_named`, with the channel that brought each item and the reason for it."""
-        users = self.data.users.outside(asked.user)
+        users = self.data.users.to_external(asked.user)
         graphs = read_graphs(self.folder / ARTIFACTS, users)
         named = self._named(found.pool.items, found.score)
         interest = found.interest.cpu().numpy()
@@ -262,7 +264,7 @@ class Run:
         )
 
     def _named(self, best: Tensor, values: Tensor) -> pl.DataFrame:
-        """row, rank, item_id, score of inside ids and scores [B, k]."""
+        """row, rank, item_id, score of internal ids and scores [B, k]."""
         ids, scores = best.cpu().numpy(), values.cpu().numpy()
         some = ids > 0
         row, place = np.nonzero(some)
@@ -270,16 +272,16 @@ class Run:
             {
                 "row": row,
                 "rank": place + 1,
-                "item_id": self._outside(ids[some]),
+                "item_id": self._external(ids[some]),
                 "score": scores[some].astype(np.float64),
             }
         )
 
-    def _outside(self, ids: NDArray[np.integer[Any]]) -> list[str]:
+    def _external(self, ids: NDArray[np.integer[Any]]) -> list[str]:
         known = self.data.sizes.items
         if not self.new_items:
-            return self.data.items.outside(ids)
-        names = np.array([*self.new_items, *self.data.items.outside(np.minimum(ids, known))], dtype=object)
+            return self.data.items.to_external(ids)
+        names = np.array([*self.new_items, *self.data.items.to_external(np.minimum(ids, known))], dtype=object)
         return list(names[np.where(ids > known, ids - known - 1, len(self.new_items) + np.arange(len(ids)))])
 
 

@@ -7,12 +7,12 @@ import numpy as np
 
 from searec.data.dataset import Dataset
 from searec.data.user_history import batch_of
+from searec.interests.user_interests import UserInterests
 from searec.models.gensar.model import GenSAR
 from searec.pipeline.fusion import fuse
 from searec.pipeline.histories import UserContext
 from searec.pipeline.run import Run, asked_by_several
 from searec.pipeline.types import SuggestedQuery
-from searec.pipeline.user_interests import UserInterests
 
 MIN_USERS = 2
 """A query is shown to others if so many users have asked it."""

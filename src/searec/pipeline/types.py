@@ -21,12 +21,12 @@ class Request:
     """A request for a list of items: of a search if it has a query, else of the feed.
 
     Attributes:
-        user: outside id; None, or one who is not known, gets what needs no history.
+        user: external id; None, or one who is not known, gets what needs no history.
         query: what is searched for.
         k: items on the page, from 1 to `MOST`. offset: items before the page, from 0; together at most `MOST`.
         after: the `next` of the page before: nothing it has shown comes again, whatever has happened since. Not together with an offset.
         filters: all must hold; several of one column: one of them must.
-        exclude: outside ids to leave out.
+        exclude: external ids to leave out.
         seen: also show what the user has consumed; by default the feed does not and search does.
         quota: share of the feed's places for interests, 0 to 1; diversity: 0 (by score alone) to 1; None for the engine's own.
         seconds: until the answer is due; channels that are late are left out. None for the engine's own.
@@ -50,7 +50,7 @@ class RankedItem:
     """An item of an answer.
 
     Attributes:
-        item: outside id.
+        item: external id.
         score: of the last stage that ordered it; to be compared within one answer only.
         channel: what brought it, as "behaviour", "interest", "bm25", "dense", "gensar", "popular".
         reason: why, for people.

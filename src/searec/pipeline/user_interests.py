@@ -4,32 +4,22 @@ import contextlib
 import queue
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from searec.artifacts.interests import catalogue_of
 from searec.errors import DataError, SearecError
-from searec.interests.interest_graph import Graph
+from searec.interests.interest_graph import InterestGraph
 from searec.interests.interest_table import InterestTable, graph_texts
+from searec.interests.user_interests import UserInterests
 from searec.models.serendipity.batch_interests import BatchInterests
 from searec.models.serendipity.model import Serendipity
 from searec.pipeline.run import ARTIFACTS, Run
 from searec.store.interest_reader import Reader
-from searec.store.interest_store import UserInterest
 
 _WAITING = 1_000
 _AT_ONCE = 64
-
-
-@dataclass(frozen=True)
-class UserInterests:
-    """The interests of one user: where they came from (as `asking.Response.interests`), surest first, and when they were written."""
-
-    source: str
-    interests: Sequence[UserInterest] = ()
-    made: int | None = None
 
 
 class TrainingGraphs:
@@ -38,19 +28,10 @@ class TrainingGraphs:
     def __init__(self, run: Run) -> None:
         self._graphs = graph_texts(run.folder / ARTIFACTS)
 
-    def graph(self, user: str) -> Graph | None:
+    def graph(self, user: str) -> InterestGraph | None:
         """The newest graph of a user."""
         text = self._graphs.get(user)
-        return None if text is None else Graph.from_json(text)
-
-    def longing(self, user: str) -> UserInterests:
-        """What the graph says; source "run", or "none"."""
-        graph = self.graph(user)
-        if not graph:
-            return UserInterests("none")
-        return UserInterests(
-            "run", [UserInterest(one.text, one.confidence, one.reason) for one in graph.interests()], graph.at
-        )
+        return None if text is None else InterestGraph.from_json(text)
 
 
 class InterestEncoder:
@@ -160,14 +141,14 @@ class InterestSource:
     def of(self, user: str | None) -> UserInterests:
         """Of one user; nothing of nobody."""
         if user is None:
-            return UserInterests("none")
+            return UserInterests()
         if self.reader is not None:
             found = self.reader.interests(user)
             if found.interests:
-                return UserInterests(found.source, found.interests, found.written_at)
-        return self._training.longing(user) if self._training is not None else UserInterests("none")
+                return found
+        return UserInterests.from_graph(self._training.graph(user)) if self._training is not None else UserInterests()
 
-    def graph(self, user: str) -> Graph | None:
+    def graph(self, user: str) -> InterestGraph | None:
         """The whole graph that `of` speaks of.
 
         Raises:

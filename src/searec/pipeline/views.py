@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from searec.data.dataset import Dataset
 from searec.errors import UnknownIdError
 from searec.evaluation.result import kept_figures
-from searec.interests.graph_svg import picture
+from searec.interests.graph_svg import draw_graph
 from searec.pipeline.histories import Histories
 from searec.pipeline.live_catalog import LiveCatalog
 from searec.pipeline.run import Run
@@ -56,7 +56,7 @@ class Views:
         known = user in self._data.users
         attributes: dict[str, object] = {}
         if known:
-            row = self._data.user_table.row(int(self._data.users.inside([user])[0]) - 1, named=True)
+            row = self._data.user_table.row(int(self._data.users.to_internal([user])[0]) - 1, named=True)
             attributes |= {name: value for name, value in row.items() if name != "user_id"}
         put = self._events.users_of([user]).get(user) if self._events is not None else None
         events = self._histories.read([user]).get(user, [])
@@ -85,8 +85,10 @@ class Views:
         graph = self._longings.graph(user)
         told = [(one.text, one.confidence, one.reason) for one in longing.interests]
         if graph is None:
-            return InterestsView(user, longing.source, longing.made, told)
-        return InterestsView(user, longing.source, longing.made, told, json.loads(graph.to_json()), picture(graph))
+            return InterestsView(user, longing.source, longing.made_at, told)
+        return InterestsView(
+            user, longing.source, longing.made_at, told, json.loads(graph.to_json()), draw_graph(graph)
+        )
 
     def item(self, item: str) -> ItemView:
         """An item as it stands.

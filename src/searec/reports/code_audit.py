@@ -13,7 +13,7 @@ from searec.data.split import Split
 from searec.errors import SettingsError
 from searec.evaluation.compare import Comparison
 from searec.evaluation.slices import SPARSE_BELOW, membership
-from searec.models.gserec import GSERec
+from searec.models.capabilities import EmbedsUserSides
 from searec.pipeline.run import ARTIFACTS, Run
 from searec.progress import progress
 from searec.reports.connectivity import Reach, connectivity, likeness
@@ -97,7 +97,7 @@ def audit(
     Raises:
         SettingsError: none of the runs is a gserec run.
     """
-    own = [run for run in runs if isinstance(run.model, GSERec)]
+    own = [run for run in runs if isinstance(run.model, EmbedsUserSides)]
     if not own:
         raise SettingsError(
             "nothing to audit", got=", ".join(run.model.name for run in runs), expected="a gserec run at least"
@@ -117,9 +117,9 @@ def audit(
 
 
 def searchers(split: Split) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Sparse and rich searchers (inside ids) among the users asked about in the test."""
+    """Sparse and rich searchers (internal ids) among the users asked about in the test."""
     asked = split.held_out("recommend", "test")
-    sessions = asked.src_end - split.data.searches.offsets[asked.user]
+    sessions = asked.search_end - split.data.searches.offsets[asked.user]
     return asked.user[sessions < SPARSE_BELOW].astype(np.int64), asked.user[sessions >= SPARSE_BELOW].astype(np.int64)
 
 
@@ -140,7 +140,7 @@ def use_by_side(codes: UserCodes) -> dict[str, list[LevelUse]]:
 
 
 def _run_audit(run: Run, coder: UserCoder, users: int, points: int, seed: int) -> RunAudit:
-    assert isinstance(run.model, GSERec)
+    assert isinstance(run.model, EmbedsUserSides)
     split, codes = run.split, coder.codes
     sparse, rich = searchers(split)
     both = np.flatnonzero(codes.has().all(axis=1))

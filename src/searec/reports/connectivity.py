@@ -63,7 +63,7 @@ class Reach:
 
 
 def connectivity(codes: UserCodes, sparse: Ints, rich: Ints, *, seed: int = 0) -> list[Reach]:
-    """How sparse searchers [n] reach rich ones [m] (inside ids), on each side and on either.
+    """How sparse searchers [n] reach rich ones [m] (internal ids), on each side and on either.
 
     Args:
         seed: of the codes dealt out anew.

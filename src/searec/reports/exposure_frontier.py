@@ -19,7 +19,7 @@ from searec.evaluation.exposure import Touched
 from searec.evaluation.protocol import chosen, score_batches
 from searec.evaluation.replay import Difference, Shown, replay
 from searec.models.serendipity.model import Serendipity
-from searec.nn.sets import among, first_of_each
+from searec.nn.sets import is_first, is_in
 from searec.pipeline.run import Run
 from searec.retrieval.quota_pool import merge
 
@@ -237,9 +237,9 @@ def lists(run: Run, asked: Requests, k: int = SHOWN) -> Ints:
 
 def _seen(split: Split, asked: Requests) -> torch.Tensor:
     """[R, E] what each user clicked before, the target left in."""
-    trail = split.data.trail
-    first = np.asarray(trail.offsets[asked.user])
-    seen = gather_windows(trail.item, first, asked.trail_end - first).astype(np.int64)
+    click_history = split.data.click_history
+    first = np.asarray(click_history.offsets[asked.user])
+    seen = gather_windows(click_history.item, first, asked.click_end - first).astype(np.int64)
     return torch.from_numpy(np.where(seen == np.asarray(asked.target)[:, None], 0, seen))
 
 
@@ -251,6 +251,6 @@ def _new_items(split: Split, asked: Requests, touched: Touched, k: int, generato
     """[R, k] items drawn evenly from those of categories that each user has not touched; 0 where too few came."""
     drawn = generator.integers(1, split.data.sizes.items + 1, size=(len(asked), _TRIES * k))
     rows = torch.from_numpy(drawn)
-    good = touched.novel_lists(drawn) & (first_of_each(rows) & ~among(rows, _seen(split, asked))).numpy()
+    good = touched.novel_lists(drawn) & (is_first(rows) & ~is_in(rows, _seen(split, asked))).numpy()
     order = np.argsort(~good, axis=1, kind="stable")[:, :k]
     return np.where(np.take_along_axis(good, order, axis=1), np.take_along_axis(drawn, order, axis=1), 0)

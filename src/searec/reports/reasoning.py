@@ -16,7 +16,7 @@ from searec.data.split import Requests, Split
 from searec.errors import SettingsError
 from searec.evaluation.compare import Cell, Comparison, Table
 from searec.evaluation.protocol import chosen, full_ranks
-from searec.models.lcr_ser import LCRSER
+from searec.models.capabilities import ReasonsInSteps
 from searec.pipeline.run import Run
 from searec.progress import progress
 from searec.reports.timing import batches, seconds_of
@@ -125,7 +125,7 @@ def reasoning(runs: Sequence[Run], comparison: Comparison, *, requests: int = 2_
     """
     first: dict[str, Run] = {}
     for run in runs:
-        if isinstance(run.model, LCRSER):
+        if isinstance(run.model, ReasonsInSteps):
             first.setdefault(run.label, run)
     if not first:
         raise SettingsError(
@@ -136,7 +136,7 @@ def reasoning(runs: Sequence[Run], comparison: Comparison, *, requests: int = 2_
     held = split.held_out("recommend", "test")
     rows = chosen(len(held), requests, seed)
     asked, candidates = held[rows], candidate_lists(split, "recommend", "test")[rows]
-    models = {label: run.model for label, run in first.items() if isinstance(run.model, LCRSER)}
+    models = {label: run.model for label, run in first.items() if isinstance(run.model, ReasonsInSteps)}
     ndcg = {row.label: row.metrics["ndcg@5"].mean for row in table.rows}
     supervised = [label for label, run in first.items() if "start" not in run.config]
     rewarded = [label for label, run in first.items() if "phases" in run.config]
@@ -146,7 +146,7 @@ def reasoning(runs: Sequence[Run], comparison: Comparison, *, requests: int = 2_
         movements=[
             movement(label, models[label], split, asked)
             for label in supervised
-            if models[label].config.steps and models[label].config.src
+            if models[label].config.steps and models[label].config.searches
         ],
         exits={label: exits(model, split, requests) for label, model in models.items() if model.halting is not None},
         tail={label: tail_coverage(models[label], split, asked) for label in rewarded},
@@ -196,7 +196,7 @@ def _series(name: str, runs: Mapping[str, Run], table: Table) -> Series | None:
 
 @torch.no_grad()
 def costs(
-    models: Mapping[str, LCRSER],
+    models: Mapping[str, Any],
     split: Split,
     requests: Requests,
     candidates: NDArray[np.integer[Any]],
@@ -234,17 +234,17 @@ def costs(
     return found
 
 
-def _score(model: LCRSER, made: Sequence[Batch]) -> None:
+def _score(model: Any, made: Sequence[Batch]) -> None:
     for batch in made:
         model.score(batch)
 
 
-def _reason(model: LCRSER, encoded: Sequence[tuple[list[Tensor], list[Tensor]]], halt: bool) -> None:
+def _reason(model: Any, encoded: Sequence[tuple[list[Tensor], list[Tensor]]], halt: bool) -> None:
     for states, here in encoded:
         model.reasoned(states, here, halt=halt)
 
 
-def movement(label: str, model: LCRSER, split: Split, requests: Requests) -> Movement:
+def movement(label: str, model: Any, split: Split, requests: Requests) -> Movement:
     """Mean distances over the requests of users who reason."""
     found = [model.distances(batch) for batch in batches(split, model, requests)]
 
@@ -255,7 +255,7 @@ def movement(label: str, model: LCRSER, split: Split, requests: Requests) -> Mov
     return Movement(label, mean([near for near, _ in found]), mean([far for _, far in found]))
 
 
-def exits(model: LCRSER, split: Split, requests: int) -> list[tuple[float, float]]:
+def exits(model: Any, split: Split, requests: int) -> list[tuple[float, float]]:
     """Mean steps and NDCG@5 on validation at thresholds of the halting score, from the fewest steps on."""
     found = depths(model, split, requests=requests)
     some = found.halting[np.isfinite(found.halting)]
@@ -264,7 +264,7 @@ def exits(model: LCRSER, split: Split, requests: int) -> list[tuple[float, float
     return sorted({(steps, gain) for gain, steps in curve})
 
 
-def tail_coverage(model: LCRSER, split: Split, requests: Requests) -> float:
+def tail_coverage(model: Any, split: Split, requests: Requests) -> float:
     """Share of the long-tail items, the 80 % least clicked in training, that stand in any top 10 of the whole catalogue."""
     _, top = full_ranks(model, split, requests)
     items = split.data.sizes.items

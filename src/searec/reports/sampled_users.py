@@ -54,11 +54,13 @@ def sample_users(
         others = [(int(other), int(n)) for other, n in zip(own.indices, own.data, strict=True) if other != user]
         others.sort(key=lambda pair: (-pair[1], pair[0]))
         nearest = others[:_NEAREST]
-        names = split.data.users.outside(np.array([other for other, _ in nearest], dtype=np.int64)) if nearest else []
+        names = (
+            split.data.users.to_external(np.array([other for other, _ in nearest], dtype=np.int64)) if nearest else []
+        )
         lists = {side: codes.codes[user, place].tolist() for place, side in enumerate(SIDES)}
         found.append(
             SampledUser(
-                user_id=str(split.data.users.outside(np.array([user]))[0]),
+                user_id=str(split.data.users.to_external(np.array([user]))[0]),
                 codes={side: None if NONE in own_codes else own_codes for side, own_codes in lists.items()},
                 history={side: told.get(int(user), {}).get(side) for side in SIDES},
                 summary={side: texts[row][side] for side in SIDES},

@@ -17,7 +17,7 @@ from searec.data.split import Requests, Split
 from searec.errors import SettingsError
 from searec.evaluation.compare import Cell, Comparison, Table
 from searec.evaluation.protocol import chosen
-from searec.models.gensar.model import GenSAR
+from searec.models.capabilities import WritesIdentifiers
 from searec.pipeline.run import ARTIFACTS, Run
 from searec.progress import progress
 from searec.reports.timing import batches, seconds_of
@@ -146,7 +146,7 @@ def tradeoff(runs: Sequence[Run], comparison: Comparison, *, requests: int = 200
     first: dict[str, Run] = {}
     for run in runs:
         first.setdefault(run.label, run)
-    models = {label: run.model for label, run in first.items() if isinstance(run.model, GenSAR)}
+    models = {label: run.model for label, run in first.items() if isinstance(run.model, WritesIdentifiers)}
     if not models:
         raise SettingsError(
             "nothing to look into", got=", ".join(run.model.name for run in runs), expected="a run of gensar at least"
@@ -178,7 +178,7 @@ def tradeoff(runs: Sequence[Run], comparison: Comparison, *, requests: int = 200
     return Tradeoff(outcomes, _series({label: first[label] for label in models}, ndcg), tables, about)
 
 
-def cost(run: Run, model: GenSAR, taken: Mapping[Task, Times]) -> Cost:
+def cost(run: Run, model: Any, taken: Mapping[Task, Times]) -> Cost:
     """What a run is made of, and its times."""
     made = json.loads((run.folder / ARTIFACTS / "about.json").read_text(encoding="utf-8"))
     logged = [row["seconds"] for row in read_rows(run.folder / LOG) if "seconds" in row]
@@ -186,7 +186,7 @@ def cost(run: Run, model: GenSAR, taken: Mapping[Task, Times]) -> Cost:
         scheme=model.config.scheme,
         shared=model.config.shared,
         specific=model.config.specific,
-        places=len(model.sizes_of_places),
+        places=model.identifier_length,
         collisions={name: (share["before"], share["after"]) for name, share in made["collisions"].items()},
         parameters=sum(weight.numel() for weight in model.parameters() if weight.requires_grad),
         seconds=logged[-1] if logged else None,
@@ -196,10 +196,10 @@ def cost(run: Run, model: GenSAR, taken: Mapping[Task, Times]) -> Cost:
 
 @torch.no_grad()
 def times(
-    models: Mapping[str, GenSAR], split: Split, asked: Mapping[Task, tuple[Requests, NDArray[np.integer[Any]]]]
+    models: Mapping[str, Any], split: Split, asked: Mapping[Task, tuple[Requests, NDArray[np.integer[Any]]]]
 ) -> dict[str, dict[Task, Times]]:
     """Times of each model in each task that it has learnt; all take turns, and the best round counts, as others may use the machine."""
-    work: dict[tuple[str, Task, Callable[[GenSAR, Sequence[Batch]], None]], Callable[[], None]] = {}
+    work: dict[tuple[str, Task, Callable[[Any, Sequence[Batch]], None]], Callable[[], None]] = {}
     for label, model in models.items():
         for task in model.train_tasks:
             made = batches(split, model, *asked[task])
@@ -224,12 +224,12 @@ def times(
     }
 
 
-def _rank(model: GenSAR, made: Sequence[Batch]) -> None:
+def _rank(model: Any, made: Sequence[Batch]) -> None:
     for batch in made:
         model.score(batch)
 
 
-def _retrieve(model: GenSAR, made: Sequence[Batch]) -> None:
+def _retrieve(model: Any, made: Sequence[Batch]) -> None:
     for batch in made:
         model.retrieve(batch, RETRIEVED)
 

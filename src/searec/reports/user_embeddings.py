@@ -1,23 +1,22 @@
 """Where users lie: both sides of their embeddings, and how well a user's sides agree."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
 
 from searec.data.ragged import Ints
 from searec.errors import DependencyError
-from searec.models.gserec import GSERec
 
 
 @dataclass(frozen=True)
 class Sides:
     """Embeddings of users on both sides.
 
-    users: [n] inside ids of users with codes on both sides. vectors: [n, 2, D]. agree, differ: mean cosine between a user's two sides,
+    users: [n] internal ids of users with codes on both sides. vectors: [n, 2, D]. agree, differ: mean cosine between a user's two sides,
         and between the sides of different users.
     """
 
@@ -28,16 +27,14 @@ class Sides:
 
 
 @torch.no_grad()
-def user_embeddings(model: GSERec, users: Ints) -> NDArray[np.float32]:
-    """[n, 2, D] e_u^r and e_u^s of users by inside id."""
-    read, _ = model.propagated()
+def user_embeddings(model: Any, users: Ints) -> NDArray[np.float32]:
+    """[n, 2, D] e_u^r and e_u^s of users by internal id."""
     rows = torch.from_numpy(users.astype(np.int64)).to(model.device)
-    own = model.user(rows) * model.graphs.known[rows, None]
-    found: Tensor = model.graphs.embed(own, model.graphs.nodes[rows], read, model.config.layers)
-    return found.float().cpu().numpy()
+    embeddings: torch.Tensor = model.user_embeddings(rows)
+    return embeddings.float().cpu().numpy()
 
 
-def sides(model: GSERec, users: Ints) -> Sides:
+def sides(model: Any, users: Ints) -> Sides:
     """Embeddings of these users, and how well their sides agree."""
     vectors = user_embeddings(model, users)
     unit = F.normalize(torch.from_numpy(vectors), dim=-1)

@@ -10,7 +10,7 @@ _LEAST = 32
 
 
 @dataclass(frozen=True)
-class Groups:
+class ItemGroups:
     """N items in groups 1..G.
 
     Attributes:
@@ -22,7 +22,7 @@ class Groups:
     members: Tensor
 
     @classmethod
-    def of(cls, labels: Tensor, worth: Tensor) -> "Groups":
+    def of(cls, labels: Tensor, worth: Tensor) -> "ItemGroups":
         """Items 1..N with equal rows of labels are one group.
 
         Args:

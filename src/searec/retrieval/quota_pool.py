@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from searec.nn.sets import among
+from searec.nn.sets import is_in
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,7 @@ class Pool:
     """The merged items of B requests, best place first.
 
     Attributes:
-        items: [B, k] inside ids, 0 where fewer are left.
+        items: [B, k] internal ids, 0 where fewer are left.
         second: [B, k] bool, whether the second channel brought the item.
         place: [B, k] place of the item in its channel's list; 0 where there is no item.
     """
@@ -40,7 +40,7 @@ def merge(first: Tensor, second: Tensor, k: int, quota: float) -> Pool:
     channel runs dry, the second fills up.
 
     Args:
-        first, second: [B, n], [B, m] inside ids, best first, 0 for none; no item twice in a row.
+        first, second: [B, n], [B, m] internal ids, best first, 0 for none; no item twice in a row.
     """
     rows, device = len(first), first.device
     marked = slots(k, quota).to(device)
@@ -76,8 +76,8 @@ def merge(first: Tensor, second: Tensor, k: int, quota: float) -> Pool:
 
 
 def _in(values: Tensor, known: Tensor) -> Tensor:
-    """[B, N] as `among`; nothing stands in an empty row."""
-    return among(values, known) if known.shape[1] else torch.zeros_like(values, dtype=torch.bool)
+    """[B, N] as `is_in`; nothing stands in an empty row."""
+    return is_in(values, known) if known.shape[1] else torch.zeros_like(values, dtype=torch.bool)
 
 
 def _close_up(ids: Tensor, some: Tensor) -> tuple[Tensor, Tensor]:

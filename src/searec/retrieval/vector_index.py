@@ -27,7 +27,7 @@ _CANDIDATES = {"ivf": 8, "hnsw": 2}
 _SCORES_AT_ONCE = 1 << 24
 
 
-class Index:
+class VectorIndex:
     """The vectors of items 1..N.
 
     Args:

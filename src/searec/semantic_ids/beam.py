@@ -9,11 +9,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from searec.nn.sets import among
+from searec.nn.sets import is_in
 from searec.semantic_ids.trie import Trie
 
 
-class Writer(Protocol):
+class CodeDecoder(Protocol):
     """Writes identifiers code by code for B queries, with any number of beams each."""
 
     def step(self, codes: Tensor | None, parent: Tensor | None) -> Tensor:
@@ -27,7 +27,7 @@ class Writer(Protocol):
 
 
 @torch.no_grad()
-def search(writer: Writer, trie: Trie, beams: int, exclude: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def search(writer: CodeDecoder, trie: Trie, beams: int, exclude: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The best identifiers that beam search finds; exact where no prefix among the best has to be left out.
 
     Args:
@@ -49,7 +49,7 @@ def search(writer: Writer, trie: Trie, beams: int, exclude: Tensor | None = None
         value = _siblings(scores, name, some) + total[..., None]
         value, place = value.flatten(1), place.flatten(1)
         if level == trie.depth - 1 and exclude is not None:
-            value.masked_fill_(among(place, trie.leaves_of(exclude)), -torch.inf)
+            value.masked_fill_(is_in(place, trie.leaves_of(exclude)), -torch.inf)
         total, pick = value.topk(min(beams, value.shape[1]), dim=1)
         if level < trie.depth - 1:  # only beams that some query still has
             alive = int((~total.isneginf()).sum(1).max())
@@ -60,7 +60,7 @@ def search(writer: Writer, trie: Trie, beams: int, exclude: Tensor | None = None
 
 
 @torch.no_grad()
-def score(writer: Writer, trie: Trie, items: Tensor) -> Tensor:
+def score(writer: CodeDecoder, trie: Trie, items: Tensor) -> Tensor:
     """[B, N] log-probability of each item's identifier; -inf for items that have none.
 
     A prefix that several items of a query share is written once.

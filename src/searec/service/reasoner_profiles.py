@@ -9,7 +9,7 @@ import numpy as np
 from searec.data.dataset import Dataset
 from searec.data.split import NEVER
 from searec.errors import UnknownIdError
-from searec.interests.profile import CLICKS, DAY, DAYS, QUERIES, Asked, Clicked, Profile, profiles
+from searec.interests.profile import CLICKS, DAY, DAYS, QUERIES, Profile, ProfileClick, ProfileQuery, profiles
 from searec.pipeline.catalog_snapshot import CATEGORIES
 from searec.store.connection import this_clock
 from searec.store.event_store import EventStore
@@ -43,7 +43,7 @@ class Profiles:
             StorageError: the event store fails.
         """
         known = [user for user in users if user in self._data.users]
-        inside = self._data.users.inside(known)
+        inside = self._data.users.to_internal(known)
         found = dict(zip(known, profiles(self._data, inside, np.full(len(inside), NEVER)), strict=True))
         happened: Mapping[str, Sequence[Event]] = {}
         attributes: Mapping[str, Mapping[str, Any]] = {}
@@ -88,7 +88,7 @@ class Profiles:
             StorageError: the event store fails.
         """
         if self._events is None:
-            self._data.users.inside(users)
+            self._data.users.to_internal(users)
             return
         strangers = [user for user in users if user not in self._data.users]
         if not strangers:
@@ -115,7 +115,9 @@ class Profiles:
         table = self._data.item_table
         columns = [name for name in ("title", CATEGORIES) if name in table.columns]
         rows = (
-            table.select(columns)[self._data.items.inside(known).astype(np.int64) - 1].rows(named=True) if known else []
+            table.select(columns)[self._data.items.to_internal(known).astype(np.int64) - 1].rows(named=True)
+            if known
+            else []
         )
         return {**told, **{name: _about(row) for name, row in zip(known, rows, strict=True)}}
 
@@ -141,7 +143,7 @@ def extended(
         one.text: max(one.time, newest.get(one.text, 0)) for one in profile.queries
     }
     by_time = sorted(newest.items(), key=lambda one: one[1], reverse=True)
-    recent = tuple(Asked(text, time) for text, time in by_time if time >= at - DAYS * DAY)[:QUERIES]
+    recent = tuple(ProfileQuery(text, time) for text, time in by_time if time >= at - DAYS * DAY)[:QUERIES]
     read = {one.text for one in recent}
     clicks = sorted((*_clicks(events, items), *profile.clicks), key=lambda one: one.time, reverse=True)
     return Profile(
@@ -156,14 +158,14 @@ def extended(
     )
 
 
-def _clicks(events: Sequence[Event], items: Mapping[str, About]) -> list[Clicked]:
+def _clicks(events: Sequence[Event], items: Mapping[str, About]) -> list[ProfileClick]:
     """The clicks of events, newest first; one that was told with its search and on its own counts once."""
     told = {(event.event_id, item) for event in events if event.kind == SEARCH for item in event.clicked}
     clicks = []
     for event in reversed(events):
         if event.kind != SEARCH and (event.search, event.item) in told:
             continue
-        clicks += [Clicked(*items[item], event.time) for item in reversed(_touched(event)) if item in items]
+        clicks += [ProfileClick(*items[item], event.time) for item in reversed(_touched(event)) if item in items]
     return clicks
 
 

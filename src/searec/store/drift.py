@@ -10,8 +10,8 @@ from pydantic import Field
 
 from searec.config import Count, settings
 from searec.errors import DataError
-from searec.interests.interest_graph import Graph
-from searec.interests.profile import Asked
+from searec.interests.interest_graph import InterestGraph
+from searec.interests.profile import ProfileQuery
 from searec.store.store import Store
 
 Vectors = NDArray[np.floating[Any]]
@@ -65,13 +65,13 @@ def explained(queries: Vectors, texts: Vectors) -> NDArray[np.float64]:
     return np.max(cosines, axis=1)  # type: ignore[no-any-return]
 
 
-def graph_texts(graph: Graph) -> list[str]:
+def graph_texts(graph: InterestGraph) -> list[str]:
     """Return the texts that a graph explains: its signals, demands and interests, each once."""
     return list(dict.fromkeys((*graph.signals, *graph.demands, *(one.text for one in graph.interests()))))
 
 
 def drift(
-    graph: Graph, queries: Sequence[Asked], encode: Encode, settings: DriftSettings | None = None
+    graph: InterestGraph, queries: Sequence[ProfileQuery], encode: Encode, settings: DriftSettings | None = None
 ) -> Drift | None:
     """Return how well the graph explains the newest queries since it was made; None if there are too few.
 
@@ -100,7 +100,7 @@ class Watcher:
         self._encode = encode
         self._settings = settings or DriftSettings()
 
-    def note(self, user: str, queries: Sequence[Asked]) -> Drift | None:
+    def note(self, user: str, queries: Sequence[ProfileQuery]) -> Drift | None:
         """Mark a user stale and enqueue them if their latest queries have drifted; return how far.
 
         A user without a graph that can be read is enqueued as missing, one whose value is stale as stale; for neither

@@ -4,17 +4,15 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Self
 
 from searec.config import Count, Positive, settings
 from searec.errors import DataError, SearecError
-from searec.store.interest_store import UserInterest
+from searec.interests.user_interests import Interest, Source, UserInterests
 from searec.store.job_queue import Reason
 from searec.store.store import Store
 
-Source = Literal["fresh", "last", "own", "none"]
-OwnDemands = Callable[[str], Sequence[UserInterest]]
+OwnDemands = Callable[[str], Sequence[Interest]]
 """A user's own demands, made without a store or a model: from the categories clicked, say."""
 _ERROR_LENGTH = 300
 
@@ -36,21 +34,6 @@ class ReaderSettings:
     quiet: Positive = 5.0
     flush: Positive = 0.2
     pending: Count = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class ReadInterests:
-    """The interests that a request gets.
-
-    Attributes:
-        interests: most confident first.
-        source: "fresh"; "last", a stale value; "own", the user's own demands; "none".
-        written_at: microseconds since 1970, of "fresh" and "last" ones.
-    """
-
-    interests: Sequence[UserInterest]
-    source: Source
-    written_at: int | None = None
 
 
 class Reader:
@@ -90,7 +73,7 @@ class Reader:
         self._flusher: threading.Thread | None = None
         self._closed = False
 
-    def interests(self, user: str) -> ReadInterests:
+    def interests(self, user: str) -> UserInterests:
         """Return the interests of a user; it always returns, however the store fails."""
         trying = self._closed_until is not None
         if trying and not self._may_try():
@@ -120,7 +103,7 @@ class Reader:
             return self._own_demands(user)
         source: Source = "last" if stored.stale else "fresh"
         self._count(source)
-        return ReadInterests(interests, source, stored.written_at)
+        return UserInterests(source, interests, stored.written_at)
 
     def counts(self) -> dict[str, int]:
         """Return how often each of these has happened.
@@ -173,13 +156,13 @@ class Reader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _own_demands(self, user: str, failure: str | None = None) -> ReadInterests:
+    def _own_demands(self, user: str, failure: str | None = None) -> UserInterests:
         demands = self._own(user) if self._own is not None else ()
         source: Source = "own" if demands else "none"
         self._count(source)
         if failure is not None:
             self._count(failure)
-        return ReadInterests(demands, source)
+        return UserInterests(source, demands)
 
     def _rest(self, error: str) -> None:
         """Do not use the store for a while."""

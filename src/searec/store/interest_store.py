@@ -5,15 +5,16 @@ import json
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import sqlalchemy as sa
 from pydantic_core import from_json
 from sqlalchemy.engine import Connection
 
 from searec.errors import DataError
-from searec.interests.interest_graph import Graph
+from searec.interests.interest_graph import InterestGraph
 from searec.interests.profile import DAY
+from searec.interests.user_interests import Interest
 from searec.store.connection import Database
 from searec.store.interest_cache import InterestCache
 from searec.store.tables import CHUNK, chunks, insert, interest_graphs, interests
@@ -21,14 +22,6 @@ from searec.store.tables import CHUNK, chunks, insert, interest_graphs, interest
 _HEAD = 27
 """Bytes before the interests in an entry of the cache: time (16 digits), 1 if marked as stale, revision (10 digits)."""
 _READ = "SELECT served, written_at, stale, revision FROM interests WHERE user_id = ?"
-
-
-class UserInterest(NamedTuple):
-    """An interest as a request reads it: its text, its confidence in (0, 1], and the reason to show to people."""
-
-    text: str
-    confidence: float
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +40,14 @@ class StoredInterests:
     stale: bool
     revision: int
 
-    def interests(self) -> list[UserInterest]:
+    def interests(self) -> list[Interest]:
         """Return the interests, most confident first.
 
         Raises:
             DataError: the bytes are no interests.
         """
         try:
-            return list(map(UserInterest._make, from_json(self.served)))
+            return list(map(Interest._make, from_json(self.served)))
         except (ValueError, TypeError):
             raise DataError(
                 "stored interests cannot be read", got=repr(self.served[:60]), remedy="refresh the user"
@@ -89,7 +82,7 @@ class InterestStore:
         fresh = not marked and is_fresh(written_at, self._database.local_now(), self._settings.lifetime)
         return StoredInterests(bytes(served), written_at, not fresh, revision)
 
-    def read_graph(self, user: str) -> Graph | None:
+    def read_graph(self, user: str) -> InterestGraph | None:
         """Return the whole graph of a user, or None.
 
         Raises:
@@ -101,7 +94,7 @@ class InterestStore:
             ).scalar_one_or_none()
         return None if packed is None else unpack_graph(packed, user)
 
-    def write(self, graphs: Iterable[Graph]) -> None:
+    def write(self, graphs: Iterable[InterestGraph]) -> None:
         """Store graphs that were made outside of the queue; jobs are left as they are."""
         rest = iter(graphs)
         while part := {graph.user: graph for graph in itertools.islice(rest, CHUNK)}:
@@ -110,7 +103,7 @@ class InterestStore:
                 entries = self.save(db, [part[user] for user in sorted(part)], now)
             self.publish(entries)
 
-    def save(self, db: Connection, graphs: Sequence[Graph], now: int) -> dict[str, bytes]:
+    def save(self, db: Connection, graphs: Sequence[InterestGraph], now: int) -> dict[str, bytes]:
         """Write graphs of different users, by user id, in the caller's transaction.
 
         Args:
@@ -244,7 +237,7 @@ def is_fresh(written_at: int, now: int, lifetime: int) -> bool:
     return abs(now - written_at) < lifetime
 
 
-def served_bytes(graph: Graph, count: int) -> bytes:
+def served_bytes(graph: InterestGraph, count: int) -> bytes:
     """Return the most confident interests as JSON: [[text, confidence, reason], ...].
 
     Args:
@@ -255,12 +248,12 @@ def served_bytes(graph: Graph, count: int) -> bytes:
     return json.dumps(rows, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def pack_graph(graph: Graph) -> bytes:
+def pack_graph(graph: InterestGraph) -> bytes:
     """Return a graph as compressed JSON."""
     return zlib.compress(graph.to_json().encode())
 
 
-def unpack_graph(stored: bytes, user: str) -> Graph:
+def unpack_graph(stored: bytes, user: str) -> InterestGraph:
     """Return the graph that `pack_graph` packed.
 
     Args:
@@ -271,7 +264,7 @@ def unpack_graph(stored: bytes, user: str) -> Graph:
         DataError: it is something else.
     """
     try:
-        return Graph.from_json(zlib.decompress(stored))
+        return InterestGraph.from_json(zlib.decompress(stored))
     except zlib.error as error:
         raise DataError(
             "not an interest graph", where=f"stored of user {user!r}", got=str(error), remedy="refresh the user"

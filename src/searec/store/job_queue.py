@@ -21,7 +21,7 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from searec.interests.interest_graph import Graph
+from searec.interests.interest_graph import InterestGraph
 from searec.store.backoff import Backoff
 from searec.store.connection import Database
 from searec.store.interest_store import InterestStore
@@ -223,7 +223,7 @@ class JobQueue:
             db.execute(change)
             return [job for job in leased if job in held.values()]
 
-    def complete(self, job: Job, graph: Graph) -> bool:
+    def complete(self, job: Job, graph: InterestGraph) -> bool:
         """Write the graph and close the job in one transaction; return False if the job is no longer the caller's.
 
         Args:

@@ -14,9 +14,9 @@ import numpy as np
 
 from searec.config import Count, NonNegative, Positive, settings
 from searec.errors import DataError, SearecError, StorageError
-from searec.interests.interest_graph import Graph
+from searec.interests.interest_graph import InterestGraph
 from searec.interests.profile import Profile
-from searec.interests.reasoner import Reasoner, Thought
+from searec.interests.reasoner import Reasoner, ReasoningResult
 from searec.store.backoff import Backoff
 from searec.store.job_queue import Job
 from searec.store.store import Store
@@ -60,7 +60,9 @@ class WorkerSettings:
     keep: Count = 64
 
 
-def renewed(older: Graph | None, newer: Graph, profile: Profile, *, half_life: float, keep: int) -> Graph:
+def renewed(
+    older: InterestGraph | None, newer: InterestGraph, profile: Profile, *, half_life: float, keep: int
+) -> InterestGraph:
     """Return the graph to store: both merged, without interests that the profile's history holds by now.
 
     Graphs of the same time were inferred from the same events; the newer one then replaces the older.
@@ -87,7 +89,7 @@ class _Batch:
     started: float = field(default_factory=time.monotonic)
     done: threading.Event = field(default_factory=threading.Event)
     profiles: Sequence[Profile] = ()
-    thoughts: Sequence[Thought] = ()
+    thoughts: Sequence[ReasoningResult] = ()
     problem: BaseException | None = None
 
 
@@ -189,7 +191,7 @@ class Worker:
         try:
             batch.profiles = self._profiles_of([job.user for job in batch.jobs])
             called = time.monotonic()
-            batch.thoughts = self._reasoner.think(batch.profiles)
+            batch.thoughts = self._reasoner.infer(batch.profiles)
         except BaseException as problem:
             batch.problem = problem
         finally:
@@ -252,7 +254,9 @@ class Worker:
         still_ours = self._store.jobs.fail(job, problem, blame=blame)
         self._end(("failed" if blame else "postponed") if still_ours else "lost", batch)
 
-    def _close(self, job: Job, profile: Profile, thought: Thought, batch: _Batch, stop: threading.Event) -> None:
+    def _close(
+        self, job: Job, profile: Profile, thought: ReasoningResult, batch: _Batch, stop: threading.Event
+    ) -> None:
         """Write the graph of one thought, or why there is none."""
         if thought.graph is None or thought.graph.user != job.user:
             problem = (
@@ -268,7 +272,7 @@ class Worker:
         graph = renewed(older, thought.graph, profile, half_life=self._settings.half_life, keep=self._settings.keep)
         self._end("refreshed" if self._write(job, graph, stop) else "lost", batch)
 
-    def _write(self, job: Job, graph: Graph, stop: threading.Event) -> bool:
+    def _write(self, job: Job, graph: InterestGraph, stop: threading.Event) -> bool:
         """Write a graph; a thought may have cost money, so a store that fails for a moment is tried again."""
         for attempt in range(1, _WRITES):
             try:

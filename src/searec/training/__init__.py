@@ -3,6 +3,6 @@
 from searec.training.environment import environment
 from searec.training.loop import Examples, TrainReport, train
 from searec.training.processes import first_process
-from searec.training.train_config import TrainSettings
+from searec.training.train_config import TrainConfig
 
-__all__ = ["Examples", "TrainReport", "TrainSettings", "environment", "first_process", "train"]
+__all__ = ["Examples", "TrainReport", "TrainConfig", "environment", "first_process", "train"]

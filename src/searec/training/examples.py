@@ -38,7 +38,7 @@ class TrainingExamples:
         self.negatives = model.negatives if negatives is None else negatives
         self.batcher = Batcher(split.data, model.needs)
         if model.examples == "last":
-            self.requests: list[Requests] = [split.sequences(tasks, feed_only=model.needs.trail == 0)]
+            self.requests: list[Requests] = [split.sequences(tasks, feed_only=model.needs.clicks == 0)]
         else:
             self.requests = [split.train(task, tasks) for task in tasks]
         self.requests = [requests for requests in self.requests if len(requests)]
@@ -67,7 +67,7 @@ class TrainingExamples:
         batch = self.batcher.batch(requests)
         if not count:
             return batch
-        length = max(batch.rec_item.shape[1], batch.trail_item.shape[1])
+        length = max(batch.feed_item.shape[1], batch.click_item.shape[1])
         drawn = draw_unseen(rng, self.seen, requests.user, length * count)
         return dataclasses.replace(batch, negatives=torch.from_numpy(drawn.reshape(len(requests), length, count)))
 

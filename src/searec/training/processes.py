@@ -8,7 +8,7 @@ from accelerate import Accelerator, DistributedDataParallelKwargs, DistributedTy
 from accelerate.state import AcceleratorState, is_initialized
 
 from searec.errors import SettingsError
-from searec.training.train_config import TrainSettings
+from searec.training.train_config import TrainConfig
 
 _PATIENT = timedelta(hours=12)  # the other processes wait while the first one validates
 _LAUNCHES = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU, DistributedType.MULTI_XPU)
@@ -19,7 +19,7 @@ def first_process() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
-def accelerate_for(settings: TrainSettings) -> Accelerator:
+def accelerate_for(settings: TrainConfig) -> Accelerator:
     """An Accelerator of the settings' precision and device.
 
     Raises:

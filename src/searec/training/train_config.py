@@ -12,7 +12,7 @@ WITHOUT_EFFECT = ("tensorboard", "checkpoint_minutes", "device")
 
 
 @settings
-class TrainSettings:
+class TrainConfig:
     """How a model is trained.
 
     epochs: at most so many. batch: requests a step, over all processes. validation_requests: at most so many a task.
@@ -40,10 +40,10 @@ class TrainSettings:
     tensorboard: bool = False
 
 
-def share_of_lr(settings: TrainSettings, step: int, steps: int) -> float:
+def share_of_lr(settings: TrainConfig, step: int, steps: int) -> float:
     """The learning rate of step `step` (from 0) of `steps`, as a share of the full one.
 
-    >>> [share_of_lr(TrainSettings(schedule="linear", warmup=2), step, 6) for step in range(6)]
+    >>> [share_of_lr(TrainConfig(schedule="linear", warmup=2), step, 6) for step in range(6)]
     [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
     """
     if step < settings.warmup:

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from searec.distillation.distil import DistilSettings, distil
-from searec.distillation.labels import Labels, labelled
-from searec.interests.interest_graph import Edge, Graph
-from searec.interests.profile import DAY, Asked, Profile
-from searec.interests.reasoner import Reasoner, Thought
+from searec.distillation.labels import Labels, make_labels
+from searec.interests.interest_graph import Edge, InterestGraph
+from searec.interests.profile import DAY, Profile, ProfileQuery
+from searec.interests.reasoner import Reasoner, ReasoningResult
 
 RULES = {
     "tent": ("camping", ("camping stove", "sleeping bag")),
@@ -47,7 +47,7 @@ def user_of(number: int, queries: Sequence[str], **about: Any) -> Profile:
     return Profile(
         f"u{number}",
         10 * DAY,
-        queries=tuple(Asked(text, 9 * DAY - place) for place, text in enumerate(queries)),
+        queries=tuple(ProfileQuery(text, 9 * DAY - place) for place, text in enumerate(queries)),
         **about,
     )
 
@@ -57,10 +57,10 @@ class RuleTeacher:
 
     name, version = "rules", "1"
 
-    def think(self, profiles: Sequence[Profile]) -> list[Thought]:
-        return [Thought(profile, self.graph(profile)) for profile in profiles]
+    def infer(self, profiles: Sequence[Profile]) -> list[ReasoningResult]:
+        return [ReasoningResult(profile, self.graph(profile)) for profile in profiles]
 
-    def graph(self, profile: Profile) -> Graph:
+    def graph(self, profile: Profile) -> InterestGraph:
         edges: dict[str, Edge] = {}
         for asked in profile.queries:
             demand, interests = RULES[asked.text.split()[-1]]
@@ -77,7 +77,9 @@ class RuleTeacher:
                     time=asked.time,
                 )
                 edges.setdefault(text, wider)
-        return Graph(profile.user, profile.at, tuple(edges.values()), {"reasoner": self.name, "version": self.version})
+        return InterestGraph(
+            profile.user, profile.at, tuple(edges.values()), {"reasoner": self.name, "version": self.version}
+        )
 
 
 @pytest.fixture(scope="session")
@@ -115,7 +117,7 @@ def tiny() -> DistilSettings:
 @pytest.fixture(scope="session")
 def lessons(teacher: Reasoner, shoppers: Callable[[int], list[Profile]]) -> Labels:
     """40 labels or a few less, a fifth of them held back."""
-    return labelled(teacher.think(shoppers(40)), teacher="rules", version="1", share=0.2)
+    return make_labels(teacher.infer(shoppers(40)), teacher="rules", version="1", share=0.2)
 
 
 @pytest.fixture(scope="session")

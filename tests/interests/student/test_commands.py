@@ -12,8 +12,8 @@ import pytest
 from searec.data.dataset import load
 from searec.distillation.distil import trained_users
 from searec.interests.profile import Profile
-from searec.interests.profile_sampling import drawn
-from searec.interests.reasoner import Reasoner, Thought
+from searec.interests.profile_sampling import sample_profiles
+from searec.interests.reasoner import Reasoner, ReasoningResult
 from searec.interests.reasoner_registry import REASONERS
 
 TINY = [
@@ -65,8 +65,8 @@ def registry(monkeypatch: pytest.MonkeyPatch, teacher: Reasoner) -> list[str]:
         def open(cls, split: Any, tasks: Any, options: dict[str, str]) -> Any:
             return cls()
 
-        def think(self, profiles: Sequence[Profile]) -> list[Thought]:
-            return [Thought(profile, None, "mute") for profile in profiles]
+        def infer(self, profiles: Sequence[Profile]) -> list[ReasoningResult]:
+            return [ReasoningResult(profile, None, "mute") for profile in profiles]
 
     module = ModuleType("reasoners_of_this_test")
     module.Rules, module.Mute = Rules, Mute  # type: ignore[attr-defined]
@@ -78,11 +78,11 @@ def registry(monkeypatch: pytest.MonkeyPatch, teacher: Reasoner) -> list[str]:
 
 def test_who_asked_nothing_is_not_drawn_and_a_seed_draws_the_same(shop: Path) -> None:
     data = load(shop)
-    everybody = drawn(data)
+    everybody = sample_profiles(data)
     assert {one.user for one in everybody} == {f"u{number}" for number in range(30)}
-    assert [one.user for one in drawn(data, 7)] == [one.user for one in everybody[:7]]
-    assert [one.user for one in drawn(data, 7, seed=1)] != [one.user for one in everybody[:7]]
-    assert not {one.user for one in drawn(data, leave_out={"u3", "u4"})} & {"u3", "u4"}
+    assert [one.user for one in sample_profiles(data, 7)] == [one.user for one in everybody[:7]]
+    assert [one.user for one in sample_profiles(data, 7, seed=1)] != [one.user for one in everybody[:7]]
+    assert not {one.user for one in sample_profiles(data, leave_out={"u3", "u4"})} & {"u3", "u4"}
 
 
 def test_what_is_held_out_is_not_read(checkerboard: Any) -> None:
@@ -90,8 +90,8 @@ def test_what_is_held_out_is_not_read(checkerboard: Any) -> None:
     from searec.data.split import Split
 
     limit = Split(checkerboard.data).visible(TASKS)
-    for one in drawn(checkerboard.data):
-        inside = int(checkerboard.data.users.inside([one.user])[0])
+    for one in sample_profiles(checkerboard.data):
+        inside = int(checkerboard.data.users.to_internal([one.user])[0])
         assert one.at == limit[inside] and all(asked.time < one.at for asked in one.queries)
 
 

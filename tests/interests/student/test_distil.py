@@ -12,17 +12,24 @@ import pytest
 import torch
 
 from searec.config import as_dict, configure
-from searec.distillation.distil import DistilSettings, distil, examined, refuse_used, trained_users
-from searec.distillation.fine_tuning import Course, LikeLengths, Lora, new_trainer, tokens_of, tuned
-from searec.distillation.labels import Labels, labelled
+from searec.distillation.distil import DistilSettings, distil, evaluate_student, require_new_folder, trained_users
+from searec.distillation.fine_tuning import (
+    FineTuningSettings,
+    LengthGroupedSampler,
+    Lora,
+    fine_tune,
+    new_trainer,
+    tokens_of,
+)
+from searec.distillation.labels import Labels, make_labels
 from searec.errors import DataError, DependencyError, Interrupted, RunError, SettingsError
 from searec.interests.causal_lm import answer_ids, open_model, open_tokenizer
 from searec.interests.profile import Profile
 from searec.interests.reasoner import Reasoner
-from searec.interests.reasoner_evaluation import Categories, judged
+from searec.interests.reasoner_evaluation import Categories, evaluate_reasoning
 from searec.interests.student_reasoner import FILE, StudentReasoner, StudentSettings
 
-COURSE = Course(epochs=1, lr=1e-2, batch=4)
+COURSE = FineTuningSettings(epochs=1, lr=1e-2, batch=4)
 KEYS = ("input_ids", "attention_mask")
 
 
@@ -40,7 +47,7 @@ def test_the_loss_is_that_of_the_answers_alone(checkpoint: Path, lessons: Labels
     rows = [tokens_of(tokenizer, one) for one in some]
     assert all(tokenizer.decode(row["input_ids"][: row["completion_mask"].index(1)], skip_special_tokens=True) == one.prompt
                for row, one in zip(rows, some, strict=True))  # fmt: skip
-    trainer = new_trainer(model, tokenizer, some, [], tmp_path, Course(epochs=1, lr=1e-3, batch=5))
+    trainer = new_trainer(model, tokenizer, some, [], tmp_path, FineTuningSettings(epochs=1, lr=1e-3, batch=5))
     [batch] = list(trainer.get_train_dataloader())
     asked = {tuple(row["input_ids"]): row["completion_mask"] for row in rows}
     for ids, labels, mask in zip(
@@ -77,7 +84,7 @@ def test_batches_are_of_like_lengths_in_an_order_of_seed_and_epoch(
     checkpoint: Path, lessons: Labels, tmp_path: Path
 ) -> None:
     lengths = [int(one) for one in np.random.default_rng(0).integers(10, 400, 203)]
-    order = LikeLengths(lengths, 10, seed=1)
+    order = LengthGroupedSampler(lengths, 10, seed=1)
     first = list(order)
     assert sorted(first) == list(range(203)) and list(order) == first and len(order) == 203
     spread = [np.ptp([lengths[row] for row in first[start : start + 10]]) for start in range(0, 200, 10)]
@@ -85,13 +92,16 @@ def test_batches_are_of_like_lengths_in_an_order_of_seed_and_epoch(
     starts = [lengths[first[start]] for start in range(0, 200, 10)]
     assert starts != sorted(starts), "short and long ones come mixed"
     order.set_epoch(1)
-    assert list(order) != first and list(LikeLengths(lengths, 10, seed=2)) != first
-    assert list(LikeLengths(lengths[:7], 10, seed=1)) != list(range(7)) and list(LikeLengths([], 10, seed=1)) == []
+    assert list(order) != first and list(LengthGroupedSampler(lengths, 10, seed=2)) != first
+    assert (
+        list(LengthGroupedSampler(lengths[:7], 10, seed=1)) != list(range(7))
+        and list(LengthGroupedSampler([], 10, seed=1)) == []
+    )
 
     tokenizer = open_tokenizer(checkpoint)
     trainer = new_trainer(open_model(checkpoint), tokenizer, lessons.train, [], tmp_path, COURSE, seed=3)
     rows = [tokens_of(tokenizer, one)["input_ids"] for one in lessons.train]
-    expected = LikeLengths([len(row) for row in rows], COURSE.batch, seed=3)
+    expected = LengthGroupedSampler([len(row) for row in rows], COURSE.batch, seed=3)
     loader = trainer.get_train_dataloader()
     for epoch in (0, 1):
         expected.set_epoch(epoch)
@@ -134,7 +144,7 @@ def test_adapters_alone_are_trained_and_the_base_stays_bit_for_bit(
     on_disk = {file.name: file.read_bytes() for file in checkpoint.iterdir()}
     model = open_model(checkpoint)
     before = {name: one.detach().clone() for name, one in model.named_parameters()}
-    done = tuned(
+    done = fine_tune(
         model, open_tokenizer(checkpoint), lessons.train, [], tmp_path, COURSE, title="x", lora=Lora(rank=2, alpha=4)
     )
     taught = {name: one for name, one in done.model.named_parameters() if one.requires_grad}
@@ -247,8 +257,8 @@ def test_a_checkpoint_goes_the_same_way(
     assert "its weights are as they were" in json.loads((folder / "about.json").read_text())["done"][0]
     layers = json.loads((folder / "adapter" / "adapter_config.json").read_text())["target_modules"]
     assert layers == ["q_proj", "v_proj"]
-    thoughts = teacher.think(shoppers(40))
-    found = examined(folder, thoughts, catalogue=Categories(("Apron",)))
+    thoughts = teacher.infer(shoppers(40))
+    found = evaluate_student(folder, thoughts, catalogue=Categories(("Apron",)))
     assert found.profiles == len(lessons.held)
     assert json.loads((folder / FILE).read_text())["figures"] == found.as_json()
     alone, taught = StudentReasoner(checkpoint)._opened.model, StudentReasoner(folder)._opened.model
@@ -274,7 +284,7 @@ def test_what_cannot_be_distilled_is_said_before_any_work(
             distil(labels, tmp_path / str(len(match)), changed(tiny, **values))
 
     refused(DataError, r"no label is left to train on; got: .* too long", max_length=40)
-    refused(DataError, "no label is left", labels=labelled([], teacher="t", version="1"))
+    refused(DataError, "no label is left", labels=make_labels([], teacher="t", version="1"))
     refused(SettingsError, "heads must divide", heads=3)
     assert not list(tmp_path.glob("*.training"))
     refused(SettingsError, "no such layers", base=str(checkpoint), targets="nothing_proj")
@@ -284,9 +294,9 @@ def test_what_cannot_be_distilled_is_said_before_any_work(
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").touch()
     with pytest.raises(RunError, match="not empty"):
-        refuse_used(tmp_path / "full", resume=False)
+        require_new_folder(tmp_path / "full", resume=False)
     with pytest.raises(RunError, match="something else"):
-        refuse_used(tmp_path / "full", resume=True)
+        require_new_folder(tmp_path / "full", resume=True)
 
 
 def test_a_label_longer_than_the_model_reads_is_refused(
@@ -303,10 +313,12 @@ def test_a_student_comes_to_agree_with_its_teacher(
     teacher: Reasoner, shoppers: Callable[[int], list[Profile]], tiny: DistilSettings, tmp_path: Path
 ) -> None:
     """On users it has never seen; one with random weights says nothing that can be read."""
-    thoughts = teacher.think(shoppers(200))
-    labels = labelled(thoughts, teacher="rules", version="1", share=0.2)
+    thoughts = teacher.infer(shoppers(200))
+    labels = make_labels(thoughts, teacher="rules", version="1", share=0.2)
     config = changed(tiny, width=64, layers=2, batch=16, base_lr=5e-3, base_epochs=10, vocabulary=2048)
-    found = examined(distil(labels, tmp_path / "run", config), thoughts, catalogue=Categories(("Desk lamps", "Aprons")))
+    found = evaluate_student(
+        distil(labels, tmp_path / "run", config), thoughts, catalogue=Categories(("Desk lamps", "Aprons"))
+    )
     assert found.profiles == len(labels.held) >= 30
     assert (
         found.figures["answered"].value > 0.9
@@ -319,8 +331,8 @@ def test_a_student_comes_to_agree_with_its_teacher(
 
     lessons = [one for one in thoughts if one.profile.user in {label.user for label in labels.held}]
     fresh = distil(labels, tmp_path / "fresh", changed(config, base_epochs=1, base_lr=1e-9, lr=1e-9))
-    untaught = judged(
-        StudentReasoner(fresh, StudentSettings(answer_tokens=120)).think([one.profile for one in lessons]),
+    untaught = evaluate_reasoning(
+        StudentReasoner(fresh, StudentSettings(answer_tokens=120)).infer([one.profile for one in lessons]),
         teacher=lessons,
     )
     assert untaught.figures["f1"].value == 0 < found.figures["f1"].low

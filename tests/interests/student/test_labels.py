@@ -11,16 +11,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from searec.distillation.labels import LONG, REASONS, Labels, labelled
+from searec.distillation.labels import LONG, REASONS, Labels, make_labels
 from searec.errors import DataError, RunError
-from searec.interests.interest_graph import Edge, Graph, joined
+from searec.interests.interest_graph import Edge, InterestGraph, merge_edges
 from searec.interests.novelty import stems
-from searec.interests.profile import DAY, Asked, Clicked, Profile
-from searec.interests.reasoner import Reasoner, Thought
-from searec.interests.student_dialogue import prompt, read, spoken, written
+from searec.interests.profile import DAY, Profile, ProfileClick, ProfileQuery
+from searec.interests.reasoner import Reasoner, ReasoningResult
+from searec.interests.student_dialogue import as_written, read_answer, student_prompt, write_answer
 
 MADE = {"reasoner": "test", "version": "1"}
-SHOPPER = Profile("u1", 10 * DAY, {"age": "25-34"}, (Asked("red tent", 7), Asked("tin pan", 5)))
+SHOPPER = Profile("u1", 10 * DAY, {"age": "25-34"}, (ProfileQuery("red tent", 7), ProfileQuery("tin pan", 5)))
 
 
 def up(query: str, demand: str, confidence: float = 0.9, **more: Any) -> Edge:
@@ -38,41 +38,47 @@ def to(demand: str, interest: str, confidence: float = 0.5, **more: Any) -> Edge
     return Edge(source=demand, target=interest, relation=more.pop("relation", "hyponym"), confidence=confidence, **more)
 
 
-def thought(profile: Profile, *edges: Edge) -> Thought:
-    return Thought(profile, Graph(profile.user, profile.at, edges, MADE))
+def thought(profile: Profile, *edges: Edge) -> ReasoningResult:
+    return ReasoningResult(profile, InterestGraph(profile.user, profile.at, edges, MADE))
 
 
 def test_a_prompt_and_its_answer_in_full() -> None:
-    graph = Graph(
+    graph = InterestGraph(
         "u1",
         10 * DAY,
         (up("tin pan", "cooking"), up("red tent", "camping", 0.8), to("camping", "stoves", 0.61234)),
         MADE,
     )
-    assert prompt(SHOPPER).endswith('JSON.\n{"profile":{"age":"25-34"},"searches":{"1":"red tent","2":"tin pan"}}\n')
+    assert student_prompt(SHOPPER).endswith(
+        'JSON.\n{"profile":{"age":"25-34"},"searches":{"1":"red tent","2":"tin pan"}}\n'
+    )
     answer = '{"demands":[[1,"camping",0.8],[2,"cooking",0.9]],"interests":[["camping","hyponym","stoves",0.61]]}'
-    assert written(graph, SHOPPER) == answer
+    assert write_answer(graph, SHOPPER) == answer
     edges = (
         up("red tent", "camping", 0.8, time=7),
         up("tin pan", "cooking", time=5),
         to("camping", "stoves", 0.61, time=7),
     )
-    assert read(answer, SHOPPER, MADE) == Graph("u1", 10 * DAY, edges, MADE) == spoken(graph, SHOPPER)
+    assert (
+        read_answer(answer, SHOPPER, MADE) == InterestGraph("u1", 10 * DAY, edges, MADE) == as_written(graph, SHOPPER)
+    )
 
 
 def test_no_text_of_a_user_can_end_a_line() -> None:
-    profile = replace(SHOPPER, queries=(Asked('a"}}\n{"demands":[]}\n', 3),), attributes={"n": "x\ny"})
-    assert prompt(profile).count("\n") == 2
-    assert json.loads(prompt(profile).splitlines()[1])["searches"] == {"1": 'a"}}\n{"demands":[]}\n'}
+    profile = replace(SHOPPER, queries=(ProfileQuery('a"}}\n{"demands":[]}\n', 3),), attributes={"n": "x\ny"})
+    assert student_prompt(profile).count("\n") == 2
+    assert json.loads(student_prompt(profile).splitlines()[1])["searches"] == {"1": 'a"}}\n{"demands":[]}\n'}
 
 
 def test_who_asked_nothing_is_read_by_clicks() -> None:
-    clicks = tuple(Clicked(title, (), 9 - place) for place, title in enumerate(("Tent", "", "Pan", "Tent")))
+    clicks = tuple(ProfileClick(title, (), 9 - place) for place, title in enumerate(("Tent", "", "Pan", "Tent")))
     profile = Profile("u", 10, clicks=clicks)
-    assert prompt(profile).endswith('{"profile":{},"clicks":{"1":"Tent","2":"Pan"}}\n')
-    graph = read('{"demands":[[2,"cooking",1]],"interests":[]}', profile, MADE)
+    assert student_prompt(profile).endswith('{"profile":{},"clicks":{"1":"Tent","2":"Pan"}}\n')
+    graph = read_answer('{"demands":[[2,"cooking",1]],"interests":[]}', profile, MADE)
     assert graph.edges == (up("Pan", "cooking", 1.0, signal="click", time=7),)
-    assert prompt(replace(profile, queries=(Asked("x", 1),))).endswith('{"profile":{},"searches":{"1":"x"}}\n')
+    assert student_prompt(replace(profile, queries=(ProfileQuery("x", 1),))).endswith(
+        '{"profile":{},"searches":{"1":"x"}}\n'
+    )
 
 
 TEXTS = st.text("abs1é語 '\"\\\n{}[],:\u2028", min_size=1, max_size=8).filter(stems)
@@ -80,9 +86,9 @@ SURE = st.floats(0.005, 1.0, exclude_min=True)
 
 
 @st.composite
-def graphs(draw: st.DrawFn) -> tuple[Profile, Graph]:
+def graphs(draw: st.DrawFn) -> tuple[Profile, InterestGraph]:
     queries = draw(st.lists(TEXTS, min_size=1, max_size=4, unique=True))
-    profile = Profile("u", 100, queries=tuple(Asked(text, 90 - place) for place, text in enumerate(queries)))
+    profile = Profile("u", 100, queries=tuple(ProfileQuery(text, 90 - place) for place, text in enumerate(queries)))
     hops = draw(st.lists(st.builds(up, st.sampled_from(queries), TEXTS, SURE), min_size=1, max_size=5))
     demands = [edge.target for edge in hops]
     relation = st.sampled_from(["hyponym", "co-hyponym"])
@@ -93,17 +99,17 @@ def graphs(draw: st.DrawFn) -> tuple[Profile, Graph]:
         SURE,
         relation,
     )
-    return profile, Graph("u", 100, joined([*hops, *draw(st.lists(wider, max_size=6))]), MADE)
+    return profile, InterestGraph("u", 100, merge_edges([*hops, *draw(st.lists(wider, max_size=6))]), MADE)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(graphs())
-def test_every_graph_comes_back_from_its_answer(case: tuple[Profile, Graph]) -> None:
+def test_every_graph_comes_back_from_its_answer(case: tuple[Profile, InterestGraph]) -> None:
     profile, graph = case
-    said = spoken(graph, profile)
-    assert "\n" not in written(graph, profile)
-    assert read(written(graph, profile), profile, MADE) == said
-    assert spoken(said, profile) == said
+    said = as_written(graph, profile)
+    assert "\n" not in write_answer(graph, profile)
+    assert read_answer(write_answer(graph, profile), profile, MADE) == said
+    assert as_written(said, profile) == said
     assert {(edge.key, edge.relation) for edge in said.edges} == {(edge.key, edge.relation) for edge in graph.edges}
     near = {(edge.key, edge.relation): edge.confidence for edge in graph.edges}
     assert all(abs(edge.confidence - near[edge.key, edge.relation]) <= 0.005 + 1e-9 for edge in said.edges)
@@ -139,20 +145,20 @@ GOOD = '{"demands":[[1,"camping",0.8]],"interests":[["camping","hyponym","stoves
     ],
 )
 def test_an_answer_that_is_not_to_the_letter_is_refused_by_name(answer: str, problem: str) -> None:
-    assert len(read(GOOD, SHOPPER, MADE).edges) == 2
+    assert len(read_answer(GOOD, SHOPPER, MADE).edges) == 2
     with pytest.raises(DataError, match=problem):
-        read(answer, SHOPPER, MADE)
+        read_answer(answer, SHOPPER, MADE)
 
 
 def test_each_reason_to_refuse_a_thought_is_counted(asked: Callable[..., Profile]) -> None:
-    def camper(number: int, *queries: str, demand: str = "camping", interest: str = "stoves") -> Thought:
+    def camper(number: int, *queries: str, demand: str = "camping", interest: str = "stoves") -> ReasoningResult:
         profile = asked(number, queries)
         return thought(profile, up(queries[0], demand), to(demand, interest))
 
     stranger = asked(4, ["bed"])
-    found = labelled(
+    found = make_labels(
         [
-            Thought(asked(0, ["a"]), None, "no answer"),
+            ReasoningResult(asked(0, ["a"]), None, "no answer"),
             thought(asked(1, ["a"])),
             thought(asked(2, ["a"]), up("a", "letters")),
             thought(asked(3, ["oak bed", "bed lamps"]), up("oak bed", "sleep"), to("sleep", "lamp")),
@@ -182,7 +188,7 @@ def test_each_reason_to_refuse_a_thought_is_counted(asked: Callable[..., Profile
 
 
 def test_of_labels_with_one_prompt_the_majority_stays(asked: Callable[..., Profile]) -> None:
-    def says(number: int, interest: str, *queries: str) -> Thought:
+    def says(number: int, interest: str, *queries: str) -> ReasoningResult:
         profile = asked(number, queries, attributes={"age": "18-24"})
         return thought(profile, up("red tent", "camping"), to("camping", interest))
 
@@ -191,20 +197,20 @@ def test_of_labels_with_one_prompt_the_majority_stays(asked: Callable[..., Profi
         says(1, "stoves", "tin pan", "red tent"),
         says(2, "stove", "red tents", "red tent", "tin pans"),
     ]
-    found = labelled(three, teacher="t", version="1", share=0)
+    found = make_labels(three, teacher="t", version="1", share=0)
     assert [one.user for one in found.train] == ["u1"] and found.refused == {"conflicting": 1, "repeated": 1}
     older = replace(three[1].profile, attributes={"age": "25-34"}, user="u9")
     assert (
-        labelled(
-            [three[1], Thought(older, replace(three[1].graph, user="u9"))], teacher="t", version="1", share=0
+        make_labels(
+            [three[1], ReasoningResult(older, replace(three[1].graph, user="u9"))], teacher="t", version="1", share=0
         ).refused
         == {}
     )
 
 
 def test_a_label_keeps_the_surest_interests(teacher: Reasoner, asked: Callable[..., Profile]) -> None:
-    found = labelled(
-        teacher.think([asked(0, ["red tent", "blue pan"])]), teacher="t", version="1", interests=3, share=0
+    found = make_labels(
+        teacher.infer([asked(0, ["red tent", "blue pan"])]), teacher="t", version="1", interests=3, share=0
     )
     assert [row[2] for row in json.loads(found.train[0].completion)["interests"]] == [
         "camping stove",
@@ -214,10 +220,10 @@ def test_a_label_keeps_the_surest_interests(teacher: Reasoner, asked: Callable[.
 
 
 def test_users_are_held_back_by_the_seed(teacher: Reasoner, shoppers: Callable[[int], list[Profile]]) -> None:
-    thoughts = teacher.think(shoppers(60))
-    found = labelled(thoughts, teacher="t", version="1", share=0.25, seed=3)
-    again = labelled(thoughts[::-1], teacher="t", version="1", share=0.25, seed=3)
-    other = labelled(thoughts, teacher="t", version="1", share=0.25, seed=4)
+    thoughts = teacher.infer(shoppers(60))
+    found = make_labels(thoughts, teacher="t", version="1", share=0.25, seed=3)
+    again = make_labels(thoughts[::-1], teacher="t", version="1", share=0.25, seed=3)
+    other = make_labels(thoughts, teacher="t", version="1", share=0.25, seed=4)
     train, held = {one.user for one in found.train}, {one.user for one in found.held}
     assert not train & held and len(held) == round(0.25 * (len(train) + len(held)))
     assert not {one.prompt for one in found.train} & {one.prompt for one in found.held}
@@ -227,10 +233,10 @@ def test_users_are_held_back_by_the_seed(teacher: Reasoner, shoppers: Callable[[
         "who asks what others ask may go, the rest keep their side"
     )
     twice = [one for one in thoughts for _ in range(2)]
-    assert max(Counter(one.user for one in labelled(twice, teacher="t", version="1").train).values()) == 1
-    assert len(labelled(thoughts[:2], teacher="t", version="1", share=0.01).held) == 1
-    assert labelled(thoughts[:1], teacher="t", version="1", share=0.5).held == ()
-    assert labelled([], teacher="t", version="1") == Labels(
+    assert max(Counter(one.user for one in make_labels(twice, teacher="t", version="1").train).values()) == 1
+    assert len(make_labels(thoughts[:2], teacher="t", version="1", share=0.01).held) == 1
+    assert make_labels(thoughts[:1], teacher="t", version="1", share=0.5).held == ()
+    assert make_labels([], teacher="t", version="1") == Labels(
         (), (), {}, {**found.about, "cutoff": None, "share": 0.1, "seed": 0, "teacher": {"name": "t", "version": "1"}}
     )
 

@@ -16,7 +16,7 @@ from searec.errors import DependencyError, RunError, SettingsError
 from searec.interests.causal_lm import answer_ids, open_model, open_tokenizer, prompt_ids
 from searec.interests.profile import Profile
 from searec.interests.reasoner_evaluation import RAW, TOKENS
-from searec.interests.student_dialogue import prompt
+from searec.interests.student_dialogue import student_prompt
 from searec.interests.student_reasoner import CUT_OFF, FILE, TOO_LONG, StudentReasoner, StudentSettings
 
 GOOD = '{"demands":[[1,"camping",0.9]],"interests":[["camping","hyponym","stoves",0.8],["camping","hyponym","tents",0.7],%s]}'
@@ -48,7 +48,7 @@ def test_an_answer_becomes_a_graph_without_what_is_known(
     student: StudentReasoner, asked: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answering(student, monkeypatch, {"red tent": GOOD % ROPES})
-    [thought] = student.think([asked(0, ["red tent"])])
+    [thought] = student.infer([asked(0, ["red tent"])])
     assert thought.problem is None and thought.graph is not None
     assert [one.text for one in thought.graph.interests()] == ["sleeping bags", "stoves", "ropes"]
     assert thought.graph.made == {"reasoner": "student", "version": student.version}
@@ -60,7 +60,7 @@ def test_an_answer_becomes_a_graph_without_what_is_known(
 def test_the_surest_interests_stay(tiny_student: Path, asked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     student = StudentReasoner(tiny_student, StudentSettings(interests=2))
     answering(student, monkeypatch, {"red tent": GOOD % ROPES})
-    [thought] = student.think([asked(0, ["red tent"])])
+    [thought] = student.infer([asked(0, ["red tent"])])
     assert thought.graph is not None and [one.text for one in thought.graph.interests()] == ["sleeping bags", "stoves"]
 
 
@@ -80,7 +80,7 @@ def test_a_malformed_answer_is_a_named_problem_of_that_profile_alone(
     student: StudentReasoner, asked: Any, monkeypatch: pytest.MonkeyPatch, answer: str, problem: str
 ) -> None:
     answering(student, monkeypatch, {"red tent": GOOD % ROPES, "blue tent": answer})
-    good, bad = student.think([asked(0, ["red tent"]), asked(1, ["blue tent"])])
+    good, bad = student.infer([asked(0, ["red tent"]), asked(1, ["blue tent"])])
     assert good.graph and good.problem is None
     assert bad.graph is None and bad.problem == problem
     [said] = bad.transcript
@@ -89,12 +89,12 @@ def test_a_malformed_answer_is_a_named_problem_of_that_profile_alone(
 
 def test_an_answer_cut_off_is_not_mended(student: StudentReasoner, asked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     answering(student, monkeypatch, {"red tent": GOOD % ROPES}, end=False)
-    [thought] = student.think([asked(0, ["red tent"])])
+    [thought] = student.infer([asked(0, ["red tent"])])
     assert thought.graph is None and thought.problem == CUT_OFF, "even if it could be read"
 
 
 def test_the_limit_of_tokens_cuts_off(tiny_student: Path, asked: Any) -> None:
-    [thought] = StudentReasoner(tiny_student, StudentSettings(answer_tokens=3)).think([asked(0, ["red tent"])])
+    [thought] = StudentReasoner(tiny_student, StudentSettings(answer_tokens=3)).infer([asked(0, ["red tent"])])
     assert thought.problem == CUT_OFF
     [said] = thought.transcript
     assert isinstance(said, dict) and said[TOKENS] == 3
@@ -104,13 +104,13 @@ def test_who_has_nothing_and_who_has_too_much_are_not_asked(
     student: StudentReasoner, asked: Any, monkeypatch: Any
 ) -> None:
     batches = answering(student, monkeypatch, {"red tent": GOOD % ROPES})
-    nothing, much, some = student.think(
+    nothing, much, some = student.infer(
         [Profile("n", 5), asked(1, ["red tent", "very long query " * 200]), asked(2, ["red tent"])]
     )
     assert nothing.graph is not None and not nothing.graph and nothing.problem is None
     assert much.graph is None and much.problem == TOO_LONG
     assert some.graph and batches == [1]
-    assert student.think([]) == []
+    assert student.infer([]) == []
 
 
 def test_batches_go_by_length_and_thoughts_by_profile(
@@ -132,7 +132,7 @@ def test_batches_go_by_length_and_thoughts_by_profile(
         ["small leash", "pan"],
     ]
     profiles = [asked(number, some) for number, some in enumerate(queries)]
-    thoughts = student.think(profiles)
+    thoughts = student.infer(profiles)
     assert [one.profile for one in thoughts] == profiles
     lengths = [length for batch in seen for length in batch]
     assert [len(one) for one in seen] == [2, 2, 1] and lengths == sorted(lengths, reverse=True)
@@ -142,10 +142,10 @@ def test_an_answer_does_not_depend_on_who_is_asked_beside(tiny_student: Path, as
     """Padding stands on the left, masked: a row of a batch is what it is alone."""
     short, long = asked(0, ["red tent"]), asked(1, ["blue pan", "cheap novel", "small leash"])
     student = StudentReasoner(tiny_student, StudentSettings(answer_tokens=24))
-    together = [one.transcript for one in student.think([short, long])]
-    assert together == [student.think([one])[0].transcript for one in (short, long)]
+    together = [one.transcript for one in student.infer([short, long])]
+    assert together == [student.infer([one])[0].transcript for one in (short, long)]
     opened = student._opened
-    ids = prompt_ids(opened.tokenizer, prompt(short))
+    ids = prompt_ids(opened.tokenizer, student_prompt(short))
     for _ in range(24):  # greedy by hand, without a cache
         with torch.inference_mode():
             ids.append(int(opened.model(torch.tensor([ids])).logits[0, -1].argmax()))
@@ -157,7 +157,7 @@ def test_an_answer_does_not_depend_on_who_is_asked_beside(tiny_student: Path, as
 def test_drawing_is_repeated_by_its_seed_and_leaves_the_generator_alone(tiny_student: Path, asked: Any) -> None:
     def said(seed: int) -> object:
         student = StudentReasoner(tiny_student, StudentSettings(temperature=1.0, seed=seed, answer_tokens=20))
-        return student.think([asked(0, ["red tent"])])[0].transcript
+        return student.infer([asked(0, ["red tent"])])[0].transcript
 
     before = torch.random.get_rng_state()
     assert said(1) == said(1) != said(2)
@@ -195,7 +195,7 @@ def flip(file: Path) -> None:
 
 def test_a_model_alone_is_a_student_too(checkpoint: Path, asked: Any) -> None:
     student = StudentReasoner(checkpoint, StudentSettings(answer_tokens=5))
-    [thought] = student.think([asked(0, ["red tent"])])
+    [thought] = student.infer([asked(0, ["red tent"])])
     assert thought.problem == CUT_OFF and student.name == "student"
 
 
@@ -236,7 +236,7 @@ def test_a_tokens_name_in_a_query_is_text(checkpoint: Path, tiny_student: Path, 
     for folder in (checkpoint, tiny_student / "tokenizer"):
         tokenizer = open_tokenizer(folder)
         profile = replace(asked(0, ["red </s> tent <pad>"]))
-        ids = prompt_ids(tokenizer, prompt(profile))
+        ids = prompt_ids(tokenizer, student_prompt(profile))
         assert not {tokenizer.eos_token_id, 0} & set(ids[1:])
-        assert tokenizer.decode(ids, skip_special_tokens=True) == prompt(profile)
+        assert tokenizer.decode(ids, skip_special_tokens=True) == student_prompt(profile)
     assert open_tokenizer(checkpoint).bos_token_id == prompt_ids(open_tokenizer(checkpoint), "x")[0]

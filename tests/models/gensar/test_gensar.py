@@ -19,9 +19,9 @@ from searec.data.dataset import Dataset
 from searec.data.split import NEVER, Split, requests_at
 from searec.errors import DataError, DependencyError, SettingsError, UnknownIdError
 from searec.evaluation.protocol import RETRIEVED, full_ranks, tie_rank
-from searec.experiments import experiment
+from searec.experiments import run_training
 from searec.models.gensar.model import GenSAR
-from searec.models.gensar.prompt_templates import PHRASES
+from searec.models.gensar.prompt_templates import TEMPLATES
 from searec.models.gensar.t5 import new_t5
 from searec.pipeline.run import Run, read_run
 from searec.semantic_ids.identifiers import colliding
@@ -48,7 +48,7 @@ TINY: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def run(checkerboard: Any, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run that has just begun to learn."""
-    return experiment.train("gensar", checkerboard.data, tmp_path_factory.mktemp("gensar") / "run", **TINY)
+    return run_training.train("gensar", checkerboard.data, tmp_path_factory.mktemp("gensar") / "run", **TINY)
 
 
 def again(run: Run) -> Run:
@@ -67,8 +67,11 @@ def held(run: Run, task: Any, rows: slice = slice(None)) -> Batch:
 
 def identifier(model: GenSAR, item: int, side: int) -> list[int]:
     """The tokens of an item: behaviour, then codes."""
-    mark = model.first + (0 if side == 0 else 2)
-    return [mark, *(int(code) + block for code, block in zip(model.codes[side, item], model.blocks[side], strict=True))]
+    mark = model.layout.first + (0 if side == 0 else 2)
+    return [
+        mark,
+        *(int(code) + block for code, block in zip(model.codes[side, item], model.layout.blocks[side], strict=True)),
+    ]
 
 
 def words(model: GenSAR, text: str) -> list[int]:
@@ -90,28 +93,28 @@ def products(rows: Tensor) -> Tensor:
 def test_codes_start_where_the_codebooks_lie(checkerboard: Any, settings: dict[str, Any]) -> None:
     """Both sides' codebooks are turned into the embeddings, which keep their angles; words, and codes that tell apart, start at random."""
     split = Split(checkerboard.data)
-    config, _ = experiment.settings_for("gensar", "small", {**TINY, "code_width": 8, **settings})
+    config, _ = run_training.settings_for("gensar", "small", {**TINY, "code_width": 8, **settings})
     made = prepare(GenSAR, config, split, 0)
     assert isinstance(made, ItemCoder)
     model, again, cold = (
-        experiment.new_model("gensar", one, split, 0, made)
+        run_training.new_model("gensar", one, split, 0, made)
         for one in (config, config, dataclasses.replace(config, warm_codes=False))
     )
     assert isinstance(model, GenSAR)
     assert isinstance(cold, GenSAR)
     assert all(torch.equal(tensor, again.state()[name]) for name, tensor in model.state().items())
     table, other = model.t5.shared.weight.detach(), cold.t5.shared.weight.detach()
-    assert torch.equal(table[: model.blocks[0][0]], other[: model.blocks[0][0]])
+    assert torch.equal(table[: model.layout.blocks[0][0]], other[: model.layout.blocks[0][0]])
     places = 0
     for side, task in enumerate((1, 0)[: len(made.vectors)]):  # meaning is for search, behaviour for recommendation
         books = made.rqvae.books(side)
-        for start, book in zip(model.blocks[task], books, strict=False):
+        for start, book in zip(model.layout.blocks[task], books, strict=False):
             rows = slice(start, start + len(book))
             assert torch.allclose(products(table[rows]), products(book), atol=1e-4)
             assert not torch.allclose(products(other[rows]), products(book), atol=1e-1)
             assert float(table[rows].square().mean()) == pytest.approx(float(other[rows].var()), rel=0.05)
             places += 1
-        for start in model.blocks[task][len(books) :]:
+        for start in model.layout.blocks[task][len(books) :]:
             assert torch.equal(table[start : start + 2], other[start : start + 2])
     assert places == (8 if not settings or "apart" in settings else 3)
 
@@ -123,31 +126,35 @@ def test_codes_start_where_the_codebooks_lie(checkerboard: Any, settings: dict[s
 def test_a_prompt_is_the_history_by_time_then_the_query(run: Run, task: Any) -> None:
     model, data = model_of(run), run.data
     requests = run.split.held_out(task, "test")
-    ids, mask = model.layout.users(held(run, task), task)
+    ids, mask = model.prompts.users(held(run, task), task)
     queries = data.queries.texts.to_list()
     for row in range(len(requests)):
         user = requests.user[row]
         events: list[tuple[int, int, list[int]]] = []
-        feed = range(data.interactions.offsets[user], requests.rec_end[row])
+        feed = range(data.interactions.offsets[user], requests.feed_end[row])
         events += [
             (int(data.interactions.time[place]), 0, identifier(model, int(data.interactions.item[place]), 0))
-            for place in list(feed)[-model.config.rec :]
+            for place in list(feed)[-model.config.feed :]
         ]
-        asked = range(data.searches.offsets[user], requests.src_end[row])
-        for place in list(asked)[-model.config.src :]:
+        asked = range(data.searches.offsets[user], requests.search_end[row])
+        for place in list(asked)[-model.config.searches :]:
             text = [
-                model.query_mark,
+                model.layout.query_mark,
                 *words(model, queries[data.searches.query[place] - 1])[: model.config.query_tokens],
             ]
             found = data.searches.clicks.row(place)[:1].tolist()
             piece = [token for item in found for token in identifier(model, item, 1)]
             events.append((int(data.searches.time[place]), 1, text + piece))
-        before, between = PHRASES[task][0]
+        before, between = TEMPLATES[task][0]
         expected = words(model, before) + [
             token for _, _, tokens in sorted(events, key=lambda event: event[:2]) for token in tokens
         ]
         if task == "search":
-            expected += [*words(model, between), model.query_mark, *words(model, queries[requests.query[row] - 1])]
+            expected += [
+                *words(model, between),
+                model.layout.query_mark,
+                *words(model, queries[requests.query[row] - 1]),
+            ]
         assert ids[row][mask[row]].tolist() == expected
         assert not ids[row][~mask[row]].any()
 
@@ -155,10 +162,10 @@ def test_a_prompt_is_the_history_by_time_then_the_query(run: Run, task: Any) -> 
 def test_phrasings_are_drawn_in_training_and_the_first_one_serves(run: Run) -> None:
     model = model_of(again(run))
     batch = held(run, "recommend")
-    first = [words(model, PHRASES["recommend"][n][0]) for n in range(3)]
+    first = [words(model, TEMPLATES["recommend"][n][0]) for n in range(3)]
 
     def begins() -> set[int]:
-        ids, _ = model.layout.users(batch, "recommend")
+        ids, _ = model.prompts.users(batch, "recommend")
         return {n for row in ids.tolist() for n, phrase in enumerate(first) if row[: len(phrase)] == phrase}
 
     assert begins() == {0}
@@ -169,12 +176,14 @@ def test_phrasings_are_drawn_in_training_and_the_first_one_serves(run: Run) -> N
 def test_tasks_that_are_not_learned_ask_nothing(checkerboard: Any) -> None:
     split = Split(checkerboard.data)
     batches = {
-        task: Batcher(checkerboard.data, Needs(rec=5, src=5, src_clicks=1, queries=True)).batch(split.train(task)[:8])
+        task: Batcher(checkerboard.data, Needs(feed=5, searches=5, search_clicks=1, queries=True)).batch(
+            split.train(task)[:8]
+        )
         for task in ("recommend", "search")
     }
     for tasks, others in ((["recommend"], {"search", "query_item"}), (["search"], {"recommend"})):
-        config, _ = experiment.settings_for("gensar", "small", {**_own(), "tasks": tasks})
-        model = experiment.new_model("gensar", config, split, 0)
+        config, _ = run_training.settings_for("gensar", "small", {**_own(), "tasks": tasks})
+        model = run_training.new_model("gensar", config, split, 0)
         parts = set(model.loss(batches[tasks[0]]).parts)
         assert not any(part.endswith(other) for part in parts for other in others)
         assert f"describe_{tasks[0]}" in parts
@@ -210,7 +219,7 @@ def test_scores_are_the_library_s_log_probabilities(run: Run, task: Any) -> None
     batch = held(run, task, slice(6))
     items = torch.tensor([1, 7, 30, 140, 7])
     with torch.no_grad():
-        expected = chances(model, *model.layout.users(batch, task), task)
+        expected = chances(model, *model.prompts.users(batch, task), task)
         scores = model.score(batch.with_candidates(items.expand(6, -1)))
     torch.testing.assert_close(scores, expected[:, items - 1], atol=1e-4, rtol=1e-5)
     torch.testing.assert_close(expected.exp().sum(1), torch.ones(6))
@@ -232,12 +241,12 @@ def test_retrieval_equals_the_library_s_generate_with_a_prefix_callback(run: Run
         ]  # of a beam that is dead
 
     batch = held(run, task, slice(5))
-    ids, mask = model.layout.users(batch, task)
-    depth = len(model.sizes_of_places)
+    ids, mask = model.prompts.users(batch, task)
+    depth = len(model.layout.sizes)
     told = model.t5.generate(
         input_ids=ids,
         attention_mask=mask.long(),
-        decoder_start_token_id=model.mark(task),
+        decoder_start_token_id=model.layout.mark(task),
         num_beams=beams,
         num_return_sequences=8,
         max_new_tokens=depth,
@@ -268,10 +277,10 @@ def test_the_full_protocol_goes_by_what_is_retrieved(run: Run) -> None:
     object.__setattr__(wide.model, "config", dataclasses.replace(wide.model.config, beam=run.data.sizes.items))
     rank, _ = full_ranks(wide.model, run.split, requests)
     scores = wide.model.score(held(run, "recommend")).detach()
-    trail = run.data.trail
+    click_history = run.data.click_history
     for row in range(len(requests)):
         target = int(requests.target[row])
-        seen = trail.item[trail.offsets[requests.user[row]] : requests.trail_end[row]]
+        seen = click_history.item[click_history.offsets[requests.user[row]] : requests.click_end[row]]
         scores[row, [int(item) for item in seen if item != target]] = -torch.inf
     scores[:, 0] = -torch.inf
     expected = tie_rank(scores, torch.from_numpy(requests.target.astype(np.int64)))
@@ -283,11 +292,11 @@ def test_suggestions_are_the_likeliest_of_the_known_queries(run: Run) -> None:
     users = ["u0", "u3", "newcomer"]
     table = run.suggest(users, k=4, min_users=1)
     batch = Batcher(data, model.needs).batch(
-        requests_at(data, "recommend", data.users.inside(users), np.full(3, NEVER))
+        requests_at(data, "recommend", data.users.to_internal(users), np.full(3, NEVER))
     )
-    ids, mask = model.layout.users(batch, "query")
+    ids, mask = model.prompts.users(batch, "query")
     queries = data.queries.texts.to_list()
-    known = [[model.query_mark, *words(model, query)[: model.config.query_tokens], EOS] for query in queries]
+    known = [[model.layout.query_mark, *words(model, query)[: model.config.query_tokens], EOS] for query in queries]
     total = torch.zeros(3, len(queries))
     with torch.no_grad():
         for row, tokens in enumerate(known):
@@ -369,7 +378,7 @@ def test_bad_new_items_are_refused_and_nothing_is_lost(run: Run) -> None:
 
 
 def test_other_models_take_items_out_but_not_in(checkerboard: Any, tmp_path: Path) -> None:
-    run = experiment.train("popular", checkerboard.data, tmp_path / "run")
+    run = run_training.train("popular", checkerboard.data, tmp_path / "run")
     first = run.recommend(["u1"], k=1)["item_id"][0]
     run.remove_items([first])
     assert first not in set(run.recommend(["u1"], k=140, seen=True)["item_id"])
@@ -384,17 +393,17 @@ def test_other_models_take_items_out_but_not_in(checkerboard: Any, tmp_path: Pat
 
 @pytest.mark.parametrize("scheme", ["semantic", "collaborative", "bi-encoder"])
 def test_other_schemes_have_one_identifier_for_both_tasks(checkerboard: Any, scheme: str) -> None:
-    config, _ = experiment.settings_for("gensar", "small", {**_own(), "scheme": scheme})
-    model = experiment.new_model("gensar", config, Split(checkerboard.data), 0)
+    config, _ = run_training.settings_for("gensar", "small", {**_own(), "scheme": scheme})
+    model = run_training.new_model("gensar", config, Split(checkerboard.data), 0)
     assert isinstance(model, GenSAR)
     assert torch.equal(model.codes[0], model.codes[1])
-    assert model.blocks[0] == model.blocks[1]
+    assert model.layout.blocks[0] == model.layout.blocks[1]
 
 
 def test_the_joint_scheme_shares_its_first_places_only(run: Run) -> None:
     model = model_of(run)
-    assert model.blocks[0][:2] == model.blocks[1][:2]
-    assert not set(model.blocks[0][2:]) & set(model.blocks[1][2:])
+    assert model.layout.blocks[0][:2] == model.layout.blocks[1][:2]
+    assert not set(model.layout.blocks[0][2:]) & set(model.layout.blocks[1][2:])
     assert torch.equal(model.codes[0, :, :2], model.codes[1, :, :2])
     assert not torch.equal(model.codes[0], model.codes[1])
 
@@ -404,7 +413,7 @@ def test_what_it_was_made_of_stands_in_the_run_folder_with_its_cut_off(
 ) -> None:
     about = json.loads((run.folder / "artifacts" / "about.json").read_text(encoding="utf-8"))
     assert set(about["collisions"]) == {"semantic", "collaborative"}
-    other = experiment.train("gensar", rewritten, tmp_path / "run", **{**TINY, "epochs": 1})
+    other = run_training.train("gensar", rewritten, tmp_path / "run", **{**TINY, "epochs": 1})
     told = json.loads((other.folder / "artifacts" / "about.json").read_text(encoding="utf-8"))
     assert told["cutoff"] != about["cutoff"], "of other data"
 
@@ -432,14 +441,14 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_checkpoint_is_taken_up_and_no_longer_needed(checkerboard: Any, checkpoint: Path, tmp_path: Path) -> None:
     from transformers import T5ForConditionalGeneration
 
-    config, _ = experiment.settings_for("gensar", "small", {**_own(), "pretrained": str(checkpoint)})
-    model = experiment.new_model("gensar", config, Split(checkerboard.data), 0)
+    config, _ = run_training.settings_for("gensar", "small", {**_own(), "pretrained": str(checkpoint)})
+    model = run_training.new_model("gensar", config, Split(checkerboard.data), 0)
     assert isinstance(model, GenSAR)
     told = T5ForConditionalGeneration.from_pretrained(checkpoint).state_dict()
     own = model.t5.state_dict()
     for name, tensor in told.items():
         assert torch.equal(own[name][: len(tensor)], tensor), name
-    assert model.first >= 128, "every code is a new token"
+    assert model.layout.first >= 128, "every code is a new token"
     moved = tmp_path / "moved"
     checkpoint.rename(moved)
     try:
@@ -447,7 +456,7 @@ def test_a_checkpoint_is_taken_up_and_no_longer_needed(checkerboard: Any, checkp
         with pytest.raises(DependencyError, match="cannot load the checkpoint"):
             new_t5(config, 200, start=128)
         moved.rename(checkpoint)
-        run = experiment.train(
+        run = run_training.train(
             "gensar", checkerboard.data, tmp_path / "run", **{**TINY, "epochs": 1}, pretrained=str(checkpoint)
         )
         checkpoint.rename(moved)

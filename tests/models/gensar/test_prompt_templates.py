@@ -5,7 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from searec.models.gensar.prompt_templates import ALL_PHRASES, PHRASES, Shelf
+from searec.models.gensar.prompt_templates import TEMPLATE_TEXTS, TEMPLATES
+from searec.models.gensar.token_pieces import TokenPieces
 
 Stretch = tuple[int, int]
 """Where it begins, and how many tokens it has."""
@@ -27,9 +28,9 @@ def prompts(draw: st.DrawFn) -> tuple[list[int], list[int], list[list[Stretch]]]
 
 
 def laid(fixed: list[int], fresh: list[int], rows: list[list[Stretch]]) -> tuple[list[list[int]], list[list[bool]]]:
-    shelf = Shelf(torch.tensor(fixed), torch.tensor(fresh, dtype=torch.long))
+    pieces = TokenPieces(torch.tensor(fixed), torch.tensor(fresh, dtype=torch.long))
     start, length = torch.tensor(rows).unbind(2)
-    tokens, inside = shelf.lay(start, length)
+    tokens, inside = pieces.join(start, length)
     return tokens.tolist(), inside.tolist()
 
 
@@ -52,7 +53,7 @@ def test_stretches_of_nothing_take_no_place() -> None:
 
 
 def test_no_rows_are_one_empty_column() -> None:
-    tokens, inside = Shelf(torch.tensor([7]), torch.tensor([100])).lay(*torch.zeros(2, 0, 3, dtype=torch.long))
+    tokens, inside = TokenPieces(torch.tensor([7]), torch.tensor([100])).join(*torch.zeros(2, 0, 3, dtype=torch.long))
     assert tokens.shape == inside.shape == (0, 1)
 
 
@@ -63,11 +64,11 @@ def test_tokens_may_be_zero() -> None:
     assert inside == [[True, True], [True, False]]
 
 
-@pytest.mark.parametrize("task", PHRASES)
+@pytest.mark.parametrize("task", TEMPLATES)
 def test_phrasings_are_told_apart(task: str) -> None:
     """Every one says something, and no two tasks say the same."""
-    assert all(before for before, _ in PHRASES[task])
-    assert len(set(PHRASES[task])) == len(PHRASES[task])
-    others = {both for other, several in PHRASES.items() if other != task for both in several}
-    assert not others & set(PHRASES[task])
-    assert {part for both in PHRASES[task] for part in both if part} <= set(ALL_PHRASES)
+    assert all(before for before, _ in TEMPLATES[task])
+    assert len(set(TEMPLATES[task])) == len(TEMPLATES[task])
+    others = {both for other, several in TEMPLATES.items() if other != task for both in several}
+    assert not others & set(TEMPLATES[task])
+    assert {part for both in TEMPLATES[task] for part in both if part} <= set(TEMPLATE_TEXTS)

@@ -13,7 +13,7 @@ from small_shop import Shop
 
 from searec.data.taxonomy import Taxonomy
 from searec.errors import RunError, SearecError, SettingsError, StorageError, UnknownIdError
-from searec.interests.interest_graph import Edge, Graph
+from searec.interests.interest_graph import Edge, InterestGraph
 from searec.pipeline.builder import try_out
 from searec.pipeline.channels import Candidates, RequestBatch
 from searec.pipeline.executors import Executor, Skipped
@@ -58,9 +58,11 @@ def clicks(user: str, items: list[str], first: int = 0) -> list[Event]:
 
 def consumed(shop: Shop, user: str) -> list[str]:
     """What a user has clicked in the dataset, old to new."""
-    trail = shop.data.trail
-    inside = int(shop.data.users.inside([user])[0])
-    return shop.data.items.outside(trail.item[trail.offsets[inside] : trail.offsets[inside + 1]])
+    click_history = shop.data.click_history
+    inside = int(shop.data.users.to_internal([user])[0])
+    return shop.data.items.to_external(
+        click_history.item[click_history.offsets[inside] : click_history.offsets[inside + 1]]
+    )
 
 
 @pytest.fixture
@@ -109,7 +111,7 @@ def test_nobody_and_who_is_unknown_get_what_many_click(shop: Shop, engines: Engi
         answer = feed(engine, user=user, k=30)
         assert not answer.known
         assert {shown.channel for shown in answer.items} == {"popular"}
-        clicked = counts[shop.data.items.inside(ids(answer))]
+        clicked = counts[shop.data.items.to_internal(ids(answer))]
         assert clicked.tolist() == sorted(counts[1:], reverse=True)[:30]
 
 
@@ -123,7 +125,7 @@ def test_a_strict_filter_is_filled_from_far_down_and_with_what_is_like_nothing(
     wanted = Taxonomy.of(shop.data).names[0]
     held = [
         item
-        for item in shop.data.items.outside(order)
+        for item in shop.data.items.to_external(order)
         if wanted in engine.live_catalog.last.categories(engine.live_catalog.last.place(item))
     ]
     assert len(held) >= 3
@@ -149,7 +151,9 @@ def test_interests_get_their_share_of_the_places(shop: Shop, engines: Engines, b
     engine = engines(("serendipity", "sasrec"), diversity=0.3)
     narrow = Taxonomy.of(shop.data).narrow
     touched = {
-        category for item in shop.data.items.inside(consumed(shop, busy)) for category in narrow.row(int(item)).tolist()
+        category
+        for item in shop.data.items.to_internal(consumed(shop, busy))
+        for category in narrow.row(int(item)).tolist()
     }
     counts = []
     for quota in (0.0, 0.2, 0.5):
@@ -157,7 +161,7 @@ def test_interests_get_their_share_of_the_places(shop: Shop, engines: Engines, b
         interest = [shown for shown in answer.items if shown.channel == "interest"]
         counts.append(len(interest))
         assert all(shown.novel and "→" in shown.reason for shown in interest)
-        novel = [not touched & set(narrow.row(int(item)).tolist()) for item in shop.data.items.inside(ids(answer))]
+        novel = [not touched & set(narrow.row(int(item)).tolist()) for item in shop.data.items.to_internal(ids(answer))]
         assert [shown.novel for shown in answer.items] == novel
         assert answer.enr == sum(novel) / 10
     assert counts == [0, 2, 5]
@@ -233,8 +237,8 @@ def test_new_hidden_and_removed_items(engines: Engines, store: EventStore, busy:
 
 def test_clicks_on_new_items_are_history_too(engines: Engines, shop: Shop, store: EventStore) -> None:
     engine = engines(("itemknn",), events=store, diversity=0.0)
-    counts = np.bincount(shop.data.trail.item, minlength=301)
-    known = shop.data.items.outside(np.array([int(counts[1:].argmax()) + 1]))[0]
+    counts = np.bincount(shop.data.click_history.item, minlength=301)
+    known = shop.data.items.to_external(np.array([int(counts[1:].argmax()) + 1]))[0]
     about = shop.data.item_table.filter(item_id=known).row(0, named=True)
     store.put_items([{**{name: value for name, value in about.items() if value is not None}, "item_id": "twin"}])
     store.append(clicks("by the known one", [known]) + clicks("by the new one", ["twin"]))
@@ -317,7 +321,7 @@ def test_interests_of_the_store_go_before_those_of_the_training(
     engines: Engines, shop: Shop, busy: str, tmp_path: Any
 ) -> None:
     taxonomy = Taxonomy.of(shop.data)
-    inside = shop.data.items.inside(consumed(shop, busy))
+    inside = shop.data.items.to_internal(consumed(shop, busy))
     touched = {category for item in inside for category in taxonomy.narrow.row(int(item)).tolist()}
     free = [c for c in np.unique(taxonomy.narrow.values).tolist() if c not in touched and "-" not in taxonomy.name(c)]
     wish = taxonomy.name(free[0])
@@ -328,7 +332,7 @@ def test_interests_of_the_store_go_before_those_of_the_training(
     with Store(f"sqlite:///{tmp_path / 'interests.db'}") as opened, Reader(opened) as reader:
         engine = engines(("serendipity", "sasrec"), reader=reader)
         assert feed(engine, user=busy).interests == "run"
-        opened.interests.write([Graph(busy, START, edges)])
+        opened.interests.write([InterestGraph(busy, START, edges)])
         answer: Response | None = None
         for _ in range(200):  # a text that the training never had is encoded beside the requests
             answer = feed(engine, user=busy, quota=0.5)

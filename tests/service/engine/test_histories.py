@@ -29,12 +29,12 @@ def test_clicks_go_to_their_search_or_to_the_feed(shop: Shop, store: EventStore)
     events = histories.read(["n"])["n"]
     found = histories.known("n", events, CatalogSnapshot(CatalogBase(shop.data)))
     assert found.past.user == 0
-    assert found.past.rec_item.tolist() == [2, 4]
-    assert found.past.rec_time.tolist() == [START + 2, START + 4]
-    assert found.past.src_query.tolist() == [0, 1]
-    assert found.past.src_text == ("never asked",)
-    assert [clicked.tolist() for clicked in found.past.src_click] == [[1], [3]]
-    assert found.past.trail_item.tolist() == [1, 2, 3, 4]
+    assert found.past.feed_item.tolist() == [2, 4]
+    assert found.past.feed_time.tolist() == [START + 2, START + 4]
+    assert found.past.search_query.tolist() == [0, 1]
+    assert found.past.search_text == ("never asked",)
+    assert [clicked.tolist() for clicked in found.past.search_click] == [[1], [3]]
+    assert found.past.click_item.tolist() == [1, 2, 3, 4]
     assert found.recent.tolist() == [4, 3, 2, 1]
     told = [
         (one.kind, one.item, one.query) for one in histories.shown("n", events, CatalogSnapshot(CatalogBase(shop.data)))
@@ -47,16 +47,16 @@ def test_clicks_go_to_their_search_or_to_the_feed(shop: Shop, store: EventStore)
 def test_events_from_before_stand_where_they_belong(shop: Shop, store: EventStore) -> None:
     data = shop.data
     inside = int(np.argmax(np.diff(data.interactions.offsets)))
-    user = data.users.outside(np.array([inside]))[0]
+    user = data.users.to_external(np.array([inside]))[0]
     base = UserHistory.of(data, inside, newest=512)
-    middle = int(base.rec_time[len(base.rec_time) // 2]) + 1
+    middle = int(base.feed_time[len(base.feed_time) // 2]) + 1
     store.append([Event(event_id="late", user=user, kind="click", time=middle, item=data.items.texts[0])])
     histories = Histories(data, store)
     past = histories.known(user, histories.read([user])[user], CatalogSnapshot(CatalogBase(data))).past
-    assert len(past.rec_item) == len(base.rec_item) + 1
-    assert (np.diff(past.rec_time) >= 0).all()
-    assert past.rec_item[int(np.searchsorted(past.rec_time, middle))] == 1
-    assert (np.diff(past.trail_time) >= 0).all()
+    assert len(past.feed_item) == len(base.feed_item) + 1
+    assert (np.diff(past.feed_time) >= 0).all()
+    assert past.feed_item[int(np.searchsorted(past.feed_time, middle))] == 1
+    assert (np.diff(past.click_time) >= 0).all()
 
 
 def test_exported_events_are_not_read_again(shop: Shop, store: EventStore) -> None:

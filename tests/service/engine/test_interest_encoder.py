@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from small_shop import Shop
 
+from searec.interests.user_interests import Interest, UserInterests
 from searec.pipeline import user_interests
 from searec.pipeline.run import read_run
-from searec.pipeline.user_interests import InterestEncoder, UserInterests
-from searec.store.interest_store import UserInterest
+from searec.pipeline.user_interests import InterestEncoder
 
 
 @pytest.mark.parametrize("waiting", [1, 5, 200])
@@ -30,9 +30,9 @@ def test_closing_while_texts_wait(shop: Shop, monkeypatch: pytest.MonkeyPatch, w
     monkeypatch.setattr(user_interests, "catalogue_of", lambda *_: Slow())
     interest_encoder = InterestEncoder(read_run(shop.runs["serendipity"], shop.data))
     width = len(interest_encoder._vectors[0])
-    interest_encoder.wishes([UserInterests("fresh", [UserInterest("first", 0.9, "why")])])
+    interest_encoder.wishes([UserInterests("fresh", [Interest("first", 0.9, "why")])])
     assert begun.wait(30)
-    interest_encoder.wishes([UserInterests("fresh", [UserInterest(f"text {n}", 0.9, "why") for n in range(waiting)])])
+    interest_encoder.wishes([UserInterests("fresh", [Interest(f"text {n}", 0.9, "why") for n in range(waiting)])])
     closing = threading.Thread(target=interest_encoder.close, daemon=True)
     closing.start()
     while not interest_encoder._closing.is_set():

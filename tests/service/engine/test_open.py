@@ -10,7 +10,7 @@ import pytest
 from small_shop import Shop
 
 from searec.errors import SettingsError
-from searec.interests.interest_graph import Edge, Graph
+from searec.interests.interest_graph import Edge, InterestGraph
 from searec.pipeline.types import Request
 from searec.service.lifecycle import Service, open_service
 from searec.store.connection import this_clock
@@ -50,7 +50,7 @@ def opened(told: dict[str, Any]) -> Iterator[tuple[Service, EventWriter, EventSt
 def test_events_mark_interests_stale(shop: Shop, tmp_path: Path) -> None:
     told = config(shop, tmp_path, "itemknn")
     with opened(told) as (_, recorder, _), Store(told["store"]) as store:
-        store.interests.write([Graph(user, this_clock(), EDGES) for user in ("u1", "u2")])
+        store.interests.write([InterestGraph(user, this_clock(), EDGES) for user in ("u1", "u2")])
         item = shop.data.items.texts[0]
         recorder.append([Event(event_id="e", user="u1", kind="click", time=this_clock(), item=item)]).result()
         for _ in range(500):
@@ -69,7 +69,7 @@ def test_events_mark_interests_stale(shop: Shop, tmp_path: Path) -> None:
         assert job.user == "u1"
         recorder.append([Event(event_id="e2", user="u1", kind="click", time=this_clock(), item=item)]).result()
         recorder.close()
-        assert store.jobs.complete(job, Graph("u1", this_clock(), EDGES))
+        assert store.jobs.complete(job, InterestGraph("u1", this_clock(), EDGES))
         assert store.jobs.counts().queued == 1, "what came while the worker thought is thought about too"
         other = store.interests.read("u2")
         assert other is not None
@@ -79,7 +79,7 @@ def test_events_mark_interests_stale(shop: Shop, tmp_path: Path) -> None:
 def test_forgetting_reaches_every_store(shop: Shop, tmp_path: Path) -> None:
     told = config(shop, tmp_path)
     with opened(told) as (front, recorder, events), Store(told["store"]) as store:
-        store.interests.write([Graph("someone", this_clock(), EDGES)])
+        store.interests.write([InterestGraph("someone", this_clock(), EDGES)])
         recorder.append([Event(event_id="e", user="someone", kind="search", time=this_clock(), query="lamp")]).result()
         assert front.forget("someone") == 1
         assert store.interests.read("someone") is None

@@ -1,4 +1,4 @@
-"""An engine and stores for matters of HTTP only: they answer at once, remember what they were asked, and fail on demand."""
+"""An engine and stores for tests of HTTP alone: they answer at once, record their requests, and fail on demand."""
 
 import asyncio
 import io

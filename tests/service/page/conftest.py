@@ -17,7 +17,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     """60 users and 300 items; popular, itemknn and bm25 with figures, and a serendipity run of one epoch."""
     from searec.data.dataset import load
     from searec.data.synthetic.simulate import World, simulate
-    from searec.experiments import experiment
+    from searec.experiments import run_comparison, run_training
 
     home = tmp_path_factory.mktemp("page")
     folder = simulate(
@@ -30,9 +30,9 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
         ("bm25", {}, ("search",)),
         ("serendipity", TINY, ("recommend",)),
     ):
-        run = experiment.train(name, data, home / "runs" / name, **options)
+        run = run_training.train(name, data, home / "runs" / name, **options)
         for task in tasks:
-            experiment.evaluate(run, task=task, protocol="full")
+            run_comparison.evaluate(run, task=task, protocol="full")
     return Shop(folder, home / "runs")
 
 

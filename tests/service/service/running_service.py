@@ -220,7 +220,7 @@ def left_out(page: Any) -> set[str]:
 
 def in_data(shop: Shop, count: int = 20) -> list[str]:
     """Users who have clicked something."""
-    sizes = shop.data.trail.offsets[1:] - shop.data.trail.offsets[:-1]
+    sizes = shop.data.click_history.offsets[1:] - shop.data.click_history.offsets[:-1]
     return [user for user, size in zip(shop.data.users.texts.to_list(), sizes[1:].tolist(), strict=False) if size][
         :count
     ]

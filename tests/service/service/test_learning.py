@@ -15,7 +15,7 @@ from small_shop import Shop
 
 from chat_server import Reply
 from searec.data.dataset import load
-from searec.experiments import experiment
+from searec.experiments import run_training
 from searec.service.client import Client
 from searec.store.store import Store
 
@@ -45,7 +45,7 @@ def test_an_export_closes_the_loop(services: Services, shop: Shop, tmp_path: Pat
         learned = load(tmp_path / "learned")
         runs = {}
         for model in ("itemknn", "popular"):
-            experiment.train(model, learned, tmp_path / model)
+            run_training.train(model, learned, tmp_path / model)
             runs[model] = str(tmp_path / model)
         client.report([click("while-training", old, items[4])])  # after the export, so it must still count
         client.deploy({"data": str(tmp_path / "learned"), "recommend": [*runs.values()], "search": []})

@@ -12,7 +12,7 @@ from small_shop import Shop
 
 from redis_server import RedisServer, redis_in
 from searec.errors import StorageError
-from searec.interests.interest_graph import Edge, Graph
+from searec.interests.interest_graph import Edge, InterestGraph
 from searec.service.client import Client
 from searec.store.store import Store
 
@@ -76,9 +76,9 @@ def test_the_database_goes_and_comes_back(service: Running, module_postgres: Any
     assert "Traceback" not in service.log
 
 
-def graph(user: str, text: str) -> Graph:
+def graph(user: str, text: str) -> InterestGraph:
     up = Edge(source="something", target="anything", relation="hypernym", signal="query", confidence=0.8)
-    return Graph(
+    return InterestGraph(
         user, time.time_ns() // 1000, (up, Edge(source="anything", target=text, relation="co-hyponym", confidence=0.9))
     )
 

@@ -15,7 +15,7 @@ from small_shop import Shop
 from searec.data.dataset import load
 from searec.data.synthetic.simulate import World, simulate
 from searec.errors import DataError, RunError, SearecError, SettingsError
-from searec.experiments import experiment
+from searec.experiments import run_training
 from searec.store.store import Store
 
 Services = Callable[..., Running]
@@ -35,7 +35,7 @@ def bad_runs(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     weights = max(truncated.rglob("*"), key=lambda path: path.stat().st_size if path.is_file() else 0)
     weights.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
     other = simulate(room / "other", World(users=20, items=90, clicks=5.0, searches=10.0, families=2, types=3, seed=4))
-    experiment.train("popular", load(other), room / "popular")
+    run_training.train("popular", load(other), room / "popular")
     return {
         "missing run": {"recommend": [str(room / "nothing")]},
         "truncated weights": {"recommend": [str(truncated)]},

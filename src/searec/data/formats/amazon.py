@@ -52,11 +52,11 @@ class _Queries:
     lists: pl.DataFrame
 
 
-def read_amazon(src: Path, mapping: Mapping[str, str]) -> Raw:
+def read_amazon(source: Path, mapping: Mapping[str, str]) -> Raw:
     """The reviews and items of one category, and its searches.
 
     Args:
-        src: a folder with a review file, its meta file, and perhaps query_text.txt.gz, train.qrels.gz and test.qrels.gz.
+        source: a folder with a review file, its meta file, and perhaps query_text.txt.gz, train.qrels.gz and test.qrels.gz.
         mapping: "interactions" and "items" may name the two files, where the folder holds several.
 
     Raises:
@@ -64,7 +64,7 @@ def read_amazon(src: Path, mapping: Mapping[str, str]) -> Raw:
         DataError: no such folder, a missing file, a file that cannot be read.
     """
     refuse_mapping("amazon", mapping, (INTERACTIONS.name, ITEMS.name))
-    files = {name: _find(src, name, mapping.get(name)) for name in (INTERACTIONS.name, ITEMS.name)}
+    files = {name: _find(source, name, mapping.get(name)) for name in (INTERACTIONS.name, ITEMS.name)}
     reviews, unit = _reviews(files["interactions"])
     with reading(files["interactions"]):
         by_item = pl.col(ROW).filter(pl.col(FAULT).is_not_null()), pl.col(FAULT).drop_nulls()
@@ -74,9 +74,9 @@ def read_amazon(src: Path, mapping: Mapping[str, str]) -> Raw:
     reviewed = seen.select("item_id").filter(pl.col("item_id").str.strip_chars() != "")
 
     items, built, notes = _items(files["items"], reviewed, bad)
-    published = _find_queries(src)
+    published = _find_queries(source)
     if published:
-        queries, said = _published(src, published, reviews, files["interactions"], bad)
+        queries, said = _published(source, published, reviews, files["interactions"], bad)
         notes += said
     else:
         queries = _Queries(("item_id",), built)
@@ -98,19 +98,19 @@ def read_amazon(src: Path, mapping: Mapping[str, str]) -> Raw:
     )
 
 
-def _find(src: Path, table: str, given: str | None) -> Path:
+def _find(source: Path, table: str, given: str | None) -> Path:
     meta = table == ITEMS.name
     endings = _OBJECTS if meta else _OBJECTS + _TABLES
-    there = sorted(path for path in src.iterdir() if path.is_file()) if src.is_dir() else []
+    there = sorted(path for path in source.iterdir() if path.is_file()) if source.is_dir() else []
     fit = [path for path in there if path.name.endswith(endings) and path.name.startswith("meta_") == meta]
     if given is not None:
         fit = [path for path in there if path.name == given]
     if len(fit) == 1:
         return fit[0]
-    names = ", ".join(path.name for path in fit or there) or ("nothing" if src.is_dir() else "no folder")
+    names = ", ".join(path.name for path in fit or there) or ("nothing" if source.is_dir() else "no folder")
     raise DataError(
         f"{'several' if fit else 'no'} {'meta' if meta else 'review'} {'files' if fit else 'file'}",
-        where=src,
+        where=source,
         got=names,
         expected="one meta_CATEGORY.json.gz or .jsonl.gz"
         if meta
@@ -214,18 +214,18 @@ def _paths() -> pl.Expr:
     return paths.list.eval(pl.element().list.eval(plain_text(pl.element())).list.drop_nulls())
 
 
-def _find_queries(src: Path) -> dict[str, Path]:
+def _find_queries(source: Path) -> dict[str, Path]:
     """The published query files, if they are there; all or none."""
     names = ("query_text.txt", "train.qrels", "test.qrels")
-    there = {name: src / (name + end) for name in names for end in ("", ".gz") if (src / (name + end)).is_file()}
+    there = {name: source / (name + end) for name in names for end in ("", ".gz") if (source / (name + end)).is_file()}
     if there and len(there) < len(names):
         missing = next(name for name in names if name not in there)
-        raise DataError("missing file", where=src / f"{missing}.gz", expected=", ".join(f"{name}.gz" for name in names))
+        raise DataError("missing file", where=source / f"{missing}.gz", expected=", ".join(f"{name}.gz" for name in names))
     return there
 
 
 def _published(
-    src: Path, files: Mapping[str, Path], reviews: pl.LazyFrame, reviews_file: Path, bad: list[pl.DataFrame]
+    source: Path, files: Mapping[str, Path], reviews: pl.LazyFrame, reviews_file: Path, bad: list[pl.DataFrame]
 ) -> tuple[_Queries, list[str]]:
     """The queries of each user and item that the qrels name. Adds lines that cannot be used to `bad`."""
     with reading(files["query_text.txt"]):
@@ -261,7 +261,7 @@ def _published(
         idle = (
             lists.lazy().join(reviews.select(by), on=by, how="anti").select(pl.len()).collect(engine="streaming").item()
         )
-    notes = [f"queries are those of {files['query_text.txt'].name} ({src.name}), for the users and items of the qrels"]
+    notes = [f"queries are those of {files['query_text.txt'].name} ({source.name}), for the users and items of the qrels"]
     if idle:
         notes.append(f"{idle:,} pairs of user and item in the qrels have no review and make no search")
     return _Queries(by, lists), notes

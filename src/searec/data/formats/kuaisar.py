@@ -59,11 +59,11 @@ class _Passed:
     counts: dict[str, int]
 
 
-def read_kuaisar(src: Path, mapping: Mapping[str, str]) -> Raw:
+def read_kuaisar(source: Path, mapping: Mapping[str, str]) -> Raw:
     """The folder's tables, unread but for their ids.
 
     Args:
-        src: the unpacked folder, or the one above it.
+        source: the unpacked folder, or the one above it.
         mapping: must be empty; names of files and columns are the published ones.
 
     Raises:
@@ -71,7 +71,7 @@ def read_kuaisar(src: Path, mapping: Mapping[str, str]) -> Raw:
         DataError: no such folder, file or column, or a file that cannot be read.
     """
     refuse_mapping("kuaisar", mapping)
-    files = _find(src)
+    files = _find(source)
     scans = {name: _scan(path, COLUMNS[name]) for name, path in files.items()}
     with reading(files[ITEMS]):
         known, wordless, bad_items = _item_pass(scans[ITEMS], files[ITEMS])
@@ -111,18 +111,18 @@ def read_kuaisar(src: Path, mapping: Mapping[str, str]) -> Raw:
     return Raw(tables, paths, tuple(note for note in notes if note), rejects.lazy() if len(rejects) else None)
 
 
-def _find(src: Path) -> dict[str, Path]:
+def _find(source: Path) -> dict[str, Path]:
     """The files by their published names, in the folder or in the one folder below it that holds them; .csv or .csv.gz."""
-    if src.suffix == ".zip" and src.is_file():
-        raise DataError("SRC is not unpacked", where=src, remedy=f"unzip {src.name}, then name the folder")
-    if not src.is_dir():
-        raise DataError("no such folder", where=src, expected="KuaiSAR as published", remedy=WHERE_TO_GET)
-    below = sorted(path for path in src.iterdir() if path.is_dir())
-    holding = [folder for folder in (src, *below) if _file(folder, FEED)]
-    if len(holding) > 1 and holding[0] != src:
+    if source.suffix == ".zip" and source.is_file():
+        raise DataError("SRC is not unpacked", where=source, remedy=f"unzip {source.name}, then name the folder")
+    if not source.is_dir():
+        raise DataError("no such folder", where=source, expected="KuaiSAR as published", remedy=WHERE_TO_GET)
+    below = sorted(path for path in source.iterdir() if path.is_dir())
+    holding = [folder for folder in (source, *below) if _file(folder, FEED)]
+    if len(holding) > 1 and holding[0] != source:
         got = ", ".join(folder.name for folder in holding)
-        raise DataError(f"several folders with a {FEED}", where=src, got=got, remedy="name one of them as SRC")
-    folder = holding[0] if holding else src
+        raise DataError(f"several folders with a {FEED}", where=source, got=got, remedy="name one of them as SRC")
+    folder = holding[0] if holding else source
     files = {name: path for name in COLUMNS if (path := _file(folder, name))}
     lacking = [name for name in COLUMNS if name not in files and name != FOLLOWS]
     if lacking:

@@ -75,11 +75,11 @@ class _Set:
     files: dict[str, Path]
 
 
-def read_movielens(src: Path, mapping: Mapping[str, str]) -> Raw:
+def read_movielens(source: Path, mapping: Mapping[str, str]) -> Raw:
     """A published MovieLens set: 100k, 1m, 10m, 20m, 25m, 32m, latest or latest-small, told apart by their files.
 
     Args:
-        src: the unpacked folder.
+        source: the unpacked folder.
         mapping: must be empty.
 
     Raises:
@@ -87,7 +87,7 @@ def read_movielens(src: Path, mapping: Mapping[str, str]) -> Raw:
         DataError: no such folder, a missing file or column, a file that cannot be read.
     """
     refuse_mapping("movielens", mapping)
-    found = _open(src)
+    found = _open(source)
     notes: list[str] = []
     unknown = unlisted(found.films, "item_id", _seen(found, "item_id"))
     tables = {
@@ -130,23 +130,23 @@ def read_movielens(src: Path, mapping: Mapping[str, str]) -> Raw:
     return Raw(tables, files, tuple(notes), unit="s", repeats=True)
 
 
-def _open(src: Path) -> _Set:
+def _open(source: Path) -> _Set:
     kinds = {"u.data": _open_100k, "ratings.dat": _open_dat, "ratings.csv": _open_csv}
-    there = [name for name in kinds if (src / name).is_file()]
+    there = [name for name in kinds if (source / name).is_file()]
     if len(there) != 1:
         raise DataError(
             "two MovieLens sets in one folder" if there else "no MovieLens set",
-            where=src,
-            got=", ".join(there or sorted(path.name for path in src.iterdir())[:10] if src.is_dir() else ())
+            where=source,
+            got=", ".join(there or sorted(path.name for path in source.iterdir())[:10] if source.is_dir() else ())
             or "nothing",
             expected="an unpacked set with u.data (100k), ratings.dat (1m, 10m) or ratings.csv (20m and later)",
             remedy=f"unpack one set from {HOME}",
         )
-    return kinds[there[0]](src)
+    return kinds[there[0]](source)
 
 
-def _open_100k(src: Path) -> _Set:
-    files = _files(src, interactions="u.data", items="u.item", users="u.user")
+def _open_100k(source: Path) -> _Set:
+    files = _files(source, interactions="u.data", items="u.item", users="u.user")
     films = _lines(files["items"], "|", ("item_id", "title", "release_date", "video_release_date", "imdb_url", "flags"))
     flags = pl.col("flags").str.split("|")
     marked = [
@@ -160,9 +160,9 @@ def _open_100k(src: Path) -> _Set:
     )
 
 
-def _open_dat(src: Path) -> _Set:
-    there = [name for name in ("users", "tags") if (src / f"{name}.dat").is_file()]
-    files = _files(src, interactions="ratings.dat", items="movies.dat", **{name: f"{name}.dat" for name in there})
+def _open_dat(source: Path) -> _Set:
+    there = [name for name in ("users", "tags") if (source / f"{name}.dat").is_file()]
+    files = _files(source, interactions="ratings.dat", items="movies.dat", **{name: f"{name}.dat" for name in there})
     films = _lines(files["items"], "::", ("item_id", "title", "genres"))
     users = tags = None
     if "users" in files:
@@ -185,9 +185,9 @@ def _open_dat(src: Path) -> _Set:
     )
 
 
-def _open_csv(src: Path) -> _Set:
-    also = [name for name in ("tags", "links") if (src / f"{name}.csv").is_file()]
-    files = _files(src, interactions="ratings.csv", items="movies.csv", **{name: f"{name}.csv" for name in also})
+def _open_csv(source: Path) -> _Set:
+    also = [name for name in ("tags", "links") if (source / f"{name}.csv").is_file()]
+    files = _files(source, interactions="ratings.csv", items="movies.csv", **{name: f"{name}.csv" for name in also})
     ids = {"userId": "user_id", "movieId": "item_id", "timestamp": "timestamp"}
     films = _with_genres(_csv(files["items"], {"movieId": "item_id", "title": "title", "genres": "genres"}), files)
     if "links" in files:
@@ -214,16 +214,16 @@ def _small(path: Path, frame: pl.LazyFrame) -> pl.LazyFrame:
         return frame.collect().lazy()
 
 
-def _files(src: Path, **names: str) -> dict[str, Path]:
+def _files(source: Path, **names: str) -> dict[str, Path]:
     for name in names.values():
-        if not (src / name).is_file():
+        if not (source / name).is_file():
             raise DataError(
                 "missing file",
-                where=src / name,
+                where=source / name,
                 expected=", ".join(names.values()),
                 remedy=f"unpack the set again, from {HOME}",
             )
-    return {table: src / name for table, name in names.items()}
+    return {table: source / name for table, name in names.items()}
 
 
 def _lines(path: Path, separator: str, fields: tuple[str, ...]) -> pl.LazyFrame:

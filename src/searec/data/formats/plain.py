@@ -1,6 +1,7 @@
 """Plain files: a folder with items, users, interactions and searches as Parquet, CSV or JSON Lines."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -18,31 +19,31 @@ ENDINGS: dict[str, tuple[str, ...]] = {
 _MAY_BE_ABSENT = (USERS, SEARCHES)
 
 
-def read_plain(form: str, src: Path, mapping: Mapping[str, str]) -> Raw:
+def read_plain(form: str, source: Path, mapping: Mapping[str, str]) -> Raw:
     """The folder's tables, unread.
 
     Args:
         form: "parquet", "csv" or "jsonl": the ending looked for, and the reader of a mapped file with another ending.
-        src: a folder.
+        source: a folder.
         mapping: "table.column" -> source column, or "table" -> file name in the folder.
 
     Raises:
         SettingsError: a mapping of something that does not exist.
         DataError: no such folder or file, or a file that cannot be read.
     """
-    if not src.is_dir():
-        raise DataError("no such folder", where=src, expected="a folder with " + ", ".join(_names(form)))
+    if not source.is_dir():
+        raise DataError("no such folder", where=source, expected="a folder with " + ", ".join(_names(form)))
     files, columns = split_mapping(mapping, {table.name: [c.name for c in table.columns] for table in TABLES})
     tables: dict[str, pl.LazyFrame] = {}
     found: dict[str, Path] = {}
     notes: list[str] = []
     for table in TABLES:
-        path = _find(form, src, table, files.get(table.name))
+        path = _find(form, source, table, files.get(table.name))
         if path is None:
             if columns[table.name]:
                 expected = table.name + ENDINGS[form][0]
                 raise DataError(
-                    f"a column of {table.name!r} is mapped, but its file is missing", where=src, expected=expected
+                    f"a column of {table.name!r} is mapped, but its file is missing", where=source, expected=expected
                 )
             notes.append(
                 f"no {table.name} file: "
@@ -61,14 +62,14 @@ def _names(form: str) -> list[str]:
     return [table.name + ENDINGS[form][0] for table in TABLES]
 
 
-def _find(form: str, src: Path, table: Table, named: str | None) -> Path | None:
+def _find(form: str, source: Path, table: Table, named: str | None) -> Path | None:
     """The file of one table; None where a table that may be absent is."""
-    there = [src / named] if named is not None else [src / (table.name + ending) for ending in ENDINGS[form]]
+    there = [source / named] if named is not None else [source / (table.name + ending) for ending in ENDINGS[form]]
     there = [path for path in there if path.is_file()]
     if len(there) > 1:
         got = ", ".join(path.name for path in there)
         raise DataError(
-            f"two files for {table.name!r}", where=src, got=got, remedy=f"--map {table.name}=FILE says which"
+            f"two files for {table.name!r}", where=source, got=got, remedy=f"--map {table.name}=FILE says which"
         )
     if there:
         return there[0]
@@ -76,8 +77,8 @@ def _find(form: str, src: Path, table: Table, named: str | None) -> Path | None:
         return None
     raise DataError(
         "missing file",
-        where=src / (named or table.name + ENDINGS[form][0]),
-        got=", ".join(sorted(p.name for p in src.iterdir())) or "an empty folder",
+        where=source / (named or table.name + ENDINGS[form][0]),
+        got=", ".join(sorted(p.name for p in source.iterdir())) or "an empty folder",
         remedy=f"--map {table.name}=FILE names another file, another FORMAT another ending",
     )
 
@@ -115,3 +116,8 @@ def renamed(frame: pl.LazyFrame, columns: Mapping[str, str], table: Table, path:
             )
     others = [name for name in there if name not in columns and name not in columns.values()]
     return frame.select(*(pl.col(source).alias(target) for target, source in columns.items()), *others)
+
+
+read_parquet = partial(read_plain, "parquet")
+read_csv = partial(read_plain, "csv")
+read_json_lines = partial(read_plain, "jsonl")

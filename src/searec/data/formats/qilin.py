@@ -34,11 +34,11 @@ _OBJECT = rf'\{{\s*"\w+"\s*:\s*{_VALUE}(?:\s*,\s*"\w+"\s*:\s*{_VALUE})*\s*\}}'
 _DETAILS = rf"^\s*\[\s*(?:{_OBJECT}(?:\s*,\s*{_OBJECT})*)?\s*\]\s*$"
 
 
-def read_qilin(src: Path, mapping: Mapping[str, str]) -> Raw:
+def read_qilin(source: Path, mapping: Mapping[str, str]) -> Raw:
     """The published parts, training and test together: searec splits by time itself.
 
     Args:
-        src: a folder with a folder of Parquet shards, or one Parquet file, for each part.
+        source: a folder with a folder of Parquet shards, or one Parquet file, for each part.
         mapping: must be empty.
 
     Raises:
@@ -46,29 +46,29 @@ def read_qilin(src: Path, mapping: Mapping[str, str]) -> Raw:
         DataError: no such folder, a missing part or column, a file that cannot be read.
     """
     refuse_mapping("qilin", mapping)
-    parts = {name: _shards(src, name) for name in ("notes", "user_feat", *_RECOMMEND, *_SEARCH)}
-    _refuse_missing(src, parts)
+    parts = {name: _shards(source, name) for name in ("notes", "user_feat", *_RECOMMEND, *_SEARCH)}
+    _refuse_missing(source, parts)
     notes = [f"no {name}: it is left out" for name in (*_RECOMMEND, *_SEARCH) if not parts[name]]
 
-    feed, feed_faults = _requests(src, parts, _RECOMMEND, "rec_result_details_with_idx", "request_timestamp", {})
+    feed, feed_faults = _requests(source, parts, _RECOMMEND, "rec_result_details_with_idx", "request_timestamp", {})
     asked = {"search_idx": "search_idx", "query": "query"}
-    asking, search_faults = _requests(src, parts, _SEARCH, "search_result_details_with_idx", "search_timestamp", asked)
+    asking, search_faults = _requests(source, parts, _SEARCH, "search_result_details_with_idx", "search_timestamp", asked)
     tables = {"interactions": _interactions(feed)}
     tables["searches"], said = _searches(asking, parts)
     notes += said
 
-    tables["items"], without = _items(src, parts["notes"], tables)
+    tables["items"], without = _items(source, parts["notes"], tables)
     if without:
         notes.append(f"{without:,} clicked notes are not among the notes: they are titled 'note' and their number")
     if parts["user_feat"]:
-        tables["users"], strangers = _users(src, parts["user_feat"], tables)
+        tables["users"], strangers = _users(source, parts["user_feat"], tables)
         if strangers:
             notes.append(f"{strangers:,} users are not in user_feat: they have no attributes")
     files = {
-        "items": src / "notes",
-        "users": src / "user_feat",
-        "interactions": src / _RECOMMEND[0],
-        "searches": src / _SEARCH[0],
+        "items": source / "notes",
+        "users": source / "user_feat",
+        "interactions": source / _RECOMMEND[0],
+        "searches": source / _SEARCH[0],
     }
     return Raw(
         tables,
@@ -79,29 +79,29 @@ def read_qilin(src: Path, mapping: Mapping[str, str]) -> Raw:
     )
 
 
-def _shards(src: Path, part: str) -> list[Path]:
-    folder = sorted((src / part).glob("*.parquet")) if (src / part).is_dir() else []
-    return folder or [path for path in [src / f"{part}.parquet"] if path.is_file()]
+def _shards(source: Path, part: str) -> list[Path]:
+    folder = sorted((source / part).glob("*.parquet")) if (source / part).is_dir() else []
+    return folder or [path for path in [source / f"{part}.parquet"] if path.is_file()]
 
 
-def _refuse_missing(src: Path, parts: Mapping[str, list[Path]]) -> None:
+def _refuse_missing(source: Path, parts: Mapping[str, list[Path]]) -> None:
     for needed in (("notes",), _RECOMMEND, _SEARCH):
         if not any(parts[name] for name in needed):
-            got = ", ".join(sorted(path.name for path in src.iterdir())[:10]) if src.is_dir() else "no such folder"
+            got = ", ".join(sorted(path.name for path in source.iterdir())[:10]) if source.is_dir() else "no such folder"
             expected = ", ".join(f"{name}/*.parquet" for name in parts)
             remedy = f"get it from {HOME}"
             raise DataError(
-                f"no {' or '.join(needed)}", where=src, got=got or "an empty folder", expected=expected, remedy=remedy
+                f"no {' or '.join(needed)}", where=source, got=got or "an empty folder", expected=expected, remedy=remedy
             )
 
 
 def _scan(
-    src: Path, paths: Sequence[Path], columns: Mapping[str, str], optional: Mapping[str, str] | None = None
+    source: Path, paths: Sequence[Path], columns: Mapping[str, str], optional: Mapping[str, str] | None = None
 ) -> pl.LazyFrame:
     """The shards of a part, one after another, with `FILE` and `ROW`."""
     frames = []
     for path in paths:
-        name = pl.lit(path.relative_to(src).as_posix()).alias(FILE)
+        name = pl.lit(path.relative_to(source).as_posix()).alias(FILE)
         with reading(path):
             frame = pl.scan_parquet(path).with_row_index(ROW, 1).with_columns(name)
             frames.append(named(frame, columns, path, optional))
@@ -109,7 +109,7 @@ def _scan(
 
 
 def _requests(
-    src: Path, parts: Mapping[str, list[Path]], names: Sequence[str], details: str, time: str, more: Mapping[str, str]
+    source: Path, parts: Mapping[str, list[Path]], names: Sequence[str], details: str, time: str, more: Mapping[str, str]
 ) -> tuple[pl.LazyFrame, pl.LazyFrame]:
     """Requests of a kind with their results in order of position, and rejects for those whose results cannot be read.
 
@@ -119,7 +119,7 @@ def _requests(
     frames = []
     for name in names:
         if parts[name]:
-            frame = _scan(src, parts[name], {"user_idx": "user_id", details: "details", **more})
+            frame = _scan(source, parts[name], {"user_idx": "user_id", details: "details", **more})
             read = _as_list(frame, time, parts[name][0])
             part = pl.lit(name.rsplit("_", 1)[1]).alias("part")
             text = (
@@ -230,10 +230,10 @@ def _searches(asking: pl.LazyFrame, parts: Mapping[str, list[Path]]) -> tuple[pl
     return table, notes
 
 
-def _items(src: Path, shards: Sequence[Path], tables: Mapping[str, pl.LazyFrame]) -> tuple[pl.LazyFrame, int]:
+def _items(source: Path, shards: Sequence[Path], tables: Mapping[str, pl.LazyFrame]) -> tuple[pl.LazyFrame, int]:
     """The notes, completed by those that events name; and how many these are."""
     levels = dict(zip(_LEVELS, _LEVELS, strict=True))
-    frame = _scan(src, shards, _NOTE, {**levels, **{name: name for name in _NOTE_KEPT}})
+    frame = _scan(source, shards, _NOTE, {**levels, **{name: name for name in _NOTE_KEPT}})
     there = frame.collect_schema()
     labels = [_label(name, there[name], level) for level, name in enumerate(_LEVELS, start=1) if name in there]
     item = _id(pl.col("item_id"), there["item_id"])
@@ -243,10 +243,10 @@ def _items(src: Path, shards: Sequence[Path], tables: Mapping[str, pl.LazyFrame]
     )
     categories = pl.concat_list(labels).list.drop_nulls() if labels else pl.lit([], dtype=pl.List(pl.String))
     notes = frame.with_columns(item_id=item, title=title, categories=categories).drop(_LEVELS, strict=False)
-    with reading(src / "notes"):
+    with reading(source / "notes"):
         listed = notes.select("item_id").collect(engine="streaming").lazy()
     clicked = tables["searches"].select(item_id=pl.col("clicked")).explode("item_id", empty_as_null=False)
-    with reading(src):
+    with reading(source):
         lacking = unlisted(listed, "item_id", [tables["interactions"], clicked])
     return pl.concat(
         [notes, lacking.lazy().with_columns(title="note " + pl.col("item_id"))], how="diagonal_relaxed"
@@ -262,7 +262,7 @@ def _label(name: str, dtype: pl.DataType, level: int) -> pl.Expr:
     return pl.when(number).then(pl.lit(f"{level}-") + text).otherwise(text)
 
 
-def _users(src: Path, shards: Sequence[Path], tables: Mapping[str, pl.LazyFrame]) -> tuple[pl.LazyFrame, int]:
+def _users(source: Path, shards: Sequence[Path], tables: Mapping[str, pl.LazyFrame]) -> tuple[pl.LazyFrame, int]:
     """The users with their features but the dense ones, completed by those that events name; and how many these are."""
     with reading(shards[0]):
         kept = [
@@ -270,11 +270,11 @@ def _users(src: Path, shards: Sequence[Path], tables: Mapping[str, pl.LazyFrame]
             for name in pl.scan_parquet(shards[0]).collect_schema()
             if name != "user_idx" and not name.startswith("dense_feat")
         ]
-    users = _scan(src, shards, {"user_idx": "user_id"}, {name: name for name in kept}).with_columns(
+    users = _scan(source, shards, {"user_idx": "user_id"}, {name: name for name in kept}).with_columns(
         pl.col("user_id").cast(pl.String)
     )
-    with reading(src / "user_feat"):
+    with reading(source / "user_feat"):
         listed = users.select("user_id").collect(engine="streaming").lazy()
-    with reading(src):
+    with reading(source):
         strangers = unlisted(listed, "user_id", [tables["interactions"], tables["searches"]])
     return pl.concat([users, strangers.lazy()], how="diagonal_relaxed"), strangers.height

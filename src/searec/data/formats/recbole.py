@@ -48,11 +48,11 @@ class _Atomic:
     types: dict[str, str]
 
 
-def read_recbole(src: Path, mapping: Mapping[str, str]) -> Raw:
+def read_recbole(source: Path, mapping: Mapping[str, str]) -> Raw:
     """The tables of a folder of atomic files, unread.
 
     Args:
-        src: a folder as RecBole keeps it, or its .inter file.
+        source: a folder as RecBole keeps it, or its .inter file.
         mapping: "table.column" -> column, or "table" -> file name in the folder; for interactions, items and users.
 
     Raises:
@@ -60,7 +60,7 @@ def read_recbole(src: Path, mapping: Mapping[str, str]) -> Raw:
         DataError: no such folder, file or column, a header that is not RecBole's, or a file that cannot be read.
     """
     files, columns = split_mapping(mapping, {table.name: [c.name for c in table.columns] for table in _MAPPED})
-    folder, name, logs = _find(src, files.get(INTERACTIONS.name))
+    folder, name, logs = _find(source, files.get(INTERACTIONS.name))
     notes: list[str] = []
     ours = (folder / (name + SUFFIXES[SEARCHES.name])).is_file()
     found: dict[str, Path] = {INTERACTIONS.name: logs[0]}
@@ -114,17 +114,17 @@ def write_recbole(tables: Mapping[str, pl.LazyFrame], name: str) -> dict[str, pl
     return lines
 
 
-def _find(src: Path, named: str | None) -> tuple[Path, str, list[Path]]:
+def _find(source: Path, named: str | None) -> tuple[Path, str, list[Path]]:
     """The folder, the dataset's name, and the file or files of interactions."""
-    if not src.exists():
+    if not source.exists():
         raise DataError(
             "no such folder",
-            where=src,
+            where=source,
             expected="a folder with NAME.inter, and NAME.item and NAME.user if there are any",
         )
-    folder = src if src.is_dir() else src.parent
+    folder = source if source.is_dir() else source.parent
     whole = folder / f"{folder.resolve().name}.inter"
-    one = src if folder != src else folder / named if named is not None else whole
+    one = source if folder != source else folder / named if named is not None else whole
     logs = [one] if one.is_file() else [] if named is not None else sorted(folder.glob("*.inter"))
     if not logs:
         raise DataError("missing file", where=one, got=_listing(folder), remedy="--map interactions=FILE names another")
@@ -135,7 +135,7 @@ def _find(src: Path, named: str | None) -> tuple[Path, str, list[Path]]:
     if len(names) > 1:
         got = ", ".join(path.name for path in logs)
         raise DataError(
-            "several datasets in one folder", where=src, got=got, remedy="--map interactions=NAME.inter says which"
+            "several datasets in one folder", where=source, got=got, remedy="--map interactions=NAME.inter says which"
         )
     return folder, names.pop(), logs
 

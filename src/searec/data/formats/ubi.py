@@ -40,11 +40,11 @@ _TOLD = {
 }
 
 
-def read_ubi(src: Path, mapping: Mapping[str, str]) -> Raw:
+def read_ubi(source: Path, mapping: Mapping[str, str]) -> Raw:
     """The tables of UBI logs, unread.
 
     Args:
-        src: a file of JSON lines, or a folder of them, queries and events mixed or apart; a folder may also hold items and users as plain
+        source: a file of JSON lines, or a folder of them, queries and events mixed or apart; a folder may also hold items and users as plain
             files (Parquet, CSV or JSON lines).
         mapping: "items" or "users" -> file, "items.column" or "users.column" -> its column, "actions.NAME" -> one of `USES`.
 
@@ -55,8 +55,8 @@ def read_ubi(src: Path, mapping: Mapping[str, str]) -> Raw:
     uses = _uses(mapping)
     plain = {target: source for target, source in mapping.items() if not target.startswith("actions.")}
     files, columns = split_mapping(plain, {table.name: [c.name for c in table.columns] for table in (ITEMS, USERS)})
-    logs = _logs(src, files)
-    given = _given(src, files, columns)
+    logs = _logs(source, files)
+    given = _given(source, files, columns)
     room = Path(tempfile.mkdtemp(prefix="searec-ubi-"))
     try:
         raw = _raw(logs, given, uses, room)
@@ -116,25 +116,25 @@ def _uses(mapping: Mapping[str, str]) -> dict[str, str]:
     return uses
 
 
-def _logs(src: Path, files: Mapping[str, str]) -> list[Path]:
-    if src.is_file():
-        return [src]
-    if not src.is_dir():
-        raise DataError("no such file or folder", where=src, expected="JSON lines of UBI queries and events")
+def _logs(source: Path, files: Mapping[str, str]) -> list[Path]:
+    if source.is_file():
+        return [source]
+    if not source.is_dir():
+        raise DataError("no such file or folder", where=source, expected="JSON lines of UBI queries and events")
     others = {
         *files.values(),
         *(table.name + ending for table in (ITEMS, USERS) for endings in PLAIN.values() for ending in endings),
     }
     logs = [
         path
-        for path in sorted(src.iterdir())
+        for path in sorted(source.iterdir())
         if path.name.endswith(ENDINGS) and path.name not in others and path.is_file()
     ]
     if not logs:
-        got = ", ".join(sorted(path.name for path in src.iterdir())) or "an empty folder"
+        got = ", ".join(sorted(path.name for path in source.iterdir())) or "an empty folder"
         raise DataError(
             "no UBI files",
-            where=src,
+            where=source,
             got=got,
             expected="queries and events as .ndjson, .jsonl or .json, or these with .gz",
         )
@@ -142,13 +142,13 @@ def _logs(src: Path, files: Mapping[str, str]) -> list[Path]:
 
 
 def _given(
-    src: Path, files: Mapping[str, str], columns: Mapping[str, Mapping[str, str]]
+    source: Path, files: Mapping[str, str], columns: Mapping[str, Mapping[str, str]]
 ) -> dict[str, tuple[Path, pl.LazyFrame]]:
     """The files of items and users beside the logs, unread, their ids as text."""
-    folder = src if src.is_dir() else src.parent
+    folder = source if source.is_dir() else source.parent
     given = {}
     for table in (ITEMS, USERS):
-        named = [table.name + ending for endings in PLAIN.values() for ending in endings] if src.is_dir() else []
+        named = [table.name + ending for endings in PLAIN.values() for ending in endings] if source.is_dir() else []
         named = [files[table.name]] if table.name in files else named
         there = [folder / name for name in named if (folder / name).is_file()]
         if len(there) > 1:

@@ -66,7 +66,7 @@ def request_leaks(data: Dataset, requests: Requests, name: str, limit: Ints | No
         limit: [U + 1] the time before which targets must lie; None for held-out requests.
     """
     found = []
-    ends = {"interactions": requests.rec_end, "searches": requests.src_end, "trail": requests.trail_end}
+    ends = {"interactions": requests.feed_end, "searches": requests.search_end, "click_history": requests.click_end}
     for stream in STREAMS:
         wrong, _ = late_histories(data, requests, stream)
         if wrong.any():
@@ -230,7 +230,7 @@ def count_leaks(split: Split, tasks: Sequence[Task], counts: Ints, name: str) ->
     """Items that a model counts more often than they were clicked before the cut-off of `tasks`.
 
     Args:
-        counts: [I + 1] clicks in the feed and after searches, by inside item id.
+        counts: [I + 1] clicks in the feed and after searches, by internal item id.
     """
     data = split.data
     _, item, old = clicks_of(split, bounds(split, tasks)[1])
@@ -245,14 +245,14 @@ def count_leaks(split: Split, tasks: Sequence[Task], counts: Ints, name: str) ->
     explained = np.unique(item[later])
     first = int(max(explained if len(explained) else more, key=lambda one: (counts[one] - allowed[one], -one)))
     rows = later[item[later] == first]
-    rows = rows[np.argsort(data.trail.time[rows], kind="stable")][:_SHOWN].tolist()
+    rows = rows[np.argsort(data.click_history.time[rows], kind="stable")][:_SHOWN].tolist()
     return Leaks(
         checked,
         (
             Finding(
                 "error",
                 f"{len(more):,} items are counted more often than they were clicked before the cut-off",
-                f"{name}, item {data.items.outside(np.array([first]))[0]!r}: {int(counts[first]):,} clicks",
+                f"{name}, item {data.items.to_external(np.array([first]))[0]!r}: {int(counts[first]):,} clicks",
                 tuple(row_at(data, row) for row in rows),
                 max(len(rows), int((item[later] == first).sum())),
                 f"{int(allowed[first]):,} clicks of that item, without those that follow the cut-off",
@@ -264,9 +264,9 @@ def count_leaks(split: Split, tasks: Sequence[Task], counts: Ints, name: str) ->
 
 def clicks_of(split: Split, limit: Ints) -> tuple[Ints, Ints, NDArray[np.bool_]]:
     """User and item of every click [E] of the trail, and whether it lies before the limit [U + 1]."""
-    trail = split.data.trail
-    user = np.repeat(np.arange(len(trail.offsets) - 1, dtype=np.int32), np.diff(trail.offsets))
-    return user, np.asarray(trail.item), np.asarray(trail.time) < limit[user]
+    click_history = split.data.click_history
+    user = np.repeat(np.arange(len(click_history.offsets) - 1, dtype=np.int32), np.diff(click_history.offsets))
+    return user, np.asarray(click_history.item), np.asarray(click_history.time) < limit[user]
 
 
 # --- what was made beforehand ---

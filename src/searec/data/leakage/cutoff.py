@@ -32,7 +32,7 @@ class Cutoff:
 
     Attributes:
         data: fingerprint of the dataset; "" where it was none.
-        users: [n] outside ids. Of anybody else nothing was read.
+        users: [n] external ids. Of anybody else nothing was read.
         read: [n] for what is told of the user alone, such as his own codes.
         learned: [n] for what is told of others as well: weights, counts, identifiers.
         about: tasks, min_events and unseen of the split, and whatever else is to be known; JSON-ready.

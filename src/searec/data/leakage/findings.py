@@ -131,15 +131,18 @@ def when(time: int) -> str:
 
 def row_at(data: Dataset, position: int) -> Row:
     """The event behind a place of the trail."""
-    user = int(np.searchsorted(data.trail.offsets, position, side="right")) - 1
-    time, item, source = (int(column[position]) for column in (data.trail.time, data.trail.item, data.trail.source))
+    user = int(np.searchsorted(data.click_history.offsets, position, side="right")) - 1
+    time, item, source = (
+        int(column[position])
+        for column in (data.click_history.time, data.click_history.item, data.click_history.source)
+    )
     return next(_rows_of_click(data, user, time, item, feed=source == FEED))
 
 
 def first_click(data: Dataset, user: int, item: int) -> Row | None:
     """The first click of a user on an item."""
-    own = slice(int(data.trail.offsets[user]), int(data.trail.offsets[user + 1]))
-    places = np.flatnonzero(np.asarray(data.trail.item[own]) == item)
+    own = slice(int(data.click_history.offsets[user]), int(data.click_history.offsets[user + 1]))
+    places = np.flatnonzero(np.asarray(data.click_history.item[own]) == item)
     return row_at(data, own.start + int(places[0])) if len(places) else None
 
 
@@ -147,7 +150,7 @@ def event_at(data: Dataset, stream: str, position: int) -> Row | None:
     """The event at a position of a stream; None outside of it."""
     if not 0 <= position < len(getattr(data, stream).time):
         return None
-    return row_at(data, position) if stream == "trail" else row_of(data, stream, position)
+    return row_at(data, position) if stream == "click_history" else row_of(data, stream, position)
 
 
 def row_of(data: Dataset, table: Any, position: int) -> Row:
@@ -155,10 +158,10 @@ def row_of(data: Dataset, table: Any, position: int) -> Row:
     events = getattr(data, table)
     user = int(np.searchsorted(events.offsets, position, side="right")) - 1
     if table == "interactions":
-        items, query = data.items.outside(events.item[position : position + 1]), None
+        items, query = data.items.to_external(events.item[position : position + 1]), None
     else:
         items, query = (
-            data.items.outside(events.clicks.row(position)),
+            data.items.to_external(events.clicks.row(position)),
             data.queries.texts[int(events.query[position]) - 1],
         )
     return Row(table, position, name_of(data, user), int(events.time[position]), tuple(items), query)
@@ -182,4 +185,4 @@ def row_of_click(data: Dataset, user: int, time: int, item: int) -> Row | None:
 
 
 def name_of(data: Dataset, user: Any) -> str:
-    return str(data.users.outside(np.array([user]))[0])
+    return str(data.users.to_external(np.array([user]))[0])

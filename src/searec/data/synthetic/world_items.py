@@ -1,6 +1,6 @@
 """The shop of a simulated world: its category tree and items, and drawing from them in whole columns.
 
-Inside the simulator types and items are 0-based; item n is outside id "i{n + 1}".
+Inside the simulator types and items are 0-based; item n is external id "i{n + 1}".
 """
 
 from dataclasses import dataclass

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from searec.config import nearest
 from searec.errors import SettingsError
+from searec.experiments.recipe import Recipe, RecipeLine
 from searec.experiments.recipes.baselines import baselines, demo, tuning_sasrec, tuning_simple, tuning_unisar
 from searec.experiments.recipes.gensar import gensar, gensar_tradeoff
 from searec.experiments.recipes.gserec import (
@@ -15,10 +16,9 @@ from searec.experiments.recipes.gserec import (
     tuning_gserec,
 )
 from searec.experiments.recipes.lcr_ser import lcr_ser, lcr_ser_depth, lcr_ser_noise, lcr_ser_report, lcr_ser_reward
-from searec.experiments.recipes.recipe import Planned, Recipe
 from searec.experiments.recipes.serendipity import serendipity
 
-__all__ = ["RECIPES", "Planned", "Recipe", "recipe_named"]
+__all__ = ["RECIPES", "Recipe", "RecipeLine", "recipe_named"]
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "demo": demo,

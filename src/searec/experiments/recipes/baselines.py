@@ -2,7 +2,7 @@
 
 from itertools import product
 
-from searec.experiments.recipes.recipe import Planned, Recipe
+from searec.experiments.recipe import Recipe, RecipeLine
 
 
 def demo() -> Recipe:
@@ -10,16 +10,16 @@ def demo() -> Recipe:
     return Recipe(
         "demo",
         (
-            Planned("popular", "popular"),
-            Planned("itemknn", "itemknn"),
-            Planned("bm25", "bm25"),
-            Planned("dense", "dense"),
-            Planned("sasrec", "sasrec", {"batch": 32, "epochs": 40}),
-            Planned("unisar", "unisar", {"batch": 256, "epochs": 4}),
-            Planned("gserec", "gserec", {"batch": 128, "epochs": 4}),
-            Planned("lcr-ser", "lcr-ser", {"batch": 128, "epochs": 4}),
-            Planned("serendipity", "serendipity", {"batch": 128}),
-            Planned(
+            RecipeLine("popular", "popular"),
+            RecipeLine("itemknn", "itemknn"),
+            RecipeLine("bm25", "bm25"),
+            RecipeLine("dense", "dense"),
+            RecipeLine("sasrec", "sasrec", {"batch": 32, "epochs": 40}),
+            RecipeLine("unisar", "unisar", {"batch": 256, "epochs": 4}),
+            RecipeLine("gserec", "gserec", {"batch": 128, "epochs": 4}),
+            RecipeLine("lcr-ser", "lcr-ser", {"batch": 128, "epochs": 4}),
+            RecipeLine("serendipity", "serendipity", {"batch": 128}),
+            RecipeLine(
                 "gensar",
                 "gensar",
                 {
@@ -42,15 +42,15 @@ def baselines() -> Recipe:
     return Recipe(
         "baselines",
         (
-            Planned("popular", "popular"),
-            Planned("itemknn", "itemknn"),
-            Planned("itemknn-tuned", "itemknn", {"repeats": False, "shrink": 60.0}),
-            Planned("bm25", "bm25"),
-            Planned("bm25-tuned", "bm25", {"k1": 0.6}),
-            Planned("dense", "dense"),
-            Planned("sasrec-bce", "sasrec", SASREC_BCE),
-            Planned("sasrec", "sasrec"),
-            Planned(
+            RecipeLine("popular", "popular"),
+            RecipeLine("itemknn", "itemknn"),
+            RecipeLine("itemknn-tuned", "itemknn", {"repeats": False, "shrink": 60.0}),
+            RecipeLine("bm25", "bm25"),
+            RecipeLine("bm25-tuned", "bm25", {"k1": 0.6}),
+            RecipeLine("dense", "dense"),
+            RecipeLine("sasrec-bce", "sasrec", SASREC_BCE),
+            RecipeLine("sasrec", "sasrec"),
+            RecipeLine(
                 "unisar", "unisar", {"user": False, "epochs": 4, "validation_requests": 3_000}, full_requests=1_000
             ),
         ),
@@ -68,14 +68,14 @@ def tuning_simple() -> Recipe:
     return _tuning(
         "tuning-simple",
         *(
-            Planned(
+            RecipeLine(
                 f"itemknn neighbours={k} repeats={r} shrink={s:g}",
                 "itemknn",
                 {"neighbours": k, "repeats": r, "shrink": s},
             )
             for k, r, s in knn
         ),
-        *(Planned(f"bm25 k1={k1:g} b={b:g}", "bm25", {"k1": k1, "b": b}) for k1, b in words),
+        *(RecipeLine(f"bm25 k1={k1:g} b={b:g}", "bm25", {"k1": k1, "b": b}) for k1, b in words),
     )
 
 
@@ -86,11 +86,11 @@ def tuning_sasrec() -> Recipe:
     return _tuning(
         "tuning-sasrec",
         *(
-            Planned(f"softmax dropout={d:g} lr={lr:g}", "sasrec", {"dropout": d, "lr": lr, "epochs": 3})
+            RecipeLine(f"softmax dropout={d:g} lr={lr:g}", "sasrec", {"dropout": d, "lr": lr, "epochs": 3})
             for d, lr in full
         ),
         *(
-            Planned(
+            RecipeLine(
                 f"bce dropout={d:g} lr={lr:g} negatives={m}",
                 "sasrec",
                 {**SASREC_BCE, "dropout": d, "lr": lr, "negatives": m, "epochs": 8},
@@ -106,7 +106,7 @@ def tuning_unisar() -> Recipe:
     return _tuning(
         "tuning-unisar",
         *(
-            Planned(
+            RecipeLine(
                 f"lr={lr:g} user={user} search_weight={w:g}",
                 "unisar",
                 {"lr": lr, "user": user, "search_weight": w, "epochs": 2},
@@ -116,5 +116,5 @@ def tuning_unisar() -> Recipe:
     )
 
 
-def _tuning(name: str, *runs: Planned) -> Recipe:
+def _tuning(name: str, *runs: RecipeLine) -> Recipe:
     return Recipe(name, runs, protocols=("sampled",), part="val")

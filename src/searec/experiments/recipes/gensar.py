@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from searec.experiments.recipe import Recipe, RecipeLine
 from searec.experiments.recipes.baselines import baselines
 from searec.experiments.recipes.gserec import gserec
-from searec.experiments.recipes.recipe import Planned, Recipe
 
 ON_YELP: dict[str, Any] = {"epochs": 4, "patience": 0}
 """Of every generative line alike, so that none is ahead by a longer training."""
@@ -14,11 +14,11 @@ BOOKS = 4
 
 def gensar() -> Recipe:
     """The table of docs/results.md: gensar beside the baselines of both tasks and generative retrieval for recommendation alone."""
-    known = {run.label: run for run in (*baselines().runs, *gserec().runs)}
+    known = {line.label: line for line in (*baselines().lines, *gserec().lines)}
     others = (known[label] for label in ("popular", "bm25-tuned", "dense", "itemknn-tuned", "sasrec", "unisar"))
     own = (
-        Planned("tiger", "tiger", ON_YELP, full_requests=5_000),
-        Planned("gensar", "gensar", ON_YELP, full_requests=5_000),
+        RecipeLine("tiger", "tiger", ON_YELP, full_requests=5_000),
+        RecipeLine("gensar", "gensar", ON_YELP, full_requests=5_000),
     )
     return Recipe("gensar", (*others, *own))
 
@@ -35,5 +35,5 @@ def gensar_tradeoff() -> Recipe:
         "cold codes": {"warm_codes": False},
     }
     kinds |= {f"shared {count} of {BOOKS}": {"shared": count, "specific": BOOKS - count} for count in (0, 1, 3, 4)}
-    lines = tuple(Planned(label, "gensar", {**ON_YELP, **settings}) for label, settings in kinds.items())
+    lines = tuple(RecipeLine(label, "gensar", {**ON_YELP, **settings}) for label, settings in kinds.items())
     return Recipe("gensar-tradeoff", lines, protocols=("sampled",))

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from searec.experiments.recipes.recipe import Planned, Recipe
+from searec.experiments.recipe import Recipe, RecipeLine
 
 SEEDS = (0, 1, 2)
 ON_YELP = {"epochs": 4}
@@ -40,15 +40,15 @@ def gserec() -> Recipe:
     return Recipe(
         "gserec",
         (
-            Planned("popular", "popular"),
-            Planned("itemknn-tuned", "itemknn", {"repeats": False, "shrink": 60.0}),
-            Planned("sasrec", "sasrec", seeds=SEEDS),
-            Planned("sasrec-wide", "sasrec", SASREC_WIDE, seeds=SEEDS),
-            Planned(
+            RecipeLine("popular", "popular"),
+            RecipeLine("itemknn-tuned", "itemknn", {"repeats": False, "shrink": 60.0}),
+            RecipeLine("sasrec", "sasrec", seeds=SEEDS),
+            RecipeLine("sasrec-wide", "sasrec", SASREC_WIDE, seeds=SEEDS),
+            RecipeLine(
                 "unisar", "unisar", {"user": False, "epochs": 4, "validation_requests": 3_000}, full_requests=5_000
             ),
-            Planned("gserec", "gserec", ON_YELP, seeds=SEEDS, full_requests=5_000),
-            Planned("gserec-plain", "gserec", PLAIN, full_requests=5_000),
+            RecipeLine("gserec", "gserec", ON_YELP, seeds=SEEDS, full_requests=5_000),
+            RecipeLine("gserec-plain", "gserec", PLAIN, full_requests=5_000),
         ),
     )
 
@@ -58,7 +58,9 @@ def gserec_ablations() -> Recipe:
     return Recipe(
         "gserec-ablations",
         tuple(
-            Planned(label, "gserec", {**ON_YELP, **settings}, seeds=SEEDS if label in ("gserec", "no graph") else (0,))
+            RecipeLine(
+                label, "gserec", {**ON_YELP, **settings}, seeds=SEEDS if label in ("gserec", "no graph") else (0,)
+            )
             for label, settings in ABLATIONS.items()
         ),
         protocols=("sampled",),
@@ -67,8 +69,8 @@ def gserec_ablations() -> Recipe:
 
 def gserec_depth() -> Recipe:
     """K from 1 to 4; K = 2 is gserec."""
-    others = tuple(Planned(f"K={k}", "gserec", {**ON_YELP, "layers": k}) for k in (1, 3, 4))
-    lines = (Planned("gserec", "gserec", ON_YELP, seeds=SEEDS), *others)
+    others = tuple(RecipeLine(f"K={k}", "gserec", {**ON_YELP, "layers": k}) for k in (1, 3, 4))
+    lines = (RecipeLine("gserec", "gserec", ON_YELP, seeds=SEEDS), *others)
     return Recipe("gserec-depth", lines, protocols=("sampled",))
 
 
@@ -84,7 +86,7 @@ def gserec_unseen() -> Recipe:
     return Recipe(
         "gserec-unseen",
         tuple(
-            Planned("no graph" if settings.get("layers") == 0 else model, model, settings, seeds=(0,), unseen=0.1)
+            RecipeLine("no graph" if settings.get("layers") == 0 else model, model, settings, seeds=(0,), unseen=0.1)
             for model, settings in lines
         ),
         protocols=("sampled",),
@@ -99,7 +101,7 @@ def gserec_world() -> Recipe:
     )
     depths = (("K=2", 2), ("no graph", 0))
     lines = [
-        Planned(f"{form}, {name}", "gserec", {**settings, "layers": k}, seeds=seeds)
+        RecipeLine(f"{form}, {name}", "gserec", {**settings, "layers": k}, seeds=seeds)
         for form, settings, seeds in forms
         for name, k in depths
     ]
@@ -120,5 +122,5 @@ def tuning_gserec() -> Recipe:
         "wide, user dropout 0.5": {**wide, "user_dropout": 0.5},
         "wide, user dropout 0.8, dropout 0.3": {**wide, "user_dropout": 0.8, "dropout": 0.3},
     }
-    lines = tuple(Planned(label, "gserec", {**PLAIN, "epochs": 3, **settings}) for label, settings in trials.items())
+    lines = tuple(RecipeLine(label, "gserec", {**PLAIN, "epochs": 3, **settings}) for label, settings in trials.items())
     return Recipe("tuning-gserec", lines, protocols=("sampled",), part="val")

@@ -3,9 +3,9 @@
 from dataclasses import replace
 from typing import Any
 
+from searec.experiments.recipe import Recipe, RecipeLine
 from searec.experiments.recipes.gserec import SEEDS
 from searec.experiments.recipes.gserec import gserec as gserec_table
-from searec.experiments.recipes.recipe import Planned, Recipe
 
 ON_YELP: dict[str, Any] = {"epochs": 3}
 RL: dict[str, Any] = {"rl_steps": 60, "rl_lr": 1e-5}
@@ -15,11 +15,11 @@ EXIT: dict[str, Any] = {"exit_steps": 60, "exit_keep": 0.999}
 def lcr_ser() -> Recipe:
     """The table of docs/results.md: base < +LCR < +TCL < +RL is the paper's order; then early exit and the one-pass student."""
     names = ("popular", "itemknn-tuned", "sasrec", "unisar", "gserec")
-    others = tuple(run for run in gserec_table().runs if run.label in names)
-    return Recipe("lcr-ser", others + tuple(replace(run, full_requests=5_000) for run in parts(ON_YELP)))
+    others = tuple(line for line in gserec_table().lines if line.label in names)
+    return Recipe("lcr-ser", others + tuple(replace(line, full_requests=5_000) for line in parts(ON_YELP)))
 
 
-def parts(settings: dict[str, Any], seeds: tuple[int, ...] = SEEDS) -> tuple[Planned, ...]:
+def parts(settings: dict[str, Any], seeds: tuple[int, ...] = SEEDS) -> tuple[RecipeLine, ...]:
     """lcr-ser part by part, over these settings; exit and student with the first seed alone."""
 
     def line(
@@ -28,9 +28,9 @@ def parts(settings: dict[str, Any], seeds: tuple[int, ...] = SEEDS) -> tuple[Pla
         seeds: tuple[int, ...] = seeds,
         start: str | None = None,
         teacher: str | None = None,
-    ) -> Planned:
+    ) -> RecipeLine:
         together = {name: value for some in (settings, *own) for name, value in some.items()}
-        return Planned(label, "lcr-ser", together, seeds=seeds, start=start, teacher=teacher)
+        return RecipeLine(label, "lcr-ser", together, seeds=seeds, start=start, teacher=teacher)
 
     return (
         line("base", {"steps": 0}),
@@ -46,19 +46,19 @@ def lcr_ser_depth() -> Recipe:
     """K from 0 to 5, where +TCL of `lcr_ser` is K = 3; and without the searches."""
     depths = {"base": 0, "K=1": 1, "K=2": 2, "+TCL": 3, "K=4": 4, "K=5": 5}
     lines = (
-        Planned(label, "lcr-ser", {**ON_YELP, "steps": k}, seeds=(0,) if label.startswith("K") else SEEDS)
+        RecipeLine(label, "lcr-ser", {**ON_YELP, "steps": k}, seeds=(0,) if label.startswith("K") else SEEDS)
         for label, k in depths.items()
     )
-    no_search = Planned("no search", "lcr-ser", {**ON_YELP, "src": 0, "steps": 0})
+    no_search = RecipeLine("no search", "lcr-ser", {**ON_YELP, "searches": 0, "steps": 0})
     return Recipe("lcr-ser-depth", (no_search, *lines), protocols=("sampled",))
 
 
 def lcr_ser_reward() -> Recipe:
     """The rewards of phase 2 from the same first phase."""
     rewards = ("hr@1", "hr@5", "ndcg@5", "mrr")
-    first = Planned("+TCL", "lcr-ser", ON_YELP, seeds=SEEDS, full_requests=5_000)
+    first = RecipeLine("+TCL", "lcr-ser", ON_YELP, seeds=SEEDS, full_requests=5_000)
     lines = tuple(
-        Planned(f"reward {name}", "lcr-ser", {**ON_YELP, **RL, "reward": name}, start="+TCL", full_requests=5_000)
+        RecipeLine(f"reward {name}", "lcr-ser", {**ON_YELP, **RL, "reward": name}, start="+TCL", full_requests=5_000)
         for name in rewards
     )
     return Recipe("lcr-ser-reward", (first, *lines))
@@ -68,12 +68,12 @@ def lcr_ser_noise() -> Recipe:
     """For worlds with and without noise among the queries, or with no common intent: who loses how much; two of them know no search."""
     seeds = SEEDS[:2]
     lines = (
-        Planned("unisar", "unisar", {"tasks": ["recommend"], "epochs": 12, "patience": 4}),
-        Planned("gserec", "gserec"),
-        Planned("no search", "lcr-ser", {"src": 0, "steps": 0}, seeds=seeds),
-        Planned("base", "lcr-ser", {"steps": 0}, seeds=seeds),
-        Planned("lcr-ser", "lcr-ser", seeds=seeds),
-        Planned("lcr-ser, trust", "lcr-ser", {"trust": True}, seeds=seeds),
+        RecipeLine("unisar", "unisar", {"tasks": ["recommend"], "epochs": 12, "patience": 4}),
+        RecipeLine("gserec", "gserec"),
+        RecipeLine("no search", "lcr-ser", {"searches": 0, "steps": 0}, seeds=seeds),
+        RecipeLine("base", "lcr-ser", {"steps": 0}, seeds=seeds),
+        RecipeLine("lcr-ser", "lcr-ser", seeds=seeds),
+        RecipeLine("lcr-ser, trust", "lcr-ser", {"trust": True}, seeds=seeds),
     )
     return Recipe("lcr-ser-noise", lines, protocols=("sampled",))
 
@@ -81,11 +81,11 @@ def lcr_ser_noise() -> Recipe:
 def lcr_ser_report() -> Recipe:
     """What the report of `searec reasoning` draws: parts, depths, rewards, and the sensitivity to m, lambda_KL and gamma; one seed."""
     lines = list(parts({}, seeds=(0,)))
-    lines += [Planned(f"K={k}", "lcr-ser", {"steps": k}) for k in (1, 2, 4, 5)]
-    lines += [Planned(f"m={m:g}", "lcr-ser", {"margin": m}) for m in (0.05, 0.5, 1.0)]
+    lines += [RecipeLine(f"K={k}", "lcr-ser", {"steps": k}) for k in (1, 2, 4, 5)]
+    lines += [RecipeLine(f"m={m:g}", "lcr-ser", {"margin": m}) for m in (0.05, 0.5, 1.0)]
     later: dict[str, list[Any]] = {"reward": ["ndcg@5", "mrr"], "kl_weight": [0.0, 1.0], "noise": [0.03, 0.3]}
     lines += [
-        Planned(f"{name}={value}", "lcr-ser", {**RL, name: value}, start="+TCL")
+        RecipeLine(f"{name}={value}", "lcr-ser", {**RL, name: value}, start="+TCL")
         for name, values in later.items()
         for value in values
     ]

@@ -2,19 +2,19 @@
 
 from typing import Any
 
+from searec.experiments.recipe import Recipe, RecipeLine
 from searec.experiments.recipes.baselines import baselines
 from searec.experiments.recipes.gserec import gserec
-from searec.experiments.recipes.recipe import Planned, Recipe
 
 
 def serendipity() -> Recipe:
     """The runs that `searec exposure` shows in docs/results.md."""
-    known = {run.label: run for run in (*baselines().runs, *gserec().runs)}
+    known = {line.label: line for line in (*baselines().lines, *gserec().lines)}
     others = (known[label] for label in ("popular", "itemknn-tuned", "sasrec"))
     parts: dict[str, dict[str, Any]] = {
         "serendipity": {},
         "-contrast": {"contrast_weight": 0.0},
         "bce": {"loss": "bce", "negatives": 8},
     }
-    own = (Planned(label, "serendipity", settings) for label, settings in parts.items())
+    own = (RecipeLine(label, "serendipity", settings) for label, settings in parts.items())
     return Recipe("serendipity", (*others, *own))

@@ -1,48 +1,47 @@
-"""What writes identifiers and queries for a generative model, step by step (`codes.beam.Writer`)."""
+"""Writing identifiers and queries step by step, for the beam search among those that exist."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from searec.data.schema import Task
+from searec.models.gensar.prompt_builder import Prompts
+from searec.models.gensar.t5 import encode, head, head_scale
 from searec.nn.t5_decoder import BeamDecoder
-from searec.semantic_ids.user_code_table import SIDES
-
-if TYPE_CHECKING:
-    from searec.models.gensar.model import GenSAR
 
 
-class IdentifierWriter:
-    """Writes identifiers for a batch of prompts, code by code (`codes.beam.Writer`)."""
+class PromptWriter:
+    """Writes code by code, or token by token, after a batch of prompts (`semantic_ids.beam.Writer`).
 
-    def __init__(self, model: "GenSAR", ids: Tensor, mask: Tensor, task: Task) -> None:
-        self.model, self.rows = model, len(ids)
-        self.blocks, self.sizes = model.blocks[SIDES.index(task)], model.sizes_of_places
-        self.decoder = BeamDecoder(model.t5.decoder, model.encode(ids, mask), mask, len(self.sizes))
-        self.mark = model.mark(task)
-        self.place = 0
+    Args:
+        t5: of the transformers library.
+        prompts: what is written after.
+        start: the token that starts the decoder.
+        heads: for each step, the first token that may be written and how many follow it.
+    """
 
-    def step(self, codes: Tensor | None, parent: Tensor | None) -> Tensor:
-        """[B, K, C] as `Writer.step`."""
-        model, place = self.model, self.place
-        first = torch.full((self.rows, 1), self.mark, device=model.device)
-        tokens = first if codes is None else codes + self.blocks[place - 1]
-        states = self.decoder.step(model.t5.shared(tokens), parent) * model.scale
-        self.place += 1
-        return states @ model.head(self.blocks[place], self.sizes[place]).T
-
-
-class TextWriter:
-    """Writes queries token by token (`codes.beam.Writer`)."""
-
-    def __init__(self, model: "GenSAR", ids: Tensor, mask: Tensor, length: int) -> None:
-        self.model, self.rows = model, len(ids)
-        self.decoder = BeamDecoder(model.t5.decoder, model.encode(ids, mask), mask, length)
+    def __init__(self, t5: Any, prompts: Prompts, start: int, heads: Sequence[tuple[int, int]]) -> None:
+        ids, mask = prompts
+        self._t5, self._start, self._heads, self._rows = t5, start, heads, len(ids)
+        self._decoder = BeamDecoder(t5.decoder, encode(t5, ids, mask), mask, len(heads))
+        self._step = 0
 
     def step(self, codes: Tensor | None, parent: Tensor | None) -> Tensor:
-        """[B, K, V] as `Writer.step`."""
-        model = self.model
-        tokens = torch.full((self.rows, 1), model.query_mark, device=model.device) if codes is None else codes
-        states = self.decoder.step(model.t5.shared(tokens), parent) * model.scale
-        return states @ model.head(0, model.text).T
+        """Return a score for each code that may come next.
+
+        Args:
+            codes: [B, K] what each beam wrote last; None in the first step, which has one beam per prompt.
+            parent: [B, K] the beam of the step before that each one continues.
+
+        Returns:
+            [B, K, C] up to a constant per beam.
+        """
+        if codes is None:
+            tokens = torch.full((self._rows, 1), self._start, device=self._t5.device)
+        else:
+            tokens = codes + self._heads[self._step - 1][0]
+        states = self._decoder.step(self._t5.shared(tokens), parent) * head_scale(self._t5)
+        first, count = self._heads[self._step]
+        self._step += 1
+        return states @ head(self._t5, first, count).T

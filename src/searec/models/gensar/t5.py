@@ -114,3 +114,30 @@ def _cheap_dropout(model: nn.Module) -> None:
                 setattr(module, name, Dropout(child.p))
         if type(module).__name__ == "T5Attention":
             module.dropout = 0.0  # type: ignore[assignment]
+
+
+def encode(t5: Any, ids: Tensor, mask: Tensor) -> Tensor:
+    """Return the encoder's states [B, L, D].
+
+    Args:
+        t5: of the transformers library.
+        ids: [B, L] tokens.
+        mask: [B, L] where there is a token.
+    """
+    return t5.encoder(input_ids=ids, attention_mask=mask).last_hidden_state  # type: ignore[no-any-return]
+
+
+def head_scale(t5: Any) -> float:
+    """Return the factor of the decoder's states before the head; the first T5 scales them."""
+    return t5.config.d_model**-0.5 if t5.config.scale_decoder_outputs else 1.0
+
+
+def head(t5: Any, first: int, count: int) -> Tensor:
+    """Return the rows [count, D] of the head for tokens from `first` on.
+
+    Args:
+        t5: of the transformers library.
+        first: the first token.
+        count: how many tokens.
+    """
+    return t5.lm_head.weight[first : first + count]  # type: ignore[no-any-return]

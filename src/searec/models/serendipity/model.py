@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from typing_extensions import override
 
 from searec.config import Count, DropoutRate, NonNegative, Positive, Share, settings
 from searec.data.batch import Batch, Needs
@@ -28,11 +29,11 @@ from searec.models.serendipity.batch_interests import BatchInterests, newest_sna
 from searec.nn.dropout import Dropout
 from searec.nn.losses import Losses, TargetLoss, target_loss
 from searec.nn.pooling import age, masked_mean, newest
-from searec.nn.sets import among, first_of_each
+from searec.nn.sets import is_first, is_in
 from searec.nn.softmax import linear_cross_entropy
-from searec.retrieval.item_groups import Groups
+from searec.retrieval.item_groups import ItemGroups
 from searec.retrieval.quota_pool import Pool, merge
-from searec.retrieval.vector_index import Index, Kind, products
+from searec.retrieval.vector_index import Kind, VectorIndex, products
 
 _KEPT = (
     "interest_vectors",
@@ -53,7 +54,8 @@ _ITEMS_AT_ONCE = 1 << 16
 @dataclass(frozen=True)
 class InterestPool:
     """What `Serendipity.pool` gives: the pool, the interest [B, k] that brought each item of the second channel (place among the user's
-    interests, from 0; -1 elsewhere), and the towers' score [B, k]."""
+    interests, from 0; -1 elsewhere), and the towers' score [B, k].
+    """
 
     pool: Pool
     interest: Tensor
@@ -148,10 +150,12 @@ class Serendipity(Model):
         self._tables: Tables | None = None
 
     @property
+    @override
     def needs(self) -> Needs:
-        return Needs(trail=max(self.config.length, self.config.known))
+        return Needs(clicks=max(self.config.length, self.config.known))
 
     @property
+    @override
     def negatives(self) -> int:
         return int(self.config.negatives) if self.config.loss == "bce" else 0
 
@@ -182,6 +186,7 @@ class Serendipity(Model):
         self.clicks = torch.from_numpy(counts.astype(np.int64))
         self._build()
 
+    @override
     def click_counts(self) -> Mapping[tuple[Task, ...], Tensor]:
         return {self.tasks: self.clicks}
 
@@ -199,6 +204,7 @@ class Serendipity(Model):
         self.user_tower = _tower(4 * width, config.hidden, config.vector, config.dropout)
         self.item_tower = _tower(3 * width, config.hidden, config.vector, config.dropout)
 
+    @override
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         if missing := [name for name in _KEPT if name not in state]:
             raise RunError("weights do not fit the model", where=self.name, got="no " + ", ".join(missing))
@@ -208,6 +214,7 @@ class Serendipity(Model):
         super().load_state(state)
         self._tables = None
 
+    @override
     def train(self, mode: bool = True) -> "Serendipity":
         self._tables = None
         return super().train(mode)
@@ -224,7 +231,7 @@ class Serendipity(Model):
 
     def users(self, batch: Batch, interests: BatchInterests) -> Tensor:
         """[B, D'] h_u: attributes, behaviour and the interests, pooled by attention from the first two."""
-        items, present = newest(batch.trail_item[..., None], batch.trail_item != 0, self.config.length)
+        items, present = newest(batch.click_item[..., None], batch.click_item != 0, self.config.length)
         items = items[..., 0] * present
         clicked = self.dropout(self.item(items) + self._categories(items))
         weight = self.recency(age(present, self.config.length))[..., 0].masked_fill(~present, -torch.inf)
@@ -264,6 +271,7 @@ class Serendipity(Model):
 
     # --- learning ---
 
+    @override
     def loss(self, batch: Batch) -> Losses:
         """L_BCE + lambda L_contrast.
 
@@ -332,6 +340,7 @@ class Serendipity(Model):
     # --- answering ---
 
     @torch.no_grad()
+    @override
     def score(self, batch: Batch) -> Tensor:
         users = self.users(batch, self.interests_at(batch.user, batch.time))
         vectors = self._indexed().items
@@ -352,7 +361,7 @@ class Serendipity(Model):
         """The merged pool of k items a request.
 
         Args:
-            exclude: [B, E] inside ids to leave out, 0 pads.
+            exclude: [B, E] internal ids to leave out, 0 pads.
             quota: I2I's share; the setting by default.
             interests: the interests to go by, in place of those known from training (what the nearline store holds, say).
         """
@@ -382,12 +391,13 @@ class Serendipity(Model):
             exclude = torch.zeros(len(batch), 1, dtype=torch.long, device=self.device)
         users = self.users(batch, interests)
         near, value = self._indexed().by_item.search(users, k + exclude.shape[1])
-        near = near.masked_fill(value.isneginf() | among(near, exclude), 0)
+        near = near.masked_fill(value.isneginf() | is_in(near, exclude), 0)
         second, interest = self._interesting(
             batch, users, interests, exclude, k if interesting is None else interesting
         )
         return Channels(users, near, second, interest)
 
+    @override
     def retrieve(self, batch: Batch, k: int, exclude: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """As `Model.retrieve`, the merged pool of `pool`; scores are the towers', and need not fall where I2I's places are."""
         found = self.pool(batch, min(k, self.sizes.items), exclude)
@@ -404,7 +414,7 @@ class Serendipity(Model):
         tables, reach = self._indexed(), self.config.reach
         wanted = F.normalize(self.interest(interests.vectors).flatten(0, 1), dim=1)
         near, cosine = tables.by_interest.search(wanted, tables.groups.enough(reach))
-        touched = batch.trail_item[:, -self.config.known :]
+        touched = batch.click_item[:, -self.config.known :]
         new = untouched(
             self.item_level, touched, tables.groups.first[near].view(rows, -1), self.sizes.categories
         ).view_as(near)
@@ -413,7 +423,7 @@ class Serendipity(Model):
         items = items.view(rows, -1)
         order = sure.argsort(dim=1, descending=True, stable=True)
         sure, items, interest = sure.gather(1, order), items.gather(1, order), order // reach
-        good = (sure > 0) & (items > 0) & ~among(items, exclude) & first_of_each(items)
+        good = (sure > 0) & (items > 0) & ~is_in(items, exclude) & is_first(items)
         value = products(tables.items, items, users) if self.config.order == "user" else sure
         best = value.masked_fill(~good, -torch.inf).topk(min(k, items.shape[1]), dim=1)
         return items.gather(1, best.indices).masked_fill(best.values.isneginf(), 0), interest.gather(1, best.indices)
@@ -430,10 +440,10 @@ class Serendipity(Model):
             vectors = torch.zeros(self.sizes.items + 1, self.config.vector, device=self.device)
             for ids in torch.split(torch.arange(1, self.sizes.items + 1, device=self.device), _ITEMS_AT_ONCE):
                 vectors[ids] = self.items(ids)
-            groups = Groups.of(torch.cat((self.item_narrow, self.item_level), dim=1), self.clicks)
+            groups = ItemGroups.of(torch.cat((self.item_narrow, self.item_level), dim=1), self.clicks)
             own = F.normalize(self.own_interest(groups.first), dim=1)
             kept = cache_folder() / "indexes"
-            by_item, by_interest = (Index(some, self.config.index, keep=kept) for some in (vectors, own))
+            by_item, by_interest = (VectorIndex(some, self.config.index, keep=kept) for some in (vectors, own))
             self._tables = Tables(vectors, by_item, groups, by_interest)
         return self._tables
 
@@ -453,9 +463,9 @@ class Tables:
     """Item vectors [I + 1, D'] and their index; items of equal categories in groups, and the index of the groups' own interests."""
 
     items: Tensor
-    by_item: Index
-    groups: Groups
-    by_interest: Index
+    by_item: VectorIndex
+    groups: ItemGroups
+    by_interest: VectorIndex
 
 
 def _tower(inside: int, hidden: int, out: int, dropout: float) -> nn.Sequential:

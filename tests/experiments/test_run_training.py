@@ -12,8 +12,8 @@ from searec.data.dataset import Dataset
 from searec.data.split import Split
 from searec.errors import RunError, SearecError, SettingsError
 from searec.evaluation.result import Evaluation
-from searec.experiments import experiment
-from searec.experiments.experiment import settings_for
+from searec.experiments import run_comparison, run_training
+from searec.experiments.run_training import settings_for
 from searec.models import model_named, model_names
 from searec.pipeline.run import CONFIG, WEIGHTS, read_run
 
@@ -73,15 +73,15 @@ def test_bad_settings_are_named(model: str, preset: Any, overrides: dict[str, An
 def test_settings_that_do_not_go_together_are_refused(data: Dataset) -> None:
     for name in ("sasrec", "unisar"):
         with pytest.raises(SettingsError):
-            experiment.new_model(name, settings_for(name, "small", {"width": 10, "heads": 3})[0], Split(data), 0)
+            run_training.new_model(name, settings_for(name, "small", {"width": 10, "heads": 3})[0], Split(data), 0)
 
 
 def test_a_new_model_depends_on_its_seed_alone(data: Dataset) -> None:
     config, _ = settings_for("sasrec", "small", {"width": 8})
-    first = experiment.new_model("sasrec", config, Split(data), 3).state()
+    first = run_training.new_model("sasrec", config, Split(data), 3).state()
     torch.manual_seed(99)
     before = torch.get_rng_state()
-    again, other = (experiment.new_model("sasrec", config, Split(data), seed).state() for seed in (3, 4))
+    again, other = (run_training.new_model("sasrec", config, Split(data), seed).state() for seed in (3, 4))
     assert torch.equal(torch.get_rng_state(), before), "nobody else's random numbers are used up"
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["item.weight"], other["item.weight"])
@@ -91,7 +91,7 @@ def test_a_new_model_depends_on_its_seed_alone(data: Dataset) -> None:
 
 
 def test_a_run_folder_tells_what_it_is(data: Dataset, tmp_path: Path) -> None:
-    run = experiment.train("sasrec", data, tmp_path / "run", seed=2, label="mine", **TINY)
+    run = run_training.train("sasrec", data, tmp_path / "run", seed=2, label="mine", **TINY)
     config = json.loads((run.folder / CONFIG).read_text())
     assert config == run.config
     assert (config["model"], config["label"], config["seed"], config["preset"]) == ("sasrec", "mine", 2, "small")
@@ -105,43 +105,43 @@ def test_a_run_folder_tells_what_it_is(data: Dataset, tmp_path: Path) -> None:
 
 def test_runs_go_under_their_label_and_seed(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert experiment.train("popular", data, seed=3).folder == Path("runs/popular-3")
-    assert experiment.train("popular", data, label="base").folder == Path("runs/base-0")
+    assert run_training.train("popular", data, seed=3).folder == Path("runs/popular-3")
+    assert run_training.train("popular", data, label="base").folder == Path("runs/base-0")
 
 
 def test_a_finished_run_is_opened_not_replaced(data: Dataset, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    run = experiment.train("popular", data, folder)
+    run = run_training.train("popular", data, folder)
     before = (folder / WEIGHTS).read_bytes()
     with pytest.raises(RunError, match=r"holds a finished run.*--resume"):
-        experiment.train("popular", data, folder)
-    again = experiment.train("popular", data, folder, resume=True)
+        run_training.train("popular", data, folder)
+    again = run_training.train("popular", data, folder, resume=True)
     assert again.config == run.config
     for other in ({"model": "bm25"}, {"model": "popular", "label": "x"}, {"model": "popular", "seed": 1}):
         with pytest.raises(RunError, match=r"other settings.*got: .*(model|label|seed)"):
-            experiment.train(other.pop("model"), data, folder, resume=True, **other)
+            run_training.train(other.pop("model"), data, folder, resume=True, **other)
     assert (folder / WEIGHTS).read_bytes() == before
 
 
 def test_a_folder_with_other_things_is_left_alone(data: Dataset, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(RunError, match="not empty"):
-        experiment.train("popular", data, tmp_path)
+        run_training.train("popular", data, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
 def test_a_bad_setting_leaves_no_folder(data: Dataset, tmp_path: Path) -> None:
     with pytest.raises(SettingsError):
-        experiment.train("sasrec", data, tmp_path / "run", widht=3)
+        run_training.train("sasrec", data, tmp_path / "run", widht=3)
     assert not (tmp_path / "run").exists()
 
 
 def test_damage_is_named(data: Dataset, rewritten: Dataset, tmp_path: Path) -> None:
-    folder = experiment.train("popular", data, tmp_path / "run").folder
+    folder = run_training.train("popular", data, tmp_path / "run").folder
     with pytest.raises(RunError, match="no finished run"):
         read_run(tmp_path, data)
     with pytest.raises(RunError, match="trained on other data"):
-        experiment.open_run(folder, rewritten)
+        read_run(folder, rewritten)
     for name, content, message in (
         (CONFIG, "{", "file is damaged"),
         (CONFIG, "[1]", "file is damaged"),
@@ -163,38 +163,40 @@ def test_damage_is_named(data: Dataset, rewritten: Dataset, tmp_path: Path) -> N
 
 
 def test_figures_are_kept_and_read_again(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = experiment.train("popular", data, tmp_path / "run")
-    first = experiment.evaluate(run, data)
+    run = run_training.train("popular", data, tmp_path / "run")
+    first = run_comparison.evaluate(run, data)
     assert (first.task, first.protocol, first.part, first.label) == ("recommend", "sampled", "test", "popular")
     assert first.settings["seed"] == 0
     kept = Evaluation.load(run.folder, "recommend", "sampled", "test")
     assert kept.scores.equals(first.scores)
-    monkeypatch.setattr(experiment, "evaluate", None)
-    assert experiment.measured(run, "recommend", "sampled", "test").scores.equals(first.scores), "not measured again"
+    monkeypatch.setattr(run_comparison, "evaluate", None)
+    assert run_comparison.evaluation_of(run, "recommend", "sampled", "test").scores.equals(first.scores), (
+        "not measured again"
+    )
 
 
 def test_evaluate_refuses_other_data_and_other_tasks(data: Dataset, rewritten: Dataset, tmp_path: Path) -> None:
-    run = experiment.train("bm25", data, tmp_path / "run")
+    run = run_training.train("bm25", data, tmp_path / "run")
     with pytest.raises(RunError, match="trained on other data"):
-        experiment.evaluate(run, rewritten)
+        run_comparison.evaluate(run, rewritten)
     with pytest.raises(SettingsError, match="bm25 has not learnt to recommend"):
-        experiment.evaluate(run, task="recommend")
-    assert experiment.evaluate(run).task == "search"
+        run_comparison.evaluate(run, task="recommend")
+    assert run_comparison.evaluate(run).task == "search"
 
 
 def test_compare_measures_what_is_missing_and_writes_the_report(
     data: Dataset, rewritten: Dataset, tmp_path: Path
 ) -> None:
-    runs = [experiment.train(name, data, tmp_path / name) for name in ("popular", "itemknn")]
-    experiment.compare(runs, tmp_path / "report.html", protocols=("sampled",))
+    runs = [run_training.train(name, data, tmp_path / name) for name in ("popular", "itemknn")]
+    run_comparison.compare(runs, tmp_path / "report.html", protocols=("sampled",))
     assert (tmp_path / "report.html").stat().st_size > 1000
     assert json.loads((tmp_path / "report.json").read_text())
     assert Evaluation.kept(runs[0].folder, "search", "sampled", "test")
     assert not Evaluation.kept(runs[0].folder, "search", "full", "test")
     with pytest.raises(RunError, match="nothing to compare"):
-        experiment.compare([])
+        run_comparison.compare([])
     with pytest.raises(RunError, match="different data"):
-        experiment.compare([runs[0], experiment.train("popular", rewritten, tmp_path / "other")])
+        run_comparison.compare([runs[0], run_training.train("popular", rewritten, tmp_path / "other")])
 
 
 def test_resume_of_a_broken_off_run_ends_with_the_same_weights(
@@ -202,7 +204,7 @@ def test_resume_of_a_broken_off_run_ends_with_the_same_weights(
 ) -> None:
     from searec.training.examples import TrainingExamples
 
-    whole = experiment.train("sasrec", data, tmp_path / "whole", **{**TINY, "epochs": 3, "batch": 8}).model.state()
+    whole = run_training.train("sasrec", data, tmp_path / "whole", **{**TINY, "epochs": 3, "batch": 8}).model.state()
     batch = TrainingExamples.batch
 
     def breaks(self: TrainingExamples, epoch: int, *where: int) -> Any:
@@ -212,10 +214,10 @@ def test_resume_of_a_broken_off_run_ends_with_the_same_weights(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(TrainingExamples, "batch", breaks)
-        experiment.train("sasrec", data, tmp_path / "broken", **{**TINY, "epochs": 3, "batch": 8})
+        run_training.train("sasrec", data, tmp_path / "broken", **{**TINY, "epochs": 3, "batch": 8})
     with pytest.raises(RunError, match="resume"):
-        experiment.train("sasrec", data, tmp_path / "broken", **{**TINY, "epochs": 3, "batch": 8})
-    resumed = experiment.train(
+        run_training.train("sasrec", data, tmp_path / "broken", **{**TINY, "epochs": 3, "batch": 8})
+    resumed = run_training.train(
         "sasrec", data, tmp_path / "broken", resume=True, **{**TINY, "epochs": 3, "batch": 8}
     ).model.state()
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)

@@ -1,0 +1,142 @@
+"""Evaluation and comparison of trained runs; evaluations are stored in the run folders."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from searec.data.dataset import Dataset
+from searec.data.schema import Part, Task
+from searec.errors import RunError
+from searec.evaluation.compare import Comparison
+from searec.evaluation.compare import compare as compare_evaluations
+from searec.evaluation.protocol import evaluate as evaluate_model
+from searec.evaluation.result import PROTOCOLS, Evaluation, Protocol
+from searec.files import write_json
+from searec.pipeline.run import Run
+from searec.training.environment import environment
+from searec.training.training_log import FILE as LOG
+from searec.training.training_log import read_rows
+
+
+def evaluate(
+    run: Run,
+    data: Dataset | None = None,
+    task: Task | None = None,
+    protocol: Protocol = "sampled",
+    part: Part = "test",
+    *,
+    max_requests: int | None = None,
+) -> Evaluation:
+    """Measure a run on held-out events and store the per-user scores in its folder.
+
+    Args:
+        run: as returned by `train` or `read_run`.
+        data: the dataset, if another object than the run's own.
+        task: "recommend" or "search"; the model's first task by default.
+        protocol: "sampled" (100 candidates) or "full" (the catalogue without what was seen).
+        part: "test" or "val".
+        max_requests: score only this many requests, drawn with a fixed seed.
+
+    Raises:
+        RunError: `data` is not what the run was trained on.
+        SettingsError: the model has not learned the task.
+    """
+    if data is not None and data.fingerprint != run.data.fingerprint:
+        raise RunError(
+            "the run was trained on other data",
+            where=run.folder,
+            got=f"data {data.fingerprint}",
+            expected=f"data {run.data.fingerprint}",
+        )
+    result = evaluate_model(
+        run.model,
+        run.split,
+        task or run.model.train_tasks[0],
+        protocol,
+        part,
+        label=run.label,
+        max_requests=max_requests,
+        settings={"preset": run.config["preset"], "seed": run.config["seed"], **run.config["settings"]},
+        environment=environment(),
+    )
+    result.save(run.folder)
+    return result
+
+
+def evaluation_of(
+    run: Run, task: Task, protocol: Protocol, part: Part, *, max_requests: int | None = None
+) -> Evaluation:
+    """Return the evaluation stored in the run folder, or a new one.
+
+    Args:
+        run: the run.
+        task: "recommend" or "search".
+        protocol: "sampled" or "full".
+        part: "test" or "val".
+        max_requests: of a new one, as `evaluate`.
+    """
+    if Evaluation.kept(run.folder, task, protocol, part):
+        return Evaluation.load(run.folder, task, protocol, part)
+    return evaluate(run, None, task, protocol, part, max_requests=max_requests)
+
+
+def compare(
+    runs: Sequence[Run],
+    out: Path | str | None = None,
+    *,
+    part: Part = "test",
+    protocols: Sequence[Protocol] = PROTOCOLS,
+    max_requests: int | None = None,
+    baseline: str | None = None,
+) -> Comparison:
+    """Compare runs on one dataset: means, intervals, paired tests, slices.
+
+    Evaluations stored in the run folders are read, the others are made now.
+
+    Args:
+        runs: of one dataset; runs that share a label are seeds of one line.
+        out: an .html file to write the report to; the same figures go to a .json beside it.
+        part: "test" or "val".
+        protocols: "sampled", "full" or both.
+        max_requests: of new evaluations in the full protocol.
+        baseline: the label that the others are tested against; the best one by default.
+
+    Raises:
+        RunError: no run, or runs of different data.
+        DataError: two runs with no request in common.
+    """
+    if not runs:
+        raise RunError("nothing to compare", got="no run")
+    if len({run.data.fingerprint for run in runs}) > 1:
+        got = ", ".join(f"{run.folder}: {run.data.fingerprint}" for run in runs)
+        raise RunError("the runs were trained on different data", got=got)
+    evaluations = [
+        evaluation_of(run, task, protocol, part, max_requests=max_requests if protocol == "full" else None)
+        for run in runs
+        for task in run.model.train_tasks
+        for protocol in protocols
+    ]
+    comparison = compare_evaluations(evaluations, baseline=baseline)
+    if out is not None:
+        from searec.reports.comparison_page import RunPage, write_report
+
+        out = Path(out)
+        pages = [
+            RunPage(
+                run_name(run, runs), run.config["settings"], evaluations[0].environment, read_rows(run.folder / LOG)
+            )
+            for run in runs
+        ]
+        write_report(comparison, pages, out)
+        write_json(out.with_suffix(".json"), comparison.as_json())
+    return comparison
+
+
+def run_name(run: Run, runs: Sequence[Run]) -> str:
+    """Return the label of a run, with its seed where several runs share the label.
+
+    Args:
+        run: the run.
+        runs: all runs of the table.
+    """
+    several = sum(other.label == run.label for other in runs) > 1
+    return f"{run.label} (seed {run.config['seed']})" if several else run.label

@@ -1,4 +1,4 @@
-"""The command that writes a dataset folder, with recorded events or without, as a dataset folder or in another format."""
+"""The command that writes a dataset folder, with recorded events or without, in any format."""
 
 import tempfile
 from pathlib import Path
@@ -11,7 +11,9 @@ from searec.data.formats import EXPORTS
 
 
 def export(
-    format: Annotated[str, typer.Argument(metavar="FORMAT", help=f"dataset, {', '.join(EXPORTS.names())}.", show_default=False)],
+    format: Annotated[
+        str, typer.Argument(metavar="FORMAT", help=f"dataset, {', '.join(EXPORTS.names())}.", show_default=False)
+    ],
     data: Data,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write.", show_default=False)],
     store: Annotated[
@@ -27,7 +29,7 @@ def export(
     ] = None,
     figures: Json = None,
 ) -> None:
-    """Write a dataset folder and the events, items and users recorded since as a dataset folder, for RecBole or as UBI."""
+    """Write a dataset folder and the events, items and users recorded since as a dataset folder, RecBole or UBI."""
     from searec.config import nearest
     from searec.data.exporting import export_folder
     from searec.data.importing import REJECTS_FILE

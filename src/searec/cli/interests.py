@@ -200,12 +200,13 @@ def debate(
         print(
             format_transcript(thought.transcript)
             if thought.transcript
-            else f"user {user} asked nothing lately, so there is nothing to debate"
+            else f"user {user} has no recent queries, so there is nothing to debate"
         )
         for name, ledger in ledgers.items():
             tokens = ledger["prompt_tokens"] + ledger["completion_tokens"]
             print(
-                f"{name}: {ledger['calls']} requests, {ledger['from_cache']} kept answers, {tokens:,} tokens, cost {ledger['cost']:g}"
+                f"{name}: {ledger['calls']} requests, {ledger['from_cache']} cached responses, {tokens:,} tokens, "
+                f"cost {ledger['cost']:g}"
             )
     graph = None if thought.graph is None else json.loads(thought.graph.to_json())
     emit(

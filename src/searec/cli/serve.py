@@ -37,7 +37,7 @@ def serve(
     ] = False,
     overrides: Set = None,
 ) -> None:
-    """Answer recommendations and searches over HTTP until stopped; what happens meanwhile is kept and counts at once."""
+    """Answer recommendations and searches over HTTP until stopped; events are stored and count at once."""
     from searec.config import as_dict, configure
     from searec.errors import SettingsError
     from searec.service.http.http_config import HttpSettings

@@ -88,7 +88,7 @@ class Database:
     """Opens connections, in every process anew, and turns failures into a StorageError. Threads may share it.
 
     Args:
-        url: `sqlite:///FILE`, made if it is missing, or `postgresql://USER@HOST/DB`; the schema is brought up to date.
+        url: `sqlite:///FILE`, made if it is missing, or `postgresql://USER@HOST/DB`; the schema is updated.
         settings: time limits.
         clock: replaces this machine's clock, and a server's.
 

@@ -129,7 +129,7 @@ class EventStore:
         self._put_items(names, "hidden", hidden=bool(hidden))
 
     def remove_items(self, items: Sequence[str]) -> None:
-        """Take items out of the catalog; putting them again brings them back."""
+        """Take items out of the catalog; putting them again restores them."""
         names: dict[str, Any] = {name(item, "item", "remove_items"): {} for item in items}
         self._put_items(names, "removed", removed=True)
 

@@ -70,7 +70,7 @@ class EventWriter:
 
     Args:
         store: where events go.
-        after: called with new events after they are committed, in a thread of its own; its errors are logged and counted.
+        after: called with new events after they are committed, in a thread of its own; its errors are counted.
         settings: limits.
     """
 

@@ -162,7 +162,7 @@ class JobQueue:
     def lease(self, worker: str, count: int, seconds: float) -> list[Job]:
         """Return up to `count` jobs for a worker, by priority and then age.
 
-        A job that was with a lost worker, or with others when a reasoner failed, comes alone, so that it harms no other.
+        A job that was with a lost worker, or with others when a reasoner failed, comes alone to harm no other.
 
         Args:
             worker: its name, for errors.
@@ -242,7 +242,7 @@ class JobQueue:
         return True
 
     def fail(self, job: Job, error: str, *, blame: bool = True) -> bool:
-        """Put a job back for later, or among the dead after `max_attempts` faults; False if it is no longer the caller's.
+        """Put a job back for later, or mark it dead after `max_attempts` faults; False if it is no longer ours.
 
         Args:
             job: as leased.

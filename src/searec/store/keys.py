@@ -123,7 +123,7 @@ _NOBODY = Key("", "read", "", hash_of(new_key()[0]))
 class Keyring:
     """The keys of a store, read anew every `refresh_seconds`; a revoked key is accepted at most that long.
 
-    While the store fails the last known keys stay valid. Threads may share it; one of them reads while the others go on.
+    While the store fails the last known keys stay valid. Threads may share it; one reads while the others go on.
 
     Args:
         store: where keys are.

@@ -25,7 +25,7 @@ _LOCK = 0x5EA_2EC_E7E9
 """Names the advisory lock of PostgreSQL that is held while the schema changes."""
 
 schema = sa.MetaData()
-# A writer adds to the row NUMBER first and so holds its lock until the commit: numbers go up in the order of the commits.
+# A writer adds to the row NUMBER first and holds its lock until the commit: numbers go up in the order of commits.
 counter = sa.Table(
     "counter",
     schema,
@@ -78,7 +78,7 @@ deployments = sa.Table(
     sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("config", sa.JSON, nullable=False),
 )
-# What a request reads lies apart from whole graphs, which are larger and seldom read. Times are microseconds since 1970.
+# What a request reads is apart from whole graphs, which are larger and seldom read. Times: microseconds since 1970.
 interests = sa.Table(
     "interests",
     schema,

@@ -27,8 +27,8 @@ class Put(NamedTuple):
 def replaced(base: pl.DataFrame, table: Table, rows: Sequence[Put]) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the base table with rows of these ids replaced and others added at the end; and the rejects.
 
-    A column that only the new rows have is added: of their type where they agree on one, else as JSON text. A value that
-    does not fit a column is null, and a reject.
+    A column that only the new rows have is added: of their type where they agree on one, else as JSON text. A value
+    that does not fit a column is null, and a reject.
 
     Args:
         base: a table of the dataset folder.

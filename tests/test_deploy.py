@@ -215,7 +215,7 @@ def test_images_have_a_version_and_no_secret(services: dict[str, Any]) -> None:
     images += [service["image"] for service in services.values()]
     assert len(images) >= 4
     for image in images:
-        assert re.fullmatch(r"[a-z]+:[0-9][\w.-]*", image), image
+        assert re.fullmatch(r"[a-z/]+:[0-9][\w.-]*", image), image
     assert all(word in dockerfile for word in ("USER 10001", "HEALTHCHECK", "constraints.txt", "python:3.12-slim"))
     assert not re.search(r"(?i)^(ARG|ENV) .*(key|password|token)", dockerfile, flags=re.M)
     assert read(".dockerignore").splitlines()[1] == "*", "nothing is sent to the build but what is named"

@@ -142,7 +142,7 @@ def test_build_then_show(tmp_path: Path, searec: Any, toy: None) -> None:
     code, out, error = searec("interests", "show", "u1", "--store", url, "--picture", drawing)
     assert (code, error) == (0, "")
     lines = out.splitlines()
-    assert lines[0].startswith("u1, kept since 20") and lines[0].endswith("UTC, fresh")
+    assert lines[0].startswith("u1, written 20") and lines[0].endswith("UTC, fresh")
     assert lines[1].split()[1:4] == ["brand", "new", "gear"] and "wanted" in lines[1] and "u1.svg" in lines[2]
     assert drawing.read_text().startswith("<svg") and "brand new gear" in drawing.read_text()
     assert searec(*command, "--user", "u1", "--again", "--set", "suffix=deluxe")[0] == 0

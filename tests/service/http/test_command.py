@@ -71,7 +71,7 @@ def test_settings_go_where_they_belong(served: dict[str, Any]) -> None:
         "recommend": ["a", "b"],
         "search": ["s"],
         "store": "sqlite:///i.db",
-        "cache": "redis://host/0",
+        "cache": None,
         "settings": {"quota": "0.5"},
     }
     assert (served["settings"].k, served["settings"].log_text, served["workers"], served["port"]) == (7, True, 2, 1)

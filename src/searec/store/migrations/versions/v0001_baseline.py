@@ -1,16 +1,18 @@
 """The tables of events, catalog, keys, deployments, interests and jobs."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
 revision, down_revision = "0001", None
 
 
-def _number(**options: bool) -> "sa.Column[int]":
+def _number(**options: Any) -> "sa.Column[int]":
     return sa.Column("number", sa.BigInteger, nullable=False, **options)
 
 
-def _text(name: str, **options: bool) -> "sa.Column[str]":
+def _text(name: str, **options: Any) -> "sa.Column[str]":
     return sa.Column(name, sa.Text, **options)
 
 

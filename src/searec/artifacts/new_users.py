@@ -10,6 +10,7 @@ from torch import Tensor
 
 from searec.artifacts.base import Artifact
 from searec.data.dataset import Dataset
+from searec.data.ragged import Ragged
 from searec.data.user_history import UserHistory, batch_of, padded
 from searec.errors import DataError
 from searec.models.base import best_items
@@ -64,7 +65,7 @@ def history_of(data: Dataset, record: Record) -> UserHistory:
         search_query=np.zeros(len(searches), dtype=np.int64),
         search_text=tuple(query for query, _ in searches),
         search_time=np.arange(len(searches)),
-        search_click=found,
+        search_click=Ragged.of(found),
         click_item=click_history,
         click_time=np.arange(len(click_history)),
     )

@@ -50,6 +50,7 @@ for command in (
     tradeoff.tradeoff,
     exposure.exposure,
     exposure.replay,
+    serve.deploy,
     serve.serve,
     export.export,
 ):

@@ -63,6 +63,17 @@ Requests = Annotated[
 ]
 
 
+Metrics = Annotated[
+    str | None,
+    typer.Option(
+        "--metrics",
+        metavar="NAMES",
+        help="Metrics with depths, such as ndcg@20,recall@50 (docs/metrics.md); the usual ones by default.",
+        show_default=False,
+    ),
+]
+
+
 def pairs(given: list[str] | None, option: str = "--set") -> dict[str, str]:
     """KEY=VALUE texts as a dict.
 

@@ -18,7 +18,7 @@ Days = Annotated[
     typer.Option(min=0, help="Clicks of so many days count as touched; all by default.", show_default=False),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Of what is drawn at random, and of the intervals.")]
-_FIGURES = ("hr", "ndcg", "enr", "cnr", "serendipity")
+_FIGURES = ("hit", "ndcg", "enr", "cnr", "serendipity")
 
 
 def exposure(

@@ -5,7 +5,20 @@ from typing import Annotated
 
 import typer
 
-from searec.cli.arguments import Data, Json, Preset, Requests, RunsAndData, Set, Split, choice, emit, open_runs, pairs
+from searec.cli.arguments import (
+    Data,
+    Json,
+    Metrics,
+    Preset,
+    Requests,
+    RunsAndData,
+    Set,
+    Split,
+    choice,
+    emit,
+    open_runs,
+    pairs,
+)
 from searec.cli.tables import print_tables
 from searec.models import model_names
 
@@ -78,6 +91,7 @@ def evaluate(
     ] = None,
     protocol: Annotated[str, typer.Option(help="'sampled' among 100 candidates, or 'full' catalogue.")] = "sampled",
     part: Split = "test",
+    metrics: Metrics = None,
     requests: Requests = None,
     figures: Json = None,
 ) -> None:
@@ -90,13 +104,15 @@ def evaluate(
     chosen = None if task is None else choice(task, TASKS, "--task")
     kind, held = choice(protocol, ("sampled", "full"), "--protocol"), choice(part, ("test", "val"), "--split")
     run = read_run(folder, load(data))
-    result = run_comparison.evaluate(run, None, chosen, kind, held, max_requests=requests)
+    result = run_comparison.evaluate(run, None, chosen, kind, held, metrics=metrics, max_requests=requests)
     summary = result.summary()
     if str(figures) != "-":
         print(f"{result.label}, {result.key}, {result.scores.height:,} requests, {result.seconds:.1f} s")
         print("  " + "  ".join(f"{name} {value:.4f}" for name, value in summary["metrics"].items()))
+        means = result.means()
+        headline = "ndcg@5" if "ndcg@5" in means else next(iter(means), "")
         for name, values in summary["slices"].items():
-            score = f"ndcg@5 {values['ndcg@5']:.4f}" if values["users"] else "-"
+            score = f"{headline} {values[headline]:.4f}" if headline in values else "-"
             print(f"  {name:<16} {values['users']:>8,} users  {score}")
     emit(summary, figures)
 
@@ -115,6 +131,7 @@ def compare(
         typer.Option("--slice", metavar="NAME", help="Print the figures of these requests too, as sparse or rich."),
     ] = None,
     part: Split = "test",
+    metrics: Metrics = None,
     requests: Requests = None,
 ) -> None:
     """Compare runs with intervals, paired tests and slices in one self-contained HTML page."""
@@ -122,6 +139,6 @@ def compare(
 
     runs = open_runs(folders, "compare")
     held = choice(part, ("test", "val"), "--split")
-    comparison = run_comparison.compare(runs, out, part=held, max_requests=requests, baseline=baseline)
+    comparison = run_comparison.compare(runs, out, part=held, metrics=metrics, max_requests=requests, baseline=baseline)
     print_tables(comparison, groups or ())
     print(f"report: {out}")

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from searec.data.ragged import Ints
 from searec.errors import DataError
-from searec.evaluation.exposure import exposure_novelty, serendipity
 from searec.evaluation.significance import bootstrap_means, interval
-from searec.metrics.accuracy import hit_rate, ndcg
+from searec.metrics import NDCG, Hit, Results
+from searec.metrics.exposure import ExposureNovelty, Serendipity
 
 Floats = NDArray[np.float64]
 RESAMPLES = 10_000
-FIGURES = ("hr", "ndcg", "enr", "cnr", "serendipity")
-"""HR and NDCG of the list; shares of what is new among what is shown (ENR) and among what is shown and chosen (CNR); novel and chosen."""
+FIGURES = ("hit", "ndcg", "enr", "cnr", "serendipity")
+"""Hit rate and NDCG of the list; shares of what is new among what is shown (ENR) and among what is shown and chosen (CNR); novel and chosen."""
 
 
 @dataclass(frozen=True)
@@ -38,16 +38,12 @@ class Shown:
     target: Ints
 
     def values(self) -> dict[str, Floats]:
-        """[R] of each figure but CNR, which is the ratio of the sums of serendipity and hr."""
+        """Return each figure but CNR, [R] by name; CNR is the ratio of the sums of serendipity and hit."""
         hit = self.top == np.asarray(self.target)[:, None]
         rank = np.where(hit.any(axis=1), hit.argmax(axis=1) + 1.0, np.inf)
-        depth = self.top.shape[1]
-        return {
-            "hr": hit_rate(rank, depth),
-            "ndcg": ndcg(rank, depth),
-            "enr": exposure_novelty(self.top, self.novel),
-            "serendipity": serendipity(self.top, self.novel, self.target),
-        }
+        results = Results(rank, np.asarray(self.target), self.top, novel=self.novel)
+        metrics = (Hit, NDCG, ExposureNovelty, Serendipity)
+        return {metric.key: metric(self.top.shape[1]).values(results) for metric in metrics}
 
     def figures(self) -> dict[str, float]:
         """The mean of each of `FIGURES`; CNR is 0 where nothing shown was chosen."""
@@ -104,4 +100,4 @@ def replay(
 
 
 def _with_cnr(values: Mapping[str, Floats]) -> dict[str, Floats]:
-    return {**values, "cnr": values["serendipity"] / np.where(values["hr"] > 0, values["hr"], 1.0)}
+    return {**values, "cnr": values["serendipity"] / np.where(values["hit"] > 0, values["hit"], 1.0)}

@@ -7,6 +7,7 @@ import numpy as np
 
 from searec.data.dataset import Dataset
 from searec.data.ragged import Ints, first_not_before
+from searec.data.schema import DAY as DAY
 from searec.data.split import NEVER
 from searec.errors import DataError
 
@@ -14,8 +15,6 @@ DAYS = 30
 """Days of queries that are read (the paper's window)."""
 QUERIES, CLICKS = 30, 100
 """Newest distinct queries, and newest clicks, that are read."""
-DAY = 86_400_000_000
-"""Microseconds."""
 _BLOCK = 1024
 """Users whose rows are read at once."""
 

@@ -9,15 +9,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Reward = Literal["hr@1", "hr@5", "ndcg@5", "mrr"]
+Reward = Literal["hit@1", "hit@5", "ndcg@5", "mrr"]
 
 _OF_RANK: dict[Reward, Callable[[Tensor], Tensor]] = {
-    "hr@1": lambda rank: (rank <= 1).float(),
-    "hr@5": lambda rank: (rank <= 5).float(),
+    "hit@1": lambda rank: (rank <= 1).float(),
+    "hit@5": lambda rank: (rank <= 5).float(),
     "ndcg@5": lambda rank: torch.where(rank <= 5, 1 / torch.log2(1 + rank), 0.0),
     "mrr": lambda rank: 1 / rank,
 }
-DEPTH: dict[Reward, int | None] = {"hr@1": 1, "hr@5": 5, "ndcg@5": 5, "mrr": None}
+DEPTH: dict[Reward, int | None] = {"hit@1": 1, "hit@5": 5, "ndcg@5": 5, "mrr": None}
 """How many places of a list each reward looks at; None for all of them."""
 _SMALL = 1e-6
 

@@ -1,10 +1,11 @@
 """Run: a trained model with what it was trained on, and its folder on disk."""
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -14,8 +15,6 @@ from torch import Tensor
 
 from searec.artifacts import artifact_named
 from searec.artifacts.base import Artifact
-from searec.artifacts.item_identifiers import check_items
-from searec.artifacts.new_users import best_for_new_users
 from searec.config import as_dict, configure
 from searec.data.batch import Batcher
 from searec.data.dataset import Dataset, Sizes
@@ -24,12 +23,13 @@ from searec.data.schema import Task
 from searec.data.split import NEVER, Requests, Split, requests_at
 from searec.errors import RunError, SettingsError
 from searec.files import write_json
-from searec.interests.interest_table import read_graphs
 from searec.models import model_named
 from searec.models.base import Model
 from searec.models.capabilities import ColdStartUsers, RetrievesByInterest, SuggestsQueries, UpdatesItems
-from searec.models.serendipity.model import InterestPool
 from searec.training.checkpoint import read_tensors, write_tensors
+
+if TYPE_CHECKING:
+    from searec.models.serendipity.retrieval import InterestPool
 
 CONFIG, WEIGHTS, ENVIRONMENT = "config.json", "weights.safetensors", "environment.json"
 CUTOFF, LEAKS = "cutoff", "leaks"
@@ -61,7 +61,7 @@ class Run:
         """The run's name in tables."""
         return str(self.config["label"])
 
-    @property
+    @functools.cached_property
     def split(self) -> Split:
         """The split it was trained on."""
         return Split(self.data, **self.config["split"])
@@ -111,6 +111,8 @@ class Run:
             DataError: a record with nothing in it, or with an empty query.
             UnknownIdError: an item the catalogue does not hold.
         """
+        from searec.artifacts.new_users import best_for_new_users
+
         if not isinstance(self.model, ColdStartUsers):
             raise SettingsError(
                 f"{self.model.name} cannot score new users", expected="a run of a model that can (gserec)"
@@ -155,7 +157,7 @@ class Run:
             )
         self._refuse_none(k)
         inside = self.data.users.to_internal(users)
-        texts = asked_by_several(self.data, min_users)[0].to_list()
+        texts = queries_of_several(self.data, min_users)[0].to_list()
         schema = {"user_id": pl.String, "rank": pl.Int64, "query": pl.String, "score": pl.Float64}
         if not texts or not len(inside):
             return pl.DataFrame(schema=schema)
@@ -182,6 +184,8 @@ class Run:
             SettingsError: the model has no way to take in new items.
             DataError: a record without id or title, an id that is known, or no identifier is free.
         """
+        from searec.artifacts.item_identifiers import check_items
+
         if not isinstance(self.model, UpdatesItems):
             raise SettingsError(
                 f"{self.model.name} cannot add items", expected="a run of a model that can (gensar, tiger)"
@@ -217,7 +221,7 @@ class Run:
     ) -> pl.DataFrame:
         if task not in self.model.train_tasks:
             raise SettingsError(
-                f"{self.model.name} has not learnt to {task}", expected=", ".join(self.model.train_tasks)
+                f"{self.model.name} does not support {task}", expected=", ".join(self.model.train_tasks)
             )
         self._refuse_none(k)
         inside = self.data.users.to_internal(users)
@@ -247,8 +251,10 @@ class Run:
             return self._explained(asked, self.model.pool(batch.to(device), k, left_out))
         return self._named(*self.model.retrieve(batch.to(device), k, left_out))
 
-    def _explained(self, asked: Requests, found: InterestPool) -> pl.DataFrame:
+    def _explained(self, asked: Requests, found: "InterestPool") -> pl.DataFrame:
         """As `_named`, with the channel that brought each item and the reason for it."""
+        from searec.interests.interest_table import read_graphs
+
         users = self.data.users.to_external(asked.user)
         graphs = read_graphs(self.folder / ARTIFACTS, users)
         named = self._named(found.pool.items, found.score)
@@ -285,7 +291,7 @@ class Run:
         return list(names[np.where(ids > known, ids - known - 1, len(self.new_items) + np.arange(len(ids)))])
 
 
-def asked_by_several(data: Dataset, min_users: int) -> tuple[pl.Series, NDArray[np.int64]]:
+def queries_of_several(data: Dataset, min_users: int) -> tuple[pl.Series, NDArray[np.int64]]:
     """The queries that so many users have asked, and how many have asked each."""
     searches = data.searches
     asker = np.repeat(np.arange(len(searches.offsets) - 1), np.diff(searches.offsets))

@@ -16,7 +16,7 @@ from searec.data.candidates import candidate_lists
 from searec.data.ragged import Ints
 from searec.data.split import Split
 from searec.evaluation.protocol import chosen, score_batches, tie_rank
-from searec.metrics.accuracy import ndcg
+from searec.metrics import NDCG
 from searec.models.base import Model
 from searec.nn.learner import Learner
 from searec.nn.losses import Losses
@@ -115,7 +115,7 @@ def depths(model: Any, split: Split, *, requests: int, seed: int = 0) -> Depths:
         scores, logits = model.score_by_depth(batch)
         first = torch.zeros(len(places), dtype=torch.long)
         for depth in range(steps + 1):
-            gain[places, depth] = ndcg(tie_rank(scores[:, depth].float(), first), 5)
+            gain[places, depth] = NDCG(5).of_ranks(tie_rank(scores[:, depth].float(), first))
         halting[places] = torch.where(logits.isinf(), logits, logits.sigmoid()).cpu().numpy()
 
     score_batches(place, model, split, held[rows], candidates.shape[1], candidates)

@@ -47,7 +47,12 @@ def done(value: Any) -> "Future[Any]":
 
 
 class Engine:
+    """A pipeline and its views."""
+
     ready = True
+
+    def __init__(self) -> None:
+        self.views = self
 
     def user(self, user: str) -> UserView:
         return UserView(
@@ -81,7 +86,7 @@ class Front:
     """slow: seconds that an answer takes."""
 
     def __init__(self, slow: float = 0.0) -> None:
-        self.engine = Engine()
+        self.pipeline = Engine()
         self.asked: list[Any] = []
         self.fail: Exception | None = None
         self.fails_first = 0

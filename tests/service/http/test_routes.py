@@ -184,12 +184,12 @@ def test_health() -> None:
     made = Made(ready_seconds=0.05)
     assert made.ask("GET", "/healthz").status_code == 200
     assert made.ask("GET", "/readyz").json() == {"ready": True, "reasons": []}
-    made.front.engine.ready, made.events.fails = False, True
+    made.front.pipeline.ready, made.events.fails = False, True
     answer = made.ask("GET", "/readyz")
     assert answer.status_code == 503
     assert answer.json() == {
         "ready": False,
-        "reasons": ["the engine is not ready", "the event store fails: StorageError"],
+        "reasons": ["the pipeline is not ready", "the event store fails: StorageError"],
     }
 
 

@@ -285,6 +285,36 @@ def test_graph_and_reasons_hold_what_the_service_tells(
     expect(page.locator("#query")).to_have_value(str(chosen))
 
 
+def test_of_a_drawing_only_known_shapes_are_copied(browser: Browser, service: str, wishing: str) -> None:
+    context = browser.new_context()  # not `visit`: the policy blocks the hostile parts, and says so
+    page = context.new_page()
+    hostile = (
+        '<svg xmlns="http://www.w3.org/2000/svg" class="graph" viewBox="0 0 9 9" onload="document.body.dataset.hacked=1">'
+        "<script>document.body.dataset.hacked = 1</script><style>body{display:none}</style>"
+        '<foreignObject><b xmlns="http://www.w3.org/1999/xhtml">bold</b></foreignObject><a href="javascript:alert(1)"/>'
+        '<g class="node interest" data-node="2-0" data-text="&lt;i&gt;" onclick="document.body.dataset.hacked=1"'
+        ' style="fill:red"><title>&lt;i&gt; title</title><rect width="9" height="9"/></g></svg>'
+    )
+
+    def change(route: Route) -> None:
+        route.fulfill(json={**route.fetch().json(), "picture": hostile})
+
+    page.route("**/v1/users/*/interests", change)
+    page.goto(f"{service}/?user={wishing}")
+    node = page.locator("svg.graph .node.interest")
+    expect(node.locator("title")).to_have_text("<i> title")
+    names = page.locator("svg.graph *").evaluate_all("all => all.map(one => one.localName)")
+    assert names == ["g", "title", "rect"]
+    assert node.evaluate("one => one.getAttributeNames().sort()") == [
+        "aria-label", "class", "data-node", "data-text", "role", "tabindex",
+    ]  # fmt: skip
+    node.click()
+    expect(page.locator("#query")).to_have_value("<i>")
+    assert page.evaluate("document.body.dataset.hacked ?? 'no'") == "no"
+    assert page.locator("#interests").is_visible()
+    context.close()
+
+
 # --- models ---
 
 

@@ -54,7 +54,7 @@ def gserec() -> Recipe:
 
 
 def gserec_ablations() -> Recipe:
-    """gserec less one part at a time."""
+    """Gserec less one part at a time."""
     return Recipe(
         "gserec-ablations",
         tuple(

@@ -55,7 +55,7 @@ def lcr_ser_depth() -> Recipe:
 
 def lcr_ser_reward() -> Recipe:
     """The rewards of phase 2 from the same first phase."""
-    rewards = ("hr@1", "hr@5", "ndcg@5", "mrr")
+    rewards = ("hit@1", "hit@5", "ndcg@5", "mrr")
     first = RecipeLine("+TCL", "lcr-ser", ON_YELP, seeds=SEEDS, full_requests=5_000)
     lines = tuple(
         RecipeLine(f"reward {name}", "lcr-ser", {**ON_YELP, **RL, "reward": name}, start="+TCL", full_requests=5_000)

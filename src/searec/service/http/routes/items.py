@@ -39,7 +39,7 @@ def routes(state: AppState) -> APIRouter:
     async def item(item_id: ItemId) -> Response:
         """Return an item of the catalogue."""
         limits.check_ids(item_id, where="path item_id")
-        view = await state.in_thread(state.service.engine.item, item_id)
+        view = await state.in_thread(state.service.pipeline.views.item, item_id)
         fields = {"item_id": view.item, "title": view.title, "about": dict(view.about)}
         return json_response({**fields, "state": view.state, "hidden": view.hidden})
 

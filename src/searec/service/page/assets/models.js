@@ -3,15 +3,24 @@
 import { get, Latest } from "./api.js";
 import { el, empty, problemBox, skeleton } from "./dom.js";
 
-const FIRST = ["ndcg@10", "hr@10", "ndcg@5", "hr@5", "hr@1", "mrr", "enr", "cnr", "serendipity", "novelty", "diversity", "coverage", "gini"];
+const FIRST = ["ndcg", "hit", "recall", "mrr", "enr", "cnr", "serendipity", "novelty", "diversity", "coverage", "gini"];
 const LOW = new Set(["gini"]); // the lower the better
-const NAMES = { mrr: "MRR", enr: "ENR", cnr: "CNR", gini: "Gini" };
+const NAMES = { ndcg: "NDCG", mrr: "MRR", enr: "ENR", cnr: "CNR", gini: "Gini" };
 const TASKS = { recommend: "Recommendation", search: "Search" };
 const PROTOCOLS = { sampled: "among sampled candidates", full: "whole catalogue" };
 const PARTS = { test: "test", val: "validation" };
 
-const nameOf = (metric) => NAMES[metric] ?? (/^(ndcg|hr)@/.test(metric) ? metric.toUpperCase() : metric.charAt(0).toUpperCase() + metric.slice(1));
-const rank = (metric) => (FIRST.includes(metric) ? FIRST.indexOf(metric) : FIRST.length);
+function nameOf(metric) {
+  const [key, depth] = metric.split("@");
+  const title = NAMES[key] ?? key.charAt(0).toUpperCase() + key.slice(1);
+  return depth ? `${title}@${depth}` : title;
+}
+
+// Deeper metrics first, then in the order of FIRST.
+function rank(metric) {
+  const [key, depth] = metric.split("@");
+  return (FIRST.includes(key) ? FIRST.indexOf(key) : FIRST.length) * 1e6 - Number(depth ?? 0);
+}
 
 function titleOf(key) {
   const [task, protocol, part] = key.split(/[/ ]/);
@@ -80,7 +89,7 @@ export class Models {
     const best = new Map(
       metrics.map((metric) => {
         const values = this.#models.map((one) => of(one)[metric]).filter(Number.isFinite);
-        return [metric, values.length > 1 ? (LOW.has(metric) ? Math.min(...values) : Math.max(...values)) : NaN];
+        return [metric, values.length > 1 ? (LOW.has(metric.split("@")[0]) ? Math.min(...values) : Math.max(...values)) : NaN];
       }),
     );
     const { column, down } = this.#sort;
@@ -130,7 +139,7 @@ export class Models {
   }
 
   #sortBy(name) {
-    this.#sort = this.#sort.column === name ? { column: name, down: !this.#sort.down } : { column: name, down: !LOW.has(name) };
+    this.#sort = this.#sort.column === name ? { column: name, down: !this.#sort.down } : { column: name, down: !LOW.has(name.split("@")[0]) };
     this.#drawTable();
     [...this.table.querySelectorAll("th button")].find((one) => one.dataset.sort === name)?.focus();
   }

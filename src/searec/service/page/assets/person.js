@@ -2,7 +2,7 @@
 
 import { get, Latest } from "./api.js";
 import { announce, el, empty, plural, problemBox, skeleton } from "./dom.js";
-import { drawn } from "./graph.js";
+import { interestGraph } from "./graph.js";
 
 const SHORT = 12;
 const SOURCES = {
@@ -118,7 +118,7 @@ export class Person {
     this.#show(
       this.interests,
       el("p", { class: "muted" }, `${plural(found.interests.length, "interest")}, ${SOURCES[found.source] ?? found.source}`, made, "."),
-      found.graph && drawn(found.graph, found.interests, this.search),
+      found.picture && interestGraph(found.picture, this.search),
       el("h3", {}, "The same in words"),
       el(
         "ol",

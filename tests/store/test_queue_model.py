@@ -7,16 +7,17 @@ from typing import Any
 
 import hypothesis.strategies as st
 import pytest
+import sqlalchemy as sa
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
+from searec.store import tables
 from searec.store.connection import StoreSettings
 from searec.store.job_queue import NEWS, PRIORITY, SECOND, Counts, Job
 from searec.store.store import Store
 
 USERS = ["a", "b", "c"]
 ATTEMPTS, WAIT, LEASE, LIFE_DAYS = 3, 10, 60, 7
-NUMBERS = itertools.count()
 
 
 @dataclass
@@ -110,7 +111,7 @@ class Queue(RuleBasedStateMachine):
         super().__init__()
         self.clock, self.graph, self.started = clock, graph, started
         values = {"max_attempts": ATTEMPTS, "first_wait": WAIT, "longest_wait": WAIT}
-        self.store, self.model = stores(number=next(NUMBERS), **values), Model()
+        self.store, self.model = stores(**values), Model()
         self.clock.now = started
         self.held: list[Job] = []  # every job ever leased
 
@@ -255,12 +256,16 @@ class FullWaits:
 
 
 @pytest.fixture
-def empty_stores(backend: str, new_url: Callable[[str], str], clock: Any) -> Callable[..., Store]:
-    """An empty store for each number."""
+def empty_stores(store_url: str, clock: Any) -> Callable[..., Store]:
+    """Opens a store and empties it."""
 
-    def make(*, number: int, **values: Any) -> Store:
-        url = new_url(f"model{number}" if backend == "sqlite" else "model")
-        return Store(url, StoreSettings(**values), rng=FullWaits(), clock=clock)  # type: ignore[arg-type]
+    def make(**values: Any) -> Store:
+        store = Store(store_url, StoreSettings(**values), rng=FullWaits(), clock=clock)  # type: ignore[arg-type]
+        with store.database.writing() as db:
+            for table in (tables.jobs, tables.interests, tables.interest_graphs):
+                db.execute(sa.delete(table))
+            db.execute(sa.update(tables.counter).values(number=0))
+        return store
 
     return make
 

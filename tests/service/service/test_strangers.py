@@ -70,7 +70,7 @@ def fine(answer: httpx.Response) -> httpx.Response:
 
 def untouched(service: Running, before: set[str]) -> None:
     """All tables are there, with what was in them."""
-    url = service.events.replace("postgresql://", "postgresql+psycopg://")
+    url = service.store.replace("postgresql://", "postgresql+psycopg://")
     engine = sa.create_engine(url)
     assert set(sa.inspect(engine).get_table_names()) >= TABLES
     engine.dispose()

@@ -91,7 +91,7 @@ def test_merging_fades_what_is_old_and_strengthens_what_is_said_again() -> None:
     assert by["Graphic Tee"].confidence == pytest.approx(1 - 0.5 * (1 - 0.45))
     assert by["Graphic Tee"].evidence == "new words"
     assert by["streetwear"].confidence == pytest.approx(1 - 0.5 * 0.75)
-    assert merged.made == {"reasoner": "newer"}
+    assert merged.origin == {"reasoner": "newer"}
     assert merged.at == 40 * DAY
     gone = GRAPH.merged(InterestGraph("u1", 400 * DAY), half_life=30)
     assert gone.edges == ()

@@ -175,7 +175,7 @@ def test_catalogue_finds_by_name_then_words_then_meaning(data: Dataset) -> None:
     catalogue = CategoryIndex(data, encode)
     name = catalogue.taxonomy.name
     found = catalogue.find(["beds, dog", "red dog bed and leash", "puppy", "zzz", ""], near=0.9)
-    assert [[(name(one.category), one.found) for one in meanings] for meanings in found] == [
+    assert [[(name(one.category), one.matched_by) for one in meanings] for meanings in found] == [
         [("Dog bed", "name")],
         [("Dog bed", "word"), ("Leash", "word")],
         [("Leash", "meaning"), ("Dog bed", "meaning")],

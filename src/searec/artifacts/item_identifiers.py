@@ -35,7 +35,7 @@ from searec.models.gensar.item_corpus import ItemCorpus
 from searec.models.gensar.prompt_templates import TEMPLATE_TEXTS
 from searec.semantic_ids.code_config import IdentifierSettings
 from searec.semantic_ids.codebook_usage import code_use
-from searec.semantic_ids.identifiers import Identifiers, free_codes, moved_apart, spread, told_apart
+from searec.semantic_ids.identifiers import Identifiers, free_codes, moved_apart, spread, add_extra_code
 from searec.semantic_ids.item_rqvae import ItemBatch, ItemRQVAE
 from searec.semantic_ids.user_code_table import SIDES
 from searec.text.analysis import item_text
@@ -354,7 +354,7 @@ def identify(rqvae: ItemRQVAE, sides: Sequence[Vectors], settings: IdentifierSet
         made.append(moved)
     if settings.apart == "nearest":
         made = [moved_apart(side, left[place], books[place], settings.codes) for place, side in enumerate(made)]
-    apart = [told_apart(side) for side in made]
+    apart = [add_extra_code(side) for side in made]
     extra = max(count for _, count in apart)
     whole = [side if side.shape[1] > levels or not extra else np.pad(side, ((0, 0), (0, 1))) for side, _ in apart]
     one = len(whole) == 1 or rqvae.specific is None

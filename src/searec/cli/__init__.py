@@ -45,6 +45,7 @@ for command in (
     inference.recommend,
     inference.search,
     inference.suggest,
+    inference.similar,
     audit.audit,
     reasoning.reasoning,
     tradeoff.tradeoff,

@@ -47,14 +47,28 @@ def demo(
     check(sample_folder())
     print()
     recipe("demo", sample_folder(), out)
+    deployment = _deploy(sample_folder(), out)
     if serve:
         print()
-        address = _start(sample_folder(), out, port)
+        address = _start(sample_folder(), deployment, out, port)
         _smoke(address, sample_folder())
         print(f"\nservice: {address} (open it in a browser)\nstop it: searec demo --stop --out {out}")
 
 
-def _start(data: Path, out: Path, port: int) -> str:
+def _deploy(data: Path, out: Path) -> Path:
+    """Write the deployment of the best runs and print its figures beside those of the runs."""
+    from searec.cli.runs import evaluate
+    from searec.cli.serve import deploy
+
+    path = out / "deployment.json"
+    print("\ndeployment:")
+    deploy(data, recommend=[out / name for name in RECOMMEND], search=[out / name for name in SEARCH], out=path)
+    print("\nfigures of the lists that it serves, in the full protocol as those of the runs above:")
+    evaluate(path, data, protocol="full")
+    return path
+
+
+def _start(data: Path, deployment: Path, out: Path, port: int) -> str:
     """Service and worker as processes of their own; the address once it is ready.
 
     Raises:
@@ -63,10 +77,8 @@ def _start(data: Path, out: Path, port: int) -> str:
     from searec.errors import ServiceError
 
     store = f"sqlite:///{out / 'store.db'}"
-    runs = [word for name in RECOMMEND for word in ("--recommend", str(out / name))]
-    runs += [word for name in SEARCH for word in ("--search", str(out / name))]
     commands = {
-        "service": ["serve", str(data), *runs, "--store", store, "--port", str(port)],
+        "service": ["serve", str(deployment), "--store", store, "--port", str(port)],
         "worker": ["interests", "worker", str(data), "--store", store, "--enqueue", "all"],
     }
     processes = {}

@@ -1,4 +1,4 @@
-"""Commands that ask a trained run: recommend, search, suggest."""
+"""Commands that ask a trained run: recommend, search, suggest, similar."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -77,6 +77,19 @@ def suggest(
     _show(run, run.suggest(users or [], k=k, min_users=min_users), None, figures)
 
 
+def similar(
+    folder: Folder,
+    data: Data,
+    items: Annotated[list[str], typer.Argument(metavar="ITEM...", help="Items by id.", show_default=False)],
+    k: Annotated[int, typer.Option("--k", "-k", min=1, help="How many for each.")] = 10,
+    remove: Remove = None,
+    figures: Json = None,
+) -> None:
+    """Show the items most similar to each item, by the model's item vectors or neighbours."""
+    run = _open(folder, data, None, remove)
+    _show(run, run.similar(items, k=k), None, figures)
+
+
 def _open(folder: Path, data: Path, add: Path | None, remove: list[str] | None) -> "Run":
     from searec.data.dataset import load
     from searec.pipeline.run import read_run
@@ -123,7 +136,7 @@ def _show(run: "Run", table: "pl.DataFrame", add: Path | None, figures: Path | N
             titles |= {str(record["item_id"]): record["title"] for record in _records(add)}
         asked = None
         for row in table.iter_rows(named=True):
-            who = row["user_id"] + (f", {row['query']}" if "item_id" in row and "query" in row else "")
+            who = row.get("user_id", row.get("similar_to")) + (f", {row['query']}" if "item_id" in row and "query" in row else "")
             if who != asked:
                 print(who)
                 asked = who

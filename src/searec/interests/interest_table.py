@@ -29,12 +29,12 @@ class InterestTable:
         texts: [M].
         vectors: [M + 1, E] unit vectors of the texts; row 0 is zero.
         categories: [M + 1, MEANINGS] categories each one means, 0 pads.
-        times: [U + 1, S] when each snapshot was made, microseconds since 1970, ascending; `NEVER` where there is none. It rests on what is
-            strictly older.
+        times: [U + 1, S] of the snapshots, microseconds since 1970, ascending; `NEVER` where there is none. A snapshot
+            rests on strictly older events.
         ids: [U + 1, S, K] interests, surest first, 0 pads.
         confidence: [U + 1, S, K] in (0, 1], 0 pads.
         graphs: of each user's last snapshot, by external id.
-        about: who made it from what, with the cut-off; JSON-ready.
+        about: reasoner, settings and cut-off; JSON-ready.
     """
 
     texts: Sequence[str]
@@ -81,7 +81,11 @@ class InterestTable:
 
 
 def read_graphs(folder: Path, users: Sequence[str] | None = None) -> dict[str, InterestGraph]:
-    """The graphs that `InterestTable.save` wrote, of all users or of some, by user.
+    """Read the graphs that `InterestTable.save` wrote, by user.
+
+    Args:
+        folder: of the table.
+        users: external ids; all by default.
 
     Raises:
         RunError: they are missing or damaged.
@@ -98,7 +102,7 @@ def read_graphs(folder: Path, users: Sequence[str] | None = None) -> dict[str, I
 
 
 def graph_texts(folder: Path) -> Mapping[str, str]:
-    """The graphs that `InterestTable.save` wrote, as JSON by user, for `InterestGraph.from_json`.
+    """Read the graphs that `InterestTable.save` wrote, as JSON by user, for `InterestGraph.from_json`.
 
     Raises:
         RunError: they are missing or damaged.

@@ -135,6 +135,7 @@ class PopularChannel:
     names = ("popular",)
 
     def __init__(self, split: Split) -> None:
+        self.split = split
         counts = np.bincount(split.train_clicks(("recommend",))[1], minlength=split.data.sizes.items + 1)
         self._order = np.argsort(-counts[1:], kind="stable") + 1
 

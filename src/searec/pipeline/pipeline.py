@@ -131,11 +131,12 @@ class Pipeline:
     def _lookup(self, requests: Sequence[Request | SuggestRequest], started: float, due: float) -> _Context:
         """Read events, catalog and interests at the same time."""
         users = [request.user for request in requests]
+        times = [getattr(request, "time", None) for request in requests]
         names = [user for user in users if user is not None]
         limit = started + self.settings.lookup * (due - started)
         reading = self.executors["events"].submit(lambda: (self.histories.read(names), self.catalog.snapshot()))
         reading_interests = self.executors["interests"].submit(
-            lambda: [self.interest_source.of(user) for user in users]
+            lambda: [self.interest_source.of(user, before) for user, before in zip(users, times, strict=True)]
         )
         left_out: list[LeftOut] = []
         try:
@@ -150,7 +151,7 @@ class Pipeline:
             interests = [UserInterests()] * len(users)
         contexts = [
             self.histories.context(user, events.get(user, ()) if user is not None else (), catalog, before)
-            for user, before in zip(users, (getattr(request, "time", None) for request in requests), strict=True)
+            for user, before in zip(users, times, strict=True)
         ]
         return _Context(catalog, contexts, interests, left_out)
 

@@ -26,6 +26,7 @@ from searec.files import write_json
 from searec.models import model_named
 from searec.models.base import Model
 from searec.models.capabilities import ColdStartUsers, RetrievesByInterest, SuggestsQueries, UpdatesItems
+from searec.pipeline.similar_items import similar_items
 from searec.training.checkpoint import read_tensors, write_tensors
 
 if TYPE_CHECKING:
@@ -173,6 +174,26 @@ class Run:
         queries = [texts[place - 1] for place in places[row, rank].tolist()]
         told = ([users[one] for one in row.tolist()], rank + 1, queries, scores[row, rank])
         return pl.DataFrame(dict(zip(schema, told, strict=True)), schema=schema)
+
+    def similar(self, items: Sequence[str], k: int = 10) -> pl.DataFrame:
+        """Return the k items most similar to each item, by the model's item vectors or neighbours.
+
+        Args:
+            items: external ids of known items.
+            k: items for each.
+
+        Returns:
+            similar_to, rank (from 1), item_id, score; removed items are not among them.
+
+        Raises:
+            SettingsError: the model has neither item vectors nor neighbours, or k is below 1.
+            UnknownIdError: an item that was not in the training data.
+        """
+        internal = self.data.items.to_internal(items)
+        best, scores = similar_items(self.model, internal, k, self.removed)
+        named = self._named(torch.from_numpy(best), torch.from_numpy(scores))
+        origin = pl.Series("similar_to", list(items), dtype=pl.String).gather(named["row"])
+        return named.drop("row").insert_column(0, origin)
 
     def add_items(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Let in items that came after the training; they can be found and recommended at once, and nothing is trained again.

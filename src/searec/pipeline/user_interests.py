@@ -125,13 +125,21 @@ class InterestSource:
         self._graphs = graph_texts(run.folder / ARTIFACTS) if run is not None else {}
         self.encoder = InterestEncoder(run) if run is not None else None
 
-    def of(self, user: str | None) -> UserInterests:
-        """Return the interests of one user; none of nobody."""
+    def of(self, user: str | None, before: int | None = None) -> UserInterests:
+        """Return the interests of one user; none of nobody.
+
+        Args:
+            user: external id.
+            before: microseconds since 1970; interests inferred at training count if they are not newer. None for all.
+        """
         if user is None:
             return UserInterests()
         if self.reader is not None and (interests := self.reader.interests(user)).interests:
             return interests
-        return UserInterests.from_graph(self._from_training(user))
+        graph = self._from_training(user)
+        return (
+            UserInterests() if graph and before is not None and graph.at > before else UserInterests.from_graph(graph)
+        )
 
     def graph(self, user: str) -> InterestGraph | None:
         """Return the whole graph behind the interests of a user.

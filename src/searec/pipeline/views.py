@@ -4,13 +4,16 @@ import bisect
 import json
 from collections.abc import Sequence
 
+import numpy as np
+
 from searec.data.dataset import Dataset
-from searec.errors import UnknownIdError
+from searec.errors import SettingsError, UnknownIdError
 from searec.evaluation.result import stored_figures
 from searec.interests.graph_svg import draw_graph
 from searec.pipeline.histories import Histories
 from searec.pipeline.live_catalog import LiveCatalog
 from searec.pipeline.run import Run
+from searec.pipeline.similar_items import can_find_similar, similar_items
 from searec.pipeline.types import InterestsView, ItemView, ServedRun, UserView
 from searec.pipeline.user_interests import InterestSource
 from searec.store.event_store import EventStore
@@ -43,6 +46,7 @@ class Views:
         self._interests, self._events = interests, events
         self._runs = [ServedRun(run.label, run.model.name, tuple(use), stored_figures(run.folder)) for run, use in uses]
         self._users: list[str] | None = None
+        self._similar = next((run for run, _ in uses if can_find_similar(run.model)), None)
 
     def user(self, user: str) -> UserView:
         """Return attributes and history of a user.
@@ -105,6 +109,35 @@ class Views:
             "new" if index > self._data.sizes.items else "known",
             bool(catalog.unavailable[index]),
         )
+
+    def similar(self, item: str, k: int) -> tuple[str, list[tuple[str, str, float]]]:
+        """Return the label of the run that answers, and the k most similar available items: id, title and score.
+
+        A new item goes by its proxy. The first run in use that has item vectors or neighbours answers.
+
+        Args:
+            item: external id.
+            k: how many items.
+
+        Raises:
+            UnknownIdError: there is no such item.
+            SettingsError: no run in use has item vectors or neighbours.
+        """
+        if self._similar is None:
+            raise SettingsError(
+                "no run in use can find similar items", expected="a run of a model with item vectors or neighbours"
+            )
+        catalog = self._catalog.snapshot()
+        index = catalog.refuse_unknown(item)
+        proxy = int(catalog.proxy[index])
+        exclude = {*np.flatnonzero(catalog.unavailable[: self._data.sizes.items + 1]).tolist(), *self._similar.removed}
+        if not proxy:  # it shares no word with a known item
+            return self._similar.label, []
+        best, scores = similar_items(self._similar.model, np.array([proxy]), k, exclude - {0})
+        pairs = [(int(one), float(score)) for one, score in zip(best[0], scores[0], strict=True) if one]
+        return self._similar.label, [
+            (self._data.items.to_external(np.array([one]))[0], catalog.title(one), score) for one, score in pairs
+        ]
 
     def values(self) -> dict[str, list[str]]:
         """Return the columns to filter by, with their most frequent values."""

@@ -227,6 +227,17 @@ class Endpoints:
 
     @Endpoint
     @staticmethod
+    def similar(item_id: str, k: int = 10) -> Call[schemas.SimilarItems]:
+        """Return the items most similar to an item.
+
+        Args:
+            item_id: id of an item.
+            k: items.
+        """
+        return get(f"/v1/items/{quote_id(item_id)}/similar", schemas.SimilarItems, k=k)
+
+    @Endpoint
+    @staticmethod
     def put_items(items: Iterable[Row]) -> Call[schemas.Changed]:
         """Add or replace items."""
         return _write("/v1/items", schemas.Changed, schemas.ItemsIn, items=_fields(items))

@@ -225,7 +225,15 @@ def test_new_hidden_and_removed_items(engines: Engines, store: EventStore, busy:
     for answer in (feed(engine, user=busy, k=300), found(engine, query=first.title + " zanzibar", k=100)):
         assert not {"fresh", first.item} & set(ids(answer))
     assert engine.views.item("fresh").hidden
+    near = engine.views.similar(first.item, 5)[1][0][0]
+    store.hide_items([near])
+    label, similar = engine.views.similar(first.item, 300)
+    assert label in ("sasrec", "serendipity") and len(similar) > 5
+    assert not {"fresh", first.item, near} & {item for item, _, _ in similar}
+    assert [score for _, _, score in similar] == sorted((score for _, _, score in similar), reverse=True)
+    store.hide_items([near], hidden=False)
     store.hide_items(["fresh", first.item], hidden=False)
+    assert engine.views.similar("fresh", 3)[1]  # by its proxy
     assert {"fresh", first.item} <= set(ids(feed(engine, user=busy)))
     store.remove_items(["fresh"])
     assert "fresh" not in ids(feed(engine, user=busy, k=300))

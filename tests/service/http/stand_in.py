@@ -75,6 +75,10 @@ class Engine:
             raise ZeroDivisionError("secret internals of user u77")
         return ItemView(item, "Trail shoe", {"brand": "acme", "price": 9.5})
 
+    def similar(self, item: str, k: int) -> tuple[str, list[tuple[str, str, float]]]:
+        self.item(item)
+        return "feed", [("i2", "Hat", 0.9), ("i3", "Sock", 0.5)][:k]
+
     def values(self) -> dict[str, list[str]]:
         return {"categories": ["shoes"], "brand": ["acme"]}
 

@@ -110,6 +110,13 @@ def test_items() -> None:
         "state": "known",
         "hidden": False,
     }
+    assert made.ask("GET", "/v1/items/i1/similar?k=1").json() == {
+        "item_id": "i1",
+        "run": "feed",
+        "items": [{"item_id": "i2", "title": "Hat", "score": 0.9}],
+    }
+    assert made.ask("GET", "/v1/items/missing/similar").status_code == 404
+    assert made.ask("GET", "/v1/items/i1/similar?k=0").status_code == 422
     problem = made.ask("GET", "/v1/items/missing")
     assert problem.status_code == 404 and problem.headers["content-type"] == "application/problem+json"
     assert problem.json()["type"] == "urn:searec:problem:unknown-id" and problem.json()["got"] == "'missing'"

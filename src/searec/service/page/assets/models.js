@@ -1,4 +1,4 @@
-// The runs that answer, what each is used for, and how well they did: one table for each kind of evaluation.
+// The deployed runs, their uses and their metrics: one table for each kind of evaluation.
 
 import { get, Latest } from "./api.js";
 import { el, empty, problemBox, skeleton } from "./dom.js";
@@ -41,9 +41,9 @@ export class Models {
     const signal = this.#latest.begin();
     this.place.replaceChildren(skeleton(4));
     try {
-      const found = await get("/v1/models", {}, signal);
+      const response = await get("/v1/models", {}, signal);
       if (signal.aborted) return;
-      this.#models = found.models;
+      this.#models = response.models;
       this.#draw();
     } catch (problem) {
       if (!signal.aborted) this.place.replaceChildren(problemBox(problem, () => this.load()));
@@ -52,7 +52,7 @@ export class Models {
 
   #draw() {
     if (!this.#models.length) {
-      this.place.replaceChildren(empty("No run answers here; lists are what most people click."));
+      this.place.replaceChildren(empty("No model is deployed; the lists show popular items."));
       return;
     }
     const keys = [...new Set(this.#models.flatMap((one) => Object.keys(one.figures)))].sort();
@@ -72,7 +72,7 @@ export class Models {
     );
     this.table = el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Table of the models" });
     this.place.replaceChildren(
-      keys.length ? choice : el("p", { class: "muted" }, "No figures are kept of these runs; ", el("code", {}, "searec evaluate RUN DATA"), " makes them."),
+      keys.length ? choice : el("p", { class: "muted" }, "These runs have no metrics yet; ", el("code", {}, "searec evaluate RUN DATA"), " computes them."),
       this.table,
     );
     this.#drawTable();

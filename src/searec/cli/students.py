@@ -132,7 +132,8 @@ def evaluate(
     sampled = sample_profiles(dataset, users, seed=seed, leave_out=seen)
     if not sampled:
         raise SettingsError("no user is left", got=f"{len(seen)} users that a student learned from are left out")
-    thought = {name: infer_timed(reasoner_of(name, dataset, options[name.partition("=")[0]]), sampled) for name in names}
+    reasoners_by_name = {name: reasoner_of(name, dataset, options[name.partition("=")[0]]) for name in names}
+    thought = {name: infer_timed(reasoner, sampled) for name, reasoner in reasoners_by_name.items()}
     catalogue = Categories.of(dataset)
     judgements = {
         name: evaluate_reasoning(
@@ -151,7 +152,11 @@ def evaluate(
         print(f"{len(sampled):,} users{left}; agreement with {goal}")
         print_judged(judgements)
     emit(
-        {"users": len(sampled), "teacher": goal, "reasoners": {name: one.as_json() for name, one in judgements.items()}},
+        {
+            "users": len(sampled),
+            "teacher": goal,
+            "reasoners": {name: one.as_json() for name, one in judgements.items()},
+        },
         figures,
     )
 

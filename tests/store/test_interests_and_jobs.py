@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from searec.data.schema import DAY
 from searec.errors import DataError, SettingsError
 from searec.interests.interest_graph import InterestGraph
-from searec.interests.profile import DAY
 from searec.store.job_queue import SECOND, Counts, Job
 from searec.store.store import Store
 from searec.store.tables import interest_graphs, interests

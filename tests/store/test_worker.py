@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from searec.data.schema import DAY
 from searec.errors import ChatError, SearecError, StorageError, UnknownIdError
 from searec.interests.interest_graph import Edge, InterestGraph
-from searec.interests.profile import DAY, Profile, ProfileQuery
+from searec.interests.profile import Profile, ProfileQuery
 from searec.interests.reasoner import ReasoningResult
 from searec.store.job_queue import Counts
 from searec.store.store import Store

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from searec.config import Count, Positive, settings
+from searec.data.schema import DAY
 from searec.errors import DependencyError, SettingsError, StorageError
-from searec.interests.profile import DAY
 from searec.store.event_checks import as_json, from_json
 
 try:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol, Self
 
 from searec.config import Count, settings
-from searec.errors import DataError, Overloaded, StorageError
+from searec.errors import DataError, Overloaded, SearecError, StorageError
 from searec.store.events import Event, Stored
 
 _LOG = logging.getLogger(__name__)
@@ -229,9 +229,11 @@ class EventWriter:
                 return
             try:
                 self._after(news)
-            except Exception:  # the events are stored, and the next ones must get through as well
+            except Exception as error:  # the events are stored, and the next ones must get through as well
                 self._add(after_failed=1)
-                _LOG.warning("what follows on %d new events failed", len(news), exc_info=True)
+                # a failure of the store says what it is; anything else is a defect
+                unexpected = not isinstance(error, SearecError)
+                _LOG.warning("the actions after %d new events failed: %s", len(news), error, exc_info=unexpected)
 
 
 def _unseen(events: Sequence[Event], seen: set[str]) -> Iterator[Event]:

@@ -11,9 +11,9 @@ import sqlalchemy as sa
 from pydantic_core import from_json
 from sqlalchemy.engine import Connection
 
+from searec.data.schema import DAY
 from searec.errors import DataError
 from searec.interests.interest_graph import InterestGraph
-from searec.interests.profile import DAY
 from searec.interests.user_interests import Interest
 from searec.store.connection import Database
 from searec.store.interest_cache import InterestCache

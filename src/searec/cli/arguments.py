@@ -36,7 +36,7 @@ Split = Annotated[str, typer.Option("--split", help="'test' or 'val'.")]
 Requests = Annotated[
     int | None,
     typer.Option(
-        "--requests", min=1, help="Score only so many requests in the full protocol, drawn with a fixed seed."
+        "--requests", min=1, help="Score only this many requests in the full protocol, drawn with a fixed seed."
     ),
 ]
 

@@ -83,12 +83,12 @@ def _start(data: Path, deployment: Path, out: Path, port: int) -> str:
     }
     processes = {}
     for name, command in commands.items():
-        with (out / f"{name}.log").open("wb") as told:
+        with (out / f"{name}.log").open("wb") as output:
             processes[name] = subprocess.Popen(
                 [sys.executable, "-m", "searec.cli", *command],
                 stdin=subprocess.DEVNULL,
-                stdout=told,
-                stderr=told,
+                stdout=output,
+                stderr=output,
                 start_new_session=True,
             )
     (out / STATE).write_text(json.dumps({name: process.pid for name, process in processes.items()}), encoding="utf-8")
@@ -130,8 +130,8 @@ def _is_ours(pid: int) -> bool:
     """Whether the process is one of searec's that still runs; its number may have gone to another since."""
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)  # a child of this process that has ended
-    found = subprocess.run(["ps", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    return "searec" in found.stdout and "defunct" not in found.stdout
+    response = subprocess.run(["ps", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return "searec" in response.stdout and "defunct" not in response.stdout
 
 
 def _smoke(address: str, data: Path) -> None:
@@ -146,8 +146,8 @@ def _smoke(address: str, data: Path) -> None:
     with Client(address, timeout=60.0) as client:
         for name, ask in _requests(client, address, user, query).items():
             started = time.perf_counter()
-            told = ask()
-            print(f"  {name:<42} {1e3 * (time.perf_counter() - started):>7.1f} ms  {told[:100]}")
+            output = ask()
+            print(f"  {name:<42} {1e3 * (time.perf_counter() - started):>7.1f} ms  {output[:100]}")
         loads: dict[str, Callable[[int], Any]] = {
             "GET /v1/recommend": lambda number: client.recommend(users[number % len(users)]),
             "GET /v1/search": lambda number: client.search(searches["query"][number], users[number % len(users)]),
@@ -160,7 +160,8 @@ def _smoke(address: str, data: Path) -> None:
                 times.append(1e3 * (time.perf_counter() - started))
             times.sort()
             print(
-                f"  {name:<42} p50 {times[_LOAD // 2]:.1f} ms, p99 {times[_LOAD * 99 // 100]:.1f} ms over {_LOAD} requests, one at a time"
+                f"  {name:<42} p50 {times[_LOAD // 2]:.1f} ms, p99 {times[_LOAD * 99 // 100]:.1f} ms "
+                f"over {_LOAD} requests, one at a time"
             )
 
 
@@ -179,9 +180,9 @@ def _requests(client: "Client", address: str, user: str, query: str) -> "dict[st
         return f"{len(items)} items, first: {items[0].title} ({items[0].channel}: {items[0].reason})"
 
     def get(path: str) -> str:
-        found = httpx.get(address + path, timeout=60.0)
-        found.raise_for_status()
-        return f"{len(found.content):,} bytes"
+        response = httpx.get(address + path, timeout=60.0)
+        response.raise_for_status()
+        return f"{len(response.content):,} bytes"
 
     return {
         "GET /healthz": lambda: get("/healthz"),

@@ -88,7 +88,7 @@ def serve(
         typer.Option(
             metavar="URL",
             envvar="SEAREC_EVENTS",
-            help="Where events are kept: sqlite:///FILE or postgresql://USER@HOST/DB; a password is better given in the environment.",
+            help="Where events are stored: sqlite:///FILE or postgresql://USER@HOST/DB; passwords in the environment.",
             show_envvar=True,
         ),
     ] = "sqlite:///searec-events.db",
@@ -108,7 +108,7 @@ def serve(
     ] = False,
     overrides: Set = None,
 ) -> None:
-    """Answer recommendations and searches over HTTP until stopped; what happens meanwhile is kept and counts at once."""
+    """Answer recommendations and searches over HTTP until stopped; new events are stored and count at once."""
     from searec.config import as_dict, configure
     from searec.service.http.http_config import HttpSettings
     from searec.service.http.server import is_loopback, refuse_open

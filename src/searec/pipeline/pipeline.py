@@ -1,4 +1,4 @@
-"""The pipeline: a request becomes a page by retrieve, fuse, rank, diversify and explain; the same online and offline."""
+"""The pipeline: retrieve, fuse, rank, diversify and explain make a page of a request, online and offline."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -358,18 +358,20 @@ def validate(request: Request, task: Task) -> SettingsError | None:
             got=f"k {request.k}, offset {request.offset}",
             expected=f"k from 1, offset from 0, together at most {MOST}",
         )
-    if request.after is not None:
-        if request.offset:
-            return SettingsError(
-                "an offset and the token of a page", got=f"offset {request.offset}", expected="one of them"
-            )
-        try:
-            read_token(request.after)
-        except SettingsError as error:
-            return error
-    for name, value in (("quota", request.quota), ("diversity", request.diversity)):
-        if value is not None and not 0 <= value <= 1:
-            return SettingsError(f"{name} out of range", got=value, expected="0 to 1")
-    if request.seconds is not None and not 0 < request.seconds <= 60:
-        return SettingsError("no such deadline", got=f"{request.seconds} s", expected="above 0, at most 60 s")
-    return None
+    if request.after is not None and request.offset:
+        return SettingsError(
+            "an offset and the token of a page", got=f"offset {request.offset}", expected="one of them"
+        )
+    try:
+        read_token(request.after or token(()))
+    except SettingsError as error:
+        return error
+    shares = {"quota": request.quota, "diversity": request.diversity}
+    if wrong := [name for name, value in shares.items() if value is not None and not 0 <= value <= 1]:
+        return SettingsError(f"{wrong[0]} out of range", got=shares[wrong[0]], expected="0 to 1")
+    is_deadline = request.seconds is None or 0 < request.seconds <= 60
+    return (
+        None
+        if is_deadline
+        else SettingsError("no such deadline", got=f"{request.seconds} s", expected="above 0, at most 60 s")
+    )

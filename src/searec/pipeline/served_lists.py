@@ -133,7 +133,7 @@ def evaluate_deployment(
         tasks: to measure; by default both, as far as the deployment serves them.
         part: of the held-out requests.
         name: of the deployment in tables.
-        max_requests: only so many requests of each task, drawn with a fixed seed.
+        max_requests: at most this many requests of each task, drawn with a fixed seed.
         reasons: a Parquet file to write all lists to, with the channel and the reason of each item.
         options: further arguments of `evaluation.protocol.evaluate`, as `metrics`.
 

@@ -46,7 +46,7 @@ class InterestEncoder:
         self.last_error = ""
 
     def encode(self, users: Sequence[UserInterests]) -> tuple[BatchInterests, list[list[int]]]:
-        """Return the encoded interests of B users and, for each, the positions of the encoded ones among its interests."""
+        """Return the encoded interests of B users, and the positions of the encoded ones among each one's interests."""
         most = int(self._model.config.interests)
         rows, positions = [], []
         for user in users:
@@ -79,7 +79,7 @@ class InterestEncoder:
                 self._thread.start()
 
     def _work(self) -> None:
-        """Encode what is queued until closed. The None that wakes the thread may be read as one of many: see the event."""
+        """Encode what is queued until closed. The None that wakes the thread may be read as one of a batch."""
         config = self._model.config
         catalog = None
         while not self._closing.is_set() and (text := self._queue.get()) is not None:

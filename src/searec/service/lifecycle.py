@@ -128,7 +128,7 @@ class Service(RequestBatcher):
         while not self._stopped.wait(_POLL_SECONDS):
             try:
                 newest = self._events.deployed()
-            except SearecError:  # the store is away; whoever needs it says so
+            except SearecError:  # the store is away; its other readers report it
                 continue
             if newest is not None and newest[0] > self._number:
                 self._follow(*newest)
@@ -156,7 +156,7 @@ class Service(RequestBatcher):
 def settle() -> None:
     """Return freed memory to the system, and exempt what was opened from garbage collection.
 
-    A collection over a catalog of millions takes a third of a second; and glibc keeps freed memory unless it is trimmed.
+    A collection over a catalog of millions takes a third of a second, and glibc keeps freed memory until trimmed.
     """
     gc.unfreeze()
     gc.collect()

@@ -12,15 +12,16 @@ import bench_batch
 import bench_encode
 import bench_evaluate
 import bench_events
+import bench_first_step
 import bench_gensar
 import bench_gserec
 import bench_http
 import bench_import
 import bench_lcr_ser
-import bench_nearline
 import bench_recbole
 import bench_serendipity
 import bench_serve
+import bench_store
 import soak
 from searec.data.synthetic.simulate import World, simulate
 
@@ -32,6 +33,7 @@ def main() -> None:
     parser.add_argument(
         "--only",
         choices=(
+            "first-step",
             "encode",
             "large",
             "import",
@@ -44,7 +46,7 @@ def main() -> None:
             "gensar",
             "gensar-decoding",
             "serendipity",
-            "nearline",
+            "store",
             "http",
             "events",
             "serve",
@@ -70,7 +72,7 @@ def main() -> None:
         in_room = {
             "large": bench_encode.large,
             "import": bench_import.run,
-            "nearline": bench_nearline.run,
+            "store": bench_store.run,
             "events": bench_events.run,
         }
         for name, measure_in in in_room.items():
@@ -78,6 +80,8 @@ def main() -> None:
                 measure_in(Path(room))
         if options.only == "import":  # for minutes, so not with the others
             bench_import.large(Path(room))
+        if options.only in (None, "first-step"):
+            bench_first_step.run()
         if options.only in (None, "gserec-scale"):
             bench_gserec.scale()
         if options.only in (None, "gensar-decoding"):

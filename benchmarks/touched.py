@@ -21,30 +21,35 @@ import searec
 HOME = str(Path(searec.__file__).parent)
 
 
-def touched(work: Callable[[], Any]) -> dict[str, Any]:
-    """Return how many files, functions and calls of searec a piece of work touches, and the files.
+class Profile:
+    """Records what is called in this thread and in those started later, while it is switched on."""
 
-    Args:
-        work: called once; threads that it starts are counted too. What it imports must be imported before.
-    """
-    codes: dict[CodeType, int] = {}
+    def __init__(self) -> None:
+        self.codes: dict[CodeType, int] | None = None
+        threading.setprofile(self.record)
+        sys.setprofile(self.record)
 
-    def record(frame: FrameType, event: str, _: Any) -> None:
+    def record(self, frame: FrameType, event: str, _: Any) -> None:
+        """Count a call of a function of searec."""
         code = frame.f_code
-        if event == "call" and code.co_filename.startswith(HOME) and code.co_name != "<module>":
-            codes[code] = codes.get(code, 0) + 1
+        if self.codes is not None and event == "call" and code.co_filename.startswith(HOME):
+            self.codes[code] = self.codes.get(code, 0) + 1
 
-    threading.setprofile(record)
-    sys.setprofile(record)
-    try:
+    def touched(self, work: Callable[[], Any]) -> dict[str, Any]:
+        """Return how many files, functions and calls of searec a piece of work touches, and the files.
+
+        Args:
+            work: called once. What it imports should be imported before.
+        """
+        self.codes = {}
         work()
-    finally:
-        sys.setprofile(None)
-        threading.setprofile(None)  # type: ignore[arg-type]
-    # Comprehensions, generator expressions and class bodies are parts of the functions around them.
-    functions = {(code.co_filename, code.co_qualname.split(".<locals>.<")[0]) for code in codes}
-    files = sorted({str(Path(file).relative_to(HOME)) for file, _ in functions})
-    return {"files": len(files), "functions": len(functions), "calls": sum(codes.values()), "names": files}
+        codes, self.codes = self.codes, None
+        # Comprehensions and generator expressions are parts of the functions around them.
+        functions = {
+            (code.co_filename, code.co_qualname.split(".<locals>.<")[0]) for code in codes if code.co_name != "<module>"
+        }
+        files = sorted({str(Path(file).relative_to(HOME)) for file, _ in functions})
+        return {"files": len(files), "functions": len(functions), "calls": sum(codes.values()), "names": files}
 
 
 def train(room: Path) -> dict[str, Any]:
@@ -56,28 +61,39 @@ def train(room: Path) -> dict[str, Any]:
     data = searec.load(searec.sample_folder())
     small = {"width": 16, "inner": 16, "epochs": 1, "validation_requests": 100}
     searec.train("sasrec", data, room / "first", **small)
-    return touched(lambda: searec.train("sasrec", searec.load(searec.sample_folder()), room / "second", **small))
+    return Profile().touched(
+        lambda: searec.train("sasrec", searec.load(searec.sample_folder()), room / "second", **small)
+    )
 
 
 def recommend(room: Path) -> dict[str, Any]:
     """Return what one recommendation over HTTP touches, after a first one.
 
     Args:
-        room: a folder for the run and the event store.
+        room: a folder for the run, the deployment and the event store.
     """
     from starlette.testclient import TestClient
 
-    from served import application
+    from searec.pipeline.deployment import Deployment, write_deployment
+    from searec.service.http.app import create_app
+    from searec.service.lifecycle import open_service
 
+    profile = Profile()  # before the service starts its threads
     run = searec.train("itemknn", searec.load(searec.sample_folder()), room / "knn")
-    found: dict[str, Any] = {}
-    # Threads of the service are started under the profile, and count only while a request is measured.
-    user = run.data.users.outside([1])[0]
-    app = application(run, room)
+    file = room / "deployment.json"
+    write_deployment(Deployment(data=str(searec.sample_folder()), recommend=(str(run.folder),)), file)
+    query = {"user_id": run.data.user_table["user_id"][0], "k": 10}
+    app = create_app(
+        *open_service({"deployment": str(file), "events": f"sqlite:///{room / 'events.db'}", "store": None})
+    )
+
     with TestClient(app) as client:
-        client.get("/v1/recommend", params={"user_id": user, "k": 10}).raise_for_status()
-        found = touched(lambda: client.get("/v1/recommend", params={"user_id": user, "k": 10}).raise_for_status())
-    return found
+
+        def request() -> None:
+            client.get("/v1/recommend", params=query).raise_for_status()
+
+        request()
+        return profile.touched(request)
 
 
 def main() -> None:

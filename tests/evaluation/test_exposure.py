@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from searec.data.dataset import Dataset
+from searec.data.schema import DAY
 from searec.data.split import Requests, requests_at
 from searec.data.taxonomy import Taxonomy
 from searec.evaluation.exposure import Touched
-from searec.interests.profile import DAY
 from searec.metrics import Results
 from searec.metrics.exposure import ClickNovelty, ExposureNovelty, Serendipity
 

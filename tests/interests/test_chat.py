@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from minds import GARDEN, SHOES, SOUND, Reply, data_of, is_repair, mind, stage_of, up, wide
 
+from searec.data.schema import DAY
 from searec.errors import ChatError, SettingsError
 from searec.interests.chat_reasoner import ChatReasoner
 from searec.interests.interest_graph import LONGEST, InterestGraph
 from searec.interests.novelty import NEAR, NOVEL, grades, stems
-from searec.interests.profile import DAY, Profile, ProfileQuery
+from searec.interests.profile import Profile, ProfileQuery
 from searec.interests.structured_output import LONGEST_ANSWER, Fault
 from searec.interests.templates import PromptTemplates, as_data
 from searec.interests.two_hop import (

@@ -4,10 +4,11 @@ import math
 
 import pytest
 
+from searec.data.schema import DAY
 from searec.errors import DataError
 from searec.interests.interest_graph import Edge, InterestGraph
 from searec.interests.novelty import NOVEL
-from searec.interests.profile import DAY, Profile, ProfileClick, ProfileQuery
+from searec.interests.profile import Profile, ProfileClick, ProfileQuery
 
 UP = Edge(
     source="nike air max",

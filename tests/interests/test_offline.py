@@ -8,11 +8,12 @@ import pytest
 from numpy.typing import NDArray
 
 from searec.data.dataset import Dataset
+from searec.data.schema import DAY
 from searec.data.split import Split
 from searec.interests.category_index import CategoryIndex
 from searec.interests.novelty import NEAR, History
 from searec.interests.offline_reasoner import OfflineReasoner, OfflineSettings
-from searec.interests.profile import DAY, Profile, ProfileClick, ProfileQuery, profiles
+from searec.interests.profile import Profile, ProfileClick, ProfileQuery, profiles
 
 SECONDS = DAY / 1e6
 

@@ -16,7 +16,15 @@ from safetensors.numpy import save_file
 from torch import Tensor
 
 from searec.errors import DataError, RunError
-from searec.semantic_ids.identifiers import Identifiers, colliding, free_codes, groups, moved_apart, spread, add_extra_code
+from searec.semantic_ids.identifiers import (
+    Identifiers,
+    add_extra_code,
+    colliding,
+    free_codes,
+    groups,
+    moved_apart,
+    spread,
+)
 from searec.semantic_ids.quantiser import balanced, distances, nearest
 
 many = settings(max_examples=60, deadline=None)

@@ -84,7 +84,7 @@ class Batch:
     words: Tensor  # [Q, W] word ids of the batch's distinct queries; row 0 is empty
     query_id: Tensor  # [Q] dataset query id of each row of `words`, 0 for row 0 and for texts that are new
     target: Tensor  # [B] the item that followed; 0 where unknown
-    candidates: Tensor | None = None  # [B, N]; None asks for the whole catalogue
+    candidates: Tensor | None = None  # [B, N]; None for the whole catalog
     negatives: Tensor | None = None  # [B, T, M] items not clicked, for each position of a causal model's history
     query_text: tuple[str, ...] = ()  # [B] for models that read text
     texts: tuple[str, ...] = ()  # [Q] of each row of `words`, for models that read texts; row 0 is empty
@@ -121,7 +121,7 @@ class Batcher:
     def lengths(self, requests: Requests) -> Ints:
         """Return a number [R] to sort requests by, so that batches of neighbours have little padding.
 
-        Requests with about as many sessions (1, 2, 3-4, 5-8, ...) come together, and among them those of as many clicks.
+        Requests of similar numbers of sessions (1, 2, 3-4, 5-8, ...) come together, and then those of as many clicks.
         """
         needs, data = self.needs, self.data
 

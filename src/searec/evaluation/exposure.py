@@ -1,6 +1,6 @@
 """Which items are new to a user, for the metrics ENR, CNR and serendipity (`metrics.exposure`, arXiv 2508.04032).
 
-An item is novel to a request if it has categories (at a level of the taxonomy) and none of them is one that the user has touched before,
+An item is novel to a request if it has categories (at a level of the taxonomy) and the user has touched none of them,
 within a window of days or ever.
 """
 
@@ -40,10 +40,14 @@ class Touched:
         days: float | None = None,
         taxonomy: Taxonomy | None = None,
     ) -> "Touched":
-        """By every click strictly before each request, in the feed or after a search.
+        """Return what was touched by every click strictly before each request, in the feed or after a search.
 
         Args:
-            level: whose categories count. days: only clicks of so many days before the request; None for all.
+            data: the dataset.
+            requests: R requests.
+            level: whose categories count.
+            days: only clicks of this many days before the request; None for all.
+            taxonomy: of the dataset, if it is at hand.
         """
         groups = (taxonomy or Taxonomy.of(data)).at(level)
         width = data.sizes.categories + 1
@@ -55,7 +59,12 @@ class Touched:
         return cls(groups, np.unique(owner[click].astype(np.int64) * width + category), width)
 
     def novel(self, rows: Ints, items: Ints) -> Mask:
-        """[n] whether each item is novel to the request of its row [n]; never for 0 and for items without categories."""
+        """Return whether each item [n] is novel to its request; never for 0 and for items without categories.
+
+        Args:
+            rows: [n] of the requests.
+            items: [n] internal ids.
+        """
         category, pair = self.groups.take(items)
         key = rows[pair].astype(np.int64) * self.width + category
         place = np.searchsorted(self.keys, key)

@@ -18,7 +18,7 @@ from searec.metrics.exposure import ExposureNovelty, Serendipity
 Floats = NDArray[np.float64]
 RESAMPLES = 10_000
 FIGURES = ("hit", "ndcg", "enr", "cnr", "serendipity")
-"""Hit rate and NDCG of the list; shares of what is new among what is shown (ENR) and among what is shown and chosen (CNR); novel and chosen."""
+"""Hit rate and NDCG; shares of novel items among the shown (ENR) and the shown and chosen (CNR); novel and chosen."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Difference:
-    """Of one figure: b - a, the bounds of its interval, and the share of resamples on the other side of 0, doubled (p)."""
+    """The difference b - a of one figure, its interval, and p: the share of resamples beyond 0, doubled."""
 
     a: float
     b: float
@@ -66,11 +66,15 @@ class Difference:
 def replay(
     a: Shown, b: Shown, users: Ints, *, level: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
 ) -> Mapping[str, Difference]:
-    """How b differs from a, by figure.
+    """Return how b differs from a, by figure.
 
     Args:
-        users: [R] whose request each one is; a user is drawn with all requests.
+        a: what the one configuration shows.
+        b: what the other shows.
+        users: [R] the user of each request; a user is drawn with all requests.
         level: of the intervals.
+        resamples: of the bootstrap.
+        seed: of the bootstrap.
 
     Raises:
         DataError: not the same requests.
@@ -86,17 +90,22 @@ def replay(
     drawn = drawn[:, 1:] / drawn[:, :1]  # a draw of users may hold more requests than another
     names = list(a.values())
     halves = [_with_cnr(dict(zip(names, half.T, strict=True))) for half in np.split(drawn, 2, axis=1)]
-    own = [a.figures(), b.figures()]
-    found = {}
+    figures_of = [a.figures(), b.figures()]
+    differences = {}
     for name in FIGURES:
         difference = halves[1][name] - halves[0][name]
         low, high = interval(difference[:, None], level)
         below, above = float((difference <= 0).mean()), float((difference >= 0).mean())
         p = min(1.0, 2 * max(min(below, above), 1 / (resamples + 1)))
-        found[name] = Difference(
-            own[0][name], own[1][name], own[1][name] - own[0][name], float(low[0]), float(high[0]), p
+        differences[name] = Difference(
+            figures_of[0][name],
+            figures_of[1][name],
+            figures_of[1][name] - figures_of[0][name],
+            float(low[0]),
+            float(high[0]),
+            p,
         )
-    return found
+    return differences
 
 
 def _with_cnr(values: Mapping[str, Floats]) -> dict[str, Floats]:

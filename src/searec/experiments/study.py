@@ -71,7 +71,8 @@ def study(
     """Make the whole table and write `out`/report.html and report.json, with a page for each joint model.
 
     What is finished in `out` is not done again: a study that was stopped, even killed, continues and gives the same
-    table. Processes that share `out` and have different models share the work. A model that fails is left out and named.
+    table. Processes that share `out` and have different models share the work. A model that fails is left out and
+    named.
 
     Args:
         data: the dataset.

@@ -12,9 +12,10 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked
 
+from searec.data.schema import DAY
 from searec.errors import DataError
 from searec.interests.novelty import NEAR, History, stems
-from searec.interests.profile import DAY, Profile
+from searec.interests.profile import Profile
 
 Signal = Literal["query", "click"]
 Relation = Literal["hypernym", "hyponym", "co-hyponym"]

@@ -1,7 +1,8 @@
 """Interest table: the interests of all users at some times, as arrays for a model, with the graphs they come from."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,15 +70,22 @@ class InterestTable:
         Raises:
             RunError: it is missing or damaged.
         """
-        try:
+        with _reading(folder):
             arrays = load_file(folder / _ARRAYS)
             about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
             texts = pl.read_parquet(folder / _TEXTS)["interest"].to_list()
             return cls(texts=texts, graphs=read_graphs(folder), about=about, **arrays)
-        except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
-            raise RunError(
-                "cannot read the interests", where=folder, got=str(error).splitlines()[0], remedy="make them again"
-            ) from error
+
+
+@contextmanager
+def _reading(folder: Path) -> Iterator[None]:
+    """Turn errors of missing or damaged files into a RunError."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, DataError, pl.exceptions.PolarsError) as error:
+        raise RunError(
+            "cannot read the interests", where=folder, got=str(error).splitlines()[0], remedy="make them again"
+        ) from error
 
 
 def read_graphs(folder: Path, users: Sequence[str] | None = None) -> dict[str, InterestGraph]:
@@ -90,15 +98,11 @@ def read_graphs(folder: Path, users: Sequence[str] | None = None) -> dict[str, I
     Raises:
         RunError: they are missing or damaged.
     """
-    table = pl.scan_parquet(folder / _GRAPHS)
-    if users is not None:
-        table = table.filter(pl.col("user").is_in(list(users)))
-    try:
+    with _reading(folder):
+        table = pl.scan_parquet(folder / _GRAPHS)
+        if users is not None:
+            table = table.filter(pl.col("user").is_in(list(users)))
         return {user: InterestGraph.from_json(text) for user, text in table.collect().iter_rows()}
-    except (OSError, DataError, pl.exceptions.PolarsError) as error:
-        raise RunError(
-            "cannot read the interests", where=folder, got=str(error).splitlines()[0], remedy="make them again"
-        ) from error
 
 
 def graph_texts(folder: Path) -> Mapping[str, str]:
@@ -107,10 +111,6 @@ def graph_texts(folder: Path) -> Mapping[str, str]:
     Raises:
         RunError: they are missing or damaged.
     """
-    try:
+    with _reading(folder):
         table = pl.read_parquet(folder / _GRAPHS)
         return dict(zip(table["user"], table["graph"], strict=True))
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise RunError(
-            "cannot read the interests", where=folder, got=str(error).splitlines()[0], remedy="make them again"
-        ) from error

@@ -77,9 +77,9 @@ class CrossReasoning(nn.Module):
         attended = [layer.read_own(side, mask) for layer, side, mask in zip(self.layers, states, masks, strict=True)]  # type: ignore[operator]
         across = [layer.across for layer in self.layers]
         crossed = [across[side](attended[side], masks[1 - side], attended[1 - side]) for side in (0, 1)]  # type: ignore[operator]
-        return CrossStates(
-            crossed, [across[side].without_reading(attended[side]) for side in (0, 1)] if alone else None
-        )  # type: ignore[operator, union-attr]
+        if not alone:
+            return CrossStates(crossed, None)
+        return CrossStates(crossed, [across[side].without_reading(attended[side]) for side in (0, 1)])  # type: ignore[operator, union-attr]
 
 
 def distance(target: Tensor, states: Tensor, present: Tensor, kind: Distance) -> Tensor:

@@ -25,7 +25,7 @@ from searec.pipeline.types import RESERVED, Request, SuggestRequest
 from searec.pipeline.user_interests import InterestSource
 from searec.pipeline.views import Views
 from searec.store.event_export import exported_up_to
-from searec.store.events import EventStore
+from searec.store.event_store import EventStore
 from searec.store.interest_reader import Reader
 
 _TRIAL_SECONDS = 60.0
@@ -73,8 +73,13 @@ def open_pipeline(
     interests = InterestSource(next((run for run in feed if isinstance(run.model, RetrievesByInterest)), None), reader)
     catalog = LiveCatalog(CatalogBase(data, _lexicon(data, by_task["search"])), events)
     histories = Histories(data, events, after=exported_up_to(Path(deployment.data)))
-    retrieving, ranking = {}, {}
-    for task, labels in (("recommend", deployment.rank_recommend), ("search", deployment.rank_search)):
+    retrieving: dict[Task, list[Run]] = {}
+    ranking: dict[Task, list[Run]] = {}
+    ranker_labels: dict[Task, Sequence[str] | None] = {
+        "recommend": deployment.rank_recommend,
+        "search": deployment.rank_search,
+    }
+    for task, labels in ranker_labels.items():
         retrieving[task], ranking[task] = _roles(by_task[task], labels, task)
     channels: dict[Task, dict[str, Channel]] = {
         task: {run.label: _channel(run, interests) for run in retrieving[task]} for task in by_task
@@ -212,15 +217,16 @@ def _lexicon(data: Dataset, search: Sequence[Run]) -> Lexicon:
 def _uses(
     runs: Iterable[Run],
     by_task: Mapping[Task, Sequence[Run]],
-    retrieving: Mapping[str, Sequence[Run]],
-    ranking: Mapping[str, Sequence[Run]],
+    retrieving: Mapping[Task, Sequence[Run]],
+    ranking: Mapping[Task, Sequence[Run]],
     writer: Run | None,
 ) -> list[tuple[Run, list[str]]]:
     """Each run and what it is used for, as in `types.ServedRun`."""
     uses: list[tuple[Run, list[str]]] = []
     for run in runs:
         names = []
-        for task, place in (("recommend", "feed"), ("search", "search")):
+        for task in by_task:
+            place = "feed" if task == "recommend" else "search"
             lexical = task == "search" and isinstance(run.model, ReusesLexicalIndex) and run in by_task[task]
             if run in retrieving[task] or lexical:
                 names.append(f"{place} channel")

@@ -303,7 +303,7 @@ class CatalogBase:
         return frozenset(given) - above
 
     def proxy(self, about: Mapping[str, Any]) -> int:
-        """Return the known item nearest in words, of a shared narrow category if there is one; 0 where none shares a word."""
+        """Return the known item nearest in words, of a shared narrow category if possible; 0 if none shares a word."""
         scores = self.lexicon.scores(self.lexicon.words(item_words(about)))
         item = self.narrow_of(about)
         if item:

@@ -25,7 +25,7 @@ from searec.retrieval.vector_index import VectorIndex
 
 Mask = NDArray[np.bool_]
 _EXCLUDED = 500
-"""The newest consumed items, which a model is asked to leave out; the rest is filtered from its list."""
+"""The newest consumed items, which a model leaves out; the rest is filtered from its list."""
 _QUERIES = 20_000
 _AHEAD = 5_000
 _PROBES = 64
@@ -125,7 +125,12 @@ class Channel(Protocol):
         ...
 
     def retrieve(self, requests: RequestBatch, k: int) -> dict[str, list[Candidates]]:
-        """Retrieve up to k items for each request, and somewhat more where new items follow their proxies."""
+        """Retrieve up to k items for each request, and somewhat more where new items follow their proxies.
+
+        Args:
+            requests: B requests.
+            k: items of each.
+        """
         ...
 
 
@@ -135,11 +140,17 @@ class PopularChannel:
     names = ("popular",)
 
     def __init__(self, split: Split) -> None:
+        self.split = split
         counts = np.bincount(split.train_clicks(("recommend",))[1], minlength=split.data.sizes.items + 1)
         self._order = np.argsort(-counts[1:], kind="stable") + 1
 
     def retrieve(self, requests: RequestBatch, k: int) -> dict[str, list[Candidates]]:
-        """As `Channel.retrieve`; new items without a proxy come last."""
+        """As `Channel.retrieve`; new items without a proxy come last.
+
+        Args:
+            requests: B requests.
+            k: items of each.
+        """
         return {"popular": [Candidates(self._first(requests, row, k)) for row in range(len(requests))]}
 
     def _first(self, requests: RequestBatch, row: int, k: int) -> Ints:
@@ -159,7 +170,12 @@ class ModelChannel:
         self._run = run
 
     def retrieve(self, requests: RequestBatch, k: int) -> dict[str, list[Candidates]]:
-        """As `Channel.retrieve`."""
+        """As `Channel.retrieve`.
+
+        Args:
+            requests: B requests.
+            k: items of each.
+        """
         model = self._run.model
         batch = batch_of(self._run.data, requests.histories, model.needs, requests.task, requests.queries)
         excluded = requests.excluded_ids().to(model.device)
@@ -183,7 +199,12 @@ class InterestChannel:
         self._model: Any = run.model
 
     def retrieve(self, requests: RequestBatch, k: int) -> dict[str, list[Candidates]]:
-        """As `Channel.retrieve`."""
+        """As `Channel.retrieve`.
+
+        Args:
+            requests: B requests.
+            k: items of each.
+        """
         model = self._model
         batch = batch_of(self._run.data, requests.histories, model.needs, "recommend").to(model.device)
         interests, positions = self._encoder.encode(requests.interests)
@@ -208,7 +229,12 @@ class LexicalChannel:
     names = ("bm25",)
 
     def retrieve(self, requests: RequestBatch, k: int) -> dict[str, list[Candidates]]:
-        """As `Channel.retrieve`."""
+        """As `Channel.retrieve`.
+
+        Args:
+            requests: B requests.
+            k: items of each.
+        """
         catalog = requests.catalog
         lexicon, known = catalog.base.lexicon, catalog.base.data.sizes.items
         lists = []
@@ -248,7 +274,12 @@ class DenseChannel:
         self._query_vectors.update(zip(texts, self._encoder.encode(texts), strict=True))
 
     def retrieve(self, requests: RequestBatch, k: int) -> dict[str, list[Candidates]]:
-        """As `Channel.retrieve`."""
+        """As `Channel.retrieve`.
+
+        Args:
+            requests: B requests.
+            k: items of each.
+        """
         queries = torch.from_numpy(self._encoded(requests.queries)).to(self._vectors.device)
         new = self._encoded_items(requests.catalog)
         known = len(self._vectors) - 1
@@ -299,5 +330,5 @@ KINDS: Mapping[str, str] = {
     "interest": f"{_HERE}:InterestChannel",
     "dense": f"{_HERE}:DenseChannel",
 }
-"""The kinds of `Model.channel` that become a channel of their run; the lexical and popular channels are always there."""
+"""The kinds of `Model.channel` that become a channel of their run; lexical and popular channels are always there."""
 CHANNELS = Registry("channel", KINDS, group="searec.channels")

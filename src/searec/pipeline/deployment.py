@@ -100,11 +100,11 @@ def read_deployment(path: Path | str, *, data: Path | str | None = None) -> Depl
     if not isinstance(values, dict):
         raise SettingsError("the deployment cannot be read", where=path, expected="a JSON object")
     if data is not None:
-        values["data"] = os.path.abspath(data)
+        values["data"] = str(Path(data).resolve())
     deployment = configure(Deployment, values, where=str(path))
     if not deployment.data:
         raise SettingsError("the deployment names no data", where=path, remedy="name the dataset folder by --data")
-    return _with_folders(deployment, lambda folder: os.path.normpath(os.path.join(path.resolve().parent, folder)))
+    return _with_folders(deployment, lambda folder: os.path.normpath(path.resolve().parent / folder))
 
 
 def write_deployment(deployment: Deployment, path: Path | str) -> None:
@@ -123,7 +123,7 @@ def write_deployment(deployment: Deployment, path: Path | str) -> None:
 
 
 def changed(deployment: Deployment, values: Mapping[str, Any]) -> Deployment:
-    """Return the deployment with other values; a new dataset brings its own fingerprint.
+    """Return the deployment with other values; the fingerprint is not kept for a new dataset.
 
     Args:
         deployment: the current one.

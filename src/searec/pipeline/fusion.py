@@ -1,4 +1,4 @@
-"""Fusion: several lists become one, a second channel gets its share of the positions, and similar items are set apart."""
+"""Fusion: several lists become one, a second channel gets its share, and similar items are set apart."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

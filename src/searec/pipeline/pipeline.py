@@ -1,4 +1,4 @@
-"""The pipeline: a request becomes a page by retrieve, fuse, rank, diversify and explain; the same online and offline."""
+"""The pipeline: retrieve, fuse, rank, diversify and explain make a page of a request, online and offline."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -131,11 +131,12 @@ class Pipeline:
     def _lookup(self, requests: Sequence[Request | SuggestRequest], started: float, due: float) -> _Context:
         """Read events, catalog and interests at the same time."""
         users = [request.user for request in requests]
+        times = [getattr(request, "time", None) for request in requests]
         names = [user for user in users if user is not None]
         limit = started + self.settings.lookup * (due - started)
         reading = self.executors["events"].submit(lambda: (self.histories.read(names), self.catalog.snapshot()))
         reading_interests = self.executors["interests"].submit(
-            lambda: [self.interest_source.of(user) for user in users]
+            lambda: [self.interest_source.of(user, before) for user, before in zip(users, times, strict=True)]
         )
         left_out: list[LeftOut] = []
         try:
@@ -150,7 +151,7 @@ class Pipeline:
             interests = [UserInterests()] * len(users)
         contexts = [
             self.histories.context(user, events.get(user, ()) if user is not None else (), catalog, before)
-            for user, before in zip(users, (getattr(request, "time", None) for request in requests), strict=True)
+            for user, before in zip(users, times, strict=True)
         ]
         return _Context(catalog, contexts, interests, left_out)
 
@@ -357,18 +358,20 @@ def validate(request: Request, task: Task) -> SettingsError | None:
             got=f"k {request.k}, offset {request.offset}",
             expected=f"k from 1, offset from 0, together at most {MOST}",
         )
-    if request.after is not None:
-        if request.offset:
-            return SettingsError(
-                "an offset and the token of a page", got=f"offset {request.offset}", expected="one of them"
-            )
-        try:
-            read_token(request.after)
-        except SettingsError as error:
-            return error
-    for name, value in (("quota", request.quota), ("diversity", request.diversity)):
-        if value is not None and not 0 <= value <= 1:
-            return SettingsError(f"{name} out of range", got=value, expected="0 to 1")
-    if request.seconds is not None and not 0 < request.seconds <= 60:
-        return SettingsError("no such deadline", got=f"{request.seconds} s", expected="above 0, at most 60 s")
-    return None
+    if request.after is not None and request.offset:
+        return SettingsError(
+            "an offset and the token of a page", got=f"offset {request.offset}", expected="one of them"
+        )
+    try:
+        read_token(request.after or token(()))
+    except SettingsError as error:
+        return error
+    shares = {"quota": request.quota, "diversity": request.diversity}
+    if wrong := [name for name, value in shares.items() if value is not None and not 0 <= value <= 1]:
+        return SettingsError(f"{wrong[0]} out of range", got=shares[wrong[0]], expected="0 to 1")
+    is_deadline = request.seconds is None or 0 < request.seconds <= 60
+    return (
+        None
+        if is_deadline
+        else SettingsError("no such deadline", got=f"{request.seconds} s", expected="above 0, at most 60 s")
+    )

@@ -46,7 +46,7 @@ class Ranker:
 
 
 def fuse_scores(scores: Sequence[NDArray[np.floating]]) -> NDArray[np.float64]:
-    """Return [n] several rankers' scores of the same items as one: the sum of 1 / (RRF + rank), -inf where none scores."""
+    """Fuse several rankers' scores of the same items [n]: the sum of 1 / (RRF + rank), -inf where none scores."""
     total = np.zeros(len(scores[0]))
     for values in scores:
         rank = np.empty(len(values))
@@ -71,7 +71,7 @@ def diversify(catalog: CatalogSnapshot, items: Ints, group: NDArray[np.bool_], d
 
 
 def _words(catalog: CatalogSnapshot, items: Ints) -> tuple[Ints, Ints]:
-    """Pairs of an item's position in the list and a word of it; words unknown to the dataset get numbers of their own."""
+    """Pairs of an item's position and a word of it; words unknown to the dataset get numbers of their own."""
     data = catalog.base.data
     known = data.sizes.items
     words, owner = data.item_words.take(np.where(items <= known, items, 0))

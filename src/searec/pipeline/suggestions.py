@@ -2,7 +2,7 @@
 
 import bisect
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -37,7 +37,7 @@ class Suggester:
         folded = [text.casefold() for text in self._texts]
         self._order = sorted(range(len(folded)), key=folded.__getitem__)
         self._sorted = [folded[number] for number in self._order]
-        self._model: Any = run.model if run is not None else None
+        self._model = cast("Any", run.model) if run is not None else None
         self._trie = self._model.query_trie(self._texts) if self._model is not None and self._texts else None
 
     def by_model(self, user: UserContext, k: int) -> list[str]:
@@ -47,7 +47,7 @@ class Suggester:
             user: with the history.
             k: how many.
         """
-        if self._trie is None or not user:
+        if self._model is None or self._trie is None or not user:
             return []
         batch = batch_of(self._data, [user.history], self._model.needs, "recommend").to(self._model.device)
         numbers, _ = self._model.suggest(batch, self._trie, k)

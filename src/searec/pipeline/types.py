@@ -27,7 +27,7 @@ class Request:
         query: the search query.
         k: items on the page, from 1 to `MOST`.
         offset: items before the page, from 0; offset + k is at most `MOST`.
-        after: `Response.next` of the previous page: no item of the pages before is repeated. Not together with an offset.
+        after: `Response.next` of the previous page: no item of earlier pages is repeated. Not with an offset.
         filters: all columns must match; several filters of one column are alternatives.
         exclude: external ids to leave out.
         seen: also return what the user has consumed; by default the feed does not and search does.

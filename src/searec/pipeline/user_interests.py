@@ -46,7 +46,7 @@ class InterestEncoder:
         self.last_error = ""
 
     def encode(self, users: Sequence[UserInterests]) -> tuple[BatchInterests, list[list[int]]]:
-        """Return the encoded interests of B users and, for each, the positions of the encoded ones among its interests."""
+        """Return the encoded interests of B users, and the positions of the encoded ones among each one's interests."""
         most = int(self._model.config.interests)
         rows, positions = [], []
         for user in users:
@@ -79,7 +79,7 @@ class InterestEncoder:
                 self._thread.start()
 
     def _work(self) -> None:
-        """Encode what is queued until closed. The None that wakes the thread may be read as one of many: see the event."""
+        """Encode what is queued until closed. The None that wakes the thread may be read as one of a batch."""
         config = self._model.config
         catalog = None
         while not self._closing.is_set() and (text := self._queue.get()) is not None:
@@ -125,13 +125,21 @@ class InterestSource:
         self._graphs = graph_texts(run.folder / ARTIFACTS) if run is not None else {}
         self.encoder = InterestEncoder(run) if run is not None else None
 
-    def of(self, user: str | None) -> UserInterests:
-        """Return the interests of one user; none of nobody."""
+    def of(self, user: str | None, before: int | None = None) -> UserInterests:
+        """Return the interests of one user; none of nobody.
+
+        Args:
+            user: external id.
+            before: microseconds since 1970; interests inferred at training count if they are not newer. None for all.
+        """
         if user is None:
             return UserInterests()
         if self.reader is not None and (interests := self.reader.interests(user)).interests:
             return interests
-        return UserInterests.from_graph(self._from_training(user))
+        graph = self._from_training(user)
+        return (
+            UserInterests() if graph and before is not None and graph.at > before else UserInterests.from_graph(graph)
+        )
 
     def graph(self, user: str) -> InterestGraph | None:
         """Return the whole graph behind the interests of a user.
@@ -141,7 +149,7 @@ class InterestSource:
         """
         if self.reader is not None:
             with contextlib.suppress(DataError):  # damaged; a worker will write it anew
-                if (graph := self.reader.store.read_graph(user)) is not None:
+                if (graph := self.reader.store.interests.read_graph(user)) is not None:
                     return graph
         return self._from_training(user)
 

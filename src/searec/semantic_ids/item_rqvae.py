@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from searec.config import Count, Natural, NonNegative, settings
 from searec.errors import SettingsError
+from searec.nn.experts import mlp
 from searec.nn.learner import Learner
 from searec.nn.losses import Losses
 from searec.semantic_ids.quantiser import ResidualQuantiser
-from searec.semantic_ids.rqvae import layers
 
 _ROWS_AT_ONCE = 65_536
 
@@ -76,8 +76,8 @@ class ItemRQVAE(Learner):
         for side, width in enumerate(inside):
             self.register_buffer(f"centre_{side}", torch.zeros(width))
             self.register_buffer(f"spread_{side}", torch.ones(()))
-        self.encoders = nn.ModuleList(layers((width, *config.hidden, config.width)) for width in inside)
-        self.decoders = nn.ModuleList(layers((config.width, *config.hidden[::-1], width)) for width in inside)
+        self.encoders = nn.ModuleList(mlp(width, *config.hidden, config.width) for width in inside)
+        self.decoders = nn.ModuleList(mlp(config.width, *config.hidden[::-1], width) for width in inside)
         wide = config.width * len(inside)
         self.shared = self._quantiser(config.shared, wide) if config.shared else None
         self.specific = (

@@ -1,6 +1,5 @@
 """Two-sided RQ-VAE: text vectors of feed and search history to codes, with codebooks for each side (gserec.md)."""
 
-import itertools
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from searec.config import Count, Natural, NonNegative, Positive, settings
 from searec.nn.contrast import info_nce
+from searec.nn.experts import mlp
 from searec.nn.learner import Learner
 from searec.nn.losses import Losses
 from searec.semantic_ids.quantiser import ResidualQuantiser
@@ -74,8 +74,8 @@ class TwoSidedRQVAE(Learner):
         self.register_buffer("centre", torch.zeros(len(SIDES), inside))
         self.register_buffer("spread", torch.ones(len(SIDES)))
         widths = (inside, *config.hidden, config.width)
-        self.encoders = nn.ModuleList(layers(widths) for _ in SIDES)
-        self.decoders = nn.ModuleList(layers(widths[::-1]) for _ in SIDES)
+        self.encoders = nn.ModuleList(mlp(*widths) for _ in SIDES)
+        self.decoders = nn.ModuleList(mlp(*widths[::-1]) for _ in SIDES)
         self.quantisers = nn.ModuleList(
             ResidualQuantiser(
                 config.levels,
@@ -160,11 +160,3 @@ class TwoSidedRQVAE(Learner):
             for part in torch.split(torch.from_numpy(vectors), _ROWS_AT_ONCE)
         ]
         return torch.cat(blocks).numpy().astype(np.int16)
-
-
-def layers(widths: tuple[int, ...]) -> nn.Sequential:
-    """Return linear layers with ReLU between."""
-    layers: list[nn.Module] = []
-    for inside, outside in itertools.pairwise(widths):
-        layers += [nn.Linear(inside, outside), nn.ReLU()]
-    return nn.Sequential(*layers[:-1])

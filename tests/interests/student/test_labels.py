@@ -11,11 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from searec.data.schema import DAY
 from searec.distillation.labels import LONG, REASONS, Labels, make_labels
 from searec.errors import DataError, RunError
 from searec.interests.interest_graph import Edge, InterestGraph, merge_edges
 from searec.interests.novelty import stems
-from searec.interests.profile import DAY, Profile, ProfileClick, ProfileQuery
+from searec.interests.profile import Profile, ProfileClick, ProfileQuery
 from searec.interests.reasoner import Reasoner, ReasoningResult
 from searec.interests.student_dialogue import as_written, read_answer, student_prompt, write_answer
 

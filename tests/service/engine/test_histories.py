@@ -6,7 +6,8 @@ from small_shop import Shop
 from searec.data.user_history import UserHistory
 from searec.pipeline.catalog_snapshot import CatalogBase, CatalogSnapshot
 from searec.pipeline.histories import Histories
-from searec.store.events import Event, EventStore
+from searec.store.event_store import EventStore
+from searec.store.events import Event
 
 START = 1_750_000_000_000_000
 
@@ -36,7 +37,8 @@ def test_clicks_go_to_their_search_or_to_the_feed(shop: Shop, store: EventStore)
     assert found.history.click_item.tolist() == [1, 2, 3, 4]
     assert found.recent.tolist() == [4, 3, 2, 1]
     told = [
-        (one.kind, one.item, one.query) for one in histories.listed("n", events, CatalogSnapshot(CatalogBase(shop.data)))
+        (one.kind, one.item, one.query)
+        for one in histories.listed("n", events, CatalogSnapshot(CatalogBase(shop.data)))
     ]
     assert ("click", items[0], "never asked") in told
     assert ("click", items[1], None) in told

@@ -112,7 +112,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Tradeoff:
-    """What is figures in runs of gensar on one dataset; `tables` are of the sampled protocol, by task."""
+    """What was measured in runs of gensar on one dataset; `tables` are of the sampled protocol, by task."""
 
     outcomes: list[Outcome]
     series: Series | None

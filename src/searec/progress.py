@@ -15,7 +15,7 @@ _bar = threading.RLock()
 def progress(title: str, total: int) -> Iterator[Callable[[int, str], None]]:
     """Show progress of `total` steps; the yielded `advance(steps, note)` moves it on.
 
-    On a terminal a rich bar with the time left, and nothing while another thread's bar is there; elsewhere a line at most
+    On a terminal a rich bar with the time left, and nothing while another thread's bar is shown; elsewhere a line at most
     every ten seconds, and nothing for work that ends sooner.
     """
     if sys.stderr.isatty():

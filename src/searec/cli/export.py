@@ -1,4 +1,4 @@
-"""The command that writes a dataset folder, with what a service has learned of or without, as a dataset folder or in another format."""
+"""The command that writes a dataset folder, joined with reported events or not, as such or in another format."""
 
 import tempfile
 from pathlib import Path

@@ -1,7 +1,7 @@
 """Batch: what a model reads, as typed tensors, assembled by vectorised gathers.
 
 The same `Batcher` serves training, evaluation and online requests. A batch is only as long as its
-longest history, and each distinct query stands in it once.
+longest history, and it holds each distinct query once.
 """
 
 import dataclasses
@@ -59,7 +59,7 @@ class Batch:
     words: Tensor  # [Q, W] word ids of the batch's distinct queries; row 0 is empty
     query_id: Tensor  # [Q] dataset query id of each row of `words`, 0 for row 0 and for texts that are new
     target: Tensor  # [B] the item that followed; 0 where unknown
-    candidates: Tensor | None = None  # [B, N]; None asks for the whole catalogue
+    candidates: Tensor | None = None  # [B, N]; None means the whole catalogue
     negatives: Tensor | None = None  # [B, T, M] items not clicked, for each position of a causal model's history
     query_text: tuple[str, ...] = ()  # [B] for models that read text
     texts: tuple[
@@ -91,9 +91,9 @@ class Batcher:
         self.needs = needs
 
     def lengths(self, requests: Requests) -> Ints:
-        """[R] a number to sort requests by, so that neighbours have histories of like lengths and batches little padding.
+        """Return [R] a sort key that puts requests with histories of like lengths together, so that batches pad little.
 
-        Requests with about as many sessions (1, 2, 3-4, 5-8, ...) stand together, and among them those of as many clicks.
+        Requests with about as many sessions (1, 2, 3-4, 5-8, ...) are neighbours, and among them those with as many clicks.
         """
         needs, data = self.needs, self.data
 
@@ -154,7 +154,7 @@ class Batcher:
         )
 
     def _texts(self, requests: Requests, query_id: Ints) -> tuple[str, ...]:
-        """[Q] the texts of the distinct-query table; new ones stand at its end."""
+        """[Q] the texts of the distinct-query table; new ones are at its end."""
         new = requests.new_texts or ()
         known = query_id[1 : len(query_id) - len(new)].astype(np.int64) - 1
         return ("", *self.data.queries.texts.gather(known).to_list(), *new)

@@ -1,4 +1,4 @@
-"""Columns of any source type as the dataset folder's three kinds: text, time in UTC, list of texts. Whole columns only."""
+"""Columns of any source type as the three kinds of the dataset folder: text, time in UTC, list of texts."""
 
 from pathlib import Path
 from typing import Literal
@@ -27,7 +27,14 @@ _MEANT_AS_JSON = r"(?s)^\[.*\]$"
 
 
 def as_text(value: pl.Expr, dtype: pl.DataType) -> pl.Expr | None:
-    """Ids and words as text; a whole number kept as a float (123.0, as pandas does beside gaps) is "123". None: no text type."""
+    """Return ids and words as text, or None if the type holds no text.
+
+    A whole number stored as a float (123.0, as pandas does beside gaps) becomes "123".
+
+    Args:
+        value: the column.
+        dtype: its type.
+    """
     if isinstance(dtype, (pl.String, pl.Categorical, pl.Enum, pl.Boolean, pl.Decimal, pl.Null)) or dtype.is_integer():
         return value.cast(pl.String)
     if dtype.is_float():

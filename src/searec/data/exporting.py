@@ -57,7 +57,7 @@ def _exact(folder: Path) -> dict[str, pl.LazyFrame]:
 
 
 def _refuse_out(data: Path, out: Path, ours: set[str]) -> None:
-    """The old OUT is removed at the end, so it must hold an export of the same format, whole and nothing else, and not the source.
+    """Refuse an OUT that is not an earlier export of this format, since it is removed at the end.
 
     Raises:
         DataError: it does not.

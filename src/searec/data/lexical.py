@@ -71,7 +71,7 @@ class Lexicon:
         return cls(data, bm25_index(data))
 
     def words(self, text: str) -> Ints:
-        """Ids of the words that items or queries of the dataset hold, in order; one said twice counts twice, as in the bm25 model."""
+        """Return the ids of the words that the dataset holds, in order; a repeated one counts twice, as in bm25."""
         index = self._word_index
         return np.array([index[word] for word in words_of(text) if word in index], dtype=np.int64)
 
@@ -96,19 +96,19 @@ class Lexicon:
         for items, values in lists:
             out[items] += values
         touched = np.concatenate([items for items, _ in lists]) if lists else np.zeros(0, dtype=np.int32)
-        found = out[touched]
+        matches = out[touched]
         out[touched] = 0
         if allowed is not None:
-            some = allowed[touched]
-            touched, found = touched[some], found[some]
+            positive = allowed[touched]
+            touched, matches = touched[positive], matches[positive]
         enough = k * max(1, len(lists))  # an item stands there once for each word of the query that it holds
         if len(touched) > enough:
-            least = np.partition(found, len(found) - enough)[len(found) - enough]
-            some = found >= least
-            touched, found = touched[some], found[some]
+            least = np.partition(matches, len(matches) - enough)[len(matches) - enough]
+            positive = matches >= least
+            touched, matches = touched[positive], matches[positive]
         touched, first = np.unique(touched, return_index=True)
-        order = np.argsort(-found[first], kind="stable")[:k]
-        return touched[order].astype(np.int64), found[first][order]
+        order = np.argsort(-matches[first], kind="stable")[:k]
+        return touched[order].astype(np.int64), matches[first][order]
 
     def score_new(self, query: str, text: str) -> float:
         """BM25 of a text that is not in the index, by the index's counts."""

@@ -38,7 +38,12 @@ class Ragged:
         return self.values[self.offsets[index] : self.offsets[index + 1]]
 
     def pad(self, rows: Ints, width: int | None = None) -> Ints:
-        """[..., W] the first `width` values of each row, 0 where a row is shorter; W is the longest asked for."""
+        """Return [..., W] the first `width` values of each row, 0 where a row is shorter.
+
+        Args:
+            rows: [...] row numbers.
+            width: W; the longest of the rows if None.
+        """
         first = np.asarray(self.offsets[rows])
         length = np.asarray(self.offsets[np.asarray(rows) + 1]) - first
         if width is not None:
@@ -58,7 +63,8 @@ class Ragged:
 class Windows:
     """Stretches `first : first + length` of flat arrays, laid out once and then read from as many arrays as needed.
 
-    position: [..., W] places in the arrays, 0 outside; mask: [..., W] bool, true inside. W is the longest window, at least 1.
+    position: [..., W] places in the arrays, 0 outside; mask: [..., W] bool, true inside. W is the longest window, at
+        least 1.
     """
 
     position: Ints

@@ -94,27 +94,27 @@ def _fits(dtype: pl.DataType, kind: Kind) -> bool:
     return isinstance(dtype, pl.List) and isinstance(dtype.inner, (*_TEXT_TYPES, pl.Null))
 
 
-def check_columns(found: pl.Schema, table: Table, where: Path | str) -> None:
+def check_columns(schema: pl.Schema, table: Table, where: Path | str) -> None:
     """Refuse a table that lacks a required column or has a known column of the wrong type.
 
     Raises:
         DataError: naming the file, the column, the type found and the type expected.
     """
     for column in table.columns:
-        if column.name not in found:
+        if column.name not in schema:
             if column.required:
                 raise DataError(
                     f"missing column {column.name!r}",
                     where=where,
-                    got=", ".join(found.names()) or "no columns",
+                    got=", ".join(schema.names()) or "no columns",
                     expected=", ".join(c.name for c in table.columns if c.required),
                     remedy="rename the column, or use 'searec import' with --map",
                 )
-        elif not _fits(found[column.name], column.kind):
+        elif not _fits(schema[column.name], column.kind):
             raise DataError(
                 f"column {column.name!r} has the wrong type",
                 where=where,
-                got=found[column.name],
+                got=schema[column.name],
                 expected=column.kind.value,
                 remedy="'searec import' converts numbers to ids and numbers or texts to times",
             )

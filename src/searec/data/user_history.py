@@ -24,7 +24,7 @@ class UserHistory:
     """Histories of one user, old to new, all ids internal ids.
 
     Attributes:
-        user: internal id; 0 for one whom the training did not know.
+        user: internal id; 0 for a user unknown to the training.
         feed_item, feed_time: [n] feed events, microseconds since 1970.
         search_query: [m] query id of each search; 0 where the text is new.
         search_text: texts of those that are new, in order.
@@ -48,7 +48,13 @@ class UserHistory:
 
     @classmethod
     def of(cls, data: Dataset, user: int, *, newest: int) -> "UserHistory":
-        """All that a dataset holds of a user; of each history the newest so many."""
+        """Return the newest events of each history that a dataset holds of a user.
+
+        Args:
+            data: the dataset.
+            user: internal id; 0 gives an empty history.
+            newest: most events of each history.
+        """
         if not user:
             return cls()
         feed, searches, click_history = (
@@ -87,7 +93,7 @@ def batch_of(
     click_history = [_newest(history.click_item, needs.clicks) for history in histories]
     searches = [min(len(history.search_query), needs.searches) for history in histories]
     table = _Queries(data, needs)
-    asked = padded([table.rows(history, count) for history, count in zip(histories, searches, strict=True)])
+    search_query = padded([table.rows(history, count) for history, count in zip(histories, searches, strict=True)])
     query = np.array([table.add(text) for text in queries] or [0] * len(histories), dtype=np.int32)
     return Batch(
         task=task,
@@ -95,8 +101,8 @@ def batch_of(
         time=torch.full((len(histories),), NEVER),
         feed_item=_tensor(padded(feed)),
         feed_time=_tensor(padded([_newest(history.feed_time, needs.feed) for history in histories], np.int64)),
-        search_query=_tensor(asked),
-        search_click=_tensor(_clicks(histories, searches, needs.search_clicks, asked.shape[1])),
+        search_query=_tensor(search_query),
+        search_click=_tensor(_clicks(histories, searches, needs.search_clicks, search_query.shape[1])),
         search_time=_tensor(
             padded(
                 [_newest(history.search_time, count) for history, count in zip(histories, searches, strict=True)],

@@ -45,7 +45,7 @@ def cut_thinking(text: str) -> str:
 
 
 def unfenced(text: str) -> str:
-    """What stands in the code fence of an answer; the whole answer if it has none, or is JSON from its first character.
+    """Return the code fence of an answer; the whole answer if it has none, or is JSON from its first character.
 
     >>> unfenced("Here it is:\\n```json\\n[1]\\n```"), unfenced(' {"say": "```\\nhi```"}')
     ('[1]', '{"say": "```\\nhi```"}')
@@ -62,7 +62,7 @@ def _shape(field: str) -> type[BaseModel]:
 
 
 def read_field(text: str, field: str) -> FieldText | None:
-    """The one text field of a JSON answer, with or without a code fence; an answer that is no JSON stands as plain text.
+    """Return the one text field of a JSON answer, with or without a code fence; any other answer as plain text.
 
     None: nothing can be read, because the answer is empty, or is JSON of another shape, or its field is empty.
 
@@ -82,7 +82,7 @@ def read_field(text: str, field: str) -> FieldText | None:
 
 @dataclass(frozen=True)
 class Kept:
-    """One answer as the server gave it, with what it was asked.
+    """One answer as the server gave it, with its request.
 
     Attributes:
         input: the messages and parameters, as JSON.

@@ -89,7 +89,7 @@ class Ledger:
             return self.failures
 
     def as_json(self) -> dict[str, Any]:
-        """Counts, tokens, cost and seconds of this run's requests; under `replayed`, what the answers from the cache cost when asked."""
+        """Return counts, tokens, cost and seconds of this run; `replayed` has the original cost of cached answers."""
         names = ("calls", "from_cache", "retries", "unusable", "failures", "uncounted")
         with self._lock:
             return {

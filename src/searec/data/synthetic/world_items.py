@@ -49,17 +49,17 @@ class Department:
 
 def read_tree(text: str, departments: int, families: int, types: int) -> tuple[list[Department], list[Family]]:
     """The first `departments`, each with its first `families`, each with its first `types`."""
-    kept: list[Department] = []
+    leaves: list[Department] = []
     branches: list[Family] = []
     for line in text.strip().replace("\n    ", " ").splitlines():
         parts = [part.strip() for part in line.lstrip("# ").split(";")]
         if line.startswith("#"):
-            kept.append(Department(parts[0], float(parts[1]), float(parts[2]), tuple(parts[3].split())))
+            leaves.append(Department(parts[0], float(parts[1]), float(parts[2]), tuple(parts[3].split())))
         else:
             names = tuple(name.strip() for name in parts[6].split(","))[:types]
             branches.append(
                 Family(
-                    len(kept) - 1,
+                    len(leaves) - 1,
                     parts[0],
                     parts[1],
                     parts[2],
@@ -69,9 +69,11 @@ def read_tree(text: str, departments: int, families: int, types: int) -> tuple[l
                     names,
                 )
             )
-    kept = kept[:departments]
+    leaves = leaves[:departments]
     nth = [sum(b.department == a.department for b in branches[:i]) for i, a in enumerate(branches)]
-    return kept, [f for f, place in zip(branches, nth, strict=True) if f.department < departments and place < families]
+    return leaves, [
+        f for f, place in zip(branches, nth, strict=True) if f.department < departments and place < families
+    ]
 
 
 class Vocabulary:

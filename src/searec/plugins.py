@@ -1,4 +1,4 @@
-"""Registries: names to objects that are imported when they are used, built in or from entry points of other packages."""
+"""Registries: objects by name, imported when they are used, built in or from entry points of other packages."""
 
 import importlib
 from collections.abc import Mapping

@@ -93,7 +93,8 @@ class Batcher:
     def lengths(self, requests: Requests) -> Ints:
         """Return [R] a sort key that puts requests with histories of like lengths together, so that batches pad little.
 
-        Requests with about as many sessions (1, 2, 3-4, 5-8, ...) are neighbours, and among them those with as many clicks.
+        Requests with about as many sessions (1, 2, 3-4, 5-8, ...) are neighbours, and so are those with as
+        many clicks among them.
         """
         needs, data = self.needs, self.data
 

@@ -34,7 +34,13 @@ class Seen:
 
     @classmethod
     def of(cls, user: Ints, item: Ints, items: int) -> "Seen":
-        """From parallel arrays of pairs, in any order, repeats allowed."""
+        """Collect clicks from parallel arrays of pairs, in any order, repeats allowed.
+
+        Args:
+            user: [E] internal user ids.
+            item: [E] internal item ids.
+            items: how many items there are.
+        """
         keys = np.unique(user.astype(np.int64) * (items + 1) + item)
         marks = np.zeros(1 << min(_MOST_MARKS, max(10, int(32 * len(keys)).bit_length())), dtype=bool)
         marks[_place(keys, len(marks))] = True
@@ -47,7 +53,12 @@ class Seen:
         return cls.of(user, data.click_history.item, data.sizes.items)
 
     def contains(self, user: Ints, item: Ints) -> NDArray[np.bool_]:
-        """Whether each pair was clicked; shapes broadcast."""
+        """Return whether each pair was clicked; shapes broadcast.
+
+        Args:
+            user: internal user ids.
+            item: internal item ids.
+        """
         if len(self.keys) == 0:
             return np.zeros(np.broadcast(user, item).shape, dtype=bool)
         key = np.asarray(user, dtype=np.int64) * (self.items + 1) + item
@@ -74,6 +85,9 @@ def draw_unseen(
     """[R, n] items drawn uniformly from those the user has not clicked.
 
     Args:
+        rng: all draws come from it.
+        seen: the clicks.
+        n: items a row.
         user: [R] internal user ids.
         excluded: [R, M] items that must not be drawn either; 0 pads.
         distinct: no item twice in a row.
@@ -157,7 +171,13 @@ def candidate_lists(split: Split, task: Task, part: Part, *, n: int | None = Non
 
 
 def most_others(split: Split, task: Task, part: Part) -> int:
-    """`OTHERS`, or the fewest unclicked items that a held-out user has left, if that is less."""
+    """Return `OTHERS`, or the fewest unclicked items that a held-out user has, if that is less.
+
+    Args:
+        split: the split.
+        task: the task.
+        part: "val" or "test".
+    """
     seen = Seen.ever(split.data)
     clicked = np.bincount(seen.keys // (seen.items + 1), minlength=split.data.sizes.users + 1)
     return max(1, min(OTHERS, seen.items - int(clicked[split.held_out(task, part).user].max(initial=0))))

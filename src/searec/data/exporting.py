@@ -17,6 +17,7 @@ def export_folder(format: str, data: Path | str, out: Path | str) -> dict[str, i
     """Write a dataset folder in one of `EXPORTS`.
 
     Args:
+        format: a name of `EXPORTS`.
         data: a dataset folder that obeys the rules.
         out: the folder to write; an older export in the same format there is replaced when all has gone well.
 

@@ -84,7 +84,16 @@ def import_folder(
 def import_raw(
     raw: Raw, source: Path, out: Path, *, drop_bad: bool, time_unit: TimeUnit | None, list_separator: str
 ) -> ImportReport:
-    """The part every format shares: convert, check, write. Arguments and errors as in `import_folder`."""
+    """Convert, check and write what an importer returned; arguments and errors as in `import_folder`.
+
+    Args:
+        raw: the tables of the source.
+        source: where they come from.
+        out: the folder to write.
+        drop_bad: leave out rows that break a rule.
+        time_unit: of numeric times.
+        list_separator: between the members of a list.
+    """
     unit = time_unit or raw.unit
     with replacing(out) as beside, progress(f"import {source.name}", len(TABLES) + 1) as advance:
         beside.mkdir()

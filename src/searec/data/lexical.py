@@ -18,10 +18,15 @@ if TYPE_CHECKING:
 
 
 def bm25_index(data: "Dataset", *, k1: float = 1.5, b: float = 0.75) -> SparseRows:
-    """[V + 1, I + 1] BM25 weight of each word in each item's title, brand, categories and description.
+    """Return the BM25 weights [V + 1, I + 1] of words in the items' texts.
 
     The weights are bm25s's (Lucene variant). Row 0 (no word) and column 0 (no item) are empty, so that
     the score of a query is `index.sum(words)`.
+
+    Args:
+        data: the dataset.
+        k1: saturation of repeated words.
+        b: weight of a text's length.
     """
     import bm25s
 
@@ -40,7 +45,13 @@ def bm25_index(data: "Dataset", *, k1: float = 1.5, b: float = 0.75) -> SparseRo
 
 
 def neighbours(index: SparseRows, words: np.ndarray, depth: int) -> np.ndarray:
-    """[Q, depth] the best-matching items of each query (words [Q, W]), best first, 0 where no further item matches."""
+    """Return [Q, depth] the best-matching items of each query, best first, 0 where no other matches.
+
+    Args:
+        index: from `bm25_index`.
+        words: [Q, W] word ids.
+        depth: items of each query.
+    """
     scores = index.sum(torch.from_numpy(words))
     scores[:, 0] = 0
     best, items = scores.topk(min(depth, scores.shape[1]), dim=1)
@@ -87,6 +98,8 @@ class Lexicon:
         """Up to k items that hold any of the words, best first, ties by the smaller id; and their scores.
 
         Args:
+            words: word ids of the query.
+            k: most items.
             allowed: [at least I + 1] items to choose from.
         """
         out: NDArray[np.float32] | None = getattr(self._own, "scores", None)
@@ -111,7 +124,12 @@ class Lexicon:
         return touched[order].astype(np.int64), matches[first][order]
 
     def score_new(self, query: str, text: str) -> float:
-        """BM25 of a text that is not in the index, by the index's counts."""
+        """Return the BM25 score of a text that is not in the index, by the index's counts.
+
+        Args:
+            query: word ids.
+            text: word ids.
+        """
         words = words_of(text)
         total, items = 0.0, self._size - 1
         for word in words_of(query):

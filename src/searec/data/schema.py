@@ -47,6 +47,7 @@ class Table:
 
     @property
     def file(self) -> str:
+        """Return the name of the file."""
         return f"{self.name}.parquet"
 
 
@@ -97,6 +98,11 @@ def _fits(dtype: pl.DataType, kind: Kind) -> bool:
 def check_columns(schema: pl.Schema, table: Table, where: Path | str) -> None:
     """Refuse a table that lacks a required column or has a known column of the wrong type.
 
+    Args:
+        schema: the table's columns and types.
+        table: which table it should be.
+        where: the file that an error names.
+
     Raises:
         DataError: naming the file, the column, the type found and the type expected.
     """
@@ -121,7 +127,13 @@ def check_columns(schema: pl.Schema, table: Table, where: Path | str) -> None:
 
 
 def as_kind(name: str, dtype: pl.DataType, kind: Kind) -> pl.Expr:
-    """The column cast to searec's exact type: String, microseconds UTC, or List(String)."""
+    """Return the column cast to searec's exact type: String, microseconds UTC, or List(String).
+
+    Args:
+        name: of the column.
+        dtype: its type.
+        kind: what it holds.
+    """
     column = pl.col(name)
     if kind is Kind.TEXT:
         return column.cast(pl.String)

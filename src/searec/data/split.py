@@ -79,9 +79,12 @@ def requests_at(
     """Requests at given times, each with the history strictly older than its time.
 
     Args:
+        data: the dataset.
+        task: the task.
+        target: [R] item ids; 0 if not given.
         user: [R] internal user ids.
         time: [R] microseconds since 1970.
-        query: [R] query ids; target: [R] item ids; both 0 if not given.
+        query: [R] query ids; 0 if not given.
         new_texts: [R] query texts, for searches that are not in the dataset.
     """
     none = np.zeros(len(user), dtype=np.int32)
@@ -104,6 +107,11 @@ def requests_at(
 
 def check_no_leak(data: Dataset, requests: Requests, streams: Sequence[str] = STREAMS) -> None:
     """Refuse requests whose history in any of `streams` reaches their own time or another user's events.
+
+    Args:
+        data: the dataset.
+        requests: R requests.
+        streams: which of `STREAMS` to check.
 
     Raises:
         LeakError: naming the user, the time and the newer event's position.
@@ -201,7 +209,7 @@ class Split:
         return np.where(self.known, self.visible(tasks), np.iinfo(np.int64).min)
 
     def visible(self, tasks: Sequence[Task]) -> Ints:
-        """Return for each user [U + 1], seen or not, the time before which events precede all held-out ones of `tasks`."""
+        """Return [U + 1] the time before which a user's events precede all held-out ones of `tasks`."""
         limit = np.full(self.data.sizes.users + 1, NEVER, dtype=np.int64)
         for task in tasks:
             users, positions = self._held(task, back=2)
@@ -209,14 +217,23 @@ class Split:
         return limit
 
     def held_out(self, task: Task, part: Part) -> Requests:
-        """The validation or test requests of a task, by user; the target of a search is its first clicked item."""
+        """Return the held-out requests of a task, by user; a search's target is its first clicked item.
+
+        Args:
+            task: the task.
+            part: "val" or "test".
+        """
         users, positions = self._held(task, back=2 if part == "val" else 1)
         return self._ask(task, users, positions)
 
     def train(self, task: Task, tasks: Sequence[Task] = TASKS) -> Requests:
-        """Every training event of `task` as a request, by user and time, for a model that learns for `tasks`.
+        """Return every training event of a task as a request, by user and time.
 
         A search with several clicks gives one request for each clicked item. Events without history are left out.
+
+        Args:
+            task: the task of the events.
+            tasks: what the model learns for; they set the cut-off.
         """
         offsets, positions = self._events[task]
         users = np.repeat(np.arange(len(offsets) - 1, dtype=np.int32), np.diff(offsets))
@@ -225,7 +242,14 @@ class Split:
         return requests[_has_history(self.data, requests)]
 
     def sequences(self, tasks: Sequence[Task], *, feed_only: bool) -> Requests:
-        """Return the newest training click of each user as a request; causal models learn the earlier ones from its history."""
+        """Return the newest training click of each user as a request.
+
+        A causal model learns the earlier clicks from its history.
+
+        Args:
+            tasks: what the model learns for.
+            feed_only: leave out clicks after searches.
+        """
         stream = self.data.interactions if feed_only else self.data.click_history
         users = np.arange(1, self.data.sizes.users + 1, dtype=np.int32)
         end = first_not_before(stream.time, stream.offsets[users], stream.offsets[users + 1], self.cutoff(tasks)[users])

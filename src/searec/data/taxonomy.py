@@ -43,7 +43,12 @@ class Taxonomy:
 
     @classmethod
     def of(cls, data: Dataset, *, share: float = SHARE) -> "Taxonomy":
-        """The taxonomy of a dataset's catalogue; without categories an empty one."""
+        """Return the taxonomy of a dataset's catalogue; without categories an empty one.
+
+        Args:
+            data: the dataset.
+            share: of a category's items that its parent must have too.
+        """
         given, count = data.item_categories, data.sizes.categories
         member = csr_array(
             (np.ones(len(given.values), dtype=np.float64), (given.owners, given.values)), shape=(len(given), count + 1)
@@ -78,14 +83,19 @@ class Taxonomy:
         return group(self.parent[1:][order], order + 1, len(self.parent))
 
     def above(self, categories: Ints, depth: int) -> Ints:
-        """The ancestor at a depth of each category [n], or itself where it is no deeper."""
+        """Return the ancestor at a depth of each category [n], or itself where it is no deeper.
+
+        Args:
+            categories: [n] categories.
+            depth: 0 for roots.
+        """
         above_rows = np.array(categories, dtype=np.int64)
         while (deeper := self.depth[above_rows] > depth).any():
             above_rows[deeper] = self.parent[above_rows[deeper]]
         return above_rows
 
     def at(self, level: Level) -> Ragged:
-        """Return [I + 1] the categories of each item at a level, each once, ascending; empty rows where there are none."""
+        """Return [I + 1] the categories of each item at a level, each once, ascending; rows may be empty."""
         if level == "narrow":
             return self.narrow
         return _distinct(self.narrow.owners, self.above(self.narrow.values, level), len(self.narrow), len(self.parent))

@@ -86,6 +86,10 @@ def batch_of(
     """The batch that `Batcher` would make of users with these histories, asking after everything in them.
 
     Args:
+        data: the dataset.
+        histories: B histories.
+        needs: what the model reads.
+        task: the task.
         queries: [B] texts of search requests, which the dataset need not hold; none for the feed.
         candidates: [B, N] internal item ids, or None for the whole catalogue.
     """
@@ -168,7 +172,12 @@ def _newest(values: Ints, count: int) -> Ints:
 
 
 def padded(rows: Sequence[Ints], dtype: type[np.integer] = np.int32) -> Ints:
-    """[n, longest, at least 1] 0 at the end."""
+    """Return rows as one array [n, longest, at least 1], 0 at the end.
+
+    Args:
+        rows: n arrays.
+        dtype: of the result.
+    """
     lengths = np.array([len(row) for row in rows])
     flat = np.concatenate([*rows, _NONE]).astype(dtype, copy=False)
     return gather_windows(flat, np.cumsum(lengths) - lengths, lengths)

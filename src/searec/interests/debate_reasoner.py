@@ -122,7 +122,7 @@ class DebateReasoner:
         """One thought a profile, in order; a round's questions of all agents for all profiles go out together.
 
         Raises:
-            SearecError: as `ask_together`: no agent, or not the arbiter, can be asked at all.
+            SearecError: as `ask_all`: no agent, or not the arbiter, can be asked at all.
         """
         debates = {place: self._opened(profile) for place, profile in enumerate(profiles) if profile.queries}
         pairs = [(seat, debate.profile) for debate in debates.values() for seat in self.seats]

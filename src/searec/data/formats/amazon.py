@@ -164,7 +164,9 @@ def _items(path: Path, reviewed: pl.DataFrame, bad: list[pl.DataFrame]) -> tuple
     asin = pl.coalesce("parent_asin", "asin").alias("item_id")
     with reading(path):
         lines = scan_objects(path, _META).select(ROW, asin, FAULT, *_CATEGORIES)
-        lines = lines.join(reviewed.lazy().with_columns(is_reviewed=True), on="item_id", how="left", maintain_order="left")
+        lines = lines.join(
+            reviewed.lazy().with_columns(is_reviewed=True), on="item_id", how="left", maintain_order="left"
+        )
         slim = [pl.when("is_reviewed").then(name).alias(name) for name in _CATEGORIES]
         known = lines.with_columns(slim).collect(engine="streaming")
     bad.append(faults(known, path))

@@ -33,7 +33,8 @@ class Raw:
     """A source as unread tables whose columns already bear searec's names; types and rows are not yet checked.
 
     tables: "items" and "interactions", and "users" and "searches" where the source has them. Columns of
-        `schema.TABLES` may be of any type `importing` can convert; other columns of items and users stay. A table must give
+        `schema.TABLES` may be of any type `importing` can convert; other columns of items and users stay. A
+        table must give
         the same rows in the same order each time it is read.
     files: for each table the file that an error about it names. Row n of a table is data row n of that file, unless
         the table says otherwise in `ROW`, and in `FILE` where there are several; both may be null for a row of no file.
@@ -56,12 +57,18 @@ class Raw:
 Importer = Callable[[Path, Mapping[str, str]], Raw]
 """From a source folder and the user's column and file mapping to Raw."""
 Exporter = Callable[[Mapping[str, pl.LazyFrame], str], dict[str, pl.LazyFrame]]
-"""From the tables of a dataset folder, with searec's types, and the name of the folder to its files: for each file name one
+"""From the tables of a dataset folder, with searec's types, and the name of the folder to its files: for each
+file name one
 column of text, the file's lines in order."""
 
 
 def refuse_mapping(format: str, mapping: Mapping[str, str], allowed: Sequence[str] = ()) -> None:
-    """Refuse what `--map` says about a format whose files and columns are known, but for the tables `allowed`.
+    """Refuse a mapping of a format whose files and columns are known.
+
+    Args:
+        format: its name.
+        mapping: what `--map` says.
+        allowed: tables whose file may be named.
 
     Raises:
         SettingsError: a mapping that is not allowed.
@@ -82,7 +89,10 @@ def named(
     """The columns of a published table under searec's names; `FILE` and `ROW` stay.
 
     Args:
-        columns, optional: published name -> searec's. Optional ones may be missing from the file.
+        frame: the published table.
+        columns: published name -> searec's; required.
+        path: the file that an error names.
+        optional: published name -> searec's, of columns that may be missing.
 
     Raises:
         DataError: a column of `columns` is missing.
@@ -119,6 +129,7 @@ def completed(table: pl.LazyFrame, key: str, seen: Sequence[pl.LazyFrame]) -> pl
     """Return a table and, after it, a row for each id that events name and it lacks, in the order of the ids.
 
     Args:
+        table: a table.
         key: the table's id column, text.
         seen: frames with that column, text; null and blank ids are left out.
     """
@@ -136,6 +147,7 @@ def split_mapping(
     """File names by table, and source columns by table and column.
 
     Args:
+        mapping: what `--map` says.
         tables: the tables that may be mapped, with the columns of each.
 
     Raises:

@@ -27,6 +27,7 @@ def scan_objects(path: Path, fields: Sequence[str], rows: pl.DataFrame | None = 
     A field is text, and JSON text where it holds a list or an object; null where the object lacks it.
 
     Args:
+        fields: the fields to read.
         path: plain or gzip.
         rows: the only lines to read, a frame of `ROW`; by default all.
     """
@@ -43,7 +44,12 @@ def scan_objects(path: Path, fields: Sequence[str], rows: pl.DataFrame | None = 
 
 
 def faults(table: pl.DataFrame, path: Path) -> pl.DataFrame:
-    """Rejects for the lines that are no object, from `ROW` and `FAULT`."""
+    """Return rejects for the lines that are no object.
+
+    Args:
+        table: lines with `ROW` and `FAULT`.
+        path: their file.
+    """
     rule = pl.lit("neither JSON nor a Python literal").alias("rule")
     bad = table.filter(pl.col(FAULT).is_not_null())
     return bad.select(
@@ -86,7 +92,7 @@ def _by_block(fields: tuple[str, ...], texts: pl.Series, lines: pl.Series) -> pl
 
 
 def _as_json(lines: pl.Series) -> pl.Series:
-    """Python literals as JSON, by rewriting their strings; the rest is left to `ast.literal_eval`.
+    r"""Python literals as JSON, by rewriting their strings; the rest is left to `ast.literal_eval`.
 
     A string goes between \x01 in place of its quotes, so that remaining quotes belong to a text; \x02 is an escaped
     backslash.

@@ -108,7 +108,14 @@ def scan(path: Path, form: str) -> pl.LazyFrame:
 
 
 def renamed(frame: pl.LazyFrame, columns: Mapping[str, str], table: Table, path: Path) -> pl.LazyFrame:
-    """Columns under searec's names; a source column whose name a mapped one takes is left out."""
+    """Return the columns under searec's names; a source column whose name is taken is left out.
+
+    Args:
+        frame: the file's table.
+        columns: searec's column -> source column.
+        table: which table it is.
+        path: the file that an error names.
+    """
     if not columns:
         return frame
     there = frame.collect_schema().names()

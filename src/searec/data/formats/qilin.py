@@ -126,7 +126,8 @@ def _requests(
     """Requests of a kind with their results in order of position, and rejects for those whose results cannot be read.
 
     Returns:
-        `FILE`, `ROW`, part, user_id, `more`, details: a list of note_idx, position, timestamp (text), actions (Float64).
+        `FILE`, `ROW`, part, user_id, `more`, details: a list of note_idx, position, timestamp (text),
+        actions (Float64).
     """
     frames = []
     for name in names:

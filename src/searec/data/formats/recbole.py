@@ -94,10 +94,14 @@ def read_recbole(source: Path, mapping: Mapping[str, str]) -> Raw:
 
 
 def write_recbole(tables: Mapping[str, pl.LazyFrame], name: str) -> dict[str, pl.LazyFrame]:
-    """The lines of each atomic file of a dataset folder, by file name; see `recbole_text` for the texts in them.
+    """Return the lines of each atomic file of a dataset folder, by file name.
 
     Interactions are in the order of time: RecBole stores times as float32, which is coarser than two minutes, and its
     sort leaves those as they stand.
+
+    Args:
+        tables: the folder's tables.
+        name: of the dataset.
     """
     lines = {}
     for table in TABLES:

@@ -1,6 +1,7 @@
 r"""Texts in RecBole's atomic files, escaped so that nothing is taken for a separator, a quote or a gap.
 
-RecBole reads these files with pandas: a tab or a line end parts fields, a leading quote opens a quoted field, some words
+RecBole reads these files with pandas: a tab or a line end parts fields, a leading quote opens a quoted field, some
+words
 ("NA", "null", ...) are gaps, and a blank parts the members of a list. So a backslash is written `\\`, a tab `\t`, line
 ends `\n` and
 `\r`, NUL `\0`, in the members of a list a blank `\s`, in a column's name a colon `\c`; `\e` is nothing and comes before

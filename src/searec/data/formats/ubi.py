@@ -45,9 +45,8 @@ def read_ubi(source: Path, mapping: Mapping[str, str]) -> Raw:
     """The tables of UBI logs, unread.
 
     Args:
-        source: a file of JSON lines, or a folder of them, queries and events mixed or apart; a folder may also hold items
-            and users as plain
-            files (Parquet, CSV or JSON lines).
+        source: a file of JSON lines, or a folder of them, queries and events mixed or apart; a folder may also hold
+            items and users as plain files (Parquet, CSV or JSON lines).
         mapping: "items" or "users" -> file, "items.column" or "users.column" -> its column, "actions.NAME" -> one of
             `USES`.
 
@@ -222,7 +221,9 @@ def _accounted(rows: pl.LazyFrame, uses: Mapping[str, str], room: Path) -> tuple
         .then(pl.lit("clicked in a search"))
         .otherwise(pl.lit("interaction"))
     )
-    return _kept(events.with_columns(became=became), room / "events.parquet"), _kept(searched, room / "searched.parquet")
+    return _kept(events.with_columns(became=became), room / "events.parquet"), _kept(
+        searched, room / "searched.parquet"
+    )
 
 
 def _kept(frame: pl.LazyFrame, path: Path) -> pl.LazyFrame:
@@ -304,7 +305,7 @@ def _interactions(rows: pl.LazyFrame, events: pl.LazyFrame, notes: list[str]) ->
 
 
 def _searches(rows: pl.LazyFrame, events: pl.LazyFrame, searched: pl.LazyFrame, room: Path) -> pl.LazyFrame:
-    """One row for each id and words, in the order of the files; clicks and results belong to the first words of an id."""
+    """One row for each id and words, in file order; clicks and results belong to the first words of an id."""
     early = ("time", "place")
     first = [pl.col(name).drop_nulls().first() for name in ("user_id", "client_id", "timestamp")]
     hits = pl.col("hits").drop_nulls()

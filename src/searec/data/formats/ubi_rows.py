@@ -48,10 +48,14 @@ _MAY_BE_BLANK = ("timestamp", "hits", "action_name")
 
 
 def staged(paths: Sequence[Path], room: Path) -> pl.LazyFrame:
-    """Every line of the files, in order, read once and kept as Parquet in the folder `room`.
+    """Read every line of the files once, in order, and store them as Parquet.
 
-    Columns: kind; the names of `_PLACES`, blank ones null (ordinal is a float); time, the timestamp, with numbers as ms;
+    Columns: kind; the names of `_PLACES`, blank ones null (ordinal is a float); time, the timestamp, numbers as ms;
     place, which grows from line to line over all files; `FILE` and `ROW`.
+
+    Args:
+        paths: the files.
+        room: the folder for the Parquet files.
 
     Raises:
         DataError: a line that is broken, with its number.

@@ -39,6 +39,10 @@ def bounds(split: Split, tasks: Sequence[Task]) -> tuple[Ints, Ints]:
     """Return two times for each user [U + 1]: before which a model for `tasks` may read, and learn from, the events.
 
     The earliest of the user's held-out requests; `NEVER` where there is none. Of unseen users nothing may be learned.
+
+    Args:
+        split: the split.
+        tasks: what the model learns for.
     """
     read = np.full(split.data.sizes.users + 1, NEVER, dtype=np.int64)
     for task, part in itertools.product(tasks, PARTS):
@@ -62,6 +66,8 @@ def request_leaks(data: Dataset, requests: Requests, name: str, limit: Ints | No
     """Histories that reach their own time or another user's events; and targets that may not be learned from.
 
     Args:
+        data: the dataset.
+        name: of the requests, in findings.
         requests: [R]; name: what they are, for people.
         limit: [U + 1] the time before which targets must lie; None for held-out requests.
     """
@@ -106,7 +112,11 @@ def split_leaks(
     """Check the requests that a model for `tasks` learns from and is measured on.
 
     Args:
-        last: whether it learns from each user's last event alone (`Split.sequences`, with `feed_only`) or from all; both
+        split: the split.
+        tasks: what the model learns for.
+        feed_only: as in `Split.sequences`.
+        last: whether it learns from each user's last event alone (`Split.sequences`, with `feed_only`) or from all;
+            both
                 if None.
         held: look at the held-out requests too.
     """
@@ -132,9 +142,13 @@ def split_leaks(
 
 
 def negative_leaks(split: Split, tasks: Sequence[Task]) -> Leaks:
-    """A warning where items that a user chose after the cut-off are drawn as his negatives.
+    """Warn of negatives that their user chose after the cut-off.
 
     Training must not know better: to leave them out would tell it what is held out.
+
+    Args:
+        split: the split.
+        tasks: what the model learns for.
     """
     data = split.data
     user, item, old = clicks_of(split, bounds(split, tasks)[1])
@@ -180,7 +194,15 @@ def candidate_leaks(split: Split) -> Leaks:
 
 
 def list_leaks(split: Split, task: Task, part: Part, lists: NDArray[np.integer], name: str) -> Leaks:
-    """As `candidate_leaks`, of the candidates [R, N] of each held-out request of a task and part."""
+    """Check candidate lists as `candidate_leaks` does.
+
+    Args:
+        split: the split.
+        task: the task.
+        part: "val" or "test".
+        lists: [R, N] candidates of each held-out request.
+        name: of the lists, in findings.
+    """
     data, requests = split.data, split.held_out(task, part)
     checked = {"candidates": int(lists.size)}
     remedy = "remove the file; the lists are drawn again"
@@ -233,6 +255,9 @@ def count_leaks(split: Split, tasks: Sequence[Task], counts: Ints, name: str) ->
     """Items that a model counts more often than they were clicked before the cut-off of `tasks`.
 
     Args:
+        split: the split.
+        tasks: what the model learns for.
+        name: of the model, in findings.
         counts: [I + 1] clicks in the feed and after searches, by internal item id.
     """
     data = split.data
@@ -266,7 +291,12 @@ def count_leaks(split: Split, tasks: Sequence[Task], counts: Ints, name: str) ->
 
 
 def clicks_of(split: Split, limit: Ints) -> tuple[Ints, Ints, NDArray[np.bool_]]:
-    """User and item of every click [E] of the trail, and whether it lies before the limit [U + 1]."""
+    """Return user and item of every click [E], and whether it lies before the user's limit.
+
+    Args:
+        split: the split.
+        limit: [U + 1] times.
+    """
     click_history = split.data.click_history
     user = np.repeat(np.arange(len(click_history.offsets) - 1, dtype=np.int32), np.diff(click_history.offsets))
     return user, np.asarray(click_history.item), np.asarray(click_history.time) < limit[user]
@@ -279,6 +309,9 @@ def cutoff_leaks(split: Split, tasks: Sequence[Task], cutoff: Cutoff, name: str)
     """Events that something made beforehand has read and a model for `tasks` may not, with the first of them.
 
     Args:
+        split: the split.
+        tasks: what the model learns for.
+        cutoff: of the artifact.
         name: what was made, and where it lies.
     """
     data = split.data

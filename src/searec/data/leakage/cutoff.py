@@ -111,6 +111,7 @@ class Cutoff:
         """Return this cut-off for something that another artifact, with the cut-off `other`, helped to make.
 
         Args:
+            other: the cut-off of the artifact that helped.
             data: whose users these are.
             name: what the other is, for `about`.
         """

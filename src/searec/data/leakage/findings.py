@@ -134,7 +134,12 @@ def when(time: int) -> str:
 
 
 def row_at(data: Dataset, position: int) -> Row:
-    """The event behind a place of the trail."""
+    """Return the event behind a click.
+
+    Args:
+        data: the dataset.
+        position: in the click history.
+    """
     user = int(np.searchsorted(data.click_history.offsets, position, side="right")) - 1
     time, item, source = (
         int(column[position])
@@ -144,21 +149,39 @@ def row_at(data: Dataset, position: int) -> Row:
 
 
 def first_click(data: Dataset, user: int, item: int) -> Row | None:
-    """The first click of a user on an item."""
+    """Return the first click of a user on an item; None without one.
+
+    Args:
+        data: the dataset.
+        user: internal id.
+        item: internal id.
+    """
     user_rows = slice(int(data.click_history.offsets[user]), int(data.click_history.offsets[user + 1]))
     places = np.flatnonzero(np.asarray(data.click_history.item[user_rows]) == item)
     return row_at(data, user_rows.start + int(places[0])) if len(places) else None
 
 
 def event_at(data: Dataset, stream: str, position: int) -> Row | None:
-    """The event at a position of a stream; None outside of it."""
+    """Return the event at a position of a stream; None outside of it.
+
+    Args:
+        data: the dataset.
+        stream: one of `split.STREAMS`.
+        position: in the stream.
+    """
     if not 0 <= position < len(getattr(data, stream).time):
         return None
     return row_at(data, position) if stream == "click_history" else row_of(data, stream, position)
 
 
 def row_of(data: Dataset, table: Any, position: int) -> Row:
-    """The event at a position of a table."""
+    """Return the event at a position of a table.
+
+    Args:
+        data: the dataset.
+        table: "interactions" or "searches".
+        position: in the table.
+    """
     events = getattr(data, table)
     user = int(np.searchsorted(events.offsets, position, side="right")) - 1
     if table == "interactions":
@@ -187,8 +210,22 @@ def _rows_of_click(data: Dataset, user: int, time: int, item: int, *, feed: bool
 
 
 def row_of_click(data: Dataset, user: int, time: int, item: int) -> Row | None:
+    """Return the first event by which a user clicked an item at a time; None without one.
+
+    Args:
+        data: the dataset.
+        user: internal id.
+        time: microseconds since 1970.
+        item: internal id.
+    """
     return next(_rows_of_click(data, user, time, item), None)
 
 
 def name_of(data: Dataset, user: Any) -> str:
+    """Return the external id of a user.
+
+    Args:
+        data: the dataset.
+        user: internal id.
+    """
     return str(data.users.to_external(np.array([user]))[0])

@@ -96,7 +96,15 @@ class _People:
 
 
 def simulate_block(world: World, shop: Shop, errand_codes: Ints, users: int, rng: np.random.Generator) -> Block:
-    """Everything `users` users do."""
+    """Draw everything that a block of users does.
+
+    Args:
+        world: the settings.
+        shop: the catalogue.
+        errand_codes: words of queries about nothing in the shop.
+        users: how many users.
+        rng: all draws come from it.
+    """
     people = _people(world, shop, users, rng)
     user, time, searching = _moments(world, users, rng)
     month = time // _MONTH
@@ -372,7 +380,12 @@ def _queries(
 
 
 def profile_table(block: Block, first: int) -> pl.DataFrame:
-    """The block's rows of users.parquet; `first` is the number of its first user."""
+    """Return the block's rows of users.parquet.
+
+    Args:
+        block: of users.
+        first: the number of its first user.
+    """
     return pl.DataFrame(
         {
             "user_id": user_ids(first, len(block.age)),
@@ -384,10 +397,21 @@ def profile_table(block: Block, first: int) -> pl.DataFrame:
 
 
 def user_ids(first: int, count: int) -> pl.Series:
-    """'u{first}' and the `count - 1` after it."""
+    """Return 'u{first}' and the `count - 1` ids after it.
+
+    Args:
+        first: number of the first.
+        count: how many.
+    """
     return numbered("u", first, count)
 
 
 def numbered(letter: str, first: int, count: int) -> pl.Series:
-    """The letter with the numbers first, first + 1, ... after it."""
+    """Return a letter with the numbers first, first + 1, ... after it.
+
+    Args:
+        letter: the prefix.
+        first: number of the first.
+        count: how many.
+    """
     return pl.select(pl.format(f"{letter}{{}}", pl.int_range(first, first + count))).to_series()

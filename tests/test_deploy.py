@@ -300,7 +300,7 @@ def test_there_is_time_to_stop(services: dict[str, Any]) -> None:
     from searec.service.http.http_config import HttpSettings
     from searec.store.worker import WorkerSettings
 
-    service, worker = HttpSettings().stop_seconds + CLOSING_SECONDS, WorkerSettings().grace + CLOSING_SECONDS
+    service, worker = HttpSettings().shutdown_seconds + CLOSING_SECONDS, WorkerSettings().grace + CLOSING_SECONDS
     named = {path.name: unit(path) for path in UNITS}
     assert seconds(services["service"]["stop_grace_period"]) > service
     assert seconds(services["worker"]["stop_grace_period"]) > worker
@@ -348,7 +348,7 @@ def exposed() -> dict[str, set[str]]:
     from prometheus_client.parser import text_string_to_metric_families as families
 
     from searec.pipeline.types import LeftOut
-    from searec.service.http.metrics import Observed
+    from searec.service.http.metrics import HttpMetrics
     from searec.store.interest_store import Counts
     from searec.store.worker_metrics import Metrics
 
@@ -356,13 +356,13 @@ def exposed() -> dict[str, set[str]]:
         def counts(self) -> Counts:
             return Counts(**dict.fromkeys(Counts.__dataclass_fields__, 0))
 
-    observed = Observed()
-    observed.answered("GET", "/v1/recommend", 200, 0.1, [LeftOut("events", "failed")])
+    http_metrics = HttpMetrics()
+    http_metrics.record_request("GET", "/v1/recommend", 200, 0.1, [LeftOut("events", "failed")])
     metrics = Metrics(Store())  # type: ignore[arg-type]
     metrics.called("offline", 0.1, ok=True)
     metrics.ended("refreshed", 0.1)
     found: dict[str, set[str]] = {}
-    for text in (observed.text().decode(), generate_latest(metrics.registry).decode()):
+    for text in (http_metrics.exposition().decode(), generate_latest(metrics.registry).decode()):
         for family in families(text):
             for sample in family.samples:
                 found.setdefault(sample.name, set()).update(sample.labels)

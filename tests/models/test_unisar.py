@@ -96,7 +96,7 @@ def test_pooling_before_the_experts_gives_the_same_scores(small_world: Dataset, 
         fused, here, _ = one.sides(batch)
         vectors = one.item.weight
         parts = [one.pool[side](fused[side], here[side], vectors) @ fused[side] for side in (0, 1)]
-        parts += [vectors.expand(len(batch), -1, -1), one.asked(batch)[:, None]]
+        parts += [vectors.expand(len(batch), -1, -1), one.request(batch)[:, None]]
         summed = sum(one.ple.project(1, place, part) for place, part in enumerate(parts))
         torch.testing.assert_close(
             one.towers[1](one.ple.mix(summed)).squeeze(-1), one.score(batch), atol=1e-5, rtol=1e-5

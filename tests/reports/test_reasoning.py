@@ -142,7 +142,7 @@ def test_the_page_needs_nothing_else(found: Reasoning) -> None:
 def test_it_is_json(found: Reasoning) -> None:
     told = json.loads(json.dumps(found.as_json()))
     assert told["by_setting"]["steps"][3]["value"] == 3
-    assert told["phases"]["+RL"][1]["phase"] == "grpo"
+    assert told["phases"]["+RL"][1]["phase"] == "ranking_policy"
     assert set(told["tail_coverage"]) >= {"+RL", "reward=mrr", "reward=ndcg@5"}
 
 

@@ -20,10 +20,10 @@ from searec.experiments import run_training
 from searec.models.lcr_ser import LCRSER
 from searec.nn.grpo import rewards
 from searec.pipeline.run import Run, read_run
-from searec.training.early_exit import Depths, Halting, depths, may_stop
+from searec.training.early_exit import Depths, EarlyExit, depths, may_stop
 from searec.training.examples import Portions, TrainingExamples
-from searec.training.ranking_distillation import Student
-from searec.training.ranking_policy import RankingPolicy, draw_noise
+from searec.training.ranking_distillation import RankingDistillation
+from searec.training.ranking_policy import RankingPolicy
 
 TINY: dict[str, Any] = {"width": 8, "inner": 8, "dropout": 0.0, "epochs": 2, "batch": 64, "lr": 0.01, "steps": 2}
 
@@ -45,7 +45,7 @@ def batch_for(data: Dataset, model: LCRSER, negatives: int = 7, size: int = 64) 
 
 def again(model: LCRSER, batch: Any, seed: int) -> list[Tensor]:
     torch.manual_seed(seed)
-    return draw_noise(model, batch)
+    return model.draw_noise(batch)
 
 
 def test_at_its_start_the_policy_is_the_reference_and_nothing_is_dropped_out(small_world: Dataset) -> None:
@@ -56,7 +56,7 @@ def test_at_its_start_the_policy_is_the_reference_and_nothing_is_dropped_out(sma
     losses = policy.loss(batch)
     assert losses.parts["kl"] == 0
     torch.manual_seed(1)
-    one = policy.policy.score_trajectories(batch, draw_noise(policy.policy, batch))
+    one = policy.policy.score_trajectories(batch, policy.policy.draw_noise(batch))
     assert torch.equal(one, policy.policy.score_trajectories(batch, again(policy.policy, batch, 1))), (
         "noise is all that is drawn"
     )
@@ -103,7 +103,7 @@ def test_the_policy_that_acts_is_renewed_every_few_batches(small_world: Dataset)
 def earned(model: LCRSER, batch: Any) -> float:
     torch.manual_seed(5)
     with torch.no_grad():
-        return float(rewards(model.score_trajectories(batch, draw_noise(model, batch)), model.config.reward).mean())
+        return float(rewards(model.score_trajectories(batch, model.draw_noise(batch)), model.config.reward).mean())
 
 
 @pytest.mark.parametrize("reward", ["hr@1", "hr@5", "ndcg@5", "mrr"])
@@ -174,7 +174,7 @@ def test_the_halting_score_is_learnt_and_nothing_else(small_world: Dataset) -> N
     assert model.halting is not None
     model.halting.requires_grad_(True)
     before = copy.deepcopy(model.state())
-    learner = Halting(model).train()
+    learner = EarlyExit(model).train()
     assert not model.training
     batch = batch_for(small_world, model)
     adam = torch.optim.Adam(model.halting.parameters(), lr=0.05)
@@ -191,7 +191,7 @@ def test_the_halting_score_is_learnt_and_nothing_else(small_world: Dataset) -> N
 
 
 def test_a_batch_in_which_nobody_reasons_teaches_nothing(small_world: Dataset) -> None:
-    learner = Halting(built(small_world, exit_steps=1).requires_grad_(False))
+    learner = EarlyExit(built(small_world, exit_steps=1).requires_grad_(False))
     assert learner.model.halting is not None
     learner.model.halting.requires_grad_(True)
     batch = batch_for(small_world, learner.model)
@@ -220,7 +220,7 @@ def test_a_student_moves_towards_its_teacher_and_leaves_it_alone(small_world: Da
     teacher = built(small_world, init=1.0)
     kept = copy.deepcopy(teacher.state())
     model = built(small_world, steps=0, distil_weight=50.0)
-    student = Student(model, teacher)
+    student = RankingDistillation(model, teacher)
     batch = batch_for(small_world, model)
     adam = torch.optim.Adam(student.parameters(), lr=0.01)
     apart = []
@@ -254,17 +254,17 @@ def whole(checkerboard: Any, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def test_phases_follow_one_another_and_the_better_is_kept(whole: Run, checkerboard: Any) -> None:
     phases = {phase["phase"]: phase for phase in whole.config["phases"]}
-    assert list(phases) == ["supervised", "grpo", "halting"]
-    assert phases["grpo"]["kept"] == (phases["grpo"]["ndcg@5"] > phases["supervised"]["ndcg@5"])
+    assert list(phases) == ["supervised", "ranking_policy", "early_exit"]
+    assert phases["ranking_policy"]["kept"] == (phases["ranking_policy"]["ndcg@5"] > phases["supervised"]["ndcg@5"])
     assert isinstance(whole.model, LCRSER)
-    best = max(phases["grpo"]["ndcg@5"], phases["supervised"]["ndcg@5"])
+    best = max(phases["ranking_policy"]["ndcg@5"], phases["supervised"]["ndcg@5"])
     threshold = float(whole.model.halt_above)
-    assert threshold == pytest.approx(phases["halting"]["halt_above"])
+    assert threshold == pytest.approx(phases["early_exit"]["halt_above"])
     opened = read_run(whole.folder, checkerboard.data, device="cpu")
     assert same(opened, whole)
     opened.model.halt_above.fill_(1.0)
     assert validation_score(opened.model, whole.split, requests=10_000, seed=0)["ndcg@5"] == pytest.approx(best)
-    assert phases["halting"]["ndcg@5"] >= whole.model.config.exit_keep * best - 1e-9
+    assert phases["early_exit"]["ndcg@5"] >= whole.model.config.exit_keep * best - 1e-9
     assert not list(whole.folder.rglob("checkpoint.safetensors"))
 
 
@@ -281,14 +281,14 @@ def test_a_phase_that_is_not_better_is_undone(checkerboard: Any, tmp_path: Path)
         rl_lr=5.0,
         kl_weight=0.0,
     )
-    started, grpo = wild.config["phases"]
+    started, policy = wild.config["phases"]
     assert started["phase"] == "started"
-    assert grpo["ndcg@5"] < started["ndcg@5"]
-    assert not grpo["kept"]
+    assert policy["ndcg@5"] < started["ndcg@5"]
+    assert not policy["kept"]
     assert same(first, wild)
 
 
-@pytest.mark.parametrize("learner", [LCRSER, RankingPolicy, Halting])
+@pytest.mark.parametrize("learner", [LCRSER, RankingPolicy, EarlyExit])
 def test_a_run_broken_off_in_any_phase_ends_with_the_same_bits(
     whole: Run, checkerboard: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, learner: Any
 ) -> None:

@@ -87,7 +87,7 @@ def decomposed(split: Split, width: int) -> Vectors:
 
 def unisar_vectors(split: Split, seed: int) -> Vectors:
     """[I, D] item embeddings of a unisar trained for both tasks; kept in the cache, and gone on with where it was broken off."""
-    from searec.training.phases import teach
+    from searec.training.phases import run_phases
 
     kind = model_named("unisar")
     config = configure(kind.Config, kind.presets["small"])
@@ -98,7 +98,7 @@ def unisar_vectors(split: Split, seed: int) -> Vectors:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model: Any = kind(config, split.data.sizes)
-    teach(model, split, home, plan, made_from={"cutoff": made_of.digest}, resume=(home / CHECKPOINT).is_file())
+    run_phases(model, split, home, plan, made_from={"cutoff": made_of.digest}, resume=(home / CHECKPOINT).is_file())
     return model.item_vectors[1:].cpu().float().numpy()  # type: ignore[no-any-return]
 
 

@@ -84,7 +84,7 @@ def serve(
         workers,
         open=open,
         settings=settings,
-        say=partial(print, flush=True),
+        announce=partial(print, flush=True),
     )
 
 

@@ -76,7 +76,7 @@ def distil(
         made_of=made_of,
     )
     with stop_requests() as request:
-        teach(labels, out, config, seed=seed, resume=resume, stopping=lambda: request.asked)
+        teach(labels, out, config, seed=seed, resume=resume, stopping=lambda: request.is_requested)
     judgement = evaluate_student(out, thoughts, catalogue=Categories.of(dataset), encode=encode, seed=seed)
     if str(figures) != "-":
         print_made(out)

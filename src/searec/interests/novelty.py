@@ -59,7 +59,7 @@ class History:
         Known: a query or a clicked category holds all its words, or all its words are some query's or category's own; or it says nothing.
         Near: more than half of its words stand in the history.
 
-        >>> history = History(frozenset({frozenset({"click_history", "shoe"})}), frozenset({"click_history", "shoe"}))
+        >>> history = History(frozenset({frozenset({"trail", "shoe"})}), frozenset({"trail", "shoe"}))
         >>> [history.grade(text) for text in ("trail shoes", "shoes", "trail shoe laces", "camping stoves")]
         [0, 0, 1, 2]
         """

@@ -123,6 +123,19 @@ class LearnsFromTeacher(Protocol):
 
 
 @runtime_checkable
+class ScoresTrajectories(Protocol):
+    """A model whose ranking is a policy: it scores the candidates along several noisy trajectories."""
+
+    def draw_noise(self, batch: Batch) -> list[Tensor]:
+        """Return standard normal noise [B, T, L, D] for each of the user's histories."""
+        ...
+
+    def score_trajectories(self, batch: Batch, noise: Sequence[Tensor]) -> Tensor:
+        """Return scores [B, T, N] of the candidates, a trajectory for each of T draws of noise."""
+        ...
+
+
+@runtime_checkable
 class ReasonsInSteps(Protocol):
     """A model that refines the states of a user's histories in up to K steps and can stop after any of them."""
 

@@ -8,23 +8,23 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from typing_extensions import override
 
-from searec.config import Count, DropoutRate, Natural, NonNegative, Positive, settings
-from searec.data.batch import Batch, Needs
+from searec.config import Count, Natural, NonNegative, Positive, settings
+from searec.data.batch import Batch
 from searec.data.dataset import Sizes
 from searec.data.schema import Task
 from searec.errors import SettingsError
-from searec.models.base import ItemEmbeddings, Model, Preset
+from searec.models.base import Preset
 from searec.models.search_space import DROPOUT, LEARNING_RATE, Choice, Range
+from searec.models.two_histories import TARGET_PRESET, TargetConfig, TwoHistoriesConfig, TwoHistoriesModel
 from searec.nn.attention import DecoderLayer, EncoderLayer
 from searec.nn.cached_value import CachedValue
 from searec.nn.contrast import BilinearContrast, info_nce
-from searec.nn.event_vectors import embed_events, mask_at_random
+from searec.nn.event_vectors import embed_events
 from searec.nn.experts import mlp
 from searec.nn.light_gcn import UserCodeGraphs
-from searec.nn.losses import Losses, TargetLoss, target_loss
+from searec.nn.losses import Losses
 from searec.nn.pooling import age, masked_mean, mean_embedding
 from searec.nn.scoring import CandidateScorer
-from searec.nn.softmax import linear_cross_entropy
 from searec.semantic_ids.code_config import PAPER, CodeSettings
 from searec.semantic_ids.user_code_table import SIDES, UserCodes
 
@@ -43,16 +43,14 @@ class NewUsers:
     sentences: Tensor | None = None
 
 
-class GSERec(ItemEmbeddings, Model):
+class GSERec(TwoHistoriesModel):
     """Histories of both sides fused with the user's propagated codes, pooled by the candidate, scored by an MLP."""
 
     sentences: Tensor  # [Q + 1, query_width] float16, if queries are read as sentences
 
     name = "gserec"
     tasks: ClassVar[tuple[Task, ...]] = ("recommend",)
-    learns = "loss"
     artifact = "user_codes"
-    role = "ranker"
     search_space: ClassVar = {
         "lr": LEARNING_RATE,
         "dropout": DROPOUT,
@@ -62,70 +60,35 @@ class GSERec(ItemEmbeddings, Model):
     }
 
     @settings
-    class Config(CodeSettings):
-        """How codes are made (`CodeSettings`), then the model.
+    class Config(CodeSettings, TargetConfig, TwoHistoriesConfig):
+        """How codes are made (`CodeSettings`), the sizes, how the target is learned, then the mechanism.
 
-        feed, searches: newest feed clicks and search sessions read (R_u, S_u); search_clicks of a session; words of a query.
-        layers: K of the light graph convolution; 0 leaves the graph out, and every user and code keeps its own embedding.
-        query: a query is the mean of its words' embeddings, or a frozen sentence vector [query_width] through an MLP.
-        loss: BCE of the target and each negative, as in the paper, or softmax over them.
-        *_weight: of the contrasts between a user's two sides (L_U-CL) and of history with codes (L_His-CL), 0 to leave out.
-        match: add the inner product of the candidate with the interests and the user's sides to the MLP's score, which learns
-            products slowly; not in the paper.
-        catalogue_weight: of a full softmax over the catalogue by the mean interests and the user's sides, which teaches the embeddings
-            from every item at once; 0 leaves it out; not in the paper.
-        user_dropout: share of training examples whose user's own embedding is hidden, so that codes alone must do.
+        Attributes:
+            query: a query is the mean of its words' embeddings, or a frozen sentence vector through an MLP.
+            query_width: of the sentence vectors.
+            layers: K of the light graph convolution; 0 leaves the graph out, and every user and code keeps its own
+                embedding.
+            user_weight: of the contrast between a user's two sides (L_U-CL), 0 to leave it out.
+            history_weight: of the contrast of histories with codes (L_His-CL), 0 to leave it out.
+            temperature: of both contrasts.
         """
 
-        width: Count = 64
-        heads: Count = 2
-        inner: Count = 64
-        dropout: DropoutRate = 0.1
-        attention_dropout: DropoutRate = 0.0
-        init: Positive = 0.1
-        feed: Count = 20
         searches: Count = 20
-        search_clicks: Count = 5
-        words: Count = 8
         query: Literal["words", "sentence"] = "words"
         query_width: Count = 384
         layers: Natural = 2
-        negatives: Count = 4
-        loss: TargetLoss = "bce"
         user_weight: NonNegative = 0.1
         history_weight: NonNegative = 0.01
         temperature: Positive = 0.1
-        match: bool = False
-        catalogue_weight: NonNegative = 0.0
-        user_dropout: DropoutRate = 0.0
 
     presets: ClassVar[dict[Preset, dict[str, Any]]] = {
-        "small": {
-            "width": 96,
-            "dropout": 0.3,
-            "init": 0.05,
-            "loss": "softmax",
-            "negatives": 16,
-            "match": True,
-            "catalogue_weight": 1.0,
-            "user_dropout": 0.8,
-        },
+        "small": {**TARGET_PRESET, "width": 96},
         "paper": {**PAPER, "attention_dropout": 0.1},
-    }
-    train_presets: ClassVar[dict[Preset, dict[str, Any]]] = {
-        "small": {"epochs": 6, "batch": 512, "patience": 2, "lr": 3e-3, "schedule": "linear"},
-        "paper": {"epochs": 100, "batch": 1024, "patience": 5, "weight_decay": 1e-5},
     }
 
     def __init__(self, config: Config, sizes: Sizes) -> None:
         super().__init__(config, sizes)
-        width = config.width
-        layer: dict[str, Any] = {
-            "heads": config.heads,
-            "inner": config.inner,
-            "dropout": config.dropout,
-            "attention_dropout": config.attention_dropout,
-        }
+        width, layer = config.width, self.layer_sizes
         self.item = nn.Embedding(sizes.items + 1, width, padding_idx=0)
         self.user = nn.Embedding(sizes.users + 1, width, padding_idx=0)
         self.graphs = UserCodeGraphs(sizes.users, config.levels, config.codes)
@@ -143,24 +106,10 @@ class GSERec(ItemEmbeddings, Model):
         self.fuse = nn.ModuleList(DecoderLayer(width, **layer) for _ in SIDES)
         self.user_contrast = BilinearContrast(width, config.temperature) if config.user_weight else None
         self.scorer = CandidateScorer(width, sides=len(SIDES), users=len(SIDES), match=config.match)
-        for table in tables:
-            nn.init.normal_(table.weight, std=config.init)
-            if table.padding_idx is not None:
-                nn.init.zeros_(table.weight[table.padding_idx])
-
-    @property
-    @override
-    def needs(self) -> Needs:
-        config = self.config
-        return Needs(feed=config.feed, searches=config.searches, search_clicks=config.search_clicks, words=config.words)
-
-    @property
-    @override
-    def negatives(self) -> int:
-        return int(self.config.negatives)
+        self.draw_embeddings(*tables)
 
     def load_artifacts(self, codes: UserCodes, known: Tensor, sentences: Tensor | None = None) -> None:
-        """Take up what was derived from the training events before the model learns.
+        """Load what was derived from the training events before the model learns.
 
         Args:
             codes: of every user.
@@ -203,14 +152,23 @@ class GSERec(ItemEmbeddings, Model):
         return value
 
     def user_sides(self, batch: Batch, nodes: Tensor, read: Tensor) -> Tensor:
-        """[B, 2, D] e_u^r and e_u^s: own embedding and codes propagated."""
-        own = self.user(batch.user) * self.graphs.known[batch.user.long(), None]
-        if self.training and self.config.user_dropout:
-            own = mask_at_random(own, self.config.user_dropout)
-        return self.graphs.embed(own, nodes, read, self.config.layers)
+        """Return e_u^r and e_u^s [B, 2, D]: the user's embedding and the propagated codes.
+
+        Args:
+            batch: B requests.
+            nodes: [B, 2, L] the users' codes as nodes of the graph.
+            read: what users read from, as `propagated` returns it.
+        """
+        own_embedding = self.user(batch.user) * self.graphs.known[batch.user.long(), None]
+        return self.graphs.embed(self.hide_users(own_embedding), nodes, read, self.config.layers)
 
     def events(self, batch: Batch, sentences: Tensor | None = None) -> tuple[list[Tensor], list[Tensor]]:
-        """What `embed_events` gives, with queries read as configured."""
+        """Return what `embed_events` does, with queries read as configured.
+
+        Args:
+            batch: B requests.
+            sentences: [Q, query_width] vectors of its queries, if they are not those of the dataset.
+        """
         if self.config.query == "words":
             queries = mean_embedding(self.word, batch.words)  # (Q, D): each distinct query once
         else:
@@ -221,39 +179,39 @@ class GSERec(ItemEmbeddings, Model):
     def sides(
         self, batch: Batch, nodes: Tensor, mean: Tensor, sentences: Tensor | None = None
     ) -> tuple[list[Tensor], list[Tensor], list[tuple[Tensor, Tensor]]]:
-        """Both histories encoded and fused with the user's codes.
+        """Encode both histories and fuse them with the user's codes.
+
+        Args:
+            batch: B requests.
+            nodes: [B, 2, L] the users' codes as nodes of the graph.
+            mean: propagated codes, as `propagated` returns them.
+            sentences: as of `events`.
 
         Returns:
-            fused states [B, L, D] and [B, S, D]; presence; for each side the mean encoded history before fusion and the mean code, [B, D].
+            Fused states [B, L, D] and [B, S, D]; presence; per side the mean encoded history before fusion and the mean
+            code, [B, D].
         """
         events, here = self.events(batch, sentences)
         codes = F.embedding(nodes, mean)  # (B, 2, L, D)
         fused, views = [], []
         for side, (x, present) in enumerate(zip(events, here, strict=True)):
             places: nn.Embedding = self.position[side]  # type: ignore[assignment]
-            own = self.encode[side](x + places(age(present, places.num_embeddings)), present[:, None])
-            some = nodes[:, side] < self.graphs.count
-            fused.append(self.fuse[side](own, present[:, None], codes[:, side], some[:, None]))
-            views.append((masked_mean(own, present), codes[:, side].mean(1)))
+            encoded = self.encode[side](x + places(age(present, places.num_embeddings)), present[:, None])
+            has_code = nodes[:, side] < self.graphs.count
+            fused.append(self.fuse[side](encoded, present[:, None], codes[:, side], has_code[:, None]))
+            views.append((masked_mean(encoded, present), codes[:, side].mean(1)))
         return fused, here, views
 
     @override
     def loss(self, batch: Batch) -> Losses:
-        """BCE (or softmax) of target and negatives, L_U-CL between the user's sides, L_His-CL of histories with codes."""
+        """Return the target's losses, L_U-CL between the user's sides, and L_His-CL of histories with codes."""
         config = self.config
         read, mean = self.propagated()
         nodes = self.graphs.nodes[batch.user.long()]
         users = self.user_sides(batch, nodes, read)
         fused, here, views = self.sides(batch, nodes, mean)
         logits = self.scorer(self.item.weight, batch.candidates, fused, here, users)
-        parts = {config.loss: target_loss(logits, config.loss)}
-        weights = dict.fromkeys(parts, 1.0)
-        if config.catalogue_weight:
-            interest = users.sum(1) + sum(
-                masked_mean(states, present) for states, present in zip(fused, here, strict=True)
-            )
-            parts["catalogue"] = linear_cross_entropy(interest, self.item.weight[1:], batch.target - 1)
-            weights["catalogue"] = config.catalogue_weight
+        parts, weights = self.target_losses(batch, logits, users, fused, here)
         coded = (nodes < self.graphs.count).all(2)  # (B, 2)
         if self.user_contrast is not None:
             rows = first_rows(batch.user)
@@ -273,16 +231,21 @@ class GSERec(ItemEmbeddings, Model):
         """Return [n, 2, D] e_u^r and e_u^s of users [n] by internal id."""
         users = users.long()
         read, _ = self.propagated()
-        own = self.user(users) * self.graphs.known[users, None]
-        return self.graphs.embed(own, self.graphs.nodes[users], read, self.config.layers)
+        own_embedding = self.user(users) * self.graphs.known[users, None]
+        return self.graphs.embed(own_embedding, self.graphs.nodes[users], read, self.config.layers)
 
     def score_new_users(self, batch: Batch, users: NewUsers) -> Tensor:
-        """Return scores [B, I + 1] of users who were not there at training (their id in the batch is 0)."""
+        """Return scores [B, I + 1] of users who came after the training (their id in the batch is 0).
+
+        Args:
+            batch: B requests.
+            users: what is known of them.
+        """
         return self.score(batch, users)
 
     @override
     def score(self, batch: Batch, new_users: NewUsers | None = None) -> Tensor:
-        """Scores as in `Model.score`; of users who were not there at training with what is known of them (their user is 0)."""
+        """Return scores as `Model.score`; with `new_users`, of users who came after the training (their id is 0)."""
         read, mean = self.propagated()
         if new_users is None:
             nodes, sentences = self.graphs.nodes[batch.user.long()], None

@@ -8,28 +8,32 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from searec.config import Count, DropoutRate, Natural, NonNegative, Positive, Share, settings
-from searec.data.batch import Batch, Needs
+from searec.config import Count, Natural, NonNegative, Positive, Share, settings
+from searec.data.batch import Batch
 from searec.data.dataset import Sizes
 from searec.data.schema import Task
-from searec.models.base import ItemEmbeddings, Model, Preset
+from searec.models.base import Preset
 from searec.models.search_space import DROPOUT, LEARNING_RATE, Choice, Range
+from searec.models.two_histories import TARGET_PRESET, TargetConfig, TwoHistoriesConfig, TwoHistoriesModel
 from searec.nn.attention import EncoderLayer
-from searec.nn.event_vectors import embed_events, mask_at_random
+from searec.nn.event_vectors import embed_events
 from searec.nn.grpo import Reward
-from searec.nn.losses import Losses, TargetLoss, target_loss
+from searec.nn.losses import Losses
 from searec.nn.pooling import age, masked_mean, mean_embedding, newest
 from searec.nn.reasoning import CrossReasoning, Distance, distance, triplet
 from searec.nn.scoring import CandidateScorer
-from searec.nn.softmax import linear_cross_entropy
 
 
 @dataclass(frozen=True)
 class Step:
-    """What one step of reasoning leaves.
+    """One step of reasoning.
 
-    rows: [n] of the batch, those who took it. here: [n, M] a side, where a state is present. before, crossed: [n, M, D] a side, what it
-    started from and what it left. alone: the same step from the same state without its cross term; None if not asked for.
+    Attributes:
+        rows: [n] of the batch, whose users took it.
+        here: [n, M] per side, where a state is present.
+        before: [n, M, D] per side, the states it started from.
+        crossed: [n, M, D] per side, the states it left.
+        alone: the same step from the same states without its cross term, if that was computed.
     """
 
     rows: Tensor
@@ -39,16 +43,14 @@ class Step:
     alone: list[Tensor] | None
 
 
-class LCRSER(ItemEmbeddings, Model):
+class LCRSER(TwoHistoriesModel):
     """Two encoded histories, K steps of cross reasoning, target attention over the states of every step, an MLP."""
 
     halt_above: Tensor  # [] a user halts where the halting score is above this
 
     name = "lcr-ser"
     tasks: ClassVar[tuple[Task, ...]] = ("recommend",)
-    learns = "loss"
-    role = "ranker"
-    phases = ("grpo", "halting")
+    phases = ("ranking_policy", "early_exit")
     search_space: ClassVar = {
         "lr": LEARNING_RATE,
         "dropout": DROPOUT,
@@ -59,46 +61,38 @@ class LCRSER(ItemEmbeddings, Model):
     single_task_note = "search histories are not read"
 
     @settings
-    class Config:
-        """The model, its supervised phase, then the phases after it.
+    class Config(TargetConfig, TwoHistoriesConfig):
+        """The sizes (`searches` 0 leaves the searches out), how the target is learned, then the phases.
 
-        feed, searches: newest feed clicks and search sessions read (R_u, S_u), searches 0 leaves the searches out; search_clicks of a session; words of a
-            query.
-        steps: K; 0 is the model without reasoning. step_embedding: each step has its own. focus: reason about so many of the newest
-            events of each side, 0 for all. attend: a candidate attends to H^0 and, of each step, to all "states" or to their "means".
-        trust: what the search side gives is scaled by a number from 0 to 1, learnt from both histories; not in the paper.
-        loss, match, catalogue_weight, user_dropout: as gserec's; match and catalogue_weight are not in the paper.
-        tcl_weight: of L_TCL (Eq. 9), 0 to leave it out; margin: its m; distance: 1 - cosine or Euclidean; detach: the state without the
-            cross term gets no gradient, so that the loss cannot win by spoiling it.
-        rl_steps: batches of phase 2 (GRPO), 0 to leave it out. trajectories: of each request; noise: gamma (Eq. 14); reward: of the
-            target's rank among 1 + rl_negatives; clip_ratio: how far a ratio may count; kl_weight: lambda_KL; refresh: batches until the
-            policy that acts is renewed.
-        exit_steps: batches in which the halting score is learnt, after which users stop at different steps; 0 to leave it out.
-            exit_keep: share of the validation NDCG@5 at K steps that the exits must keep. exit_slack: a step is worth taking if a later one
-            lowers the target's loss by more than this.
-        distil_weight: of the divergence from the teacher's softmax over the candidates, where there is a teacher.
+        Attributes:
+            steps: K; 0 is the model without reasoning.
+            step_embedding: each step has its own.
+            focus: reason about this many of the newest events of each side, 0 for all.
+            attend: a candidate attends to H^0 and, of each step, to all "states" or to their "means".
+            trust: the search side is scaled by a number from 0 to 1, learned from both histories; not in the paper.
+            tcl_weight, margin: of L_TCL (Eq. 9), 0 to leave it out; its m.
+            distance: 1 - cosine or Euclidean.
+            detach: the state without the cross term gets no gradient, so that the loss cannot win by spoiling it.
+            rl_steps, rl_batch, rl_lr: batches of phase 2 (GRPO), 0 to leave it out; their size and learning rate.
+            rl_negatives: candidates besides the target.
+            trajectories: of each request.
+            noise: gamma (Eq. 14).
+            reward: of the target's rank.
+            clip_ratio: how far a ratio may count.
+            kl_weight: lambda_KL.
+            refresh: batches until the policy that acts is renewed.
+            exit_steps: batches in which the halting score is learned, after which users stop at different steps; 0 to
+                leave it out.
+            exit_keep: share of the validation NDCG@5 at K steps that the exits must keep.
+            exit_slack: a step is worth taking if a later one lowers the target's loss by more than this.
+            distil_weight: of the divergence from the teacher's softmax over the candidates, where there is a teacher.
         """
 
-        width: Count = 64
-        heads: Count = 2
-        inner: Count = 64
-        dropout: DropoutRate = 0.1
-        attention_dropout: DropoutRate = 0.0
-        init: Positive = 0.1
-        feed: Count = 20
-        searches: Natural = 20
-        search_clicks: Count = 5
-        words: Count = 8
         steps: Natural = 3
         step_embedding: bool = True
         focus: Natural = 0
         attend: Literal["states", "means"] = "states"
         trust: bool = False
-        negatives: Count = 4
-        loss: TargetLoss = "bce"
-        match: bool = False
-        catalogue_weight: NonNegative = 0.0
-        user_dropout: DropoutRate = 0.0
         tcl_weight: NonNegative = 0.1
         margin: NonNegative = 0.2
         distance: Distance = "cosine"
@@ -119,30 +113,14 @@ class LCRSER(ItemEmbeddings, Model):
         distil_weight: NonNegative = 1.0
 
     presets: ClassVar[dict[Preset, dict[str, Any]]] = {
-        "small": {
-            "dropout": 0.3,
-            "init": 0.05,
-            "focus": 4,
-            "attend": "means",
-            "loss": "softmax",
-            "negatives": 16,
-            "match": True,
-            "catalogue_weight": 1.0,
-            "user_dropout": 0.8,
-        },
+        "small": {**TARGET_PRESET, "focus": 4, "attend": "means"},
         "paper": {"attention_dropout": 0.1, "rl_steps": 2000},
-    }
-    train_presets: ClassVar[dict[Preset, dict[str, Any]]] = {
-        "small": {"epochs": 6, "batch": 512, "patience": 2, "lr": 3e-3, "schedule": "linear"},
-        "paper": {"epochs": 100, "batch": 1024, "patience": 5, "weight_decay": 1e-5},
     }
 
     def __init__(self, config: Config, sizes: Sizes) -> None:
         super().__init__(config, sizes)
-        width = config.width
+        width, layer = config.width, self.layer_sizes
         limits = [limit for limit in (config.feed, config.searches) if limit]
-        layer: dict[str, Any] = {"heads": config.heads, "inner": config.inner, "dropout": config.dropout}
-        layer["attention_dropout"] = config.attention_dropout
         self.item = nn.Embedding(sizes.items + 1, width, padding_idx=0)
         self.user = nn.Embedding(sizes.users + 1, width, padding_idx=0)
         self.position = nn.ModuleList(nn.Embedding(limit, width) for limit in limits)
@@ -155,32 +133,13 @@ class LCRSER(ItemEmbeddings, Model):
         self.scorer = CandidateScorer(width, sides=len(limits), users=1, match=config.match)
         self.trusting = nn.Linear(2 * width, 1) if config.trust and config.searches else None
         self.halting = nn.Linear(len(limits) * width, 1) if config.exit_steps and config.steps else None
-        self.register_buffer("halt_above", torch.ones(()))  # nobody halts until the score is learnt
+        self.register_buffer("halt_above", torch.ones(()))  # nobody halts until the score is learned
         tables = [self.item, *self.position]
         if config.searches:
             self.word = nn.Embedding(sizes.words + 1, width, padding_idx=0)
             tables.append(self.word)
-        for table in tables:
-            nn.init.normal_(table.weight, std=config.init)
-            if table.padding_idx is not None:
-                nn.init.zeros_(table.weight[table.padding_idx])
-        nn.init.zeros_(self.user.weight)  # a user never learnt from then adds nothing
-
-    @property
-    @override
-    def needs(self) -> Needs:
-        config = self.config
-        return Needs(
-            feed=config.feed,
-            searches=config.searches,
-            search_clicks=config.search_clicks,
-            words=config.words if config.searches else 0,
-        )
-
-    @property
-    @override
-    def negatives(self) -> int:
-        return int(self.config.negatives)
+        self.draw_embeddings(*tables)
+        nn.init.zeros_(self.user.weight)  # a user without training events then adds nothing
 
     def encoded(self, batch: Batch) -> tuple[list[Tensor], list[Tensor]]:
         """H^0 of each side [B, L, D], and where there is an event [B, L]."""
@@ -197,13 +156,16 @@ class LCRSER(ItemEmbeddings, Model):
     def reasoned(
         self, states: list[Tensor], here: list[Tensor], *, alone: bool = False, halt: bool = False
     ) -> list[Step]:
-        """Up to K steps from H^0, on the newest `focus` events of each side.
+        """Take up to K steps from H^0, on the newest `focus` events of each side.
 
-        Users without a history on one of the sides have nothing to cross and take no step. Those who are done leave the batch, so that
-        their time is saved.
+        Users without a history on one of the sides have nothing to cross and take no step. Those who are done leave the
+        batch, so that their time is saved.
 
         Args:
-            alone: also give the states without the cross term. halt: users stop as soon as their halting score is above `halt_above`.
+            states: [B, L, D] H^0 of each side.
+            here: [B, L] per side, where there is an event.
+            alone: also return the states without the cross term.
+            halt: users stop as soon as their halting score is above `halt_above`.
         """
         if self.reasoning is None:
             return []
@@ -212,7 +174,7 @@ class LCRSER(ItemEmbeddings, Model):
             states, here = [side for side, _ in pairs], [present for _, present in pairs]
         go_on = torch.stack([present.any(1) for present in here]).all(0)
         rows = torch.arange(len(go_on), device=go_on.device)
-        found: list[Step] = []
+        taken: list[Step] = []
         for number in range(self.config.steps):
             if halt:
                 go_on = go_on & (self.halting_score(states, here).sigmoid() <= self.halt_above)
@@ -222,18 +184,24 @@ class LCRSER(ItemEmbeddings, Model):
             if not len(rows):
                 break
             thoughts = self.reasoning(states, here, number, alone=alone)
-            found.append(Step(rows, here, states, thoughts.crossed, thoughts.alone))
+            taken.append(Step(rows, here, states, thoughts.crossed, thoughts.alone))
             states = thoughts.crossed
             go_on = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
-        return found
+        return taken
 
     def read(
         self, states: list[Tensor], here: list[Tensor], steps: Sequence[Step]
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """What a candidate attends to on each side: H^0 and what each step left [B, P, D], and where there is any [B, P]."""
+        """Return what a candidate attends to on each side: H^0 and all steps' states [B, P, D]; and presence.
+
+        Args:
+            states: [B, L, D] H^0 of each side.
+            here: [B, L] per side, where there is an event.
+            steps: taken from these states.
+        """
         every, present = [], []
-        for side, (first, some) in enumerate(zip(states, here, strict=True)):
-            left, there = [first], [some]
+        for side, (first, is_event) in enumerate(zip(states, here, strict=True)):
+            left, there = [first], [is_event]
             for step in steps:
                 value, mask = step.crossed[side], step.here[side]
                 if self.config.attend == "means":
@@ -246,12 +214,17 @@ class LCRSER(ItemEmbeddings, Model):
             every.append(torch.cat(left, dim=1))
             present.append(torch.cat(there, dim=1))
         if self.trusting is not None:
-            means = [masked_mean(side, some) for side, some in zip(states, here, strict=True)]
+            means = [masked_mean(side, is_event) for side, is_event in zip(states, here, strict=True)]
             every[1] = every[1] * self.trusting(torch.cat(means, dim=-1)).sigmoid()[:, None]
         return every, present
 
     def halting_score(self, states: Sequence[Tensor], here: Sequence[Tensor]) -> Tensor:
-        """[B] logit that no further step would help, from the mean state of each side."""
+        """Return the logit [B] that no further step would help, from the mean state of each side.
+
+        Args:
+            states: [B, L, D] of each side.
+            here: [B, L] per side, where there is a state.
+        """
         assert self.halting is not None
         means = [masked_mean(side, present) for side, present in zip(states, here, strict=True)]
         score: Tensor = self.halting(torch.cat(means, dim=-1)).squeeze(-1)
@@ -259,10 +232,7 @@ class LCRSER(ItemEmbeddings, Model):
 
     def users(self, batch: Batch) -> Tensor:
         """[B, 1, D] e_u."""
-        own: Tensor = self.user(batch.user)
-        if self.training and self.config.user_dropout:
-            own = mask_at_random(own, self.config.user_dropout)
-        return own[:, None]
+        return self.hide_users(self.user(batch.user))[:, None]
 
     @override
     def score(self, batch: Batch) -> Tensor:
@@ -274,7 +244,7 @@ class LCRSER(ItemEmbeddings, Model):
         return scores
 
     def score_by_depth(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Scores [B, K + 1, N] after 0..K steps, and the logits of halting [B, K] before each; inf for those who take none."""
+        """Return scores [B, K + 1, N] after 0..K steps, and logits of halting [B, K] before each, inf without one."""
         states, here = self.encoded(batch)
         users, steps = self.users(batch), self.reasoned(states, here)
         depths = range(self.config.steps + 1)
@@ -287,17 +257,27 @@ class LCRSER(ItemEmbeddings, Model):
             halting[step.rows, number] = self.halting_score(step.before, step.here)
         return torch.stack(scores, 1), halting
 
+    def draw_noise(self, batch: Batch) -> list[Tensor]:
+        """Return standard normal noise [B, T, L, D] for each side, from PyTorch's generator."""
+        config = self.config
+        sides = (batch.feed_item, batch.search_query)[: len(self.encode)]
+        return [
+            torch.randn(*side.shape[:1], config.trajectories, side.shape[1], config.width, device=side.device)
+            for side in sides
+        ]
+
     def score_trajectories(self, batch: Batch, noise: Sequence[Tensor]) -> Tensor:
         """[B, T, N] scores of the candidates, each trajectory from H^0 + gamma x noise (Eq. 14).
 
         Args:
-            noise: [B, T, L, D] a side, standard normal.
+            batch: B requests with candidates.
+            noise: [B, T, L, D] per side, standard normal.
         """
         assert batch.candidates is not None
         states, here = self.encoded(batch)
         many = noise[0].shape[1]
         noisy = [
-            (side[:, None] + self.config.noise * own).flatten(0, 1) for side, own in zip(states, noise, strict=True)
+            (side[:, None] + self.config.noise * drawn).flatten(0, 1) for side, drawn in zip(states, noise, strict=True)
         ]
         present = [side.repeat_interleave(many, dim=0) for side in here]
         users, candidates = (x.repeat_interleave(many, dim=0) for x in (self.users(batch), batch.candidates))
@@ -319,36 +299,37 @@ class LCRSER(ItemEmbeddings, Model):
         every, present = self.read(states, here, steps)
         users = self.users(batch)
         scores = self.scorer(self.item.weight, batch.candidates, every, present, users)
-        parts = {config.loss: target_loss(scores, config.loss)}
-        weights: dict[str, float] = {config.loss: 1.0}
-        if config.catalogue_weight:
-            interest = users.sum(1) + sum(masked_mean(side, some) for side, some in zip(every, present, strict=True))
-            parts["catalogue"] = linear_cross_entropy(interest, self.item.weight[1:], batch.target - 1)
-            weights["catalogue"] = config.catalogue_weight
+        parts, weights = self.target_losses(batch, scores, users, every, present)
         if cross:
             parts["tcl"] = self.target_contrast(batch, steps)
             weights["tcl"] = config.tcl_weight
         return Losses(parts, weights), scores
 
     def target_contrast(self, batch: Batch, steps: Sequence[Step]) -> Tensor:
-        """Scalar: L_TCL, the sum over steps and sides."""
+        """Return L_TCL, a scalar: the sum over steps and sides.
+
+        Args:
+            batch: with targets.
+            steps: taken for it, with the states without the cross term.
+        """
         config = self.config
         target: Tensor = self.item(batch.target)
         total = target.new_zeros(())
         for step in steps:
             assert step.alone is not None
-            own = target[step.rows]
+            targets = target[step.rows]
             for crossed, alone, present in zip(step.crossed, step.alone, step.here, strict=True):
-                base = distance(own, alone.detach() if config.detach else alone, present, config.distance)
-                total = total + triplet(distance(own, crossed, present, config.distance), base, config.margin)
+                base = distance(targets, alone.detach() if config.detach else alone, present, config.distance)
+                total = total + triplet(distance(targets, crossed, present, config.distance), base, config.margin)
         return total
 
     @torch.no_grad()
     def distances(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """From the target to the mean state after 0..K steps, and to that of each step without its cross term, of the n users who reason.
+        """Return distances from the target to the mean states after 0..K steps, and to those without the cross term.
 
         Returns:
-            [n, K + 1, sides] and [n, K, sides]; the latter is empty if there is nothing to cross, both if nobody reasons.
+            [n, K + 1, sides] and [n, K, sides] of the n users who reason; the latter is empty if there is nothing to
+            cross, both if nobody reasons.
         """
         states, here = self.encoded(batch)
         steps = self.reasoned(states, here, alone=True)

@@ -7,12 +7,13 @@ from pydantic import Field
 from torch import Tensor, nn
 from typing_extensions import override
 
-from searec.config import Count, DropoutRate, NonNegative, Positive, settings
-from searec.data.batch import Batch, Needs
+from searec.config import Count, NonNegative, Positive, settings
+from searec.data.batch import Batch
 from searec.data.dataset import Sizes
 from searec.data.schema import TASKS, Task
-from searec.models.base import ItemEmbeddings, Model, Preset
+from searec.models.base import Preset
 from searec.models.search_space import DROPOUT, LEARNING_RATE, Choice, Range
+from searec.models.two_histories import TwoHistoriesConfig, TwoHistoriesModel
 from searec.nn.attention import DecoderLayer, EncoderLayer, TargetAttention
 from searec.nn.contrast import info_nce
 from searec.nn.event_vectors import embed_events
@@ -22,17 +23,15 @@ from searec.nn.pooling import age, masked_mean, mean_embedding
 
 _PAIRS_AT_ONCE, _ITEMS_AT_ONCE = 4096, 512
 """Pairs of request and candidate scored together: as many as the cache holds the experts' outputs of."""
-REC, SRC, ITEM, ASKED = range(4)
+FEED, SEARCH, ITEM, REQUEST = range(4)
 """Input parts of the experts: recommendation interest, search interest, candidate, query and user."""
 
 
-class UniSAR(ItemEmbeddings, Model):
-    """Three encoders (feed->feed, search->search, and across), fused on each side, pooled by the candidate, scored through PLE."""
+class UniSAR(TwoHistoriesModel):
+    """Three encoders (within feed, within search, across), fused, pooled by the candidate, scored through PLE."""
 
     name = "unisar"
     tasks: ClassVar[tuple[Task, ...]] = TASKS
-    learns = "loss"
-    role = "ranker"
     search_space: ClassVar = {
         "lr": LEARNING_RATE,
         "dropout": DROPOUT,
@@ -44,20 +43,21 @@ class UniSAR(ItemEmbeddings, Model):
     single_task_note = "nothing is learned from the other task's events; histories of both are read all the same"
 
     @settings
-    class Config:
-        """feed, searches: newest events read; negatives a positive; weights and temperatures as in the paper."""
+    class Config(TwoHistoriesConfig):
+        """The sizes, then weights and temperatures as in the paper.
 
-        width: Count = 64
-        heads: Count = 2
-        inner: Count = 64
-        dropout: DropoutRate = 0.1
-        attention_dropout: DropoutRate = 0.0
+        Attributes:
+            search_weight: of the search loss.
+            align_weight, align_temperature: of the contrast of states within and across types.
+            query_weight, query_temperature: of the contrast of queries with clicked items.
+            experts: shared ones, and as many of each task.
+            user: users have an embedding.
+            tasks: those that it learns.
+        """
+
         init: Positive = 0.02
         feed: Count = 30
         searches: Count = 30
-        search_clicks: Count = 5
-        words: Count = 8
-        negatives: Count = 4
         search_weight: NonNegative = 0.1
         align_weight: NonNegative = 0.1
         align_temperature: Positive = 0.1
@@ -70,18 +70,12 @@ class UniSAR(ItemEmbeddings, Model):
     presets: ClassVar[dict[Preset, dict[str, Any]]] = {"small": {}, "paper": {"attention_dropout": 0.1}}
     train_presets: ClassVar[dict[Preset, dict[str, Any]]] = {
         "small": {"epochs": 6, "batch": 512, "patience": 2, "lr": 3e-3},
-        "paper": {"epochs": 100, "batch": 1024, "patience": 5, "weight_decay": 1e-5},
+        "paper": {**TwoHistoriesModel.train_presets["paper"]},
     }
 
     def __init__(self, config: Config, sizes: Sizes) -> None:
         super().__init__(config, sizes)
-        width = config.width
-        layer: dict[str, Any] = {
-            "heads": config.heads,
-            "inner": config.inner,
-            "dropout": config.dropout,
-            "attention_dropout": config.attention_dropout,
-        }
+        width, layer = config.width, self.layer_sizes
         self.item = nn.Embedding(sizes.items + 1, width, padding_idx=0)
         self.word = nn.Embedding(sizes.words + 1, width, padding_idx=0)
         self.user = nn.Embedding(sizes.users + 1 if config.user else 1, width)
@@ -95,28 +89,13 @@ class UniSAR(ItemEmbeddings, Model):
         self.towers = nn.ModuleList(
             nn.Sequential(mlp(64, 128, 64, last_activation=True), mlp(64, 200, 80, 1)) for _ in TASKS
         )
-        for table in (self.item, self.word, self.user, self.position):
-            nn.init.normal_(table.weight, std=config.init)
-        with torch.no_grad():
-            self.item.weight[0] = 0
-            self.word.weight[0] = 0
-
-    @property
-    @override
-    def needs(self) -> Needs:
-        config = self.config
-        return Needs(feed=config.feed, searches=config.searches, search_clicks=config.search_clicks, words=config.words)
+        self.draw_embeddings(self.item, self.word, self.user, self.position)
 
     @property
     @override
     def train_tasks(self) -> tuple[Task, ...]:
         tasks: tuple[Task, ...] = self.config.tasks
         return tasks
-
-    @property
-    @override
-    def negatives(self) -> int:
-        return int(self.config.negatives)
 
     def sides(self, batch: Batch) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
         """Embedded events, their presence and their pooled cross states; feed first, then search.
@@ -139,14 +118,14 @@ class UniSAR(ItemEmbeddings, Model):
         fused, pooled = [], []
         for side in (0, 1):
             present, other = here[side][:, None, :], here[1 - side][:, None, :]
-            own = self.within[side](own_x[side], present)
+            encoded = self.within[side](own_x[side], present)
             crossed = self.across(cross_x[side], other, cross_x[1 - side])
-            fused.append(self.fuse[side](own, present, crossed, present))
-            pooled += [masked_mean(own, here[side]), masked_mean(crossed, here[side])]
+            fused.append(self.fuse[side](encoded, present, crossed, present))
+            pooled += [masked_mean(encoded, here[side]), masked_mean(crossed, here[side])]
         return fused, here, pooled
 
-    def asked(self, batch: Batch) -> Tensor:
-        """[B, D] what is asked: the query, or the learned stand-in for recommendation; plus the user."""
+    def request(self, batch: Batch) -> Tensor:
+        """Return the request [B, D]: the query, or the learned vector of recommendation; plus the user."""
         if batch.task == "search":
             vector = mean_embedding(self.word, batch.words[batch.query.long()])
         else:
@@ -154,15 +133,21 @@ class UniSAR(ItemEmbeddings, Model):
         return vector + self.user(batch.user) if self.config.user else vector
 
     def logits(self, batch: Batch, fused: list[Tensor], here: list[Tensor]) -> Tensor:
-        """[B, N] scores, or [B, I + 1] over the catalogue, a block of requests and candidates at a time."""
+        """Return scores [B, N], or [B, I + 1] over the catalogue, a block of requests and candidates at a time.
+
+        Args:
+            batch: B requests.
+            fused: [B, L, D] states of each history.
+            here: [B, L] where there is a state.
+        """
         task = TASKS.index(batch.task)
-        asked = self.ple.project(task, ASKED, self.asked(batch))[:, None]
-        # Pooling is linear, so the experts' map is applied to the L states and not to the N pooled vectors; what is asked
+        request = self.ple.project(task, REQUEST, self.request(batch))[:, None]
+        # Pooling is linear, so the experts' map is applied to the L states and not to the N pooled vectors; the request
         # joins them as one more state, of weight 1, and one product sums all parts.
-        mapped = torch.cat([*(self.ple.project(task, side, fused[side]) for side in (REC, SRC)), asked], dim=1)
+        mapped = torch.cat([*(self.ple.project(task, side, fused[side]) for side in (FEED, SEARCH)), request], dim=1)
 
         def block(rows: slice, vectors: Tensor, projected: Tensor) -> Tensor:
-            weights = [self.pool[side](fused[side][rows], here[side][rows], vectors) for side in (REC, SRC)]
+            weights = [self.pool[side](fused[side][rows], here[side][rows], vectors) for side in (FEED, SEARCH)]
             weights.append(torch.ones_like(weights[0][..., :1]))
             summed = torch.baddbmm(projected, torch.cat(weights, dim=-1), mapped[rows])
             return self.towers[task](self.ple.mix(summed)).squeeze(-1)  # type: ignore[no-any-return]
@@ -195,13 +180,17 @@ class UniSAR(ItemEmbeddings, Model):
         both = here[0].any(1) & here[1].any(1)
         query, clicked = self.query_click(batch)
         weight = 1.0 if batch.task == "recommend" else config.search_weight
-        asks = self.mean_query(batch, query)
+        queries = self.mean_query(batch, query)
         parts = {
             f"bce_{batch.task}": target_loss(logits, "bce"),
             "align_feed": info_nce(pooled[0], pooled[1], config.align_temperature, both),
             "align_search": info_nce(pooled[2], pooled[3], config.align_temperature, both),
             "align_query": info_nce(
-                asks, self.item(clicked), config.query_temperature, (query != 0) & (clicked != 0), _same(query, clicked)
+                queries,
+                self.item(clicked),
+                config.query_temperature,
+                (query != 0) & (clicked != 0),
+                _same(query, clicked),
             ),
         }
         weights = {
@@ -221,7 +210,12 @@ class UniSAR(ItemEmbeddings, Model):
         return batch.search_query[row, newest], batch.search_click[row, newest, 0]
 
     def mean_query(self, batch: Batch, query: Tensor) -> Tensor:
-        """[B, D] query embeddings by row of `batch.words`."""
+        """Return query embeddings [B, D].
+
+        Args:
+            batch: with words.
+            query: [B] rows of `batch.words`.
+        """
         return mean_embedding(self.word, batch.words[query.long()])
 
     @override
@@ -231,7 +225,14 @@ class UniSAR(ItemEmbeddings, Model):
 
 
 def merged_age(feed_time: Tensor, feed_here: Tensor, search_time: Tensor, search_here: Tensor) -> Tensor:
-    """[B, L + S] how many events of either kind are newer than each event; 0 at padding."""
+    """Return how many events of either kind are newer than each event [B, L + S]; 0 at padding.
+
+    Args:
+        feed_time: [B, L] times of feed clicks.
+        feed_here: [B, L] where there is one.
+        search_time: [B, S] times of search sessions.
+        search_here: [B, S] where there is one.
+    """
     time = torch.cat((feed_time, search_time), dim=1)
     here = torch.cat((feed_here, search_here), dim=1)
     order = torch.where(here, time, torch.iinfo(torch.int64).max).argsort(dim=1, stable=True)

@@ -1,34 +1,89 @@
-"""Clients of the service: typed answers, the errors of searec, and patience where a call may be sent again.
+"""Clients of the service: typed responses, searec's own errors, and retries of calls that may be sent again.
 
 with Client("http://127.0.0.1:8000") as service:
     page = service.recommend("u1", k=5)
     service.hide([page.items[0].item_id])
+
+`Endpoints` is the call table: what each method of both clients sends, and the model of its response.
 """
 
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Generic, Self, TypedDict, TypeVar, Unpack
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import update_wrapper
+from typing import Any, Generic, ParamSpec, Self, TypedDict, TypeVar, Unpack, overload
+from urllib.parse import quote
 
 import httpx
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import from_json
 
-from searec.errors import SearecError, ServiceError, SettingsError
-from searec.service import client_calls
-from searec.service.client_calls import Call, Told, get, part
+from searec.errors import DataError, SearecError, ServiceError, SettingsError
 from searec.service.http import schemas
 from searec.service.http.problems import error_of
 
+P = ParamSpec("P")
 T = TypeVar("T")
 C = TypeVar("C", httpx.Client, httpx.AsyncClient)
-_AGAIN = (429, 503)
-_LONGEST_WAIT = 30.0
+Row = BaseModel | Mapping[str, Any]
+"""A model of `schemas`, or its fields."""
+_RETRIED_STATUSES = (429, 503)
+_MAX_WAIT_SECONDS = 30.0
 
 
-class Options(TypedDict, total=False):
-    """What a list of items may be asked with; see `schemas.RecommendIn`."""
+@dataclass(frozen=True)
+class Call(Generic[T]):
+    """One HTTP call.
+
+    Attributes:
+        response: type of the response's body.
+        repeatable: whether sending it twice has the same effect as once, so that a failed call may be sent again.
+    """
+
+    method: str
+    path: str
+    response: type[T]
+    parameters: tuple[tuple[str, str], ...] = ()
+    body: Any = None
+    repeatable: bool = False
+
+    @property
+    def where(self) -> str:
+        """The call as errors name it: without its parameters."""
+        return f"{self.method} {self.path}"
+
+
+class Endpoint(Generic[P, T]):
+    """A method of both clients, from a static method that builds its call.
+
+    On a client that waits the method returns the response; on an asynchronous one it returns a coroutine.
+    """
+
+    def __init__(self, build: Callable[P, Call[T]]) -> None:
+        self._build = build
+        self.__doc__ = build.__doc__
+
+    @overload
+    def __get__(self, client: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, client: "Client", owner: type) -> Callable[P, T]: ...
+    @overload
+    def __get__(self, client: "AsyncClient", owner: type) -> Callable[P, Coroutine[Any, Any, T]]: ...
+    def __get__(self, client: Any, owner: type) -> Any:
+        """Bind the method to a client."""
+        if client is None:
+            return self
+
+        def method(*arguments: P.args, **options: P.kwargs) -> Any:
+            return client.send(self._build(*arguments, **options))
+
+        return update_wrapper(method, self._build)
+
+
+class ListOptions(TypedDict, total=False):
+    """Options of a list of items; `schemas.RecommendIn` describes them."""
 
     offset: int
     cursor: str | None
@@ -41,177 +96,291 @@ class Options(TypedDict, total=False):
     deadline_ms: int | None
 
 
-class _Base(Generic[C]):
-    """What both clients share: how a call is sent, read and tried again.
+def get(path: str, response: type[T], **parameters: Any) -> Call[T]:
+    """Return a GET call. Parameters that are None are left out, lists are repeated.
 
     Args:
-        url: as http://HOST:PORT.
-        key: an API key; it is sent as a header and shown nowhere.
-        timeout: seconds that a call may take.
-        tries: how often a call that may be sent again is sent.
-        first_wait: seconds before the second try, doubled each time, with chance; the service's Retry-After where it gives one.
+        path: path of the URL.
+        response: type of the response's body.
+        **parameters: of the query string.
     """
+    pairs: list[tuple[str, str]] = []
+    for name, value in parameters.items():
+        values = value if isinstance(value, (list, tuple)) else () if value is None else (value,)
+        pairs += [(name, str(one).lower() if isinstance(one, bool) else str(one)) for one in values]
+    return Call("GET", path, response, tuple(pairs), repeatable=True)
+
+
+def quote_id(text: str) -> str:
+    """Percent-encode an id as one segment of a path."""
+    return quote(text, safe="")
+
+
+def _write(path: str, response: type[T], model: type[BaseModel], repeatable: bool = False, **fields: Any) -> Call[T]:
+    """Return a POST call whose body has been checked by the service's own model.
+
+    Raises:
+        DataError: a field breaks a rule of the model.
+    """
+    try:
+        checked = model.model_validate(fields).model_dump(mode="json", exclude_unset=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        message = str(first["msg"]).removeprefix("Value error, ")
+        raise DataError(message, where=where, got=repr(first["input"])[:100]) from None
+    return Call("POST", path, response, body=checked, repeatable=repeatable)
+
+
+def _fields(rows: Iterable[Row]) -> list[dict[str, Any]]:
+    return [row.model_dump(exclude_unset=True) if isinstance(row, BaseModel) else dict(row) for row in rows]
+
+
+class Endpoints:
+    """The methods that both clients have."""
+
+    @Endpoint
+    @staticmethod
+    def recommend(user_id: str | None = None, *, k: int = 10, **options: Unpack[ListOptions]) -> Call[schemas.Page]:
+        """Return recommended items, best first.
+
+        Args:
+            user_id: whom to recommend to; None for anybody.
+            k: items on the page.
+            **options: as `schemas.RecommendIn` describes them.
+        """
+        return get("/v1/recommend", schemas.Page, user_id=user_id, k=k, **options)
+
+    @Endpoint
+    @staticmethod
+    def search(
+        q: str, user_id: str | None = None, *, k: int = 10, **options: Unpack[ListOptions]
+    ) -> Call[schemas.SearchPage]:
+        """Return items that match a query, best first.
+
+        Args:
+            q: text of the query.
+            user_id: whose results these are; None for anybody.
+            k: items on the page.
+            **options: as `schemas.RecommendIn` describes them.
+        """
+        return get("/v1/search", schemas.SearchPage, q=q, user_id=user_id, k=k, **options)
+
+    @Endpoint
+    @staticmethod
+    def suggest(user_id: str | None = None, q: str = "", *, k: int = 8) -> Call[schemas.Suggestions]:
+        """Return suggested queries, best first.
+
+        Args:
+            user_id: whom to suggest to; None for anybody.
+            q: what has been typed so far.
+            k: queries.
+        """
+        return get("/v1/suggest", schemas.Suggestions, user_id=user_id, q=q, k=k)
+
+    @Endpoint
+    @staticmethod
+    def users(prefix: str = "", count: int = 20) -> Call[schemas.UserIds]:
+        """Return ids of users.
+
+        Args:
+            prefix: start of the ids.
+            count: ids at most.
+        """
+        return get("/v1/users", schemas.UserIds, prefix=prefix, count=count)
+
+    @Endpoint
+    @staticmethod
+    def user(user_id: str) -> Call[schemas.User]:
+        """Return a user's attributes and history."""
+        return get(f"/v1/users/{quote_id(user_id)}", schemas.User)
+
+    @Endpoint
+    @staticmethod
+    def put_users(users: Iterable[Row]) -> Call[schemas.Changed]:
+        """Add or replace users."""
+        return _write("/v1/users", schemas.Changed, schemas.UsersIn, users=_fields(users))
+
+    @Endpoint
+    @staticmethod
+    def forget(user_id: str) -> Call[schemas.Changed]:
+        """Delete a user and all their events."""
+        return Call("DELETE", f"/v1/users/{quote_id(user_id)}", schemas.Changed)
+
+    @Endpoint
+    @staticmethod
+    def interests(user_id: str) -> Call[schemas.Interests]:
+        """Return a user's inferred interests and the reasons for them."""
+        return get(f"/v1/users/{quote_id(user_id)}/interests", schemas.Interests)
+
+    @Endpoint
+    @staticmethod
+    def refresh(user_id: str) -> Call[schemas.Accepted]:
+        """Enqueue a user for new interests."""
+        return Call("POST", f"/v1/users/{quote_id(user_id)}/interests/refresh", schemas.Accepted)
+
+    @Endpoint
+    @staticmethod
+    def item(item_id: str) -> Call[schemas.CatalogueItem]:
+        """Return an item of the catalogue."""
+        return get(f"/v1/items/{quote_id(item_id)}", schemas.CatalogueItem)
+
+    @Endpoint
+    @staticmethod
+    def put_items(items: Iterable[Row]) -> Call[schemas.Changed]:
+        """Add or replace items."""
+        return _write("/v1/items", schemas.Changed, schemas.ItemsIn, items=_fields(items))
+
+    @Endpoint
+    @staticmethod
+    def hide(item_ids: Iterable[str], hidden: bool = True) -> Call[schemas.Changed]:
+        """Hide items from every response, or show them again.
+
+        Args:
+            item_ids: ids of items.
+            hidden: False to show them again.
+        """
+        return _write("/v1/items/hide", schemas.Changed, schemas.HideIn, item_ids=list(item_ids), hidden=hidden)
+
+    @Endpoint
+    @staticmethod
+    def remove(item_id: str) -> Call[schemas.Changed]:
+        """Remove an item from the catalogue."""
+        return Call("DELETE", f"/v1/items/{quote_id(item_id)}", schemas.Changed)
+
+    @Endpoint
+    @staticmethod
+    def report(events: Iterable[Row]) -> Call[schemas.StoredEvents]:
+        """Store events; an event that is sent twice counts once."""
+        return _write("/v1/events", schemas.StoredEvents, schemas.EventsIn, repeatable=True, events=_fields(events))
+
+    @Endpoint
+    @staticmethod
+    def models() -> Call[schemas.Models]:
+        """Return the runs in use and their metrics."""
+        return get("/v1/models", schemas.Models)
+
+    @Endpoint
+    @staticmethod
+    def filters() -> Call[schemas.Filters]:
+        """Return the columns to filter by and their most frequent values."""
+        return get("/v1/filters", schemas.Filters)
+
+    @Endpoint
+    @staticmethod
+    def deployment() -> Call[dict[str, Any]]:
+        """Return the deployment that is served."""
+        return get("/v1/deployment", dict[str, Any])
+
+    @Endpoint
+    @staticmethod
+    def deploy(config: Mapping[str, Any]) -> Call[schemas.Deployed]:
+        """Serve another deployment from now on."""
+        return Call("PUT", "/v1/deployment", schemas.Deployed, body=dict(config))
+
+
+class _Base(Endpoints, Generic[C]):
+    """What both clients share: building a request, reading its response, and when to send it again.
+
+    Args:
+        url: http://HOST:PORT.
+        key: API key, sent as a header and shown nowhere.
+        timeout: seconds that one try may take.
+        tries: how often a repeatable call is sent at most.
+        first_wait: seconds before the second try, doubled for each further one and drawn from its upper half; the
+            service's Retry-After comes first.
+
+    Raises:
+        SettingsError: the URL is not http:// or https://.
+    """
+
+    _make: Callable[..., C]
 
     def __init__(
         self, url: str, key: str | None = None, timeout: float = 10.0, *, tries: int = 4, first_wait: float = 0.2
     ) -> None:
         if not url.startswith(("http://", "https://")):
-            raise SettingsError("no address of a service", got=repr(url), expected="http://HOST:PORT")
+            raise SettingsError("the URL of the service is not valid", got=repr(url), expected="http://HOST:PORT")
         self._tries, self._first_wait = tries, first_wait
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._http: C = self._make(base_url=url.rstrip("/"), headers=headers, timeout=timeout)
 
-    _make: Callable[..., C]
-
     def _request(self, call: Call[T]) -> httpx.Request:
         return self._http.build_request(call.method, call.path, params=list(call.parameters) or None, json=call.body)
 
-    def _wait(self, call: Call[T], tried: int, response: httpx.Response | None) -> float | None:
-        """Seconds until the next try; None if there is none."""
-        if not call.again or tried >= self._tries or (response is not None and response.status_code not in _AGAIN):
-            return None
-        told = response.headers.get("Retry-After", "") if response is not None else ""
-        if told.isdigit():
-            return min(float(told), _LONGEST_WAIT)
-        return float(min(self._first_wait * 2 ** (tried - 1), _LONGEST_WAIT) * random.uniform(0.5, 1.0))
+    def _retry_wait(self, call: Call[T], tries: int, outcome: httpx.Response | httpx.TransportError) -> float | None:
+        """Return the seconds until the next try; None for a response that is final.
 
-    def _read(self, call: Call[T], response: httpx.Response) -> T:
+        Raises:
+            ServiceError: the service could not be reached, and there is no further try.
+        """
+        response = outcome if isinstance(outcome, httpx.Response) else None
+        is_final = response is not None and response.status_code not in _RETRIED_STATUSES
+        if is_final or not call.repeatable or tries >= self._tries:
+            if isinstance(outcome, httpx.TransportError):
+                raise self._unreachable(call, outcome) from outcome
+            return None
+        retry_after = response.headers.get("Retry-After", "") if response is not None else ""
+        if retry_after.isdigit():
+            return min(float(retry_after), _MAX_WAIT_SECONDS)
+        return float(min(self._first_wait * 2 ** (tries - 1), _MAX_WAIT_SECONDS) * random.uniform(0.5, 1.0))
+
+    def _unreachable(self, call: Call[T], error: httpx.TransportError) -> SearecError:
+        what = "does not answer in time" if isinstance(error, httpx.TimeoutException) else "cannot be reached"
+        url = self._http.base_url
+        where = f"{call.where} at {url.host}:{url.port}"
+        return ServiceError(f"the service {what}", where=where, got=type(error).__name__)
+
+    @staticmethod
+    def _read(call: Call[T], response: httpx.Response) -> T:
         if response.is_success:
             try:
-                return TypeAdapter(call.answer).validate_json(response.content)
+                return TypeAdapter(call.response).validate_json(response.content)
             except ValidationError as error:
-                got = f"{error.error_count()} fields are not as expected"
-                raise ServiceError("the service answered with something else", where=call.where, got=got) from None
+                got = f"{error.error_count()} fields that differ from the expected ones"
+                raise ServiceError("the response has another form", where=call.where, got=got) from None
         try:
             document = from_json(response.content)
         except ValueError:
             document = None
         raise error_of(response.status_code, document if isinstance(document, Mapping) else {}, call.where)
 
-    def _unreachable(self, call: Call[T], error: httpx.TransportError) -> SearecError:
-        what = (
-            "the service does not answer in time"
-            if isinstance(error, httpx.TimeoutException)
-            else "the service cannot be reached"
-        )
-        return ServiceError(
-            what,
-            where=f"{call.where} at {self._http.base_url.host}:{self._http.base_url.port}",
-            got=type(error).__name__,
-        )
-
 
 class Client(_Base[httpx.Client]):
-    """Waits for each answer.
+    """A client that waits for each response.
 
     Raises, in every method:
-        UnknownIdError, DataError, SettingsError, RunError, StorageError: as the service has it.
+        UnknownIdError, DataError, SettingsError, RunError, StorageError: as in the service.
         Overloaded: too many requests, after all tries.
-        AccessError: no valid key, or one that allows less.
+        AccessError: no valid key, or one whose role is too low.
         ServiceError: the service cannot be reached, or failed.
     """
 
     _make = httpx.Client
 
     def send(self, call: Call[T]) -> T:
-        """Send a call, again if need be."""
-        for tried in range(1, self._tries + 1):
+        """Send a call, again where that is allowed, and return its response."""
+        for tries in range(1, self._tries + 1):
+            outcome: httpx.Response | httpx.TransportError
             try:
-                response = self._http.send(self._request(call))
+                outcome = self._http.send(self._request(call))
             except httpx.TransportError as error:
-                wait = self._wait(call, tried, None)
-                if wait is None:
-                    raise self._unreachable(call, error) from error
-            else:
-                wait = self._wait(call, tried, response)
-                if wait is None:
-                    return self._read(call, response)
-            time.sleep(wait)
+                outcome = error
+            wait = self._retry_wait(call, tries, outcome)
+            if wait is None and isinstance(outcome, httpx.Response):
+                return self._read(call, outcome)
+            time.sleep(wait or 0.0)
         raise AssertionError("the last try returns or raises")
 
-    def recommend(self, user_id: str | None = None, *, k: int = 10, **options: Unpack[Options]) -> schemas.Page:
-        """Items a user may want now."""
-        return self.send(get("/v1/recommend", schemas.Page, user_id=user_id, k=k, **options))
-
-    def search(
-        self, q: str, user_id: str | None = None, *, k: int = 10, **options: Unpack[Options]
-    ) -> schemas.SearchPage:
-        """Items that fit a query."""
-        return self.send(get("/v1/search", schemas.SearchPage, q=q, user_id=user_id, k=k, **options))
-
-    def suggest(self, user_id: str | None = None, q: str = "", *, k: int = 8) -> schemas.Suggestions:
-        """Queries to ask next."""
-        return self.send(get("/v1/suggest", schemas.Suggestions, user_id=user_id, q=q, k=k))
-
-    def users(self, prefix: str = "", count: int = 20) -> schemas.UserIds:
-        """Ids of users that start so."""
-        return self.send(get("/v1/users", schemas.UserIds, prefix=prefix, count=count))
-
-    def user(self, user_id: str) -> schemas.User:
-        """What is known of a user."""
-        return self.send(get(f"/v1/users/{part(user_id)}", schemas.User))
-
-    def put_users(self, users: Iterable[Told]) -> schemas.Changed:
-        """Add or replace users."""
-        return self.send(client_calls.put_users(users))
-
-    def forget(self, user_id: str) -> schemas.Changed:
-        """Remove a user and all their events for good."""
-        return self.send(Call("DELETE", f"/v1/users/{part(user_id)}", schemas.Changed))
-
-    def interests(self, user_id: str) -> schemas.Interests:
-        """What a user may want and why."""
-        return self.send(get(f"/v1/users/{part(user_id)}/interests", schemas.Interests))
-
-    def refresh(self, user_id: str) -> schemas.Accepted:
-        """Ask for new interests."""
-        return self.send(Call("POST", f"/v1/users/{part(user_id)}/interests/refresh", schemas.Accepted))
-
-    def item(self, item_id: str) -> schemas.CatalogueItem:
-        """An item as it stands."""
-        return self.send(get(f"/v1/items/{part(item_id)}", schemas.CatalogueItem))
-
-    def put_items(self, items: Iterable[Told]) -> schemas.Changed:
-        """Add or replace items."""
-        return self.send(client_calls.put_items(items))
-
-    def hide(self, item_ids: Iterable[str], hidden: bool = True) -> schemas.Changed:
-        """Hide items or show them again."""
-        return self.send(client_calls.hide(item_ids, hidden))
-
-    def remove(self, item_id: str) -> schemas.Changed:
-        """Take an item out of the catalogue."""
-        return self.send(Call("DELETE", f"/v1/items/{part(item_id)}", schemas.Changed))
-
-    def report(self, events: Iterable[Told]) -> schemas.Kept:
-        """Tell what users did."""
-        return self.send(client_calls.report(events))
-
-    def models(self) -> schemas.Models:
-        """The runs that answer."""
-        return self.send(get("/v1/models", schemas.Models))
-
-    def filters(self) -> schemas.Filters:
-        """Columns to filter by."""
-        return self.send(get("/v1/filters", schemas.Filters))
-
-    def deployment(self) -> dict[str, Any]:
-        """What is served."""
-        return self.send(get("/v1/deployment", dict[str, Any]))
-
-    def deploy(self, config: Mapping[str, Any]) -> schemas.Deployed:
-        """Serve other runs from now on."""
-        return self.send(Call("PUT", "/v1/deployment", schemas.Deployed, body=dict(config)))
-
     def ready(self) -> bool:
-        """Whether requests can be answered; asked once."""
+        """Return whether the service is ready to answer; sends one request."""
         try:
             return self._http.get("/readyz").status_code == 200
         except httpx.TransportError:
             return False
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close the connections."""
         self._http.close()
 
     def __enter__(self) -> Self:
@@ -222,109 +391,33 @@ class Client(_Base[httpx.Client]):
 
 
 class AsyncClient(_Base[httpx.AsyncClient]):
-    """The same, to be awaited; it raises the same."""
+    """The asynchronous form of `Client`: the same methods and errors, to be awaited."""
 
     _make = httpx.AsyncClient
 
     async def send(self, call: Call[T]) -> T:
-        """Send a call, again if need be."""
-        for tried in range(1, self._tries + 1):
+        """Send a call, again where that is allowed, and return its response."""
+        for tries in range(1, self._tries + 1):
+            outcome: httpx.Response | httpx.TransportError
             try:
-                response = await self._http.send(self._request(call))
+                outcome = await self._http.send(self._request(call))
             except httpx.TransportError as error:
-                wait = self._wait(call, tried, None)
-                if wait is None:
-                    raise self._unreachable(call, error) from error
-            else:
-                wait = self._wait(call, tried, response)
-                if wait is None:
-                    return self._read(call, response)
-            await asyncio.sleep(wait)
+                outcome = error
+            wait = self._retry_wait(call, tries, outcome)
+            if wait is None and isinstance(outcome, httpx.Response):
+                return self._read(call, outcome)
+            await asyncio.sleep(wait or 0.0)
         raise AssertionError("the last try returns or raises")
 
-    async def recommend(self, user_id: str | None = None, *, k: int = 10, **options: Unpack[Options]) -> schemas.Page:
-        """Items a user may want now."""
-        return await self.send(get("/v1/recommend", schemas.Page, user_id=user_id, k=k, **options))
-
-    async def search(
-        self, q: str, user_id: str | None = None, *, k: int = 10, **options: Unpack[Options]
-    ) -> schemas.SearchPage:
-        """Items that fit a query."""
-        return await self.send(get("/v1/search", schemas.SearchPage, q=q, user_id=user_id, k=k, **options))
-
-    async def suggest(self, user_id: str | None = None, q: str = "", *, k: int = 8) -> schemas.Suggestions:
-        """Queries to ask next."""
-        return await self.send(get("/v1/suggest", schemas.Suggestions, user_id=user_id, q=q, k=k))
-
-    async def users(self, prefix: str = "", count: int = 20) -> schemas.UserIds:
-        """Ids of users that start so."""
-        return await self.send(get("/v1/users", schemas.UserIds, prefix=prefix, count=count))
-
-    async def user(self, user_id: str) -> schemas.User:
-        """What is known of a user."""
-        return await self.send(get(f"/v1/users/{part(user_id)}", schemas.User))
-
-    async def put_users(self, users: Iterable[Told]) -> schemas.Changed:
-        """Add or replace users."""
-        return await self.send(client_calls.put_users(users))
-
-    async def forget(self, user_id: str) -> schemas.Changed:
-        """Remove a user and all their events for good."""
-        return await self.send(Call("DELETE", f"/v1/users/{part(user_id)}", schemas.Changed))
-
-    async def interests(self, user_id: str) -> schemas.Interests:
-        """What a user may want and why."""
-        return await self.send(get(f"/v1/users/{part(user_id)}/interests", schemas.Interests))
-
-    async def refresh(self, user_id: str) -> schemas.Accepted:
-        """Ask for new interests."""
-        return await self.send(Call("POST", f"/v1/users/{part(user_id)}/interests/refresh", schemas.Accepted))
-
-    async def item(self, item_id: str) -> schemas.CatalogueItem:
-        """An item as it stands."""
-        return await self.send(get(f"/v1/items/{part(item_id)}", schemas.CatalogueItem))
-
-    async def put_items(self, items: Iterable[Told]) -> schemas.Changed:
-        """Add or replace items."""
-        return await self.send(client_calls.put_items(items))
-
-    async def hide(self, item_ids: Iterable[str], hidden: bool = True) -> schemas.Changed:
-        """Hide items or show them again."""
-        return await self.send(client_calls.hide(item_ids, hidden))
-
-    async def remove(self, item_id: str) -> schemas.Changed:
-        """Take an item out of the catalogue."""
-        return await self.send(Call("DELETE", f"/v1/items/{part(item_id)}", schemas.Changed))
-
-    async def report(self, events: Iterable[Told]) -> schemas.Kept:
-        """Tell what users did."""
-        return await self.send(client_calls.report(events))
-
-    async def models(self) -> schemas.Models:
-        """The runs that answer."""
-        return await self.send(get("/v1/models", schemas.Models))
-
-    async def filters(self) -> schemas.Filters:
-        """Columns to filter by."""
-        return await self.send(get("/v1/filters", schemas.Filters))
-
-    async def deployment(self) -> dict[str, Any]:
-        """What is served."""
-        return await self.send(get("/v1/deployment", dict[str, Any]))
-
-    async def deploy(self, config: Mapping[str, Any]) -> schemas.Deployed:
-        """Serve other runs from now on."""
-        return await self.send(Call("PUT", "/v1/deployment", schemas.Deployed, body=dict(config)))
-
     async def ready(self) -> bool:
-        """Whether requests can be answered; asked once."""
+        """Return whether the service is ready to answer; sends one request."""
         try:
             return (await self._http.get("/readyz")).status_code == 200
         except httpx.TransportError:
             return False
 
     async def aclose(self) -> None:
-        """Let go of connections."""
+        """Close the connections."""
         await self._http.aclose()
 
     async def __aenter__(self) -> Self:

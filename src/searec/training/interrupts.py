@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request that the loop answers between two steps."""
+"""Ctrl-C and SIGTERM as a request that the loop obeys between two steps."""
 
 import contextlib
 import signal
@@ -8,10 +8,10 @@ from types import FrameType
 
 
 class StopRequest:
-    """Whether a stop was asked for."""
+    """Whether a stop was requested."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.is_requested = False
 
 
 @contextlib.contextmanager
@@ -25,13 +25,13 @@ def stop_requests() -> Iterator[StopRequest]:
         yield request
         return
 
-    def ask(number: int, frame: FrameType | None) -> None:
+    def request_stop(number: int, frame: FrameType | None) -> None:
         # A launcher passes Ctrl-C on as SIGTERM, perhaps twice, so only a second SIGINT means impatience.
-        if number == signal.SIGINT and request.asked:
+        if number == signal.SIGINT and request.is_requested:
             raise KeyboardInterrupt
-        request.asked = True
+        request.is_requested = True
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, request_stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield request
     finally:

@@ -9,17 +9,15 @@ import dataclasses
 import functools
 import math
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list, gather_object
+from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
 from searec.config import as_dict
@@ -29,6 +27,7 @@ from searec.progress import progress
 from searec.training import checkpoint
 from searec.training.checkpoint import Checkpoint
 from searec.training.interrupts import StopRequest, stop_requests
+from searec.training.loop_state import LoopState, TrainReport, fetch_losses
 from searec.training.processes import accelerate_for
 from searec.training.train_config import WITHOUT_EFFECT, TrainConfig, seed_of, share_of_lr
 from searec.training.training_log import Logbook, Row
@@ -63,46 +62,6 @@ class Examples(Protocol):
         It is called from one helper thread, in any order of steps.
         """
         ...
-
-
-@dataclass(frozen=True)
-class TrainReport:
-    """How a training went.
-
-    best: all metrics of the best validation. best_epoch, epochs: counted from 1. seconds: over all parts of a resumed run.
-    """
-
-    best: Mapping[str, float]
-    best_epoch: int
-    epochs: int
-    steps: int
-    examples: int
-    seconds: float
-    stopped_early: bool
-
-
-@dataclass
-class _State:
-    """Counters; all of it stands in the checkpoint."""
-
-    epoch: int = 0  # epochs done
-    step: int = 0  # batches of this epoch done
-    steps: int = 0  # batches done in all
-    examples: int = 0  # of all processes
-    seconds: float = 0.0
-    best: dict[str, float] = field(default_factory=dict)
-    best_epoch: int = 0
-    waited: int = 0  # validations since the best one
-    window: list[dict[str, float]] = field(default_factory=list)  # losses of steps that no row of the log holds yet
-    loss: float = math.nan  # of the last row
-    rows: int = 0
-    finished: bool = False
-    stopped_early: bool = False
-
-    def report(self) -> TrainReport:
-        return TrainReport(
-            self.best, self.best_epoch, self.epoch, self.steps, self.examples, self.seconds, self.stopped_early
-        )
 
 
 class _Objective(nn.Module):
@@ -165,7 +124,7 @@ def train(
     facts = {name: value for name, value in as_dict(settings).items() if name not in WITHOUT_EFFECT}
     facts |= {"processes": accelerator.num_processes, "batches": sum(lengths), **(made_from or {})}
     made_with = checkpoint.flat(facts)
-    found = checkpoint.find(path, made_with, resume)
+    resumed = checkpoint.find(path, made_with, resume)
     loop = _Loop(
         model=model,
         examples=examples,
@@ -177,8 +136,8 @@ def train(
         lengths=lengths,
         made_with=made_with,
     )
-    if found is not None:
-        loop.take_up(found)
+    if resumed is not None:
+        loop.restore(resumed)
     if loop.state.finished:
         model.eval()
         return loop.state.report()
@@ -193,7 +152,7 @@ def train(
             )
             stack.callback(loop.log.close)
             loop.show = stack.enter_context(progress(f"train {model.name}", sum(lengths)))
-        loop.run(stop, resumed=found is not None)
+        loop.run(stop, resumed=resumed is not None)
     return loop.state.report()
 
 
@@ -216,14 +175,14 @@ class _Loop:
         self.model, self.examples, self.validate, self.path = model.to(accelerator.device), examples, validate, path
         self.judge = judge
         self.settings, self.accelerator, self.lengths, self.made_with = settings, accelerator, lengths, made_with
-        self.state = _State()
+        self.state = LoopState()
         self.best: dict[str, Tensor] = {}
         self.log: Logbook | None = None
         self.show: Callable[[int, str], None] = lambda steps, note: None
         self.fresh: list[
             tuple[Tensor, dict[str, Tensor]]
         ] = []  # losses still on the device, after those of state.window
-        self.started = self.kept_at = self.row_at = time.monotonic()
+        self.started = self.saved_at = self.row_at = time.monotonic()
         self.before = 0.0  # seconds of earlier parts of the run
         self.row_examples = 0
         self.names = [name for name, weight in model.named_parameters() if weight.requires_grad]
@@ -232,15 +191,15 @@ class _Loop:
         adam = torch.optim.Adam(self.weights, lr=settings.lr, weight_decay=settings.weight_decay, fused=fused)
         self.objective, self.optimizer = accelerator.prepare(_Objective(model), adam)
 
-    def take_up(self, found: Checkpoint) -> None:
+    def restore(self, saved: Checkpoint) -> None:
         """Continue from a checkpoint."""
-        counters = dict(found.state)
+        counters = dict(saved.state)
         scaler = counters.pop("scaler", None)
-        self.state = _State(**counters)
+        self.state = LoopState(**counters)
         self.before = self.state.seconds
-        self.best = dict(found.best)
-        self.model.load_state(self.best if self.state.finished else found.weights)
-        checkpoint.restore_adam(self.optimizer, self.names, found.optimizer)
+        self.best = dict(saved.best)
+        self.model.load_state(self.best if self.state.finished else saved.weights)
+        checkpoint.restore_adam(self.optimizer, self.names, saved.optimizer)
         if scaler and self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(scaler)
 
@@ -259,7 +218,7 @@ class _Loop:
         while not state.finished:
             self._epoch(stop)
             self._end_epoch()
-            if not state.finished and self._agreed(stop.asked)[0]:
+            if not state.finished and self._agreed(stop.is_requested)[0]:
                 raise self._interrupted()
         self.model.load_state(self.best)
         self.model.eval()
@@ -270,7 +229,7 @@ class _Loop:
             examples=state.examples,
             **state.best,
         )
-        self._keep()
+        self._save()
         self.accelerator.wait_for_everyone()
 
     def _epoch(self, stop: StopRequest) -> None:
@@ -282,16 +241,16 @@ class _Loop:
         for batch in self._batches(range(state.step, length)):
             self._step(batch)
             if state.step % every == 0 or state.step == length:
-                self._row()
+                self._write_step_row()
             self.show(1, self._note())
             due = (
                 self.settings.checkpoint_minutes
-                and time.monotonic() - self.kept_at >= 60 * self.settings.checkpoint_minutes
+                and time.monotonic() - self.saved_at >= 60 * self.settings.checkpoint_minutes
             )
-            asked, due = self._agreed(stop.asked, bool(due))
-            if asked or due:
-                self._keep()
-            if asked:
+            is_stopped, due = self._agreed(stop.is_requested, bool(due))
+            if is_stopped or due:
+                self._save()
+            if is_stopped:
                 raise self._interrupted()
 
     def _batches(self, steps: range) -> Iterator[Batch]:
@@ -324,15 +283,10 @@ class _Loop:
         state.examples += len(batch) * self.accelerator.num_processes
         self.row_examples += len(batch) * self.accelerator.num_processes
 
-    def _row(self) -> None:
-        """A row of means over the steps since the row before, and over processes."""
+    def _write_step_row(self) -> None:
+        """Write a row of means over the steps since the row before, and over processes."""
         self._fetch()
-        sums: dict[str, list[float]] = defaultdict(list)
-        for losses in self.state.window:
-            for name, value in losses.items():
-                sums[name].append(value)
-        means = {name: math.fsum(values) / len(values) for name, values in sums.items()}
-        self.state.window.clear()
+        means = self.state.window_means()
         self.state.loss = means["loss"]
         now = time.monotonic()
         rate = self.row_examples / max(now - self.row_at, 1e-9)
@@ -340,34 +294,18 @@ class _Loop:
         self._write("step", **means, lr=self.optimizer.param_groups[0]["lr"], examples_per_second=round(rate, 1))
 
     def _fetch(self) -> None:
-        """Bring fresh losses from the device to `state.window`, means over the processes.
+        """Move fresh losses from the device to `state.window`.
 
         Raises:
             SearecError: one of them is no finite number; the first such step is named.
         """
-        if not self.fresh:
-            return
-        flat = torch.stack(
-            [value.float() for total, parts in self.fresh for value in (total, *parts.values())]
-        ).tolist()
-        values = iter(flat)
-        own = [
-            {name: next(values) for name in ("loss", *(f"loss.{part}" for part in parts))} for _, parts in self.fresh
-        ]
+        steps = fetch_losses(self.fresh)
         self.fresh.clear()
-        for back, several in enumerate(zip(*gather_object([own]), strict=True), start=1 - len(own)):
-            names = dict.fromkeys(name for losses in several for name in losses)
-            held = {name: [losses[name] for losses in several if name in losses] for name in names}
-            mean = {
-                name: math.fsum(values) / len(values) if all(map(math.isfinite, values)) else math.nan
-                for name, values in held.items()
-            }
-            wrong = [name for name, value in mean.items() if not math.isfinite(value)]
+        for place, losses in enumerate(steps, start=1 + self.state.step - len(steps)):
+            wrong = [name.removeprefix("loss.") for name, value in losses.items() if not math.isfinite(value)]
             if wrong:
-                raise self._not_finite(
-                    "a loss", ", ".join(name.removeprefix("loss.") for name in reversed(wrong)), self.state.step + back
-                )
-            self.state.window.append(mean)
+                raise self._not_finite("a loss", ", ".join(reversed(wrong)), place)
+            self.state.window.append(losses)
 
     def _end_epoch(self) -> None:
         """Validate if it is time to, go to the next epoch, write the checkpoint."""
@@ -386,15 +324,18 @@ class _Loop:
             state.stopped_early = bool(settings.patience) and state.waited >= settings.patience and not last
         state.finished = last or state.stopped_early
         if not state.finished:
-            self._keep()
+            self._save()
 
     @torch.no_grad()
     def _clear_dust(self) -> None:
         """Set to 0 what has decayed to almost nothing: a CPU takes many times as long for numbers below 1e-38."""
-        moments = [
-            tensor for own in self.optimizer.state.values() for tensor in own.values() if isinstance(tensor, Tensor)
+        tensors = [
+            tensor
+            for moments in self.optimizer.state.values()
+            for tensor in moments.values()
+            if isinstance(tensor, Tensor)
         ]
-        for tensor in (*self.weights, *moments):
+        for tensor in (*self.weights, *tensors):
             if tensor.is_floating_point():
                 tensor.masked_fill_(tensor.abs() < _DUST, 0)
 
@@ -411,7 +352,7 @@ class _Loop:
             raise ValueError(f"validate gave no finite {self.judge!r}: {metrics}")
         return metrics
 
-    def _keep(self) -> None:
+    def _save(self) -> None:
         """Write the checkpoint.
 
         Raises:
@@ -430,7 +371,7 @@ class _Loop:
             weights = {} if state.finished else self.model.state()
             adam = {} if state.finished else checkpoint.adam_state(self.optimizer, self.names)
             checkpoint.save(self.path, Checkpoint(weights, self.best, adam, counters, self.made_with))
-        self.kept_at = time.monotonic()
+        self.saved_at = time.monotonic()
 
     def _agreed(self, *flags: bool) -> list[bool]:
         """Each flag true if it is so in any process, so that all of them act in the same step."""

@@ -1,31 +1,45 @@
-"""Phase 2 of lcr-ser: its ranking as a policy, improved by group relative policy optimisation (arXiv 2508.04152, Section 3.4)."""
+"""A model's ranking as a policy, improved by group relative policy optimisation (arXiv 2508.04152, Section 3.4)."""
 
 import copy
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from searec.data.batch import Batch
-from searec.models.lcr_ser import LCRSER
+from searec.models.base import Model
 from searec.nn.grpo import DEPTH, advantages, clipped_objective, divergence, log_probability, rewards
 from searec.nn.learner import Learner
 from searec.nn.losses import Losses
+from searec.training import checkpoint
+from searec.training.examples import TrainingExamples
+from searec.training.loop import JUDGE
+from searec.training.phase import PhaseContext, PhaseReport, TrainingPhase
+
+TRAIN_REWARD = "train_reward"
+_REWARDED = 2_000
+"""Training requests whose mean reward is reported."""
 
 
 class RankingPolicy(Learner):
-    """A policy, the one that acts, and the one it started from.
+    """A policy, the acting policy, and the reference policy it started from.
 
-    A trajectory reasons from a noisy first state; its action is its list of the candidates, as deep as the reward looks; the list's chance
-    is that of drawing it by softmax, place by place; its reward is the metric of the target in it. What is dropped out belongs to the
-    trajectory as its noise does: all three policies drop the same. The policy that acts is renewed every `refresh` batches, so that a
-    ratio can leave 1. Embeddings stay as they are: a short training with Adam moves rare ones by noise.
+    A trajectory reasons from a noisy first state; its action is its list of the candidates, as deep as the reward looks;
+    the list's probability is that of drawing it by softmax, place by place; its reward is the metric of the target in it.
+    Dropout belongs to the trajectory as its noise does: all three policies drop the same. The acting policy is replaced
+    by the policy every `refresh` batches, so that a ratio can leave 1. Embeddings are frozen: a short training with Adam
+    moves rare ones by noise.
+
+    Args:
+        model: `capabilities.ScoresTrajectories`.
     """
 
-    since: Tensor  # [] batches since the policy that acts was renewed
+    since: Tensor  # [] batches since the acting policy was replaced
 
-    name = "grpo"
+    name = "ranking_policy"
 
-    def __init__(self, model: LCRSER) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__()
         self.policy = model
         self.acting = copy.deepcopy(model).requires_grad_(False)
@@ -36,25 +50,26 @@ class RankingPolicy(Learner):
         self.register_buffer("since", torch.zeros((), dtype=torch.int64))
 
     def loss(self, batch: Batch) -> Losses:
-        """The clipped objective and the divergence from the first policy; candidates [B, N] hold the target first."""
+        """Return the clipped objective and the divergence from the reference; candidates [B, N] hold the target first."""
         config = self.policy.config
         if self.since >= config.refresh:
             self.acting.load_state_dict(self.policy.state_dict())
             self.since.zero_()
         self.since += 1
-        noise = draw_noise(self.policy, batch)
+        noise = self.policy.draw_noise(batch)
         seed = int(torch.randint(2**62, ()).item())
 
-        def played(by: LCRSER) -> Tensor:
+        def trajectories(policy: Any) -> Tensor:
             torch.manual_seed(seed)
-            return by.score_trajectories(batch, noise)
+            scores: Tensor = policy.score_trajectories(batch, noise)
+            return scores
 
         with torch.no_grad():
-            acted, reference = played(self.acting), played(self.reference)
+            acted, reference = trajectories(self.acting), trajectories(self.reference)
         order = acted.argsort(dim=-1, descending=True)
         advantage = advantages(rewards(acted, config.reward))
-        scores = played(self.policy)
-        chance, old = (log_probability(found, order, DEPTH[config.reward]) for found in (scores, acted))
+        scores = trajectories(self.policy)
+        chance, old = (log_probability(values, order, DEPTH[config.reward]) for values in (scores, acted))
         parts = {"policy": clipped_objective(chance, old, advantage, config.clip_ratio)}
         weights = {"policy": 1.0}
         if config.kl_weight:
@@ -63,11 +78,43 @@ class RankingPolicy(Learner):
         return Losses(parts, weights)
 
 
-def draw_noise(model: LCRSER, batch: Batch) -> list[Tensor]:
-    """[B, T, L, D] standard normal for each side, from PyTorch's generator."""
-    config = model.config
-    sides = (batch.feed_item, batch.search_query)[: len(model.encode)]
-    return [
-        torch.randn(*side.shape[:1], config.trajectories, side.shape[1], config.width, device=side.device)
-        for side in sides
-    ]
+class RankingPolicyPhase(TrainingPhase):
+    """Policy optimisation of the ranking, for a model that is `capabilities.ScoresTrajectories`."""
+
+    name = "ranking_policy"
+
+    def is_configured(self, model: Model) -> bool:
+        """Return whether the model's `rl_steps` is above 0."""
+        return bool(model.config.rl_steps)
+
+    def run(self, model: Model, context: PhaseContext, before: Mapping[str, float]) -> PhaseReport:
+        """Train the policy; the weights of before come back if no validation was better."""
+        config, state = model.config, checkpoint.snapshot(model.state())
+        watched = TrainingExamples(
+            context.split, model, batch=_REWARDED, seed=context.config.seed, negatives=config.rl_negatives
+        ).batch(0, 0)
+
+        def validate(learner: Any) -> dict[str, float]:
+            scores = model.score(watched.to(model.device))
+            return {**context.validate(model), TRAIN_REWARD: float(rewards(scores, config.reward).mean())}
+
+        with torch.no_grad():
+            first = validate(model.eval())[TRAIN_REWARD]
+        learner = RankingPolicy(model)
+        try:
+            best = context.train(
+                self.name,
+                learner,
+                model,
+                validate,
+                config.rl_steps,
+                batch=config.rl_batch,
+                lr=config.rl_lr,
+                negatives=config.rl_negatives,
+            )
+        finally:
+            model.requires_grad_(True)
+        is_better = best[JUDGE] > before[JUDGE]
+        if not is_better:
+            model.load_state(state)
+        return PhaseReport(self.name, {**best, f"{TRAIN_REWARD}_before": first}, kept=is_better)

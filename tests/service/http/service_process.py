@@ -1,4 +1,4 @@
-"""A service with stand-ins as a process: service_process.py JSON, with the arguments of `served` and of `application`."""
+"""A service with stand-ins as a process: service_process.py JSON, with the arguments of `serve` and `application`."""
 
 import json
 import sys
@@ -41,7 +41,7 @@ def main() -> None:
             partial(application, settings=settings, **options),
             **server,
             settings=HttpSettings(**settings),
-            say=partial(print, flush=True),
+            announce=partial(print, flush=True),
         )
     except SearecError as error:
         print(f"searec: {error}", file=sys.stderr)

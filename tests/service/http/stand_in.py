@@ -1,4 +1,4 @@
-"""An engine and stores for matters of HTTP only: they answer at once, remember what they were asked, and fail on demand."""
+"""An engine and stores for tests of HTTP alone: they answer at once, record their requests, and fail on demand."""
 
 import asyncio
 import io
@@ -32,7 +32,7 @@ from searec.service.http.http_config import HttpSettings
 from searec.store.events import Event, Key, Stored
 
 SECRETS = {"read": "sk-read-4711", "write": "sk-write-4712", "admin": "sk-admin-4713"}
-SHOES = RankedItem("i1", "ClickHistory shoe", 0.9, "behaviour", "like what you had", ("shoes", "click_history"), True)
+SHOES = RankedItem("i1", "Trail shoe", 0.9, "behaviour", "like what you had", ("shoes", "trail"), True)
 HAT = RankedItem("i2", "Hat", 0.5, "popular", "many have it", ("hats",), False)
 
 
@@ -67,7 +67,7 @@ class Engine:
             raise UnknownIdError("no such item", where="catalogue", got=repr(item))
         if item == "boom":
             raise ZeroDivisionError("secret internals of user u77")
-        return ItemView(item, "ClickHistory shoe", {"brand": "acme", "price": 9.5})
+        return ItemView(item, "Trail shoe", {"brand": "acme", "price": 9.5})
 
     def values(self) -> dict[str, list[str]]:
         return {"categories": ["shoes"], "brand": ["acme"]}

@@ -40,7 +40,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         return made.front, made.recorder, made.events, Keyring() if told["keys"] else None
 
     def serve_it(
-        factory: Any, host: str, port: int, workers: int, *, open: bool, settings: HttpSettings, say: Any
+        factory: Any, host: str, port: int, workers: int, *, open: bool, settings: HttpSettings, announce: Any
     ) -> None:
         told.update(app=factory(), host=host, port=port, workers=workers, open=open, settings=settings)
 

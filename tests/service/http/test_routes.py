@@ -13,7 +13,10 @@ from searec.store.events import Event
 
 def test_recommend() -> None:
     made = Made()
-    parameters = "user_id=u1&k=5&cursor=abc&category=shoes&filter=brand:a:b&exclude=i9&exclude=i8&seen=true&quota=0.5&diversity=1&deadline_ms=250"
+    parameters = (
+        "user_id=u1&k=5&cursor=abc&category=shoes&filter=brand:a:b&exclude=i9&exclude=i8&seen=true&quota=0.5"
+        "&diversity=1&deadline_ms=250"
+    )
     answer = made.ask("GET", f"/v1/recommend?{parameters}")
     assert answer.status_code == 200, answer.text
     (ask,) = made.front.asked
@@ -32,11 +35,11 @@ def test_recommend() -> None:
     body = answer.json()
     assert body["items"][0] == {
         "item_id": "i1",
-        "title": "ClickHistory shoe",
+        "title": "Trail shoe",
         "score": 0.9,
         "channel": "behaviour",
         "reason": "like what you had",
-        "categories": ["shoes", "click_history"],
+        "categories": ["shoes", "trail"],
         "novel": True,
     }
     assert {name: value for name, value in body.items() if name != "items"} == {
@@ -84,7 +87,11 @@ def test_interests() -> None:
     made = Made()
     body = made.ask("GET", "/v1/users/u1/interests").json()
     assert body["interests"] == [{"text": "camping", "confidence": 0.8, "reason": "likes trails"}]
-    assert (body["made"], body["graph"], body["picture"]) == ("1970-01-01T00:00:01.000000Z", {"edges": []}, "<svg/>")
+    assert (body["inferred_at"], body["graph"], body["picture"]) == (
+        "1970-01-01T00:00:01.000000Z",
+        {"edges": []},
+        "<svg/>",
+    )
     refreshed = made.ask("POST", "/v1/users/u1/interests/refresh")
     assert (refreshed.status_code, made.front.asked) == (202, ["u1"])
 
@@ -98,7 +105,7 @@ def test_items() -> None:
     assert made.events.did == [("items", [item]), ("hide", ["i3"], True), ("remove", ["i3"])]
     assert made.ask("GET", "/v1/items/i3").json() == {
         "item_id": "i3",
-        "title": "ClickHistory shoe",
+        "title": "Trail shoe",
         "about": {"brand": "acme", "price": 9.5},
         "state": "known",
         "hidden": False,
@@ -129,7 +136,7 @@ def test_events() -> None:
     ]
     assert made.ask("POST", "/v1/events", json={"events": [search]}).json() == {"new": 0, "known": 1}
     conflict = made.ask("POST", "/v1/events", json={"events": [{**search, "query": "hat"}]})
-    assert (conflict.status_code, conflict.json()["title"]) == (409, "The event is known with other contents")
+    assert (conflict.status_code, conflict.json()["title"]) == (409, "The event id was sent before with other contents")
 
 
 @pytest.mark.parametrize(
@@ -189,7 +196,7 @@ def test_health() -> None:
 def test_a_store_that_hangs_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
     made = Made(ready_seconds=0.05)
     monkeypatch.setattr(made.events, "last_number", Slow([]).last_number)
-    assert made.ask("GET", "/readyz").json()["reasons"] == ["the event store does not answer in time"]
+    assert made.ask("GET", "/readyz").json()["reasons"] == ["the event store does not respond in time"]
 
 
 IDS = ["a/b", "a/interests", "50%", "%2F", "ü 漢字", "a b+c", "..x", "?#&", "a//b", "x/", 'q"uote', "%"]
@@ -197,18 +204,18 @@ IDS = ["a/b", "a/interests", "50%", "%2F", "ü 漢字", "a b+c", "..x", "?#&", "
 
 @pytest.mark.parametrize("name", IDS)
 def test_ids_in_paths_may_hold_anything(name: str) -> None:
-    from searec.service.client_calls import part
+    from searec.service.client import quote_id
 
     made = Made()
-    assert made.ask("GET", f"/v1/users/{part(name)}").json()["user_id"] == name
-    assert made.ask("GET", f"/v1/users/{part(name)}/interests").json()["interests"] != []
-    assert made.ask("GET", f"/v1/items/{part(name)}").json()["item_id"] == name
-    assert made.ask("POST", f"/v1/users/{part(name)}/interests/refresh").status_code == 202
+    assert made.ask("GET", f"/v1/users/{quote_id(name)}").json()["user_id"] == name
+    assert made.ask("GET", f"/v1/users/{quote_id(name)}/interests").json()["interests"] != []
+    assert made.ask("GET", f"/v1/items/{quote_id(name)}").json()["item_id"] == name
+    assert made.ask("POST", f"/v1/users/{quote_id(name)}/interests/refresh").status_code == 202
     assert made.front.asked == [name]
 
 
 def test_a_path_that_is_no_utf8_is_refused() -> None:
-    assert Made().ask("GET", "/v1/users/%ff").json()["detail"] == "the path is no UTF-8"
+    assert Made().ask("GET", "/v1/users/%ff").json()["detail"] == "the path is not UTF-8"
 
 
 def test_the_document_describes_everything() -> None:

@@ -213,8 +213,8 @@ def test_rates_on_a_redis_that_is_gone_are_an_error() -> None:
     )
 
 
-def test_only_so_many_at_once() -> None:
-    made = Made(at_once=2)
+def test_requests_in_flight_are_limited() -> None:
+    made = Made(max_in_flight=2)
     made.front.slow = 0.2
 
     async def several() -> list[httpx.Response]:

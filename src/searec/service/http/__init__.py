@@ -1,1 +1,1 @@
-"""The HTTP in front of the service. The app is made by `app.create_app` and run by `server.serve`; importing this loads nothing."""
+"""The HTTP layer: application, server, and the schemas of requests and responses."""

@@ -1,10 +1,10 @@
-"""The application: routes, the gate in front of them, the page, and the OpenAPI that describes it all."""
+"""The application: routes, the middleware around them, the page, and the OpenAPI document."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
@@ -15,47 +15,56 @@ from starlette.types import Receive, Scope, Send
 
 import searec.service
 from searec.service.http import logs, schemas
-from searec.service.http.http_config import HttpSettings, limit_schema
-from searec.service.http.metrics import Observed
-from searec.service.http.middleware import Gate, Keyring
-from searec.service.http.rate_limits import Rates
+from searec.service.http.app_state import ROLE, AppState, RoleRoute
+from searec.service.http.http_config import HttpSettings, add_limits
+from searec.service.http.metrics import HttpMetrics
+from searec.service.http.middleware import RequestMiddleware
+from searec.service.http.rate_limits import RateLimiter
 from searec.service.http.responses import add_handlers
 from searec.service.http.routes import admin, items, lists, users
 from searec.service.http.routes import events as event_routes
-from searec.service.http.service_state import ROLE, Front, Guarded, Recorder, Service
 from searec.store.events import EventStore
+
+if TYPE_CHECKING:
+    from searec.service.lifecycle import Service
+    from searec.store.event_writer import Recorder
+    from searec.store.keys import Keyring
 
 PAGE = Path(searec.service.__file__).parent / "page"
 
 
 def create_app(
-    front: Front,
-    recorder: Recorder,
+    service: "Service",
+    event_writer: "Recorder",
     events: EventStore,
-    keyring: Keyring | None = None,
+    keyring: "Keyring | None" = None,
     settings: HttpSettings | None = None,
     *,
     page: Path = PAGE,
     log: Any = None,
 ) -> FastAPI:
-    """The service as an ASGI application, which closes front, recorder and events when it ends.
+    """Return the service as an ASGI application. It closes the service, the event writer and the store when it ends.
 
     Args:
-        keyring: who may call; None lets everybody do everything.
-        page: folder with index.html and assets/; left out if it does not exist.
-        log: a structlog logger; JSON lines on standard error by default.
+        service: answers requests.
+        event_writer: stores events.
+        events: the event store.
+        keyring: checks keys; None lets everybody do everything.
+        settings: of the HTTP layer.
+        page: folder with index.html and assets/; there is no page if it does not exist.
+        log: a structlog logger; by default JSON lines on standard error.
     """
     settings = settings or HttpSettings()
-    observed, rates, log = Observed(), Rates(settings), log or logs.logger()
-    service = Service(front, recorder, events, settings, observed)
+    metrics, limiter, log = HttpMetrics(), RateLimiter(settings), log or logs.logger()
+    state = AppState(service, event_writer, events, settings, metrics)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         try:
             yield
         finally:
-            service.close()
-            await rates.close()
+            state.close()
+            await limiter.close()
 
     app = FastAPI(
         title="searec",
@@ -66,13 +75,13 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.router.route_class = Guarded
+    app.router.route_class = RoleRoute
     for part in (lists, event_routes, users, items, admin):
-        app.include_router(part.routes(service))
+        app.include_router(part.routes(state))
     if (page / "index.html").is_file():
         _add_page(app, page)
     add_handlers(app)
-    app.add_middleware(Gate, keyring=keyring, settings=settings, observed=observed, rates=rates, log=log)
+    app.add_middleware(RequestMiddleware, keyring=keyring, settings=settings, metrics=metrics, limiter=limiter, log=log)
     if settings.origins:
         app.add_middleware(
             CORSMiddleware,
@@ -93,40 +102,40 @@ def create_app(
     return app
 
 
-class _Files(StaticFiles):
-    """Files of the page, under one name in the log; a browser asks whether its copies are still good."""
+class _PageFiles(StaticFiles):
+    """Files of the page, as one route in the log. A browser revalidates its copies on each load."""
 
     def __init__(self, folder: Path, route: str) -> None:
         super().__init__(directory=folder, html=route == "/")
         self._route = route
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One file."""
+        """Serve a file."""
         scope["searec"].route = self._route
         await super().__call__(scope, receive, send)
 
     def file_response(self, *arguments: Any, **options: Any) -> Response:
-        """As there, with leave to keep a copy but not to use it unasked."""
+        """Return a file that browsers revalidate."""
         response = super().file_response(*arguments, **options)
         response.headers["Cache-Control"] = "no-cache"
         return response
 
 
 def _add_page(app: FastAPI, page: Path) -> None:
-    app.router.routes.append(Route("/", _Files(page, "/"), methods=["GET", "HEAD"], include_in_schema=False))
+    app.router.routes.append(Route("/", _PageFiles(page, "/"), methods=["GET", "HEAD"], include_in_schema=False))
     if (page / "assets").is_dir():
-        app.mount("/assets", _Files(page / "assets", "/assets"), name="assets")
+        app.mount("/assets", _PageFiles(page / "assets", "/assets"), name="assets")
 
 
 def _complete(schema: dict[str, Any], settings: HttpSettings, *, keys: bool) -> None:
-    """Add to an OpenAPI document, in place, what FastAPI cannot know: problems, keys, limits."""
-    parts = schema.setdefault("components", {})
-    shapes = parts.setdefault("schemas", {})
-    shapes["Problem"] = schemas.Problem.model_json_schema()
+    """Add problems, keys and limits to an OpenAPI document, in place."""
+    components = schema.setdefault("components", {})
+    models = components.setdefault("schemas", {})
+    models["Problem"] = schemas.Problem.model_json_schema()
     for unused in ("HTTPValidationError", "ValidationError"):
-        shapes.pop(unused, None)
+        models.pop(unused, None)
     if keys:
-        parts["securitySchemes"] = {
+        components["securitySchemes"] = {
             "bearer": {"type": "http", "scheme": "bearer"},
             "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
         }
@@ -134,4 +143,4 @@ def _complete(schema: dict[str, Any], settings: HttpSettings, *, keys: bool) -> 
         for operation in path.values():
             if keys and ROLE in operation:
                 operation["security"] = [{"bearer": []}, {"key": []}]
-    limit_schema(schema, settings)
+    add_limits(schema, settings)

@@ -1,4 +1,4 @@
-"""Logs: one JSON line for each request and each thing that goes wrong, on standard error."""
+"""Logs on standard error: one JSON line per request and per error of the server."""
 
 import logging
 import sys
@@ -10,7 +10,7 @@ from pydantic_core import to_json
 
 
 def logger(stream: BinaryIO | None = None) -> Any:
-    """A logger that writes JSON lines with a UTC time; to standard error by default."""
+    """Return a logger that writes JSON lines with a UTC time, to standard error by default."""
     return structlog.wrap_logger(
         structlog.BytesLogger(stream or sys.stderr.buffer),
         processors=[
@@ -27,30 +27,33 @@ def _line(values: dict[str, Any], **_: Any) -> bytes:
     return to_json(values, fallback=str)
 
 
-def failure(error: BaseException, *, text: bool) -> dict[str, Any]:
-    """What a log may say of an unexpected error: its kind and where it came from; its message, which may hold ids, only with `text`."""
+def error_fields(error: BaseException, *, text: bool) -> dict[str, Any]:
+    """Return the log fields of an unexpected error: its class, cause and frames.
+
+    Args:
+        error: to describe.
+        text: whether to include its message, which may contain ids and queries.
+    """
     frames = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
     cause = error.__cause__ or error.__context__
-    told: dict[str, Any] = {"error": type(error).__name__, "frames": frames[-12:]}
+    fields: dict[str, Any] = {"error": type(error).__name__, "frames": frames[-12:]}
     if cause is not None:
-        told["cause"] = type(cause).__name__
+        fields["cause"] = type(cause).__name__
     if text:
-        told["message"] = str(error)
-    return told
+        fields["message"] = str(error)
+    return fields
 
 
-class Lines(logging.Handler):
-    """What the server under us logs, as lines of ours: without arguments of its messages, which may be a caller's text."""
+class ServerLogHandler(logging.Handler):
+    """Writes uvicorn's log records as JSON lines, without the arguments of messages, which may be a caller's text."""
 
     def __init__(self, log: Any, *, text: bool) -> None:
         super().__init__(logging.WARNING)
         self._log, self._text = log, text
 
     def emit(self, record: logging.LogRecord) -> None:
-        """One line."""
-        told = (
-            failure(record.exc_info[1], text=self._text) if record.exc_info and record.exc_info[1] is not None else {}
-        )
-        self._log.warning(
-            "server", said=record.getMessage() if self._text else str(record.msg), logger=record.name, **told
-        )
+        """Write a record as one line."""
+        error = record.exc_info[1] if record.exc_info else None
+        fields = error_fields(error, text=self._text) if error is not None else {}
+        message = record.getMessage() if self._text else str(record.msg)
+        self._log.warning("server", said=message, logger=record.name, **fields)

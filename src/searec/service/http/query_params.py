@@ -1,4 +1,4 @@
-"""Parameters of a request read into a model at once: FastAPI's own reading of a dozen parameters takes longer than all the rest."""
+"""Query parameters, read into one model at once: FastAPI's own reading takes longer than the rest of a request."""
 
 from typing import Any, Generic, TypeVar, get_origin
 from urllib.parse import parse_qsl
@@ -10,38 +10,36 @@ from pydantic import BaseModel, ValidationError
 M = TypeVar("M", bound=BaseModel)
 
 
-class Parameters(Generic[M]):
-    """Reads the query string of a request into a model, whose lists are parameters that may be repeated."""
+class QueryParameters(Generic[M]):
+    """Reads the query string of a request into a model. Fields of type list are parameters that may be repeated."""
 
     def __init__(self, model: type[M]) -> None:
         self._model = model
-        self._lists = frozenset(
-            name for name, field in model.model_fields.items() if get_origin(field.annotation) is list
-        )
+        self._lists = {name for name, field in model.model_fields.items() if get_origin(field.annotation) is list}
 
     def __call__(self, request: Request) -> M:
-        """The model.
+        """Return the model of a request.
 
         Raises:
-            RequestValidationError: a value that breaks a rule, a name that is not known, or one that may not be repeated and is.
+            RequestValidationError: a value breaks a rule, a name is unknown, or one that is no list is repeated.
         """
-        given: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         for name, value in parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True):
             if name in self._lists:
-                given.setdefault(name, []).append(value)
-            elif name in given:
-                fault = {"type": "repeated", "loc": ("query", name), "msg": "given more than once", "input": value}
-                raise RequestValidationError([fault])
+                values.setdefault(name, []).append(value)
+            elif name in values:
+                error = {"type": "repeated", "loc": ("query", name), "msg": "given more than once", "input": value}
+                raise RequestValidationError([error])
             else:
-                given[name] = value
+                values[name] = value
         try:
-            return self._model.model_validate(given)
+            return self._model.model_validate(values)
         except ValidationError as error:
-            faults = error.errors(include_url=False)
-            raise RequestValidationError([{**one, "loc": ("query", *one["loc"])} for one in faults]) from None
+            errors = error.errors(include_url=False)
+            raise RequestValidationError([{**one, "loc": ("query", *one["loc"])} for one in errors]) from None
 
-    def described(self) -> list[dict[str, Any]]:
-        """As OpenAPI has parameters."""
+    def openapi(self) -> list[dict[str, Any]]:
+        """Return the parameters as OpenAPI describes them."""
         schema = self._model.model_json_schema()
         required = schema.get("required", ())
         return [
@@ -49,7 +47,7 @@ class Parameters(Generic[M]):
                 "name": name,
                 "in": "query",
                 "required": name in required,
-                "description": shape.get("description", ""),
+                "description": shape["description"],
                 "schema": shape,
             }
             for name, shape in schema["properties"].items()

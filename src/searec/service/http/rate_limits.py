@@ -1,4 +1,4 @@
-"""Rates: at most so many requests of a caller in any second."""
+"""Rate limits: requests of each caller in any second, counted in this process or on Redis."""
 
 import time
 from collections import deque
@@ -11,18 +11,18 @@ from searec.store.interest_store import without_password
 _MOST_CALLERS = 10_000
 
 
-class Rates:
-    """A moving window of a second for each caller, in this process or on Redis for all together.
+class RateLimiter:
+    """A moving window of one second for each caller, in this process or on Redis for all processes.
 
     Raises:
-        SettingsError: the address of the Redis cannot be read.
+        SettingsError: the URL of Redis is not valid.
         DependencyError: the Redis client is not installed.
     """
 
     def __init__(self, limits: Limits) -> None:
         self._rate, self._url = limits.rate, limits.rate_store
-        self._here: dict[str, deque[float]] = {}
-        self._there: Any = None
+        self._local: dict[str, deque[float]] = {}
+        self._shared: Any = None
         self._storage: Any = None
         if not self._rate or self._url.startswith("memory://"):
             return
@@ -45,27 +45,27 @@ class Rates:
             ) from error
         except ValueError as error:
             raise SettingsError(
-                "bad rate_store", got=without_password(self._url), expected="redis://HOST:PORT/DB"
+                "rate_store is not a valid URL", got=without_password(self._url), expected="redis://HOST:PORT/DB"
             ) from error
-        self._there, self._item = MovingWindowRateLimiter(self._storage), RateLimitItemPerSecond(self._rate)
+        self._shared, self._item = MovingWindowRateLimiter(self._storage), RateLimitItemPerSecond(self._rate)
 
     async def wait(self, caller: str) -> float | None:
-        """Count a request of a caller; seconds until the next may come if there have been too many, else None.
+        """Count a request; return None if it is allowed, else the seconds until the next one is.
 
         Raises:
-            StorageError: the Redis does not answer.
+            StorageError: Redis does not respond.
         """
         if not self._rate:
             return None
-        return self._wait_here(caller) if self._there is None else await self._wait_there(caller)
+        return self._wait_local(caller) if self._shared is None else await self._wait_shared(caller)
 
-    def _wait_here(self, caller: str) -> float | None:
+    def _wait_local(self, caller: str) -> float | None:
         now = time.monotonic()
-        times = self._here.get(caller)
+        times = self._local.get(caller)
         if times is None:
-            if len(self._here) >= _MOST_CALLERS:
-                self._here = {name: kept for name, kept in self._here.items() if kept[-1] > now - 1.0}
-            times = self._here[caller] = deque()
+            if len(self._local) >= _MOST_CALLERS:
+                self._local = {name: recent for name, recent in self._local.items() if recent[-1] > now - 1.0}
+            times = self._local[caller] = deque()
         while times and times[0] <= now - 1.0:
             times.popleft()
         if len(times) >= self._rate:
@@ -73,18 +73,18 @@ class Rates:
         times.append(now)
         return None
 
-    async def _wait_there(self, caller: str) -> float | None:
-        from limits.errors import StorageError as TheirStorageError
+    async def _wait_shared(self, caller: str) -> float | None:
+        from limits.errors import StorageError as RedisError
 
         try:
-            if await self._there.hit(self._item, caller):
+            if await self._shared.hit(self._item, caller):
                 return None
-            return max(0.0, float((await self._there.get_window_stats(self._item, caller)).reset_time) - time.time())
-        except TheirStorageError as error:
+            return max(0.0, float((await self._shared.get_window_stats(self._item, caller)).reset_time) - time.time())
+        except RedisError as error:
             what = type(error.storage_error).__name__
             raise StorageError("requests cannot be counted", where=without_password(self._url), got=what) from error
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Close the connections."""
         if self._storage is not None:
             await self._storage.bridge.storage.aclose()

@@ -1,4 +1,4 @@
-"""What goes over the wire: requests, which refuse what they do not know, and answers, which may grow. The client is typed by the same."""
+"""Schemas of requests, which refuse unknown fields, and of responses; service and client use the same."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
@@ -15,118 +15,114 @@ _NO_NUL = r"^[^\x00]*$"
 Id = Annotated[str, Field(min_length=1, max_length=LONGEST_TEXT, pattern=_NO_NUL)]
 Query = Annotated[str, Field(min_length=1, max_length=LONGEST_TEXT, pattern=r"^[^\x00]*[^\x00\s][^\x00]*$")]
 Text = Annotated[str, Field(max_length=_TEXT, pattern=_NO_NUL)]
-Scalar = (
-    Text | bool | Annotated[int, Field(ge=-(2**53), le=2**53)] | Annotated[float, Field(allow_inf_nan=False)] | None
-)
+Integer = Annotated[int, Field(ge=-(2**53), le=2**53)]
+Scalar = Text | bool | Integer | Annotated[float, Field(allow_inf_nan=False)] | None
+UtcText = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
 
 
-class Asked(BaseModel):
-    """A request; a field that it does not know is an error."""
+class RequestModel(BaseModel):
+    """A request; an unknown field is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Answered(BaseModel):
-    """An answer; a newer service may say more."""
+class ResponseModel(BaseModel):
+    """A response; a newer service may add fields."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-# Asking
+# Query parameters
 
 
-class RecommendIn(Asked):
+class RecommendIn(RequestModel):
     """Parameters of a list of items."""
 
     user_id: Id | None = Field(
-        None, description="For whom; nobody, or who is not known, gets what needs no history.", examples=["u1"]
+        None, description="User to recommend to; without one, or with an unknown one, popular items.", examples=["u1"]
     )
     k: int = Field(10, ge=1, le=MOST, description="Items on the page.")
     offset: int = Field(
         0, ge=0, le=MOST, description=f"Items before the page; offset and k together are at most {MOST}."
     )
     cursor: Text | None = Field(
-        None, description="`next` of the page before: nothing it showed comes again. Not with an offset."
+        None, description="`next` of the page before: no item of it is repeated. Not together with an offset."
     )
     category: list[Id] = Field(
-        [], description="Only items of this category; several: of one of them.", examples=[["shoes"]]
+        [], description="Only items of this category; if repeated, of any of them.", examples=[["shoes"]]
     )
     filter: list[Annotated[str, Field(pattern=r"^[^\x00:]+:[^\x00]+$", max_length=LONGEST_TEXT)]] = Field(
         [],
-        description="COLUMN:VALUE, as brand:acme. All columns must hold; several of one column: one of them.",
+        description="COLUMN:VALUE, as brand:acme. All columns must match; of several values of a column, any.",
         examples=[["brand:acme"]],
     )
     exclude: list[Id] = Field([], description="Items to leave out.", examples=[["i9"]])
     seen: bool | None = Field(
-        None, description="Also what the user has consumed; by default a search shows it and the feed does not."
+        None, description="Whether to include items the user has consumed; by default in a search, not in the feed."
     )
     quota: float | None = Field(
-        None, ge=0, le=1, description="Share of the feed's places for interests the user has never shown."
+        None, ge=0, le=1, description="Share of the feed for inferred interests that are new to the user."
     )
     diversity: float | None = Field(None, ge=0, le=1, description="From 0, by score alone, to 1.")
     deadline_ms: int | None = Field(
-        None, ge=1, le=60_000, description="Milliseconds until the answer is due; late parts are left out."
+        None, ge=1, le=60_000, description="Milliseconds until the response is due; parts that are late are left out."
     )
 
 
 class SearchIn(RecommendIn):
     """Parameters of a search."""
 
-    q: Query = Field(
-        description="What is searched for; it has a character that is no space.", examples=["running shoes"]
-    )
+    q: Query = Field(description="Query text; at least one character is no space.", examples=["running shoes"])
 
 
-class SuggestIn(Asked):
+class SuggestIn(RequestModel):
     """Parameters of suggested queries."""
 
-    user_id: Id | None = Field(None, description="For whom.", examples=["u1"])
-    q: Text = Field("", description="What has been typed so far; nothing for what to ask next.", examples=["run"])
+    user_id: Id | None = Field(None, description="User to suggest for.", examples=["u1"])
+    q: Text = Field("", description="What has been typed so far; empty for the next query.", examples=["run"])
     k: int = Field(8, ge=1, le=MOST, description="Queries.")
 
 
-class UsersAsked(Asked):
-    """Parameters of a look-up of users."""
+class ListUsersIn(RequestModel):
+    """Parameters of a list of users."""
 
-    prefix: Text = Field("", description="Ids that start so.", examples=["u"])
+    prefix: Text = Field("", description="Start of the ids.", examples=["u"])
     count: int = Field(20, ge=1, le=LARGEST_BATCH, description="Ids at most.")
 
 
-# Telling
+# Request bodies
 
 
-class EventIn(Asked):
-    """Something a user did."""
+class EventIn(RequestModel):
+    """A search, or something a user did to an item."""
 
-    event_id: Id = Field(description="Yours; the same event may be told again and counts once.", examples=["e-1"])
-    user_id: Id = Field(description="Need not be known before.", examples=["u1"])
+    event_id: Id = Field(description="Chosen by the sender; an event that is sent twice counts once.", examples=["e-1"])
+    user_id: Id = Field(description="May be a new user.", examples=["u1"])
     type: Annotated[str, Field(min_length=1, max_length=_NAME, pattern=r"^[A-Za-z0-9_.-]+$")] = Field(
-        description='"search", or what was done to an item, as "click" or "purchase".', examples=["click"]
+        description='"search", or an action on an item, as "click" or "purchase".', examples=["click"]
     )
     timestamp: Timestamp = Field(description="When it happened.", examples=["2026-11-20T09:00:00Z"])
-    item_id: Id | None = Field(None, description="What it was done to; not for a search.", examples=["i1"])
-    query: Query | None = Field(None, description="What was searched for; for a search only.")
-    search_id: Id | None = Field(
-        None, description="`event_id` of the search that the item was found by; not for a search."
-    )
+    item_id: Id | None = Field(None, description="Item of the action; not for a search.", examples=["i1"])
+    query: Query | None = Field(None, description="Query text; for a search only.")
+    search_id: Id | None = Field(None, description="`event_id` of the search that led to the item; not for a search.")
     clicked: list[Id] = Field([], max_length=1000, description="Items clicked in the search.")
-    shown: list[Id] = Field([], max_length=1000, description="Items that the search showed.")
+    shown: list[Id] = Field([], max_length=1000, description="Items on the result page of the search.")
 
     @model_validator(mode="after")
-    def _of_one_kind(self) -> Self:
+    def _check_type(self) -> Self:
         if self.type == SEARCH:
             if self.query is None:
                 raise ValueError("a search has a query")
             if self.item_id is not None or self.search_id is not None:
-                raise ValueError("a search has neither item_id nor search_id; items clicked in it are its clicked")
+                raise ValueError("a search has neither item_id nor search_id; its clicked items are in clicked")
         elif self.item_id is None:
-            raise ValueError("what is no search has an item_id")
+            raise ValueError("an event that is no search has an item_id")
         elif self.query is not None or self.clicked or self.shown:
             raise ValueError("only a search has query, clicked and shown")
         return self
 
     def event(self) -> Event:
-        """As the event store keeps it."""
+        """Return the event as the event store has it."""
         return Event(
             event_id=self.event_id,
             user=self.user_id,
@@ -140,8 +136,8 @@ class EventIn(Asked):
         )
 
 
-class EventsIn(Asked):
-    """Events to keep: all of them, or none."""
+class EventsIn(RequestModel):
+    """Events to store: all of them, or none."""
 
     events: list[EventIn] = Field(min_length=1, max_length=LARGEST_BATCH)
 
@@ -155,18 +151,18 @@ def _check_columns(columns: dict[str, Any]) -> None:
 
 
 class ItemIn(BaseModel):
-    """An item, new or known; any further column is kept: a text, a number, true, false, null or a list of texts."""
+    """An item, new or known. Further columns are stored: text, number, true, false, null or a list of texts."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
     __pydantic_extra__: dict[str, Scalar | list[Text]] = Field(init=False)
 
     item_id: Id = Field(examples=["i1"])
     title: Annotated[str, Field(min_length=1, max_length=LONGEST_TEXT, pattern=_NO_NUL)] = Field(
-        examples=["ClickHistory shoe"]
+        examples=["Trail shoe"]
     )
     brand: Text | None = Field(None, examples=["acme"])
     categories: list[Text] | None = Field(
-        None, max_length=_COLUMNS, description="Broad to narrow.", examples=[["shoes", "click_history"]]
+        None, max_length=_COLUMNS, description="Broad to narrow.", examples=[["shoes", "trail"]]
     )
     description: Text | None = None
 
@@ -176,25 +172,25 @@ class ItemIn(BaseModel):
         return self
 
     def columns(self) -> dict[str, Any]:
-        """As the event store keeps it: what was given."""
+        """Return the columns that were sent."""
         return self.model_dump(exclude_unset=True)
 
 
-class ItemsIn(Asked):
+class ItemsIn(RequestModel):
     """Items to add or to replace."""
 
     items: list[ItemIn] = Field(min_length=1, max_length=LARGEST_BATCH)
 
 
-class HideIn(Asked):
-    """Items to hide from every answer, or to show again."""
+class HideIn(RequestModel):
+    """Items to hide from every response, or to show again."""
 
     item_ids: list[Id] = Field(min_length=1, max_length=LARGEST_BATCH, examples=[["i1"]])
     hidden: bool = True
 
 
 class UserIn(BaseModel):
-    """A user, new or known, with any attributes: a text, a number, true, false or null each."""
+    """A user, new or known, with any attributes: text, number, true, false or null."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
     __pydantic_extra__: dict[str, Scalar] = Field(init=False)
@@ -207,61 +203,59 @@ class UserIn(BaseModel):
         return self
 
     def columns(self) -> dict[str, Any]:
-        """As the event store keeps it."""
+        """Return the columns of the user."""
         return self.model_dump()
 
 
-class UsersIn(Asked):
+class UsersIn(RequestModel):
     """Users to add or to replace."""
 
     users: list[UserIn] = Field(min_length=1, max_length=LARGEST_BATCH)
 
 
-# Answers
+# Responses
 
 
-class LeftOut(Answered):
-    """A part that the answer does without."""
+class LeftOut(ResponseModel):
+    """A part that is missing from the response, as a model or a store."""
 
     part: str
     why: Literal["late", "failed", "not ready"]
 
 
-class Item(Answered):
+class Item(ResponseModel):
     """An item of a list."""
 
     item_id: str
     title: str
-    score: float = Field(description="Of the last stage that ordered it; to be compared within one answer only.")
-    channel: str = Field(description='What brought it, as "behaviour", "interest", "bm25", "popular".')
-    reason: str = Field(description="Why, for people.")
+    score: float = Field(description="Of the last stage that ranked it; comparable within one response only.")
+    channel: str = Field(description='Where it was retrieved, as "behaviour", "interest", "bm25", "popular".')
+    reason: str = Field(description="Explanation for people.")
     categories: Sequence[str]
-    novel: bool = Field(description="Whether the user has touched none of its categories.")
+    novel: bool = Field(description="Whether all its categories are new to the user.")
 
 
-class Page(Answered):
+class Page(ResponseModel):
     """A list of items, best first."""
 
     user_id: str | None
-    known: bool = Field(description="Whether anything is known of the user.")
+    known: bool = Field(description="Whether the service has data about the user.")
     items: Sequence[Item]
     next: str | None = Field(description="The cursor of the next page; null on the last one.")
-    interests: str = Field(
-        description='Where the user\'s interests came from: "fresh", "last", "own", "none" or "run".'
-    )
-    enr: float = Field(description="Share of the page's items that are novel to the user.")
+    interests: str = Field(description='Source of the user\'s interests: "fresh", "last", "own", "none" or "run".')
+    enr: float = Field(description="Exposure novelty rate: share of the page's items that are novel to the user.")
     left_out: Sequence[LeftOut]
     took_ms: float
 
 
 class SearchPage(Page):
-    """What a search found."""
+    """The results of a search."""
 
     query: str
 
 
-class Suggestion(Answered):
-    """A query to ask next."""
+class Suggestion(ResponseModel):
+    """A suggested query."""
 
     query: str
     score: float
@@ -269,89 +263,89 @@ class Suggestion(Answered):
     reason: str
 
 
-class Suggestions(Answered):
-    """Queries to ask next, best first."""
+class Suggestions(ResponseModel):
+    """Suggested queries, best first."""
 
     queries: Sequence[Suggestion]
     left_out: Sequence[LeftOut]
     took_ms: float
 
 
-class UserIds(Answered):
+class UserIds(ResponseModel):
     """Ids of users."""
 
     user_ids: Sequence[str]
 
 
-class Happening(Answered):
+class HistoryEvent(ResponseModel):
     """A click or a search."""
 
     type: Literal["click", "search"]
-    timestamp: Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
+    timestamp: UtcText
     item_id: str | None
     title: str | None
     query: str | None
 
 
-class User(Answered):
-    """What is known of a user; history newest first."""
+class User(ResponseModel):
+    """A user: attributes, and history, newest first."""
 
     user_id: str
-    known: bool = Field(description="Whether the training knew the user.")
+    known: bool = Field(description="Whether the user is in the training data.")
     attributes: dict[str, Any]
-    history: Sequence[Happening]
+    history: Sequence[HistoryEvent]
 
 
-class Interest(Answered):
-    """Something a user may want."""
+class Interest(ResponseModel):
+    """An interest of a user."""
 
     text: str
     confidence: float
     reason: str
 
 
-class Interests(Answered):
-    """What a user may want and why, surest first."""
+class Interests(ResponseModel):
+    """The interests of a user, by confidence, and the graph behind them."""
 
     user_id: str
     source: str = Field(description='"fresh", "last", "own", "none" or "run".')
-    made: Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})] | None
+    inferred_at: UtcText | None
     interests: Sequence[Interest]
     graph: dict[str, Any] | None
-    picture: str = Field(description="The graph drawn, SVG; empty where there is none.")
+    picture: str = Field(description="The graph as an SVG drawing; empty where there is none.")
 
 
-class CatalogueItem(Answered):
-    """An item of the catalogue as it stands."""
+class CatalogueItem(ResponseModel):
+    """An item of the catalogue."""
 
     item_id: str
     title: str
     about: dict[str, Any]
-    state: Literal["known", "new"] = Field(description="Given at training, or since.")
+    state: Literal["known", "new"] = Field(description="In the training data, or added since.")
     hidden: bool
 
 
-class Kept(Answered):
-    """What became of events."""
+class StoredEvents(ResponseModel):
+    """How many of the events were new."""
 
     new: int
-    known: int = Field(description="They were there already.")
+    known: int = Field(description="Stored before.")
 
 
-class Changed(Answered):
-    """How many items or users were taken over; for a user who is forgotten, the events."""
+class Changed(ResponseModel):
+    """How many items or users were changed; for a deleted user, how many events were deleted."""
 
     changed: int
 
 
-class Accepted(Answered):
-    """It will be done."""
+class Accepted(ResponseModel):
+    """The request is accepted."""
 
     accepted: bool
 
 
-class Model(Answered):
-    """A run that the service uses. figures: "<task> <protocol> <split>" -> metric -> value."""
+class Model(ResponseModel):
+    """A run that the service uses. figures: "task/protocol/split" -> metric -> value."""
 
     label: str
     model: str
@@ -359,33 +353,33 @@ class Model(Answered):
     figures: dict[str, dict[str, float]]
 
 
-class Models(Answered):
+class Models(ResponseModel):
     """The runs that the service uses."""
 
     models: Sequence[Model]
 
 
-class Filters(Answered):
+class Filters(ResponseModel):
     """Columns to filter by, and their most frequent values."""
 
     columns: dict[str, Sequence[str]]
 
 
-class Deployed(Answered):
+class Deployed(ResponseModel):
     """The number of a deployment."""
 
     number: int
 
 
-class Ready(Answered):
-    """Whether requests can be answered, and if not, why."""
+class Ready(ResponseModel):
+    """Whether the service is ready, and if not, why."""
 
     ready: bool
     reasons: Sequence[str]
 
 
-class Problem(Answered):
-    """What went wrong (RFC 9457)."""
+class Problem(ResponseModel):
+    """An error (RFC 9457)."""
 
     type: str = Field(examples=["urn:searec:problem:unknown-id"])
     title: str

@@ -1,4 +1,4 @@
-"""Routes for whoever runs the service."""
+"""Routes for the operator of the service: deployments, health and metrics."""
 
 import asyncio
 import ipaddress
@@ -9,34 +9,37 @@ from starlette.responses import Response
 
 from searec.errors import AccessError, SearecError
 from searec.service.http import problems, schemas
+from searec.service.http.app_state import AppState, RoleRoute, context_of, route_options
 from searec.service.http.metrics import MEDIA
-from searec.service.http.responses import Refusal, answer
-from searec.service.http.service_state import Guarded, Service, route, trace_of
+from searec.service.http.responses import Refusal, json_response
+
+_DEPLOYMENT = Body(
+    description="A deployment, as GET returns it; fields that are left out keep their values.", examples=[{}]
+)
 
 
-def routes(service: Service) -> APIRouter:
-    """Deployments, health and metrics."""
-    router = APIRouter(route_class=Guarded, tags=["upkeep"])
+def routes(state: AppState) -> APIRouter:
+    """Return the routes of deployments, health and metrics."""
+    router = APIRouter(route_class=RoleRoute, tags=["admin"])
 
-    @router.get("/v1/deployment", **route("admin", dict[str, Any]))
+    @router.get("/v1/deployment", **route_options("admin", dict[str, Any]))
     async def deployed() -> Response:
-        """What is served."""
-        return answer(await service.blocking(service.front.deployed))
+        """Return the deployment that is served."""
+        return json_response(await state.in_thread(state.service.deployed))
 
-    @router.put("/v1/deployment", **route("admin", schemas.Deployed, body=True))
-    async def deploy(
-        config: Annotated[
-            dict[str, Any],
-            Body(description="data, recommend, search as GET answers them; what is left out stays.", examples=[{}]),
-        ],
-    ) -> Response:
-        """Open and try other runs, then serve them; what cannot be used changes nothing."""
-        return answer({"number": await service.blocking(service.front.deploy, config)})
+    @router.put("/v1/deployment", **route_options("admin", schemas.Deployed, body=True))
+    async def deploy(config: Annotated[dict[str, Any], _DEPLOYMENT]) -> Response:
+        """Load and try another deployment, then serve it; one that fails changes nothing."""
+        return json_response({"number": await state.in_thread(state.service.deploy, config)})
 
-    @router.get("/healthz", response_model=schemas.Accepted, responses={400: {"description": "Cannot be read."}})
+    @router.get(
+        "/healthz",
+        response_model=schemas.Accepted,
+        responses={400: {"description": "The request cannot be read."}},
+    )
     async def health() -> Response:
-        """The process lives."""
-        return answer({"accepted": True})
+        """Show that the process is alive."""
+        return json_response({"accepted": True})
 
     @router.get(
         "/readyz",
@@ -44,33 +47,31 @@ def routes(service: Service) -> APIRouter:
         responses={503: {"model": schemas.Ready, "description": "Not ready, and why."}},
     )
     async def ready() -> Response:
-        """Whether requests can be answered."""
-        reasons = [] if service.front.engine.ready else ["the engine is not ready"]
+        """Return whether the service is ready to answer."""
+        reasons = [] if state.service.engine.ready else ["the engine is not ready"]
         try:
-            async with asyncio.timeout(service.settings.ready_seconds):
-                await service.blocking(service.events.last_number)
+            async with asyncio.timeout(state.settings.ready_seconds):
+                await state.in_thread(state.events.last_number)
         except TimeoutError:
-            reasons.append("the event store does not answer in time")
+            reasons.append("the event store does not respond in time")
         except SearecError as error:
             reasons.append(f"the event store fails: {type(error).__name__}")
-        return answer({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
+        return json_response({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
 
     @router.get("/metrics", include_in_schema=False)
     async def metrics(request: Request) -> Response:
-        """Prometheus."""
-        if service.settings.metrics == "admin":
-            trace_of(request).demand("admin")
-        elif not _is_here(request.client.host if request.client else ""):
-            raise Refusal(
-                problems.FORBIDDEN,
-                AccessError("metrics are for callers on this machine", remedy="set metrics=admin and use a key"),
-            )
-        return Response(await service.blocking(service.observed.text), media_type=MEDIA)
+        """Return the metrics for Prometheus."""
+        if state.settings.metrics == "admin":
+            context_of(request).require_role("admin")
+        elif not _is_loopback(request.client.host if request.client else ""):
+            error = AccessError("metrics are for callers on this machine", remedy="set metrics=admin and use a key")
+            raise Refusal(problems.FORBIDDEN, error)
+        return Response(await state.in_thread(state.metrics.exposition), media_type=MEDIA)
 
     return router
 
 
-def _is_here(host: str) -> bool:
+def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

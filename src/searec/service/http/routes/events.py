@@ -1,4 +1,4 @@
-"""The route by which events come in."""
+"""The route that receives events."""
 
 import asyncio
 
@@ -7,32 +7,32 @@ from starlette.responses import Response
 
 from searec.errors import DataError, UnknownIdError
 from searec.service.http import problems, schemas
-from searec.service.http.responses import Refusal, answer
-from searec.service.http.service_state import Guarded, Service, route
+from searec.service.http.app_state import AppState, RoleRoute, route_options
+from searec.service.http.responses import Refusal, json_response
 
 
-def routes(service: Service) -> APIRouter:
-    """Tell what users did."""
-    router = APIRouter(route_class=Guarded, tags=["events"])
-    limits = service.settings
+def routes(state: AppState) -> APIRouter:
+    """Return the route that stores events."""
+    router = APIRouter(route_class=RoleRoute, tags=["events"])
+    limits = state.settings
 
-    @router.post("/v1/events", **route("write", schemas.Kept, 409, body=True))
-    async def events(told: schemas.EventsIn) -> Response:
-        """Keep events; when this answers they are on disk. The same event may be told again: it counts once."""
-        limits.check_number(len(told.events), limits.batch, where="body events")
-        for place, one in enumerate(told.events):
-            where = f"body events.{place}"
+    @router.post("/v1/events", **route_options("write", schemas.StoredEvents, 409, body=True))
+    async def events(body: schemas.EventsIn) -> Response:
+        """Store events; they are on disk before the response. An event that is sent twice counts once."""
+        limits.check_number(len(body.events), limits.batch, where="body events")
+        for index, one in enumerate(body.events):
+            where = f"body events.{index}"
             limits.check_ids(
                 one.event_id, one.user_id, one.item_id, one.search_id, *one.clicked, *one.shown, where=where
             )
             limits.check_query(one.query, where=where)
         try:
-            stored = await asyncio.wrap_future(service.recorder.append([one.event() for one in told.events]))
+            stored = await asyncio.wrap_future(state.event_writer.append([one.event() for one in body.events]))
         except UnknownIdError:
             raise
         except DataError as error:
             raise Refusal(problems.CONFLICT, error) from error
-        service.observed.kept(stored)
-        return answer({"new": stored.new, "known": stored.known})
+        state.metrics.record_events(stored)
+        return json_response({"new": stored.new, "known": stored.known})
 
     return router

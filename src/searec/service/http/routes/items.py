@@ -1,4 +1,4 @@
-"""Routes about items of the catalogue."""
+"""Routes of the items of the catalogue."""
 
 from typing import Annotated
 
@@ -6,53 +6,48 @@ from fastapi import APIRouter, Path
 from starlette.responses import Response
 
 from searec.service.http import schemas
-from searec.service.http.responses import answer
-from searec.service.http.service_state import Guarded, Service, path_id, route
+from searec.service.http.app_state import AppState, RoleRoute, path_id, route_options
+from searec.service.http.responses import json_response
 
-ItemId = Annotated[schemas.Id, path_id, Path(description="The item; percent-encoded, a slash as %2F.", examples=["i1"])]
+ItemId = Annotated[
+    schemas.Id, path_id, Path(description="Id of the item; percent-encoded, a slash as %2F.", examples=["i1"])
+]
 
 
-def routes(service: Service) -> APIRouter:
-    """Look at items, add, hide and remove them."""
-    router = APIRouter(route_class=Guarded, tags=["items"])
-    limits = service.settings
+def routes(state: AppState) -> APIRouter:
+    """Return the routes that read, add, hide and remove items."""
+    router = APIRouter(route_class=RoleRoute, tags=["items"])
+    limits = state.settings
 
-    @router.post("/v1/items", **route("write", schemas.Changed, body=True))
-    async def put_items(told: schemas.ItemsIn) -> Response:
-        """Add items, or replace what is known of them."""
-        limits.check_number(len(told.items), limits.batch, where="body items")
-        limits.check_ids(*(one.item_id for one in told.items), where="body items")
-        await service.blocking(service.events.put_items, [one.columns() for one in told.items])
-        return answer({"changed": len(told.items)})
+    @router.post("/v1/items", **route_options("write", schemas.Changed, body=True))
+    async def put_items(body: schemas.ItemsIn) -> Response:
+        """Add or replace items."""
+        limits.check_number(len(body.items), limits.batch, where="body items")
+        limits.check_ids(*(one.item_id for one in body.items), where="body items")
+        await state.in_thread(state.events.put_items, [one.columns() for one in body.items])
+        return json_response({"changed": len(body.items)})
 
-    @router.post("/v1/items/hide", **route("write", schemas.Changed, 404, body=True))
-    async def hide(told: schemas.HideIn) -> Response:
-        """Hide items from every answer, or show them again."""
-        limits.check_number(len(told.item_ids), limits.batch, where="body item_ids")
-        limits.check_ids(*told.item_ids, where="body item_ids")
-        await service.blocking(service.events.hide_items, told.item_ids, told.hidden)
-        return answer({"changed": len(told.item_ids)})
+    @router.post("/v1/items/hide", **route_options("write", schemas.Changed, 404, body=True))
+    async def hide(body: schemas.HideIn) -> Response:
+        """Hide items from every response, or show them again."""
+        limits.check_number(len(body.item_ids), limits.batch, where="body item_ids")
+        limits.check_ids(*body.item_ids, where="body item_ids")
+        await state.in_thread(state.events.hide_items, body.item_ids, body.hidden)
+        return json_response({"changed": len(body.item_ids)})
 
-    @router.get("/v1/items/{item_id}", **route("read", schemas.CatalogueItem, 404))
+    @router.get("/v1/items/{item_id}", **route_options("read", schemas.CatalogueItem, 404))
     async def item(item_id: ItemId) -> Response:
-        """An item as it stands."""
+        """Return an item of the catalogue."""
         limits.check_ids(item_id, where="path item_id")
-        found = await service.blocking(service.front.engine.item, item_id)
-        return answer(
-            {
-                "item_id": found.item,
-                "title": found.title,
-                "about": dict(found.about),
-                "state": found.state,
-                "hidden": found.hidden,
-            }
-        )
+        view = await state.in_thread(state.service.engine.item, item_id)
+        fields = {"item_id": view.item, "title": view.title, "about": dict(view.about)}
+        return json_response({**fields, "state": view.state, "hidden": view.hidden})
 
-    @router.delete("/v1/items/{item_id}", **route("write", schemas.Changed, 404))
+    @router.delete("/v1/items/{item_id}", **route_options("write", schemas.Changed, 404))
     async def remove(item_id: ItemId) -> Response:
-        """Take an item out of the catalogue; adding it again brings it back."""
+        """Remove an item from the catalogue; adding it again restores it."""
         limits.check_ids(item_id, where="path item_id")
-        await service.blocking(service.events.remove_items, [item_id])
-        return answer({"changed": 1})
+        await state.in_thread(state.events.remove_items, [item_id])
+        return json_response({"changed": 1})
 
     return router

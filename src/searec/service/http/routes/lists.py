@@ -1,6 +1,7 @@
-"""Routes that answer with lists of items and queries."""
+"""Routes that return lists of items and queries, and what lists can be filtered by."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -10,133 +11,132 @@ from searec.errors import DataError
 from searec.pipeline import types
 from searec.pipeline.types import MOST, Filter, LeftOut, RankedItem
 from searec.service.http import schemas
+from searec.service.http.app_state import AppState, RoleRoute, context_of, route_options
 from searec.service.http.http_config import Limits
-from searec.service.http.query_params import Parameters
-from searec.service.http.responses import answer
-from searec.service.http.service_state import Guarded, Service, route, trace_of
+from searec.service.http.query_params import QueryParameters
+from searec.service.http.responses import json_response
 
 
-def routes(service: Service) -> APIRouter:
-    """Recommend, search, suggest, and what can be asked for."""
-    router = APIRouter(route_class=Guarded, tags=["lists"])
-    limits = service.settings
-    recommended, searched, suggested = (
-        Parameters(schemas.RecommendIn),
-        Parameters(schemas.SearchIn),
-        Parameters(schemas.SuggestIn),
-    )
+def routes(state: AppState) -> APIRouter:
+    """Return the routes of lists."""
+    router = APIRouter(route_class=RoleRoute, tags=["lists"])
+    limits = state.settings
+    recommend_parameters = QueryParameters(schemas.RecommendIn)
+    search_parameters = QueryParameters(schemas.SearchIn)
+    suggest_parameters = QueryParameters(schemas.SuggestIn)
 
-    @router.get("/v1/recommend", **route("read", schemas.Page, query=recommended))
+    @router.get("/v1/recommend", **route_options("read", schemas.Page, query=recommend_parameters))
     async def recommend(request: Request) -> Response:
-        """Items a user may want now."""
-        asked = recommended(request)
-        found = await asyncio.wrap_future(service.front.recommend(ask_of(asked, limits)))
-        trace_of(request).left_out = found.left_out
-        return answer(page(found, asked.user_id))
+        """Return recommended items, best first."""
+        query = recommend_parameters(request)
+        ranked = await asyncio.wrap_future(state.service.recommend(pipeline_request(query, limits)))
+        context_of(request).left_out = ranked.left_out
+        return json_response(page(ranked, query.user_id))
 
-    @router.get("/v1/search", **route("read", schemas.SearchPage, query=searched))
+    @router.get("/v1/search", **route_options("read", schemas.SearchPage, query=search_parameters))
     async def search(request: Request) -> Response:
-        """Items that fit a query, for a user if one is named."""
-        asked = searched(request)
-        limits.check_query(asked.q, where="query q")
-        found = await asyncio.wrap_future(service.front.search(ask_of(asked, limits, query=asked.q)))
-        trace_of(request).left_out = found.left_out
-        return answer({**page(found, asked.user_id), "query": asked.q})
+        """Return items that match a query, best first; for a user if one is given."""
+        query = search_parameters(request)
+        limits.check_query(query.q, where="query q")
+        ranked = await asyncio.wrap_future(state.service.search(pipeline_request(query, limits, query.q)))
+        context_of(request).left_out = ranked.left_out
+        return json_response({**page(ranked, query.user_id), "query": query.q})
 
-    @router.get("/v1/suggest", **route("read", schemas.Suggestions, query=suggested))
+    @router.get("/v1/suggest", **route_options("read", schemas.Suggestions, query=suggest_parameters))
     async def suggest(request: Request) -> Response:
-        """Queries to ask next, or that what has been typed may become."""
-        asked = suggested(request)
-        limits.check_query(asked.q, where="query q")
-        limits.check_ids(asked.user_id, where="query user_id")
-        limits.check_number(asked.k, limits.k, where="query k")
-        found = await asyncio.wrap_future(service.front.suggest(asked.user_id, asked.q, asked.k))
-        trace_of(request).left_out = found.left_out
+        """Return suggested queries, or completions of what has been typed."""
+        query = suggest_parameters(request)
+        limits.check_query(query.q, where="query q")
+        limits.check_ids(query.user_id, where="query user_id")
+        limits.check_number(query.k, limits.k, where="query k")
+        suggested = await asyncio.wrap_future(state.service.suggest(query.user_id, query.q, query.k))
+        context_of(request).left_out = suggested.left_out
         queries = [
             {"query": one.query, "score": one.score, "channel": one.channel, "reason": one.reason}
-            for one in found.queries
+            for one in suggested.queries
         ]
-        return answer(
-            {"queries": queries, "left_out": [_left(one) for one in found.left_out], "took_ms": _ms(found.seconds)}
-        )
+        return json_response({"queries": queries, **_common(suggested.left_out, suggested.seconds)})
 
-    @router.get("/v1/models", **route("read", schemas.Models))
+    @router.get("/v1/models", **route_options("read", schemas.Models))
     async def models() -> Response:
-        """The runs that answer, and how well they did."""
-        lines = await service.blocking(service.front.engine.served_runs)
-        return answer(
-            {
-                "models": [
-                    {"label": one.label, "model": one.model, "uses": list(one.uses), "figures": one.figures}
-                    for one in lines
-                ]
-            }
-        )
+        """Return the runs in use and their metrics."""
+        runs = await state.in_thread(state.service.engine.served_runs)
+        rows = [
+            {"label": one.label, "model": one.model, "uses": list(one.uses), "figures": one.figures} for one in runs
+        ]
+        return json_response({"models": rows})
 
-    @router.get("/v1/filters", **route("read", schemas.Filters))
+    @router.get("/v1/filters", **route_options("read", schemas.Filters))
     async def filters() -> Response:
-        """Columns to filter by, and their most frequent values."""
-        return answer({"columns": await service.blocking(service.front.engine.values)})
+        """Return the columns to filter by and their most frequent values."""
+        return json_response({"columns": await state.in_thread(state.service.engine.values)})
 
     return router
 
 
-def ask_of(asked: schemas.RecommendIn, limits: Limits, query: str | None = None) -> types.Request:
-    """A request as the engine takes it.
+def pipeline_request(query: schemas.RecommendIn, limits: Limits, text: str | None = None) -> types.Request:
+    """Return the pipeline's request of the parameters of a list.
+
+    Args:
+        query: parameters of the HTTP request.
+        limits: that they must keep.
+        text: of the query of a search.
 
     Raises:
-        DataError: it is more than the limits allow.
+        DataError: a value exceeds the limits.
     """
-    limits.check_number(asked.k, limits.k, where="query k")
-    if asked.offset:
-        if asked.cursor is not None:
+    limits.check_number(query.k, limits.k, where="query k")
+    if query.offset:
+        if query.cursor is not None:
             raise DataError("a cursor and an offset", where="query", expected="one of them")
-        if asked.offset + asked.k > MOST:
+        end = query.offset + query.k
+        if end > MOST:
             raise DataError(
-                "too far down the list",
-                where="query offset",
-                got=asked.offset + asked.k,
-                expected=f"offset + k at most {MOST}",
+                "the page is too far down", where="query offset", got=end, expected=f"offset + k at most {MOST}"
             )
-    if asked.user_id is not None:
-        limits.check_ids(asked.user_id, where="query user_id")
-    if asked.exclude:
-        limits.check_number(len(asked.exclude), limits.excludes, where="query exclude")
-        limits.check_ids(*asked.exclude, where="query exclude")
+    if query.user_id is not None:
+        limits.check_ids(query.user_id, where="query user_id")
+    if query.exclude:
+        limits.check_number(len(query.exclude), limits.excludes, where="query exclude")
+        limits.check_ids(*query.exclude, where="query exclude")
     filters: tuple[Filter, ...] = ()
-    if asked.category or asked.filter:
-        limits.check_number(len(asked.category) + len(asked.filter), limits.filters, where="query filter and category")
-        pairs = (text.partition(":") for text in asked.filter)
+    if query.category or query.filter:
+        limits.check_number(len(query.category) + len(query.filter), limits.filters, where="query filter and category")
+        pairs = (column_value.partition(":") for column_value in query.filter)
         filters = (
-            *(Filter("categories", name) for name in asked.category),
+            *(Filter("categories", name) for name in query.category),
             *(Filter(column, value) for column, _, value in pairs),
         )
     return types.Request(
-        user=asked.user_id,
-        query=query,
-        k=asked.k,
-        offset=asked.offset,
-        after=asked.cursor,
+        user=query.user_id,
+        query=text,
+        k=query.k,
+        offset=query.offset,
+        after=query.cursor,
         filters=filters,
-        exclude=tuple(asked.exclude),
-        seen=asked.seen,
-        quota=asked.quota,
-        diversity=asked.diversity,
-        seconds=None if asked.deadline_ms is None else asked.deadline_ms / 1000,
+        exclude=tuple(query.exclude),
+        seen=query.seen,
+        quota=query.quota,
+        diversity=query.diversity,
+        seconds=None if query.deadline_ms is None else query.deadline_ms / 1000,
     )
 
 
-def page(found: types.Response, user: str | None) -> dict[str, Any]:
-    """An answer as `schemas.Page` has it; it is our own, so nothing is checked again."""
+def page(ranked: types.Response, user: str | None) -> dict[str, Any]:
+    """Return a ranked list in the form of `schemas.Page`, which is not validated again.
+
+    Args:
+        ranked: response of the pipeline.
+        user: external id of the user.
+    """
     return {
         "user_id": user,
-        "known": found.known,
-        "items": [_item(one) for one in found.items],
-        "next": found.next,
-        "interests": found.interests,
-        "enr": round(found.enr, 6),
-        "left_out": [_left(one) for one in found.left_out],
-        "took_ms": _ms(found.seconds),
+        "known": ranked.known,
+        "items": [_item(one) for one in ranked.items],
+        "next": ranked.next,
+        "interests": ranked.interests,
+        "enr": round(ranked.enr, 6),
+        **_common(ranked.left_out, ranked.seconds),
     }
 
 
@@ -152,9 +152,6 @@ def _item(one: RankedItem) -> dict[str, Any]:
     }
 
 
-def _left(one: LeftOut) -> dict[str, str]:
-    return {"part": one.part, "why": one.why}
-
-
-def _ms(seconds: float) -> float:
-    return round(1000 * seconds, 3)
+def _common(left_out: Sequence[LeftOut], seconds: float) -> dict[str, Any]:
+    missing = [{"part": one.part, "why": one.why} for one in left_out]
+    return {"left_out": missing, "took_ms": round(1000 * seconds, 3)}

@@ -1,4 +1,4 @@
-"""Routes about users: what is known of them, what they may want, and how to forget them."""
+"""Routes of users: their data, their interests, and their deletion."""
 
 from typing import Annotated
 
@@ -6,42 +6,43 @@ from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
 from searec.service.http import schemas
-from searec.service.http.query_params import Parameters
-from searec.service.http.responses import answer
-from searec.service.http.service_state import Guarded, Service, path_id, route
+from searec.service.http.app_state import AppState, RoleRoute, path_id, route_options
+from searec.service.http.query_params import QueryParameters
+from searec.service.http.responses import json_response
 from searec.service.http.timestamps import from_micros
 
-UserId = Annotated[schemas.Id, path_id, Path(description="The user; percent-encoded, a slash as %2F.", examples=["u1"])]
+UserId = Annotated[
+    schemas.Id, path_id, Path(description="Id of the user; percent-encoded, a slash as %2F.", examples=["u1"])
+]
 
 
-def routes(service: Service) -> APIRouter:
-    """Users and their interests."""
-    router = APIRouter(route_class=Guarded, tags=["users"])
-    limits = service.settings
+def routes(state: AppState) -> APIRouter:
+    """Return the routes of users and their interests."""
+    router = APIRouter(route_class=RoleRoute, tags=["users"])
+    limits = state.settings
+    list_parameters = QueryParameters(schemas.ListUsersIn)
 
-    listed = Parameters(schemas.UsersAsked)
-
-    @router.get("/v1/users", **route("read", schemas.UserIds, query=listed))
+    @router.get("/v1/users", **route_options("read", schemas.UserIds, query=list_parameters))
     async def users(request: Request) -> Response:
-        """Ids of users that start so."""
-        asked = listed(request)
-        limits.check_ids(asked.prefix, where="query prefix")
-        limits.check_number(asked.count, limits.batch, where="query count")
-        return answer({"user_ids": await service.blocking(service.front.engine.users, asked.prefix, asked.count)})
+        """Return ids of users that start with a prefix."""
+        query = list_parameters(request)
+        limits.check_ids(query.prefix, where="query prefix")
+        limits.check_number(query.count, limits.batch, where="query count")
+        return json_response({"user_ids": await state.in_thread(state.service.engine.users, query.prefix, query.count)})
 
-    @router.post("/v1/users", **route("write", schemas.Changed, body=True))
-    async def put_users(told: schemas.UsersIn) -> Response:
-        """Add users, or replace what is known of them."""
-        limits.check_number(len(told.users), limits.batch, where="body users")
-        limits.check_ids(*(one.user_id for one in told.users), where="body users")
-        await service.blocking(service.events.put_users, [one.columns() for one in told.users])
-        return answer({"changed": len(told.users)})
+    @router.post("/v1/users", **route_options("write", schemas.Changed, body=True))
+    async def put_users(body: schemas.UsersIn) -> Response:
+        """Add or replace users."""
+        limits.check_number(len(body.users), limits.batch, where="body users")
+        limits.check_ids(*(one.user_id for one in body.users), where="body users")
+        await state.in_thread(state.events.put_users, [one.columns() for one in body.users])
+        return json_response({"changed": len(body.users)})
 
-    @router.get("/v1/users/{user_id}", **route("read", schemas.User, 404))
+    @router.get("/v1/users/{user_id}", **route_options("read", schemas.User, 404))
     async def user(user_id: UserId) -> Response:
-        """What is known of a user, and what they did, newest first."""
+        """Return a user's attributes and history, newest first."""
         limits.check_ids(user_id, where="path user_id")
-        found = await service.blocking(service.front.engine.user, user_id)
+        view = await state.in_thread(state.service.engine.user, user_id)
         history = [
             {
                 "type": one.kind,
@@ -50,41 +51,41 @@ def routes(service: Service) -> APIRouter:
                 "title": one.title,
                 "query": one.query,
             }
-            for one in found.history
+            for one in view.history
         ]
-        return answer(
-            {"user_id": found.user, "known": found.known, "attributes": dict(found.attributes), "history": history}
-        )
+        attributes = dict(view.attributes)
+        return json_response({"user_id": view.user, "known": view.known, "attributes": attributes, "history": history})
 
-    @router.delete("/v1/users/{user_id}", **route("admin", schemas.Changed))
+    @router.delete("/v1/users/{user_id}", **route_options("admin", schemas.Changed))
     async def forget(user_id: UserId) -> Response:
-        """Remove a user and all their events for good; how many events there were."""
+        """Delete a user and all their events; returns the number of events."""
         limits.check_ids(user_id, where="path user_id")
-        return answer({"changed": await service.blocking(service.front.forget, user_id)})
+        return json_response({"changed": await state.in_thread(state.service.forget, user_id)})
 
-    @router.get("/v1/users/{user_id}/interests", **route("read", schemas.Interests, 404))
+    @router.get("/v1/users/{user_id}/interests", **route_options("read", schemas.Interests, 404))
     async def interests(user_id: UserId) -> Response:
-        """What a user may want and has never shown, and why."""
+        """Return a user's inferred interests and the reasons for them."""
         limits.check_ids(user_id, where="path user_id")
-        found = await service.blocking(service.front.engine.interests, user_id)
-        return answer(
+        view = await state.in_thread(state.service.engine.interests, user_id)
+        return json_response(
             {
-                "user_id": found.user,
-                "source": found.source,
-                "made": None if found.made is None else from_micros(found.made),
+                "user_id": view.user,
+                "source": view.source,
+                "inferred_at": None if view.made is None else from_micros(view.made),
                 "interests": [
-                    {"text": text, "confidence": sure, "reason": reason} for text, sure, reason in found.interests
+                    {"text": text, "confidence": confidence, "reason": reason}
+                    for text, confidence, reason in view.interests
                 ],
-                "graph": found.graph,
-                "picture": found.picture,
+                "graph": view.graph,
+                "picture": view.picture,
             }
         )
 
-    @router.post("/v1/users/{user_id}/interests/refresh", **route("write", schemas.Accepted, 404, status=202))
+    @router.post("/v1/users/{user_id}/interests/refresh", **route_options("write", schemas.Accepted, 404, status=202))
     async def refresh(user_id: UserId) -> Response:
-        """Ask for new interests; a worker makes them when it can."""
+        """Enqueue a user for new interests; a worker infers them."""
         limits.check_ids(user_id, where="path user_id")
-        await service.blocking(service.front.refresh, user_id)
-        return answer({"accepted": True}, 202)
+        await state.in_thread(state.service.refresh, user_id)
+        return json_response({"accepted": True}, 202)
 
     return router

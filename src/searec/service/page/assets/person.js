@@ -114,7 +114,7 @@ export class Person {
       this.#show(this.interests, empty("No interests are known yet. They are inferred from searches and clicks."));
       return;
     }
-    const made = found.made ? [", as of ", when(found.made)] : [];
+    const made = found.inferred_at ? [", as of ", when(found.inferred_at)] : [];
     this.#show(
       this.interests,
       el("p", { class: "muted" }, `${plural(found.interests.length, "interest")}, ${SOURCES[found.source] ?? found.source}`, made, "."),

@@ -67,7 +67,7 @@ def test_interactions_alone(tmp_path: Path) -> None:
     report = imported(tmp_path, {".item": None, ".user": None})
     assert table(tmp_path, "items").rows() == [("242", "242"), ("302", "302"), ("377", "377")]
     assert table(tmp_path, "users")["user_id"].to_list() == ["186", "196", "22"]
-    assert {"no ml-100k.item: items are the ids seen in events", "3 items have no title: the id stands for it"} <= set(
+    assert {"no ml-100k.item: items are the ids seen in events", "3 items have no title: the id is used as the title"} <= set(
         report.notes
     )
 
@@ -78,9 +78,9 @@ def test_what_published_files_lack_or_repeat(tmp_path: Path) -> None:
     report = imported(tmp_path, {".inter": inter, ".item": ITEM.replace("Kolya", "")})
     assert report.written == {"items": 4, "users": 4, "interactions": 5, "searches": 0} and report.rejects.is_empty()
     assert report.notes[-1] == "1 interactions occur more than once in the source and are written once"
-    assert "1 values of item_id that events name stand in no file: they are added" in report.notes
-    assert "1 values of user_id that events name stand in no file: they are added" in report.notes
-    assert "2 items have no title: the id stands for it" in report.notes
+    assert "1 values of item_id that events name are in no file: they are added" in report.notes
+    assert "1 values of user_id that events name are in no file: they are added" in report.notes
+    assert "2 items have no title: the id is used as the title" in report.notes
     assert table(tmp_path, "items").select("item_id", "title").rows()[::3] == [("242", "242"), ("999", "999")]
 
 

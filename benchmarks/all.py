@@ -12,6 +12,7 @@ import bench_batch
 import bench_encode
 import bench_evaluate
 import bench_events
+import bench_first_step
 import bench_gensar
 import bench_gserec
 import bench_http
@@ -32,6 +33,7 @@ def main() -> None:
     parser.add_argument(
         "--only",
         choices=(
+            "first-step",
             "encode",
             "large",
             "import",
@@ -78,6 +80,8 @@ def main() -> None:
                 measure_in(Path(room))
         if options.only == "import":  # for minutes, so not with the others
             bench_import.large(Path(room))
+        if options.only in (None, "first-step"):
+            bench_first_step.run()
         if options.only in (None, "gserec-scale"):
             bench_gserec.scale()
         if options.only in (None, "gensar-decoding"):

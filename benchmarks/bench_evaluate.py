@@ -12,7 +12,7 @@ from searec.data.dataset import load
 from searec.data.split import Split
 from searec.evaluation.protocol import sampled_ranks
 from searec.experiments.run_training import new_model, settings_for, train
-from searec.metrics.accuracy import ndcg
+from searec.metrics import NDCG
 from searec.models.base import Model
 from timing import line, paired
 
@@ -44,7 +44,7 @@ def compare(model: Model, split: Split, data: Path) -> None:
         return batcher.batch(requests[slice(row, row + 1)], candidates[row : row + 1])
 
     def ours() -> None:
-        found["ours"] = float(ndcg(sampled_ranks(model, split, requests, candidates), 5).mean())
+        found["ours"] = float(NDCG(5).of_ranks(sampled_ranks(model, split, requests, candidates)).mean())
 
     def theirs() -> None:
         found["theirs"] = one_by_one(model.score, one, len(requests))[0]["ndcg@5"]

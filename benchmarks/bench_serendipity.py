@@ -16,7 +16,8 @@ from searec.data.dataset import Sizes, load
 from searec.data.ragged import gather_windows
 from searec.data.split import Requests, Split
 from searec.experiments import run_training
-from searec.models.serendipity.model import Serendipity, Tables
+from searec.models.serendipity.model import Serendipity
+from searec.models.serendipity.retrieval import Tables
 from searec.retrieval.item_groups import ItemGroups
 from searec.retrieval.vector_index import VectorIndex
 from timing import line

@@ -24,10 +24,11 @@ import polars as pl
 import bench_http
 import grown_shop
 from searec.interests.interest_table import read_graphs
+from searec.pipeline.deployment import Deployment, write_deployment
 from searec.store.interest_store import open_store, this_clock
 from timing import line
 
-CHANNELS = {"--recommend": ("serendipity", "gserec"), "--search": ("bm25", "dense", "unisar")}
+CHANNELS = {"recommend": ("serendipity", "gserec"), "search": ("bm25", "dense", "unisar")}
 CONNECTIONS = 64
 WARM = 300
 """Requests before those that count."""
@@ -100,16 +101,17 @@ def _paths(shop: Path) -> dict[str, list[str]]:
 def _service(room: Path, store: str, workers: int) -> Iterator[int]:
     """`searec serve` in processes of its own; its port."""
     runs = room / "large" / "runs"
-    chosen = [word for option, models in CHANNELS.items() for model in models for word in (option, str(runs / model))]
+    served = {task: tuple(str(runs / model) for model in models) for task, models in CHANNELS.items()}
     with tempfile.TemporaryDirectory() as folder:
         events = f"sqlite:///{Path(folder) / 'events.db'}"
+        deployment = Path(folder) / "deployment.json"
+        write_deployment(Deployment(data=str(room / "large" / "shop"), **served), deployment)
         command = [
             sys.executable,
             "-m",
             "searec.cli",
             "serve",
-            str(room / "large" / "shop"),
-            *chosen,
+            str(deployment),
             "--events",
             events,
         ]

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-CUTOFFS = {"hr": (1, 5, 10), "ndcg": (5, 10)}
+CUTOFFS = {"hit": (1, 5, 10), "ndcg": (5, 10)}
 
 
 def evaluate(
@@ -31,8 +31,8 @@ def evaluate(
             scores = score(batch_of_one(request))[0].tolist()
             rank = rank_of(scores, target_column)
             per_request["mrr"].append(1 / rank)
-            for k in CUTOFFS["hr"]:
-                per_request[f"hr@{k}"].append(1.0 if rank <= k else 0.0)
+            for k in CUTOFFS["hit"]:
+                per_request[f"hit@{k}"].append(1.0 if rank <= k else 0.0)
             for k in CUTOFFS["ndcg"]:
                 per_request[f"ndcg@{k}"].append(1 / math.log2(rank + 1) if rank <= k else 0.0)
     return {name: sum(values) / max(1, len(values)) for name, values in per_request.items()}, per_request

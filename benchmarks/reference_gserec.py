@@ -342,8 +342,8 @@ def evaluate(model: ReferenceGSERec, loader: Iterable[Tensors]) -> tuple[int, di
             rank = rank_of(scores, 0)
             users += 1
             sums["mrr"] += 1 / rank
-            for k in CUTOFFS["hr"]:
-                sums[f"hr@{k}"] += rank <= k
+            for k in CUTOFFS["hit"]:
+                sums[f"hit@{k}"] += rank <= k
             for k in CUTOFFS["ndcg"]:
                 sums[f"ndcg@{k}"] += 1 / math.log2(rank + 1) if rank <= k else 0.0
     return users, {name: value / max(1, users) for name, value in sums.items()}

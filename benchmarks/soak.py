@@ -26,6 +26,7 @@ import numpy as np
 from searec.data.dataset import load
 from searec.errors import SearecError
 from searec.experiments import run_training
+from searec.pipeline.deployment import Deployment, write_deployment
 from searec.service.client import AsyncClient, Client
 from searec.store.events import open_events
 from timing import line
@@ -151,9 +152,10 @@ def run(
     """Print one line."""
     seconds = 60 * minutes
     events, store = f"sqlite:///{room / 'soak-events.db'}", f"sqlite:///{room / 'soak-interests.db'}"
-    words = ["serve", str(data), "--port", "0", "--events", events, "--store", store, "--set", "rate=0"]
-    for option, runs in (("--recommend", recommend), ("--search", search)):
-        words += [word for one in runs for word in (option, str(one))]
+    deployment = room / "deployment.json"
+    served = {"recommend": tuple(map(str, recommend)), "search": tuple(map(str, search))}
+    write_deployment(Deployment(data=str(data), **served), deployment)
+    words = ["serve", str(deployment), "--port", "0", "--events", events, "--store", store, "--set", "rate=0"]
     with (
         _searec(*words, log=room / "service.txt", listens=True) as (service, url),
         _searec("interests", "worker", str(data), "--store", store, log=room / "worker.txt"),

@@ -54,6 +54,7 @@ searec train "$feed" "$release/shop" --out "$release/$feed" "${feed_args[@]}"
 searec train "$search" "$release/shop" --out "$release/$search" "${search_args[@]}"
 searec evaluate "$release/$feed" "$release/shop" --task recommend --json "$release/recommend.json"
 searec evaluate "$release/$search" "$release/shop" --task search --json "$release/search.json"
+searec deploy "$release/shop" --recommend "$release/$feed" --search "$release/$search" --out "$release/deployment.json"
 
 offered=yes # from here on the service may read the release, whatever we hear of it
 call --request PUT --header 'Content-Type: application/json' "$url/v1/deployment" \

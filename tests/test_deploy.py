@@ -99,7 +99,7 @@ def test_every_command_in_compose_exists(services: dict[str, Any]) -> None:
         ):
             check_command(line)
             seen.add(line[0])
-    assert seen == {"serve", "interests", "keys", "simulate", "train"}
+    assert seen == {"serve", "deploy", "interests", "keys", "simulate", "train"}
 
 
 @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
@@ -202,7 +202,9 @@ def test_ports_and_folders_agree(services: dict[str, Any]) -> None:
     )
     shop = f"{HOME_OF_STATE}/current/shop"
     named = {path.name: unit(path) for path in UNITS}
-    assert shop in serve and shop in work and all(shop in one["ExecStart"] for one in named.values())
+    deployment = f"{HOME_OF_STATE}/current/deployment.json"
+    assert deployment in serve and shop in work
+    assert deployment in named["searec.service"]["ExecStart"] and shop in named["searec-worker.service"]["ExecStart"]
     assert f"--port {port}" in named["searec.service"]["ExecStart"]
     assert f"--metrics-port {metrics}" in named["searec-worker.service"]["ExecStart"]
     assert all(one["WorkingDirectory"] == HOME_OF_STATE for one in named.values())
@@ -259,12 +261,16 @@ def test_the_keys_service_makes_one_admin_key(one_shot: Callable[..., str]) -> N
 def test_the_demo_service_makes_what_is_served(
     one_shot: Callable[..., str], tmp_path: Path, services: dict[str, Any]
 ) -> None:
+    from searec.pipeline.deployment import read_deployment
+
     assert "wrote" in one_shot(
         "demo", **{"--users_1000_--items_1000": "--users 60 --items 300", "epochs=5": "epochs=1"}
     )
     home = tmp_path / "home"
     named = [word.rpartition("=")[2] for word in services["service"]["command"] if HOME_OF_STATE in word]
-    assert len(named) == 3 and all((home / Path(path).relative_to(HOME_OF_STATE)).is_dir() for path in named)
+    (path,) = named
+    deployment = read_deployment(home / Path(path).relative_to(HOME_OF_STATE))
+    assert all(Path(folder).is_dir() for folder in (deployment.data, *deployment.recommend, *deployment.search))
     assert one_shot("demo") == "", "what is served stays"
 
 

@@ -48,17 +48,10 @@ def address(home: Path) -> str:
 def url(home: Path) -> Iterator[str]:
     """The service over the home, running."""
     current = home / "current"
-    options = [
-        "--recommend",
-        current / "itemknn",
-        "--search",
-        current / "bm25",
-        "--events",
-        address(home),
-        "--port",
-        "0",
-    ]
-    command = [*SEAREC, "serve", current / "shop", *options]
+    runs = ["--recommend", current / "itemknn", "--search", current / "bm25"]
+    deployment = current / "deployment.json"
+    subprocess.run([*SEAREC, "deploy", current / "shop", *runs, "--out", deployment], check=True)
+    command = [*SEAREC, "serve", deployment, "--events", address(home), "--port", "0"]
     log = home / "log.txt"
     with log.open("wb") as file, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=file, text=True) as running:
         try:

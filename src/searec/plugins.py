@@ -1,4 +1,4 @@
-"""Registries: objects by name, imported when they are used, built in or from entry points of other packages."""
+"""Registries of names whose objects are imported when used: built in, or from entry points of other packages."""
 
 import importlib
 from collections.abc import Mapping

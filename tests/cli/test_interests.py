@@ -75,7 +75,7 @@ class Half(Toy):
 
 @pytest.fixture
 def toy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(REASONERS, "toy", (__name__, "Toy"))
+    monkeypatch.setitem(REASONERS.built_in, "toy", f"{__name__}:Toy")
 
 
 def test_users_are_refreshed_once(tmp_path: Path, searec: Any, toy: None) -> None:
@@ -105,7 +105,7 @@ def test_who_asks_for_something_else_is_refreshed(
     tmp_path: Path, searec: Any, monkeypatch: pytest.MonkeyPatch, make_folder: Callable[..., Path]
 ) -> None:
     pytest.importorskip("sentence_transformers")
-    monkeypatch.setitem(REASONERS, "free", (__name__, "Free"))
+    monkeypatch.setitem(REASONERS.built_in, "free", f"{__name__}:Free")
     asked = {"mover": ["tent", "sleeping bag"], "stayer": ["tent", "sleeping bag"], "quiet": ["tent"]}
     searches = [(user, text, 100.0 + place, []) for user, texts in asked.items() for place, text in enumerate(texts)]
     shop = make_folder(items={"i1": {"title": "x"}}, users=list(asked), searches=searches)
@@ -153,7 +153,7 @@ def test_build_then_show(tmp_path: Path, searec: Any, toy: None) -> None:
 
 
 def test_build_says_whom_it_left_out(tmp_path: Path, searec: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(REASONERS, "half", (__name__, "Half"))
+    monkeypatch.setitem(REASONERS.built_in, "half", f"{__name__}:Half")
     url = f"sqlite:///{tmp_path / 'interests.db'}"
     code, out, error = searec(
         "interests", "build", SAMPLE, "--store", url, "--reasoner", "half", "--user", "u1", "--user", "u2"
@@ -210,7 +210,7 @@ def test_a_worker_serves_metrics_until_it_is_stopped(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(
         f"import sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        f"from searec.interests.reasoner_registry import REASONERS\nREASONERS['toy'] = ({Path(__file__).stem!r}, 'Toy')\n"
+        f"from searec.interests.reasoner_registry import REASONERS\nREASONERS.built_in['toy'] = '{Path(__file__).stem}:Toy'\n"
         "from searec.cli import main\nmain()\n"
     )
     url = f"sqlite:///{tmp_path / 'interests.db'}"

@@ -10,6 +10,7 @@ import torch
 from random_shop import random_tables
 from searec.data.batch import Batch, Batcher, Needs
 from searec.data.dataset import Dataset
+from searec.data.ragged import Ragged
 from searec.data.split import NEVER, requests_at
 from searec.data.user_history import UserHistory, batch_of
 
@@ -68,7 +69,7 @@ def test_new_searches_follow_the_known_ones(data: Dataset) -> None:
         search_query=np.append(own.search_query, [0, 0]),
         search_text=("old lamp", "red"),
         search_time=np.append(own.search_time, [NEVER - 2, NEVER - 1]),
-        search_click=(*own.search_click, np.array([2]), np.array([], dtype=np.int32)),
+        search_click=Ragged.joined([own.search_click, Ragged.of([np.array([2]), np.array([], dtype=np.int32)])]),
     )
     batch = batch_of(data, [later], Needs(searches=3, words=4, queries=True), "recommend")
     assert [batch.texts[row] for row in batch.search_query[0].tolist()][-2:] == ["old lamp", "red"]

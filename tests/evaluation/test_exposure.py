@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 from searec.data.dataset import Dataset
+from searec.data.schema import DAY
 from searec.data.split import Requests, requests_at
 from searec.data.taxonomy import Taxonomy
-from searec.evaluation.exposure import Touched, click_novelty, exposure_novelty, serendipity
-from searec.interests.profile import DAY
+from searec.evaluation.exposure import Touched
+from searec.metrics import Results
+from searec.metrics.exposure import ClickNovelty, ExposureNovelty, Serendipity
 
 ITEMS: dict[str, Any] = {
     "bed": {"title": "a", "categories": ["Pets", "Dogs", "Dog bed"]},
@@ -77,8 +79,10 @@ def test_novel_is_what_a_plain_loop_says(checkerboard: Any) -> None:
         float(t in [i for i, new in zip(line, row, strict=True) if new]) if t else 0.0
         for line, row, t in zip(top.tolist(), found.tolist(), target.tolist(), strict=True)
     ]
-    assert serendipity(top, found & (top > 0), target).tolist() == by_hand
-    enr = exposure_novelty(top, found)
+    depth = top.shape[1]
+    results = Results(np.ones(len(top)), target, top, novel=found & (top > 0))
+    assert Serendipity(depth).values(results).tolist() == by_hand
+    enr = ExposureNovelty(depth).values(results)
     assert enr[0] == pytest.approx(sum(found[0]) / np.count_nonzero(top[0]))
 
 
@@ -88,5 +92,11 @@ def asked_everyone(data: Dataset) -> Requests:
 
 
 def test_click_novelty_of_nobody_is_none() -> None:
-    assert click_novelty(np.zeros(3), np.zeros(3)) == 0.0
-    assert click_novelty(np.array([1.0, 1, 1, 0]), np.array([1.0, 1, 0, 0])) == pytest.approx(2 / 3)
+    lists, novel = np.array([[1, 2], [1, 2], [1, 2], [1, 2]]), np.array([[True, False]] * 4)
+
+    def cnr(targets: list[int], k: int = 2) -> float:
+        return ClickNovelty(k).total(Results(np.ones(4), np.array(targets), lists, novel=novel))
+
+    assert cnr([3, 3, 3, 3]) == 0.0
+    assert cnr([1, 1, 2, 3]) == pytest.approx(2 / 3)
+    assert cnr([1, 1, 2, 3], k=1) == 1.0

@@ -1,12 +1,18 @@
 """Ranks against a loop over users; ties, seen items, draws and models that give no numbers."""
 
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import EntryPoint
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
+from searec.cli.tables import print_tables
 from searec.data.batch import Batch, Needs
 from searec.data.candidates import candidate_lists
 from searec.data.dataset import Dataset
@@ -14,8 +20,13 @@ from searec.data.split import Split
 from searec.data.taxonomy import Taxonomy
 from searec.errors import DataError, SettingsError
 from searec.evaluation import protocol
+from searec.evaluation.compare import compare
 from searec.evaluation.protocol import chosen, evaluate, full_ranks, sampled_ranks, tie_rank, validation_score
+from searec.evaluation.result import Evaluation
+from searec.metrics import NDCG, Hit, RankMetric, RequestMetric, Results
+from searec.metrics.base import Floats
 from searec.models.base import FittedModel
+from searec.reports.comparison_page import render
 
 
 class Coarse(FittedModel):
@@ -29,7 +40,7 @@ class Coarse(FittedModel):
 
     def __init__(self, data: Dataset) -> None:
         super().__init__(None, data.sizes)
-        self.keep(table=torch.zeros(1))
+        self.set_arrays(table=torch.zeros(1))
         self.widths: list[int] = []
 
     @property
@@ -120,11 +131,11 @@ def test_what_is_new_in_the_lists_is_kept_user_by_user(small_world: Dataset) -> 
         share.append(len(new) / 10)
         wanted.append(float(target in new))
         hits += target in top[row]
-    assert found.scores["enr"].to_list() == share and 0 < sum(share) < len(share)
-    assert found.scores["serendipity"].to_list() == wanted and 0 < sum(wanted) <= hits < len(requests)
-    assert found.totals["cnr"] == sum(wanted) / hits
+    assert found.scores["metric:enr@10"].to_list() == share and 0 < sum(share) < len(share)
+    assert found.scores["metric:serendipity@10"].to_list() == wanted and 0 < sum(wanted) <= hits < len(requests)
+    assert found.totals["cnr@10"] == sum(wanted) / hits
     of_search = evaluate(model, split, "search", "full")
-    assert "enr" not in of_search.scores.columns and "cnr" not in of_search.totals
+    assert "metric:enr@10" not in of_search.scores.columns and "cnr@10" not in of_search.totals
 
 
 def test_a_target_that_was_clicked_before_still_ranks(make_data: Any) -> None:
@@ -206,7 +217,7 @@ def test_what_cannot_be_measured_is_refused(small_world: Dataset, make_data: Any
     with pytest.raises(DataError, match="no user has enough events"):
         evaluate(model, Split(small_world, min_events=10_000), "recommend")
     model.tasks = ("search",)  # type: ignore[misc]
-    with pytest.raises(SettingsError, match="coarse has not learnt to recommend"):
+    with pytest.raises(SettingsError, match="coarse does not support recommend"):
         evaluate(model, Split(small_world), "recommend")
 
 
@@ -217,3 +228,68 @@ def test_validation_score_is_the_mean_over_tasks(small_world: Dataset) -> None:
         rank = evaluate(model, split, task, "sampled", "val").scores["rank"].to_numpy()
         assert found[f"ndcg@5.{task}"] == pytest.approx(np.where(rank <= 5, 1 / np.log2(rank + 1), 0).mean())
     assert found["ndcg@5"] == pytest.approx((found["ndcg@5.recommend"] + found["ndcg@5.search"]) / 2)
+
+
+@dataclass(frozen=True)
+class Precision(RankMetric):
+    """Precision@k, as another package adds it: one class and an entry point."""
+
+    k: int
+    key, title, description = "precision", "Precision", "The share of the first k items that are relevant."
+
+    def of_ranks(self, ranks: ArrayLike) -> Floats:
+        return Hit(self.k).of_ranks(ranks) / self.k
+
+
+@dataclass(frozen=True)
+class Popularity(RequestMetric):
+    """Mean training clicks of a list's items, as another package adds it."""
+
+    k: int
+    key, title, reads, description = "popularity", "Popularity", "lists", "The mean training clicks of listed items."
+
+    def values(self, results: Results) -> Floats:
+        return np.asarray(self.required(results, "clicks")[self.top(results)].mean(axis=1), dtype=np.float64)
+
+
+def test_metrics_of_another_package_reach_every_table(
+    small_world: Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    points = [
+        EntryPoint("precision", f"{__name__}:Precision", "searec.metrics"),
+        EntryPoint("popularity", f"{__name__}:Popularity", "searec.metrics"),
+    ]
+    monkeypatch.setattr("searec.plugins.entry_points", lambda group: points if group == "searec.metrics" else [])
+    model, split = Coarse(small_world), Split(small_world)
+    found = evaluate(model, split, "recommend", "full", metrics="precision@5,popularity@20")
+    rank, lists = full_ranks(model, split, split.held_out("recommend", "test"), 20)
+    clicks = np.bincount(split.train_clicks(("recommend",))[1], minlength=small_world.sizes.items + 1)
+    expected = {"precision@5": np.mean(rank <= 5) / 5, "popularity@20": np.mean(clicks[lists])}
+    assert found.summary()["metrics"] == pytest.approx(expected)
+    found.save(tmp_path)
+    loaded = Evaluation.load(tmp_path, "recommend", "full", "test", [Precision(5), Popularity(20)])
+    assert loaded.summary() == found.summary()
+    assert "ndcg@10" in Evaluation.load(tmp_path, "recommend", "full", "test").means()  # measured along with them
+    comparison = compare([loaded], resamples=20)
+    assert comparison.as_json()["tables"][0]["headline"] == "precision@5"
+    page = render(comparison, [], title="t", made=datetime(2025, 1, 2, tzinfo=UTC))
+    for text in ("Precision@5", "Popularity@20", "The mean training clicks of listed items."):
+        assert text in page
+    print_tables(comparison)
+    assert "popularity@20" in capsys.readouterr().out
+
+
+def test_a_metric_deeper_than_the_lists_lengthens_them(small_world: Dataset) -> None:
+    model, split = Coarse(small_world), Split(small_world)
+    deep = evaluate(model, split, "recommend", "full", metrics=[NDCG(k=20), "coverage@25"])
+    usual = evaluate(model, split, "recommend", "full")
+    assert list(deep.summary()["metrics"]) == ["ndcg@20", "coverage@25"]
+    _, lists = full_ranks(model, split, split.held_out("recommend", "test"), 25)
+    assert deep.totals["coverage@25"] == len(set(lists.ravel().tolist()) - {0}) / small_world.sizes.items
+    assert usual.totals.keys() < deep.totals.keys() and set(usual.scores.columns) <= set(deep.scores.columns)
+    assert deep.scores["rank"].equals(usual.scores["rank"])
+
+
+def test_a_metric_of_lists_needs_the_full_protocol(small_world: Dataset) -> None:
+    with pytest.raises(SettingsError, match="no metric named is defined for recommend in the sampled protocol"):
+        evaluate(Coarse(small_world), Split(small_world), "recommend", metrics="ndcg@5,coverage@10")

@@ -16,7 +16,7 @@ def test_figures_by_hand() -> None:
     found = Shown("a", TOP, NOVEL, TARGET).figures()
     assert found == pytest.approx(
         {
-            "hr": 3 / 4,
+            "hit": 3 / 4,
             "ndcg": (1 + 0 + 1 + 1 / np.log2(3)) / 4,
             "enr": (0.5 + 1 + 0 + 0.5) / 4,
             "serendipity": 2 / 4,
@@ -70,7 +70,7 @@ def test_a_user_is_drawn_with_all_requests() -> None:
         for one in few
     ]
     narrow, wide = (
-        replay(*pair, users, resamples=500)["hr"]
+        replay(*pair, users, resamples=500)["hit"]
         for pair, users in ((few, np.arange(40)), (many, np.repeat(np.arange(40), 10)))
     )
     assert (narrow.difference, narrow.low, narrow.high) == pytest.approx((wide.difference, wide.low, wide.high))

@@ -11,6 +11,7 @@ from searec.errors import RunError, SettingsError
 from searec.evaluation.compare import compare
 from searec.evaluation.result import Evaluation
 from searec.evaluation.significance import bootstrap_means, holm, interval, means, sign_flip, t_test, win_tie_loss
+from searec.metrics import ACCURACY, parse_metrics
 
 
 def normal(seed, rows, columns, shift=0.0):
@@ -131,7 +132,8 @@ def run(label, ranks, *, users=None, protocol="sampled", task="recommend", model
         }
     )
     scores = scores.with_columns(**{f"slice:{name}": pl.Series(inside) for name, inside in (slices or {}).items()})
-    return Evaluation(label, model, task, protocol, "test", scores, totals or {}, {"seed": seed}, {}, 1.0)
+    metrics = parse_metrics(",".join((ACCURACY, *(totals or {}))))
+    return Evaluation(label, model, task, protocol, "test", scores, totals or {}, {"seed": seed}, {}, 1.0, metrics)
 
 
 def random_ranks(seed, users=300, shift=0.0):
@@ -146,7 +148,7 @@ def test_compare_finds_the_better_run_and_calls_equal_ones_equal():
         resamples=1000,
     )
     table = found.tables[0]
-    assert (table.baseline, table.headline, table.requests) == ("better", "ndcg@5", 300)
+    assert (table.baseline, table.headline.name, table.requests) == ("better", "ndcg@5", 300)
     worse, best, twin = table.rows
     assert best.metrics["mrr"].difference is None
     lost = worse.metrics["mrr"].difference
@@ -213,9 +215,9 @@ def test_slices_are_tested_apart():
 def test_seeds_of_a_label_are_averaged_per_user():
     table = compare(
         [
-            run("a", [1, 3], seed=1, totals={"coverage": 0.2}),
-            run("a", [3, 1], seed=2, totals={"coverage": 0.4}),
-            run("b", [3, 3], totals={"coverage": 0.1}),
+            run("a", [1, 3], seed=1, totals={"coverage@10": 0.2}),
+            run("a", [3, 1], seed=2, totals={"coverage@10": 0.4}),
+            run("b", [3, 3], totals={"coverage@10": 0.1}),
         ],
         resamples=50,
     ).tables[0]
@@ -225,7 +227,7 @@ def test_seeds_of_a_label_are_averaged_per_user():
     assert cell.mean == cell.low == cell.high == 0.75  # each user: (1 + 1/2) / 2
     assert cell.seeds == (0.75, 0.75)
     assert cell.seed_deviation == 0.0
-    assert row.totals["coverage"] == pytest.approx(0.3)
+    assert row.totals["coverage@10"] == pytest.approx(0.3)
     assert table.rows[1].metrics["ndcg@5"].seed_deviation is None
     assert any("mean of 2 runs" in note for note in table.notes)
     with pytest.raises(RunError, match="several models"):

@@ -229,7 +229,7 @@ def test_a_pseudo_query_that_was_asked_only_later_is_caught(make_data: Any, tmp_
         found = planted.leaks(split, BOTH).errors
         assert len(found) == errors
         if errors:
-            assert "1 pseudo-queries are what users asked only after the cut-off" in found[0].what
+            assert "1 pseudo-queries are what users entered only after the cut-off" in found[0].what
             assert (found[0].rows[0].user, found[0].rows[0].query) == ("anna", "boots")
     about = json.loads((made.folder / "about.json").read_text())
     about["texts"]["doc2query"] = "some/model"

@@ -179,7 +179,7 @@ def test_evaluate_refuses_other_data_and_other_tasks(data: Dataset, rewritten: D
     run = run_training.train("bm25", data, tmp_path / "run")
     with pytest.raises(RunError, match="trained on other data"):
         run_comparison.evaluate(run, rewritten)
-    with pytest.raises(SettingsError, match="bm25 has not learnt to recommend"):
+    with pytest.raises(SettingsError, match="bm25 does not support recommend"):
         run_comparison.evaluate(run, task="recommend")
     assert run_comparison.evaluate(run).task == "search"
 
@@ -191,8 +191,8 @@ def test_compare_measures_what_is_missing_and_writes_the_report(
     run_comparison.compare(runs, tmp_path / "report.html", protocols=("sampled",))
     assert (tmp_path / "report.html").stat().st_size > 1000
     assert json.loads((tmp_path / "report.json").read_text())
-    assert Evaluation.kept(runs[0].folder, "search", "sampled", "test")
-    assert not Evaluation.kept(runs[0].folder, "search", "full", "test")
+    assert Evaluation.find(runs[0].folder, "search", "sampled", "test")
+    assert not Evaluation.find(runs[0].folder, "search", "full", "test")
     with pytest.raises(RunError, match="nothing to compare"):
         run_comparison.compare([])
     with pytest.raises(RunError, match="different data"):

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from chat_server import Reply
-from searec.interests.profile import DAY, Profile, ProfileClick, ProfileQuery
+from searec.data.schema import DAY
+from searec.interests.profile import Profile, ProfileClick, ProfileQuery
 
 FORMS = {
     "hop1": '{"demands"',

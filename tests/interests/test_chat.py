@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from minds import GARDEN, SHOES, SOUND, Reply, data_of, is_repair, mind, stage_of, up, wide
 
+from searec.data.schema import DAY
 from searec.errors import ChatError, SettingsError
 from searec.interests.chat_reasoner import ChatReasoner
 from searec.interests.interest_graph import LONGEST, InterestGraph
 from searec.interests.novelty import NEAR, NOVEL, grades, stems
-from searec.interests.profile import DAY, Profile, ProfileQuery
+from searec.interests.profile import Profile, ProfileQuery
 from searec.interests.structured_output import LONGEST_ANSWER, Fault
 from searec.interests.templates import PromptTemplates, as_data
 from searec.interests.two_hop import (
@@ -61,7 +62,7 @@ def test_two_hops_make_the_graph(server: Any, chats: Chats) -> None:
         ("running socks", 0.4),
     ]
     assert (thought.graph.user, thought.graph.at) == (SHOES.user, SHOES.at)
-    made = dict(thought.graph.made)
+    made = dict(thought.graph.origin)
     assert made.pop("when").endswith("+00:00")
     assert made == {
         "reasoner": "chat",
@@ -163,7 +164,7 @@ def test_a_faulty_answer_goes_back_once(name: str, stage: str, server: Any, chat
     server.behave = mind({**SOUND, stage: thinker})
     thought = ChatReasoner(chats()).infer([SHOES])[0]
     assert thought.graph is not None and len(thought.graph.interests()) == 3, thought.problem
-    assert thought.graph.made["repaired"] == 1
+    assert thought.graph.origin["repaired"] == 1
     original, repair = calls
     assert original in repair
     assert fault in repair.rpartition("What was wrong with it:")[2] or stage not in str(said)
@@ -243,7 +244,7 @@ def test_of_a_liars_answer_only_what_obeys_the_rules_stays(server: Any, chats: C
     assert min(grades(SHOES, interests)) >= NEAR
     assert set(graph.signals) == {"hoodie"}, "in the profile's own words"
     assert len(graph.demands) == 5 and graph.demands["Street Wears"] == 0.3
-    dropped = graph.made["dropped"]
+    dropped = graph.origin["dropped"]
     assert dropped == {UNASKED: 1, EMPTY: 2, TWICE: 2, KNOWN: 4, ECHO: 1, UNSAID: 1, SURPLUS: 16 + (51 - 12)}
     assert not any(
         "\x1b" in text or "\n" in text for edge in graph.edges for text in (edge.source, edge.target, edge.evidence)

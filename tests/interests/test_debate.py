@@ -123,7 +123,7 @@ def test_proposals_challenges_votes_and_the_graph_that_follows(server: Any, chat
         ("hyponym", 60),
         ("co-hyponym", 60),
     ]
-    made = thought.graph.made
+    made = thought.graph.origin
     assert (made["reasoner"], made["model"], made["rounds"], made["agents"]) == ("debate", "toy", 4, list(SURE))
     assert made["version"] == DebateReasoner([chats()], DebateSettings(rounds=9)).version and made["when"]
 
@@ -172,12 +172,12 @@ def test_the_transcript_reads_as_text_and_goes_through_json(server: Any, chats: 
     text = format_transcript(thought.transcript)
     assert text == format_transcript(json.loads(json.dumps(thought.transcript)))
     for line in (
-        "user u1, who asked for “hoodie”, “beanie”",
+        "user u1, with queries “hoodie”, “beanie”",
         "Round 0: each alone",
         "    street wear → quantum caps (hyponym)  0.80: so",
         "Round 2",
         "    challenges explorer on “quantum caps”: there is no such thing",
-        "    takes up “Vintage Sneaker” from shopkeeper",
+        "    adopts “Vintage Sneaker” from shopkeeper",
         "    adds “skateboards”",
         "    withdraws “quantum caps”, convinced by sceptic",
         "  on the table: 3 interests, 100% the same as before; they agree",
@@ -246,7 +246,7 @@ def test_agents_may_be_other_models(server: Any, chats: Chats) -> None:
     assert set(interests(thought)) == {"graphic tees", "quantum caps"}
     models = Counter((body["model"], stage_of(body["messages"][0]["content"])) for body in server.bodies)
     assert models["big", "hop1"] == 3 and models["small", "vote"] == 2 and models["wise", "arbiter"] == 1
-    assert thought.graph is not None and (thought.graph.made["model"], thought.graph.made["arbiter"]) == (
+    assert thought.graph is not None and (thought.graph.origin["model"], thought.graph.origin["arbiter"]) == (
         "big + small",
         "wise",
     )
@@ -493,7 +493,7 @@ def test_rules_hold_in_every_round(server: Any, chats: Chats) -> None:
         {"text": "graphic tees", "why": POINTLESS},
     ]
     assert said["challenges"] == [{"agent": "explorer", "interest": "graphic tees", "reason": "no"}]
-    assert thought.graph is not None and thought.graph.made["dropped"] == {KNOWN: 2, POINTLESS: 3, UNSAID: 1}
+    assert thought.graph is not None and thought.graph.origin["dropped"] == {KNOWN: 2, POINTLESS: 3, UNSAID: 1}
     assert set(interests(thought)) == {"graphic tees", "quantum caps", "vintage sneakers"}
 
 

@@ -4,10 +4,11 @@ import math
 
 import pytest
 
+from searec.data.schema import DAY
 from searec.errors import DataError
 from searec.interests.interest_graph import Edge, InterestGraph
 from searec.interests.novelty import NOVEL
-from searec.interests.profile import DAY, Profile, ProfileClick, ProfileQuery
+from searec.interests.profile import Profile, ProfileClick, ProfileQuery
 
 UP = Edge(
     source="nike air max",
@@ -91,7 +92,7 @@ def test_merging_fades_what_is_old_and_strengthens_what_is_said_again() -> None:
     assert by["Graphic Tee"].confidence == pytest.approx(1 - 0.5 * (1 - 0.45))
     assert by["Graphic Tee"].evidence == "new words"
     assert by["streetwear"].confidence == pytest.approx(1 - 0.5 * 0.75)
-    assert merged.made == {"reasoner": "newer"}
+    assert merged.origin == {"reasoner": "newer"}
     assert merged.at == 40 * DAY
     gone = GRAPH.merged(InterestGraph("u1", 400 * DAY), half_life=30)
     assert gone.edges == ()

@@ -8,11 +8,12 @@ import pytest
 from numpy.typing import NDArray
 
 from searec.data.dataset import Dataset
+from searec.data.schema import DAY
 from searec.data.split import Split
 from searec.interests.category_index import CategoryIndex
 from searec.interests.novelty import NEAR, History
 from searec.interests.offline_reasoner import OfflineReasoner, OfflineSettings
-from searec.interests.profile import DAY, Profile, ProfileClick, ProfileQuery, profiles
+from searec.interests.profile import Profile, ProfileClick, ProfileQuery, profiles
 
 SECONDS = DAY / 1e6
 
@@ -175,7 +176,7 @@ def test_catalogue_finds_by_name_then_words_then_meaning(data: Dataset) -> None:
     catalogue = CategoryIndex(data, encode)
     name = catalogue.taxonomy.name
     found = catalogue.find(["beds, dog", "red dog bed and leash", "puppy", "zzz", ""], near=0.9)
-    assert [[(name(one.category), one.found) for one in meanings] for meanings in found] == [
+    assert [[(name(one.category), one.matched_by) for one in meanings] for meanings in found] == [
         [("Dog bed", "name")],
         [("Dog bed", "word"), ("Leash", "word")],
         [("Leash", "meaning"), ("Dog bed", "meaning")],

@@ -34,11 +34,22 @@ def test_nodes_and_steps_are_all_there() -> None:
         "a <b> & c → Demand one: hypernym, 0.90 (said & done)",
         "Demand two → Interest y: co-hyponym, 0.90",
     } <= titles
-    assert {"clicked: clicked thing", "a <b> & c", "Demand two", "Demand one", "Interest x", "Interest y"} <= titles
+    assert {
+        "clicked “clicked thing”, leads to Demand two",
+        "looked for “a <b> & c”, leads to Demand one",
+        "demand “Demand two”, leads to Interest y, Interest x",
+    } <= titles
+    nodes = list(root.iter(f"{SVG}g"))
+    texts = ["a <b> & c", "clicked thing", "Demand one", "Demand two", "Interest x", "Interest y"]
+    assert sorted(str(node.get("data-text")) for node in nodes) == sorted(texts)
     assert not any("Idle" in str(title) for title in titles)  # leads to no interest
     paths = list(root.iter(f"{SVG}path"))
-    assert [path.get("class") for path in paths] == ["hypernym", "hypernym", "hyponym", "co-hyponym", "co-hyponym"]
-    widths = [float((path.get("style") or "").removeprefix("stroke-width:")) for path in paths]
+    relations = ["hypernym", "hypernym", "hyponym", "co-hyponym", "co-hyponym"]
+    assert [path.get("class") for path in paths] == [f"step {relation}" for relation in relations]
+    assert {path.get(end) for path in paths for end in ("data-from", "data-to")} == {
+        one.get("data-node") for one in nodes
+    }
+    widths = [float(path.get("stroke-width") or 0) for path in paths]
     assert widths == [5.5, 3.0, 3.5, 5.5, 1.5]
 
 
@@ -46,15 +57,14 @@ def test_a_step_joins_the_boxes_of_its_ends() -> None:
     root = ElementTree.fromstring(draw_graph(GRAPH))
     boxes = {}
     for group in root.iter(f"{SVG}g"):
-        rect, title = group.find(f"{SVG}rect"), group.find(f"{SVG}title")
+        rect = group.find(f"{SVG}rect")
         assert rect is not None
-        assert title is not None
-        boxes[title.text] = (
+        boxes[group.get("data-text")] = (
             float(rect.get("x", 0)),
             float(rect.get("y", 0)) + float(rect.get("height", 0)) / 2,
             float(rect.get("width", 0)),
         )
-    path = next(one for one in root.iter(f"{SVG}path") if one.get("class") == "hyponym")
+    path = next(one for one in root.iter(f"{SVG}path") if one.get("class") == "step hyponym")
     x, y, wide = boxes["Demand one"]
     to, down, _ = boxes["Interest x"]
     assert (path.get("d") or "").startswith(f"M{x + wide:g} {y:g}C")
@@ -62,5 +72,5 @@ def test_a_step_joins_the_boxes_of_its_ends() -> None:
 
 
 def test_an_empty_graph_says_so() -> None:
-    assert "nothing to infer from yet" in draw_graph(InterestGraph("u", 0))
+    assert "no interests can be inferred yet" in draw_graph(InterestGraph("u", 0))
     assert draw_graph(GRAPH, most=1).count("Interest") < draw_graph(GRAPH).count("Interest")

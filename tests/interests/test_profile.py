@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from searec.data.dataset import Dataset
+from searec.data.schema import DAY
 from searec.data.split import NEVER
 from searec.errors import DataError
-from searec.interests.profile import DAY, profiles
+from searec.interests.profile import profiles
 
 SECONDS = DAY / 1e6
 ITEMS: dict[str, Any] = {"a": {"title": "A", "categories": ["X", "Y"]}, "b": {"title": "B", "categories": []}}

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from searec.data.schema import DAY
 from searec.errors import DataError, SettingsError
 from searec.interests.interest_graph import InterestGraph
-from searec.interests.profile import DAY
 from searec.store.interest_store import SECOND, Counts, Job, Store
 
 Graphs = Callable[..., InterestGraph]

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from searec.data.schema import DAY
 from searec.errors import ChatError, SearecError, StorageError, UnknownIdError
 from searec.interests.interest_graph import Edge, InterestGraph
-from searec.interests.profile import DAY, Profile, ProfileQuery
+from searec.interests.profile import Profile, ProfileQuery
 from searec.interests.reasoner import ReasoningResult
 from searec.store.interest_store import Counts, Store
 from searec.store.worker import Worker, WorkerSettings, renewed, work

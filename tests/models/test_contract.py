@@ -594,7 +594,7 @@ def test_bad_questions_are_refused(run: Run) -> None:
         with pytest.raises(SettingsError, match="k is too small"):
             ask(k=k)
     for task in set(TASKS) - set(run.model.train_tasks):
-        with pytest.raises(SettingsError, match=f"has not learnt to {task}"):
+        with pytest.raises(SettingsError, match=f"does not support {task}"):
             ask(task=task)
     if "search" in run.model.train_tasks:
         with pytest.raises(SettingsError, match="empty query"):

@@ -23,6 +23,7 @@ from searec.evaluation.exposure import Touched
 from searec.experiments import run_training
 from searec.interests.interest_table import read_graphs
 from searec.models.serendipity.batch_interests import BatchInterests, newest_snapshot, untouched
+from searec.models.serendipity.meeting_items import MeetingItems
 from searec.models.serendipity.model import Serendipity
 from searec.pipeline.run import read_run
 from searec.training.examples import TrainingExamples
@@ -74,7 +75,7 @@ def test_an_example_reads_the_newest_interests_inferred_before_it(split: Split, 
         places = [place for place, at in enumerate(made.table.times[user]) if at <= time]
         expected = made.table.ids[user, places[-1]] if places else np.zeros(TINY["interests"], dtype=np.int32)
         assert np.array_equal(wishes.vectors[row].numpy(), made.table.vectors[expected])
-        assert wishes.some[row].tolist() == (expected > 0).tolist()
+        assert wishes.present[row].tolist() == (expected > 0).tolist()
         without += not places
     assert 0 < without < len(batch)
 
@@ -163,8 +164,8 @@ def test_others_that_meet_an_interest_are_no_negatives(
     batch = asked(split, model)
     wishes = model.interests_at(batch.user, batch.time)
     torch.manual_seed(3)
-    drawn = model._meeting(wishes)
-    monkeypatch.setattr(model, "_meeting", lambda _: drawn)
+    drawn = model.meeting_items.draw(wishes)
+    monkeypatch.setattr(MeetingItems, "draw", lambda *_: drawn)
     users = model.users(batch, wishes)
     value = model._contrast(users, wishes)
     meets = wishes.meets(model.item_given[drawn.long()], split.data.sizes.categories)
@@ -190,21 +191,21 @@ def test_positives_meet_an_interest_and_are_drawn_by_clicks(split: Split, made: 
     torch.manual_seed(0)
     counts: dict[int, int] = {}
     for _ in range(200):
-        drawn = model._meeting(wishes)
+        drawn = model.meeting_items.draw(wishes)
         some = drawn > 0
         assert wishes.meets(model.item_given[drawn.long()], split.data.sizes.categories).diagonal()[some].all()
         for item in drawn[some].tolist():
             counts[item] = counts.get(item, 0) + 1
     category = int(wishes.categories[0, 0, 0])
     one = wish([category])
-    only = [int(model._meeting(one)[0]) for _ in range(3000)]
+    only = [int(model.meeting_items.draw(one)[0]) for _ in range(3000)]
     items = [i for i in range(1, split.data.sizes.items + 1) if category in model.item_given[i].tolist()]
     weight = np.array([float(model.clicks[i]) + 1 for i in items])
     expected = weight / weight.sum()
     shares = np.array([only.count(i) for i in items]) / len(only)
     assert set(only) <= set(items)
     assert np.abs(shares - expected).max() < 0.04
-    assert int(model._meeting(wish([0]))[0]) == 0
+    assert int(model.meeting_items.draw(wish([0]))[0]) == 0
 
 
 # --- pools ---
@@ -319,7 +320,7 @@ def test_requests_after_everything_read_the_last_interests(split: Split, made: I
     )
     wishes = model.interests_at(batch.user, batch.time)
     last = made.table.ids[users, (made.table.times[users] != NEVER).sum(1) - 1]
-    assert np.array_equal(wishes.some.numpy(), last > 0)
+    assert np.array_equal(wishes.present.numpy(), last > 0)
 
 
 def test_a_run_tells_where_each_item_comes_from_and_why(small_world: Dataset, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ PARTS, WIDTH, TASKS, SHARED, OWN, OUT = 3, 5, 2, 2, 3, 4
 @pytest.fixture
 def layer() -> TaskExperts:
     torch.manual_seed(0)
-    return TaskExperts(PARTS, WIDTH, tasks=TASKS, shared=SHARED, own=OWN, out=OUT)
+    return TaskExperts(PARTS, WIDTH, tasks=TASKS, shared=SHARED, specific=OWN, out=OUT)
 
 
 def plain(layer: TaskExperts, task: int, parts: list[torch.Tensor]) -> torch.Tensor:

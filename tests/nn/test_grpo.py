@@ -9,14 +9,14 @@ import torch.nn.functional as F
 
 from searec.nn.grpo import advantages, clipped_objective, divergence, log_probability, rewards
 
-NAMES = ("hr@1", "hr@5", "ndcg@5", "mrr")
+NAMES = ("hit@1", "hit@5", "ndcg@5", "mrr")
 
 
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("hr@1", [1.0, 0.0, 0.0, 0.0]),
-        ("hr@5", [1.0, 1.0, 1.0, 0.0]),
+        ("hit@1", [1.0, 0.0, 0.0, 0.0]),
+        ("hit@5", [1.0, 1.0, 1.0, 0.0]),
         ("ndcg@5", [1.0, 1 / math.log2(3), 1 / math.log2(6), 0.0]),
         ("mrr", [1.0, 0.5, 0.2, 1 / 6]),
     ],
@@ -44,7 +44,7 @@ def test_attacks_earn_nothing(name: str) -> None:
     best = torch.tensor([1.0, 0.0, 0.0, 0.0, 0.0])
     assert rewards(best, name) == 1  # type: ignore[arg-type]
     for copies in (1, 5):
-        assert rewards(torch.cat((best, best[:1].expand(copies))), name) < 1 or (name == "hr@5" and copies == 1)  # type: ignore[arg-type]
+        assert rewards(torch.cat((best, best[:1].expand(copies))), name) < 1 or (name == "hit@5" and copies == 1)  # type: ignore[arg-type]
     assert (advantages(rewards(torch.full((3, 8, 7), 3.0), name)) == 0).all()  # type: ignore[arg-type]
 
 

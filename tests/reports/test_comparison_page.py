@@ -12,6 +12,7 @@ import pytest
 from searec.errors import StorageError
 from searec.evaluation.compare import compare
 from searec.evaluation.result import Evaluation
+from searec.metrics import ACCURACY, parse_metrics
 from searec.reports.comparison_page import RunPage, render, write_report
 from searec.reports.plots import COLOURS, Line, Point, bars, curves, dots, points
 
@@ -66,9 +67,12 @@ def evaluation(label, shift, *, task="recommend", protocol="sampled", seed=0):
     )
     totals = {}
     if protocol == "full":
-        scores = scores.with_columns(novelty=pl.lit(9.0) + shift, diversity=pl.lit(0.5))
-        totals = {"coverage": 0.25}
-    return Evaluation(label, "m", task, protocol, "test", scores, totals, {"seed": seed}, {}, 1.0)
+        scores = scores.with_columns(
+            (pl.lit(9.0) + shift).alias("metric:novelty@10"), pl.lit(0.5).alias("metric:diversity@10")
+        )
+        totals = {"coverage@10": 0.25}
+    metrics = parse_metrics(f"{ACCURACY},novelty@10,diversity@10,coverage@10" if totals else ACCURACY)
+    return Evaluation(label, "m", task, protocol, "test", scores, totals, {"seed": seed}, {}, 1.0, metrics)
 
 
 def pages():
@@ -169,7 +173,11 @@ def test_the_same_input_gives_the_same_page():
 
 
 def test_one_run_alone_and_no_pages_make_a_page():
-    Page(render(compare([evaluation("a", 0)], resamples=20), [], title="t", made=MADE))
+    text = render(compare([evaluation("a", 0)], resamples=20), [], title="t", made=MADE)
+    page = Page(text)
+    assert [given["id"] for tag, given in page.tags if tag == "section" and "id" in given] == []
+    assert '<h2 id="recommend-sampled-test">' in text and "Against" not in text  # there is nothing to compare with
+    assert text.count('class="number"') == 1
 
 
 def test_seeds_show_their_spread():

@@ -40,7 +40,7 @@ def test_few_users_cannot_fill_a_codebook() -> None:
 
 def test_collapse_is_named_with_a_remedy() -> None:
     text = describe(code_use(np.array([[0, 1], [0, 2], [0, 3]]), 4))
-    assert "Level 1 has collapsed: 100% of the users stand in one code" in text
+    assert "Level 1 has collapsed: 100% of the users have one code" in text
     assert "sinkhorn" in text
     assert "Level 2" not in text
 

@@ -16,7 +16,15 @@ from safetensors.numpy import save_file
 from torch import Tensor
 
 from searec.errors import DataError, RunError
-from searec.semantic_ids.identifiers import Identifiers, colliding, free_codes, groups, moved_apart, spread, told_apart
+from searec.semantic_ids.identifiers import (
+    Identifiers,
+    add_extra_code,
+    colliding,
+    free_codes,
+    groups,
+    moved_apart,
+    spread,
+)
 from searec.semantic_ids.quantiser import balanced, distances, nearest
 
 many = settings(max_examples=60, deadline=None)
@@ -208,7 +216,7 @@ def test_nothing_collides_in_nothing() -> None:
 @given(rows_of_codes)
 def test_told_apart_are_distinct(rows: list[list[int]]) -> None:
     codes = np.array(rows)
-    apart, size = told_apart(codes)
+    apart, size = add_extra_code(codes)
     times = Counter(map(tuple, rows))
     assert not colliding(apart).any()
     assert np.array_equal(apart[:, : codes.shape[1]], codes)
@@ -262,7 +270,7 @@ def test_spread_cannot_tell_equal_vectors_apart() -> None:
     )
     after, shares = spread(codes, left, book, epsilon=0.003, rounds=3)
     assert shares == [1.0] * 4
-    assert not colliding(told_apart(after)[0]).any()
+    assert not colliding(add_extra_code(after)[0]).any()
 
 
 def test_spread_stops_where_nothing_collides() -> None:

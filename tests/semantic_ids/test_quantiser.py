@@ -84,7 +84,7 @@ def test_kmeans_is_as_good_as_scikit_learns() -> None:
     ours = kmeans(rows, 8)
     theirs = KMeans(8, init=rows[:8].numpy(), n_init=1, max_iter=10).fit(rows.numpy())
     inertia = (rows - ours[nearest(rows, ours)]).square().sum().item()
-    assert inertia == pytest.approx(theirs.inertia_, rel=0.05)
+    assert inertia < 1.05 * theirs.inertia_  # another local optimum may be better
 
 
 def test_kmeans_goes_on_as_scikit_learns_from_the_same_rows(monkeypatch: pytest.MonkeyPatch) -> None:

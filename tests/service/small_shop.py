@@ -7,7 +7,7 @@ from typing import Any
 from searec.data.dataset import Dataset, load
 from searec.data.synthetic.simulate import World, simulate
 from searec.experiments import run_training
-from searec.pipeline.builder import Deployment
+from searec.pipeline.deployment import Deployment
 
 RUNS: dict[str, dict[str, Any]] = {
     "sasrec": {"epochs": 1, "width": 16},
@@ -29,11 +29,14 @@ class Shop:
     data: Dataset
     runs: dict[str, str]
 
-    def deployment(self, recommend: tuple[str, ...] = (), search: tuple[str, ...] = ()) -> Deployment:
+    def deployment(
+        self, recommend: tuple[str, ...] = (), search: tuple[str, ...] = (), **settings: Any
+    ) -> Deployment:
         return Deployment(
             data=str(self.folder),
             recommend=tuple(self.runs[name] for name in recommend),
             search=tuple(self.runs[name] for name in search),
+            **settings,
         )
 
 

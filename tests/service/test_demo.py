@@ -19,7 +19,8 @@ def test_the_demo_ends_in_a_running_service_that_can_be_stopped(
     monkeypatch.setattr(demo, "RECOMMEND", ("sasrec", "serendipity"))
     monkeypatch.setattr(demo, "SEARCH", ("bm25", "dense", "unisar"))
     monkeypatch.setattr(demo, "_LOAD", 3)
-    address = demo._start(shop.folder, tmp_path, 0)
+    deployment = demo._deploy(shop.folder, tmp_path)
+    address = demo._start(shop.folder, deployment, tmp_path, 0)
     try:
         demo._smoke(address, shop.folder)
         told = capsys.readouterr().out

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from searec.data.dataset import load
+from searec.data.schema import DAY
 from searec.errors import UnknownIdError
 from searec.interests.interest_graph import Edge, InterestGraph
-from searec.interests.profile import CLICKS, DAY, QUERIES, ProfileClick, ProfileQuery
+from searec.interests.profile import CLICKS, QUERIES, ProfileClick, ProfileQuery
 from searec.service.reasoner_profiles import Profiles
 from searec.store.event_export import export, exported_up_to
 from searec.store.events import SEARCH, Event, EventStore, open_events

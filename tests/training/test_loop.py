@@ -92,11 +92,11 @@ def test_stops_early_and_goes_back_to_the_best_epoch(tmp_path):
 
     def validate(model):
         seen.append({name: tensor.clone() for name, tensor in model.state().items()})
-        return {"ndcg@5": next(figures), "hr@1": float(len(seen))}
+        return {"ndcg@5": next(figures), "hit@1": float(len(seen))}
 
     model, report = run(tmp_path, settings=TrainConfig(epochs=9, patience=2, device="cpu"), validate=validate)
     assert (report.epochs, report.best_epoch, report.stopped_early) == (4, 2, True)
-    assert report.best == {"ndcg@5": 0.5, "hr@1": 2.0}
+    assert report.best == {"ndcg@5": 0.5, "hit@1": 2.0}
     assert_same(model.state(), seen[1])
     assert not torch.equal(seen[1]["users.weight"], seen[3]["users.weight"])
 
@@ -435,7 +435,7 @@ def test_an_error_while_making_a_batch_reaches_the_caller(tmp_path):
 
 def test_a_validation_without_the_judged_metric_is_refused(tmp_path):
     with pytest.raises(ValueError, match="ndcg@5"):
-        run(tmp_path, validate=lambda model: {"hr@1": 1.0})
+        run(tmp_path, validate=lambda model: {"hit@1": 1.0})
 
 
 def test_tensorboard_is_written_on_request_and_its_absence_is_named(tmp_path, monkeypatch):

@@ -106,7 +106,7 @@ def earned(model: LCRSER, batch: Any) -> float:
         return float(rewards(model.score_trajectories(batch, model.draw_noise(batch)), model.config.reward).mean())
 
 
-@pytest.mark.parametrize("reward", ["hr@1", "hr@5", "ndcg@5", "mrr"])
+@pytest.mark.parametrize("reward", ["hit@1", "hit@5", "ndcg@5", "mrr"])
 def test_the_reward_rises(small_world: Dataset, reward: str) -> None:
     policy = RankingPolicy(built(small_world, reward=reward, noise=0.3, kl_weight=0.01)).train()
     batch = batch_for(small_world, policy.policy, negatives=9, size=32)

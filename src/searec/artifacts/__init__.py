@@ -1,4 +1,4 @@
-"""What is derived from training events before a model learns, by the name that the model declares in `Model.artifact`."""
+"""What is derived from training events before a model learns, by the name in `Model.artifact`."""
 
 from typing import Any
 

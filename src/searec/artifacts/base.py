@@ -65,10 +65,20 @@ class Artifact(ABC):
 
     @abstractmethod
     def attach(self, model: Any, split: Split) -> None:
-        """Give it to the model that declares it, which may draw weights that depend on it (from PyTorch's generator)."""
+        """Give it to the model that declares it, which may draw weights that depend on it (from PyTorch's generator).
+
+        Args:
+            model: has a `load_artifacts` for it.
+            split: that the model learns from.
+        """
 
     def leaks(self, split: Split, tasks: Sequence[Task]) -> Leaks:
-        """Check its cut-offs, and what is in it, for events after the cut-off of `tasks`."""
+        """Check its cut-offs, and what is in it, for events after the cut-off.
+
+        Args:
+            split: that the model learns from.
+            tasks: those that the model learns.
+        """
         where = f"{self.noun} {self.folder}"
         try:
             cutoff = Cutoff.load(self.folder)
@@ -127,7 +137,12 @@ class Artifact(ABC):
 
 
 def own_settings(config: Any, kind: type[Any]) -> dict[str, Any]:
-    """Return those settings of a model that are an artifact's, by the fields of its settings class."""
+    """Return those settings of a model that are an artifact's.
+
+    Args:
+        config: settings of the model.
+        kind: settings class of the artifact.
+    """
     return {name: value for name, value in as_dict(config).items() if name in kind.__dataclass_fields__}
 
 
@@ -138,7 +153,12 @@ def cached_folder(name: str, *made_from: str) -> Path:
 
 @contextmanager
 def written(folder: Path, work: Path) -> Iterator[Path]:
-    """Give a folder to write to that becomes `folder` when all is written; `work` is then removed."""
+    """Provide a folder to write to.
+
+    Args:
+        folder: what it becomes when all is written.
+        work: a folder of intermediate files, removed then.
+    """
     with replacing(folder) as beside:
         beside.mkdir()
         yield beside

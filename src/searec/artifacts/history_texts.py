@@ -1,4 +1,4 @@
-"""Histories: what each user searched for and clicked before a cut-off, as columns to write summaries and prompts from."""
+"""Histories before a cut-off as columns, to write summaries and prompts from."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ class Histories:
 
     Attributes:
         searches: user, query (row of `queries`) of each session; sorted by user.
-        found: session (row of `searches`), item (row of `items`) of each click after a search, in the order of the sessions.
+        search_clicks: session (row of `searches`), item (row of `items`) of each click after a search, by session.
         clicks: user, item of each click in the feed; sorted by user.
         items: title, categories (list of texts).
         cutoff: digest of the dataset and of the times cut at, or `BY_HAND`.
@@ -40,17 +40,20 @@ class Histories:
     limit: int
     cutoff: str
     searches: pl.DataFrame
-    found: pl.DataFrame
+    search_clicks: pl.DataFrame
     clicks: pl.DataFrame
     queries: pl.Series
     items: pl.DataFrame
 
     @classmethod
     def of(cls, records: Sequence[Mapping[str, Any]], *, limit: int = LIMIT, clicks: int = CLICKS) -> "Histories":
-        """Histories by hand, for users that no dataset holds; record n becomes user n + 1.
+        """Return histories of users that no dataset has; record n becomes user n + 1.
 
         Args:
-            records: each {"searches": [(query, [items]), ...], "clicks": [items]}, oldest first as in a dataset; either may be missing.
+            records: each {"searches": [(query, [items]), ...], "clicks": [items]}, oldest first as in a dataset;
+                either may be missing.
+            limit: newest sessions, and newest feed clicks, of a user.
+            clicks: clicks of one session, the first ones.
 
         Raises:
             DataError: another key, an empty query or an item without a title.
@@ -58,7 +61,7 @@ class Histories:
         queries: dict[str, int] = {}
         items: dict[tuple[str, tuple[str, ...]], int] = {}
         searches: list[tuple[int, int]] = []
-        found: list[tuple[int, int]] = []
+        after_search: list[tuple[int, int]] = []
         clicked: list[tuple[int, int]] = []
         for user, record in enumerate(records, start=1):
             where = f"record {user - 1}"
@@ -69,7 +72,9 @@ class Histories:
             for query, after in reversed(record.get("searches", [])[-limit:]):
                 if not isinstance(query, str) or not query.strip():
                     raise DataError("empty query", where=where, got=repr(query))
-                found += [(len(searches), items.setdefault(_item(item, where), len(items))) for item in after[:clicks]]
+                after_search += [
+                    (len(searches), items.setdefault(_item(item, where), len(items))) for item in after[:clicks]
+                ]
                 searches.append((user, queries.setdefault(query, len(queries))))
             clicked += [
                 (user, items.setdefault(_item(item, where), len(items)))
@@ -80,7 +85,7 @@ class Histories:
             limit=limit,
             cutoff=BY_HAND,
             searches=pl.DataFrame(searches, schema={"user": pl.Int32, "query": pl.Int32}, orient="row"),
-            found=pl.DataFrame(found, schema={"session": pl.Int64, "item": pl.Int32}, orient="row"),
+            search_clicks=pl.DataFrame(after_search, schema={"session": pl.Int64, "item": pl.Int32}, orient="row"),
             clicks=pl.DataFrame(clicked, schema={"user": pl.Int32, "item": pl.Int32}, orient="row"),
             queries=pl.Series("query", list(queries), dtype=pl.String),
             items=pl.DataFrame(
@@ -89,16 +94,21 @@ class Histories:
         )
 
     def between(self, first: int, last: int) -> "Histories":
-        """The same for users `first` to `last`, both included; the users keep their numbers."""
+        """Return the histories of some users, who keep their numbers.
+
+        Args:
+            first: the first user.
+            last: the last user, included.
+        """
         start, end = _places(self.searches["user"], first, last + 1)
-        begin, stop = _places(self.found["session"], start, end)
+        begin, stop = _places(self.search_clicks["session"], start, end)
         low, high = _places(self.clicks["user"], first, last + 1)
         return Histories(
             self.users,
             self.limit,
             self.cutoff,
             self.searches[start:end],
-            self.found[begin:stop].with_columns(pl.col("session") - start),
+            self.search_clicks[begin:stop].with_columns(pl.col("session") - start),
             self.clicks[low:high],
             self.queries,
             self.items,
@@ -106,17 +116,19 @@ class Histories:
 
     def found_by(self) -> pl.DataFrame:
         """user, item of each click after a search."""
-        owners = self.searches["user"].gather(self.found["session"])
-        return pl.DataFrame([owners.alias("user"), self.found["item"]])
+        owners = self.searches["user"].gather(self.search_clicks["session"])
+        return pl.DataFrame([owners.alias("user"), self.search_clicks["item"]])
 
     def written(self) -> pl.DataFrame:
-        """user, recommend, search: each history as lines, newest first; null where it is empty. Users without both are left out.
+        """Return user, recommend, search: each history as lines, newest first; null where empty.
+
+        Users without both are left out.
 
         A search is a line `query: title; title`; a click in the feed is a line with its title.
         """
         titles = self.items["title"]
         after = (
-            self.found.with_columns(title=titles.gather(self.found["item"]))
+            self.search_clicks.with_columns(title=titles.gather(self.search_clicks["item"]))
             .group_by("session", maintain_order=True)
             .agg(pl.col("title"))
         )
@@ -142,7 +154,7 @@ class Histories:
 
 
 def _places(column: pl.Series, *values: int) -> list[int]:
-    """Where each value would stand in a sorted column."""
+    """Return where each value belongs in a sorted column."""
     return [int(place) for place in np.searchsorted(column.to_numpy(), values)]
 
 
@@ -156,9 +168,10 @@ def _item(item: Item, where: str) -> tuple[str, tuple[str, ...]]:
 
 
 def histories_of(data: Dataset, cutoff: Ints, *, limit: int = LIMIT, clicks: int = CLICKS) -> Histories:
-    """What every user of a dataset did strictly before a time.
+    """Return what every user of a dataset did strictly before a time.
 
     Args:
+        data: the dataset.
         cutoff: [U + 1] microseconds since 1970, one a user, as `split.Split.cutoff` gives them.
         limit: newest sessions, and newest feed clicks, of a user.
         clicks: clicks of one session, the first ones.
@@ -169,17 +182,17 @@ def histories_of(data: Dataset, cutoff: Ints, *, limit: int = LIMIT, clicks: int
     if cutoff.shape != (data.sizes.users + 1,):
         raise DataError("one cut-off a user is needed", got=cutoff.shape, expected=f"({data.sizes.users + 1},)")
     user, place = _newest(data.interactions.offsets, data.interactions.time, cutoff, limit)
-    asker, asked = _newest(data.searches.offsets, data.searches.time, cutoff, limit)
+    searcher, session_row = _newest(data.searches.offsets, data.searches.time, cutoff, limit)
     offsets = data.searches.clicks.offsets
-    first = offsets[asked]
-    session, step = _steps(np.minimum(offsets[asked + 1] - first, clicks))
+    first = offsets[session_row]
+    session, step = _steps(np.minimum(offsets[session_row + 1] - first, clicks))
     has_categories = "categories" in data.item_table.columns
     return Histories(
         users=data.sizes.users,
         limit=limit,
         cutoff=digest(data, cutoff),
-        searches=pl.DataFrame({"user": asker, "query": (data.searches.query[asked] - 1).astype(np.int32)}),
-        found=pl.DataFrame(
+        searches=pl.DataFrame({"user": searcher, "query": (data.searches.query[session_row] - 1).astype(np.int32)}),
+        search_clicks=pl.DataFrame(
             {"session": session, "item": (data.searches.clicks.values[first[session] + step] - 1).astype(np.int32)}
         ),
         clicks=pl.DataFrame({"user": user, "item": (data.interactions.item[place] - 1).astype(np.int32)}),
@@ -194,7 +207,12 @@ def histories_of(data: Dataset, cutoff: Ints, *, limit: int = LIMIT, clicks: int
 
 
 def digest(data: Dataset, cutoff: Ints) -> str:
-    """32 hex digits over a dataset and the times [U + 1] that histories end before."""
+    """Return 32 hex digits over a dataset and the times that its histories end before.
+
+    Args:
+        data: the dataset.
+        cutoff: [U + 1] microseconds since 1970.
+    """
     return fingerprint(
         data.fingerprint, hashlib.blake2b(np.ascontiguousarray(cutoff, dtype=np.int64).tobytes()).hexdigest()
     )

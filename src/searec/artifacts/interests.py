@@ -77,11 +77,11 @@ class InferredInterests(Artifact):
             ChatError: a reasoner left users without a graph.
             SearecError: as the reasoner.
         """
-        own = own_settings(config, InterestSettings)
-        settings = configure(InterestSettings, own)
+        chosen = own_settings(config, InterestSettings)
+        settings = configure(InterestSettings, chosen)
         reasoner = reasoner or reasoner_for(settings, split, tasks)
         made_of = _made_of(split, tasks, reasoner)
-        home = cached_folder("interests", VERSION, made_of.digest, reasoner.version, json.dumps(own, sort_keys=True))
+        home = cached_folder("interests", VERSION, made_of.digest, reasoner.version, json.dumps(chosen, sort_keys=True))
         if not home.is_dir():
             catalogue = catalogue_of(split.data, settings)
             times = snapshots(split, tasks, settings.snapshots)
@@ -91,7 +91,7 @@ class InferredInterests(Artifact):
                 "data": split.data.fingerprint,
                 "unseen": split.unseen,
                 "tasks": list(tasks),
-                "settings": own,
+                "settings": chosen,
                 "reasoner": {"name": reasoner.name, "version": reasoner.version},
                 "cutoff": made_of.digest,
             }
@@ -125,7 +125,7 @@ class InferredInterests(Artifact):
         """Return snapshots made after the cut-off, and graphs whose signals are newer."""
         data, read = split.data, bounds(split, tasks)[0]
         made_at = np.where(self.table.times == NEVER, NOTHING, self.table.times).max(axis=1)
-        found = []
+        findings = []
         if len(made_at) != len(read):
             return [
                 Finding(
@@ -144,7 +144,7 @@ class InferredInterests(Artifact):
             if (late := read_late(data, read, times)) is not None:
                 users, user, row = late
                 place = f"{where}, user {row.user!r}: {when(times[user])}"
-                found.append(
+                findings.append(
                     Finding(
                         "error",
                         f"{what} after the cut-off",
@@ -155,14 +155,19 @@ class InferredInterests(Artifact):
                         "train it again",
                     )
                 )
-        return found
+        return findings
 
 
 def reasoner_for(settings: InterestSettings, split: Split, tasks: Sequence[Task]) -> Reasoner:
-    """The reasoner that the settings name, over the training events of `tasks`.
+    """Return the reasoner that the settings name.
+
+    Args:
+        settings: which, and its options.
+        split: whose training events it learns from.
+        tasks: whose training events.
 
     Raises:
-        SearecError: it cannot be had.
+        SearecError: it cannot be made.
     """
     options: dict[str, object] = {"interests": settings.interests}
     if settings.reasoner == "offline":
@@ -185,14 +190,26 @@ def _made_of(split: Split, tasks: Sequence[Task], reasoner: Reasoner) -> Cutoff:
 
 
 def catalogue_of(data: Dataset, settings: InterestSettings) -> CategoryIndex:
-    """The catalogue by which texts of interests become vectors and categories."""
+    """Return the index by which texts of interests become vectors and categories.
+
+    Args:
+        data: the dataset.
+        settings: with the name of the sentence encoder.
+    """
     return CategoryIndex(data, Encoder(settings.encoder).encode)
 
 
 def snapshots(split: Split, tasks: Sequence[Task], count: int) -> Ints:
-    """[U + 1, S] when each user's graphs are made, ascending: at even steps of the clicks before the cut-off, and at the cut-off.
+    """Return [U + 1, S] when each user's graphs are made, ascending.
 
-    Where a user is not held out the last one is right after the last event. `NEVER` where there would be nothing to reason from.
+    They are at even steps of the clicks before the cut-off, and at the cut-off.
+
+    Where a user is not held out the last one is right after the last event; `NEVER` where there are no events.
+
+    Args:
+        split: that gives the cut-off.
+        tasks: whose cut-off.
+        count: S.
     """
     data = split.data
     users = np.arange(data.sizes.users + 1)
@@ -202,8 +219,8 @@ def snapshots(split: Split, tasks: Sequence[Task], count: int) -> Ints:
     times = np.full((len(users), count), NEVER, dtype=np.int64)
     for place in range(count - 1):
         at = first + (end - first) * (place + 1) // count
-        some = at < end
-        times[some, place] = data.click_history.time[at[some]]
+        exists = at < end
+        times[exists, place] = data.click_history.time[at[exists]]
     search_end = first_not_before(
         data.searches.time, data.searches.offsets[users], data.searches.offsets[users + 1], cutoff
     )
@@ -229,27 +246,27 @@ def _think(
 ) -> dict[tuple[int, int], InterestGraph]:
     """The graph of each user and snapshot."""
     users, places = np.nonzero(times != NEVER)
-    found: dict[tuple[int, int], InterestGraph] = {}
+    graphs: dict[tuple[int, int], InterestGraph] = {}
     problems: list[str] = []
     with progress(f"{reasoner.name} reasoner", len(users)) as advance:
         for start in range(0, len(users), _PROFILES_AT_ONCE):
             rows = slice(start, start + _PROFILES_AT_ONCE)
-            some = list(profiles(split.data, users[rows], times[users[rows], places[rows]], days=settings.days))
+            block = list(profiles(split.data, users[rows], times[users[rows], places[rows]], days=settings.days))
             for user, place, thought in zip(
-                users[rows].tolist(), places[rows].tolist(), reasoner.infer(some), strict=True
+                users[rows].tolist(), places[rows].tolist(), reasoner.infer(block), strict=True
             ):
                 if thought.graph is None:
                     problems.append(f"{thought.profile.user}: {thought.problem}")
                 else:
-                    found[user, place] = thought.graph
-            advance(len(some), "")
+                    graphs[user, place] = thought.graph
+            advance(len(block), "")
     if problems:
         raise ChatError(
             f"{len(problems)} of {len(users)} profiles are left without a graph",
             where="; ".join(problems[:_SHOWN]),
-            remedy="run the same command again; what was answered is kept",
+            remedy="run the same command again; answers are cached",
         )
-    return found
+    return graphs
 
 
 def tabulate(
@@ -260,7 +277,16 @@ def tabulate(
     catalogue: CategoryIndex,
     about: dict[str, object],
 ) -> InterestTable:
-    """Graphs by user and snapshot as a table."""
+    """Return graphs by user and snapshot as a table.
+
+    Args:
+        graphs: by user and snapshot.
+        times: [U + 1, S] of the snapshots.
+        split: of the dataset.
+        settings: of the interests.
+        catalogue: by which texts become vectors and categories.
+        about: what the table was made from.
+    """
     known: dict[frozenset[str], int] = {}
     texts: list[str] = []
     ids = np.zeros((*times.shape, settings.interests), dtype=np.int32)

@@ -1,6 +1,6 @@
-"""What a generative model needs made beforehand: item identifiers, a tokenizer, and texts to learn the identifiers from.
+"""Item identifiers from a dataset, with a tokenizer and texts to learn the identifiers from.
 
-Kept under `files.cache_folder()` by what it was made from; the RQ-VAE goes on from its checkpoint where it was broken off.
+They are cached by what they were made from; the RQ-VAE continues from its checkpoint where it was interrupted.
 """
 
 import json
@@ -35,7 +35,7 @@ from searec.models.gensar.item_corpus import ItemCorpus
 from searec.models.gensar.prompt_templates import TEMPLATE_TEXTS
 from searec.semantic_ids.code_config import IdentifierSettings
 from searec.semantic_ids.codebook_usage import code_use
-from searec.semantic_ids.identifiers import Identifiers, free_codes, moved_apart, spread, told_apart
+from searec.semantic_ids.identifiers import Identifiers, add_extra_code, free_codes, moved_apart, spread
 from searec.semantic_ids.item_rqvae import ItemBatch, ItemRQVAE
 from searec.semantic_ids.user_code_table import SIDES
 from searec.text.analysis import item_text
@@ -61,7 +61,10 @@ _TASK_OF_SIDE = (SIDES.index("search"), SIDES.index("recommend"))
 class ItemCoder(Artifact):
     """What makes identifiers of items, now and for items that come later, and what a generative model learns them from.
 
-    folder: holds all of it. vectors: [I, E] of each side, as quantised. queries, of_item: distinct pseudo-queries, and each item's.
+    Attributes:
+        vectors: [I, E] of each side, as quantised.
+        queries: distinct pseudo-queries.
+        of_item: which of them each item has.
     """
 
     noun = "item identifiers"
@@ -82,21 +85,21 @@ class ItemCoder(Artifact):
         Args:
             split: whose training events they are made from.
             tasks: not used; identifiers serve both tasks.
-            config: a generative model's: `IdentifierSettings` with vocabulary, pretrained, doc2query and pseudo_queries.
+            config: a generative model's `IdentifierSettings`, vocabulary, pretrained, doc2query and pseudo_queries.
             seed: of the RQ-VAE's weights and batches, and of what else is trained or drawn.
 
         Raises:
             DependencyError: the sentence encoder or transformers is not installed, or a checkpoint cannot be had.
             Interrupted: on request; the same call goes on.
         """
-        own = own_settings(config, IdentifierSettings)
+        chosen = own_settings(config, IdentifierSettings)
         texts = {name: getattr(config, name) for name in ("vocabulary", "pretrained", "doc2query", "pseudo_queries")}
         made_of = Cutoff.of(split, TASKS)
-        made_from = (VERSION, PSEUDO_VERSION, made_of.digest, str(seed), json.dumps([own, texts], sort_keys=True))
+        made_from = (VERSION, PSEUDO_VERSION, made_of.digest, str(seed), json.dumps([chosen, texts], sort_keys=True))
         home = cached_folder("items", *made_from)
         if home.is_dir():
             return cls.load(home)
-        settings = configure(IdentifierSettings, own)
+        settings = configure(IdentifierSettings, chosen)
         sides = item_vectors(split, settings, seed)
         rqvae = new_rqvae(settings, [side.shape[1] for side in sides], seed)
         if settings.code_standardise:
@@ -112,8 +115,8 @@ class ItemCoder(Artifact):
         if texts["pretrained"]:
             tokens = Tokens.of_checkpoint(texts["pretrained"])
         else:
-            asked = np.unique(split.train("search").query)
-            known = split.data.queries.texts.gather(asked.astype(np.int64) - 1).to_list()
+            trained = np.unique(split.train("search").query)
+            known = split.data.queries.texts.gather(trained.astype(np.int64) - 1).to_list()
             tokens = Tokens.trained([*TEMPLATE_TEXTS, *words, *known, *queries], texts["vocabulary"])
         about = {
             "made": VERSION,
@@ -122,7 +125,7 @@ class ItemCoder(Artifact):
             "unseen": split.unseen,
             "seed": seed,
             "vector_widths": [side.shape[1] for side in sides],
-            "settings": own,
+            "settings": chosen,
             "texts": texts,
             "explained": explained,
             **identifiers.about,
@@ -165,13 +168,13 @@ class ItemCoder(Artifact):
         rqvae.load_state(read_tensors(folder / _WEIGHTS)[0])
         rqvae.to("cuda" if torch.cuda.is_available() else "cpu").eval()
         identifiers = Identifiers.load(folder / _IDENTIFIERS)
-        asked = table.explode("query").drop_nulls("query")
-        queries = asked["query"].unique(maintain_order=True)
+        by_item = table.explode("query").drop_nulls("query")
+        queries = by_item["query"].unique(maintain_order=True)
         place = dict(zip(queries, range(len(queries)), strict=True))
         counts = table["query"].list.len().to_numpy()
         of_item = Ragged(
             np.concatenate(([0], np.cumsum(counts))),
-            np.array([place[query] for query in asked["query"]], dtype=np.int64),
+            np.array([place[query] for query in by_item["query"]], dtype=np.int64),
         )
         return cls(folder, settings, identifiers, rqvae, tokens, vectors, queries.to_list(), of_item)
 
@@ -185,14 +188,14 @@ class ItemCoder(Artifact):
         Zero for codes that only tell items apart.
         """
         blocks = self.identifiers.blocks(0)
-        found = torch.zeros(self.identifiers.tokens, self.rqvae.config.width * len(self.vectors))
+        vectors = torch.zeros(self.identifiers.tokens, self.rqvae.config.width * len(self.vectors))
         for side in range(len(self.vectors)):
             task = 0 if self.identifiers.one else _TASK_OF_SIDE[side]
             for start, book in zip(
                 blocks[task].tolist(), self.rqvae.books(side), strict=False
             ):  # a code that tells apart is in no book
-                found[start : start + len(book)] = book.cpu()
-        return found
+                vectors[start : start + len(book)] = book.cpu()
+        return vectors
 
     @override
     def attach(self, model: Any, split: Split) -> None:
@@ -212,7 +215,7 @@ class ItemCoder(Artifact):
         texts = texts_of(pl.DataFrame(list(records)))
         scheme = self.settings.scheme
         if scheme not in ("joint", "semantic"):
-            raise DataError(f"the {scheme} scheme cannot take in new items", remedy="train with scheme=joint")
+            raise DataError(f"the {scheme} scheme has no identifiers for new items", remedy="train with scheme=joint")
         semantic = Encoder(self.settings.encoder).encode(texts)
         sides: list[Vectors] = [semantic]
         if scheme == "joint":
@@ -221,21 +224,19 @@ class ItemCoder(Artifact):
             ]
             sides.append(np.asarray(self.vectors[1], dtype=np.float32)[near].mean(axis=1))
         codes, left = self.rqvae.codes(self.rqvae.latents(sides))
-        found = []
+        free = []
         one = taken.one
         for side, book in enumerate(self.rqvae.last_books()):
             task = side if one else _TASK_OF_SIDE[side]
-            found.append(free_codes(codes[side].cpu().numpy(), left[side], book, taken.codes[task, 1:], taken.sizes))
-        return np.stack(
-            (found[0], found[0]) if one else [found[_TASK_OF_SIDE.index(task)] for task in range(len(SIDES))]
-        )
+            free.append(free_codes(codes[side].cpu().numpy(), left[side], book, taken.codes[task, 1:], taken.sizes))
+        return np.stack((free[0], free[0]) if one else [free[_TASK_OF_SIDE.index(task)] for task in range(len(SIDES))])
 
     @override
     def findings(self, split: Split, tasks: Sequence[Task], cutoff: Cutoff, where: str) -> list[Finding]:
-        """Return behaviour of items that nobody had clicked before the cut-off, and pseudo-queries that were entered only after it."""
+        """Return behaviour of items without clicks before the cut-off, and pseudo-queries entered only after it."""
         data, settings = split.data, self.settings
         limit = bounds(split, tasks)[1]
-        found = []
+        findings = []
         if settings.collaborative == "svd" and settings.scheme in ("joint", "collaborative"):
             _, item, old = clicks_of(split, limit)
             silent = np.bincount(item[old], minlength=data.sizes.items + 1)[1:] == 0
@@ -248,7 +249,7 @@ class ItemCoder(Artifact):
                 )
                 whose = data.items.to_external(items[:1])[0]
                 what = "behaviour is known of items that nobody had clicked before the cut-off"
-                found.append(
+                findings.append(
                     Finding(
                         "error",
                         what,
@@ -258,15 +259,17 @@ class ItemCoder(Artifact):
                         remedy="train it again",
                     )
                 )
-        own = pl.DataFrame(
+        from_items = pl.DataFrame(
             {"query": [query for queries in from_words(data.item_table, 1 << 30) for query in queries]},
             schema={"query": pl.String},
         )
-        first = _first_asked(data)
+        first = _first_entered(data)
         user = np.repeat(np.arange(len(data.searches.offsets) - 1), np.diff(data.searches.offsets))
         old = np.asarray(data.searches.time) < limit[user]
         known = data.queries.texts.gather(np.unique(data.searches.query[old]).astype(np.int64) - 1)
-        late = pl.DataFrame({"query": self.queries}, schema={"query": pl.String}).join(own, on="query", how="anti")
+        late = pl.DataFrame({"query": self.queries}, schema={"query": pl.String}).join(
+            from_items, on="query", how="anti"
+        )
         late = (
             late.join(pl.DataFrame({"query": known}), on="query", how="anti").join(first, on="query").sort("position")
         )
@@ -275,14 +278,14 @@ class ItemCoder(Artifact):
                 json.loads((self.folder / ABOUT).read_text(encoding="utf-8")).get("texts", {}).get("doc2query")
             )
             row = event_at(data, "searches", int(late["position"][0]))
-            what = f"{late.height:,} pseudo-queries are what users asked only after the cut-off" + (
+            what = f"{late.height:,} pseudo-queries are what users entered only after the cut-off" + (
                 ", which the model that wrote them may have come upon by itself"
                 if written
                 else ", and no words of an item"
             )
             place = f"pseudo-queries of {where}"
             rows = () if row is None else (row,)
-            found.append(
+            findings.append(
                 Finding(
                     "warning" if written else "error",
                     what,
@@ -292,11 +295,17 @@ class ItemCoder(Artifact):
                     remedy="" if written else "train it again",
                 )
             )
-        return found
+        return findings
 
 
 def new_rqvae(settings: IdentifierSettings, widths: Sequence[int], seed: int) -> ItemRQVAE:
-    """An untrained RQ-VAE for vectors of these widths; its weights are drawn from `seed` and nothing else."""
+    """Return an untrained RQ-VAE.
+
+    Args:
+        settings: of the identifiers.
+        widths: of the vectors of each side.
+        seed: that its weights are drawn from, and nothing else.
+    """
     both = len(widths) == 2
     config = configure(
         ItemRQVAE.Config,
@@ -336,25 +345,31 @@ def learn(
 
 
 def identify(rqvae: ItemRQVAE, sides: Sequence[Vectors], settings: IdentifierSettings) -> Identifiers:
-    """Identifiers of all items: quantised, spread where they collide, told apart where they still do."""
+    """Return identifiers of all items: quantised, spread where they collide, with an extra code where they still do.
+
+    Args:
+        rqvae: trained.
+        sides: [I, E] vectors of each side.
+        settings: of the identifiers.
+    """
     codes, left = rqvae.codes(rqvae.latents(sides))
-    made: list[NDArray[np.integer[Any]]] = []
+    by_side: list[NDArray[np.integer[Any]]] = []
     shares, use, levels = {}, {}, codes.shape[2]
     names = ("semantic", "collaborative") if len(sides) == 2 else (settings.scheme,)
     books = rqvae.last_books()
     for side, name in enumerate(names):
-        own = codes[side].cpu().numpy()
-        use[name] = [level.as_json() for level in code_use(own, settings.codes)]
+        quantised = codes[side].cpu().numpy()
+        use[name] = [level.as_json() for level in code_use(quantised, settings.codes)]
         if rqvae.specific is None and side:  # both read the same codes
-            moved = made[0]
+            moved = by_side[0]
         else:
             moved, shares[name] = spread(
-                own, left[side], books[side], epsilon=settings.sinkhorn, rounds=settings.sinkhorn_rounds
+                quantised, left[side], books[side], epsilon=settings.sinkhorn, rounds=settings.sinkhorn_rounds
             )
-        made.append(moved)
+        by_side.append(moved)
     if settings.apart == "nearest":
-        made = [moved_apart(side, left[place], books[place], settings.codes) for place, side in enumerate(made)]
-    apart = [told_apart(side) for side in made]
+        by_side = [moved_apart(side, left[place], books[place], settings.codes) for place, side in enumerate(by_side)]
+    apart = [add_extra_code(side) for side in by_side]
     extra = max(count for _, count in apart)
     whole = [side if side.shape[1] > levels or not extra else np.pad(side, ((0, 0), (0, 1))) for side, _ in apart]
     one = len(whole) == 1 or rqvae.specific is None
@@ -365,7 +380,7 @@ def identify(rqvae: ItemRQVAE, sides: Sequence[Vectors], settings: IdentifierSet
         levels if one else settings.shared,
         one,
         {
-            "collisions": {name: {"before": found[0], "after": found[-1]} for name, found in shares.items()},
+            "collisions": {name: {"before": share[0], "after": share[-1]} for name, share in shares.items()},
             "extra_codes": extra,
             "use": use,
         },
@@ -373,13 +388,15 @@ def identify(rqvae: ItemRQVAE, sides: Sequence[Vectors], settings: IdentifierSet
 
 
 def check_items(records: Sequence[Mapping[str, Any]], data: Dataset, more: Sequence[str] = ()) -> None:
-    """Refuse records of new items that cannot be let in.
+    """Refuse records of new items that cannot be added.
 
     Args:
-        more: ids of items that were let in before.
+        records: of the items.
+        data: the dataset of the run.
+        more: ids of items that were added before.
 
     Raises:
-        DataError: a record without id or title, or an id that is known, or stands there twice.
+        DataError: a record without id or title, or an id that is known, or is in the records twice.
     """
     known = set(data.item_table["item_id"]) | set(more)
     for row, record in enumerate(records):
@@ -401,8 +418,8 @@ def texts_of(items: pl.DataFrame) -> list[str]:
     return items.select(item_text(items.columns)).to_series().to_list()
 
 
-def _first_asked(data: Dataset) -> pl.DataFrame:
-    """query, position: where each text was asked first."""
+def _first_entered(data: Dataset) -> pl.DataFrame:
+    """Return query, position: where each text was entered first."""
     searches = data.searches
     order = np.argsort(searches.time, kind="stable")
     query, place = np.unique(np.asarray(searches.query)[order], return_index=True)

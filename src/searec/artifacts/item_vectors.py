@@ -1,4 +1,4 @@
-"""Vectors of items that identifiers are made of: by their words, by who clicked them, or by both in one (gensar.md, Identifiers)."""
+"""Vectors of items that identifiers are made of: by words, by who clicked them, or both in one (gensar.md)."""
 
 import json
 from dataclasses import dataclass
@@ -33,7 +33,12 @@ _NOISE = 1e-3
 
 
 def item_vectors(split: Split, settings: IdentifierSettings, seed: int) -> list[Vectors]:
-    """[I, E] vectors for each side that the scheme quantises, from training events of both tasks alone.
+    """Return vectors [I, E] for each side that the scheme quantises, from training events of both tasks alone.
+
+    Args:
+        split: whose training events are read.
+        settings: of the identifiers.
+        seed: of what is trained.
 
     Raises:
         DependencyError: the sentence encoder is not installed.
@@ -50,16 +55,26 @@ def item_vectors(split: Split, settings: IdentifierSettings, seed: int) -> list[
 
 
 def collaborative(split: Split, settings: IdentifierSettings, seed: int) -> Vectors:
-    """[I, E] vectors of behaviour; those of items that nobody clicked in training say nothing."""
+    """Return vectors [I, E] of behaviour; those of items without training clicks say nothing.
+
+    Args:
+        split: whose training events are read.
+        settings: of the identifiers.
+        seed: of what is trained.
+    """
     if settings.collaborative == "svd":
         return decomposed(split, settings.collaborative_width)
     return unisar_vectors(split, seed)
 
 
 def decomposed(split: Split, width: int) -> Vectors:
-    """[I, width] right singular vectors of the users x items matrix of clicks, each scaled by the root of its singular value.
+    """Return right singular vectors [I, width] of the matrix of clicks, scaled by the roots of their singular values.
 
-    Rows and columns are divided by the root of their sums first, so that busy users and popular items do not rule.
+    Rows and columns are divided by the root of their sums first, so that busy users and popular items do not dominate.
+
+    Args:
+        split: whose training clicks are read.
+        width: of the vectors; zeros fill up.
     """
     user, item, _ = split.train_clicks(TASKS)
     sizes = split.data.sizes
@@ -71,22 +86,26 @@ def decomposed(split: Split, width: int) -> Vectors:
     if (
         min(clicks.shape) <= _DENSE
     ):  # few users or items may have so little to tell that the sparse method draws at random
-        _, values, found = np.linalg.svd(clicks.toarray(), full_matrices=False)
-        values, found = values[:rank], found[:rank]
+        _, values, right = np.linalg.svd(clicks.toarray(), full_matrices=False)
+        values, right = values[:rank], right[:rank]
     else:
-        _, values, found = svds(clicks, k=rank, v0=np.ones(min(clicks.shape)))
-    found = (
-        found * np.sign(found[np.arange(rank), np.abs(found).argmax(axis=1)])[:, None]
-    )  # a singular vector's sign is free
-    found *= (values > _NOISE * values.max())[:, None]
-    vectors = (found * np.sqrt(np.maximum(values, 0))[:, None]).T
+        _, values, right = svds(clicks, k=rank, v0=np.ones(min(clicks.shape)))
+    sign = np.sign(right[np.arange(rank), np.abs(right).argmax(axis=1)])  # a singular vector's sign is free
+    right = right * sign[:, None]
+    right *= (values > _NOISE * values.max())[:, None]
+    vectors = (right * np.sqrt(np.maximum(values, 0))[:, None]).T
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     vectors = np.where(length > _NOISE * length.max(), vectors / np.maximum(length, 1e-12), 0)
     return np.pad(vectors, ((0, 0), (0, width - rank))).astype(np.float32)
 
 
 def unisar_vectors(split: Split, seed: int) -> Vectors:
-    """[I, D] item embeddings of a unisar trained for both tasks; kept in the cache, and gone on with where it was broken off."""
+    """Return item embeddings [I, D] of a unisar trained for both tasks; cached, and continued where interrupted.
+
+    Args:
+        split: whose training events are read.
+        seed: of the training.
+    """
     from searec.training.phases import run_phases
 
     kind = model_named("unisar")
@@ -130,7 +149,7 @@ class Pairs:
 
 
 class BiEncoder(Learner):
-    """One tower of items, tuned to stand near the queries that found them and near what was clicked before them (arXiv 2508.10478).
+    """One tower of items, tuned to be near queries and near the clicks before them (arXiv 2508.10478).
 
     The sentence encoder stays frozen; a small network on top of each side is tuned.
     """
@@ -165,15 +184,17 @@ class BiEncoder(Learner):
     def loss(self, batch: Pairs) -> Losses:
         """In-batch softmax of each task's pairs; a row's own target elsewhere in the batch is no negative."""
         targets = self.embed(batch.target)
-        asked = batch.query >= 0
-        some = batch.recent > 0
-        recent = (self.embed(batch.recent) * some[..., None]).sum(1) / some.sum(1, keepdim=True).clamp(min=1)
-        known = torch.where(asked[:, None], self.query_head(self.queries[batch.query.clamp(min=0)]), recent)
+        has_query = batch.query >= 0
+        present = batch.recent > 0
+        recent = (self.embed(batch.recent) * present[..., None]).sum(1) / present.sum(1, keepdim=True).clamp(min=1)
+        known = torch.where(has_query[:, None], self.query_head(self.queries[batch.query.clamp(min=0)]), recent)
         logits = F.normalize(known, dim=1) @ targets.T / self.config.temperature
         same = batch.target[:, None] == batch.target
         logits = logits.masked_fill(same & ~torch.eye(len(same), dtype=torch.bool, device=same.device), -torch.inf)
         each = F.cross_entropy(logits, torch.arange(len(logits), device=logits.device), reduction="none")
-        parts = {name: each[rows].sum() / len(each) for name, rows in (("search", asked), ("recommend", ~asked))}
+        parts = {
+            name: each[rows].sum() / len(each) for name, rows in (("search", has_query), ("recommend", ~has_query))
+        }
         return Losses(parts, dict.fromkeys(parts, 1.0))
 
 
@@ -210,14 +231,21 @@ class _PairExamples:
 
 
 def bi_encoded(split: Split, semantic: Vectors, settings: IdentifierSettings, seed: int) -> Vectors:
-    """[I, width] item vectors of a bi-encoder tuned on the training events of both tasks; kept in the cache."""
+    """Return item vectors [I, width] of a bi-encoder tuned on the training events of both tasks; cached.
+
+    Args:
+        split: whose training events are read.
+        semantic: [I, E] vectors of the items' texts.
+        settings: of the identifiers.
+        seed: of the training.
+    """
     from searec.training.loop import train
 
     plan = TrainConfig(epochs=10, batch=512, lr=1e-3, schedule="linear", patience=0, validate_every=10, seed=seed)
     config = configure(BiEncoder.Config)
     made_of = Cutoff.of(split, TASKS)
-    told = json.dumps([settings.encoder, repr(config), repr(plan)])
-    home = _home(f"bi-encoder-{fingerprint('bi-encoder-2', made_of.digest, told)}", made_of)
+    made_from = json.dumps([settings.encoder, repr(config), repr(plan)])
+    home = _home(f"bi-encoder-{fingerprint('bi-encoder-2', made_of.digest, made_from)}", made_of)
     queries = Encoder(settings.encoder).encode(split.data.queries.texts.to_list())
     with torch.random.fork_rng():
         torch.manual_seed(seed)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from searec.artifacts.base import Artifact
 from searec.data.dataset import Dataset
+from searec.data.ragged import Ragged
 from searec.data.user_history import UserHistory, batch_of, padded
 from searec.errors import DataError
 from searec.models.base import best_items
@@ -53,18 +54,23 @@ def best_for_new_users(
 
 
 def history_of(data: Dataset, record: Record) -> UserHistory:
-    """A record as a past; its clicks come before those after searches."""
+    """Return a record as a history; its clicks come before those after searches.
+
+    Args:
+        data: the dataset of the run.
+        record: what the user did.
+    """
     clicks = data.items.to_internal(list(record.get("clicks", ())))
     searches = record.get("searches", ())
-    found = tuple(data.items.to_internal(list(items)) for _, items in searches)
-    click_history = np.concatenate((clicks, *found))
+    after_search = tuple(data.items.to_internal(list(items)) for _, items in searches)
+    click_history = np.concatenate((clicks, *after_search))
     return UserHistory(
         feed_item=clicks,
         feed_time=np.arange(len(clicks)),
         search_query=np.zeros(len(searches), dtype=np.int64),
         search_text=tuple(query for query, _ in searches),
         search_time=np.arange(len(searches)),
-        search_click=found,
+        search_click=Ragged.of(after_search),
         click_item=click_history,
         click_time=np.arange(len(click_history)),
     )
@@ -75,16 +81,21 @@ def _internal(data: Dataset, items: Sequence[str]) -> list[int]:
 
 
 def titled(data: Dataset, records: Sequence[Record]) -> list[Record]:
-    """The records as `Histories.of` reads them: items by title and categories."""
-    kept = [name for name in ("title", "categories") if name in data.item_table.columns]
+    """Return the records as `Histories.of` reads them: items by title and categories.
 
-    def told(items: Sequence[str]) -> list[dict[str, Any]]:
-        return data.item_table[[item - 1 for item in _internal(data, items)], kept].to_dicts()
+    Args:
+        data: the dataset of the run.
+        records: what the users did.
+    """
+    columns = [name for name in ("title", "categories") if name in data.item_table.columns]
+
+    def described(items: Sequence[str]) -> list[dict[str, Any]]:
+        return data.item_table[[item - 1 for item in _internal(data, items)], columns].to_dicts()
 
     return [
         {
-            "clicks": told(record.get("clicks", ())),
-            "searches": [(query, told(items)) for query, items in record.get("searches", ())],
+            "clicks": described(record.get("clicks", ())),
+            "searches": [(query, described(items)) for query, items in record.get("searches", ())],
         }
         for record in records
     ]

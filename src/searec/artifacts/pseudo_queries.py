@@ -1,4 +1,4 @@
-"""Pseudo-queries: what people might ask to find an item, by a doc2query model (arXiv 1904.08375) or from the item's own words."""
+"""Pseudo-queries of items, by a doc2query model (arXiv 1904.08375) or from the item's own words."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,22 +18,24 @@ _BATCH, _LONGEST = 32, 24
 def pseudo_queries(
     items: pl.DataFrame, texts: Sequence[str], *, model: str = "", count: int = 5, seed: int = 0
 ) -> tuple[list[str], Ragged]:
-    """At most `count` pseudo-queries an item.
+    """Return at most `count` pseudo-queries per item.
 
     Args:
-        items: the item table. texts: [I] of each item, for the model.
-        model: a sequence-to-sequence checkpoint by path or hub id; "" for title, categories (narrow to broad) and brand.
+        items: the item table.
+        texts: [I] of each item, for the model.
+        model: a sequence-to-sequence checkpoint by path or hub id; "" for title, categories (narrow first) and brand.
+        count: most per item.
         seed: of the model's sampling.
 
     Returns:
-        the distinct queries, and which of them each item has [I].
+        The distinct queries, and which of them each item has [I].
 
     Raises:
-        DependencyError: transformers is not installed, or the checkpoint cannot be had.
+        DependencyError: transformers is not installed, or the checkpoint cannot be loaded.
     """
-    asked = written(texts, model, count, seed) if model else from_words(items, count)
+    by_item = written(texts, model, count, seed) if model else from_words(items, count)
     frame = pl.DataFrame(
-        {"item": np.arange(len(asked)), "query": asked}, schema={"item": pl.Int64, "query": pl.List(pl.String)}
+        {"item": np.arange(len(by_item)), "query": by_item}, schema={"item": pl.Int64, "query": pl.List(pl.String)}
     )
     frame = (
         frame.explode("query")
@@ -43,13 +45,18 @@ def pseudo_queries(
     frame = frame.unique(maintain_order=True)
     queries = frame["query"].unique(maintain_order=True)
     place = pl.DataFrame({"query": queries, "place": np.arange(len(queries))})
-    found = frame.join(place, on="query", how="left", maintain_order="left")
-    counts = np.bincount(found["item"].to_numpy(), minlength=len(asked))
-    return queries.to_list(), Ragged(np.concatenate(([0], np.cumsum(counts))), found["place"].to_numpy())
+    numbered = frame.join(place, on="query", how="left", maintain_order="left")
+    counts = np.bincount(numbered["item"].to_numpy(), minlength=len(by_item))
+    return queries.to_list(), Ragged(np.concatenate(([0], np.cumsum(counts))), numbered["place"].to_numpy())
 
 
 def from_words(items: pl.DataFrame, count: int) -> list[list[str]]:
-    """[I] title, categories from narrow to broad, and brand of each item."""
+    """Return [I] title, categories from narrow to broad, and brand of each item.
+
+    Args:
+        items: the item table.
+        count: most per item.
+    """
     columns = [pl.concat_list(pl.col("title"))]
     if "categories" in items.columns:
         columns.append(pl.col("categories").fill_null([]).list.reverse())
@@ -61,7 +68,14 @@ def from_words(items: pl.DataFrame, count: int) -> list[list[str]]:
 
 
 def written(texts: Sequence[str], model: str, count: int, seed: int) -> list[list[str]]:
-    """[I] queries that a doc2query model writes for each text, sampled as its authors do (top 10 tokens)."""
+    """Return [I] queries that a doc2query model writes for each text, sampled as its authors do (top 10 tokens).
+
+    Args:
+        texts: [I] of the items.
+        model: a checkpoint by path or hub id.
+        count: per item.
+        seed: of the sampling.
+    """
     try:
         import torch
         from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
@@ -74,7 +88,7 @@ def written(texts: Sequence[str], model: str, count: int, seed: int) -> list[lis
         raise cannot_load(model, error) from error
     device = "cuda" if torch.cuda.is_available() else "cpu"
     writer.to(device).eval()
-    found: list[list[str]] = []
+    queries: list[list[str]] = []
     with torch.random.fork_rng(), torch.no_grad(), progress("Writing pseudo-queries", len(texts)) as advance:
         torch.manual_seed(seed)
         for start in range(0, len(texts), _BATCH):
@@ -84,6 +98,6 @@ def written(texts: Sequence[str], model: str, count: int, seed: int) -> list[lis
                 **read, do_sample=True, top_k=10, num_return_sequences=count, max_new_tokens=_LONGEST
             )
             said = tokenizer.batch_decode(rows, skip_special_tokens=True)
-            found += [said[row * count : (row + 1) * count] for row in range(len(part))]
+            queries += [said[row * count : (row + 1) * count] for row in range(len(part))]
             advance(len(part), "")
-    return found
+    return queries

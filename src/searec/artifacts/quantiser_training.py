@@ -33,7 +33,14 @@ class ShuffledRows:
         return -(-len(self.rows) // self.size)
 
     def batch(self, epoch: int, step: int, process: int, processes: int) -> Any:
-        """Return one process's share of batch `step` of `epoch`."""
+        """Return one process's share of a batch.
+
+        Args:
+            epoch: from 0.
+            step: batch of the epoch, from 0.
+            process: from 0.
+            processes: how many share the batch.
+        """
         order = np.random.default_rng([self.seed, epoch]).permutation(len(self.rows))
         return self.batch_of(self.rows[np.array_split(order, self.steps(epoch))[step][process::processes]])
 

@@ -24,7 +24,7 @@ from searec.text.response_cache import read_field
 OFFLINE_VERSION = "offline-1"
 """Changes with every change to what `offline_summaries` writes."""
 CHAT_VERSION = "chat-1"
-"""Changes with every change to what `chat_summaries` asks or keeps, the wording of its prompts apart."""
+"""Changes with every change to what `chat_summaries` sends or stores, apart from the wording of its prompts."""
 PROMPTS = "summary-1"
 """The folder below `prompts` that holds the wording; a new wording is a new folder."""
 FIELD = "preferences"
@@ -55,9 +55,14 @@ class Weights:
     terms: pl.DataFrame
 
     def of(self, side: Task, kind: str, names: pl.Series) -> pl.Series:
-        """[n] log((1 + N) / (1 + N/100 + users with the term)) or 0 if that is less, in 1/10,000; a term that nobody has weighs most.
+        """Return weights [n] of terms in 1/10,000: log((1 + N) / (1 + N/100 + users with the term)), at least 0.
 
-        N/100 keeps a term of one user from outweighing what many others share with him.
+        A term that nobody has weighs most. N/100 keeps a term of one user from outweighing what many others share.
+
+        Args:
+            side: "recommend" or "search".
+            kind: of the terms.
+            names: [n] the terms.
         """
         here = self.terms.filter((pl.col("side") == side) & (pl.col("kind") == kind))
         users = (
@@ -72,8 +77,9 @@ class Summaries:
     """Two texts a user.
 
     Attributes:
-        texts: user, recommend, search; row n is user n of 0..U, null where the history on that side is empty and for user 0.
-        about: who wrote them, from what; JSON-ready: summariser ("offline" or "chat"), version, model, prompts, ledger, cutoff, limit.
+        texts: user, recommend, search; row n is user n of 0..U, null for user 0 and where that history is empty.
+        about: what wrote them, from what; JSON-ready: summariser ("offline" or "chat"), version, model, prompts,
+            ledger, cutoff, limit.
         weights: what `offline_summaries` weighed terms with, for users who come later; None from a chat server.
     """
 
@@ -128,15 +134,20 @@ class Summaries:
 
 
 def assembled(users: int, parts: list[pl.DataFrame]) -> pl.DataFrame:
-    """The table of `Summaries.texts` from frames user, recommend, search of some of the users 1..U."""
+    """Return the table of `Summaries.texts`.
+
+    Args:
+        users: U.
+        parts: frames of user, recommend, search for some of the users.
+    """
     rows = pl.DataFrame({"user": pl.int_range(users + 1, dtype=pl.Int32, eager=True)})
-    some = pl.concat(
+    given = pl.concat(
         [
             pl.DataFrame(schema=_TEXTS),
             *(part.select(pl.col(name).cast(kind) for name, kind in _TEXTS.items()) for part in parts),
         ]
     )
-    return rows.join(some, on="user", how="left", maintain_order="left")
+    return rows.join(given, on="user", how="left", maintain_order="left")
 
 
 def offline_summaries(
@@ -148,8 +159,9 @@ def offline_summaries(
     ties go to the term of more events, then to the first by text. A text has about 60 words at most.
 
     Args:
-        weights: of the population to stand out from; counted over `histories` themselves if not given. Newcomers need those
-            of the users known (`Summaries.weights`).
+        histories: to write of.
+        weights: of the population to compare with; counted over `histories` themselves if not given. New users need
+            those of the known users (`Summaries.weights`).
         counted: [U + 1] the users whose histories the weights are counted over; all by default.
     """
     terms = _Terms.of(histories)
@@ -172,23 +184,27 @@ def offline_summaries(
 
 
 def chat_summaries(histories: Histories, chat: Chat) -> Summaries:
-    """Summaries by a chat server: one question a user and side, with the whole history of that side.
+    """Return summaries by a chat server: one prompt per user and side, with the whole history of that side.
+
+    Args:
+        histories: to write of.
+        chat: an open client.
 
     Raises:
-        ChatError: some users are left without a summary, after all others are kept; or as `Chat.ask`.
+        ChatError: some users are left without a summary, after all others are stored; or as `Chat.ask`.
         Interrupted: on Ctrl-C, as `Chat.ask`.
     """
     written = histories.written()
-    prompts, asked = [], []
+    prompts, users_of_side = [], []
     for side in TASKS:
         wording = (
             resources.files("searec.artifacts").joinpath("prompts", PROMPTS, f"{side}.txt").read_text(encoding="utf-8")
         )
-        own = written.drop_nulls(side)
-        asked.append(own["user"])
+        of_side = written.drop_nulls(side)
+        users_of_side.append(of_side["user"])
         prompts += [
             Prompt(f"user {user}, {side}", PROMPTS, wording.replace("{history}", history))
-            for user, history in zip(own["user"].to_list(), own[side].to_list(), strict=True)
+            for user, history in zip(of_side["user"].to_list(), of_side[side].to_list(), strict=True)
         ]
     answers = chat.ask(prompts, functools.partial(read_field, field=FIELD))
     missing = [f"{answer.prompt.name} ({answer.problem})" for answer in answers if answer.value is None]
@@ -196,14 +212,14 @@ def chat_summaries(histories: Histories, chat: Chat) -> Summaries:
         raise ChatError(
             f"{len(missing)} of {len(answers)} summaries are missing",
             where="; ".join(missing),
-            remedy="run the same command again: only these are asked; or set another model or more max_tokens",
+            remedy="run the same command again: only these are requested; or set another model or more max_tokens",
         )
     said = [answer.value for answer in answers if answer.value is not None]
     texts = pl.Series([one.text for one in said], dtype=pl.String)
-    first = len(asked[0])
+    first = len(users_of_side[0])
     sides = [
         pl.DataFrame([users, part.alias(side)])
-        for users, part, side in zip(asked, (texts[:first], texts[first:]), TASKS, strict=True)
+        for users, part, side in zip(users_of_side, (texts[:first], texts[first:]), TASKS, strict=True)
     ]
     about = {
         "summariser": "chat",
@@ -232,16 +248,16 @@ class _Terms:
     rows: Mapping[str, pl.DataFrame]
     names: Mapping[str, pl.Series]
     query_lengths: pl.DataFrame  # query, words
-    asked: pl.Series  # the queries themselves, sorted
-    asked_rows: pl.DataFrame  # query, term (row of `asked`)
+    queries: pl.Series  # the queries themselves, sorted
+    query_rows: pl.DataFrame  # query, term (row of `queries`)
 
     @classmethod
     def of(cls, histories: Histories) -> "_Terms":
-        used_items = pl.concat([histories.found["item"], histories.clicks["item"]]).unique().sort()
+        used_items = pl.concat([histories.search_clicks["item"], histories.clicks["item"]]).unique().sort()
         used_queries = histories.searches["query"].unique().sort()
         items = histories.items[used_items]
-        told = pl.element().filter((pl.element().str.len_chars() > 1) & ~pl.element().str.contains(r"^\p{N}+$"))
-        title_words = items.select(split_words(pl.col("title")).list.eval(told))["title"]
+        is_word = pl.element().filter((pl.element().str.len_chars() > 1) & ~pl.element().str.contains(r"^\p{N}+$"))
+        title_words = items.select(split_words(pl.col("title")).list.eval(is_word))["title"]
         query_words = pl.DataFrame({"query": histories.queries[used_queries]}).select(split_words(pl.col("query")))[
             "query"
         ]
@@ -255,7 +271,7 @@ class _Terms:
             names[kind] = flat["name"].unique().sort()
             codes = pl.DataFrame({"name": names[kind]}).with_row_index("term")
             rows[kind] = flat.join(codes, on="name").select(of_what, "term")
-        asked = (
+        queries = (
             pl.DataFrame({"query": used_queries, "name": histories.queries[used_queries]})
             .sort("name")
             .with_row_index("term")
@@ -264,8 +280,8 @@ class _Terms:
             rows,
             names,
             rows["query"].group_by("query").agg(words=pl.len()),
-            asked["name"],
-            asked.select("query", "term"),
+            queries["name"],
+            queries.select("query", "term"),
         )
 
     def weighed(self, weights: Weights, side: Task, kind: str) -> pl.DataFrame:
@@ -317,15 +333,15 @@ def _sentences(
 ) -> pl.DataFrame:
     """User and the text of one side, for the users who have a history there."""
     events = histories.searches if side == "search" else histories.clicks
-    found = events.select("user").unique(maintain_order=True)
+    users = events.select("user").unique(maintain_order=True)
     for kind in _kinds(side):
         counted = terms.counts(histories, side, kind).join(heavy[side, kind], on="term")
         if kind == "query":
-            listed = _listed(_telling_queries(histories, counted, terms), terms.asked, kind)
+            listed = _listed(_telling_queries(histories, counted, terms), terms.queries, kind)
         else:
             scored = counted.select("user", "term", "events", score=pl.col("events") * pl.col("weight"))
             listed = _listed(scored, terms.names[kind], kind)
-        found = found.join(listed, on="user", how="left", maintain_order="left")
+        users = users.join(listed, on="user", how="left", maintain_order="left")
     newest = events.unique("user", keep="first", maintain_order=True)
     if side == "search":
         last = pl.lit(None, pl.String)
@@ -335,22 +351,22 @@ def _sentences(
     if side == "search":
         said.insert(0, pl.lit("Searches for ") + pl.col("query") + ".")
     text = pl.concat_str(said, separator=" ", ignore_nulls=True)
-    return found.select("user", pl.when(text != "").then(text).otherwise(last).alias(side))
+    return users.select("user", pl.when(text != "").then(text).otherwise(last).alias(side))
 
 
 def _telling_queries(histories: Histories, words: pl.DataFrame, terms: _Terms) -> pl.DataFrame:
-    """user, term, events, score of every query of each user, as a row of `terms.asked`; as telling as its words are on average."""
-    asked = histories.searches.group_by("user", "query").agg(events=pl.len())
+    """Return user, term, events, score of each user's queries, rows of `terms.queries`: the mean of their words."""
+    entered = histories.searches.group_by("user", "query").agg(events=pl.len())
     weight = words.select("user", "term", score=pl.col("events") * pl.col("weight"))
     sums = (
-        asked.join(terms.rows["query"], on="query")
+        entered.join(terms.rows["query"], on="query")
         .join(weight, on=["user", "term"])
         .group_by("user", "query")
         .agg(pl.col("score").sum())
         .join(terms.query_lengths, on="query")
         .select("user", "query", score=pl.col("score") / pl.col("words"))
     )
-    scored = asked.join(sums, on=["user", "query"], how="left").join(terms.asked_rows, on="query")
+    scored = entered.join(sums, on=["user", "query"], how="left").join(terms.query_rows, on="query")
     return scored.select("user", "term", "events", pl.col("score").fill_null(0.0))
 
 

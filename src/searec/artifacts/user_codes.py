@@ -74,6 +74,9 @@ class UserCoder(Artifact):
         The RQ-VAE learns from the users `split.known`; the others are only quantised.
 
         Args:
+            split: whose training events are read.
+            tasks: those that the model learns.
+            config: settings that hold `CodeSettings`.
             seed: of the RQ-VAE's weights and batches.
 
         Raises:
@@ -84,9 +87,9 @@ class UserCoder(Artifact):
         made_of = Cutoff.of(split, tasks)
         histories = histories_of(split.data, made_of.on(split.data)[0], limit=config.summary_events)
         versions = (VERSION, OFFLINE_VERSION if config.summaries == "offline" else f"{CHAT_VERSION} {PROMPTS}")
-        own = own_settings(config, CodeSettings)
-        settings = configure(CodeSettings, own)
-        home = cached_folder("user-codes", *versions, made_of.digest, str(seed), json.dumps(own, sort_keys=True))
+        chosen = own_settings(config, CodeSettings)
+        settings = configure(CodeSettings, chosen)
+        home = cached_folder("user-codes", *versions, made_of.digest, str(seed), json.dumps(chosen, sort_keys=True))
         if home.is_dir():
             return cls.load(home)
         summaries = summarise(histories, settings, counted=split.known)
@@ -104,7 +107,7 @@ class UserCoder(Artifact):
             "unseen": split.unseen,
             "seed": seed,
             "vector_width": vectors.shape[2],
-            "settings": own,
+            "settings": chosen,
             "summaries": dict(summaries.about),
             "explained": log,
             "use": {
@@ -162,7 +165,7 @@ class UserCoder(Artifact):
         return NewUsers(codes, sentences.to(model.device))
 
     def codes_of(self, records: Sequence[Mapping[str, Any]]) -> NDArray[np.int16]:
-        """Return codes [n, 2, L] of users who came after the training, from texts made now; records as in `Histories.of`."""
+        """Return codes [n, 2, L] of new users, from texts made now; records as in `Histories.of`."""
         histories = Histories.of(records, limit=self.settings.summary_events)
         summaries = summarise(histories, self.settings, like=self.summaries)
         vectors, present = vectors_of(summaries, self.settings.encoder)
@@ -170,9 +173,9 @@ class UserCoder(Artifact):
 
     @override
     def findings(self, split: Split, tasks: Sequence[Task], cutoff: Cutoff, where: str) -> list[Finding]:
-        """Return codes and texts of users who had done nothing on that side before the cut-off, and histories cut at other times."""
+        """Return codes and texts of users without events on a side before the cut-off, and histories of other times."""
         data, read = split.data, bounds(split, tasks)[0]
-        found = []
+        findings = []
         tables: tuple[tuple[Table, Ints, Ints], ...] = (
             ("interactions", data.interactions.time, data.interactions.offsets),
             ("searches", data.searches.time, data.searches.offsets),
@@ -186,24 +189,24 @@ class UserCoder(Artifact):
                     whose = data.users.to_external(users[:1])[0]
                     telling = f"{what} tell of users who had done nothing before the cut-off ({side} side)"
                     rows = () if row is None or row.user != whose else (row,)
-                    found.append(
+                    findings.append(
                         Finding("error", telling, f"{where}, user {whose!r}", rows, len(users), remedy="train it again")
                     )
         expected = digest(data, cutoff.on(data)[0])
-        for what, told in (
+        for what, digest_of_cutoff in (
             ("codes", self.codes.about.get("cutoff")),
             ("summaries", self.summaries.about.get("cutoff")),
         ):
-            if told != expected:
-                found.append(
+            if digest_of_cutoff != expected:
+                findings.append(
                     Finding(
                         "error",
                         f"the {what} rest on other histories than their cut-off tells",
-                        f"{where}: {told}",
+                        f"{where}: {digest_of_cutoff}",
                         expected=expected,
                     )
                 )
-        return found
+        return findings
 
 
 def summarise(
@@ -213,11 +216,13 @@ def summarise(
     like: Summaries | None = None,
     counted: NDArray[np.bool_] | None = None,
 ) -> Summaries:
-    """Texts of histories, by whom the settings say; kept by the chat client's own cache.
+    """Return texts of histories, by the summariser of the settings; a chat client has a cache of its own.
 
     Args:
-        like: summaries of the users known, whose weights newcomers are written with.
-        counted: [U + 1] of whom weights are made otherwise; all by default.
+        histories: to write of.
+        settings: of the codes.
+        like: summaries of the known users, whose weights new users are written with.
+        counted: [U + 1] users whose histories weights are counted over otherwise; all by default.
     """
     if settings.summaries == "offline":
         return offline_summaries(histories, weights=None if like is None else like.weights, counted=counted)
@@ -226,7 +231,12 @@ def summarise(
 
 
 def vectors_of(summaries: Summaries, encoder: str) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Unit vectors [U + 1, 2, E] of the texts, zero where there is none, and where there are any [U + 1, 2]."""
+    """Return unit vectors [U + 1, 2, E] of the texts, zero where there is none, and where there is one [U + 1, 2].
+
+    Args:
+        summaries: the texts.
+        encoder: name of the sentence encoder.
+    """
     present = summaries.has()
     encode = Encoder(encoder).encode
     sides = [encode(summaries.texts[side].drop_nulls().to_list()) for side in SIDES]
@@ -242,7 +252,13 @@ def vectors_of(summaries: Summaries, encoder: str) -> tuple[NDArray[np.float32],
 
 
 def new_rqvae(settings: CodeSettings, width: int, seed: int) -> TwoSidedRQVAE:
-    """An untrained RQ-VAE for vectors of `width`; its weights are drawn from `seed` and nothing else."""
+    """Return an untrained RQ-VAE.
+
+    Args:
+        settings: of the codes.
+        width: of the vectors.
+        seed: that its weights are drawn from, and nothing else.
+    """
     config = configure(
         TwoSidedRQVAE.Config,
         {
@@ -289,7 +305,13 @@ def learn(
 
 
 def quantise(rqvae: TwoSidedRQVAE, vectors: NDArray[np.float32], present: NDArray[np.bool_]) -> NDArray[np.int16]:
-    """[U + 1, 2, L] codes, `NONE` where there is no text."""
+    """Return codes [U + 1, 2, L], `NONE` where there is no text.
+
+    Args:
+        rqvae: trained.
+        vectors: [U + 1, 2, E] of the texts.
+        present: [U + 1, 2] where there is a text.
+    """
     codes = np.full((*present.shape, rqvae.config.levels), NONE, dtype=np.int16)
     for side in range(len(SIDES)):
         if present[:, side].any():

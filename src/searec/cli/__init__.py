@@ -45,11 +45,13 @@ for command in (
     inference.recommend,
     inference.search,
     inference.suggest,
+    inference.similar,
     audit.audit,
     reasoning.reasoning,
     tradeoff.tradeoff,
     exposure.exposure,
     exposure.replay,
+    serve.deploy,
     serve.serve,
     export.export,
 ):

@@ -36,7 +36,18 @@ Split = Annotated[str, typer.Option("--split", help="'test' or 'val'.")]
 Requests = Annotated[
     int | None,
     typer.Option(
-        "--requests", min=1, help="Score only so many requests in the full protocol, drawn with a fixed seed."
+        "--requests", min=1, help="Score only this many requests in the full protocol, drawn with a fixed seed."
+    ),
+]
+
+
+Metrics = Annotated[
+    str | None,
+    typer.Option(
+        "--metrics",
+        metavar="NAMES",
+        help="Metrics with depths, such as ndcg@20,recall@50 (docs/metrics.md); the usual ones by default.",
+        show_default=False,
     ),
 ]
 

@@ -47,14 +47,28 @@ def demo(
     check(sample_folder())
     print()
     recipe("demo", sample_folder(), out)
+    deployment = _deploy(sample_folder(), out)
     if serve:
         print()
-        address = _start(sample_folder(), out, port)
+        address = _start(sample_folder(), deployment, out, port)
         _smoke(address, sample_folder())
         print(f"\nservice: {address} (open it in a browser)\nstop it: searec demo --stop --out {out}")
 
 
-def _start(data: Path, out: Path, port: int) -> str:
+def _deploy(data: Path, out: Path) -> Path:
+    """Write the deployment of the best runs and print its figures beside those of the runs."""
+    from searec.cli.runs import evaluate
+    from searec.cli.serve import deploy
+
+    path = out / "deployment.json"
+    print("\ndeployment:")
+    deploy(data, recommend=[out / name for name in RECOMMEND], search=[out / name for name in SEARCH], out=path)
+    print("\nfigures of the lists that it serves, in the full protocol as those of the runs above:")
+    evaluate(path, data, protocol="full")
+    return path
+
+
+def _start(data: Path, deployment: Path, out: Path, port: int) -> str:
     """Service and worker as processes of their own; the address once it is ready.
 
     Raises:
@@ -63,20 +77,18 @@ def _start(data: Path, out: Path, port: int) -> str:
     from searec.errors import ServiceError
 
     events, store = f"sqlite:///{out / 'events.db'}", f"sqlite:///{out / 'interests.db'}"
-    runs = [word for name in RECOMMEND for word in ("--recommend", str(out / name))]
-    runs += [word for name in SEARCH for word in ("--search", str(out / name))]
     commands = {
-        "service": ["serve", str(data), *runs, "--events", events, "--store", store, "--port", str(port)],
+        "service": ["serve", str(deployment), "--events", events, "--store", store, "--port", str(port)],
         "worker": ["interests", "worker", str(data), "--store", store, "--events", events, "--enqueue", "all"],
     }
     processes = {}
     for name, command in commands.items():
-        with (out / f"{name}.log").open("wb") as told:
+        with (out / f"{name}.log").open("wb") as output:
             processes[name] = subprocess.Popen(
                 [sys.executable, "-m", "searec.cli", *command],
                 stdin=subprocess.DEVNULL,
-                stdout=told,
-                stderr=told,
+                stdout=output,
+                stderr=output,
                 start_new_session=True,
             )
     (out / STATE).write_text(json.dumps({name: process.pid for name, process in processes.items()}), encoding="utf-8")
@@ -118,8 +130,8 @@ def _is_ours(pid: int) -> bool:
     """Whether the process is one of searec's that still runs; its number may have gone to another since."""
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)  # a child of this process that has ended
-    found = subprocess.run(["ps", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    return "searec" in found.stdout and "defunct" not in found.stdout
+    response = subprocess.run(["ps", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return "searec" in response.stdout and "defunct" not in response.stdout
 
 
 def _smoke(address: str, data: Path) -> None:
@@ -134,8 +146,8 @@ def _smoke(address: str, data: Path) -> None:
     with Client(address, timeout=60.0) as client:
         for name, ask in _requests(client, address, user, query).items():
             started = time.perf_counter()
-            told = ask()
-            print(f"  {name:<42} {1e3 * (time.perf_counter() - started):>7.1f} ms  {told[:100]}")
+            output = ask()
+            print(f"  {name:<42} {1e3 * (time.perf_counter() - started):>7.1f} ms  {output[:100]}")
         loads: dict[str, Callable[[int], Any]] = {
             "GET /v1/recommend": lambda number: client.recommend(users[number % len(users)]),
             "GET /v1/search": lambda number: client.search(searches["query"][number], users[number % len(users)]),
@@ -148,7 +160,8 @@ def _smoke(address: str, data: Path) -> None:
                 times.append(1e3 * (time.perf_counter() - started))
             times.sort()
             print(
-                f"  {name:<42} p50 {times[_LOAD // 2]:.1f} ms, p99 {times[_LOAD * 99 // 100]:.1f} ms over {_LOAD} requests, one at a time"
+                f"  {name:<42} p50 {times[_LOAD // 2]:.1f} ms, p99 {times[_LOAD * 99 // 100]:.1f} ms "
+                f"over {_LOAD} requests, one at a time"
             )
 
 
@@ -167,9 +180,9 @@ def _requests(client: "Client", address: str, user: str, query: str) -> "dict[st
         return f"{len(items)} items, first: {items[0].title} ({items[0].channel}: {items[0].reason})"
 
     def get(path: str) -> str:
-        found = httpx.get(address + path, timeout=60.0)
-        found.raise_for_status()
-        return f"{len(found.content):,} bytes"
+        response = httpx.get(address + path, timeout=60.0)
+        response.raise_for_status()
+        return f"{len(response.content):,} bytes"
 
     return {
         "GET /healthz": lambda: get("/healthz"),

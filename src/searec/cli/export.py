@@ -28,7 +28,9 @@ _Joined = Annotated[
 
 
 def export(
-    format: Annotated[str, typer.Argument(metavar="FORMAT", help=f"dataset, {', '.join(EXPORTS.names())}.", show_default=False)],
+    format: Annotated[
+        str, typer.Argument(metavar="FORMAT", help=f"dataset, {', '.join(EXPORTS.names())}.", show_default=False)
+    ],
     data: Data,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write.", show_default=False)],
     events: _Joined = None,

@@ -1,4 +1,4 @@
-"""Commands that show what is new to users in what runs show them, and whether it is wanted."""
+"""Commands that measure how novel the shown items are to users, and whether users choose them."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -15,10 +15,10 @@ Level = Annotated[
 ]
 Days = Annotated[
     float | None,
-    typer.Option(min=0, help="Clicks of so many days count as touched; all by default.", show_default=False),
+    typer.Option(min=0, help="Clicks of this many days count as touched; all by default.", show_default=False),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Of what is drawn at random, and of the intervals.")]
-_FIGURES = ("hr", "ndcg", "enr", "cnr", "serendipity")
+_FIGURES = ("hit", "ndcg", "enr", "cnr", "serendipity")
 
 
 def exposure(
@@ -34,13 +34,13 @@ def exposure(
     seed: Seed = 0,
     figures: Json = None,
 ) -> None:
-    """Replay held-out clicks against each share of the serendipity channel of the first run, and against the other runs."""
+    """Replay held-out clicks against each share of the first run's interest channel, and against the other runs."""
     from searec.reports.exposure_frontier import QUOTAS
     from searec.reports.exposure_frontier import exposure as look
 
     part = choice(split, ("test", "val"), "--split")
     runs = open_runs(folders, "look at")
-    found = look(
+    result = look(
         runs[0],
         runs[1:],
         quotas=quota or QUOTAS,
@@ -51,8 +51,8 @@ def exposure(
         seed=seed,
     )
     if str(figures) != "-":
-        _print(found)
-    emit(found.as_json(), figures)
+        _print(result)
+    emit(result.as_json(), figures)
 
 
 def replay(
@@ -86,11 +86,11 @@ def replay(
         with_settings(run, pairs(given, option))
         for run, given, option in zip(runs, (set_a, set_b), ("--set-a", "--set-b"), strict=True)
     ]
-    one, other, found = compared(*runs, part=part, requests=requests, level=_level(level), days=days, seed=seed)
+    one, other, result = compared(*runs, part=part, requests=requests, level=_level(level), days=days, seed=seed)
     if str(figures) != "-":
         print(f"  {len(one.target):,} {part} requests    {one.label}    {other.label}")
         print("  " + " " * 14 + "".join(f"{name:>12}" for name in ("a", "b", "b - a", "low", "high", "p")))
-        for name, each in found.items():
+        for name, each in result.items():
             values = "".join(
                 f"{value:>12.4f}" for value in (each.a, each.b, each.difference, each.low, each.high, each.p)
             )
@@ -100,7 +100,7 @@ def replay(
             "a": one.label,
             "b": other.label,
             "requests": len(one.target),
-            "figures": {name: vars(each) for name, each in found.items()},
+            "figures": {name: vars(each) for name, each in result.items()},
         },
         figures,
     )
@@ -114,21 +114,22 @@ def _level(level: str) -> "Literal['narrow'] | int":
     return int(level)
 
 
-def _print(found: "Exposure") -> None:
+def _print(result: "Exposure") -> None:
     """Figures of everything shown, a line each; then what each share changes."""
-    about = found.about
+    about = result.about
     print(
-        f"  {about['requests']:,} {about['part']} requests, {about['shown']} items each; novel: categories at level {about['level']}, ",
+        f"  {about['requests']:,} {about['part']} requests, {about['shown']} items each; "
+        f"novel: categories at level {about['level']}, ",
         end="",
     )
     print("never touched before" if about["days"] is None else f"not touched for {about['days']:g} days")
-    wide = max(14, *(len(shown.label) for shown in found.rows())) + 1
+    wide = max(14, *(len(shown.label) for shown in result.rows())) + 1
     print("  " + " " * wide + "".join(f"{name:>12}" for name in _FIGURES))
-    for shown in found.rows():
+    for shown in result.rows():
         values = shown.figures()
         print(f"  {shown.label:<{wide}}" + "".join(f"{values[name]:>12.4f}" for name in _FIGURES))
     print("\n  NDCG and ENR against U2I alone; CNR against items drawn from untouched categories in the same places")
-    for one in found.swept:
+    for one in result.swept:
         ndcg, enr, cnr = one.beside["ndcg"], one.beside["enr"], one.against["cnr"]
         lost = ndcg.difference / ndcg.a if ndcg.a else 0.0
         times = enr.b / enr.a if enr.a else float("inf")

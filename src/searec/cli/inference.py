@@ -1,4 +1,4 @@
-"""Commands that ask a trained run: recommend, search, suggest."""
+"""Commands that use a trained run: recommend, search, suggest, similar."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -25,12 +25,12 @@ Add = Annotated[
     typer.Option(
         "--add",
         metavar="FILE",
-        help="Parquet, CSV or JSON Lines of new items (item_id, title, ...) to let in first.",
+        help="Parquet, CSV or JSON Lines of new items (item_id, title, ...) to add first.",
         show_default=False,
     ),
 ]
 Remove = Annotated[
-    list[str] | None, typer.Option("--remove", metavar="ID", help="Item to take out first.", show_default=False)
+    list[str] | None, typer.Option("--remove", metavar="ID", help="Item to remove first.", show_default=False)
 ]
 
 
@@ -69,12 +69,25 @@ def suggest(
     data: Data,
     users: Users = None,
     k: Best = 5,
-    min_users: Annotated[int, typer.Option(min=1, help="Suggest only queries that so many users have asked.")] = 2,
+    min_users: Annotated[int, typer.Option(min=1, help="Suggest only queries of at least this many users.")] = 2,
     figures: Json = None,
 ) -> None:
     """The queries that users are likeliest to ask next (gensar)."""
     run = _open(folder, data, None, None)
     _show(run, run.suggest(users or [], k=k, min_users=min_users), None, figures)
+
+
+def similar(
+    folder: Folder,
+    data: Data,
+    items: Annotated[list[str], typer.Argument(metavar="ITEM...", help="Items by id.", show_default=False)],
+    k: Annotated[int, typer.Option("--k", "-k", min=1, help="How many for each.")] = 10,
+    remove: Remove = None,
+    figures: Json = None,
+) -> None:
+    """Show the items most similar to each item, by the model's item vectors or neighbours."""
+    run = _open(folder, data, None, remove)
+    _show(run, run.similar(items, k=k), None, figures)
 
 
 def _open(folder: Path, data: Path, add: Path | None, remove: list[str] | None) -> "Run":
@@ -121,13 +134,15 @@ def _show(run: "Run", table: "pl.DataFrame", add: Path | None, figures: Path | N
         )
         if add is not None:
             titles |= {str(record["item_id"]): record["title"] for record in _records(add)}
-        asked = None
+        previous = None
         for row in table.iter_rows(named=True):
-            who = row["user_id"] + (f", {row['query']}" if "item_id" in row and "query" in row else "")
-            if who != asked:
+            who = row.get("user_id", row.get("similar_to")) + (
+                f", {row['query']}" if "item_id" in row and "query" in row else ""
+            )
+            if who != previous:
                 print(who)
-                asked = who
-            found = f"{row['item_id']:<12} {titles.get(row['item_id'], '')}" if "item_id" in row else row["query"]
+                previous = who
+            text = f"{row['item_id']:<12} {titles.get(row['item_id'], '')}" if "item_id" in row else row["query"]
             why = f"  ({row['reason']})" if row.get("channel") == "interest" else ""
-            print(f"  {row['rank']:>3}  {row['score']:>9.4f}  {found}{why}")
+            print(f"  {row['rank']:>3}  {row['score']:>9.4f}  {text}{why}")
     emit(table.to_dicts(), figures)

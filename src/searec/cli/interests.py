@@ -156,7 +156,7 @@ def show(
             remedy="searec interests build DATA --store URL",
         )
     if str(figures) != "-":
-        made = f", made by {graph.made['reasoner']}" if "reasoner" in graph.made else ""
+        made = f", made by {graph.origin['reasoner']}" if "reasoner" in graph.origin else ""
         print(f"{user}{made}{told}")
         for one in graph.interests():
             print(f"  {one.confidence:.2f}  {one.text:<32} {one.reason}")

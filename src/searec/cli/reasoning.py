@@ -45,9 +45,8 @@ def reasoning(
         print_tables(comparison, GROUPS)
         print(f"  {'':<18}{'ms':>9}{'ratio':>8}{'reasoning ms':>14}{'steps':>7}{'ndcg@5':>9}")
         for cost in result.costs:
-            print(
-                f"  {cost.label:<18}{cost.ms:>9.4f}{cost.ratio:>8.2f}{cost.reasoning_ms:>14.4f}{cost.steps:>7.2f}{cost.ndcg:>9.4f}"
-            )
+            times = f"{cost.ms:>9.4f}{cost.ratio:>8.2f}{cost.reasoning_ms:>14.4f}"
+            print(f"  {cost.label:<18}{times}{cost.steps:>7.2f}{cost.ndcg:>9.4f}")
         for label, share in result.tail.items():
             print(f"  {label}: {share:.1%} of the long tail shown")
         print(f"report: {out / 'reasoning.html'}")

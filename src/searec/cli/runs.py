@@ -1,13 +1,30 @@
 """Commands on models: train, evaluate, compare."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from searec.cli.arguments import Data, Json, Preset, Requests, RunsAndData, Set, Split, choice, emit, open_runs, pairs
+from searec.cli.arguments import (
+    Data,
+    Json,
+    Metrics,
+    Preset,
+    Requests,
+    RunsAndData,
+    Set,
+    Split,
+    choice,
+    emit,
+    open_runs,
+    pairs,
+)
 from searec.cli.tables import print_tables
 from searec.models import model_names
+
+if TYPE_CHECKING:
+    from searec.data.schema import Part, Task
+    from searec.evaluation.result import Evaluation
 
 Folder = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.", show_default=False)]
 
@@ -71,34 +88,86 @@ def train(
 
 
 def evaluate(
-    folder: Folder,
+    folder: Annotated[
+        Path, typer.Argument(metavar="RUN|DEPLOYMENT", help="Run folder or deployment file.", show_default=False)
+    ],
     data: Data,
     task: Annotated[
         str | None, typer.Option(help="'recommend' or 'search'; the model's first task by default.", show_default=False)
     ] = None,
     protocol: Annotated[str, typer.Option(help="'sampled' among 100 candidates, or 'full' catalogue.")] = "sampled",
     part: Split = "test",
+    metrics: Metrics = None,
     requests: Requests = None,
+    reasons: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Of a deployment: also write every list with channels and reasons as Parquet."
+        ),
+    ] = None,
     figures: Json = None,
 ) -> None:
-    """Measure a run on held-out events; per-user scores are stored in RUN."""
+    """Measure a run or what a deployment would serve on held-out events; per-user scores of a run are stored in RUN."""
     from searec.data.dataset import load
     from searec.data.schema import TASKS
     from searec.experiments import run_comparison
     from searec.pipeline.run import read_run
 
     chosen = None if task is None else choice(task, TASKS, "--task")
+    if folder.is_file():
+        held = choice(part, ("test", "val"), "--split")
+        _evaluate_deployment(folder, data, chosen, protocol, held, metrics, requests, reasons, figures)
+        return
     kind, held = choice(protocol, ("sampled", "full"), "--protocol"), choice(part, ("test", "val"), "--split")
     run = read_run(folder, load(data))
-    result = run_comparison.evaluate(run, None, chosen, kind, held, max_requests=requests)
+    result = run_comparison.evaluate(run, None, chosen, kind, held, metrics=metrics, max_requests=requests)
     summary = result.summary()
     if str(figures) != "-":
-        print(f"{result.label}, {result.key}, {result.scores.height:,} requests, {result.seconds:.1f} s")
-        print("  " + "  ".join(f"{name} {value:.4f}" for name, value in summary["metrics"].items()))
-        for name, values in summary["slices"].items():
-            score = f"ndcg@5 {values['ndcg@5']:.4f}" if values["users"] else "-"
-            print(f"  {name:<16} {values['users']:>8,} users  {score}")
+        _print_evaluation(result)
     emit(summary, figures)
+
+
+def _print_evaluation(result: "Evaluation") -> None:
+    summary, means = result.summary(), result.means()
+    print(f"{result.label}, {result.key}, {result.scores.height:,} requests, {result.seconds:.1f} s")
+    print("  " + "  ".join(f"{name} {value:.4f}" for name, value in summary["metrics"].items()))
+    headline = "ndcg@5" if "ndcg@5" in means else next(iter(means), "")
+    for name, values in summary["slices"].items():
+        score = f"{headline} {values[headline]:.4f}" if headline in values else "-"
+        print(f"  {name:<16} {values['users']:>8,} users  {score}")
+
+
+def _evaluate_deployment(
+    path: Path,
+    data: Path,
+    task: "Task | None",
+    protocol: str,
+    part: "Part",
+    metrics: str | None,
+    max_requests: int | None,
+    reasons: Path | None,
+    figures: Path | None,
+) -> None:
+    from searec.data.schema import TASKS
+    from searec.errors import SettingsError
+    from searec.pipeline.deployment import read_deployment
+    from searec.pipeline.served_lists import evaluate_deployment
+
+    if protocol != "full":
+        raise SettingsError("a deployment serves lists of the whole catalog", got=protocol, expected="--protocol full")
+    results = evaluate_deployment(
+        read_deployment(path, data=data),
+        tasks=TASKS if task is None else (task,),
+        part=part,
+        name=path.stem,
+        max_requests=max_requests,
+        reasons=reasons,
+        options={"metrics": metrics},
+    )
+    if str(figures) != "-":
+        for result in results.values():
+            _print_evaluation(result)
+    emit({result.key: result.summary() for result in results.values()}, figures)
 
 
 def compare(
@@ -115,6 +184,7 @@ def compare(
         typer.Option("--slice", metavar="NAME", help="Print the figures of these requests too, as sparse or rich."),
     ] = None,
     part: Split = "test",
+    metrics: Metrics = None,
     requests: Requests = None,
 ) -> None:
     """Compare runs with intervals, paired tests and slices in one self-contained HTML page."""
@@ -122,6 +192,6 @@ def compare(
 
     runs = open_runs(folders, "compare")
     held = choice(part, ("test", "val"), "--split")
-    comparison = run_comparison.compare(runs, out, part=held, max_requests=requests, baseline=baseline)
+    comparison = run_comparison.compare(runs, out, part=held, metrics=metrics, max_requests=requests, baseline=baseline)
     print_tables(comparison, groups or ())
     print(f"report: {out}")

@@ -1,4 +1,4 @@
-"""The command that serves."""
+"""Commands that deploy and serve."""
 
 import dataclasses
 from functools import partial
@@ -13,24 +13,78 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 
-def serve(
+def deploy(
     data: Data,
     recommend: Annotated[
         list[Path] | None,
         typer.Option(
-            "--recommend", metavar="RUN", help="Answers the feed; may be given many times.", show_default=False
+            "--recommend", metavar="RUN", help="Run for the feed; may be given many times.", show_default=False
         ),
     ] = None,
     search: Annotated[
         list[Path] | None,
-        typer.Option("--search", metavar="RUN", help="Answers searches; may be given many times.", show_default=False),
+        typer.Option("--search", metavar="RUN", help="Run for search; may be given many times.", show_default=False),
+    ] = None,
+    runs: Annotated[
+        list[Path] | None,
+        typer.Option("--run", metavar="RUN", help="Run for each task that it has learned.", show_default=False),
+    ] = None,
+    weights: Annotated[
+        list[str] | None,
+        typer.Option("--weight", metavar="CHANNEL=W", help="Weight in the fusion; 1 by default.", show_default=False),
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="DEPLOYMENT", help="The file to write.")] = Path("deployment.json"),
+    overrides: Set = None,
+) -> None:
+    """Write the deployment file that `serve` and `evaluate` read, after one request has been answered by it."""
+    from searec.config import configure
+    from searec.data.dataset import load
+    from searec.errors import SettingsError
+    from searec.pipeline.builder import open_pipeline
+    from searec.pipeline.deployment import Deployment, write_deployment
+    from searec.pipeline.executors import Inline
+    from searec.pipeline.run import read_run
+
+    dataset = load(data)
+    folders: dict[str, list[str]] = {
+        "recommend": [str(path.resolve()) for path in recommend or []],
+        "search": [str(path.resolve()) for path in search or []],
+    }
+    for path in runs or []:
+        for task in read_run(path, dataset).model.train_tasks:
+            folders[task].append(str(path.resolve()))
+    if not any(folders.values()):
+        raise SettingsError("nothing to deploy", expected="--recommend RUN, --search RUN or --run RUN")
+    values = {
+        **pairs(overrides),
+        **folders,
+        "data": str(data.resolve()),
+        "fingerprint": dataset.fingerprint,
+        "weights": pairs(weights, "--weight"),
+    }
+    deployment = configure(Deployment, values, where="deploy")
+    pipeline = open_pipeline(deployment, executor=Inline)
+    for run in pipeline.views.served_runs():
+        print(f"  {run.label:<16} {run.model:<12} {', '.join(run.uses) or 'not used'}")
+    pipeline.close()
+    write_deployment(deployment, out)
+    print(f"wrote {out}")
+
+
+def serve(
+    deployment: Annotated[
+        Path, typer.Argument(metavar="DEPLOYMENT", help="File that `searec deploy` wrote.", show_default=False)
+    ],
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="DATA", help="Dataset folder in place of the file's; same data.", show_default=False),
     ] = None,
     events: Annotated[
         str,
         typer.Option(
             metavar="URL",
             envvar="SEAREC_EVENTS",
-            help="Where events are kept: sqlite:///FILE or postgresql://USER@HOST/DB; a password is better given in the environment.",
+            help="Where events are stored: sqlite:///FILE or postgresql://USER@HOST/DB; passwords in the environment.",
             show_envvar=True,
         ),
     ] = "sqlite:///searec-events.db",
@@ -50,16 +104,13 @@ def serve(
     ] = False,
     overrides: Set = None,
 ) -> None:
-    """Answer recommendations and searches over HTTP until stopped; what happens meanwhile is kept and counts at once."""
+    """Answer recommendations and searches over HTTP until stopped; new events are stored and count at once."""
     from searec.config import as_dict, configure
-    from searec.errors import SettingsError
     from searec.service.http.http_config import HttpSettings
     from searec.service.http.server import is_loopback, refuse_open
     from searec.service.http.server import serve as run
     from searec.store.events import open_events
 
-    if not recommend and not search:
-        raise SettingsError("nothing to serve", expected="--recommend RUN or --search RUN")
     given = pairs(overrides)
     known = {field.name for field in dataclasses.fields(HttpSettings)}
     settings = configure(HttpSettings, {name: value for name, value in given.items() if name in known}, where="--set")
@@ -70,9 +121,8 @@ def serve(
         # without keys, a web page elsewhere that calls itself by our address must not be answered
         settings = configure(HttpSettings, {"hosts": ["localhost", "127.0.0.1", "[::1]", host]}, base=settings)
     config = {
-        "data": str(data),
-        "recommend": [str(path) for path in recommend or []],
-        "search": [str(path) for path in search or []],
+        "deployment": str(deployment.resolve()),
+        "data": None if data is None else str(data),
         "events": events,
         "store": store,
         "settings": {name: value for name, value in given.items() if name not in known},

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from searec.cli.arguments import Data, Preset, Set, pairs
+from searec.cli.arguments import Data, Metrics, Preset, Set, pairs
 from searec.cli.tables import print_tables
 from searec.errors import RunError
 
@@ -39,6 +39,7 @@ def study(
         int, typer.Option(min=0, help="Validation requests a trial is measured on; 0 for all.")
     ] = 2_000,
     full_requests: Annotated[int, typer.Option(min=0, help="Test requests of the full protocol; 0 for all.")] = 2_000,
+    metrics: Metrics = None,
     alone: Annotated[
         bool, typer.Option("--alone/--no-alone", help="Also train each joint model on one task alone.")
     ] = True,
@@ -62,6 +63,7 @@ def study(
     values = {"seeds": seeds, "trials": trials, "minutes": minutes, "preset": preset, "alone": alone}
     values |= {"tuning_requests": tuning_requests, "full_requests": full_requests}
     values |= {"fixed": settings_by_model(pairs(fixed))} | ({"models": tuple(models)} if models else {})
+    values |= {"metrics": metrics} if metrics else {}
     config = configure(StudyConfig, values, where="study")
     limit = f", none after {minutes:g} minutes" if minutes else ""
     print(
@@ -113,7 +115,7 @@ def _print(result: "StudyResult") -> None:
         for table in transfer.comparison.tables:
             alone, together, _ = cells(table)
             assert together.difference is not None
-            figures = f"{table.headline} {alone.mean:.4f} alone, {together.mean:.4f} together"
+            figures = f"{table.headline.name} {alone.mean:.4f} alone, {together.mean:.4f} together"
             print(f"{model}, {table.task}, {table.protocol}: {figures}: {verdict(together.difference)}")
     for label, why in result.left_out.items():
         print(f"{label} is left out: {why}")

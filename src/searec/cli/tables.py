@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from searec.evaluation.compare import Comparison, Table
 
+_MOST_COLUMNS = 6
+_USUAL = ("hit@1", "hit@10", "ndcg@5", "ndcg@10", "coverage@10")
+"""What is printed of the default metrics; a shorter list of metrics is printed whole."""
+
 
 def print_tables(comparison: Comparison, groups: Sequence[str] = ()) -> None:
     """The headline figures of every table, a line a run; then the headline metric within slices of these names.
@@ -16,24 +20,28 @@ def print_tables(comparison: Comparison, groups: Sequence[str] = ()) -> None:
         SettingsError: no slice of the name.
     """
     for table in comparison.tables:
-        names = [
-            name
-            for name in ("hr@1", "hr@10", "ndcg@5", "ndcg@10", "coverage")
-            if name in table.rows[0].metrics or name in table.rows[0].totals
-        ]
+        names = [metric.name for metric in (*table.metrics, *table.totals)]
+        if len(names) > _MOST_COLUMNS:
+            names = [name for name in _USUAL if name in names] or names
         print(f"\n{table.task}, {table.protocol}, {table.part}: {table.requests:,} requests")
         wide = max(16, *(len(row.label) for row in table.rows)) + 1
-        print("  " + " " * wide + "".join(f"{name:>10}" for name in names) + f"{'p (Holm)':>12}")
+        print("  " + " " * wide + "".join(f"{name:>{_width(name)}}" for name in names) + f"{'p (Holm)':>12}")
         for row in table.rows:
             values = "".join(
-                f"{row.metrics[name].mean if name in row.metrics else row.totals[name]:>10.4f}" for name in names
+                f"{row.metrics[name].mean if name in row.metrics else row.totals[name]:>{_width(name)}.4f}"
+                for name in names
             )
-            difference = row.metrics[table.headline].difference
+            difference = row.metrics[table.headline.name].difference
             p = "baseline" if difference is None else f"{difference.p_holm:.4f}"
             print(f"  {row.label:<{wide}}{values}{p:>12}")
         for group in groups:
             print_slice(table, group)
     print()
+
+
+def _width(name: str) -> int:
+    """Columns of a metric's figures."""
+    return max(10, len(name) + 2)
 
 
 def print_slice(table: Table, group: str) -> None:
@@ -49,7 +57,7 @@ def print_slice(table: Table, group: str) -> None:
         raise SettingsError("no such slice", got=repr(group), remedy=nearest(group, list(table.slices)))
     wide = max(16, *(len(row.label) for row in table.rows)) + 1
     print(f"  {group}: {table.slices[group]:,} requests")
-    print("  " + " " * wide + f"{table.headline:>10}{'95 % interval':>20}{'difference':>12}{'p (Holm)':>12}")
+    print("  " + " " * wide + f"{table.headline.name:>10}{'95 % interval':>20}{'difference':>12}{'p (Holm)':>12}")
     for row in table.rows:
         cell = row.slices[group]
         apart = cell.difference

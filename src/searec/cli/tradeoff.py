@@ -42,7 +42,7 @@ def tradeoff(
     settings: Set = None,
     figures: Json = None,
 ) -> None:
-    """Train gensar for one task and for both, by several kinds of identifiers, and draw recommendation against search."""
+    """Train gensar for one task and for both, by several kinds of identifiers, and draw one task against the other."""
     from searec.data.dataset import load
     from searec.experiments.recipe import train_recipe
     from searec.experiments.recipes import recipe_named

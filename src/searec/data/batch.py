@@ -1,32 +1,57 @@
-"""Batch: what a model reads, as typed tensors, assembled by vectorised gathers.
+"""Batches: what a model reads, as typed tensors, filled by vectorised gathers from histories in CSR layout.
 
-The same `Batcher` serves training, evaluation and online requests. A batch is only as long as its
-longest history, and it holds each distinct query once.
+The same `Batcher` serves training, evaluation and online requests. A batch is only as long as its longest history, and
+each distinct query occurs in it once.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from searec.data.dataset import Dataset
-from searec.data.ragged import Ints, Windows, gather_windows
+from searec.data.dataset import ClickHistory, Dataset, Interactions, Searches
+from searec.data.ragged import Ints, Ragged, Windows, gather_windows
 from searec.data.schema import Task
 from searec.data.split import Requests, check_no_leak
 from searec.text.analysis import words_of
+
+
+class Histories(Protocol):
+    """Histories by user in CSR layout, as a `Dataset` holds them."""
+
+    @property
+    def interactions(self) -> Interactions:
+        """Feed events."""
+        ...
+
+    @property
+    def searches(self) -> Searches:
+        """Search sessions."""
+        ...
+
+    @property
+    def click_history(self) -> ClickHistory:
+        """Clicks of feed and search by time."""
+        ...
 
 
 @dataclass(frozen=True)
 class Needs:
     """How much of each history a model reads; 0 leaves that history out.
 
-    feed: feed events (L); searches: search sessions (S); search_clicks: clicked items of a session (P);
-    clicks: clicked items of feed and search merged by time (T); words: words of a query (W).
-    text: the texts of the requests' queries; queries: those of all distinct queries of the batch.
+    Attributes:
+        feed: feed events (L).
+        searches: search sessions (S).
+        search_clicks: clicked items of a session (P).
+        clicks: clicked items of feed and search merged by time (T).
+        words: words of a query (W).
+        text: whether it reads the texts of the requests' queries.
+        queries: whether it reads the texts of all distinct queries of the batch.
     """
 
     feed: int = 0
@@ -40,7 +65,7 @@ class Needs:
 
 @dataclass(frozen=True)
 class Batch:
-    """Requests of one task with what their users did strictly before. All ids are internal ids, 0 pads at the end.
+    """Requests of one task with what their users did strictly before. All ids are internal, 0 pads at the end.
 
     Histories run from old to new. A width is that of the batch's longest history, at least 1.
     """
@@ -59,18 +84,16 @@ class Batch:
     words: Tensor  # [Q, W] word ids of the batch's distinct queries; row 0 is empty
     query_id: Tensor  # [Q] dataset query id of each row of `words`, 0 for row 0 and for texts that are new
     target: Tensor  # [B] the item that followed; 0 where unknown
-    candidates: Tensor | None = None  # [B, N]; None means the whole catalogue
+    candidates: Tensor | None = None  # [B, N]; None for the whole catalog
     negatives: Tensor | None = None  # [B, T, M] items not clicked, for each position of a causal model's history
     query_text: tuple[str, ...] = ()  # [B] for models that read text
-    texts: tuple[
-        str, ...
-    ] = ()  # [Q] of each row of `words`, for models that read the texts of histories; row 0 is empty
+    texts: tuple[str, ...] = ()  # [Q] of each row of `words`, for models that read texts; row 0 is empty
 
     def __len__(self) -> int:
         return len(self.user)
 
     def to(self, device: torch.device | str) -> "Batch":
-        """The batch on another device."""
+        """Return the batch on another device."""
         moved: dict[str, Any] = {
             f.name: value.to(device, non_blocking=True)
             for f in dataclasses.fields(self)
@@ -79,22 +102,26 @@ class Batch:
         return dataclasses.replace(self, **moved)
 
     def with_candidates(self, candidates: Tensor | None) -> "Batch":
-        """The same requests over other candidates [B, N]."""
+        """Return the same requests over other candidates [B, N]."""
         return dataclasses.replace(self, candidates=candidates)
 
 
 class Batcher:
-    """Assembles batches of a dataset to a model's needs."""
+    """Fills batches to a model's needs.
+
+    Args:
+        data: the dataset that all ids refer to.
+        needs: of the model.
+    """
 
     def __init__(self, data: Dataset, needs: Needs) -> None:
         self.data = data
         self.needs = needs
 
     def lengths(self, requests: Requests) -> Ints:
-        """Return [R] a sort key that puts requests with histories of like lengths together, so that batches pad little.
+        """Return a number [R] to sort requests by, so that batches of neighbours have little padding.
 
-        Requests with about as many sessions (1, 2, 3-4, 5-8, ...) are neighbours, and so are those with as
-        many clicks among them.
+        Requests of similar numbers of sessions (1, 2, 3-4, 5-8, ...) come together, and then those of as many clicks.
         """
         needs, data = self.needs, self.data
 
@@ -104,65 +131,83 @@ class Batcher:
 
         sessions = length(needs.searches, data.searches.offsets, requests.search_end)
         clicks = length(needs.feed, data.interactions.offsets, requests.feed_end)
-        clicked = length(needs.clicks, data.click_history.offsets, requests.click_end)
+        click_history = length(needs.clicks, data.click_history.offsets, requests.click_end)
         bucket: Ints = np.ceil(np.log2(sessions + 1)).astype(np.int64)
-        key: Ints = (bucket * (needs.feed + 1) + clicks) * (needs.clicks + 1) + clicked
+        key: Ints = (bucket * (needs.feed + 1) + clicks) * (needs.clicks + 1) + click_history
         return key
 
     def batch(self, requests: Requests, candidates: NDArray[np.integer] | None = None) -> Batch:
-        """One batch of all the given requests.
+        """Return one batch of requests by users of the dataset.
 
         Args:
             requests: [B] requests of one task.
-            candidates: [B, N] internal item ids, or None for the whole catalogue.
+            candidates: [B, N] internal item ids, or None for the whole catalog.
 
         Raises:
             LeakError: a request's history is not strictly older than its time.
         """
-        data, needs = self.data, self.needs
-        limits = {"interactions": needs.feed, "searches": needs.searches, "click_history": needs.clicks}
-        check_no_leak(data, requests, [stream for stream, limit in limits.items() if limit])
-        feed = _windows(data.interactions.offsets, requests.user, requests.feed_end, needs.feed)
-        searches = _windows(data.searches.offsets, requests.user, requests.search_end, needs.searches)
-        clicked = _windows(data.click_history.offsets, requests.user, requests.click_end, needs.clicks)
-        query, search_query, words, query_id = self._words(requests, searches.gather(data.searches.query))
+        limits = {"interactions": self.needs.feed, "searches": self.needs.searches, "click_history": self.needs.clicks}
+        check_no_leak(self.data, requests, [stream for stream, limit in limits.items() if limit])
+        return self.fill(self.data, requests, requests.user, candidates)
+
+    def fill(
+        self,
+        streams: Histories,
+        requests: Requests,
+        users: Ints,
+        candidates: NDArray[np.integer] | None = None,
+        new_queries: Sequence[str] = (),
+    ) -> Batch:
+        """Return one batch of requests whose histories may lie outside of the dataset.
+
+        Args:
+            streams: the histories; `requests` refers to their rows and positions.
+            requests: [B] requests of one task.
+            users: [B] internal user ids as the model reads them.
+            candidates: [B, N] internal item ids, or None for the whole catalog.
+            new_queries: the texts of the searches with query id 0, in order.
+        """
+        needs = self.needs
+        rec = _windows(streams.interactions.offsets, requests.user, requests.feed_end, needs.feed)
+        src = _windows(streams.searches.offsets, requests.user, requests.search_end, needs.searches)
+        click_history = _windows(streams.click_history.offsets, requests.user, requests.click_end, needs.clicks)
+        searches, request_query, known = streams.searches.query, requests.query, len(self.data.queries.words)
+        if new_queries:
+            searches = searches.astype(np.int64)
+            searches[searches == 0] = known + np.arange(len(new_queries))
+        if requests.new_texts is not None:
+            request_query = known + len(new_queries) + np.arange(len(requests))
+        texts = (*new_queries, *(requests.new_texts or ()))
+        query, search_query, words, query_id = self._words(request_query, src.gather(searches), texts)
         return Batch(
             task=requests.task,
-            user=_tensor(requests.user),
+            user=_tensor(users),
             time=_tensor(requests.time),
-            feed_item=_tensor(feed.gather(data.interactions.item)),
-            feed_time=_tensor(feed.gather(data.interactions.time)),
+            feed_item=_tensor(rec.gather(streams.interactions.item)),
+            feed_time=_tensor(rec.gather(streams.interactions.time)),
             search_query=_tensor(search_query),
-            search_click=_tensor(self._clicks(searches)),
-            search_time=_tensor(searches.gather(data.searches.time)),
-            click_item=_tensor(
-                clicked.gather(data.click_history.item)
-                if needs.clicks
-                else np.zeros((len(requests), 1), dtype=np.int32)
-            ),
-            click_time=_tensor(
-                clicked.gather(data.click_history.time)
-                if needs.clicks
-                else np.zeros((len(requests), 1), dtype=np.int64)
-            ),
+            search_click=_tensor(self._clicks(src, streams.searches.clicks)),
+            search_time=_tensor(src.gather(streams.searches.time)),
+            click_item=_tensor(click_history.gather(streams.click_history.item)),
+            click_time=_tensor(click_history.gather(streams.click_history.time)),
             query=_tensor(query),
             words=_tensor(words),
-            query_id=_tensor(query_id),
+            query_id=_tensor(np.where(query_id < known, query_id, 0).astype(np.int32)),
             target=_tensor(requests.target),
             candidates=None if candidates is None else _tensor(candidates),
-            query_text=tuple(requests.texts(data)) if needs.text and requests.task == "search" else (),
-            texts=self._texts(requests, query_id) if needs.queries else (),
+            query_text=tuple(requests.texts(self.data)) if needs.text and requests.task == "search" else (),
+            texts=self._texts(query_id, texts) if needs.queries else (),
         )
 
-    def _texts(self, requests: Requests, query_id: Ints) -> tuple[str, ...]:
+    def _texts(self, query_id: Ints, new: Sequence[str]) -> tuple[str, ...]:
         """[Q] the texts of the distinct-query table; new ones are at its end."""
-        new = requests.new_texts or ()
-        known = query_id[1 : len(query_id) - len(new)].astype(np.int64) - 1
-        return ("", *self.data.queries.texts.gather(known).to_list(), *new)
+        known = query_id[1:][query_id[1:] < len(self.data.queries.words)].astype(np.int64) - 1
+        first = len(self.data.queries.words)
+        later = (new[number - first] for number in query_id[1 + len(known) :].tolist())
+        return ("", *self.data.queries.texts.gather(known).to_list(), *later)
 
-    def _clicks(self, sessions: Windows) -> Ints:
+    def _clicks(self, sessions: Windows, clicks: Ragged) -> Ints:
         """[B, S, P] the clicked items of each session in the windows."""
-        clicks = self.data.searches.clicks
         if not self.needs.searches or len(clicks) == 0:
             return np.zeros((*sessions.mask.shape, 1), dtype=np.int32)
         start = clicks.offsets.take(sessions.position)
@@ -170,34 +215,38 @@ class Batcher:
         count *= sessions.mask
         return gather_windows(clicks.values, start, count)
 
-    def _words(self, requests: Requests, search_query: Ints) -> tuple[Ints, Ints, Ints, Ints]:
-        """Rows of the distinct-query table for requests [B] and sessions [B, S], its words [Q, W] and query ids [Q]."""
+    def _words(self, query: Ints, search_query: Ints, texts: Sequence[str]) -> tuple[Ints, Ints, Ints, Ints]:
+        """Rows of the distinct-query table for requests [B] and sessions [B, S], its words [Q, W] and query ids [Q].
+
+        Query ids from the number of the dataset's queries on refer to `texts`.
+        """
         width = self.needs.words
         if not width and not self.needs.queries:
             none = np.zeros(1, dtype=np.int32)
-            return np.zeros(len(requests), dtype=np.int32), np.zeros_like(search_query), none[None], none
-        # A mark for each query of the dataset finds the distinct ones without sorting.
-        marks = np.zeros(len(self.data.queries.words), dtype=bool)
+            return np.zeros(len(query), dtype=np.int32), np.zeros(search_query.shape, dtype=np.int32), none[None], none
+        known = len(self.data.queries.words)
+        # A mark for each query finds the distinct ones without sorting.
+        marks = np.zeros(known + len(texts), dtype=bool)
         marks[0] = True
-        marks[requests.query] = True
+        marks[query] = True
         marks[search_query] = True
         distinct = np.flatnonzero(marks)
         row = np.empty(len(marks), dtype=np.int32)
         row[distinct] = np.arange(len(distinct), dtype=np.int32)
-        words = self.data.queries.words.pad(distinct, width)
-        query, search_row = row[requests.query], row[search_query]
-        if requests.new_texts is not None:
-            spoken = [[self.data.word_index.get(word, 0) for word in words_of(text)] for text in requests.new_texts]
-            known = [[word for word in line if word][:width] for line in spoken]
-            table = np.zeros(
-                (len(distinct) + len(known), max([words.shape[1], *(len(line) for line in known)])), dtype=np.int32
-            )
-            table[: len(distinct), : words.shape[1]] = words
-            for place, line in enumerate(known, start=len(distinct)):
-                table[place, : len(line)] = line
-            query, words = np.arange(len(distinct), len(table), dtype=np.int32), table
-            distinct = np.concatenate((distinct, np.zeros(len(known), dtype=distinct.dtype)))
-        return query, search_row, words, distinct
+        in_data = distinct[distinct < known]
+        words = self.data.queries.words.pad(in_data, width)
+        if len(in_data) < len(distinct):
+            index = self.data.word_index if width else {}
+            spoken = [
+                [index[word] for word in words_of(texts[number - known]) if word in index][:width]
+                for number in distinct[len(in_data) :].tolist()
+            ]
+            table = np.zeros((len(distinct), max(words.shape[1], *map(len, spoken))), dtype=np.int32)
+            table[: len(in_data), : words.shape[1]] = words
+            for place, numbers in enumerate(spoken, start=len(in_data)):
+                table[place, : len(numbers)] = numbers
+            words = table
+        return row[query], row[search_query], words, distinct
 
 
 def _windows(offsets: Ints, user: Ints, end: Ints, limit: int) -> Windows:

@@ -1,5 +1,6 @@
 """Ragged: rows of different lengths in two flat arrays, the shape of every history."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,23 @@ class Ragged:
 
     offsets: Ints
     values: Ints
+
+    @classmethod
+    def of(cls, rows: Sequence[Ints]) -> "Ragged":
+        """Return rows given one by one; the values are int64 if there is none."""
+        values = np.concatenate(rows) if len(rows) else np.zeros(0, dtype=np.int64)
+        return cls(np.cumsum([0, *map(len, rows)]), values)
+
+    @classmethod
+    def joined(cls, parts: Sequence["Ragged"]) -> "Ragged":
+        """Return the rows of several, end to end."""
+        lengths = np.concatenate([np.zeros(1, dtype=np.int64), *(part.lengths for part in parts)])
+        values = [part.values for part in parts if len(part.values)]
+        return cls(np.cumsum(lengths), np.concatenate(values) if values else np.zeros(0, dtype=np.int64))
+
+    def at(self, rows: Ints) -> "Ragged":
+        """Return the given rows in that order."""
+        return Ragged(np.cumsum([0, *self.lengths[rows]]), self.take(rows)[0])
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

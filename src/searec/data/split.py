@@ -6,8 +6,9 @@ only the events strictly older than that user's earliest validation target among
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -153,6 +154,24 @@ def _ends(requests: Requests, stream: str) -> Ints:
     return dict(zip(STREAMS, (requests.feed_end, requests.search_end, requests.click_end), strict=True))[stream]
 
 
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def cached_by_arguments(method: Method) -> Method:
+    """Store what a method returns on its object, so that checks, training and validation do not compute it again."""
+
+    @functools.wraps(method)
+    def cached(self: Any, *args: Any, **kwargs: Any) -> Any:
+        # Tasks come as lists and as tuples.
+        key = tuple(tuple(arg) if isinstance(arg, list) else arg for arg in (method.__name__, *args, *kwargs.items()))
+        results = self.__dict__.setdefault("_results", {})
+        if key not in results:
+            results[key] = method(self, *args, **kwargs)
+        return results[key]
+
+    return cached  # type: ignore[return-value]
+
+
 @dataclass(frozen=True)
 class Split:
     """Leave-one-out split of a dataset.
@@ -180,6 +199,14 @@ class Split:
         return drawn >= self.unseen
 
     @functools.cached_property
+    def items_clicked(self) -> Ints:
+        """[U + 1] how many items each user has ever clicked."""
+        history, size = self.data.click_history, self.data.sizes.items + 1
+        user = np.repeat(np.arange(len(history.offsets) - 1), np.diff(history.offsets))
+        pairs = np.unique(user.astype(np.int64) * size + history.item)
+        return np.bincount(pairs // size, minlength=self.data.sizes.users + 1)
+
+    @functools.cached_property
     def _events(self) -> dict[Task, tuple[Ints, Ints]]:
         """For each task: [U + 2] offsets by user, and [E] positions of its events in the dataset's arrays.
 
@@ -201,6 +228,7 @@ class Split:
     def _time(self, task: Task) -> Ints:
         return self.data.interactions.time if task == "recommend" else self.data.searches.time
 
+    @cached_by_arguments
     def cutoff(self, tasks: Sequence[Task]) -> Ints:
         """[U + 1] for each user, the time before which events may be learned from for `tasks`; `NEVER` if not held out.
 
@@ -216,6 +244,7 @@ class Split:
             limit[users] = np.minimum(limit[users], self._time(task)[positions])
         return limit
 
+    @cached_by_arguments
     def held_out(self, task: Task, part: Part) -> Requests:
         """Return the held-out requests of a task, by user; a search's target is its first clicked item.
 
@@ -226,6 +255,7 @@ class Split:
         users, positions = self._held(task, back=2 if part == "val" else 1)
         return self._ask(task, users, positions)
 
+    @cached_by_arguments
     def train(self, task: Task, tasks: Sequence[Task] = TASKS) -> Requests:
         """Return every training event of a task as a request, by user and time.
 
@@ -241,6 +271,7 @@ class Split:
         requests = self._ask(task, users[old], positions[old], every_click=True)
         return requests[_has_history(self.data, requests)]
 
+    @cached_by_arguments
     def sequences(self, tasks: Sequence[Task], *, feed_only: bool) -> Requests:
         """Return the newest training click of each user as a request.
 

@@ -1,36 +1,35 @@
-"""What one user did, given by hand or merged from several sources, and the batch that a model reads of it."""
+"""User histories that are put together outside of a dataset: events since it was made, or users who came later."""
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from searec.data.batch import Batch, Needs
-from searec.data.dataset import Dataset
-from searec.data.ragged import Ints, gather_windows
+from searec.data.batch import Batch, Batcher, Needs
+from searec.data.dataset import ClickHistory, Dataset, Interactions, Searches
+from searec.data.ragged import Ints, Ragged, gather_windows
 from searec.data.schema import Task
-from searec.data.split import NEVER
-from searec.text.analysis import words_of
+from searec.data.split import NEVER, Requests
 
 _NONE = np.zeros(0, dtype=np.int64)
 
 
 @dataclass(frozen=True)
 class UserHistory:
-    """Histories of one user, old to new, all ids internal ids.
+    """The history of one user, old to new. All ids are internal.
 
     Attributes:
-        user: internal id; 0 for a user unknown to the training.
-        feed_item, feed_time: [n] feed events, microseconds since 1970.
+        user: internal id; 0 for a user the training did not know.
+        feed_item: [n] items of feed events.
+        feed_time: [n] microseconds since 1970.
         search_query: [m] query id of each search; 0 where the text is new.
         search_text: texts of those that are new, in order.
         search_time: [m].
         search_click: [m] clicked items of each search.
-        click_item, click_time: [t] clicked items of feed and search, merged by time.
+        click_item: [t] clicked items of feed and search, merged by time.
+        click_time: [t].
+        time: of the request; everything in the history is strictly older.
     """
 
     user: int = 0
@@ -39,39 +38,72 @@ class UserHistory:
     search_query: Ints = field(default_factory=_NONE.copy)
     search_text: tuple[str, ...] = ()
     search_time: Ints = field(default_factory=_NONE.copy)
-    search_click: tuple[Ints, ...] = ()
+    search_click: Ragged = field(default_factory=lambda: Ragged.of([]))
     click_item: Ints = field(default_factory=_NONE.copy)
     click_time: Ints = field(default_factory=_NONE.copy)
+    time: int = int(NEVER)
 
     def __bool__(self) -> bool:
         return bool(len(self.click_item) or len(self.search_query) or len(self.feed_item))
 
     @classmethod
-    def of(cls, data: Dataset, user: int, *, newest: int) -> "UserHistory":
-        """Return the newest events of each history that a dataset holds of a user.
+    def of(cls, data: Dataset, user: int, *, newest: int, before: int | None = None) -> "UserHistory":
+        """Return what a dataset holds of a user.
 
         Args:
             data: the dataset.
-            user: internal id; 0 gives an empty history.
-            newest: most events of each history.
+            user: internal id; 0 for an unknown user.
+            newest: how many events of each kind, the newest ones.
+            before: microseconds since 1970; only strictly older events count. None for all.
         """
+        time = int(NEVER) if before is None else before
         if not user:
-            return cls()
-        feed, searches, click_history = (
-            slice(max(int(stream.offsets[user]), int(stream.offsets[user + 1]) - newest), int(stream.offsets[user + 1]))
-            for stream in (data.interactions, data.searches, data.click_history)
+            return cls(time=time)
+        rec, src, click_history = (
+            _window(stream, user, newest, before) for stream in (data.interactions, data.searches, data.click_history)
         )
         clicks = data.searches.clicks
-        bounds = clicks.offsets[searches.start : searches.stop + 1].tolist()
+        offsets = clicks.offsets[src.start : src.stop + 1]
         return cls(
             user=user,
-            feed_item=data.interactions.item[feed],
-            feed_time=data.interactions.time[feed],
-            search_query=data.searches.query[searches],
-            search_time=data.searches.time[searches],
-            search_click=tuple(clicks.values[first:end] for first, end in itertools.pairwise(bounds)),
+            feed_item=data.interactions.item[rec],
+            feed_time=data.interactions.time[rec],
+            search_query=data.searches.query[src],
+            search_time=data.searches.time[src],
+            search_click=Ragged(offsets - offsets[0], clicks.values[offsets[0] : offsets[-1]]),
             click_item=data.click_history.item[click_history],
             click_time=data.click_history.time[click_history],
+            time=time,
+        )
+
+    def merged(self, searches: "UserHistory", feed: tuple[Ints, Ints], clicks: tuple[Ints, Ints]) -> "UserHistory":
+        """Return the history with later events merged in by time; of equal times this history's come first.
+
+        Args:
+            searches: their `search_*` are added.
+            feed: items and times of feed events.
+            clicks: items and times of all clicks.
+        """
+        feed_item, feed_time, _ = _by_time(self.feed_item, self.feed_time, *feed)
+        click_item, click_time, _ = _by_time(self.click_item, self.click_time, *clicks)
+        search_query, search_time, order = _by_time(
+            self.search_query, self.search_time, searches.search_query, searches.search_time
+        )
+        new_texts = np.array([*self.search_text, *searches.search_text], dtype=object)
+        is_new = np.concatenate((self.search_query, searches.search_query)) == 0
+        text = np.cumsum(is_new) - 1
+        rows = Ragged.joined([self.search_click, searches.search_click])
+        return UserHistory(
+            user=self.user,
+            feed_item=feed_item,
+            feed_time=feed_time,
+            search_query=search_query,
+            search_text=tuple(new_texts[text[order][is_new[order]]]),
+            search_time=search_time,
+            search_click=rows.at(order),
+            click_item=click_item,
+            click_time=click_time,
+            time=self.time,
         )
 
 
@@ -83,92 +115,55 @@ def batch_of(
     queries: Sequence[str] = (),
     candidates: NDArray[np.integer] | None = None,
 ) -> Batch:
-    """The batch that `Batcher` would make of users with these histories, asking after everything in them.
+    """Return the batch that `Batcher.batch` makes of dataset users with these histories.
 
     Args:
-        data: the dataset.
-        histories: B histories.
-        needs: what the model reads.
-        task: the task.
+        data: the dataset that the ids refer to.
+        histories: [B] of the users.
+        needs: of the model.
+        task: of the requests.
         queries: [B] texts of search requests, which the dataset need not hold; none for the feed.
-        candidates: [B, N] internal item ids, or None for the whole catalogue.
+        candidates: [B, N] internal item ids, or None for the whole catalog.
     """
-    feed = [_newest(history.feed_item, needs.feed) for history in histories]
-    click_history = [_newest(history.click_item, needs.clicks) for history in histories]
-    searches = [min(len(history.search_query), needs.searches) for history in histories]
-    table = _Queries(data, needs)
-    search_query = padded([table.rows(history, count) for history, count in zip(histories, searches, strict=True)])
-    query = np.array([table.add(text) for text in queries] or [0] * len(histories), dtype=np.int32)
-    return Batch(
-        task=task,
-        user=_tensor(np.array([history.user for history in histories], dtype=np.int32)),
-        time=torch.full((len(histories),), NEVER),
-        feed_item=_tensor(padded(feed)),
-        feed_time=_tensor(padded([_newest(history.feed_time, needs.feed) for history in histories], np.int64)),
-        search_query=_tensor(search_query),
-        search_click=_tensor(_clicks(histories, searches, needs.search_clicks, search_query.shape[1])),
-        search_time=_tensor(
-            padded(
-                [_newest(history.search_time, count) for history, count in zip(histories, searches, strict=True)],
-                np.int64,
-            )
+    rec = Ragged.of([history.feed_item for history in histories])
+    src = Ragged.of([history.search_query for history in histories])
+    click_history = Ragged.of([history.click_item for history in histories])
+    none = np.zeros(0, dtype=np.int32)
+    streams = Streams(
+        Interactions(
+            _shifted(rec),
+            rec.values.astype(np.int32),
+            _concatenated([history.feed_time for history in histories]),
+            none,
         ),
-        click_item=_tensor(padded(click_history)),
-        click_time=_tensor(padded([_newest(history.click_time, needs.clicks) for history in histories], np.int64)),
-        query=_tensor(query if needs.words or needs.queries else np.zeros_like(query)),
-        words=_tensor(padded(table.words) if needs.words else np.zeros((len(table.words), 1), dtype=np.int32)),
-        query_id=_tensor(np.array(table.ids, dtype=np.int32)),
-        target=torch.zeros(len(histories), dtype=torch.int32),
-        candidates=None if candidates is None else _tensor(candidates),
-        query_text=tuple(queries) if needs.text and task == "search" else (),
-        texts=tuple(table.texts) if needs.queries else (),
+        Searches(
+            _shifted(src),
+            src.values.astype(np.int32),
+            _concatenated([history.search_time for history in histories]),
+            _int32(Ragged.joined([history.search_click for history in histories])),
+        ),
+        ClickHistory(
+            _shifted(click_history),
+            click_history.values.astype(np.int32),
+            _concatenated([history.click_time for history in histories]),
+            none,
+        ),
     )
-
-
-class _Queries:
-    """The distinct queries of a batch: words, ids and texts as `Batch` has them. Row 0 is empty."""
-
-    def __init__(self, data: Dataset, needs: Needs) -> None:
-        self._data = data
-        self._needs = needs
-        self._known: dict[int | str, int] = {}
-        self.words: list[Ints] = [_NONE]
-        self.ids = [0]
-        self.texts = [""]
-
-    def rows(self, history: UserHistory, count: int) -> Ints:
-        """[count] rows of the newest searches of a past."""
-        ids = history.search_query[len(history.search_query) - count :].tolist()
-        texts = list(history.search_text)
-        new = texts[len(texts) - ids.count(0) :] if 0 in ids else []
-        turn = iter(new)
-        return np.array(
-            [self.add(next(turn)) if number == 0 else self._of_id(number) for number in ids], dtype=np.int32
-        )
-
-    def add(self, text: str) -> int:
-        """The row of a text."""
-        if text not in self._known:
-            index = self._data.word_index if self._needs.words else {}
-            known = [index[word] for word in words_of(text) if word in index]
-            self._keep(text, np.array(known[: self._needs.words], dtype=np.int32), 0, text)
-        return self._known[text]
-
-    def _of_id(self, number: int) -> int:
-        if number not in self._known:
-            words = self._data.queries.words.row(number)[: self._needs.words] if self._needs.words else _NONE
-            self._keep(number, words, number, self._data.queries.texts[number - 1] if self._needs.queries else "")
-        return self._known[number]
-
-    def _keep(self, key: int | str, words: Ints, number: int, text: str) -> None:
-        self._known[key] = len(self.ids)
-        self.words.append(words)
-        self.ids.append(number)
-        self.texts.append(text)
-
-
-def _newest(values: Ints, count: int) -> Ints:
-    return values[max(0, len(values) - count) :]
+    count = len(histories)
+    requests = Requests(
+        task=task,
+        user=np.arange(1, count + 1, dtype=np.int32),
+        time=np.array([history.time for history in histories], dtype=np.int64),
+        query=np.zeros(count, dtype=np.int32),
+        target=np.zeros(count, dtype=np.int32),
+        feed_end=rec.offsets[1:],
+        search_end=src.offsets[1:],
+        click_end=click_history.offsets[1:],
+        new_texts=tuple(queries) if queries else None,
+    )
+    texts = [text for history in histories for text in history.search_text]
+    users = np.array([history.user for history in histories], dtype=np.int32)
+    return Batcher(data, needs).fill(streams, requests, users, candidates, new_queries=texts)
 
 
 def padded(rows: Sequence[Ints], dtype: type[np.integer] = np.int32) -> Ints:
@@ -178,24 +173,41 @@ def padded(rows: Sequence[Ints], dtype: type[np.integer] = np.int32) -> Ints:
         rows: n arrays.
         dtype: of the result.
     """
-    lengths = np.array([len(row) for row in rows])
-    flat = np.concatenate([*rows, _NONE]).astype(dtype, copy=False)
-    return gather_windows(flat, np.cumsum(lengths) - lengths, lengths)
+    ragged = Ragged.of(rows)
+    return gather_windows(ragged.values.astype(dtype, copy=False), ragged.offsets[:-1], ragged.lengths)
 
 
-def _clicks(histories: Sequence[UserHistory], searches: Sequence[int], most: int, width: int) -> Ints:
-    """[B, S, P] the first clicked items of each search."""
-    lists = [
-        [items[:most] for items in history.search_click[len(history.search_click) - count :]]
-        for history, count in zip(histories, searches, strict=True)
-    ]
-    longest = max((len(items) for clicked in lists for items in clicked), default=0)
-    table = np.zeros((len(histories), width, max(1, longest)), dtype=np.int32)
-    for row, clicked in enumerate(lists):
-        for place, items in enumerate(clicked):
-            table[row, place, : len(items)] = items
-    return table
+@dataclass(frozen=True)
+class Streams:
+    """The histories of some users in the layout of a dataset."""
+
+    interactions: Interactions
+    searches: Searches
+    click_history: ClickHistory
 
 
-def _tensor(values: Ints) -> Tensor:
-    return torch.from_numpy(np.require(values, requirements=["C", "W"]))
+def _window(stream: Interactions | Searches | ClickHistory, user: int, newest: int, before: int | None) -> slice:
+    first, end = int(stream.offsets[user]), int(stream.offsets[user + 1])
+    if before is not None:
+        end = first + int(np.searchsorted(stream.time[first:end], before))
+    return slice(max(first, end - newest), end)
+
+
+def _int32(rows: Ragged) -> Ragged:
+    return Ragged(rows.offsets, rows.values.astype(np.int32, copy=False))
+
+
+def _shifted(rows: Ragged) -> Ints:
+    """Offsets by user id, which begin at 1."""
+    return np.concatenate(([0], rows.offsets))
+
+
+def _concatenated(parts: Sequence[Ints]) -> Ints:
+    return np.concatenate([*parts, _NONE])
+
+
+def _by_time(values: Ints, times: Ints, more: Ints, more_times: Ints) -> tuple[Ints, Ints, Ints]:
+    """Two histories as one by time, the first before the second at equal times; and the order."""
+    time = np.concatenate((times, more_times))
+    order = np.argsort(time, kind="stable")
+    return np.concatenate((values, more))[order], time[order], order

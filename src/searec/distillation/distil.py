@@ -1,4 +1,4 @@
-"""Distillation: a teacher's labels taught to a causal model by LoRA; the folder it leaves is a reasoner (InterestGPT in the paper)."""
+"""Distil a teacher's labels into a causal model by LoRA; the result is a reasoner (InterestGPT in the paper)."""
 
 import functools
 import importlib.metadata
@@ -47,13 +47,16 @@ _LIBRARIES = ("torch", "transformers", "trl", "peft", "tokenizers")
 
 @settings
 class DistilSettings:
-    """How a student is made.
+    """Settings of a distillation.
 
-    base: a causal model by folder or hub id; "small" makes one here, of `width`, `layers` and `heads`, with a tokenizer of at most
-        `vocabulary` tokens, and trains all its weights on the labels in `base_epochs` at `base_lr` before its adapters.
-    rank, alpha, dropout, targets: LoRA's. lr, epochs, batch, accumulate, warmup, weight_decay, checkpointing: see `FineTuningSettings`.
+    base: a causal model by folder or hub id; "small" creates one of `width`, `layers` and `heads`, with a tokenizer of
+        at most `vocabulary` tokens, and trains all its weights on the labels in `base_epochs` at `base_lr` before its
+        adapters.
+    rank, alpha, dropout, targets: of LoRA.
+    lr, epochs, batch, accumulate, warmup, weight_decay, checkpointing: see `FineTuningSettings`.
     max_length: tokens of a prompt with its answer; longer labels are refused, and it is the context of a small base.
-    interests: of a label at most. held: share of the users whose labels are not trained on. device: "auto" takes an accelerator.
+    interests: of a label at most. held: share of the users whose labels are not trained on.
+    device: "auto" is an accelerator if there is one.
     """
 
     base: str = SMALL
@@ -89,23 +92,26 @@ def distil(
     resume: bool = False,
     stopping: Callable[[], bool] = lambda: False,
 ) -> Path:
-    """Teach a causal model the labels and write what `StudentReasoner` opens.
+    """Train a causal model on labels and write the folder that `StudentReasoner` opens.
 
-    The folder: student.json (base, format, teacher, labels, settings), adapter/, tokenizer/, base/ where it was made here, labels/,
-    about.json (what was done, in words and numbers) and log.jsonl. Until it is whole, checkpoints stand in the folder beside it with
-    ".training" at its end; these are the trainer's own, with pickles in them, and go when the student is done.
+    The folder has student.json (base, format, teacher, labels, settings), adapter/, tokenizer/, base/ where it was
+    created here, labels/, about.json (a description in words and numbers) and log.jsonl. Until it is complete, the
+    trainer's checkpoints (with pickles) are in the folder of the same name with ".training" added.
 
     Args:
+        labels: to train on.
+        out: the new folder.
+        config: of the distillation.
         seed: same seed, same weights, bit for bit, on one machine's CPU.
-        resume: go on from the checkpoint, if there is one.
-        stopping: asked after every step.
+        resume: continue from the checkpoint, if there is one.
+        stopping: called after every step; True stops.
 
     Raises:
         DataError: no label is short enough to train on.
         RunError: the folder is in use, or its checkpoint is of other labels or settings.
         SettingsError: sizes that make no model, or layers that are not there.
         DependencyError: trl, peft or transformers is not installed, or the base cannot be had.
-        Interrupted: it was asked to stop; the checkpoint is written.
+        Interrupted: `stopping` returned True; the checkpoint is written.
     """
     config, out = config or DistilSettings(), Path(out)
     require_new_folder(out, resume)
@@ -125,7 +131,7 @@ def distil(
     write_json(work / FILE, made_from)
     teach = functools.partial(fine_tune, seed=seed, resume=resume, stopping=stopping)
     base = work / BASE
-    phases: dict[str, FineTuned | _Kept] = {}
+    phases: dict[str, FineTuned | _TrainedBase] = {}
     try:
         if small:
             phases["base"] = _base_made(base, tokenizer, labels, config, teach, seed)
@@ -135,7 +141,7 @@ def distil(
         phases["adapters"] = done = teach(
             given, tokenizer, labels.train, labels.held, work / "lora", course, title="Adapters", lora=lora
         )
-    except SettingsError:  # with others it is another distillation, which this one's leavings would stop
+    except SettingsError:  # other settings are another distillation, which this folder would block
         shutil.rmtree(work, ignore_errors=True)
         raise
 
@@ -158,7 +164,7 @@ def distil(
             shutil.copytree(base, beside / BASE)
         labels.save(beside / LABELS)
         figures = {name: phase.figures for name, phase in phases.items()}
-        write_json(beside / ABOUT, {"done": _told(config, figures), "phases": figures, "versions": _versions()})
+        write_json(beside / ABOUT, {"done": _description(config, figures), "phases": figures, "versions": _versions()})
         rows = [{"phase": name, **row} for name, phase in phases.items() for row in phase.rows]
         (beside / LOG).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         write_json(beside / FILE, about)
@@ -174,11 +180,14 @@ def evaluate_student(
     encode: Encode | None = None,
     seed: int = 0,
 ) -> ReasoningMetrics:
-    """Judge a student on the users that were held back from its training, and keep the figures in its student.json.
+    """Evaluate a student on the users held out of its training, and write the figures into its student.json.
 
     Args:
-        thoughts: the teacher's, from which its labels were made.
-        catalogue, encode, seed: as for `evaluate_reasoning`.
+        folder: of the student.
+        thoughts: the teacher's results, from which its labels were made.
+        catalogue: as for `evaluate_reasoning`.
+        encode: as for `evaluate_reasoning`.
+        seed: as for `evaluate_reasoning`.
     """
     folder = Path(folder)
     about = json.loads((folder / FILE).read_text(encoding="utf-8"))
@@ -195,10 +204,14 @@ def evaluate_student(
 
 
 def require_new_folder(out: Path | str, resume: bool) -> None:
-    """Refuse a folder that holds something, or whose training was broken off, unless that is to go on.
+    """Refuse a folder that is not empty, or whose training was interrupted, unless it is resumed.
+
+    Args:
+        out: the folder.
+        resume: whether to continue.
 
     Raises:
-        RunError: it does.
+        RunError: it is refused.
     """
     out = Path(out)
     if resume:
@@ -223,10 +236,10 @@ def _work(out: Path) -> Path:
     return out.with_name(out.name + ".training")
 
 
-def _refuse_other(found: Any, wanted: dict[str, Any], where: Path) -> None:
-    if found == wanted:
+def _refuse_other(earlier: Any, expected: dict[str, Any], where: Path) -> None:
+    if earlier == expected:
         return
-    differing = [name for name in wanted if not isinstance(found, dict) or found.get(name) != wanted[name]]
+    differing = [name for name in expected if not isinstance(earlier, dict) or earlier.get(name) != expected[name]]
     raise RunError(
         "made with other settings or labels", where=where, got=", ".join(differing), remedy="name another folder"
     )
@@ -253,8 +266,8 @@ def _short_enough(labels: Labels, tokenizer: Any, limit: int) -> Labels:
 
 
 @dataclass(frozen=True)
-class _Kept:
-    """Figures and rows of a training whose model lies on disk."""
+class _TrainedBase:
+    """Figures and rows of a training whose model is on disk."""
 
     figures: dict[str, Any]
     rows: list[dict[str, Any]]
@@ -262,9 +275,9 @@ class _Kept:
 
 def _base_made(
     base: Path, tokenizer: Any, labels: Labels, config: DistilSettings, teach: Callable[..., FineTuned], seed: int
-) -> _Kept:
-    """A small model, all of its weights trained on the labels, in the folder `base`, unless it is there already."""
-    kept = base.with_name("full.json")
+) -> _TrainedBase:
+    """Train all weights of a small new model on the labels, in the folder `base`, unless it exists."""
+    saved = base.with_name("full.json")
     if not (base / "config.json").is_file():
         with seeded(seed):
             raw = small_model(
@@ -275,10 +288,10 @@ def _base_made(
         )
         model = raw.to(device_named(config.device))
         done = teach(model, tokenizer, labels.train, labels.held, base.with_name("full"), course, title="Base")
-        write_json(kept, {"figures": done.figures, "rows": done.rows})
+        write_json(saved, {"figures": done.figures, "rows": done.rows})
         with without_warnings(), replacing(base) as beside:
             done.model.save_pretrained(beside)
-    return _Kept(**json.loads(kept.read_text(encoding="utf-8")))
+    return _TrainedBase(**json.loads(saved.read_text(encoding="utf-8")))
 
 
 def _save_adapter(model: Any, folder: Path, base: str) -> None:
@@ -287,27 +300,30 @@ def _save_adapter(model: Any, folder: Path, base: str) -> None:
         adapter.base_model_name_or_path = base
     model.save_pretrained(folder, save_embedding_layers=False)  # "auto" would ask the hub
     (folder / "README.md").unlink(missing_ok=True)
-    told = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    ordered = {name: sorted(value) if isinstance(value, list) else value for name, value in sorted(told.items())}
+    adapter_config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    ordered = {
+        name: sorted(value) if isinstance(value, list) else value for name, value in sorted(adapter_config.items())
+    }
     write_json(folder / "adapter_config.json", ordered)
 
 
-def _told(config: DistilSettings, phases: dict[str, dict[str, Any]]) -> list[str]:
-    """What was done, in sentences."""
+def _description(config: DistilSettings, phases: dict[str, dict[str, Any]]) -> list[str]:
+    """Describe the training in sentences."""
     done = []
     adapters = phases["adapters"]
     if "base" in phases:
         base = phases["base"]
         done.append(
-            f"The base was made here: a Llama of {config.layers} layers and width {config.width} with random weights and a tokenizer "
-            f"of its own, all {base['weights']:,} weights trained on the {base['labels']:,} training labels in {base['epochs']} epochs. "
-            "It knows nothing but these labels; it shows the way and stands for no real checkpoint."
+            f"The base was made here: a Llama of {config.layers} layers and width {config.width} with random weights "
+            f"and a tokenizer of its own, all {base['weights']:,} weights trained on the {base['labels']:,} "
+            f"training labels in {base['epochs']} epochs. "
+            "It is trained on nothing but these labels; it is an example and no substitute for a real checkpoint."
         )
     else:
         done.append(f"The base is {config.base}; its weights are as they were.")
     done.append(
-        f"LoRA adapters of rank {config.rank} ({adapters['trained']:,} weights) were trained on {adapters['labels']:,} labels in "
-        f"{adapters['epochs']} epochs, with the loss on the answers alone."
+        f"LoRA adapters of rank {config.rank} ({adapters['trained']:,} weights) were trained on "
+        f"{adapters['labels']:,} labels in {adapters['epochs']} epochs, with the loss on the answers alone."
     )
     return done
 

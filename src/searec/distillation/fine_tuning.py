@@ -1,4 +1,4 @@
-"""Fine-tuning of a causal model on labels through TRL's trainer: all weights, or LoRA adapters of PEFT; loss on answers alone."""
+"""Fine-tune a causal model on labels with TRL: all weights or LoRA adapters; the loss is on answers alone."""
 
 import contextlib
 import random
@@ -21,7 +21,7 @@ _POOL = 50
 
 @settings
 class Lora:
-    """Adapters: rank, alpha (their weight is alpha / rank), dropout, and the layers that get one by name, or all linear ones."""
+    """Adapters: rank, alpha (their weight is alpha / rank), dropout, and their layers by name, or all linear ones."""
 
     rank: Count = 16
     alpha: Count = 32
@@ -33,8 +33,8 @@ class Lora:
 class FineTuningSettings:
     """One training.
 
-    epochs, lr (linear down to 0 after `warmup`, a share of the steps), batch (labels a step on the device), accumulate (batches a step),
-    weight_decay, checkpointing (activations are computed twice, for less memory).
+    epochs, lr (linear down to 0 after `warmup`, a share of the steps), batch (labels a step on the device), accumulate
+    (batches a step), weight_decay, checkpointing (activations are computed twice, for less memory).
     """
 
     epochs: Count
@@ -48,7 +48,7 @@ class FineTuningSettings:
 
 @dataclass(frozen=True)
 class FineTuned:
-    """A model after its training: the model, figures (JSON-ready: steps, losses, trained and all weights), and one row a logged step."""
+    """A trained model, figures (JSON-ready: steps, losses, trained and all weights), and one row a logged step."""
 
     model: Any
     figures: dict[str, Any]
@@ -56,10 +56,12 @@ class FineTuned:
 
 
 class LengthGroupedSampler:
-    """Rows in an order drawn anew each epoch in which those of one batch are of like length: padding is work.
+    """Rows in a new random order each epoch, with similar lengths in a batch for less padding.
 
     Args:
-        lengths: of each row. batch: rows a step. seed: with the epoch, it says the order.
+        lengths: of each row.
+        batch: rows a step.
+        seed: with the epoch, it determines the order.
     """
 
     def __init__(self, lengths: Sequence[int], batch: int, seed: int) -> None:
@@ -70,7 +72,7 @@ class LengthGroupedSampler:
         return len(self._lengths)
 
     def set_epoch(self, epoch: int) -> None:
-        """Whoever iterates says which epoch it is."""
+        """Set the epoch before iterating."""
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[int]:
@@ -87,9 +89,14 @@ class LengthGroupedSampler:
 
 
 def tokens_of(tokenizer: Any, label: Label) -> dict[str, list[int]]:
-    """A label as the trainer reads it: `input_ids`, and `completion_mask`, 0 on the prompt."""
-    asked, answered = prompt_ids(tokenizer, label.prompt), answer_ids(tokenizer, label.completion)
-    return {"input_ids": asked + answered, "completion_mask": [0] * len(asked) + [1] * len(answered)}
+    """Return a label as the trainer reads it: `input_ids`, and `completion_mask`, 0 on the prompt.
+
+    Args:
+        tokenizer: of the model.
+        label: to encode.
+    """
+    prompt, answer = prompt_ids(tokenizer, label.prompt), answer_ids(tokenizer, label.completion)
+    return {"input_ids": prompt + answer, "completion_mask": [0] * len(prompt) + [1] * len(answer)}
 
 
 def fine_tune(
@@ -106,19 +113,25 @@ def fine_tune(
     resume: bool = False,
     stopping: Callable[[], bool] = lambda: False,
 ) -> FineTuned:
-    """Train a model on labels; with `lora` its own weights stay as they are.
+    """Train a model on labels; with `lora` its adapters alone.
 
     Args:
+        model: to train.
+        tokenizer: of the model.
+        train: labels.
         held: labels whose loss is measured at the end.
         folder: for checkpoints: one an epoch, and one where it is stopped.
-        title: what the progress bar says.
-        resume: go on from the folder's newest checkpoint, if there is one.
-        stopping: asked after every step.
+        course: settings.
+        title: of the progress bar.
+        lora: adapters.
+        seed: of all draws.
+        resume: continue from the folder's newest checkpoint, if there is one.
+        stopping: called after every step; True stops.
 
     Raises:
         DependencyError: trl or peft is not installed.
         SettingsError: several GPUs are visible, or the adapters' layers are not there.
-        Interrupted: it was asked to stop; the checkpoint is written.
+        Interrupted: `stopping` returned True; the checkpoint is written.
     """
     with without_warnings(), seeded(seed):
         trainer = new_trainer(model, tokenizer, train, held, folder, course, lora=lora, seed=seed)
@@ -133,14 +146,14 @@ def fine_tune(
             )
         loss = trainer.evaluate()["eval_loss"] if held else None
         rows = [row for row in done.log_history if "loss" in row]
-    taught = [weights.numel() for weights in trainer.model.parameters() if weights.requires_grad]
+    trainable = [weights.numel() for weights in trainer.model.parameters() if weights.requires_grad]
     figures = {
         "labels": len(train),
         "epochs": course.epochs,
         "steps": done.global_step,
         "loss": rows[-1]["loss"] if rows else None,
         "eval_loss": loss,
-        "trained": sum(taught),
+        "trained": sum(trainable),
         "weights": sum(weights.numel() for weights in trainer.model.parameters()),
     }
     return FineTuned(trainer.model, figures, rows)
@@ -157,10 +170,21 @@ def new_trainer(
     lora: Lora | None = None,
     seed: int = 0,
 ) -> Any:
-    """TRL's trainer, ready to train; it reports to no service.
+    """Return TRL's trainer, ready to train; it reports to no service.
+
+    Args:
+        model: to train.
+        tokenizer: of the model.
+        train: labels.
+        held: labels whose loss is measured.
+        folder: for checkpoints.
+        course: settings.
+        lora: adapters.
+        seed: of all draws.
 
     Raises:
-        as `fine_tune`.
+        DependencyError: as `fine_tune`.
+        SettingsError: as `fine_tune`.
     """
     import torch
 
@@ -255,7 +279,7 @@ def new_trainer(
 
 @contextlib.contextmanager
 def _watching(trainer: Any, title: str, stopping: Callable[[], bool]) -> Iterator[None]:
-    """Progress of the training while it lasts, and its end where one is asked for."""
+    """Show the progress of the training, and stop it where `stopping` returns True."""
     from transformers import TrainerCallback
 
     class Watch(TrainerCallback):
@@ -284,7 +308,7 @@ def _watching(trainer: Any, title: str, stopping: Callable[[], bool]) -> Iterato
 
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """The libraries draw from everybody's generators: these start from `seed` within the block and are as before after it."""
+    """Seed the global generators, from which the libraries draw, within the block; restore them after it."""
     import torch
 
     before = random.getstate(), np.random.get_state()
@@ -300,6 +324,6 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def _newest(folder: Path) -> Path | None:
-    """The newest whole checkpoint; trainer_state.json is written last."""
-    found = [one for one in folder.glob("checkpoint-*") if (one / "trainer_state.json").is_file()]
-    return max(found, key=lambda one: int(one.name.rpartition("-")[2]), default=None)
+    """Return the newest complete checkpoint; trainer_state.json is written last."""
+    checkpoints = [one for one in folder.glob("checkpoint-*") if (one / "trainer_state.json").is_file()]
+    return max(checkpoints, key=lambda one: int(one.name.rpartition("-")[2]), default=None)

@@ -1,4 +1,4 @@
-"""Labels: a teacher's thoughts as checked, deduplicated questions with their answers, split by user."""
+"""Labels: a teacher's results as validated, deduplicated prompts with answers, split by user."""
 
 import hashlib
 import json
@@ -21,12 +21,12 @@ from searec.interests.student_dialogue import FORMAT, Signals, as_written, read_
 NO_GRAPH, EMPTY, KNOWN, UNSAYABLE = "no graph", "empty", "not novel", "not read back"
 REPEATED, CONFLICTING, LONG = "repeated", "conflicting", "too long"
 REASONS = (NO_GRAPH, EMPTY, KNOWN, UNSAYABLE, REPEATED, CONFLICTING, LONG)
-"""Why a thought becomes no label, in the order of the checks.
+"""Why a result becomes no label, in the order of the checks.
 
 no graph: the teacher had a problem. empty: no interests. not novel: some interest is in the user's history already.
-not read back: the answer that says it is not read as the same graph. repeated: another label has the same attributes and queries, order
-and plural endings aside, and says the same. conflicting: it says something else, and no majority of such labels says what this one does.
-too long: with its prompt it has more tokens than the model reads.
+not read back: its answer is not read as the same graph. repeated: another label has the same attributes and queries,
+order and plural endings aside, and the same graph. conflicting: it has another graph, and this one has no majority. too
+long: with its prompt it has more tokens than the model reads.
 """
 SHOWN = 10
 """Interests of a label, the most confident ones."""
@@ -34,7 +34,7 @@ SHOWN = 10
 
 @dataclass(frozen=True)
 class Label:
-    """A question with its answer, and whom it is of (external id)."""
+    """A prompt with its answer, and the user's external id."""
 
     user: str
     prompt: str
@@ -46,10 +46,12 @@ class Labels:
     """Labels for training and, of other users, for a look after it.
 
     Attributes:
-        train, held: no user and no prompt is in both.
-        refused: how many thoughts became no label, by each of `REASONS` that occurred.
-        about: format, teacher (name, version), cutoff (microseconds since 1970: everything is older), seed, share, interests; JSON-ready.
-        made_of: the events that the thoughts rest on; None in a folder of an older version.
+        train: for training.
+        held: of other users and prompts, for evaluation.
+        refused: how many results became no label, by reason.
+        about: format, teacher (name, version), cutoff (microseconds since 1970: everything is older), seed, share,
+            interests; JSON-ready.
+        made_of: the events that the results rest on; None in a folder of an older version.
     """
 
     train: tuple[Label, ...]
@@ -67,7 +69,12 @@ class Labels:
         )
 
     def within(self, limit: int, length: Callable[[Label], int]) -> "Labels":
-        """The labels that are no longer than `limit` tokens; the others are counted as too long."""
+        """Return the labels of at most `limit` tokens; the others are counted as too long.
+
+        Args:
+            limit: tokens.
+            length: of a label, in tokens.
+        """
         train = tuple(one for one in self.train if length(one) <= limit)
         held = tuple(one for one in self.held if length(one) <= limit)
         long = len(self.train) + len(self.held) - len(train) - len(held)
@@ -75,12 +82,12 @@ class Labels:
         return replace(self, train=train, held=held, refused=refused)
 
     def as_json(self) -> dict[str, Any]:
-        """`about`, with the counts."""
+        """Return `about` with the counts."""
         counts = {"train": len(self.train), "eval": len(self.held), "refused": dict(self.refused)}
         return {**self.about, "labels": counts}
 
     def save(self, folder: Path | str) -> None:
-        """Write train.jsonl, eval.jsonl (user, prompt, completion a line), about.json and the cut-off into a new or replaced folder."""
+        """Write train.jsonl, eval.jsonl (user, prompt, completion), about.json and the cut-off into a folder."""
         with replacing(folder) as beside:
             beside.mkdir()
             for name, part in (("train", self.train), ("eval", self.held)):
@@ -133,20 +140,23 @@ def make_labels(
     seed: int = 0,
     made_of: Cutoff | None = None,
 ) -> Labels:
-    """Labels of the thoughts that pass every check but the length, which `Labels.within` checks.
+    """Return labels of the results that pass every check but the length, which `Labels.within` checks.
 
     Args:
-        teacher, version: whose thoughts they are.
-        interests: the most confident ones that a label keeps.
-        share: of the users whose labels are held back, at least one if there are two; drawn by `seed` from their ids.
-        made_of: the events that the thoughts, and their teacher, rest on; those of the profiles themselves by default.
+        thoughts: the teacher's results.
+        teacher: its name.
+        version: its version.
+        interests: the most confident ones of a label.
+        share: of the held-out users, at least one of two; drawn by `seed` from their ids.
+        seed: of the draw.
+        made_of: the events that the results, and their teacher, rest on; those of the profiles by default.
     """
     refused: Counter[str] = Counter()
     passed: list[tuple[Label, _Key, _Sense]] = []
     at: dict[str, int] = {}
     for thought in thoughts:
         at[thought.profile.user] = max(thought.profile.at, at.get(thought.profile.user, thought.profile.at))
-        graph, reason = _told(thought, interests)
+        graph, reason = _graph_to_learn(thought, interests)
         if graph is None:
             refused[reason] += 1
             continue
@@ -154,8 +164,8 @@ def make_labels(
         passed.append(
             (Label(profile.user, student_prompt(profile), write_answer(graph, profile)), _key(profile), _sense(graph))
         )
-    kept = _settled(passed, refused)
-    held = _drawn({one.user for one in kept}, share, seed)
+    chosen = _settled(passed, refused)
+    held = _drawn({one.user for one in chosen}, share, seed)
     about = {
         "format": FORMAT,
         "teacher": {"name": teacher, "version": version},
@@ -164,7 +174,10 @@ def make_labels(
         "share": share,
         "interests": interests,
     }
-    train, aside = tuple(one for one in kept if one.user not in held), tuple(one for one in kept if one.user in held)
+    train, aside = (
+        tuple(one for one in chosen if one.user not in held),
+        tuple(one for one in chosen if one.user in held),
+    )
     made_of = made_of or Cutoff.by_hand(list(at), list(at.values()))
     return Labels(train, aside, {reason: refused[reason] for reason in REASONS if refused[reason]}, about, made_of)
 
@@ -173,8 +186,8 @@ _Key = tuple[frozenset[tuple[str, str]], frozenset[frozenset[str]]]
 _Sense = frozenset[Any]
 
 
-def _told(thought: ReasoningResult, interests: int) -> tuple[InterestGraph | None, str]:
-    """What a thought's label says, or why it has none."""
+def _graph_to_learn(thought: ReasoningResult, interests: int) -> tuple[InterestGraph | None, str]:
+    """Return the graph of a result's label, or the reason for none."""
     profile, graph = thought.profile, thought.graph
     if graph is None:
         return None, NO_GRAPH
@@ -185,41 +198,43 @@ def _told(thought: ReasoningResult, interests: int) -> tuple[InterestGraph | Non
         return None, KNOWN
     try:
         said = as_written(graph, profile)
-        return (said, "") if read_answer(write_answer(said, profile), profile, said.made) == said else (None, UNSAYABLE)
+        return (
+            (said, "") if read_answer(write_answer(said, profile), profile, said.origin) == said else (None, UNSAYABLE)
+        )
     except DataError:
         return None, UNSAYABLE
 
 
 def _key(profile: Profile) -> _Key:
-    """Prompts with the same key ask the same."""
+    """Equal for prompts of the same content."""
     return frozenset(profile.attributes.items()), frozenset(
         stems(text) or frozenset([text]) for text in Signals.of(profile).texts
     )
 
 
 def _sense(graph: InterestGraph) -> _Sense:
-    """Labels with the same sense say the same, confidences aside."""
+    """Equal for labels of the same graph, confidences aside."""
     return frozenset((edge.relation, stems(edge.source), stems(edge.target)) for edge in graph.edges)
 
 
 def _settled(passed: Sequence[tuple[Label, _Key, _Sense]], refused: Counter[str]) -> list[Label]:
-    """One label a key: the first of those that say what more say than anything else; none where there is a tie."""
+    """Return one label a key: the first with the most frequent graph; none for a tie."""
     groups: dict[_Key, list[tuple[Label, _Sense]]] = defaultdict(list)
     for label, key, sense in passed:
         groups[key].append((label, sense))
-    kept = []
+    chosen = []
     for group in groups.values():
         votes = Counter(sense for _, sense in group).most_common(2)
         winner = votes[0][0] if len(votes) == 1 or votes[0][1] > votes[1][1] else None
         same = [label for label, sense in group if sense == winner]
         refused[CONFLICTING] += len(group) - len(same)
         refused[REPEATED] += max(0, len(same) - 1)
-        kept += same[:1]
-    return kept
+        chosen += same[:1]
+    return chosen
 
 
 def _drawn(users: set[str], share: float, seed: int) -> set[str]:
-    """The users to hold back: which ones depends on the seed and on their ids alone, so that few change sides as users are added."""
+    """Draw the held-out users by seed and ids alone, so that few change as users are added."""
     count = min(len(users) - 1, max(1, round(share * len(users)))) if share > 0 and len(users) > 1 else 0
     ranked = sorted(users, key=lambda user: hashlib.blake2b(f"{seed}:{user}".encode(), digest_size=8).digest())
     return set(ranked[:count])

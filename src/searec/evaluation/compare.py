@@ -16,9 +16,10 @@ import polars as pl
 from searec.config import nearest
 from searec.data.schema import Part, Task
 from searec.errors import RunError, SettingsError
-from searec.evaluation.result import KEY, SLICE, Evaluation, Protocol, user_metrics
+from searec.evaluation.result import KEY, SLICE, Evaluation, Protocol
 from searec.evaluation.significance import bootstrap_means, holm, interval, means, sign_flip, t_test, win_tie_loss
-from searec.metrics.accuracy import Bools, Floats
+from searec.metrics import Metric, request_metrics, total_metrics
+from searec.metrics.base import Bools, Floats
 
 HEADLINE: dict[Protocol, str] = {"sampled": "ndcg@5", "full": "ndcg@10"}
 LEVEL = 0.95
@@ -80,25 +81,26 @@ class Row:
 class Table:
     """Runs compared on one task, protocol and part.
 
-    headline: the metric that picks the default baseline and that the slices show.
-    requests: requests that every run scored; `slices` counts those in each slice.
-    notes: what a reader has to know about this table (requests left out, a baseline that is not here).
+    Attributes:
+        headline: the metric that picks the default baseline and that the slices show: NDCG@5 (NDCG@10 in the full
+            protocol), or the first one where it is not among them.
+        metrics: metrics per request, in the order of each row's cells.
+        totals: metrics of all lists together.
+        requests: requests that every run scored; `slices` counts those in each slice.
+        notes: what a reader has to know about this table (requests left out, a baseline that is not here).
     """
 
     task: Task
     protocol: Protocol
     part: Part
     baseline: str
-    headline: str
+    headline: Metric
+    metrics: tuple[Metric, ...]
+    totals: tuple[Metric, ...]
     requests: int
     slices: dict[str, int]
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
-
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        """The metrics every row holds, in order."""
-        return tuple(self.rows[0].metrics)
 
     @property
     def name(self) -> str:
@@ -118,7 +120,12 @@ class Comparison:
 
     def as_json(self) -> dict[str, Any]:
         """Plain values for a JSON file; None where a figure cannot be had."""
-        return _plain(dataclasses.asdict(self))  # type: ignore[no-any-return]
+        plain = dataclasses.asdict(self)
+        for table, values in zip(self.tables, plain["tables"], strict=True):
+            values["headline"] = table.headline.name
+            for kind in ("metrics", "totals"):
+                values[kind] = {metric.name: metric.description for metric in getattr(table, kind)}
+        return _plain(plain)  # type: ignore[no-any-return]
 
 
 def compare(
@@ -131,8 +138,8 @@ def compare(
 
     Args:
         evaluations: at least one; runs that scored different requests are compared on the common ones.
-        baseline: the label the others are compared to; by default the table's best run by NDCG@5 (NDCG@10
-            in the full protocol). Being the best of several flatters a run a little; naming one does not.
+        baseline: the label the others are compared to; by default the table's best run by the headline metric. Being the
+            best of several flatters a run a little; naming one does not.
         seed: of the resampling; a table's figures do not depend on the other tables.
         resamples: draws of the bootstrap and of the randomisation test; the smallest p is 1 / (resamples + 1).
 
@@ -162,15 +169,24 @@ def _table(group: list[Evaluation], wanted: str | None, seed: int, resamples: in
     common = _common(group)
     notes += _left_out(group, common.height)
     scores = [common.join(e.scores, on=KEY, how="left", maintain_order="left") for e in group]
-    values = [user_metrics(frame) for frame in scores]
-    names = [name for name in values[0] if all(name in value for value in values)]
+    values = [e.values(frame) for e, frame in zip(group, scores, strict=True)]
+    shared = [metric for metric in first.metrics if all(metric in e.metrics for e in group)]
+    measured, totals = request_metrics(shared), total_metrics(shared)
+    if not measured:
+        raise RunError(
+            "the runs share no metric per request",
+            where=first.key,
+            got=", ".join(metric.name for metric in shared) or "none",
+            remedy="add one, such as --metrics ndcg@10",
+        )
+    names = [metric.name for metric in measured]
     stacked = {
         id(e): np.stack([value[name] for name in names], axis=1) for e, value in zip(group, values, strict=True)
     }  # each [R, M]
 
     seeds = [[stacked[id(e)] for e in run] for run in runs.values()]
     metrics = np.stack([np.mean(run, axis=0) for run in seeds], axis=1)  # [R, runs, M]
-    head = names.index(HEADLINE[first.protocol])
+    head = names.index(HEADLINE[first.protocol]) if HEADLINE[first.protocol] in names else 0
     belongs, slice_notes = _slices(group, scores)
     notes += slice_notes
 
@@ -195,11 +211,7 @@ def _table(group: list[Evaluation], wanted: str | None, seed: int, resamples: in
             model=run[0].model,
             metrics={name: _with_seeds(main[r][m], seed_main[r][:, m]) for m, name in enumerate(names)},
             slices={name: _with_seeds(sliced[r][s], seed_sliced[r][:, s]) for s, name in enumerate(belongs)},
-            totals={
-                name: float(np.mean([e.totals[name] for e in run]))
-                for name in first.totals
-                if all(name in e.totals for e in group)
-            },
+            totals={metric.name: float(np.mean([e.totals[metric.name] for e in run])) for metric in totals},
         )
         for r, (label, run) in enumerate(runs.items())
     )
@@ -208,7 +220,9 @@ def _table(group: list[Evaluation], wanted: str | None, seed: int, resamples: in
         protocol=first.protocol,
         part=first.part,
         baseline=order[base],
-        headline=names[head],
+        headline=measured[head],
+        metrics=tuple(measured),
+        totals=tuple(totals),
         requests=common.height,
         slices={name: int(inside.sum()) for name, inside in belongs.items()},
         rows=rows,

@@ -1,7 +1,7 @@
 """The two protocols: a model's rank of each held-out target, sampled among 100 or over the full catalogue."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,19 +15,26 @@ from searec.data.ragged import Ints, gather_windows
 from searec.data.schema import Part, Task
 from searec.data.split import Requests, Split
 from searec.errors import DataError, SettingsError
-from searec.evaluation.exposure import Touched, click_novelty, exposure_novelty, serendipity
-from searec.evaluation.result import SLICE, Evaluation, Protocol
+from searec.evaluation.exposure import Touched
+from searec.evaluation.result import METRIC, SLICE, Evaluation, Metrics, Protocol
 from searec.evaluation.slices import slices
 from searec.evaluation.threads import side_by_side
-from searec.metrics.accuracy import ndcg
-from searec.metrics.beyond_accuracy import coverage, diversity, gini, novelty
+from searec.metrics import (
+    DEFAULT,
+    NDCG,
+    Metric,
+    RankMetric,
+    Results,
+    applicable,
+    parse_metrics,
+    request_metrics,
+    total_metrics,
+)
 from searec.models.base import Model
 from searec.progress import progress
 
-LIST_LENGTH = 10
-"""Coverage, novelty, diversity and what is new to the user are of lists this long."""
 RETRIEVED = 30
-"""Items that a model which cannot score a whole catalogue is asked for in the full protocol."""
+"""Items that a model which cannot score a whole catalogue retrieves in the full protocol, or more for a deeper metric."""
 _SCORES_AT_ONCE = 1 << 23
 _BEAM_COST = 4096
 """Memory of an item retrieved, in scores."""
@@ -40,6 +47,7 @@ def evaluate(
     protocol: Protocol = "sampled",
     part: Part = "test",
     *,
+    metrics: Metrics | None = None,
     label: str | None = None,
     seed: int = 0,
     max_requests: int | None = None,
@@ -50,21 +58,34 @@ def evaluate(
 
     Args:
         model: trained on the training events of `split`; on whichever device it should run.
+        split: whose held-out requests are ranked.
+        task: one that the model supports.
         protocol: "sampled", the target among the stored 99 candidates; "full", among the whole catalogue less what the
             user has clicked before (the target itself always stays).
+        part: "test" or "val".
+        metrics: what to show: "ndcg@20,recall@50" or metric objects. By default those of `metrics.DEFAULT` that are
+            defined for task and protocol; these are measured along with any others, so that `compare` finds them.
+        label: the run's name in tables; the model's by default.
         seed: of the candidates, and of the draw of `max_requests`.
         max_requests: score only so many requests, drawn uniformly by `seed`; all by default.
+        settings: of the run, for the report.
+        environment: of the run, for the report.
 
     Raises:
-        SettingsError: the model has not learnt the task.
+        SettingsError: the model does not support the task, or a metric is not defined for task and protocol.
         DataError: nothing is held out.
     """
     if task not in model.train_tasks:
         raise SettingsError(
-            f"{model.name} has not learnt to {task}",
+            f"{model.name} does not support {task}",
             expected=", ".join(model.train_tasks),
             remedy="choose another --task",
         )
+    default = applicable(DEFAULT, task, protocol)
+    shown = default if metrics is None else parse_metrics(metrics)
+    for metric in shown:
+        applicable([metric], task, protocol)
+    measured = tuple(dict.fromkeys((*default, *shown)))
     requests = split.held_out(task, part)
     if len(requests) == 0:
         raise DataError(
@@ -73,30 +94,27 @@ def evaluate(
             expected=f"users with {split.min_events} or more events",
         )
     rows = chosen(len(requests), max_requests, seed)
-    started = time.perf_counter()
-    if protocol == "sampled":
-        candidates = candidate_lists(split, task, part, seed=seed)
-        rank, top = sampled_ranks(model, split, requests[rows], candidates[rows]), None
-    else:
-        rank, top = full_ranks(model, split, requests[rows])
-    seconds = time.perf_counter() - started
     asked = requests[rows]
-    columns: dict[str, Any] = {
+    started = time.perf_counter()
+    lists, depth = None, None
+    if protocol == "sampled":
+        rank = sampled_ranks(model, split, asked, candidate_lists(split, task, part, seed=seed)[rows])
+    else:
+        deepest = max(m.depth or 0 for m in measured if m.reads != "ranks" or not model.enumerates)
+        depth = None if model.enumerates else _retrieved(model, deepest)
+        rank, lists = full_ranks(model, split, asked, deepest)
+    seconds = time.perf_counter() - started
+    results = _results(split, asked, rank, lists, measured)
+    columns = {
         "user_id": split.data.users.to_external(asked.user),
         "time": np.asarray(asked.time, dtype=np.int64),
         "target": np.asarray(asked.target, dtype=np.int32),
         "rank": rank,
+    } | {
+        METRIC + metric.name: metric.values(results)
+        for metric in request_metrics(measured)
+        if not isinstance(metric, RankMetric)
     }
-    totals = {}
-    if top is not None:
-        counts = np.bincount(split.train_clicks((task,))[1], minlength=split.data.sizes.items + 1)
-        columns |= {"novelty": novelty(top, counts), "diversity": diversity(top, split.data.item_categories)}
-        totals = {"coverage": coverage(top, split.data.sizes.items), "gini": gini(top, split.data.sizes.items)}
-        if task == "recommend":
-            novel = Touched.of(split.data, asked).novel_lists(top)
-            hits = (top == np.asarray(asked.target)[:, None]).any(axis=1)
-            columns |= {"enr": exposure_novelty(top, novel), "serendipity": serendipity(top, novel, asked.target)}
-            totals["cnr"] = click_novelty(hits, columns["serendipity"])
     # The slices are made of all requests, so that a median does not depend on the draw.
     columns |= {SLICE + name: mask[rows] for name, mask in slices(split, requests).items()}
     return Evaluation(
@@ -106,11 +124,47 @@ def evaluate(
         protocol=protocol,
         part=part,
         scores=pl.DataFrame(columns),
-        totals=totals,
+        totals={metric.name: metric.total(results) for metric in total_metrics(measured)},
         settings=dict(settings or {}),
         environment=dict(environment or {}),
         seconds=seconds,
+        metrics=shown,
+        depth=depth,
     )
+
+
+def _results(
+    split: Split, requests: Requests, rank: np.ndarray, lists: Ints | None, metrics: Sequence[Metric]
+) -> Results:
+    """What the metrics read, as far as they need it."""
+    if lists is None:
+        return Results(rank, requests.target)
+    return Results(
+        rank,
+        np.asarray(requests.target),
+        lists,
+        clicks=np.bincount(split.train_clicks((requests.task,))[1], minlength=split.data.sizes.items + 1),
+        categories=split.data.item_categories,
+        novel=Touched.of(split.data, requests).novel_lists(lists)
+        if any(metric.reads == "novel" for metric in metrics)
+        else None,
+    )
+
+
+def _retrieved(model: Model, depth: int) -> int:
+    """How many items a model that cannot score a whole catalogue retrieves for metrics of a depth.
+
+    Raises:
+        SettingsError: more than it can retrieve.
+    """
+    if depth > RETRIEVED and model.candidate_limit is not None and depth > model.candidate_limit:
+        raise SettingsError(
+            f"{model.name} retrieves fewer items than a metric needs",
+            got=f"depth {depth}",
+            expected=f"at most {max(RETRIEVED, model.candidate_limit)}",
+            remedy="choose a smaller depth, or train with a wider beam",
+        )
+    return max(RETRIEVED, depth)
 
 
 def chosen(count: int, limit: int | None, seed: int) -> Ints:
@@ -128,7 +182,9 @@ def validation_score(model: Model, split: Split, *, requests: int, seed: int) ->
         rows = chosen(len(held), requests, seed)
         candidates = candidate_lists(split, task, "val", seed=seed)
         values[f"ndcg@5.{task}"] = (
-            float(ndcg(sampled_ranks(model, split, held[rows], candidates[rows]), 5).mean()) if len(rows) else 0.0
+            float(NDCG(5).of_ranks(sampled_ranks(model, split, held[rows], candidates[rows])).mean())
+            if len(rows)
+            else 0.0
         )
     return {"ndcg@5": float(np.mean(list(values.values()))), **values}
 
@@ -144,17 +200,26 @@ def sampled_ranks(model: Model, split: Split, requests: Requests, candidates: In
     return rank
 
 
-def full_ranks(model: Model, split: Split, requests: Requests) -> tuple[np.ndarray, Ints]:
-    """[R] rank of each target over the catalogue less the user's earlier clicks, and the top-10 lists [R, 10].
+def full_ranks(model: Model, split: Split, requests: Requests, depth: int = 10) -> tuple[np.ndarray, Ints]:
+    """Rank each target over the catalogue less the user's earlier clicks.
 
-    Of a model that cannot score a whole catalogue it is the place in what it retrieves, `RETRIEVED` items; a target that is not among
-    them is as good as last.
+    A model that cannot score a whole catalogue retrieves `RETRIEVED` items, or `depth` if that is more; a target that is
+    not among them is ranked last.
+
+    Args:
+        model: what ranks.
+        split: of the requests.
+        requests: R held-out requests.
+        depth: length of the lists returned.
+
+    Returns:
+        ranks [R], and the best items [R, depth] (fewer in a smaller catalogue), 0 where absent.
     """
     if not model.enumerates:
-        return _retrieved_ranks(model, split, requests)
+        return _retrieved_ranks(model, split, requests, depth)
     data = split.data
     rank = np.zeros(len(requests))
-    top = np.zeros((len(requests), min(LIST_LENGTH, data.sizes.items)), dtype=np.int32)
+    top = np.zeros((len(requests), min(depth, data.sizes.items)), dtype=np.int32)
 
     def place(rows: Ints, batch: Batch) -> None:
         scores = model.score(batch).float().cpu().clone()
@@ -173,12 +238,12 @@ def full_ranks(model: Model, split: Split, requests: Requests) -> tuple[np.ndarr
     return rank, top
 
 
-def _retrieved_ranks(model: Model, split: Split, requests: Requests) -> tuple[np.ndarray, Ints]:
+def _retrieved_ranks(model: Model, split: Split, requests: Requests, depth: int) -> tuple[np.ndarray, Ints]:
     """As `full_ranks`, by `Model.retrieve`."""
     data = split.data
     rank = np.zeros(len(requests))
-    top = np.zeros((len(requests), min(LIST_LENGTH, data.sizes.items)), dtype=np.int32)
-    size = min(RETRIEVED, data.sizes.items)
+    top = np.zeros((len(requests), min(depth, data.sizes.items)), dtype=np.int32)
+    size = min(_retrieved(model, depth), data.sizes.items)
 
     def place(rows: Ints, batch: Batch) -> None:
         target = requests.target[rows].astype(np.int64)[:, None]

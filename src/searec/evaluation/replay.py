@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from searec.data.ragged import Ints
 from searec.errors import DataError
-from searec.evaluation.exposure import exposure_novelty, serendipity
 from searec.evaluation.significance import bootstrap_means, interval
-from searec.metrics.accuracy import hit_rate, ndcg
+from searec.metrics import NDCG, Hit, Results
+from searec.metrics.exposure import ExposureNovelty, Serendipity
 
 Floats = NDArray[np.float64]
 RESAMPLES = 10_000
-FIGURES = ("hr", "ndcg", "enr", "cnr", "serendipity")
-"""HR and NDCG of the list; shares of what is new among what is shown (ENR) and among what is shown and chosen (CNR); novel and chosen."""
+FIGURES = ("hit", "ndcg", "enr", "cnr", "serendipity")
+"""Hit rate and NDCG; shares of novel items among the shown (ENR) and the shown and chosen (CNR); novel and chosen."""
 
 
 @dataclass(frozen=True)
@@ -38,16 +38,12 @@ class Shown:
     target: Ints
 
     def values(self) -> dict[str, Floats]:
-        """[R] of each figure but CNR, which is the ratio of the sums of serendipity and hr."""
+        """Return each figure but CNR, [R] by name; CNR is the ratio of the sums of serendipity and hit."""
         hit = self.top == np.asarray(self.target)[:, None]
         rank = np.where(hit.any(axis=1), hit.argmax(axis=1) + 1.0, np.inf)
-        depth = self.top.shape[1]
-        return {
-            "hr": hit_rate(rank, depth),
-            "ndcg": ndcg(rank, depth),
-            "enr": exposure_novelty(self.top, self.novel),
-            "serendipity": serendipity(self.top, self.novel, self.target),
-        }
+        results = Results(rank, np.asarray(self.target), self.top, novel=self.novel)
+        metrics = (Hit, NDCG, ExposureNovelty, Serendipity)
+        return {metric.key: metric(self.top.shape[1]).values(results) for metric in metrics}
 
     def figures(self) -> dict[str, float]:
         """The mean of each of `FIGURES`; CNR is 0 where nothing shown was chosen."""
@@ -57,7 +53,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Difference:
-    """Of one figure: b - a, the bounds of its interval, and the share of resamples on the other side of 0, doubled (p)."""
+    """The difference b - a of one figure, its interval, and p: the share of resamples beyond 0, doubled."""
 
     a: float
     b: float
@@ -70,11 +66,15 @@ class Difference:
 def replay(
     a: Shown, b: Shown, users: Ints, *, level: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
 ) -> Mapping[str, Difference]:
-    """How b differs from a, by figure.
+    """Return how b differs from a, by figure.
 
     Args:
-        users: [R] whose request each one is; a user is drawn with all requests.
+        a: what the one configuration shows.
+        b: what the other shows.
+        users: [R] the user of each request; a user is drawn with all requests.
         level: of the intervals.
+        resamples: of the bootstrap.
+        seed: of the bootstrap.
 
     Raises:
         DataError: not the same requests.
@@ -90,18 +90,23 @@ def replay(
     drawn = drawn[:, 1:] / drawn[:, :1]  # a draw of users may hold more requests than another
     names = list(a.values())
     halves = [_with_cnr(dict(zip(names, half.T, strict=True))) for half in np.split(drawn, 2, axis=1)]
-    own = [a.figures(), b.figures()]
-    found = {}
+    figures_of = [a.figures(), b.figures()]
+    differences = {}
     for name in FIGURES:
         difference = halves[1][name] - halves[0][name]
         low, high = interval(difference[:, None], level)
         below, above = float((difference <= 0).mean()), float((difference >= 0).mean())
         p = min(1.0, 2 * max(min(below, above), 1 / (resamples + 1)))
-        found[name] = Difference(
-            own[0][name], own[1][name], own[1][name] - own[0][name], float(low[0]), float(high[0]), p
+        differences[name] = Difference(
+            figures_of[0][name],
+            figures_of[1][name],
+            figures_of[1][name] - figures_of[0][name],
+            float(low[0]),
+            float(high[0]),
+            p,
         )
-    return found
+    return differences
 
 
 def _with_cnr(values: Mapping[str, Floats]) -> dict[str, Floats]:
-    return {**values, "cnr": values["serendipity"] / np.where(values["hr"] > 0, values["hr"], 1.0)}
+    return {**values, "cnr": values["serendipity"] / np.where(values["hit"] > 0, values["hit"], 1.0)}

@@ -1,6 +1,7 @@
-"""Evaluation: what one run scored on one task, protocol and part, one row per request; kept in the run folder."""
+"""Evaluation: what one run scored on one task, protocol and part, one row per request; stored in the run folder."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,29 +11,48 @@ import polars as pl
 from searec.data.schema import Part, Task
 from searec.errors import DataError, RunError
 from searec.files import replacing, write_json
-from searec.metrics.accuracy import Floats, per_user
+from searec.metrics import (
+    ACCURACY,
+    DEFAULT,
+    Metric,
+    RankMetric,
+    RequestMetric,
+    Results,
+    TotalMetric,
+    applicable,
+    parse_metrics,
+    request_metrics,
+    total_metrics,
+)
+from searec.metrics.base import Floats
 
 Protocol = Literal["sampled", "full"]
 PROTOCOLS: tuple[Protocol, ...] = ("sampled", "full")
+Metrics = str | Sequence[str | Metric]
+"""Names with depths ("ndcg@20,recall@50"), or names and metric objects."""
 
 KEY = ("user_id", "time", "target")
 COLUMNS = {"user_id": pl.String(), "time": pl.Int64(), "target": pl.Int32(), "rank": pl.Float64()}
-LIST_METRICS = ("novelty", "diversity", "enr", "serendipity")
-SLICE = "slice:"
+SLICE, METRIC = "slice:", "metric:"
+"""Prefixes of the columns that say who is in a slice, and that hold a metric of the lists."""
 METRICS_FILE = "metrics.json"
-AGAIN = "evaluate the run again"
+FIELDS = ("label", "model", "totals", "depth", "settings", "environment", "seconds")
+EVALUATE_AGAIN = "evaluate the run again"
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """One run's ranks on one task, protocol and part.
 
-    label: the run's name in tables; runs that differ in their seed alone share it.
-    scores: one row per request: user_id (String), time (Int64, microseconds UTC), target (Int32, internal id),
-        rank (Float64, 1 + better + ties / 2), a Boolean `slice:<name>` for each slice, and for the full
-        protocol `LIST_METRICS` (Float64) of the top-10 list; enr and serendipity for recommendation alone.
-    totals: figures of all lists together (coverage, gini, cnr).
-    seconds: how long scoring took.
+    Attributes:
+        label: the run's name in tables; runs that differ in their seed alone share it.
+        scores: one row per request: user_id (String), time (Int64, microseconds UTC), target (Int32, internal id), rank
+            (Float64, 1 + better + ties / 2), a Boolean `slice:<name>` per slice, and a Float64 `metric:<name>` for each
+            measured metric per request that the rank alone does not give.
+        totals: measured metrics of all lists together, by name ("coverage@10").
+        metrics: what `summary` and `compare` show, all of them measured.
+        depth: ranks are exact down to this one, as the model retrieved no more items; None if all are exact.
+        seconds: how long scoring took.
 
     Raises:
         RunError: no request, a column missing or of the wrong type, an empty value, a rank below 1, a request twice.
@@ -48,6 +68,8 @@ class Evaluation:
     settings: dict[str, Any]
     environment: dict[str, Any]
     seconds: float
+    metrics: tuple[Metric, ...] = parse_metrics(ACCURACY)
+    depth: int | None = None
 
     def __post_init__(self) -> None:
         _check(self.scores, f"scores of {self.label!r}, {self.key}")
@@ -62,9 +84,49 @@ class Evaluation:
         """The names of the slices, in column order."""
         return slice_names(self.scores)
 
+    def values(self, scores: pl.DataFrame | None = None) -> dict[str, Floats]:
+        """Return the value per request of each metric shown, [R] by name.
+
+        Args:
+            scores: rows of `scores` in another order or fewer; all of them by default.
+        """
+        scores = self.scores if scores is None else scores
+        results = Results(scores["rank"].to_numpy())
+        return {
+            metric.name: metric.values(results)
+            if isinstance(metric, RankMetric)
+            else scores[METRIC + metric.name].to_numpy()
+            for metric in request_metrics(self.metrics)
+        }
+
+    def means(self, scores: pl.DataFrame | None = None) -> dict[str, float]:
+        """Return the mean of each metric per request over all rows, or over `scores`, by name.
+
+        Raises:
+            DataError: no row.
+        """
+        if scores is not None and scores.is_empty():
+            raise DataError("there is no mean over no request", got="0 rows")
+        return {name: float(value.mean()) for name, value in self.values(scores).items()}
+
     def summary(self) -> dict[str, Any]:
-        """What `summary` of this module gives."""
-        return summary(self)
+        """Return the JSON of `searec evaluate --json`: metrics, slices, protocol, task, part and label.
+
+        A slice holds the means over its requests and `users`; one without users holds `users` alone.
+        """
+        slices: dict[str, dict[str, float]] = {}
+        for name in self.slices:
+            inside = self.scores.filter(pl.col(SLICE + name))
+            slices[name] = {**(self.means(inside) if inside.height else {}), "users": inside["user_id"].n_unique()}
+        shown = {metric.name: self.totals[metric.name] for metric in total_metrics(self.metrics)}
+        return {
+            "metrics": {**self.means(), **shown},
+            "slices": slices,
+            "protocol": self.protocol,
+            "task": self.task,
+            "part": self.part,
+            "label": self.label,
+        }
 
     def save(self, folder: Path | str) -> None:
         """Write `scores-{task}-{protocol}-{part}.parquet` and this evaluation's entry of metrics.json.
@@ -79,112 +141,131 @@ class Evaluation:
         entries = _entries(folder) if (folder / METRICS_FILE).is_file() else {}
         with replacing(folder / scores_file(self.task, self.protocol, self.part)) as beside:
             self.scores.write_parquet(beside)
-        about = {name: getattr(self, name) for name in ("model", "totals", "settings", "environment", "seconds")}
-        write_json(folder / METRICS_FILE, entries | {self.key: summary(self) | about})
+        write_json(
+            folder / METRICS_FILE, entries | {self.key: self.summary() | {name: getattr(self, name) for name in FIELDS}}
+        )
 
     @staticmethod
-    def kept(folder: Path | str, task: Task, protocol: Protocol, part: Part) -> bool:
-        """Whether `load` would find this evaluation in the folder."""
-        return (Path(folder) / METRICS_FILE).is_file() and f"{task}/{protocol}/{part}" in _entries(Path(folder))
+    def find(
+        folder: Path | str, task: Task, protocol: Protocol, part: Part, metrics: Metrics | None = None
+    ) -> "Evaluation | None":
+        """Return what `load` would, or None where it was not measured, or not with all of these metrics.
+
+        Args:
+            folder: a run folder.
+            task: "recommend" or "search".
+            protocol: "sampled" or "full".
+            part: "test" or "val".
+            metrics: as for `load`.
+        """
+        if f"{task}/{protocol}/{part}" not in stored_figures(folder):
+            return None
+        evaluation = Evaluation._read(folder, task, protocol, part, metrics)
+        return None if evaluation._missing() else evaluation
 
     @staticmethod
-    def load(folder: Path | str, task: Task, protocol: Protocol, part: Part) -> "Evaluation":
+    def load(
+        folder: Path | str, task: Task, protocol: Protocol, part: Part, metrics: Metrics | None = None
+    ) -> "Evaluation":
         """Read back what `save` wrote.
 
+        Args:
+            folder: a run folder.
+            task: "recommend" or "search".
+            protocol: "sampled" or "full".
+            part: "test" or "val".
+            metrics: what to show, `metrics.DEFAULT` if None; those not defined for task and protocol are left out.
+
         Raises:
-            RunError: no such evaluation in the folder (those that are there are named), or a damaged file.
+            RunError: no such evaluation in the folder (those that are there are named), a metric that was not measured,
+                or a damaged file.
+            SettingsError: none of the metrics is defined for task and protocol.
         """
-        folder = Path(folder)
+        evaluation = Evaluation._read(folder, task, protocol, part, metrics)
+        if missing := evaluation._missing():
+            names = ",".join(metric.name for metric in missing)
+            raise RunError(
+                "the run was evaluated without a metric",
+                where=folder,
+                got=f"no {names} of {evaluation.key}",
+                remedy=f"{_command(folder, task, protocol, part)} --metrics {names}",
+            )
+        return evaluation
+
+    @staticmethod
+    def _read(folder: Path | str, task: Task, protocol: Protocol, part: Part, metrics: Metrics | None) -> "Evaluation":
+        folder, shown = Path(folder), applicable(metrics or DEFAULT, task, protocol)
         entries = _entries(folder)
         key = f"{task}/{protocol}/{part}"
         if key not in entries:
-            remedy = f"searec evaluate {folder} DATA --task {task} --protocol {protocol} --split {part}"
             raise RunError(
-                "the run was not evaluated so",
+                "this evaluation is not in the run folder",
                 where=folder,
                 got=", ".join(entries) or "none",
                 expected=key,
-                remedy=remedy,
+                remedy=_command(folder, task, protocol, part),
             )
         path = folder / scores_file(task, protocol, part)
         try:
             scores = pl.read_parquet(path)
         except FileNotFoundError:
-            raise RunError("missing file", where=path, remedy=AGAIN) from None
+            raise RunError("missing file", where=path, remedy=EVALUATE_AGAIN) from None
         except (pl.exceptions.PolarsError, OSError) as error:
             raise RunError(
-                "file is damaged or not Parquet", where=path, got=str(error).splitlines()[0], remedy=AGAIN
+                "file is damaged or not Parquet", where=path, got=str(error).splitlines()[0], remedy=EVALUATE_AGAIN
             ) from error
         entry = entries[key]
-        names = ("label", "model", "totals", "settings", "environment", "seconds")
-        if missing := [name for name in names if name not in entry]:
+        if missing := [name for name in FIELDS if name not in entry]:
             where = f"{folder / METRICS_FILE}, {key}"
-            raise RunError("an entry lacks a field", where=where, got="no " + ", ".join(missing), remedy=AGAIN)
-        return Evaluation(
-            task=task, protocol=protocol, part=part, scores=scores, **{name: entry[name] for name in names}
-        )
+            raise RunError("an entry lacks a field", where=where, got="no " + ", ".join(missing), remedy=EVALUATE_AGAIN)
+        about = {name: entry[name] for name in FIELDS}
+        return Evaluation(task=task, protocol=protocol, part=part, scores=scores, metrics=shown, **about)
+
+    def _missing(self) -> list[Metric]:
+        """Return the metrics that were not measured, or that are deeper than the ranks are exact."""
+        return [
+            metric
+            for metric in self.metrics
+            if (self.depth is not None and (metric.depth or 0) > self.depth)
+            or (isinstance(metric, TotalMetric) and metric.name not in self.totals)
+            or (
+                isinstance(metric, RequestMetric)
+                and not isinstance(metric, RankMetric)
+                and METRIC + metric.name not in self.scores.columns
+            )
+        ]
 
 
-def kept_figures(folder: Path | str) -> dict[str, dict[str, float]]:
-    """ "<task>/<protocol>/<part>" -> metric -> value, of what is kept in a run folder; empty if it was never evaluated.
+def stored_figures(folder: Path | str) -> dict[str, dict[str, float]]:
+    """Return "<task>/<protocol>/<part>" -> metric -> value of a run folder; empty if it was never evaluated.
 
     Raises:
         RunError: the metrics.json that is there is damaged.
     """
     folder = Path(folder)
-    return (
-        {key: entry["metrics"] for key, entry in _entries(folder).items()} if (folder / METRICS_FILE).is_file() else {}
-    )
-
-
-def user_metrics(scores: pl.DataFrame) -> dict[str, Floats]:
-    """Metric name -> [R]: those of `metrics.per_user`, then `LIST_METRICS` where the scores hold them."""
-    values = per_user(scores["rank"].to_numpy())
-    return values | {name: scores[name].to_numpy() for name in LIST_METRICS if name in scores.columns}
-
-
-def metrics(scores: pl.DataFrame) -> dict[str, float]:
-    """Metric name -> mean over the rows of `scores`; at least one row.
-
-    Raises:
-        DataError: no row.
-
-    >>> metrics(pl.DataFrame({"rank": [1.0, 3.0]}))["ndcg@5"]
-    0.75
-    """
-    if scores.is_empty():
-        raise DataError("there is no mean over no request", got="0 rows")
-    return {name: float(value.mean()) for name, value in user_metrics(scores).items()}
+    if not (folder / METRICS_FILE).is_file():
+        return {}
+    return {key: entry["metrics"] for key, entry in _entries(folder).items()}
 
 
 def slice_names(scores: pl.DataFrame) -> list[str]:
-    """The names after `slice:`, in column order."""
+    """Return the names after `slice:`, in column order."""
     return [name.removeprefix(SLICE) for name in scores.columns if name.startswith(SLICE)]
 
 
-def summary(evaluation: Evaluation) -> dict[str, Any]:
-    """The JSON of `searec evaluate --json`: metrics, slices, protocol, task; and part and label.
-
-    metrics holds the means and the totals. A slice holds the means of its requests and `users`; one without
-    users holds `users` alone.
-    """
-    slices: dict[str, dict[str, float]] = {}
-    for name in evaluation.slices:
-        inside = evaluation.scores.filter(pl.col(SLICE + name))
-        slices[name] = {**(metrics(inside) if inside.height else {}), "users": inside["user_id"].n_unique()}
-    return {
-        "metrics": {**metrics(evaluation.scores), **evaluation.totals},
-        "slices": slices,
-        "protocol": evaluation.protocol,
-        "task": evaluation.task,
-        "part": evaluation.part,
-        "label": evaluation.label,
-    }
-
-
 def scores_file(task: Task, protocol: Protocol, part: Part) -> str:
-    """The name of the per-user scores in a run folder."""
+    """Return the file name of the per-user scores in a run folder.
+
+    Args:
+        task: "recommend" or "search".
+        protocol: "sampled" or "full".
+        part: "test" or "val".
+    """
     return f"scores-{task}-{protocol}-{part}.parquet"
+
+
+def _command(folder: Path | str, task: Task, protocol: Protocol, part: Part) -> str:
+    return f"searec evaluate {folder} DATA --task {task} --protocol {protocol} --split {part}"
 
 
 def _entries(folder: Path) -> dict[str, Any]:
@@ -194,16 +275,21 @@ def _entries(folder: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise RunError("the run has no evaluation", where=path, remedy=f"searec evaluate {folder} DATA") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise RunError("file is damaged or not JSON", where=path, got=error, remedy=f"remove it and {AGAIN}") from error
+        raise RunError(
+            "file is damaged or not JSON", where=path, got=error, remedy=f"remove it and {EVALUATE_AGAIN}"
+        ) from error
     if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
         raise RunError(
-            "file does not hold evaluations", where=path, got=type(entries).__name__, remedy=f"remove it, {AGAIN}"
+            "file does not hold evaluations",
+            where=path,
+            got=type(entries).__name__,
+            remedy=f"remove it, {EVALUATE_AGAIN}",
         )
     return entries
 
 
 def _check(scores: pl.DataFrame, where: str) -> None:
-    expected = COLUMNS | {name: pl.Float64() for name in LIST_METRICS if name in scores.columns}
+    expected = COLUMNS | {name: pl.Float64() for name in scores.columns if name.startswith(METRIC)}
     expected |= {SLICE + name: pl.Boolean() for name in slice_names(scores)}
     for name, dtype in expected.items():
         if name not in scores.columns:
@@ -215,10 +301,10 @@ def _check(scores: pl.DataFrame, where: str) -> None:
             "no request to score", where=where, got="0 rows", remedy="'searec check' counts the requests of each task"
         )
     floats = [name for name, dtype in expected.items() if dtype == pl.Float64()]
-    empty = scores.select(pl.col(list(expected)).is_null().any()).row(0, named=True)
-    unreal = scores.select((~pl.col(floats).is_finite()).any()).row(0, named=True)
+    has_null = scores.select(pl.col(list(expected)).is_null().any()).row(0, named=True)
+    not_finite = scores.select((~pl.col(floats).is_finite()).any()).row(0, named=True)
     for name in expected:
-        if empty[name] or unreal.get(name):
+        if has_null[name] or not_finite.get(name):
             raise RunError(f"column {name!r} holds a value that is empty or no number", where=where)
     lowest = scores["rank"].min()
     if isinstance(lowest, float) and lowest < 1.0:

@@ -141,7 +141,7 @@ def holm(p: ArrayLike) -> Floats:
 
 
 def _ratio(total: Floats, count: ArrayLike) -> Floats:
-    """total / count, NaN where count is not positive."""
+    """Total / count, NaN where count is not positive."""
     number = np.asarray(count, dtype=np.float64)
     return np.where(number > 0, total / np.where(number > 0, number, 1.0), np.nan)
 

@@ -103,11 +103,12 @@ def cells(table: Table) -> tuple[Cell, Cell, dict[str, tuple[Cell, Cell]]]:
     rows = {row.label: row for row in table.rows}
     alone, both = rows[ALONE], rows[TOGETHER]
     groups = {name: (alone.slices[name], both.slices[name]) for name, requests in table.slices.items() if requests}
-    return alone.metrics[table.headline], both.metrics[table.headline], groups
+    return alone.metrics[table.headline.name], both.metrics[table.headline.name], groups
 
 
 def _name(low: int, high: int | None) -> str:
-    """
+    """Return the name of a group of users.
+
     >>> _name(0, 1), _name(1, 5), _name(20, None)
     ('no search', '1 to 4', '20 or more')
     """

@@ -1,1 +1,1 @@
-"""The whole table in one command: every model tuned within one budget, trained with several seeds, measured and compared."""
+"""Experiments: training, comparing, tuning and whole tables of runs."""

@@ -1,4 +1,4 @@
-"""Recipes: experiments whose lines, settings and seeds are fixed. A recipe is trained, measured and compared by one call."""
+"""Recipes: experiments whose lines, settings and seeds are fixed, trained, measured and compared by one call."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace

@@ -9,8 +9,9 @@ from searec.errors import RunError
 from searec.evaluation.compare import Comparison
 from searec.evaluation.compare import compare as compare_evaluations
 from searec.evaluation.protocol import evaluate as evaluate_model
-from searec.evaluation.result import PROTOCOLS, Evaluation, Protocol
+from searec.evaluation.result import PROTOCOLS, Evaluation, Metrics, Protocol
 from searec.files import write_json
+from searec.metrics import DEFAULT, applicable
 from searec.pipeline.run import Run
 from searec.training.environment import environment
 from searec.training.training_log import FILE as LOG
@@ -24,6 +25,7 @@ def evaluate(
     protocol: Protocol = "sampled",
     part: Part = "test",
     *,
+    metrics: Metrics | None = None,
     max_requests: int | None = None,
 ) -> Evaluation:
     """Measure a run on held-out events and store the per-user scores in its folder.
@@ -34,11 +36,12 @@ def evaluate(
         task: "recommend" or "search"; the model's first task by default.
         protocol: "sampled" (100 candidates) or "full" (the catalogue without what was seen).
         part: "test" or "val".
+        metrics: "ndcg@20,recall@50" or metric objects, such as `[NDCG(k=20)]`; `metrics.DEFAULT` by default.
         max_requests: score only this many requests, drawn with a fixed seed.
 
     Raises:
         RunError: `data` is not what the run was trained on.
-        SettingsError: the model has not learned the task.
+        SettingsError: the model does not support the task, or a metric is not defined for task and protocol.
     """
     if data is not None and data.fingerprint != run.data.fingerprint:
         raise RunError(
@@ -53,6 +56,7 @@ def evaluate(
         task or run.model.train_tasks[0],
         protocol,
         part,
+        metrics=metrics,
         label=run.label,
         max_requests=max_requests,
         settings={"preset": run.config["preset"], "seed": run.config["seed"], **run.config["settings"]},
@@ -63,20 +67,30 @@ def evaluate(
 
 
 def evaluation_of(
-    run: Run, task: Task, protocol: Protocol, part: Part, *, max_requests: int | None = None
+    run: Run,
+    task: Task,
+    protocol: Protocol,
+    part: Part,
+    *,
+    metrics: Metrics | None = None,
+    max_requests: int | None = None,
 ) -> Evaluation:
-    """Return the evaluation stored in the run folder, or a new one.
+    """Return the evaluation stored in the run folder, or a new one if a metric was not measured.
 
     Args:
         run: the run.
         task: "recommend" or "search".
         protocol: "sampled" or "full".
         part: "test" or "val".
+        metrics: as for `evaluate`; those not defined for task and protocol are left out.
         max_requests: of a new one, as `evaluate`.
+
+    Raises:
+        SettingsError: no metric is defined for task and protocol.
     """
-    if Evaluation.kept(run.folder, task, protocol, part):
-        return Evaluation.load(run.folder, task, protocol, part)
-    return evaluate(run, None, task, protocol, part, max_requests=max_requests)
+    shown = applicable(metrics or DEFAULT, task, protocol)
+    stored = Evaluation.find(run.folder, task, protocol, part, shown)
+    return stored or evaluate(run, None, task, protocol, part, metrics=shown, max_requests=max_requests)
 
 
 def compare(
@@ -85,6 +99,7 @@ def compare(
     *,
     part: Part = "test",
     protocols: Sequence[Protocol] = PROTOCOLS,
+    metrics: Metrics | None = None,
     max_requests: int | None = None,
     baseline: str | None = None,
 ) -> Comparison:
@@ -97,6 +112,7 @@ def compare(
         out: an .html file to write the report to; the same figures go to a .json beside it.
         part: "test" or "val".
         protocols: "sampled", "full" or both.
+        metrics: as for `evaluate`; each table shows those defined for its task and protocol.
         max_requests: of new evaluations in the full protocol.
         baseline: the label that the others are tested against; the best one by default.
 
@@ -110,7 +126,9 @@ def compare(
         got = ", ".join(f"{run.folder}: {run.data.fingerprint}" for run in runs)
         raise RunError("the runs were trained on different data", got=got)
     evaluations = [
-        evaluation_of(run, task, protocol, part, max_requests=max_requests if protocol == "full" else None)
+        evaluation_of(
+            run, task, protocol, part, metrics=metrics, max_requests=max_requests if protocol == "full" else None
+        )
         for run in runs
         for task in run.model.train_tasks
         for protocol in protocols

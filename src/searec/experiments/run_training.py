@@ -93,9 +93,9 @@ def train(
 
     Raises:
         SettingsError: an unknown name or a bad value.
-        RunError: the folder holds a run already and `resume` is not set, or its checkpoint is of another run; `start` or
-            `teacher` is no finished run of this data and split, or does not fit.
-        LeakError: an input of the model, or what it has counted, is newer than its cut-off; see `run_leakage`.
+        RunError: the folder holds a run already and `resume` is not set, or its checkpoint is of another run; `start`
+            or `teacher` is no finished run of this data and split, or does not fit.
+        LeakError: an input of the model, or a count it has made, is newer than its cut-off; see `run_leakage`.
         Interrupted: on Ctrl-C, with a checkpoint written.
     """
     config, train_config = settings_for(model, preset, overrides, seed=seed)

@@ -71,7 +71,8 @@ def study(
     """Make the whole table and write `out`/report.html and report.json, with a page for each joint model.
 
     What is finished in `out` is not done again: a study that was stopped, even killed, continues and gives the same
-    table. Processes that share `out` and have different models share the work. A model that fails is left out and named.
+    table. Processes that share `out` and have different models share the work. A model that fails is left out and
+    named.
 
     Args:
         data: the dataset.
@@ -172,7 +173,11 @@ def _line(
         for task in run.model.train_tasks:
             for protocol in PROTOCOLS if task in tasks else ():
                 limit = (config.full_requests or None) if protocol == "full" else None
-                evaluations.append(run_comparison.evaluation_of(run, task, protocol, "test", max_requests=limit))
+                evaluations.append(
+                    run_comparison.evaluation_of(
+                        run, task, protocol, "test", metrics=config.metrics, max_requests=limit
+                    )
+                )
         name = label if len(seeds) == 1 else f"{label} (seed {seed})"
         pages.append(RunPage(name, run.config["settings"], evaluations[-1].environment, read_rows(run.folder / LOG)))
         on_progress(f"{label}, seed {seed}: {'there already' if is_done else 'trained and measured'}")
@@ -231,7 +236,7 @@ def _transfer(split: Split, both: StudyLine, alone: Mapping[Task, StudyLine], mo
 def _refuse_other(out: Path, data: Dataset, config: StudyConfig) -> None:
     """Record what the study is of, or refuse a folder of another. Processes may do different models of one study."""
     about = {"data": data.fingerprint, **as_dict(config)}
-    del about["models"]
+    del about["models"], about["metrics"]  # neither changes a run that is there
     path = out / RECORD
     if not path.is_file():
         # Another process may be writing the record, into a file whose name starts with a dot.

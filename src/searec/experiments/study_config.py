@@ -7,6 +7,7 @@ from pydantic import Field
 
 from searec.config import Count, Natural, NonNegative, settings
 from searec.errors import SettingsError
+from searec.metrics import DEFAULT, parse_metrics
 from searec.models import model_named, model_names
 
 
@@ -22,6 +23,7 @@ class StudyConfig:
         minutes: no trial of a model begins after this many minutes of its trials; 0 for no limit.
         tuning_requests: validation requests that a trial is measured on, drawn with a fixed seed; 0 for all.
         full_requests: test requests of the full protocol, drawn with a fixed seed; 0 for all.
+        metrics: what the tables show, such as "ndcg@20,recall@50"; each shows those defined for its task and protocol.
         alone: also train each joint model on one task alone.
         fixed: model -> settings that are not searched, such as a smaller width for a first look.
     """
@@ -33,12 +35,14 @@ class StudyConfig:
     minutes: NonNegative = 0.0
     tuning_requests: Natural = 2_000
     full_requests: Natural = 2_000
+    metrics: str = DEFAULT
     alone: bool = True
     fixed: Annotated[Mapping[str, Mapping[str, Any]], Field(default_factory=dict)]
 
     def __post_init__(self) -> None:
         for name in (*self.models, *self.fixed):
             model_named(name)
+        parse_metrics(self.metrics)
         if not self.models:
             raise SettingsError("a study needs a model", got="none", expected=", ".join(model_names()))
 

@@ -1,1 +1,1 @@
-"""Interests ahead of need: graphs of what users may want, who reasons about them, where they are kept and how they stay fresh."""
+"""User interests: profiles, the interest graph, the reasoners that infer it, and the interests of requests."""

@@ -1,4 +1,4 @@
-"""Catalogue: its categories by name, by meaning and by who clicks them, for reasoning without a model and for grounding what one says."""
+"""Index of a catalogue's categories by name, by the words of a name, and by meaning."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,18 +20,25 @@ NEAR = 0.6
 
 @dataclass(frozen=True)
 class CategoryMatch:
-    """A category that a text means: how surely, in (0, 1], and how it was found ("name", "word" or "meaning")."""
+    """A category that a text means.
+
+    Attributes:
+        category: its id.
+        sureness: in (0, 1].
+        matched_by: "name", "word" or "meaning".
+    """
 
     category: int
     sureness: float
-    found: str
+    matched_by: str
 
 
 class CategoryIndex:
     """The categories of a dataset's items.
 
     Args:
-        encode: the sentence encoder; asked for the names once, when a text names no category.
+        data: the dataset.
+        encode: the sentence encoder; it encodes the names once, when a text names no category.
     """
 
     def __init__(self, data: Dataset, encode: Encode) -> None:
@@ -50,32 +57,34 @@ class CategoryIndex:
         """[C + 1, E] unit vectors of the names; row 0 is zero."""
         if not len(self):
             return np.zeros((1, 1), dtype=np.float32)
-        found = self.encode(list(self.taxonomy.names))
-        return np.concatenate((np.zeros_like(found[:1]), found))
+        vectors = self.encode(list(self.taxonomy.names))
+        return np.concatenate((np.zeros_like(vectors[:1]), vectors))
 
     def named(self, text: str) -> int:
-        """The category of that name, plural endings and order of words aside; 0 if there is none."""
+        """Return the category of that name, ignoring plural endings and word order; 0 if there is none."""
         return self._by_name.get(stems(text), 0)
 
     def find(self, texts: Sequence[str], *, near: float = NEAR, most: int = 3) -> list[list[CategoryMatch]]:
-        """The categories that each text means, surest first, `most` at most: by name, else by a name among its words, else by meaning.
+        """Return the categories that each text means, by name, else by a name among its words, else by meaning.
 
         Args:
-            near: least cosine, for the last.
+            texts: in any number.
+            near: least cosine, for meaning.
+            most: categories a text, surest first.
         """
-        found = [self._by_words(text)[:most] for text in texts]
-        open_ = [place for place, meanings in enumerate(found) if not meanings and stems(texts[place])]
+        matches = [self._by_words(text)[:most] for text in texts]
+        open_ = [place for place, meanings in enumerate(matches) if not meanings and stems(texts[place])]
         if open_ and len(self):
             cosine = self.encode([texts[place] for place in open_]) @ self.vectors.T
             best = np.argsort(-cosine, axis=1, kind="stable")[:, :most]
             for place, row, order in zip(open_, cosine, best, strict=True):
-                found[place] = [
+                matches[place] = [
                     CategoryMatch(int(c), min(1.0, float(row[c])), "meaning") for c in order if row[c] >= near and c > 0
                 ]
-        return found
+        return matches
 
     def _by_words(self, text: str) -> list[CategoryMatch]:
-        """Its name, or else the longest names of which all words stand in the text."""
+        """Match the whole name, or else the longest names whose words are all in the text."""
         words = stems(text)
         if (exact := self._by_name.get(words, 0)) or not words:
             return [CategoryMatch(exact, 1.0, "name")] if exact else []
@@ -85,11 +94,11 @@ class CategoryIndex:
         return [CategoryMatch(category, (1 + len(name)) / (1 + len(words)), "word") for name, category in order]
 
     def _by_word(self, words: frozenset[str]) -> list[tuple[frozenset[str], int]]:
-        """Names with at least one of these words."""
-        found: dict[int, frozenset[str]] = {}
+        """Return names with at least one of these words."""
+        matches: dict[int, frozenset[str]] = {}
         for word in words:
-            found.update((category, name) for name, category in self._of_word.get(word, ()))
-        return [(name, category) for category, name in found.items()]
+            matches.update((category, name) for name, category in self._of_word.get(word, ()))
+        return [(name, category) for category, name in matches.items()]
 
     @cached_property
     def _of_word(self) -> dict[str, list[tuple[frozenset[str], int]]]:

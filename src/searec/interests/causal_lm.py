@@ -1,4 +1,4 @@
-"""A causal language model of the transformers library: opened from a path, or made small from sizes; texts to its tokens."""
+"""Causal language models of the transformers library: opened from a path, or a small new one; texts to tokens."""
 
 import contextlib
 import warnings
@@ -16,7 +16,7 @@ PLACES = 8192
 
 @contextlib.contextmanager
 def without_warnings() -> Iterator[None]:
-    """No progress bars of the transformers library within the block, no remarks of it below an error, and none on names that peft uses."""
+    """Silence progress bars and warnings of the transformers library within the block."""
     from transformers.utils import logging
 
     level = logging.get_verbosity()
@@ -52,11 +52,12 @@ def open_tokenizer(path: Path | str) -> Any:
 
 
 def open_model(path: Path | str, *, device: str = "auto", half: bool | None = None) -> Any:
-    """The model of a checkpoint, by folder or hub id, from safetensors alone.
+    """Load the model of a checkpoint, from safetensors alone.
 
     Args:
-        device: a torch device; "auto" takes an accelerator if there is one.
-        half: bfloat16 weights; None for them on a CUDA device that computes in them, and float32 elsewhere.
+        path: folder or hub id.
+        device: a torch device; "auto" is an accelerator if there is one.
+        half: bfloat16 weights; None for bfloat16 on a CUDA device that supports it, and float32 elsewhere.
 
     Raises:
         DependencyError: transformers is not installed, or the checkpoint cannot be had.
@@ -81,22 +82,27 @@ def open_model(path: Path | str, *, device: str = "auto", half: bool | None = No
 
 
 def device_named(name: str) -> str:
-    """The device, "auto" being an accelerator if there is one."""
+    """Return the device of a name, "auto" being an accelerator if there is one."""
     import torch
 
     if name != "auto":
         return name
-    found = torch.accelerator.current_accelerator(check_available=True)
-    return found.type if found is not None else "cpu"
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    return accelerator.type if accelerator is not None else "cpu"
 
 
 def context_length(model: Any) -> int:
-    """How many tokens the model reads."""
+    """Return how many tokens the model reads."""
     return int(getattr(model.config.get_text_config(), "max_position_embeddings", None) or PLACES)
 
 
 def small_tokenizer(texts: Sequence[str], size: int) -> Any:
-    """A byte-level BPE of at most `size` tokens; every text is written back letter by letter."""
+    """Train a byte-level BPE, which decodes every text exactly.
+
+    Args:
+        texts: to train on.
+        size: most tokens.
+    """
     try:
         from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
         from transformers import PreTrainedTokenizerFast
@@ -111,12 +117,21 @@ def small_tokenizer(texts: Sequence[str], size: int) -> Any:
         vocab_size=size, special_tokens=special, initial_alphabet=alphabet, min_frequency=2, show_progress=False
     )
     tokenizer.train_from_iterator(texts, trainer)
-    made: Any = PreTrainedTokenizerFast
-    return made(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", clean_up_tokenization_spaces=False)
+    tokenizer_type: Any = PreTrainedTokenizerFast
+    return tokenizer_type(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", clean_up_tokenization_spaces=False
+    )
 
 
 def small_model(tokenizer: Any, *, width: int, layers: int, heads: int, context: int) -> Any:
-    """A Llama of these sizes with random weights, drawn from torch's generator.
+    """Return a Llama of these sizes with random weights, drawn from torch's generator.
+
+    Args:
+        tokenizer: of its vocabulary.
+        width: of the hidden states.
+        layers: how many.
+        heads: how many; they divide the width into even parts.
+        context: most tokens.
 
     Raises:
         SettingsError: heads do not divide the width into even parts.
@@ -135,8 +150,8 @@ def small_model(tokenizer: Any, *, width: int, layers: int, heads: int, context:
         num_attention_heads=heads,
         max_position_embeddings=context,
         tie_word_embeddings=False,
-        initializer_range=width
-        ** -0.5,  # the library's 0.02 is made for large ones: at width 64 it takes twice the steps to learn
+        # The library's 0.02 is for large models: at width 64 it takes twice the steps to learn.
+        initializer_range=width**-0.5,
         bos_token_id=None,
         eos_token_id=EOS,
         pad_token_id=PAD,
@@ -145,18 +160,30 @@ def small_model(tokenizer: Any, *, width: int, layers: int, heads: int, context:
 
 
 def prompt_ids(tokenizer: Any, prompt: str) -> list[int]:
-    """Tokens of a prompt, with what the tokenizer puts before a text and without what it puts after; "</s>" in a query is four letters."""
+    """Return the tokens of a prompt with the tokenizer's prefix and without its suffix.
+
+    Args:
+        tokenizer: of the model.
+        prompt: its special tokens are plain letters.
+    """
     ids: list[int] = tokenizer(prompt, split_special_tokens=True)["input_ids"]
     return ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id else ids
 
 
 def answer_ids(tokenizer: Any, answer: str) -> list[int]:
-    """Tokens of an answer and its end. Apart from the prompt's, so that the prompt has the same tokens with and without an answer."""
+    """Return the tokens of an answer and its end.
+
+    They are encoded apart from the prompt, whose tokens then do not depend on the answer.
+
+    Args:
+        tokenizer: of the model.
+        answer: one line.
+    """
     ids: list[int] = tokenizer(answer, add_special_tokens=False, split_special_tokens=True)["input_ids"]
     return [*ids, tokenizer.eos_token_id]
 
 
 def weights_digest(folder: Path) -> str:
-    """32 hex digits over a folder's weights and configuration."""
+    """Return 32 hex digits over a folder's weights and configuration."""
     files = sorted([*folder.glob("*.safetensors"), *folder.glob("*config.json"), *folder.glob("tokenizer.json")])
     return fingerprint(*(part for file in files for part in (file.name, file)))

@@ -19,8 +19,13 @@ from searec.text.chat import Chat, chat_settings
 class ChatReasoner:
     """`reasoner.Reasoner` by a chat server: hypernyms in one question, hyponyms and co-hyponyms in the next.
 
-    A profile without queries gets an empty graph, and nothing is asked. `InterestGraph.made` holds reasoner, version, prompts, model, when (the
-    time of the newest answer, so that a replay makes the same graph), repaired answers, and how many entries were left out, by why.
+    A profile without queries gets an empty graph, without a question. `InterestGraph.origin` holds reasoner, version,
+    prompts, model, when (the time of the newest answer, so that a replay makes the same graph), the number of repaired
+    answers and of dropped entries by reason.
+
+    Args:
+        chat: the server's client.
+        config: of the two hops.
 
     Raises:
         SettingsError: no such version of the prompts.
@@ -35,14 +40,19 @@ class ChatReasoner:
 
     @classmethod
     def open(cls, split: Split, tasks: Sequence[Task], options: Mapping[str, str]) -> "ChatReasoner":
-        """By settings as text: `chat_model`, as the server calls it, and those of `HopSettings`; of the events it needs nothing.
+        """Open it by settings as text; it needs no events.
+
+        Args:
+            split: unused.
+            tasks: unused.
+            options: `chat_model`, as the server calls it, and the settings of `HopSettings`.
 
         Raises:
             SettingsError: no model, no such setting, or a bad value.
         """
-        own = dict(options)
-        chat = Chat(chat_settings(own.pop("chat_model", "")))
-        return cls(chat, configure(HopSettings, own, where="chat reasoner"))
+        values = dict(options)
+        chat = Chat(chat_settings(values.pop("chat_model", "")))
+        return cls(chat, configure(HopSettings, values, where="chat reasoner"))
 
     @property
     def version(self) -> str:
@@ -56,10 +66,10 @@ class ChatReasoner:
         return f"{self.config.prompts}-{fingerprint(*parts)[:12]}"
 
     def infer(self, profiles: Sequence[Profile]) -> list[ReasoningResult]:
-        """One thought a profile, in order; all profiles' questions of a hop go out together.
+        """Return one result a profile, in order; the questions of all profiles of a hop are sent together.
 
         Raises:
-            SearecError: as `Chat.ask`, where nothing can be asked at all.
+            SearecError: the server cannot be used at all, as `Chat.ask`.
         """
         seat = Seat(self.name, self.chat)
         proposals = two_hops([(seat, profile) for profile in profiles], self.config, self.wording)
@@ -68,7 +78,7 @@ class ChatReasoner:
     def _thought(self, profile: Profile, proposal: Proposal) -> ReasoningResult:
         if proposal.problem is not None:
             return ReasoningResult(profile, None, f"user {profile.user}, {self.chat.config.model}, {proposal.problem}")
-        made = {
+        origin = {
             "reasoner": self.name,
             "version": self.version,
             "prompts": self.config.prompts,
@@ -77,10 +87,10 @@ class ChatReasoner:
             "repaired": proposal.repaired,
             "dropped": count_dropped((proposal.demands, proposal.interests)),
         }
-        graph = InterestGraph(profile.user, profile.at, (*proposal.demands.edges, *proposal.interests.edges), made)
+        graph = InterestGraph(profile.user, profile.at, (*proposal.demands.edges, *proposal.interests.edges), origin)
         return ReasoningResult(profile, graph.novel(profile, lowest=self.config.lowest).top(self.config.interests))
 
 
 def model_of(chat: Chat) -> tuple[str, str, str]:
-    """What of a chat's settings changes what it says."""
+    """Return the settings of a chat that change its answers."""
     return chat.config.model, str(chat.config.temperature), str(chat.config.max_tokens)

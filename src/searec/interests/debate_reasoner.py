@@ -1,4 +1,4 @@
-"""Debate reasoner: several agents propose, challenge one another, vote, and an arbiter settles what is close (arXiv 2508.04032)."""
+"""Debate reasoner: agents propose, challenge and vote; an arbiter decides close votes (arXiv 2508.04032)."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -31,13 +31,13 @@ RULES = "1"
 
 @settings
 class DebateSettings(HopSettings):
-    """How a debate is held, beside what each agent is asked for.
+    """Settings of a debate, beside those of each agent's proposals.
 
     Attributes:
         agents: how many debate.
         personas: whose parts they play, in turn; names below the prompts' `personas`.
         rounds: of challenges and revisions after the proposals, at most.
-        agreement: a debate ends early when, of the interests before and after a round, at least this share is in both; 1 for equal.
+        agreement: a debate ends early when at least this share of the interests before and after a round is in both.
         quorum: share of the voters that an interest needs.
         margin: a share this close to the quorum is decided by the arbiter; 0 leaves it exact ties.
     """
@@ -51,13 +51,14 @@ class DebateSettings(HopSettings):
 
 
 class DebateReasoner:
-    """`reasoner.Reasoner` by a debate. Everything said is kept in `ReasoningResult.transcript`; see `transcript.read_out` for its form.
+    """`reasoner.Reasoner` by a debate; `ReasoningResult.transcript` has all of it, in the form of `format_transcript`.
 
-    An agent whose answer cannot be used after one repair is left out of that round and named in the transcript; its proposals stand
-    again once it is heard again. With fewer than two heard, the thought is a named problem.
+    An agent whose answer cannot be used after one repair is left out of that round and named in the transcript. With
+    fewer than two usable agents, the result is a named problem.
 
     Args:
-        chats: whom the agents are, in turn; one for all, or one for each model or server.
+        chats: clients of the agents, in turn; one for all, or one for each model or server.
+        config: of the debate.
         arbiter: another model for the last word; the first of `chats` by default.
 
     Raises:
@@ -86,16 +87,21 @@ class DebateReasoner:
 
     @classmethod
     def open(cls, split: Split, tasks: Sequence[Task], options: Mapping[str, str]) -> "DebateReasoner":
-        """By settings as text: `chat_model`, as the server calls it, several with commas between them for the agents in turn; and those
-        of `DebateSettings`. Of the events it needs nothing.
+        """Open it by settings as text; it needs no events.
+
+        Args:
+            split: unused.
+            tasks: unused.
+            options: `chat_model`, as the server calls it, several with commas for the agents in turn, and the settings
+                of `DebateSettings`.
 
         Raises:
             SettingsError: no model, no such setting, or a bad value.
         """
-        own = dict(options)
-        models = dict.fromkeys(own.pop("chat_model", "").split(","))
+        values = dict(options)
+        models = dict.fromkeys(values.pop("chat_model", "").split(","))
         return cls(
-            [Chat(chat_settings(name)) for name in models], configure(DebateSettings, own, where="debate reasoner")
+            [Chat(chat_settings(name)) for name in models], configure(DebateSettings, values, where="debate reasoner")
         )
 
     def _seat(self, number: int, chat: Chat) -> Seat:
@@ -115,14 +121,15 @@ class DebateReasoner:
             *(f"personas/{name}" for name in sorted(set(self.config.personas))),
         )
         models = [part for seat in (*self.seats, self.arbiter) for part in model_of(seat.chat)]
-        own = json.dumps(as_dict(self.config), sort_keys=True)
-        return f"{self.config.prompts}-{fingerprint(self.wording.fingerprint(*texts), HOP_RULES, RULES, *models, own)[:12]}"
+        config = json.dumps(as_dict(self.config), sort_keys=True)
+        digest = fingerprint(self.wording.fingerprint(*texts), HOP_RULES, RULES, *models, config)
+        return f"{self.config.prompts}-{digest[:12]}"
 
     def infer(self, profiles: Sequence[Profile]) -> list[ReasoningResult]:
-        """One thought a profile, in order; a round's questions of all agents for all profiles go out together.
+        """Return one result a profile, in order; the questions of a round are sent together.
 
         Raises:
-            SearecError: as `ask_all`: no agent, or not the arbiter, can be asked at all.
+            SearecError: the server of an agent or of the arbiter cannot be used at all, as `ask_chats`.
         """
         debates = {place: self._opened(profile) for place, profile in enumerate(profiles) if profile.queries}
         pairs = [(seat, debate.profile) for debate in debates.values() for seat in self.seats]
@@ -175,7 +182,7 @@ class DebateReasoner:
         return ReasoningResult(profile, graph, None, tuple(debate.transcript))
 
     def _without(self, profile: Profile, debate: Debate | None) -> ReasoningResult:
-        """The thought of a debate that failed, or of none that was held."""
+        """Return the result of a failed debate, or of none."""
         if debate is not None:
             return ReasoningResult(profile, None, debate.problem, tuple(debate.transcript))
         return ReasoningResult(profile, InterestGraph(profile.user, profile.at, (), self._made(Debate(profile))))
@@ -196,9 +203,9 @@ class DebateReasoner:
 
 
 def _won(interest: InterestPath, ballot: Ballot, merged: Mapping[int, int]) -> dict[str, Any]:
-    """An interest of the graph, with the agents that proposed it under any of its names."""
-    own = next(one for one in ballot.candidates if one.text == interest.text)
-    names = [own, *(one for one in ballot.some("kept") if merged.get(one.number) == own.number)]
+    """Return an interest of the graph with the agents that proposed it under any of its names."""
+    candidate = next(one for one in ballot.candidates if one.text == interest.text)
+    names = [candidate, *(one for one in ballot.with_outcome("kept") if merged.get(one.number) == candidate.number)]
     return {
         "interest": interest.text,
         "demand": interest.demand,

@@ -35,7 +35,7 @@ Key = frozenset[str]
 
 @dataclass(frozen=True)
 class Challenge:
-    """What `by` holds against an interest of `agent`."""
+    """The objection of `by` to an interest of `agent`."""
 
     by: str
     agent: str
@@ -86,7 +86,13 @@ class Debate:
         return texts
 
     def heard(self, reply: Reply[Any] | Proposal, agent: str, stage: int | str) -> bool:
-        """Note what an answer took; False, and a line in the transcript, if there is none that can be used."""
+        """Record an answer; return whether it is usable, else with a line in the transcript.
+
+        Args:
+            reply: the answer.
+            agent: who gave it.
+            stage: round, "vote" or "verdict".
+        """
         self.repaired += int(reply.repaired)
         self.when = max(self.when, reply.when)
         if reply.problem is not None:
@@ -94,12 +100,17 @@ class Debate:
         return reply.problem is None
 
     def end(self, problem: str) -> None:
-        """No graph will come of this."""
+        """End the debate without a graph."""
         self.problem = problem
         self.transcript.append({"kind": "problem", "problem": problem})
 
     def enough(self, agents: Sequence[str], stage: int | str) -> bool:
-        """Whether two agents at least were heard; the debate ends otherwise."""
+        """Return whether at least two agents are usable; the debate ends otherwise.
+
+        Args:
+            agents: those usable.
+            stage: round or "vote".
+        """
         if len(agents) < 2:
             heard = f"only {agents[0]} was heard" if agents else "nobody was heard"
             silent = [one for one in self.transcript if one["kind"] == "silence" and one["round"] == stage]
@@ -110,13 +121,15 @@ class Debate:
 
 
 class Objection(Answer):
+    """A challenge as a model writes it."""
+
     agent: Phrase
     interest: Phrase
     reason: Remark
 
 
 class Revision(Answer):
-    """What an agent says in a later round."""
+    """The answer of an agent in a later round."""
 
     challenges: Annotated[list[Objection], Field(max_length=_MOST)]
     interests: Annotated[list[Widening], Field(max_length=_MOST)]
@@ -129,7 +142,13 @@ class _Turn:
 
 
 def open_debate(debate: Debate, seats: Sequence[Seat], proposals: Sequence[Proposal]) -> None:
-    """Round 0: what each seat proposed alone."""
+    """Record round 0, what each seat proposed alone.
+
+    Args:
+        debate: changed in place.
+        seats: the agents.
+        proposals: one a seat.
+    """
     for seat, proposal in zip(seats, proposals, strict=True):
         if not debate.heard(proposal, seat.name, 0):
             continue
@@ -152,13 +171,17 @@ def open_debate(debate: Debate, seats: Sequence[Seat], proposals: Sequence[Propo
 def next_round(
     debates: Sequence[Debate], seats: Sequence[Seat], config: HopSettings, wording: PromptTemplates, agreement: float
 ) -> None:
-    """One round of challenges and revisions, for all debates at once.
+    """Hold one round of challenges and revisions, for all debates at once.
 
     Args:
-        agreement: share of interests before and after the round, of all there are, that must be the same for a debate to end.
+        debates: changed in place.
+        seats: the agents.
+        config: of the hops.
+        wording: the prompts.
+        agreement: share of interests that must be the same before and after the round for a debate to end.
 
     Raises:
-        SearecError: nothing can be asked at all.
+        SearecError: the server cannot be used at all.
     """
     questions = [_question(debate, seat, config, wording) for debate in debates for seat in seats]
     replies = iter(ask_all(questions, Revision, wording))
@@ -191,7 +214,7 @@ def next_round(
 
 
 def shown(edges: Sequence[Edge]) -> list[dict[str, Any]]:
-    """Interests as they stand in questions and transcripts."""
+    """Return interests in the form of questions and transcripts."""
     return [
         {
             "interest": edge.target,
@@ -207,8 +230,8 @@ def shown(edges: Sequence[Edge]) -> list[dict[str, Any]]:
 def _question(debate: Debate, seat: Seat, config: HopSettings, wording: PromptTemplates) -> Question[Revision, _Turn]:
     name, profile, number = seat.name, debate.profile, debate.rounds
     others = {agent: debate.last[agent] for agent in debate.present if agent != name}
-    mine = shown(debate.last.get(name, ()))
-    for one in mine:
+    proposed = shown(debate.last.get(name, ()))
+    for one in proposed:
         one["challenged"] = [
             {"by": by, "reason": reason} for by, reason in _against(debate, name, one["interest"], number - 1)
         ]
@@ -216,9 +239,9 @@ def _question(debate: Debate, seat: Seat, config: HopSettings, wording: PromptTe
         **shown_profile(profile, config),
         "demands": _texts(debate.upward),
         "known": known_texts(profile, config),
-        "round": number,  # also makes another question of it, so that a bad answer of the round before is not read again
+        "round": number,  # makes it another question, so that no cached answer is reused
         "you": name,
-        "mine": mine,
+        "mine": proposed,
         "others": {agent: shown(edges) for agent, edges in others.items()},
     }
 
@@ -228,13 +251,13 @@ def _question(debate: Debate, seat: Seat, config: HopSettings, wording: PromptTe
             return hop
         challenges, pointless = [], []
         for one in said.challenges:
-            found = next(
+            target = next(
                 (edge for edge in others.get(one.agent, ()) if stems(edge.target) == stems(one.interest)), None
             )
-            if found is None:
+            if target is None:
                 pointless.append((one.interest, POINTLESS))
             else:
-                challenges.append(Challenge(name, one.agent, found.target, one.reason))
+                challenges.append(Challenge(name, one.agent, target.target, one.reason))
         return _Turn(Hop(hop.edges, (*hop.dropped, *pointless)), tuple(challenges))
 
     text = wording.fill("debate", interests=config.candidates, debate=as_data(about))
@@ -244,7 +267,7 @@ def _question(debate: Debate, seat: Seat, config: HopSettings, wording: PromptTe
 def _revision(
     debate: Debate, agent: str, turn: _Turn, present: Sequence[str], stands: dict[str, tuple[Edge, ...]]
 ) -> dict[str, Any]:
-    """What an agent said in a round, with what it took up from whom and what it withdrew after whose challenge."""
+    """Return the transcript entry of an agent's round: what it added from others and withdrew after challenges."""
     number = debate.rounds
     before = {stems(edge.target): edge.target for edge in stands.get(agent, ())}
     after = {stems(edge.target): edge.target for edge in turn.hop.edges}

@@ -1,4 +1,4 @@
-"""Transcript: a debate as text, who said what and who was convinced by whom."""
+"""Format the transcript of a debate as text."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -18,16 +18,17 @@ _HEADLINES: Mapping[object, str] = {
 
 
 def format_transcript(transcript: Sequence[object]) -> str:
-    """What was said in a debate, in order, for people.
+    """Format a debate for people, in order.
 
     Args:
-        transcript: of a `Thought`, from `DebateReasoner` or from JSON. Each entry is a mapping, and its kind says what else it holds:
-            opening (user, at, queries, agents with name, model and persona, arbiter);
+        transcript: of a `ReasoningResult` of `DebateReasoner`, or from JSON. Each entry is a mapping; by its kind it
+            holds: opening (user, at, queries, agents with name, model and persona, arbiter);
             proposal (round, agent, demands, interests, left_out);
             revision (round, agent, challenges, interests, added with from, withdrawn with challenged_by, left_out);
             silence (round, agent, problem), for an answer that could not be used;
-            round (round, interests, same, agreed); vote (agent, votes); count (interests with yes, voters, share, outcome);
-            verdict (agent, verdicts, merges); outcome (interests with demand, query, confidence, agents, voters); problem (problem).
+            round (round, interests, same, agreed); vote (agent, votes); count (interests with yes, voters, share,
+            outcome); verdict (agent, verdicts, merges); outcome (interests with demand, query, confidence, agents,
+            voters); problem (problem).
 
     Returns:
         Lines; control characters in what models and users wrote are blanks.
@@ -35,24 +36,24 @@ def format_transcript(transcript: Sequence[object]) -> str:
     lines: list[str] = []
     stage = None
     for entry in transcript:
-        if not isinstance(entry, Mapping) or entry.get("kind") not in _TELLERS:
+        if not isinstance(entry, Mapping) or entry.get("kind") not in _FORMATTERS:
             continue
         now = _stage(entry)
         if now is not None and now != stage:
             lines += ["", now]
             stage = now
-        lines += _TELLERS[entry["kind"]](entry)
+        lines += _FORMATTERS[entry["kind"]](entry)
     return "\n".join(printable(line).rstrip() for line in lines).strip("\n") + "\n"
 
 
 def _stage(entry: Entry) -> str | None:
-    """The headline that an entry stands under."""
+    """Return the headline of an entry."""
     stage = entry.get("round", entry["kind"])
     return None if stage == "opening" else _HEADLINES.get(stage, f"Round {stage}")
 
 
 def _opening(entry: Entry) -> Iterator[str]:
-    yield f"user {entry['user']}, who asked for {_quoted(entry['queries'])}"
+    yield f"user {entry['user']}, with queries {_quoted(entry['queries'])}"
     for agent in entry["agents"]:
         part = "" if agent["name"] == agent["persona"] else f" as {agent['persona']}"
         yield f"  {agent['name']}: {agent['model']}{part}"
@@ -75,7 +76,7 @@ def _revision(entry: Entry) -> Iterator[str]:
         yield f"    withdraws “{one['interest']}”" + (f", convinced by {_names(by)}" if by else "")
     for one in entry["added"]:
         yield (
-            f"    takes up “{one['interest']}” from {_names(one['from'])}"
+            f"    adopts “{one['interest']}” from {_names(one['from'])}"
             if one["from"]
             else f"    adds “{one['interest']}”"
         )
@@ -84,7 +85,8 @@ def _revision(entry: Entry) -> Iterator[str]:
 
 def _interests(entry: Entry) -> Iterator[str]:
     for one in entry["interests"]:
-        yield f"    {one['demand']} → {one['interest']} ({one['relation']})  {one['confidence']:.2f}{_why(one['evidence'])}"
+        step = f"{one['demand']} → {one['interest']} ({one['relation']})"
+        yield f"    {step}  {one['confidence']:.2f}{_why(one['evidence'])}"
     for one in entry["left_out"]:
         yield f"    left out: “{one['text']}”, {one['why']}"
 
@@ -119,7 +121,8 @@ def _verdict(entry: Entry) -> Iterator[str]:
 
 def _outcome(entry: Entry) -> Iterator[str]:
     for one in entry["interests"]:
-        yield f"  {one['confidence']:.2f}  {one['query']} → {one['demand']} → {one['interest']}  ({_names(one['agents'])})"
+        path = f"{one['query']} → {one['demand']} → {one['interest']}"
+        yield f"  {one['confidence']:.2f}  {path}  ({_names(one['agents'])})"
     if not entry["interests"]:
         yield "  no interest is left"
 
@@ -128,7 +131,7 @@ def _problem(entry: Entry) -> Iterator[str]:
     yield f"  {entry['problem']}"
 
 
-_TELLERS: Mapping[str, Callable[[Entry], Iterator[str]]] = {
+_FORMATTERS: Mapping[str, Callable[[Entry], Iterator[str]]] = {
     "opening": _opening,
     "proposal": _proposal,
     "revision": _revision,

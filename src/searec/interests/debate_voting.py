@@ -1,4 +1,4 @@
-"""The end of a debate: a vote on every interest that is left, an arbiter for the close ones, and the graph that follows."""
+"""The end of a debate: a vote on every interest, an arbiter for close votes, and the resulting edges."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,7 +11,7 @@ from searec.interests.interest_graph import Edge
 from searec.interests.novelty import stems
 from searec.interests.proposals import Seat
 from searec.interests.structured_output import Fault, Question, ask_all
-from searec.interests.templates import PromptTemplates, as_data
+from searec.interests.templates import FAULTS, PromptTemplates, as_data
 from searec.interests.two_hop import Answer, HopSettings, Remark, shown_profile
 
 ARBITER = "arbiter"
@@ -22,16 +22,22 @@ Outcome = Literal["kept", "contested", "out"]
 
 
 class Vote(Answer):
+    """A vote on one candidate."""
+
     number: int
     vote: Literal["yes", "no"]
     reason: Remark = ""
 
 
 class Votes(Answer):
+    """The answer of a voter."""
+
     votes: Annotated[list[Vote], Field(max_length=_MOST)]
 
 
 class Verdict(Answer):
+    """The arbiter's decision on one candidate."""
+
     number: int
     keep: bool
     reason: Remark = ""
@@ -46,6 +52,8 @@ class Merge(Answer):
 
 
 class Verdicts(Answer):
+    """The answer of the arbiter."""
+
     verdicts: Annotated[list[Verdict], Field(max_length=_MOST)]
     merges: Annotated[list[Merge], Field(max_length=_MOST)]
 
@@ -71,6 +79,7 @@ class Candidate:
 
     @property
     def demands(self) -> list[str]:
+        """Demands that lead to it, without repetition."""
         return list(dict.fromkeys(edge.source for edges in self.edges.values() for edge in edges))
 
 
@@ -84,13 +93,13 @@ class Ballot:
 
     @classmethod
     def of(cls, debate: Debate) -> "Ballot":
-        """Every distinct interest of the newest round, the most confident first."""
+        """Return every distinct interest of the newest round, the most confident first."""
         edges: dict[Key, dict[str, list[Edge]]] = {}
         for agent in debate.present:
             for edge in debate.last[agent]:
                 edges.setdefault(stems(edge.target), {}).setdefault(agent, []).append(edge)
         best = {
-            key: max((edge for own in by.values() for edge in own), key=lambda edge: edge.confidence)
+            key: max((edge for edges_of in by.values() for edge in edges_of), key=lambda edge: edge.confidence)
             for key, by in edges.items()
         }
         order = sorted(edges, key=lambda key: (-best[key].confidence, best[key].target))
@@ -107,11 +116,11 @@ class Ballot:
         )
 
     def share(self, candidate: Candidate) -> float:
-        """Of the voters, those for it."""
+        """Return the share of voters for a candidate."""
         return len(candidate.yes) / len(self.voters)
 
-    def some(self, outcome: Outcome) -> list[Candidate]:
-        """The candidates with an outcome."""
+    def with_outcome(self, outcome: Outcome) -> list[Candidate]:
+        """Return the candidates with an outcome."""
         return [one for one in self.candidates if one.outcome == outcome]
 
 
@@ -123,14 +132,18 @@ def vote(
     quorum: float,
     margin: float,
 ) -> None:
-    """Every seat votes on every candidate, all at once; ballots without candidates are left alone.
+    """Let every seat vote on every candidate, all at once; ballots without candidates are skipped.
 
     Args:
+        ballots: changed in place.
+        seats: the voters.
+        config: of the hops.
+        wording: the prompts.
         quorum: share of the voters that an interest needs.
-        margin: how far from the quorum a vote is still close, so that the arbiter decides. Nothing that nobody wants is close.
+        margin: distance from the quorum within which the arbiter decides; not for an interest without any vote.
 
     Raises:
-        SearecError: nothing can be asked at all.
+        SearecError: the server cannot be used at all.
     """
     open_ballots = [ballot for ballot in ballots if ballot.candidates]
     questions = [_vote_question(ballot, seat, config, wording) for ballot in open_ballots for seat in seats]
@@ -157,15 +170,26 @@ def vote(
 def arbitrate(
     ballots: Sequence[Ballot], arbiter: Seat, config: HopSettings, wording: PromptTemplates, quorum: float
 ) -> dict[int, dict[int, int]]:
-    """The arbiter decides what is contested and says what is the same, where there is anything to decide; all ballots at once.
+    """Let the arbiter decide contested candidates and merge equal ones, all ballots at once.
 
-    It knows candidates by number alone, so it can add none. Where its answers cannot be used, what is contested stays if it has the
-    quorum, and nothing is merged.
+    Candidates have numbers, so it can add none. Where its answers cannot be used, a contested candidate stays if it has
+    the quorum, and nothing is merged.
+
+    Args:
+        ballots: changed in place.
+        arbiter: who decides.
+        config: of the hops.
+        wording: the prompts.
+        quorum: share of the voters that an interest needs.
 
     Returns:
         For each ballot, by its place: number of a merged candidate -> number it goes into.
     """
-    places = [place for place, ballot in enumerate(ballots) if ballot.some("contested") or len(ballot.some("kept")) > 1]
+    places = [
+        place
+        for place, ballot in enumerate(ballots)
+        if ballot.with_outcome("contested") or len(ballot.with_outcome("kept")) > 1
+    ]
     replies = ask_all(
         [_arbiter_question(ballots[place], arbiter, config, wording) for place in places], Verdicts, wording
     )
@@ -175,7 +199,7 @@ def arbitrate(
         texts = {one.number: one.text for one in ballot.candidates}
         usable = debate.heard(reply, arbiter.name, "verdict")
         keep = {one.number: one.keep for one in reply.value.verdicts} if usable and reply.value is not None else {}
-        for one in ballot.some("contested"):
+        for one in ballot.with_outcome("contested"):
             one.outcome = "kept" if keep.get(one.number, ballot.share(one) >= quorum - _CLOSE) else "out"
         if reply.value is not None:
             merged[place] = {number: one.into for one in reply.value.merges for number in one.sources}
@@ -191,36 +215,41 @@ def arbitrate(
 
 
 def concluded(ballot: Ballot, merged: Mapping[int, int]) -> tuple[Edge, ...]:
-    """The edges of hop 2 that are left: of what was kept, merged candidates under the name they went into.
+    """Return the remaining edges of hop 2, merged candidates under one name.
 
-    Confidence of an edge: the mean over the agents that propose it, of each its surest, times the share of voters for the interest. What
-    was merged has the voters of all its names together.
+    Confidence of an edge: the mean over the agents that propose it, of each its surest, times the share of voters for
+    the interest. A merged interest has the voters of all its names.
+
+    Args:
+        ballot: after the vote and the arbiter.
+        merged: number of a merged candidate -> number of its name.
     """
     numbered = {one.number: one for one in ballot.candidates}
     groups: dict[int, list[Candidate]] = {}
-    for one in ballot.some("kept"):
+    for one in ballot.with_outcome("kept"):
         groups.setdefault(merged.get(one.number, one.number), []).append(one)
-    found: list[Edge] = []
+    edges_left: list[Edge] = []
     for number, group in groups.items():
         share = len(set().union(*(one.yes for one in group))) / len(ballot.voters)
         target = numbered[number].text
         edges: dict[Key, dict[str, Edge]] = {}
-        for agent, edge in ((agent, edge) for one in group for agent, own in one.edges.items() for edge in own):
+        for agent, edge in (
+            (agent, edge) for one in group for agent, edges_of in one.edges.items() for edge in edges_of
+        ):
             said = edges.setdefault(stems(edge.source), {})
             if agent not in said or edge.confidence > said[agent].confidence:
                 said[agent] = edge
         edges.pop(stems(target), None)  # a merge made it its own demand
         means = [mean_edge(by.values()) for by in edges.values()]
-        found += [replace(edge, target=target, confidence=share * edge.confidence) for edge in means]
-    return tuple(found)
+        edges_left += [replace(edge, target=target, confidence=share * edge.confidence) for edge in means]
+    return tuple(edges_left)
 
 
 def mean_edge(edges: Iterable[Edge]) -> Edge:
-    """The surest of some agents' edges that say the same, with the mean of their confidences."""
-    own = list(edges)
-    return replace(
-        max(own, key=lambda edge: edge.confidence), confidence=sum(edge.confidence for edge in own) / len(own)
-    )
+    """Return the surest of agents' equal edges, with the mean of their confidences."""
+    edges = list(edges)
+    mean = sum(edge.confidence for edge in edges) / len(edges)
+    return replace(max(edges, key=lambda edge: edge.confidence), confidence=mean)
 
 
 def _count(ballot: Ballot, quorum: float, margin: float) -> None:
@@ -281,18 +310,18 @@ def _arbiter_question(
         for one in ballot.candidates
         if one.outcome != "out"
     ]
-    kept = {one.number for one in ballot.some("kept")}
-    contested = [one.number for one in ballot.some("contested")]
+    accepted = {one.number for one in ballot.with_outcome("kept")}
+    contested = [one.number for one in ballot.with_outcome("contested")]
 
     def check(said: Verdicts) -> Verdicts | Fault:
         if sorted(one.number for one in said.verdicts) != contested:
             return Fault(f"not exactly one verdict for each contested number, which are {contested}")
-        left = kept | {one.number for one in said.verdicts if one.keep}
+        left = accepted | {one.number for one in said.verdicts if one.keep}
         numbers = [number for one in said.merges for number in (one.into, *one.sources)]
         if strange := sorted(set(numbers) - left):
             return Fault(f"a merge names what is not kept: {strange[:9]}; only these can be merged: {sorted(left)}")
         if len(set(numbers)) != len(numbers):
-            return Fault("a number stands in two merges, or twice in one")
+            return Fault(FAULTS["merged_twice"])
         return said
 
     profile = ballot.debate.profile

@@ -1,124 +1,150 @@
-"""An interest graph as a picture: signals, demands and interests in three columns, and the steps between them."""
+"""The drawing of an interest graph as SVG: signals, demands and interests in columns, and steps between them."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 
 from searec.interests.interest_graph import Edge, InterestGraph
 from searec.interests.novelty import stems
 
-_COLUMN, _BOX, _ROW, _HIGH, _TOP = 300, 220, 40, 28, 48
-_HEADS = ("looked for", "demand", "interest")
-_LETTERS = 30
+_COLUMNS = ("signal", "demand", "interest")
+_HEADS = ("looked for or clicked", "demand", "interest")
+_BOX, _GAP, _ROW, _HIGH, _TOP, _LETTERS = 200, 76, 36, 26, 30, 27
 _STYLE = """
-.graph{--ink:#1c1c1e;--muted:#6b6b70;--paper:#fff;--line:#c9c9ce;--signal:#eef2ff;--demand:#fff4e0;--interest:#e6f6ec;--step:#5b6ee1}
-@media (prefers-color-scheme:dark){
-.graph{--ink:#ececf0;--muted:#a0a0a8;--paper:#17171a;--line:#45454d;--signal:#232a45;--demand:#41331a;--interest:#1d3828;--step:#93a1ff}}
+.graph{--ink:#1c1c1e;--muted:#6b6b70;--paper:#fff;--line:#c9c9ce;--signal:#eef2ff;--demand:#fff4e0;--interest:#e6f6ec;
+--step:#5b6ee1}
+@media (prefers-color-scheme:dark){.graph{--ink:#ececf0;--muted:#a0a0a8;--paper:#17171a;--line:#45454d;--signal:#232a45;
+--demand:#41331a;--interest:#1d3828;--step:#93a1ff}}
 .graph text{font:13px system-ui,sans-serif;fill:var(--ink)}
 .graph .head{fill:var(--muted);font-size:12px}
-.graph rect{stroke:var(--line)}
-.graph path{fill:none;stroke:var(--step);stroke-opacity:.55}
+.graph .paper{fill:var(--paper)}
+.graph .node rect{stroke:var(--line)}
+.graph .signal rect{fill:var(--signal)}
+.graph .demand rect{fill:var(--demand)}
+.graph .interest rect{fill:var(--interest)}
+.graph .step{fill:none;stroke:var(--step);stroke-opacity:.55}
 .graph .co-hyponym{stroke-dasharray:6 4}
 """
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Node:
+    """A box. row: from the top, in rows; a short column is centred."""
+
     column: int
     text: str
-    kind: str
-    row: float
+    words: str
+    row: float = 0.0
 
     @property
-    def key(self) -> str:
-        """Same words, same node; a signal stands as it was said."""
-        return self.text if self.column == 0 else " ".join(sorted(stems(self.text)))
+    def key(self) -> tuple[int, str]:
+        """Nodes of a column with the same key are one."""
+        return _key(self.column, self.text)
 
 
-def draw_graph(graph: InterestGraph, *, most: int = 12) -> str:
-    """A standalone SVG, light or dark as the page is; a line is as wide as its step is sure, dashed for a co-hyponym.
+def _key(column: int, text: str) -> tuple[int, str]:
+    """A signal is its text; of demands and interests, word order and plural endings do not count."""
+    return column, text if column == 0 else " ".join(sorted(stems(text))) or text
 
-    Each shape has its words, evidence and confidence as a tooltip.
+
+def draw_graph(graph: InterestGraph, *, most: int = 24) -> str:
+    """Return a standalone SVG in light or dark colours as the reader prefers.
+
+    A line is as wide as its step is confident, dashed for a co-hyponym. Every shape has a title. Nodes
+    have `data-node` and `data-text`, steps `data-from` and `data-to`, for a page that makes the drawing interactive.
 
     Args:
-        most: interests at most, the surest.
+        graph: of one user.
+        most: interests drawn at most, by confidence.
     """
     graph = graph.top(most)
     leading = {stems(edge.source) for edge in graph.edges if edge.relation != "hypernym"}
-    edges = [edge for edge in graph.edges if edge.relation != "hypernym" or stems(edge.target) in leading] or list(
-        graph.edges
-    )
-    columns = _columns(graph, edges)
+    edges = [edge for edge in graph.edges if edge.relation != "hypernym" or stems(edge.target) in leading]
+    edges = edges or list(graph.edges)
+    columns = _place(graph, edges)
+    nodes = {node.key: node for column in columns for node in column}
+    ids = {key: f"{key[0]}-{index}" for index, key in enumerate(nodes)}
+    width = 3 * _BOX + 2 * _GAP
     height = _TOP + _ROW * max([1, *map(len, columns)])
-    place = {(node.column, node.key): node for column in columns for node in column}
-    width = 2 * _COLUMN + _BOX
     parts = [
-        f'<svg class="graph" xmlns="http://www.w3.org/2000/svg" viewBox="-2 0 {width + 4} {height}" role="img" '
+        f'<svg class="graph" xmlns="http://www.w3.org/2000/svg" viewBox="-3 0 {width + 6} {height}" role="img" '
         f'aria-label="interest graph of user {escape(graph.user, quote=True)}">',
         f"<style>{_STYLE}</style>",
-        f'<rect x="-2" width="{width + 4}" height="{height}" style="fill:var(--paper);stroke:none"/>',
+        f'<rect class="paper" x="-3" width="{width + 6}" height="{height}"/>',
+        *(f'<text class="head" x="{_left(column)}" y="16">{head}</text>' for column, head in enumerate(_HEADS)),
     ]
-    parts += [f'<text class="head" x="{column * _COLUMN}" y="20">{head}</text>' for column, head in enumerate(_HEADS)]
-    parts += [_step(edge, place) for edge in edges]
-    parts += [_box(node) for column in columns for node in column]
+    for edge in edges:
+        start, end = _ends(edge)
+        parts.append(_step(edge, nodes[start], nodes[end], f'data-from="{ids[start]}" data-to="{ids[end]}"'))
+    parts += [_box(node, ids[key]) for key, node in nodes.items()]
     if not edges:
-        parts.append(f'<text x="0" y="{_TOP + 18}">nothing to infer from yet</text>')
+        parts.append(f'<text x="0" y="{_TOP + 18}">no interests can be inferred yet</text>')
     return "\n".join([*parts, "</svg>"])
 
 
-def _columns(graph: InterestGraph, edges: list[Edge]) -> list[list[_Node]]:
-    """Nodes from top to bottom: interests by confidence, demands and signals near the middle of what they lead to."""
-    ups = [edge for edge in edges if edge.relation == "hypernym"]
-    downs = [edge for edge in edges if edge.relation != "hypernym"]
-    interests = [_Node(2, one.text, "interest", float(row)) for row, one in enumerate(graph.interests())]
-    demands = _line(
-        1, [(edge.target, "demand") for edge in ups], [(edge.source, edge.target) for edge in downs], interests
-    )
-    signals = _line(
-        0,
-        [(edge.source, edge.signal or "query") for edge in ups],
-        [(edge.source, edge.target) for edge in ups],
-        demands,
-    )
-    return [signals, demands, interests]
-
-
-def _line(column: int, texts: list[tuple[str, str]], steps: list[tuple[str, str]], onward: list[_Node]) -> list[_Node]:
-    """The nodes of a column, each near the middle of the nodes that steps from it lead to."""
-    rows = {node.key: node.row for node in onward}
-    found = {node.key: node for node in (_Node(column, text, kind, 0.0) for text, kind in reversed(texts))}
-    leads: dict[str, list[float]] = {}
-    for source, target in steps:
-        leads.setdefault(_Node(column, source, "", 0.0).key, []).append(rows[_Node(column + 1, target, "", 0.0).key])
-
-    def middle(node: _Node) -> tuple[float, str]:
-        own = leads.get(node.key, [float(len(onward))])
-        return sum(own) / len(own), node.text
-
-    return [replace(node, row=float(row)) for row, node in enumerate(sorted(found.values(), key=middle))]
-
-
-def _step(edge: Edge, place: dict[tuple[int, str], _Node]) -> str:
+def _ends(edge: Edge) -> tuple[tuple[int, str], tuple[int, str]]:
     first = 0 if edge.relation == "hypernym" else 1
-    start = place[first, _Node(first, edge.source, "", 0.0).key]
-    end = place[first + 1, _Node(first + 1, edge.target, "", 0.0).key]
-    x, y = start.column * _COLUMN + _BOX, _TOP + start.row * _ROW + _HIGH / 2
-    to, down = end.column * _COLUMN, _TOP + end.row * _ROW + _HIGH / 2
+    return _key(first, edge.source), _key(first + 1, edge.target)
+
+
+def _place(graph: InterestGraph, edges: Sequence[Edge]) -> list[list[_Node]]:
+    """Return the columns: interests by confidence, the others near the mean row of what they lead to."""
+    texts: dict[tuple[int, str], str] = {}
+    for edge in edges:
+        for key, text in zip(_ends(edge), (edge.source, edge.target), strict=True):
+            texts.setdefault(key, text)
+    clicks = {edge.source for edge in edges if edge.signal == "click"}
+    interests = [
+        _Node(2, one.text, f"interest “{one.text}”, confidence {one.confidence:.2f}; {one.reason}")
+        for one in graph.interests()
+    ]
+    columns = [interests]
+    _number(interests)
+    for column in (1, 0):
+        onward = {node.key: node for node in columns[0]}
+        nodes = []
+        for key, text in texts.items():
+            if key[0] != column:
+                continue
+            targets = [onward[end] for start, end in map(_ends, edges) if start == key]
+            kind = "demand" if column else "clicked" if text in clicks else "looked for"
+            leads = f", leads to {', '.join(target.text for target in targets)}" if targets else ""
+            mean = sum(target.row for target in targets) / len(targets) if targets else float(len(onward))
+            nodes.append(_Node(column, text, f"{kind} “{text}”{leads}", mean))
+        columns.insert(0, sorted(nodes, key=lambda node: (node.row, node.text)))
+        _number(columns[0])
+    tallest = max(map(len, columns))
+    for nodes in columns:
+        _number(nodes, (tallest - len(nodes)) / 2)
+    return columns
+
+
+def _number(nodes: Sequence[_Node], first: float = 0.0) -> None:
+    for row, node in enumerate(nodes):
+        node.row = row + first
+
+
+def _left(column: int) -> int:
+    return column * (_BOX + _GAP)
+
+
+def _step(edge: Edge, start: _Node, end: _Node, ends: str) -> str:
+    x, y = _left(start.column) + _BOX, _TOP + start.row * _ROW + _HIGH / 2
+    to, down = _left(end.column), _TOP + end.row * _ROW + _HIGH / 2
     bend = (x + to) / 2
-    told = escape(
-        f"{edge.source} → {edge.target}: {edge.relation}, {edge.confidence:.2f}"
-        + (f" ({edge.evidence})" if edge.evidence else "")
-    )
-    thick = 1 + 5 * edge.confidence
-    path = f"M{x} {y:g}C{bend:g} {y:g} {bend:g} {down:g} {to} {down:g}"
-    return f'<path class="{edge.relation}" d="{path}" style="stroke-width:{thick:.1f}"><title>{told}</title></path>'
-
-
-def _box(node: _Node) -> str:
-    x, y = node.column * _COLUMN, _TOP + node.row * _ROW
-    short = node.text if len(node.text) <= _LETTERS else node.text[: _LETTERS - 1].rstrip() + "…"
-    colour = {"demand": "--demand", "interest": "--interest"}.get(node.kind, "--signal")
-    mark = "clicked: " if node.kind == "click" else ""
+    words = f"{edge.source} → {edge.target}: {edge.relation}, {edge.confidence:.2f}"
+    words += f" ({edge.evidence})" if edge.evidence else ""
     return (
-        f'<g><rect x="{x}" y="{y:g}" width="{_BOX}" height="{_HIGH}" rx="6" style="fill:var({colour})"/>'
-        f'<text x="{x + 10}" y="{y + 19:g}">{escape(short)}</text><title>{escape(mark + node.text)}</title></g>'
+        f'<path class="step {edge.relation}" {ends} stroke-width="{1 + 5 * edge.confidence:.1f}" '
+        f'd="M{x} {y:g}C{bend:g} {y:g} {bend:g} {down:g} {to} {down:g}"><title>{escape(words)}</title></path>'
+    )
+
+
+def _box(node: _Node, name: str) -> str:
+    x, y = _left(node.column), _TOP + node.row * _ROW
+    short = node.text if len(node.text) <= _LETTERS else node.text[: _LETTERS - 1].rstrip() + "…"
+    return (
+        f'<g class="node {_COLUMNS[node.column]}" data-node="{name}" data-text="{escape(node.text, quote=True)}">'
+        f'<title>{escape(node.words)}</title><rect x="{x}" y="{y:g}" width="{_BOX}" height="{_HIGH}" rx="6"/>'
+        f'<text x="{x + 9}" y="{y + 17.5:g}">{escape(short)}</text></g>'
     )

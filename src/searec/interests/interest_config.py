@@ -1,4 +1,4 @@
-"""How interests are made: the settings of a model that reads them."""
+"""Settings of the interests that a model reads."""
 
 from typing import Annotated, Literal
 
@@ -12,12 +12,14 @@ from searec.interests.category_index import NEAR
 class InterestSettings:
     """Profiles to graphs to vectors.
 
-    reasoner: who infers: "offline", by the catalogue and without a model; "chat" or "debate", language models on a server; "student".
-    chat_model: its name on the OpenAI-compatible server (address and key come from the environment), for a debate several with commas.
+    reasoner: "offline", by the catalogue and without a model; "chat" or "debate", language models on a server;
+        "student".
+    chat_model: its name on the OpenAI-compatible server (address and key come from the environment); for a debate
+        several with commas.
     student: its folder.
     interests: K of a user. days: of queries that are read.
-    snapshots: graphs a user (S): the last one at the end of training, the others in even steps of what the user did before, so that an
-        example of training reads interests inferred before it.
+    snapshots: graphs a user (S): the last one at the end of training, the others in even steps of the earlier events,
+        so that a training example reads interests inferred before it.
     encoder: of texts, "minilm" or a sentence-transformers model by name or path.
     near: least cosine at which an interest means a category that it does not name.
     """

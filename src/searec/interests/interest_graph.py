@@ -1,4 +1,4 @@
-"""Interest graph: what one user asked for, the demands behind it, and what else these may lead to (arXiv 2508.04032, Stage 1).
+"""Interest graph of one user: signals, the demands behind them, and further interests (arXiv 2508.04032, Stage 1).
 
 signal (a query, or a click where there is no query) -hypernym-> demand -hyponym or co-hyponym-> interest
 """
@@ -7,14 +7,15 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked
 
+from searec.data.schema import DAY
 from searec.errors import DataError
 from searec.interests.novelty import NEAR, History, stems
-from searec.interests.profile import DAY, Profile
+from searec.interests.profile import Profile
 
 Signal = Literal["query", "click"]
 Relation = Literal["hypernym", "hyponym", "co-hyponym"]
@@ -32,9 +33,10 @@ class Edge:
     """One step of reasoning.
 
     Attributes:
-        source, target: texts; a hypernym goes from a signal to a demand, the others from a demand to an interest.
+        source: text of a signal (hypernym) or of a demand (others).
+        target: text of a demand (hypernym) or of an interest (others).
         relation: hypernym, hyponym or co-hyponym.
-        signal: what the source is, for a hypernym; None for the others.
+        signal: kind of the source of a hypernym; None for the others.
         evidence: why, in few words.
         confidence: in (0, 1].
         time: microseconds since 1970 of the newest event it rests on.
@@ -50,13 +52,13 @@ class Edge:
 
     @property
     def key(self) -> tuple[frozenset[str], frozenset[str], bool]:
-        """Edges with the same key say the same: same words, plural endings and order aside, on the same hop."""
+        """Equal for edges of the same words, plural endings and order aside, on the same hop."""
         return stems(self.source), stems(self.target), self.relation == "hypernym"
 
 
 @dataclass(frozen=True)
 class InterestPath:
-    """An interest with its best path, and how surely the whole graph says so, in (0, 1]."""
+    """An interest with its best path, and its confidence by the whole graph, in (0, 1]."""
 
     text: str
     confidence: float
@@ -67,7 +69,7 @@ class InterestPath:
 
     @property
     def reason(self) -> str:
-        """Why, for people."""
+        """The reason as text for people."""
         did = "looked for" if self.kind == "query" else "clicked"
         return f"because you {did} “{self.signal}” → {self.demand} → {self.text}"
 
@@ -79,17 +81,17 @@ class InterestGraph:
     Attributes:
         user: external id.
         at: microseconds since 1970; everything it rests on is older.
-        made: who made it: at least reasoner and version.
+        origin: how it was inferred: at least reasoner and version. Its JSON name is "made".
         edges: no two with the same key.
 
     Raises:
-        DataError: an edge that breaks a rule (confidence outside (0, 1], an empty or overlong text, a hop without its first half).
+        DataError: an edge breaks a rule: confidence outside (0, 1], an empty or overlong text, no edge to its demand.
     """
 
     user: str
     at: int
     edges: tuple[Edge, ...] = ()
-    made: Mapping[str, Any] = field(default_factory=dict)
+    origin: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         demands = {stems(edge.target) for edge in self.edges if edge.relation == "hypernym"}
@@ -117,7 +119,7 @@ class InterestGraph:
         return _best((edge.target, edge.confidence) for edge in self.edges if edge.relation == "hypernym")
 
     def interests(self) -> list[InterestPath]:
-        """Each interest by its best path, highest confidence first, then by text.
+        """Return each interest by its best path, highest confidence first, then by text.
 
         Paths support one another: confidence is 1 - product of (1 - path), a path being the product of its two edges.
         """
@@ -132,19 +134,20 @@ class InterestGraph:
             if edge.relation != "hypernym":
                 first = to[stems(edge.source)]
                 paths.setdefault(stems(edge.target), []).append((first.confidence * edge.confidence, first, edge))
-        found = []
-        for own in paths.values():
-            _, first, edge = max(own, key=lambda path: path[0])
-            doubt = math.prod(1 - weight for weight, _, _ in own)
-            found.append(
+        interests = []
+        for supports in paths.values():
+            _, first, edge = max(supports, key=lambda path: path[0])
+            doubt = math.prod(1 - weight for weight, _, _ in supports)
+            interests.append(
                 InterestPath(edge.target, 1 - doubt, first.source, first.signal or "query", first.target, edge.relation)
             )
-        return sorted(found, key=lambda one: (-one.confidence, one.text))
+        return sorted(interests, key=lambda one: (-one.confidence, one.text))
 
     def novel(self, profile: Profile, *, lowest: int = NEAR) -> "InterestGraph":
-        """The graph without interests that the profile's history holds already, and without demands that then lead nowhere new.
+        """Return the graph without interests that the profile's history already holds.
 
         Args:
+            profile: of the same user.
             lowest: grade of `novelty` that stays.
         """
         history = History.of(profile)
@@ -152,17 +155,22 @@ class InterestGraph:
         return replace(self, edges=(*(edge for edge in self.edges if edge.relation == "hypernym"), *widening))
 
     def top(self, count: int) -> "InterestGraph":
-        """The graph with its `count` most confident interests alone; demands and signals stay."""
-        kept = {stems(one.text) for one in self.interests()[:count]}
+        """Return the graph with its `count` most confident interests; demands and signals stay."""
+        top = {stems(one.text) for one in self.interests()[:count]}
         return replace(
-            self, edges=tuple(edge for edge in self.edges if edge.relation == "hypernym" or stems(edge.target) in kept)
+            self, edges=tuple(edge for edge in self.edges if edge.relation == "hypernym" or stems(edge.target) in top)
         )
 
     def merged(self, newer: "InterestGraph", *, half_life: float = 30.0, lowest: float = 0.05) -> "InterestGraph":
-        """This graph with a newer one of the same user laid over it.
+        """Return this graph merged with a newer one of the same user.
 
-        Confidence of what only the older one says halves with every `half_life` days between them, and below `lowest` it goes. What
-        both say is doubly supported: 1 - (1 - older)(1 - newer), with the newer one's words, evidence and time.
+        The confidence of edges of the older one alone halves every `half_life` days; below `lowest` they are dropped.
+        An edge of both has confidence 1 - (1 - older)(1 - newer) and the newer one's words, evidence and time.
+
+        Args:
+            newer: not older than this one.
+            half_life: days.
+            lowest: confidence of an edge of this graph that stays.
 
         Raises:
             DataError: graphs of two users, or `newer` is older.
@@ -181,19 +189,21 @@ class InterestGraph:
             elif weight >= lowest:
                 edges[edge.key] = replace(edge, confidence=weight)
         demands = {stems(edge.target) for edge in edges.values() if edge.relation == "hypernym"}
-        kept = tuple(edge for edge in edges.values() if edge.relation == "hypernym" or stems(edge.source) in demands)
-        return InterestGraph(self.user, newer.at, kept, newer.made)
+        supported = tuple(
+            edge for edge in edges.values() if edge.relation == "hypernym" or stems(edge.source) in demands
+        )
+        return InterestGraph(self.user, newer.at, supported, newer.origin)
 
     def to_json(self) -> str:
-        """One line of JSON, read back by `from_json`."""
-        told = {
+        """Return one line of JSON, read back by `from_json`."""
+        form = {
             "format": FORMAT,
             "user": self.user,
             "at": self.at,
-            "made": dict(self.made),
+            "made": dict(self.origin),
             "edges": [asdict(edge) for edge in self.edges],
         }
-        return json.dumps(told, ensure_ascii=False, separators=(",", ":"))
+        return json.dumps(form, ensure_ascii=False, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "InterestGraph":
@@ -203,14 +213,14 @@ class InterestGraph:
             DataError: it is something else.
         """
         try:
-            told = _FORM.validate_json(text)
+            form = _FORM.validate_json(text)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or None
             raise DataError(
                 "not an interest graph", where=where, got=repr(first["input"])[:100], expected=first["msg"]
             ) from None
-        return cls(told.user, told.at, tuple(told.edges), told.made)
+        return cls(form.user, form.at, tuple(form.edges), form.origin)
 
 
 @checked(frozen=True, config=_strict)
@@ -218,7 +228,7 @@ class _Form:
     format: Literal[1]
     user: str
     at: int
-    made: dict[str, Any]
+    origin: Annotated[dict[str, Any], Field(alias="made")]
     edges: list[Edge]
 
 
@@ -226,7 +236,7 @@ _FORM = TypeAdapter(_Form)
 
 
 def merge_edges(edges: Iterable[Edge]) -> tuple[Edge, ...]:
-    """The edges, of those with the same key the most confident one, in order of first mention."""
+    """Return the edges, of equal ones the most confident, in order of first mention."""
     best: dict[Any, Edge] = {}
     for edge in edges:
         if edge.key not in best or edge.confidence > best[edge.key].confidence:

@@ -1,7 +1,8 @@
 """Interest table: the interests of all users at some times, as arrays for a model, with the graphs they come from."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,12 +30,12 @@ class InterestTable:
         texts: [M].
         vectors: [M + 1, E] unit vectors of the texts; row 0 is zero.
         categories: [M + 1, MEANINGS] categories each one means, 0 pads.
-        times: [U + 1, S] when each snapshot was made, microseconds since 1970, ascending; `NEVER` where there is none. It rests on what is
-            strictly older.
+        times: [U + 1, S] of the snapshots, microseconds since 1970, ascending; `NEVER` where there is none. A snapshot
+            rests on strictly older events.
         ids: [U + 1, S, K] interests, surest first, 0 pads.
         confidence: [U + 1, S, K] in (0, 1], 0 pads.
         graphs: of each user's last snapshot, by external id.
-        about: who made it from what, with the cut-off; JSON-ready.
+        about: reasoner, settings and cut-off; JSON-ready.
     """
 
     texts: Sequence[str]
@@ -69,44 +70,47 @@ class InterestTable:
         Raises:
             RunError: it is missing or damaged.
         """
-        try:
+        with _reading(folder):
             arrays = load_file(folder / _ARRAYS)
             about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
             texts = pl.read_parquet(folder / _TEXTS)["interest"].to_list()
             return cls(texts=texts, graphs=read_graphs(folder), about=about, **arrays)
-        except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
-            raise RunError(
-                "cannot read the interests", where=folder, got=str(error).splitlines()[0], remedy="make them again"
-            ) from error
+
+
+@contextmanager
+def _reading(folder: Path) -> Iterator[None]:
+    """Turn errors of missing or damaged files into a RunError."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, DataError, pl.exceptions.PolarsError) as error:
+        raise RunError(
+            "cannot read the interests", where=folder, got=str(error).splitlines()[0], remedy="make them again"
+        ) from error
 
 
 def read_graphs(folder: Path, users: Sequence[str] | None = None) -> dict[str, InterestGraph]:
-    """The graphs that `InterestTable.save` wrote, of all users or of some, by user.
+    """Read the graphs that `InterestTable.save` wrote, by user.
+
+    Args:
+        folder: of the table.
+        users: external ids; all by default.
 
     Raises:
         RunError: they are missing or damaged.
     """
-    table = pl.scan_parquet(folder / _GRAPHS)
-    if users is not None:
-        table = table.filter(pl.col("user").is_in(list(users)))
-    try:
+    with _reading(folder):
+        table = pl.scan_parquet(folder / _GRAPHS)
+        if users is not None:
+            table = table.filter(pl.col("user").is_in(list(users)))
         return {user: InterestGraph.from_json(text) for user, text in table.collect().iter_rows()}
-    except (OSError, DataError, pl.exceptions.PolarsError) as error:
-        raise RunError(
-            "cannot read the interests", where=folder, got=str(error).splitlines()[0], remedy="make them again"
-        ) from error
 
 
 def graph_texts(folder: Path) -> Mapping[str, str]:
-    """The graphs that `InterestTable.save` wrote, as JSON by user, for `InterestGraph.from_json`.
+    """Read the graphs that `InterestTable.save` wrote, as JSON by user, for `InterestGraph.from_json`.
 
     Raises:
         RunError: they are missing or damaged.
     """
-    try:
+    with _reading(folder):
         table = pl.read_parquet(folder / _GRAPHS)
         return dict(zip(table["user"], table["graph"], strict=True))
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise RunError(
-            "cannot read the interests", where=folder, got=str(error).splitlines()[0], remedy="make them again"
-        ) from error

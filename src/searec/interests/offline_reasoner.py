@@ -28,8 +28,8 @@ VERSION = "offline-1"
 """Changes with every change to what is said from the same input."""
 _HOW = {"name": "named", "word": "named in it", "meaning": "near in meaning"}
 _ROWS_AT_ONCE = 1024
-_DRAWN = 3
-"""Interests drawn for each that is kept, before the rule of novelty."""
+_CANDIDATES = 3
+"""Candidates for each interest of a graph, before the rule of novelty."""
 
 
 @settings
@@ -43,7 +43,7 @@ class OfflineSettings:
         neighbours: categories reached from one category.
         behaviour: weight of who clicks both, the rest is that of meaning.
         shrink: users by which the former is held back, so that a pair that few have clicked counts less.
-        clicks: newest clicks that stand in where there is no query.
+        clicks: newest clicks, used where there is no query.
     """
 
     interests: Count = 8
@@ -68,9 +68,9 @@ class _Meant:
 
 
 class OfflineReasoner:
-    """Queries to the categories clicked after them (or that they name, or mean), up to what stands above these, down to what is new.
+    """From queries to the categories clicked after them (or named, or meant), up to demands, down to new categories.
 
-    What users did is read from training events alone, `split.cutoff` of `tasks`.
+    Events are read from training alone, `split.cutoff` of `tasks`.
     """
 
     name = "offline"
@@ -83,32 +83,37 @@ class OfflineReasoner:
         self._after = _clicked_after(split, self.catalogue.taxonomy.narrow, tasks)
         self._query = {text: place for place, text in enumerate(split.data.queries.texts.to_list(), start=1)}
         self._near = self._neighbours(split, tasks)
-        told = json.dumps(
+        digested = json.dumps(
             [VERSION, split.data.fingerprint, list(tasks), split.unseen, as_dict(self.config)], sort_keys=True
         )
-        self.version = hashlib.blake2b(told.encode(), digest_size=8).hexdigest()
+        self.version = hashlib.blake2b(digested.encode(), digest_size=8).hexdigest()
 
     @classmethod
     def open(cls, split: Split, tasks: Sequence[Task], options: Mapping[str, str]) -> "OfflineReasoner":
-        """By settings as text: those of `OfflineSettings`, and `encoder`, a sentence encoder by name or path.
+        """Open it by settings as text.
+
+        Args:
+            split: whose training events are read.
+            tasks: whose training events are read.
+            options: settings of `OfflineSettings`, and `encoder`, a sentence encoder by name or path.
 
         Raises:
             SettingsError: no such setting, or a bad value.
             DependencyError: the encoder cannot be had.
         """
-        own = dict(options)
-        encode = Encoder(own.pop("encoder", DEFAULT)).encode
-        return cls(split, encode, configure(OfflineSettings, own, where="offline reasoner"), tasks=tasks)
+        values = dict(options)
+        encode = Encoder(values.pop("encoder", DEFAULT)).encode
+        return cls(split, encode, configure(OfflineSettings, values, where="offline reasoner"), tasks=tasks)
 
     def infer(self, profiles: Sequence[Profile]) -> list[ReasoningResult]:
-        """One graph a profile; an empty one where nothing it did means any category."""
+        """Return one graph a profile; an empty one where no event means any category."""
         texts = list(
             dict.fromkeys(
                 one.text for profile in profiles for one in profile.queries if not self._clicks_after(one.text)
             )
         )
-        found = self.catalogue.find(texts, near=self.config.near, most=self.config.meanings)
-        meanings = dict(zip(texts, found, strict=True))
+        matches = self.catalogue.find(texts, near=self.config.near, most=self.config.meanings)
+        meanings = dict(zip(texts, matches, strict=True))
         return [ReasoningResult(profile, self._graph(profile, meanings)) for profile in profiles]
 
     def _graph(self, profile: Profile, meanings: Mapping[str, list[CategoryMatch]]) -> InterestGraph:
@@ -125,29 +130,33 @@ class OfflineReasoner:
             )
             for one in meant
         )
-        made = {"reasoner": self.name, "version": self.version}
-        graph = InterestGraph(profile.user, profile.at, (*up, *merge_edges(self._widened(profile, meant))), made)
+        origin = {"reasoner": self.name, "version": self.version}
+        graph = InterestGraph(profile.user, profile.at, (*up, *merge_edges(self._widened(profile, meant))), origin)
         return graph.novel(profile).top(self.config.interests)
 
     def _meant(self, profile: Profile, meanings: Mapping[str, list[CategoryMatch]]) -> Iterator[_Meant]:
         """What each query means; where no query means anything, what was clicked."""
-        some = False
+        any_match = False
         taxonomy = self.catalogue.taxonomy
         for one in profile.queries:
             if clicked := self._clicks_after(one.text):
                 total = sum(clicked.values())
                 for category, count in clicked.most_common(self.config.meanings):
-                    some = True
+                    any_match = True
                     evidence = f"{count} of {total} clicks after it"
                     yield _Meant(one.text, "query", category, count / total, evidence, one.time)
             for meaning in meanings.get(one.text, ()):
-                some = True
-                evidence = f"{taxonomy.name(meaning.category)}: {_HOW[meaning.found]}"
+                any_match = True
+                evidence = f"{taxonomy.name(meaning.category)}: {_HOW[meaning.matched_by]}"
                 yield _Meant(one.text, "query", meaning.category, meaning.sureness, evidence, one.time)
-        if not some:
+        if not any_match:
             for click in profile.clicks[: self.config.clicks]:
-                own = [self.catalogue.named(name) for name in click.categories]
-                narrow = [c for c in own if c and not any(c in self._line(other) for other in own if other != c)]
+                clicked_on = [self.catalogue.named(name) for name in click.categories]
+                narrow = [
+                    c
+                    for c in clicked_on
+                    if c and not any(c in self._ancestors(other) for other in clicked_on if other != c)
+                ]
                 for category in narrow:
                     yield _Meant(
                         click.title or taxonomy.name(category),
@@ -159,11 +168,11 @@ class OfflineReasoner:
                     )
 
     def _widened(self, profile: Profile, meant: Sequence[_Meant]) -> list[Edge]:
-        """From each demand to categories near to what led to it, those that the user has touched left out, the surest `_DRAWN` of them."""
+        """Return edges from each demand to near categories that the user has not touched, the surest."""
         taxonomy = self.catalogue.taxonomy
         touched = {self.catalogue.named(name) for click in profile.clicks for name in click.categories}
         touched |= {one.category for one in meant}
-        touched |= {above for category in touched for above in self._line(category)}
+        touched |= {above for category in touched for above in self._ancestors(category)}
         best: dict[
             tuple[str, int], tuple[float, float, _Meant]
         ] = {}  # by demand and category: of the whole path, of the step
@@ -173,12 +182,12 @@ class OfflineReasoner:
             for category, near in zip(self._near.indices[span].tolist(), self._near.data[span].tolist(), strict=True):
                 if category not in touched and near * one.confidence > best.get((demand, category), (0.0,))[0]:
                     best[demand, category] = (near * one.confidence, near, one)
-        surest = sorted(best.items(), key=lambda entry: (-entry[1][0], entry[0]))[: _DRAWN * self.config.interests]
+        surest = sorted(best.items(), key=lambda entry: (-entry[1][0], entry[0]))[: _CANDIDATES * self.config.interests]
         return [
             Edge(
                 source=demand,
                 target=taxonomy.name(category),
-                relation="hyponym" if self.catalogue.named(demand) in self._line(category) else "co-hyponym",
+                relation="hyponym" if self.catalogue.named(demand) in self._ancestors(category) else "co-hyponym",
                 evidence=f"near {taxonomy.name(one.category)}",
                 confidence=near,
                 time=one.time,
@@ -188,13 +197,13 @@ class OfflineReasoner:
         ]
 
     def _demand(self, category: int) -> str:
-        """The name right above a category, or its own where it is a root."""
+        """Return the parent's name, or the category's where it is a root."""
         taxonomy = self.catalogue.taxonomy
         above = int(taxonomy.parent[category])
         return taxonomy.name(above or category)
 
-    def _line(self, category: int) -> list[int]:
-        """What stands above a category, upwards."""
+    def _ancestors(self, category: int) -> list[int]:
+        """Return the ancestors of a category, upwards."""
         line, above = [], int(self.catalogue.taxonomy.parent[category])
         while above:
             line.append(above)
@@ -228,9 +237,9 @@ def _largest(rows: NDArray[np.floating], keep: int) -> csr_array:
     """The `keep` largest values of each row that are above 0, largest first."""
     best = np.argsort(-rows, axis=1, kind="stable")[:, :keep]
     values = np.take_along_axis(rows, best, axis=1)
-    some = values > 0
-    offsets = np.concatenate(([0], np.cumsum(some.sum(axis=1))))
-    return csr_array((np.clip(values[some], 1e-6, 1.0), best[some], offsets), shape=rows.shape)
+    positive = values > 0
+    offsets = np.concatenate(([0], np.cumsum(positive.sum(axis=1))))
+    return csr_array((np.clip(values[positive], 1e-6, 1.0), best[positive], offsets), shape=rows.shape)
 
 
 def _clicked_after(split: Split, narrow: Ragged, tasks: Sequence[Task]) -> csr_array:
@@ -241,9 +250,10 @@ def _clicked_after(split: Split, narrow: Ragged, tasks: Sequence[Task]) -> csr_a
     item, session = searches.clicks.take(old)
     category, click = narrow.take(item)
     where = (searches.query[old][session[click]], category)
-    found = csr_array((np.ones(len(category), dtype=np.int64), where), shape=(sizes.queries + 1, sizes.categories + 1))
-    found.sum_duplicates()
-    return found
+    shape = (sizes.queries + 1, sizes.categories + 1)
+    clicks = csr_array((np.ones(len(category), dtype=np.int64), where), shape=shape)
+    clicks.sum_duplicates()
+    return clicks
 
 
 def _clicked_by_the_same(split: Split, narrow: Ragged, count: int, tasks: Sequence[Task], shrink: float) -> csr_array:

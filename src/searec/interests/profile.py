@@ -7,6 +7,7 @@ import numpy as np
 
 from searec.data.dataset import Dataset
 from searec.data.ragged import Ints, first_not_before
+from searec.data.schema import DAY
 from searec.data.split import NEVER
 from searec.errors import DataError
 
@@ -14,15 +15,13 @@ DAYS = 30
 """Days of queries that are read (the paper's window)."""
 QUERIES, CLICKS = 30, 100
 """Newest distinct queries, and newest clicks, that are read."""
-DAY = 86_400_000_000
-"""Microseconds."""
 _BLOCK = 1024
 """Users whose rows are read at once."""
 
 
 @dataclass(frozen=True)
 class ProfileQuery:
-    """A query and when it was last asked, microseconds since 1970 (UTC)."""
+    """A query and its last time, microseconds since 1970 (UTC)."""
 
     text: str
     time: int
@@ -47,7 +46,7 @@ class Profile:
         attributes: of the user table, empty ones left out.
         queries: distinct ones of the last `DAYS` days, newest first.
         clicks: the newest, newest first; for what is known already, and for users who ask nothing.
-        earlier: distinct queries older than these days, newest first; they count as known, and nothing is inferred from them.
+        earlier: distinct queries older than these days, newest first; known, but nothing is inferred from them.
     """
 
     user: str
@@ -61,12 +60,16 @@ class Profile:
 def profiles(
     data: Dataset, users: Ints, at: Ints, *, days: int = DAYS, queries: int = QUERIES, clicks: int = CLICKS
 ) -> Iterator[Profile]:
-    """The profile of each user, one after another.
+    """Yield the profile of each user.
 
     Args:
+        data: the dataset.
         users: [n] internal ids.
-        at: [n] microseconds since 1970; strictly older events are read. `split.NEVER` stands for the microsecond after a user's last event.
-        days, queries, clicks: how much is read, as for `DAYS`, `QUERIES` and `CLICKS`.
+        at: [n] microseconds since 1970; strictly older events are read. `split.NEVER` is the microsecond after a
+            user's last event.
+        days: days of queries that are read.
+        queries: newest distinct queries that are read.
+        clicks: newest clicks that are read.
 
     Raises:
         DataError: not one time a user.
@@ -103,10 +106,10 @@ def _profiles(data: Dataset, users: Ints, at: Ints, days: int, queries: int, cli
     for name, about, user, limit, last_search, click_history in zip(
         names, known, users.tolist(), at.tolist(), search_end, trails, strict=True
     ):
-        asked = slice(int(data.searches.offsets[user]), last_search)
-        times, click_times = data.searches.time[asked].tolist(), data.click_history.time[click_history].tolist()
+        searched = slice(int(data.searches.offsets[user]), last_search)
+        times, click_times = data.searches.time[searched].tolist(), data.click_history.time[click_history].tolist()
         now = limit if limit != NEVER else max([*times[-1:], *click_times[-1:], -1]) + 1
-        texts = data.queries.texts.gather(data.searches.query[asked].astype(np.int64) - 1).to_list()
+        texts = data.queries.texts.gather(data.searches.query[searched].astype(np.int64) - 1).to_list()
         newest: dict[str, int] = {}
         for text, time in zip(reversed(texts), reversed(times), strict=True):
             newest.setdefault(text, time)

@@ -1,4 +1,4 @@
-"""Proposals: the two hops of many profiles, asked hop by hop of one model or of several."""
+"""Proposals: the two hops of many profiles, hop by hop, by one model or several."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,12 +25,12 @@ _NOTHING = Hop(())
 
 @dataclass(frozen=True)
 class Seat:
-    """Who proposes: a model, in a part.
+    """A proposing agent: a model with a persona.
 
     Attributes:
-        name: what the others call it.
-        chat: whom its questions go to.
-        part: what stands above each of them; empty for none.
+        name: of the agent.
+        chat: client of its model.
+        part: text above each question; empty for none.
     """
 
     name: str
@@ -38,13 +38,13 @@ class Seat:
     part: str = ""
 
     def question(self, text: str) -> str:
-        """The text under the part."""
+        """Return the text below the part."""
         return f"{self.part.strip()}\n\n{text}" if self.part else text
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """What came of the two hops, or the problem that ended them.
+    """The result of the two hops, or the problem that ended them.
 
     repaired: answers that were faulty once. when: the last answer was given (UTC, ISO 8601); empty if there was none.
     """
@@ -56,24 +56,29 @@ class Proposal:
     when: str = ""
 
 
-def two_hops(asked: Sequence[tuple[Seat, Profile]], config: HopSettings, wording: PromptTemplates) -> list[Proposal]:
-    """Hop 1 of all at once, then hop 2 of all whose hop 1 said something. A profile without queries is asked nothing.
+def two_hops(pairs: Sequence[tuple[Seat, Profile]], config: HopSettings, wording: PromptTemplates) -> list[Proposal]:
+    """Send hop 1 of all pairs at once, then hop 2 of those with demands; nothing for a profile without queries.
+
+    Args:
+        pairs: agents and profiles.
+        config: of the hops.
+        wording: the prompts.
 
     Returns:
         One proposal a pair, in order.
 
     Raises:
-        SearecError: nothing can be asked at all.
+        SearecError: the server cannot be used at all.
     """
-    first = [place for place, (_, profile) in enumerate(asked) if profile.queries]
-    upward = ask_all([_hop1(*asked[place], config, wording) for place in first], Demands, wording)
+    first = [place for place, (_, profile) in enumerate(pairs) if profile.queries]
+    upward = ask_all([_hop1(*pairs[place], config, wording) for place in first], Demands, wording)
     demands = dict(zip(first, upward, strict=True))
     second = {place: reply.value for place, reply in demands.items() if reply.value is not None and reply.value.edges}
     widening = ask_all(
-        [_hop2(*asked[place], hop, config, wording) for place, hop in second.items()], Widenings, wording
+        [_hop2(*pairs[place], hop, config, wording) for place, hop in second.items()], Widenings, wording
     )
     interests = dict(zip(second, widening, strict=True))
-    return [_proposal(demands.get(place), interests.get(place)) for place in range(len(asked))]
+    return [_proposal(demands.get(place), interests.get(place)) for place in range(len(pairs))]
 
 
 def _hop1(seat: Seat, profile: Profile, config: HopSettings, wording: PromptTemplates) -> Question[Demands, Hop]:

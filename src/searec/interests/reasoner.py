@@ -1,4 +1,4 @@
-"""Reasoner: whoever turns profiles into interest graphs."""
+"""Protocol of reasoners, which infer interest graphs from profiles."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,9 +10,13 @@ from searec.interests.profile import Profile
 
 @dataclass(frozen=True)
 class ReasoningResult:
-    """What came of one profile: a graph, or the named problem that left it without one.
+    """The graph of one profile, or the named problem that prevented it.
 
-    A graph may be empty, where there was nothing to reason from. transcript: what was said on the way, JSON-ready, where anything was.
+    Attributes:
+        profile: what was read.
+        graph: empty where there was nothing to infer from.
+        problem: None with a graph.
+        transcript: messages of the reasoner, JSON-ready.
     """
 
     profile: Profile
@@ -22,23 +26,28 @@ class ReasoningResult:
 
 
 class Reasoner(Protocol):
-    """Two hops for each profile: signals to demands, demands to interests that are new to the user.
+    """Infers in two hops: signals to demands, demands to interests that are new to the user.
 
     Attributes:
         name: "offline", "chat", "debate" or "student".
-        version: changes with everything that changes what it says: prompts, model, settings.
+        version: changes with everything that changes its graphs: prompts, model, settings.
     """
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The reasoner's name."""
+        ...
 
     @property
-    def version(self) -> str: ...
+    def version(self) -> str:
+        """The version of its graphs."""
+        ...
 
     def infer(self, profiles: Sequence[Profile]) -> list[ReasoningResult]:
-        """One thought a profile, in order. Interests that `novelty` knows already are left out by rule.
+        """Return one result a profile, in order, without interests that are known by `novelty`.
 
         Raises:
-            SearecError: nothing can be asked at all (no server, no key, budget spent); one profile's failure is its thought's problem.
+            SearecError: it cannot work at all (no server, no key, budget spent); the failure of one profile is the
+                `problem` of its result.
         """
         ...

@@ -1,4 +1,4 @@
-"""Judging: how good a reasoner's thoughts are, whoever reasons: novel, like the teacher's, in the catalogue, and how fast."""
+"""Evaluate a reasoner: novelty, agreement with a teacher, grounding in the catalogue, and speed."""
 
 import math
 import time
@@ -18,7 +18,7 @@ from searec.interests.profile import Profile
 from searec.interests.reasoner import Reasoner, ReasoningResult
 
 RAW, TOKENS = "raw", "tokens"
-"""Keys of an object of a thought's transcript: its interests before the rule of novelty, and how many tokens were written."""
+"""Keys of an entry of a transcript: interests before the rule of novelty, and the number of generated tokens."""
 GRADES = (KNOWN, NEAR, NOVEL)
 CLOSE = 0.6
 """Cosine of an interest to a category from which on it counts as grounded."""
@@ -32,14 +32,14 @@ Encode = Callable[[Sequence[str]], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A share or a mean, with the interval that holds 95 % of what users drawn with replacement give; NaN where there is nothing."""
+    """A share or a mean with its 95 % bootstrap interval over users; NaN without data."""
 
     value: float
     low: float
     high: float
 
     def as_json(self) -> dict[str, float | None]:
-        """JSON-ready; null for NaN."""
+        """Return it JSON-ready; null for NaN."""
         return {
             name: None if math.isnan(one) else one
             for name, one in (("value", self.value), ("low", self.low), ("high", self.high))
@@ -48,21 +48,22 @@ class Estimate:
 
 @dataclass(frozen=True)
 class ReasoningMetrics:
-    """Figures of one reasoner's thoughts.
+    """Metrics of one reasoner's results.
 
     Attributes:
-        profiles: how many were thought about.
+        profiles: how many were read.
         figures: by name:
             answered: share of profiles with a graph, be it empty.
             interests: a profile, after the rule; none where there is no graph.
-            raw.0, raw.1, raw.2: share of interests of each grade of novelty before the rule; NaN where transcripts do not tell.
+            raw.0, raw.1, raw.2: share of interests of each grade of novelty before the rule; NaN without transcripts.
             after.0, after.1, after.2: the same of what the rule left.
-            precision, recall, f1: of interests against the teacher's, by stems, a mean over the profiles for which the teacher has some;
-                precision over those with an answer to be precise about.
-            soft.precision, soft.recall, soft.f1: the same with each interest's highest cosine to one of the other's, in place of 0 or 1.
-            grounded: share of interests, after the rule, that the catalogue has a place for.
+            precision, recall, f1: of interests against the teacher's, by stems; means over profiles where the teacher
+                has interests, precision over those with an answer.
+            soft.precision, soft.recall, soft.f1: the same with each interest's highest cosine instead of 0 or 1.
+            grounded: share of interests, after the rule, that are in the catalogue.
         problems: how many profiles each named problem left without a graph.
-        seconds, tokens: of thinking; None where not known.
+        seconds: of inference; None where not known.
+        tokens: generated; None where not known.
     """
 
     profiles: int
@@ -72,7 +73,7 @@ class ReasoningMetrics:
     tokens: int | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return it JSON-ready."""
         seconds = self.seconds or None
         return {
             "profiles": self.profiles,
@@ -86,13 +87,13 @@ class ReasoningMetrics:
 
 @dataclass(frozen=True)
 class Categories:
-    """Names of categories, by which an interest is seen to have a place in a catalogue."""
+    """Names of categories, for grounding interests in a catalogue."""
 
     names: tuple[str, ...]
 
     @classmethod
     def of(cls, data: Dataset) -> "Categories":
-        """Every category of a dataset's items; none where they have no categories."""
+        """Return every category of a dataset's items."""
         if "categories" not in data.item_table.columns:
             return cls(())
         return cls(
@@ -104,7 +105,12 @@ class Categories:
         )
 
     def holds(self, interests: Iterable[str], encode: Encode | None = None, close: float = CLOSE) -> dict[str, bool]:
-        """For each interest, whether all its words stand in one category's name, or some category is at least as near as `close`.
+        """Return for each interest whether one category's name has all its words, or is near in meaning.
+
+        Args:
+            interests: texts.
+            encode: a sentence encoder; words alone without it.
+            close: least cosine of a near category.
 
         >>> Categories(("Camping Stoves & Fuel", "Tents")).holds(["camping stove", "tent pegs"])
         {'camping stove': True, 'tent pegs': False}
@@ -114,19 +120,24 @@ class Categories:
             for word in stems(name):
                 having[word].add(number)
         texts = list(dict.fromkeys(interests))
-        found = {
+        result = {
             text: bool(words := stems(text)) and bool(set.intersection(*(having[word] for word in words)))
             for text in texts
         }
-        rest = [text for text in texts if not found[text]]
+        rest = [text for text in texts if not result[text]]
         if encode is not None and rest and self.names:
             nearest = (encode(rest) @ encode(self.names).T).max(axis=1)
-            found |= {text: bool(cosine >= close) for text, cosine in zip(rest, nearest, strict=True)}
-        return found
+            result |= {text: bool(cosine >= close) for text, cosine in zip(rest, nearest, strict=True)}
+        return result
 
 
 def infer_timed(reasoner: Reasoner, profiles: Sequence[Profile]) -> tuple[list[ReasoningResult], float]:
-    """A reasoner's thoughts, and the seconds they took."""
+    """Return a reasoner's results, and the seconds it took.
+
+    Args:
+        reasoner: to be timed.
+        profiles: to be read.
+    """
     start = time.perf_counter()
     thoughts = reasoner.infer(profiles)
     return thoughts, time.perf_counter() - start
@@ -143,21 +154,24 @@ def evaluate_reasoning(
     seed: int = 0,
     resamples: int = _RESAMPLES,
 ) -> ReasoningMetrics:
-    """Judge thoughts.
+    """Compute the metrics of a reasoner's results.
 
     Args:
-        teacher: thoughts of the same profiles in the same order, to agree with.
-        catalogue: where interests have their place.
-        encode: for soft agreement, and for interests that no category's name holds; without it there are words alone.
-        seconds: how long the thinking took.
+        thoughts: the results.
+        teacher: results of the same profiles in the same order, to agree with.
+        catalogue: for grounding.
+        encode: for soft agreement and grounding by meaning; words alone without it.
+        close: least cosine for grounding.
+        seconds: of inference.
         seed: of the bootstrap.
+        resamples: of the bootstrap.
 
     Raises:
-        DataError: the teacher thought of other profiles.
+        DataError: the teacher's results are of other profiles.
     """
     if teacher is not None and [one.profile for one in teacher] != [one.profile for one in thoughts]:
         raise DataError(
-            "the teacher's thoughts are of other profiles",
+            "the teacher's results are of other profiles",
             got=len(teacher),
             expected=f"{len(thoughts)} in the same order",
         )
@@ -173,13 +187,13 @@ def evaluate_reasoning(
     if catalogue is not None:
         held = catalogue.holds((text for texts in after for text in texts), encode, close)
         columns["grounded"] = np.array([float(sum(held[text] for text in texts)) for texts in after]), _counts(after)
-    told = [said[TOKENS] for one in thoughts for said in _said(one) if isinstance(said.get(TOKENS), int)]
+    tokens = [said[TOKENS] for one in thoughts for said in _said(one) if isinstance(said.get(TOKENS), int)]
     return ReasoningMetrics(
         len(thoughts),
         _figures(columns, np.random.default_rng(seed), resamples),
         dict(Counter(one.problem or "no reason given" for one in thoughts if one.graph is None).most_common()),
         seconds,
-        sum(told) if told else None,
+        sum(tokens) if tokens else None,
     )
 
 
@@ -196,42 +210,47 @@ def _raw(thought: ReasoningResult) -> list[str]:
 
 
 def _counts(texts: Sequence[Sequence[str]]) -> Floats:
-    return np.array([float(len(some)) for some in texts])
+    return np.array([float(len(interests)) for interests in texts])
 
 
 def _novelty(
     name: str, thoughts: Sequence[ReasoningResult], texts: Sequence[Sequence[str]]
 ) -> dict[str, tuple[Floats, Floats]]:
-    found = [grades(one.profile, some) for one, some in zip(thoughts, texts, strict=True)]
+    result = [grades(one.profile, interests) for one, interests in zip(thoughts, texts, strict=True)]
     return {
-        f"{name}.{grade}": (np.array([float(some.count(grade)) for some in found]), _counts(texts)) for grade in GRADES
+        f"{name}.{grade}": (np.array([float(interests.count(grade)) for interests in result]), _counts(texts))
+        for grade in GRADES
     }
 
 
 def _agreement(
     ours: Sequence[Sequence[str]], theirs: Sequence[Sequence[str]], encode: Encode | None
 ) -> dict[str, tuple[Floats, Floats]]:
-    mine, others = (
-        [{stems(text) for text in some} for some in ours],
-        [{stems(text) for text in some} for some in theirs],
+    left, right = (
+        [{stems(text) for text in interests} for interests in ours],
+        [{stems(text) for text in interests} for interests in theirs],
     )
-    shared = np.array([float(len(one & other)) for one, other in zip(mine, others, strict=True)])
-    count, goal = np.array([float(len(one)) for one in mine]), np.array([float(len(one)) for one in others])
-    told = _scores(shared / np.maximum(count, 1), shared / np.maximum(goal, 1), count, goal)
+    shared = np.array([float(len(one & other)) for one, other in zip(left, right, strict=True)])
+    count, goal = np.array([float(len(one)) for one in left]), np.array([float(len(one)) for one in right])
+    columns = _scores(shared / np.maximum(count, 1), shared / np.maximum(goal, 1), count, goal)
     if encode is not None:
-        texts = list(dict.fromkeys(text for some in (*ours, *theirs) for text in some))
+        texts = list(dict.fromkeys(text for interests in (*ours, *theirs) for text in interests))
         vectors = dict(zip(texts, encode(texts), strict=True)) if texts else {}
         soft = np.array([_soft(one, other, vectors) for one, other in zip(ours, theirs, strict=True)]).reshape(-1, 2)
-        told |= {f"soft.{name}": column for name, column in _scores(soft[:, 0], soft[:, 1], count, goal).items()}
-    return told
+        columns |= {f"soft.{name}": column for name, column in _scores(soft[:, 0], soft[:, 1], count, goal).items()}
+    return columns
 
 
 def _scores(precision: Floats, recall: Floats, count: Floats, goal: Floats) -> dict[str, tuple[Floats, Floats]]:
-    """Sums and counts of both and of their harmonic mean, over profiles for which the teacher has something."""
-    asked = (goal > 0).astype(np.float64)
-    answered = asked * (count > 0)
+    """Return sums and counts of both and of their harmonic mean, over profiles where the teacher has interests."""
+    has_goal = (goal > 0).astype(np.float64)
+    answered = has_goal * (count > 0)
     f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
-    return {"precision": (precision * answered, answered), "recall": (recall * asked, asked), "f1": (f1 * asked, asked)}
+    return {
+        "precision": (precision * answered, answered),
+        "recall": (recall * has_goal, has_goal),
+        "f1": (f1 * has_goal, has_goal),
+    }
 
 
 def _soft(
@@ -247,7 +266,7 @@ def _soft(
 def _figures(
     columns: Mapping[str, tuple[Floats, Floats]], generator: np.random.Generator, resamples: int
 ) -> dict[str, Estimate]:
-    """Sum over sum of each column, with percentiles of the same over users drawn with replacement; one set of draws for all."""
+    """Return the ratio of sums of each column, with percentiles over users drawn with replacement."""
     above = np.stack([one for one, _ in columns.values()], axis=1)  # [U, C]
     below = np.stack([one for _, one in columns.values()], axis=1)
     users = len(above)
@@ -258,13 +277,13 @@ def _figures(
     )
     sums, counts = times @ above, times @ below  # [R, C]
     tail = (1 - _LEVEL) / 2
-    found = {}
+    estimates = {}
     for column, name in enumerate(columns):
         whole = below[:, column].sum()
-        some = counts[:, column] > 0
-        if not whole or not some.any():
-            found[name] = Estimate(math.nan, math.nan, math.nan)
+        drawn = counts[:, column] > 0
+        if not whole or not drawn.any():
+            estimates[name] = Estimate(math.nan, math.nan, math.nan)
             continue
-        low, high = np.quantile(sums[some, column] / counts[some, column], [tail, 1 - tail])
-        found[name] = Estimate(float(above[:, column].sum() / whole), float(low), float(high))
-    return found
+        low, high = np.quantile(sums[drawn, column] / counts[drawn, column], [tail, 1 - tail])
+        estimates[name] = Estimate(float(above[:, column].sum() / whole), float(low), float(high))
+    return estimates

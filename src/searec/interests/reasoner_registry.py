@@ -1,39 +1,41 @@
-"""Reasoners by name, for the command line and for services. Each is imported when it is asked for."""
+"""Reasoners by name, built in or from entry points `searec.reasoners`; each is imported when it is used."""
 
-import importlib
 from collections.abc import Mapping, Sequence
 from typing import cast
 
-from searec.config import nearest
 from searec.data.schema import Task
 from searec.data.split import Split
-from searec.errors import SettingsError
 from searec.interests.reasoner import Reasoner
+from searec.plugins import Registry
 
-REASONERS = {
-    "offline": ("searec.interests.offline_reasoner", "OfflineReasoner"),
-    "chat": ("searec.interests.chat_reasoner", "ChatReasoner"),
-    "debate": ("searec.interests.debate_reasoner", "DebateReasoner"),
-    "student": ("searec.interests.student_reasoner", "StudentReasoner"),
-}
-"""Name -> module and class. The class has `open(split, tasks, options) -> Reasoner`."""
+REASONERS = Registry(
+    "reasoner",
+    {
+        "offline": "searec.interests.offline_reasoner:OfflineReasoner",
+        "chat": "searec.interests.chat_reasoner:ChatReasoner",
+        "debate": "searec.interests.debate_reasoner:DebateReasoner",
+        "student": "searec.interests.student_reasoner:StudentReasoner",
+    },
+    "searec.reasoners",
+)
+"""Classes with `open(split, tasks, options) -> Reasoner`."""
 
 
 def reasoner_named(
     name: str, split: Split, tasks: Sequence[Task], options: Mapping[str, str] | None = None
 ) -> Reasoner:
-    """A new reasoner over a catalogue; each thread needs one of its own.
+    """Open a reasoner; each thread needs its own.
 
     Args:
-        split, tasks: what it may learn from, the training events of these tasks.
-        options: its settings by name, as text; also `encoder` of the offline one, `chat_model` of chat and debate (for debate several
-            with commas between them), `model` of the student, a folder or hub id.
+        name: of the reasoner.
+        split: whose training events it may read.
+        tasks: whose training events it may read.
+        options: settings by name, as text; also `encoder` of the offline one, `chat_model` of chat and debate (for
+            debate several with commas), `model` of the student, a folder or hub id.
 
     Raises:
         SettingsError: no such reasoner, or no such setting of it.
-        SearecError: it cannot be had.
+        DependencyError: the package that declares it cannot be imported.
+        SearecError: it cannot be opened.
     """
-    if name not in REASONERS:
-        raise SettingsError(f"unknown reasoner {name!r}", remedy=nearest(name, list(REASONERS)))
-    module, kind = REASONERS[name]
-    return cast(Reasoner, getattr(importlib.import_module(module), kind).open(split, tasks, dict(options or {})))
+    return cast(Reasoner, REASONERS.named(name).open(split, tasks, dict(options or {})))

@@ -1,4 +1,4 @@
-"""Asking: questions whose answers are strict JSON, checked, and given back once for repair."""
+"""Structured output: questions whose answers are strict JSON, validated, with one question for repair."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from searec.interests.templates import PromptTemplates, as_data
+from searec.interests.templates import FAULTS, PromptTemplates, as_data
 from searec.text.chat import Answer, Chat, Prompt
 from searec.text.multi_client import ask_chats
 from searec.text.response_cache import unfenced
@@ -22,7 +22,7 @@ _SHOWN = 4
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong with an answer, in words for whoever gave it."""
+    """A fault of an answer, in words for the model."""
 
     problem: str
 
@@ -32,9 +32,10 @@ class Question(Generic[S, R]):
     """One question.
 
     Attributes:
-        chat: whom it goes to.
-        name: what errors call it.
-        check: makes of what was said what is meant, or finds the fault.
+        chat: client of the model.
+        name: in errors.
+        text: of the question.
+        check: turns the validated answer into a value, or returns its fault.
     """
 
     chat: Chat
@@ -45,9 +46,13 @@ class Question(Generic[S, R]):
 
 @dataclass(frozen=True)
 class Reply(Generic[R]):
-    """What came of a question: a value, or the problem that left it without one.
+    """The value of a question, or the problem that prevented it.
 
-    repaired: the first answer was faulty. when: the server gave the answer used (UTC, ISO 8601); empty without an answer.
+    Attributes:
+        value: None with a problem.
+        problem: None with a value.
+        repaired: the first answer was faulty.
+        when: time of the used answer (UTC, ISO 8601); empty without an answer.
     """
 
     value: R | None
@@ -63,9 +68,14 @@ class _Said(Generic[S]):
 
 
 def ask_all(questions: Sequence[Question[S, R]], shape: type[S], wording: PromptTemplates) -> list[Reply[R]]:
-    """Ask all at once; those with a faulty answer once more, all at once, with the answer and its fault; then give up.
+    """Send all questions at once; those with a faulty answer once more, with the answer and its fault.
 
-    No answer is thrown away: a later run replays the faulty ones too, and comes to the same end.
+    Faulty answers are cached too, so that a replay gives the same result.
+
+    Args:
+        questions: in any number.
+        shape: the form of the answers.
+        wording: the prompts.
 
     Returns:
         One reply a question, in order.
@@ -92,12 +102,16 @@ def ask_all(questions: Sequence[Question[S, R]], shape: type[S], wording: Prompt
 
 
 def read_json(text: str, shape: type[S]) -> S | Fault:
-    """An answer as `shape`, strictly; with or without a code fence.
+    """Validate an answer strictly; with or without a code fence.
+
+    Args:
+        text: the answer.
+        shape: its form.
 
     >>> class One(BaseModel):
     ...     word: str
-    >>> read_json('{"word": "so"}', One), read_json("so", One)
-    (One(word='so'), Fault(problem='no JSON of the form asked for: Invalid JSON: expected value at line 1 column 1'))
+    >>> read_json('{"word": "so"}', One), read_json("so", One).problem.partition(": ")[2]
+    (One(word='so'), 'Invalid JSON: expected value at line 1 column 1')
     """
     if not text.strip():
         return Fault("the answer is empty, or was cut short while thinking")
@@ -106,11 +120,11 @@ def read_json(text: str, shape: type[S]) -> S | Fault:
     try:
         return shape.model_validate_json(unfenced(text))
     except ValidationError as error:
-        found = [
+        problems = [
             ": ".join(filter(None, [".".join(map(str, one["loc"]))[:80], one["msg"]]))
             for one in error.errors()[:_SHOWN]
         ]
-        return Fault("no JSON of the form asked for: " + "; ".join(found))
+        return Fault(FAULTS["shape"] + "; ".join(problems))
 
 
 def _ask(
@@ -119,21 +133,21 @@ def _ask(
     def parse(text: str) -> _Said[S]:
         return _Said(text, read_json(text, shape))
 
-    asked = [
+    prompts = [
         (question.chat, Prompt(question.name, wording.version, text))
         for question, text in zip(questions, texts, strict=True)
     ]
-    return ask_chats(asked, parse) if asked else []
+    return ask_chats(prompts, parse) if prompts else []
 
 
 def _reply(question: Question[S, R], answer: Answer[_Said[S]], before: str | None) -> Reply[R]:
-    """before: the fault of the first answer, where this is the second."""
+    """Return the reply of an answer; before: the fault of the first answer, where this is the second."""
     if answer.value is None:
-        found: R | Fault = Fault(answer.problem or "no answer")
+        result: R | Fault = Fault(answer.problem or "no answer")
     else:
         said = answer.value.value
-        found = said if isinstance(said, Fault) else question.check(said)
-    if not isinstance(found, Fault):
-        return Reply(found, None, before is not None, answer.when)
-    problem = found.problem if before is None else f"{found.problem}; and before its one repair: {before}"
+        result = said if isinstance(said, Fault) else question.check(said)
+    if not isinstance(result, Fault):
+        return Reply(result, None, before is not None, answer.when)
+    problem = result.problem if before is None else f"{result.problem}; and before its one repair: {before}"
     return Reply(None, problem, before is not None, answer.when)

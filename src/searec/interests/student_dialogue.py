@@ -1,11 +1,12 @@
-"""Dialogue: how a profile is put to a student and how a graph is written as its answer, the same in training and in use.
+"""Prompts and answers of a student: a profile as a prompt, a graph as an answer, in training and in use.
 
-prompt      the task, then {"profile":{name:value},"searches":{"1":newest,"2":...}} on one line; "clicks" for a user who asked nothing
-answer      {"demands":[[number,demand,confidence], ...],"interests":[[demand,relation,interest,confidence], ...]} on one line
+prompt      the task, then {"profile":{name:value},"searches":{"1":newest,"2":...}} on one line; "clicks" for a user
+            without queries
+answer      {"demands":[[number,demand,confidence], ...],"interests":[[demand,relation,interest,confidence], ...]} on
+            one line
 
-Both are JSON, so that no text of a user can end a line or close a list. A demand names its query by number: a copy costs its tokens, and
-to copy is most of what a small model would have to learn. An answer keeps of a graph what a student can know: not the evidence, and the
-times only as those of its queries.
+Both are JSON, so that no text of a user can end a line or close a list. A demand names its query by number, which a
+small model learns more easily than to copy it. An answer has no evidence, and the times of its queries only.
 """
 
 import json
@@ -22,7 +23,7 @@ from searec.interests.novelty import stems
 from searec.interests.profile import Profile
 
 FORMAT = "interests-1"
-"""Changes with every change to `student_prompt`, `write_answer` or `read_answer`; a student of another format is refused."""
+"""Changes with `student_prompt`, `write_answer` or `read_answer`; a student of another format is refused."""
 DIGITS = 2
 """Decimal places of a confidence."""
 _CLICKS = 10
@@ -33,9 +34,12 @@ _TASK = (
 
 @dataclass(frozen=True)
 class Signals:
-    """What an answer may start from, newest first and without repeats; all of one kind.
+    """The signals of a prompt, newest first and without repeats; all of one kind.
 
-    texts: number n of a prompt is `texts[n - 1]`. times: microseconds since 1970, of the newest of each.
+    Attributes:
+        kind: query or click.
+        texts: number n of a prompt is `texts[n - 1]`.
+        times: microseconds since 1970, of the newest of each.
     """
 
     kind: Signal
@@ -44,11 +48,11 @@ class Signals:
 
     @classmethod
     def of(cls, profile: Profile) -> "Signals":
-        """A profile's queries; the titles of its newest clicks where it has no queries."""
+        """Return a profile's queries; the titles of its newest clicks where it has no queries."""
         newest: dict[str, int] = {}
         if profile.queries:
-            for asked in profile.queries:
-                newest.setdefault(asked.text, asked.time)
+            for query in profile.queries:
+                newest.setdefault(query.text, query.time)
             return cls("query", tuple(newest), tuple(newest.values()))
         for clicked in profile.clicks:
             if clicked.title and len(newest) < _CLICKS:
@@ -57,19 +61,25 @@ class Signals:
 
 
 def student_prompt(profile: Profile) -> str:
-    r"""The question, ending where the answer begins.
+    r"""Return the prompt, ending where the answer begins.
 
-    >>> from searec.interests.profile import Asked
-    >>> prompt(Profile("u", 9, {"age": "25-34"}, (Asked("red tent", 8), Asked('7" pan', 5)))).splitlines()[1]
+    >>> from searec.interests.profile import ProfileQuery
+    >>> queries = ProfileQuery("red tent", 8), ProfileQuery('7" pan', 5)
+    >>> student_prompt(Profile("u", 9, {"age": "25-34"}, queries)).splitlines()[1]
     '{"profile":{"age":"25-34"},"searches":{"1":"red tent","2":"7\\" pan"}}'
     """
     signs = Signals.of(profile)
     numbered = {str(number): text for number, text in enumerate(signs.texts, start=1)}
-    return f"{_TASK}\n{_line({'profile': dict(profile.attributes), 'searches' if signs.kind == 'query' else 'clicks': numbered})}\n"
+    kind = "searches" if signs.kind == "query" else "clicks"
+    return f"{_TASK}\n{_line({'profile': dict(profile.attributes), kind: numbered})}\n"
 
 
 def write_answer(graph: InterestGraph, profile: Profile) -> str:
-    """The answer that says this graph, one line; `as_written` gives the graph as it is read back.
+    """Return the answer of a graph, one line; `as_written` gives the graph as it is read back.
+
+    Args:
+        graph: of the profile.
+        profile: of the prompt.
 
     Raises:
         DataError: the graph starts from something that the prompt does not hold.
@@ -82,9 +92,13 @@ def write_answer(graph: InterestGraph, profile: Profile) -> str:
 
 
 def as_written(graph: InterestGraph, profile: Profile) -> InterestGraph:
-    """What an answer can say of a graph: no evidence, rounded confidences, times of the profile's signals, one order.
+    """Return the graph as an answer has it: without evidence, rounded confidences, times of signals, one order.
 
     Demands go by their signal, newest first; interests by their demand; then the most confident first.
+
+    Args:
+        graph: of the profile.
+        profile: of the prompt.
 
     Raises:
         DataError: it starts from something that the prompt does not hold, or rounding breaks an edge.
@@ -92,22 +106,27 @@ def as_written(graph: InterestGraph, profile: Profile) -> InterestGraph:
     signs = Signals.of(profile)
     times = dict(zip(signs.texts, signs.times, strict=True))
     hops, wider = _hops(graph, profile)
-    told = [replace(edge, time=times[edge.source]) for edge in hops]
+    edges = [replace(edge, time=times[edge.source]) for edge in hops]
     newest: dict[frozenset[str], int] = {}
-    for edge in told:
+    for edge in edges:
         newest[stems(edge.target)] = max(edge.time, newest.get(stems(edge.target), edge.time))
-    told += [replace(edge, time=newest[stems(edge.source)]) for edge in wider]
-    return InterestGraph(profile.user, profile.at, tuple(told), graph.made)
+    edges += [replace(edge, time=newest[stems(edge.source)]) for edge in wider]
+    return InterestGraph(profile.user, profile.at, tuple(edges), graph.origin)
 
 
-def read_answer(text: str, profile: Profile, made: Mapping[str, Any]) -> InterestGraph:
-    """The graph that an answer says, strictly: nothing is mended and nothing left out.
+def read_answer(text: str, profile: Profile, origin: Mapping[str, Any]) -> InterestGraph:
+    """Read the graph of an answer, strictly: nothing is repaired or dropped.
+
+    Args:
+        text: the answer.
+        profile: of the prompt.
+        origin: of the graph.
 
     Raises:
-        DataError: the answer is not JSON, has another shape, starts from something not asked, or makes no graph.
+        DataError: the answer is not JSON, has another shape, starts from no signal of the prompt, or makes no graph.
     """
     try:
-        told = _ANSWER.validate_json(text.strip())
+        answer = _ANSWER.validate_json(text.strip())
     except ValidationError as error:
         first = error.errors()[0]
         if first["type"] == "json_invalid":
@@ -121,7 +140,7 @@ def read_answer(text: str, profile: Profile, made: Mapping[str, Any]) -> Interes
     signs = Signals.of(profile)
     edges = []
     newest: dict[frozenset[str], int] = {}
-    for number, target, confidence in told.demands:
+    for number, target, confidence in answer.demands:
         if not 1 <= number <= len(signs.texts):
             raise _unasked(profile, signs, f"number {number}")
         source, time = signs.texts[number - 1], signs.times[number - 1]
@@ -129,10 +148,10 @@ def read_answer(text: str, profile: Profile, made: Mapping[str, Any]) -> Interes
         edges.append(
             Edge(source=source, target=target, relation="hypernym", signal=signs.kind, confidence=confidence, time=time)
         )
-    for source, relation, target, confidence in told.interests:
+    for source, relation, target, confidence in answer.interests:
         time = newest.get(stems(source), 0)  # an unknown demand is the graph's to refuse
         edges.append(Edge(source=source, target=target, relation=relation, confidence=confidence, time=time))
-    return InterestGraph(profile.user, profile.at, tuple(edges), made)
+    return InterestGraph(profile.user, profile.at, tuple(edges), origin)
 
 
 def _hops(graph: InterestGraph, profile: Profile) -> tuple[list[Edge], list[Edge]]:
@@ -154,7 +173,7 @@ def _hops(graph: InterestGraph, profile: Profile) -> tuple[list[Edge], list[Edge
 def _unasked(profile: Profile, signs: Signals, got: str) -> DataError:
     expected = f"one of {len(signs.texts)} ({signs.kind})"
     return DataError(
-        "the answer starts from something not asked", where=f"user {profile.user!r}", got=got, expected=expected
+        "the answer starts from no signal of the prompt", where=f"user {profile.user!r}", got=got, expected=expected
     )
 
 

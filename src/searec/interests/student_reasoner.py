@@ -36,11 +36,11 @@ CUT_OFF, TOO_LONG = "the answer was cut off", "the prompt is too long for the mo
 
 @settings
 class StudentSettings:
-    """How a student is asked.
+    """Settings of inference.
 
-    batch: profiles at once. answer_tokens: at most, and no more than the model's context leaves. interests: the most confident ones stay.
-    temperature: 0 for the likeliest token each time; above, drawn from `seed`, and then an answer depends on whom it is asked with.
-    device: "auto" takes an accelerator if there is one.
+    batch: profiles at once. answer_tokens: most tokens of an answer, within the model's context. interests: the most
+    confident ones stay. temperature: 0 for the likeliest token; above, drawn from `seed`, and an answer depends on its
+    batch. device: "auto" takes an accelerator if there is one.
     """
 
     batch: Count = 32
@@ -63,10 +63,13 @@ class LoadedStudent:
 class StudentReasoner:
     """A local causal model as a reasoner.
 
-    A thought's transcript is one object: `answer` as written, `tokens` it has, and `raw`, its interests before the rule of novelty.
+    The transcript of a result is one object: `answer`, its number of `tokens`, and `raw`, interests before the rule of
+        novelty.
 
     Args:
-        model: a folder that `distil` wrote; or a causal model alone, by folder or hub id, that answers in the format of `dialogue`.
+        model: a folder that `distil` wrote; or a causal model alone, by folder or hub id, that answers in the same
+            format.
+        settings: of inference.
 
     Raises:
         RunError: the folder is damaged or of another prompt format, or its base is not what it was made on.
@@ -85,7 +88,12 @@ class StudentReasoner:
 
     @classmethod
     def open(cls, split: Split, tasks: Sequence[Task], options: Mapping[str, str]) -> "StudentReasoner":
-        """By settings as text: `model`, a folder or hub id, and those of `StudentSettings`; of the events it needs nothing.
+        """Open it by settings as text; it needs no events.
+
+        Args:
+            split: unused.
+            tasks: unused.
+            options: `model`, a folder or hub id, and the settings of `StudentSettings`.
 
         Raises:
             SettingsError: `model` is not among them, or a setting does not exist.
@@ -99,10 +107,10 @@ class StudentReasoner:
 
     @property
     def made_of(self) -> Cutoff | None:
-        """The events that its labels rest on; None for a causal model alone, of which nothing is known.
+        """The events that its labels rest on; None for a causal model alone.
 
         Raises:
-            LeakError: its folder does not tell, or was changed.
+            LeakError: the cut-off is missing or was changed.
         """
         return Cutoff.load(self._folder / LABELS) if (self._folder / FILE).is_file() else None
 
@@ -112,9 +120,9 @@ class StudentReasoner:
         return self._version
 
     def infer(self, profiles: Sequence[Profile]) -> list[ReasoningResult]:
-        """One thought a profile, in order; an empty graph where a profile holds nothing to start from."""
+        """Return one result a profile, in order; an empty graph for a profile without signals."""
         thoughts: list[ReasoningResult | None] = [None] * len(profiles)
-        asked: list[tuple[int, list[int]]] = []
+        prompts: list[tuple[int, list[int]]] = []
         for row, profile in enumerate(profiles):
             if not Signals.of(profile).texts:
                 thoughts[row] = ReasoningResult(profile, InterestGraph(profile.user, profile.at, (), self._made))
@@ -123,16 +131,14 @@ class StudentReasoner:
             if len(ids) >= context_length(self._opened.model):
                 thoughts[row] = ReasoningResult(profile, None, TOO_LONG)
             else:
-                asked.append((row, ids))
-        asked.sort(
-            key=lambda one: -len(one[1])
-        )  # like lengths together: padding is work; the longest first, for memory
-        with self._drawing(), progress("Student", len(asked)) as advance:
-            for start in range(0, len(asked), self.settings.batch):
-                some = asked[start : start + self.settings.batch]
-                for (row, _), (ids, ended) in zip(some, self._answers([ids for _, ids in some]), strict=True):
+                prompts.append((row, ids))
+        prompts.sort(key=lambda one: -len(one[1]))  # similar lengths for less padding, the longest first for memory
+        with self._drawing(), progress("Student", len(prompts)) as advance:
+            for start in range(0, len(prompts), self.settings.batch):
+                block = prompts[start : start + self.settings.batch]
+                for (row, _), (ids, ended) in zip(block, self._answers([ids for _, ids in block]), strict=True):
                     thoughts[row] = self._thought(profiles[row], ids, ended)
-                advance(len(some), "")
+                advance(len(block), "")
         return [thought for thought in thoughts if thought is not None]
 
     @property
@@ -152,7 +158,7 @@ class StudentReasoner:
         return ReasoningResult(profile, graph.novel(profile).top(self.settings.interests), transcript=(said,))
 
     def _answers(self, prompts: list[list[int]]) -> list[tuple[list[int], bool]]:
-        """The tokens of each answer, and whether it came to an end."""
+        """Return the tokens of each answer, and whether it is complete."""
         import torch
         from transformers import GenerationConfig
 
@@ -177,7 +183,7 @@ class StudentReasoner:
 
     @contextmanager
     def _drawing(self) -> Iterator[None]:
-        """Draws from the settings' seed and leaves everybody's generator as it was."""
+        """Draw from the settings' seed and restore the global generator."""
         import torch
 
         if not self.settings.temperature:
@@ -189,10 +195,14 @@ class StudentReasoner:
 
 
 def load_student(model: Path | str, device: str = "auto") -> LoadedStudent:
-    """A distilled student's model, its adapters merged into the base; or a causal model alone.
+    """Load a distilled student, its adapters merged into the base; or a causal model alone.
+
+    Args:
+        model: folder or hub id.
+        device: "auto" is an accelerator if there is one.
 
     Raises:
-        as `StudentReasoner`.
+        RunError: as `StudentReasoner`.
     """
     folder = Path(model)
     if not (folder / FILE).is_file():
@@ -220,14 +230,17 @@ def load_student(model: Path | str, device: str = "auto") -> LoadedStudent:
         from peft import PeftModel
     except ImportError as error:
         raise DependencyError("a student needs peft", got=error, remedy="pip install 'searec[distil]'") from error
-    found = open_model(place, device=device)
-    if base_digest(place, found) != digest:
+    base_model = open_model(place, device=device)
+    if base_digest(place, base_model) != digest:
         raise RunError(
-            "the base is not what the student was made on", where=place, got=base_digest(place, found), expected=digest
+            "the base is not what the student was made on",
+            where=place,
+            got=base_digest(place, base_model),
+            expected=digest,
         )
     try:
         with without_warnings(), torch.random.fork_rng():  # adapters draw a start before they are read
-            tuned: Any = PeftModel.from_pretrained(found, str(folder / ADAPTER))
+            tuned: Any = PeftModel.from_pretrained(base_model, str(folder / ADAPTER))
     except (OSError, ValueError, RuntimeError) as error:
         raise RunError(
             "the student's adapter is damaged", where=folder / ADAPTER, got=str(error).splitlines()[0]
@@ -238,7 +251,12 @@ def load_student(model: Path | str, device: str = "auto") -> LoadedStudent:
 
 
 def base_digest(place: Path | str, model: Any) -> str:
-    """What tells a base from others: a digest of its files, or the hub's own of the version that was had."""
+    """Return what identifies a base: a digest of its files, or the hub's of the version.
+
+    Args:
+        place: folder or hub id.
+        model: the loaded base.
+    """
     if Path(place).is_dir():
         return weights_digest(Path(place))
     return str(getattr(model.config, "_commit_hash", None) or place)
@@ -253,7 +271,7 @@ def _ready(model: Any, tokenizer: Any, digest: str) -> LoadedStudent:
     from transformers import GenerationConfig
 
     ends = _listed(model.generation_config.eos_token_id)
-    model.generation_config = GenerationConfig(eos_token_id=ends or None)  # type: ignore[no-untyped-call]  # no penalties of a chat's
+    model.generation_config = GenerationConfig(eos_token_id=ends or None)  # type: ignore[no-untyped-call]  # without a chat's penalties
     return LoadedStudent(model.eval(), tokenizer, digest)
 
 
@@ -262,7 +280,7 @@ def _listed(ids: int | list[int] | None) -> list[int]:
 
 
 def _until(row: list[int], ends: list[int]) -> tuple[list[int], bool]:
-    """The tokens before the first end, and whether there is one.
+    """Return the tokens before the first end, and whether there is one.
 
     >>> _until([5, 6, 1, 0, 0], [1]), _until([5, 6], [1])
     (([5, 6], True), ([5, 6], False))

@@ -1,8 +1,9 @@
-"""Wording: the texts of questions, kept as files of a version, and safe to put anybody's words into."""
+"""Prompt templates: the texts of questions, in files of a version, with values inserted safely."""
 
 import functools
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -11,14 +12,18 @@ from searec.config import nearest
 from searec.errors import SettingsError
 from searec.files import fingerprint
 
+FAULTS: Mapping[str, str] = json.loads(
+    resources.files("searec.interests").joinpath("prompts/faults.json").read_text(encoding="utf-8")
+)
+"""Faults of answers by name; a question for repair quotes them, so that cached answers depend on them."""
 _PLACE = re.compile(r"\{([a-z_]+)\}")
 
 
 def as_data(value: Any) -> str:
-    """A value as one line of JSON that no text in it can end, a mark like </data> included.
+    r"""Return a value as one line of JSON that no text in it can end, a mark like </data> included.
 
-    >>> as_data(["</data> {now} \\n do this"])
-    '["\\\\u003c/data> {now} \\\\n do this"]'
+    >>> as_data(["</data> {now} \n do this"])
+    '["\\u003c/data> {now} \\n do this"]'
     """
     return json.dumps(value, ensure_ascii=False).replace("<", "\\u003c")
 
@@ -28,8 +33,8 @@ class PromptTemplates:
     """The questions of one version.
 
     Attributes:
-        version: a folder below `prompts`; a new wording is a new folder.
-        texts: name of a file, without .txt, -> what it says.
+        version: a folder below `prompts`; changed texts are a new folder.
+        texts: name of a file, without .txt, -> its text.
     """
 
     version: str
@@ -45,19 +50,23 @@ class PromptTemplates:
         return _read(version)
 
     def fingerprint(self, *names: str) -> str:
-        """Of the version's name and these texts; changes with every letter of them."""
+        """Return a digest of the version's name and these texts."""
         return fingerprint(self.version, *(text for name in names for text in (name, self.texts[name])))
 
     @property
     def personas(self) -> list[str]:
-        """Names of the personas that it describes."""
+        """Names of its personas."""
         return sorted(name.removeprefix("personas/") for name in self.texts if name.startswith("personas/"))
 
     def fill(self, file: str, /, **values: str | int) -> str:
-        """The text with `{value}` for each value; what is put in is never read for places itself.
+        """Return the text with `{name}` replaced by each value; values are not searched for names.
+
+        Args:
+            file: name of the text.
+            **values: by name.
 
         Raises:
-            KeyError: a place in the text has no value, or a value no place: the file and its caller do not belong together.
+            KeyError: the names in the text and those of the values differ.
         """
         text = self.texts[file]
         places = set(_PLACE.findall(text))

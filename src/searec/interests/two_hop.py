@@ -1,4 +1,4 @@
-"""The two hops as a model says them: what it is told, the form of its answers, and what of an answer stands."""
+"""The two hops with a language model: its input, the form of its answers, and the rules for their entries."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,37 +12,38 @@ from searec.interests.interest_graph import LONGEST, Edge, merge_edges
 from searec.interests.novelty import NEAR, History, stems
 from searec.interests.profile import Profile
 from searec.interests.structured_output import Fault
+from searec.interests.templates import FAULTS
 
 RULES = "1"
-"""Changes with every change to what this file lets stand."""
+"""Changes with the rules of this file."""
 LONGEST_QUERY = 200
-"""Characters of a query, or of an attribute, that a model is told."""
-_ENTRIES = 100  # more than this in one answer is no answer to what was asked
+"""Characters of a query, or of an attribute, that a model reads."""
+_ENTRIES = 100  # an answer with more is refused
 
-UNASKED = "rests on nothing the person asked"
+UNASKED = FAULTS["no_query"]
 UNSAID = "rests on a demand nobody said"
 KNOWN = "known already"
 ECHO = "repeats what it comes from"
 TWICE = "said twice"
 EMPTY = "says nothing"
-SURPLUS = "more than asked for"
+SURPLUS = FAULTS["surplus"]
 _FAULTS = {UNASKED, UNSAID, EMPTY}
-"""What an answer of nothing else goes back for; to know nothing new is no fault."""
+"""An answer with nothing else is repaired; nothing new is no fault."""
 
 
 @settings
 class HopSettings:
-    """What is asked for, and what is kept of it.
+    """Settings of the two hops.
 
     Attributes:
-        prompts: version of the wording, a folder below `nearline/prompts`.
+        prompts: version of the prompts, a folder below `interests/prompts`.
         demands: entries of hop 1 at most.
         candidates: entries of hop 2 at most, before the rule of novelty.
         interests: K, the most confident novel interests, which stay.
         lowest: grade of `novelty` that an interest needs: 1 near to the history, 2 new.
-        attributes: names of the profile's attributes that a model is told; all if None.
-        known: older queries and clicked categories, of each the newest so many, told as known already; 0 tells queries alone, as
-            the paper does. What is known is left out by rule whether it is told or not.
+        attributes: names of the profile's attributes that a model reads; all if None.
+        known: most older queries, and most clicked categories, that a model reads as known; 0 as in the paper. Known
+            interests are dropped by rule in any case.
     """
 
     prompts: str = "interests-1"
@@ -55,9 +56,9 @@ class HopSettings:
 
 
 def printable(text: str) -> str:
-    """The text with a space for each control character, line ends among them.
+    r"""Return the text with a space for each control character, line ends included.
 
-    >>> printable("caps\\n\\x1b[31mred")
+    >>> printable("caps\n\x1b[31mred")
     'caps  [31mred'
     """
     return "".join(letter if letter.isprintable() or ord(letter) > 0x9F else " " for letter in text)
@@ -69,7 +70,7 @@ def _plain(text: Any) -> Any:
 
 
 class Answer(BaseModel):
-    """The root of every form: nothing is converted, nothing more is allowed."""
+    """Base of every form: nothing is converted, no further fields are allowed."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
@@ -80,6 +81,8 @@ Confidence = Annotated[float, Field(ge=0.01, le=1, allow_inf_nan=False)]
 
 
 class Demand(Answer):
+    """A demand behind a query."""
+
     query: Annotated[str, Field(min_length=1, max_length=2 * LONGEST_QUERY)]
     demand: Phrase
     confidence: Confidence
@@ -93,6 +96,8 @@ class Demands(Answer):
 
 
 class Widening(Answer):
+    """An interest from a demand."""
+
     demand: Phrase
     interest: Phrase
     relation: Literal["hyponym", "co-hyponym"]
@@ -108,19 +113,24 @@ class Widenings(Answer):
 
 @dataclass(frozen=True)
 class Hop:
-    """What stands of an answer, and what was left out: (text, why)."""
+    """The valid edges of an answer, and what was dropped: (text, why)."""
 
     edges: tuple[Edge, ...]
     dropped: tuple[tuple[str, str], ...] = ()
 
 
 def count_dropped(hops: Iterable[Hop]) -> dict[str, int]:
-    """How many entries were left out, by why."""
+    """Count dropped entries by reason."""
     return dict(sorted(Counter(why for hop in hops for _, why in hop.dropped).items()))
 
 
 def shown_profile(profile: Profile, config: HopSettings) -> dict[str, Any]:
-    """What a model is told of a user, JSON-ready: neither who it is nor when."""
+    """Return what a model reads of a user, JSON-ready: neither id nor times.
+
+    Args:
+        profile: of the user.
+        config: which attributes.
+    """
     chosen = (
         profile.attributes
         if config.attributes is None
@@ -133,21 +143,32 @@ def shown_profile(profile: Profile, config: HopSettings) -> dict[str, Any]:
 
 
 def known_texts(profile: Profile, config: HopSettings) -> list[str]:
-    """What else the person has met already: older queries, then categories clicked, newest first."""
+    """Return older queries, then clicked categories, newest first.
+
+    Args:
+        profile: of the user.
+        config: how many.
+    """
     categories = dict.fromkeys(name for one in profile.clicks for name in reversed(one.categories))
     return [text[:LONGEST_QUERY] for text in (*profile.earlier[: config.known], *list(categories)[: config.known])]
 
 
 def demand_edges(said: Demands, profile: Profile, config: HopSettings) -> Hop | Fault:
-    """Hop 1's edges: each from a query of the profile, with that query's time; one demand is one text throughout.
+    """Return the edges of hop 1: each from a query of the profile, with its time; one demand has one text.
 
-    A fault, where nothing of what an answer says rests on a query.
+    Args:
+        said: the answer.
+        profile: of the prompt.
+        config: of the hops.
+
+    Returns:
+        A fault, where no entry rests on a query.
     """
-    asked = {_same(one.text[:LONGEST_QUERY]): one for one in reversed(profile.queries)}
+    queries = {_same(one.text[:LONGEST_QUERY]): one for one in reversed(profile.queries)}
     names: dict[frozenset[str], str] = {}
     edges, dropped = [], []
     for one in said.demands:
-        query = asked.get(_same(one.query))
+        query = queries.get(_same(one.query))
         if query is None or not stems(one.demand):
             dropped.append((one.demand, UNASKED if query is None else EMPTY))
             continue
@@ -169,9 +190,16 @@ def demand_edges(said: Demands, profile: Profile, config: HopSettings) -> Hop | 
 def interest_edges(
     said: Sequence[Widening], demands: Sequence[Edge], profile: Profile, config: HopSettings
 ) -> Hop | Fault:
-    """Hop 2's edges: each from a demand that hop 1 said, none to what the history holds.
+    """Return the edges of hop 2: each from a demand of hop 1, none to what the history holds.
 
-    A fault, where nothing of what an answer says rests on a demand.
+    Args:
+        said: the answer.
+        demands: edges of hop 1.
+        profile: of the prompt.
+        config: of the hops.
+
+    Returns:
+        A fault, where no entry rests on a demand.
     """
     names = {stems(edge.target): edge.target for edge in reversed(demands)}
     times: dict[frozenset[str], int] = {}
@@ -205,15 +233,15 @@ def interest_edges(
 
 
 def _limited(edges: list[Edge], dropped: list[tuple[str, str]], most: int) -> Hop | Fault:
-    """The edges without repetitions, the `most` confident ones of them in the order said; a fault if none is left by `_FAULTS`."""
-    found = sorted({why for _, why in dropped} & _FAULTS)
-    if not edges and found:
-        return Fault(f"no entry can be used; one of them {', one '.join(found)}")
+    """Return the `most` confident distinct edges in their order; a fault if all are dropped by `_FAULTS`."""
+    faults = sorted({why for _, why in dropped} & _FAULTS)
+    if not edges and faults:
+        return Fault(f"no entry can be used; one of them {', one '.join(faults)}")
     once = merge_edges(edges)
     dropped = [*dropped, *[(edge.target, TWICE) for edge in edges if not any(edge is other for other in once)]]
-    kept = {edge.key for edge in sorted(once, key=lambda edge: -edge.confidence)[:most]}
-    dropped += [(edge.target, SURPLUS) for edge in once if edge.key not in kept]
-    return Hop(tuple(edge for edge in once if edge.key in kept), tuple(dropped))
+    chosen = {edge.key for edge in sorted(once, key=lambda edge: -edge.confidence)[:most]}
+    dropped += [(edge.target, SURPLUS) for edge in once if edge.key not in chosen]
+    return Hop(tuple(edge for edge in once if edge.key in chosen), tuple(dropped))
 
 
 def _same(query: str) -> str:

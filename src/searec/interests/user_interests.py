@@ -22,8 +22,8 @@ class UserInterests:
     """The interests of one user.
 
     Attributes:
-        source: "fresh", from the store; "last", a stale value of the store; "own", demands derived from the user's own clicks;
-            "run", what the model was trained with; "none".
+        source: "fresh", from the store; "last", a stale value of the store; "own", demands derived from the user's own
+            clicks; "run", what the model was trained with; "none".
         interests: highest confidence first.
         made_at: microseconds since 1970 when they were inferred or written; None where that is unknown.
     """

@@ -30,7 +30,7 @@ class Model(Learner):
 
     A model either learns from `loss` (`learns == "loss"`, the training loop drives it) or is made in one pass by `fit`
     (`learns == "fit"`). All it has learned is in its parameters and buffers. What it can do beyond scoring it declares
-    by the protocols of `models.capabilities`; nothing outside `models` asks for its class or its name.
+    by the protocols of `models.capabilities`; nothing outside `models` looks at its class or its name.
 
     Attributes:
         tasks: what it can learn; `train_tasks` says what it has learned as configured.
@@ -106,7 +106,12 @@ class Model(Learner):
         raise TypeError(f"{self.name} learns by fit(), not by loss()")
 
     def fit(self, data: Dataset, split: Split) -> None:
-        """Learn from the training events of `split` in one pass."""
+        """Learn from the training events of a split in one pass.
+
+        Args:
+            data: the dataset.
+            split: of that dataset.
+        """
         raise TypeError(f"{self.name} learns by loss(), not by fit()")
 
     def click_counts(self) -> Mapping[tuple[Task, ...], Tensor]:
@@ -162,18 +167,34 @@ class ItemEmbeddings:
 
 
 def cosines(vectors: Tensor, ids: Tensor) -> Tensor:
-    """Return the vectors [n, D] of some ids, each of length 1, zero at padding."""
+    """Return unit vectors [n, D] of items, zero at padding.
+
+    Args:
+        vectors: [I + 1, D] of all items.
+        ids: [n] internal ids, 0 pads.
+    """
     return F.normalize(vectors[ids.long()].float(), dim=1) * (ids > 0)[:, None]
 
 
 def strongest_click(strength: Tensor, clicks: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the click [N] of the largest strength [N, H] above 0, and that strength, cut at 1; as `Model.explain`."""
+    """Return the click [N] of the largest strength above 0, and that strength, cut at 1; as `Model.explain` does.
+
+    Args:
+        strength: [N, H] how much each click speaks for each item.
+        clicks: [H] internal ids.
+    """
     best, place = strength.max(dim=1)
     return torch.where(best > 0, clicks[place], 0), best.clamp(0, 1)
 
 
 def best_items(scores: Tensor, k: int, exclude: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Return the k best of catalogue scores [B, I + 1], as `Model.retrieve` does."""
+    """Return the k best items by their scores, as `Model.retrieve` does.
+
+    Args:
+        scores: [B, I + 1] of the catalogue.
+        k: items per row.
+        exclude: [B, E] internal ids to leave out, 0 pads.
+    """
     scores = scores.float().clone()
     if exclude is not None:
         scores.scatter_(1, exclude.long(), -torch.inf)

@@ -10,7 +10,7 @@ from searec.nn.losses import Losses
 
 if TYPE_CHECKING:  # training one model loads nothing that only other models need
     from searec.models.serendipity.batch_interests import BatchInterests
-    from searec.models.serendipity.model import Channels, InterestPool
+    from searec.models.serendipity.retrieval import Channels, InterestPool
     from searec.semantic_ids.trie import Trie
     from searec.text.encoder import Encoder
 
@@ -30,7 +30,15 @@ class FindsSimilarItems(Protocol):
     """A model that finds the neighbours of an item by other means than a vector."""
 
     def similar_items(self, items: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """Return the k items most similar to each of `items` [B]: ids [B, k] (0 pads) and scores [B, k], best first."""
+        """Return the k items most similar to each of some items.
+
+        Args:
+            items: [B] internal ids.
+            k: how many for each.
+
+        Returns:
+            Ids [B, k], best first, 0 where fewer are known; scores [B, k], -inf there.
+        """
         ...
 
 
@@ -49,7 +57,7 @@ class ReusesLexicalIndex(Protocol):
     """A model whose inverted index the lexical channel of the pipeline can use instead of building its own."""
 
     def lexical_index(self) -> Mapping[str, Any]:
-        """Return the index and its scoring parameters, as the keywords `index`, `k1` and `b` of `data.lexical.Lexicon`."""
+        """Return the index and its scoring parameters, as keywords of `data.lexical.Lexicon`."""
         ...
 
 
@@ -62,7 +70,16 @@ class SuggestsQueries(Protocol):
         ...
 
     def suggest(self, batch: Batch, queries: "Trie", k: int) -> tuple[Tensor, Tensor]:
-        """Return positions in the trie's texts from 1 [B, k] (0 pads) and log-probabilities [B, k], best first."""
+        """Return the k most probable next queries of each user.
+
+        Args:
+            batch: B requests.
+            queries: what `query_trie` returned.
+            k: queries per user.
+
+        Returns:
+            Positions in the trie's texts from 1 [B, k], best first, 0 pads; log-probabilities [B, k].
+        """
         ...
 
 
@@ -71,7 +88,12 @@ class UpdatesItems(Protocol):
     """A model that accepts new items and removes items without training."""
 
     def change_items(self, added: Any | None = None, removed: Sequence[int] = ()) -> None:
-        """Add items (what the model's artifact makes of their records) and remove items by internal id."""
+        """Add and remove items.
+
+        Args:
+            added: what `Artifact.new_items` returns for their records.
+            removed: internal ids.
+        """
         ...
 
 
@@ -80,7 +102,12 @@ class ColdStartUsers(Protocol):
     """A model that scores users who are not in the dataset, from what its artifact makes of their records."""
 
     def score_new_users(self, batch: Batch, users: Any) -> Tensor:
-        """Return scores [B, I + 1] by internal item id; `users` is what the artifact's `new_users` returns."""
+        """Return scores [B, I + 1] by internal item id.
+
+        Args:
+            batch: B requests.
+            users: what `Artifact.new_users` returns for their records.
+        """
         ...
 
 
@@ -97,7 +124,15 @@ class RetrievesByInterest(HasItemVectors, Protocol):
         interesting: int | None = None,
         interests: "BatchInterests | None" = None,
     ) -> "Channels":
-        """Return both channels' items [B, k] with the interest that each item of the second channel matches."""
+        """Return both channels' items with the interest that each item of the second channel matches.
+
+        Args:
+            batch: B requests.
+            k: most items by behaviour.
+            exclude: [B, E] internal ids to leave out, 0 pads.
+            interesting: most items by interest; k by default.
+            interests: in place of those known from training.
+        """
         ...
 
     def pool(
@@ -109,7 +144,15 @@ class RetrievesByInterest(HasItemVectors, Protocol):
         quota: float | None = None,
         interests: "BatchInterests | None" = None,
     ) -> "InterestPool":
-        """Return the k items per request of both channels, merged by the second channel's share `quota`."""
+        """Return k items per request, of both channels.
+
+        Args:
+            batch: B requests.
+            k: items per request.
+            exclude: [B, E] internal ids to leave out, 0 pads.
+            quota: share of the second channel.
+            interests: in place of those known from training.
+        """
         ...
 
 
@@ -131,7 +174,12 @@ class ScoresTrajectories(Protocol):
         ...
 
     def score_trajectories(self, batch: Batch, noise: Sequence[Tensor]) -> Tensor:
-        """Return scores [B, T, N] of the candidates, a trajectory for each of T draws of noise."""
+        """Return scores [B, T, N] of the candidates, each of T trajectories from noisy first states.
+
+        Args:
+            batch: B requests with candidates.
+            noise: [B, T, L, D] per history, standard normal.
+        """
         ...
 
 
@@ -149,7 +197,14 @@ class ReasonsInSteps(Protocol):
     def reasoned(
         self, states: list[Tensor], here: list[Tensor], *, alone: bool = False, halt: bool = False
     ) -> list[Any]:
-        """Return the steps taken from the first states."""
+        """Return the steps taken from the first states.
+
+        Args:
+            states: [B, L, D] of each history.
+            here: [B, L] per history, where there is an event.
+            alone: also compute the states without the cross term.
+            halt: users stop by their halting score.
+        """
         ...
 
     def score_by_depth(self, batch: Batch) -> tuple[Tensor, Tensor]:

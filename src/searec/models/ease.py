@@ -64,8 +64,8 @@ class EASE(ClickMatrixModel):
                 expected=f"at most {self.config.max_items:,} (max_items)",
                 remedy="use itemknn, or raise max_items if the memory allows it",
             )
-        kept = clicks[:, items].astype(np.float64)
-        gram = (kept.T @ kept).toarray()
+        active = clicks[:, items].astype(np.float64)
+        gram = (active.T @ active).toarray()
         gram[np.diag_indices_from(gram)] += self.config.l2
         inverse = np.linalg.inv(gram)
         weights = np.zeros((len(items) + 1, len(items) + 1), dtype=np.float32)
@@ -87,7 +87,15 @@ class EASE(ClickMatrixModel):
         return scores if batch.candidates is None else scores.gather(1, batch.candidates.long())
 
     def similar_items(self, items: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """Return the k items of the largest weights from each of `items` [B]: ids [B, k] (0 pads) and weights, best first."""
+        """Return the k items of the largest weights from each of some items.
+
+        Args:
+            items: [B] internal ids.
+            k: how many for each.
+
+        Returns:
+            Ids [B, k], best first, 0 where fewer are above zero; weights [B, k], -inf there.
+        """
         weights = self.weights[self.column[items.long()]][:, self.column]
         return best_items(weights.masked_fill(weights <= 0, -torch.inf), k)
 

@@ -45,9 +45,14 @@ class ItemKNN(ClickMatrixModel):
 
     @settings
     class Config:
-        """neighbours: kept per item, 0 for all. repeats: an item clicked twice counts twice. feed_only: leave search clicks out.
+        """What counts, and what is read.
 
-        history: newest clicks read.
+        Attributes:
+            neighbours: stored per item, 0 for all.
+            shrink: added to the denominator of each cosine.
+            repeats: an item clicked twice counts twice.
+            feed_only: leave clicks after searches out.
+            history: newest clicks read.
         """
 
         neighbours: Natural = 0
@@ -75,7 +80,15 @@ class ItemKNN(ClickMatrixModel):
         return SparseRows(self.offsets, self.columns, self.values, self.sizes.items + 1)
 
     def similar_items(self, items: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """Return the k nearest neighbours of each of `items` [B]: ids [B, k] (0 pads) and cosines [B, k], best first."""
+        """Return the k nearest neighbours of each of some items.
+
+        Args:
+            items: [B] internal ids.
+            k: how many for each.
+
+        Returns:
+            Ids [B, k], best first, 0 where there are fewer; cosines [B, k], -inf there.
+        """
         cosines = self.similarities.sum(items[:, None])
         return best_items(cosines.masked_fill(cosines <= 0, -torch.inf), k)
 
@@ -114,16 +127,22 @@ def _distinct(items: Tensor) -> Tensor:
 
 
 def similarity_leaks(model: ItemKNN, split: Split) -> Leaks:
-    """Return similarities that differ from those of the clicks before the cut-off; a few of each item are computed again.
+    """Return similarities that differ from those of the clicks before the cut-off.
+
+    A few of each item are computed again.
 
     One click more changes all similarities of its item, as the number of its clickers is a factor of each.
+
+    Args:
+        model: which has learned.
+        split: that it has learned from.
     """
     data, config = split.data, model.config
     user, item, old = clicks_of(split, bounds(split, model.train_tasks)[1])
     counted = (np.asarray(data.click_history.source) == FEED) if config.feed_only else np.ones(len(user), dtype=bool)
-    some = old & counted
+    used = old & counted
     clicks = scipy.sparse.csc_matrix(
-        (np.ones(int(some.sum()), np.float32), (user[some], item[some])),
+        (np.ones(int(used.sum()), np.float32), (user[used], item[used])),
         shape=(data.sizes.users + 1, data.sizes.items + 1),
     )
     clicks.data[:] = 1

@@ -103,7 +103,7 @@ class LCRSER(TwoHistoriesModel):
         rl_negatives: Count = 31
         trajectories: Count = 8
         noise: Positive = 0.1
-        reward: Reward = "hr@1"
+        reward: Reward = "hit@1"
         clip_ratio: Positive = 0.2
         kl_weight: NonNegative = 0.1
         refresh: Count = 4
@@ -156,7 +156,7 @@ class LCRSER(TwoHistoriesModel):
     def reasoned(
         self, states: list[Tensor], here: list[Tensor], *, alone: bool = False, halt: bool = False
     ) -> list[Step]:
-        """Take up to K steps from H^0, on the newest `focus` events of each side.
+        """Return up to K steps from H^0, on the newest `focus` events of each side.
 
         Users without a history on one of the sides have nothing to cross and take no step. Those who are done leave the
         batch, so that their time is saved.

@@ -25,7 +25,7 @@ class SASRec(ItemEmbeddings, Model):
     """Causal Transformer over the user's clicks; the state at a click scores the next item by inner product.
 
     Departures from the authors' code: positions are counted from the newest event, so that batches can be trimmed; with
-    `feed_only` off, clicks after searches stand in the sequence as well.
+    `feed_only` off, clicks after searches are in the sequence as well.
     """
 
     name = "sasrec"
@@ -129,7 +129,7 @@ class SASRec(ItemEmbeddings, Model):
 
     @override
     def loss(self, batch: Batch) -> Losses:
-        """Next-click loss at every position: BCE against sampled negatives (Eq. 8), or cross-entropy over the catalogue."""
+        """Return the next-click loss at every position: BCE against negatives (Eq. 8), or the full softmax."""
         items, times = self.history(batch)
         following, known = next_click(items, times, batch)
         state = self.encode(items)[known]  # (P, D)
@@ -154,7 +154,13 @@ class SASRec(ItemEmbeddings, Model):
 
 
 def next_click(items: Tensor, times: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-    """The item after each position [B, L], and where it is known [B, L]: present, and strictly newer than the position."""
+    """Return the item after each position [B, L], and where it is known: present, and strictly newer than the position.
+
+    Args:
+        items: [B, L] clicks, old to new, 0 pads.
+        times: [B, L] of the clicks.
+        batch: with the target, which follows the newest click.
+    """
     present = items != 0
     newest = (present.sum(1) - 1).clamp(min=0)
     row = torch.arange(len(items), device=items.device)

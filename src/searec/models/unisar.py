@@ -85,7 +85,7 @@ class UniSAR(TwoHistoriesModel):
         self.across = EncoderLayer(width, **layer)
         self.fuse = nn.ModuleList(DecoderLayer(width, **layer) for _ in TASKS)
         self.pool = nn.ModuleList(TargetAttention(width) for _ in TASKS)
-        self.ple = TaskExperts(4, width, tasks=len(TASKS), shared=config.experts, own=config.experts, out=64)
+        self.ple = TaskExperts(4, width, tasks=len(TASKS), shared=config.experts, specific=config.experts, out=64)
         self.towers = nn.ModuleList(
             nn.Sequential(mlp(64, 128, 64, last_activation=True), mlp(64, 200, 80, 1)) for _ in TASKS
         )

@@ -14,7 +14,13 @@ _SHORT = 32
 
 
 class MultiHead(nn.Module):
-    """Multi-head scaled dot-product attention (arXiv 1706.03762, Section 3.2); `dropout` is of the attention weights."""
+    """Multi-head scaled dot-product attention (arXiv 1706.03762, Section 3.2).
+
+    Args:
+        width: D.
+        heads: how many; they divide the width.
+        dropout: of the attention weights.
+    """
 
     def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
         super().__init__()
@@ -27,15 +33,15 @@ class MultiHead(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, query: Tensor, memory: Tensor, allowed: Tensor) -> Tensor:
-        """[B, Lq, D] what each query position reads from the memory.
+        """Return what each query position reads from the memory, [B, Lq, D].
 
         Args:
             query: [B, Lq, D].
             memory: [B, Lk, D].
             allowed: [B, 1 or Lq, Lk] bool, True where a query position may look.
         """
-        some = allowed.any(dim=-1, keepdim=True)  # (B, 1 or Lq, 1)
-        mask = allowed | ~some  # a row with nothing allowed looks anywhere, and is zeroed below
+        has_any = allowed.any(dim=-1, keepdim=True)  # (B, 1 or Lq, 1)
+        mask = allowed | ~has_any  # a row with nothing allowed looks anywhere, and is zeroed below
         if query.device.type == "cpu":
             read = self._read_on_cpu(query, memory, mask)
         else:
@@ -47,10 +53,12 @@ class MultiHead(nn.Module):
             )
             read = read.transpose(1, 2).flatten(-2)
         out: Tensor = self.out(read)
-        return out if query.device.type == "cpu" and bool(some.all()) else out * some
+        return out if query.device.type == "cpu" and bool(has_any.all()) else out * has_any
 
     def _read_on_cpu(self, query: Tensor, memory: Tensor, allowed: Tensor) -> Tensor:
-        """[B, Lq, D] what is read, before the last map. For short histories on a CPU the library's own way is mostly copies.
+        """Return what is read before the last map, [B, Lq, D].
+
+        For short histories on a CPU the way of the library is mostly copies.
 
         Weights are [B, Lk, Lq]: softmax over a short last axis is many times slower than over one before it.
         """
@@ -76,11 +84,14 @@ class MultiHead(nn.Module):
         return torch.cat(heads, dim=-1)
 
     def _parts(self, query: Tensor, memory: Tensor) -> list[Tensor]:
-        """Queries, keys and values [B, L, D]."""
+        """Return queries, keys and values, [B, L, D] each."""
         return [part for tensor in self._maps(query, memory) for part in torch.split(tensor, query.shape[-1], dim=-1)]
 
     def _maps(self, query: Tensor, memory: Tensor) -> Sequence[Tensor]:
-        """Queries, keys and values [B, L, D], in this order, in one tensor or two: splitting a tensor once has one copy for a gradient."""
+        """Return queries, keys and values [B, L, D], in this order, in one tensor or two.
+
+        Splitting a tensor once needs one copy for a gradient.
+        """
         if memory is not query:
             return (self.query(query), self.key_value(memory))
         weight, bias = (
@@ -90,7 +101,7 @@ class MultiHead(nn.Module):
 
 
 class FeedForward(nn.Sequential):
-    """Two linear layers with ReLU between, position by position; its output is to be dropped out by who adds it."""
+    """Two linear layers with ReLU between, position by position; the caller applies dropout to the output."""
 
     def __init__(self, width: int, inner: int, dropout: float) -> None:
         super().__init__(nn.Linear(width, inner), nn.ReLU(), Dropout(dropout), nn.Linear(inner, width))
@@ -121,7 +132,13 @@ class EncoderLayer(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, allowed: Tensor, memory: Tensor | None = None) -> Tensor:
-        """[B, L, D] -> [B, L, D]; `allowed` as in `MultiHead`."""
+        """Return the layer's output, [B, L, D].
+
+        Args:
+            x: [B, L, D].
+            allowed: as in `MultiHead`.
+            memory: [B, Lk, D] the sequence to read; `x` itself by default.
+        """
         if self.norm_first:
             read = self.norm_attention(x)
             x = self.dropout.added(self.attention(read, read if memory is None else memory, allowed), x)
@@ -129,7 +146,7 @@ class EncoderLayer(nn.Module):
         return self.without_reading(self.dropout.added(self.attention(x, x if memory is None else memory, allowed), x))
 
     def without_reading(self, x: Tensor) -> Tensor:
-        """[B, L, D] what the post-norm layer gives where attention adds nothing."""
+        """Return the output of the post-norm layer where attention adds nothing, [B, L, D]."""
         x = self.norm_attention(x)
         out: Tensor = self.norm_feed_forward(self.dropout.added(self.feed_forward(x), x))
         return out
@@ -146,11 +163,23 @@ class DecoderLayer(nn.Module):
         self.across = EncoderLayer(width, heads, inner, dropout, attention_dropout=attention_dropout)
 
     def forward(self, x: Tensor, own_allowed: Tensor, memory: Tensor, memory_allowed: Tensor) -> Tensor:
-        """[B, L, D] -> [B, L, D]; masks as in `MultiHead`."""
+        """Return the layer's output, [B, L, D].
+
+        Args:
+            x: [B, L, D] the target.
+            own_allowed: mask of the self-attention, as in `MultiHead`.
+            memory: [B, Lk, D].
+            memory_allowed: mask of the attention to the memory.
+        """
         return self.across(self.read_own(x, own_allowed), memory_allowed, memory)  # type: ignore[no-any-return]
 
     def read_own(self, x: Tensor, allowed: Tensor) -> Tensor:
-        """[B, L, D] the first half: self-attention alone."""
+        """Return the output of self-attention alone, [B, L, D].
+
+        Args:
+            x: [B, L, D].
+            allowed: as in `MultiHead`.
+        """
         out: Tensor = self.norm_own(self.dropout.added(self.own(x, x, allowed), x))
         return out
 
@@ -163,7 +192,7 @@ class TargetAttention(nn.Module):
         self.bridge = nn.Linear(width, width, bias=False)
 
     def forward(self, history: Tensor, present: Tensor, candidates: Tensor) -> Tensor:
-        """[B, N, L] weights, each line summing to 1, or to 0 for an empty history.
+        """Return the weights [B, N, L]: each row sums to 1, or to 0 for an empty history.
 
         Args:
             history: [B, L, D].
@@ -174,18 +203,19 @@ class TargetAttention(nn.Module):
 
 
 def attention_weights(logits: Tensor, present: Tensor) -> Tensor:
-    """[B, L, N] softmax over the L present; what it gives where nothing is present holds no meaning.
+    """Return the softmax over the L present, [B, L, N]; without meaning where nothing is present.
 
     Softmax over a short last axis is many times slower on a CPU than over one before it.
 
     Args:
-        logits: [B, L, N]. present: [B, L] bool.
+        logits: [B, L, N].
+        present: [B, L] bool.
     """
     return torch.softmax(logits.masked_fill(~present[..., None], torch.finfo(logits.dtype).min), dim=1)
 
 
 def causal(present: Tensor) -> Tensor:
-    """[B, L, L] a position may look at itself and at older present ones; `present` is [B, L]."""
+    """Return the mask [B, L, L] of positions that may be read: the position and older present ones of [B, L]."""
     length = present.shape[1]
     older = torch.ones(length, length, dtype=torch.bool, device=present.device).tril()
     return older & present[:, None, :]

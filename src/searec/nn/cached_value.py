@@ -1,4 +1,4 @@
-"""A value that follows from tensors and costs something, kept for as long as they stay as they are."""
+"""A value computed from tensors and cached as long as they do not change."""
 
 import operator
 from collections.abc import Callable
@@ -11,16 +11,16 @@ Value = TypeVar("Value")
 
 
 class CachedValue(nn.Module, Generic[Value]):
-    """Computes a value once for tensors that do not change; where gradients are on, each time.
+    """Compute a value once for tensors that do not change; each time where gradients are on.
 
-    In-place changes, other tensors, moves to another device and another autocast type are all seen. What is not (a write through
-    `.data`, PyTorch's fused optimisers) happens in training: as part of a model it forgets whenever that changes its mode.
+    In-place changes, other tensors, another device and another autocast type are detected. Writes through `.data` and
+    by PyTorch's fused optimisers are not; they happen in training, and a change of the training mode clears the cache.
 
-    >>> kept, table = Kept(), torch.ones(2)
+    >>> cached, table = CachedValue(), torch.ones(2)
     >>> with torch.no_grad():
-    ...     first, again = (kept(lambda: table * 2, table) for _ in range(2))
+    ...     first, again = (cached(lambda: table * 2, table) for _ in range(2))
     ...     _ = table.mul_(3)
-    ...     after = kept(lambda: table * 2, table)
+    ...     after = cached(lambda: table * 2, table)
     >>> first is again, after.tolist()
     (True, [6.0, 6.0])
     """
@@ -32,12 +32,17 @@ class CachedValue(nn.Module, Generic[Value]):
         self._last = None
 
     def train(self, mode: bool = True) -> Self:
-        """As every module's, and forget."""
+        """Set the training mode and clear the cache."""
         self._last = None
         return super().train(mode)
 
     def forward(self, make: Callable[[], Value], *tensors: Tensor) -> Value:
-        """`make()`, or what it gave for the same tensors before."""
+        """Return `make()`, or its earlier value for the same tensors.
+
+        Args:
+            make: computes the value.
+            *tensors: what the value is computed from.
+        """
         if torch.is_grad_enabled():
             return make()
         kind = tensors[0].device.type

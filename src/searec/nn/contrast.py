@@ -1,4 +1,4 @@
-"""InfoNCE: two views of one thing are to be nearer than views of different things."""
+"""InfoNCE: two views of one thing are trained to be nearer than views of different things."""
 
 import math
 from typing import Any
@@ -22,13 +22,15 @@ def info_nce(
     *,
     both_sides: bool = False,
 ) -> Tensor:
-    """Scalar: symmetric InfoNCE over cosine / temperature (arXiv 1807.03748), row i of `a` with row i of `b`.
+    """Return symmetric InfoNCE over cosine / temperature (arXiv 1807.03748), row i of `a` with row i of `b`.
 
     Args:
-        a, b: [B, D].
+        a: [B, D].
+        b: [B, D].
+        temperature: of the softmax.
         valid: [B] bool, rows that take part; the loss is 0 if fewer than two do.
         same: [B, B] bool, pairs off the diagonal that are no negatives (the same thing twice).
-        both_sides: an anchor's negatives are the others of both sides, 2B - 2 (arXiv 2002.05709), not those of the other side alone, B - 1.
+        both_sides: negatives are the others of both sides, 2B - 2 (arXiv 2002.05709), not the B - 1 of the other side.
     """
     pairs = None if same is None else _places(same)
     if valid is not None:
@@ -50,16 +52,17 @@ def info_nce(
 
 
 def _places(marks: Tensor) -> Tensor:
-    """[n, 2] where a matrix is true; on the CPU by NumPy, several times as fast."""
+    """Return where a matrix is true, [n, 2]; on the CPU by NumPy, several times as fast."""
     if marks.device.type != "cpu":
         return marks.nonzero()
     return torch.from_numpy(np.stack(np.divmod(np.flatnonzero(marks.numpy()), marks.shape[1]), axis=1))
 
 
 def symmetric_cross_entropy(logits: Tensor, bound: float) -> Tensor:
-    """Scalar: the mean over rows and over columns of -log softmax of the diagonal of [B, B].
+    """Return the mean over rows and over columns of -log softmax of the diagonal, a scalar.
 
     Args:
+        logits: [B, B].
         bound: no logit is greater, and none less than -bound but those at -inf.
     """
     kind = _OneExponential if bound < _NO_UNDERFLOW else _SymmetricCrossEntropy
@@ -68,7 +71,7 @@ def symmetric_cross_entropy(logits: Tensor, bound: float) -> Tensor:
 
 
 class _OneExponential(torch.autograd.Function):
-    """As below, where exp(logit - bound) cannot underflow: rows and columns then share one matrix of exponentials."""
+    """As below where exp(logit - bound) cannot underflow: rows and columns share one matrix of exponentials."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, bound: float) -> Tensor:
@@ -88,7 +91,10 @@ class _OneExponential(torch.autograd.Function):
 
 
 class _SymmetricCrossEntropy(torch.autograd.Function):
-    """Both directions from one matrix: its gradient is softmax by row plus softmax by column less twice the identity."""
+    """Both directions from one matrix.
+
+    The gradient is softmax by row plus softmax by column less twice the identity.
+    """
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, bound: float) -> Tensor:
@@ -108,7 +114,7 @@ class _SymmetricCrossEntropy(torch.autograd.Function):
 class BilinearContrast(nn.Module):
     """Symmetric InfoNCE over tanh(a W b') / tau, W and tau learned (arXiv 2508.04145, L_U-CL).
 
-    tau is kept at `_COLDEST` or more: the similarity is bounded, so nothing else keeps the logits finite.
+    tau is at least `_COLDEST`, which keeps the logits finite.
     """
 
     def __init__(self, width: int, temperature: float) -> None:
@@ -118,7 +124,12 @@ class BilinearContrast(nn.Module):
         self.log_temperature = nn.Parameter(torch.tensor(math.log(temperature)))
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        """Scalar for rows [B, D] that belong together; 0 of fewer than two."""
+        """Return the loss, a scalar; 0 for fewer than two rows.
+
+        Args:
+            a: [B, D].
+            b: [B, D]; row i belongs to row i of `a`.
+        """
         temperature = self.log_temperature.exp().clamp(min=_COLDEST)
         logits = torch.tanh(a @ self.bridge(b).T) / temperature
         if len(a) < 2:

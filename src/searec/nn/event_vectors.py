@@ -1,4 +1,4 @@
-"""What a user did, as vectors: clicks and search sessions."""
+"""Vectors of a user's events: clicks and search sessions."""
 
 import torch
 from torch import Tensor, nn
@@ -8,11 +8,12 @@ from searec.nn.pooling import mean_embedding
 
 
 def embed_events(batch: Batch, item: nn.Embedding, queries: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-    """Feed clicks [B, L, D] and search sessions [B, S, D], and where there are any [B, L], [B, S].
+    """Return feed clicks [B, L, D] and search sessions [B, S, D], and where there are any [B, L], [B, S].
 
     A session is its query plus the mean of its clicked items.
 
     Args:
+        batch: the requests.
         item: table of item vectors, row 0 pads.
         queries: [Q, D] one vector for each row of `batch.words`.
     """
@@ -21,5 +22,10 @@ def embed_events(batch: Batch, item: nn.Embedding, queries: Tensor) -> tuple[lis
 
 
 def mask_at_random(vectors: Tensor, share: float) -> Tensor:
-    """[B, D] the vectors, whole ones set to zero with probability `share`."""
+    """Return the vectors, whole ones set to zero at random.
+
+    Args:
+        vectors: [B, D].
+        share: probability of zero for a vector.
+    """
     return vectors * (torch.rand(len(vectors), 1, device=vectors.device) >= share)

@@ -1,4 +1,4 @@
-"""Group relative policy optimisation (arXiv 2402.03300) of rankings: rewards, advantages, the clipped loss, the penalty.
+"""Group relative policy optimisation of rankings (arXiv 2402.03300): rewards, advantages, loss and penalty.
 
 Axes: B requests, T trajectories of each, N candidates with the target first.
 """
@@ -9,23 +9,27 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Reward = Literal["hr@1", "hr@5", "ndcg@5", "mrr"]
+Reward = Literal["hit@1", "hit@5", "ndcg@5", "mrr"]
 
 _OF_RANK: dict[Reward, Callable[[Tensor], Tensor]] = {
-    "hr@1": lambda rank: (rank <= 1).float(),
-    "hr@5": lambda rank: (rank <= 5).float(),
+    "hit@1": lambda rank: (rank <= 1).float(),
+    "hit@5": lambda rank: (rank <= 5).float(),
     "ndcg@5": lambda rank: torch.where(rank <= 5, 1 / torch.log2(1 + rank), 0.0),
     "mrr": lambda rank: 1 / rank,
 }
-DEPTH: dict[Reward, int | None] = {"hr@1": 1, "hr@5": 5, "ndcg@5": 5, "mrr": None}
+DEPTH: dict[Reward, int | None] = {"hit@1": 1, "hit@5": 5, "ndcg@5": 5, "mrr": None}
 """How many places of a list each reward looks at; None for all of them."""
 _SMALL = 1e-6
 
 
 def rewards(scores: Tensor, name: Reward) -> Tensor:
-    """[..., ] the metric of the target, which is the first of the candidates [..., N].
+    """Return the metric [...] of the target, which is the first of the candidates [..., N].
 
-    Every tie counts against the target, and so does a second copy of it: no reward is earned by giving all the same score.
+    Every tie counts against the target, and so does a second copy of it: equal scores for all earn no reward.
+
+    Args:
+        scores: [..., N].
+        name: of the metric.
 
     >>> rewards(torch.tensor([[2.0, 1.0], [1.0, 1.0], [0.0, 1.0]]), "mrr").tolist()
     [1.0, 0.5, 0.5]
@@ -35,7 +39,7 @@ def rewards(scores: Tensor, name: Reward) -> Tensor:
 
 
 def advantages(reward: Tensor) -> Tensor:
-    """[B, T] (reward - mean of its group) / (standard deviation of the group + a little); 0 where a group's rewards are all equal.
+    """Return (reward - mean of its group) / (standard deviation + 1e-6), [B, T]; 0 in a group of equal rewards.
 
     >>> advantages(torch.tensor([[1.0, 0.0], [1.0, 1.0]])).round(decimals=3).tolist()
     [[1.0, -1.0], [0.0, 0.0]]
@@ -46,7 +50,7 @@ def advantages(reward: Tensor) -> Tensor:
 
 
 def log_probability(scores: Tensor, order: Tensor, depth: int | None) -> Tensor:
-    """[...] log-probability of the first `depth` places of a list, each drawn by softmax from what is left (Plackett-Luce).
+    """Return the Plackett-Luce log-probability [...] of the first `depth` places of a list.
 
     Args:
         scores: [..., N].
@@ -59,17 +63,24 @@ def log_probability(scores: Tensor, order: Tensor, depth: int | None) -> Tensor:
 
 
 def clipped_objective(log_probability: Tensor, old: Tensor, advantage: Tensor, clip: float) -> Tensor:
-    """Scalar: the mean of -min(ratio x A, ratio within 1 - clip .. 1 + clip x A), ratio = exp(log_chance - old).
+    """Return the mean of -min(ratio x A, clipped ratio x A), ratio = exp(log_probability - old).
 
     Args:
-        log_chance, old: [B, T] log-probability of what each trajectory did, by the policy now and by the one that did it.
-        advantage: [B, T].
+        log_probability: [B, T] of each trajectory by the policy now.
+        old: [B, T] by the policy that drew it.
+        advantage: [B, T] A.
+        clip: the ratio is clipped to 1 - clip .. 1 + clip.
     """
     ratio = (log_probability - old).exp()
     return -torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage).mean()
 
 
 def divergence(logits: Tensor, reference: Tensor) -> Tensor:
-    """Scalar: the mean of KL(policy || reference) of softmax over the candidates [..., N], at least 0."""
-    own, other = logits.log_softmax(-1), reference.log_softmax(-1)
-    return (own.exp() * (own - other)).sum(-1).mean()
+    """Return the mean of KL(policy || reference) of softmax over the candidates, at least 0.
+
+    Args:
+        logits: [..., N] of the policy.
+        reference: [..., N].
+    """
+    log_p, log_q = logits.log_softmax(-1), reference.log_softmax(-1)
+    return (log_p.exp() * (log_p - log_q)).sum(-1).mean()

@@ -1,8 +1,9 @@
 """LightGCN over two bipartite user-code graphs, without ever forming a user's neighbourhood (gserec.md, Stage 3).
 
-With U0 the users, C0 the codes and A the normalised user-code matrix of a side, layer k of LightGCN (arXiv 2002.02126) is
-U_k = A C_(k-1) and C_k = A' U_(k-1). So C_1 = A'U0 takes one pass over the users, C_k = (A'A) C_(k-2) for k >= 2 takes a
-|C| x |C| matrix that is known beforehand, and a user's result takes only its own L rows: (U0 + A (C_0 + ... + C_(K-1))) / (K + 1).
+With U0 the users, C0 the codes and A the normalised user-code matrix of a side, layer k of LightGCN (arXiv 2002.02126)
+is U_k = A C_(k-1) and C_k = A' U_(k-1). So C_1 = A'U0 takes one pass over the users, C_k = (A'A) C_(k-2) for k >= 2
+takes a |C| x |C| matrix that is known beforehand, and a user's result takes only its L rows:
+(U0 + A (C_0 + ... + C_(K-1))) / (K + 1).
 This is the algebra of the full product, not an approximation of it.
 """
 
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 
 class _UsersToCodes(torch.autograd.Function):
-    """A' U: each code's sum over its users; backwards each user's sum over its codes. Both are one read of the table."""
+    """A' U: each code's sum over its users; backwards each user's sum over its codes."""
 
     @staticmethod
     def forward(ctx: Any, users: Tensor, members: Tensor, starts: Tensor, nodes: Tensor) -> Tensor:
@@ -24,7 +25,7 @@ class _UsersToCodes(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         (nodes,) = ctx.saved_tensors
-        padded = F.pad(gradients[0], (0, 0, 0, 1))  # the last row stands for "no code" and is zero
+        padded = F.pad(gradients[0], (0, 0, 0, 1))  # the last row is "no code" and zero
         return F.embedding_bag(nodes, padded, mode="sum"), None, None, None
 
 
@@ -65,8 +66,8 @@ class UserCodeGraphs(nn.Module):
         device = codes.device
         self.codes, self.known = codes, known
         nodes = self.nodes_of(codes)
-        own = torch.where(known[:, None, None], nodes, self.count).flatten(1)
-        flat = own.flatten()
+        member_nodes = torch.where(known[:, None, None], nodes, self.count).flatten(1)
+        flat = member_nodes.flatten()
         degree = torch.bincount(flat, minlength=self.count + 1)[: self.count]
         scale = (degree.clamp(min=1) * self.levels).rsqrt().float()
         order = flat.argsort(stable=True)[: int(degree.sum())]
@@ -78,21 +79,21 @@ class UserCodeGraphs(nn.Module):
             for level in range(self.levels):
                 pairs = (here[:, level, None].long() * (self.count // 2) + here).flatten()
                 gram[side].view(-1).add_(torch.bincount(pairs, minlength=gram[side].numel()))
-            own_scale = scale.view(2, -1)[side]
-            gram[side] *= own_scale[:, None] * own_scale
+            side_scale = scale.view(2, -1)[side]
+            gram[side] *= side_scale[:, None] * side_scale
         parts = {
             "nodes": nodes,
             "scale": F.pad(scale, (0, 1)),
-            "members": torch.div(order, own.shape[1], rounding_mode="floor"),
+            "members": torch.div(order, member_nodes.shape[1], rounding_mode="floor"),
             "starts": starts,
-            "member_nodes": own,
+            "member_nodes": member_nodes,
             "gram": gram,
         }
         for name, tensor in parts.items():
             self.register_buffer(name, tensor.contiguous(), persistent=False)
 
     def nodes_of(self, codes: Tensor) -> Tensor:
-        """[..., 2, L] node of each code, `count` where it is -1."""
+        """Return the node of each code, [..., 2, L]; `count` where it is -1."""
         first = torch.arange(2 * self.levels, device=codes.device).view(2, self.levels) * self.size
         return torch.where(codes < 0, self.count, codes.long() + first)
 
@@ -100,12 +101,13 @@ class UserCodeGraphs(nn.Module):
         """Light graph convolution of the codes.
 
         Args:
-            users: [U + 1, D] the user table; codes: [M, D] the code table.
+            users: [U + 1, D] the user table.
+            codes: [M, D] the code table.
             layers: K; 0 leaves everything as it is.
 
         Returns:
-            [M + 1, D] scaled sum over layers 0..K-1, what users read from; [M + 1, D] mean over layers 0..K, the propagated codes.
-            The last row of both is zero and stands for "no code".
+            [M + 1, D] scaled sum over layers 0..K-1, what users read; [M + 1, D] mean over layers 0..K, the codes.
+            The last row of both is "no code" and zero.
         """
         scale = self.scale[:-1, None]
         with torch.autocast(users.device.type, enabled=False):
@@ -119,12 +121,14 @@ class UserCodeGraphs(nn.Module):
             mean = torch.stack(layer[: layers + 1]).mean(0)
         return F.pad(read, (0, 0, 0, 1)), F.pad(mean, (0, 0, 0, 1))
 
-    def embed(self, own: Tensor, nodes: Tensor, read: Tensor, layers: int) -> Tensor:
-        """[B, 2, D] e_u on either side: the mean over layers 0..K of users with these nodes.
+    def embed(self, users: Tensor, nodes: Tensor, read: Tensor, layers: int) -> Tensor:
+        """Return e_u on either side, [B, 2, D]: the mean over layers 0..K of users with these nodes.
 
         Args:
-            own: [B, D] rows of the user table, zero for users that have none.
-            nodes: [B, 2, L]; read: [M + 1, D] of `propagate`.
+            users: [B, D] rows of the user table, zero for users that have none.
+            nodes: [B, 2, L].
+            read: [M + 1, D] of `propagate`.
+            layers: K.
         """
         gathered = F.embedding_bag(nodes.flatten(0, 1), read, mode="sum").view(len(nodes), 2, -1)
-        return (own[:, None] + gathered) / (layers + 1)
+        return (users[:, None] + gathered) / (layers + 1)

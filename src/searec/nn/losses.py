@@ -15,7 +15,8 @@ TargetLoss = Literal["bce", "softmax"]
 class Losses:
     """Named loss parts and their weights; the total is derived from them, so a logged part cannot be forgotten.
 
-    >>> round(Losses({"bce": torch.tensor(2.0), "align": torch.tensor(3.0)}, {"bce": 1.0, "align": 0.1}).total.item(), 3)
+    >>> losses = Losses({"bce": torch.tensor(2.0), "align": torch.tensor(3.0)}, {"bce": 1.0, "align": 0.1})
+    >>> round(losses.total.item(), 3)
     2.3
     """
 
@@ -33,10 +34,11 @@ class Losses:
 
 
 def target_loss(logits: Tensor, kind: TargetLoss) -> Tensor:
-    """Scalar: "bce" of the target and each negative, or cross-entropy of the "softmax" over them.
+    """Return "bce" of the target and each negative, or cross-entropy of the "softmax" over them.
 
     Args:
         logits: [B, N] the target first.
+        kind: which loss.
     """
     if kind == "bce":
         labels = torch.zeros_like(logits)

@@ -17,9 +17,11 @@ _FIRST_SCALE = 0.1
 
 @dataclass(frozen=True)
 class CrossStates:
-    """What a step leaves on each side, [B, L, D] each.
+    """The states of each side after a step, [B, L, D] each.
 
-    alone: the same step with its cross term left out, from the same state before it; None if it was not asked for.
+    Attributes:
+        crossed: with the cross term.
+        alone: the same step from the same state without it; None if `CrossReasoning` was called without `alone`.
     """
 
     crossed: list[Tensor]
@@ -29,8 +31,8 @@ class CrossStates:
 class CrossReasoning(nn.Module):
     """One step, to be taken K times with the same weights.
 
-    On each side X = LN(H + MSA(H)), then H' = FF(LN(X + MCA(X, X of the other side))), FF with residual and norm. With one history there
-    is nothing to cross, and a step is a Transformer layer.
+    On each side X = LN(H + MSA(H)), then H' = FF(LN(X + MCA(X, X of the other side))), FF with residual and norm. With
+    one history a step is a Transformer layer.
 
     Args:
         sides: 1 or 2 histories.
@@ -46,7 +48,7 @@ class CrossReasoning(nn.Module):
             kind(width, heads, inner, dropout, attention_dropout=attention_dropout) for _ in range(sides)
         )
         self.step = nn.Embedding(steps, width) if steps else None
-        # A step starts near the identity, so that K steps begin no worse than none: what each part adds is small at first.
+        # A step starts near the identity, so that K steps begin no worse than none.
         if self.step is not None:
             nn.init.zeros_(self.step.weight)
         for module in self.layers.modules():
@@ -59,26 +61,36 @@ class CrossReasoning(nn.Module):
     def forward(
         self, states: Sequence[Tensor], here: Sequence[Tensor], number: int, *, alone: bool = False
     ) -> CrossStates:
-        """Step `number` (from 0).
+        """Take a step.
 
         Args:
             states: [B, L, D] a side.
             here: [B, L] bool, where a history has an event.
-            alone: also give the states without the cross term.
+            number: of the step, from 0.
+            alone: also return the states without the cross term.
         """
         if self.step is not None:
             states = [side + self.step.weight[number] for side in states]
         masks = [side[:, None] for side in here]
         if len(states) == 1:
             return CrossStates([self.layers[0](states[0], masks[0])], None)
-        own = [layer.read_own(side, mask) for layer, side, mask in zip(self.layers, states, masks, strict=True)]  # type: ignore[operator]
+        attended = [layer.read_own(side, mask) for layer, side, mask in zip(self.layers, states, masks, strict=True)]  # type: ignore[operator]
         across = [layer.across for layer in self.layers]
-        crossed = [across[side](own[side], masks[1 - side], own[1 - side]) for side in (0, 1)]  # type: ignore[operator]
-        return CrossStates(crossed, [across[side].without_reading(own[side]) for side in (0, 1)] if alone else None)  # type: ignore[operator, union-attr]
+        crossed = [across[side](attended[side], masks[1 - side], attended[1 - side]) for side in (0, 1)]  # type: ignore[operator]
+        if not alone:
+            return CrossStates(crossed, None)
+        return CrossStates(crossed, [across[side].without_reading(attended[side]) for side in (0, 1)])  # type: ignore[operator, union-attr]
 
 
 def distance(target: Tensor, states: Tensor, present: Tensor, kind: Distance) -> Tensor:
-    """[B] from the target [B, D] to the mean of a side's states [B, L, D] that are present: 1 - cosine, or Euclidean."""
+    """Return the distance [B] from the target to the mean of a side's present states.
+
+    Args:
+        target: [B, D].
+        states: [B, L, D].
+        present: [B, L] bool.
+        kind: "cosine", 1 - cosine; or "euclidean".
+    """
     mean = masked_mean(states, present)
     if kind == "cosine":
         return 1 - F.cosine_similarity(target, mean, dim=-1)
@@ -87,9 +99,11 @@ def distance(target: Tensor, states: Tensor, present: Tensor, kind: Distance) ->
 
 
 def triplet(crossed: Tensor, alone: Tensor, margin: float) -> Tensor:
-    """Scalar: the mean of max(0, crossed - alone + margin) (arXiv 2508.04152, Eq. 9).
+    """Return the mean of max(0, crossed - alone + margin) (arXiv 2508.04152, Eq. 9).
 
     Args:
-        crossed, alone: [n] distances from the target to the cross-attentive state and to the other; at least one row.
+        crossed: [n] distances from the target to the cross-attentive state; at least one row.
+        alone: [n] distances to the state without the cross term.
+        margin: by which the former should be smaller.
     """
     return torch.relu(crossed - alone + margin).mean()

@@ -1,4 +1,4 @@
-"""A candidate and a user's histories to one number: target attention over each side, then an MLP (gserec.md, Stage 4; lcr_ser.md)."""
+"""Score candidates from a user's histories: target attention over each side, then an MLP (gserec.md, lcr_ser.md)."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ class CandidateScorer(nn.Module):
     Args:
         sides: how many histories there are.
         users: how many vectors a user has.
-        match: add the inner product of e_v with interests and user vectors to the MLP's score, which learns products slowly.
+        match: add the inner product of e_v with interests and user vectors to the score; an MLP learns products slowly.
     """
 
     def __init__(self, width: int, *, sides: int, users: int, match: bool) -> None:
@@ -33,33 +33,33 @@ class CandidateScorer(nn.Module):
     def forward(
         self, item: Tensor, candidates: Tensor | None, states: Sequence[Tensor], here: Sequence[Tensor], users: Tensor
     ) -> Tensor:
-        """[B, N] scores of the candidates, or [B, I + 1] of the catalogue, a block of pairs at a time.
+        """Return scores [B, N] of the candidates, or [B, I + 1] of the catalogue, a block of pairs at a time.
 
         Args:
             item: [I + 1, D] the item table.
             candidates: [B, N] rows of it; None for all of it.
-            states: [B, L, D] a side. here: [B, L] bool, where a state is present; no state at all gives a zero interest.
+            states: [B, L, D] a side.
+            here: [B, L] bool, where a state is present; no state at all gives a zero interest.
             users: [B, E, D].
         """
         of_sides, of_users, of_item = torch.split(
             self.first.weight, [len(states) * self.width, users.shape[1] * self.width, self.width], dim=1
         )
-        # What is asked is one more state, of weight 1: its map is that of the user vectors, its match their sum.
-        asked = F.linear(users.flatten(1), of_users, self.first.bias)[:, None]
-        states = [
-            side * some[..., None] for side, some in zip(states, here, strict=True)
-        ]  # so that an empty history adds nothing
+        # The query is one more state, of weight 1: its map is that of the user vectors, its match their sum.
+        query_state = F.linear(users.flatten(1), of_users, self.first.bias)[:, None]
+        # An empty history adds nothing.
+        states = [side * present[..., None] for side, present in zip(states, here, strict=True)]
         read = torch.cat((*states, users.sum(1, keepdim=True)), dim=1)  # (B, P + 1, D)
         keys = torch.cat([pool.bridge(side) for pool, side in zip(self.pool, states, strict=True)], dim=1)  # type: ignore[operator]
         keys = torch.cat((keys, read), dim=1) if self.match else keys
         maps = [side @ one.T for side, one in zip(states, torch.split(of_sides, self.width, dim=1), strict=True)]
-        mapped = torch.cat((*maps, asked), dim=1)  # (B, P + 1, 200)
+        mapped = torch.cat((*maps, query_state), dim=1)  # (B, P + 1, 200)
         lengths = [side.shape[1] for side in states]
 
         def block(rows: slice, vectors: Tensor, projected: Tensor) -> Tensor:
             products = keys[rows] @ vectors.mT  # (b, P or 2 P + 1, N): logits of the attention, then matches
             logits = torch.split(products[:, : sum(lengths)], lengths, dim=1)
-            weights = [attention_weights(own, some[rows]) for own, some in zip(logits, here, strict=True)]
+            weights = [attention_weights(logits_of, mask[rows]) for logits_of, mask in zip(logits, here, strict=True)]
             every = torch.cat((*weights, torch.ones_like(products[:, :1])), dim=1)
             # Only the projection of the catalogue is needed again.
             hidden = (

@@ -27,14 +27,14 @@ class _Layer:
 class BeamDecoder:
     """Steps of a T5 decoder over B queries with any number of beams each.
 
-    What beams have written is a tree, and its keys and values stay where they are: a beam attends to all M nodes of its query, and a
-    mask leaves it its own line of ancestors. Nothing is copied as beams change places.
+    The codes of all beams form a tree whose keys and values are never copied: a beam attends to all M nodes of its
+    query, and a mask leaves it its ancestors.
 
     Args:
         decoder: a `T5Stack` in eval mode.
         states: [B, L, D] of the encoder.
         mask: [B, L] where there is a token.
-        length: at most so many steps.
+        length: most steps.
     """
 
     def __init__(self, decoder: Any, states: Tensor, mask: Tensor, length: int) -> None:
@@ -87,9 +87,9 @@ class BeamDecoder:
         self.tree = tree
         return self._norm(x, self.stack.final_layer_norm.weight)
 
-    def _attend(self, q: Tensor, kept: tuple[Tensor, Tensor], bias: Tensor) -> Tensor:
+    def _attend(self, q: Tensor, cache: tuple[Tensor, Tensor], bias: Tensor) -> Tensor:
         """[B, K, H] what queries [B, K, H] read of keys and values; T5 does not scale."""
-        keys, values = kept
+        keys, values = cache
         weight = (q.view(*q.shape[:2], self.heads, -1).transpose(1, 2) @ keys).add_(bias).softmax(3)
         return (weight @ values).transpose(1, 2).flatten(2)
 
@@ -104,11 +104,11 @@ class BeamDecoder:
 
 def _layer(block: nn.Module) -> _Layer:
     parts: Any = block.layer
-    own, cross = parts[0].SelfAttention, parts[1].EncDecAttention
+    self_attention, cross = parts[0].SelfAttention, parts[1].EncDecAttention
     return _Layer(
         norms=(parts[0].layer_norm.weight, parts[1].layer_norm.weight, parts[2].layer_norm.weight),
-        qkv=torch.cat((own.q.weight, own.k.weight, own.v.weight)),
-        out=own.o.weight,
+        qkv=torch.cat((self_attention.q.weight, self_attention.k.weight, self_attention.v.weight)),
+        out=self_attention.o.weight,
         cross_q=cross.q.weight,
         cross_kv=torch.cat((cross.k.weight, cross.v.weight)),
         cross_out=cross.o.weight,

@@ -1,7 +1,7 @@
-"""Shelf: the catalogue as it stands now: the dataset's items, those that came since, and what is hidden or removed.
+"""Catalog snapshots: the dataset's items, those added since, and what is hidden or removed.
 
-A model knows the items it was trained on. An item that came since goes by its stand-in, the known item nearest to it in words: wherever a
-model would bring the stand-in, the new item comes right behind it, and rankers score it as they score the stand-in.
+A model knows the items it was trained on. A new item goes by its proxy, the known item nearest to it in words: it
+follows its proxy wherever a model retrieves that one, and rankers give it the score of its proxy.
 """
 
 import threading
@@ -31,7 +31,13 @@ _NOT_FILTERS = ("item_id", "title", "description")
 
 @dataclass(frozen=True)
 class NewItem:
-    """An item that the training did not know. stand_in: internal id of the known item nearest to it, 0 where none shares a word."""
+    """An item added after training.
+
+    Attributes:
+        item: external id.
+        about: its columns.
+        proxy: internal id of the known item nearest to it, 0 where none shares a word.
+    """
 
     item: str
     about: Mapping[str, Any]
@@ -39,18 +45,19 @@ class NewItem:
 
     @property
     def title(self) -> str:
+        """Its title, or its id."""
         return str(self.about.get("title") or self.item)
 
 
 class CatalogSnapshot:
-    """One state of the catalogue; a change makes another one, and requests under way keep theirs.
+    """One state of the catalog; a change makes another one, and requests under way keep theirs.
 
-    Places are the internal ids 1..I of the dataset, then I + 1.. for new items in the order in which they came.
+    Item indexes are the internal ids 1..I of the dataset, then I + 1.. for new items in the order of their arrival.
 
     Attributes:
-        gone: [N + 1] bool, hidden or removed.
-        stand_in: [N + 1] the internal id by which models know an item; itself for known ones.
-        unlike: new items that no known one stands in for.
+        unavailable: [N + 1] bool, hidden or removed.
+        proxy: [N + 1] the internal id by which models know an item; itself for known ones.
+        without_proxy: new items that share no word with a known one.
     """
 
     def __init__(
@@ -58,151 +65,151 @@ class CatalogSnapshot:
         base: "CatalogBase",
         new: Sequence[NewItem] = (),
         changed: Mapping[int, Mapping[str, Any]] | None = None,
-        gone: Iterable[int] = (),
+        unavailable: Iterable[int] = (),
     ) -> None:
         self.base = base
         self.new = list(new)
         self.changed = dict(changed or {})
         count = base.data.sizes.items
         self.size = count + len(self.new)
-        self.gone = np.zeros(self.size + 1, dtype=bool)
-        self.gone[list(gone)] = True
+        self.unavailable = np.zeros(self.size + 1, dtype=bool)
+        self.unavailable[list(unavailable)] = True
         self.proxy = np.arange(self.size + 1)
         self.proxy[count + 1 :] = [one.proxy for one in self.new]
-        self.unlike = np.flatnonzero(self.proxy[1:] == 0) + 1
-        self._place = {one.item: place for place, one in enumerate(self.new, start=count + 1)}
+        self.without_proxy = np.flatnonzero(self.proxy[1:] == 0) + 1
+        self._index = {one.item: index for index, one in enumerate(self.new, start=count + 1)}
         self._masks: OrderedDict[tuple[Filter, ...], NDArray[np.bool_]] = OrderedDict()
         self._lock = threading.Lock()
 
     # --- changes ---
 
     def with_changes(self, changes: Sequence[ItemChange]) -> "CatalogSnapshot":
-        """The shelf after changes; hidden and removed items keep their places."""
+        """Return the snapshot after changes; hidden and removed items keep their indexes."""
         if not changes:
             return self
         new, changed = list(self.new), dict(self.changed)
-        gone = set(np.flatnonzero(self.gone).tolist())
+        unavailable = set(np.flatnonzero(self.unavailable).tolist())
         known = self.base.data.items
-        place = dict(self._place)
+        index = dict(self._index)
         for change in changes:
-            own = place.get(change.item) or (int(known.to_internal([change.item])[0]) if change.item in known else 0)
-            if not own:
-                if not change.about:  # hidden before anybody told what it is
+            item = index.get(change.item) or (int(known.to_internal([change.item])[0]) if change.item in known else 0)
+            if not item:
+                if not change.about:  # hidden before it was added
                     continue
-                own = self.base.data.sizes.items + len(new) + 1
-                place[change.item] = own
+                item = self.base.data.sizes.items + len(new) + 1
+                index[change.item] = item
                 new.append(NewItem(change.item, change.about, self.base.proxy(change.about)))
-            elif change.about and own > self.base.data.sizes.items:
-                new[own - self.base.data.sizes.items - 1] = NewItem(
+            elif change.about and item > self.base.data.sizes.items:
+                new[item - self.base.data.sizes.items - 1] = NewItem(
                     change.item, change.about, self.base.proxy(change.about)
                 )
             elif change.about:
-                changed[own] = change.about
-            (gone.add if change.hidden or change.removed else gone.discard)(own)
-        return CatalogSnapshot(self.base, new, changed, gone)
+                changed[item] = change.about
+            (unavailable.add if change.hidden or change.removed else unavailable.discard)(item)
+        return CatalogSnapshot(self.base, new, changed, unavailable)
 
     # --- looking up ---
 
-    def place(self, item: str) -> int:
-        """The place of an external id, 0 if it has none."""
-        return self._place.get(item) or (
+    def index_of(self, item: str) -> int:
+        """Return the index of an external id, 0 if it has none."""
+        return self._index.get(item) or (
             int(self.base.data.items.to_internal([item])[0]) if item in self.base.data.items else 0
         )
 
-    def places(self, items: Iterable[str]) -> Ints:
-        """[n] places of the external ids that have one."""
-        found = [self.place(item) for item in items]
-        return np.array([place for place in found if place], dtype=np.int64)
+    def indexes_of(self, items: Iterable[str]) -> Ints:
+        """Return the indexes of the external ids that have one."""
+        values = [self.index_of(item) for item in items]
+        return np.array([index for index in values if index], dtype=np.int64)
 
     def refuse_unknown(self, item: str) -> int:
-        """The place of an item.
+        """Return the index of an item.
 
         Raises:
             UnknownIdError: there is none.
         """
-        place = self.place(item)
-        if not place:
-            raise UnknownIdError(f"unknown item id {item!r}", expected=f"one of the catalogue's {self.size} items")
-        return place
+        index = self.index_of(item)
+        if not index:
+            raise UnknownIdError(f"unknown item id {item!r}", expected=f"one of the catalog's {self.size} items")
+        return index
 
-    def items(self, places: Ints) -> list[str]:
-        """[n] the external ids at places."""
+    def items(self, indexes: Ints) -> list[str]:
+        """Return the external ids [n] of item indexes."""
         count = self.base.data.sizes.items
-        if not len(places) or int(places.max()) <= count:
-            return self.base.data.items.to_external(places)
-        known = iter(self.base.data.items.to_external(places[places <= count]))
-        return [self.new[place - count - 1].item if place > count else next(known) for place in places.tolist()]
+        if not len(indexes) or int(indexes.max()) <= count:
+            return self.base.data.items.to_external(indexes)
+        known = iter(self.base.data.items.to_external(indexes[indexes <= count]))
+        return [self.new[index - count - 1].item if index > count else next(known) for index in indexes.tolist()]
 
-    def item(self, place: int) -> str:
-        """The external id at a place."""
-        return self.items(np.array([place]))[0]
+    def item(self, index: int) -> str:
+        """Return the external id of an item index."""
+        return self.items(np.array([index]))[0]
 
-    def about(self, place: int) -> Mapping[str, Any]:
-        """The columns of an item, empty ones left out."""
+    def attributes(self, index: int) -> Mapping[str, Any]:
+        """Return the columns of an item, empty ones left out."""
         count = self.base.data.sizes.items
-        if place > count:
-            told: Mapping[str, Any] = self.new[place - count - 1].about
+        if index > count:
+            value: Mapping[str, Any] = self.new[index - count - 1].about
         else:
-            told = self.changed.get(place) or self.base.data.item_table.row(place - 1, named=True)
-        return {name: value for name, value in told.items() if name != "item_id" and value not in (None, "", [])}
+            value = self.changed.get(index) or self.base.data.item_table.row(index - 1, named=True)
+        return {name: value for name, value in value.items() if name != "item_id" and value not in (None, "", [])}
 
-    def titles(self, places: Ints) -> list[str]:
-        """[n] titles of items."""
+    def titles(self, indexes: Ints) -> list[str]:
+        """Return the titles [n] of items."""
         count = self.base.data.sizes.items
-        told = self.base.titles.gather(np.minimum(places, count).astype(np.int64) - 1).to_list()
-        for row, place in enumerate(places.tolist()):
-            if place > count or place in self.changed:
-                told[row] = str(self.about(place).get("title") or self.item(place))
-        return told
+        value = self.base.titles.gather(np.minimum(indexes, count).astype(np.int64) - 1).to_list()
+        for row, index in enumerate(indexes.tolist()):
+            if index > count or index in self.changed:
+                value[row] = str(self.attributes(index).get("title") or self.item(index))
+        return value
 
-    def title(self, place: int) -> str:
-        """Of an item."""
-        return self.titles(np.array([place]))[0]
+    def title(self, index: int) -> str:
+        """Return the title of an item."""
+        return self.titles(np.array([index]))[0]
 
-    def categories(self, place: int) -> Sequence[str]:
-        """Of an item, as given."""
+    def categories(self, index: int) -> Sequence[str]:
+        """Return the categories of an item, as given."""
         data = self.base.data
-        if place > data.sizes.items or place in self.changed:
-            return tuple(self.about(place).get(CATEGORIES) or ())
-        return tuple(self.base.taxonomy.name(category) for category in data.item_categories.row(place).tolist())
+        if index > data.sizes.items or index in self.changed:
+            return tuple(self.attributes(index).get(CATEGORIES) or ())
+        return tuple(self.base.taxonomy.name(category) for category in data.item_categories.row(index).tolist())
 
-    def groups(self, places: Ints) -> list[frozenset[int]]:
-        """The narrow categories of each item, as numbers; of a new one those it names, less what stands above another of them."""
+    def groups(self, indexes: Ints) -> list[frozenset[int]]:
+        """Return the narrow categories of each item, as numbers; of a new one those it names, less their ancestors."""
         count = self.base.data.sizes.items
         narrow = self.base.taxonomy.narrow
         return [
-            frozenset(narrow.row(place).tolist())
-            if place <= count
-            else self.base.narrow_of(self.new[place - count - 1].about)
-            for place in places.tolist()
+            frozenset(narrow.row(index).tolist())
+            if index <= count
+            else self.base.narrow_of(self.new[index - count - 1].about)
+            for index in indexes.tolist()
         ]
 
-    def touched(self, places: Ints) -> frozenset[int]:
-        """All narrow categories of some items."""
+    def touched(self, indexes: Ints) -> frozenset[int]:
+        """Return all narrow categories of the items."""
         count = self.base.data.sizes.items
-        known = self.base.taxonomy.narrow.take(places[places <= count])[0]
-        return frozenset(np.unique(known).tolist()).union(*self.groups(places[places > count]))
+        known = self.base.taxonomy.narrow.take(indexes[indexes <= count])[0]
+        return frozenset(np.unique(known).tolist()).union(*self.groups(indexes[indexes > count]))
 
     # --- for models ---
 
     @cached_property
     def followers(self) -> dict[int, list[int]]:
-        """Places of new items behind each stand-in."""
-        found: dict[int, list[int]] = {}
-        for place, one in enumerate(self.new, start=self.base.data.sizes.items + 1):
+        """Indexes of the new items that follow each proxy."""
+        values: dict[int, list[int]] = {}
+        for index, one in enumerate(self.new, start=self.base.data.sizes.items + 1):
             if one.proxy:
-                found.setdefault(one.proxy, []).append(place)
-        return found
+                values.setdefault(one.proxy, []).append(index)
+        return values
 
     def expand(self, items: Ints) -> Ints:
-        """[n'] the items of a list with new ones right behind their stand-ins."""
+        """Return the items of a list with new ones right behind their proxies."""
         if not self.followers:
             return items
         at = np.flatnonzero(np.isin(items, self._followed))
         behind = [self.followers[item] for item in items[at].tolist()]
-        after = np.repeat(at + 1, [len(places) for places in behind])
+        after = np.repeat(at + 1, [len(indexes) for indexes in behind])
         return np.insert(
-            items.astype(np.int64), after, np.array([place for places in behind for place in places], dtype=np.int64)
+            items.astype(np.int64), after, np.array([index for indexes in behind for index in indexes], dtype=np.int64)
         )
 
     @cached_property
@@ -212,7 +219,7 @@ class CatalogSnapshot:
     # --- filters ---
 
     def allowed(self, filters: Sequence[Filter]) -> NDArray[np.bool_] | None:
-        """[N + 1] items that pass the filters and are not gone; None where that is every item but the gone ones.
+        """Return which available items pass the filters, [N + 1]; None if there are no filters.
 
         Raises:
             SettingsError: a column that items do not have.
@@ -224,7 +231,7 @@ class CatalogSnapshot:
             if key in self._masks:
                 self._masks.move_to_end(key)
                 return self._masks[key]
-        mask = ~self.gone
+        mask = ~self.unavailable
         mask[0] = False
         for column in {one.column for one in key}:
             mask &= self._having(column, {one.value for one in key if one.column == column})
@@ -246,27 +253,27 @@ class CatalogSnapshot:
             rows = base.data.item_categories
             mask[rows.owners[np.isin(rows.values, numbers)]] = True
         elif column in base.columns:
-            own = base.data.item_table[column].cast(pl.String, strict=False)
-            mask[1 : base.data.sizes.items + 1] = own.is_in(list(values)).fill_null(False).to_numpy()
+            item = base.data.item_table[column].cast(pl.String, strict=False)
+            mask[1 : base.data.sizes.items + 1] = item.is_in(list(values)).fill_null(False).to_numpy()
         elif not any(column in one.about for one in self.new):
             raise SettingsError(
                 f"items cannot be filtered by {column!r}", remedy=nearest(column, [CATEGORIES, *base.columns])
             )
-        for place in (*self.changed, *range(base.data.sizes.items + 1, self.size + 1)):
-            told = self.about(place).get(column)
-            own_values = (
-                {str(one) for one in told}
-                if isinstance(told, (list, tuple))
-                else {str(told)}
-                if told is not None
+        for index in (*self.changed, *range(base.data.sizes.items + 1, self.size + 1)):
+            value = self.attributes(index).get(column)
+            item_values = (
+                {str(one) for one in value}
+                if isinstance(value, (list, tuple))
+                else {str(value)}
+                if value is not None
                 else set()
             )
-            mask[place] = bool(own_values & values)
+            mask[index] = bool(item_values & values)
         return mask
 
 
 class CatalogBase:
-    """What all shelves over one dataset share: its words, its taxonomy, and who stands in for a new item."""
+    """What all snapshots of one dataset's catalog share: its words, its taxonomy, and the proxies of new items."""
 
     def __init__(self, data: Dataset, lexicon: Lexicon | None = None) -> None:
         self.data = data
@@ -285,7 +292,7 @@ class CatalogBase:
         return {name: number for number, name in enumerate(self.taxonomy.names, start=1)}
 
     def narrow_of(self, about: Mapping[str, Any]) -> frozenset[int]:
-        """Numbers of the known categories that an item names, less those that stand above another of them."""
+        """Return the numbers of the known categories that an item names, less their ancestors."""
         given = [self._categories[name] for name in about.get(CATEGORIES) or () if name in self._categories]
         above = set()
         for category in given:
@@ -296,13 +303,13 @@ class CatalogBase:
         return frozenset(given) - above
 
     def proxy(self, about: Mapping[str, Any]) -> int:
-        """The known item nearest in words, one of a shared narrow category where there is any; 0 where none shares a word."""
+        """Return the known item nearest in words, of a shared narrow category if possible; 0 if none shares a word."""
         scores = self.lexicon.scores(self.lexicon.words(item_words(about)))
-        own = self.narrow_of(about)
-        if own:
+        item = self.narrow_of(about)
+        if item:
             rows = self.taxonomy.narrow
             alike = np.zeros(len(scores), dtype=bool)
-            alike[rows.owners[np.isin(rows.values, list(own))]] = True
+            alike[rows.owners[np.isin(rows.values, list(item))]] = True
             if (scores * alike).any():
                 scores = scores * alike
         best = int(scores.argmax())
@@ -313,17 +320,17 @@ class CatalogBase:
         """Columns to filter by, each with its most frequent values."""
         counts = self.taxonomy.items[1:]
         order = np.argsort(-counts, kind="stable")[:_MASKS]
-        found = {CATEGORIES: [self.taxonomy.names[place] for place in order.tolist()]} if len(counts) else {}
+        choices = {CATEGORIES: [self.taxonomy.names[number] for number in order.tolist()]} if len(counts) else {}
         for column in self.columns:
             values = self.data.item_table[column]
             if values.dtype in (pl.String, pl.Boolean, pl.Categorical) or values.dtype.is_integer():
                 frequent = values.drop_nulls().cast(pl.String).value_counts(sort=True)
                 if 0 < frequent.height < max(2, len(values) // 2):  # a column of ids is nothing to filter by
-                    found[column] = frequent[column].head(_MASKS).to_list()
-        return found
+                    choices[column] = frequent[column].head(_MASKS).to_list()
+        return choices
 
 
 def item_words(about: Mapping[str, Any]) -> str:
-    """Title, brand, categories and description of an item as one text, as `Dataset.item_texts`."""
+    """Return title, brand, categories and description as one text, as `Dataset.item_texts`."""
     parts = (about.get("title"), about.get("brand"), " ".join(about.get(CATEGORIES) or ()), about.get("description"))
     return " ".join(str(part) for part in parts if part)

@@ -1,20 +1,18 @@
-"""Explaining: why an item is on the page, for people."""
+"""Explanations: why an item is on the page, in a sentence for people."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
 
 from searec.data.ragged import Ints
-from searec.models.sasrec import SASRec
-from searec.models.serendipity.model import Serendipity
+from searec.models.base import Model
 from searec.pipeline.catalog_snapshot import item_words
 from searec.pipeline.channels import RequestBatch
-from searec.pipeline.run import Run
 from searec.text.analysis import words_of
 
 _CLOSE = 0.5
-"""Cosine of two items' vectors from which one is said to be there for the other; a category in common counts as much."""
+"""Strength from which a click explains an item; a category in common adds as much."""
 _RECENT = 20
 
 
@@ -22,62 +20,82 @@ class Explainer:
     """Reasons by channel.
 
     Args:
-        runs: of the feed's channels; the first with vectors of items tells which click an item is like.
+        models: the feed's models by channel name. Where an item's channel has no explanation of its own, the first that
+            has one explains it.
     """
 
-    def __init__(self, runs: Sequence[Run]) -> None:
-        self._vectors: NDArray[np.float32] | None = None
-        for run in runs:
-            model = run.model
-            if self._vectors is None and isinstance(model, Serendipity | SASRec):
-                vectors = model.item_vectors if isinstance(model, Serendipity) else model.item.weight
-                self._vectors = vectors.detach().float().cpu().numpy()
+    def __init__(self, models: Mapping[str, Model]) -> None:
+        self._models = list(dict.fromkeys(models.values()))
 
-    def feed(self, wanted: RequestBatch, row: int, items: Ints, channels: Sequence[str], interest: Ints) -> list[str]:
-        """Why each item [n] is in a feed: its channel and, for "interest", the place of the interest among the user's."""
-        like = self._alike(wanted, items, wanted.known[row].recent[:_RECENT])
-        titles = iter(wanted.catalog.titles(like[like > 0]))
-        named = [next(titles) if source else "" for source in like.tolist()]
-        told = []
-        for channel, wish, source in zip(channels, interest.tolist(), named, strict=True):
+    def feed(self, requests: RequestBatch, row: int, items: Ints, channels: Sequence[str], interest: Ints) -> list[str]:
+        """Return why each item is in a feed.
+
+        Args:
+            requests: the batch.
+            row: of the request.
+            items: [n] item indexes.
+            channels: [n] the channel of each.
+            interest: [n] for channel "interest", the position among the user's interests.
+        """
+        clicks = self._nearest_clicks(requests, items, requests.users[row].recent[:_RECENT])
+        titles = iter(requests.catalog.titles(clicks[clicks > 0]))
+        title_of = [next(titles) if click else "" for click in clicks.tolist()]
+        reasons = []
+        for channel, position, title in zip(channels, interest.tolist(), title_of, strict=True):
             if channel == "interest":
-                told.append(wanted.interests[row].interests[wish].reason)
+                reasons.append(requests.interests[row].interests[position].reason)
             elif channel == "popular":
-                told.append("often clicked by others")
-            elif source:
-                told.append(f"like “{source}”, which you clicked")
+                reasons.append("often clicked by others")
+            elif title:
+                reasons.append(f"like “{title}”, which you clicked")
             else:
-                told.append("goes with what you clicked lately")
-        return told
+                reasons.append("goes with what you clicked lately")
+        return reasons
 
     @staticmethod
-    def search(wanted: RequestBatch, row: int, items: Ints, channels: Sequence[str]) -> list[str]:
-        """Why each item [n] is among the results of a search."""
-        query = wanted.queries[row]
-        asked = list(dict.fromkeys(words_of(query)))
-        told = []
-        for place, channel in zip(items.tolist(), channels, strict=True):
-            held = set(words_of(item_words(wanted.catalog.about(place))))
-            shared = [word for word in asked if word in held]
-            if shared:
-                told.append("holds " + ", ".join(f"“{word}”" for word in shared))
-            elif channel == "dense":
-                told.append(f"close in meaning to “{query}”")
-            else:
-                told.append(f"often what follows “{query}”")
-        return told
+    def search(requests: RequestBatch, row: int, items: Ints, channels: Sequence[str]) -> list[str]:
+        """Return why each item is among the results of a search.
 
-    def _alike(self, wanted: RequestBatch, items: Ints, recent: Ints) -> Ints:
-        """[n] the recent click nearest to each item, 0 where none is near."""
+        Args:
+            requests: the batch.
+            row: of the request.
+            items: [n] item indexes.
+            channels: [n] the channel of each.
+        """
+        query = requests.queries[row]
+        query_words = list(dict.fromkeys(words_of(query)))
+        reasons = []
+        for item, channel in zip(items.tolist(), channels, strict=True):
+            held = set(words_of(item_words(requests.catalog.attributes(item))))
+            shared = [word for word in query_words if word in held]
+            if shared:
+                reasons.append("holds " + ", ".join(f"“{word}”" for word in shared))
+            elif channel == "dense":
+                reasons.append(f"close in meaning to “{query}”")
+            else:
+                reasons.append(f"often what follows “{query}”")
+        return reasons
+
+    def _nearest_clicks(self, requests: RequestBatch, items: Ints, recent: Ints) -> Ints:
+        """[n] the recent click that explains each item best, 0 where none does."""
         if not len(recent) or not len(items):
             return np.zeros(len(items), dtype=np.int64)
-        groups = wanted.catalog.groups(np.concatenate((items, recent)))
-        own, clicked = groups[: len(items)], groups[len(items) :]
-        near = np.array([[_CLOSE if one & other else 0.0 for other in clicked] for one in own], dtype=np.float32)
-        if self._vectors is not None:
-            rows = self._vectors[wanted.catalog.proxy[np.concatenate((items, recent))]]
-            rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-            near += np.maximum(rows[: len(items)] @ rows[len(items) :].T, 0)
-        best = near.argmax(1)
-        close: Ints = np.where(near.max(1) >= _CLOSE, recent[best], 0)
-        return close
+        groups = requests.catalog.groups(np.concatenate((items, recent)))
+        item_groups, click_groups = groups[: len(items)], groups[len(items) :]
+        strength = np.array(
+            [[_CLOSE if one & other else 0.0 for other in click_groups] for one in item_groups], dtype=np.float32
+        )
+        strength += self._strengths(requests.catalog.proxy[items], requests.catalog.proxy[recent])
+        nearest: Ints = np.where(strength.max(1) >= _CLOSE, recent[strength.argmax(1)], 0)
+        return nearest
+
+    def _strengths(self, items: Ints, clicks: Ints) -> np.ndarray:
+        """[n, H] how much a click explains an item by the first model that explains anything."""
+        for model in self._models:
+            best, strength = model.explain(
+                torch.from_numpy(items).to(model.device), torch.from_numpy(clicks).to(model.device)
+            )
+            if bool((best > 0).any()):
+                matches = best[:, None] == torch.from_numpy(clicks).to(best.device)
+                return (matches * strength[:, None]).float().cpu().numpy()
+        return np.zeros((len(items), len(clicks)), dtype=np.float32)

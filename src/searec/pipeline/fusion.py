@@ -1,7 +1,7 @@
-"""Merging lists: reciprocal rank fusion, places for a second channel, and a first page that is not all one thing."""
+"""Fusion: several lists become one, a second channel gets its share, and similar items are set apart."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,10 @@ RRF = 60
 class Fused:
     """Lists fused into one.
 
-    items: [n] places, best first. score: [n] sum of 1 / (RRF + rank) over the lists. source: [n] the list in which it stands highest.
+    Attributes:
+        items: [n] item indexes, best first.
+        score: [n] sum of weight / (RRF + rank) over the lists.
+        source: [n] the list in which the item ranks highest.
     """
 
     items: Ints
@@ -26,7 +29,12 @@ class Fused:
 
 
 def fuse(lists: Sequence[Ints], weights: Sequence[float] | None = None, *, constant: int = RRF) -> Fused:
-    """Reciprocal rank fusion; of equals the one that an earlier list holds higher goes first.
+    """Fuse lists by reciprocal rank; of equal scores the item that an earlier list ranks higher goes first.
+
+    Args:
+        lists: item indexes, best first, no item twice in a list.
+        weights: of each list; 1 by default.
+        constant: of the reciprocal rank.
 
     >>> fuse([np.array([5, 7]), np.array([7, 9])]).items.tolist()
     [7, 5, 9]
@@ -44,63 +52,66 @@ def fuse(lists: Sequence[Ints], weights: Sequence[float] | None = None, *, const
     return Fused(items[order], score[order], source[first][order])
 
 
-def interleave(usual: int, second: int, quota: float) -> tuple[Ints, NDArray[np.bool_]]:
-    """How two lists share the places of one: the second gets the places of `retrieval.pool.slots` as long as it lasts.
+def interleave(first: int, second: int, quota: float) -> tuple[Ints, NDArray[np.bool_]]:
+    """Lay two lists out as one: the second gets the positions of `quota_pool.slots` as long as it lasts.
 
     Args:
-        usual, second: how long the lists are.
+        first: length of the first list.
+        second: length of the second list.
+        quota: share of the second list.
 
     Returns:
-        [usual + second] for each place the position in its list, and whether that is the second one.
+        [first + second] for each position the one in its list, and whether that is the second list.
     """
-    count = usual + second
-    marked = slots(count, quota).numpy()
+    marked = slots(first + second, quota).numpy()
     turn = np.cumsum(marked)
     from_second = marked & (turn <= second)
-    short = np.cumsum(~from_second) > usual  # the first list has run dry
-    from_second |= short
+    is_exhausted = np.cumsum(~from_second) > first
+    from_second |= is_exhausted
     position = np.where(from_second, np.cumsum(from_second), np.cumsum(~from_second)) - 1
     return position, from_second
 
 
 def likeness(owner: Ints, word: Ints, count: int) -> NDArray[np.float32]:
-    """[n, n] cosine between the sets of words of n items, 0 for one without words.
+    """Return the cosine [n, n] between the sets of words of n items, 0 for an item without words.
 
     Args:
-        owner, word: [e] pairs of an item, from 0, and a word it holds; a pair may come twice.
+        owner: [e] an item, from 0.
+        word: [e] a word of it; a pair may occur twice.
         count: n.
     """
     used, column = np.unique(word, return_inverse=True)
     rows = np.zeros((count, max(1, len(used))), dtype=np.float32)
     rows[owner, column] = 1
     rows /= np.sqrt(np.maximum(rows.sum(axis=1, keepdims=True), 1))
-    together: NDArray[np.float32] = rows @ rows.T
-    return together
+    cosines: NDArray[np.float32] = rows @ rows.T
+    return cosines
 
 
 def spread(
     alike: NDArray[np.float32], group: NDArray[np.bool_], diversity: float, *, first: int, near: float = 0.5
 ) -> Ints:
-    """An order of n items in the first places of which near-identical ones stand apart.
+    """Return an order of n items in whose first positions near-identical ones are kept apart.
 
-    Maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998).
-
-    The next item is the one with the highest (1 - diversity) x worth - diversity x likeness to any item before it, where worth falls evenly
-    from 1 for the first to 0 and likeness counts from `near` on. Places of `group` stay with items of the group.
+    Maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998): the next item has the highest (1 - diversity) x
+    relevance - diversity x likeness to any item before it. Relevance falls evenly from 1 for the first item to 0, and
+    likeness counts from `near` on. Positions of a group stay with items of that group.
 
     Args:
         alike: [n, n] in [0, 1].
-        group: [n] which of two kinds each place, and the item now at it, is of.
-        first: places that are filled so; all others keep their order.
+        group: [n] which of two groups each position, and the item now at it, belongs to.
+        diversity: 0 to 1.
+        first: positions that are filled so; all others keep their order.
+        near: likeness from which items count as similar.
     """
     count = len(alike)
-    worth = 1 - np.arange(count) / max(1, count)
+    relevance = 1 - np.arange(count) / max(1, count)
     penalty = np.zeros(count)
     left = np.ones(count, dtype=bool)
     excess = np.clip((alike - near) / (1 - near), 0, 1)
     order = np.empty(min(first, count), dtype=np.int64)
     for place in range(len(order)):
-        gain = np.where(left & (group == group[place]), (1 - diversity) * worth - diversity * penalty, -np.inf)
+        gain = np.where(left & (group == group[place]), (1 - diversity) * relevance - diversity * penalty, -np.inf)
         chosen = order[place] = int(gain.argmax())
         left[chosen] = False
         np.maximum(penalty, excess[chosen], out=penalty)
@@ -108,3 +119,81 @@ def spread(
     for kind in (False, True):
         rest[group[len(order) :] == kind] = np.flatnonzero(left & (group == kind))
     return np.concatenate((order, rest))
+
+
+@dataclass(frozen=True)
+class RankedList:
+    """The list of one request before it is cut into pages; the arrays have one entry for each item.
+
+    Attributes:
+        items: item indexes.
+        score: of the last stage.
+        channel: names of channels.
+        interest: positions among the user's interests, -1 for items of other channels.
+        second: whether the item is of the interest channel.
+    """
+
+    items: Ints
+    score: NDArray[np.float64]
+    channel: list[str]
+    interest: Ints
+    second: NDArray[np.bool_]
+
+    def at(self, order: Ints) -> "RankedList":
+        """Return the list with the items at the given positions, in that order."""
+        channel = [self.channel[position] for position in order.tolist()]
+        return RankedList(self.items[order], self.score[order], channel, self.interest[order], self.second[order])
+
+
+def join(
+    names: Sequence[str], usual: Fused, room: int, fill: Ints, second: Ints, interest: Ints, *, window: int
+) -> RankedList:
+    """Join a fused list, what fills it up, and the interest channel's items, in this order.
+
+    Of items that both have, the first `window` of the fused list stay there: the interest channel gets its share for
+    items that would not be shown without it.
+
+    Args:
+        names: of the fused channels.
+        usual: their fused list.
+        room: how many of its items, filled up, are used at most.
+        fill: item indexes to fill it up with.
+        second: the interest channel's items.
+        interest: the interest that each of them matches.
+        window: first positions of the fused list that keep their items.
+    """
+    is_new = ~np.isin(second, usual.items[:window])
+    second, interest = second[is_new], interest[is_new]
+    is_usual = ~np.isin(usual.items, second)
+    items = usual.items[is_usual][:room]
+    fill = fill[~np.isin(fill, np.concatenate((items, second)))][: room - len(items)]
+    source = usual.source[is_usual][:room].tolist()
+    channel = [names[number] for number in source] + ["popular"] * len(fill) + ["interest"] * len(second)
+    first = len(items) + len(fill)
+    return RankedList(
+        items=np.concatenate((items, fill, second)),
+        score=np.concatenate((usual.score[is_usual][:room], np.zeros(len(fill) + len(second)))),
+        channel=channel,
+        interest=np.concatenate((np.full(first, -1), interest)),
+        second=np.arange(first + len(second)) >= first,
+    )
+
+
+def add_ranking(
+    ranked: RankedList, lists: Sequence[Ints], weights: Sequence[float], scores: NDArray[np.floating], weight: float
+) -> RankedList:
+    """Fuse a ranker's order of a search with the channels' lists; items it cannot score are not in its order.
+
+    Args:
+        ranked: the fused list.
+        lists: the channels' lists.
+        weights: their weights.
+        scores: [n] the ranker's, -inf where it has none.
+        weight: of the ranker.
+    """
+    order = ranked.items[np.argsort(-scores, kind="stable")][: int(np.isfinite(scores).sum())]
+    fused = fuse([*lists, order], [*weights, weight])
+    is_listed = np.isin(fused.items, ranked.items)
+    by_item = np.argsort(ranked.items)
+    position = by_item[np.searchsorted(ranked.items[by_item], fused.items[is_listed])]
+    return replace(ranked.at(position), score=fused.score[is_listed])

@@ -1,4 +1,4 @@
-"""Stock: the shelf, kept up with the store's changes request by request."""
+"""The live catalog: the newest snapshot, kept up with the event store request by request."""
 
 import threading
 
@@ -10,7 +10,8 @@ class LiveCatalog:
     """Follows the items of an event store.
 
     Args:
-        events: None for the dataset's items alone.
+        base: the dataset's items.
+        events: the store; None for the dataset's items alone.
     """
 
     def __init__(self, base: CatalogBase, events: EventStore | None = None) -> None:
@@ -19,8 +20,8 @@ class LiveCatalog:
         self._number = 0
         self._lock = threading.Lock()
 
-    def catalog(self) -> CatalogSnapshot:
-        """The catalogue as the store has it now; `last` is the one before.
+    def snapshot(self) -> CatalogSnapshot:
+        """Return the catalog as the store has it now; `last` is the one before.
 
         Raises:
             StorageError: the store fails.

@@ -1,4 +1,4 @@
-"""Paging: which items the pages before have shown, in a token that the next request brings back, so that no page repeats one."""
+"""Paging: a token that lists the items of the previous pages, so that no page repeats one."""
 
 import base64
 import binascii
@@ -14,12 +14,12 @@ _BYTES = 4
 
 
 def mark(item: str) -> bytes:
-    """What stands for an item in a token."""
+    """Return the hash of an item in a token."""
     return hashlib.blake2b(item.encode(errors="surrogatepass"), digest_size=_BYTES).digest()
 
 
 def token(shown: Iterable[bytes]) -> str:
-    """The token of marks.
+    """Return the token of some hashes.
 
     >>> read_token(token([mark("a"), mark("b")])) == {mark("a"), mark("b")}
     True
@@ -28,17 +28,15 @@ def token(shown: Iterable[bytes]) -> str:
 
 
 def read_token(text: str) -> set[bytes]:
-    """The marks of a token.
+    """Return the hashes of a token.
 
     Raises:
-        SettingsError: it is none.
+        SettingsError: it is not one.
     """
     try:
         body = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
         body = b""
     if body[:1] != _VERSION or (len(body) - 1) % _BYTES or len(body) > 1 + _BYTES * MOST:
-        raise SettingsError(
-            "not the token of a page", got=repr(text[:60]), expected="the `next` of an answer, unchanged"
-        )
+        raise SettingsError("not the token of a page", got=repr(text[:60]), expected="`next` of a response, unchanged")
     return {body[at : at + _BYTES] for at in range(1, len(body), _BYTES)}

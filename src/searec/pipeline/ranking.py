@@ -1,4 +1,4 @@
-"""Ranking: a run scores the items of a pool for one user, and what is alike is set apart."""
+"""Ranking: runs score the items of a pool, and near-identical items are set apart."""
 
 from collections.abc import Sequence
 
@@ -17,55 +17,70 @@ Scores = NDArray[np.float32]
 
 
 class Ranker:
-    """Scores by a run; a new item by its stand-in."""
+    """Scores by a run; a new item gets the score of its proxy."""
 
     def __init__(self, run: Run) -> None:
         self.name = run.label
         self._run = run
-        self._device = run.model.device
 
-    def score(self, wanted: RequestBatch, pools: Sequence[Ints]) -> list[Scores]:
-        """The scores of each request's pool [n]; -inf for new items that no known one stands in for."""
+    def score(self, requests: RequestBatch, pools: Sequence[Ints]) -> list[Scores]:
+        """Score each request's pool.
+
+        Args:
+            requests: B requests.
+            pools: [B] of [n] item indexes.
+
+        Returns:
+            [B] of [n] scores, -inf for new items without a proxy.
+        """
         model = self._run.model
-        items = [wanted.catalog.proxy[pool] for pool in pools]
-        batch = batch_of(self._run.data, wanted.histories, model.needs, wanted.task, wanted.queries, padded(items)).to(
-            self._device
+        items = [requests.catalog.proxy[pool] for pool in pools]
+        batch = batch_of(
+            self._run.data, requests.histories, model.needs, requests.task, requests.queries, padded(items)
         )
-        found = model.score(batch).float().cpu().numpy()
+        scores = model.score(batch.to(model.device)).float().cpu().numpy()
         return [
-            np.where(own > 0, row[: len(own)], -np.inf).astype(np.float32)
-            for own, row in zip(items, found, strict=True)
+            np.where(ids > 0, row[: len(ids)], -np.inf).astype(np.float32)
+            for ids, row in zip(items, scores, strict=True)
         ]
 
 
-def fuse_scores(scores: Sequence[Scores]) -> NDArray[np.float64]:
-    """[n] several rankers' scores of the same items as one: the sum of 1 / (RRF + rank), -inf where none of them can score."""
+def fuse_scores(scores: Sequence[NDArray[np.floating]]) -> NDArray[np.float64]:
+    """Fuse several rankers' scores of the same items [n]: the sum of 1 / (RRF + rank), -inf where none scores."""
     total = np.zeros(len(scores[0]))
-    for own in scores:
-        rank = np.empty(len(own))
-        rank[np.argsort(-own, kind="stable")] = np.arange(1, len(own) + 1)
-        total += np.where(np.isfinite(own), 1 / (RRF + rank), 0)
+    for values in scores:
+        rank = np.empty(len(values))
+        rank[np.argsort(-values, kind="stable")] = np.arange(1, len(values) + 1)
+        total += np.where(np.isfinite(values), 1 / (RRF + rank), 0)
     return np.where(total > 0, total, -np.inf)
 
 
 def diversify(catalog: CatalogSnapshot, items: Ints, group: NDArray[np.bool_], diversity: float, *, first: int) -> Ints:
-    """An order of items [n] in the first places of which those that say the same in words do not crowd together; see `merging.spread`."""
+    """Return an order of items in whose first positions items of the same words stand apart.
+
+    Args:
+        catalog: of the items.
+        items: [n] item indexes, best first.
+        group: [n] as in `fusion.spread`.
+        diversity: 0 to 1; 0 changes nothing.
+        first: positions to fill so.
+    """
     if diversity <= 0 or len(items) < 2:
         return np.arange(len(items))
     return spread(likeness(*_words(catalog, items), len(items)), group, diversity, first=first)
 
 
 def _words(catalog: CatalogSnapshot, items: Ints) -> tuple[Ints, Ints]:
-    """Pairs of an item's place in the list and a word it holds; words that the dataset lacks have numbers of their own."""
+    """Pairs of an item's position and a word of it; words unknown to the dataset get numbers of their own."""
     data = catalog.base.data
     known = data.sizes.items
     words, owner = data.item_words.take(np.where(items <= known, items, 0))
     extra: dict[str, int] = {}
     index = data.word_index
     for row in np.flatnonzero(items > known).tolist():
-        own = [
+        numbers = [
             index[word] if word in index else data.sizes.words + 1 + extra.setdefault(word, len(extra))
-            for word in words_of(item_words(catalog.about(int(items[row]))))
+            for word in words_of(item_words(catalog.attributes(int(items[row]))))
         ]
-        words, owner = np.concatenate((words, own)), np.concatenate((owner, np.full(len(own), row)))
+        words, owner = np.concatenate((words, numbers)), np.concatenate((owner, np.full(len(numbers), row)))
     return owner, words.astype(np.int64)

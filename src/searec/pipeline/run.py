@@ -1,10 +1,11 @@
 """Run: a trained model with what it was trained on, and its folder on disk."""
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -14,8 +15,6 @@ from torch import Tensor
 
 from searec.artifacts import artifact_named
 from searec.artifacts.base import Artifact
-from searec.artifacts.item_identifiers import check_items
-from searec.artifacts.new_users import best_for_new_users
 from searec.config import as_dict, configure
 from searec.data.batch import Batcher
 from searec.data.dataset import Dataset, Sizes
@@ -24,12 +23,14 @@ from searec.data.schema import Task
 from searec.data.split import NEVER, Requests, Split, requests_at
 from searec.errors import RunError, SettingsError
 from searec.files import write_json
-from searec.interests.interest_table import read_graphs
 from searec.models import model_named
 from searec.models.base import Model
 from searec.models.capabilities import ColdStartUsers, RetrievesByInterest, SuggestsQueries, UpdatesItems
-from searec.models.serendipity.model import InterestPool
+from searec.pipeline.similar_items import similar_items
 from searec.training.checkpoint import read_tensors, write_tensors
+
+if TYPE_CHECKING:
+    from searec.models.serendipity.retrieval import InterestPool
 
 CONFIG, WEIGHTS, ENVIRONMENT = "config.json", "weights.safetensors", "environment.json"
 CUTOFF, LEAKS = "cutoff", "leaks"
@@ -44,9 +45,14 @@ _LIKE_CLICKED = "like what you clicked before"
 class Run:
     """A trained model and its run folder.
 
-    config: model, preset, label, seed, settings ("model" and, if it was trained by steps, "train"), data (fingerprint
-    and sizes) and split, as in config.json. new_items: external ids of items let in since, whose internal ids follow on.
-    removed: internal ids of items taken out since.
+    Attributes:
+        folder: of the run.
+        model: trained.
+        data: it was trained on.
+        config: model, preset, label, seed, settings ("model" and, if it was trained by steps, "train"), data
+            (fingerprint and sizes) and split, as in config.json.
+        new_items: external ids of items added since, whose internal ids follow those of the dataset.
+        removed: internal ids of items removed since.
     """
 
     folder: Path
@@ -61,7 +67,7 @@ class Run:
         """The run's name in tables."""
         return str(self.config["label"])
 
-    @property
+    @functools.cached_property
     def split(self) -> Split:
         """The split it was trained on."""
         return Split(self.data, **self.config["split"])
@@ -77,7 +83,7 @@ class Run:
         return artifact_named(self.model.artifact).load(self.folder / ARTIFACTS)
 
     def recommend(self, users: Sequence[str], k: int = 10, *, seen: bool = False) -> pl.DataFrame:
-        """The k best items for each user after everything in the log.
+        """Return the k best items for each user after everything in the log.
 
         Args:
             users: external user ids.
@@ -85,7 +91,8 @@ class Run:
             seen: also recommend what the user has clicked before.
 
         Returns:
-            user_id, rank (from 1), item_id, score; of a serendipity run also channel ("behaviour" or "interest") and reason.
+            user_id, rank (from 1), item_id, score; of a serendipity run also channel ("behaviour" or
+            "interest") and reason.
 
         Raises:
             SettingsError: the model does not recommend, or k is below 1.
@@ -96,7 +103,7 @@ class Run:
     def recommend_newcomers(
         self, records: Sequence[Mapping[str, Any]], k: int = 10, *, seen: bool = False
     ) -> pl.DataFrame:
-        """The k best items for users who came after the training, from what they did; nothing is trained again.
+        """Return the k best items for users who came after training, from what they did; nothing is trained again.
 
         Args:
             records: {"clicks": [item ids], "searches": [(query, [clicked item ids]), ...]} a user, oldest first.
@@ -107,26 +114,34 @@ class Run:
             record (its place, from 0), rank (from 1), item_id, score.
 
         Raises:
-            SettingsError: the model has no way to take in new users, or k is below 1.
+            SettingsError: the model cannot score new users, or k is below 1.
             DataError: a record with nothing in it, or with an empty query.
             UnknownIdError: an item the catalogue does not hold.
         """
+        from searec.artifacts.new_users import best_for_new_users
+
         if not isinstance(self.model, ColdStartUsers):
             raise SettingsError(
                 f"{self.model.name} cannot score new users", expected="a run of a model that can (gserec)"
             )
         self._refuse_none(k)
-        found = self._named(*best_for_new_users(self.model, self.artifact(), self.data, records, k, seen=seen))
-        return found.rename({"row": "record"})
+        pool = self._named(*best_for_new_users(self.model, self.artifact(), self.data, records, k, seen=seen))
+        return pool.rename({"row": "record"})
 
     def search(self, users: Sequence[str], queries: Sequence[str], k: int = 10) -> pl.DataFrame:
-        """The k best items for each pair of user and query, after everything in the log.
+        """Return the k best items for each pair of user and query, after everything in the log.
+
+        Args:
+            users: external user ids.
+            queries: a query for each user.
+            k: items per pair.
 
         Returns:
             user_id, query, rank (from 1), item_id, score.
 
         Raises:
-            SettingsError: the model does not search, k is below 1, a query is empty, or users and queries differ in number.
+            SettingsError: the model does not search, k is below 1, a query is empty, or users and queries differ in
+                number.
             UnknownIdError: a user the dataset does not hold.
         """
         if len(users) != len(queries):
@@ -137,10 +152,12 @@ class Run:
         return self._answer("search", users, queries, k, seen=True)
 
     def suggest(self, users: Sequence[str], k: int = 5, *, min_users: int = 2) -> pl.DataFrame:
-        """The k queries that each user is likeliest to ask next, among those that have been asked before.
+        """Return the k likeliest next queries of each user, among those that have been searched before.
 
         Args:
-            min_users: of whom a query must come before it is shown to others.
+            users: external user ids.
+            k: queries per user.
+            min_users: who must have searched a query before it is shown to others.
 
         Returns:
             user_id, rank (from 1), query, score (log-probability). Fewer than k rows where fewer are known.
@@ -155,7 +172,7 @@ class Run:
             )
         self._refuse_none(k)
         inside = self.data.users.to_internal(users)
-        texts = asked_by_several(self.data, min_users)[0].to_list()
+        texts = queries_of_several(self.data, min_users)[0].to_list()
         schema = {"user_id": pl.String, "rank": pl.Int64, "query": pl.String, "score": pl.Float64}
         if not texts or not len(inside):
             return pl.DataFrame(schema=schema)
@@ -169,19 +186,41 @@ class Run:
         places, scores = (np.concatenate(parts) for parts in zip(*answers, strict=True))
         row, rank = np.nonzero(places)
         queries = [texts[place - 1] for place in places[row, rank].tolist()]
-        told = ([users[one] for one in row.tolist()], rank + 1, queries, scores[row, rank])
-        return pl.DataFrame(dict(zip(schema, told, strict=True)), schema=schema)
+        columns = ([users[one] for one in row.tolist()], rank + 1, queries, scores[row, rank])
+        return pl.DataFrame(dict(zip(schema, columns, strict=True)), schema=schema)
+
+    def similar(self, items: Sequence[str], k: int = 10) -> pl.DataFrame:
+        """Return the k items most similar to each item, by the model's item vectors or neighbours.
+
+        Args:
+            items: external ids of known items.
+            k: items for each.
+
+        Returns:
+            similar_to, rank (from 1), item_id, score; removed items are not among them.
+
+        Raises:
+            SettingsError: the model has neither item vectors nor neighbours, or k is below 1.
+            UnknownIdError: an item that was not in the training data.
+        """
+        internal = self.data.items.to_internal(items)
+        best, scores = similar_items(self.model, internal, k, self.removed)
+        named = self._named(torch.from_numpy(best), torch.from_numpy(scores))
+        origin = pl.Series("similar_to", list(items), dtype=pl.String).gather(named["row"])
+        return named.drop("row").insert_column(0, origin)
 
     def add_items(self, records: Sequence[Mapping[str, Any]]) -> None:
-        """Let in items that came after the training; they can be found and recommended at once, and nothing is trained again.
+        """Add items that came after training; they are retrieved at once, and nothing is trained again.
 
         Args:
             records: {"item_id", "title", optional "brand", "categories" (list), "description"} an item.
 
         Raises:
-            SettingsError: the model has no way to take in new items.
+            SettingsError: the model cannot add items.
             DataError: a record without id or title, an id that is known, or no identifier is free.
         """
+        from searec.artifacts.item_identifiers import check_items
+
         if not isinstance(self.model, UpdatesItems):
             raise SettingsError(
                 f"{self.model.name} cannot add items", expected="a run of a model that can (gensar, tiger)"
@@ -192,7 +231,7 @@ class Run:
             self.new_items.extend(str(record["item_id"]) for record in records)
 
     def remove_items(self, items: Sequence[str]) -> None:
-        """Take items out; from now on no answer holds them.
+        """Remove items; from now on they are not returned.
 
         Raises:
             UnknownIdError: an item that is not known.
@@ -217,63 +256,65 @@ class Run:
     ) -> pl.DataFrame:
         if task not in self.model.train_tasks:
             raise SettingsError(
-                f"{self.model.name} has not learnt to {task}", expected=", ".join(self.model.train_tasks)
+                f"{self.model.name} does not support {task}", expected=", ".join(self.model.train_tasks)
             )
         self._refuse_none(k)
         inside = self.data.users.to_internal(users)
-        asked = requests_at(self.data, task, inside, np.full(len(inside), NEVER), new_texts=queries)
+        requests = requests_at(self.data, task, inside, np.full(len(inside), NEVER), new_texts=queries)
         schema: dict[str, Any] = {"row": pl.Int64, "rank": pl.Int64, "item_id": pl.String, "score": pl.Float64}
         if isinstance(self.model, RetrievesByInterest):
             schema |= {"channel": pl.String, "reason": pl.String}
         frames = [pl.DataFrame(schema=schema)]
-        for start in range(0, len(asked), _REQUESTS_AT_ONCE):
-            rows = np.arange(start, min(start + _REQUESTS_AT_ONCE, len(asked)))
-            frames.append(self._lists(asked[rows], k, seen).with_columns(pl.col("row") + start))
-        told = {"user_id": list(users)} | ({"query": list(queries)} if queries is not None else {})
-        who = pl.DataFrame(told).with_row_index("row").cast({"row": pl.Int64})
+        for start in range(0, len(requests), _REQUESTS_AT_ONCE):
+            rows = np.arange(start, min(start + _REQUESTS_AT_ONCE, len(requests)))
+            frames.append(self._lists(requests[rows], k, seen).with_columns(pl.col("row") + start))
+        columns = {"user_id": list(users)} | ({"query": list(queries)} if queries is not None else {})
+        who = pl.DataFrame(columns).with_row_index("row").cast({"row": pl.Int64})
         return who.join(pl.concat(frames), on="row", how="inner").sort("row", "rank").drop("row")
 
-    def _lists(self, asked: Requests, k: int, seen: bool) -> pl.DataFrame:
-        batch = Batcher(self.data, self.model.needs).batch(asked)
+    def _lists(self, requests: Requests, k: int, seen: bool) -> pl.DataFrame:
+        batch = Batcher(self.data, self.model.needs).batch(requests)
         device = self.model.device
-        exclude = np.tile(np.array(sorted(self.removed), dtype=np.int32), (len(asked), 1))
+        exclude = np.tile(np.array(sorted(self.removed), dtype=np.int32), (len(requests), 1))
         if not seen:
-            first = np.asarray(self.data.click_history.offsets[asked.user])
+            first = np.asarray(self.data.click_history.offsets[requests.user])
             exclude = np.concatenate(
-                (exclude, gather_windows(self.data.click_history.item, first, asked.click_end - first)), axis=1
+                (exclude, gather_windows(self.data.click_history.item, first, requests.click_end - first)), axis=1
             )
         left_out = torch.from_numpy(exclude).to(device) if exclude.shape[1] else None
         if isinstance(self.model, RetrievesByInterest):
-            return self._explained(asked, self.model.pool(batch.to(device), k, left_out))
+            return self._explained(requests, self.model.pool(batch.to(device), k, left_out))
         return self._named(*self.model.retrieve(batch.to(device), k, left_out))
 
-    def _explained(self, asked: Requests, found: InterestPool) -> pl.DataFrame:
-        """As `_named`, with the channel that brought each item and the reason for it."""
-        users = self.data.users.to_external(asked.user)
+    def _explained(self, requests: Requests, pool: "InterestPool") -> pl.DataFrame:
+        """As `_named`, with the channel of each item and the reason for it."""
+        from searec.interests.interest_table import read_graphs
+
+        users = self.data.users.to_external(requests.user)
         graphs = read_graphs(self.folder / ARTIFACTS, users)
-        named = self._named(found.pool.items, found.score)
-        interest = found.interest.cpu().numpy()
+        named = self._named(pool.pool.items, pool.score)
+        interest = pool.interest.cpu().numpy()
         reasons = {user: [one.reason for one in graph.interests()] for user, graph in graphs.items()}
-        told = []
+        columns = []
         for row, rank in named.select("row", "rank").iter_rows():
             place = int(interest[row, rank - 1])
-            told.append(("interest", reasons[users[row]][place]) if place >= 0 else ("behaviour", _LIKE_CLICKED))
+            columns.append(("interest", reasons[users[row]][place]) if place >= 0 else ("behaviour", _LIKE_CLICKED))
         return named.with_columns(
-            channel=pl.Series([channel for channel, _ in told], dtype=pl.String),
-            reason=pl.Series([reason for _, reason in told], dtype=pl.String),
+            channel=pl.Series([channel for channel, _ in columns], dtype=pl.String),
+            reason=pl.Series([reason for _, reason in columns], dtype=pl.String),
         )
 
     def _named(self, best: Tensor, values: Tensor) -> pl.DataFrame:
         """row, rank, item_id, score of internal ids and scores [B, k]."""
         ids, scores = best.cpu().numpy(), values.cpu().numpy()
-        some = ids > 0
-        row, place = np.nonzero(some)
+        is_item = ids > 0
+        row, place = np.nonzero(is_item)
         return pl.DataFrame(
             {
                 "row": row,
                 "rank": place + 1,
-                "item_id": self._external(ids[some]),
-                "score": scores[some].astype(np.float64),
+                "item_id": self._external(ids[is_item]),
+                "score": scores[is_item].astype(np.float64),
             }
         )
 
@@ -285,17 +326,26 @@ class Run:
         return list(names[np.where(ids > known, ids - known - 1, len(self.new_items) + np.arange(len(ids)))])
 
 
-def asked_by_several(data: Dataset, min_users: int) -> tuple[pl.Series, NDArray[np.int64]]:
-    """The queries that so many users have asked, and how many have asked each."""
+def queries_of_several(data: Dataset, min_users: int) -> tuple[pl.Series, NDArray[np.int64]]:
+    """Return the queries that at least `min_users` users have searched, and how many users have searched each.
+
+    Args:
+        data: the dataset.
+        min_users: from 1.
+    """
     searches = data.searches
-    asker = np.repeat(np.arange(len(searches.offsets) - 1), np.diff(searches.offsets))
-    asked, counts = np.unique(np.unique(np.stack((searches.query, asker)), axis=1)[0], return_counts=True)
-    some = counts >= min_users
-    return data.queries.texts.gather(asked[some].astype(np.int64) - 1), counts[some].astype(np.int64)
+    user = np.repeat(np.arange(len(searches.offsets) - 1), np.diff(searches.offsets))
+    queries, counts = np.unique(np.unique(np.stack((searches.query, user)), axis=1)[0], return_counts=True)
+    is_frequent = counts >= min_users
+    return data.queries.texts.gather(queries[is_frequent].astype(np.int64) - 1), counts[is_frequent].astype(np.int64)
 
 
 def write_run(run: Run, environment: dict[str, Any]) -> None:
-    """Write what `read_run` needs: config.json, ids, weights and environment.json.
+    """Write what `read_run` needs: config.json, weights and environment.json.
+
+    Args:
+        run: to write.
+        environment: versions and hardware, JSON-ready.
 
     Raises:
         StorageError: the disk refuses the write.
@@ -308,7 +358,17 @@ def write_run(run: Run, environment: dict[str, Any]) -> None:
 def describe(
     model: Model, data: Dataset, split: Split, *, label: str, preset: str, seed: int, train: Any | None
 ) -> dict[str, Any]:
-    """The config of a run."""
+    """Return the config of a run.
+
+    Args:
+        model: trained.
+        data: it was trained on.
+        split: it was trained on.
+        label: its name in tables.
+        preset: of its settings.
+        seed: of its training.
+        train: settings of the training loop; None for models that are fitted.
+    """
     return {
         "model": model.name,
         "label": label,
@@ -321,12 +381,12 @@ def describe(
 
 
 def split_config(split: Split) -> dict[str, Any]:
-    """What `Split` is made again from."""
+    """Return what `Split` is rebuilt from."""
     return {"min_events": split.min_events} | ({"unseen": split.unseen} if split.unseen else {})
 
 
 def read_config(folder: Path | str) -> dict[str, Any]:
-    """The config.json of a run folder.
+    """Return the config.json of a run folder.
 
     Raises:
         RunError: there is none, or it is damaged.
@@ -362,6 +422,8 @@ def read_run(folder: Path | str, data: Dataset, *, device: str | None = None) ->
     """Open a run folder with the dataset it was trained on.
 
     Args:
+        folder: of the run.
+        data: the dataset.
         device: a torch device; an accelerator if there is one, by default.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What is asked of the engine, and what it answers; nothing here knows of HTTP."""
+"""Requests to the pipeline and its responses; nothing here depends on HTTP."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,11 +6,13 @@ from typing import Any, Literal, NamedTuple
 
 SkipReason = Literal["late", "failed", "not ready"]
 MOST = 500
-"""Places of a list that can be asked for, all pages together."""
+"""The longest list, all pages together."""
+RESERVED = ("events", "interests", "bm25", "popular", "behaviour", "interest")
+"""Names of parts and channels that no run may have as its label."""
 
 
 class Filter(NamedTuple):
-    """Items that stay: those with `value` among their categories, or in a column of the item table. Case counts."""
+    """A condition on items: `value` is among their categories or in a column of the item table. Case counts."""
 
     column: str
     value: str
@@ -18,18 +20,22 @@ class Filter(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """A request for a list of items: of a search if it has a query, else of the feed.
+    """A request for a list of items: search results if it has a query, else the feed.
 
     Attributes:
-        user: external id; None, or one who is not known, gets what needs no history.
-        query: what is searched for.
-        k: items on the page, from 1 to `MOST`. offset: items before the page, from 0; together at most `MOST`.
-        after: the `next` of the page before: nothing it has shown comes again, whatever has happened since. Not together with an offset.
-        filters: all must hold; several of one column: one of them must.
+        user: external id; None and unknown users get what needs no history.
+        query: the search query.
+        k: items on the page, from 1 to `MOST`.
+        offset: items before the page, from 0; offset + k is at most `MOST`.
+        after: `Response.next` of the previous page: no item of earlier pages is repeated. Not with an offset.
+        filters: all columns must match; several filters of one column are alternatives.
         exclude: external ids to leave out.
-        seen: also show what the user has consumed; by default the feed does not and search does.
-        quota: share of the feed's places for interests, 0 to 1; diversity: 0 (by score alone) to 1; None for the engine's own.
-        seconds: until the answer is due; channels that are late are left out. None for the engine's own.
+        seen: also return what the user has consumed; by default the feed does not and search does.
+        quota: share of the feed for the interest channel, 0 to 1; the deployment's if None.
+        diversity: 0 (by score alone) to 1; the deployment's if None.
+        seconds: until the response is due; late channels are left out. The deployment's if None.
+        time: microseconds since 1970; only strictly older events count. None for all events. For evaluation.
+        keep: external ids that are returned even if they were consumed. For evaluation.
     """
 
     user: str | None = None
@@ -43,17 +49,21 @@ class Request:
     quota: float | None = None
     diversity: float | None = None
     seconds: float | None = None
+    time: int | None = None
+    keep: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
 class RankedItem:
-    """An item of an answer.
+    """An item of a response.
 
     Attributes:
         item: external id.
-        score: of the last stage that ordered it; to be compared within one answer only.
-        channel: what brought it, as "behaviour", "interest", "bm25", "dense", "gensar", "popular".
-        reason: why, for people.
+        title: of the item, or its id.
+        score: of the last stage that ordered it; comparable within one response only.
+        channel: the channel that retrieved it, as "behaviour", "interest", "bm25", "dense", "popular" or a run's label.
+        reason: a sentence for people.
+        categories: of the item.
         novel: whether the user has touched none of its categories.
     """
 
@@ -67,7 +77,7 @@ class RankedItem:
 
 
 class LeftOut(NamedTuple):
-    """A part of the engine that an answer does without, as "sasrec" or "events", and why."""
+    """A part of the pipeline that a response does without, as "sasrec" or "events", and why."""
 
     part: str
     why: SkipReason
@@ -78,13 +88,13 @@ class Response:
     """A page of items.
 
     Attributes:
-        items: best first; fewer than asked for where no more are left.
-        next: to ask for the next page with (`Request.after`); None on the last one.
-        known: whether anything is known of the user.
-        interests: where the user's interests came from: "fresh", "last", "own", "none" as in `nearline.reader.Found`; "run" for those known
-            from training.
-        left_out: parts that did not make it.
-        seconds: it took.
+        items: best first; fewer than k where no more are left.
+        next: `Request.after` of the next page; None on the last one.
+        known: whether the user has a history.
+        interests: where the user's interests came from: "fresh", "last", "own" or "none" as in `store.interest_reader`,
+            "run" for those inferred at training.
+        left_out: parts that did not answer.
+        seconds: the time it took.
     """
 
     items: Sequence[RankedItem] = ()
@@ -96,13 +106,13 @@ class Response:
 
     @property
     def enr(self) -> float:
-        """Exposure novelty rate of the page: the share of its items that are novel to the user; 0 for an empty page."""
-        return sum(one.novel for one in self.items) / len(self.items) if self.items else 0.0
+        """Exposure novelty rate: the share of the page's items that are novel to the user; 0 for an empty page."""
+        return sum(item.novel for item in self.items) / len(self.items) if self.items else 0.0
 
 
 @dataclass(frozen=True)
 class SuggestRequest:
-    """A request for queries to ask next, of those that begin with `prefix`; k from 1 to 100; seconds as in `Request`."""
+    """A request for the next queries that begin with `prefix`; k from 1 to 100; seconds as in `Request`."""
 
     user: str | None = None
     prefix: str = ""
@@ -112,7 +122,7 @@ class SuggestRequest:
 
 @dataclass(frozen=True)
 class SuggestedQuery:
-    """A query to ask next: what brought it ("gensar", "interest", "popular"), and why, for people."""
+    """A suggested query, its source (a run's label, "interest" or "popular") and a reason for people."""
 
     query: str
     score: float
@@ -122,7 +132,7 @@ class SuggestedQuery:
 
 @dataclass(frozen=True)
 class Suggestions:
-    """Queries that a user may ask next, best first."""
+    """Suggested queries, best first; `left_out` and `seconds` as in `Response`."""
 
     queries: Sequence[SuggestedQuery] = ()
     left_out: Sequence[LeftOut] = ()
@@ -131,7 +141,15 @@ class Suggestions:
 
 @dataclass(frozen=True)
 class HistoryEvent:
-    """A click (`item`, `title`, maybe after a search: `query`) or a search (`query`, `item` is None), microseconds since 1970."""
+    """A click (of `item`, with the `query` it followed, if any) or a search (`item` is None).
+
+    Attributes:
+        kind: "click" or "search".
+        time: microseconds since 1970.
+        item: external id.
+        title: of the item.
+        query: of the search.
+    """
 
     kind: Literal["click", "search"]
     time: int
@@ -142,10 +160,7 @@ class HistoryEvent:
 
 @dataclass(frozen=True)
 class UserView:
-    """What is known of a user: attributes, and what they did, newest first.
-
-    known: whether the training knew the user.
-    """
+    """A user's attributes and history, newest first; `known` if the user was there at training."""
 
     user: str
     known: bool
@@ -155,19 +170,20 @@ class UserView:
 
 @dataclass(frozen=True)
 class InterestsView:
-    """What a user may want and why.
+    """A user's interests.
 
     Attributes:
+        user: external id.
         source: as `Response.interests`.
-        made: microseconds since 1970; None where nobody knows.
-        interests: [(text, confidence, reason)], surest first.
-        graph: the interest graph as `nearline.graph.Graph.to_json` has it; None where there is none.
-        picture: the graph drawn, SVG; empty where there is none.
+        made_at: microseconds since 1970; None if unknown.
+        interests: [(text, confidence, reason)], most confident first.
+        graph: the interest graph as JSON; None if there is none.
+        picture: the graph as SVG; empty if there is none.
     """
 
     user: str
     source: str
-    made: int | None = None
+    made_at: int | None = None
     interests: Sequence[tuple[str, float, str]] = ()
     graph: Mapping[str, Any] | None = None
     picture: str = ""
@@ -175,7 +191,7 @@ class InterestsView:
 
 @dataclass(frozen=True)
 class ItemView:
-    """An item of the catalogue as it stands: given at training ("known") or since ("new"), and whether it is hidden."""
+    """An item of the catalog: there since training ("known") or added later ("new"), and whether it is hidden."""
 
     item: str
     title: str
@@ -186,9 +202,13 @@ class ItemView:
 
 @dataclass(frozen=True)
 class ServedRun:
-    """A run that the engine uses: label, model, what for (as "feed channel", "feed ranker", "search channel"), and its kept figures.
+    """A run that the pipeline uses.
 
-    figures: "recommend/full/test" and such -> metric -> value, as its metrics.json has them.
+    Attributes:
+        label: of the run.
+        model: its model's name.
+        uses: what for, as "feed channel", "feed ranker", "search channel".
+        figures: "recommend/full/test" and such -> metric -> value, as in its metrics.json.
     """
 
     label: str

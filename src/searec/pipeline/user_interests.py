@@ -1,9 +1,10 @@
-"""What users may want and have not asked for, as the interest channel reads it: from the nearline store, else from the training."""
+"""User interests for the interest channel: read from the store, else inferred at training."""
 
 import contextlib
 import queue
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,157 +15,149 @@ from searec.interests.interest_graph import InterestGraph
 from searec.interests.interest_table import InterestTable, graph_texts
 from searec.interests.user_interests import UserInterests
 from searec.models.serendipity.batch_interests import BatchInterests
-from searec.models.serendipity.model import Serendipity
 from searec.pipeline.run import ARTIFACTS, Run
 from searec.store.interest_reader import Reader
 
-_WAITING = 1_000
-_AT_ONCE = 64
-
-
-class TrainingGraphs:
-    """The graphs that a run was trained on, read as they are needed."""
-
-    def __init__(self, run: Run) -> None:
-        self._graphs = graph_texts(run.folder / ARTIFACTS)
-
-    def graph(self, user: str) -> InterestGraph | None:
-        """The newest graph of a user."""
-        text = self._graphs.get(user)
-        return None if text is None else InterestGraph.from_json(text)
+_MOST_WAITING = 1_000
+_BATCH = 64
 
 
 class InterestEncoder:
-    """Interests in words -> what the towers read: a vector and the categories meant.
+    """Encodes interests in words as the model reads them: vectors and the categories they mean.
 
-    Texts of the training are known; others are encoded by a thread of their own, and count from then on.
+    Texts of the training are known; others are encoded by a thread of its own and count from then on.
+
+    Args:
+        run: of a model that retrieves by interest.
     """
 
     def __init__(self, run: Run) -> None:
-        model = run.model
-        assert isinstance(model, Serendipity)
         self.run = run
-        self._model = model
+        self._model: Any = run.model
         table = InterestTable.load(run.folder / ARTIFACTS)
         self._row = {text: row for row, text in enumerate(table.texts, start=1)}
         self._vectors = [np.zeros_like(table.vectors[0]), *table.vectors[1:]]
         self._categories = list(table.categories)
-        self._data = run.data
         self._lock = threading.Lock()
-        self._waiting: queue.Queue[str | None] = queue.Queue(_WAITING)
-        self._asked: set[str] = set()
+        self._queue: queue.Queue[str | None] = queue.Queue(_MOST_WAITING)
+        self._queued: set[str] = set()
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
         self.last_error = ""
 
-    def wishes(self, interests: Sequence[UserInterests]) -> tuple[BatchInterests, list[list[int]]]:
-        """The wishes of B users and, for each, the place among its interests that every one of them stands for."""
+    def encode(self, users: Sequence[UserInterests]) -> tuple[BatchInterests, list[list[int]]]:
+        """Return the encoded interests of B users, and the positions of the encoded ones among each one's interests."""
         most = int(self._model.config.interests)
-        rows, places = [], []
-        for longing in interests:
-            known = [(self._row.get(one.text, 0), place) for place, one in enumerate(longing.interests)]
-            for row, place in known:
+        rows, positions = [], []
+        for user in users:
+            known = [(self._row.get(one.text, 0), position) for position, one in enumerate(user.interests)]
+            for row, position in known:
                 if not row:
-                    self._learn(longing.interests[place].text)
-            kept = [(row, place) for row, place in known if row][:most]
-            rows.append([row for row, _ in kept])
-            places.append([place for _, place in kept])
+                    self._enqueue(user.interests[position].text)
+            encoded = [(row, position) for row, position in known if row][:most]
+            rows.append([row for row, _ in encoded])
+            positions.append([position for _, position in encoded])
         width = max([1, *map(len, rows)])
         vectors = np.zeros((len(rows), width, len(self._vectors[0])), dtype=np.float32)
         confidence = np.zeros((len(rows), width), dtype=np.float32)
         categories = np.zeros((len(rows), width, self._categories[0].shape[0]), dtype=np.int32)
-        for user, (own, at) in enumerate(zip(rows, places, strict=True)):
-            for place, (row, interest) in enumerate(zip(own, at, strict=True)):
-                vectors[user, place], categories[user, place] = self._vectors[row], self._categories[row]
-                confidence[user, place] = interests[user].interests[interest].confidence
-        device = self._model.device
-        parts = (torch.from_numpy(part).to(device) for part in (vectors, confidence, categories))
-        return BatchInterests(*parts), places
+        for number, (user_rows, at) in enumerate(zip(rows, positions, strict=True)):
+            for column, (row, position) in enumerate(zip(user_rows, at, strict=True)):
+                vectors[number, column], categories[number, column] = self._vectors[row], self._categories[row]
+                confidence[number, column] = users[number].interests[position].confidence
+        parts = (torch.from_numpy(part).to(self._model.device) for part in (vectors, confidence, categories))
+        return BatchInterests(*parts), positions
 
-    def _learn(self, text: str) -> None:
+    def _enqueue(self, text: str) -> None:
         with self._lock:
-            if text in self._asked or self._waiting.full() or self._closing.is_set():
+            if text in self._queued or self._queue.full() or self._closing.is_set():
                 return
-            self._asked.add(text)
-            self._waiting.put_nowait(text)
+            self._queued.add(text)
+            self._queue.put_nowait(text)
             if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._encode, name="searec-interests", daemon=True)
+                self._thread = threading.Thread(target=self._work, name="searec-interests", daemon=True)
                 self._thread.start()
 
-    def _encode(self) -> None:
-        """Until closed. The None that wakes it up at the end may be taken as one of many: the event says it all the same."""
+    def _work(self) -> None:
+        """Encode what is queued until closed. The None that wakes the thread may be read as one of a batch."""
         config = self._model.config
-        catalogue = None
-        while not self._closing.is_set() and (text := self._waiting.get()) is not None:
+        catalog = None
+        while not self._closing.is_set() and (text := self._queue.get()) is not None:
             texts = [text]
-            while len(texts) < _AT_ONCE and not self._waiting.empty() and (more := self._waiting.get()) is not None:
+            while len(texts) < _BATCH and not self._queue.empty() and (more := self._queue.get()) is not None:
                 texts.append(more)
             try:
-                catalogue = catalogue or catalogue_of(self._data, config)
-                vectors = catalogue.encode(texts)
-                found = catalogue.find(texts, near=config.near, most=self._categories[0].shape[0])
-            except (SearecError, RuntimeError) as error:  # they are asked for again by the next request
+                catalog = catalog or catalogue_of(self.run.data, config)
+                vectors = catalog.encode(texts)
+                meanings = catalog.find(texts, near=config.near, most=self._categories[0].shape[0])
+            except (SearecError, RuntimeError) as error:  # the next request enqueues them again
                 self.last_error = str(error)
                 with self._lock:
-                    self._asked.difference_update(texts)
+                    self._queued.difference_update(texts)
                 continue
-            for one, vector, meanings in zip(texts, vectors, found, strict=True):
+            for one, vector, meant in zip(texts, vectors, meanings, strict=True):
                 categories = np.zeros_like(self._categories[0])
-                categories[: len(meanings)] = [meaning.category for meaning in meanings]
+                categories[: len(meant)] = [meaning.category for meaning in meant]
                 self._vectors.append(vector)
                 self._categories.append(categories)
                 self._row[one] = len(self._vectors) - 1
 
     def close(self) -> None:
-        """End the thread after what it is at; nobody needs what waits."""
+        """End the thread after its current batch; nobody needs what is queued."""
         with self._lock:
             self._closing.set()
-            with contextlib.suppress(queue.Full):  # it sees that we close when it takes the next one
-                self._waiting.put_nowait(None)
+            with contextlib.suppress(queue.Full):  # it sees the event when it reads the next text
+                self._queue.put_nowait(None)
         if self._thread is not None:
             self._thread.join()
 
 
 class InterestSource:
-    """The interests of users: what the store has, else what the training had.
+    """The interests of users: what the store has, else what was inferred at training.
 
     Args:
-        run: a serendipity run, or None.
-        reader: of the nearline store, or None.
+        run: of a model that retrieves by interest, or None.
+        reader: of the interest store, or None.
     """
 
     def __init__(self, run: Run | None, reader: Reader | None = None) -> None:
         self.reader = reader
-        self._training = TrainingGraphs(run) if run is not None else None
-        self.interest_encoder = InterestEncoder(run) if run is not None else None
+        self._graphs = graph_texts(run.folder / ARTIFACTS) if run is not None else {}
+        self.encoder = InterestEncoder(run) if run is not None else None
 
-    def of(self, user: str | None) -> UserInterests:
-        """Of one user; nothing of nobody."""
+    def of(self, user: str | None, before: int | None = None) -> UserInterests:
+        """Return the interests of one user; none of nobody.
+
+        Args:
+            user: external id.
+            before: microseconds since 1970; interests inferred at training count if they are not newer. None for all.
+        """
         if user is None:
             return UserInterests()
-        if self.reader is not None:
-            found = self.reader.interests(user)
-            if found.interests:
-                return found
-        return UserInterests.from_graph(self._training.graph(user)) if self._training is not None else UserInterests()
+        if self.reader is not None and (interests := self.reader.interests(user)).interests:
+            return interests
+        graph = self._from_training(user)
+        return (
+            UserInterests() if graph and before is not None and graph.at > before else UserInterests.from_graph(graph)
+        )
 
     def graph(self, user: str) -> InterestGraph | None:
-        """The whole graph that `of` speaks of.
+        """Return the whole graph behind the interests of a user.
 
         Raises:
             StorageError: the store fails.
         """
-        kept = None
         if self.reader is not None:
-            try:
-                kept = self.reader.store.read_graph(user)
-            except DataError:  # damaged; a worker will write it anew
-                kept = None
-        if kept is None and self._training is not None:
-            return self._training.graph(user)
-        return kept
+            with contextlib.suppress(DataError):  # damaged; a worker will write it anew
+                if (graph := self.reader.store.read_graph(user)) is not None:
+                    return graph
+        return self._from_training(user)
+
+    def _from_training(self, user: str) -> InterestGraph | None:
+        text = self._graphs.get(user)
+        return None if text is None else InterestGraph.from_json(text)
 
     def close(self) -> None:
         """End the thread; reader and store stay open."""
-        if self.interest_encoder is not None:
-            self.interest_encoder.close()
+        if self.encoder is not None:
+            self.encoder.close()

@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from searec.evaluation.compare import Cell, Comparison, Row, Table
 from searec.files import write_text
-from searec.metrics.accuracy import ACCURACY
+from searec.metrics import Metric
 from searec.reports.plots import COLOURS, Line, Point, bars, curves, dots
 
 NONE, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
@@ -132,6 +132,14 @@ def render(
         training=_training(runs, names, series),
         settings=_side_by_side(names, [run.settings for run in runs]),
         environment=_side_by_side(names, [run.environment for run in runs]),
+        has_lists=any(metric.reads != "ranks" for table in comparison.tables for metric in table.metrics),
+        metric_meanings=list(
+            dict.fromkeys(
+                (metric.title, metric.description)
+                for table in comparison.tables
+                for metric in (*table.metrics, *table.totals)
+            )
+        ),
         slice_meanings=[
             (name, text)
             for name, text in SLICE_MEANINGS.items()
@@ -188,8 +196,8 @@ def mark(cell: Cell, alpha: float) -> str:
 
 
 def _section(table: Table, series: Mapping[str, int], alpha: float) -> dict[str, Any]:
-    accuracy = [name for name in table.metrics if name in ACCURACY]
-    totals = list(table.rows[0].totals)
+    names = tuple(metric.name for metric in table.metrics)
+    best = [metric for metric in table.metrics if metric.higher_is_better]
     heading = f"{TASK_NAMES[table.task]}, {PROTOCOL_NAMES[table.protocol]}"
     populated = [name for name, users in table.slices.items() if users]
 
@@ -201,19 +209,19 @@ def _section(table: Table, series: Mapping[str, int], alpha: float) -> dict[str,
         "heading": heading if table.part == "test" else f"{heading} ({PART_NAMES.get(table.part, table.part)})",
         "table": table,
         "glance": _glance(table, alpha),
-        "totals": totals,
-        "metrics": _grid(table, lambda row: row.metrics, table.metrics, set(accuracy), alpha),
+        "best": [metric.heading for metric in best],
+        "metrics": _grid(table, lambda row: row.metrics, names, {metric.name for metric in best}, alpha),
         "slices": _grid(table, lambda row: row.slices, tuple(table.slices), set(table.slices), alpha),
         "headline_pairs": [
-            (row.label, row.metrics[table.headline]) for row in table.rows if row.label != table.baseline
+            (row.label, row.metrics[table.headline.name]) for row in table.rows if row.label != table.baseline
         ],
         "pairs": [
-            (name, row.label, row.metrics[name])
-            for name in table.metrics
+            (metric.heading, row.label, row.metrics[metric.name])
+            for metric in table.metrics
             for row in table.rows
             if row.label != table.baseline
         ],
-        "bars": [(name, _bars(table, name, point, heading)) for name in accuracy],
+        "bars": [(metric.heading, _bars(table, metric, point, heading)) for metric in best],
         "dots": _slice_panels(table, populated, point, heading),
     }
 
@@ -241,13 +249,14 @@ def _grid(
 
 def _glance(table: Table, alpha: float) -> dict[str, Any]:
     """The best run by the headline metric, and whom it is measured against: the baseline, or the next best."""
-    by_mean = sorted(table.rows, key=lambda row: row.metrics[table.headline].mean, reverse=True)
+    headline = table.headline.name
+    by_mean = sorted(table.rows, key=lambda row: row.metrics[headline].mean, reverse=True)
     best = by_mean[0]
-    glance: dict[str, Any] = {"best": best.label, "cell": best.metrics[table.headline], "rival": None}
+    glance: dict[str, Any] = {"best": best.label, "cell": best.metrics[headline], "rival": None}
     if best.label != table.baseline:
-        difference, rival, sign = best.metrics[table.headline].difference, table.baseline, 1.0
+        difference, rival, sign = best.metrics[headline].difference, table.baseline, 1.0
     elif len(by_mean) > 1:
-        difference, rival, sign = by_mean[1].metrics[table.headline].difference, by_mean[1].label, -1.0
+        difference, rival, sign = by_mean[1].metrics[headline].difference, by_mean[1].label, -1.0
     else:
         return glance
     assert difference is not None  # only the baseline has none
@@ -259,9 +268,9 @@ def _glance(table: Table, alpha: float) -> dict[str, Any]:
     }
 
 
-def _bars(table: Table, name: str, point: Callable[[Row, Cell], Point], heading: str) -> Markup:
-    title = f"{heading}, {table.part}: {name.upper()} of each run"
-    return Markup(bars([point(row, row.metrics[name]) for row in table.rows], title=title))
+def _bars(table: Table, metric: Metric, point: Callable[[Row, Cell], Point], heading: str) -> Markup:
+    title = f"{heading}, {table.part}: {metric.heading} of each run"
+    return Markup(bars([point(row, row.metrics[metric.name]) for row in table.rows], title=title))
 
 
 def _slice_panels(
@@ -285,7 +294,7 @@ def _slice_panels(
             for name in group
         ]
         caption = " and ".join(group)
-        title = f"{heading}, {table.part}: {table.headline.upper()} for {caption}"
+        title = f"{heading}, {table.part}: {table.headline.heading} for {caption}"
         panels.append((caption, Markup(dots(drawn, title=title, limits=limits, widest=max(populated, key=len)))))
     return panels
 

@@ -1,4 +1,4 @@
-"""What runs show that is new to their users, and whether it is wanted: beside accuracy, for each share of the serendipity channel."""
+"""Exposure and click novelty beside accuracy, for each share of the interest channel."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from searec.errors import RunError, SettingsError
 from searec.evaluation.exposure import Touched
 from searec.evaluation.protocol import chosen, score_batches
 from searec.evaluation.replay import Difference, Shown, replay
-from searec.models.serendipity.model import Serendipity
+from searec.models.capabilities import RetrievesByInterest
 from searec.nn.sets import is_first, is_in
 from searec.pipeline.run import Run
 from searec.retrieval.quota_pool import merge
@@ -26,15 +26,15 @@ from searec.retrieval.quota_pool import merge
 SERVED = ("quota", "order", "reach", "index", "known")
 """Settings of serendipity that may change after training."""
 QUOTAS = (0.05, 0.1, 0.2, 0.3, 0.5)
-"""Shares of I2I in the pool that are swept; U2I alone and I2I alone stand beside them."""
+"""Shares of I2I in the pool that are swept; U2I alone and I2I alone are compared with them."""
 SHOWN = 10
 ALONE, CHANNEL = "U2I alone", "I2I alone"
 _COST = 1 << 15
 """Memory of a request, in scores."""
 _TRIES = 20
-"""Items drawn for each that is wanted, so that enough are novel."""
+"""Items drawn for each that is needed, so that enough are novel."""
 _DEEP = 3
-"""Lists are so many times as deep before they are merged, for what both channels bring."""
+"""Lists are this many times as deep before they are merged, for items of both channels."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,8 @@ class Swept:
 
     Attributes:
         quota: the share.
-        pool: what is shown; random: the same pool with items in its places that are drawn from all categories the user has not touched.
+        pool: what is shown.
+        random: the same pool with items in the places of I2I drawn from all categories the user has not touched.
         beside: pool against U2I alone, by figure. against: pool against random, at the same share of novel items.
     """
 
@@ -77,8 +78,8 @@ class Exposure:
     def as_json(self) -> dict[str, Any]:
         """Figures and differences."""
 
-        def told(found: dict[str, Difference]) -> dict[str, Any]:
-            return {name: vars(one) for name, one in found.items()}
+        def as_dicts(lists_: dict[str, Difference]) -> dict[str, Any]:
+            return {name: vars(one) for name, one in lists_.items()}
 
         return {
             "about": self.about,
@@ -87,8 +88,8 @@ class Exposure:
                 {
                     "quota": one.quota,
                     "random": one.random.figures(),
-                    "beside_u2i": told(one.beside),
-                    "against_random": told(one.against),
+                    "beside_u2i": as_dicts(one.beside),
+                    "against_random": as_dicts(one.against),
                 }
                 for one in self.swept
             ],
@@ -109,32 +110,35 @@ def exposure(
     """Replay held-out choices against each share of I2I.
 
     Args:
-        run: of a serendipity model.
+        run: of a model that retrieves by interest.
+        quotas: shares of the interest channel.
+        part: of the held-out requests.
         others: runs of the same data to show beside it.
-        requests: only so many, drawn with a fixed seed.
-        level, days: what counts as novel, as in `Touched.of`.
+        requests: only this many, drawn with a fixed seed.
+        level: whose categories count, as in `Touched.of`.
+        days: of the window, as in `Touched.of`.
         seed: of what is drawn at random, and of the intervals.
 
     Raises:
         SettingsError: another model, or a share outside 0 to 1.
     """
-    if not isinstance(run.model, Serendipity):
+    if not isinstance(run.model, RetrievesByInterest):
         raise SettingsError(
             f"{run.model.name} has no serendipity channel", where=run.folder, expected="a serendipity run"
         )
     if bad := [quota for quota in quotas if not 0 < quota <= 1]:
         raise SettingsError("bad share of the pool", got=bad[0], expected="above 0, at most 1")
     split = run.split
-    asked = split.held_out("recommend", part)
-    asked = asked[chosen(len(asked), requests, seed)]
-    touched = Touched.of(run.data, asked, level=level, days=days)
+    held_out = split.held_out("recommend", part)
+    held_out = held_out[chosen(len(held_out), requests, seed)]
+    touched = Touched.of(run.data, held_out, level=level, days=days)
     generator = np.random.default_rng(seed)
 
     def shown(label: str, top: Ints) -> Shown:
-        return Shown(label, top, touched.novel_lists(top) & (top > 0), np.asarray(asked.target))
+        return Shown(label, top, touched.novel_lists(top) & (top > 0), np.asarray(held_out.target))
 
-    alone, channel = channels(run, asked, SHOWN * _DEEP)
-    new = _new_items(split, asked, touched, SHOWN, generator)
+    alone, channel = channels(run, held_out, SHOWN * _DEEP)
+    new = _new_items(split, held_out, touched, SHOWN, generator)
     base = shown(ALONE, alone[:, :SHOWN])
     swept = []
     for quota in quotas:
@@ -145,14 +149,21 @@ def exposure(
                 quota,
                 pool,
                 random,
-                dict(replay(base, pool, asked.user, seed=seed)),
-                dict(replay(random, pool, asked.user, seed=seed)),
+                dict(replay(base, pool, held_out.user, seed=seed)),
+                dict(replay(random, pool, held_out.user, seed=seed)),
             )
         )
-    found = [shown(other.label, lists(other, asked)) for other in others]
+    lists_ = [shown(other.label, lists(other, held_out)) for other in others]
     anything = shown("random", generator.integers(1, run.data.sizes.items + 1, size=base.top.shape))
-    about = {"run": str(run.folder), "requests": len(asked), "shown": SHOWN, "level": level, "days": days, "part": part}
-    return Exposure(base, shown(CHANNEL, channel[:, :SHOWN]), swept, [anything, *found], about)
+    about = {
+        "run": str(run.folder),
+        "requests": len(held_out),
+        "shown": SHOWN,
+        "level": level,
+        "days": days,
+        "part": part,
+    }
+    return Exposure(base, shown(CHANNEL, channel[:, :SHOWN]), swept, [anything, *lists_], about)
 
 
 def compared(
@@ -165,7 +176,16 @@ def compared(
     days: float | None = None,
     seed: int = 0,
 ) -> tuple[Shown, Shown, dict[str, Difference]]:
-    """An A/B test in replay: what each run would have shown at the same held-out clicks, and how b differs from a.
+    """Compare in replay what two runs would have shown at the same held-out clicks.
+
+    Args:
+        a: the one run.
+        b: the other.
+        part: of the held-out requests.
+        requests: only this many, drawn with a fixed seed.
+        level: whose categories count, as in `Touched.of`.
+        days: of the window, as in `Touched.of`.
+        seed: of the intervals.
 
     Raises:
         RunError: runs of different data.
@@ -175,25 +195,31 @@ def compared(
             "the runs were trained on different data",
             got=f"{a.folder}: {a.data.fingerprint}, {b.folder}: {b.data.fingerprint}",
         )
-    asked = a.split.held_out("recommend", part)
-    asked = asked[chosen(len(asked), requests, seed)]
-    touched = Touched.of(a.data, asked, level=level, days=days)
+    held_out = a.split.held_out("recommend", part)
+    held_out = held_out[chosen(len(held_out), requests, seed)]
+    touched = Touched.of(a.data, held_out, level=level, days=days)
     both = []
     for name, run in (("a", a), ("b", b)):
-        top = lists(run, asked)
-        both.append(Shown(f"{name}: {run.label}", top, touched.novel_lists(top) & (top > 0), np.asarray(asked.target)))
-    return both[0], both[1], dict(replay(both[0], both[1], asked.user, seed=seed))
+        top = lists(run, held_out)
+        both.append(
+            Shown(f"{name}: {run.label}", top, touched.novel_lists(top) & (top > 0), np.asarray(held_out.target))
+        )
+    return both[0], both[1], dict(replay(both[0], both[1], held_out.user, seed=seed))
 
 
 def with_settings(run: Run, values: Mapping[str, Any]) -> Run:
-    """The run with other settings of `SERVED`, which need no training.
+    """Return the run with other settings of `SERVED`, which need no training.
+
+    Args:
+        run: to change.
+        values: settings by name.
 
     Raises:
         SettingsError: a setting that is none of these, or a bad value.
     """
     if not values:
         return run
-    known = SERVED if isinstance(run.model, Serendipity) else ()
+    known = SERVED if isinstance(run.model, RetrievesByInterest) else ()
     for name in values:
         if name not in known:
             got = f"{name} of {run.model.name}"
@@ -206,51 +232,63 @@ def with_settings(run: Run, values: Mapping[str, Any]) -> Run:
     return replace(run, model=model)
 
 
-def channels(run: Run, asked: Requests, k: int) -> tuple[Ints, Ints]:
-    """[R, k] of U2I and of I2I alone, what the user clicked before left out."""
+def channels(run: Run, held_out: Requests, k: int) -> tuple[Ints, Ints]:
+    """Return [R, k] of U2I and of I2I alone, without what the user clicked before.
+
+    Args:
+        run: of a model that retrieves by interest.
+        held_out: R requests.
+        k: length of the lists.
+    """
     model = run.model
-    assert isinstance(model, Serendipity)
-    found = [np.zeros((len(asked), k), dtype=np.int64) for _ in range(2)]
+    assert isinstance(model, RetrievesByInterest)
+    lists_ = [np.zeros((len(held_out), k), dtype=np.int64) for _ in range(2)]
 
     def place(rows: Ints, batch: Batch) -> None:
-        seen = _seen(run.split, asked[rows]).to(batch.user.device)
-        for lists_, quota in zip(found, (0.0, 1.0), strict=True):
+        seen = _seen(run.split, held_out[rows]).to(batch.user.device)
+        for channel_list, quota in zip(lists_, (0.0, 1.0), strict=True):
             pool = model.pool(batch, k, seen, quota=quota).pool
             items = torch.where(pool.second == bool(quota), pool.items, 0).cpu().numpy()
-            lists_[rows, : items.shape[1]] = items
+            channel_list[rows, : items.shape[1]] = items
 
-    score_batches(place, model, run.split, asked, _COST, None)
-    return found[0], found[1]
+    score_batches(place, model, run.split, held_out, _COST, None)
+    return lists_[0], lists_[1]
 
 
-def lists(run: Run, asked: Requests, k: int = SHOWN) -> Ints:
-    """[R, k] what a run retrieves, what the user clicked before left out."""
-    top = np.zeros((len(asked), k), dtype=np.int64)
+def lists(run: Run, held_out: Requests, k: int = SHOWN) -> Ints:
+    """Return [R, k] what a run retrieves, without what the user clicked before.
+
+    Args:
+        run: of any model.
+        held_out: R requests.
+        k: length of the lists.
+    """
+    top = np.zeros((len(held_out), k), dtype=np.int64)
 
     def place(rows: Ints, batch: Batch) -> None:
-        items = run.model.retrieve(batch, k, _seen(run.split, asked[rows]).to(batch.user.device))[0].cpu().numpy()
+        items = run.model.retrieve(batch, k, _seen(run.split, held_out[rows]).to(batch.user.device))[0].cpu().numpy()
         top[rows, : items.shape[1]] = items
 
-    score_batches(place, run.model, run.split, asked, _COST, None)
+    score_batches(place, run.model, run.split, held_out, _COST, None)
     return top
 
 
-def _seen(split: Split, asked: Requests) -> torch.Tensor:
+def _seen(split: Split, held_out: Requests) -> torch.Tensor:
     """[R, E] what each user clicked before, the target left in."""
     click_history = split.data.click_history
-    first = np.asarray(click_history.offsets[asked.user])
-    seen = gather_windows(click_history.item, first, asked.click_end - first).astype(np.int64)
-    return torch.from_numpy(np.where(seen == np.asarray(asked.target)[:, None], 0, seen))
+    first = np.asarray(click_history.offsets[held_out.user])
+    seen = gather_windows(click_history.item, first, held_out.click_end - first).astype(np.int64)
+    return torch.from_numpy(np.where(seen == np.asarray(held_out.target)[:, None], 0, seen))
 
 
 def _merged(first: Ints, second: Ints, quota: float) -> Ints:
     return merge(torch.from_numpy(first), torch.from_numpy(second), SHOWN, quota).items.numpy()
 
 
-def _new_items(split: Split, asked: Requests, touched: Touched, k: int, generator: np.random.Generator) -> Ints:
+def _new_items(split: Split, held_out: Requests, touched: Touched, k: int, generator: np.random.Generator) -> Ints:
     """[R, k] items drawn evenly from those of categories that each user has not touched; 0 where too few came."""
-    drawn = generator.integers(1, split.data.sizes.items + 1, size=(len(asked), _TRIES * k))
+    drawn = generator.integers(1, split.data.sizes.items + 1, size=(len(held_out), _TRIES * k))
     rows = torch.from_numpy(drawn)
-    good = touched.novel_lists(drawn) & (is_first(rows) & ~is_in(rows, _seen(split, asked))).numpy()
+    good = touched.novel_lists(drawn) & (is_first(rows) & ~is_in(rows, _seen(split, held_out))).numpy()
     order = np.argsort(~good, axis=1, kind="stable")[:, :k]
     return np.where(np.take_along_axis(good, order, axis=1), np.take_along_axis(drawn, order, axis=1), 0)

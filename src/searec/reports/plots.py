@@ -16,7 +16,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from searec.metrics.accuracy import Floats
+from searec.metrics.base import Floats
 
 COLOURS = 8
 MARKERS = "osD^vPXp"

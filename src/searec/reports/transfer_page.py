@@ -55,7 +55,7 @@ def _section(table: Table, found: Transfer) -> dict[str, Any]:
     bounds = [0.0, *(value for _, _, difference in points for value in (difference.low, difference.high))]
     edge = 0.05 * ((max(bounds) - min(bounds)) or 1.0)
     drawn = [(name, [Point(name, int(inside), one.mean, one.low, one.high)]) for name, inside, one in points]
-    title = f"{heading}: {table.headline.upper()} of together less alone"
+    title = f"{heading}: {table.headline.heading} of together less alone"
     limits = (min(bounds) - edge, max(bounds) + edge)
     return {
         "heading": heading,
@@ -66,9 +66,9 @@ def _section(table: Table, found: Transfer) -> dict[str, Any]:
         "learnt": found.learnt.get(table.task),
         "rows": rows,
         "metrics": [
-            (name, row.metrics[name].mean, other.metrics[name].mean, other.metrics[name].difference)
+            (one.heading, row.metrics[one.name].mean, other.metrics[one.name].mean, other.metrics[one.name].difference)
             for row, other in [sorted(table.rows, key=lambda row: row.label)]
-            for name in table.metrics
+            for one in table.metrics
         ],
         "plot": Markup(
             dots(drawn, title=title, limits=limits, widest=max((name for name, _ in drawn), key=len), zero=True)

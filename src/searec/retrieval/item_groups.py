@@ -1,4 +1,4 @@
-"""Groups: items that nothing tells apart (the same categories, say), so that one vector stands for all of a group."""
+"""Groups of items with equal labels (the same categories, say): one vector represents all of a group."""
 
 from dataclasses import dataclass
 
@@ -23,13 +23,13 @@ class ItemGroups:
 
     @classmethod
     def of(cls, labels: Tensor, worth: Tensor) -> "ItemGroups":
-        """Items 1..N with equal rows of labels are one group.
+        """Return the groups of items 1..N with equal rows of labels.
 
         Args:
-            labels: [N + 1, L] integers; row 0 stands for no item.
+            labels: [N + 1, L] integers; row 0 is no item.
             worth: [N + 1] the larger the better; of equals the smaller id goes first.
 
-        >>> groups = Groups.of(torch.tensor([[0], [7], [5], [7], [7]]), torch.tensor([0, 1, 1, 3, 1]))
+        >>> groups = ItemGroups.of(torch.tensor([[0], [7], [5], [7], [7]]), torch.tensor([0, 1, 1, 3, 1]))
         >>> groups.members.tolist(), groups.offsets.tolist()
         ([2, 3, 1, 4], [0, 0, 1, 4])
         """
@@ -46,14 +46,15 @@ class ItemGroups:
         return torch.nn.functional.pad(self.members[self.offsets[1:-1]], (1, 0))
 
     def enough(self, count: int) -> int:
-        """How many groups to look for `count` items in: twice as many as hold so many on average, no less than 32, no more than `count`."""
+        """Return how many groups to search for `count` items: twice the average need, from 32 up to `count`."""
         return min(count, max(_LEAST, -(-2 * count * (len(self.offsets) - 2) // len(self.members))))
 
     def lay_out(self, groups: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        """The first `count` items of groups in a row.
+        """Return the first `count` items of groups in a row.
 
         Args:
             groups: [R, g] 0 for none.
+            count: of items a row.
 
         Returns:
             items [R, count], 0 past the end; the place [R, count] in its row of the group that each belongs to.

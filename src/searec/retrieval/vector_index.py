@@ -23,7 +23,7 @@ _LEAST = 2_000
 _LEARNED_FROM = 100
 """Vectors a cell is learned from."""
 _CANDIDATES = {"ivf": 8, "hnsw": 2}
-"""So many times what is asked for is looked at by the true product."""
+"""Candidates per requested item that are scored by the exact product."""
 _SCORES_AT_ONCE = 1 << 24
 
 
@@ -31,11 +31,11 @@ class VectorIndex:
     """The vectors of items 1..N.
 
     Args:
-        vectors: [N + 1, D] on any device; row 0 stands for no item.
-        kind: "exact"; "ivf", cells of 4-bit vectors, built in seconds; "hnsw", a graph of 16-bit ones, built in minutes (both faiss);
-            "auto": exact up to `EXACT_UP_TO` items, else ivf.
-        probes: cells looked into (ivf), or candidates kept (hnsw), in a search; by default for a recall of about 0.95 on learned vectors.
-        keep: a folder in which a built index is kept by what it was built from, for the next time and for other processes.
+        vectors: [N + 1, D] on any device; row 0 is no item.
+        kind: "exact"; "ivf", cells of 4-bit vectors, built in seconds; "hnsw", a graph of 16-bit vectors, built in
+            minutes (both faiss); "auto": exact up to `EXACT_UP_TO` items, else ivf.
+        probes: cells searched (ivf) or candidates (hnsw); by default for a recall of about 0.95 on learned vectors.
+        keep: a folder of built indexes, named by a digest of their vectors.
 
     Raises:
         DependencyError: faiss is not installed.
@@ -58,25 +58,31 @@ class VectorIndex:
         self.vectors = vectors.detach()
         self._faiss: Any = None
         if self.kind != "exact":
-            own = self.vectors[1:].float().cpu().numpy()
-            self._faiss = _built(own, self.kind) if keep is None else _kept(own, self.kind, keep)
+            item_vectors = self.vectors[1:].float().cpu().numpy()
+            self._faiss = _built(item_vectors, self.kind) if keep is None else _cached(item_vectors, self.kind, keep)
             name, usual = ("efSearch", 1000) if self.kind == "hnsw" else ("nprobe", max(16, _cells(count) // 5))
             _library().ParameterSpace().set_index_parameter(self._faiss, name, probes or usual)
 
     @torch.no_grad()
     def search(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """The k items of the largest inner product with each query [B, D]; what an approximate search finds is put in its true order.
+        """Return the k items of the largest inner product with each query.
+
+        The result of an approximate search is ordered by the exact product.
+
+        Args:
+            queries: [B, D].
+            k: at most N.
 
         Returns:
-            items [B, k], best first, 0 where an approximate search found fewer; products [B, k], -inf there. k is at most N.
+            items [B, k], best first, 0 where an approximate search found fewer; products [B, k], -inf there.
         """
         k = min(k, len(self.vectors) - 1)
         if self._faiss is None:
             step, find = _SCORES_AT_ONCE // len(self.vectors), self._exactly
         else:
             step, find = _SCORES_AT_ONCE // (k * _CANDIDATES[self.kind] * self._faiss.d), self._nearly
-        found = [find(part.float(), k) for part in torch.split(queries, max(1, step))]
-        return torch.cat([items for items, _ in found]), torch.cat([products for _, products in found])
+        results = [find(part.float(), k) for part in torch.split(queries, max(1, step))]
+        return torch.cat([items for items, _ in results]), torch.cat([products for _, products in results])
 
     def _exactly(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
         best = (queries @ self.vectors[1:].float().T).topk(k, dim=1)
@@ -84,20 +90,25 @@ class VectorIndex:
 
     def _nearly(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
         more = min(k * _CANDIDATES[self.kind], len(self.vectors) - 1)
-        asked = np.pad(
+        padded = np.pad(
             queries.cpu().numpy(), ((0, 0), (0, self._faiss.d - queries.shape[1]))
         )  # wider ones: see `_built`
-        _, places = self._faiss.search(np.ascontiguousarray(asked), more)
+        _, places = self._faiss.search(np.ascontiguousarray(padded), more)
         items = torch.from_numpy(places + 1).to(queries.device)
         best = products(self.vectors, items, queries).masked_fill_(items == 0, -torch.inf).topk(k, dim=1)
         return items.gather(1, best.indices), best.values
 
 
 def products(vectors: Tensor, items: Tensor, queries: Tensor) -> Tensor:
-    """[B, k] inner products of the vectors of items [B, k] with each query [B, D]."""
-    rows = vectors.index_select(0, items.flatten()).view(
-        *items.shape, -1
-    )  # copies whole rows, where indexing goes number by number
+    """Return the inner products [B, k] of items with each query.
+
+    Args:
+        vectors: [N + 1, D].
+        items: [B, k].
+        queries: [B, D].
+    """
+    # index_select copies whole rows, where indexing goes number by number.
+    rows = vectors.index_select(0, items.flatten()).view(*items.shape, -1)
     return torch.bmm(rows.to(queries.dtype), queries[:, :, None])[..., 0]
 
 
@@ -111,7 +122,7 @@ def _library() -> Any:
     return faiss
 
 
-def _kept(vectors: NDArray[np.float32], kind: str, folder: Path) -> Any:
+def _cached(vectors: NDArray[np.float32], kind: str, folder: Path) -> Any:
     """As `_built`, from the folder if it holds one of these vectors."""
     faiss = _library()
     digest = hashlib.blake2b(np.ascontiguousarray(vectors).data, digest_size=16).hexdigest()
@@ -134,9 +145,9 @@ def _built(vectors: NDArray[np.float32], kind: str) -> Any:
     threads = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(os.cpu_count() or 1)
     try:
-        if (
-            kind == "hnsw"
-        ):  # a graph needs a metric: with one more number all vectors are as long, and the nearest has the largest product
+        if kind == "hnsw":
+            # A graph needs a metric: with one more component all vectors have one length,
+            # and the nearest vector has the largest product.
             length = np.square(vectors).sum(axis=1)
             vectors = np.ascontiguousarray(np.concatenate((vectors, np.sqrt(length.max() - length)[:, None]), axis=1))
             index = faiss.index_factory(vectors.shape[1], "HNSW16_SQfp16", faiss.METRIC_L2)

@@ -1,7 +1,7 @@
 """Search among the identifiers of a catalogue: beams that never leave the trie, and exact scores of given items.
 
-A code competes with its siblings in the trie, so that the probabilities of all items sum to one: a softmax over items by the
-hierarchy of their codes.
+A code competes with its siblings in the trie, so that the probabilities of all items sum to one: a softmax over items
+by the hierarchy of their codes.
 """
 
 from typing import Protocol
@@ -17,7 +17,7 @@ class CodeDecoder(Protocol):
     """Writes identifiers code by code for B queries, with any number of beams each."""
 
     def step(self, codes: Tensor | None, parent: Tensor | None) -> Tensor:
-        """[B, K, C] a score for each code that may come next, up to a constant a beam.
+        """Return a score for each code that may come next, [B, K, C], up to a constant per beam.
 
         Args:
             codes: [B, K] what each beam wrote last, None in the first step, which has one beam a query.
@@ -28,9 +28,11 @@ class CodeDecoder(Protocol):
 
 @torch.no_grad()
 def search(writer: CodeDecoder, trie: Trie, beams: int, exclude: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """The best identifiers that beam search finds; exact where no prefix among the best has to be left out.
+    """Return the best identifiers by beam search; exact if no prefix of the best is pruned.
 
     Args:
+        writer: scores the next codes.
+        trie: the identifiers of the catalogue.
         beams: kept after each code.
         exclude: [B, E] items not to give, 0 pads.
 
@@ -45,8 +47,8 @@ def search(writer: CodeDecoder, trie: Trie, beams: int, exclude: Tensor | None =
         if node is None or total is None:
             node = torch.zeros(scores.shape[:2], dtype=torch.long, device=scores.device)
             total = torch.zeros(scores.shape[:2], device=scores.device)
-        place, name, some = trie.children(level, node)  # (B, K, W)
-        value = _siblings(scores, name, some) + total[..., None]
+        place, name, exists = trie.children(level, node)  # (B, K, W)
+        value = _siblings(scores, name, exists) + total[..., None]
         value, place = value.flatten(1), place.flatten(1)
         if level == trie.depth - 1 and exclude is not None:
             value.masked_fill_(is_in(place, trie.leaves_of(exclude)), -torch.inf)
@@ -61,18 +63,18 @@ def search(writer: CodeDecoder, trie: Trie, beams: int, exclude: Tensor | None =
 
 @torch.no_grad()
 def score(writer: CodeDecoder, trie: Trie, items: Tensor) -> Tensor:
-    """[B, N] log-probability of each item's identifier; -inf for items that have none.
+    """Return the log-probability of each item's identifier, [B, N]; -inf for items without one.
 
     A prefix that several items of a query share is written once.
 
     Args:
+        writer: scores the next codes.
+        trie: the identifiers of the catalogue.
         items: [B, N]; 0 pads.
     """
     leaves = trie.leaves_of(items)
-    some = leaves >= 0
-    leaves, order = leaves.clamp(min=0).sort(
-        dim=1
-    )  # in the order of leaves, equal prefixes stand together at every depth
+    exists = leaves >= 0
+    leaves, order = leaves.clamp(min=0).sort(dim=1)  # equal prefixes are then neighbours at every depth
     rows, number = leaves.shape
     total = torch.zeros(rows, number, device=items.device)
     slot = torch.zeros_like(leaves)
@@ -88,16 +90,16 @@ def score(writer: CodeDecoder, trie: Trie, items: Tensor) -> Tensor:
             break
         fresh = torch.zeros_like(slot)
         fresh[:, 1:] = path[:, 1:] != path[:, :-1]
-        mine = fresh.cumsum(1)
-        width = int(mine[:, -1].max()) + 1
-        codes = torch.zeros(rows, width, dtype=torch.long, device=items.device).scatter_(1, mine, name)
-        parent = torch.zeros_like(codes).scatter_(1, mine, slot)
-        node = torch.zeros_like(codes).scatter_(1, mine, path)
-        slot = mine
-    return torch.empty_like(total).scatter_(1, order, total).masked_fill_(~some, -torch.inf)
+        slot_of = fresh.cumsum(1)
+        width = int(slot_of[:, -1].max()) + 1
+        codes = torch.zeros(rows, width, dtype=torch.long, device=items.device).scatter_(1, slot_of, name)
+        parent = torch.zeros_like(codes).scatter_(1, slot_of, slot)
+        node = torch.zeros_like(codes).scatter_(1, slot_of, path)
+        slot = slot_of
+    return torch.empty_like(total).scatter_(1, order, total).masked_fill_(~exists, -torch.inf)
 
 
-def _siblings(scores: Tensor, name: Tensor, some: Tensor) -> Tensor:
+def _siblings(scores: Tensor, name: Tensor, exists: Tensor) -> Tensor:
     """[B, K, W] log-probability of each child among its siblings, -inf where there is none."""
-    value = scores.float().gather(2, name).masked_fill_(~some, -torch.inf)
+    value = scores.float().gather(2, name).masked_fill_(~exists, -torch.inf)
     return value.log_softmax(2)

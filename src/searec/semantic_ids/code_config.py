@@ -1,4 +1,4 @@
-"""How codes are made: the settings of user codes (arXiv 2508.04145) and of item identifiers (arXiv 2504.05730)."""
+"""Settings of user codes (arXiv 2508.04145) and of item identifiers (arXiv 2504.05730)."""
 
 from typing import Annotated, Literal
 
@@ -11,12 +11,13 @@ from searec.config import Count, Natural, NonNegative, Positive, settings
 class CodeSettings:
     """Histories to text to vectors to codes.
 
-    summaries: who writes a user's history as text: "offline", by rule and without a model, or "chat", a language model.
+    summaries: how a user's history is written as text: "offline", by rule and without a model, or "chat", a language
+        model.
     chat_model: its name on the OpenAI-compatible server (its address and key come from the environment).
     summary_events: newest events of a side that the text tells.
     encoder: "minilm", or a sentence-transformers model by name or path.
     levels, codes: codebooks a side (L), codes in each (N_c). code_width: of a codebook's vectors.
-    code_*: training of the RQ-VAE; code_standardise takes mean and scale out of the vectors first, which the paper does not.
+    code_*: training of the RQ-VAE; code_standardise removes mean and scale from the vectors first (not in the paper).
     sinkhorn: epsilon of balanced assignment in training, 0 for plain nearest codes.
     """
 
@@ -43,18 +44,19 @@ class CodeSettings:
 class IdentifierSettings:
     """Items to vectors to identifiers.
 
-    scheme: "joint", both vectors behind shared and specific codebooks; "semantic" or "collaborative", one of them for both tasks;
-        "bi-encoder", one vector tuned on both tasks (arXiv 2508.10478).
+    scheme: "joint", both vectors with shared and specific codebooks; "semantic" or "collaborative", one of them for
+        both tasks; "bi-encoder", one vector tuned on both tasks (arXiv 2508.10478).
     encoder: of item texts, "minilm" or a sentence-transformers model by name or path.
-    collaborative: where behaviour vectors come from: "unisar", a joint model trained first, or "svd" of who clicked what, in seconds.
+    collaborative: source of behaviour vectors: "unisar", a joint model trained first, or "svd" of clicks, in seconds.
     collaborative_width: of "svd".
-    shared, specific: codebooks of both identifiers (L_m), and of each (L_n); other schemes have shared + specific in one.
+    shared, specific: codebooks of both identifiers (L_m) and of each (L_n); other schemes have shared + specific in
+        one.
     codes: in each codebook. code_width: of a side's latent; shared codebooks are as wide as both.
-    code_*: training of the RQ-VAE; code_standardise takes mean and scale out of the vectors first, which the paper does not. Small
-        catalogues get more epochs, until there are `code_least` steps.
+    code_*: training of the RQ-VAE; code_standardise removes mean and scale from the vectors first (not in the paper).
+        Small catalogues get more epochs, until there are `code_least` steps.
     sinkhorn, sinkhorn_rounds: epsilon and rounds of giving colliding items other last codes.
-    apart: what still collides gets an extra "code", as in the paper, which makes every identifier longer; or the "nearest" last code that
-        is free, which does not.
+    apart: items that still collide get an extra "code", as in the paper, which makes every identifier longer; or the
+        "nearest" free last code, which does not.
     """
 
     scheme: Literal["joint", "semantic", "collaborative", "bi-encoder"] = "joint"

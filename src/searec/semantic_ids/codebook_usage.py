@@ -1,4 +1,4 @@
-"""How well codes are used: a collapsed codebook tells users apart no longer."""
+"""Usage of codes; a collapsed codebook no longer distinguishes users."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -8,17 +8,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 COLLAPSED_PERPLEXITY = 0.1
-"""A level has collapsed if its perplexity is below this share of what it could be: the codes, or the users if they are fewer."""
+"""A level has collapsed if its perplexity is below this share of its maximum, the lesser of codes and users."""
 COLLAPSED_SHARE = 0.5
-"""Or if more than this share of the users stand in one code."""
+"""Or if more than this share of the users have one code."""
 
 
 @dataclass(frozen=True)
 class LevelUse:
     """One level's codes over N users.
 
-    level: from 0. size: C. users: N. used: codes with a user. perplexity: exp of the entropy of the codes' shares, 1 to C.
-    largest: share of users in the largest code.
+    Attributes:
+        level: from 0.
+        size: C.
+        users: N.
+        used: codes with a user.
+        perplexity: exp of the entropy of the codes' shares, 1 to C.
+        largest: share of users in the largest code.
     """
 
     level: int
@@ -35,28 +40,32 @@ class LevelUse:
         return self.users > 1 and (low or self.largest > COLLAPSED_SHARE)
 
     def as_json(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return it JSON-ready."""
         return {**asdict(self), "collapsed": self.collapsed}
 
 
 def code_use(codes: NDArray[np.integer], size: int) -> list[LevelUse]:
-    """The use of each level of codes [N, L], each 0 to size - 1.
+    """Return the use of each level.
+
+    Args:
+        codes: [N, L], each 0 to size - 1.
+        size: C.
 
     >>> [use] = code_use(np.array([[0], [0], [1], [1]]), 8)
     >>> (use.used, use.perplexity, use.largest)
     (2, 2.0, 0.5)
     """
-    found = []
+    levels = []
     for level in range(codes.shape[1]):
         counts = np.bincount(codes[:, level], minlength=size)
         share = counts[counts > 0] / max(1, len(codes))
         perplexity = float(np.round(np.exp(-(share * np.log(share)).sum()), 6)) if len(share) else 0.0
-        found.append(LevelUse(level, size, len(codes), len(share), perplexity, float(share.max(initial=0.0))))
-    return found
+        levels.append(LevelUse(level, size, len(codes), len(share), perplexity, float(share.max(initial=0.0))))
+    return levels
 
 
 def shared(codes: NDArray[np.integer]) -> tuple[int, float]:
-    """How many distinct code tuples codes [N, L] hold, and the share of users who have all L codes in common with another."""
+    """Count distinct code tuples in codes [N, L], and the share of users who have all L codes in common with one."""
     if len(codes) == 0:
         return 0, 0.0
     _, place, counts = np.unique(codes, axis=0, return_inverse=True, return_counts=True)
@@ -64,14 +73,14 @@ def shared(codes: NDArray[np.integer]) -> tuple[int, float]:
 
 
 def describe(uses: Sequence[LevelUse]) -> str:
-    """The use of one side's levels as lines, with a sentence on each level that has collapsed."""
+    """Return the use of one side's levels as lines, with a sentence on each level that has collapsed."""
     lines = [f"  {'level':>5}{'used':>12}{'perplexity':>12}{'largest':>10}"]
     lines += [
         f"  {use.level + 1:>5}{f'{use.used} of {use.size}':>12}{use.perplexity:>12.1f}{use.largest:>10.1%}"
         for use in uses
     ]
     lines += [
-        f"  Level {use.level + 1} has collapsed: {use.largest:.0%} of the users stand in one code and the perplexity is "
+        f"  Level {use.level + 1} has collapsed: {use.largest:.0%} of the users have one code and the perplexity is "
         f"{use.perplexity:.1f} of at most {min(use.size, use.users)}. "
         "Try more epochs, a smaller reseed_every, sinkhorn above 0, or fewer codes."
         for use in uses

@@ -26,9 +26,12 @@ Codes = NDArray[np.integer[Any]]
 class Identifiers:
     """Codes [2, I + 1, K] of every item for each task (`SIDES`); row 0 is padding.
 
-    sizes: K, codes at each place. shared: the first so many places mean the same in both.
-    one: whether both tasks have the same identifiers, in the same codebooks.
-    about: how they were made (settings, cut-off, collisions), JSON-ready.
+    Attributes:
+        codes: of each task, item and place.
+        sizes: K, codes at each place.
+        shared: number of first places that mean the same in both.
+        one: whether both tasks have the same identifiers, in the same codebooks.
+        about: how they were made (settings, cut-off, collisions), JSON-ready.
 
     Raises:
         DataError: on construction, if a code is out of range or two items have the same.
@@ -69,11 +72,11 @@ class Identifiers:
         return len(self.sizes)
 
     def trie(self, side: int) -> Trie:
-        """All identifiers of a task."""
+        """Return all identifiers of a task."""
         return Trie.build(self.codes[side, 1:], np.arange(1, self.items + 1))
 
     def blocks(self, start: int) -> NDArray[np.int64]:
-        """[2, K] the first token of each place's codebook for each task, in a vocabulary where codes begin at `start`."""
+        """Return the first token of each place's codebook for each task, [2, K]; codes begin at `start`."""
         first = np.concatenate(([0], np.cumsum(self.sizes)))[:-1] + start
         second = first.copy()
         if not self.one:
@@ -82,7 +85,7 @@ class Identifiers:
 
     @property
     def books(self) -> tuple[int, ...]:
-        """Codes in each codebook, in the order of `blocks`: those of the first side, then what the second has of its own."""
+        """Codes in each codebook, in the order of `blocks`: of the first side, then the second's specific ones."""
         return self.sizes if self.one else (*self.sizes, *self.sizes[self.shared :])
 
     @property
@@ -91,7 +94,7 @@ class Identifiers:
         return sum(self.books)
 
     def with_items(self, codes: Codes) -> "Identifiers":
-        """These and the identifiers [2, n, K] of more items, numbered on from I + 1.
+        """Return these and the identifiers [2, n, K] of more items, numbered from I + 1.
 
         Raises:
             DataError: as on construction.
@@ -102,9 +105,9 @@ class Identifiers:
         """Write one compact file: a byte or two a code."""
         small = self.codes.astype(np.uint8 if max(self.sizes) <= 1 << 8 else np.uint16)
         rows = {"codes": small[:1] if self.one else small}
-        told = {"sizes": list(self.sizes), "shared": self.shared, "one": self.one, "about": dict(self.about)}
+        header = {"sizes": list(self.sizes), "shared": self.shared, "one": self.one, "about": dict(self.about)}
         with replacing(path) as beside:
-            save_file(rows, beside, metadata={"searec": json.dumps(told, ensure_ascii=False)})
+            save_file(rows, beside, metadata={"searec": json.dumps(header, ensure_ascii=False)})
 
     @classmethod
     def load(cls, path: Path) -> "Identifiers":
@@ -115,10 +118,10 @@ class Identifiers:
         """
         try:
             with safe_open(path, framework="np") as file:
-                told = json.loads(file.metadata()["searec"])
+                header = json.loads(file.metadata()["searec"])
                 codes = file.get_tensor("codes").astype(np.int32)
-            codes = np.concatenate((codes, codes)) if told["one"] else codes
-            return cls(codes, tuple(told["sizes"]), told["shared"], told["one"], told["about"])
+            codes = np.concatenate((codes, codes)) if header["one"] else codes
+            return cls(codes, tuple(header["sizes"]), header["shared"], header["one"], header["about"])
         except (OSError, SafetensorError, ValueError, KeyError, TypeError, DataError) as error:
             raise RunError(
                 "cannot read the identifiers", where=path, got=str(error).splitlines()[0], remedy="make them again"
@@ -126,7 +129,7 @@ class Identifiers:
 
 
 def colliding(codes: Codes) -> NDArray[np.bool_]:
-    """[N] whether another item has the same codes [N, K].
+    """Return whether another item has the same codes [N, K], [N] bool.
 
     >>> colliding(np.array([[1, 2], [1, 3], [1, 2]])).tolist()
     [True, False, True]
@@ -136,7 +139,7 @@ def colliding(codes: Codes) -> NDArray[np.bool_]:
 
 
 def groups(codes: Codes) -> tuple[int, NDArray[np.int64]]:
-    """How many distinct codes there are among [N, K], and a number [N] for each row, the same for equal rows."""
+    """Count the distinct codes of [N, K] and number the rows [N], equal rows equally."""
     if not len(codes):
         return 0, np.zeros(0, dtype=np.int64)
     order = np.lexsort(codes.T[::-1])
@@ -148,11 +151,14 @@ def groups(codes: Codes) -> tuple[int, NDArray[np.int64]]:
 
 
 def spread(codes: Codes, left: Tensor, book: Tensor, *, epsilon: float, rounds: int) -> tuple[Codes, list[float]]:
-    """Give colliding items other last codes, by Sinkhorn's balanced assignment among those that collide (gensar.md, Identifiers).
+    """Give colliding items other last codes, by Sinkhorn's balanced assignment among them (gensar.md).
 
     Args:
-        codes: [N, K]. left: [N, D] what the last code stands for. book: [C, D] the last codebook.
-        epsilon: of the assignment. rounds: at most so many, as a move may collide anew.
+        codes: [N, K].
+        left: [N, D] residual that the last code quantises.
+        book: [C, D] the last codebook.
+        epsilon: of the assignment.
+        rounds: most rounds, as a move may collide anew.
 
     Returns:
         codes [N, K], and the share of colliding items before the first round and after each one.
@@ -175,8 +181,8 @@ def spread(codes: Codes, left: Tensor, book: Tensor, *, epsilon: float, rounds: 
     return codes, shares
 
 
-def told_apart(codes: Codes) -> tuple[Codes, int]:
-    """Codes [N, K + 1] with one more code, 0 but where items still collide, and how many it needs; as they are if none do."""
+def add_extra_code(codes: Codes) -> tuple[Codes, int]:
+    """Return codes [N, K + 1] with one more code, 0 but where items collide, and its size; unchanged if none do."""
     if not colliding(codes).any():
         return codes, 0
     _, group = groups(codes)
@@ -188,58 +194,62 @@ def told_apart(codes: Codes) -> tuple[Codes, int]:
 
 
 def moved_apart(codes: Codes, left: Tensor, book: Tensor, size: int) -> Codes:
-    """Codes [N, K] where of items that collide all but the first have the nearest free last code, as long as one is free.
+    """Give of colliding items all but the first the nearest free last code, as long as one is free.
 
     Args:
-        left, book: as in `spread`. size: codes at each place.
+        codes: [N, K].
+        left: as in `spread`.
+        book: as in `spread`.
+        size: codes at each place.
     """
     _, group = groups(codes)
     again = np.ones(len(codes), dtype=bool)
     again[np.unique(group, return_index=True)[1]] = False
     rows = np.flatnonzero(again)
-    found = codes.copy()
+    moved = codes.copy()
     if len(rows):
         free = _free(codes[rows], left[torch.from_numpy(rows)], book, codes[~again], (size,) * codes.shape[1])
-        found[rows] = [own or tuple(codes[row]) for row, own in zip(rows, free, strict=True)]
-    return found
+        moved[rows] = [key or tuple(codes[row]) for row, key in zip(rows, free, strict=True)]
+    return moved
 
 
 def free_codes(codes: Codes, left: Tensor, book: Tensor, known: Codes, sizes: Sequence[int]) -> Codes:
-    """Identifiers [n, K] of new items that no item has: their own, else with the nearest free last code, or the next extra code.
+    """Return free identifiers [n, K] of new items: as quantised, else with a free last or extra code.
 
     Args:
         codes: [n, K'] as quantised; K is K' or, where `known` have an extra code, K' + 1.
-        left: [n, D] what the last code stands for. book: [C, D] the last codebook.
-        known: [N, K] identifiers that are taken. sizes: K.
+        left: [n, D] residual that the last code quantises.
+        book: [C, D] the last codebook.
+        known: [N, K] identifiers that are taken.
+        sizes: K, codes at each place.
 
     Raises:
         DataError: every last code beside an item's first ones is taken.
     """
-    found = list(_free(codes, left, book, known, sizes))
-    for row, own in enumerate(found):
-        if own is None:
-            told = codes[row].tolist()
+    identifiers = list(_free(codes, left, book, known, sizes))
+    for row, identifier in enumerate(identifiers):
+        if identifier is None:
             raise DataError(
                 "no identifier is free for a new item",
                 where=f"new item {row}",
-                got=told,
+                got=codes[row].tolist(),
                 remedy="make the identifiers again",
             )
-    return np.array(found, dtype=known.dtype).reshape(-1, known.shape[1])
+    return np.array(identifiers, dtype=known.dtype).reshape(-1, known.shape[1])
 
 
 def _free(
     codes: Codes, left: Tensor, book: Tensor, known: Codes, sizes: Sequence[int]
 ) -> Iterator[tuple[int, ...] | None]:
-    """For each item what `free_codes` gives it, or None."""
+    """Yield for each item its free identifier, or None."""
     taken = {tuple(row) for row in known[np.isin(known[:, 0], codes[:, 0])].tolist()}
     nearby = distances(left, book).argsort(dim=1).cpu().numpy()
     extras: list[tuple[int, ...]] = (
         [()] if known.shape[1] == codes.shape[1] else [(extra,) for extra in range(sizes[-1])]
     )
-    for row, mine in enumerate(codes.tolist()):
+    for row, quantised in enumerate(codes.tolist()):
         tails = [(int(last), *more) for more in extras for last in nearby[row]]
-        own = next((key for tail in tails if (key := (*mine[:-1], *tail)) not in taken), None)
-        if own is not None:
-            taken.add(own)
-        yield own
+        free = next((key for tail in tails if (key := (*quantised[:-1], *tail)) not in taken), None)
+        if free is not None:
+            taken.add(free)
+        yield free

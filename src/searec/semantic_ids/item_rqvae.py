@@ -1,4 +1,4 @@
-"""RQ-VAE of items: shared codebooks for what meaning and behaviour have in common, specific ones for the rest (arXiv 2504.05730)."""
+"""RQ-VAE of items: codebooks shared by text and behaviour, and specific ones for the rest (arXiv 2504.05730)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from searec.config import Count, Natural, NonNegative, settings
 from searec.errors import SettingsError
+from searec.nn.experts import mlp
 from searec.nn.learner import Learner
 from searec.nn.losses import Losses
 from searec.semantic_ids.quantiser import ResidualQuantiser
-from searec.semantic_ids.rqvae import layers
 
 _ROWS_AT_ONCE = 65_536
 
@@ -36,10 +36,10 @@ class ItemBatch:
 
 
 class ItemRQVAE(Learner):
-    """An encoder and a decoder for each side; shared codebooks quantise all latents side by side, specific ones a side's part of the rest.
+    """An encoder and a decoder for each side; shared and specific codebooks.
 
-    z = [z_1 ; z_2]; shared codes by residuals of z; what they leave is cut into the sides again, and each goes on by its own codebooks.
-    A side's decoder reads its part of the shared sum plus its own sum.
+    Shared codes quantise z = [z_1 ; z_2] by residuals; specific codebooks quantise each side's part of the rest. A
+    side's decoder reads its part of the shared sum plus its specific sum.
 
     Args:
         inside: widths E of each side's vectors.
@@ -52,7 +52,11 @@ class ItemRQVAE(Learner):
 
     @settings
     class Config:
-        """hidden: widths between E and `width`, mirrored in the decoder. shared, specific: codebooks. Others as in `ResidualQuantiser`."""
+        """Sizes and weights.
+
+        hidden: widths between E and `width`, mirrored in the decoder. shared, specific: codebooks. The rest as in
+        `ResidualQuantiser`.
+        """
 
         hidden: Annotated[tuple[Count, ...], Field(min_length=1)] = (512, 256, 128, 64)
         width: Count = 32
@@ -72,8 +76,8 @@ class ItemRQVAE(Learner):
         for side, width in enumerate(inside):
             self.register_buffer(f"centre_{side}", torch.zeros(width))
             self.register_buffer(f"spread_{side}", torch.ones(()))
-        self.encoders = nn.ModuleList(layers((width, *config.hidden, config.width)) for width in inside)
-        self.decoders = nn.ModuleList(layers((config.width, *config.hidden[::-1], width)) for width in inside)
+        self.encoders = nn.ModuleList(mlp(width, *config.hidden, config.width) for width in inside)
+        self.decoders = nn.ModuleList(mlp(config.width, *config.hidden[::-1], width) for width in inside)
         wide = config.width * len(inside)
         self.shared = self._quantiser(config.shared, wide) if config.shared else None
         self.specific = (
@@ -87,30 +91,35 @@ class ItemRQVAE(Learner):
         )
 
     def standardise(self, sides: Sequence[NDArray[np.float32]]) -> None:
-        """From now on read vectors less the mean of these [N, E], over their root mean square; before any training."""
+        """Set mean and root mean square of `read` from vectors [N, E] a side; before any training."""
         for side, rows in enumerate(sides):
             centre = rows.mean(axis=0)
             getattr(self, f"centre_{side}").copy_(torch.from_numpy(centre))
             getattr(self, f"spread_{side}").fill_(max(float(np.sqrt(np.square(rows - centre).mean())), 1e-6))
 
     def read(self, vectors: Tensor, side: int) -> Tensor:
-        """[N, E] as the encoder of a side reads them."""
+        """Return vectors as the encoder of a side reads them, [N, E].
+
+        Args:
+            vectors: [N, E].
+            side: number of the side.
+        """
         return (vectors - getattr(self, f"centre_{side}")) / getattr(self, f"spread_{side}")  # type: ignore[no-any-return]
 
     def loss(self, batch: ItemBatch) -> Losses:
-        """MSE of each side's reconstruction, and the mean over all codebooks of codebook and commitment loss."""
+        """Return the MSE of each side's reconstruction and the mean codebook and commitment loss."""
         rows = [self.read(vectors, side) for side, vectors in enumerate(batch.sides)]
         z = self._encoded(rows)
         total = torch.zeros_like(z)
         terms: list[tuple[Tensor, int]] = []
         if self.shared is not None:
-            found = self.shared(z)
-            total = found.quantised.detach()
-            terms.append((found.loss, self.shared.levels))
+            quantised = self.shared(z)
+            total = quantised.quantised.detach()
+            terms.append((quantised.loss, self.shared.levels))
         if self.specific is not None:
-            own = [quantise(part) for quantise, part in zip(self.specific, self._parts(z - total), strict=True)]
-            total = total + torch.cat([found.quantised for found in own], dim=1).detach()
-            terms += [(found.loss, self.config.specific) for found in own]
+            sides = [quantise(part) for quantise, part in zip(self.specific, self._parts(z - total), strict=True)]
+            total = total + torch.cat([side.quantised for side in sides], dim=1).detach()
+            terms += [(side.loss, self.config.specific) for side in sides]
         through = z + (total - z).detach()  # the value of the codes, the gradient of z: straight through, once
         parts = {
             f"reconstruct_{side}": F.mse_loss(decode(part), x)
@@ -123,17 +132,18 @@ class ItemRQVAE(Learner):
 
     @torch.no_grad()
     def latents(self, sides: Sequence[NDArray[np.float32]]) -> Tensor:
-        """[N, sides x width] encoded vectors [N, E] of each side."""
-        found = []
+        """Return the encoded vectors [N, E] of each side, [N, sides x width]."""
+        blocks = []
         for start in range(0, len(sides[0]), _ROWS_AT_ONCE):
             rows = [torch.from_numpy(side[start : start + _ROWS_AT_ONCE]).to(self.device) for side in sides]
-            found.append(self._encoded([self.read(x, side) for side, x in enumerate(rows)]))
-        return torch.cat(found)
+            blocks.append(self._encoded([self.read(x, side) for side, x in enumerate(rows)]))
+        return torch.cat(blocks)
 
     @torch.no_grad()
     def codes(self, latents: Tensor) -> tuple[Tensor, Tensor]:
-        """Codes [sides, N, shared + specific], and what is left for the last one to code, by `last_books`: a side's part [sides, N, width],
-        or without specific codebooks all of it [sides, N, sides x width].
+        """Return codes [sides, N, shared + specific] and the residuals of the last ones.
+
+        The residuals are [sides, N, width], or without specific codebooks [sides, N, sides x width].
         """
         count = len(self.encoders)
         rest = latents
@@ -146,27 +156,27 @@ class ItemRQVAE(Learner):
             return shared.expand(count, -1, -1), before.expand(count, -1, -1)
         codes, left = [], []
         for quantise, part in zip(self.specific, self._parts(rest), strict=True):
-            own, _, last = self._residuals(quantise, part)  # type: ignore[arg-type]
-            codes.append(torch.stack((*columns, *own), dim=1))
+            specific, _, last = self._residuals(quantise, part)  # type: ignore[arg-type]
+            codes.append(torch.stack((*columns, *specific), dim=1))
             left.append(last)
         return torch.stack(codes), torch.stack(left)
 
     def last_books(self) -> list[Tensor]:
-        """The codebook [C, D] of each side's last code."""
+        """Return the codebook [C, D] of each side's last code."""
         quantisers = [self.shared] * len(self.encoders) if self.specific is None else list(self.specific)
         return [quantiser.books.detach()[-1] for quantiser in quantisers]  # type: ignore[union-attr, operator]
 
     def books(self, side: int) -> list[Tensor]:
-        """[C, sides x width] where each code of a side lies among the latents, a codebook a place; zero outside the side's part."""
-        found = [] if self.shared is None else list(self.shared.books.detach())
+        """Return a side's codebooks among the latents, [C, sides x width] each; zero outside the side's part."""
+        books = [] if self.shared is None else list(self.shared.books.detach())
         if self.specific is not None:
             before, after = side * self.config.width, (len(self.specific) - side - 1) * self.config.width
-            found += [F.pad(book, (before, after)) for book in self.specific[side].books.detach()]  # type: ignore[operator]
-        return found
+            books += [F.pad(book, (before, after)) for book in self.specific[side].books.detach()]  # type: ignore[operator]
+        return books
 
     @torch.no_grad()
     def explained(self, batch: ItemBatch) -> Tensor:
-        """[sides] share of the vectors' variance that their reconstruction explains, at most 1."""
+        """Return the share of variance that the reconstruction explains, [sides], at most 1."""
         latents = self._encoded([self.read(vectors, side) for side, vectors in enumerate(batch.sides)])
         total = torch.zeros_like(latents)
         if self.shared is not None:
@@ -189,7 +199,7 @@ class ItemRQVAE(Learner):
 
     @staticmethod
     def _residuals(quantiser: ResidualQuantiser, rest: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
-        """Codes of each level, what is left after all of them, and what was left before the last."""
+        """Return the codes of each level, the residual after all of them and the residual before the last."""
         codes = quantiser.encode(rest)
         before = rest - (quantiser.decode(codes) - quantiser.books[-1][codes[:, -1]])
         return list(codes.unbind(1)), rest - quantiser.decode(codes), before

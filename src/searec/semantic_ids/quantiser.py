@@ -1,4 +1,4 @@
-"""Residual quantisation: a vector as a few codes, each of what the codes before it left over (arXiv 2107.03312; gserec.md, Stage 2)."""
+"""Residual quantisation: a vector as a few codes, each of the residual of those before (arXiv 2107.03312)."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,13 @@ _ROWS_AT_ONCE = 65_536
 
 @dataclass(frozen=True)
 class Quantised:
-    """codes: [B, L] int64. quantised: [B, D], the sum of the picked codes, with the gradient of the input. loss: scalar."""
+    """Codes of a batch.
+
+    Attributes:
+        codes: [B, L] int64.
+        quantised: [B, D] the sum of the picked codes, with the gradient of the input.
+        loss: scalar.
+    """
 
     codes: Tensor
     quantised: Tensor
@@ -28,10 +34,13 @@ class ResidualQuantiser(nn.Module):
     `reseed_every` steps move to residuals of the batch at hand. What is drawn comes from PyTorch's generator.
 
     Args:
-        levels, size, width: L, C, D.
+        levels: L.
+        size: C.
+        width: D.
         commitment: weight of ||r_l - sg[c_l]||^2 beside ||sg[r_l] - c_l||^2, each a mean over rows and width.
         reseed_every: training steps between two looks for dead codes, 0 for never.
-        sinkhorn: epsilon of the balanced assignment in training (arXiv 1306.0895), over distances scaled to [0, 1]; 0 for nearest codes.
+        sinkhorn: epsilon of the balanced assignment in training (arXiv 1306.0895), over distances scaled to [0, 1]; 0
+            for nearest codes.
     """
 
     initted: Tensor  # [] bool, whether k-means is done
@@ -61,7 +70,7 @@ class ResidualQuantiser(nn.Module):
         if self.training and not self.initted:
             self._start(z.detach())
         residual, codes, terms = z, [], []
-        left = []  # what each level was given
+        left = []  # input of each level
         for level, book in enumerate(self.books):
             picked = self._pick(residual.detach(), level)
             code = book[picked]
@@ -73,25 +82,25 @@ class ResidualQuantiser(nn.Module):
             residual = residual - code.detach()
             codes.append(picked)
         if self.training:
-            self._look_after(codes, left)
+            self._reseed(codes, left)
         quantised = z - residual.detach()  # the value of the codes' sum, the gradient of z: straight through
         loss = torch.stack(terms).mean() if terms else z.sum() * 0
         return Quantised(torch.stack(codes, dim=1), quantised, loss)
 
     @torch.no_grad()
     def encode(self, z: Tensor) -> Tensor:
-        """[N, L] codes of [N, D]."""
-        found = []
+        """Return the codes [N, L] of [N, D]."""
+        blocks = []
         for part in torch.split(z, _ROWS_AT_ONCE):
             residual, codes = part, []
             for level, book in enumerate(self.books):
                 codes.append(nearest(residual, book))
                 residual = residual - book[codes[level]]
-            found.append(torch.stack(codes, dim=1))
-        return torch.cat(found)
+            blocks.append(torch.stack(codes, dim=1))
+        return torch.cat(blocks)
 
     def decode(self, codes: Tensor) -> Tensor:
-        """[N, D] the sum of the codes [N, L]."""
+        """Return the sum [N, D] of the codes [N, L]."""
         return torch.stack([book[codes[:, level]] for level, book in enumerate(self.books)]).sum(0)
 
     def _pick(self, residual: Tensor, level: int) -> Tensor:
@@ -101,7 +110,7 @@ class ResidualQuantiser(nn.Module):
 
     @torch.no_grad()
     def _start(self, residual: Tensor) -> None:
-        """Start the codes from the first process's rows, as soon as it has some; every process comes here at the same step."""
+        """Start the codes from the first process's rows, once it has any; every process calls this at the same step."""
         ready = torch.tensor(float(len(residual) > 0), device=residual.device)
         self._agree(ready)
         if not ready:
@@ -115,8 +124,8 @@ class ResidualQuantiser(nn.Module):
         self.initted.fill_(True)
 
     @torch.no_grad()
-    def _look_after(self, codes: list[Tensor], left: list[Tensor]) -> None:
-        """Count the batch's codes, and every so often move the dead ones."""
+    def _reseed(self, codes: list[Tensor], left: list[Tensor]) -> None:
+        """Count the batch's codes, and move the dead ones every `reseed_every` steps."""
         self.uses += torch.stack([torch.bincount(picked, minlength=self.size) for picked in codes])
         self.steps += 1
         if not self.reseed_every or int(self.steps) % self.reseed_every:
@@ -132,26 +141,36 @@ class ResidualQuantiser(nn.Module):
 
     @staticmethod
     def _agree(values: Tensor) -> None:
-        """All processes go on with the first one's values."""
+        """Copy the first process's values to all."""
         if torch.distributed.is_initialized():
             torch.distributed.broadcast(values, 0)
 
 
 def distances(rows: Tensor, book: Tensor) -> Tensor:
-    """[B, C] squared L2 distances of rows [B, D] to codes [C, D], less what all codes of a row have in common."""
+    """Return squared L2 distances [B, C], up to a constant per row.
+
+    Args:
+        rows: [B, D].
+        book: [C, D] codes.
+    """
     return torch.addmm(book.square().sum(1), rows, book.T, alpha=-2)
 
 
 def nearest(rows: Tensor, book: Tensor) -> Tensor:
-    """[B] the code nearest to each row, the first of equals."""
+    """Return the code nearest to each row, [B]; the first of equals.
+
+    Args:
+        rows: [B, D].
+        book: [C, D] codes.
+    """
     return distances(rows, book).argmin(dim=1)
 
 
 def balanced(distance: Tensor, epsilon: float) -> Tensor:
-    """[..., B] a code for each row such that all are picked about equally often: Sinkhorn's optimal transport (arXiv 1306.0895).
+    """Return codes [..., B] that are picked about equally often: Sinkhorn's optimal transport (arXiv 1306.0895).
 
     Args:
-        distance: [..., B, C], up to a constant a row; what stands before B are problems of their own.
+        distance: [..., B, C], up to a constant per row; the axes before B are separate problems.
         epsilon: of the entropy term, over distances scaled to [0, 1]; smaller is nearer to the nearest code.
     """
     cost = distance - distance.amin(dim=-1, keepdim=True)
@@ -163,7 +182,12 @@ def balanced(distance: Tensor, epsilon: float) -> Tensor:
 
 
 def kmeans(rows: Tensor, size: int) -> Tensor:
-    """[min(C, distinct rows), D] centres of rows [B, D] by Lloyd's rounds from rows drawn without replacement."""
+    """Return centres [min(C, distinct rows), D] by Lloyd's rounds from rows drawn without replacement.
+
+    Args:
+        rows: [B, D].
+        size: C.
+    """
     distinct = torch.unique(rows, dim=0)
     centres: Tensor = distinct[torch.randperm(len(distinct), device=rows.device)[:size]].clone()
     for _ in range(_KMEANS_ROUNDS):

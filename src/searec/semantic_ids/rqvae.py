@@ -1,6 +1,5 @@
-"""Two-sided RQ-VAE: texts of recommendation and of search history to codes, each side with codebooks of its own (gserec.md, Stage 2)."""
+"""Two-sided RQ-VAE: text vectors of feed and search history to codes, with codebooks for each side (gserec.md)."""
 
-import itertools
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from searec.config import Count, Natural, NonNegative, Positive, settings
 from searec.nn.contrast import info_nce
+from searec.nn.experts import mlp
 from searec.nn.learner import Learner
 from searec.nn.losses import Losses
 from searec.semantic_ids.quantiser import ResidualQuantiser
@@ -23,7 +23,7 @@ _ROWS_AT_ONCE = 16_384
 
 @dataclass(frozen=True)
 class TextBatch:
-    """Vectors [B, 2, E] of users' texts and which are there [B, 2]; sides as in `user_codes.SIDES`."""
+    """Vectors [B, 2, E] of users' texts and which are there [B, 2]; sides as in `SIDES`."""
 
     vectors: Tensor
     present: Tensor
@@ -39,8 +39,8 @@ class TextBatch:
 class TwoSidedRQVAE(Learner):
     """On each side encoder, residual quantiser and decoder; a contrast holds the two latents of a user together.
 
-    Unit vectors of E components have a mean square of 1 / E, so little that quantisation outweighs reconstruction and latents
-    shrink to a point; `standardise` is there against that.
+    Unit vectors of E components have a mean square of 1 / E, so little that quantisation outweighs reconstruction and
+    latents shrink to a point; `standardise` prevents that.
 
     Args:
         inside: E, width of the text vectors.
@@ -53,7 +53,10 @@ class TwoSidedRQVAE(Learner):
 
     @settings
     class Config:
-        """hidden: widths between E and `width`, mirrored in the decoder; the rest as in `ResidualQuantiser` and `Losses` below."""
+        """Sizes and weights.
+
+        hidden: widths between E and `width`, mirrored in the decoder; the rest as in `ResidualQuantiser` and `loss`.
+        """
 
         hidden: Annotated[tuple[Count, ...], Field(min_length=1)] = (512, 256, 128, 64)
         width: Count = 32
@@ -71,8 +74,8 @@ class TwoSidedRQVAE(Learner):
         self.register_buffer("centre", torch.zeros(len(SIDES), inside))
         self.register_buffer("spread", torch.ones(len(SIDES)))
         widths = (inside, *config.hidden, config.width)
-        self.encoders = nn.ModuleList(layers(widths) for _ in SIDES)
-        self.decoders = nn.ModuleList(layers(widths[::-1]) for _ in SIDES)
+        self.encoders = nn.ModuleList(mlp(*widths) for _ in SIDES)
+        self.decoders = nn.ModuleList(mlp(*widths[::-1]) for _ in SIDES)
         self.quantisers = nn.ModuleList(
             ResidualQuantiser(
                 config.levels,
@@ -86,7 +89,12 @@ class TwoSidedRQVAE(Learner):
         )
 
     def standardise(self, vectors: NDArray[np.float32], present: NDArray[np.bool_]) -> None:
-        """From now on read vectors less the mean of these [N, 2, E], over their root mean square; before any training."""
+        """Set mean and root mean square of `read` from these vectors; before any training.
+
+        Args:
+            vectors: [N, 2, E].
+            present: [N, 2].
+        """
         for side in range(len(SIDES)):
             rows = vectors[present[:, side], side]
             if len(rows):
@@ -95,20 +103,25 @@ class TwoSidedRQVAE(Learner):
                 self.spread[side] = max(float(np.sqrt(np.square(rows - centre).mean())), 1e-6)
 
     def read(self, vectors: Tensor, side: int) -> Tensor:
-        """[N, E] as the encoder of a side reads them."""
+        """Return vectors as the encoder of a side reads them, [N, E].
+
+        Args:
+            vectors: [N, E].
+            side: as in `SIDES`.
+        """
         return (vectors - self.centre[side]) / self.spread[side]
 
     def loss(self, batch: TextBatch) -> Losses:
-        """Reconstruction (MSE) and quantisation of each side, and L_RQ-CL; a user counts only on the sides that are there."""
+        """Return reconstruction (MSE) and quantisation of each present side, and the contrast L_RQ-CL."""
         parts: dict[str, Tensor] = {}
         latents = []
         for side, name in enumerate(SIDES):
             rows = self.read(batch.vectors[batch.present[:, side], side], side)
             latent = self.encoders[side](rows)
-            found = self.quantisers[side](latent)
-            again = self.decoders[side](found.quantised)
+            quantised = self.quantisers[side](latent)
+            again = self.decoders[side](quantised.quantised)
             parts[f"reconstruct_{name}"] = F.mse_loss(again, rows) if len(rows) else again.sum() * 0
-            parts[f"quantise_{name}"] = found.loss
+            parts[f"quantise_{name}"] = quantised.loss
             latents.append(latent[batch.present[batch.present[:, side]].all(dim=1)])
         weights = dict.fromkeys(parts, 1.0)
         if self.config.contrast_weight:
@@ -118,7 +131,7 @@ class TwoSidedRQVAE(Learner):
 
     @torch.no_grad()
     def explained(self, batch: TextBatch) -> Tensor:
-        """[2] share of the vectors' variance that their reconstruction explains on each side, at most 1; 0 where nothing is."""
+        """Return the share of variance that the reconstruction explains a side, [2], at most 1; 0 without rows."""
         shares = torch.zeros(len(SIDES))
         for side in range(len(SIDES)):
             rows = self.read(batch.vectors[batch.present[:, side], side], side)
@@ -135,18 +148,15 @@ class TwoSidedRQVAE(Learner):
 
     @torch.no_grad()
     def codes(self, vectors: NDArray[np.float32], side: int) -> NDArray[np.int16]:
-        """[N, L] codes of the vectors [N, E] of one side."""
+        """Return the codes [N, L] of one side.
+
+        Args:
+            vectors: [N, E].
+            side: as in `SIDES`.
+        """
         quantiser: ResidualQuantiser = self.quantisers[side]  # type: ignore[assignment]
-        found = [
+        blocks = [
             quantiser.encode(self.encoders[side](self.read(part.to(self.device), side))).cpu()
             for part in torch.split(torch.from_numpy(vectors), _ROWS_AT_ONCE)
         ]
-        return torch.cat(found).numpy().astype(np.int16)
-
-
-def layers(widths: tuple[int, ...]) -> nn.Sequential:
-    """Linear layers with ReLU between."""
-    layers: list[nn.Module] = []
-    for inside, outside in itertools.pairwise(widths):
-        layers += [nn.Linear(inside, outside), nn.ReLU()]
-    return nn.Sequential(*layers[:-1])
+        return torch.cat(blocks).numpy().astype(np.int16)

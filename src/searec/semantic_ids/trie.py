@@ -1,4 +1,4 @@
-"""Trie: every identifier of a catalogue in a few flat arrays, read for whole batches of beams at once (after arXiv 2602.22647)."""
+"""Trie of a catalogue's identifiers in flat arrays, read for batches of beams at once (after arXiv 2602.22647)."""
 
 import functools
 from collections.abc import Sequence
@@ -27,7 +27,11 @@ class Trie:
 
     @classmethod
     def build(cls, codes: NDArray[np.integer], items: NDArray[np.integer]) -> "Trie":
-        """The trie of identifiers [N, K], each of the item beside it [N].
+        """Build the trie.
+
+        Args:
+            codes: [N, K] identifiers.
+            items: [N] the item of each.
 
         Raises:
             DataError: two items with one identifier, an item with two, or none at all.
@@ -85,25 +89,30 @@ class Trie:
 
     @functools.cached_property
     def leaves(self) -> Tensor:
-        """[largest item + 1] int32 the leaf of each item, -1 where it has none."""
-        found = torch.full((int(self.items.max()) + 1,), -1, dtype=torch.int32, device=self.items.device)
-        found[self.items.long()] = torch.arange(len(self), dtype=torch.int32, device=found.device)
-        return found
+        """The leaf of each item, [largest item + 1] int32; -1 where it has none."""
+        leaf = torch.full((int(self.items.max()) + 1,), -1, dtype=torch.int32, device=self.items.device)
+        leaf[self.items.long()] = torch.arange(len(self), dtype=torch.int32, device=leaf.device)
+        return leaf
 
     def leaves_of(self, items: Tensor) -> Tensor:
-        """[...] int64 the leaf of each item, -1 where it has none."""
-        some = (items >= 0) & (items < len(self.leaves))
-        return torch.where(some, self.leaves[torch.where(some, items, 0).long()], -1).long()
+        """Return the leaf of each item, [...] int64; -1 where it has none."""
+        is_item = (items >= 0) & (items < len(self.leaves))
+        return torch.where(is_item, self.leaves[torch.where(is_item, items, 0).long()], -1).long()
 
     def path(self, leaves: Tensor) -> list[Tensor]:
-        """The node [...] of each depth 1..K on the way to leaves [...]."""
+        """Return the node [...] of each depth 1..K on the path to leaves [...]."""
         nodes = [leaves]
         for first in reversed(self.first[1:]):
             nodes.append(torch.searchsorted(first, nodes[-1].to(first.dtype), right=True) - 1)
         return nodes[::-1]
 
     def children(self, level: int, nodes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The nodes [..., W] of depth level + 1 below nodes [...], the codes that lead to them, and where there are any."""
+        """Return the children [..., W] of nodes, the codes that lead to them, and where there are any.
+
+        Args:
+            level: depth of the nodes.
+            nodes: [...].
+        """
         begin = self.first[level][nodes].long()
         count = self.first[level][nodes + 1] - begin
         step = torch.arange(int(count.max()) if count.numel() else 0, device=nodes.device)
@@ -111,14 +120,14 @@ class Trie:
         return place, self.codes[level][place].long(), step < count[..., None]
 
     def identifiers(self) -> NDArray[np.int32]:
-        """[N, K] every identifier, in the order of `items`."""
+        """Return every identifier, [N, K], in the order of `items`."""
         path = self.path(torch.arange(len(self), device=self.items.device))
         return np.stack(
             [codes[nodes].cpu().numpy() for codes, nodes in zip(self.codes, path, strict=True)], axis=1
         ).astype(np.int32)
 
     def without(self, items: Sequence[int]) -> "Trie":
-        """The trie less some items; their identifiers can no longer be generated.
+        """Return the trie without these items; their identifiers can no longer be generated.
 
         Raises:
             DataError: none is left.
@@ -127,7 +136,11 @@ class Trie:
         return Trie.build(self.identifiers()[keep], self.items.cpu().numpy()[keep]).to(self.items.device)
 
     def with_items(self, codes: NDArray[np.integer], items: NDArray[np.integer]) -> "Trie":
-        """The trie and more identifiers [n, K] of items [n].
+        """Return the trie with more identifiers.
+
+        Args:
+            codes: [n, K].
+            items: [n].
 
         Raises:
             DataError: an identifier is taken, or an item has one already.

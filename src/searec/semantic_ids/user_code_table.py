@@ -35,9 +35,9 @@ class UserCodes:
         codes = self.codes
         if codes.ndim != 3 or codes.shape[1] != len(SIDES):
             raise DataError("user codes have the wrong shape", got=codes.shape, expected="[users + 1, 2, levels]")
-        some = codes != NONE
-        wrong = (codes < NONE) | (codes >= self.size) | (some != some[:, :, :1])
-        wrong[0] |= some[0]
+        is_code = codes != NONE
+        wrong = (codes < NONE) | (codes >= self.size) | (is_code != is_code[:, :, :1])
+        wrong[0] |= is_code[0]
         if wrong.any():
             row, side, level = (int(place[0]) for place in np.nonzero(wrong))
             raise DataError(

@@ -145,7 +145,7 @@ class Endpoints:
         """Return recommended items, best first.
 
         Args:
-            user_id: whom to recommend to; None for anybody.
+            user_id: user to recommend to; None for anybody.
             k: items on the page.
             **options: as `schemas.RecommendIn` describes them.
         """
@@ -160,7 +160,7 @@ class Endpoints:
 
         Args:
             q: text of the query.
-            user_id: whose results these are; None for anybody.
+            user_id: user who searches; None for anybody.
             k: items on the page.
             **options: as `schemas.RecommendIn` describes them.
         """
@@ -172,7 +172,7 @@ class Endpoints:
         """Return suggested queries, best first.
 
         Args:
-            user_id: whom to suggest to; None for anybody.
+            user_id: user to suggest for; None for anybody.
             q: what has been typed so far.
             k: queries.
         """
@@ -224,6 +224,17 @@ class Endpoints:
     def item(item_id: str) -> Call[schemas.CatalogueItem]:
         """Return an item of the catalogue."""
         return get(f"/v1/items/{quote_id(item_id)}", schemas.CatalogueItem)
+
+    @Endpoint
+    @staticmethod
+    def similar(item_id: str, k: int = 10) -> Call[schemas.SimilarItems]:
+        """Return the items most similar to an item.
+
+        Args:
+            item_id: id of an item.
+            k: items.
+        """
+        return get(f"/v1/items/{quote_id(item_id)}/similar", schemas.SimilarItems, k=k)
 
     @Endpoint
     @staticmethod

@@ -1,4 +1,4 @@
-"""Opening a service: stores, engine and front, and the deployment that all of its processes follow."""
+"""Opening a service: stores, pipeline and batching, and the deployment that all of its processes follow."""
 
 import ctypes
 import gc
@@ -7,14 +7,15 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from searec.config import as_dict, configure, nearest
 from searec.errors import SearecError, SettingsError
-from searec.pipeline.builder import Deployment, open_pipeline
-from searec.pipeline.pipeline import PipelineSettings
+from searec.pipeline.builder import open_pipeline
+from searec.pipeline.deployment import Deployment, changed, read_deployment
 from searec.service.request_batcher import BatcherSettings, RequestBatcher
 from searec.store.event_writer import Recorder
 from searec.store.events import Event, EventStore, open_events
@@ -22,18 +23,22 @@ from searec.store.interest_reader import Reader
 from searec.store.interest_store import open_store
 from searec.store.keys import Keyring
 
-_LOOK_EVERY_SECONDS = 2.0
+_POLL_SECONDS = 2.0
 _SWITCH_SECONDS = 0.0005
-"""How long a thread keeps Python to itself: with the usual 5 ms whoever reads the sockets waits for models in between."""
+"""How long a thread runs before others get Python: with the usual 5 ms the reader of the sockets waits for models."""
 _LOG = logging.getLogger(__name__)
 
 
 class Service(RequestBatcher):
-    """A front whose engine follows the newest deployment in the event store, so that a swap in one process is one in all of them.
+    """A request batcher whose pipeline follows the newest deployment in the event store, in all processes.
 
     Args:
-        number: of the deployment that it starts with.
+        deployment: the one that it starts with.
+        number: of this deployment.
         command: the deployment that the command line named.
+        events: the event store.
+        reader: of the interest store, or None.
+        settings: of the batching.
     """
 
     def __init__(
@@ -43,12 +48,11 @@ class Service(RequestBatcher):
         command: Mapping[str, Any],
         events: EventStore,
         reader: Reader | None,
-        engine_settings: PipelineSettings,
-        front_settings: BatcherSettings,
+        settings: BatcherSettings,
     ) -> None:
-        super().__init__(open_pipeline(deployment, events, reader, engine_settings), front_settings)
+        super().__init__(open_pipeline(deployment, events, reader), settings)
         self._deployment, self._number, self._command = deployment, number, dict(command)
-        self._events, self._reader, self._engine_settings = events, reader, engine_settings
+        self._events, self._reader = events, reader
         self._deploying = threading.Lock()
         self._problem = ""
         settle()
@@ -56,10 +60,13 @@ class Service(RequestBatcher):
         self._watcher = threading.Thread(target=self._watch, name="searec-deployment", daemon=True)
         self._watcher.start()
 
-    def deploy(self, config: Mapping[str, Any]) -> int:
-        """Serve other runs, or another dataset with its runs, from now on; what `config` leaves out stays as it is.
+    def deploy(self, values: Mapping[str, Any]) -> int:
+        """Serve another deployment from now on; fields that are left out stay as they are.
 
-        They are opened and asked once before; the old ones answer meanwhile, and stay if anything is wrong.
+        It is opened and tried before; the old one answers meanwhile, and stays if anything is wrong.
+
+        Args:
+            values: fields of `Deployment` by name.
 
         Returns:
             The deployment's number.
@@ -68,24 +75,24 @@ class Service(RequestBatcher):
             SearecError: as `open_pipeline`, or the event store fails.
         """
         with self._deploying:
-            wanted = configure(Deployment, dict(config), base=self._deployment, where="deployment")
-            engine = open_pipeline(wanted, self._events, self._reader, self._engine_settings)
+            deployment = changed(self._deployment, values)
+            pipeline = open_pipeline(deployment, self._events, self._reader)
             try:
-                self._number = self._events.deploy({"command": self._command, "serving": as_dict(wanted)})
+                self._number = self._events.deploy({"command": self._command, "serving": as_dict(deployment)})
             except SearecError:
-                engine.close()
+                pipeline.close()
                 raise
-            self._deployment, self._problem = wanted, ""
-            self.swap(engine)
+            self._deployment, self._problem = deployment, ""
+            self.swap(pipeline)
             settle()
             return self._number
 
     def deployed(self) -> dict[str, Any]:
-        """What is served: number, data, recommend, search; and the problem, where a newer deployment cannot be opened here."""
+        """Return what is served, and the problem if a newer deployment cannot be opened here."""
         return {"number": self._number, **as_dict(self._deployment), "problem": self._problem or None}
 
     def refresh(self, user: str) -> None:
-        """Ask for new interests of a user.
+        """Enqueue a user for new interests.
 
         Raises:
             SettingsError: there is no store of interests.
@@ -98,7 +105,7 @@ class Service(RequestBatcher):
         self._reader.store.enqueue([user], "asked")
 
     def forget(self, user: str) -> int:
-        """Remove a user's events, attributes and interests for good; how many events. The dataset is as it is.
+        """Remove a user's events, attributes and interests for good, and return how many events. The dataset stays.
 
         Raises:
             StorageError: a store fails; ask again.
@@ -108,7 +115,7 @@ class Service(RequestBatcher):
         return self._events.forget(user)
 
     def close(self) -> None:
-        """As `RequestBatcher.close`; then let go of the store of interests."""
+        """As `RequestBatcher.close`; then close the interest store."""
         self._stopped.set()
         self._watcher.join()
         with ExitStack() as stack:
@@ -118,10 +125,10 @@ class Service(RequestBatcher):
             stack.callback(super().close)
 
     def _watch(self) -> None:
-        while not self._stopped.wait(_LOOK_EVERY_SECONDS):
+        while not self._stopped.wait(_POLL_SECONDS):
             try:
                 newest = self._events.deployed()
-            except SearecError:  # the store is away; whoever needs it says so
+            except SearecError:  # the store is away; its other readers report it
                 continue
             if newest is not None and newest[0] > self._number:
                 self._follow(*newest)
@@ -132,7 +139,7 @@ class Service(RequestBatcher):
                 return
             try:
                 deployment = configure(Deployment, config["serving"], where=f"deployment {number}")
-                engine = open_pipeline(deployment, self._events, self._reader, self._engine_settings)
+                pipeline = open_pipeline(deployment, self._events, self._reader)
             except Exception as error:  # whatever it is, the watcher has to go on, and follow the next one
                 self._problem = (
                     f"deployment {number}: {error if isinstance(error, SearecError) else type(error).__name__}"
@@ -142,14 +149,14 @@ class Service(RequestBatcher):
                 self._number = number  # it is not tried again and again
                 return
             self._deployment, self._number, self._problem = deployment, number, ""
-            self.swap(engine)
+            self.swap(pipeline)
             settle()
 
 
 def settle() -> None:
-    """Give back what the engine before held, and let Python's collector look away from what was opened.
+    """Return freed memory to the system, and exempt what was opened from garbage collection.
 
-    To go through a catalogue of millions takes it a third of a second; and glibc keeps what is freed unless it is told otherwise.
+    A collection over a catalog of millions takes a third of a second, and glibc keeps freed memory until trimmed.
     """
     gc.unfreeze()
     gc.collect()
@@ -159,58 +166,59 @@ def settle() -> None:
 
 
 def open_service(config: Mapping[str, Any]) -> tuple[Service, Recorder, EventStore, Keyring | None]:
-    """Everything behind the HTTP application.
+    """Open everything behind the HTTP application.
 
     Args:
-        config: data, recommend and search as `Deployment`; events and store (or None), addresses; settings of engine and front by name.
+        config: deployment (the path of the file); data (a dataset folder in place of the file's, or None); events and
+            store (or None), addresses; settings of deployment and batching by name.
 
     Returns:
-        front, recorder, events, and the keys where there are any.
+        Service, event writer, event store, and the keys if there are any.
 
     Raises:
         SearecError: as `open_pipeline`, a store that cannot be opened, or an unknown setting.
     """
-    engine_settings, front_settings = _settings(config.get("settings") or {})
-    torch.set_num_threads(engine_settings.threads)
+    deployment, settings = _configured(Path(config["deployment"]), config.get("data"), config.get("settings") or {})
+    torch.set_num_threads(deployment.threads)
     sys.setswitchinterval(_SWITCH_SECONDS)
     with ExitStack() as stack:
         events = stack.enter_context(open_events(config["events"]))
         store = stack.enter_context(open_store(config["store"])) if config.get("store") else None
         reader = Reader(store) if store is not None else None
-        command = as_dict(
-            configure(Deployment, {name: config[name] for name in ("data", "recommend", "search")}, where="serve")
-        )
-        deployment, number = _first(events, command)
+        command = as_dict(deployment)
+        deployment, number = _first(events, deployment, command)
         keyring = Keyring(events) if events.keys() else None
-        service = Service(deployment, number, command, events, reader, engine_settings, front_settings)
+        service = Service(deployment, number, command, events, reader, settings)
         stack.pop_all()
     return service, Recorder(events, None if reader is None else _stale(reader)), events, keyring
 
 
-def _settings(given: Mapping[str, Any]) -> tuple[PipelineSettings, BatcherSettings]:
-    of_engine, of_front = (list(kind.__dataclass_fields__) for kind in (PipelineSettings, BatcherSettings))
-    for name in given:
-        if name not in of_engine and name not in of_front:
-            raise SettingsError(f"unknown setting {name!r}", where="serve", remedy=nearest(name, of_engine + of_front))
-    return (
-        configure(PipelineSettings, {name: value for name, value in given.items() if name in of_engine}, where="serve"),
-        configure(BatcherSettings, {name: value for name, value in given.items() if name in of_front}, where="serve"),
+def _configured(path: Path, data: str | None, values: Mapping[str, Any]) -> tuple[Deployment, BatcherSettings]:
+    deployment = read_deployment(path, data=data)
+    of_deployment, of_batching = (list(kind.__dataclass_fields__) for kind in (Deployment, BatcherSettings))
+    for name in values:
+        if name not in of_deployment and name not in of_batching:
+            remedy = nearest(name, of_deployment + of_batching)
+            raise SettingsError(f"unknown setting {name!r}", where="serve", remedy=remedy)
+    in_batching = {name: value for name, value in values.items() if name in of_batching}
+    rest = {name: value for name, value in values.items() if name not in of_batching}
+    return configure(Deployment, rest, base=deployment, where="serve"), configure(
+        BatcherSettings, in_batching, where="serve"
     )
 
 
-def _first(events: EventStore, command: Mapping[str, Any]) -> tuple[Deployment, int]:
-    """What to start with: what was swapped in since the same command line was last used, else what the command line names."""
+def _first(events: EventStore, deployment: Deployment, command: Mapping[str, Any]) -> tuple[Deployment, int]:
+    """Return what was swapped in since the same deployment was last served, else what the command line names."""
     newest = events.deployed()
     if newest is not None and newest[1].get("command") == command:
         return configure(Deployment, newest[1]["serving"], where=f"deployment {newest[0]}"), newest[0]
-    number = events.deploy({"command": dict(command), "serving": dict(command)})
-    return configure(Deployment, command, where="serve"), number
+    return deployment, events.deploy({"command": dict(command), "serving": dict(command)})
 
 
 def _stale(reader: Reader) -> Any:
-    """What is done with events once they are kept: the interests of those users are stale, and are asked for anew.
+    """Return what is done with stored events: the interests of their users become stale, and the users are enqueued.
 
-    A worker that thinks about one of them has read the past without these events, and will do so once more.
+    A worker that is at one of these users has read the history without the events, and will do so once more.
     """
 
     def mark(events: Sequence[Event]) -> None:

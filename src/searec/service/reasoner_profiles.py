@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from searec.data.dataset import Dataset
+from searec.data.schema import DAY
 from searec.data.split import NEVER
 from searec.errors import UnknownIdError
-from searec.interests.profile import CLICKS, DAY, DAYS, QUERIES, Profile, ProfileClick, ProfileQuery, profiles
+from searec.interests.profile import CLICKS, DAYS, QUERIES, Profile, ProfileClick, ProfileQuery, profiles
 from searec.pipeline.catalog_snapshot import CATEGORIES
 from searec.store.events import SEARCH, Event, EventStore
 from searec.store.interest_store import this_clock

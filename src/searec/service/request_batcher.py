@@ -1,6 +1,7 @@
-"""Front: requests that come at the same time are answered together, and engines are swapped between two of them.
+"""Request batching: requests that arrive at the same time are answered together, and pipelines are swapped in between.
 
-A request alone costs as many small operations as sixteen together. Whoever comes while the engine is busy waits for the next turn.
+A request alone costs as many small operations as sixteen together. Requests that arrive while the pipeline is busy wait
+for the next batch.
 """
 
 import contextlib
@@ -15,40 +16,45 @@ from searec.errors import Overloaded, SearecError
 from searec.pipeline.pipeline import Pipeline
 from searec.pipeline.types import Request, Response, Suggestions, SuggestRequest
 
-Asked = TypeVar("Asked")
-Told = TypeVar("Told")
+In = TypeVar("In")
+Out = TypeVar("Out")
 
 
 @settings
 class BatcherSettings:
-    """together: requests that are answered at once, at most. waiting: requests that may wait; further ones are refused."""
+    """How requests are batched.
+
+    Attributes:
+        max_batch_size: requests that are answered together, at most.
+        max_queue: requests that may wait; further ones are refused.
+    """
 
     max_batch_size: Count = 16
     max_queue: Count = 512
 
 
-class _Queue(Generic[Asked, Told]):
-    """One kind of requests: those who wait, and the thread that answers them."""
+class _Queue(Generic[In, Out]):
+    """Waiting requests of one kind, and the thread that answers them."""
 
     def __init__(
-        self, name: str, answer: Callable[[Sequence[Asked]], Sequence[Told | SearecError]], config: BatcherSettings
+        self, name: str, answer: Callable[[Sequence[In]], Sequence[Out | SearecError]], config: BatcherSettings
     ) -> None:
         self._answer = answer
         self._config = config
-        self._pending: queue.SimpleQueue[tuple[Asked, Future[Told]] | None] = queue.SimpleQueue()
+        self._pending: queue.SimpleQueue[tuple[In, Future[Out]] | None] = queue.SimpleQueue()
         self._closed = False
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name=f"searec-{name}", daemon=True)
         self._thread.start()
 
-    def ask(self, asked: Asked) -> "Future[Told]":
-        future: Future[Told] = Future()
+    def put(self, request: In) -> "Future[Out]":
+        future: Future[Out] = Future()
         with self._lock:
             if self._closed:
-                raise Overloaded("the service is closing", remedy="ask again")
+                raise Overloaded("the service is closing", remedy="try again")
             if self._pending.qsize() >= self._config.max_queue:
-                raise Overloaded("too many requests wait", got=self._pending.qsize(), remedy="ask again a little later")
-            self._pending.put((asked, future))
+                raise Overloaded("too many requests wait", got=self._pending.qsize(), remedy="try again a little later")
+            self._pending.put((request, future))
         return future
 
     def close(self) -> None:
@@ -61,97 +67,108 @@ class _Queue(Generic[Asked, Told]):
     def _run(self) -> None:
         last = False
         while not last:
-            batch = [self._pending.get()]
+            waiting = [self._pending.get()]
             with contextlib.suppress(queue.Empty):
-                while len(batch) < self._config.max_batch_size:
-                    batch.append(self._pending.get_nowait())
-            last = None in batch
-            mine = [one for one in batch if one is not None and one[1].set_running_or_notify_cancel()]
-            if not mine:
+                while len(waiting) < self._config.max_batch_size:
+                    waiting.append(self._pending.get_nowait())
+            last = None in waiting
+            batch = [one for one in waiting if one is not None and one[1].set_running_or_notify_cancel()]
+            if not batch:
                 continue
             try:
-                told = self._answer([asked for asked, _ in mine])
-            except Exception as error:  # a fault of ours is the caller's to see, and the thread must live on
-                for _, future in mine:
+                responses = self._answer([request for request, _ in batch])
+            except Exception as error:  # our fault is the caller's to see, and the thread must live on
+                for _, future in batch:
                     future.set_exception(error)
                 continue
-            for (_, future), one in zip(mine, told, strict=True):
-                if isinstance(one, SearecError):
-                    future.set_exception(one)
+            for (_, future), response in zip(batch, responses, strict=True):
+                if isinstance(response, SearecError):
+                    future.set_exception(response)
                 else:
-                    future.set_result(one)
+                    future.set_result(response)
 
 
 class RequestBatcher:
-    """Where requests come in, from any thread. Results are futures; what a request does wrong is its future's error."""
+    """Accepts requests from any thread. Results are futures; an error of a request is its future's error.
 
-    def __init__(self, engine: Pipeline, config: BatcherSettings | None = None) -> None:
+    Args:
+        pipeline: answers them.
+        config: how they are batched.
+    """
+
+    def __init__(self, pipeline: Pipeline, config: BatcherSettings | None = None) -> None:
         config = config or BatcherSettings()
-        self._engine = engine
-        self._using: dict[int, int] = {}
+        self._pipeline = pipeline
+        self._users: dict[int, int] = {}
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
-        self._feed: _Queue[Request, Response] = _Queue("feed", self._with(lambda engine: engine.recommend), config)
-        self._search: _Queue[Request, Response] = _Queue("search", self._with(lambda engine: engine.search), config)
+        self._feed: _Queue[Request, Response] = _Queue("feed", self._with(lambda one: one.recommend), config)
+        self._search: _Queue[Request, Response] = _Queue("search", self._with(lambda one: one.search), config)
         self._suggest: _Queue[SuggestRequest, Suggestions] = _Queue(
-            "suggest", self._with(lambda engine: engine.suggest), config
+            "suggest", self._with(lambda one: one.suggest), config
         )
 
-    def recommend(self, ask: Request) -> "Future[Response]":
-        """A page of the feed.
+    def recommend(self, request: Request) -> "Future[Response]":
+        """Return a page of the feed.
 
         Raises:
-            Overloaded: too many wait, or the front is closed.
+            Overloaded: too many requests wait, or the service is closed.
         """
-        return self._feed.ask(ask)
+        return self._feed.put(request)
 
-    def search(self, ask: Request) -> "Future[Response]":
-        """A page of results; as `recommend`."""
-        return self._search.ask(ask)
+    def search(self, request: Request) -> "Future[Response]":
+        """Return a page of results; as `recommend`."""
+        return self._search.put(request)
 
     def suggest(self, user: str | None, prefix: str, k: int) -> "Future[Suggestions]":
-        """Queries to ask next; as `recommend`."""
-        return self._suggest.ask(SuggestRequest(user, prefix, k))
+        """Return suggested queries; as `recommend`.
+
+        Args:
+            user: external id, or None.
+            prefix: which the queries begin with.
+            k: how many.
+        """
+        return self._suggest.put(SuggestRequest(user, prefix, k))
 
     @property
-    def engine(self) -> Pipeline:
-        """The engine that the next request goes to."""
-        return self._engine
+    def pipeline(self) -> Pipeline:
+        """The pipeline that answers the next request."""
+        return self._pipeline
 
-    def swap(self, engine: Pipeline) -> None:
-        """Answer by another engine from now on; the old one is closed once the requests it has are answered."""
+    def swap(self, pipeline: Pipeline) -> None:
+        """Answer by another pipeline from now on; the old one is closed once its requests are answered."""
         with self._lock:
-            old, self._engine = self._engine, engine
-            while self._using.get(id(old)):
+            old, self._pipeline = self._pipeline, pipeline
+            while self._users.get(id(old)):
                 self._idle.wait()
         old.close()
 
     def close(self) -> None:
-        """Take no more, answer what waits, and close the engine."""
-        for desk in (self._feed, self._search, self._suggest):
-            desk.close()
-        self._engine.close()
+        """Accept no more, answer what waits, and close the pipeline."""
+        for pending in (self._feed, self._search, self._suggest):
+            pending.close()
+        self._pipeline.close()
 
     @contextlib.contextmanager
     def use(self) -> Iterator[Pipeline]:
-        """The engine, which will not be closed within the block."""
+        """Yield the pipeline, which is not closed within the block."""
         with self._lock:
-            engine = self._engine
-            self._using[id(engine)] = self._using.get(id(engine), 0) + 1
+            pipeline = self._pipeline
+            self._users[id(pipeline)] = self._users.get(id(pipeline), 0) + 1
         try:
-            yield engine
+            yield pipeline
         finally:
             with self._lock:
-                self._using[id(engine)] -= 1
-                if not self._using[id(engine)]:
-                    del self._using[id(engine)]
+                self._users[id(pipeline)] -= 1
+                if not self._users[id(pipeline)]:
+                    del self._users[id(pipeline)]
                     self._idle.notify_all()
 
     def _with(
-        self, way: Callable[[Pipeline], Callable[[Sequence[Asked]], Sequence[Told | SearecError]]]
-    ) -> Callable[[Sequence[Asked]], Sequence[Told | SearecError]]:
-        def answer(asked: Sequence[Asked]) -> Sequence[Told | SearecError]:
-            with self.use() as engine:
-                return way(engine)(asked)
+        self, method: Callable[[Pipeline], Callable[[Sequence[In]], Sequence[Out | SearecError]]]
+    ) -> Callable[[Sequence[In]], Sequence[Out | SearecError]]:
+        def answer(requests: Sequence[In]) -> Sequence[Out | SearecError]:
+            with self.use() as pipeline:
+                return method(pipeline)(requests)
 
         return answer

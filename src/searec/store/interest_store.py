@@ -23,9 +23,9 @@ from pydantic import Field
 from pydantic_core import from_json
 
 from searec.config import Count, Positive, settings
+from searec.data.schema import DAY
 from searec.errors import DataError, SettingsError
 from searec.interests.interest_graph import InterestGraph
-from searec.interests.profile import DAY
 from searec.interests.user_interests import Interest
 
 Clock = Callable[[], int]

@@ -10,9 +10,9 @@ from urllib.parse import unquote, urlsplit
 
 import numpy as np
 
+from searec.data.schema import DAY
 from searec.errors import DataError, DependencyError, SettingsError, StorageError
 from searec.interests.interest_graph import InterestGraph
-from searec.interests.profile import DAY
 from searec.store.backoff import Backoff
 from searec.store.interest_store import (
     NEWS,

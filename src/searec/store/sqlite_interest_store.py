@@ -12,9 +12,9 @@ from typing import Any, Self
 
 import numpy as np
 
+from searec.data.schema import DAY
 from searec.errors import StorageError
 from searec.interests.interest_graph import InterestGraph
-from searec.interests.profile import DAY
 from searec.store.backoff import Backoff
 from searec.store.interest_store import (
     NEWS,

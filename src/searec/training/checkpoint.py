@@ -1,7 +1,7 @@
-"""The checkpoint: everything a training needs to go on, in one safetensors file that is replaced in one rename.
+"""The checkpoint: everything that a training needs to continue, in one safetensors file that one rename replaces.
 
-Tensors are named `weights/<name>`, `best/<name>` and `optimizer/<parameter>.<key>`; the rest stands as JSON in the
-file's metadata with a digest of it all, so that a damaged file is never mistaken for a good one. No pickle.
+Tensors are named `weights/<name>`, `best/<name>` and `optimizer/<parameter>.<key>`; the rest is JSON in the file's
+metadata, with a digest of it all, so that a damaged file is never mistaken for a good one. No pickle.
 """
 
 import errno
@@ -34,8 +34,12 @@ _SHOWN = 5
 class Checkpoint:
     """A moment of a training.
 
-    weights: the model's, now; empty once the training is finished. best: those of the best validation; empty before the first.
-    optimizer: "<parameter>.<key>" -> tensor. state: counters, JSON-ready. made_with: settings and data, flat, JSON-ready.
+    Attributes:
+        weights: the model's, now; empty once the training is finished.
+        best: those of the best validation; empty before the first.
+        optimizer: "<parameter>.<key>" -> tensor.
+        state: counters, JSON-ready.
+        made_with: settings and data, flat, JSON-ready.
     """
 
     weights: Mapping[str, Tensor]
@@ -47,6 +51,10 @@ class Checkpoint:
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
     """Write the checkpoint; until it is whole the one before stays in place.
+
+    Args:
+        path: of the file.
+        checkpoint: to write.
 
     Raises:
         StorageError: the disk is full or refuses the write; the one before still loads.
@@ -84,14 +92,19 @@ def load(path: Path) -> Checkpoint:
 
 
 def find(path: Path, made_with: Mapping[str, Any], resume: bool) -> Checkpoint | None:
-    """The checkpoint to go on from; None to start from the beginning, which is said where `resume` is asked for.
+    """Return the checkpoint to continue from; None to start from the beginning, which is printed if `resume` is set.
+
+    Args:
+        path: of the file.
+        made_with: the settings and data of the training.
+        resume: continue from a checkpoint.
 
     Raises:
-        RunError: there is one and `resume` is not asked for; or it is damaged or of other settings or data.
+        RunError: there is one and `resume` is not set; or it is damaged or of other settings or data.
     """
     if not resume:
         if path.exists():
-            remedy = "go on with --resume, or train in another folder"
+            remedy = "continue with --resume, or train in another folder"
             raise RunError(
                 "the folder holds a checkpoint, which a new training would overwrite", where=path, remedy=remedy
             )
@@ -100,13 +113,17 @@ def find(path: Path, made_with: Mapping[str, Any], resume: bool) -> Checkpoint |
         if first_process():
             print(f"no checkpoint in {path.parent}: training starts from the beginning", file=sys.stderr)
         return None
-    found = load(path)
-    refuse_other(found, made_with, path)
-    return found
+    checkpoint = load(path)
+    refuse_other(checkpoint, made_with, path)
+    return checkpoint
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as "outer.inner" -> value, a list for a tuple as JSON has it.
+    """Return nested settings as "outer.inner" -> value, a list for a tuple as JSON has it.
+
+    Args:
+        values: may be nested.
+        prefix: of all names.
 
     >>> flat({"model": {"widths": (64, 32)}, "seed": 1})
     {'model.widths': [64, 32], 'seed': 1}
@@ -121,7 +138,12 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def refuse_other(checkpoint: Checkpoint, made_with: Mapping[str, Any], where: Path) -> None:
-    """Refuse to go on from a checkpoint that was made with other settings or data.
+    """Refuse to continue from a checkpoint that was made with other settings or data.
+
+    Args:
+        checkpoint: as read.
+        made_with: the settings and data now.
+        where: its path.
 
     Raises:
         RunError: naming each setting that differs, and both values.
@@ -145,20 +167,25 @@ def refuse_other(checkpoint: Checkpoint, made_with: Mapping[str, Any], where: Pa
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Write a safetensors file whole; tensors that share memory are each written in full.
 
+    Args:
+        path: of the file.
+        tensors: by name.
+        metadata: texts by name.
+
     Raises:
-        StorageError: the disk is full or refuses the write; what stood at `path` stays.
+        StorageError: the disk is full or refuses the write; what was at `path` stays.
     """
     with replacing(path) as beside:
         try:
             save_file(apart(tensors), beside, metadata=dict(metadata or {}))
         except SafetensorError as error:  # the library hides the system's error in its text
-            found = re.search(r"os error (\d+)", str(error))
-            code = int(found[1]) if found else errno.EIO
+            number = re.search(r"os error (\d+)", str(error))
+            code = int(number[1]) if number else errno.EIO
             raise OSError(code, os.strerror(code)) from error
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors and the metadata of a safetensors file, copied to memory.
+    """Return the tensors and the metadata of a safetensors file, copied to memory.
 
     Raises:
         RunError: there is no such file, or it is damaged.
@@ -174,7 +201,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors on the CPU, contiguous, a copy for each that shares memory with one before it (tied weights)."""
+    """Return the tensors on the CPU, contiguous, a copy for each that shares memory with an earlier one."""
     seen: set[int] = set()
     result = {}
     for name, tensor in tensors.items():
@@ -186,19 +213,29 @@ def apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def snapshot(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Copies on the CPU that later training does not touch."""
+    """Return copies on the CPU that later training does not touch."""
     return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
 
 
 def adam_state(optimizer: torch.optim.Optimizer, names: Iterable[str]) -> dict[str, Tensor]:
-    """The optimizer's tensors as "<parameter>.<key>"; `names` in the order of its parameters."""
+    """Return the optimizer's tensors as "<parameter>.<key>".
+
+    Args:
+        optimizer: Adam.
+        names: of its parameters, in their order.
+    """
     order = list(names)
     state: Mapping[int, Mapping[str, Tensor]] = optimizer.state_dict()["state"]
-    return {f"{order[number]}.{key}": tensor for number, own in state.items() for key, tensor in own.items()}
+    return {f"{order[number]}.{key}": tensor for number, moments in state.items() for key, tensor in moments.items()}
 
 
 def restore_adam(optimizer: torch.optim.Optimizer, names: Iterable[str], tensors: Mapping[str, Tensor]) -> None:
-    """Take up what `adam_state` gave.
+    """Load what `adam_state` returned.
+
+    Args:
+        optimizer: Adam.
+        names: of its parameters, in their order.
+        tensors: as returned.
 
     Raises:
         RunError: a tensor of a parameter that the optimizer does not hold.
@@ -218,9 +255,9 @@ def restore_adam(optimizer: torch.optim.Optimizer, names: Iterable[str], tensors
 
 
 def sweep(path: Path) -> None:
-    """Remove what a killed process left beside `path` while it wrote there."""
-    for room in path.parent.glob(f".{path.name}.*"):
-        shutil.rmtree(room, ignore_errors=True)
+    """Remove the temporary folders that a killed process left beside `path` while it wrote there."""
+    for folder in path.parent.glob(f".{path.name}.*"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _listed(names: list[str], values: Mapping[str, Any]) -> str:
@@ -238,10 +275,15 @@ def _same(first: Tensor, second: Tensor) -> bool:
 
 
 def digest(tensors: Mapping[str, Tensor], about: str = "") -> str:
-    """A text that differs for other names, shapes, types or values."""
-    found = hashlib.blake2b(about.encode(), digest_size=16)
+    """Return a text that differs for other names, shapes, types or values.
+
+    Args:
+        tensors: by name.
+        about: further text that it depends on.
+    """
+    result = hashlib.blake2b(about.encode(), digest_size=16)
     for name in sorted(tensors):
         tensor = tensors[name]
-        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        found.update(_bytes(tensor).numpy().data)
-    return found.hexdigest()
+        result.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        result.update(_bytes(tensor).numpy().data)
+    return result.hexdigest()

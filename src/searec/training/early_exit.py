@@ -1,4 +1,4 @@
-"""When to stop reasoning: a score learned from what further steps would change, and a threshold chosen on validation."""
+"""When to stop reasoning: a learned score of what further steps would change, and its threshold by validation."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from searec.data.candidates import candidate_lists
 from searec.data.ragged import Ints
 from searec.data.split import Split
 from searec.evaluation.protocol import chosen, score_batches, tie_rank
-from searec.metrics.accuracy import ndcg
+from searec.metrics import NDCG
 from searec.models.base import Model
 from searec.nn.learner import Learner
 from searec.nn.losses import Losses
 from searec.training.loop import JUDGE
-from searec.training.phase import PhaseContext, PhaseReport, TrainingPhase
+from searec.training.phases import PhaseContext, PhaseReport, TrainingPhase
 
 _THRESHOLDS = 50
 _LEARNING_RATE = 1e-2
@@ -82,7 +82,7 @@ class Depths:
     halting: NDArray[np.float64]
 
     def at(self, threshold: float) -> tuple[float, float]:
-        """Return NDCG@5 and mean steps per request if users stop as soon as the halting score is above the threshold."""
+        """Return NDCG@5 and mean steps per request if users stop once the halting score is above the threshold."""
         above = self.halting > threshold
         depth = np.where(above.any(1), above.argmax(1), above.shape[1])
         return float(self.gain[np.arange(len(depth)), depth].mean()), float(depth.mean())
@@ -115,7 +115,7 @@ def depths(model: Any, split: Split, *, requests: int, seed: int = 0) -> Depths:
         scores, logits = model.score_by_depth(batch)
         first = torch.zeros(len(places), dtype=torch.long)
         for depth in range(steps + 1):
-            gain[places, depth] = ndcg(tie_rank(scores[:, depth].float(), first), 5)
+            gain[places, depth] = NDCG(5).of_ranks(tie_rank(scores[:, depth].float(), first))
         halting[places] = torch.where(logits.isinf(), logits, logits.sigmoid()).cpu().numpy()
 
     score_batches(place, model, split, held[rows], candidates.shape[1], candidates)
@@ -133,7 +133,13 @@ class EarlyExitPhase(TrainingPhase):
         return getattr(model, "halting", None) is not None
 
     def run(self, model: Model, context: PhaseContext, before: Mapping[str, float]) -> PhaseReport:
-        """Train the halting score by the share of steps that it saves, and set the model's threshold."""
+        """Train the halting score by the share of steps that it saves, and set the model's threshold.
+
+        Args:
+            model: `capabilities.ReasonsInSteps`.
+            context: of the training.
+            before: not used; the scores at full depth stay as they are.
+        """
         reasoner: Any = model
         config, requests = model.config, context.config.validation_requests
 
@@ -159,4 +165,4 @@ class EarlyExitPhase(TrainingPhase):
             model.requires_grad_(True)
         threshold = depths(model, context.split, requests=requests).threshold(config.exit_keep)
         reasoner.halt_above.fill_(threshold)
-        return PhaseReport(self.name, {**best, "halt_above": float(reasoner.halt_above)}, kept=True)
+        return PhaseReport(self.name, {**best, "halt_above": float(reasoner.halt_above)}, is_kept=True)

@@ -1,4 +1,4 @@
-"""What a run was made with: versions and machine, for environment.json. No paths, names of people or machines, or variables."""
+"""Versions and machine of a run, for environment.json: no paths, no names of people or machines, no variables."""
 
 import os
 import platform
@@ -11,7 +11,7 @@ PACKAGES = ("searec", "torch", "numpy", "polars", "accelerate", "safetensors", "
 
 
 def environment() -> dict[str, Any]:
-    """Versions, processor count and accelerators of this process; None for a package that is not installed.
+    """Return versions, processor count and accelerators of this process; None for a package that is not installed.
 
     >>> environment()["packages"]["numpy"] is not None
     True
@@ -37,7 +37,7 @@ def _version(name: str) -> str | None:
 
 
 def _processors() -> int:
-    """Processors this process may use, which on a shared machine are fewer than it has."""
+    """Return the processors this process may use, which on a shared machine are fewer than it has."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""Which training examples stand in which batch: a pure function of seed, epoch and step."""
+"""Which training examples are in which batch: a pure function of seed, epoch and step."""
 
 import dataclasses
 import functools
@@ -18,13 +18,14 @@ _BLOCK = 50
 
 
 class TrainingExamples:
-    """The training batches of a model: shuffled, bucketed by length, with negatives the user has not clicked in training.
+    """Training batches of a model: shuffled, bucketed by length, with negatives the user has not clicked in training.
 
     Args:
         split: whose training events are used, cut for all tasks the model learns.
+        model: says which tasks, histories and negatives.
         batch: requests in a batch, over all processes.
         seed: of order and negatives.
-        negatives: for each positive; as many as the model asks for by default.
+        negatives: for each positive; as many as the model needs by default.
 
     Raises:
         DataError: there is nothing to learn from.
@@ -51,11 +52,18 @@ class TrainingExamples:
         self.lengths = [self.batcher.lengths(requests) for requests in self.requests]
 
     def steps(self, epoch: int) -> int:
-        """Batches in an epoch."""
+        """Return the number of batches in an epoch."""
         return sum(self._batches(len(requests)) for requests in self.requests)
 
     def batch(self, epoch: int, step: int, process: int = 0, processes: int = 1) -> Batch:
-        """One process's share of batch `step` of `epoch`."""
+        """Return one process's share of a batch.
+
+        Args:
+            epoch: from 0.
+            step: of the epoch, from 0.
+            process: whose share.
+            processes: how many share the batch.
+        """
         part, rows = self._plan(epoch)[step]
         requests = self.requests[part][rows[process::processes]]
         rng = np.random.default_rng([self.seed, epoch, step, process])
@@ -88,20 +96,28 @@ class TrainingExamples:
 
 
 class Portions:
-    """The same batches in epochs of a given number of steps, so that a long epoch is validated within, or a short training is cut off.
+    """The same batches in epochs of a given number of steps, for short trainings and validation within an epoch.
 
     Args:
-        steps: batches an epoch.
+        examples: whose batches.
+        steps: batches in an epoch.
     """
 
     def __init__(self, examples: TrainingExamples, steps: int) -> None:
         self.examples, self.each = examples, steps
 
     def steps(self, epoch: int) -> int:
-        """Batches in an epoch."""
+        """Return the number of batches in an epoch."""
         return self.each
 
     def batch(self, epoch: int, step: int, process: int = 0, processes: int = 1) -> Batch:
-        """One process's share of batch `step` of `epoch`."""
+        """Return one process's share of a batch.
+
+        Args:
+            epoch: from 0.
+            step: of the epoch, from 0.
+            process: whose share.
+            processes: how many share the batch.
+        """
         whole, place = divmod(epoch * self.each + step, self.examples.steps(0))
         return self.examples.batch(whole, place, process, processes)

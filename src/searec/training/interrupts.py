@@ -16,9 +16,9 @@ class StopRequest:
 
 @contextlib.contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """Turn the first SIGINT or SIGTERM inside the block into a request; a second SIGINT raises KeyboardInterrupt at once.
+    """Turn the first SIGINT or SIGTERM in the block into a request; a second SIGINT raises KeyboardInterrupt.
 
-    Handlers can be set in the main thread only; elsewhere signals are left to whoever handles them.
+    Handlers can be set in the main thread only; elsewhere signals keep their handlers.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():

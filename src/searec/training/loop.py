@@ -53,13 +53,19 @@ class Examples(Protocol):
     """Which batches are learned from, and when. Both methods depend on nothing but their arguments and a seed."""
 
     def steps(self, epoch: int) -> int:
-        """How many batches epoch (from 0) has, the same for each process; at least 1."""
+        """Return how many batches an epoch (from 0) has, the same for each process; at least 1."""
         ...
 
     def batch(self, epoch: int, step: int, process: int, processes: int) -> Batch:
-        """This process's share of batch `step` (from 0). Shares of like size make several processes equal to one.
+        """Return a process's share of a batch. Shares of like size make several processes equal to one.
 
         It is called from one helper thread, in any order of steps.
+
+        Args:
+            epoch: from 0.
+            step: of the epoch, from 0.
+            process: whose share.
+            processes: how many share the batch.
         """
         ...
 
@@ -88,7 +94,7 @@ def train(
     resume: bool = False,
     on_log: Callable[[Row], None] | None = None,
 ) -> TrainReport:
-    """Train a model; at the end it holds the weights of its best validation, is in eval mode and on the device it was trained on.
+    """Train a model; it ends with the weights of its best validation, in eval mode.
 
     `folder` gets log.jsonl and checkpoint.safetensors. With `resume` the run goes on from that checkpoint; a finished
     run is only read back; where there is none yet the run starts from the beginning and says so. Start it under
@@ -109,7 +115,7 @@ def train(
 
     Raises:
         Interrupted: stopped on request; the checkpoint is written.
-        RunError: the folder holds a checkpoint and `resume` is not asked for; or it is damaged or of other settings or data.
+        RunError: the folder holds a checkpoint and `resume` is not set; or it is damaged or of other settings or data.
         DataError: an epoch without a batch.
         SettingsError: a precision or a launcher that does not work here.
         StorageError: the disk refuses a write; the checkpoint before it still loads.
@@ -383,7 +389,8 @@ class _Loop:
         return [count > 0 for count in counts.tolist()]
 
     def _interrupted(self) -> Interrupted:
-        self.accelerator.wait_for_everyone()  # a launcher ends the others as soon as one leaves, so let the first one write
+        # A launcher ends the others as soon as one leaves, so let the first one write.
+        self.accelerator.wait_for_everyone()
         remedy = f"run the same command with --resume; it goes on from {self.path}"
         return Interrupted("training stopped on request", where=self._place(self.state.step), remedy=remedy)
 
@@ -391,7 +398,7 @@ class _Loop:
         return SearecError(
             f"{what} is no finite number: {name}",
             where=self._place(step),
-            remedy="lower lr, set clip, or use precision=no, in another folder; the last checkpoint is from before and stays",
+            remedy="lower lr, set clip, or use precision=no, in another folder; the last good checkpoint stays",
         )
 
     def _place(self, step: int) -> str:

@@ -15,12 +15,12 @@ _LAUNCHES = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULT
 
 
 def first_process() -> bool:
-    """Whether this is the process that writes and prints; true where there is only one."""
+    """Return whether this is the process that writes and prints; true where there is only one."""
     return int(os.environ.get("RANK", "0")) == 0
 
 
 def accelerate_for(settings: TrainConfig) -> Accelerator:
-    """An Accelerator of the settings' precision and device.
+    """Return an Accelerator of the settings' precision and device.
 
     Raises:
         SettingsError: a precision that the device lacks, or a launcher that shards the model.
@@ -30,7 +30,7 @@ def accelerate_for(settings: TrainConfig) -> Accelerator:
         raise SettingsError(
             "fp16 needs an accelerator", where="precision", got="fp16 on the CPU", expected="no or bf16"
         )
-    # Accelerate keeps one state for the whole interpreter, but two trainings of a notebook may differ in precision or device.
+    # Accelerate keeps one state for the interpreter, but two trainings of a notebook may differ in it.
     if is_initialized() and (
         AcceleratorState().mixed_precision != settings.precision or (AcceleratorState().device.type == "cpu") != cpu
     ):

@@ -15,7 +15,7 @@ from searec.nn.losses import Losses
 from searec.training import checkpoint
 from searec.training.examples import TrainingExamples
 from searec.training.loop import JUDGE
-from searec.training.phase import PhaseContext, PhaseReport, TrainingPhase
+from searec.training.phases import PhaseContext, PhaseReport, TrainingPhase
 
 TRAIN_REWARD = "train_reward"
 _REWARDED = 2_000
@@ -25,11 +25,11 @@ _REWARDED = 2_000
 class RankingPolicy(Learner):
     """A policy, the acting policy, and the reference policy it started from.
 
-    A trajectory reasons from a noisy first state; its action is its list of the candidates, as deep as the reward looks;
-    the list's probability is that of drawing it by softmax, place by place; its reward is the metric of the target in it.
-    Dropout belongs to the trajectory as its noise does: all three policies drop the same. The acting policy is replaced
-    by the policy every `refresh` batches, so that a ratio can leave 1. Embeddings are frozen: a short training with Adam
-    moves rare ones by noise.
+    A trajectory reasons from a noisy first state; its action is its list of the candidates, as deep as the reward
+    looks; the list's probability is that of drawing it by softmax, place by place; its reward is the metric of the
+    target in it. Dropout belongs to the trajectory as its noise does: all three policies drop the same. The acting
+    policy is replaced by the policy every `refresh` batches, so that a ratio can leave 1. Embeddings are frozen: a
+    short training with Adam moves rare ones by noise.
 
     Args:
         model: `capabilities.ScoresTrajectories`.
@@ -50,7 +50,7 @@ class RankingPolicy(Learner):
         self.register_buffer("since", torch.zeros((), dtype=torch.int64))
 
     def loss(self, batch: Batch) -> Losses:
-        """Return the clipped objective and the divergence from the reference; candidates [B, N] hold the target first."""
+        """Return the clipped objective and the divergence from the reference; candidates hold the target first."""
         config = self.policy.config
         if self.since >= config.refresh:
             self.acting.load_state_dict(self.policy.state_dict())
@@ -88,7 +88,13 @@ class RankingPolicyPhase(TrainingPhase):
         return bool(model.config.rl_steps)
 
     def run(self, model: Model, context: PhaseContext, before: Mapping[str, float]) -> PhaseReport:
-        """Train the policy; the weights of before come back if no validation was better."""
+        """Train the policy; the weights of before are restored if no validation was better.
+
+        Args:
+            model: `capabilities.ScoresTrajectories`.
+            context: of the training.
+            before: the metrics to exceed.
+        """
         config, state = model.config, checkpoint.snapshot(model.state())
         watched = TrainingExamples(
             context.split, model, batch=_REWARDED, seed=context.config.seed, negatives=config.rl_negatives
@@ -117,4 +123,4 @@ class RankingPolicyPhase(TrainingPhase):
         is_better = best[JUDGE] > before[JUDGE]
         if not is_better:
             model.load_state(state)
-        return PhaseReport(self.name, {**best, f"{TRAIN_REWARD}_before": first}, kept=is_better)
+        return PhaseReport(self.name, {**best, f"{TRAIN_REWARD}_before": first}, is_kept=is_better)

@@ -1,4 +1,4 @@
-"""How a model is trained: the settings, and what follows from them for each step."""
+"""How a model is trained: the settings, the learning rate of each step, and seeds."""
 
 import math
 from typing import Literal
@@ -15,12 +15,22 @@ WITHOUT_EFFECT = ("tensorboard", "checkpoint_minutes", "device")
 class TrainConfig:
     """How a model is trained.
 
-    epochs: at most so many. batch: requests a step, over all processes. validation_requests: at most so many a task.
-    lr: step size, reached after `warmup` steps, then by `schedule` down to 0 at the last step.
-    weight_decay: L2, as in Adam. clip: the largest norm of the gradient, 0 for no limit.
-    patience: stop after so many validations in a row without a better ndcg@5, 0 for never. validate_every: epochs.
-    precision: arithmetic of the forward pass. device: "auto" takes an accelerator if there is one.
-    checkpoint_minutes: a checkpoint so often within an epoch, 0 for none; there is always one after each epoch.
+    Attributes:
+        epochs: at most.
+        batch: requests a step, over all processes.
+        validation_requests: at most, of each task.
+        lr: step size, reached after `warmup` steps, then by `schedule` down to 0 at the last step.
+        weight_decay: L2, as in Adam.
+        schedule: of the step size.
+        warmup: steps.
+        clip: the largest norm of the gradient, 0 for no limit.
+        patience: stop after this many validations in a row without a better ndcg@5, 0 for never.
+        validate_every: epochs.
+        precision: arithmetic of the forward pass.
+        device: "auto" uses an accelerator if there is one.
+        seed: of order, negatives and dropout.
+        checkpoint_minutes: minutes between checkpoints within an epoch, 0 for none; there is one after each epoch.
+        tensorboard: also write the log for TensorBoard.
     """
 
     epochs: Count = 20
@@ -41,7 +51,12 @@ class TrainConfig:
 
 
 def share_of_lr(settings: TrainConfig, step: int, steps: int) -> float:
-    """The learning rate of step `step` (from 0) of `steps`, as a share of the full one.
+    """Return the learning rate of a step as a share of the full one.
+
+    Args:
+        settings: with `schedule` and `warmup`.
+        step: from 0.
+        steps: in all.
 
     >>> [share_of_lr(TrainConfig(schedule="linear", warmup=2), step, 6) for step in range(6)]
     [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
@@ -55,5 +70,5 @@ def share_of_lr(settings: TrainConfig, step: int, steps: int) -> float:
 
 
 def seed_of(*numbers: int) -> int:
-    """A seed for torch that is unlike that of any other numbers."""
+    """Return a seed for torch that is unlike that of any other numbers."""
     return int(np.random.SeedSequence((len(numbers), *numbers)).generate_state(1, np.uint64)[0])

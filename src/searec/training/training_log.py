@@ -1,7 +1,7 @@
-"""log.jsonl: one JSON object a line for each thing that happened in a training, and the same in TensorBoard on request.
+"""log.jsonl: one JSON object per event of a training, and the same in TensorBoard on request.
 
-Every row has `event` (start, resume, step, validate, done), `epoch` (from 1; 0 before the first), `step` (batches done in
-all), `seconds` (of training so far). A step row holds means over the steps since the row before it.
+Every row has `event` (start, resume, step, validate, done), `epoch` (from 1; 0 before the first), `step` (batches done
+in all), `seconds` (of training so far). A step row holds means over the steps since the row before it.
 """
 
 import json
@@ -18,7 +18,7 @@ Row = Mapping[str, Any]
 
 
 def read_rows(path: Path | str) -> list[dict[str, Any]]:
-    """The rows of a log; a last line that was cut off in the middle is left out, and no file is no rows."""
+    """Return the rows of a log; a last line that was cut off in the middle is left out, and no file is no rows."""
     return [json.loads(line) for line in _lines(Path(path))]
 
 
@@ -30,10 +30,10 @@ def _lines(path: Path) -> list[str]:
 
 
 class Logbook:
-    """Writes rows to `folder`/log.jsonl; the first `keep` rows that stand there are kept, later ones are cut off.
+    """Writes rows to `folder`/log.jsonl; the first `keep` rows of an older file stay, later ones are cut off.
 
     Raises:
-        DependencyError: TensorBoard is asked for and not installed.
+        DependencyError: TensorBoard is requested and not installed.
         StorageError: the disk refuses a write.
     """
 
@@ -49,14 +49,14 @@ class Logbook:
         self._board = _board(folder, step) if tensorboard else None
         self._path = folder / FILE
         self._on_log = on_log
-        kept = _lines(self._path)[:keep]
+        old_rows = _lines(self._path)[:keep]
         with replacing(self._path) as beside:
-            beside.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-        self.rows = len(kept)
+            beside.write_text("".join(line + "\n" for line in old_rows), encoding="utf-8")
+        self.rows = len(old_rows)
         self._file: TextIO = self._path.open("a", encoding="utf-8")
 
     def write(self, event: str, **values: Any) -> None:
-        """Add one row, and show it to `on_log`. A value that is not a finite number is written as null.
+        """Add one row, and give it to `on_log`. A value that is not a finite number is written as null.
 
         Raises:
             StorageError: the disk refuses the write.

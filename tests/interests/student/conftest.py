@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from searec.data.schema import DAY
 from searec.distillation.distil import DistilSettings, distil
 from searec.distillation.labels import Labels, make_labels
 from searec.interests.interest_graph import Edge, InterestGraph
-from searec.interests.profile import DAY, Profile, ProfileQuery
+from searec.interests.profile import Profile, ProfileQuery
 from searec.interests.reasoner import Reasoner, ReasoningResult
 
 RULES = {

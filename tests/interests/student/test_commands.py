@@ -71,8 +71,8 @@ def registry(monkeypatch: pytest.MonkeyPatch, teacher: Reasoner) -> list[str]:
     module = ModuleType("reasoners_of_this_test")
     module.Rules, module.Mute = Rules, Mute  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setitem(REASONERS, "rules", (module.__name__, "Rules"))
-    monkeypatch.setitem(REASONERS, "mute", (module.__name__, "Mute"))
+    monkeypatch.setitem(REASONERS.built_in, "rules", f"{module.__name__}:Rules")
+    monkeypatch.setitem(REASONERS.built_in, "mute", f"{module.__name__}:Mute")
     return named
 
 

@@ -11,11 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from searec.data.schema import DAY
 from searec.distillation.labels import LONG, REASONS, Labels, make_labels
 from searec.errors import DataError, RunError
 from searec.interests.interest_graph import Edge, InterestGraph, merge_edges
 from searec.interests.novelty import stems
-from searec.interests.profile import DAY, Profile, ProfileClick, ProfileQuery
+from searec.interests.profile import Profile, ProfileClick, ProfileQuery
 from searec.interests.reasoner import Reasoner, ReasoningResult
 from searec.interests.student_dialogue import as_written, read_answer, student_prompt, write_answer
 
@@ -134,9 +135,9 @@ GOOD = '{"demands":[[1,"camping",0.8]],"interests":[["camping","hyponym","stoves
         (GOOD.replace("[1,", "[1.0,"), "another shape"),
         (GOOD.replace("hyponym", "hypernym"), "another shape"),
         (GOOD.replace(",0.6", ""), "another shape"),
-        (GOOD.replace("[1,", "[3,"), "not asked"),
-        (GOOD.replace("[1,", "[0,"), "not asked"),
-        (GOOD.replace("[1,", "[-1,"), "not asked"),
+        (GOOD.replace("[1,", "[3,"), "no signal of the prompt"),
+        (GOOD.replace("[1,", "[0,"), "no signal of the prompt"),
+        (GOOD.replace("[1,", "[-1,"), "no signal of the prompt"),
         (GOOD.replace("0.8", "1.2"), "confidence"),
         (GOOD.replace("0.8", "NaN"), "confidence"),
         (GOOD.replace('["camping",', '["hiking",'), "demand nothing leads to"),

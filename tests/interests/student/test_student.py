@@ -51,7 +51,7 @@ def test_an_answer_becomes_a_graph_without_what_is_known(
     [thought] = student.infer([asked(0, ["red tent"])])
     assert thought.problem is None and thought.graph is not None
     assert [one.text for one in thought.graph.interests()] == ["sleeping bags", "stoves", "ropes"]
-    assert thought.graph.made == {"reasoner": "student", "version": student.version}
+    assert thought.graph.origin == {"reasoner": "student", "version": student.version}
     [said] = thought.transcript
     assert isinstance(said, dict) and said[RAW] == ["sleeping bags", "stoves", "tents", "ropes"]
     assert said["answer"] == GOOD % ROPES and said[TOKENS] == len(answer_ids(student._opened.tokenizer, GOOD % ROPES))
@@ -71,7 +71,7 @@ def test_the_surest_interests_stay(tiny_student: Path, asked: Any, monkeypatch: 
         ((GOOD % ROPES)[:-2], "the answer is not JSON"),
         (GOOD % ROPES + "\nand more", "the answer is not JSON"),
         ('{"demands":[]}', "the answer has another shape"),
-        ((GOOD % ROPES).replace("[1,", "[2,"), "the answer starts from something not asked"),
+        ((GOOD % ROPES).replace("[1,", "[2,"), "the answer starts from no signal of the prompt"),
         ((GOOD % ROPES).replace('["camping","co', '["music","co'), "an interest whose demand nothing leads to"),
         ((GOOD % ROPES).replace("0.6", "6"), "a confidence outside (0, 1]"),
     ],

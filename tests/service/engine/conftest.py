@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 from small_shop import Shop
 
-from searec.config import configure
 from searec.pipeline.builder import open_pipeline
-from searec.pipeline.pipeline import Pipeline, PipelineSettings
+from searec.pipeline.pipeline import Pipeline
 from searec.store.events import EventStore, open_events
 
 
@@ -32,8 +31,8 @@ def engines(shop: Shop) -> Iterator[Callable[..., Pipeline]]:
         reader: Any = None,
         **given: Any,
     ) -> Pipeline:
-        config = configure(PipelineSettings, {"seconds": 20.0, **given})
-        opened.append(open_pipeline(shop.deployment(recommend, search), events, reader, config))
+        deployment = shop.deployment(recommend, search, **{"seconds": 20.0, **given})
+        opened.append(open_pipeline(deployment, events, reader))
         return opened[-1]
 
     yield make

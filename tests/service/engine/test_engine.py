@@ -125,10 +125,10 @@ def test_a_strict_filter_is_filled_from_far_down_and_with_what_is_like_nothing(
     held = [
         item
         for item in shop.data.items.to_external(order)
-        if wanted in engine.live_catalog.last.categories(engine.live_catalog.last.place(item))
+        if wanted in engine.catalog.last.categories(engine.catalog.last.index_of(item))
     ]
     assert len(held) >= 3
-    assert order.tolist().index(engine.live_catalog.last.place(held[2])) >= 3
+    assert order.tolist().index(engine.catalog.last.index_of(held[2])) >= 3
     assert ids(feed(engine, filters=[Filter("categories", wanted)], k=3)) == held[:3]
     store.put_items([{"item_id": "odd", "title": "qqzx", "brand": "Odd"}])
     assert ids(feed(engine, filters=[Filter("brand", "Odd")])) == ["odd"]
@@ -142,7 +142,7 @@ def test_a_click_counts_at_the_next_request(engines: Engines, store: EventStore,
     after = feed(engine, user=busy)
     assert first not in ids(after)
     assert ids(after) != ids(before)[1:], "the history has changed, and so has the list"
-    view = engine.user(busy)
+    view = engine.views.user(busy)
     assert (view.history[0].item, view.history[0].kind) == (first, "click")
 
 
@@ -217,21 +217,29 @@ def test_new_hidden_and_removed_items(engines: Engines, store: EventStore, busy:
     )
     assert "fresh" in ids(feed(engine, user=busy))
     assert ids(found(engine, query="zanzibar"))[0] == "fresh"
-    assert engine.item("fresh").state == "new"
+    assert engine.views.item("fresh").state == "new"
     assert ids(feed(engine, user=busy, filters=[Filter("brand", "Nova")])) == ["fresh"]
     assert found(engine, query="anything at all", filters=[Filter("brand", "Nova")]).items[0].item == "fresh"
     store.hide_items(["fresh", first.item])
     for answer in (feed(engine, user=busy, k=300), found(engine, query=first.title + " zanzibar", k=100)):
         assert not {"fresh", first.item} & set(ids(answer))
-    assert engine.item("fresh").hidden
+    assert engine.views.item("fresh").hidden
+    near = engine.views.similar(first.item, 5)[1][0][0]
+    store.hide_items([near])
+    label, similar = engine.views.similar(first.item, 300)
+    assert label in ("sasrec", "serendipity") and len(similar) > 5
+    assert not {"fresh", first.item, near} & {item for item, _, _ in similar}
+    assert [score for _, _, score in similar] == sorted((score for _, _, score in similar), reverse=True)
+    store.hide_items([near], hidden=False)
     store.hide_items(["fresh", first.item], hidden=False)
+    assert engine.views.similar("fresh", 3)[1]  # by its proxy
     assert {"fresh", first.item} <= set(ids(feed(engine, user=busy)))
     store.remove_items(["fresh"])
     assert "fresh" not in ids(feed(engine, user=busy, k=300))
     store.put_items([{"item_id": first.item, "title": "a name of its own"}])
     assert feed(engine, user=busy).items[0].title == "a name of its own"
     with pytest.raises(UnknownIdError):
-        engine.item("no such item")
+        engine.views.item("no such item")
 
 
 def test_clicks_on_new_items_are_history_too(engines: Engines, shop: Shop, store: EventStore) -> None:
@@ -247,7 +255,7 @@ def test_clicks_on_new_items_are_history_too(engines: Engines, shop: Shop, store
 
 def test_filters_hold_and_wrong_ones_are_the_askers_alone(shop: Shop, engines: Engines, busy: str) -> None:
     engine = engines(("sasrec", "serendipity"), ("bm25", "dense"))
-    column, values = next(iter(engine.values().items()))
+    column, values = next(iter(engine.views.values().items()))
     for value in values[:5]:
         for answer in (
             feed(engine, user=busy, filters=[Filter(column, value)]),
@@ -287,7 +295,7 @@ def test_a_ranker_makes_search_personal(engines: Engines, shop: Shop) -> None:
     users = shop.data.users.texts.to_list()[:20]
     assert len({tuple(ids(found(plain, user=user, query=query))) for user in users}) == 1
     assert len({tuple(ids(found(personal, user=user, query=query))) for user in users}) > 1
-    assert {line.label: line.uses for line in personal.served_runs()}["unisar"] == ("search ranker",)
+    assert {line.label: line.uses for line in personal.views.served_runs()}["unisar"] == ("search ranker",)
 
 
 def test_suggestions(engines: Engines, shop: Shop, busy: str) -> None:
@@ -343,7 +351,7 @@ def test_interests_of_the_store_go_before_those_of_the_training(
         brought = [shown for shown in answer.items if shown.channel == "interest"]
         assert brought
         assert {shown.reason for shown in brought} == {f"because you looked for “q” → d → {wish}"}
-        view = engine.interests(busy)
+        view = engine.views.interests(busy)
         assert (view.source, [text for text, _, _ in view.interests]) == ("fresh", [wish])
         assert view.graph is not None
         assert "<svg" in view.picture
@@ -361,10 +369,10 @@ class _Waiting:
         self.go = threading.Event()
         self.asked = 0
 
-    def find(self, wanted: RequestBatch, k: int) -> dict[str, list[Candidates]]:
+    def retrieve(self, requests: RequestBatch, k: int) -> dict[str, list[Candidates]]:
         self.asked += 1
         self.go.wait(30)
-        return {"slow": [Candidates(np.array([1])) for _ in wanted.known]}
+        return {"slow": [Candidates(np.array([1])) for _ in requests.users]}
 
 
 class _Broken:
@@ -373,27 +381,29 @@ class _Broken:
     def __init__(self, error: Exception) -> None:
         self.error = error
 
-    def find(self, wanted: RequestBatch, k: int) -> dict[str, list[Candidates]]:
+    def retrieve(self, requests: RequestBatch, k: int) -> dict[str, list[Candidates]]:
         raise self.error
 
 
 class _Torn(Suggester):
     """A writer of queries that fails."""
 
-    def written(self, known: Any, k: int) -> list[str]:
+    def by_model(self, user: Any, k: int) -> list[str]:
         raise RuntimeError("torn in two")
 
 
-@pytest.mark.parametrize("part", ["feed", "search", "suggester"])
+@pytest.mark.parametrize("part", ["recommend", "search", "suggester"])
 def test_each_part_is_tried_out_before_anybody_asks(shop: Shop, engines: Engines, part: str) -> None:
     engine = engines(("sasrec",))
     try_out(engine, shop.data)
     engine.executors["broken"] = Executor("broken")
     run = dataclasses.replace(read_run(shop.runs["sasrec"], shop.data), config={"label": "broken"})
-    broken: Any = _Torn(shop.data) if part == "suggester" else {"broken": _Broken(RuntimeError("torn in two"))}
+    channel: Any = {"broken": _Broken(RuntimeError("torn in two"))}
+    broken: Any = _Torn(shop.data) if part == "suggester" else {**engine.parts.channels, part: channel}
     if part == "suggester":
         broken.run = run
-    engine.parts = dataclasses.replace(engine.parts, **{part: broken})
+    name = "suggester" if part == "suggester" else "channels"
+    engine.parts = dataclasses.replace(engine.parts, **{name: broken})
     with pytest.raises(RunError, match=r"a part fails when it is tried; where: broken; got: RuntimeError: torn in two"):
         try_out(engine, shop.data)
 
@@ -404,7 +414,8 @@ def test_what_is_late_or_broken_is_left_out_and_named(
 ) -> None:
     engine = engines(("sasrec",))
     slow = _Waiting()
-    engine.parts = dataclasses.replace(engine.parts, feed={**engine.parts.feed, "slow": slow, "broken": _Broken(error)})
+    feed_channels: Any = {**engine.parts.channels["recommend"], "slow": slow, "broken": _Broken(error)}
+    engine.parts = dataclasses.replace(engine.parts, channels={**engine.parts.channels, "recommend": feed_channels})
     engine.executors |= {name: Executor(name) for name in ("slow", "broken")}
     for _ in range(3):
         answer = feed(engine, user=busy, seconds=0.4)
@@ -482,7 +493,7 @@ def test_bad_requests_are_refused(engines: Engines) -> None:
 
 
 def test_a_run_that_cannot_do_what_it_is_for_is_refused(engines: Engines, shop: Shop) -> None:
-    with pytest.raises(SettingsError, match="has not learnt to search"):
+    with pytest.raises(SettingsError, match="does not support search"):
         engines((), ("sasrec",))
     with pytest.raises(SearecError, match="no finished run"):
         engines_bad = shop.deployment()

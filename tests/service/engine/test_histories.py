@@ -26,17 +26,18 @@ def test_clicks_go_to_their_search_or_to_the_feed(shop: Shop, store: EventStore)
     )
     histories = Histories(shop.data, store)
     events = histories.read(["n"])["n"]
-    found = histories.known("n", events, CatalogSnapshot(CatalogBase(shop.data)))
-    assert found.past.user == 0
-    assert found.past.feed_item.tolist() == [2, 4]
-    assert found.past.feed_time.tolist() == [START + 2, START + 4]
-    assert found.past.search_query.tolist() == [0, 1]
-    assert found.past.search_text == ("never asked",)
-    assert [clicked.tolist() for clicked in found.past.search_click] == [[1], [3]]
-    assert found.past.click_item.tolist() == [1, 2, 3, 4]
+    found = histories.context("n", events, CatalogSnapshot(CatalogBase(shop.data)))
+    assert found.history.user == 0
+    assert found.history.feed_item.tolist() == [2, 4]
+    assert found.history.feed_time.tolist() == [START + 2, START + 4]
+    assert found.history.search_query.tolist() == [0, 1]
+    assert found.history.search_text == ("never asked",)
+    assert [found.history.search_click.row(n).tolist() for n in range(2)] == [[1], [3]]
+    assert found.history.click_item.tolist() == [1, 2, 3, 4]
     assert found.recent.tolist() == [4, 3, 2, 1]
     told = [
-        (one.kind, one.item, one.query) for one in histories.shown("n", events, CatalogSnapshot(CatalogBase(shop.data)))
+        (one.kind, one.item, one.query)
+        for one in histories.listed("n", events, CatalogSnapshot(CatalogBase(shop.data)))
     ]
     assert ("click", items[0], "never asked") in told
     assert ("click", items[1], None) in told
@@ -51,7 +52,7 @@ def test_events_from_before_stand_where_they_belong(shop: Shop, store: EventStor
     middle = int(base.feed_time[len(base.feed_time) // 2]) + 1
     store.append([Event(event_id="late", user=user, kind="click", time=middle, item=data.items.texts[0])])
     histories = Histories(data, store)
-    past = histories.known(user, histories.read([user])[user], CatalogSnapshot(CatalogBase(data))).past
+    past = histories.context(user, histories.read([user])[user], CatalogSnapshot(CatalogBase(data))).history
     assert len(past.feed_item) == len(base.feed_item) + 1
     assert (np.diff(past.feed_time) >= 0).all()
     assert past.feed_item[int(np.searchsorted(past.feed_time, middle))] == 1

@@ -30,9 +30,9 @@ def test_closing_while_texts_wait(shop: Shop, monkeypatch: pytest.MonkeyPatch, w
     monkeypatch.setattr(user_interests, "catalogue_of", lambda *_: Slow())
     interest_encoder = InterestEncoder(read_run(shop.runs["serendipity"], shop.data))
     width = len(interest_encoder._vectors[0])
-    interest_encoder.wishes([UserInterests("fresh", [Interest("first", 0.9, "why")])])
+    interest_encoder.encode([UserInterests("fresh", [Interest("first", 0.9, "why")])])
     assert begun.wait(30)
-    interest_encoder.wishes([UserInterests("fresh", [Interest(f"text {n}", 0.9, "why") for n in range(waiting)])])
+    interest_encoder.encode([UserInterests("fresh", [Interest(f"text {n}", 0.9, "why") for n in range(waiting)])])
     closing = threading.Thread(target=interest_encoder.close, daemon=True)
     closing.start()
     while not interest_encoder._closing.is_set():

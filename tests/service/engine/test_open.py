@@ -11,6 +11,7 @@ from small_shop import Shop
 
 from searec.errors import SettingsError
 from searec.interests.interest_graph import Edge, InterestGraph
+from searec.pipeline.deployment import write_deployment
 from searec.pipeline.types import Request
 from searec.service.lifecycle import Service, open_service
 from searec.store.event_writer import Recorder
@@ -24,10 +25,10 @@ EDGES = (
 
 
 def config(shop: Shop, room: Path, *recommend: str, **settings: Any) -> dict[str, Any]:
+    deployment = room / "deployment.json"
+    write_deployment(shop.deployment(recommend), deployment)
     return {
-        "data": str(shop.folder),
-        "recommend": [shop.runs[name] for name in recommend],
-        "search": [],
+        "deployment": str(deployment),
         "events": f"sqlite:///{room / 'events.db'}",
         "store": f"sqlite:///{room / 'interests.db'}",
         "settings": {"seconds": 20, **settings},
@@ -90,11 +91,11 @@ def test_starts_with_what_was_swapped_in_unless_the_command_has_changed(shop: Sh
     with opened(told) as (front, _, _):
         assert front.deployed()["recommend"] == [shop.runs["itemknn"]]
         number = front.deploy({"recommend": [shop.runs["sasrec"]]})
-        assert [line.label for line in front.engine.served_runs()] == ["sasrec"]
-        before = front.engine
-        with pytest.raises(SettingsError, match="has not learnt"):
+        assert [line.label for line in front.pipeline.views.served_runs()] == ["sasrec"]
+        before = front.pipeline
+        with pytest.raises(SettingsError, match="does not support"):
             front.deploy({"recommend": [shop.runs["bm25"]]})
-        assert front.engine is before
+        assert front.pipeline is before
         assert front.deployed()["number"] == number
     with opened(told) as (front, _, _):
         assert front.deployed()["recommend"] == [shop.runs["sasrec"]]

@@ -155,7 +155,7 @@ def test_a_swap_waits_for_those_under_way_and_closes_the_old_engine(fronts: Fron
     swapping = threading.Thread(target=front.swap, args=(new,))
     swapping.start()
     deadline = time.monotonic() + 30
-    while front.engine is old:
+    while front.pipeline is old:
         assert time.monotonic() < deadline
         time.sleep(0.001)
     assert not old.closed and swapping.is_alive(), "a request still uses it"

@@ -46,7 +46,12 @@ def done(value: Any) -> "Future[Any]":
 
 
 class Engine:
+    """A pipeline and its views."""
+
     ready = True
+
+    def __init__(self) -> None:
+        self.views = self
 
     def user(self, user: str) -> UserView:
         return UserView(
@@ -69,6 +74,10 @@ class Engine:
             raise ZeroDivisionError("secret internals of user u77")
         return ItemView(item, "Trail shoe", {"brand": "acme", "price": 9.5})
 
+    def similar(self, item: str, k: int) -> tuple[str, list[tuple[str, str, float]]]:
+        self.item(item)
+        return "feed", [("i2", "Hat", 0.9), ("i3", "Sock", 0.5)][:k]
+
     def values(self) -> dict[str, list[str]]:
         return {"categories": ["shoes"], "brand": ["acme"]}
 
@@ -80,7 +89,7 @@ class Front:
     """slow: seconds that an answer takes."""
 
     def __init__(self, slow: float = 0.0) -> None:
-        self.engine = Engine()
+        self.pipeline = Engine()
         self.asked: list[Any] = []
         self.fail: Exception | None = None
         self.fails_first = 0

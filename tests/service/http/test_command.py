@@ -53,22 +53,20 @@ def served(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def ask(**options: Any) -> None:
-    serve(Path("data"), **{"recommend": [Path("a"), Path("b")], "events": "sqlite:///e.db", **options})
+    serve(Path("/d.json"), **{"events": "sqlite:///e.db", **options})
 
 
 def test_settings_go_where_they_belong(served: dict[str, Any]) -> None:
     ask(
         overrides=["k=7", "log_text=true", "quota=0.5"],
-        search=[Path("s")],
         store="sqlite:///i.db",
         workers=2,
         port=1,
         host="127.0.0.1",
     )
     assert served["config"] == {
-        "data": "data",
-        "recommend": ["a", "b"],
-        "search": ["s"],
+        "deployment": "/d.json",
+        "data": None,
         "events": "sqlite:///e.db",
         "store": "sqlite:///i.db",
         "settings": {"quota": "0.5"},
@@ -86,8 +84,6 @@ def test_without_keys_only_names_of_this_machine_are_answered(served: dict[str, 
 
 
 def test_what_is_refused(served: dict[str, Any]) -> None:
-    with pytest.raises(SettingsError, match="nothing to serve"):
-        ask(recommend=None)
     with pytest.raises(SettingsError, match="no keys"):
         ask(host="0.0.0.0")
     with pytest.raises(SettingsError, match="bad value for setting 'k'"):

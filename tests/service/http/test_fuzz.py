@@ -30,7 +30,7 @@ def test_a_service_that_breaks_is_noticed(monkeypatch: pytest.MonkeyPatch) -> No
     from stand_in import Made
 
     made = Made()
-    monkeypatch.setattr(made.front.engine, "values", lambda: 1 / 0)
+    monkeypatch.setattr(made.front.pipeline.views, "values", lambda: 1 / 0)
     monkeypatch.setattr(made.front, "deployed", lambda: [])
     failures = fuzz().run(made.app, per_operation=1, seed=0, only=("/v1/filters", "/v1/deployment"))["failures"]
     assert any("500" in one for one in failures) and any("GET /v1/deployment" in one for one in failures)

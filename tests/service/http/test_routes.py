@@ -110,6 +110,13 @@ def test_items() -> None:
         "state": "known",
         "hidden": False,
     }
+    assert made.ask("GET", "/v1/items/i1/similar?k=1").json() == {
+        "item_id": "i1",
+        "run": "feed",
+        "items": [{"item_id": "i2", "title": "Hat", "score": 0.9}],
+    }
+    assert made.ask("GET", "/v1/items/missing/similar").status_code == 404
+    assert made.ask("GET", "/v1/items/i1/similar?k=0").status_code == 422
     problem = made.ask("GET", "/v1/items/missing")
     assert problem.status_code == 404 and problem.headers["content-type"] == "application/problem+json"
     assert problem.json()["type"] == "urn:searec:problem:unknown-id" and problem.json()["got"] == "'missing'"
@@ -184,12 +191,12 @@ def test_health() -> None:
     made = Made(ready_seconds=0.05)
     assert made.ask("GET", "/healthz").status_code == 200
     assert made.ask("GET", "/readyz").json() == {"ready": True, "reasons": []}
-    made.front.engine.ready, made.events.fails = False, True
+    made.front.pipeline.ready, made.events.fails = False, True
     answer = made.ask("GET", "/readyz")
     assert answer.status_code == 503
     assert answer.json() == {
         "ready": False,
-        "reasons": ["the engine is not ready", "the event store fails: StorageError"],
+        "reasons": ["the pipeline is not ready", "the event store fails: StorageError"],
     }
 
 

@@ -17,12 +17,12 @@ from typing import Any
 
 import httpx
 import pytest
-from stand_in import SECRETS, click
+from stand_in import SECRETS, Front, Made, click
 
 from searec.errors import AccessError, DataError, Overloaded, ServiceError, SettingsError, UnknownIdError
 from searec.service.client import AsyncClient, Client
 from searec.service.http import schemas
-from searec.service.http.server import bind, is_loopback, refuse_open
+from searec.service.http.server import bind, is_loopback, refuse_open, serve
 
 PROGRAM = Path(__file__).with_name("service_process.py")
 PATIENCE = 60.0
@@ -296,6 +296,20 @@ def test_a_taken_port_is_one_error() -> None:
             bind("127.0.0.1", port)
     with pytest.raises(SettingsError, match="no such host"):
         bind("no such host", 0)
+
+
+def test_a_port_that_is_taken_while_the_runs_load_is_one_error_and_the_stores_are_closed() -> None:
+    front = Front()
+    with bind("127.0.0.1", 0) as other:
+        port = other.getsockname()[1]
+
+        def load() -> Any:
+            other.listen()
+            return Made(front=front).app
+
+        with pytest.raises(SettingsError, match=f"cannot listen; where: 127.0.0.1 port {port}"):
+            serve(load, port=port)
+    assert front.closed == ["front", "recorder", "events"]
 
 
 def test_headers_that_do_not_end() -> None:

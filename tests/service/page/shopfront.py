@@ -55,7 +55,10 @@ class Locked:
 @contextlib.contextmanager
 def serving(arguments: list[str], log: Path) -> Iterator[str]:
     """The address of `searec serve` with these arguments, until the end."""
-    command = [sys.executable, "-m", "searec.cli", "serve", *arguments, "--port", "0"]
+    searec, deployment = [sys.executable, "-m", "searec.cli"], log.with_name("deployment.json")
+    first = arguments.index("--events")
+    subprocess.run([*searec, "deploy", *arguments[:first], "--out", str(deployment)], check=True, env=os.environ)
+    command = [*searec, "serve", str(deployment), *arguments[first:], "--port", "0"]
     with log.open("wb") as errors:
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=log.parent, env=os.environ

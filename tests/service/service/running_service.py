@@ -15,6 +15,7 @@ from typing import Any, Self
 from small_shop import Shop
 
 from searec.errors import SearecError
+from searec.pipeline.deployment import write_deployment
 from searec.service.client import Client
 from searec.store.events import open_events
 
@@ -74,9 +75,9 @@ class Running:
 
     def start(self) -> Self:
         """Start it, and wait until it listens."""
-        words = ["serve", str(self.shop.folder), "--port", "0", "--events", self.events, "--workers", str(self.workers)]
-        words += [word for name in self.recommend for word in ("--recommend", self.shop.runs[name])]
-        words += [word for name in self.search for word in ("--search", self.shop.runs[name])]
+        deployment = self._log.with_name("deployment.json")
+        write_deployment(self.shop.deployment(tuple(self.recommend), tuple(self.search)), deployment)
+        words = ["serve", str(deployment), "--port", "0", "--events", self.events, "--workers", str(self.workers)]
         words += ["--store", self.store] if self.store else []
         words += [word for name, value in self._sets.items() for word in ("--set", f"{name}={value}")]
         with self._log.open("ab") as log:

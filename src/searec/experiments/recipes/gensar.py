@@ -1,4 +1,4 @@
-"""GenSAR beside the others, and what one task costs the other by kind of identifier (arXiv 2504.05730 and 2508.10478)."""
+"""GenSAR beside the others, and what one task costs the other by identifier (arXiv 2504.05730, 2508.10478)."""
 
 from typing import Any
 
@@ -13,18 +13,18 @@ BOOKS = 4
 
 
 def gensar() -> Recipe:
-    """The table of docs/results.md: gensar beside the baselines of both tasks and generative retrieval for recommendation alone."""
+    """Return gensar beside the baselines of both tasks and generative retrieval for recommendation alone."""
     known = {line.label: line for line in (*baselines().lines, *gserec().lines)}
     others = (known[label] for label in ("popular", "bm25-tuned", "dense", "itemknn-tuned", "sasrec", "unisar"))
-    own = (
+    generative = (
         RecipeLine("tiger", "tiger", ON_YELP, full_requests=5_000),
         RecipeLine("gensar", "gensar", ON_YELP, full_requests=5_000),
     )
-    return Recipe("gensar", (*others, *own))
+    return Recipe("gensar", (*others, *generative))
 
 
 def gensar_tradeoff() -> Recipe:
-    """What `searec tradeoff` draws: one task or both, schemes, and shares of shared codebooks, where joint is two of four; one seed."""
+    """Return what `searec tradeoff` draws: tasks, schemes, and shares of shared codebooks (joint: two of four)."""
     kinds: dict[str, dict[str, Any]] = {
         "joint": {},
         "recommend only": {"tasks": ["recommend"]},

@@ -1,4 +1,4 @@
-"""GSERec beside the others, its ablations, its depth, and users it has not seen (arXiv 2508.04145, Sections 5.2 and 5.3)."""
+"""GSERec beside the others, its ablations, its depth, and unseen users (arXiv 2508.04145, Sections 5.2 and 5.3)."""
 
 from typing import Any
 
@@ -54,7 +54,7 @@ def gserec() -> Recipe:
 
 
 def gserec_ablations() -> Recipe:
-    """gserec less one part at a time."""
+    """Return the ablations of gserec: one part less at a time."""
     return Recipe(
         "gserec-ablations",
         tuple(
@@ -94,7 +94,7 @@ def gserec_unseen() -> Recipe:
 
 
 def gserec_world() -> Recipe:
-    """With and without the graph in the simulated world of docs/results.md, in the paper's form and in the small preset's."""
+    """Return gserec with and without the graph in a simulated world, in the paper's form and the small preset's."""
     forms: tuple[tuple[str, dict[str, Any], tuple[int, ...]], ...] = (
         ("paper's form", {**PLAIN, "batch": 128, "epochs": 40, "patience": 3}, (0, 1)),
         ("small preset", {}, (0,)),

@@ -1,4 +1,4 @@
-"""LCR-SER beside the others, part by part, by depth, by reward, and where searches mislead (arXiv 2508.04152, Section 4)."""
+"""LCR-SER beside the others, by part, depth and reward, and where searches mislead (arXiv 2508.04152, Section 4)."""
 
 from dataclasses import replace
 from typing import Any
@@ -13,24 +13,29 @@ EXIT: dict[str, Any] = {"exit_steps": 60, "exit_keep": 0.999}
 
 
 def lcr_ser() -> Recipe:
-    """The table of docs/results.md: base < +LCR < +TCL < +RL is the paper's order; then early exit and the one-pass student."""
+    """Return lcr-ser part by part (the paper's order: base < +LCR < +TCL < +RL), early exit and one-pass student."""
     names = ("popular", "itemknn-tuned", "sasrec", "unisar", "gserec")
     others = tuple(line for line in gserec_table().lines if line.label in names)
     return Recipe("lcr-ser", others + tuple(replace(line, full_requests=5_000) for line in parts(ON_YELP)))
 
 
 def parts(settings: dict[str, Any], seeds: tuple[int, ...] = SEEDS) -> tuple[RecipeLine, ...]:
-    """lcr-ser part by part, over these settings; exit and student with the first seed alone."""
+    """Return lcr-ser part by part; early exit and student with the first seed alone.
+
+    Args:
+        settings: of every line.
+        seeds: of the others.
+    """
 
     def line(
         label: str,
-        *own: dict[str, Any],
+        *changes: dict[str, Any],
         seeds: tuple[int, ...] = seeds,
         start: str | None = None,
         teacher: str | None = None,
     ) -> RecipeLine:
-        together = {name: value for some in (settings, *own) for name, value in some.items()}
-        return RecipeLine(label, "lcr-ser", together, seeds=seeds, start=start, teacher=teacher)
+        merged = {name: value for values in (settings, *changes) for name, value in values.items()}
+        return RecipeLine(label, "lcr-ser", merged, seeds=seeds, start=start, teacher=teacher)
 
     return (
         line("base", {"steps": 0}),
@@ -55,7 +60,7 @@ def lcr_ser_depth() -> Recipe:
 
 def lcr_ser_reward() -> Recipe:
     """The rewards of phase 2 from the same first phase."""
-    rewards = ("hr@1", "hr@5", "ndcg@5", "mrr")
+    rewards = ("hit@1", "hit@5", "ndcg@5", "mrr")
     first = RecipeLine("+TCL", "lcr-ser", ON_YELP, seeds=SEEDS, full_requests=5_000)
     lines = tuple(
         RecipeLine(f"reward {name}", "lcr-ser", {**ON_YELP, **RL, "reward": name}, start="+TCL", full_requests=5_000)
@@ -65,7 +70,7 @@ def lcr_ser_reward() -> Recipe:
 
 
 def lcr_ser_noise() -> Recipe:
-    """For worlds with and without noise among the queries, or with no common intent: who loses how much; two of them know no search."""
+    """Return the models for worlds with and without noise among the queries, or with no common intent."""
     seeds = SEEDS[:2]
     lines = (
         RecipeLine("unisar", "unisar", {"tasks": ["recommend"], "epochs": 12, "patience": 4}),
@@ -79,7 +84,7 @@ def lcr_ser_noise() -> Recipe:
 
 
 def lcr_ser_report() -> Recipe:
-    """What the report of `searec reasoning` draws: parts, depths, rewards, and the sensitivity to m, lambda_KL and gamma; one seed."""
+    """Return what `searec reasoning` draws: parts, depths, rewards, and sensitivity to m, lambda_KL and gamma."""
     lines = list(parts({}, seeds=(0,)))
     lines += [RecipeLine(f"K={k}", "lcr-ser", {"steps": k}) for k in (1, 2, 4, 5)]
     lines += [RecipeLine(f"m={m:g}", "lcr-ser", {"margin": m}) for m in (0.05, 0.5, 1.0)]

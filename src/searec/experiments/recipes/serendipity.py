@@ -16,5 +16,5 @@ def serendipity() -> Recipe:
         "-contrast": {"contrast_weight": 0.0},
         "bce": {"loss": "bce", "negatives": 8},
     }
-    own = (RecipeLine(label, "serendipity", settings) for label, settings in parts.items())
-    return Recipe("serendipity", (*others, *own))
+    variants = (RecipeLine(label, "serendipity", settings) for label, settings in parts.items())
+    return Recipe("serendipity", (*others, *variants))

@@ -48,7 +48,7 @@ class ItemCorpusTokens:
         return TokenPieces.of(tokens).join(begin[items - 1, None], length[items - 1, None])
 
     def queries(self, items: Tensor) -> tuple[Tensor, Tensor]:
-        """Return tokens [n, T] of a pseudo-query drawn for each item [n], and where there is one; none without queries."""
+        """Return tokens [n, T] of a pseudo-query drawn for each item [n], and where there is one."""
         tokens, begin, length = self._queries
         first, count = self._first[items - 1], self._first[items] - self._first[items - 1]
         drawn = self._of_item[first + (torch.rand(len(items)) * count).long()]

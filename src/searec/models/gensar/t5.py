@@ -28,21 +28,22 @@ _SHAPE = (
 def new_t5(
     config: Any, size: int, *, start: int, shape: dict[str, Any] | None = None
 ) -> tuple[Any, dict[str, Any], int]:
-    """A T5 of the transformers library.
+    """Make a T5 of the transformers library.
 
-    One that is trained from sizes has small embeddings and no scale before its head: T5's own start, embeddings of size one, is made
-    for Adafactor, and takes Adam hundreds of steps to move.
+    One that is trained from sizes has small embeddings and no scale before its head: T5's own start, embeddings of size
+    one, is made for Adafactor, and takes Adam hundreds of steps to move.
 
     Args:
-        config: width, layers, heads, head_width, inner, dropout, init, and `pretrained`, a checkpoint by path or hub id.
-        size: V, tokens that the model must hold. start: those before it are text, which a checkpoint may hold more of.
-        shape: what this gave before, in place of all of these; the weights are random.
+        config: width, layers, heads, head_width, inner, dropout, init; `pretrained`, a checkpoint by path or hub id.
+        size: V, tokens that the model must hold.
+        start: tokens before the new ones; they are text, which a checkpoint may hold more of.
+        shape: what this returned before, in place of all of these; the weights are random.
 
     Returns:
-        the model, its shape (JSON-ready), and how many tokens it holds.
+        The model, its shape (JSON-ready), and how many tokens it holds.
 
     Raises:
-        DependencyError: transformers is not installed, or the checkpoint cannot be had.
+        DependencyError: transformers is not installed, or the checkpoint cannot be loaded.
     """
     try:
         from transformers import T5Config, T5ForConditionalGeneration
@@ -67,7 +68,7 @@ def new_t5(
             own_head = model.shared.weight.detach().clone()
             own_head[: len(known)] = known
     else:
-        own: dict[str, Any] = {
+        new: dict[str, Any] = {
             "vocab_size": size,
             "d_model": config.width,
             "d_kv": config.head_width,
@@ -78,36 +79,38 @@ def new_t5(
             "tie_word_embeddings": False,  # by which the library means no scale; it ties them all the same
             "decoder_start_token_id": PAD,
         }
-        model = T5ForConditionalGeneration(T5Config(**own))
+        model = T5ForConditionalGeneration(T5Config(**new))
         nn.init.normal_(model.shared.weight, std=config.init)
     if own_head is not None:
         model.lm_head = nn.Linear(own_head.shape[1], own_head.shape[0], bias=False)
         model.lm_head.weight = nn.Parameter(own_head)
     _cheap_dropout(model)
-    told = {name: getattr(model.config, name) for name in _SHAPE}
-    told |= {"scaled": model.config.scale_decoder_outputs, "tied": own_head is None}
-    return model, told, model.config.vocab_size
+    result = {name: getattr(model.config, name) for name in _SHAPE}
+    result |= {"scaled": model.config.scale_decoder_outputs, "tied": own_head is None}
+    return model, result, model.config.vocab_size
 
 
 @torch.no_grad()
 def warm(table: Tensor, vectors: Tensor, books: Sequence[int]) -> None:
     """Give the embeddings of codes the geometry of their codebooks, in place: codes that lie close start close.
 
-    All are turned by one random rotation (from PyTorch's generator); each codebook is centred, and as large as its embeddings were.
+    All are turned by one random rotation (from PyTorch's generator); each codebook is centred, and as large as its
+    embeddings were.
 
     Args:
-        table: [T, D] embeddings of all codes. vectors: [T, E] where each code lies; a codebook of zeros keeps its embeddings.
+        table: [T, D] embeddings of all codes.
+        vectors: [T, E] where each code is; a codebook of zeros keeps its embeddings.
         books: codes in each codebook, in order; T in all.
     """
     turn = nn.init.orthogonal_(torch.empty(vectors.shape[1], table.shape[1]))
-    for rows, own in zip(torch.split(table, list(books)), torch.split(vectors, list(books)), strict=True):
-        if own.any():
-            turned = (own - own.mean(0)) @ turn
+    for rows, places in zip(torch.split(table, list(books)), torch.split(vectors, list(books)), strict=True):
+        if places.any():
+            turned = (places - places.mean(0)) @ turn
             rows.copy_(turned * (rows.std() / turned.square().mean().sqrt()))
 
 
 def _cheap_dropout(model: nn.Module) -> None:
-    """Our dropout in place of PyTorch's, and none on attention weights: a quarter of a small model's step goes into drawing them."""
+    """Use our dropout, and none on attention weights: drawing them is a quarter of a small model's step."""
     for module in list(model.modules()):
         for name, child in module.named_children():
             if isinstance(child, nn.Dropout):

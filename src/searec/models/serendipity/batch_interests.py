@@ -21,15 +21,20 @@ class BatchInterests:
     categories: Tensor
 
     @property
-    def some(self) -> Tensor:
+    def present(self) -> Tensor:
         """[B, K] where there is an interest."""
         return self.confidence > 0
 
+    def rows(self, which: Tensor) -> "BatchInterests":
+        """Return the interests of some of the users, by mask or index."""
+        return BatchInterests(self.vectors[which], self.confidence[which], self.categories[which])
+
     def meets(self, given: Tensor, categories: int) -> Tensor:
-        """[B, N] whether an item has a category that one of the user's interests means.
+        """Return [B, N] whether an item has a category that one of the user's interests means.
 
         Args:
-            given: [N, G'] categories of each item, 0 pads. categories: C.
+            given: [N, G'] categories of each item, 0 pads.
+            categories: C.
         """
         meant = torch.zeros(len(self.vectors), categories + 1, dtype=torch.bool, device=self.vectors.device)
         meant.scatter_(1, self.categories.flatten(1).long(), True)
@@ -38,23 +43,28 @@ class BatchInterests:
 
 
 def newest_snapshot(times: Tensor, user: Tensor, at: Tensor) -> Tensor:
-    """[B] the newest snapshot of each user that was made at or before a time, -1 where none was.
+    """Return [B] the newest snapshot of each user that was made at or before a time, -1 where none was.
 
     Args:
-        times: [U + 1, S] ascending. user: [B]. at: [B] microseconds since 1970; a snapshot rests on what is strictly older than its time.
+        times: [U + 1, S] ascending, microseconds since 1970; a snapshot rests on what is strictly older.
+        user: [B] internal ids.
+        at: [B] microseconds since 1970.
     """
     return (times[user.long()] <= at[:, None]).sum(1) - 1
 
 
 def untouched(given: Tensor, touched: Tensor, items: Tensor, categories: int) -> Tensor:
-    """[B, N] whether none of an item's categories is one of an item the user has touched; items without categories are touched.
+    """Return [B, N] whether an item has categories and none of them is one of an item that the user clicked.
 
     Args:
         given: [I + 1, G] categories of each item at the level that counts, 0 pads.
-        touched: [B, T] items the user clicked, 0 pads. items: [B, N].
+        touched: [B, T] items the user clicked, 0 pads.
+        items: [B, N] internal ids.
+        categories: C.
     """
     known = torch.zeros(len(touched), categories + 1, dtype=torch.bool, device=touched.device)
     known.scatter_(1, given[touched.long()].flatten(1).long(), True)
-    own = given[items.long()].long()  # (B, N, G)
-    hit = known.gather(1, own.flatten(1)).view(own.shape) & (own > 0)
-    return ~hit.any(2) & (own > 0).any(2)
+    item_categories = given[items.long()].long()  # (B, N, G)
+    is_category = item_categories > 0
+    hit = known.gather(1, item_categories.flatten(1)).view(item_categories.shape) & is_category
+    return ~hit.any(2) & is_category.any(2)

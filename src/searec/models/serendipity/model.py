@@ -1,8 +1,7 @@
-"""serendipity: a dual tower over behaviour and inferred interests, and what the user has not asked for yet (arXiv 2508.04032, Stage 2)."""
+"""serendipity: two towers over behaviour and inferred interests, with a channel of novel items (arXiv 2508.04032)."""
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -25,17 +24,19 @@ from searec.interests.interest_config import InterestSettings
 from searec.interests.interest_table import InterestTable
 from searec.models.base import Model, Preset
 from searec.models.search_space import DROPOUT, LEARNING_RATE, Range
-from searec.models.serendipity.batch_interests import BatchInterests, newest_snapshot, untouched
+from searec.models.serendipity.batch_interests import BatchInterests, newest_snapshot
+from searec.models.serendipity.meeting_items import MeetingItems, interest_contrast
+from searec.models.serendipity.retrieval import Channels, InterestPool, Tables, items_by_interest
 from searec.nn.dropout import Dropout
 from searec.nn.losses import Losses, TargetLoss, target_loss
 from searec.nn.pooling import age, masked_mean, newest
-from searec.nn.sets import is_first, is_in
+from searec.nn.sets import is_in
 from searec.nn.softmax import linear_cross_entropy
 from searec.retrieval.item_groups import ItemGroups
-from searec.retrieval.quota_pool import Pool, merge
+from searec.retrieval.quota_pool import merge
 from searec.retrieval.vector_index import Kind, VectorIndex, products
 
-_KEPT = (
+_BUFFERS = (
     "interest_vectors",
     "interest_categories",
     "snapshot_times",
@@ -51,22 +52,12 @@ _KEPT = (
 _ITEMS_AT_ONCE = 1 << 16
 
 
-@dataclass(frozen=True)
-class InterestPool:
-    """What `Serendipity.pool` gives: the pool, the interest [B, k] that brought each item of the second channel (place among the user's
-    interests, from 0; -1 elsewhere), and the towers' score [B, k].
-    """
-
-    pool: Pool
-    interest: Tensor
-    score: Tensor
-
-
 class Serendipity(Model):
     """User tower and item tower, each over behaviour and interests; two channels, merged by a quota.
 
-    U2I ranks the catalogue by h_u . h_v. I2I takes, for each interest, the items nearest to it among those of categories that the user has
-    not touched, and ranks them by h_u . h_v as well (`order`). An example of training reads the newest interests inferred before it.
+    U2I ranks the catalogue by h_u . h_v. I2I takes, for each interest, the items nearest to it among those of
+    categories that the user has not touched, and ranks them by h_u . h_v as well (`order`). A training example reads
+    the newest interests inferred before it.
     """
 
     name = "serendipity"
@@ -86,14 +77,18 @@ class Serendipity(Model):
     class Config(InterestSettings):
         """How interests are made (`InterestSettings`), then the towers and the pool.
 
-        width: of embeddings; hidden: of the towers' MLPs; vector: of what they give. length: newest clicks that the user tower reads.
-        loss: "bce" of the target and `negatives` others, as in the paper, or the "softmax" over the whole catalogue.
-        contrast_weight, temperature: lambda and tau of L_contrast.
-        quota: share of the pool that is I2I's. level: whose categories decide what is novel, "narrow" or a depth of the tree.
-        known: newest clicks that count as touched.
-        reach: for each interest so many groups of items of equal categories are looked at, and so many items of those that are new, of each
-            group the most clicked first. order: of I2I's items, by the "user" tower or by nearness to the "interest".
-        index: how the nearest are found (`retrieval.index.Index`).
+        Attributes:
+            width, hidden, vector: of embeddings, of the towers' MLPs, and of their output.
+            length: newest clicks that the user tower reads.
+            loss: "bce" of the target and `negatives` others, as in the paper, or "softmax" over the whole catalogue.
+            contrast_weight, temperature: lambda and tau of L_contrast.
+            quota: share of the pool that is I2I's.
+            level: whose categories decide what is novel, "narrow" or a depth of the tree.
+            known: newest clicks that count as touched.
+            reach: groups of items of equal categories looked at per interest, and items of those that are new, of each
+                group the most clicked first.
+            order: of I2I's items, by the "user" tower or by nearness to the "interest".
+            index: how the nearest are searched (`retrieval.vector_index`).
         """
 
         width: Count = 64
@@ -136,7 +131,7 @@ class Serendipity(Model):
 
     def __init__(self, config: Config, sizes: Sizes) -> None:
         super().__init__(config, sizes)
-        for name in _KEPT:
+        for name in _BUFFERS:
             self.register_buffer(name, None)
         self.item = nn.Embedding(sizes.items + 1, config.width, padding_idx=0)
         self.recency = nn.Embedding(config.length, 1)
@@ -159,13 +154,15 @@ class Serendipity(Model):
     def negatives(self) -> int:
         return int(self.config.negatives) if self.config.loss == "bce" else 0
 
-    # --- what it is made of ---
+    # --- artifacts and state ---
 
     def load_artifacts(self, table: InterestTable, category_vectors: NDArray[np.float32], split: Split) -> None:
-        """Take up interests and catalogue, and draw the weights that depend on them (from PyTorch's generator).
+        """Load interests and catalogue, and draw the weights that depend on them (from PyTorch's generator).
 
         Args:
+            table: the interests of all users.
             category_vectors: [C + 1, E] of the categories' names, by the encoder of the interests.
+            split: whose training clicks are counted.
         """
         taxonomy = Taxonomy.of(split.data)
         self.interest_vectors = torch.from_numpy(table.vectors)
@@ -191,7 +188,7 @@ class Serendipity(Model):
         return {self.tasks: self.clicks}
 
     def _build(self) -> None:
-        """The towers, whose sizes follow from what was taken up."""
+        """Make the towers, whose sizes follow from interests and catalogue."""
         config, width = self.config, self.config.width
         self.interest = nn.Linear(self.interest_vectors.shape[1], width, bias=False)
         self.attribute = nn.Embedding(
@@ -206,9 +203,9 @@ class Serendipity(Model):
 
     @override
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        if missing := [name for name in _KEPT if name not in state]:
+        if missing := [name for name in _BUFFERS if name not in state]:
             raise RunError("weights do not fit the model", where=self.name, got="no " + ", ".join(missing))
-        for name in _KEPT:
+        for name in _BUFFERS:
             setattr(self, name, state[name])
         self._build()
         super().load_state(state)
@@ -222,15 +219,25 @@ class Serendipity(Model):
     # --- towers ---
 
     def interests_at(self, user: Tensor, at: Tensor) -> BatchInterests:
-        """The newest interests of each user [B] that were inferred at or before a time [B]."""
+        """Return the newest interests of each user that were inferred at or before a time.
+
+        Args:
+            user: [B] internal ids.
+            at: [B] microseconds since 1970.
+        """
         place = newest_snapshot(self.snapshot_times, user, at)
-        row, some = user.long(), (place >= 0)[:, None]
-        ids = self.snapshot_ids[row, place.clamp(min=0)] * some
-        confidence = self.snapshot_confidence[row, place.clamp(min=0)] * some
+        row, exists = user.long(), (place >= 0)[:, None]
+        ids = self.snapshot_ids[row, place.clamp(min=0)] * exists
+        confidence = self.snapshot_confidence[row, place.clamp(min=0)] * exists
         return BatchInterests(self.interest_vectors[ids.long()], confidence, self.interest_categories[ids.long()])
 
     def users(self, batch: Batch, interests: BatchInterests) -> Tensor:
-        """[B, D'] h_u: attributes, behaviour and the interests, pooled by attention from the first two."""
+        """Return h_u [B, D']: attributes, behaviour and the interests, pooled by attention from the first two.
+
+        Args:
+            batch: B requests.
+            interests: of their users.
+        """
         items, present = newest(batch.click_item[..., None], batch.click_item != 0, self.config.length)
         items = items[..., 0] * present
         clicked = self.dropout(self.item(items) + self._categories(items))
@@ -239,19 +246,19 @@ class Serendipity(Model):
         behaviour = torch.einsum("bl,bld->bd", weight, clicked)
         known = self.attributes[batch.user.long()]
         features = torch.cat((self.attribute(known).sum(1), behaviour, masked_mean(clicked, present)), dim=1)
-        wanted = self.interest(interests.vectors)  # (B, K, D)
-        score = torch.einsum("bd,bkd->bk", self.ask(features), wanted) / self.config.width**0.5
-        score = (score + interests.confidence.clamp(min=1e-9).log()).masked_fill(~interests.some, -torch.inf)
-        share = torch.where(interests.some.any(1, keepdim=True), score, 0).softmax(1) * interests.some
-        pooled = torch.einsum("bk,bkd->bd", share, wanted)
+        mapped = self.interest(interests.vectors)  # (B, K, D)
+        score = torch.einsum("bd,bkd->bk", self.ask(features), mapped) / self.config.width**0.5
+        score = (score + interests.confidence.clamp(min=1e-9).log()).masked_fill(~interests.present, -torch.inf)
+        share = torch.where(interests.present.any(1, keepdim=True), score, 0).softmax(1) * interests.present
+        pooled = torch.einsum("bk,bkd->bd", share, mapped)
         return self.user_tower(torch.cat((features, pooled), dim=1))  # type: ignore[no-any-return]
 
     def items(self, ids: Tensor) -> Tensor:
-        """[n, D'] h_v of items [n]: id, categories, and the item's own interest."""
+        """Return h_v [n, D'] of items [n]: id, categories, and the item's own interest."""
         return self.item_tower(torch.cat((self.item(ids), self._categories(ids), self.own_interest(ids)), dim=1))  # type: ignore[no-any-return]
 
     def own_interest(self, ids: Tensor) -> Tensor:
-        """[n, D] the item's own interest: the mean of its narrow categories' names, through the map that users' interests go by."""
+        """Return the own interest [n, D] of items: the mean of their categories' names, mapped as interests."""
         mapped = self.interest(self.category_vectors)  # linear, so that few categories are mapped and not many items
         return (
             F.embedding_bag(self.item_narrow[ids.long()].long(), mapped, mode="sum", padding_idx=0)
@@ -266,17 +273,17 @@ class Serendipity(Model):
 
     def _categories(self, ids: Tensor) -> Tensor:
         rows = self.item_narrow[ids.long()].long()
-        found = F.embedding_bag(rows.flatten(0, -2), self.category.weight, mode="mean", padding_idx=0)
-        return found.view(*ids.shape, -1)
+        means = F.embedding_bag(rows.flatten(0, -2), self.category.weight, mode="mean", padding_idx=0)
+        return means.view(*ids.shape, -1)
 
     # --- learning ---
 
     @override
     def loss(self, batch: Batch) -> Losses:
-        """L_BCE + lambda L_contrast.
+        """Return L_BCE + lambda L_contrast.
 
-        L_contrast: InfoNCE over cosine / tau. A user's positive is an item that meets one of the user's interests, drawn by how often it
-        was clicked; the other users' positives are negatives, but for those that meet an interest of the user as well.
+        In L_contrast a user's positive is an item that meets one of the user's interests, drawn by how often it was
+        clicked; the other users' positives are negatives unless they meet an interest of the user as well.
         """
         config = self.config
         assert batch.candidates is not None
@@ -296,48 +303,20 @@ class Serendipity(Model):
         return Losses(parts, weights)
 
     def _contrast(self, users: Tensor, interests: BatchInterests) -> Tensor:
-        drawn = self._meeting(interests)
-        some = drawn > 0
-        if int(some.sum()) < 2:
+        drawn = self.meeting_items.draw(interests)
+        has_item = drawn > 0
+        if int(has_item.sum()) < 2:
             return users.sum() * 0
-        users, drawn = users[some], drawn[some]
-        interests = BatchInterests(interests.vectors[some], interests.confidence[some], interests.categories[some])
-        logits = F.normalize(users, dim=1) @ F.normalize(self.items(drawn), dim=1).T / self.config.temperature
-        also = interests.meets(self.item_given[drawn], self.sizes.categories)
-        own = torch.eye(len(drawn), dtype=torch.bool, device=drawn.device)
-        return F.cross_entropy(
-            logits.masked_fill(also & ~own, -torch.inf), torch.arange(len(drawn), device=drawn.device)
-        )
-
-    def _meeting(self, interests: BatchInterests) -> Tensor:
-        """[B] an item that meets one of the user's interests, 0 where no item does."""
-        rows = interests.categories.shape[0]
-        chance = interests.confidence[..., None] * (interests.categories > 0)
-        offsets, until, ids = self._by_category
-        chance = (chance * (offsets[1:] > offsets[:-1])[interests.categories.long()]).flatten(1)
-        some = chance.sum(1) > 0
-        pick = torch.multinomial(torch.where(some[:, None], chance, 1.0), 1)
-        category = interests.categories.flatten(1).gather(1, pick)[:, 0].long()
-        start, end = until[offsets[category]], until[offsets[category + 1]]
-        at = start + torch.rand(rows, device=start.device, dtype=torch.float64) * (end - start)
-        place = torch.searchsorted(until, at, right=True) - 1
-        return torch.where(some, ids[place.clamp(0, len(ids) - 1)], 0)
+        users, drawn, interests = users[has_item], drawn[has_item], interests.rows(has_item)
+        meets = interests.meets(self.item_given[drawn], self.sizes.categories)
+        return interest_contrast(users, self.items(drawn), meets, self.config.temperature)
 
     @functools.cached_property
-    def _by_category(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Offsets [C + 2] into the items of each category; running sums [n + 1] of their clicks, each with one more; these items [n]."""
-        rows = self.item_given.cpu().long()
-        category = rows.flatten()
-        order = torch.argsort(category, stable=True)
-        item = torch.arange(len(rows)).repeat_interleave(rows.shape[1])[order]
-        category = category[order]
-        item, category = item[category > 0], category[category > 0]
-        counts = torch.bincount(category, minlength=self.sizes.categories + 1)
-        offsets = F.pad(counts.cumsum(0), (1, 0))
-        until = F.pad((self.clicks.cpu()[item] + 1).double().cumsum(0), (1, 0))
-        return offsets.to(self.device), until.to(self.device), item.to(self.device)
+    def meeting_items(self) -> MeetingItems:
+        """The items that meet interests, by category."""
+        return MeetingItems.of(self.item_given, self.clicks, self.sizes.categories)
 
-    # --- answering ---
+    # --- scoring and retrieval ---
 
     @torch.no_grad()
     @override
@@ -358,22 +337,22 @@ class Serendipity(Model):
         quota: float | None = None,
         interests: BatchInterests | None = None,
     ) -> InterestPool:
-        """The merged pool of k items a request.
+        """Return k items per request, of both channels.
 
         Args:
+            batch: B requests.
+            k: items per request.
             exclude: [B, E] internal ids to leave out, 0 pads.
             quota: I2I's share; the setting by default.
-            interests: the interests to go by, in place of those known from training (what the nearline store holds, say).
+            interests: in place of those known from training (those of the interest store, for example).
         """
         quota = self.config.quota if quota is None else quota
-        found = self.channels(batch, k, exclude, interesting=k if quota else 0, interests=interests)
-        pool = merge(found.usual, found.interesting, k, quota)
-        interest = found.interest
-        brought = (
-            interest.gather(1, pool.place.clamp(max=max(0, interest.shape[1] - 1))) if interest.shape[1] else pool.place
-        )
-        score = products(self._indexed().items, pool.items, found.users)
-        return InterestPool(pool, torch.where(pool.second, brought, -1), score.masked_fill(pool.items == 0, -torch.inf))
+        lists = self.channels(batch, k, exclude, interesting=k if quota else 0, interests=interests)
+        pool = merge(lists.usual, lists.interesting, k, quota)
+        width = lists.interest.shape[1]
+        matched = lists.interest.gather(1, pool.place.clamp(max=width - 1)) if width else pool.place
+        score = products(self._indexed().items, pool.items, lists.users)
+        return InterestPool(pool, torch.where(pool.second, matched, -1), score.masked_fill(pool.items == 0, -torch.inf))
 
     @torch.inference_mode()
     def channels(
@@ -385,48 +364,46 @@ class Serendipity(Model):
         interesting: int | None = None,
         interests: BatchInterests | None = None,
     ) -> "Channels":
-        """What each channel brings before they are merged: U2I up to k items, I2I up to `interesting`, k by default; else as `pool`."""
+        """Return the items of each channel before they are merged.
+
+        Args:
+            batch: B requests.
+            k: most items by behaviour.
+            exclude: as of `pool`.
+            interesting: most items by interest; k by default.
+            interests: as of `pool`.
+        """
+        config, tables = self.config, self._indexed()
         interests = self.interests_at(batch.user, batch.time) if interests is None else interests
         if exclude is None:
             exclude = torch.zeros(len(batch), 1, dtype=torch.long, device=self.device)
         users = self.users(batch, interests)
-        near, value = self._indexed().by_item.search(users, k + exclude.shape[1])
+        near, value = tables.by_item.search(users, k + exclude.shape[1])
         near = near.masked_fill(value.isneginf() | is_in(near, exclude), 0)
-        second, interest = self._interesting(
-            batch, users, interests, exclude, k if interesting is None else interesting
+        interesting = k if interesting is None else interesting
+        if not interesting:
+            nothing = torch.zeros(len(batch), 0, dtype=torch.long, device=users.device)
+            return Channels(users, near, nothing, nothing)
+        items, interest = items_by_interest(
+            tables,
+            users,
+            F.normalize(self.interest(interests.vectors).flatten(0, 1), dim=1),
+            interests.confidence,
+            batch.click_item[:, -config.known :],
+            self.item_level,
+            exclude,
+            interesting,
+            reach=config.reach,
+            order=config.order,
+            categories=self.sizes.categories,
         )
-        return Channels(users, near, second, interest)
+        return Channels(users, near, items, interest)
 
     @override
     def retrieve(self, batch: Batch, k: int, exclude: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """As `Model.retrieve`, the merged pool of `pool`; scores are the towers', and need not fall where I2I's places are."""
-        found = self.pool(batch, min(k, self.sizes.items), exclude)
-        return found.pool.items, found.score
-
-    def _interesting(
-        self, batch: Batch, users: Tensor, interests: BatchInterests, exclude: Tensor, k: int
-    ) -> tuple[Tensor, Tensor]:
-        """I2I: items [B, n] near the interests, of categories that the user has not touched, best first; and each one's interest [B, n]."""
-        rows, count = interests.confidence.shape
-        if not k:
-            none = torch.zeros(rows, 0, dtype=torch.long, device=users.device)
-            return none, none
-        tables, reach = self._indexed(), self.config.reach
-        wanted = F.normalize(self.interest(interests.vectors).flatten(0, 1), dim=1)
-        near, cosine = tables.by_interest.search(wanted, tables.groups.enough(reach))
-        touched = batch.click_item[:, -self.config.known :]
-        new = untouched(
-            self.item_level, touched, tables.groups.first[near].view(rows, -1), self.sizes.categories
-        ).view_as(near)
-        items, place = tables.groups.lay_out(near.masked_fill(~new | (cosine <= 0), 0), reach)
-        sure = (cosine.gather(1, place).view(rows, count, -1) * interests.confidence[..., None]).flatten(1)
-        items = items.view(rows, -1)
-        order = sure.argsort(dim=1, descending=True, stable=True)
-        sure, items, interest = sure.gather(1, order), items.gather(1, order), order // reach
-        good = (sure > 0) & (items > 0) & ~is_in(items, exclude) & is_first(items)
-        value = products(tables.items, items, users) if self.config.order == "user" else sure
-        best = value.masked_fill(~good, -torch.inf).topk(min(k, items.shape[1]), dim=1)
-        return items.gather(1, best.indices).masked_fill(best.values.isneginf(), 0), interest.gather(1, best.indices)
+        """Return the merged pool as `Model.retrieve`; scores are the towers' and may rise where I2I's items are."""
+        merged = self.pool(batch, min(k, self.sizes.items), exclude)
+        return merged.pool.items, merged.score
 
     @property
     def item_vectors(self) -> Tensor:
@@ -434,38 +411,20 @@ class Serendipity(Model):
         return self._indexed().items
 
     @torch.no_grad()
-    def _indexed(self) -> "Tables":
-        """What the channels search; kept until the model trains again."""
+    def _indexed(self) -> Tables:
+        """Return what the channels search; it is stored until the model trains again."""
         if self._tables is None:
             vectors = torch.zeros(self.sizes.items + 1, self.config.vector, device=self.device)
             for ids in torch.split(torch.arange(1, self.sizes.items + 1, device=self.device), _ITEMS_AT_ONCE):
                 vectors[ids] = self.items(ids)
             groups = ItemGroups.of(torch.cat((self.item_narrow, self.item_level), dim=1), self.clicks)
-            own = F.normalize(self.own_interest(groups.first), dim=1)
-            kept = cache_folder() / "indexes"
-            by_item, by_interest = (VectorIndex(some, self.config.index, keep=kept) for some in (vectors, own))
+            group_interests = F.normalize(self.own_interest(groups.first), dim=1)
+            folder = cache_folder() / "indexes"
+            by_item, by_interest = (
+                VectorIndex(table, self.config.index, keep=folder) for table in (vectors, group_interests)
+            )
             self._tables = Tables(vectors, by_item, groups, by_interest)
         return self._tables
-
-
-@dataclass(frozen=True)
-class Channels:
-    """Users [B, D']; items of U2I [B, n] and of I2I [B, m], best first, 0 for none; the interest [B, m] that brought each of the latter."""
-
-    users: Tensor
-    usual: Tensor
-    interesting: Tensor
-    interest: Tensor
-
-
-@dataclass(frozen=True)
-class Tables:
-    """Item vectors [I + 1, D'] and their index; items of equal categories in groups, and the index of the groups' own interests."""
-
-    items: Tensor
-    by_item: VectorIndex
-    groups: ItemGroups
-    by_interest: VectorIndex
 
 
 def _tower(inside: int, hidden: int, out: int, dropout: float) -> nn.Sequential:
@@ -473,7 +432,7 @@ def _tower(inside: int, hidden: int, out: int, dropout: float) -> nn.Sequential:
 
 
 def _numbered(split: Split) -> np.ndarray:
-    """[U + 1, A] the value of each attribute of each user; the values of all attributes are numbered together, 0 where there is none."""
+    """Return [U + 1, A] the value of each attribute of each user, numbered over all attributes, 0 where unknown."""
     table = split.data.user_table
     columns, next_ = [], 1
     for name in table.columns:

@@ -83,6 +83,12 @@ class SuggestIn(RequestModel):
     k: int = Field(8, ge=1, le=MOST, description="Queries.")
 
 
+class SimilarIn(RequestModel):
+    """Parameters of similar items."""
+
+    k: int = Field(10, ge=1, le=MOST, description="Items.")
+
+
 class ListUsersIn(RequestModel):
     """Parameters of a list of users."""
 
@@ -323,6 +329,22 @@ class CatalogueItem(ResponseModel):
     about: dict[str, Any]
     state: Literal["known", "new"] = Field(description="In the training data, or added since.")
     hidden: bool
+
+
+class SimilarItem(ResponseModel):
+    """An item that is similar to another."""
+
+    item_id: str
+    title: str
+    score: float
+
+
+class SimilarItems(ResponseModel):
+    """The most similar items, best first; hidden and removed items are not among them."""
+
+    item_id: str
+    run: str = Field(description="Label of the run whose vectors or neighbours were used.")
+    items: Sequence[SimilarItem]
 
 
 class StoredEvents(ResponseModel):

@@ -162,6 +162,7 @@ class _Worker:
             app = self._app_factory()
         try:
             refuse_open(self._host, keys=app.state.keyring is not None, open=self._open)
+            self._listen()
         except SettingsError:
             asyncio.run(_close(app))
             raise
@@ -179,10 +180,14 @@ class _Worker:
         server = uvicorn.Server(uvicorn.Config(app, callback_notify=at_first_tick, **self._uvicorn_options()))
         # uvicorn handles the signals while it runs and raises them again at its end
         with _handling_signals(lambda number, _: received.append(number)):
-            try:
-                server.run(sockets=[self.sock])
-            except OSError as error:  # another program listens since `bind`
-                raise _cannot_listen(self._host, self.sock.getsockname()[1], error) from error
+            server.run(sockets=[self.sock])
+
+    def _listen(self) -> None:
+        """Listen on the socket. uvloop does so again, but is silent if another program has taken the port."""
+        try:
+            self.sock.listen(2048)
+        except OSError as error:
+            raise _cannot_listen(self._host, self.sock.getsockname()[1], error) from error
 
     def _uvicorn_options(self) -> dict[str, Any]:
         from searec.service.http.header_limits import limited_protocol

@@ -48,7 +48,7 @@ def routes(state: AppState) -> APIRouter:
     )
     async def ready() -> Response:
         """Return whether the service is ready to answer."""
-        reasons = [] if state.service.engine.ready else ["the engine is not ready"]
+        reasons = [] if state.service.pipeline.ready else ["the pipeline is not ready"]
         try:
             async with asyncio.timeout(state.settings.ready_seconds):
                 await state.in_thread(state.events.last_number)

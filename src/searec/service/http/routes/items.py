@@ -2,11 +2,12 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
 from searec.service.http import schemas
 from searec.service.http.app_state import AppState, RoleRoute, path_id, route_options
+from searec.service.http.query_params import QueryParameters
 from searec.service.http.responses import json_response
 
 ItemId = Annotated[
@@ -18,6 +19,7 @@ def routes(state: AppState) -> APIRouter:
     """Return the routes that read, add, hide and remove items."""
     router = APIRouter(route_class=RoleRoute, tags=["items"])
     limits = state.settings
+    similar_parameters = QueryParameters(schemas.SimilarIn)
 
     @router.post("/v1/items", **route_options("write", schemas.Changed, body=True))
     async def put_items(body: schemas.ItemsIn) -> Response:
@@ -39,9 +41,21 @@ def routes(state: AppState) -> APIRouter:
     async def item(item_id: ItemId) -> Response:
         """Return an item of the catalogue."""
         limits.check_ids(item_id, where="path item_id")
-        view = await state.in_thread(state.service.engine.item, item_id)
+        view = await state.in_thread(state.service.pipeline.views.item, item_id)
         fields = {"item_id": view.item, "title": view.title, "about": dict(view.about)}
         return json_response({**fields, "state": view.state, "hidden": view.hidden})
+
+    @router.get(
+        "/v1/items/{item_id}/similar", **route_options("read", schemas.SimilarItems, 404, query=similar_parameters)
+    )
+    async def similar(item_id: ItemId, request: Request) -> Response:
+        """Return the items most similar to an item."""
+        query = similar_parameters(request)
+        limits.check_ids(item_id, where="path item_id")
+        limits.check_number(query.k, limits.k, where="query k")
+        run, rows = await state.in_thread(state.service.pipeline.views.similar, item_id, query.k)
+        items = [{"item_id": item, "title": title, "score": score} for item, title, score in rows]
+        return json_response({"item_id": item_id, "run": run, "items": items})
 
     @router.delete("/v1/items/{item_id}", **route_options("write", schemas.Changed, 404))
     async def remove(item_id: ItemId) -> Response:

@@ -60,7 +60,7 @@ def routes(state: AppState) -> APIRouter:
     @router.get("/v1/models", **route_options("read", schemas.Models))
     async def models() -> Response:
         """Return the runs in use and their metrics."""
-        runs = await state.in_thread(state.service.engine.served_runs)
+        runs = await state.in_thread(state.service.pipeline.views.served_runs)
         rows = [
             {"label": one.label, "model": one.model, "uses": list(one.uses), "figures": one.figures} for one in runs
         ]
@@ -69,7 +69,7 @@ def routes(state: AppState) -> APIRouter:
     @router.get("/v1/filters", **route_options("read", schemas.Filters))
     async def filters() -> Response:
         """Return the columns to filter by and their most frequent values."""
-        return json_response({"columns": await state.in_thread(state.service.engine.values)})
+        return json_response({"columns": await state.in_thread(state.service.pipeline.views.values)})
 
     return router
 

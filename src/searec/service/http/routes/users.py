@@ -28,7 +28,9 @@ def routes(state: AppState) -> APIRouter:
         query = list_parameters(request)
         limits.check_ids(query.prefix, where="query prefix")
         limits.check_number(query.count, limits.batch, where="query count")
-        return json_response({"user_ids": await state.in_thread(state.service.engine.users, query.prefix, query.count)})
+        return json_response(
+            {"user_ids": await state.in_thread(state.service.pipeline.views.users, query.prefix, query.count)}
+        )
 
     @router.post("/v1/users", **route_options("write", schemas.Changed, body=True))
     async def put_users(body: schemas.UsersIn) -> Response:
@@ -42,7 +44,7 @@ def routes(state: AppState) -> APIRouter:
     async def user(user_id: UserId) -> Response:
         """Return a user's attributes and history, newest first."""
         limits.check_ids(user_id, where="path user_id")
-        view = await state.in_thread(state.service.engine.user, user_id)
+        view = await state.in_thread(state.service.pipeline.views.user, user_id)
         history = [
             {
                 "type": one.kind,
@@ -66,12 +68,12 @@ def routes(state: AppState) -> APIRouter:
     async def interests(user_id: UserId) -> Response:
         """Return a user's inferred interests and the reasons for them."""
         limits.check_ids(user_id, where="path user_id")
-        view = await state.in_thread(state.service.engine.interests, user_id)
+        view = await state.in_thread(state.service.pipeline.views.interests, user_id)
         return json_response(
             {
                 "user_id": view.user,
                 "source": view.source,
-                "inferred_at": None if view.made is None else from_micros(view.made),
+                "inferred_at": None if view.made_at is None else from_micros(view.made_at),
                 "interests": [
                     {"text": text, "confidence": confidence, "reason": reason}
                     for text, confidence, reason in view.interests

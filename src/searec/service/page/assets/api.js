@@ -11,7 +11,7 @@ export class Problem extends Error {
     this.slug = String(document.type || "").replace("urn:searec:problem:", "");
   }
 
-  /** Title, what happened, what helps, and the request to ask about. */
+  /** Title, what happened, what to do, and the request's id. */
   words() {
     const { title, detail, where, got, expected, remedy, request_id } = this.document;
     const extras = [where && `at ${where}`, got && `got ${got}`, expected && `expected ${expected}`].filter(Boolean).join("; ");
@@ -33,14 +33,14 @@ export class Problem extends Error {
 const HELPS = {
   "too-often": "wait a moment",
   overloaded: "wait a moment",
-  storage: "wait a moment; if it stays so, ask whoever runs the service",
-  forbidden: "a key that may do this",
+  storage: "wait a moment; if it persists, ask the operator of the service",
+  forbidden: "use a key with more rights",
   "no-key": "enter a key",
-  unreachable: "see whether the service runs",
+  unreachable: "check that the service runs",
 };
 
 const unreachable = () =>
-  new Problem({ type: "unreachable", title: "The service cannot be reached", detail: "no answer came from where this page came from" }, 0);
+  new Problem({ type: "unreachable", title: "The service cannot be reached", detail: "the server of this page did not respond" }, 0);
 
 export const key = {
   get: () => sessionStorage.getItem(KEY),
@@ -50,7 +50,7 @@ export const key = {
 
 let onRefused = () => {};
 
-/** Who is told when the service wants a key. */
+/** Set the listener for a missing or wrong key. */
 export const whenRefused = (listener) => {
   onRefused = listener;
 };
@@ -106,7 +106,7 @@ export const post = (path, body) =>
 
 /** Whether the key may write: a batch without events is refused as forbidden before it is refused as empty. */
 export async function mayWrite() {
-  if (!key.get()) return true; // whoever reads without a key is at a service without keys
+  if (!key.get()) return true; // a service that can be read without a key has no keys
   try {
     await post("/v1/events", { events: [] });
   } catch (problem) {

@@ -51,18 +51,18 @@ export function combobox({ input, place, label, propose, take, restore = () => "
 
   async function open(first) {
     const signal = latest.begin();
-    let found;
+    let response;
     try {
-      found = await propose(input.value.trim(), signal);
+      response = await propose(input.value.trim(), signal);
     } catch {
-      if (!signal.aborted) close(); // the panels tell what is wrong; a field that proposes nothing still works
+      if (!signal.aborted) close(); // the panels show the problem; a field without proposals still works
       return;
     }
     if (signal.aborted || document.activeElement !== input) return;
-    options = found;
+    options = response;
     point(-1);
     list.replaceChildren(
-      ...found.map((one, at) =>
+      ...response.map((one, at) =>
         el(
           "li",
           { id: `${id}-${at}`, role: "option", "aria-selected": "false", on: { click: () => choose(one.value) } },
@@ -71,10 +71,10 @@ export function combobox({ input, place, label, propose, take, restore = () => "
         ),
       ),
     );
-    list.hidden = !found.length;
-    input.setAttribute("aria-expanded", String(found.length > 0));
-    if (found.length) announce(`${plural(found.length, "proposal")}.`);
-    if (first !== undefined && found.length) point(first < 0 ? found.length - 1 : first);
+    list.hidden = !response.length;
+    input.setAttribute("aria-expanded", String(response.length > 0));
+    if (response.length) announce(`${plural(response.length, "suggestion")}.`);
+    if (first !== undefined && response.length) point(first < 0 ? response.length - 1 : first);
   }
 
   const later = debounced(() => document.activeElement === input && open(), 120);

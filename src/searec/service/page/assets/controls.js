@@ -7,10 +7,10 @@ const QUIET = 200; // milliseconds a dial rests before the lists follow
 const names = { categories: "Category" };
 const nameOf = (column) => names[column] ?? (column.charAt(0).toUpperCase() + column.slice(1)).replaceAll("_", " ");
 
-/** A dial from 0 to 1; null stands for the service's own. */
+/** A dial from 0 to 1; null is the service's default. */
 export function dial(id, set) {
-  const input = byId(id), output = byId(`${id}-told`), rest = input.value;
-  const tell = (value) => {
+  const input = byId(id), output = byId(`${id}-value`), rest = input.value;
+  const showValue = (value) => {
     const text = value === null ? "default" : `${Math.round(100 * value)} %`;
     output.textContent = text;
     input.setAttribute("aria-valuetext", value === null ? "the service's default" : text);
@@ -18,7 +18,7 @@ export function dial(id, set) {
   const follow = debounced((value) => set(value, true), QUIET);
   input.addEventListener("input", () => {
     const value = Number(input.value);
-    tell(value);
+    showValue(value);
     follow(value);
   });
   input.addEventListener("change", () => {
@@ -28,7 +28,7 @@ export function dial(id, set) {
   return (value) => {
     follow.cancel();
     input.value = value ?? rest;
-    tell(value);
+    showValue(value);
   };
 }
 
@@ -53,9 +53,9 @@ export class Filters {
   async load() {
     const signal = this.#latest.begin();
     try {
-      const found = await get("/v1/filters", {}, signal);
+      const response = await get("/v1/filters", {}, signal);
       if (signal.aborted) return;
-      this.#columns = found.columns;
+      this.#columns = response.columns;
       this.#draw();
     } catch (problem) {
       if (signal.aborted) return;
@@ -84,8 +84,8 @@ export class Filters {
   }
 
   #count(details) {
-    const some = details.querySelectorAll("input:checked").length;
-    details.querySelector(".count").textContent = some ? ` (${some})` : "";
+    const count = details.querySelectorAll("input:checked").length;
+    details.querySelector(".count").textContent = count ? ` (${count})` : "";
   }
 
   #draw() {

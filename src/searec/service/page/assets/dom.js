@@ -21,18 +21,18 @@ export const shape = (tag, properties = {}, ...children) => filled(document.crea
 export const byId = (id) => document.getElementById(id);
 
 /** Text of any direction within a sentence. */
-export const told = (text) => el("bdi", {}, text);
+export const bdi = (text) => el("bdi", {}, text);
 
 export const plural = (count, one, many = `${one}s`) => `${count} ${count === 1 ? one : many}`;
 
-let saying = 0;
+let announcing = 0;
 
-/** Tell who cannot see it what has changed; what is said in one moment is said together. */
+/** Announce a change to screen readers; changes of one moment are announced together. */
 export function announce(text) {
   const live = byId("live");
-  clearTimeout(saying);
+  clearTimeout(announcing);
   live.pending = live.pending ? `${live.pending} ${text}` : text;
-  saying = setTimeout(() => {
+  announcing = setTimeout(() => {
     live.textContent = live.pending;
     live.pending = "";
   }, 250);
@@ -40,7 +40,7 @@ export function announce(text) {
 
 let leaving = 0;
 
-/** Show a short message, which goes by itself unless it is a problem. */
+/** Show a short message, which disappears by itself unless it is a problem. */
 export function toast(text, { problem = false } = {}) {
   const place = byId("toast");
   clearTimeout(leaving);
@@ -50,10 +50,10 @@ export function toast(text, { problem = false } = {}) {
   if (!problem) leaving = setTimeout(() => place.replaceChildren(), 6000);
 }
 
-/** What an empty panel says. */
+/** Text of an empty panel. */
 export const empty = (...words) => el("p", { class: "empty" }, ...words);
 
-/** Rows that stand for those to come. */
+/** Placeholder rows. */
 export const skeleton = (rows) => el("div", { class: "skeleton", "aria-hidden": "true" }, Array.from({ length: rows }, () => el("div")));
 
 /** A problem in words, and a button to try again. */
@@ -64,7 +64,7 @@ export function problemBox(problem, again) {
     "div",
     { class: "problem", role: "group", "aria-label": "Problem" },
     el("p", {}, el("strong", {}, words.title), " ", words.detail),
-    words.remedy && el("p", {}, "What helps: ", words.remedy, "."),
+    words.remedy && el("p", {}, "What to do: ", words.remedy, "."),
     words.request && el("p", { class: "muted" }, `Request ${words.request}`),
     again && el("button", { type: "button", on: { click: again } }, "Try again"),
   );

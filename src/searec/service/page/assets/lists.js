@@ -8,8 +8,8 @@ const MOST = 100;
 const WHY = { late: "took too long", failed: "failed", "not ready": "not ready yet" };
 const FROM = {
   fresh: "Interests are up to date.",
-  last: "Interests are those made last; new ones are on their way.",
-  own: "No inferred interests yet: these are the user's own demands.",
+  last: "Interests are from the last update; new ones are being inferred.",
+  own: "No inferred interests yet: these are categories the user acted on.",
   none: "No interests are known.",
   run: "Interests come from training.",
 };
@@ -17,16 +17,16 @@ const FROM = {
 export class ItemList {
   #latest = new Latest();
   #details = new Latest();
-  #asked = null;
+  #parameters = null;
   #next = null;
   items = [];
 
   /**
-   * @param place where it is drawn; name: what it is called when its length is told.
-   * @param nothing () -> words for an empty list. touch (item, place) what a click on an item does; true if it leaves the list.
+   * @param place where it is drawn; name: as it is announced.
+   * @param emptyText () -> text of an empty list. onClick (item) -> true if the click is recorded and the item leaves the list.
    */
-  constructor({ place, name, path, nothing, touch, novelty }) {
-    Object.assign(this, { place, name, path, nothing, touch, novelty });
+  constructor({ place, name, path, emptyText, onClick, novelty }) {
+    Object.assign(this, { place, name, path, emptyText, onClick, novelty });
     this.summary = el("div", { class: "summary" });
     this.rows = el("ol", { class: "items" });
     this.end = el("div", { class: "end" });
@@ -37,7 +37,7 @@ export class ItemList {
   async load(parameters, { keep = false } = {}) {
     const signal = this.#latest.begin();
     const k = keep ? Math.min(MOST, Math.max(PAGE, this.items.length)) : PAGE;
-    this.#asked = parameters;
+    this.#parameters = parameters;
     if (!this.place.contains(this.rows)) this.place.replaceChildren(skeleton(PAGE));
     this.place.setAttribute("aria-busy", "true");
     let page;
@@ -59,7 +59,7 @@ export class ItemList {
     return true;
   }
 
-  /** Nothing to show, for a reason that is no problem. */
+  /** Show a text instead of a list. */
   clear(...words) {
     this.#latest.begin();
     this.items = [];
@@ -81,7 +81,7 @@ export class ItemList {
     const first = this.items.length;
     this.place.setAttribute("aria-busy", "true");
     try {
-      const page = await get(this.path, { ...this.#asked, k: PAGE, cursor: this.#next }, signal);
+      const page = await get(this.path, { ...this.#parameters, k: PAGE, cursor: this.#next }, signal);
       if (signal.aborted) return;
       this.#add(page);
       this.#focus(first);
@@ -100,7 +100,7 @@ export class ItemList {
     this.place.removeAttribute("aria-busy");
     this.summary.replaceChildren(...this.#summary(page));
     const more = page.next && this.items.length && el("button", { type: "button", class: "more", on: { click: () => this.#more() } }, "Show more");
-    this.end.replaceChildren(...[this.items.length ? null : this.nothing(), more].filter(Boolean));
+    this.end.replaceChildren(...[this.items.length ? null : this.emptyText(), more].filter(Boolean));
   }
 
   #summary(page) {
@@ -108,24 +108,24 @@ export class ItemList {
     const count = this.items.length;
     if (this.novelty && count && page.user_id !== null) {
       const novel = this.items.filter((one) => one.novel).length;
-      const wished = this.items.filter((one) => one.channel === "interest").length;
+      const fromInterests = this.items.filter((one) => one.channel === "interest").length;
       const enr = count === page.items.length ? page.enr : novel / count;
       lines.push(
         el(
           "p",
           { class: "figures" },
           el("span", { class: "enr" }, el("abbr", { title: "exposure novelty rate" }, "ENR"), " ", el("b", { "data-enr": "" }, enr.toFixed(2))),
-          el("span", {}, `${novel} of ${count} novel, `, el("b", { class: "wish", "data-wished": "" }, wished), ` from interests`),
+          el("span", {}, `${novel} of ${count} novel, `, el("b", { class: "from-interest", "data-interest-count": "" }, fromInterests), ` from interests`),
         ),
         strip(this.items),
       );
-      lines.push(el("p", { class: "muted" }, page.known ? FROM[page.interests] ?? "" : "Nothing is known of this user yet: the list is everybody's."));
+      lines.push(el("p", { class: "muted" }, page.known ? FROM[page.interests] ?? "" : "This user is new: the list is the same for everybody."));
     } else if (count) {
-      lines.push(el("p", { class: "muted" }, page.user_id === null ? "For nobody in particular." : `${plural(count, "item")} shown.`));
+      lines.push(el("p", { class: "muted" }, page.user_id === null ? "Not personalised." : `${plural(count, "item")} shown.`));
     }
     if (page.left_out.length) {
       const parts = page.left_out.map((one) => `${one.part} (${WHY[one.why] ?? one.why})`).join(", ");
-      lines.push(el("p", { class: "note" }, `Without ${parts}.`));
+      lines.push(el("p", { class: "note" }, `Missing: ${parts}.`));
     }
     return lines;
   }
@@ -135,35 +135,35 @@ export class ItemList {
     const about = el("div", { class: "about", hidden: true });
     const row = el(
       "li",
-      { class: item.channel === "interest" ? "item wished" : "item" },
+      { class: item.channel === "interest" ? "item from-interest" : "item" },
       button,
       el(
         "p",
         { class: "meta" },
         item.categories.length > 0 && el("span", { class: "path", dir: "auto" }, item.categories.join(" › ")),
         el("span", { class: item.channel === "interest" ? "badge accent" : "badge" }, item.channel),
-        item.novel && this.#asked.user_id && el("span", { class: "badge novel", title: "no category of it was touched before" }, "novel"),
+        item.novel && this.#parameters.user_id && el("span", { class: "badge novel", title: "all its categories are new to the user" }, "novel"),
         this.clicked.has(item.item_id) && el("span", { class: "badge" }, "clicked"),
       ),
       item.reason && el("p", { class: "reason", dir: "auto" }, item.reason),
       about,
     );
     button.addEventListener("click", () => {
-      if (!this.touch(item)) this.#tell(item, button, about);
+      if (!this.onClick(item)) this.#toggleDetails(item, button, about);
     });
     return row;
   }
 
-  /** Show or hide what is known of an item, below it. */
-  async #tell(item, button, about) {
+  /** Show or hide the details of an item below it. */
+  async #toggleDetails(item, button, about) {
     about.hidden = !about.hidden;
     button.setAttribute("aria-expanded", String(!about.hidden));
     if (about.hidden || about.childNodes.length) return;
     about.append(el("p", { class: "muted" }, "Loading…"));
     const signal = this.#details.begin();
     try {
-      const found = await get(`/v1/items/${encodeURIComponent(item.item_id)}`, {}, signal);
-      const rows = Object.entries({ item_id: found.item_id, ...found.about }).filter(([name, value]) => name !== "title" && value !== null && value !== "");
+      const response = await get(`/v1/items/${encodeURIComponent(item.item_id)}`, {}, signal);
+      const rows = Object.entries({ item_id: response.item_id, ...response.about }).filter(([name, value]) => name !== "title" && value !== null && value !== "");
       about.replaceChildren(
         el("dl", {}, rows.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", { dir: "auto" }, Array.isArray(value) ? value.join(" › ") : String(value))))),
       );
@@ -191,11 +191,11 @@ export class ItemList {
   }
 }
 
-/** One square for each item shown: filled for a place of interests, ringed for what is novel. */
+/** One square for each item shown: filled for one from interests, outlined for a novel one. */
 function strip(items) {
   const shown = items.slice(0, 60);
   const squares = shown.map((one, at) =>
-    shape("rect", { x: 12 * at + 1, y: 1, width: 9, height: 9, rx: 2, class: one.channel === "interest" ? "wish" : one.novel ? "novel" : "usual" }),
+    shape("rect", { x: 12 * at + 1, y: 1, width: 9, height: 9, rx: 2, class: one.channel === "interest" ? "from-interest" : one.novel ? "novel" : "usual" }),
   );
   return shape("svg", { class: "strip", viewBox: `0 0 ${12 * shown.length} 11`, width: 12 * shown.length, height: 11, "aria-hidden": "true" }, squares);
 }

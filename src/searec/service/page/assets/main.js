@@ -1,9 +1,9 @@
-// The page: what is chosen goes into the address, and what depends on it is asked for again.
+// The page: choices go into the address, and what depends on them is loaded again.
 
 import { get, key, mayWrite, newId, post, whenRefused } from "./api.js";
 import { combobox } from "./combobox.js";
 import { dial, Filters } from "./controls.js";
-import { byId, empty, toast } from "./dom.js";
+import { bdi, byId, empty, toast } from "./dom.js";
 import { ItemList } from "./lists.js";
 import { Models } from "./models.js";
 import { Person } from "./person.js";
@@ -11,10 +11,10 @@ import { changed, read, write } from "./state.js";
 
 const RECORD = "searec-record";
 const SHOWN = 1000;
-const FAR_LEFT = { user: "", q: "", quota: null, diversity: null, filters: [] };
+const DEFAULTS = { user: "", q: "", quota: null, diversity: null, filters: [] };
 let state = read();
-let search = null; // the search whose results are shown, if it is recorded: {id, user, kept: whether it could be}
-let allowed = null; // whether events may be told; null while nobody knows
+let search = null; // the recorded search whose results are shown: {id, user, stored: promise of whether it was stored}
+let allowed = null; // whether events may be written; null while unknown
 
 // --- lists ---
 
@@ -23,8 +23,8 @@ const results = new ItemList({
   name: "Search",
   path: "/v1/search",
   novelty: false,
-  nothing: () => empty("Nothing fits “", bdi(state.q), "”", state.filters.length ? " with these filters." : "."),
-  touch: (item) => {
+  emptyText: () => empty("No results for “", bdi(state.q), "”", state.filters.length ? " with these filters." : "."),
+  onClick: (item) => {
     clicked(item, results);
     return false;
   },
@@ -34,8 +34,8 @@ const feed = new ItemList({
   name: "Feed",
   path: "/v1/recommend",
   novelty: true,
-  nothing: () => empty(state.filters.length ? "Nothing is left with these filters." : "Nothing is left to show."),
-  touch: (item) => clicked(item, feed),
+  emptyText: () => empty(state.filters.length ? "No items match these filters." : "No items to show."),
+  onClick: (item) => clicked(item, feed),
 });
 const person = new Person({ history: byId("history"), interests: byId("interests"), search: (text) => searchFor(text, true) });
 const models = new Models(byId("models"));
@@ -43,39 +43,33 @@ const filters = new Filters((chosen) => set({ filters: chosen }));
 const showQuota = dial("quota", (quota, moving) => set({ quota }, { replace: moving || state.quota !== null }));
 const showDiversity = dial("diversity", (diversity, moving) => set({ diversity }, { replace: moving || state.diversity !== null }));
 
-function bdi(text) {
-  const element = document.createElement("bdi");
-  element.textContent = text;
-  return element;
-}
+const listParameters = () => ({ user_id: state.user || null, filter: state.filters, diversity: state.diversity });
 
-const asked = () => ({ user_id: state.user || null, filter: state.filters, diversity: state.diversity });
-
-async function loadResults({ tell = false } = {}) {
+async function loadResults({ record = false } = {}) {
   search = null;
   if (!state.q) {
-    results.clear("Search for something; proposals come while you type.");
+    results.clear("Search for something; suggestions appear while you type.");
     return;
   }
   results.clicked.clear();
   const { user, q } = state;
-  const done = await results.load({ ...asked(), q });
-  if (!done || !tell || !recording() || user !== state.user) return;
+  const done = await results.load({ ...listParameters(), q });
+  if (!done || !record || !recording() || user !== state.user) return;
   const event = { event_id: newId(), user_id: user, type: "search", timestamp: new Date().toISOString(), query: q, shown: results.items.map((one) => one.item_id).slice(0, SHOWN) };
-  search = { id: event.event_id, user, kept: told(event) };
-  if (await search.kept) effects(user);
+  search = { id: event.event_id, user, stored: store(event) };
+  if (await search.stored) effects(user);
 }
 
 function loadFeed({ keep = false } = {}) {
-  return feed.load({ ...asked(), quota: state.quota }, { keep });
+  return feed.load({ ...listParameters(), quota: state.quota }, { keep });
 }
 
 // --- what the user does ---
 
 const recording = () => allowed === true && byId("record").checked && Boolean(state.user);
 
-/** Tell what happened; whether it is kept. */
-async function told(event) {
+/** Store an event; whether it was stored. */
+async function store(event) {
   try {
     await post("/v1/events", { events: [event] });
     return true;
@@ -93,7 +87,7 @@ function effects(user) {
   person.load(user, { again: true });
 }
 
-const under = new Set();
+const sending = new Set();
 
 /** A click on an item; true if it is recorded and the item will leave its list. */
 function clicked(item, list) {
@@ -103,14 +97,14 @@ function clicked(item, list) {
   }
   const { user } = state;
   const name = `${user} ${item.item_id}`;
-  if (under.has(name) || (list === results && results.clicked.has(item.item_id))) return list === feed;
-  under.add(name);
+  if (sending.has(name) || (list === results && results.clicked.has(item.item_id))) return list === feed;
+  sending.add(name);
   const event = { event_id: newId(), user_id: user, type: "click", timestamp: new Date().toISOString(), item_id: item.item_id };
   const within = list === results && search?.user === user ? search : null;
-  const tell = async () => told((await within?.kept) ? { ...event, search_id: within.id } : event);
-  tell().then((kept) => {
-    under.delete(name);
-    if (!kept) return;
+  const storeClick = async () => store((await within?.stored) ? { ...event, search_id: within.id } : event);
+  storeClick().then((stored) => {
+    sending.delete(name);
+    if (!stored) return;
     if (list === results) results.mark(item.item_id);
     toast(`Recorded: clicked “${item.title}”.`);
     effects(user);
@@ -123,7 +117,7 @@ function permit(may) {
   const box = byId("record"), why = byId("record-why");
   box.disabled = may !== true;
   box.checked = may === true && sessionStorage.getItem(RECORD) !== "no";
-  why.textContent = may === false ? "This key may only read." : may === null ? "" : state.user ? "" : "For a user, once one is chosen.";
+  why.textContent = may === false ? "This key can only read." : may === null ? "" : state.user ? "" : "Choose a user first.";
 }
 
 byId("record").addEventListener("change", (event) => {
@@ -134,8 +128,8 @@ byId("record").addEventListener("change", (event) => {
 
 function searchFor(q, jump = false) {
   byId("query").value = q;
-  if (q === state.q) loadResults({ tell: true });
-  else set({ q }, { tell: true });
+  if (q === state.q) loadResults({ record: true });
+  else set({ q }, { record: true });
   if (jump) {
     byId("query").focus({ preventScroll: true });
     const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
@@ -143,21 +137,21 @@ function searchFor(q, jump = false) {
   }
 }
 
-function set(patch, { replace = false, tell = false } = {}) {
+function set(patch, { replace = false, record = false } = {}) {
   const before = state;
   state = { ...state, ...patch };
   write(state, { replace });
-  follow(changed(before, state), { tell });
+  follow(changed(before, state), { record });
 }
 
-/** Draw and ask for what depends on the names that changed. */
-function follow(names, { tell = false } = {}) {
-  const has = (...some) => some.some((name) => names.includes(name));
+/** Draw and load what depends on the names that changed. */
+function follow(names, { record = false } = {}) {
+  const has = (...keys) => keys.some((name) => names.includes(name));
   if (!names.length) return;
   document.title = [state.q, state.user, "searec"].filter(Boolean).join(" · ");
   if (has("user")) {
     byId("user").value = state.user;
-    byId("nobody").hidden = !state.user;
+    byId("clear-user").hidden = !state.user;
     permit(allowed);
   }
   if (has("q")) byId("query").value = state.q;
@@ -165,7 +159,7 @@ function follow(names, { tell = false } = {}) {
   if (has("diversity")) showDiversity(state.diversity);
   if (has("filters")) filters.show(state.filters);
   byId("reset").hidden = !state.filters.length && state.quota === null && state.diversity === null;
-  if (has("user", "q", "filters", "diversity")) loadResults({ tell });
+  if (has("user", "q", "filters", "diversity")) loadResults({ record });
   if (has("user", "filters", "quota", "diversity")) loadFeed();
   if (has("user")) person.load(state.user);
 }
@@ -182,7 +176,7 @@ combobox({
 const query = combobox({
   input: byId("query"),
   place: byId("query-combo"),
-  label: "Proposed searches",
+  label: "Suggested searches",
   propose: async (q, signal) =>
     (await get("/v1/suggest", { user_id: state.user || null, q, k: 8 }, signal)).queries.map((one) => ({ value: one.query, note: one.reason })),
   take: (q) => searchFor(q),
@@ -192,7 +186,7 @@ byId("search-form").addEventListener("submit", (event) => {
   query.submit();
 });
 byId("user-form").addEventListener("submit", (event) => event.preventDefault());
-byId("nobody").addEventListener("click", () => {
+byId("clear-user").addEventListener("click", () => {
   set({ user: "" });
   byId("user").focus();
 });
@@ -210,7 +204,7 @@ window.addEventListener("popstate", () => {
 
 whenRefused((wrong) => {
   const form = byId("key-form");
-  const words = wrong ? "The one given is not valid." : "";
+  const words = wrong ? "The key is not valid." : "";
   byId("key-why").textContent = words;
   if (form.hidden) {
     form.hidden = false;
@@ -234,11 +228,11 @@ byId("forget-key").addEventListener("click", () => {
   start();
 });
 
-/** Ask for everything; whether a key is needed and what it may do shows itself. */
+/** Load everything; the responses show whether a key is needed and what it may do. */
 async function start() {
   byId("forget-key").hidden = !key.get();
   permit(null);
-  follow(Object.keys(FAR_LEFT));
+  follow(Object.keys(DEFAULTS));
   models.load();
   try {
     await filters.load();

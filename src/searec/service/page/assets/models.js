@@ -1,17 +1,26 @@
-// The runs that answer, what each is used for, and how well they did: one table for each kind of evaluation.
+// The deployed runs, their uses and their metrics: one table for each kind of evaluation.
 
 import { get, Latest } from "./api.js";
 import { el, empty, problemBox, skeleton } from "./dom.js";
 
-const FIRST = ["ndcg@10", "hr@10", "ndcg@5", "hr@5", "hr@1", "mrr", "enr", "cnr", "serendipity", "novelty", "diversity", "coverage", "gini"];
+const FIRST = ["ndcg", "hit", "recall", "mrr", "enr", "cnr", "serendipity", "novelty", "diversity", "coverage", "gini"];
 const LOW = new Set(["gini"]); // the lower the better
-const NAMES = { mrr: "MRR", enr: "ENR", cnr: "CNR", gini: "Gini" };
+const NAMES = { ndcg: "NDCG", mrr: "MRR", enr: "ENR", cnr: "CNR", gini: "Gini" };
 const TASKS = { recommend: "Recommendation", search: "Search" };
 const PROTOCOLS = { sampled: "among sampled candidates", full: "whole catalogue" };
 const PARTS = { test: "test", val: "validation" };
 
-const nameOf = (metric) => NAMES[metric] ?? (/^(ndcg|hr)@/.test(metric) ? metric.toUpperCase() : metric.charAt(0).toUpperCase() + metric.slice(1));
-const rank = (metric) => (FIRST.includes(metric) ? FIRST.indexOf(metric) : FIRST.length);
+function nameOf(metric) {
+  const [key, depth] = metric.split("@");
+  const title = NAMES[key] ?? key.charAt(0).toUpperCase() + key.slice(1);
+  return depth ? `${title}@${depth}` : title;
+}
+
+// Deeper metrics first, then in the order of FIRST.
+function rank(metric) {
+  const [key, depth] = metric.split("@");
+  return (FIRST.includes(key) ? FIRST.indexOf(key) : FIRST.length) * 1e6 - Number(depth ?? 0);
+}
 
 function titleOf(key) {
   const [task, protocol, part] = key.split(/[/ ]/);
@@ -32,9 +41,9 @@ export class Models {
     const signal = this.#latest.begin();
     this.place.replaceChildren(skeleton(4));
     try {
-      const found = await get("/v1/models", {}, signal);
+      const response = await get("/v1/models", {}, signal);
       if (signal.aborted) return;
-      this.#models = found.models;
+      this.#models = response.models;
       this.#draw();
     } catch (problem) {
       if (!signal.aborted) this.place.replaceChildren(problemBox(problem, () => this.load()));
@@ -43,7 +52,7 @@ export class Models {
 
   #draw() {
     if (!this.#models.length) {
-      this.place.replaceChildren(empty("No run answers here; lists are what most people click."));
+      this.place.replaceChildren(empty("No model is deployed; the lists show popular items."));
       return;
     }
     const keys = [...new Set(this.#models.flatMap((one) => Object.keys(one.figures)))].sort();
@@ -63,7 +72,7 @@ export class Models {
     );
     this.table = el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Table of the models" });
     this.place.replaceChildren(
-      keys.length ? choice : el("p", { class: "muted" }, "No figures are kept of these runs; ", el("code", {}, "searec evaluate RUN DATA"), " makes them."),
+      keys.length ? choice : el("p", { class: "muted" }, "These runs have no metrics yet; ", el("code", {}, "searec evaluate RUN DATA"), " computes them."),
       this.table,
     );
     this.#drawTable();
@@ -80,7 +89,7 @@ export class Models {
     const best = new Map(
       metrics.map((metric) => {
         const values = this.#models.map((one) => of(one)[metric]).filter(Number.isFinite);
-        return [metric, values.length > 1 ? (LOW.has(metric) ? Math.min(...values) : Math.max(...values)) : NaN];
+        return [metric, values.length > 1 ? (LOW.has(metric.split("@")[0]) ? Math.min(...values) : Math.max(...values)) : NaN];
       }),
     );
     const { column, down } = this.#sort;
@@ -130,7 +139,7 @@ export class Models {
   }
 
   #sortBy(name) {
-    this.#sort = this.#sort.column === name ? { column: name, down: !this.#sort.down } : { column: name, down: !LOW.has(name) };
+    this.#sort = this.#sort.column === name ? { column: name, down: !this.#sort.down } : { column: name, down: !LOW.has(name.split("@")[0]) };
     this.#drawTable();
     [...this.table.querySelectorAll("th button")].find((one) => one.dataset.sort === name)?.focus();
   }

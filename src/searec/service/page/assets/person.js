@@ -1,14 +1,14 @@
 // A user: attributes, history, interests and the graph behind them.
 
 import { get, Latest } from "./api.js";
-import { announce, el, empty, plural, problemBox, skeleton } from "./dom.js";
-import { drawn } from "./graph.js";
+import { announce, bdi, el, empty, plural, problemBox, skeleton } from "./dom.js";
+import { interestGraph } from "./graph.js";
 
 const SHORT = 12;
 const SOURCES = {
   fresh: "up to date",
-  last: "those made last; new ones are on their way",
-  own: "the user's own demands; none are inferred yet",
+  last: "from the last update; new ones are being inferred",
+  own: "categories the user acted on; none are inferred yet",
   none: "none yet",
   run: "from training",
 };
@@ -16,8 +16,8 @@ const whenText = (text) => new Intl.DateTimeFormat(undefined, { dateStyle: "medi
 const when = (text) => el("time", { datetime: text }, whenText(text));
 
 export class Person {
-  #past = new Latest();
-  #wishes = new Latest();
+  #latestHistory = new Latest();
+  #latestInterests = new Latest();
   #all = false;
 
   /** search (text): what a query or a node does when it is chosen. */
@@ -28,8 +28,8 @@ export class Person {
   load(user, { again = false } = {}) {
     if (!again) this.#all = false;
     if (!user) {
-      this.#past.begin();
-      this.#wishes.begin();
+      this.#latestHistory.begin();
+      this.#latestInterests.begin();
       this.#show(this.history, empty("Choose a user above to see what they did."));
       this.#show(this.interests, empty("Choose a user above to see what they may want, and why."));
       return;
@@ -43,8 +43,8 @@ export class Person {
     if (!place.childNodes.length || place.querySelector(".empty, .problem")) place.replaceChildren(skeleton(rows));
     place.setAttribute("aria-busy", "true");
     try {
-      const found = await get(path, {}, signal);
-      return signal.aborted ? null : found;
+      const response = await get(path, {}, signal);
+      return signal.aborted ? null : response;
     } catch (problem) {
       if (signal.aborted) return null;
       throw problem;
@@ -58,18 +58,18 @@ export class Person {
 
   async #loadHistory(user) {
     try {
-      const found = await this.#fetch(this.history, this.#past, `/v1/users/${encodeURIComponent(user)}`, 6);
-      if (found) this.#drawHistory(found);
+      const response = await this.#fetch(this.history, this.#latestHistory, `/v1/users/${encodeURIComponent(user)}`, 6);
+      if (response) this.#drawHistory(response);
     } catch (problem) {
-      if (problem.status === 404) this.#show(this.history, empty("Nothing is known of ", el("bdi", {}, user), " yet. What they do from now on counts at once."));
+      if (problem.status === 404) this.#show(this.history, empty("There is no history of ", bdi(user), " yet. New events count at once."));
       else this.#show(this.history, problemBox(problem, () => this.#loadHistory(user)));
     }
   }
 
-  #drawHistory(found) {
-    const attributes = Object.entries(found.attributes);
-    const rows = this.#all ? found.history : found.history.slice(0, SHORT);
-    const rest = found.history.length - rows.length;
+  #drawHistory(response) {
+    const attributes = Object.entries(response.attributes);
+    const rows = this.#all ? response.history : response.history.slice(0, SHORT);
+    const rest = response.history.length - rows.length;
     const more = el(
       "button",
       {
@@ -78,7 +78,7 @@ export class Person {
         on: {
           click: () => {
             this.#all = true;
-            this.#drawHistory(found);
+            this.#drawHistory(response);
             this.history.querySelectorAll(".past > li")[SHORT]?.setAttribute("tabindex", "-1");
             this.history.querySelectorAll(".past > li")[SHORT]?.focus();
           },
@@ -89,7 +89,7 @@ export class Person {
     this.#show(
       this.history,
       attributes.length > 0 && el("ul", { class: "facts", "aria-label": "About the user" }, attributes.map(([name, value]) => el("li", {}, el("span", {}, name.replaceAll("_", " ")), " ", el("bdi", {}, value)))),
-      found.history.length ? el("ol", { class: "past" }, rows.map((one) => this.#event(one))) : empty("Nothing has happened yet."),
+      response.history.length ? el("ol", { class: "past" }, rows.map((one) => this.#event(one))) : empty("No events yet."),
       rest > 0 && more,
     );
   }
@@ -102,32 +102,32 @@ export class Person {
 
   async #loadInterests(user) {
     try {
-      const found = await this.#fetch(this.interests, this.#wishes, `/v1/users/${encodeURIComponent(user)}/interests`, 6);
-      if (found) this.#drawInterests(found);
+      const response = await this.#fetch(this.interests, this.#latestInterests, `/v1/users/${encodeURIComponent(user)}/interests`, 6);
+      if (response) this.#drawInterests(response);
     } catch (problem) {
       this.#show(this.interests, problemBox(problem, () => this.#loadInterests(user)));
     }
   }
 
-  #drawInterests(found) {
-    if (!found.interests.length) {
+  #drawInterests(response) {
+    if (!response.interests.length) {
       this.#show(this.interests, empty("No interests are known yet. They are inferred from searches and clicks."));
       return;
     }
-    const made = found.inferred_at ? [", as of ", when(found.inferred_at)] : [];
+    const asOf = response.inferred_at ? [", as of ", when(response.inferred_at)] : [];
     this.#show(
       this.interests,
-      el("p", { class: "muted" }, `${plural(found.interests.length, "interest")}, ${SOURCES[found.source] ?? found.source}`, made, "."),
-      found.graph && drawn(found.graph, found.interests, this.search),
+      el("p", { class: "muted" }, `${plural(response.interests.length, "interest")}, ${SOURCES[response.source] ?? response.source}`, asOf, "."),
+      response.picture && interestGraph(response.picture, this.search),
       el("h3", {}, "The same in words"),
       el(
         "ol",
         { class: "reasons" },
-        found.interests.map((one) =>
+        response.interests.map((one) =>
           el("li", {}, el("button", { type: "button", class: "link", dir: "auto", on: { click: () => this.search(one.text) } }, one.text), el("span", { class: "sure", title: "confidence" }, one.confidence.toFixed(2)), el("p", { class: "reason", dir: "auto" }, one.reason)),
         ),
       ),
     );
-    announce(`${plural(found.interests.length, "interest")}.`);
+    announce(`${plural(response.interests.length, "interest")}.`);
   }
 }

@@ -1,0 +1,31 @@
+"""Scores of candidates: alone or as part of the catalogue, and without a history."""
+
+import pytest
+import torch
+
+from searec.nn.event_vectors import mask_at_random
+from searec.nn.scoring import CandidateScorer
+
+
+@pytest.mark.parametrize("match", [False, True])
+@torch.no_grad()
+def test_candidates_score_as_in_the_whole_catalogue(match: bool) -> None:
+    torch.manual_seed(0)
+    scorer = CandidateScorer(8, sides=2, users=1, match=match)
+    item, users = torch.randn(21, 8), torch.randn(3, 1, 8)
+    states = [torch.randn(3, 4, 8), torch.randn(3, 2, 8)]
+    here = [torch.tensor([[1, 1, 0, 0], [1, 1, 1, 1], [0, 0, 0, 0]]).bool(), torch.ones(3, 2).bool()]
+    candidates = torch.tensor([[1, 20, 7], [3, 3, 2], [9, 8, 4]])
+    whole = scorer(item, None, states, here, users)
+    assert whole.shape == (3, 21)
+    torch.testing.assert_close(scorer(item, candidates, states, here, users), whole.gather(1, candidates))
+    changed = [torch.where(mask[..., None], side, 99.0) for side, mask in zip(states, here, strict=True)]
+    torch.testing.assert_close(scorer(item, None, changed, here, users), whole)
+
+
+def test_vectors_are_masked_whole() -> None:
+    vectors = torch.ones(4, 3)
+    assert mask_at_random(vectors, 0.0).equal(vectors)
+    assert mask_at_random(vectors, 1.0).equal(torch.zeros(4, 3))
+    rows = mask_at_random(torch.ones(1000, 3), 0.5).sum(1)
+    assert set(rows.tolist()) == {0.0, 3.0}

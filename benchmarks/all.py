@@ -18,10 +18,10 @@ import bench_gserec
 import bench_http
 import bench_import
 import bench_lcr_ser
-import bench_nearline
 import bench_recbole
 import bench_serendipity
 import bench_serve
+import bench_store
 import soak
 from searec.data.synthetic.simulate import World, simulate
 
@@ -46,7 +46,7 @@ def main() -> None:
             "gensar",
             "gensar-decoding",
             "serendipity",
-            "nearline",
+            "store",
             "http",
             "events",
             "serve",
@@ -72,7 +72,7 @@ def main() -> None:
         in_room = {
             "large": bench_encode.large,
             "import": bench_import.run,
-            "nearline": bench_nearline.run,
+            "store": bench_store.run,
             "events": bench_events.run,
         }
         for name, measure_in in in_room.items():

@@ -21,8 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from searec.store.event_writer import Recorder
-from searec.store.events import Event, EventStore, open_events
+from searec.store.event_store import EventStore
+from searec.store.event_writer import EventWriter
+from searec.store.events import Event
+from searec.store.store import Store
 from timing import line
 
 EVENTS, USERS_SHARE, READS = 1_000_000, 0.02, 5_000
@@ -40,11 +42,11 @@ def run(room: Path, events: int = EVENTS) -> None:
         with postgres(room) as url:
             appends(room, url, "postgresql")
             filled(url, events // 10)
-            with open_events(url) as store:
+            with Store(url) as store:
                 line(
                     "events of a user",
                     "postgresql",
-                    {**percentiles(lambda user: store.of_users([user]), some(events // 10)), "events": events // 10},
+                    {**percentiles(lambda user: store.events.of_users([user]), some(events // 10)), "events": events // 10},
                 )
 
 
@@ -55,7 +57,7 @@ def click(event_id: str, user: str, time: int) -> Event:
 
 def appends(room: Path, url: str, data: str) -> None:
     """Events acknowledged in a second, from callers that wait for each answer; beside one plain INSERT and commit after another."""
-    with open_events(url) as store, Recorder(store) as recorder, plain_table(room / f"{data}-plain.db") as insert:
+    with Store(url) as store, EventWriter(store.events) as recorder, plain_table(room / f"{data}-plain.db") as insert:
         names = iter(range(10**9))
         for callers in CALLERS:
             ours, theirs = [], []
@@ -117,9 +119,9 @@ def rate(send: Callable[[str], Any], names: Iterator[int], callers: int) -> floa
 def filled(url: str, events: int) -> None:
     """Fill a store; 50 events a user, in the order of time."""
     users = int(events * USERS_SHARE)
-    with open_events(url) as store:
+    with Store(url) as store:
         for start in range(0, events, 20_000):
-            store.append([click(f"{n}", f"u{n * 7919 % users}", n) for n in range(start, min(start + 20_000, events))])
+            store.events.append([click(f"{n}", f"u{n * 7919 % users}", n) for n in range(start, min(start + 20_000, events))])
 
 
 def some(events: int) -> list[str]:
@@ -134,14 +136,14 @@ def reads(room: Path, events: int) -> None:
     os.sync()
     db = sqlite3.connect(path)
     names = some(events)
-    with open_events(f"sqlite:///{path}") as store:
+    with Store(f"sqlite:///{path}") as store:
         assert (
-            len(store.of_users([names[0]])[names[0]])
+            len(store.events.of_users([names[0]])[names[0]])
             == len(db.execute(_BARE, (names[0],)).fetchall())
             == 1 / USERS_SHARE
         )
         pairs = [
-            (percentiles(reading(store), part), percentiles(lambda user: db.execute(_BARE, (user,)).fetchall(), part))
+            (percentiles(reading(store.events), part), percentiles(lambda user: db.execute(_BARE, (user,)).fetchall(), part))
             for part in (names[place::ROUNDS] for place in range(ROUNDS))
         ]
     db.close()

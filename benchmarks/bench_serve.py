@@ -25,7 +25,8 @@ import bench_http
 import grown_shop
 from searec.interests.interest_table import read_graphs
 from searec.pipeline.deployment import Deployment, write_deployment
-from searec.store.interest_store import open_store, this_clock
+from searec.store.connection import this_clock
+from searec.store.store import Store
 from timing import line
 
 CHANNELS = {"recommend": ("serendipity", "gserec"), "search": ("bm25", "dense", "unisar")}
@@ -40,7 +41,7 @@ def run(room: Path, *, rate: float = 50.0, seconds: float = 30.0) -> None:
     shop = room / "large" / "shop"
     if not shop.is_dir():
         grown_shop.grow(grown_shop.small_shop(room / "small"), room / "small" / "runs", room / "large")
-    store = f"sqlite:///{room / 'interests.db'}"
+    store = f"sqlite:///{room / 'store.db'}"
     _fill(store, room)
     with bench_http.server(bench_http.theirs) as bare:
         for workers in (1, 2):
@@ -73,13 +74,13 @@ def _fill(store: str, room: Path) -> None:
     """Interests of everybody, copied from the small shop's users."""
     graphs = read_graphs(room / "small" / "runs" / "serendipity" / "artifacts")
     users = pl.read_parquet(room / "large" / "shop" / "users.parquet")["user_id"].to_list()
-    with open_store(store) as opened:
-        if opened.counts().kept == len(users):
+    with Store(store) as opened:
+        if opened.jobs.counts().stored == len(users):
             return
         now = this_clock()
         for start in range(0, len(users), _AT_ONCE):
             some = [(user, graphs.get(user.rpartition("-")[0])) for user in users[start : start + _AT_ONCE]]
-            opened.write([dataclasses.replace(graph, user=user, at=now) for user, graph in some if graph is not None])
+            opened.interests.write([dataclasses.replace(graph, user=user, at=now) for user, graph in some if graph is not None])
 
 
 def _paths(shop: Path) -> dict[str, list[str]]:
@@ -103,7 +104,6 @@ def _service(room: Path, store: str, workers: int) -> Iterator[int]:
     runs = room / "large" / "runs"
     served = {task: tuple(str(runs / model) for model in models) for task, models in CHANNELS.items()}
     with tempfile.TemporaryDirectory() as folder:
-        events = f"sqlite:///{Path(folder) / 'events.db'}"
         deployment = Path(folder) / "deployment.json"
         write_deployment(Deployment(data=str(room / "large" / "shop"), **served), deployment)
         command = [
@@ -112,8 +112,6 @@ def _service(room: Path, store: str, workers: int) -> Iterator[int]:
             "searec.cli",
             "serve",
             str(deployment),
-            "--events",
-            events,
         ]
         command += ["--store", store, "--port", "0", "--workers", str(workers), "--set", "rate=1000000"]
         log = Path(folder) / "log.txt"

@@ -28,7 +28,7 @@ from searec.errors import SearecError
 from searec.experiments import run_training
 from searec.pipeline.deployment import Deployment, write_deployment
 from searec.service.client import AsyncClient, Client
-from searec.store.events import open_events
+from searec.store.store import Store
 from timing import line
 
 MIX = {"recommend": 0.45, "search": 0.2, "suggest": 0.1, "events": 0.15, "items": 0.07, "refresh": 0.03}
@@ -133,8 +133,8 @@ def _threads(process: int) -> int:
 def _found(url: str, wanted: Sequence[str]) -> int:
     """How many of these events are kept."""
     missing, number = set(wanted), 0
-    with open_events(url) as store:
-        while events := store.all_events(after=number):
+    with Store(url) as store:
+        while events := store.events.all_events(after=number):
             missing.difference_update(event.event_id for event in events)
             number = events[-1].number
     return len(wanted) - len(missing)
@@ -151,11 +151,11 @@ def run(
 ) -> None:
     """Print one line."""
     seconds = 60 * minutes
-    events, store = f"sqlite:///{room / 'soak-events.db'}", f"sqlite:///{room / 'soak-interests.db'}"
+    store = f"sqlite:///{room / 'soak-store.db'}"
     deployment = room / "deployment.json"
     served = {"recommend": tuple(map(str, recommend)), "search": tuple(map(str, search))}
     write_deployment(Deployment(data=str(data), **served), deployment)
-    words = ["serve", str(deployment), "--port", "0", "--events", events, "--store", store, "--set", "rate=0"]
+    words = ["serve", str(deployment), "--port", "0", "--store", store, "--set", "rate=0"]
     with (
         _searec(*words, log=room / "service.txt", listens=True) as (service, url),
         _searec("interests", "worker", str(data), "--store", store, log=room / "worker.txt"),
@@ -212,7 +212,7 @@ def run(
             "threads_warm": threads[warm],
             "threads_end": threads[-1],
             "events_acknowledged": len(answer["acknowledged"]),
-            "events_found": _found(events, answer["acknowledged"]),
+            "events_found": _found(store, answer["acknowledged"]),
             "problems": [*answer["errors"], *([left] if left else [])][:5],
             "rss_mib": [round(one) for one in memory[:: max(1, len(memory) // 30)]],
         },

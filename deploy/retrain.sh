@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Learn from what happened: export the events, train on them, and serve the new runs without a restart. See docs/operation.md.
 #
-#   SEAREC_EVENTS       the event store, as the service has it
+#   SEAREC_STORE        the store, as the service has it
 #   SEAREC_KEY          an admin key of the service
 #   SEAREC_URL          the service (http://127.0.0.1:8000)
 #   SEAREC_HOME         where releases lie (/var/lib/searec), under the same path for the service
@@ -28,7 +28,7 @@ call() {
     curl --silent --show-error --fail-with-body --max-time 1800 --config - "$@" <<<"header = \"X-API-Key: $SEAREC_KEY\""
 }
 
-[[ -n ${SEAREC_EVENTS:-} ]] || fail "SEAREC_EVENTS is not set: the address of the event store"
+[[ -n ${SEAREC_STORE:-} ]] || fail "SEAREC_STORE is not set: the address of the store"
 [[ -n ${SEAREC_KEY:-} ]] || fail "SEAREC_KEY is not set: an admin key, made by searec keys add NAME --role admin"
 [[ $home =~ ^/[A-Za-z0-9/._-]+$ ]] || fail "SEAREC_HOME is $home: expected an absolute path of letters, digits and / . _ -"
 [[ $feed != "$search" ]] || fail "SEAREC_FEED_MODEL and SEAREC_SEARCH_MODEL are both $feed: expected two models"

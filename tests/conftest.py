@@ -21,6 +21,20 @@ sys.path.insert(0, str(Path(__file__).parent))  # for `chat_server`, under any i
 import transformers_server
 from chat_server import Reply, Server, listening
 from shared_folders import shared_folder
+from store_fixtures import (  # noqa: F401  fixtures
+    backend,
+    clock,
+    events,
+    graph,
+    module_postgres,
+    new_url,
+    own_postgres,
+    own_redis,
+    postgres_server,
+    store,
+    store_url,
+    stores,
+)
 
 START = datetime(2023, 5, 1, tzinfo=UTC)
 BLOCKS, FEED_ITEMS, FILLERS, USERS_A_BLOCK = 2, 8, 112, 8

@@ -133,7 +133,7 @@ def test_the_script_is_read_by_bash_and_shellcheck() -> None:
 
 def test_compose_holds_together(services: dict[str, Any]) -> None:
     whole = parsed("compose.yaml")
-    assert set(services) == {"service", "worker", "redis", "postgres", "keys", "demo", "retrain"}
+    assert set(services) == {"service", "worker", "cache", "postgres", "keys", "demo", "retrain"}
     for name, service in services.items():
         for volume in service.get("volumes", []):
             assert volume.partition(":")[0] in whole["volumes"], name
@@ -174,7 +174,7 @@ def test_variables_are_those_that_searec_reads(services: dict[str, Any]) -> None
     given = {name for one in services.values() if "searec" in one["image"] for name in one["environment"]}
     given |= set(re.findall(r"^#? ?([A-Z_]+)=", (DEPLOY / "systemd" / "searec.env.example").read_text(), flags=re.M))
     given |= set(re.findall(r"^\s*(?:ENV )?(SEAREC_\w+)=", read("Dockerfile"), flags=re.M))
-    assert {"SEAREC_EVENTS", "SEAREC_STORE", "SEAREC_CACHE"} <= given
+    assert {"SEAREC_STORE", "SEAREC_INTEREST_CACHE", "SEAREC_CACHE"} <= given
     assert {name for name in given if f'"{name}"' not in source and name not in script} == set()
 
 
@@ -197,7 +197,7 @@ def test_ports_and_folders_agree(services: dict[str, Any]) -> None:
     assert f"WORKDIR {HOME_OF_STATE}" in dockerfile and f"SEAREC_CACHE={HOME_OF_STATE}/" in dockerfile
     password = "${POSTGRES_PASSWORD:?see .env.example}"
     database = services["postgres"]["environment"]
-    assert services["service"]["environment"]["SEAREC_EVENTS"] == (
+    assert services["service"]["environment"]["SEAREC_STORE"] == (
         f"postgresql://{database['POSTGRES_USER']}:{password}@postgres:5432/{database['POSTGRES_DB']}"
     )
     shop = f"{HOME_OF_STATE}/current/shop"
@@ -217,7 +217,7 @@ def test_images_have_a_version_and_no_secret(services: dict[str, Any]) -> None:
     images += [service["image"] for service in services.values()]
     assert len(images) >= 4
     for image in images:
-        assert re.fullmatch(r"[a-z]+:[0-9][\w.-]*", image), image
+        assert re.fullmatch(r"[a-z/]+:[0-9][\w.-]*", image), image
     assert all(word in dockerfile for word in ("USER 10001", "HEALTHCHECK", "constraints.txt", "python:3.12-slim"))
     assert not re.search(r"(?i)^(ARG|ENV) .*(key|password|token)", dockerfile, flags=re.M)
     assert read(".dockerignore").splitlines()[1] == "*", "nothing is sent to the build but what is named"
@@ -235,7 +235,7 @@ def one_shot(services: dict[str, Any], tmp_path: Path) -> Callable[..., str]:
     program = tmp_path / "bin" / "searec"
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -m searec.cli "$@"\n')
     program.chmod(0o755)
-    own = {"PATH": f"{program.parent}:{os.environ['PATH']}", "SEAREC_EVENTS": f"sqlite:///{tmp_path / 'events.db'}"}
+    own = {"PATH": f"{program.parent}:{os.environ['PATH']}", "SEAREC_STORE": f"sqlite:///{tmp_path / 'store.db'}"}
 
     def run(name: str, **smaller: str) -> str:
         (script,) = services[name]["command"]
@@ -287,15 +287,16 @@ def test_the_counter_can_be_lifted_after_a_restore(tmp_path: Path) -> None:
     pytest.importorskip("sqlalchemy")
     import sqlite3
 
-    from searec.store.events import Event, open_events
+    from searec.store.events import Event
+    from searec.store.store import Store
 
     (statement,) = re.findall(r'"(UPDATE counter .+)"', read("docs/operation.md"))
-    with open_events(f"sqlite:///{tmp_path / 'events.db'}") as events:
-        with sqlite3.connect(tmp_path / "events.db") as db:
+    with Store(f"sqlite:///{tmp_path / 'store.db'}") as store:
+        with sqlite3.connect(tmp_path / "store.db") as db:
             db.execute(statement)
         db.close()
-        events.append([Event(event_id="e", user="u", kind="click", time=0, item="i")])
-        assert events.all_events()[0].number == events.last_number() == 4712
+        store.events.append([Event(event_id="e", user="u", kind="click", time=0, item="i")])
+        assert store.events.all_events()[0].number == store.events.last_number() == 4712
 
 
 # --- stopping ---
@@ -355,10 +356,14 @@ def exposed() -> dict[str, set[str]]:
 
     from searec.pipeline.types import LeftOut
     from searec.service.http.metrics import HttpMetrics
-    from searec.store.interest_store import Counts
+    from searec.store.job_queue import Counts
     from searec.store.worker_metrics import Metrics
 
     class Store:
+        @property
+        def jobs(self) -> Any:
+            return self
+
         def counts(self) -> Counts:
             return Counts(**dict.fromkeys(Counts.__dataclass_fields__, 0))
 
@@ -390,7 +395,7 @@ def test_alerts_are_on_metrics_that_exist() -> None:
 
 
 def test_alerts_ask_for_values_that_occur() -> None:
-    from searec.store.interest_store import Counts
+    from searec.store.job_queue import Counts
     from searec.store.worker_metrics import OUTCOMES
 
     text = read("deploy/prometheus-rules.yaml")

@@ -13,7 +13,7 @@ from searec.data.dataset import load
 from searec.data.synthetic.simulate import World, simulate
 from searec.experiments import run_training
 from searec.service.client import Client
-from searec.store.events import open_events
+from searec.store.store import Store
 
 SCRIPT = Path(__file__).parent.parent / "deploy" / "retrain.sh"
 SEAREC = [sys.executable, "-m", "searec.cli"]
@@ -35,8 +35,8 @@ def home(tmp_path: Path) -> Path:
     program = tmp_path / "bin" / "searec"
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -m searec.cli "$@"\n')
     program.chmod(0o755)
-    with open_events(address(home)) as events:
-        (tmp_path / "key").write_text(events.add_key("admin", "admin"))
+    with Store(address(home)) as store:
+        (tmp_path / "key").write_text(store.keys.add("admin", "admin"))
     return home
 
 
@@ -51,7 +51,7 @@ def url(home: Path) -> Iterator[str]:
     runs = ["--recommend", current / "itemknn", "--search", current / "bm25"]
     deployment = current / "deployment.json"
     subprocess.run([*SEAREC, "deploy", current / "shop", *runs, "--out", deployment], check=True)
-    command = [*SEAREC, "serve", deployment, "--events", address(home), "--port", "0"]
+    command = [*SEAREC, "serve", deployment, "--store", address(home), "--port", "0"]
     log = home / "log.txt"
     with log.open("wb") as file, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=file, text=True) as running:
         try:
@@ -70,7 +70,7 @@ def retrain(home: Path, url: str, **changes: str) -> Any:
         "PATH": f"{home.parent / 'bin'}:{os.environ['PATH']}",
         "SEAREC_HOME": str(home),
         "SEAREC_URL": url,
-        "SEAREC_EVENTS": address(home),
+        "SEAREC_STORE": address(home),
         "SEAREC_KEY": (home.parent / "key").read_text(),
         "SEAREC_FEED_MODEL": "itemknn",
         "SEAREC_FEED_ARGS": "--seed 1 --label later",
@@ -108,7 +108,7 @@ def test_what_happened_is_trained_on_and_served(home: Path, url: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"SEAREC_EVENTS": ""}, "SEAREC_EVENTS is not set"),
+        ({"SEAREC_STORE": ""}, "SEAREC_STORE is not set"),
         ({"SEAREC_KEY": ""}, "SEAREC_KEY is not set"),
         ({"SEAREC_HOME": "/var/a b"}, "SEAREC_HOME is /var/a b"),
         ({"SEAREC_HOME": "/nowhere"}, "/nowhere/current/shop is no folder"),
@@ -116,6 +116,6 @@ def test_what_happened_is_trained_on_and_served(home: Path, url: str) -> None:
     ],
 )
 def test_what_is_missing_is_said_before_anything_is_done(tmp_path: Path, changes: dict[str, str], said: str) -> None:
-    given = {"SEAREC_EVENTS": "sqlite:///x.db", "SEAREC_KEY": "key", "SEAREC_HOME": str(tmp_path), **changes}
+    given = {"SEAREC_STORE": "sqlite:///x.db", "SEAREC_KEY": "key", "SEAREC_HOME": str(tmp_path), **changes}
     done = subprocess.run([SCRIPT], capture_output=True, text=True, check=False, env={**os.environ, **given})
     assert done.returncode == 1 and said in done.stderr and not list(tmp_path.iterdir())

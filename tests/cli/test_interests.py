@@ -18,7 +18,7 @@ from searec.interests.interest_graph import Edge, InterestGraph
 from searec.interests.profile import Profile
 from searec.interests.reasoner import ReasoningResult
 from searec.interests.reasoner_registry import REASONERS
-from searec.store.interest_store import open_store
+from searec.store.store import Store
 
 SAMPLE = sample_folder()
 
@@ -83,11 +83,11 @@ def test_users_are_refreshed_once(tmp_path: Path, searec: Any, toy: None) -> Non
     command = ("interests", "worker", SAMPLE, "--store", url, "--reasoner", "toy", "--once")
     code, out, error = searec(*command, "--enqueue", "u1", "--enqueue", "u2", "--set", "suffix=deluxe")
     assert (code, error) == (0, "")
-    assert out == "jobs: 2 refreshed\nstore: 2 users, 2 of them fresh; queue: 0 to do, 0 for later, 0 on the shelf\n"
-    with open_store(url) as store:
-        graph = store.read_graph("u1")
+    assert out == "jobs: 2 refreshed\nstore: 2 users, 2 of them fresh; queue: 0 to do, 0 for later, 0 dead\n"
+    with Store(url) as store:
+        graph = store.interests.read_graph("u1")
         assert graph is not None and graph.interests()[0].text == "brand new deluxe"
-        store.enqueue(["stranger"], "missing")
+        store.jobs.enqueue(["stranger"], "missing")
     code, out, _ = searec(*command, "--concurrency", "3", "--enqueue", "all", "--json", tmp_path / "figures.json")
     assert code == 0 and "799 refreshed" in out, "two of 800 were fresh, and a stranger was asked for"
     figures = json.loads((tmp_path / "figures.json").read_text())
@@ -95,8 +95,8 @@ def test_users_are_refreshed_once(tmp_path: Path, searec: Any, toy: None) -> Non
     assert json.loads(searec(*command, "--enqueue", "u1", "--json", "-")[1])["jobs"] == {"refreshed": 1}, (
         "nothing but JSON"
     )
-    with open_store(url) as store:
-        kept, stranger = store.read("u1"), store.read("stranger")
+    with Store(url) as store:
+        kept, stranger = store.interests.read("u1"), store.interests.read("stranger")
         assert kept is not None and kept.revision == 2
         assert stranger is not None and stranger.interests() == []
 
@@ -116,14 +116,14 @@ def test_who_asks_for_something_else_is_refreshed(
             user, 0, tuple(Edge(source=text, target="things", relation="hypernym", signal="query") for text in queries)
         )
 
-    with open_store(url) as store:
-        store.write([graph("mover", "tax law"), graph("stayer", "tents", "sleeping bags"), graph("quiet", "tax law")])
+    with Store(url) as store:
+        store.interests.write([graph("mover", "tax law"), graph("stayer", "tents", "sleeping bags"), graph("quiet", "tax law")])
     code, out, error = searec(
         "interests", "worker", shop, "--store", url, "--reasoner", "free", "--once", "--enqueue", "drifted"
     )
     assert code == 0 and "jobs: 1 refreshed" in out, error
-    with open_store(url) as store:
-        revisions = {user: kept.revision for user in asked if (kept := store.read(user)) is not None}
+    with Store(url) as store:
+        revisions = {user: kept.revision for user in asked if (kept := store.interests.read(user)) is not None}
     assert revisions == {"mover": 2, "stayer": 1, "quiet": 1}, "one query says nothing"
 
 
@@ -134,15 +134,15 @@ def test_build_then_show(tmp_path: Path, searec: Any, toy: None) -> None:
     assert (code, error) == (0, "") and out == "2 users built, 1.0 interests each; 0 were fresh; 0 failed\n"
     figures = json.loads(searec(*command, "--set", "suffix=deluxe", "--json", "-")[1])
     assert (figures["built"], figures["fresh"], figures["failed"]) == (798, 2, 0), "nobody is asked twice"
-    with open_store(url) as store:
-        assert store.mark_stale(["u3", "u4"]) == 2
+    with Store(url) as store:
+        assert store.interests.mark_stale(["u3", "u4"]) == 2
     figures = json.loads(searec(*command, "--json", "-")[1])
     assert (figures["built"], figures["fresh"]) == (2, 798), "but who has become stale"
     drawing = tmp_path / "u1.svg"
     code, out, error = searec("interests", "show", "u1", "--store", url, "--picture", drawing)
     assert (code, error) == (0, "")
     lines = out.splitlines()
-    assert lines[0].startswith("u1, kept since 20") and lines[0].endswith("UTC, fresh")
+    assert lines[0].startswith("u1, written 20") and lines[0].endswith("UTC, fresh")
     assert lines[1].split()[1:4] == ["brand", "new", "gear"] and "wanted" in lines[1] and "u1.svg" in lines[2]
     assert drawing.read_text().startswith("<svg") and "brand new gear" in drawing.read_text()
     assert searec(*command, "--user", "u1", "--again", "--set", "suffix=deluxe")[0] == 0
@@ -167,7 +167,6 @@ def test_build_says_whom_it_left_out(tmp_path: Path, searec: Any, monkeypatch: p
 @pytest.mark.parametrize(
     ("arguments", "names"),
     [
-        ([], ["--store URL", "--run RUN"]),
         (["--run", "nowhere"], ["cannot read the interests", "nowhere"]),
         (["--run", "nowhere", "--picture", "x.png"], ["--picture", ".svg"]),
     ],
@@ -180,7 +179,6 @@ def test_show_tells_what_is_wrong(searec: Any, arguments: list[str], names: list
 def test_the_store_may_come_from_the_environment(
     tmp_path: Path, searec: Any, toy: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert searec("interests", "worker", SAMPLE, "--once")[0] == 2
     monkeypatch.setenv("SEAREC_STORE", f"sqlite:///{tmp_path / 'interests.db'}")
     assert searec("interests", "worker", SAMPLE, "--reasoner", "toy", "--once")[0] == 0
 

@@ -319,13 +319,14 @@ def test_the_command(searec: Any, make_folder: Folder, tmp_path: Path, format: s
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_the_command_joins_what_was_reported(searec: Any, make_folder: Folder, tmp_path: Path, format: str) -> None:
-    from searec.store.events import Event, open_events
+    from searec.store.events import Event
+    from searec.store.store import Store
 
     place = f"sqlite:///{tmp_path / 'events.db'}"
-    with open_events(place) as store:
+    with Store(place) as store:
         for name, item in (("e1", "i2"), ("e2", "no")):
-            store.append([Event(event_id=name, user="u1", kind="cart", time=1_690_000_000_000_001, item=item)])
-    code, told, _ = searec("export", format, shop(make_folder), tmp_path / "out", "--events", place)
+            store.events.append([Event(event_id=name, user="u1", kind="cart", time=1_690_000_000_000_001, item=item)])
+    code, told, _ = searec("export", format, shop(make_folder), tmp_path / "out", "--store", place)
     assert (
         code == 0
         and "interactions: 4 rows" in told
@@ -342,8 +343,8 @@ def test_the_command_joins_what_was_reported(searec: Any, make_folder: Folder, t
 def test_a_dataset_folder_needs_a_store(
     searec: Any, make_folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("SEAREC_EVENTS", raising=False)
+    monkeypatch.delenv("SEAREC_STORE", raising=False)
     code, _, told = searec("export", "dataset", shop(make_folder), tmp_path / "out")
-    assert code == 1 and "no event store is named" in told and "SEAREC_EVENTS" in told
+    assert code == 1 and "no store is named" in told and "SEAREC_STORE" in told
     code, _, told = searec("export", "ubbi", tmp_path, tmp_path / "out")
     assert code == 1 and "expected: dataset or recbole or ubi; what to do: did you mean 'ubi'" in told

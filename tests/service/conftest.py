@@ -1,20 +1,9 @@
-"""A small shop; and a real PostgreSQL server of our own: in a temporary folder, on a free port, run by the user `postgres` for root."""
+"""A small shop that all tests of the service share."""
 
-import itertools
-import os
-import shutil
-import signal
-import socket
-import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
-from searec.store.events import EventStore, open_events
 
 sys.path.insert(0, str(Path(__file__).parent))  # modules of these tests, importable under any import mode
 
@@ -23,158 +12,8 @@ from small_shop import Shop
 
 from shared_folders import shared_folder
 
-BACKENDS = ("sqlite", "postgresql")
-_NAMES = itertools.count()
-_HOMES = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name.partition(".")[0]))
-
-
-class PostgresServer:
-    """One cluster. It can be killed and started again; what it said it has written is there then."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder / "cluster"
-        with socket.create_server(("127.0.0.1", 0)) as place:
-            self.port = place.getsockname()[1]
-        self._bin = _HOMES[-1]
-        self._process: subprocess.Popen[bytes] | None = None
-        if os.geteuid() == 0:
-            shutil.chown(folder, "postgres")
-        self._run("initdb", "-D", self.folder, "-U", "searec", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
-
-    def url(self, database: str) -> str:
-        return f"postgresql://searec@127.0.0.1:{self.port}/{database}"
-
-    def _command(self, program: str, *arguments: object) -> list[str]:
-        own = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.geteuid() == 0 else []
-        return [*own, str(self._bin / program), *map(str, arguments)]
-
-    def _run(self, program: str, *arguments: object) -> str:
-        done = subprocess.run(self._command(program, *arguments), capture_output=True, text=True, check=False, cwd="/")
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def start(self) -> None:
-        options = {
-            "listen_addresses": "127.0.0.1",
-            "unix_socket_directories": "",
-            "max_connections": 150,
-            "shared_buffers": "32MB",
-        }
-        words = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
-        command = self._command("postgres", "-D", self.folder, "-p", self.port, *words)
-        with (self.folder.parent / "log.txt").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd="/")
-        for _ in range(1500):
-            probe = self._command("pg_isready", "-q", "-h", "127.0.0.1", "-p", self.port)
-            if subprocess.run(probe, check=False, cwd="/").returncode == 0:
-                return
-            assert self._process.poll() is None, (self.folder.parent / "log.txt").read_text()
-            time.sleep(0.02)
-        raise AssertionError("PostgreSQL does not answer")
-
-    def kill(self) -> None:
-        """As a machine that loses its power, so far as the server is concerned: no process of it gets to say anything."""
-        if self._process is not None:
-            children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
-            self._process.kill()
-            self._process.wait()
-            for child in map(int, children):
-                _end(child)
-            self._process = None
-
-    def stop(self) -> None:
-        """End it at once, with all its processes."""
-        if self._process is not None:
-            self._process.send_signal(signal.SIGQUIT)
-            self._process.wait()
-            self._process = None
-
-    def new_database(self) -> str:
-        """A URL of an empty database."""
-        name = f"events{next(_NAMES)}"
-        self._run("createdb", "-h", "127.0.0.1", "-p", self.port, "-U", "searec", name)
-        return self.url(name)
-
-
-def _end(process: int) -> None:
-    """Kill a process, and see it gone, or dead with nobody to ask for it."""
-    for _ in range(500):
-        try:
-            os.kill(process, signal.SIGKILL)
-            if Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-                return
-        except (ProcessLookupError, FileNotFoundError):
-            return
-        time.sleep(0.01)
-    raise AssertionError(f"process {process} does not end")
-
-
-def _server() -> Iterator[PostgresServer]:
-    pytest.importorskip("psycopg", reason="the PostgreSQL client is not installed")
-    if not _HOMES:
-        pytest.skip("PostgreSQL is not installed: no /usr/lib/postgresql/*/bin")
-    if os.geteuid() == 0 and shutil.which("setpriv") is None:
-        pytest.skip("PostgreSQL does not run as root, and setpriv is not installed")
-    # not in a folder of pytest's, which every session of pytest closes to other users
-    with tempfile.TemporaryDirectory(prefix="searec-postgres-") as folder:
-        server = PostgresServer(Path(folder))
-        server.start()
-        yield server
-        server.stop()
-
-
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[PostgresServer]:
-    """A server that all tests share."""
-    yield from _server()
-
-
-@pytest.fixture
-def own_postgres() -> Iterator[PostgresServer]:
-    """A server that a test may kill and start again."""
-    yield from _server()
-
-
-@pytest.fixture(scope="module")
-def module_postgres() -> Iterator[PostgresServer]:
-    """A server that the tests of a module may kill and start again."""
-    yield from _server()
-
 
 @pytest.fixture(scope="session")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     """A shop that all tests share."""
     return small_shop.opened(shared_folder(tmp_path_factory, "small-shop", small_shop.build))
-
-
-@pytest.fixture(params=BACKENDS)
-def events_backend(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-def events_url(events_backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Where an empty event store is to be, on each backend in turn."""
-    if events_backend == "sqlite":
-        return f"sqlite:///{tmp_path / 'events.db'}"
-    return str(request.getfixturevalue("postgres_server").new_database())
-
-
-@pytest.fixture
-def event_stores(events_url: str) -> Iterator[Callable[[], EventStore]]:
-    """Opens the same event store, as another process would."""
-    opened: list[EventStore] = []
-
-    def make() -> EventStore:
-        opened.append(open_events(events_url))
-        return opened[-1]
-
-    yield make
-    for store in opened:
-        store.close()
-
-
-@pytest.fixture
-def events(event_stores: Callable[[], EventStore]) -> EventStore:
-    """An empty event store."""
-    return event_stores()

@@ -31,6 +31,28 @@ Json = Annotated[
         "--json", metavar="FILE", help="Also write the figures as JSON; '-' for standard output.", show_default=False
     ),
 ]
+DEFAULT_STORE = "sqlite:///searec.db"
+StoreUrl = Annotated[
+    str,
+    typer.Option(
+        "--store",
+        metavar="URL",
+        envvar="SEAREC_STORE",
+        help="The store: sqlite:///FILE or postgresql://USER@HOST/DB; give a password in the environment.",
+        show_envvar=True,
+    ),
+]
+CacheUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--cache",
+        metavar="URL",
+        envvar="SEAREC_INTEREST_CACHE",
+        help="A cache of interests in front of the store: redis://HOST:PORT/DB.",
+        show_default=False,
+        show_envvar=True,
+    ),
+]
 Preset = Annotated[str, typer.Option(help="'small' finishes in minutes on two cores; 'paper' is the paper's setting.")]
 Split = Annotated[str, typer.Option("--split", help="'test' or 'val'.")]
 Requests = Annotated[

@@ -76,10 +76,10 @@ def _start(data: Path, deployment: Path, out: Path, port: int) -> str:
     """
     from searec.errors import ServiceError
 
-    events, store = f"sqlite:///{out / 'events.db'}", f"sqlite:///{out / 'interests.db'}"
+    store = f"sqlite:///{out / 'store.db'}"
     commands = {
-        "service": ["serve", str(deployment), "--events", events, "--store", store, "--port", str(port)],
-        "worker": ["interests", "worker", str(data), "--store", store, "--events", events, "--enqueue", "all"],
+        "service": ["serve", str(deployment), "--store", store, "--port", str(port)],
+        "worker": ["interests", "worker", str(data), "--store", store, "--enqueue", "all"],
     }
     processes = {}
     for name, command in commands.items():

@@ -1,4 +1,4 @@
-"""The command that writes a dataset folder, joined with reported events or not, as such or in another format."""
+"""The command that writes a dataset folder, with recorded events or without, in any format."""
 
 import tempfile
 from pathlib import Path
@@ -9,23 +9,6 @@ import typer
 from searec.cli.arguments import Data, Json, emit
 from searec.data.formats import EXPORTS
 
-_HELP = "sqlite:///FILE or postgresql://USER@HOST/DB; one with a password is better given in the environment."
-EventsUrl = Annotated[
-    str,
-    typer.Option("--events", metavar="URL", envvar="SEAREC_EVENTS", help=_HELP, show_default=False, show_envvar=True),
-]
-_Joined = Annotated[
-    str | None,
-    typer.Option(
-        "--events",
-        metavar="URL",
-        envvar="SEAREC_EVENTS",
-        help=f"Join what was reported there first; dataset needs it. {_HELP}",
-        show_default=False,
-        show_envvar=True,
-    ),
-]
-
 
 def export(
     format: Annotated[
@@ -33,10 +16,20 @@ def export(
     ],
     data: Data,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write.", show_default=False)],
-    events: _Joined = None,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            "--store",
+            metavar="URL",
+            envvar="SEAREC_STORE",
+            help="Join what was recorded there first (dataset needs it): sqlite:///FILE or postgresql://USER@HOST/DB.",
+            show_default=False,
+            show_envvar=True,
+        ),
+    ] = None,
     figures: Json = None,
 ) -> None:
-    """Write a dataset folder, together with the events, items and users reported since, as a dataset folder, for RecBole or as UBI."""
+    """Write a dataset folder and the events, items and users recorded since as a dataset folder, RecBole or UBI."""
     from searec.config import nearest
     from searec.data.exporting import export_folder
     from searec.data.importing import REJECTS_FILE
@@ -49,41 +42,36 @@ def export(
         )
     rejects = 0
     if format == "dataset":
-        if events is None:
-            remedy = "--events URL or SEAREC_EVENTS names the store; 'searec export recbole' and 'ubi' can do without"
-            raise SettingsError(
-                "export of a dataset folder joins reported events, and no event store is named",
-                where="--events",
-                remedy=remedy,
-            )
-        counts = _join(data, events, out)
+        if store is None:
+            remedy = "--store URL or SEAREC_STORE names the store; 'searec export recbole' and 'ubi' can do without"
+            what = "export of a dataset folder joins recorded events, and no store is named"
+            raise SettingsError(what, where="--store", remedy=remedy)
+        counts = _join(data, store, out)
         rejects = counts["rejects"]
-    elif events is None:
+    elif store is None:
         counts = export_folder(format, data, out)
     else:
         with tempfile.TemporaryDirectory(prefix="searec-export-") as room:
-            joined = _join(data, events, Path(room) / data.resolve().name)
+            joined = _join(data, store, Path(room) / data.resolve().name)
             counts = {**joined, **export_folder(format, Path(room) / data.resolve().name, out)}
     if str(figures) != "-":
         for table in ("items", "users", "interactions", "searches"):
             print(f"{table}: {counts[table]:,} rows")
         if "events" in counts:
-            print(
-                f"events: {counts['events']:,} new, up to number {counts['number']:,}; {counts['clicked']:,} were clicks of a search"
-            )
+            clicked = f"{counts['clicked']:,} were clicks of a search"
+            print(f"events: {counts['events']:,} new, up to number {counts['number']:,}; {clicked}")
         if rejects:
             print(f"{rejects:,} broken rules are listed in {out / REJECTS_FILE}")
         elif counts.get("rejects"):
-            print(
-                f"{counts['rejects']:,} rules were broken by events, which are left out; 'searec export dataset' lists them"
-            )
+            listed = "which are left out; 'searec export dataset' lists them"
+            print(f"{counts['rejects']:,} rules were broken by events, {listed}")
         print(f"wrote {out}")
     emit(counts, figures)
 
 
-def _join(data: Path, events: str, out: Path) -> dict[str, int]:
+def _join(data: Path, store: str, out: Path) -> dict[str, int]:
     from searec.store.event_export import export as write
-    from searec.store.events import open_events
+    from searec.store.store import Store
 
-    with open_events(events) as store:
-        return write(data, store, out)
+    with Store(store) as opened:
+        return write(data, opened.events, out)

@@ -1,54 +1,32 @@
-"""Commands on what users may want and have never shown: make it, look at it, keep it fresh."""
+"""Commands for the interests that users have not expressed yet: infer, show and refresh them."""
 
 import contextlib
 import logging
 import os
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from searec.cli.arguments import Data, Json, Set, emit, pairs
+from searec.cli.arguments import DEFAULT_STORE, CacheUrl, Data, Json, Set, StoreUrl, emit, pairs
 from searec.cli.students import reasoner_of
 
 if TYPE_CHECKING:
     from searec.data.dataset import Dataset
     from searec.service.reasoner_profiles import Profiles
-    from searec.store.interest_store import Store
+    from searec.store.store import Store
 
 app = typer.Typer(
-    name="interests", help="What users may want and have never shown, inferred ahead of need.", no_args_is_help=True
+    name="interests",
+    help="Interests that users have not expressed yet, inferred ahead of requests.",
+    no_args_is_help=True,
 )
 
-StoreUrl = Annotated[
-    str,
-    typer.Option(
-        "--store",
-        metavar="URL",
-        envvar="SEAREC_STORE",
-        help="sqlite:///FILE or redis://HOST:PORT/DB; one with a password is better given in the environment.",
-        show_default=False,
-        show_envvar=True,
-    ),
-]
-
-
-Events = Annotated[
-    str | None,
-    typer.Option(
-        "--events",
-        metavar="URL",
-        envvar="SEAREC_EVENTS",
-        help="Also read what happened since the dataset: sqlite:///FILE or postgresql://USER@HOST/DB, as the service has it.",
-        show_default=False,
-        show_envvar=True,
-    ),
-]
 ReasonerName = Annotated[
-    str, typer.Option("--reasoner", help="Who thinks: offline, chat, debate or student=RUN; its settings by --set.")
+    str, typer.Option("--reasoner", help="offline, chat, debate or student=RUN; its settings by --set.")
 ]
 _AT_ONCE = 256
 ALL, DRIFTED = "all", "drifted"
@@ -58,7 +36,7 @@ _SHOWN = 3
 @app.command()
 def build(
     data: Data,
-    store: StoreUrl,
+    store: StoreUrl = DEFAULT_STORE,
     reasoner: ReasonerName = "offline",
     overrides: Set = None,
     users: Annotated[
@@ -67,57 +45,58 @@ def build(
             "--user", metavar="USER", help="This user; may be given many times. All by default.", show_default=False
         ),
     ] = None,
-    again: Annotated[bool, typer.Option("--again", help="Also those whose interests are fresh.")] = False,
-    events: Events = None,
+    again: Annotated[bool, typer.Option("--again", help="Also users whose interests are fresh.")] = False,
+    cache: CacheUrl = None,
     figures: Json = None,
 ) -> None:
-    """Infer the interests of users now and keep them in a store, without a queue; run it again to go on where it ended."""
+    """Infer the interests of users now and store them, without a queue; run it again to continue where it ended."""
     from searec.data.dataset import load
     from searec.errors import ChatError
     from searec.progress import progress
-    from searec.store.interest_store import open_store
+    from searec.store.store import Store
 
     dataset = load(data)
-    done, interests, problems = 0, 0, []
-    with _profiles(data, dataset, events) as profiles, open_store(store) as opened:
+    built, interests, problems = 0, 0, []
+    with Store(store, cache=cache) as opened:
+        profiles = _profiles(data, dataset, opened)
         names = users or profiles.everybody()
         profiles.refuse_unknown(names)
         thinker = reasoner_of(reasoner, dataset, pairs(overrides))
         with progress("Interests", len(names)) as advance:
             for start in range(0, len(names), _AT_ONCE):
-                some = names[start : start + _AT_ONCE]
-                wanted = some if again else [name for name in some if (kept := opened.read(name)) is None or kept.stale]
-                thoughts = thinker.infer(profiles(wanted))
+                part = names[start : start + _AT_ONCE]
+                due = part if again else [name for name in part if not _is_fresh(opened, name)]
+                thoughts = thinker.infer(profiles(due))
                 graphs = [thought.graph for thought in thoughts if thought.graph is not None]
-                opened.write(graphs)
-                done += len(graphs)
+                opened.interests.write(graphs)
+                built += len(graphs)
                 interests += sum(len(graph.interests()) for graph in graphs)
                 problems += [thought.problem or "no graph" for thought in thoughts if thought.graph is None]
-                advance(len(some), "")
-    fresh = len(names) - done - len(problems)
+                advance(len(part), "")
+    fresh = len(names) - built - len(problems)
     if str(figures) != "-":
-        mean = f", {interests / done:.1f} interests each" if done else ""
-        print(f"{done:,} users built{mean}; {fresh:,} were fresh; {len(problems):,} failed")
-    emit({"built": done, "interests": interests, "fresh": fresh, "failed": len(problems)}, figures)
+        mean = f", {interests / built:.1f} interests each" if built else ""
+        print(f"{built:,} users built{mean}; {fresh:,} were fresh; {len(problems):,} failed")
+    emit({"built": built, "interests": interests, "fresh": fresh, "failed": len(problems)}, figures)
     if problems:
         raise ChatError(
             f"{len(problems)} of {len(names)} users are left without a graph",
             where="; ".join(problems[:_SHOWN]),
-            remedy="run the same command again: only they are asked",
+            remedy="run the same command again: only these users are inferred",
         )
 
 
 @app.command()
 def show(
     user: Annotated[str, typer.Argument(metavar="USER", help="The user, as the dataset names it.", show_default=False)],
-    store: Annotated[
-        str | None,
-        typer.Option("--store", metavar="URL", envvar="SEAREC_STORE", help="A store of interests.", show_default=False),
-    ] = None,
+    store: StoreUrl = DEFAULT_STORE,
     run: Annotated[
         Path | None,
         typer.Option(
-            "--run", metavar="RUN", help="Instead: those that a trained run has learned from.", show_default=False
+            "--run",
+            metavar="RUN",
+            help="Instead of the store: interests that a run was trained on.",
+            show_default=False,
         ),
     ] = None,
     drawing: Annotated[
@@ -125,39 +104,39 @@ def show(
     ] = None,
     figures: Json = None,
 ) -> None:
-    """Show what a user may want and why: query, demand, interest."""
+    """Show the interests of a user and why: query, demand, interest."""
     import json
     from datetime import UTC, datetime
 
     from searec.errors import DataError, SettingsError, UnknownIdError
     from searec.interests.interest_table import read_graphs
     from searec.pipeline.run import ARTIFACTS
-    from searec.store.interest_store import open_store, without_password
+    from searec.store.connection import without_password
+    from searec.store.store import Store
 
     if drawing is not None and drawing.suffix != ".svg":
         raise SettingsError("bad --picture", got=str(drawing), expected="a file that ends in .svg")
-    told = ""
+    state = ""
     if run is not None:
         graph = read_graphs(run / ARTIFACTS, [user]).get(user)
         where = str(run)
-    elif store:
-        with open_store(store) as opened:
-            graph, kept = opened.read_graph(user), opened.read(user)
-        where = without_password(store)
-        if kept is not None:
-            told = f", kept since {datetime.fromtimestamp(kept.made / 1e6, UTC):%Y-%m-%d %H:%M} UTC, {'stale' if kept.stale else 'fresh'}"
     else:
-        raise SettingsError("nothing to look into", expected="--store URL or --run RUN")
+        with Store(store) as opened:
+            graph, stored = opened.interests.read_graph(user), opened.interests.read(user)
+        where = without_password(store)
+        if stored is not None:
+            written = datetime.fromtimestamp(stored.written_at / 1e6, UTC)
+            state = f", written {written:%Y-%m-%d %H:%M} UTC, {'stale' if stored.stale else 'fresh'}"
     if graph is None:
         raise UnknownIdError(
-            "no interests are kept of this user",
+            "no interests are stored of this user",
             where=where,
             got=repr(user),
             remedy="searec interests build DATA --store URL",
         )
     if str(figures) != "-":
-        made = f", made by {graph.origin['reasoner']}" if "reasoner" in graph.origin else ""
-        print(f"{user}{made}{told}")
+        by = f", made by {graph.origin['reasoner']}" if "reasoner" in graph.origin else ""
+        print(f"{user}{by}{state}")
         for one in graph.interests():
             print(f"  {one.confidence:.2f}  {one.text:<32} {one.reason}")
         if not graph.interests():
@@ -221,12 +200,13 @@ def debate(
         print(
             format_transcript(thought.transcript)
             if thought.transcript
-            else f"user {user} asked nothing lately, so there is nothing to debate"
+            else f"user {user} has no recent queries, so there is nothing to debate"
         )
         for name, ledger in ledgers.items():
             tokens = ledger["prompt_tokens"] + ledger["completion_tokens"]
             print(
-                f"{name}: {ledger['calls']} requests, {ledger['from_cache']} kept answers, {tokens:,} tokens, cost {ledger['cost']:g}"
+                f"{name}: {ledger['calls']} requests, {ledger['from_cache']} cached responses, {tokens:,} tokens, "
+                f"cost {ledger['cost']:g}"
             )
     graph = None if thought.graph is None else json.loads(thought.graph.to_json())
     emit(
@@ -250,13 +230,13 @@ def debate(
 @app.command()
 def worker(
     data: Data,
-    store: StoreUrl,
+    store: StoreUrl = DEFAULT_STORE,
     reasoner: ReasonerName = "offline",
     overrides: Set = None,
     concurrency: Annotated[
         int, typer.Option(min=1, help="Workers in this process, each with a reasoner of its own.")
     ] = 1,
-    batch: Annotated[int, typer.Option(min=1, help="Users that a reasoner is given at once.")] = 8,
+    batch: Annotated[int, typer.Option(min=1, help="Users per call of a reasoner.")] = 8,
     metrics_port: Annotated[
         int | None,
         typer.Option(min=0, max=65_535, help="Answer Prometheus at this port; 0 for any.", show_default=False),
@@ -266,22 +246,23 @@ def worker(
         list[str] | None,
         typer.Option(
             metavar="all|drifted|USER",
-            help="First enqueue who has missing or stale interests, or asks for what they do not explain, or one user; may be given often.",
+            help="First enqueue all users with missing or stale interests, those who drifted, or one; may be repeated.",
             show_default=False,
         ),
     ] = None,
-    events: Events = None,
+    cache: CacheUrl = None,
     figures: Json = None,
 ) -> None:
-    """Refresh the interests of users in the queue, until stopped: what is thought by then is kept, and the rest given back."""
+    """Refresh the interests of users in the queue, until stopped; jobs that are not done then are given back."""
     from searec.data.dataset import load
-    from searec.store.interest_store import open_store
+    from searec.store.store import Store
     from searec.store.worker import Worker, WorkerSettings, work
     from searec.store.worker_metrics import Metrics
 
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING, stream=sys.stderr)
     dataset, options = load(data), pairs(overrides)
-    with _profiles(data, dataset, events) as profiles, open_store(store) as opened:
+    with Store(store, cache=cache) as opened:
+        profiles = _profiles(data, dataset, opened)
         metrics = Metrics(opened)
         name = f"{socket.gethostname()}:{os.getpid()}"
         thinkers = [reasoner_of(reasoner, dataset, options) for _ in range(concurrency)]
@@ -298,14 +279,14 @@ def worker(
         try:
             _enqueue(opened, profiles, enqueue or [])
             ended = work(workers, drain=once)
-            counts = opened.counts()
+            counts = opened.jobs.counts()
         finally:
             metrics.close()
     if str(figures) != "-":
         print("jobs: " + (", ".join(f"{number:,} {outcome}" for outcome, number in ended.items() if number) or "none"))
         print(
-            f"store: {counts.kept:,} users, {counts.fresh:,} of them fresh; "
-            f"queue: {counts.queued + counts.leased:,} to do, {counts.waiting:,} for later, {counts.poisoned:,} on the shelf"
+            f"store: {counts.stored:,} users, {counts.fresh:,} of them fresh; "
+            f"queue: {counts.queued + counts.leased:,} to do, {counts.waiting:,} for later, {counts.dead:,} dead"
         )
     emit({"jobs": ended, "store": vars(counts)}, figures)
 
@@ -314,13 +295,13 @@ def _enqueue(store: "Store", profiles: "Profiles", names: Sequence[str]) -> None
     """Enqueue users by id, all, or those who have drifted.
 
     Raises:
-        UnknownIdError: a user of whom nothing is known.
+        UnknownIdError: an unknown user.
     """
     single = [name for name in names if name not in (ALL, DRIFTED)]
     profiles.refuse_unknown(single)
     everybody = profiles.everybody() if len(single) < len(names) else []
     if ALL in names:
-        store.enqueue(everybody, "missing")
+        store.jobs.enqueue(everybody, "missing")
     if DRIFTED in names:
         from searec.progress import progress
         from searec.store.drift import Watcher
@@ -329,23 +310,21 @@ def _enqueue(store: "Store", profiles: "Profiles", names: Sequence[str]) -> None
         watcher = Watcher(store, Encoder(DEFAULT).encode)
         with progress("Drift", len(everybody)) as advance:
             for start in range(0, len(everybody), _AT_ONCE):
-                some = profiles(everybody[start : start + _AT_ONCE])
-                for profile in some:
+                part = profiles(everybody[start : start + _AT_ONCE])
+                for profile in part:
                     watcher.note(profile.user, profile.queries)
-                advance(len(some), "")
-    store.enqueue(single, "asked")
+                advance(len(part), "")
+    store.jobs.enqueue(single, "requested")
 
 
-@contextlib.contextmanager
-def _profiles(folder: Path, data: "Dataset", events: str | None) -> "Iterator[Profiles]":
-    """Profiles as of the end of the dataset or, with the address of an event store, as of now."""
+def _is_fresh(store: "Store", user: str) -> bool:
+    stored = store.interests.read(user)
+    return stored is not None and not stored.stale
+
+
+def _profiles(folder: Path, data: "Dataset", store: "Store") -> "Profiles":
+    """Return profiles as of now: the dataset and what was recorded since."""
     from searec.service.reasoner_profiles import Profiles
-
-    if events is None:
-        yield Profiles(data)
-        return
     from searec.store.event_export import exported_up_to
-    from searec.store.events import open_events
 
-    with open_events(events) as store:
-        yield Profiles(data, store, after=exported_up_to(folder))
+    return Profiles(data, store.events, after=exported_up_to(folder))

@@ -1,38 +1,38 @@
-"""Commands on the keys that open a service."""
+"""Commands for the API keys of a service."""
 
 from typing import Annotated
 
 import typer
 
-from searec.cli.arguments import Json, choice, emit
-from searec.cli.export import EventsUrl
+from searec.cli.arguments import DEFAULT_STORE, Json, StoreUrl, choice, emit
 
-app = typer.Typer(name="keys", help="Keys that open a service.", no_args_is_help=True)
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Whose key it is.", show_default=False)]
+app = typer.Typer(name="keys", help="API keys of a service.", no_args_is_help=True)
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Who holds the key.", show_default=False)]
 
 
 @app.command()
 def add(
     name: Name,
-    events: EventsUrl,
+    store: StoreUrl = DEFAULT_STORE,
     role: Annotated[str, typer.Option(help="read, write or admin; each may do what the ones before it may.")] = "read",
 ) -> None:
-    """Make a key and print it, this once: only its hash is kept."""
-    from searec.store.events import ROLES, open_events
+    """Make a key and print it. It cannot be shown again: only its hash is stored."""
+    from searec.store.keys import ROLES
+    from searec.store.store import Store
 
     known = choice(role, ROLES, "--role")
-    with open_events(events) as store:
-        key = store.add_key(name, known)
+    with Store(store) as opened:
+        key = opened.keys.add(name, known)
     print(key)
 
 
 @app.command(name="list")
-def list_(events: EventsUrl, figures: Json = None) -> None:
-    """Show whose keys are valid, and what they may do."""
-    from searec.store.events import open_events
+def list_(store: StoreUrl = DEFAULT_STORE, figures: Json = None) -> None:
+    """Show the valid keys: who holds them, and what they may do."""
+    from searec.store.store import Store
 
-    with open_events(events) as store:
-        keys = store.keys()
+    with Store(store) as opened:
+        keys = opened.keys.all()
     if str(figures) != "-":
         for key in keys:
             print(f"{key.name}  {key.role}  searec_{key.public}_...")
@@ -42,16 +42,16 @@ def list_(events: EventsUrl, figures: Json = None) -> None:
 
 
 @app.command()
-def revoke(name: Name, events: EventsUrl) -> None:
+def revoke(name: Name, store: StoreUrl = DEFAULT_STORE) -> None:
     """Make a key invalid; running services notice within seconds."""
     from searec.errors import UnknownIdError
-    from searec.store.events import open_events
-    from searec.store.interest_store import without_password
+    from searec.store.connection import without_password
+    from searec.store.store import Store
 
-    with open_events(events) as store:
-        found = store.revoke_key(name)
-    if not found:
+    with Store(store) as opened:
+        revoked = opened.keys.revoke(name)
+    if not revoked:
         raise UnknownIdError(
-            "no key of this name", where=without_password(events), got=repr(name), remedy="searec keys list shows all"
+            "no key of this name", where=without_password(store), got=repr(name), remedy="searec keys list shows all"
         )
     print(f"revoked {name}")

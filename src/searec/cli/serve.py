@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from searec.cli.arguments import Data, Set, pairs
+from searec.cli.arguments import DEFAULT_STORE, CacheUrl, Data, Set, StoreUrl, pairs
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -79,21 +79,8 @@ def serve(
         Path | None,
         typer.Option(metavar="DATA", help="Dataset folder in place of the file's; same data.", show_default=False),
     ] = None,
-    events: Annotated[
-        str,
-        typer.Option(
-            metavar="URL",
-            envvar="SEAREC_EVENTS",
-            help="Where events are stored: sqlite:///FILE or postgresql://USER@HOST/DB; passwords in the environment.",
-            show_envvar=True,
-        ),
-    ] = "sqlite:///searec-events.db",
-    store: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL", envvar="SEAREC_STORE", help="A store of interests.", show_default=False, show_envvar=True
-        ),
-    ] = None,
+    store: StoreUrl = DEFAULT_STORE,
+    cache: CacheUrl = None,
     host: Annotated[
         str, typer.Option(help="The address to listen at; others can reach any but a loopback one.")
     ] = "127.0.0.1",
@@ -104,18 +91,18 @@ def serve(
     ] = False,
     overrides: Set = None,
 ) -> None:
-    """Answer recommendations and searches over HTTP until stopped; new events are stored and count at once."""
+    """Answer recommendations and searches over HTTP until stopped; events are stored and count at once."""
     from searec.config import as_dict, configure
     from searec.service.http.http_config import HttpSettings
     from searec.service.http.server import is_loopback, refuse_open
     from searec.service.http.server import serve as run
-    from searec.store.events import open_events
+    from searec.store.store import Store
 
     given = pairs(overrides)
     known = {field.name for field in dataclasses.fields(HttpSettings)}
     settings = configure(HttpSettings, {name: value for name, value in given.items() if name in known}, where="--set")
-    with open_events(events) as opened:
-        keys = bool(opened.keys())
+    with Store(store) as opened:
+        keys = bool(opened.keys.all())
     refuse_open(host, keys=keys, open=open)
     if not keys and not settings.hosts and is_loopback(host):
         # without keys, a web page elsewhere that calls itself by our address must not be answered
@@ -123,8 +110,8 @@ def serve(
     config = {
         "deployment": str(deployment.resolve()),
         "data": None if data is None else str(data),
-        "events": events,
         "store": store,
+        "cache": cache,
         "settings": {name: value for name, value in given.items() if name not in known},
     }
     run(

@@ -1,4 +1,4 @@
-"""Commands on those who reason about interests: teach one, compare them."""
+"""Commands for reasoners: distil a small language model from one, and compare them."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 STUDENT, TEACHER = "student=", "teacher"
 Users = Annotated[
     int | None,
-    typer.Option("--users", min=2, help="So many users, drawn by the seed; all by default.", show_default=False),
+    typer.Option("--users", min=2, help="Number of users, drawn by the seed; all by default.", show_default=False),
 ]
 Near = Annotated[
     str | None,
@@ -33,7 +33,7 @@ Seed = Annotated[int, typer.Option(min=0, help="Same seed, same users, same weig
 def distil(
     data: Data,
     out: Annotated[Path, typer.Option(metavar="RUN", help="The student's folder to write.", show_default=False)],
-    teacher: Annotated[str, typer.Option(help="Whose interests are taught: offline, chat or debate.")] = "offline",
+    teacher: Annotated[str, typer.Option(help="The reasoner to learn from: offline, chat or debate.")] = "offline",
     base: Annotated[str, typer.Option(help="A causal model by folder or hub id; 'small' makes one here.")] = "small",
     users: Users = None,
     overrides: Set = None,
@@ -42,7 +42,7 @@ def distil(
     resume: Annotated[bool, typer.Option("--resume", help="Go on where it was broken off.")] = False,
     figures: Json = None,
 ) -> None:
-    """Teach a causal model to reason as a teacher does: labels, checks, LoRA, and a look at users it has not seen.
+    """Train a causal model to reason as a teacher does: labels, checks, LoRA, and an evaluation on unseen users.
 
     --set teacher.KEY=VALUE is a setting of the teacher.
     """
@@ -58,8 +58,8 @@ def distil(
     from searec.interests.reasoner_evaluation import Categories
     from searec.training.interrupts import stop_requests
 
-    own, of_others = _parted(overrides, [TEACHER])
-    config = configure(DistilSettings, {"base": base, **own}, where="distil")
+    plain, of_others = _parted(overrides, [TEACHER])
+    config = configure(DistilSettings, {"base": base, **plain}, where="distil")
     encode = _encode(encoder)
     require_new_folder(out, resume)
     dataset = load(data)
@@ -94,7 +94,7 @@ def evaluate(
     ],
     teacher: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="With whom to agree; the first reasoner by default.", show_default=False),
+        typer.Option(metavar="NAME", help="The reasoner to agree with; the first one by default.", show_default=False),
     ] = None,
     users: Users = None,
     overrides: Annotated[
@@ -110,7 +110,7 @@ def evaluate(
     seed: Seed = 0,
     figures: Json = None,
 ) -> None:
-    """Compare reasoners on the same users: novelty, agreement, grounding, speed. Users that a student learned from are left out."""
+    """Compare reasoners on the same users that no student learned from: novelty, agreement, grounding, speed."""
     from searec.data.dataset import load
     from searec.distillation.distil import trained_users
     from searec.interests.profile_sampling import sample_profiles
@@ -119,19 +119,23 @@ def evaluate(
     encode = _encode(encoder)
     goal = teacher or reasoners[0]
     names = list(dict.fromkeys([*reasoners, goal]))
-    own, options = _parted(overrides, [name.partition("=")[0] for name in names])
-    if own:
+    plain, options = _parted(overrides, [name.partition("=")[0] for name in names])
+    if plain:
         raise SettingsError(
-            "a setting of nobody", where="--set", got=next(iter(own)), expected="NAME.KEY=VALUE with a reasoner's name"
+            "a setting of no reasoner",
+            where="--set",
+            got=next(iter(plain)),
+            expected="NAME.KEY=VALUE with a reasoner's name",
         )
     dataset = load(data)
     seen = set().union(*(trained_users(name.removeprefix(STUDENT)) for name in names if name.startswith(STUDENT)))
-    asked = sample_profiles(dataset, users, seed=seed, leave_out=seen)
-    if not asked:
-        raise SettingsError("nobody is left to ask", got=f"{len(seen)} users that a student learned from are left out")
-    thought = {name: infer_timed(reasoner_of(name, dataset, options[name.partition("=")[0]]), asked) for name in names}
+    sampled = sample_profiles(dataset, users, seed=seed, leave_out=seen)
+    if not sampled:
+        raise SettingsError("no user is left", got=f"{len(seen)} users that a student learned from are left out")
+    reasoners_by_name = {name: reasoner_of(name, dataset, options[name.partition("=")[0]]) for name in names}
+    thought = {name: infer_timed(reasoner, sampled) for name, reasoner in reasoners_by_name.items()}
     catalogue = Categories.of(dataset)
-    found = {
+    judgements = {
         name: evaluate_reasoning(
             thought[name][0],
             teacher=None if name == goal else thought[goal][0],
@@ -145,16 +149,25 @@ def evaluate(
     }
     if str(figures) != "-":
         left = f", {len(seen):,} that a student learned from left out" if seen else ""
-        print(f"{len(asked):,} users{left}; agreement with {goal}")
-        print_judged(found)
+        print(f"{len(sampled):,} users{left}; agreement with {goal}")
+        print_judged(judgements)
     emit(
-        {"users": len(asked), "teacher": goal, "reasoners": {name: one.as_json() for name, one in found.items()}},
+        {
+            "users": len(sampled),
+            "teacher": goal,
+            "reasoners": {name: one.as_json() for name, one in judgements.items()},
+        },
         figures,
     )
 
 
 def reasoner_of(text: str, data: "Dataset", options: Mapping[str, str]) -> "Reasoner":
-    """The reasoner of a name, or of student=RUN.
+    """Return the reasoner of a name, or of student=RUN.
+
+    Args:
+        text: the name.
+        data: the dataset.
+        options: settings by name.
 
     Raises:
         SettingsError: no reasoner of the name, or no such setting of it.
@@ -170,20 +183,20 @@ def reasoner_of(text: str, data: "Dataset", options: Mapping[str, str]) -> "Reas
 
 
 def _parted(given: list[str] | None, names: list[str]) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
-    """Settings without a name before them, and those of each name, given as NAME.KEY=VALUE."""
-    own: dict[str, str] = {}
+    """Return settings without a name before them, and those of each name, given as NAME.KEY=VALUE."""
+    plain: dict[str, str] = {}
     others: dict[str, dict[str, str]] = {name: {} for name in names}
     for key, value in pairs(given).items():
         name, dot, inner = key.partition(".")
         if dot and name in others:
             others[name][inner] = value
         else:
-            own[key] = value
-    return own, others
+            plain[key] = value
+    return plain, others
 
 
 def print_made(folder: Path) -> None:
-    """What labels there were and what was done with them."""
+    """Print how many labels there were and how the model was trained on them."""
     import json
 
     from searec.distillation.distil import ABOUT
@@ -194,7 +207,8 @@ def print_made(folder: Path) -> None:
     counts = labels["labels"]
     refused = ", ".join(f"{count:,} {reason}" for reason, count in counts["refused"].items()) or "none"
     print(
-        f"teacher {labels['teacher']['name']}: {counts['train']:,} labels to train on, {counts['eval']:,} held back; refused: {refused}"
+        f"teacher {labels['teacher']['name']}: {counts['train']:,} labels to train on, "
+        f"{counts['eval']:,} held back; refused: {refused}"
     )
     for sentence in about["done"]:
         print(sentence)
@@ -204,9 +218,9 @@ def print_made(folder: Path) -> None:
     print(f"wrote {folder}")
 
 
-def print_judged(found: "dict[str, ReasoningMetrics]") -> None:
-    """A line a reasoner."""
-    wide = max(16, *map(len, found)) + 1
+def print_judged(judgements: "dict[str, ReasoningMetrics]") -> None:
+    """Print a line per reasoner."""
+    wide = max(16, *map(len, judgements)) + 1
     columns = {
         "answered": "answered",
         "interests": "interests",
@@ -222,16 +236,15 @@ def print_judged(found: "dict[str, ReasoningMetrics]") -> None:
         "soft.f1": "soft f1",
         "grounded": "grounded",
     }
-    shown = {name: title for name, title in columns.items() if any(name in one.figures for one in found.values())}
+    shown = {name: title for name, title in columns.items() if any(name in one.figures for one in judgements.values())}
     print(
         "  " + " " * wide + "".join(f"{title:>10}" for title in shown.values()) + f"{'profiles/s':>12}{'tokens/s':>10}"
     )
-    for label, one in found.items():
-        told = one.as_json()
-        values = "".join(_cell(told["figures"].get(name, {}).get("value"), 10) for name in shown)
-        print(
-            f"  {label:<{wide}}{values}{_cell(told['profiles_per_second'], 12, 1)}{_cell(told['tokens_per_second'], 10, 0)}"
-        )
+    for label, one in judgements.items():
+        row = one.as_json()
+        values = "".join(_cell(row["figures"].get(name, {}).get("value"), 10) for name in shown)
+        speed = _cell(row["profiles_per_second"], 12, 1) + _cell(row["tokens_per_second"], 10, 0)
+        print(f"  {label:<{wide}}{values}{speed}")
         for problem, count in one.problems.items():
             print(f"  {'':<{wide}}  {count:,} x {problem}")
 

@@ -25,7 +25,7 @@ from searec.pipeline.types import RESERVED, Request, SuggestRequest
 from searec.pipeline.user_interests import InterestSource
 from searec.pipeline.views import Views
 from searec.store.event_export import exported_up_to
-from searec.store.events import EventStore
+from searec.store.event_store import EventStore
 from searec.store.interest_reader import Reader
 
 _TRIAL_SECONDS = 60.0

@@ -14,7 +14,8 @@ from searec.data.user_history import UserHistory
 from searec.data.vocabulary import IdMap
 from searec.pipeline.catalog_snapshot import CatalogSnapshot
 from searec.pipeline.types import HistoryEvent
-from searec.store.events import SEARCH, Event, EventStore
+from searec.store.event_store import EventStore
+from searec.store.events import SEARCH, Event
 
 NEWEST = 512
 """Events of each history that models are given at most."""

@@ -3,7 +3,7 @@
 import threading
 
 from searec.pipeline.catalog_snapshot import CatalogBase, CatalogSnapshot
-from searec.store.events import EventStore
+from searec.store.event_store import EventStore
 
 
 class LiveCatalog:

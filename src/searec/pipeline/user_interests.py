@@ -149,7 +149,7 @@ class InterestSource:
         """
         if self.reader is not None:
             with contextlib.suppress(DataError):  # damaged; a worker will write it anew
-                if (graph := self.reader.store.read_graph(user)) is not None:
+                if (graph := self.reader.store.interests.read_graph(user)) is not None:
                     return graph
         return self._from_training(user)
 

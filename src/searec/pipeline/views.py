@@ -16,7 +16,7 @@ from searec.pipeline.run import Run
 from searec.pipeline.similar_items import can_find_similar, similar_items
 from searec.pipeline.types import InterestsView, ItemView, ServedRun, UserView
 from searec.pipeline.user_interests import InterestSource
-from searec.store.events import EventStore
+from searec.store.event_store import EventStore
 
 _MOST = 1_000
 

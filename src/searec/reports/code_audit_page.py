@@ -1,6 +1,6 @@
 """The audit as one HTML page that needs nothing else."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from searec.files import write_text
 from searec.reports.code_audit import Audit, RunAudit
-from searec.reports.comparison_page import page_template, style
+from searec.reports.page import render_page
 from searec.reports.plots import Line, curves, histogram, scatter
 from searec.semantic_ids.user_code_table import SIDES
 
@@ -24,18 +24,18 @@ def write_audit(audit: Audit, path: Path | str, *, title: str = "searec audit of
     Raises:
         StorageError: the disk refuses the write; what was there before is untouched.
     """
-    write_text(path, render(audit, title=title, made=datetime.now(UTC)))
+    write_text(path, render(audit, title=title))
 
 
-def render(audit: Audit, *, title: str, made: datetime) -> str:
-    """The page as HTML text; the same input gives the same text."""
-    return page_template(__package__, "code_audit.html.j2").render(
-        style=style(),
+def render(audit: Audit, *, title: str, made: datetime | None = None) -> str:
+    """Return the page as HTML text; the time it shows is now if `made` is None."""
+    return render_page(
+        "code_audit.html.j2",
         title=title,
         made=made,
         sides=SIDES,
         runs=[_section(run) for run in audit.runs],
-        table=None if audit.comparison is None else audit.comparison.tables[0],
+        comparison=None if audit.comparison is None else audit.comparison.tables[0],
         metric=_METRIC,
         depth=_depth(audit),
         groups=GROUPS,

@@ -4,21 +4,19 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from importlib import resources
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 
 from searec.evaluation.compare import Cell, Comparison, Row, Table
 from searec.files import write_text
 from searec.metrics import Metric
+from searec.reports.page import PROTOCOL_NAMES, TASK_NAMES, render_page
 from searec.reports.plots import COLOURS, Line, Point, bars, curves, dots
 
-NONE, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 PAIRS = (("sparse", "rich"), ("low-similarity", "high-similarity"), ("cold-user", "cold-item"), ("repeat", "new"))
 VALIDATION = "ndcg@5"
 NO_LOSS = frozenset(
@@ -35,8 +33,6 @@ NO_LOSS = frozenset(
         "gradient_norm",
     }
 )
-TASK_NAMES = {"recommend": "Recommendation", "search": "Search"}
-PROTOCOL_NAMES = {"sampled": "sampled candidates", "full": "whole catalogue"}
 PART_NAMES = {"val": "validation", "test": "test"}
 SLICE_MEANINGS = {
     "sparse": "users with few searches before the request (by default fewer than 10 sessions)",
@@ -97,8 +93,7 @@ def write_report(
     Raises:
         StorageError: the disk refuses the write; what was there before is untouched.
     """
-    made = datetime.now(UTC)
-    write_text(path, render(comparison, runs, title=title, made=made, links=links, tuning=tuning, notes=notes))
+    write_text(path, render(comparison, runs, title=title, links=links, tuning=tuning, notes=notes))
 
 
 def render(
@@ -106,26 +101,26 @@ def render(
     runs: Sequence[RunPage],
     *,
     title: str,
-    made: datetime,
+    made: datetime | None = None,
     links: Sequence[tuple[str, str]] = (),
     tuning: Sequence[TuningPage] = (),
     notes: Sequence[str] = (),
 ) -> str:
-    """The report as HTML text; the same input gives the same text."""
+    """Return the report as HTML text; arguments as `write_report`, and the time it shows (now if None)."""
     labels = dict.fromkeys(row.label for table in comparison.tables for row in table.rows)
     series = {
         label: number for number, label in enumerate((*labels, *(run.label for run in runs if run.label not in labels)))
     }
     names = _page_names(runs)
-    return page_template(__package__, "comparison.html.j2").render(
-        style=style(),
+    return render_page(
+        "comparison.html.j2",
         title=title,
         made=made,
         comparison=comparison,
         alpha=comparison.alpha,
+        level=f"{100 * comparison.level:g} %",
         sections=[_section(table, series, comparison.alpha) for table in comparison.tables],
         series=series,
-        colours=COLOURS,
         links=links,
         notes=notes,
         tuning=_tuning(tuning),
@@ -146,45 +141,6 @@ def render(
             if any(name in table.slices for table in comparison.tables)
         ],
     )
-
-
-def page_template(package: str, name: str) -> jinja2.Template:
-    """A template of ours, with the filters that print figures."""
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(
-        figure=figure, signed=signed, p=p_value, whole=lambda number: f"{number:,}", metric=str.upper
-    )
-    return environment.from_string(resources.files(package).joinpath(name).read_text(encoding="utf-8"))
-
-
-def style() -> Markup:
-    """The style sheet of every page, light and dark."""
-    return Markup(resources.files("searec.reports").joinpath("style.css").read_text(encoding="utf-8"))
-
-
-def figure(value: float) -> str:
-    """A metric's value with four places behind the point (two from 10 on); a dash where there is none."""
-    return NONE if math.isnan(value) else f"{value:.4f}" if abs(value) < 10 else f"{value:.2f}"
-
-
-def signed(value: float) -> str:
-    """The same with a sign, and a true minus.
-
-    >>> signed(0.01), signed(-0.01) == MINUS + "0.0100"
-    ('+0.0100', True)
-    """
-    return NONE if math.isnan(value) else ("+" if value >= 0 else MINUS) + figure(abs(value))
-
-
-def p_value(value: float) -> str:
-    """A p value as papers print it.
-
-    >>> p_value(0.0123), p_value(0.00002)
-    ('0.012', '<0.001')
-    """
-    return NONE if math.isnan(value) else "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def mark(cell: Cell, alpha: float) -> str:

@@ -1,6 +1,6 @@
 """What reasoning does, as one HTML page that needs nothing else."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 from markupsafe import Markup
 
 from searec.files import write_text
-from searec.reports.comparison_page import page_template, style
+from searec.reports.page import render_page
 from searec.reports.plots import Line, curves, points
 from searec.reports.reasoning import GROUPS, VARIED, Movement, Reasoning
 
@@ -24,13 +24,13 @@ def write_reasoning(
     Raises:
         StorageError: the disk refuses the write; what was there before is untouched.
     """
-    write_text(path, render(found, title=title, made=datetime.now(UTC)))
+    write_text(path, render(found, title=title))
 
 
-def render(found: Reasoning, *, title: str, made: datetime) -> str:
-    """The page as HTML text; the same input gives the same text."""
-    return page_template(__package__, "reasoning.html.j2").render(
-        style=style(),
+def render(found: Reasoning, *, title: str, made: datetime | None = None) -> str:
+    """Return the page as HTML text; the time it shows is now if `made` is None."""
+    return render_page(
+        "reasoning.html.j2",
         title=title,
         made=made,
         found=found,

@@ -1,13 +1,13 @@
 """What one task costs the other, as one HTML page that needs nothing else."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from markupsafe import Markup
 
 from searec.data.schema import TASKS, Task
 from searec.files import write_text
-from searec.reports.comparison_page import TASK_NAMES, page_template, style
+from searec.reports.page import TASK_NAMES, render_page
 from searec.reports.plots import Line, curves, points
 from searec.reports.tradeoff import METRIC, Series, Tradeoff
 
@@ -20,13 +20,13 @@ def write_tradeoff(
     Raises:
         StorageError: the disk refuses the write; what was there before is untouched.
     """
-    write_text(path, render(found, title=title, made=datetime.now(UTC)))
+    write_text(path, render(found, title=title))
 
 
-def render(found: Tradeoff, *, title: str, made: datetime) -> str:
-    """The page as HTML text; the same input gives the same text."""
-    return page_template(__package__, "tradeoff.html.j2").render(
-        style=style(),
+def render(found: Tradeoff, *, title: str, made: datetime | None = None) -> str:
+    """Return the page as HTML text; the time it shows is now if `made` is None."""
+    return render_page(
+        "tradeoff.html.j2",
         title=title,
         made=made,
         found=found,

@@ -1,6 +1,6 @@
 """What one model's tasks do for each other, as one HTML page that needs nothing else."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ from markupsafe import Markup
 from searec.evaluation.compare import ALPHA, Difference, Table
 from searec.evaluation.transfer import Transfer, cells
 from searec.files import write_text
-from searec.reports.comparison_page import PROTOCOL_NAMES, TASK_NAMES, page_template, style
+from searec.reports.page import PROTOCOL_NAMES, TASK_NAMES, render_page
 from searec.reports.plots import Point, dots
 
 
@@ -19,17 +19,18 @@ def write_transfer(found: Transfer, path: Path | str) -> None:
     Raises:
         StorageError: the disk refuses the write; what was there before is untouched.
     """
-    write_text(path, render(found, made=datetime.now(UTC)))
+    write_text(path, render(found))
 
 
-def render(found: Transfer, *, made: datetime) -> str:
-    """The page as HTML text; the same input gives the same text."""
-    return page_template(__package__, "transfer.html.j2").render(
-        style=style(),
+def render(found: Transfer, *, made: datetime | None = None) -> str:
+    """Return the page as HTML text; the time it shows is now if `made` is None."""
+    return render_page(
+        "transfer.html.j2",
         title=f"{found.model}: each task alone and together",
         made=made,
         found=found,
         alpha=ALPHA,
+        level=f"{100 * found.comparison.level:g} %",
         sections=[_section(table, found) for table in found.comparison.tables],
     )
 

@@ -5,7 +5,7 @@ import gc
 import logging
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,12 @@ from searec.errors import SearecError, SettingsError
 from searec.pipeline.builder import open_pipeline
 from searec.pipeline.deployment import Deployment, changed, read_deployment
 from searec.service.request_batcher import BatcherSettings, RequestBatcher
-from searec.store.event_writer import Recorder
-from searec.store.events import Event, EventStore, open_events
+from searec.store.event_store import EventStore
+from searec.store.event_writer import EventWriter
+from searec.store.events import Event
 from searec.store.interest_reader import Reader
-from searec.store.interest_store import open_store
 from searec.store.keys import Keyring
+from searec.store.store import Store
 
 _POLL_SECONDS = 2.0
 _SWITCH_SECONDS = 0.0005
@@ -36,8 +37,7 @@ class Service(RequestBatcher):
         deployment: the one that it starts with.
         number: of this deployment.
         command: the deployment that the command line named.
-        events: the event store.
-        reader: of the interest store, or None.
+        reader: of the store.
         settings: of the batching.
     """
 
@@ -46,13 +46,12 @@ class Service(RequestBatcher):
         deployment: Deployment,
         number: int,
         command: Mapping[str, Any],
-        events: EventStore,
-        reader: Reader | None,
+        reader: Reader,
         settings: BatcherSettings,
     ) -> None:
-        super().__init__(open_pipeline(deployment, events, reader), settings)
+        super().__init__(open_pipeline(deployment, reader.store.events, reader), settings)
         self._deployment, self._number, self._command = deployment, number, dict(command)
-        self._events, self._reader = events, reader
+        self._store, self._reader = reader.store, reader
         self._deploying = threading.Lock()
         self._problem = ""
         settle()
@@ -76,9 +75,9 @@ class Service(RequestBatcher):
         """
         with self._deploying:
             deployment = changed(self._deployment, values)
-            pipeline = open_pipeline(deployment, self._events, self._reader)
+            pipeline = open_pipeline(deployment, self._store.events, self._reader)
             try:
-                self._number = self._events.deploy({"command": self._command, "serving": as_dict(deployment)})
+                self._number = self._store.events.deploy({"command": self._command, "serving": as_dict(deployment)})
             except SearecError:
                 pipeline.close()
                 raise
@@ -95,39 +94,30 @@ class Service(RequestBatcher):
         """Enqueue a user for new interests.
 
         Raises:
-            SettingsError: there is no store of interests.
-            StorageError: it fails.
+            StorageError: the store fails.
         """
-        if self._reader is None:
-            raise SettingsError(
-                "no store of interests", remedy="start the service with --store URL, and a worker beside it"
-            )
-        self._reader.store.enqueue([user], "asked")
+        self._store.jobs.enqueue([user], "requested")
 
     def forget(self, user: str) -> int:
-        """Remove a user's events, attributes and interests for good, and return how many events. The dataset stays.
+        """Delete a user's events, attributes and interests; return how many events. The dataset stays as it is.
 
         Raises:
-            StorageError: a store fails; ask again.
+            StorageError: the store fails; the same call may be repeated.
         """
-        if self._reader is not None:
-            self._reader.store.forget([user])
-        return self._events.forget(user)
+        return self._store.forget(user)
 
     def close(self) -> None:
-        """As `RequestBatcher.close`; then close the interest store."""
+        """Stop watching, close the reader, then close as the base class does; the store stays open."""
         self._stopped.set()
         self._watcher.join()
         with ExitStack() as stack:
-            if self._reader is not None:
-                stack.callback(self._reader.store.close)
-                stack.callback(self._reader.close)
+            stack.callback(self._reader.close)
             stack.callback(super().close)
 
     def _watch(self) -> None:
         while not self._stopped.wait(_POLL_SECONDS):
             try:
-                newest = self._events.deployed()
+                newest = self._store.events.deployed()
             except SearecError:  # the store is away; its other readers report it
                 continue
             if newest is not None and newest[0] > self._number:
@@ -139,7 +129,7 @@ class Service(RequestBatcher):
                 return
             try:
                 deployment = configure(Deployment, config["serving"], where=f"deployment {number}")
-                pipeline = open_pipeline(deployment, self._events, self._reader)
+                pipeline = open_pipeline(deployment, self._store.events, self._reader)
             except Exception as error:  # whatever it is, the watcher has to go on, and follow the next one
                 self._problem = (
                     f"deployment {number}: {error if isinstance(error, SearecError) else type(error).__name__}"
@@ -165,12 +155,12 @@ def settle() -> None:
         trim(0)
 
 
-def open_service(config: Mapping[str, Any]) -> tuple[Service, Recorder, EventStore, Keyring | None]:
+def open_service(config: Mapping[str, Any]) -> tuple[Service, EventWriter, EventStore, Keyring | None]:
     """Open everything behind the HTTP application.
 
     Args:
-        config: deployment (the path of the file); data (a dataset folder in place of the file's, or None); events and
-            store (or None), addresses; settings of deployment and batching by name.
+        config: deployment (the path of the file); data (a dataset folder in place of the file's, or None); store, an
+            address; cache, an address or None; settings of deployment and batching by name.
 
     Returns:
         Service, event writer, event store, and the keys if there are any.
@@ -182,15 +172,14 @@ def open_service(config: Mapping[str, Any]) -> tuple[Service, Recorder, EventSto
     torch.set_num_threads(deployment.threads)
     sys.setswitchinterval(_SWITCH_SECONDS)
     with ExitStack() as stack:
-        events = stack.enter_context(open_events(config["events"]))
-        store = stack.enter_context(open_store(config["store"])) if config.get("store") else None
-        reader = Reader(store) if store is not None else None
+        store = stack.enter_context(Store(config["store"], cache=config.get("cache")))
+        reader = Reader(store)
         command = as_dict(deployment)
-        deployment, number = _first(events, deployment, command)
-        keyring = Keyring(events) if events.keys() else None
-        service = Service(deployment, number, command, events, reader, settings)
+        deployment, number = _first(store.events, deployment, command)
+        keyring = Keyring(store.keys) if store.keys.all() else None
+        service = Service(deployment, number, command, reader, settings)
         stack.pop_all()
-    return service, Recorder(events, None if reader is None else _stale(reader)), events, keyring
+    return service, EventWriter(store.events, _refresh_interests(store)), store.events, keyring
 
 
 def _configured(path: Path, data: str | None, values: Mapping[str, Any]) -> tuple[Deployment, BatcherSettings]:
@@ -215,7 +204,7 @@ def _first(events: EventStore, deployment: Deployment, command: Mapping[str, Any
     return deployment, events.deploy({"command": dict(command), "serving": dict(command)})
 
 
-def _stale(reader: Reader) -> Any:
+def _refresh_interests(store: Store) -> Callable[[Sequence[Event]], None]:
     """Return what is done with stored events: the interests of their users become stale, and the users are enqueued.
 
     A worker that is at one of these users has read the history without the events, and will do so once more.
@@ -223,7 +212,7 @@ def _stale(reader: Reader) -> Any:
 
     def mark(events: Sequence[Event]) -> None:
         users = list(dict.fromkeys(event.user for event in events))
-        reader.store.mark_stale(users)
-        reader.store.enqueue(users, "asked")
+        store.interests.mark_stale(users)
+        store.jobs.enqueue(users, "requested")
 
     return mark

@@ -1,4 +1,4 @@
-"""Profiles for reasoners: what the dataset knows of users, and what they have done since, as the event store has it."""
+"""Profiles for reasoners: the history of users in the dataset, and their events since."""
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,22 +12,24 @@ from searec.data.split import NEVER
 from searec.errors import UnknownIdError
 from searec.interests.profile import CLICKS, DAYS, QUERIES, Profile, ProfileClick, ProfileQuery, profiles
 from searec.pipeline.catalog_snapshot import CATEGORIES
-from searec.store.events import SEARCH, Event, EventStore
-from searec.store.interest_store import this_clock
+from searec.store.connection import this_clock
+from searec.store.event_store import EventStore
+from searec.store.events import SEARCH, Event
 
 _AHEAD = 300_000_000
-"""Microseconds that a caller's clock may be ahead of ours. A later event is not read: with it, all others would be out of the window."""
+"""Microseconds that a caller's clock may be ahead. Later events are not read: they would move the window."""
 _PAGE = 20_000
 About = tuple[str, tuple[str, ...]]
 """Title and categories of an item."""
 
 
 class Profiles:
-    """The profile of each user as of now: dataset and events together, with the limits of `nearline.profile`. Threads may share it.
+    """Profiles as of now, of dataset and events together, with the limits of `interests.profile`. Threads may share it.
 
     Args:
+        data: the dataset.
         events: what happened since; None for the dataset alone.
-        after: events up to this number are in the dataset already (`export.exported_up_to`).
+        after: events up to this number are in the dataset already (`exported_up_to`).
     """
 
     def __init__(self, data: Dataset, events: EventStore | None = None, *, after: int = 0) -> None:
@@ -37,14 +39,14 @@ class Profiles:
         self._lock = threading.Lock()
 
     def __call__(self, users: Sequence[str]) -> list[Profile]:
-        """[n] profiles, in order; an empty one as of this moment for a user of whom nothing is known.
+        """Return the profiles, [n], in order; an empty one as of now for an unknown user.
 
         Raises:
             StorageError: the event store fails.
         """
         known = [user for user in users if user in self._data.users]
         inside = self._data.users.to_internal(known)
-        found = dict(zip(known, profiles(self._data, inside, np.full(len(inside), NEVER)), strict=True))
+        by_user = dict(zip(known, profiles(self._data, inside, np.full(len(inside), NEVER)), strict=True))
         happened: Mapping[str, Sequence[Event]] = {}
         attributes: Mapping[str, Mapping[str, Any]] = {}
         items: Mapping[str, About] = {}
@@ -57,16 +59,16 @@ class Profiles:
             }
             attributes = self._events.users_of(users)
             items = self._items(item for events in happened.values() for event in events for item in _touched(event))
-        made = []
+        result = []
         for user in users:
-            profile = found.get(user)
+            profile = by_user.get(user)
             if profile is None:
                 profile = Profile(user, 0 if user in happened else this_clock())
-            made.append(extended(profile, happened.get(user, ()), items, attributes.get(user)))
-        return made
+            result.append(extended(profile, happened.get(user, ()), items, attributes.get(user)))
+        return result
 
     def everybody(self) -> list[str]:
-        """The users of the dataset, then those who were only put or seen in events.
+        """Return the users of the dataset, then those known from events only.
 
         Raises:
             StorageError: the event store fails.
@@ -81,7 +83,7 @@ class Profiles:
         return list(names)
 
     def refuse_unknown(self, users: Sequence[str]) -> None:
-        """Refuse users of whom neither the dataset nor the event store knows anything.
+        """Refuse users who are in neither the dataset nor the event store.
 
         Raises:
             UnknownIdError: there is one.
@@ -97,11 +99,11 @@ class Profiles:
         for user in strangers:
             if user not in reported:
                 raise UnknownIdError(
-                    f"unknown user id {user!r}", where="dataset and events", expected="a user whom either of them knows"
+                    f"unknown user id {user!r}", where="dataset and events", expected="a user of either"
                 )
 
-    def _items(self, wanted: Iterable[str]) -> dict[str, About]:
-        """Title and categories of items, as they were last put, else as the dataset has them; items that nobody knows are left out."""
+    def _items(self, item_ids: Iterable[str]) -> dict[str, About]:
+        """Return title and categories of items, from the store, else from the dataset; unknown items are left out."""
         assert self._events is not None
         with self._lock:
             changes = self._events.items_since(self._number)
@@ -109,9 +111,9 @@ class Profiles:
                 if change.about:
                     self._put[change.item] = _about(change.about)
             self._number = changes[-1].number if changes else self._number
-            names = list(dict.fromkeys(wanted))
-            told = {name: self._put[name] for name in names if name in self._put}
-        known = [name for name in names if name not in told and name in self._data.items]
+            names = list(dict.fromkeys(item_ids))
+            recorded = {name: self._put[name] for name in names if name in self._put}
+        known = [name for name in names if name not in recorded and name in self._data.items]
         table = self._data.item_table
         columns = [name for name in ("title", CATEGORIES) if name in table.columns]
         rows = (
@@ -119,18 +121,19 @@ class Profiles:
             if known
             else []
         )
-        return {**told, **{name: _about(row) for name, row in zip(known, rows, strict=True)}}
+        return {**recorded, **{name: _about(row) for name, row in zip(known, rows, strict=True)}}
 
 
 def extended(
     profile: Profile, events: Sequence[Event], items: Mapping[str, About], attributes: Mapping[str, Any] | None = None
 ) -> Profile:
-    """A profile with later events added, as of one microsecond after the newest of all.
+    """Return a profile with later events added, as of one microsecond after the newest of all.
 
     Args:
+        profile: of a user, from the dataset.
         events: of this user, by time.
         items: title and categories; a click of any other item is not read.
-        attributes: stand in for those of the profile; None leaves them.
+        attributes: replace those of the profile; None leaves them.
     """
     about = (
         profile.attributes
@@ -159,11 +162,11 @@ def extended(
 
 
 def _clicks(events: Sequence[Event], items: Mapping[str, About]) -> list[ProfileClick]:
-    """The clicks of events, newest first; one that was told with its search and on its own counts once."""
-    told = {(event.event_id, item) for event in events if event.kind == SEARCH for item in event.clicked}
+    """Return the clicks of events, newest first; one that was reported with its search and alone counts once."""
+    recorded = {(event.event_id, item) for event in events if event.kind == SEARCH for item in event.clicked}
     clicks = []
     for event in reversed(events):
-        if event.kind != SEARCH and (event.search, event.item) in told:
+        if event.kind != SEARCH and (event.search, event.item) in recorded:
             continue
         clicks += [ProfileClick(*items[item], event.time) for item in reversed(_touched(event)) if item in items]
     return clicks
@@ -176,7 +179,7 @@ def _touched(event: Event) -> Sequence[str]:
 
 
 def _about(columns: Mapping[str, Any]) -> About:
-    """Title and categories from an item's columns; categories that are no list of texts are none."""
+    """Return title and categories from an item's columns; categories that are no list of texts are none."""
     given = columns.get(CATEGORIES)
     categories = tuple(str(one) for one in given) if isinstance(given, (list, tuple)) else ()
     return str(columns.get("title") or ""), categories

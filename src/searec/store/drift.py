@@ -1,4 +1,4 @@
-"""Drift: a user asks for what the kept graph does not explain, and is refreshed before the value has aged."""
+"""Finds users whose new queries their stored graph does not explain, so that they are refreshed early."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from searec.config import Count, settings
 from searec.errors import DataError
 from searec.interests.interest_graph import InterestGraph
 from searec.interests.profile import ProfileQuery
-from searec.store.interest_store import Store
+from searec.store.store import Store
 
 Vectors = NDArray[np.floating[Any]]
 Encode = Callable[[Sequence[str]], Vectors]
@@ -24,8 +24,8 @@ class DriftSettings:
     """When a user has drifted.
 
     Attributes:
-        newest: so many of the newest queries are looked at.
-        least: fewer new ones than this say nothing.
+        newest: how many of the newest queries are compared.
+        least: new queries below which nothing is concluded.
         threshold: mean cosine below which they are not explained. The right value depends on the encoder.
     """
 
@@ -40,8 +40,8 @@ class Drift:
 
     Attributes:
         explained: mean over the queries of the highest cosine to a text of the graph; -1 where the graph has none.
-        queries: how many were looked at.
-        drifted: whether that is too little.
+        queries: how many were compared.
+        drifted: whether `explained` is below the threshold.
     """
 
     explained: float
@@ -50,7 +50,7 @@ class Drift:
 
 
 def explained(queries: Vectors, texts: Vectors) -> NDArray[np.float64]:
-    """[n] for each query the highest cosine to any of the texts; -1 where there are none.
+    """Return for each query the highest cosine to any of the texts, [n]; -1 where there are none.
 
     Args:
         queries: [n, E] unit vectors.
@@ -66,31 +66,34 @@ def explained(queries: Vectors, texts: Vectors) -> NDArray[np.float64]:
 
 
 def graph_texts(graph: InterestGraph) -> list[str]:
-    """What a graph explains: its signals, demands and interests, each once."""
+    """Return the texts that a graph explains: its signals, demands and interests, each once."""
     return list(dict.fromkeys((*graph.signals, *graph.demands, *(one.text for one in graph.interests()))))
 
 
 def drift(
     graph: InterestGraph, queries: Sequence[ProfileQuery], encode: Encode, settings: DriftSettings | None = None
 ) -> Drift | None:
-    """How well the graph explains queries asked since it was made, the newest of them; None if there are too few.
+    """Return how well the graph explains the newest queries since it was made; None if there are too few.
 
     Args:
-        queries: in any order, older ones among them; equal ones count once.
+        graph: the stored interests of a user.
+        queries: of the user in any order, older ones included; equal ones count once.
+        encode: texts to unit vectors.
+        settings: when a user has drifted.
     """
     settings = settings or DriftSettings()
     new = sorted((one for one in queries if one.time >= graph.at), key=lambda one: one.time, reverse=True)
-    asked = list(dict.fromkeys(one.text for one in new))[: settings.newest]
-    if len(asked) < settings.least:
+    texts_of_queries = list(dict.fromkeys(one.text for one in new))[: settings.newest]
+    if len(texts_of_queries) < settings.least:
         return None
     texts = graph_texts(graph)
-    vectors = encode([*asked, *texts])
-    mean = float(explained(vectors[: len(asked)], vectors[len(asked) :]).mean())
-    return Drift(mean, len(asked), mean < settings.threshold)
+    vectors = encode([*texts_of_queries, *texts])
+    mean = float(explained(vectors[: len(texts_of_queries)], vectors[len(texts_of_queries) :]).mean())
+    return Drift(mean, len(texts_of_queries), mean < settings.threshold)
 
 
 class Watcher:
-    """Watches the queries of users, beside the requests, and has those refreshed who have drifted."""
+    """Enqueues users who have drifted, outside of requests."""
 
     def __init__(self, store: Store, encode: Encode, settings: DriftSettings | None = None) -> None:
         self._store = store
@@ -98,23 +101,28 @@ class Watcher:
         self._settings = settings or DriftSettings()
 
     def note(self, user: str, queries: Sequence[ProfileQuery]) -> Drift | None:
-        """Look at a user's latest queries; who has drifted is marked stale and enqueued.
+        """Mark a user stale and enqueue them if their latest queries have drifted; return how far.
 
-        A user without a graph that can be read is enqueued as missing, one whose value is stale as stale; for neither anything is encoded.
+        A user without a graph that can be read is enqueued as missing, one whose value is stale as stale; for neither
+        anything is encoded.
+
+        Args:
+            user: the user id.
+            queries: of the user.
 
         Raises:
             StorageError: the store fails.
         """
-        kept = self._store.read(user)
+        stored = self._store.interests.read(user)
         try:
-            graph = self._store.read_graph(user) if kept is not None and not kept.stale else None
+            graph = self._store.interests.read_graph(user) if stored is not None and not stored.stale else None
         except DataError:
-            graph, kept = None, None
+            graph, stored = None, None
         if graph is None:
-            self._store.enqueue([user], "missing" if kept is None else "stale")
+            self._store.jobs.enqueue([user], "missing" if stored is None else "stale")
             return None
-        found = drift(graph, queries, self._encode, self._settings)
-        if found is not None and found.drifted:
-            self._store.mark_stale([user])
-            self._store.enqueue([user], "drift")
-        return found
+        drifted = drift(graph, queries, self._encode, self._settings)
+        if drifted is not None and drifted.drifted:
+            self._store.interests.mark_stale([user])
+            self._store.jobs.enqueue([user], "drift")
+        return drifted

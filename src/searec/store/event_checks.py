@@ -1,4 +1,4 @@
-"""What the event store takes: texts, ids, times and values that every database can hold, checked before anything is written."""
+"""Checks of texts, ids, times and values before they are written, so that every database can hold them."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,12 @@ _LARGEST = 2**63
 
 
 def text(value: object, what: str, where: str) -> str:
-    """A text that every database can hold: no NUL, no half of a surrogate pair.
+    """Return a text that every database can hold: no NUL, no half of a surrogate pair.
+
+    Args:
+        value: any.
+        what: what it is, for errors.
+        where: it is, for errors.
 
     Raises:
         DataError: it is something else.
@@ -25,7 +30,7 @@ def text(value: object, what: str, where: str) -> str:
         raise DataError(f"{what} is not a text", where=where, got=repr(value))
     if "\0" in value or (not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value)):
         raise DataError(
-            f"{what} holds a character that cannot be kept",
+            f"{what} holds a character that cannot be stored",
             where=where,
             got=ascii(value),
             expected="no NUL, no lone surrogate",
@@ -34,7 +39,12 @@ def text(value: object, what: str, where: str) -> str:
 
 
 def name(value: object, what: str, where: str) -> str:
-    """An id: a text that is not blank and not too long.
+    """Return an id: a text that is not blank and not too long.
+
+    Args:
+        value: any.
+        what: what it is, for errors.
+        where: it is, for errors.
 
     Raises:
         DataError: it is something else.
@@ -50,7 +60,13 @@ def name(value: object, what: str, where: str) -> str:
 
 
 def plain(value: Any, what: str, where: str, depth: int = 0) -> Any:
-    """A value of JSON, with lists for tuples, that comes back as it went in.
+    """Return a JSON value that is read as it was written, with lists for tuples.
+
+    Args:
+        value: any.
+        what: what it is, for errors.
+        where: it is, for errors.
+        depth: levels of lists and objects around it.
 
     Raises:
         DataError: it is something else, as a date, or a number that is none.
@@ -66,7 +82,7 @@ def plain(value: Any, what: str, where: str, depth: int = 0) -> Any:
     if (type(value) is int and -_LARGEST <= value < _LARGEST) or (type(value) is float and abs(value) < float("inf")):
         return value
     raise DataError(
-        f"{what} cannot be kept",
+        f"{what} cannot be stored",
         where=where,
         got=repr(value) if isinstance(value, float) else f"a value of type {type(value).__name__}",
         expected=f"texts, numbers of 64 bits, true, false, null, and at most {_DEEPEST} levels of lists or objects",
@@ -74,7 +90,7 @@ def plain(value: Any, what: str, where: str, depth: int = 0) -> Any:
 
 
 def checked(event: Event) -> dict[str, Any]:
-    """An event as a row of the table, without its number.
+    """Return an event as a row of the table, without its number.
 
     Raises:
         DataError: it is none.
@@ -113,10 +129,16 @@ def checked(event: Event) -> dict[str, Any]:
 
 
 def columns(row: Mapping[str, Any], key: str, where: str, *needed: str) -> tuple[str, dict[str, Any]]:
-    """The id of an item or user, and its other columns.
+    """Return the id of an item or user, and its other columns.
+
+    Args:
+        row: columns by name.
+        key: the column of the id.
+        where: "item" or "user", for errors.
+        needed: columns that must not be blank.
 
     Raises:
-        DataError: a missing or blank id, a missing or blank column that is needed, or a value that cannot be kept.
+        DataError: a missing or blank id, a missing or blank column that is needed, or a value that cannot be stored.
     """
     if not isinstance(row, Mapping):
         raise DataError(f"not columns of {where}", got=repr(row), expected=f"{key} and others by name")
@@ -130,12 +152,12 @@ def columns(row: Mapping[str, Any], key: str, where: str, *needed: str) -> tuple
 
 
 def as_json(value: Any) -> str:
-    """JSON as the tables hold it."""
+    """Return a value as compact JSON."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def from_json(text: str | bytes) -> Any:
-    """JSON as the tables hold it, read; most of it is the list of nothing."""
+    """Return the value of a JSON text; most often an empty list."""
     return [] if text == ("[]" if isinstance(text, str) else b"[]") else json.loads(text)
 
 

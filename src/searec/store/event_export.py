@@ -1,4 +1,4 @@
-"""From the event store back to a dataset folder, so that the next training learns from what happened: see docs/events.md."""
+"""Writes the event store as a dataset folder, to train on what happened: see docs/events.md."""
 
 import json
 from collections.abc import Sequence
@@ -35,18 +35,18 @@ _ROW = ["user_id", "item_id", "timestamp", "event"]
 
 
 class Exported(Protocol):
-    """As much of an event store as an export reads."""
+    """What an export reads of an event store."""
 
     def all_events(self, *, after: int = 0, count: int = 10_000) -> list[Event]:
-        """Events by number."""
+        """Return events by number."""
         ...
 
     def items_since(self, number: int) -> list[ItemChange]:
-        """Items that have changed."""
+        """Return items that have changed."""
         ...
 
     def all_users(self) -> dict[str, dict[str, object]]:
-        """Every user who was put."""
+        """Return every user who was put."""
         ...
 
 
@@ -60,11 +60,14 @@ class _Tables(NamedTuple):
 def export(data_folder: Path | str, store: Exported, out: Path | str, *, now: datetime | None = None) -> dict[str, int]:
     """Write a dataset folder and everything in the store as a new dataset folder.
 
-    A click with a known search of the same user becomes one of its clicked items; any other event is an interaction. Events that break
-    a rule of the dataset folder are left out and listed in rejects.parquet, with their number as the row. Where `data_folder` is itself an
-    export, only events after it are added.
+    A click with a known search of the same user becomes one of its clicked items; any other event is an interaction.
+    Events that break a rule of the dataset folder are left out and listed in rejects.parquet, with their number as the
+    row. Where `data_folder` is itself an export, only events after it are added.
 
     Args:
+        data_folder: the dataset so far.
+        store: the events, items and users since.
+        out: the folder to write; replaced as a whole.
         now: times after this are rejects; the current time by default.
 
     Returns:
@@ -98,7 +101,7 @@ def export(data_folder: Path | str, store: Exported, out: Path | str, *, now: da
 
 
 def exported_up_to(folder: Path | str) -> int:
-    """The number up to which a dataset folder holds the events of a store; 0 if it was never exported.
+    """Return the number up to which a dataset folder holds the events of a store; 0 if it was never exported.
 
     Raises:
         DataError: its events.json is something else.
@@ -118,7 +121,7 @@ def exported_up_to(folder: Path | str) -> int:
 
 
 def _read(store: Exported, after: int) -> pl.DataFrame:
-    """The events above a number, by number, a page at a time."""
+    """Return the events above a number, by number."""
     pages = [pl.DataFrame(schema=_SCHEMA)]
     while page := store.all_events(after=after, count=_PAGE):
         pages.append(_frame(page))
@@ -131,7 +134,7 @@ def _frame(events: Sequence[Event]) -> pl.DataFrame:
 
 
 def _base(folder: Path) -> _Tables:
-    """The tables of a folder with searec's types."""
+    """Return the tables of a folder with searec's types."""
     read = []
     for table, frame in zip(TABLES, open_folder(folder).values(), strict=True):
         schema = frame.collect_schema()
@@ -150,7 +153,7 @@ def _joined(
     put_users: dict[str, dict[str, object]],
     now: datetime,
 ) -> tuple[_Tables, pl.DataFrame, int]:
-    """The tables with everything added, the rejects, and how many clicks became part of a search."""
+    """Return the tables with everything added, the rejects, and how many clicks became part of a search."""
     put = [Put(change.item, change.about, change.number) for change in changes if change.about]
     items, bad_items = replaced(base.items, ITEMS, put)
     users, bad_users = replaced(base.users, USERS, [Put(user, about) for user, about in put_users.items()])
@@ -162,32 +165,32 @@ def _joined(
 
     events = events.with_columns(pl.col("time").cast(TIME).alias("timestamp"))
     good = leave_out(events, events["timestamp"] > now, "no valid time", "timestamp")
-    feed, asked = good.filter(pl.col("kind") != SEARCH), good.filter(pl.col("kind") == SEARCH)
+    feed, queries = good.filter(pl.col("kind") != SEARCH), good.filter(pl.col("kind") == SEARCH)
     feed = leave_out(feed, ~feed["item"].is_in(items["item_id"].implode()), "unknown item", "item")
-    asked = leave_out(
-        asked, asked["event_id"].is_in(base.searches["search_id"].implode()), "duplicate search_id", "event_id"
+    queries = leave_out(
+        queries, queries["event_id"].is_in(base.searches["search_id"].implode()), "duplicate search_id", "event_id"
     )
-    asked, bad_clicks = _clicked_in(asked, items["item_id"])
+    queries, bad_clicks = _clicked_in(queries, items["item_id"])
     rejects.append(bad_clicks)
 
     shown = pl.when(pl.col("shown").list.len() > 0).then("shown").alias("shown")  # null where nobody said
-    searches = asked.select("query", "timestamp", "clicked", shown, search_id="event_id", user_id="user")
+    searches = queries.select("query", "timestamp", "clicked", shown, search_id="event_id", user_id="user")
     if "shown" not in base.searches.columns and searches["shown"].is_null().all():
         searches = searches.drop("shown")
     searches = pl.concat([base.searches, searches], how="diagonal").with_columns(pl.col("clicked").fill_null([]))
     searches = searches.select(column.name for column in SEARCHES.columns if column.name in searches.columns)
     owner = searches.select("search_id", "user_id")
-    found = feed.filter(kind=CLICK).join(
+    search_clicks = feed.filter(kind=CLICK).join(
         owner, left_on=["search", "user"], right_on=["search_id", "user_id"], how="semi"
     )
-    rest = feed.join(found.select("number"), on="number", how="anti", maintain_order="left")
+    rest = feed.join(search_clicks.select("number"), on="number", how="anti", maintain_order="left")
 
     added = rest.select("number", "timestamp", user_id="user", item_id="item", event="kind").select("number", *_ROW)
     interactions = pl.concat([base.interactions, added], how="diagonal")
     twice = ~interactions.select(pl.struct(_ROW).is_first_distinct()).to_series() & interactions["number"].is_not_null()
     interactions = leave_out(interactions, twice, "duplicate row", "item_id").select(_ROW)
 
-    searches = _with_clicks(searches, found)
+    searches = _with_clicks(searches, search_clicks)
     seen = (
         events.select(pl.col("user").alias("user_id"))
         .unique(maintain_order=True)
@@ -197,23 +200,29 @@ def _joined(
     mentioned = pl.concat([interactions["item_id"], searches["clicked"].explode().drop_nulls()]).unique()
     removed = pl.Series([change.item for change in changes if change.removed], dtype=pl.String)
     items = items.filter(~pl.col("item_id").is_in(removed.implode()) | pl.col("item_id").is_in(mentioned.implode()))
-    return _Tables(items, users, interactions, searches), pl.concat(rejects), found.height
+    return _Tables(items, users, interactions, searches), pl.concat(rejects), search_clicks.height
 
 
-def _clicked_in(asked: pl.DataFrame, known: pl.Series) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Searches with the items they were reported with that are known, each once; and the others as rejects."""
-    each = asked.select("number", "clicked").explode("clicked").drop_nulls()
+def _clicked_in(queries: pl.DataFrame, known: pl.Series) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return searches with the known items they were reported with, each once; and the others as rejects."""
+    each = queries.select("number", "clicked").explode("clicked").drop_nulls()
     fine = each["clicked"].is_in(known.implode())
-    kept = each.filter(fine).group_by("number", maintain_order=True).agg(pl.col("clicked").unique(maintain_order=True))
-    whole = asked.drop("clicked").join(kept, on="number", how="left", maintain_order="left")
+    known_clicks = (
+        each.filter(fine).group_by("number", maintain_order=True).agg(pl.col("clicked").unique(maintain_order=True))
+    )
+    whole = queries.drop("clicked").join(known_clicks, on="number", how="left", maintain_order="left")
     return whole.with_columns(pl.col("clicked").fill_null([])), _rejected(
         each.filter(~fine), "unknown clicked item", "clicked"
     )
 
 
-def _with_clicks(searches: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame:
-    """Searches with the items that were clicked in them afterwards, by time, those that are there already left out."""
-    clicks = found.sort("timestamp", "number").group_by("search", maintain_order=True).agg(pl.col("item").alias("more"))
+def _with_clicks(searches: pl.DataFrame, search_clicks: pl.DataFrame) -> pl.DataFrame:
+    """Return searches with the items that were clicked in them afterwards, by time, each once."""
+    clicks = (
+        search_clicks.sort("timestamp", "number")
+        .group_by("search", maintain_order=True)
+        .agg(pl.col("item").alias("more"))
+    )
     joined = searches.join(clicks, left_on="search_id", right_on="search", how="left", maintain_order="left")
     both = pl.concat_list("clicked", "more").list.unique(maintain_order=True)
     return joined.with_columns(pl.when(pl.col("more").is_null()).then("clicked").otherwise(both).alias("clicked")).drop(
@@ -222,9 +231,9 @@ def _with_clicks(searches: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame:
 
 
 def _rejected(frame: pl.DataFrame, rule: str, value: str) -> pl.DataFrame:
-    """Rejects of events: their number as the row."""
+    """Return rejects of events: their number as the row."""
     shown = pl.col(value).cast(pl.String).alias("value")
-    made = frame.select(
+    rejects = frame.select(
         pl.lit("events").alias("file"), pl.col("number").alias("row"), pl.lit(rule).alias("rule"), shown
     )
-    return made.cast(REJECT_SCHEMA)  # type: ignore[arg-type]
+    return rejects.cast(REJECT_SCHEMA)  # type: ignore[arg-type]

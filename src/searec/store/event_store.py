@@ -1,93 +1,52 @@
-"""The event store on SQLite or PostgreSQL, by SQLAlchemy: see docs/events.md for what it promises."""
+"""Events, items, users and deployments in the database: see docs/events.md for what is promised."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Self, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from searec.errors import DataError, DependencyError, SettingsError
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError
+
+from searec.errors import DataError
+from searec.store import tables
+from searec.store.connection import Database
 from searec.store.event_checks import checked, columns, name, plain
-from searec.store.events import ROLES, Event, ItemChange, Key, Role, Stored
-from searec.store.keys import hash_of, new_key
+from searec.store.events import Event, ItemChange, Stored
+from searec.store.tables import chunks, insert, take_numbers
 
-try:
-    import sqlalchemy as sa
-    from sqlalchemy.dialects import postgresql, sqlite
-    from sqlalchemy.engine import Connection
-    from sqlalchemy.exc import DBAPIError
-except ImportError as error:
-    raise DependencyError("SQLAlchemy is not installed", remedy="pip install 'searec[service]'") from error
-
-from searec.store import event_tables as tables
-from searec.store.connection import Database, EventSettings
-
-T = TypeVar("T")
-_CHUNK = 500
-"""Ids that one statement names."""
+_C = tables.events.c
 _COLUMNS = ("event_id", "user_id", "kind", "time", "item_id", "query", "search_id", "clicked", "shown", "number")
-_EVENT = [tables.events.c[column] for column in _COLUMNS]
-_KNOWN = sa.select(*_EVENT).where(tables.events.c.event_id.in_(sa.bindparam("ids", expanding=True)))
-_OF_USERS = (
-    sa.select(*_EVENT)
-    .where(
-        tables.events.c.user_id.in_(sa.bindparam("users", expanding=True)),
-        tables.events.c.number > sa.bindparam("after"),
-    )
-    .order_by(tables.events.c.time, tables.events.c.number)
-)
-_OF_USER = (
-    sa.select(*_EVENT)
-    .where(tables.events.c.user_id == sa.bindparam("user"), tables.events.c.number > sa.bindparam("after"))
-    .order_by(tables.events.c.time, tables.events.c.number)
-)
-_ALL = (
-    sa.select(*_EVENT)
-    .where(tables.events.c.number > sa.bindparam("after"))
-    .order_by(tables.events.c.number)
-    .limit(sa.bindparam("count", type_=sa.Integer))
-)
-_TAKE = (
-    sa.update(tables.counter)
-    .values(number=tables.counter.c.number + sa.bindparam("count"))
-    .returning(tables.counter.c.number)
-)
+_EVENTS = sa.select(*(_C[column] for column in _COLUMNS))
+_KNOWN = _EVENTS.where(_C.event_id.in_(sa.bindparam("ids", expanding=True)))
+_NEW = _EVENTS.where(_C.number > sa.bindparam("after"))
+_OF_USERS = _NEW.where(_C.user_id.in_(sa.bindparam("users", expanding=True))).order_by(_C.time, _C.number)
+_OF_USER = _NEW.where(_C.user_id == sa.bindparam("user")).order_by(_C.time, _C.number)
+_ALL = _NEW.order_by(_C.number).limit(sa.bindparam("count", type_=sa.Integer))
 
 
-class SqlEvents:
-    """An `EventStore` in an SQLite file (WAL, one machine) or a PostgreSQL database (many machines).
+class EventStore:
+    """Events, items and users reported since the training, shared by threads and processes.
 
-    It may be used by many threads, and after a fork by both sides.
-
-    Args:
-        url: see `open_events`.
-
-    Raises:
-        SettingsError: the address cannot be read.
-        StorageError: it cannot be opened, holds something else, or is newer than this code.
-        DependencyError: the client is not installed.
+    Failures of the database are a StorageError, and nothing of that call is stored.
     """
 
-    def __init__(self, url: str, settings: EventSettings | None = None) -> None:
-        self._database = Database(url, settings or EventSettings())
-
-    def close(self) -> None:
-        self._database.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    # Events
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     def append(self, events: Sequence[Event]) -> Stored:
+        """Store events; they are on disk when this returns.
+
+        Raises:
+            DataError: an event id that is known with other contents; nothing of the call is stored.
+        """
         rows: dict[str, dict[str, Any]] = {}
-        twice = []
+        repeated = []
         for event in events:
             row = checked(event)
             if rows.setdefault(row["event_id"], row) is not row:
-                twice.append(row)
-        for row in twice:
-            _same(row, rows[row["event_id"]])
+                repeated.append(row)
+        for row in repeated:
+            _refuse_change(row, rows[row["event_id"]])
         if not rows:
             return Stored(0, 0)
         with self._database.failures():
@@ -96,189 +55,165 @@ class SqlEvents:
             except DBAPIError as error:
                 if not error.connection_invalidated:
                     raise
-                known = self._append(
-                    rows
-                )  # the connection was a stale one; what had been committed after all is known by now
-        return Stored(len(rows) - len(known), len(known) + len(twice), already=known)
+                # the connection was a stale one; what had been committed after all is known by now
+                known = self._append(rows)
+        return Stored(len(rows) - len(known), len(known) + len(repeated), already=known)
 
     def _append(self, rows: Mapping[str, dict[str, Any]]) -> frozenset[str]:
-        """Keep events that differ in their ids, in one transaction; the ids that were known."""
+        """Store events that differ in their ids, in one transaction; return the ids that were known."""
         with self._database.begin() as db:
-            first = _numbers(db, len(rows))
-            insert = _insert(db, tables.events).on_conflict_do_nothing(index_elements=[tables.events.c.event_id])
-            if db.execute(insert, _numbered(rows.values(), first)).rowcount == len(rows):
+            first = take_numbers(db, len(rows))
+            add = insert(db, tables.events).on_conflict_do_nothing(index_elements=[_C.event_id])
+            if db.execute(add, _numbered(rows.values(), first)).rowcount == len(rows):
                 return frozenset()
-            # Some are known. All of ours go again, so that the new ones get numbers without a gap.
-            db.execute(sa.delete(tables.events).where(tables.events.c.number >= first))
+            # Some are known. All of ours are deleted again, so that the new ones get numbers without a gap.
+            db.execute(sa.delete(tables.events).where(_C.number >= first))
             known = set()
-            for part in _parts(list(rows)):
-                for found in db.execute(_KNOWN, {"ids": part}):
-                    _same(rows[found.event_id], {**found._mapping})
-                    known.add(found.event_id)
-            _numbers(db, -len(known))
+            for part in chunks(list(rows)):
+                for stored in db.execute(_KNOWN, {"ids": part}):
+                    _refuse_change(rows[stored.event_id], {**stored._mapping})
+                    known.add(stored.event_id)
+            take_numbers(db, -len(known))
             new = [row for row in rows.values() if row["event_id"] not in known]
             if new:
                 db.execute(sa.insert(tables.events), _numbered(new, first))
         return frozenset(known)
 
     def of_users(self, users: Sequence[str], *, after: int = 0) -> dict[str, list[Event]]:
-        found: dict[str, list[Event]] = {}
+        """Return the events of users, by time and then number; users without any are left out.
+
+        Args:
+            users: user ids.
+            after: only events with a higher number.
+        """
+        events: dict[str, list[Event]] = {}
         names = list(dict.fromkeys(name(user, "user", "of_users") for user in users))
         with self._database.reading() as db:
             if len(names) == 1:
                 rows = db.execute(_OF_USER, {"user": names[0], "after": after}).all()
                 return {names[0]: [_event(row) for row in rows]} if rows else {}
-            for part in _parts(names):
+            for part in chunks(names):
                 for row in db.execute(_OF_USERS, {"users": part, "after": after}):
-                    found.setdefault(row[1], []).append(_event(row))
-        return found
+                    events.setdefault(row[1], []).append(_event(row))
+        return events
 
     def all_events(self, *, after: int = 0, count: int = 10_000) -> list[Event]:
+        """Return events by number.
+
+        Args:
+            after: only events with a higher number.
+            count: at most.
+        """
         with self._database.reading() as db:
             return [_event(row) for row in db.execute(_ALL, {"after": after, "count": count})]
 
     def last_number(self) -> int:
+        """Return the highest number given so far."""
+        counter = tables.counter.c
         with self._database.reading() as db:
-            return int(db.execute(sa.select(tables.counter.c.number)).scalar_one())
-
-    # Items
+            return int(db.execute(sa.select(counter.number).where(counter.id == tables.NUMBER)).scalar_one())
 
     def put_items(self, items: Sequence[Mapping[str, Any]]) -> None:
+        """Add items, or replace what is known of them: "item_id", "title", and any other column."""
         rows = dict(columns(item, "item_id", "item", "title") for item in items)
-        self._upsert(
-            tables.items,
-            [{"item_id": item, "about": about, "hidden": False, "removed": False} for item, about in rows.items()],
-            "about",
-            "removed",
-        )
+        self._put_items(rows, "about", "removed")
 
     def hide_items(self, items: Sequence[str], hidden: bool = True) -> None:
-        names = dict.fromkeys(name(item, "item", "hide_items") for item in items)
-        self._upsert(
-            tables.items,
-            [{"item_id": item, "about": {}, "hidden": bool(hidden), "removed": False} for item in names],
-            "hidden",
-        )
+        """Hide items from every response, or show them again.
+
+        Args:
+            items: item ids.
+            hidden: False to show them.
+        """
+        names: dict[str, Any] = {name(item, "item", "hide_items"): {} for item in items}
+        self._put_items(names, "hidden", hidden=bool(hidden))
 
     def remove_items(self, items: Sequence[str]) -> None:
-        names = dict.fromkeys(name(item, "item", "remove_items") for item in items)
-        self._upsert(
-            tables.items,
-            [{"item_id": item, "about": {}, "hidden": False, "removed": True} for item in names],
-            "removed",
-        )
+        """Take items out of the catalog; putting them again restores them."""
+        names: dict[str, Any] = {name(item, "item", "remove_items"): {} for item in items}
+        self._put_items(names, "removed", removed=True)
 
     def items_since(self, number: int) -> list[ItemChange]:
+        """Return the items that have changed since a number, each as it is now, by number."""
         table = tables.items.c
         query = sa.select(table.item_id, table.about, table.hidden, table.removed, table.number)
         with self._database.reading() as db:
             return [ItemChange(*row) for row in db.execute(query.where(table.number > number).order_by(table.number))]
 
-    # Users
-
     def put_users(self, users: Sequence[Mapping[str, Any]]) -> None:
+        """Add users, or replace what is known of them: "user_id" and any attribute."""
         rows = dict(columns(user, "user_id", "user") for user in users)
-        self._upsert(
-            tables.users, [{"user_id": user, "attributes": about} for user, about in rows.items()], "attributes"
-        )
+        attributes = [{"user_id": user, "attributes": about} for user, about in rows.items()]
+        self._upsert(tables.users, attributes, "attributes")
 
     def users_of(self, users: Sequence[str]) -> dict[str, dict[str, Any]]:
-        table, found = tables.users.c, {}
+        """Return the attributes of users who were put; others are left out."""
+        table, attributes = tables.users.c, {}
         names = list(dict.fromkeys(name(user, "user", "users_of") for user in users))
         with self._database.reading() as db:
-            for part in _parts(names):
-                found.update(
-                    {
-                        row[0]: row[1]
-                        for row in db.execute(sa.select(table.user_id, table.attributes).where(table.user_id.in_(part)))
-                    }
-                )
-        return {user: found[user] for user in names if user in found}
+            for part in chunks(names):
+                rows = db.execute(sa.select(table.user_id, table.attributes).where(table.user_id.in_(part)))
+                attributes.update({row[0]: row[1] for row in rows})
+        return {user: attributes[user] for user in names if user in attributes}
 
     def all_users(self) -> dict[str, dict[str, Any]]:
+        """Return the attributes of every user who was put."""
         table = tables.users.c
         with self._database.reading() as db:
-            return {
-                row[0]: row[1] for row in db.execute(sa.select(table.user_id, table.attributes).order_by(table.number))
-            }
+            rows = db.execute(sa.select(table.user_id, table.attributes).order_by(table.number))
+            return {row[0]: row[1] for row in rows}
 
-    def forget(self, user: str) -> int:
-        name(user, "user", "forget")
-        with self._database.writing() as db:
-            _numbers(db, 0)
-            db.execute(sa.delete(tables.users).where(tables.users.c.user_id == user))
-            gone = db.execute(sa.delete(tables.events).where(tables.events.c.user_id == user)).rowcount
-        self._database.wipe()
-        return gone
+    def delete_user(self, db: Connection, user: str) -> int:
+        """Delete the events and attributes of a user in the caller's transaction; return how many events.
 
-    # Keys and deployments
-
-    def add_key(self, name: str, role: Role) -> str:
-        key, public = new_key()
-        _named(name)
-        if role not in ROLES:
-            raise SettingsError("no such role of a key", got=repr(role), expected=" or ".join(ROLES))
-        table = tables.api_keys
-        with self._database.writing() as db:
-            number = _numbers(db, 1)
-            if db.execute(sa.select(table.c.name).where(table.c.name == name)).first() is not None:
-                raise SettingsError(
-                    "the name of the key is taken", got=repr(name), remedy="give another name, or revoke that key first"
-                )
-            row = {"name": name, "role": role, "public": public, "hashed": hash_of(key), "number": number}
-            db.execute(sa.insert(table), row)
-        return key
-
-    def keys(self) -> list[Key]:
-        table = tables.api_keys.c
-        with self._database.reading() as db:
-            found = [Key(*row) for row in db.execute(sa.select(table.name, table.role, table.public, table.hashed))]
-        return sorted(found, key=lambda key: key.name)  # here, where every database agrees on the order
-
-    def revoke_key(self, name: str) -> bool:
-        _named(name)
-        with self._database.writing() as db:
-            _numbers(db, 0)
-            return bool(db.execute(sa.delete(tables.api_keys).where(tables.api_keys.c.name == name)).rowcount)
+        Args:
+            db: a connection in a transaction.
+            user: the user id.
+        """
+        take_numbers(db, 0)
+        db.execute(sa.delete(tables.users).where(tables.users.c.user_id == user))
+        return db.execute(sa.delete(tables.events).where(_C.user_id == user)).rowcount
 
     def deploy(self, config: Mapping[str, Any]) -> int:
-        kept = plain(config, "the configuration", "deploy")
+        """Store what is to be served from now on; return its number."""
+        checked_config = plain(config, "the configuration", "deploy")
         with self._database.writing() as db:
-            number = _numbers(db, 1)
-            db.execute(sa.insert(tables.deployments), {"number": number, "config": kept})
+            number = take_numbers(db, 1)
+            db.execute(sa.insert(tables.deployments), {"number": number, "config": checked_config})
         return number
 
     def deployed(self) -> tuple[int, dict[str, Any]] | None:
+        """Return the newest configuration that was stored with `deploy`, and its number."""
         table = tables.deployments.c
         with self._database.reading() as db:
             row = db.execute(sa.select(table.number, table.config).order_by(table.number.desc()).limit(1)).first()
         return None if row is None else (row[0], row[1])
 
+    def close(self) -> None:
+        """Close the connections of the database, also those of the other parts of the store."""
+        self._database.close()
+
+    def _put_items(
+        self, about: Mapping[str, Mapping[str, Any]], *changed: str, hidden: bool = False, removed: bool = False
+    ) -> None:
+        flags = {"hidden": hidden, "removed": removed}
+        self._upsert(tables.items, [{"item_id": item, "about": of, **flags} for item, of in about.items()], *changed)
+
     def _upsert(self, table: sa.Table, rows: list[dict[str, Any]], *changed: str) -> None:
-        """Add rows by their key; of those that are there, change these columns and the number."""
+        """Add rows by their key; of those that exist, change these columns and the number."""
         if not rows:
             return
         with self._database.writing() as db:
-            insert = _insert(db, table)
-            insert = insert.on_conflict_do_update(
+            add = insert(db, table)
+            add = add.on_conflict_do_update(
                 index_elements=list(table.primary_key),
-                set_={column: insert.excluded[column] for column in (*changed, "number")},
+                set_={column: add.excluded[column] for column in (*changed, "number")},
             )
-            db.execute(insert, _numbered(rows, _numbers(db, len(rows))))
-
-
-def _insert(db: Connection, table: sa.Table) -> Any:
-    """An INSERT that can say what is to be done about a row that is there."""
-    return (postgresql.insert if db.dialect.name == "postgresql" else sqlite.insert)(table)
-
-
-def _numbers(db: Connection, count: int) -> int:
-    """The first of `count` numbers that nobody had before; from here to the commit nobody else gets any."""
-    return int(db.execute(_TAKE, {"count": count}).scalar_one()) - count + 1
+            db.execute(add, _numbered(rows, take_numbers(db, len(rows))))
 
 
 def _numbered(rows: Iterable[Mapping[str, Any]], first: int) -> list[dict[str, Any]]:
-    return [{**row, "number": first + place} for place, row in enumerate(rows)]
+    return [{**row, "number": first + offset} for offset, row in enumerate(rows)]
 
 
 def _event(row: Sequence[Any]) -> Event:
@@ -300,24 +235,13 @@ def _event(row: Sequence[Any]) -> Event:
     return event
 
 
-def _same(row: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+def _refuse_change(row: Mapping[str, Any], known: Mapping[str, Any]) -> None:
     """Refuse an event whose id is known with other contents."""
     other = [column for column in row if row[column] != known[column]]
     if other:
         raise DataError(
             "an event id that is known with other contents",
             where=f"event {row['event_id']!r}",
-            got=f"another {', '.join(other)}",  # and not what it was, which may be somebody else's
+            got=f"another {', '.join(other)}",  # and not what it was, which may be another reporter's
             remedy="give every event an id of its own; nothing of the call was kept",
         )
-
-
-def _named(text: str) -> None:
-    try:
-        name(text, "name of a key", "keys")
-    except DataError as error:
-        raise SettingsError(error.what, where=error.where, got=error.got, expected=error.expected) from None
-
-
-def _parts(names: list[T]) -> Iterator[list[T]]:
-    return (names[start : start + _CHUNK] for start in range(0, len(names), _CHUNK))

@@ -1,4 +1,4 @@
-"""Group commit: the events of many callers go to the store in one transaction, and each caller learns what became of its own."""
+"""Group commit: events of many callers are stored in one transaction, and each caller gets the result of its own."""
 
 import logging
 import os
@@ -10,43 +10,45 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol, Self
 
 from searec.config import Count, settings
-from searec.errors import DataError, Overloaded, StorageError
+from searec.errors import DataError, Overloaded, SearecError, StorageError
 from searec.store.events import Event, Stored
 
 _LOG = logging.getLogger(__name__)
 
 
 class Appends(Protocol):
-    """As much of an event store as a recorder needs."""
+    """What an event writer needs of an event store."""
 
     def append(self, events: Sequence[Event]) -> Stored:
-        """Keep events; they are on disk when this returns."""
+        """Store events; they are on disk when this returns."""
         ...
 
 
 @settings
-class RecorderSettings:
-    """How much a recorder takes.
+class EventWriterSettings:
+    """Limits of an event writer.
 
     Attributes:
-        waiting: events that may wait to be committed, and as many for `after`.
-        together: events that one transaction holds at most, unless a single call has more.
+        max_waiting: events that may wait to be committed, and as many for `after`.
+        max_batch: events of one transaction, unless a single call has more.
     """
 
-    waiting: Count = 20_000
-    together: Count = 2_000
+    max_waiting: Count = 20_000
+    max_batch: Count = 2_000
 
 
 @dataclass(frozen=True)
-class Recorded:
-    """What a recorder has done so far.
+class EventWriterCounts:
+    """What an event writer has done so far.
 
     Attributes:
         waiting: events that are accepted and not yet committed.
-        events: events acknowledged, known ones included. commits: transactions they took.
-        refused: events of calls refused because too much waited.
+        events: events acknowledged, known ones included.
+        commits: transactions they took.
+        refused: events of calls refused because too many waited.
         failed: events of calls that were accepted and then failed.
-        after_failed: times `after` failed. after_dropped: events it was not told of because it was too slow.
+        after_failed: times `after` failed.
+        after_dropped: events that `after` did not get because it was too slow.
     """
 
     waiting: int = 0
@@ -60,75 +62,77 @@ class Recorded:
 
 class _Call(NamedTuple):
     events: Sequence[Event]
-    answer: "Future[Stored]"
+    result: "Future[Stored]"
 
 
-class Recorder:
-    """Takes events from any number of threads and keeps them, all that wait in one transaction.
+class EventWriter:
+    """Stores events of any number of threads, all that wait in one transaction.
 
     Args:
-        after: called with events that are new, in a thread of its own after they are committed; what it raises is logged and counted.
+        store: where events go.
+        after: called with new events after they are committed, in a thread of its own; its errors are counted.
+        settings: limits.
     """
 
     def __init__(
         self,
         store: Appends,
         after: Callable[[Sequence[Event]], None] | None = None,
-        settings: RecorderSettings | None = None,
+        settings: EventWriterSettings | None = None,
     ) -> None:
         self._store = store
         self._after = after
-        self._settings = settings or RecorderSettings()
+        self._settings = settings or EventWriterSettings()
         self._process = os.getpid()
         self._closed = False
         self._change = threading.Condition()
         self._calls: deque[_Call] = deque()
-        self._counts = dict.fromkeys(Recorded.__dataclass_fields__, 0)
+        self._counts = dict.fromkeys(EventWriterCounts.__dataclass_fields__, 0)
         self._news: list[Event] = []
-        self._told = threading.Condition()
+        self._news_change = threading.Condition()
         self._no_more_news = False
-        self._threads = [threading.Thread(target=self._commit_all, name="recorder", daemon=True)]
+        self._threads = [threading.Thread(target=self._commit_all, name="event-writer", daemon=True)]
         if after is not None:
-            self._threads.append(threading.Thread(target=self._tell_all, name="recorder-after", daemon=True))
+            self._threads.append(threading.Thread(target=self._run_after, name="event-writer-after", daemon=True))
         for thread in self._threads:
             thread.start()
 
     def append(self, events: Sequence[Event]) -> "Future[Stored]":
-        """Accept events; the answer comes when they are on disk, or with the DataError or StorageError that `EventStore.append` raises.
+        """Accept events; the future is done when they are on disk, or has the error of `EventStore.append`.
 
-        An answer that is cancelled while it waits takes its events along.
+        A future that is cancelled while it waits removes its events.
 
         Raises:
             Overloaded: too many events wait already.
-            StorageError: the recorder is closed.
+            StorageError: the writer is closed.
         """
         call = _Call(tuple(events), Future())
         if self._process != os.getpid():
-            raise StorageError("the recorder was made in another process", remedy="make one after the fork")
+            raise StorageError("the event writer was made in another process", remedy="make one after the fork")
         with self._change:
             if self._closed:
-                raise StorageError("the recorder is closed", remedy="send the events again; nothing was kept")
+                raise StorageError("the event writer is closed", remedy="send the events again; nothing was stored")
             waiting = self._counts["waiting"] + len(call.events)
-            if waiting > self._settings.waiting:
+            if waiting > self._settings.max_waiting:
                 self._counts["refused"] += len(call.events)
                 raise Overloaded(
                     "too many events at once",
                     got=f"{len(call.events)} and {self._counts['waiting']} that wait",
-                    expected=f"at most {self._settings.waiting}",
+                    expected=f"at most {self._settings.max_waiting}",
                     remedy="send the same again later, or fewer at once",
                 )
             self._counts["waiting"] = waiting
             self._calls.append(call)
             self._change.notify()
-        return call.answer
+        return call.result
 
-    def counts(self) -> Recorded:
-        """What was done so far."""
+    def counts(self) -> EventWriterCounts:
+        """Return what was done so far."""
         with self._change:
-            return Recorded(**self._counts)
+            return EventWriterCounts(**self._counts)
 
     def close(self) -> None:
-        """Refuse more, commit what was accepted, tell `after` of it, and end."""
+        """Refuse more, commit what was accepted, run `after` on it, and end."""
         with self._change:
             self._closed = True
             self._change.notify()
@@ -145,24 +149,24 @@ class Recorder:
     def _commit_all(self) -> None:
         try:
             while group := self._next():
-                live = [call for call in group if call.answer.set_running_or_notify_cancel()]
+                live = [call for call in group if call.result.set_running_or_notify_cancel()]
                 if live:
                     self._commit(live)
                 with self._change:
                     self._counts["waiting"] -= sum(len(call.events) for call in group)
         finally:
-            with self._told:
+            with self._news_change:
                 self._no_more_news = True
-                self._told.notify()
+                self._news_change.notify()
 
     def _next(self) -> list[_Call]:
-        """The calls of the next transaction, when there are any; none when all is done and more is refused."""
+        """Wait for the calls of the next transaction; return none when all is done and more is refused."""
         with self._change:
             while not self._calls and not self._closed:
                 self._change.wait()
             group: list[_Call] = []
             size = 0
-            while self._calls and (not group or size + len(self._calls[0].events) <= self._settings.together):
+            while self._calls and (not group or size + len(self._calls[0].events) <= self._settings.max_batch):
                 group.append(self._calls.popleft())
                 size += len(group[-1].events)
             return group
@@ -182,24 +186,24 @@ class Recorder:
             self._fail(calls, error)
             return
         seen, new = set(stored.already), []
-        answers = []
+        results = []
         for call in calls:
             fresh = list(_unseen(call.events, seen))
             new += fresh
             already = stored.already & {event.event_id for event in call.events}
-            answers.append(Stored(len(fresh), len(call.events) - len(fresh), already=already))
+            results.append(Stored(len(fresh), len(call.events) - len(fresh), already=already))
         if len(calls) == 1:
-            answers = [stored]
+            results = [stored]
         self._add(events=len(events), commits=1)
-        for call, answer in zip(calls, answers, strict=True):
-            call.answer.set_result(answer)
+        for call, result in zip(calls, results, strict=True):
+            call.result.set_result(result)
         if self._after is not None and new:
             self._pass_on(new)
 
     def _fail(self, calls: list[_Call], error: Exception) -> None:
         self._add(failed=sum(len(call.events) for call in calls))
         for call in calls:
-            call.answer.set_exception(error)
+            call.result.set_exception(error)
 
     def _add(self, **counts: int) -> None:
         with self._change:
@@ -207,31 +211,33 @@ class Recorder:
                 self._counts[name] += count
 
     def _pass_on(self, events: list[Event]) -> None:
-        with self._told:
-            room = max(0, self._settings.waiting - len(self._news))
+        with self._news_change:
+            room = max(0, self._settings.max_waiting - len(self._news))
             self._news += events[:room]
-            self._told.notify()
+            self._news_change.notify()
         if len(events) > room:
             self._add(after_dropped=len(events) - room)
 
-    def _tell_all(self) -> None:
+    def _run_after(self) -> None:
         assert self._after is not None
         while True:
-            with self._told:
+            with self._news_change:
                 while not self._news and not self._no_more_news:
-                    self._told.wait()
+                    self._news_change.wait()
                 news, self._news = self._news, []
             if not news:
                 return
             try:
                 self._after(news)
-            except Exception:  # whatever it is, the events are kept, and the next ones are to be told as well
+            except Exception as error:  # the events are stored, and the next ones must get through as well
                 self._add(after_failed=1)
-                _LOG.warning("what follows on %d new events failed", len(news), exc_info=True)
+                # a failure of the store says what it is; anything else is a defect
+                unexpected = not isinstance(error, SearecError)
+                _LOG.warning("the actions after %d new events failed: %s", len(news), error, exc_info=unexpected)
 
 
 def _unseen(events: Sequence[Event], seen: set[str]) -> Iterator[Event]:
-    """The first event of each id that is not in `seen`, which grows."""
+    """Return the first event of each id that is not in `seen`, which grows."""
     for event in events:
         if event.event_id not in seen:
             seen.add(event.event_id)

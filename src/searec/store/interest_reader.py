@@ -1,4 +1,4 @@
-"""Reader: the interests of a user within a request. It never waits for a language model or a queue, nor for long on a store."""
+"""Reads the interests of a user within a request, without waiting for a model or a queue, nor long for a store."""
 
 import threading
 import time
@@ -9,11 +9,12 @@ from typing import Self
 from searec.config import Count, Positive, settings
 from searec.errors import DataError, SearecError
 from searec.interests.user_interests import Interest, Source, UserInterests
-from searec.store.interest_store import Reason, Store
+from searec.store.job_queue import Reason
+from searec.store.store import Store
 
 OwnDemands = Callable[[str], Sequence[Interest]]
 """A user's own demands, made without a store or a model: from the categories clicked, say."""
-_SHOWN = 300
+_ERROR_LENGTH = 300
 
 
 @settings
@@ -21,10 +22,10 @@ class ReaderSettings:
     """How a reader behaves; all but `pending` in seconds.
 
     Attributes:
-        slow: a store that takes longer for a read is left alone for a while, as one that fails is.
-        rest: so long; then one request tries it, and the others go on without it until that one is back.
+        slow: a store that takes longer for a read is not used for a while, as one that fails is not.
+        rest: how long; then one request tries it, and the others go on without it until that one is back.
         quiet: within it a user is enqueued once (at most: once in twice as long).
-        flush: users wait at most so long to be enqueued.
+        flush: users wait at most this long to be enqueued.
         pending: users that may wait; further ones are left to their next read.
     """
 
@@ -36,13 +37,15 @@ class ReaderSettings:
 
 
 class Reader:
-    """Reads for requests and asks for refreshes behind their back; threads share one.
+    """Reads for requests and enqueues refreshes in the background; threads share one.
 
-    A request gets the fresh value, else the last one, else the user's own demands, and the user is enqueued where the value is missing
-    or stale. What waits to be enqueued is lost with the process; the next read asks again.
+    A request gets the fresh value, else the last one, else the user's own demands, and the user is enqueued where the
+    value is missing or stale. What waits to be enqueued is lost with the process; the next read repeats it.
 
     Args:
+        store: what is read, and where users are enqueued.
         own_demands: what a user without a value gets. It runs within the request, and its errors are the caller's.
+        settings: time limits.
         clock: seconds that never go back.
     """
 
@@ -58,71 +61,73 @@ class Reader:
         self._own = own_demands
         self._settings = settings or ReaderSettings()
         self._clock = clock
-        self._lock = threading.Lock()  # of all that follows; held for an instant, never while the store is asked
+        self._lock = threading.Lock()  # of all that follows; held for an instant, never during a call of the store
         self._counts: Counter[str] = Counter()
         self._error = ""
-        self._shut_until: float | None = None
+        self._closed_until: float | None = None
         self._pending: dict[str, Reason] = {}
-        self._asked: set[str] = set()
-        self._asked_before: set[str] = set()
+        self._recent: set[str] = set()
+        self._recent_before: set[str] = set()
         self._turned = self._clock()
         self._wake = threading.Event()
         self._flusher: threading.Thread | None = None
         self._closed = False
 
     def interests(self, user: str) -> UserInterests:
-        """The interests of a user; always an answer, whatever the store does."""
-        trying = self._shut_until is not None
+        """Return the interests of a user; it always returns, however the store fails."""
+        trying = self._closed_until is not None
         if trying and not self._may_try():
             return self._own_demands(user, "skipped")
         started = self._clock()
         try:
-            kept = self._store.read(user)
-            served = kept.interests() if kept is not None else []
+            stored = self._store.interests.read(user)
+            interests = stored.interests() if stored is not None else []
         except DataError as error:
             self._note(error)
-            self._ask(user, "missing")
+            self._request(user, "missing")
             return self._own_demands(user, "damaged")
         except SearecError as error:
-            self._shut(str(error))
+            self._rest(str(error))
             return self._own_demands(user, "failed")
         except UnicodeError:  # no id that a store could hold
             return self._own_demands(user, "unreadable")
         seconds = self._clock() - started
         if seconds > self._settings.slow:
-            self._shut(f"a read took {seconds:.2f} s")
+            self._rest(f"a read took {seconds:.2f} s")
             self._count("slow")
         elif trying:
-            self._shut_until = None
-        if kept is None or kept.stale:
-            self._ask(user, "missing" if kept is None else "stale")
-        if kept is None or not served:  # none made yet, or somebody reasoned and found nothing
+            self._closed_until = None
+        if stored is None or stored.stale:
+            self._request(user, "missing" if stored is None else "stale")
+        if stored is None or not interests:  # none yet, or a reasoner found nothing
             return self._own_demands(user)
-        source: Source = "last" if kept.stale else "fresh"
+        source: Source = "last" if stored.stale else "fresh"
         self._count(source)
-        return UserInterests(source, served, kept.made)
+        return UserInterests(source, interests, stored.written_at)
 
     def counts(self) -> dict[str, int]:
-        """How often each of these has happened.
+        """Return how often each of these has happened.
 
-        fresh, last, own, none: answers by source. failed, slow: reads after which the store was left alone. skipped: answers meanwhile.
-        damaged, unreadable: values, and ids, that could not be read. enqueued, dropped: users sent to the queue, and not.
+        fresh, last, own, none: reads by source. failed, slow: reads after which the store was not used for a while.
+        skipped: reads meanwhile. damaged, unreadable: values, and ids, that could not be read. enqueued, dropped: users
+        sent to the queue, and not. cache_failed: calls of the cache that failed.
         """
+        cache = self._store.interests.cache
         with self._lock:
-            return dict(self._counts)
+            return dict(self._counts) | ({"cache_failed": cache.failures} if cache is not None else {})
 
     @property
     def last_error(self) -> str:
-        """What last went wrong with the store, in one line; empty if nothing did."""
+        """Return the last failure of the store, in one line; empty if there was none."""
         return self._error
 
     @property
     def store(self) -> Store:
-        """What is read from."""
+        """Return the store that is read."""
         return self._store
 
     def flush(self) -> None:
-        """Send what waits to the queue, now and in this thread; if the store fails, it is dropped."""
+        """Enqueue what waits, now and in this thread; if the store fails, it is dropped."""
         with self._lock:
             pending, self._pending = self._pending, {}
         by_reason: dict[Reason, list[str]] = {}
@@ -130,7 +135,7 @@ class Reader:
             by_reason.setdefault(reason, []).append(user)
         for reason, users in by_reason.items():
             try:
-                self._store.enqueue(users, reason)
+                self._store.jobs.enqueue(users, reason)
             except SearecError as error:
                 self._note(error)
                 self._count("dropped", len(users))
@@ -138,7 +143,7 @@ class Reader:
                 self._count("enqueued", len(users))
 
     def close(self) -> None:
-        """Send what waits and end the thread that does so; the store stays open."""
+        """Enqueue what waits and end the thread that does so; the store stays open."""
         self._closed = True
         self._wake.set()
         if self._flusher is not None:
@@ -151,37 +156,37 @@ class Reader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _own_demands(self, user: str, why: str | None = None) -> UserInterests:
-        own = self._own(user) if self._own is not None else ()
-        source: Source = "own" if own else "none"
+    def _own_demands(self, user: str, failure: str | None = None) -> UserInterests:
+        demands = self._own(user) if self._own is not None else ()
+        source: Source = "own" if demands else "none"
         self._count(source)
-        if why is not None:
-            self._count(why)
-        return UserInterests(source, own)
+        if failure is not None:
+            self._count(failure)
+        return UserInterests(source, demands)
 
-    def _shut(self, error: str) -> None:
-        """Leave the store alone for a while."""
+    def _rest(self, error: str) -> None:
+        """Do not use the store for a while."""
         self._note(error)
-        self._shut_until = self._clock() + self._settings.rest
+        self._closed_until = self._clock() + self._settings.rest
 
     def _may_try(self) -> bool:
-        """Whether this request is the one that tries the store again."""
+        """Return whether this request is the one that tries the store again."""
         with self._lock:
             now = self._clock()
-            if self._shut_until is not None and now < self._shut_until:
+            if self._closed_until is not None and now < self._closed_until:
                 return False
-            self._shut_until = now + self._settings.rest  # for the others, until this one is back
+            self._closed_until = now + self._settings.rest  # for the others, until this one is back
             return True
 
-    def _ask(self, user: str, reason: Reason) -> None:
+    def _request(self, user: str, reason: Reason) -> None:
         """Have the user enqueued soon, unless that was done a moment ago."""
         with self._lock:
-            if self._closed or user in self._asked or user in self._asked_before:
+            if self._closed or user in self._recent or user in self._recent_before:
                 return
             if len(self._pending) >= self._settings.pending:
                 self._counts["dropped"] += 1
                 return
-            self._asked.add(user)
+            self._recent.add(user)
             self._pending[user] = reason
             if self._flusher is None or not self._flusher.is_alive():  # dead on the other side of a fork
                 self._flusher = threading.Thread(target=self._flush_for_ever, name="searec-enqueue", daemon=True)
@@ -196,11 +201,11 @@ class Reader:
                 self.flush()
             with self._lock:
                 if self._clock() - self._turned >= self._settings.quiet:
-                    self._asked, self._asked_before, self._turned = set(), self._asked, self._clock()
+                    self._recent, self._recent_before, self._turned = set(), self._recent, self._clock()
 
     def _count(self, what: str, times: int = 1) -> None:
         with self._lock:
             self._counts[what] += times
 
     def _note(self, error: object) -> None:
-        self._error = str(error)[:_SHOWN]
+        self._error = str(error)[:_ERROR_LENGTH]

@@ -1,92 +1,47 @@
-"""Store: the interests of every user and the queue that keeps them fresh, in one place, so that finishing a job is one atomic step.
+"""The interests of every user: what a request reads, and the whole graph it was made from."""
 
-A user's interests are fresh for some days and readable after that, until they are pruned. A user has at most one job:
-
-    ready -> leased -> completed                    the interests are written and the job is gone
-      ^        |---> waiting (back-off) -> ready    it failed
-      |        |---> shelf                          it failed, or its worker was lost, too often: revive or drop it
-      '--------'                                    given back, or the lease ran out
-
-Every lease has a token, and what comes with an older token is refused: of two workers that believe they hold a job, one completes it.
-"""
-
+import itertools
 import json
-import time
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, Protocol, Self
-from urllib.parse import urlsplit
+from typing import Any
 
-import numpy as np
-from pydantic import Field
+import sqlalchemy as sa
 from pydantic_core import from_json
+from sqlalchemy.engine import Connection
 
-from searec.config import Count, Positive, settings
 from searec.data.schema import DAY
-from searec.errors import DataError, SettingsError
+from searec.errors import DataError
 from searec.interests.interest_graph import InterestGraph
 from searec.interests.user_interests import Interest
+from searec.store.connection import Database
+from searec.store.interest_cache import InterestCache
+from searec.store.tables import CHUNK, chunks, insert, interest_graphs, interests
 
-Clock = Callable[[], int]
-"""Microseconds since 1970 (UTC)."""
-SECOND = 1_000_000
-"""Microseconds."""
-
-Reason = Literal["missing", "stale", "drift", "asked"]
-PRIORITY: dict[Reason, int] = {"missing": 0, "stale": 1, "drift": 1, "asked": 1}
-"""Lower goes first."""
-NEWS: tuple[Reason, ...] = ("drift", "asked")
-"""Reasons that hold although a value is fresh, and that a refresh under way may have missed; the others want any fresh value."""
-
-
-@settings
-class StoreSettings:
-    """How long interests last and how patient the queue is.
-
-    Attributes:
-        fresh_days: after this a value is stale; it stays readable.
-        serve: so many interests, the most confident ones, are what a request reads.
-        attempts: faults of a job (it failed, or its worker was lost) before it goes to the shelf.
-        first_wait, longest_wait: seconds before a failed job is ready again, doubled each time up to the longest.
-        read_timeout: seconds that `read` waits for a server.
-        timeout: seconds that everything else waits, for a server or for the lock of the file.
-        prefix: of the keys in Redis.
-    """
-
-    fresh_days: Positive = 7.0
-    serve: Count = 20
-    attempts: Count = 5
-    first_wait: Positive = 10.0
-    longest_wait: Positive = 3600.0
-    read_timeout: Positive = 0.1
-    timeout: Positive = 10.0
-    prefix: Annotated[str, Field(min_length=1)] = "searec"
-
-    @property
-    def life(self) -> int:
-        """Microseconds that a value is fresh."""
-        return int(self.fresh_days * DAY)
+_HEAD = 27
+"""Bytes before the interests in an entry of the cache: time (16 digits), 1 if marked as stale, revision (10 digits)."""
+_READ = "SELECT served, written_at, stale, revision FROM interests WHERE user_id = ?"
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """What is kept of a user, for a request.
+class StoredInterests:
+    """The stored interests of a user, for a request.
 
     Attributes:
         served: the interests as compact JSON, see `interests`.
-        made: microseconds since 1970 when they were written.
+        written_at: microseconds since 1970.
         stale: older than `fresh_days`, or marked.
         revision: how often they have been written, from 1.
     """
 
     served: bytes
-    made: int
+    written_at: int
     stale: bool
     revision: int
 
     def interests(self) -> list[Interest]:
-        """The interests, most confident first.
+        """Return the interests, most confident first.
 
         Raises:
             DataError: the bytes are no interests.
@@ -95,227 +50,215 @@ class Kept:
             return list(map(Interest._make, from_json(self.served)))
         except (ValueError, TypeError):
             raise DataError(
-                "kept interests cannot be read", got=repr(self.served[:60]), remedy="refresh the user"
+                "stored interests cannot be read", got=repr(self.served[:60]), remedy="refresh the user"
             ) from None
 
 
-@dataclass(frozen=True)
-class Job:
-    """A refresh that a worker holds the lease of.
+class InterestStore:
+    """Reads and writes interests; see `StoreSettings` for how long they are fresh."""
 
-    attempt: how often it was leased, this time included. token: what proves the lease.
-    """
+    def __init__(self, database: Database, cache: InterestCache | None = None) -> None:
+        self.cache = cache
+        self._database = database
+        self._settings = database.settings
 
-    user: str
-    reason: str
-    attempt: int
-    token: int
-
-
-@dataclass(frozen=True)
-class Poisoned:
-    """A job on the shelf: its last error, how often it was tried, and since when it lies there (microseconds since 1970)."""
-
-    user: str
-    reason: str
-    error: str
-    attempt: int
-    at: int
-
-
-@dataclass(frozen=True)
-class Counts:
-    """How much there is.
-
-    Attributes:
-        kept, fresh: users with interests; those whose interests are fresh.
-        queued: jobs that may be leased now. waiting: later. leased: in the hands of a worker. poisoned: on the shelf.
-    """
-
-    kept: int
-    fresh: int
-    queued: int
-    waiting: int
-    leased: int
-    poisoned: int
-
-
-class Store(Protocol):
-    """Interests and their queue, shared by threads and processes. Everything that fails for the store's sake is a StorageError."""
-
-    @property
-    def settings(self) -> StoreSettings: ...
-
-    def read(self, user: str) -> Kept | None:
-        """What a request needs of a user; None if nothing is kept. Never waits for a writer."""
-        ...
-
-    def read_graph(self, user: str) -> InterestGraph | None:
-        """The whole graph of a user; None if nothing is kept.
+    def read(self, user: str) -> StoredInterests | None:
+        """Return what a request needs of a user, or None; never waits for a writer.
 
         Raises:
-            DataError: what is kept is no graph.
+            StorageError: the database fails, or takes longer than `read_timeout`.
+            UnicodeError: no id that a store can hold.
         """
-        ...
+        entry = self.cache.get(user) if self.cache is not None else None
+        if entry is not None:
+            row = _decoded(entry, user)
+        else:
+            row = self._database.first_row(_READ, user)
+            if row is None:
+                return None
+            if self.cache is not None:
+                self.cache.put(user, _entry(*row), replace=False)
+        served, written_at, marked, revision = row
+        fresh = not marked and is_fresh(written_at, self._database.local_now(), self._settings.lifetime)
+        return StoredInterests(bytes(served), written_at, not fresh, revision)
+
+    def read_graph(self, user: str) -> InterestGraph | None:
+        """Return the whole graph of a user, or None.
+
+        Raises:
+            DataError: what is stored is no graph.
+        """
+        with self._database.reading() as db:
+            packed = db.execute(
+                sa.select(interest_graphs.c.graph).where(interest_graphs.c.user_id == user)
+            ).scalar_one_or_none()
+        return None if packed is None else unpack_graph(packed, user)
 
     def write(self, graphs: Iterable[InterestGraph]) -> None:
-        """Keep graphs that were made outside of the queue; jobs are left as they are."""
-        ...
+        """Store graphs that were made outside of the queue; jobs are left as they are."""
+        rest = iter(graphs)
+        while part := {graph.user: graph for graph in itertools.islice(rest, CHUNK)}:
+            with self._database.writing() as db:
+                now = self._database.now(db)
+                entries = self.save(db, [part[user] for user in sorted(part)], now)
+            self.publish(entries)
 
-    def mark_stale(self, users: Sequence[str]) -> int:
-        """Mark what is kept of these users as stale; how many were not yet."""
-        ...
-
-    def prune(self, days: float) -> int:
-        """Forget interests written more than `days` ago; how many."""
-        ...
-
-    def forget(self, users: Sequence[str]) -> None:
-        """Remove everything about these users, their jobs too; a worker that holds one can no longer complete it."""
-        ...
-
-    def enqueue(self, users: Sequence[str], reason: Reason, *, not_before: int = 0) -> int:
-        """Ask for a refresh of these users.
-
-        A user who has a job keeps it, at the better of both priorities and the earlier of both times (but a failed job waits its time).
-        A leased job runs once more after it is completed where the reason is among `NEWS`. A job on the shelf stays there. For any
-        other reason than `NEWS` a user whose interests are fresh is left out.
+    def save(self, db: Connection, graphs: Sequence[InterestGraph], now: int) -> dict[str, bytes]:
+        """Write graphs of different users, by user id, in the caller's transaction.
 
         Args:
-            not_before: microseconds since 1970.
+            db: a connection in a transaction.
+            graphs: in one order for all writers, so that they cannot wait for one another in a circle.
+            now: microseconds since 1970.
 
         Returns:
-            How many jobs were added, those that will run once more included.
+            The entries for `publish`, once the transaction is committed.
         """
-        ...
+        rows = [
+            {
+                "user_id": graph.user,
+                "written_at": now,
+                "stale": False,
+                "revision": 1,
+                "served": served_bytes(graph, self._settings.max_served),
+            }
+            for graph in graphs
+        ]
+        add = insert(db, interests)
+        changed = {name: add.excluded[name] for name in ("written_at", "stale", "served")}
+        changed["revision"] = interests.c.revision + 1
+        db.execute(add.on_conflict_do_update(index_elements=["user_id"], set_=changed), rows)
+        add = insert(db, interest_graphs)
+        add = add.on_conflict_do_update(index_elements=["user_id"], set_={"graph": add.excluded.graph})
+        db.execute(add, [{"user_id": graph.user, "graph": pack_graph(graph)} for graph in graphs])
+        if self.cache is None:
+            return {}
+        users = [graph.user for graph in graphs]
+        columns = (
+            interests.c.user_id,
+            interests.c.served,
+            interests.c.written_at,
+            interests.c.stale,
+            interests.c.revision,
+        )
+        saved = db.execute(sa.select(*columns).where(interests.c.user_id.in_(users)))
+        return {row[0]: _entry(*row[1:]) for row in saved}
 
-    def lease(self, worker: str, count: int, seconds: float) -> list[Job]:
-        """Up to `count` jobs for a worker, by priority and then age; each is the worker's for so many seconds.
+    def publish(self, entries: dict[str, bytes]) -> None:
+        """Put entries of committed interests into the cache."""
+        if self.cache is not None:
+            for user, entry in entries.items():
+                self.cache.put(user, entry)
 
-        A job that was with a lost worker, or with others when a reasoner failed, comes alone: should it be to blame, it takes nobody along.
-        """
-        ...
+    def mark_stale(self, users: Sequence[str]) -> int:
+        """Mark the interests of users as stale; return how many were fresh."""
+        marked = 0
+        for part in chunks(sorted(set(users))):
+            with self._database.writing() as db:
+                now = self._database.now(db)
+                condition = interests.c.user_id.in_(part) & ~interests.c.stale
+                query = sa.select(interests.c.user_id, interests.c.written_at).where(condition)
+                rows = db.execute(query.order_by(interests.c.user_id).with_for_update()).all()
+                if rows:
+                    change = sa.update(interests).where(interests.c.user_id.in_([row[0] for row in rows]))
+                    db.execute(change.values(stale=True))
+            marked += sum(is_fresh(row[1], now, self._settings.lifetime) for row in rows)
+            self._uncache(part)
+        return marked
 
-    def extend(self, jobs: Sequence[Job], seconds: float) -> list[Job]:
-        """Hold leases for so many seconds from now; the jobs that are still the caller's."""
-        ...
+    def prune(self, days: float) -> int:
+        """Delete interests written more than `days` ago; return how many."""
+        pruned, size = 0, CHUNK
+        while size == CHUNK:
+            with self._database.writing() as db:
+                before = self._database.now(db) - int(days * DAY)
+                query = sa.select(interests.c.user_id).where(
+                    interests.c.stale.in_([False, True]), interests.c.written_at < before
+                )
+                users = list(db.scalars(query.order_by(interests.c.user_id).limit(CHUNK).with_for_update()))
+                self.delete(db, users)
+            self._uncache(users)
+            size = len(users)
+            pruned += size
+        return pruned
 
-    def complete(self, job: Job, graph: InterestGraph) -> bool:
-        """Write the graph and close the job in one step; False, and nothing changes, if the job is no longer the caller's."""
-        ...
-
-    def fail(self, job: Job, error: str, *, blame: bool = True) -> bool:
-        """Put a job back for later, or on the shelf once it has failed `attempts` times; False if it is no longer the caller's.
+    def delete(self, db: Connection, users: Sequence[str]) -> None:
+        """Delete what is stored of users in the caller's transaction; `forget_cached` follows.
 
         Args:
-            blame: whether it is a fault of this job; if not (nobody could be asked), it waits longer each time and never goes to the shelf.
+            db: a connection in a transaction.
+            users: user ids.
         """
-        ...
+        for table in (interests, interest_graphs):
+            db.execute(sa.delete(table).where(table.c.user_id.in_(users)))
 
-    def release(self, jobs: Sequence[Job]) -> int:
-        """Give jobs back at once, as if they had not been leased; how many were still the caller's."""
-        ...
+    def forget_cached(self, users: Sequence[str]) -> None:
+        """Remove users from the cache."""
+        self._uncache(users)
 
-    def poisoned(self, limit: int = 100) -> list[Poisoned]:
-        """Jobs on the shelf, oldest first."""
-        ...
+    def fresh_users(self, db: Connection, users: Sequence[str], now: int) -> set[str]:
+        """Return those of the users whose interests are fresh.
 
-    def revive(self, users: Sequence[str] | None = None) -> int:
-        """Make jobs on the shelf ready again, of these users or all; how many."""
-        ...
+        Args:
+            db: an open connection.
+            users: user ids.
+            now: microseconds since 1970.
+        """
+        query = sa.select(interests.c.user_id).where(interests.c.user_id.in_(users), self._fresh(now))
+        return set(db.scalars(query))
 
-    def drop(self, users: Sequence[str] | None = None) -> int:
-        """Remove jobs from the shelf, of these users or all; how many."""
-        ...
+    def counts(self, db: Connection, now: int) -> tuple[int, int]:
+        """Return how many users have interests, and how many of these are fresh.
 
-    def counts(self) -> Counts:
-        """How much there is, now."""
-        ...
+        Args:
+            db: an open connection.
+            now: microseconds since 1970.
+        """
+        count = sa.select(sa.func.count()).select_from(interests)
+        return db.execute(count).scalar_one(), db.execute(count.where(self._fresh(now))).scalar_one()
 
-    def close(self) -> None:
-        """Let go of files and connections."""
-        ...
+    def _fresh(self, now: int) -> Any:
+        lifetime, written_at = self._settings.lifetime, interests.c.written_at
+        return ~interests.c.stale & (written_at > now - lifetime) & (written_at < now + lifetime)
 
-    def __enter__(self) -> Self: ...
+    def _uncache(self, users: Sequence[str]) -> None:
+        if self.cache is not None:
+            self.cache.delete(list(users))
 
-    def __exit__(self, *_: object) -> None: ...
 
-
-def open_store(
-    url: str,
-    settings: StoreSettings | None = None,
-    *,
-    rng: np.random.Generator | None = None,
-    clock: Clock | None = None,
-) -> Store:
-    """Open the store at `sqlite:///FILE` (made if it is missing) or `redis://HOST:PORT/DB` (rediss:// for TLS).
+def is_fresh(written_at: int, now: int, lifetime: int) -> bool:
+    """Return whether interests are fresh by their age; far ahead means that a clock was set back, and is not fresh.
 
     Args:
-        rng: for the jitter of waits.
-        clock: this machine's by default, and for Redis its server's.
-
-    Raises:
-        SettingsError: any other address.
-        StorageError: the file cannot be opened. A Redis server is not asked before the first use.
-        DependencyError: the `redis` package is not installed.
+        written_at: microseconds since 1970.
+        now: microseconds since 1970.
+        lifetime: microseconds.
     """
-    scheme, separator, rest = url.partition("://")
-    if scheme == "sqlite" and rest.startswith("/") and rest[1:] not in ("", ":memory:"):
-        from searec.store.sqlite_interest_store import SqliteStore
-
-        return SqliteStore(rest[1:], settings, rng=rng, clock=clock)
-    if scheme in ("redis", "rediss") and separator:
-        from searec.store.redis_interest_store import RedisStore
-
-        return RedisStore(url, settings, rng=rng, clock=clock)
-    known = "sqlite:///FILE or redis://HOST:PORT/DB"
-    raise SettingsError("no address of a store", got=repr(without_password(url)), expected=known)
-
-
-def without_password(url: str) -> str:
-    """The URL as it may be shown: without user name, password and options.
-
-    >>> without_password("redis://me:secret@host:6379/2?a=b"), without_password("a text")
-    ('redis://host:6379/2', 'a text')
-    """
-    if "://" not in url:
-        return url if "@" not in url else "..."
-    try:
-        parts = urlsplit(url)
-        port = f":{parts.port}" if parts.port else ""
-    except ValueError:
-        return url.partition("://")[0] + "://..."
-    return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"
-
-
-def writable(text: str) -> str:
-    """The text, with a question mark for what is no Unicode, as a broken answer may hold."""
-    return text.encode(errors="replace").decode()
-
-
-def this_clock() -> int:
-    """This machine's clock."""
-    return time.time_ns() // 1000
-
-
-def is_fresh(made: int, now: int, life: int) -> bool:
-    """Whether a value is fresh by its age. One from far ahead was written by a clock that has been set back, and is not."""
-    return abs(now - made) < life
+    return abs(now - written_at) < lifetime
 
 
 def served_bytes(graph: InterestGraph, count: int) -> bytes:
-    """The `count` most confident interests as JSON: [[text, confidence, reason], ...]."""
-    told = [[one.text, round(one.confidence, 4), one.reason] for one in graph.interests()[:count]]
-    return json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()
+    """Return the most confident interests as JSON: [[text, confidence, reason], ...].
+
+    Args:
+        graph: the interests of a user.
+        count: how many at most.
+    """
+    rows = [[one.text, round(one.confidence, 4), one.reason] for one in graph.interests()[:count]]
+    return json.dumps(rows, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def packed(graph: InterestGraph) -> bytes:
-    """A graph as it is kept: compressed JSON."""
+def pack_graph(graph: InterestGraph) -> bytes:
+    """Return a graph as compressed JSON."""
     return zlib.compress(graph.to_json().encode())
 
 
-def unpacked(stored: bytes, user: str) -> InterestGraph:
-    """The graph that `packed` packed.
+def unpack_graph(stored: bytes, user: str) -> InterestGraph:
+    """Return the graph that `pack_graph` packed.
+
+    Args:
+        stored: compressed JSON.
+        user: the user id, for errors.
 
     Raises:
         DataError: it is something else.
@@ -324,5 +267,18 @@ def unpacked(stored: bytes, user: str) -> InterestGraph:
         return InterestGraph.from_json(zlib.decompress(stored))
     except zlib.error as error:
         raise DataError(
-            "not an interest graph", where=f"kept of user {user!r}", got=str(error), remedy="refresh the user"
+            "not an interest graph", where=f"stored of user {user!r}", got=str(error), remedy="refresh the user"
+        ) from None
+
+
+def _entry(served: bytes, written_at: int, stale: bool, revision: int) -> bytes:
+    return b"%016d%d%010d" % (written_at, stale, revision) + bytes(served)
+
+
+def _decoded(entry: bytes, user: str) -> tuple[bytes, int, bool, int]:
+    try:
+        return entry[_HEAD:], int(entry[:16]), entry[16:17] == b"1", int(entry[17:_HEAD])
+    except ValueError:
+        raise DataError(
+            "cached interests cannot be read", where=f"user {user!r}", got=repr(entry[:_HEAD]), remedy="clear the cache"
         ) from None

@@ -1,4 +1,4 @@
-"""Items and users that were put into the event store, as rows under the columns that a dataset folder has."""
+"""Joins items and users of the event store with the tables of a dataset folder."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,13 +11,13 @@ from searec.data.schema import Kind, Table
 
 _TEXTS = pl.List(pl.String)
 _PLACE = "\0place"
-"""A column beside those that were put, which no put one is called."""
+"""A column for the order of rows, of a name that no column of a table has."""
 RESERVED = ("row",)
 """Columns that reading a dataset folder adds by itself."""
 
 
 class Put(NamedTuple):
-    """What was put: its id, its columns, and the number of the change (0 where there is none)."""
+    """A row of the store: its id, its columns, and the number of the change (0 where there is none)."""
 
     id: str
     columns: Mapping[str, Any]
@@ -25,17 +25,22 @@ class Put(NamedTuple):
 
 
 def replaced(base: pl.DataFrame, table: Table, rows: Sequence[Put]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The base table with rows of these ids replaced, others added at the end; and the rejects.
+    """Return the base table with rows of these ids replaced and others added at the end; and the rejects.
 
-    A column that only the new rows have is added: of their type where they agree on one, else as JSON text. A value that does not fit
-    a column is null, and a reject.
+    A column that only the new rows have is added: of their type where they agree on one, else as JSON text. A value
+    that does not fit a column is null, and a reject.
+
+    Args:
+        base: a table of the dataset folder.
+        table: its description.
+        rows: of the store.
     """
     key = table.columns[0].name
-    wanted = dict.fromkeys([*base.columns, *(column for row in rows for column in row.columns)])
+    names = dict.fromkeys([*base.columns, *(column for row in rows for column in row.columns)])
     known = {column.name: pl.String() if column.kind is Kind.TEXT else _TEXTS for column in table.columns}
     numbers = pl.Series("row", [row.number for row in rows], dtype=pl.Int64)
-    made, rejects = [], [pl.DataFrame(schema=REJECT_SCHEMA)]
-    for column in wanted:
+    series_list, rejects = [], [pl.DataFrame(schema=REJECT_SCHEMA)]
+    for column in names:
         values = [row.id if column == key else row.columns.get(column) for row in rows]
         target = known.get(column) or base.schema.get(column) or _agreed(values)
         if target.is_integer() and any(isinstance(value, float) and not value.is_integer() for value in values):
@@ -52,34 +57,36 @@ def replaced(base: pl.DataFrame, table: Table, rows: Sequence[Put]) -> tuple[pl.
         lost = series.is_null() & pl.Series([value is not None for value in values], dtype=pl.Boolean)
         if lost.any():
             shown = pl.Series("value", [json.dumps(value, ensure_ascii=False) for value in values], dtype=pl.String)
-            told = pl.DataFrame({"row": numbers, "value": shown}).filter(lost)
+            lost_rows = pl.DataFrame({"row": numbers, "value": shown}).filter(lost)
             file, rule = (
                 pl.lit(table.name).alias("file"),
                 pl.lit(
                     f"column {column!r} " + ("has a name that is taken" if column in RESERVED else f"is no {target}")
                 ).alias("rule"),
             )
-            rejects.append(told.select(file, "row", rule, "value"))
+            rejects.append(lost_rows.select(file, "row", rule, "value"))
         if column not in RESERVED:
-            made.append(series)
-    new = pl.DataFrame(made)
-    base = base.with_columns(pl.col(series.name).cast(series.dtype) for series in made if series.name in base.columns)
+            series_list.append(series)
+    new = pl.DataFrame(series_list)
+    base = base.with_columns(
+        pl.col(series.name).cast(series.dtype) for series in series_list if series.name in base.columns
+    )
     ids = new.get_column(key)
     places = base.select(key).with_row_index(_PLACE).join(new.select(key), on=key, how="semi")
-    kept = base.with_row_index(_PLACE).filter(~pl.col(key).is_in(ids.implode()))
+    unchanged = base.with_row_index(_PLACE).filter(~pl.col(key).is_in(ids.implode()))
     first = new.join(places, on=key, how="left", maintain_order="left").with_columns(
         pl.col(_PLACE).fill_null(pl.lit(2**32 - 1)).cast(pl.UInt32)
     )
     whole = (
-        pl.concat([kept, first.select(_PLACE, *new.columns)], how="diagonal")
+        pl.concat([unchanged, first.select(_PLACE, *new.columns)], how="diagonal")
         .sort(_PLACE, maintain_order=True)
         .drop(_PLACE)
     )
-    return whole.select(series.name for series in made), pl.concat(rejects)
+    return whole.select(series.name for series in series_list), pl.concat(rejects)
 
 
 def _series(name: str, values: list[Any], target: pl.DataType) -> pl.Series:
-    """The values as a column, null where one does not fit."""
+    """Return the values as a column, null where one does not fit."""
     try:
         return pl.Series(name, values, dtype=target, strict=False)
     except (
@@ -98,7 +105,7 @@ def _fits(value: Any, target: pl.DataType) -> bool:
 
 
 def _agreed(values: Sequence[Any]) -> pl.DataType:
-    """The type that all values have; text where there is none."""
+    """Return the type that all values have; text where there is none."""
     kinds = {type(value) for value in values if value is not None}
     if kinds and kinds <= {int, float}:
         return pl.Float64() if float in kinds else pl.Int64()

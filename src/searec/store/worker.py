@@ -1,4 +1,4 @@
-"""Worker: takes users from the queue, has a reasoner think about them, and keeps what it finds."""
+"""Worker: leases users from the queue, calls a reasoner and writes the interests it infers."""
 
 import contextlib
 import logging
@@ -18,33 +18,34 @@ from searec.interests.interest_graph import InterestGraph
 from searec.interests.profile import Profile
 from searec.interests.reasoner import Reasoner, ReasoningResult
 from searec.store.backoff import Backoff
-from searec.store.interest_store import Job, Store
+from searec.store.job_queue import Job
+from searec.store.store import Store
 from searec.store.worker_metrics import Metrics, Outcome
 
 log = logging.getLogger(__name__)
 
 ProfilesOf = Callable[[Sequence[str]], Sequence[Profile]]
-"""The profile of each user, in order, as of now; an empty one for a user of whom nothing is known."""
+"""The profile of each user, in order, as of now; an empty one for an unknown user."""
 _LOOK = 0.1
-"""Seconds between two looks at the reasoner and at the request to stop."""
+"""Seconds between two checks of the reasoner and of the request to stop."""
 _WRITES = 4
 """Tries to write a graph before its lease is left to run out."""
 _OUTAGES = 3
-"""Times in a row that nobody could be asked, after which draining is given up."""
+"""Failures of the reasoner in a row, after which draining is given up."""
 
 
 @settings
 class WorkerSettings:
-    """How a worker works; all but `batch` and `keep` in seconds unless said.
+    """Batch size and time limits of a worker; in seconds unless noted.
 
     Attributes:
-        batch: users that the reasoner is given at once.
-        lease: of a job, held up for as long as the reasoner thinks.
-        longest: a reasoner that thinks longer than this is given up, and the worker with it.
+        batch: users per call of the reasoner.
+        lease: of a job, extended for as long as the reasoner runs.
+        longest: a reasoner that runs longer is given up, and the worker with it.
         idle: between two looks into an empty queue.
-        grace: that a reasoner gets to finish once a stop is asked for; then its jobs are given back.
+        grace: for the reasoner to finish once a stop is requested; then its jobs are given back.
         first_wait, longest_wait: when the reasoner or the store fails as a whole, doubled each time up to the longest.
-        half_life: days in which the confidence of what is not found again halves.
+        half_life: days in which the confidence of an interest halves that is not inferred again.
         keep: interests of a graph, the most confident ones.
     """
 
@@ -62,9 +63,16 @@ class WorkerSettings:
 def renewed(
     older: InterestGraph | None, newer: InterestGraph, profile: Profile, *, half_life: float, keep: int
 ) -> InterestGraph:
-    """What to keep once `newer` has been found: both laid over one another, without what the profile's history holds by now.
+    """Return the graph to store: both merged, without interests that the profile's history holds by now.
 
-    Graphs of one and the same time rest on the same events; the newer one then replaces the older.
+    Graphs of the same time were inferred from the same events; the newer one then replaces the older.
+
+    Args:
+        older: the stored graph, if any.
+        newer: as the reasoner inferred it.
+        profile: of the user, as of now.
+        half_life: days in which the confidence of an interest halves that is not inferred again.
+        keep: interests at most.
     """
     if older is not None and older.at != newer.at:
         first, second = sorted((older, newer), key=lambda graph: graph.at)
@@ -74,7 +82,7 @@ def renewed(
 
 @dataclass
 class _Batch:
-    """Jobs under way, those of them still held, and what the thread that thinks has brought back."""
+    """Jobs under way, those of them still held, and what the reasoner's thread has returned."""
 
     jobs: list[Job]
     held: list[Job]
@@ -89,8 +97,12 @@ class Worker:
     """One worker with a reasoner of its own; many may share a store, in threads, processes or on other machines.
 
     Args:
-        profiles_of: called in the thread that thinks.
+        store: where jobs and interests are.
+        reasoner: infers graphs from profiles.
+        profiles_of: called in the reasoner's thread.
+        settings: batch size and time limits.
         name: in the errors of jobs that it loses.
+        metrics: where outcomes are counted.
         rng: for the jitter of its waits.
     """
 
@@ -116,19 +128,25 @@ class Worker:
         self._ended: Counter[Outcome] = Counter()
 
     def run(self, stop: threading.Event, *, drain: bool = False) -> dict[Outcome, int]:
-        """Work until asked to stop, or with `drain` until nothing can be leased; how many jobs ended how.
+        """Work until a stop is requested; return the number of jobs by outcome.
 
-        When a stop is asked for, thoughts that come within the grace are kept and the other jobs given back.
+        After that, results that come within the grace are written and the other jobs given back.
+
+        Args:
+            stop: set to request a stop.
+            drain: stop when nothing can be leased.
 
         Raises:
-            SearecError: the reasoner does not come back. With `drain`, also: the store fails, or nobody can be asked time and again;
-                without, the worker waits for either.
+            SearecError: the reasoner does not return. With `drain`, also: the store or the reasoner fails again and
+                again; without, the worker waits for either.
         """
         self._ended = Counter()
         while not stop.is_set():
             try:
                 # after an outage one job is risked to find out whether it is over
-                jobs = self._store.lease(self._name, 1 if self._outages else self._settings.batch, self._settings.lease)
+                jobs = self._store.jobs.lease(
+                    self._name, 1 if self._outages else self._settings.batch, self._settings.lease
+                )
                 outage = self._work(jobs, stop) if jobs else None
                 if outage is not None:
                     self._pause(outage, stop)
@@ -147,7 +165,7 @@ class Worker:
         return dict(self._ended)
 
     def _work(self, jobs: list[Job], stop: threading.Event) -> SearecError | None:
-        """See to a batch; the error if nobody could be asked."""
+        """Process a batch; return the error if the reasoner failed as a whole."""
         batch = _Batch(jobs, jobs)
         threading.Thread(target=self._think, args=(batch,), name=f"{self._name}-thinks", daemon=True).start()
         if not self._hold(batch, stop):
@@ -168,7 +186,7 @@ class Worker:
         return None
 
     def _think(self, batch: _Batch) -> None:
-        """In a thread of its own, so that leases are held and a stop is heard meanwhile."""
+        """Call the reasoner in a thread of its own, so that leases are extended and a stop is noticed meanwhile."""
         called = None
         try:
             batch.profiles = self._profiles_of([job.user for job in batch.jobs])
@@ -182,15 +200,15 @@ class Worker:
             batch.done.set()
 
     def _hold(self, batch: _Batch, stop: threading.Event) -> bool:
-        """Hold the leases until the reasoner is done; False if a stop was asked for and its grace is over."""
+        """Hold the leases until the reasoner is done; return False if the grace of a stop is over first."""
         settings, held_at = self._settings, batch.started
-        asked_at: float | None = None
+        stopped_at: float | None = None
         while not batch.done.wait(_LOOK):
             now = time.monotonic()
             if stop.is_set():
-                asked_at = asked_at or now
-                if now - asked_at >= settings.grace:
-                    self._store.release(batch.held)
+                stopped_at = stopped_at or now
+                if now - stopped_at >= settings.grace:
+                    self._store.jobs.release(batch.held)
                     self._end("returned", batch, len(batch.held))
                     return False
             if now - batch.started > settings.longest:
@@ -202,7 +220,7 @@ class Worker:
 
     def _extend(self, batch: _Batch) -> None:
         try:
-            held = self._store.extend(batch.held, self._settings.lease)
+            held = self._store.jobs.extend(batch.held, self._settings.lease)
         except StorageError as error:  # the leases last for two more tries
             log.warning("%s: %s", self._name, error)
             return
@@ -214,14 +232,14 @@ class Worker:
         for job in batch.held:
             self._fail(job, problem, batch, blame=len(batch.jobs) == 1)
         raise SearecError(
-            "the reasoner does not come back",
+            "the reasoner does not return",
             where=f"{self._reasoner.name}, {len(batch.jobs)} users from {batch.jobs[0].user!r} on",
             got=problem,
-            remedy="start the worker again",  # nobody can end the thread that still thinks
+            remedy="start the worker again",  # a thread that still runs cannot be ended
         )
 
     def _put_back(self, batch: _Batch, problem: BaseException) -> SearecError | None:
-        """The batch failed as a whole. Only a single job can be to blame for that; several are tried again one by one."""
+        """Fail a whole batch. Only a single job can be to blame for that; several are tried again one by one."""
         outage = isinstance(problem, SearecError) and not isinstance(problem, DataError)
         error = str(problem) if isinstance(problem, SearecError) else f"{type(problem).__name__}: {problem}"
         blame = len(batch.jobs) == 1 and not outage
@@ -233,13 +251,13 @@ class Worker:
         return None
 
     def _fail(self, job: Job, problem: str, batch: _Batch, *, blame: bool = True) -> None:
-        mine = self._store.fail(job, problem, blame=blame)
-        self._end(("failed" if blame else "postponed") if mine else "lost", batch)
+        still_ours = self._store.jobs.fail(job, problem, blame=blame)
+        self._end(("failed" if blame else "postponed") if still_ours else "lost", batch)
 
     def _close(
         self, job: Job, profile: Profile, thought: ReasoningResult, batch: _Batch, stop: threading.Event
     ) -> None:
-        """Keep what one thought says, or why it says nothing."""
+        """Write the graph of one thought, or why there is none."""
         if thought.graph is None or thought.graph.user != job.user:
             problem = (
                 thought.problem or "no graph" if thought.graph is None else f"a graph of user {thought.graph.user!r}"
@@ -247,7 +265,7 @@ class Worker:
             self._fail(job, problem, batch)
             return
         try:
-            older = self._store.read_graph(job.user)
+            older = self._store.interests.read_graph(job.user)
         except DataError as error:  # nothing that could be read; the new one replaces it
             log.warning("%s: %s", self._name, error)
             older = None
@@ -255,14 +273,14 @@ class Worker:
         self._end("refreshed" if self._write(job, graph, stop) else "lost", batch)
 
     def _write(self, job: Job, graph: InterestGraph, stop: threading.Event) -> bool:
-        """A thought may have cost money, so a store that fails for a moment is tried again."""
+        """Write a graph; a thought may have cost money, so a store that fails for a moment is tried again."""
         for attempt in range(1, _WRITES):
             try:
-                return self._store.complete(job, graph)
+                return self._store.jobs.complete(job, graph)
             except StorageError as error:
                 log.warning("%s: %s", self._name, error)
                 stop.wait(self._backoff.seconds(attempt))
-        return self._store.complete(job, graph)
+        return self._store.jobs.complete(job, graph)
 
     def _pause(self, error: object, stop: threading.Event) -> None:
         self._outages += 1
@@ -278,9 +296,13 @@ class Worker:
 
 
 def work(workers: Sequence[Worker], *, drain: bool = False) -> dict[Outcome, int]:
-    """Run workers, a thread each, until SIGTERM or SIGINT, or with `drain` until nothing can be leased; how many jobs ended how.
+    """Run workers, a thread each, until SIGTERM or SIGINT; return the number of jobs by outcome.
 
-    Signals are heard in the main thread only; a second SIGINT is a KeyboardInterrupt.
+    Signals arrive in the main thread only; a second SIGINT is a KeyboardInterrupt.
+
+    Args:
+        workers: to run side by side.
+        drain: stop when nothing can be leased.
 
     Raises:
         SearecError: of the first worker that failed, once the others have stopped.
@@ -309,17 +331,17 @@ def work(workers: Sequence[Worker], *, drain: bool = False) -> dict[Outcome, int
 
 @contextlib.contextmanager
 def _signals(stop: threading.Event) -> Iterator[None]:
-    """Inside the block the first SIGTERM or SIGINT sets `stop`."""
+    """Set `stop` at the first SIGTERM or SIGINT inside the block."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def ask(number: int, frame: FrameType | None) -> None:
+    def request_stop(number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and stop.is_set():
             raise KeyboardInterrupt
         stop.set()
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, request_stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:

@@ -1,26 +1,26 @@
-"""Metrics of workers for Prometheus. Where its client is not installed they count nothing and cost nothing."""
+"""Metrics of workers for Prometheus; without its client they count nothing and cost nothing."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 from searec.errors import DependencyError, SearecError, SettingsError
-from searec.store.interest_store import Store
+from searec.store.store import Store
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
 Outcome = Literal["refreshed", "failed", "postponed", "lost", "returned"]
 OUTCOMES: tuple[Outcome, ...] = ("refreshed", "failed", "postponed", "lost", "returned")
-"""Of a job: written; its own fault; nobody could be asked; its lease was another's by then; given back on a stop."""
+"""Of a job: written; failed by itself; failed with the reasoner; its lease was lost; given back on a stop."""
 _SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 
 
 class Metrics:
-    """What workers have done, and how much the store holds whenever somebody looks.
+    """Counts what workers have done, and reads the size of the store at each scrape.
 
     Args:
-        store: asked for its counts at each look.
-        registry: a new one by default, which also tells about the process.
+        store: whose counts are read.
+        registry: a new one by default, which also describes the process.
     """
 
     def __init__(self, store: Store, registry: "CollectorRegistry | None" = None) -> None:
@@ -44,20 +44,32 @@ class Metrics:
         self.registry.register(_Sizes(store))
 
     def ended(self, outcome: Outcome, seconds: float, count: int = 1) -> None:
-        """Jobs have ended, so many seconds after their lease."""
+        """Count jobs that have ended.
+
+        Args:
+            outcome: how they ended.
+            seconds: since their lease.
+            count: how many.
+        """
         if self._on:
             self._jobs.labels(outcome).inc(count)
             if outcome == "refreshed":
                 self._refresh.observe(seconds)
 
     def called(self, reasoner: str, seconds: float, *, ok: bool) -> None:
-        """The reasoner was called and came back."""
+        """Count a call of the reasoner.
+
+        Args:
+            reasoner: its name.
+            seconds: that it took.
+            ok: whether it returned.
+        """
         if self._on:
             self._calls.labels(reasoner, "ok" if ok else "error").inc()
             self._thinking.observe(seconds)
 
     def serve(self, port: int) -> int:
-        """Answer at http://HOST:port/metrics from a thread; 0 for any free port. Returns the port.
+        """Serve http://HOST:port/metrics from a thread, 0 for any free port; return the port.
 
         Raises:
             DependencyError: the client is not installed.
@@ -74,7 +86,7 @@ class Metrics:
         return int(self._server.server_port)
 
     def close(self) -> None:
-        """Answer no more."""
+        """Stop serving."""
         if self._server is not None:
             self._server.shutdown()
             self._server.server_close()
@@ -82,20 +94,20 @@ class Metrics:
 
 
 class _Sizes:
-    """How much the store holds, asked at each look; a store that fails shows as searec_nearline_store_up 0."""
+    """The size of the store, read at each scrape; a store that fails is searec_nearline_store_up 0."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def describe(self) -> list[Any]:
-        return []  # else the store would be asked when this is registered
+        return []  # else the store would be read when this is registered
 
     def collect(self) -> Iterator[Any]:
         from prometheus_client.core import GaugeMetricFamily
 
         up = GaugeMetricFamily("searec_nearline_store_up", "Whether the store answers.")
         try:
-            counts = self._store.counts()
+            counts = self._store.jobs.counts()
         except SearecError:
             up.add_metric([], 0)
             yield up
@@ -103,12 +115,12 @@ class _Sizes:
         up.add_metric([], 1)
         yield up
         users = GaugeMetricFamily(
-            "searec_nearline_users", "Users with interests, and those whose are fresh.", labels=["state"]
+            "searec_nearline_users", "Users with interests, and those whose interests are fresh.", labels=["state"]
         )
         jobs = GaugeMetricFamily("searec_nearline_queue", "Jobs by state.", labels=["state"])
-        for state in ("kept", "fresh"):
+        for state in ("stored", "fresh"):
             users.add_metric([state], getattr(counts, state))
-        for state in ("queued", "waiting", "leased", "poisoned"):
+        for state in ("queued", "waiting", "leased", "dead"):
             jobs.add_metric([state], getattr(counts, state))
         yield users
         yield jobs

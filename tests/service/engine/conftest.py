@@ -9,14 +9,15 @@ from small_shop import Shop
 
 from searec.pipeline.builder import open_pipeline
 from searec.pipeline.pipeline import Pipeline
-from searec.store.events import EventStore, open_events
+from searec.store.event_store import EventStore
+from searec.store.store import Store
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[EventStore]:
     """An empty event store on SQLite."""
-    with open_events(f"sqlite:///{tmp_path / 'events.db'}") as opened:
-        yield opened
+    with Store(f"sqlite:///{tmp_path / 'store.db'}") as opened:
+        yield opened.events
 
 
 @pytest.fixture

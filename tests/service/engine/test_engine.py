@@ -21,9 +21,10 @@ from searec.pipeline.pipeline import Pipeline
 from searec.pipeline.run import read_run
 from searec.pipeline.suggestions import Suggester
 from searec.pipeline.types import Filter, Request, Response, SuggestRequest
-from searec.store.events import Event, EventStore
+from searec.store.event_store import EventStore
+from searec.store.events import Event
 from searec.store.interest_reader import Reader
-from searec.store.interest_store import open_store
+from searec.store.store import Store
 
 Engines = Callable[..., Pipeline]
 START = 1_750_000_000_000_000
@@ -336,10 +337,10 @@ def test_interests_of_the_store_go_before_those_of_the_training(
         Edge(source="q", target="d", relation="hypernym", signal="query"),
         Edge(source="d", target=wish, relation="hyponym"),
     )
-    with open_store(f"sqlite:///{tmp_path / 'interests.db'}") as opened, Reader(opened) as reader:
+    with Store(f"sqlite:///{tmp_path / 'interests.db'}") as opened, Reader(opened) as reader:
         engine = engines(("serendipity", "sasrec"), reader=reader)
         assert feed(engine, user=busy).interests == "run"
-        opened.write([InterestGraph(busy, START, edges)])
+        opened.interests.write([InterestGraph(busy, START, edges)])
         answer: Response | None = None
         for _ in range(200):  # a text that the training never had is encoded beside the requests
             answer = feed(engine, user=busy, quota=0.5)

@@ -6,7 +6,8 @@ from small_shop import Shop
 from searec.data.user_history import UserHistory
 from searec.pipeline.catalog_snapshot import CatalogBase, CatalogSnapshot
 from searec.pipeline.histories import Histories
-from searec.store.events import Event, EventStore
+from searec.store.event_store import EventStore
+from searec.store.events import Event
 
 START = 1_750_000_000_000_000
 

@@ -14,9 +14,11 @@ from searec.interests.interest_graph import Edge, InterestGraph
 from searec.pipeline.deployment import write_deployment
 from searec.pipeline.types import Request
 from searec.service.lifecycle import Service, open_service
-from searec.store.event_writer import Recorder
-from searec.store.events import Event, EventStore
-from searec.store.interest_store import open_store, this_clock
+from searec.store.connection import this_clock
+from searec.store.event_store import EventStore
+from searec.store.event_writer import EventWriter
+from searec.store.events import Event
+from searec.store.store import Store
 
 EDGES = (
     Edge(source="q", target="d", relation="hypernym", signal="query"),
@@ -29,14 +31,13 @@ def config(shop: Shop, room: Path, *recommend: str, **settings: Any) -> dict[str
     write_deployment(shop.deployment(recommend), deployment)
     return {
         "deployment": str(deployment),
-        "events": f"sqlite:///{room / 'events.db'}",
-        "store": f"sqlite:///{room / 'interests.db'}",
+        "store": f"sqlite:///{room / 'store.db'}",
         "settings": {"seconds": 20, **settings},
     }
 
 
 @contextmanager
-def opened(told: dict[str, Any]) -> Iterator[tuple[Service, Recorder, EventStore]]:
+def opened(told: dict[str, Any]) -> Iterator[tuple[Service, EventWriter, EventStore]]:
     front, recorder, events, keyring = open_service(told)
     assert keyring is None
     try:
@@ -49,12 +50,12 @@ def opened(told: dict[str, Any]) -> Iterator[tuple[Service, Recorder, EventStore
 
 def test_events_mark_interests_stale(shop: Shop, tmp_path: Path) -> None:
     told = config(shop, tmp_path, "itemknn")
-    with opened(told) as (_, recorder, _), open_store(told["store"]) as store:
-        store.write([InterestGraph(user, this_clock(), EDGES) for user in ("u1", "u2")])
+    with opened(told) as (_, recorder, _), Store(told["store"]) as store:
+        store.interests.write([InterestGraph(user, this_clock(), EDGES) for user in ("u1", "u2")])
         item = shop.data.items.texts[0]
         recorder.append([Event(event_id="e", user="u1", kind="click", time=this_clock(), item=item)]).result()
         for _ in range(500):
-            kept = store.read("u1")
+            kept = store.interests.read("u1")
             assert kept is not None
             if kept.stale:
                 break
@@ -62,27 +63,27 @@ def test_events_mark_interests_stale(shop: Shop, tmp_path: Path) -> None:
         else:
             raise AssertionError("the interests are still taken for fresh")
         for _ in range(500):
-            if store.counts().queued:
+            if store.jobs.counts().queued:
                 break
             threading.Event().wait(0.01)
-        (job,) = store.lease("worker", 5, 60.0)
+        (job,) = store.jobs.lease("worker", 5, 60.0)
         assert job.user == "u1"
         recorder.append([Event(event_id="e2", user="u1", kind="click", time=this_clock(), item=item)]).result()
         recorder.close()
-        assert store.complete(job, InterestGraph("u1", this_clock(), EDGES))
-        assert store.counts().queued == 1, "what came while the worker thought is thought about too"
-        other = store.read("u2")
+        assert store.jobs.complete(job, InterestGraph("u1", this_clock(), EDGES))
+        assert store.jobs.counts().queued == 1, "what came while the worker thought is thought about too"
+        other = store.interests.read("u2")
         assert other is not None
         assert not other.stale
 
 
 def test_forgetting_reaches_every_store(shop: Shop, tmp_path: Path) -> None:
     told = config(shop, tmp_path)
-    with opened(told) as (front, recorder, events), open_store(told["store"]) as store:
-        store.write([InterestGraph("someone", this_clock(), EDGES)])
+    with opened(told) as (front, recorder, events), Store(told["store"]) as store:
+        store.interests.write([InterestGraph("someone", this_clock(), EDGES)])
         recorder.append([Event(event_id="e", user="someone", kind="search", time=this_clock(), query="lamp")]).result()
         assert front.forget("someone") == 1
-        assert store.read("someone") is None
+        assert store.interests.read("someone") is None
         assert not events.of_users(["someone"])
 
 

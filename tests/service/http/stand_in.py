@@ -29,7 +29,8 @@ from searec.pipeline.types import (
 from searec.service.http import logs
 from searec.service.http.app import create_app
 from searec.service.http.http_config import HttpSettings
-from searec.store.events import Event, Key, Stored
+from searec.store.events import Event, Stored
+from searec.store.keys import Key
 
 SECRETS = {"read": "sk-read-4711", "write": "sk-write-4712", "admin": "sk-admin-4713"}
 SHOES = RankedItem("i1", "Trail shoe", 0.9, "behaviour", "like what you had", ("shoes", "trail"), True)

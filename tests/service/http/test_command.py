@@ -14,13 +14,14 @@ from searec.service.http.http_config import HttpSettings
 
 
 class Store:
-    """An event store with so many keys."""
+    """A store with a number of keys."""
 
     def __init__(self, keys: int) -> None:
-        self._keys = keys
+        self.keys = self
+        self._count = keys
 
-    def keys(self) -> list[str]:
-        return ["key"] * self._keys
+    def all(self) -> list[str]:
+        return ["key"] * self._count
 
     def __enter__(self) -> "Store":
         return self
@@ -47,13 +48,13 @@ def served(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     module = ModuleType("searec.service.lifecycle")
     module.open_service = open_service  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "searec.service.lifecycle", module)
-    monkeypatch.setattr("searec.store.events.open_events", lambda url: Store(told["keys"]))
+    monkeypatch.setattr("searec.store.store.Store", lambda url: Store(told["keys"]))
     monkeypatch.setattr("searec.service.http.server.serve", serve_it)
     return told
 
 
 def ask(**options: Any) -> None:
-    serve(Path("/d.json"), **{"events": "sqlite:///e.db", **options})
+    serve(Path("/d.json"), **{"store": "sqlite:///e.db", **options})
 
 
 def test_settings_go_where_they_belong(served: dict[str, Any]) -> None:
@@ -67,8 +68,8 @@ def test_settings_go_where_they_belong(served: dict[str, Any]) -> None:
     assert served["config"] == {
         "deployment": "/d.json",
         "data": None,
-        "events": "sqlite:///e.db",
         "store": "sqlite:///i.db",
+        "cache": None,
         "settings": {"quota": "0.5"},
     }
     assert (served["settings"].k, served["settings"].log_text, served["workers"], served["port"]) == (7, True, 2, 1)

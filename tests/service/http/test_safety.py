@@ -14,7 +14,7 @@ import pytest
 from stand_in import SECRETS, Made, click
 
 from searec.errors import ChatError, DependencyError, Overloaded, RunError, StorageError
-from searec.store.events import ROLES
+from searec.store.keys import ROLES
 
 ROUTES = [
     ("GET", "/v1/recommend", "read"),

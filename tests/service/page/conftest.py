@@ -48,7 +48,7 @@ def service(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
         "--recommend",
         shop.run("popular"),
     ]
-    stores = ["--events", f"sqlite:///{home / 'events.db'}", "--set", "rate=0", "--set", "seconds=20"]
+    stores = ["--store", f"sqlite:///{home / 'store.db'}", "--set", "rate=0", "--set", "seconds=20"]
     with serving([str(shop.data), *runs, "--search", shop.run("bm25"), *stores], home / "log.txt") as url:
         yield url
 
@@ -56,13 +56,13 @@ def service(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
 @pytest.fixture(scope="session")
 def locked(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Locked]:
     """A service that wants a key."""
-    from searec.store.events import open_events
+    from searec.store.store import Store
 
     home = tmp_path_factory.mktemp("locked")
     url = f"sqlite:///{home / 'events.db'}"
-    with open_events(url) as events:
-        read, write = events.add_key("reader", "read"), events.add_key("writer", "write")
+    with Store(url) as store:
+        read, write = store.keys.add("reader", "read"), store.keys.add("writer", "write")
     with serving(
-        [str(shop.data), "--recommend", shop.run("itemknn"), "--events", url, "--set", "rate=0"], home / "log.txt"
+        [str(shop.data), "--recommend", shop.run("itemknn"), "--store", url, "--set", "rate=0"], home / "log.txt"
     ) as address:
         yield Locked(address, read, write)

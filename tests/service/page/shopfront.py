@@ -56,7 +56,7 @@ class Locked:
 def serving(arguments: list[str], log: Path) -> Iterator[str]:
     """The address of `searec serve` with these arguments, until the end."""
     searec, deployment = [sys.executable, "-m", "searec.cli"], log.with_name("deployment.json")
-    first = arguments.index("--events")
+    first = arguments.index("--store")
     subprocess.run([*searec, "deploy", *arguments[:first], "--out", str(deployment)], check=True, env=os.environ)
     command = [*searec, "serve", str(deployment), *arguments[first:], "--port", "0"]
     with log.open("wb") as errors:

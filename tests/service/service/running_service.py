@@ -17,7 +17,7 @@ from small_shop import Shop
 from searec.errors import SearecError
 from searec.pipeline.deployment import write_deployment
 from searec.service.client import Client
-from searec.store.events import open_events
+from searec.store.store import Store
 
 PATIENCE = 90.0
 
@@ -59,14 +59,15 @@ class Running:
         *,
         recommend: Sequence[str] = ("itemknn",),
         search: Sequence[str] = (),
-        events: str | None = None,
         store: str | None = None,
+        cache: str | None = None,
         workers: int = 1,
         environment: dict[str, str] | None = None,
         **sets: object,
     ) -> None:
         self.shop, self.recommend, self.search = shop, recommend, search
-        self.events, self.store, self.workers = events or f"sqlite:///{folder / 'events.db'}", store, workers
+        self.store, self.workers = store or f"sqlite:///{folder / 'store.db'}", workers
+        self._cache = cache
         self._sets = {"seconds": 20, "rate": 0, **sets}
         self._environment = os.environ | (environment or {})
         self._log = folder / "log.txt"
@@ -77,8 +78,8 @@ class Running:
         """Start it, and wait until it listens."""
         deployment = self._log.with_name("deployment.json")
         write_deployment(self.shop.deployment(tuple(self.recommend), tuple(self.search)), deployment)
-        words = ["serve", str(deployment), "--port", "0", "--events", self.events, "--workers", str(self.workers)]
-        words += ["--store", self.store] if self.store else []
+        words = ["serve", str(deployment), "--port", "0", "--store", self.store, "--workers", str(self.workers)]
+        words += ["--cache", self._cache] if self._cache else []
         words += [word for name, value in self._sets.items() for word in ("--set", f"{name}={value}")]
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -132,8 +133,8 @@ class Running:
 
     def stored(self) -> set[str]:
         """The ids of all events that are kept."""
-        with open_events(self.events) as store:
-            return {event.event_id for event in store.all_events(count=1_000_000)}
+        with Store(self.store) as store:
+            return {event.event_id for event in store.events.all_events(count=1_000_000)}
 
     def followed(self, number: int, runs: Sequence[str]) -> bool:
         """Whether whoever answers now serves this deployment for the feed."""

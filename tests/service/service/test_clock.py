@@ -10,8 +10,7 @@ from small_shop import Shop
 
 from searec.errors import AccessError, Overloaded
 from searec.service.client import Client
-from searec.store.events import open_events
-from searec.store.interest_store import open_store
+from searec.store.store import Store
 
 
 def test_a_clock_that_is_set_back(
@@ -20,15 +19,14 @@ def test_a_clock_that_is_set_back(
     shift = tmp_path / "shift"
     shift.write_text("0")
     preloaded = {"LD_PRELOAD": str(clock_library), "CLOCK_SHIFT": str(shift)}
-    interests = f"sqlite:///{tmp_path / 'interests.db'}"
-    events = f"sqlite:///{tmp_path / 'events.db'}"
-    with open_events(events) as store:
-        admin = store.add_key("admin", "admin")
-        store.add_key("leaves", "read")
-    service = services(events=events, store=interests, environment=preloaded, rate=15)
+    url = f"sqlite:///{tmp_path / 'store.db'}"
+    with Store(url) as store:
+        admin = store.keys.add("admin", "admin")
+        store.keys.add("leaves", "read")
+    service = services(store=url, environment=preloaded, rate=15)
     user, (one, two) = in_data(shop)[0], shop.data.items.texts[:2]
-    worker = ["interests", "worker", str(shop.folder), "--store", interests, "--reasoner", "offline", "--once"]
-    with service.client(admin, tries=20) as client, open_events(events) as store:
+    worker = ["interests", "worker", str(shop.folder), "--store", url, "--reasoner", "offline", "--once"]
+    with service.client(admin, tries=20) as client, Store(url) as store:
         client.report([click("before", user, one)])
         client.refresh(user)
         command(*worker, **preloaded)
@@ -49,20 +47,19 @@ def test_a_clock_that_is_set_back(
         client.report(
             [{**click("after", user, two), "timestamp": (datetime.now(UTC) - timedelta(hours=3)).isoformat()}]
         )
-        assert [event.event_id for event in store.all_events()] == ["before", "after"], "in the order of their numbers"
-        assert [event.number for event in store.all_events()] == sorted(event.number for event in store.all_events())
+        assert [event.event_id for event in store.events.all_events()] == ["before", "after"], "in the order of their numbers"
+        assert [event.number for event in store.events.all_events()] == sorted(event.number for event in store.events.all_events())
         page = client.recommend(user, k=100)
         assert not {one, two} & {item.item_id for item in page.items}, "both were clicked"
         # interests: asked for, made and served by the clock as it is now
         assert client.interests(user).source in ("fresh", "last")
         client.refresh(user)
         command(*worker, **preloaded)
-        with open_store(interests) as kept:
-            assert kept.counts().queued + kept.counts().leased == 0
+        assert store.jobs.counts().queued + store.jobs.counts().leased == 0
         eventually(lambda: client.recommend(user).interests in ("fresh", "last"))
         # keys: a new one opens, a revoked one does not
-        new = store.add_key("comes", "read")
-        store.revoke_key("leaves")
+        new = store.keys.add("comes", "read")
+        store.keys.revoke("leaves")
         eventually(lambda: opens(service, new))
         # rates: too many are refused, and a second later no longer
         with service.client(new) as fast:

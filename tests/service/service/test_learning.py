@@ -17,7 +17,7 @@ from chat_server import Reply
 from searec.data.dataset import load
 from searec.experiments import run_training
 from searec.service.client import Client
-from searec.store.interest_store import open_store
+from searec.store.store import Store
 
 Services = Callable[..., Running]
 
@@ -41,7 +41,7 @@ def test_an_export_closes_the_loop(services: Services, shop: Shop, tmp_path: Pat
         )
         before = {user: told(client, user) for user in (old, "newcomer")}
         assert not client.user("newcomer").known
-        command("export", "dataset", str(shop.folder), str(tmp_path / "learned"), "--events", service.events)
+        command("export", "dataset", str(shop.folder), str(tmp_path / "learned"), "--store", service.store)
         learned = load(tmp_path / "learned")
         runs = {}
         for model in ("itemknn", "popular"):
@@ -79,7 +79,7 @@ class Workers:
 
 @pytest.fixture
 def workers(shop: Shop, tmp_path: Path) -> Iterator[Workers]:
-    made = Workers(shop, f"sqlite:///{tmp_path / 'interests.db'}", tmp_path / "worker.txt")
+    made = Workers(shop, f"sqlite:///{tmp_path / 'store.db'}", tmp_path / "worker.txt")
     yield made
     for process in made.running:
         process.kill()
@@ -89,22 +89,22 @@ def workers(shop: Shop, tmp_path: Path) -> Iterator[Workers]:
 def test_a_worker_dies_and_a_language_model_is_away(
     services: Services, workers: Workers, shop: Shop, server: Any, clock_library: Path, tmp_path: Path
 ) -> None:
-    interests = f"sqlite:///{tmp_path / 'interests.db'}"
+    interests = f"sqlite:///{tmp_path / 'store.db'}"
     service, users = services(store=interests), in_data(shop)
     chat = {"SEAREC_CHAT_MODEL": "toy", "SEAREC_CHAT_RETRIES": "0", "OPENAI_API_KEY": "none"}
     away = {**chat, "OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}
-    with service.client() as client, open_store(interests) as store:
+    with service.client() as client, Store(interests) as store:
         user = users[0]
         # the language model is away: the service goes on, the job waits
         client.refresh(user)
         worker = workers.start("--reasoner", "chat", "--set", "chat_model=toy", **away)
-        eventually(lambda: store.counts().waiting)
+        eventually(lambda: store.jobs.counts().waiting)
         page = client.recommend(user)
         assert page.items and not left_out(page) and page.interests == "none"
-        assert store.counts().poisoned == 0 and worker.poll() is None
+        assert store.jobs.counts().dead == 0 and worker.poll() is None
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(60) == 0
-        assert store.counts().queued + store.counts().waiting == 1, "it waits, and nobody is to blame"
+        assert store.jobs.counts().queued + store.jobs.counts().waiting == 1, "it waits, and nobody is to blame"
         # a worker dies while it thinks
         server.behave = lambda number, body: Reply(delay=30)
         shift = tmp_path / "shift"
@@ -117,7 +117,7 @@ def test_a_worker_dies_and_a_language_model_is_away(
             "--reasoner", "chat", "--set", "chat_model=toy", **chat, OPENAI_BASE_URL=server.url, **later
         )
         eventually(lambda: server.bodies)
-        assert store.counts().leased == 1
+        assert store.jobs.counts().leased == 1
         worker.kill()
         worker.wait()
         page = client.recommend(user)
@@ -125,16 +125,16 @@ def test_a_worker_dies_and_a_language_model_is_away(
         # another one, later still: the lease of the dead one has run out
         shift.write_text("600")
         workers.start("--reasoner", "offline", **later)
-        eventually(lambda: client.recommend(user).interests == "fresh" or store.read(user) is not None)
-        kept = store.read(user)
+        eventually(lambda: client.recommend(user).interests == "fresh" or store.interests.read(user) is not None)
+        kept = store.interests.read(user)
         assert kept is not None and kept.revision == 1
-        eventually(lambda: store.counts().leased == 0)
-        assert store.counts().poisoned == 0
+        eventually(lambda: store.jobs.counts().leased == 0)
+        assert store.jobs.counts().dead == 0
         assert client.interests(user).source in ("fresh", "none")
         # what the user does makes them stale, and they are made again
         client.report([click("news", user, shop.data.items.texts[0])])
-        eventually(lambda: (found := store.read(user)) is not None and found.stale)
+        eventually(lambda: (found := store.interests.read(user)) is not None and found.stale)
         # whoever asks has them made again, though not with every request
-        eventually(lambda: client.recommend(user) and (found := store.read(user)) is not None and found.revision == 2)
+        eventually(lambda: client.recommend(user) and (found := store.interests.read(user)) is not None and found.revision == 2)
     assert service.stop() == 0
     assert "Traceback" not in service.log

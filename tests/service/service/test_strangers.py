@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from running_service import Running, click, in_data
 from small_shop import Shop
 
-from searec.store.events import open_events
+from searec.store.store import Store
 
 TRICKS = [
     "'; DROP TABLE events; --",
@@ -44,9 +44,9 @@ def service(
     events = f"sqlite:///{tmp_path_factory.mktemp('keys') / 'events.db'}"
     if request.param == "postgresql":
         events = request.getfixturevalue("module_postgres").new_database()
-    with open_events(events) as store:
-        keys = {role: store.add_key(role, role) for role in ("read", "write", "admin")}  # type: ignore[arg-type]
-    service = module_services(events=events, search=("bm25",))
+    with Store(events) as store:
+        keys = {role: store.keys.add(role, role) for role in ("read", "write", "admin")}  # type: ignore[arg-type]
+    service = module_services(store=events, search=("bm25",))
     service.keys = keys
     return service
 
@@ -70,13 +70,13 @@ def fine(answer: httpx.Response) -> httpx.Response:
 
 def untouched(service: Running, before: set[str]) -> None:
     """All tables are there, with what was in them."""
-    url = service.events.replace("postgresql://", "postgresql+psycopg://")
+    url = service.store.replace("postgresql://", "postgresql+psycopg://")
     engine = sa.create_engine(url)
     assert set(sa.inspect(engine).get_table_names()) >= TABLES
     engine.dispose()
     assert service.stored() >= before
-    with open_events(service.events) as store:
-        assert {key.name for key in store.keys()} == {"read", "write", "admin"}  # noqa: SIM118
+    with Store(service.store) as store:
+        assert {key.name for key in store.keys.all()} == {"read", "write", "admin"}
 
 
 @pytest.mark.parametrize("trick", TRICKS, ids=range(len(TRICKS)))

@@ -16,7 +16,7 @@ from searec.data.dataset import load
 from searec.data.synthetic.simulate import World, simulate
 from searec.errors import DataError, RunError, SearecError, SettingsError
 from searec.experiments import run_training
-from searec.store.events import open_events
+from searec.store.store import Store
 
 Services = Callable[..., Running]
 
@@ -129,8 +129,8 @@ def test_all_processes_follow(two: tuple[Running, list[int]], shop: Shop, tmp_pa
             number = client.deploy({"recommend": [str(own)]}).number
         askers.more(5)
     assert not any(askers.failures.values())
-    with open_events(service.events) as store:  # what a service would never write must not end their watching
-        nonsense = store.deploy({"nonsense": 1})
+    with Store(service.store) as store:  # what a service would never write must not end their watching
+        nonsense = store.events.deploy({"nonsense": 1})
         eventually(lambda: str(nonsense) in str(deployment(service)["problem"]))
     with service.client() as client:
         number = client.deploy({"recommend": [str(own)]}).number

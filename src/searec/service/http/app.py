@@ -23,11 +23,11 @@ from searec.service.http.rate_limits import RateLimiter
 from searec.service.http.responses import add_handlers
 from searec.service.http.routes import admin, items, lists, users
 from searec.service.http.routes import events as event_routes
-from searec.store.events import EventStore
+from searec.store.event_store import EventStore
 
 if TYPE_CHECKING:
     from searec.service.lifecycle import Service
-    from searec.store.event_writer import Recorder
+    from searec.store.event_writer import EventWriter
     from searec.store.keys import Keyring
 
 PAGE = Path(searec.service.__file__).parent / "page"
@@ -35,7 +35,7 @@ PAGE = Path(searec.service.__file__).parent / "page"
 
 def create_app(
     service: "Service",
-    event_writer: "Recorder",
+    event_writer: "EventWriter",
     events: EventStore,
     keyring: "Keyring | None" = None,
     settings: HttpSettings | None = None,

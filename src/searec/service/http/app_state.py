@@ -18,11 +18,12 @@ from searec.service.http.metrics import HttpMetrics
 from searec.service.http.middleware import RequestContext
 from searec.service.http.problems import MEDIA
 from searec.service.http.query_params import QueryParameters
-from searec.store.events import EventStore, Role
+from searec.store.event_store import EventStore
+from searec.store.keys import Role
 
 if TYPE_CHECKING:
     from searec.service.lifecycle import Service
-    from searec.store.event_writer import Recorder
+    from searec.store.event_writer import EventWriter
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -44,7 +45,7 @@ class AppState:
     def __init__(
         self,
         service: "Service",
-        event_writer: "Recorder",
+        event_writer: "EventWriter",
         events: EventStore,
         settings: HttpSettings,
         metrics: HttpMetrics,

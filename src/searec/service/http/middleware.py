@@ -19,7 +19,7 @@ from searec.service.http.logs import error_fields
 from searec.service.http.metrics import HttpMetrics
 from searec.service.http.rate_limits import RateLimiter
 from searec.service.http.responses import Refusal, problem_response
-from searec.store.events import ROLES, Key, Role
+from searec.store.keys import ROLES, Key, Role
 
 if TYPE_CHECKING:
     from searec.store.keys import Keyring

@@ -6,7 +6,7 @@ from typing import Any
 
 from searec.errors import DependencyError, SettingsError, StorageError
 from searec.service.http.http_config import Limits
-from searec.store.interest_store import without_password
+from searec.store.connection import without_password
 
 _MOST_CALLERS = 10_000
 

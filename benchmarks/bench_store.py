@@ -1,6 +1,6 @@
-"""Interests ahead of need: reads within a request, and workers that wait for a language model.
+"""The store of interests: reads within a request, the job queue, and workers that wait for a language model.
 
-python benchmarks/bench_nearline.py [--users 1000000]
+python benchmarks/bench_store.py [--users 1000000]
 """
 
 import argparse
@@ -13,6 +13,7 @@ import shutil
 import socket
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,22 +21,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import sqlalchemy as sa
 
 from searec.interests.interest_graph import Edge, InterestGraph
 from searec.interests.profile import Profile
 from searec.interests.reasoner import ReasoningResult
 from searec.store.interest_reader import Reader
-from searec.store.interest_store import packed, served_bytes
-from searec.store.redis_interest_store import RedisStore
-from searec.store.sqlite_interest_store import SqliteStore
+from searec.store.interest_store import pack_graph, served_bytes
+from searec.store.store import Store
+from searec.store.tables import interest_graphs, interests
 from searec.store.worker import Worker, WorkerSettings, work
 from timing import line, paired
 
-USERS, REDIS_USERS, READS = 1_000_000, 100_000, 20_000
+USERS, SERVER_USERS, READS = 1_000_000, 100_000, 20_000
 INTERESTS = 20
 ROUNDS = 9
-PAUSE, JOBS = 0.05, 40
-"""Seconds that the language model takes for a user, and users a round."""
+PAUSE, JOBS, QUEUE = 0.05, 40, 800
+"""Seconds that the language model takes for a user, users a round, and jobs of the queue alone."""
 
 
 def typical(user: str) -> InterestGraph:
@@ -65,46 +67,39 @@ def typical(user: str) -> InterestGraph:
 
 
 GRAPH = typical("u")
-SERVED, PACKED = served_bytes(GRAPH, INTERESTS), packed(GRAPH)
+SERVED, PACKED = served_bytes(GRAPH, INTERESTS), pack_graph(GRAPH)
 
 
-class FilledSqlite(SqliteStore):
-    """A store that writes the same bytes for everybody, so that a million users are there in a minute."""
-
-    def _forms(self, graph: InterestGraph) -> tuple[bytes, bytes]:
-        return SERVED, PACKED
-
-
-class FilledRedis(RedisStore):
-    """The same on Redis."""
-
-    def _forms(self, graph: InterestGraph) -> tuple[bytes, bytes]:
-        return SERVED, PACKED
-
-
-class Name:
-    """As much of a graph as writing needs."""
-
-    def __init__(self, number: int) -> None:
-        self.user = f"u{number}"
+def fill(store: Store, users: int) -> None:
+    """Write the same bytes for every user, so that a million users are there in a minute."""
+    now = time.time_ns() // 1000
+    for start in range(0, users, 10_000):
+        names = [f"u{number}" for number in range(start, min(start + 10_000, users))]
+        row = {"written_at": now, "stale": False, "revision": 1, "served": SERVED}
+        with store.database.writing() as db:
+            db.execute(sa.insert(interests), [{"user_id": name, **row} for name in names])
+            db.execute(sa.insert(interest_graphs), [{"user_id": name, "graph": PACKED} for name in names])
 
 
 def run(room: Path, users: int = USERS) -> None:
-    """Print all lines; those with Redis only where its server is installed."""
-    url = None
+    """Print all lines; those with a server only where it is installed."""
     with contextlib.ExitStack() as stack:
-        if shutil.which("redis-server") is not None:
-            url = stack.enter_context(redis_server(room))
-        embedded(room, users, url)
-        if url is not None:
-            redis_reads(url, min(users, REDIS_USERS))
+        redis = stack.enter_context(redis_server(room)) if shutil.which("redis-server") is not None else None
+        postgres = stack.enter_context(postgres_url())
+        embedded(room, users, redis)
+        if postgres is not None:
+            server_reads(postgres, min(users, SERVER_USERS))
+            jobs("postgresql", postgres)
+            if redis is not None:
+                cached_reads(postgres, redis)
+        jobs("sqlite", f"sqlite:///{room / 'queue.db'}")
     waiting_workers(room)
 
 
 def embedded(room: Path, users: int, url: str | None) -> None:
     """Reads from the embedded store by a reader, decoded; beside a bare Redis GET of the same bytes, decoded as well."""
-    with FilledSqlite(room / "interests.db") as store:
-        store.write(Name(number) for number in range(users))  # type: ignore[misc]
+    with Store(f"sqlite:///{room / 'store.db'}") as store:
+        fill(store, users)
         os.sync()  # gigabytes that are still on their way to the disk are not what is measured
         names = some(users)
         with Reader(store) as reader:
@@ -123,42 +118,72 @@ def embedded(room: Path, users: int, url: str | None) -> None:
             "theirs_p99_ms": theirs["p99_ms"],
             "ratio": round(theirs["p50_ms"] / figures["p50_ms"], 2),
         }
-    line(
-        "nearline read, embedded store, against a bare Redis GET (both decoded)",
-        room,
-        {**figures, "users": users, "bytes": len(SERVED)},
-    )
+    about = {**figures, "users": users, "bytes": len(SERVED)}
+    line("store read, SQLite, against a bare Redis GET (both decoded)", room, about)
 
 
-def redis_reads(url: str, users: int) -> None:
-    """Reads from the Redis store against GETs of the same keys by a client of its own, in turn; the ratio is theirs over ours."""
-    import redis
+def server_reads(url: str, users: int) -> None:
+    """Reads from PostgreSQL against the same SELECT by its client alone, in turn; the ratio is theirs over ours."""
+    import psycopg
 
-    with FilledRedis(url) as store, redis.Redis.from_url(url) as client:
-        store.write(Name(number) for number in range(users))  # type: ignore[misc]
+    with Store(url) as store, psycopg.connect(url, autocommit=True) as client:
+        fill(store, users)
         names = some(users)[: READS // 4]
-
-        def ours(name: str) -> None:
-            store.read(name)
+        select = "SELECT served, written_at, stale, revision FROM interests WHERE user_id = %s"
 
         def theirs(name: str) -> None:
-            client.get(store._served + name)
+            client.execute(select, (name,)).fetchone()
 
-        rounds = [
-            (percentiles(ours, part), percentiles(theirs, part))
-            for part in (names[place::ROUNDS] for place in range(ROUNDS))
-        ]
+        compared("store read, PostgreSQL, against its client alone", store.interests.read, theirs, names, users)
+
+
+def cached_reads(url: str, cache: str) -> None:
+    """Reads that the cache answers, against a bare GET, in turn; the ratio is theirs over ours."""
+    import redis
+
+    with Store(url, cache=cache) as store, redis.Redis.from_url(cache) as client:
+        names = some(SERVER_USERS)[: READS // 4]
+
+        def theirs(name: str) -> None:
+            client.get(f"searec:interests:{name}")
+
+        compared("store read, cache, against a bare GET", store.interests.read, theirs, names, SERVER_USERS)
+
+
+def compared(
+    title: str, ours: Callable[[str], Any], theirs: Callable[[str], Any], names: Sequence[str], users: int
+) -> None:
+    """Print the percentiles of two ways to read."""
+    parts = [names[start::ROUNDS] for start in range(ROUNDS)]
+    rounds = [(percentiles(ours, part), percentiles(theirs, part)) for part in parts]
     figures = {
         f"{side}_{name}": round(statistics.median(round_[place][name] for round_ in rounds), 4)
         for place, side in enumerate(("ours", "theirs"))
         for name in ("p50_ms", "p99_ms")
     }
     ratio = statistics.median(b["p50_ms"] / a["p50_ms"] for a, b in rounds)
-    line(
-        "nearline read, Redis store, against a bare GET",
-        "redis",
-        {**figures, "ratio": round(ratio, 2), "users": users, "reads": len(names)},
-    )
+    line(title, "server", {**figures, "ratio": round(ratio, 2), "users": users, "reads": len(names)})
+
+
+def jobs(data: str, url: str) -> None:
+    """Print milliseconds to lease 8 jobs and to complete one, with its interests in the same transaction."""
+    with Store(url) as store:
+        store.jobs.enqueue([f"job{number}" for number in range(QUEUE)], "requested")
+        leases, completes = [], []
+        for _ in range(QUEUE // 8):
+            started = time.perf_counter()
+            leased = store.jobs.lease("bench", 8, 600.0)
+            leases.append(time.perf_counter() - started)
+            for job in leased:
+                started = time.perf_counter()
+                assert store.jobs.complete(job, typical(job.user))
+                completes.append(time.perf_counter() - started)
+    figures = {
+        f"{name}_p{share}_ms": round(1000 * float(np.percentile(times, share)), 3)
+        for name, times in (("lease", leases), ("complete", completes))
+        for share in (50, 99)
+    }
+    line("job queue", data, {**figures, "jobs": QUEUE})
 
 
 def waiting_workers(room: Path) -> None:
@@ -180,18 +205,18 @@ def waiting_workers(room: Path) -> None:
                 connection.close()
             return [ReasoningResult(one, typical(one.user)) for one in profiles]
 
-    with sleeping_server() as port, SqliteStore(room / "jobs.db") as store:
+    with sleeping_server() as port, Store(f"sqlite:///{room / 'jobs.db'}") as store:
 
         def with_workers(count: int) -> Callable[[], None]:
             def refresh() -> None:
-                store.enqueue([f"u{number}" for number in range(JOBS)], "asked")
+                store.jobs.enqueue([f"u{number}" for number in range(JOBS)], "requested")
                 workers = [Worker(store, Asking(port), empty_profiles, WorkerSettings(batch=4)) for _ in range(count)]
                 assert work(workers, drain=True) == {"refreshed": JOBS}
 
             return refresh
 
         figures = paired(with_workers(2), with_workers(1), rounds=5)
-    line("nearline, two workers against one", "http server that sleeps", {**figures, "jobs": JOBS, "pause_s": PAUSE})
+    line("store, two workers against one", "http server that sleeps", {**figures, "jobs": JOBS, "pause_s": PAUSE})
 
 
 def empty_profiles(users: Sequence[str]) -> list[Profile]:
@@ -251,6 +276,24 @@ def sleeping_server() -> Iterator[int]:
     yield ports.get(timeout=120)
     process.terminate()
     process.join()
+
+
+@contextlib.contextmanager
+def postgres_url() -> Iterator[str | None]:
+    """An empty database of a server of our own, as the tests start it; None where it is not installed."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+    from postgres_server import PROGRAMS, PostgresServer
+
+    if not PROGRAMS:
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="searec-postgres-") as folder:
+        server = PostgresServer(Path(folder))
+        server.start()
+        try:
+            yield server.new_database()
+        finally:
+            server.stop()
 
 
 @contextlib.contextmanager

@@ -13,7 +13,8 @@ from searec.errors import ChatError, SearecError, StorageError, UnknownIdError
 from searec.interests.interest_graph import Edge, InterestGraph
 from searec.interests.profile import Profile, ProfileQuery
 from searec.interests.reasoner import ReasoningResult
-from searec.store.interest_store import Counts, Store
+from searec.store.job_queue import Counts
+from searec.store.store import Store
 from searec.store.worker import Worker, WorkerSettings, renewed, work
 from searec.store.worker_metrics import Metrics
 
@@ -98,20 +99,20 @@ def drained(worker: Worker) -> dict[Any, int]:
 
 def test_the_queue_is_worked_off_in_batches(store: Store, thinker: Thinker, make_worker: Any) -> None:
     names = [f"u{n}" for n in range(7)]
-    store.enqueue(names, "missing")
+    store.jobs.enqueue(names, "missing")
     assert drained(make_worker(batch=3)) == {"refreshed": 7}
     assert thinker.thought == [names[:3], names[3:6], names[6:]]
-    assert store.counts() == Counts(kept=7, fresh=7, queued=0, waiting=0, leased=0, poisoned=0)
-    kept = store.read("u3")
+    assert store.jobs.counts() == Counts(stored=7, fresh=7, queued=0, waiting=0, leased=0, dead=0)
+    kept = store.interests.read("u3")
     assert kept is not None and [one.text for one in kept.interests()] == ["caps"]
     assert drained(make_worker()) == {}
 
 
 def test_a_new_graph_is_laid_over_the_old_one(store: Store, thinker: Thinker, make_worker: Any, graph: Any) -> None:
-    store.write([graph("u", "tents", at=20 * DAY)])
-    store.enqueue(["u"], "asked")
+    store.interests.write([graph("u", "tents", at=20 * DAY)])
+    store.jobs.enqueue(["u"], "requested")
     assert drained(make_worker(half_life=30.0)) == {"refreshed": 1}
-    merged = store.read_graph("u")
+    merged = store.interests.read_graph("u")
     assert merged == graph("u", "tents", at=20 * DAY).merged(graph("u", "caps", at=50 * DAY), half_life=30.0)
     assert [one.text for one in merged.interests()] == ["caps", "tents"]
 
@@ -138,19 +139,27 @@ def test_an_old_value_that_cannot_be_read_is_replaced(
         def read_graph(self, user: str) -> InterestGraph:
             return InterestGraph.from_json("{}")
 
-    store.enqueue(["u"], "missing")
+    store.jobs.enqueue(["u"], "missing")
     assert drained(make_worker(on=Unreadable(store))) == {"refreshed": 1}
-    assert store.read_graph("u") == graph("u", "caps", at=50 * DAY)
+    assert store.interests.read_graph("u") == graph("u", "caps", at=50 * DAY)
+
+
+class Part:
+    """A part of a store of which some steps are replaced."""
+
+    def __init__(self, replaced: Any, inner: Any) -> None:
+        self.replaced, self.inner = replaced, inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.replaced if name in vars(type(self.replaced)) else self.inner, name)
 
 
 class Passing:
-    """A store that hands everything on to another; subclasses change a step."""
+    """A store that passes everything on to another; subclasses replace a step."""
 
     def __init__(self, store: Store) -> None:
         self.inner = store
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
+        self.jobs, self.interests = Part(self, store.jobs), Part(self, store.interests)
 
 
 def test_each_job_ends_by_its_own_outcome(store: Store, thinker: Thinker, make_worker: Any, graph: Any) -> None:
@@ -165,10 +174,10 @@ def test_each_job_ends_by_its_own_outcome(store: Store, thinker: Thinker, make_w
         ]
 
     thinker.behave = mixed
-    store.enqueue(["good", "silent", "wrong", "empty"], "missing")
+    store.jobs.enqueue(["good", "silent", "wrong", "empty"], "missing")
     assert drained(make_worker()) == {"refreshed": 2, "failed": 2}
-    assert store.counts() == Counts(kept=2, fresh=2, queued=0, waiting=2, leased=0, poisoned=0)
-    assert store.read("stranger") is None
+    assert store.jobs.counts() == Counts(stored=2, fresh=2, queued=0, waiting=2, leased=0, dead=0)
+    assert store.interests.read("stranger") is None
 
 
 def test_who_fails_again_and_again_goes_to_the_shelf_alone(
@@ -179,14 +188,14 @@ def test_who_fails_again_and_again_goes_to_the_shelf_alone(
             ReasoningResult(one, None, "no answer") if one.user == "bad" else thinker.caps([one])[0] for one in profiles
         ]
 
-    store = stores(attempts=2)
+    store = stores(max_attempts=2)
     thinker.behave = never_bad
-    store.enqueue(["bad", "good"], "missing")
+    store.jobs.enqueue(["bad", "good"], "missing")
     worker = make_worker(on=store)
     assert drained(worker) == {"refreshed": 1, "failed": 1}
     clock.forward(100)
     assert drained(worker) == {"failed": 1}
-    assert [(one.user, one.error) for one in store.poisoned()] == [("bad", "no answer")]
+    assert [(one.user, one.error) for one in store.jobs.dead_jobs()] == [("bad", "no answer")]
 
 
 def test_a_profile_that_breaks_the_reasoner_takes_nobody_along(
@@ -197,16 +206,16 @@ def test_a_profile_that_breaks_the_reasoner_takes_nobody_along(
             raise ZeroDivisionError("division by zero")
         return thinker.caps(profiles)
 
-    store = stores(attempts=2)
+    store = stores(max_attempts=2)
     thinker.behave = breaks
-    store.enqueue(["a", "bad", "b"], "missing")
+    store.jobs.enqueue(["a", "bad", "b"], "missing")
     worker = make_worker(on=store)
     assert drained(worker) == {"postponed": 3}
     clock.forward(100)
     assert drained(worker) == {"refreshed": 2, "failed": 1}
     clock.forward(100)
     assert drained(worker) == {"failed": 1}
-    assert [(one.user, one.error) for one in store.poisoned()] == [("bad", "ZeroDivisionError: division by zero")]
+    assert [(one.user, one.error) for one in store.jobs.dead_jobs()] == [("bad", "ZeroDivisionError: division by zero")]
 
 
 @pytest.mark.parametrize("thoughts", [0, 1, 3])
@@ -214,9 +223,9 @@ def test_a_wrong_number_of_thoughts_is_a_failure(
     store: Store, thinker: Thinker, make_worker: Any, thoughts: int
 ) -> None:
     thinker.behave = lambda profiles: thinker.caps([*profiles, *profiles])[:thoughts]
-    store.enqueue(["a", "b"], "missing")
+    store.jobs.enqueue(["a", "b"], "missing")
     assert drained(make_worker()) == {"postponed": 2}
-    assert store.counts().kept == 0
+    assert store.jobs.counts().stored == 0
 
 
 def test_a_server_that_is_down_blames_nobody_and_is_tried_with_one_job(
@@ -225,8 +234,8 @@ def test_a_server_that_is_down_blames_nobody_and_is_tried_with_one_job(
     def down(profiles: Sequence[Profile]) -> list[ReasoningResult]:
         raise ChatError("the chat server fails")
 
-    store = stores(attempts=1)
-    store.enqueue([f"u{n}" for n in range(9)], "missing")
+    store = stores(max_attempts=1)
+    store.jobs.enqueue([f"u{n}" for n in range(9)], "missing")
     thinker.behave = down
     worker = make_worker(on=store, batch=4)
     with pytest.raises(ChatError, match="the chat server fails"):
@@ -234,7 +243,7 @@ def test_a_server_that_is_down_blames_nobody_and_is_tried_with_one_job(
     assert thinker.thought == [["u0", "u1", "u2", "u3"], ["u4"], ["u5"]], (
         "three times in a row, and the rest is left in the queue"
     )
-    assert store.counts() == Counts(kept=0, fresh=0, queued=3, waiting=6, leased=0, poisoned=0)
+    assert store.jobs.counts() == Counts(stored=0, fresh=0, queued=3, waiting=6, leased=0, dead=0)
     thinker.behave = thinker.caps
     clock.forward(100)
     assert drained(worker) == {"refreshed": 9}
@@ -247,13 +256,13 @@ def test_profiles_that_cannot_be_had(stores: Any, thinker: Thinker, clock: Any, 
             raise UnknownIdError("unknown user id 'ghost'")
         return profiles_of(users)
 
-    store = stores(attempts=1)
-    store.enqueue(["a", "ghost"], "missing")
+    store = stores(max_attempts=1)
+    store.jobs.enqueue(["a", "ghost"], "missing")
     worker = make_worker(on=store, profiles=some)
     assert drained(worker) == {"postponed": 2}
     clock.forward(100)
     assert drained(worker) == {"refreshed": 1, "failed": 1}
-    assert store.poisoned()[0].error == "unknown user id 'ghost'"
+    assert store.jobs.dead_jobs()[0].error == "unknown user id 'ghost'"
 
 
 def test_leases_are_held_while_the_reasoner_thinks(
@@ -263,12 +272,12 @@ def test_leases_are_held_while_the_reasoner_thinks(
         extended = 0
 
         def extend(self, jobs: Any, seconds: float) -> Any:
-            held = self.inner.extend(jobs, seconds)
+            held = self.inner.jobs.extend(jobs, seconds)
             self.extended += 1
             return held
 
     counting = Counting(store)
-    store.enqueue(["u"], "missing")
+    store.jobs.enqueue(["u"], "missing")
     thinker.gate.clear()
     stop = running(make_worker(on=counting, lease=0.3))
     eventually(lambda: thinker.thought)
@@ -276,9 +285,9 @@ def test_leases_are_held_while_the_reasoner_thinks(
         before = counting.extended
         eventually(lambda before=before: counting.extended > before)
         clock.forward(0.25)
-        assert store.lease("other", 1, 60) == []
+        assert store.jobs.lease("other", 1, 60) == []
     thinker.gate.set()
-    eventually(lambda: store.counts().kept == 1)
+    eventually(lambda: store.jobs.counts().stored == 1)
     stop.set()
     stop.thread.join()
     assert stop.ended == {"refreshed": 1}
@@ -287,37 +296,37 @@ def test_leases_are_held_while_the_reasoner_thinks(
 def test_a_worker_that_lost_its_lease_changes_nothing(
     store: Store, clock: Any, thinker: Thinker, make_worker: Any, running: Any, graph: Any
 ) -> None:
-    store.enqueue(["u"], "missing")
+    store.jobs.enqueue(["u"], "missing")
     thinker.gate.clear()
     stop = running(make_worker())
     eventually(lambda: thinker.thought)
     clock.forward(61)
-    (job,) = store.lease("other", 1, 60)
-    assert store.complete(job, graph("u", "tents"))
+    (job,) = store.jobs.lease("other", 1, 60)
+    assert store.jobs.complete(job, graph("u", "tents"))
     thinker.gate.set()
     stop.set()
     stop.thread.join()
     assert stop.ended == {"lost": 1}
-    assert store.read_graph("u") == graph("u", "tents")
-    assert store.counts() == Counts(kept=1, fresh=1, queued=0, waiting=0, leased=0, poisoned=0)
+    assert store.interests.read_graph("u") == graph("u", "tents")
+    assert store.jobs.counts() == Counts(stored=1, fresh=1, queued=0, waiting=0, leased=0, dead=0)
 
 
 def test_a_stop_gives_back_what_is_not_done(store: Store, thinker: Thinker, make_worker: Any, running: Any) -> None:
-    store.enqueue(["a", "b", "c"], "missing")
+    store.jobs.enqueue(["a", "b", "c"], "missing")
     thinker.gate.clear()
     stop = running(make_worker(batch=2, grace=0.0))
     eventually(lambda: thinker.thought)
     stop.set()
     stop.thread.join()
     assert stop.ended == {"returned": 2}
-    assert [(job.user, job.attempt) for job in store.lease("other", 10, 60)] == [("a", 1), ("b", 1), ("c", 1)]
+    assert [(job.user, job.attempt) for job in store.jobs.lease("other", 10, 60)] == [("a", 1), ("b", 1), ("c", 1)]
     thinker.gate.set()
 
 
 def test_a_stop_keeps_what_comes_within_the_grace(
     store: Store, thinker: Thinker, make_worker: Any, running: Any
 ) -> None:
-    store.enqueue(["a", "b", "c"], "missing")
+    store.jobs.enqueue(["a", "b", "c"], "missing")
     thinker.gate.clear()
     stop = running(make_worker(batch=2, grace=60.0))
     eventually(lambda: thinker.thought)
@@ -325,18 +334,18 @@ def test_a_stop_keeps_what_comes_within_the_grace(
     thinker.gate.set()
     stop.thread.join()
     assert stop.ended == {"refreshed": 2}
-    assert store.counts() == Counts(kept=2, fresh=2, queued=1, waiting=0, leased=0, poisoned=0)
+    assert store.jobs.counts() == Counts(stored=2, fresh=2, queued=1, waiting=0, leased=0, dead=0)
 
 
 def test_a_reasoner_that_never_comes_back_ends_its_worker(
     store: Store, thinker: Thinker, make_worker: Any, running: Any
 ) -> None:
-    store.enqueue(["u"], "missing")
+    store.jobs.enqueue(["u"], "missing")
     thinker.gate.clear()
     stop = running(make_worker(longest=0.2))
     stop.thread.join()
-    assert isinstance(stop.problem, SearecError) and "does not come back" in str(stop.problem)
-    assert store.counts().waiting == 1
+    assert isinstance(stop.problem, SearecError) and "does not return" in str(stop.problem)
+    assert store.jobs.counts().waiting == 1
     thinker.gate.set()
 
 
@@ -350,18 +359,18 @@ def test_a_store_that_fails_for_a_while_is_waited_for(
             self.leases += 1
             if self.leases <= 3:
                 raise StorageError("gone")
-            return self.inner.lease(*args)
+            return self.inner.jobs.lease(*args)
 
         def complete(self, *args: Any) -> Any:
             self.completes += 1
             if self.completes <= 2:
                 raise StorageError("gone")
-            return self.inner.complete(*args)
+            return self.inner.jobs.complete(*args)
 
     failing = Failing(store)
-    store.enqueue(["u"], "missing")
+    store.jobs.enqueue(["u"], "missing")
     stop = running(make_worker(on=failing))
-    eventually(lambda: store.counts().kept == 1)
+    eventually(lambda: store.jobs.counts().stored == 1)
     stop.set()
     stop.thread.join()
     assert stop.ended == {"refreshed": 1} and failing.completes == 3 and len(thinker.thought) == 1, "thought of once"
@@ -372,7 +381,7 @@ def test_a_store_that_fails_for_a_while_is_waited_for(
 def test_many_workers_share_a_queue(stores: Any, graph: Any) -> None:
     store = stores(clock=None)
     names = [f"u{n}" for n in range(60)]
-    store.enqueue(names, "missing")
+    store.jobs.enqueue(names, "missing")
     thinkers = [Thinker(graph) for _ in range(4)]
     workers = [
         Worker(store, one, profiles_of, WorkerSettings(batch=4, **QUICK), name=f"w{n}")
@@ -397,9 +406,9 @@ def test_metrics_tell_what_happened(store: Store, thinker: Thinker, make_worker:
     thinker.behave = lambda profiles: [
         ReasoningResult(one, None, "no") if one.user == "bad" else thinker.caps([one])[0] for one in profiles
     ]
-    store.enqueue(["a", "b", "bad"], "missing")
+    store.jobs.enqueue(["a", "b", "bad"], "missing")
     drained(make_worker(metrics=metrics))
-    store.enqueue(["late"], "missing")
+    store.jobs.enqueue(["late"], "missing")
 
     def value(name: str, **labels: str) -> float | None:
         found: float | None = metrics.registry.get_sample_value(f"searec_nearline_{name}", labels)
@@ -444,5 +453,5 @@ def test_edges_that_do_not_fit_fail_their_job_alone(
         return newer
 
     monkeypatch.setattr("searec.store.worker.renewed", refuse)
-    store.enqueue(["a", "bad", "b"], "missing")
+    store.jobs.enqueue(["a", "bad", "b"], "missing")
     assert drained(make_worker()) == {"refreshed": 2, "failed": 1}

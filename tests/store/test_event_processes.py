@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from searec.errors import DataError, StorageError
-from searec.store.events import Event, EventStore, Stored, open_events
+from searec.store.event_store import EventStore
+from searec.store.events import Event, Stored
+from searec.store.store import Store
 
 PROGRAM = Path(__file__).with_name("writer_process.py")
 
@@ -26,8 +28,8 @@ def click(event_id: str, **values: Any) -> Event:
     return Event(**{"event_id": event_id, "user": "u", "kind": "click", "time": 1, "item": "i"} | values)
 
 
-def test_a_poller_misses_nothing_that_several_processes_write(events: EventStore, events_url: str) -> None:
-    writers = [writer(events_url, f"w{n}", 150, together=n + 1) for n in range(3)]
+def test_a_poller_misses_nothing_that_several_processes_write(events: EventStore, store_url: str) -> None:
+    writers = [writer(store_url, f"w{n}", 150, together=n + 1) for n in range(3)]
     seen: list[Event] = []
     alive = True
     while alive:  # one more look after the last has ended
@@ -42,8 +44,8 @@ def test_a_poller_misses_nothing_that_several_processes_write(events: EventStore
         assert places == list(range(150)), "in the order of their commits"
 
 
-def test_one_id_in_many_threads_at_once_is_new_to_one(event_stores: Callable[[], EventStore]) -> None:
-    stores = [event_stores() for _ in range(4)]
+def test_one_id_in_many_threads_at_once_is_new_to_one(stores: Callable[..., Store]) -> None:
+    opened = [stores(clock=None).events for _ in range(4)]
     for turn in range(10):
         gate, answers = threading.Barrier(4), []
 
@@ -53,23 +55,23 @@ def test_one_id_in_many_threads_at_once_is_new_to_one(event_stores: Callable[[],
             gate.wait()
             answers.append(store.append([click(f"e{turn}")]))
 
-        threads = [threading.Thread(target=send, args=(store,)) for store in stores]
+        threads = [threading.Thread(target=send, args=(store,)) for store in opened]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         assert sorted(answers, key=lambda stored: stored.new) == [Stored(0, 1)] * 3 + [Stored(1, 0)]
-    assert stores[0].last_number() == 10
+    assert opened[0].last_number() == 10
 
 
-def test_one_id_with_different_contents_is_kept_once(event_stores: Callable[[], EventStore]) -> None:
-    stores = [event_stores() for _ in range(4)]
+def test_one_id_with_different_contents_is_kept_once(stores: Callable[..., Store]) -> None:
+    opened = [stores(clock=None).events for _ in range(4)]
     gate, answers = threading.Barrier(4), []
 
     def send(number: int) -> None:
         gate.wait()
         try:
-            answers.append(stores[number].append([click(f"own{number}"), click("e", item=f"i{number}")]))
+            answers.append(opened[number].append([click(f"own{number}"), click("e", item=f"i{number}")]))
         except DataError as error:
             answers.append(error)
 
@@ -79,13 +81,13 @@ def test_one_id_with_different_contents_is_kept_once(event_stores: Callable[[], 
     for thread in threads:
         thread.join()
     assert [answer for answer in answers if isinstance(answer, Stored)] == [Stored(2, 0)]
-    assert len(answers) == 4 and len(stores[0].all_events()) == 2 and stores[0].last_number() == 2
+    assert len(answers) == 4 and len(opened[0].all_events()) == 2 and opened[0].last_number() == 2
 
 
-def test_what_a_killed_writer_was_told_is_there(events: EventStore, events_url: str) -> None:
+def test_what_a_killed_writer_was_told_is_there(events: EventStore, store_url: str) -> None:
     chance = random.Random(5)
     for turn in range(3):
-        process = writer(events_url, f"w{turn}", 100_000, together=3)
+        process = writer(store_url, f"w{turn}", 100_000, together=3)
         assert process.stdout is not None
         acknowledged = 0
         for _ in range(chance.randrange(2, 30)):
@@ -105,7 +107,7 @@ def test_what_a_killed_writer_was_told_is_there(events: EventStore, events_url: 
 
 def test_a_killed_postgres_has_what_was_acknowledged(own_postgres: Any) -> None:
     url = own_postgres.new_database()
-    with open_events(url) as store:
+    with Store(url) as store:
         process = writer(url, "w", 100_000, together=2)
         assert process.stdout is not None and process.stderr is not None
         for _ in range(40):
@@ -113,41 +115,48 @@ def test_a_killed_postgres_has_what_was_acknowledged(own_postgres: Any) -> None:
         own_postgres.kill()
         rest, problem = process.communicate()
         acknowledged = max([int(told), *(int(line) for line in rest.split())])
-        assert process.returncode == 1 and "StorageError: cannot use the store of events" in problem
-        for call in (lambda: store.append([click("e")]), store.last_number, lambda: store.of_users(["u"]), store.keys):
+        assert process.returncode == 1 and "StorageError: cannot use the store" in problem
+        for call in (
+            lambda: store.events.append([click("e")]),
+            store.events.last_number,
+            lambda: store.events.of_users(["u"]),
+            store.keys.all,
+        ):
             with pytest.raises(StorageError, match=r"127\.0\.0\.1"):
                 call()
         with pytest.raises(StorageError, match=r"127\.0\.0\.1"):
-            open_events(url)
+            Store(url)
         own_postgres.start()
-        kept = store.all_events(count=10**6)
+        kept = store.events.all_events(count=10**6)
         assert len(kept) - acknowledged in (0, 2)
-        assert store.append([click("e"), *kept[:5]]) == Stored(1, 5), "and the same store works again"
+        assert store.events.append([click("e"), *kept[:5]]) == Stored(1, 5), "and the same store works again"
 
 
 def test_a_writer_that_stands_still_does_not_hold_the_others_up(own_postgres: Any) -> None:
-    from searec.store.connection import EventSettings
-    from searec.store.event_store import SqlEvents, _numbers
+    from searec.store.connection import StoreSettings
+    from searec.store.tables import take_numbers
 
     url = own_postgres.new_database()
-    with SqlEvents(url, EventSettings(timeout=0.5)) as frozen, SqlEvents(url, EventSettings(timeout=30.0)) as store:
-        with pytest.raises(StorageError), frozen._database.writing() as db:
-            _numbers(db, 1)
-            assert store.append([click("e")]) == Stored(1, 0), "the server has ended the transaction that stood still"
-        assert frozen.append([click("f")]) == Stored(1, 0) and store.last_number() == 2
+    with Store(url, StoreSettings(timeout=0.5)) as frozen, Store(url, StoreSettings(timeout=30.0)) as store:
+        with pytest.raises(StorageError), frozen.database.writing() as db:
+            take_numbers(db, 1)
+            assert store.events.append([click("e")]) == Stored(1, 0), (
+                "the server has ended the transaction that stood still"
+            )
+        assert frozen.events.append([click("f")]) == Stored(1, 0) and store.events.last_number() == 2
 
 
-def test_a_lock_that_is_held_too_long_is_a_storage_error(events_backend: str, events_url: str) -> None:
-    from searec.store.connection import EventSettings
-    from searec.store.event_store import SqlEvents, _numbers
+def test_a_lock_that_is_held_too_long_is_a_storage_error(backend: str, store_url: str) -> None:
+    from searec.store.connection import StoreSettings
+    from searec.store.tables import take_numbers
 
-    with SqlEvents(events_url) as holder, SqlEvents(events_url, EventSettings(timeout=0.2)) as store:
-        with holder._database.writing() as db:
-            _numbers(db, 1)
-            with pytest.raises(StorageError, match="locked" if events_backend == "sqlite" else "statement timeout"):
-                store.append([click("e")])
-            assert store.all_events() == [] and store.last_number() == 0, "readers do not wait"
-        assert store.append([click("e")]) == Stored(1, 0)
+    with Store(store_url) as holder, Store(store_url, StoreSettings(timeout=0.2)) as store:
+        with holder.database.writing() as db:
+            take_numbers(db, 1)
+            with pytest.raises(StorageError, match="locked" if backend == "sqlite" else "statement timeout"):
+                store.events.append([click("e")])
+            assert store.events.all_events() == [] and store.events.last_number() == 0, "readers do not wait"
+        assert store.events.append([click("e")]) == Stored(1, 0)
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -167,8 +176,8 @@ def test_after_a_fork_each_side_has_connections_of_its_own(events: EventStore) -
     assert events.append([click("after")]) == Stored(1, 0) and events.last_number() == 42
 
 
-def test_many_processes_may_open_an_empty_place_at_once(events_url: str) -> None:
-    openers = [writer(events_url, f"w{n}", 1) for n in range(3)]
+def test_many_processes_may_open_an_empty_place_at_once(store_url: str) -> None:
+    openers = [writer(store_url, f"w{n}", 1) for n in range(3)]
     assert [(one.communicate()[1], one.returncode) for one in openers] == [("", 0)] * 3
-    with open_events(events_url) as store:
-        assert store.last_number() == 3
+    with Store(store_url) as store:
+        assert store.events.last_number() == 3

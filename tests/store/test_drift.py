@@ -9,7 +9,7 @@ import pytest
 from searec.interests.interest_graph import InterestGraph
 from searec.interests.profile import ProfileQuery
 from searec.store.drift import DriftSettings, Watcher, drift, explained, graph_texts
-from searec.store.interest_store import Store
+from searec.store.store import Store
 
 PLACES = {"nike air": 0, "sports shoes": 1, "caps": 2, "tents": 3}
 NEW = 1_700_000_000_000_000 + 1
@@ -75,27 +75,27 @@ def test_too_few_new_queries_say_nothing(graph: Any) -> None:
 
 def test_who_has_drifted_is_stale_and_enqueued(store: Store, graph: Any) -> None:
     watcher = Watcher(store, encode)
-    store.write([graph("u", "caps"), graph("v", "caps")])
+    store.interests.write([graph("u", "caps"), graph("v", "caps")])
     found = watcher.note("v", asked("caps", "nike air"))
-    assert found is not None and not found.drifted and store.counts().queued == 0
+    assert found is not None and not found.drifted and store.jobs.counts().queued == 0
     found = watcher.note("u", asked("gardening", "hoses"))
     assert found is not None and found.drifted
-    kept = store.read("u")
+    kept = store.interests.read("u")
     assert kept is not None and kept.stale and kept.interests()[0].text == "caps", "still readable"
-    (job,) = store.lease("w", 10, 60)
+    (job,) = store.jobs.lease("w", 10, 60)
     assert (job.user, job.reason) == ("u", "drift")
-    assert store.complete(job, graph("u", "tents", at=NEW + 5))
+    assert store.jobs.complete(job, graph("u", "tents", at=NEW + 5))
     assert watcher.note("u", asked("gardening", "hoses")) is None, "known to the new graph"
-    assert store.counts().queued == 0
+    assert store.jobs.counts().queued == 0
 
 
 def test_drift_while_a_refresh_is_under_way_runs_once_more(store: Store, graph: Any) -> None:
-    store.write([graph("u", "caps")])
-    store.enqueue(["u"], "asked")
-    (job,) = store.lease("w", 10, 60)
+    store.interests.write([graph("u", "caps")])
+    store.jobs.enqueue(["u"], "requested")
+    (job,) = store.jobs.lease("w", 10, 60)
     Watcher(store, encode).note("u", asked("gardening", "hoses"))
-    assert store.complete(job, graph("u", "tents"))
-    assert [job.reason for job in store.lease("w", 10, 60)] == ["drift"]
+    assert store.jobs.complete(job, graph("u", "tents"))
+    assert [job.reason for job in store.jobs.lease("w", 10, 60)] == ["drift"]
 
 
 def test_nothing_is_encoded_for_who_is_refreshed_anyway(store: Store, clock: Any, graph: Any) -> None:
@@ -104,7 +104,7 @@ def test_nothing_is_encoded_for_who_is_refreshed_anyway(store: Store, clock: Any
 
     watcher = Watcher(store, refuse)
     assert watcher.note("nobody", asked("a", "b")) is None
-    store.write([graph("u", "caps")])
+    store.interests.write([graph("u", "caps")])
     clock.forward(8 * 86_400)
     assert watcher.note("u", asked("a", "b")) is None
-    assert [(job.user, job.reason) for job in store.lease("w", 10, 60)] == [("nobody", "missing"), ("u", "stale")]
+    assert [(job.user, job.reason) for job in store.jobs.lease("w", 10, 60)] == [("nobody", "missing"), ("u", "stale")]

@@ -1,4 +1,4 @@
-"""Worker processes for test_processes.py: one program that has everything imported, and forks a worker whenever it is told.
+"""Worker processes for test_worker_processes.py: one program that has everything imported, and forks a worker whenever it is told.
 
 Each line on standard input starts a worker; its process id is printed. The log names a user each time one is thought of.
 """
@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from searec.interests.interest_graph import Edge, InterestGraph
 from searec.interests.profile import Profile
 from searec.interests.reasoner import ReasoningResult
-from searec.store.interest_store import StoreSettings, open_store
+from searec.store.connection import StoreSettings
+from searec.store.store import Store
 from searec.store.worker import Worker, WorkerSettings, work
 
 
@@ -37,7 +38,7 @@ class Sleeper:
         return [ReasoningResult(one, InterestGraph(one.user, one.at, (up, wide))) for one in profiles]
 
 
-def main(url: str, prefix: str, log: str, seconds: str, lease: str, grace: str) -> None:
+def main(url: str, log: str, seconds: str, lease: str, grace: str) -> None:
     """Fork workers on request."""
     logging.disable()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
@@ -47,7 +48,7 @@ def main(url: str, prefix: str, log: str, seconds: str, lease: str, grace: str) 
         if child:
             print(child, flush=True)
             continue
-        store = open_store(url, StoreSettings(prefix=prefix, attempts=1000))
+        store = Store(url, StoreSettings(max_attempts=1000))
         settings = WorkerSettings(batch=3, lease=float(lease), idle=0.02, grace=float(grace))
         sleeper = Sleeper(float(seconds), log)
         work(

@@ -15,7 +15,8 @@ import searec.store.event_export as exporting
 from searec.data.log import load_log, open_folder
 from searec.errors import DataError, StorageError
 from searec.store.event_export import EVENTS_FILE, export, exported_up_to
-from searec.store.events import SEARCH, Event, EventStore
+from searec.store.event_store import EventStore
+from searec.store.events import SEARCH, Event
 
 START = datetime(2023, 5, 1, tzinfo=UTC)
 MINUTE = 60_000_000
@@ -270,16 +271,16 @@ def place(tmp_path: Path) -> str:
 def test_the_command_exports(
     searec: Any, shop: Path, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from searec.store.events import open_events
+    from searec.store.store import Store
 
-    with open_events(place) as store:
-        store.append([click("e1", 10), click("e2", 10, item="unknown")])
+    with Store(place) as store:
+        store.events.append([click("e1", 10), click("e2", 10, item="unknown")])
     out = tmp_path / "out"
-    code, told, _ = searec("export", "dataset", shop, out, "--events", place)
+    code, told, _ = searec("export", "dataset", shop, out, "--store", place)
     assert (
         code == 0 and "interactions: 3 rows" in told and "1 broken rules are listed" in told and f"wrote {out}" in told
     )
-    monkeypatch.setenv("SEAREC_EVENTS", place)
+    monkeypatch.setenv("SEAREC_STORE", place)
     code, told, _ = searec("export", "dataset", shop, out, "--json", "-")
     assert code == 0 and json.loads(told)["events"] == 2
     code, _, told = searec("export", "recbolle", shop, out)
@@ -289,24 +290,24 @@ def test_the_command_exports(
 
 
 def test_the_commands_on_keys(searec: Any, place: str) -> None:
-    from searec.store.events import open_events
     from searec.store.keys import Keyring
+    from searec.store.store import Store
 
-    code, key, told = searec("keys", "add", "shop", "--role", "write", "--events", place)
+    code, key, told = searec("keys", "add", "shop", "--role", "write", "--store", place)
     assert code == 0 and told == "" and len(key.split()) == 1
-    with open_events(place) as store:
-        found = Keyring(store).check(key.strip())
+    with Store(place) as store:
+        found = Keyring(store.keys).check(key.strip())
     assert found is not None and (found.name, found.role) == ("shop", "write")
-    code, told, _ = searec("keys", "list", "--events", place)
+    code, told, _ = searec("keys", "list", "--store", place)
     assert (
         code == 0 and told == f"shop  write  searec_{found.public}_...\n" and key.strip().split("_", 2)[2] not in told
     )
-    code, told, _ = searec("keys", "list", "--events", place, "--json", "-")
+    code, told, _ = searec("keys", "list", "--store", place, "--json", "-")
     assert json.loads(told) == [{"name": "shop", "role": "write", "public": found.public}]
-    assert searec("keys", "add", "shop", "--events", place)[0] == 1
-    code, _, told = searec("keys", "add", "other", "--role", "root", "--events", place)
+    assert searec("keys", "add", "shop", "--store", place)[0] == 1
+    code, _, told = searec("keys", "add", "other", "--role", "root", "--store", place)
     assert code == 1 and "read or write or admin" in told
-    assert searec("keys", "revoke", "shop", "--events", place)[:2] == (0, "revoked shop\n")
-    code, _, told = searec("keys", "revoke", "shop", "--events", place)
+    assert searec("keys", "revoke", "shop", "--store", place)[:2] == (0, "revoked shop\n")
+    code, _, told = searec("keys", "revoke", "shop", "--store", place)
     assert code == 1 and "no key of this name" in told
-    assert searec("keys", "list", "--events", place)[1] == "no keys\n"
+    assert searec("keys", "list", "--store", place)[1] == "no keys\n"

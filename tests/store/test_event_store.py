@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from searec.errors import DataError, SettingsError
-from searec.store.events import SEARCH, Event, EventStore, ItemChange, Key, Stored
-from searec.store.keys import hash_of
+from searec.store.event_store import EventStore
+from searec.store.events import SEARCH, Event, ItemChange, Stored
+from searec.store.keys import Key, hash_of
+from searec.store.store import Store
 
 Stores = Callable[[], EventStore]
 HOUR = 3_600_000_000
@@ -30,13 +32,13 @@ def numbered(event: Event, number: int) -> Event:
 # Events
 
 
-def test_what_is_appended_is_read(events: EventStore, event_stores: Stores) -> None:
+def test_what_is_appended_is_read(events: EventStore, stores: Stores) -> None:
     assert events.last_number() == 0 and events.all_events() == [] and events.of_users(["u"]) == {}
     one = click("e1", time=2 * HOUR, search="e2")
     two = search("e2", query="Lampe für größere Räume 灯 🪔", clicked=("i1", "ü"), shown=("i1", "i2", "ü"))
     three = click("e3", user="v v", item="i 2")
     assert events.append([one, two, three]) == Stored(new=3, known=0)
-    for store in (events, event_stores()):
+    for store in (events, stores().events):
         assert store.all_events() == [numbered(one, 1), numbered(two, 2), numbered(three, 3)]
         assert store.of_users(["u", "v v", "nobody", "u"]) == {
             "u": [numbered(two, 2), numbered(one, 1)],
@@ -127,14 +129,14 @@ BAD_TEXTS = ("a\0b", "half \ud83d of it")
 def test_texts_that_a_database_refuses_are_refused_before(
     events: EventStore, make: Callable[[str], Event], bad: str
 ) -> None:
-    with pytest.raises(DataError, match="cannot be kept") as raised:
+    with pytest.raises(DataError, match="cannot be stored") as raised:
         events.append([click("good"), make(bad)])
     str(raised.value).encode()
     assert events.all_events() == [] and events.last_number() == 0
 
 
 @pytest.mark.parametrize("bad", BAD_TEXTS)
-def test_and_everywhere_else(events: EventStore, bad: str) -> None:
+def test_and_everywhere_else(events: EventStore, store: Store, bad: str) -> None:
     item = {"item_id": "i", "title": "t"}
     for call in (
         lambda: events.put_items([item, item | {"item_id": bad}]),
@@ -146,13 +148,13 @@ def test_and_everywhere_else(events: EventStore, bad: str) -> None:
         lambda: events.remove_items(["i", bad]),
         lambda: events.of_users([bad]),
         lambda: events.users_of([bad]),
-        lambda: events.forget(bad),
+        lambda: store.forget(bad),
         lambda: events.deploy({"run": bad}),
     ):
-        with pytest.raises(DataError, match="cannot be kept"):
+        with pytest.raises(DataError, match="cannot be stored"):
             call()
-    for call in (lambda: events.add_key(bad, "read"), lambda: events.revoke_key(bad)):
-        with pytest.raises(SettingsError, match="cannot be kept"):
+    for call in (lambda: store.keys.add(bad, "read"), lambda: store.keys.revoke(bad)):
+        with pytest.raises(SettingsError, match="cannot be stored"):
             call()
     assert events.last_number() == 0 and events.items_since(0) == []
 
@@ -192,10 +194,10 @@ def test_the_longest_id_fits(events: EventStore) -> None:
     assert events.of_users([event.user]) == {event.user: [numbered(event, 1)]}
 
 
-def test_forgetting_a_user(events: EventStore) -> None:
+def test_forgetting_a_user(events: EventStore, store: Store) -> None:
     events.append([click("e1"), click("e2", user="v"), search("e3")])
     events.put_users([{"user_id": "u", "city": "Bern"}, {"user_id": "v"}])
-    assert events.forget("u") == 2 and events.forget("u") == 0 and events.forget("nobody") == 0
+    assert store.forget("u") == 2 and store.forget("u") == 0 and store.forget("nobody") == 0
     assert events.of_users(["u", "v"]).keys() == {"v"} and events.all_users() == {"v": {}}
     assert [event.event_id for event in events.all_events()] == ["e2"]
     last = events.last_number()
@@ -286,7 +288,7 @@ def test_nesting_without_an_end_is_refused(events: EventStore) -> None:
     deep: list[Any] = []
     for _ in range(5000):
         deep = [deep]
-    with pytest.raises(DataError, match="cannot be kept"):
+    with pytest.raises(DataError, match="cannot be stored"):
         events.deploy({"deep": deep})
 
 
@@ -306,32 +308,32 @@ def test_users(events: EventStore) -> None:
     assert events.users_of(["w"]) == {}
 
 
-def test_keys_are_told_once(events: EventStore, event_stores: Stores) -> None:
-    key = events.add_key("shop", "write")
-    other = events.add_key("Admin", "admin")
+def test_keys_are_shown_once(store: Store, stores: Stores) -> None:
+    key = store.keys.add("shop", "write")
+    other = store.keys.add("Admin", "admin")
     start, public, secret = key.split("_", 2)
     assert start == "searec" and len(public) == 12 and int(public, 16) >= 0 and len(secret) == 43 and key != other
-    assert event_stores().keys() == [
+    assert stores().keys.all() == [
         Key("Admin", "admin", other.split("_")[1], hash_of(other)),
         Key("shop", "write", public, hash_of(key)),
     ]
     with pytest.raises(SettingsError, match="taken"):
-        events.add_key("shop", "read")
+        store.keys.add("shop", "read")
     with pytest.raises(SettingsError, match="read or write or admin"):
-        events.add_key("new", "root")  # type: ignore[arg-type]
+        store.keys.add("new", "root")  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match="empty"):
-        events.add_key(" ", "read")
-    assert events.revoke_key("shop") and not events.revoke_key("shop")
-    assert [known.name for known in events.keys()] == ["Admin"]  # noqa: SIM118
-    assert events.add_key("shop", "read") != key
+        store.keys.add(" ", "read")
+    assert store.keys.revoke("shop") and not store.keys.revoke("shop")
+    assert [known.name for known in store.keys.all()] == ["Admin"]
+    assert store.keys.add("shop", "read") != key
 
 
-def test_what_is_served(events: EventStore, event_stores: Stores) -> None:
+def test_what_is_served(events: EventStore, stores: Stores) -> None:
     assert events.deployed() is None
     first = events.deploy({"recommend": ["runs/a"], "quota": 0.2, "none": None})
     assert events.deployed() == (first, {"recommend": ["runs/a"], "quota": 0.2, "none": None})
     second = events.deploy({})
-    assert event_stores().deployed() == (second, {}) and second > first == 1
+    assert stores().events.deployed() == (second, {}) and second > first == 1
 
 
 def test_threads_share_a_store(events: EventStore) -> None:

@@ -7,14 +7,17 @@ from typing import Any
 
 import hypothesis.strategies as st
 import pytest
+import sqlalchemy as sa
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from searec.store.interest_store import NEWS, PRIORITY, SECOND, Counts, Job, Store
+from searec.store import tables
+from searec.store.connection import StoreSettings
+from searec.store.job_queue import NEWS, PRIORITY, SECOND, Counts, Job
+from searec.store.store import Store
 
 USERS = ["a", "b", "c"]
 ATTEMPTS, WAIT, LEASE, LIFE_DAYS = 3, 10, 60, 7
-PREFIXES = itertools.count()
 
 
 @dataclass
@@ -76,7 +79,7 @@ class Model:
         for job in self.jobs.values():
             if job.state == "leased" and job.until <= self.now:
                 job.faults, job.alone, job.again, job.token = job.faults + 1, True, None, None
-                job.state = "shelf" if job.faults >= ATTEMPTS else "ready"
+                job.state = "dead" if job.faults >= ATTEMPTS else "ready"
             elif job.state == "waiting" and job.until <= self.now:
                 job.state = "ready"
 
@@ -98,7 +101,7 @@ class Model:
             for job in self.jobs.values()
         ]
         fresh = sum(map(self.fresh, self.kept))
-        return Counts(len(self.kept), fresh, *(states.count(one) for one in ("ready", "waiting", "leased", "shelf")))
+        return Counts(len(self.kept), fresh, *(states.count(one) for one in ("ready", "waiting", "leased", "dead")))
 
 
 class Queue(RuleBasedStateMachine):
@@ -107,13 +110,13 @@ class Queue(RuleBasedStateMachine):
     def __init__(self, stores: Callable[..., Store], clock: Any, graph: Any, started: int) -> None:
         super().__init__()
         self.clock, self.graph, self.started = clock, graph, started
-        values = {"attempts": ATTEMPTS, "first_wait": WAIT, "longest_wait": WAIT}
-        self.store, self.model = stores(number=next(PREFIXES), **values), Model()
+        values = {"max_attempts": ATTEMPTS, "first_wait": WAIT, "longest_wait": WAIT}
+        self.store, self.model = stores(**values), Model()
         self.clock.now = started
         self.held: list[Job] = []  # every job ever leased
 
     def write(self, users: list[str]) -> None:
-        self.store.write([self.graph(user, "caps") for user in users])
+        self.store.interests.write([self.graph(user, "caps") for user in users])
         for user in users:
             self.model.write(user)
 
@@ -129,13 +132,13 @@ class Queue(RuleBasedStateMachine):
     )
     def enqueue(self, users: list[str], reason: Any, later: float) -> None:
         until = self.model.now + later
-        added = self.store.enqueue(users, reason, not_before=self.started + int(until * SECOND))
+        added = self.store.jobs.enqueue(users, reason, not_before=self.started + int(until * SECOND))
         assert added == sum(self.model.enqueue(user, reason, until) for user in users)
 
     @rule(count=st.integers(1, 4))
     def lease(self, count: int) -> None:
         wanted = self.model.next(count)
-        jobs = self.store.lease("w", count, LEASE)
+        jobs = self.store.jobs.lease("w", count, LEASE)
         assert [job.user for job in jobs] == wanted
         for job in jobs:
             mine = self.model.jobs[job.user]
@@ -154,7 +157,7 @@ class Queue(RuleBasedStateMachine):
     def complete(self, data: Any) -> None:
         job = data.draw(st.sampled_from(self.held))
         holds = self.model.holds(job)
-        assert self.store.complete(job, self.graph(job.user, "caps")) == holds
+        assert self.store.jobs.complete(job, self.graph(job.user, "caps")) == holds
         if holds:
             again = self.model.jobs.pop(job.user).again
             self.model.write(job.user)
@@ -166,11 +169,11 @@ class Queue(RuleBasedStateMachine):
     def fail(self, data: Any, blame: bool) -> None:
         job = data.draw(st.sampled_from(self.held))
         holds = self.model.holds(job)
-        assert self.store.fail(job, "no", blame=blame) == holds
+        assert self.store.jobs.fail(job, "no", blame=blame) == holds
         if holds:
             mine = self.model.jobs[job.user]
             mine.faults, mine.alone, mine.again, mine.token = mine.faults + blame, not blame, None, None
-            mine.state = "shelf" if blame and mine.faults >= ATTEMPTS else "waiting"
+            mine.state = "dead" if blame and mine.faults >= ATTEMPTS else "waiting"
             mine.until = self.model.now + WAIT
 
     @precondition(lambda self: self.held)
@@ -178,7 +181,7 @@ class Queue(RuleBasedStateMachine):
     def release(self, data: Any) -> None:
         job = data.draw(st.sampled_from(self.held))
         holds = self.model.holds(job)
-        assert self.store.release([job]) == holds
+        assert self.store.jobs.release([job]) == holds
         if holds:
             mine = self.model.jobs[job.user]
             mine.state, mine.attempt, mine.again, mine.token = "ready", mine.attempt - 1, None, None
@@ -188,14 +191,14 @@ class Queue(RuleBasedStateMachine):
     def extend(self, data: Any) -> None:
         jobs = data.draw(st.lists(st.sampled_from(self.held), max_size=3, unique=True))
         held = [job for job in jobs if self.model.holds(job)]
-        assert self.store.extend(jobs, LEASE) == held
+        assert self.store.jobs.extend(jobs, LEASE) == held
         for job in held:
             self.model.jobs[job.user].until = self.model.now + LEASE
 
     @rule(users=st.lists(st.sampled_from(USERS), max_size=2, unique=True), drop=st.booleans())
     def shelf(self, users: list[str], drop: bool) -> None:
-        there = [user for user in users if user in self.model.jobs and self.model.jobs[user].state == "shelf"]
-        assert (self.store.drop(users) if drop else self.store.revive(users)) == len(there)
+        there = [user for user in users if user in self.model.jobs and self.model.jobs[user].state == "dead"]
+        assert (self.store.jobs.drop(users) if drop else self.store.jobs.revive(users)) == len(there)
         for user in there:
             if drop:
                 del self.model.jobs[user]
@@ -205,7 +208,7 @@ class Queue(RuleBasedStateMachine):
 
     @rule(users=st.lists(st.sampled_from(USERS), max_size=2, unique=True))
     def mark(self, users: list[str]) -> None:
-        assert self.store.mark_stale(users) == sum(self.model.fresh(user) for user in users)
+        assert self.store.interests.mark_stale(users) == sum(self.model.fresh(user) for user in users)
         for user in users:
             if user in self.model.kept:
                 made, _, revision = self.model.kept[user]
@@ -217,28 +220,28 @@ class Queue(RuleBasedStateMachine):
 
     @rule(user=st.sampled_from(USERS))
     def forget(self, user: str) -> None:
-        self.store.forget([user])
+        self.store.forget(user)
         self.model.kept.pop(user, None)
         self.model.jobs.pop(user, None)
 
     @rule(days=st.sampled_from([1, 10]))
     def prune(self, days: float) -> None:
         old = [user for user, (made, _, _) in self.model.kept.items() if made < self.model.now - days * 86_400]
-        assert self.store.prune(days) == len(old)
+        assert self.store.interests.prune(days) == len(old)
         for user in old:
             del self.model.kept[user]
 
     @invariant()
     def same(self) -> None:
-        assert self.store.counts() == self.model.counts()
+        assert self.store.jobs.counts() == self.model.counts()
         for user in USERS:
-            kept = self.store.read(user)
+            kept = self.store.interests.read(user)
             assert (None if kept is None else (kept.stale, kept.revision)) == (
                 (not self.model.fresh(user), self.model.kept[user][2]) if user in self.model.kept else None
             )
-        shelved = [(one.user, one.attempt) for one in self.store.poisoned()]
+        shelved = [(one.user, one.attempt) for one in self.store.jobs.dead_jobs()]
         assert sorted(shelved) == sorted(
-            (user, job.attempt) for user, job in self.model.jobs.items() if job.state == "shelf"
+            (user, job.attempt) for user, job in self.model.jobs.items() if job.state == "dead"
         )
 
     def teardown(self) -> None:
@@ -253,19 +256,16 @@ class FullWaits:
 
 
 @pytest.fixture
-def empty_stores(backend: str, clock: Any, request: pytest.FixtureRequest, tmp_path: Any) -> Callable[..., Store]:
-    """An empty store for each number."""
-    from searec.store.interest_store import StoreSettings, open_store
+def empty_stores(store_url: str, clock: Any) -> Callable[..., Store]:
+    """Opens a store and empties it."""
 
-    def make(*, number: int, **values: Any) -> Store:
-        if backend == "redis":
-            values["prefix"] = f"model{number}"
-        url = (
-            f"sqlite:///{tmp_path / f'{number}.db'}"
-            if backend == "sqlite"
-            else request.getfixturevalue("redis_server").url
-        )
-        return open_store(url, StoreSettings(**values), rng=FullWaits(), clock=clock)  # type: ignore[arg-type]
+    def make(**values: Any) -> Store:
+        store = Store(store_url, StoreSettings(**values), rng=FullWaits(), clock=clock)  # type: ignore[arg-type]
+        with store.database.writing() as db:
+            for table in (tables.jobs, tables.interests, tables.interest_graphs):
+                db.execute(sa.delete(table))
+            db.execute(sa.update(tables.counter).values(number=0))
+        return store
 
     return make
 

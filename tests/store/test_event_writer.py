@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from searec.errors import DataError, Overloaded, StorageError
-from searec.store.event_writer import Recorder, RecorderSettings
-from searec.store.events import Event, EventStore, Stored
+from searec.store.event_store import EventStore
+from searec.store.event_writer import EventWriter, EventWriterSettings
+from searec.store.events import Event, Stored
+from searec.store.store import Store
 
 WAIT = 60
 
@@ -42,7 +44,7 @@ def gate(events: EventStore) -> Gate:
     return Gate(events)
 
 
-def held(recorder: Recorder, gate: Gate) -> "Future[Stored]":
+def held(recorder: EventWriter, gate: Gate) -> "Future[Stored]":
     """A first call whose commit has begun and waits, so that what comes next is grouped."""
     first = recorder.append([click("first")])
     assert gate.reached.acquire(timeout=WAIT)
@@ -50,7 +52,7 @@ def held(recorder: Recorder, gate: Gate) -> "Future[Stored]":
 
 
 def test_an_answer_comes_when_the_events_are_kept(events: EventStore) -> None:
-    with Recorder(events) as recorder:
+    with EventWriter(events) as recorder:
         assert recorder.append([click("e1"), click("e2")]).result(WAIT) == Stored(2, 0)
         assert [event.event_id for event in events.all_events()] == ["e1", "e2"]
         assert recorder.append([click("e1"), click("e3")]).result(WAIT) == Stored(1, 1)
@@ -60,7 +62,7 @@ def test_an_answer_comes_when_the_events_are_kept(events: EventStore) -> None:
 
 
 def test_what_waits_is_committed_together(gate: Gate) -> None:
-    with Recorder(gate) as recorder:
+    with EventWriter(gate) as recorder:
         first = held(recorder, gate)
         later = [recorder.append([click(f"e{n}"), click(f"f{n}")]) for n in range(10)]
         assert not first.done() and recorder.counts().waiting == 21
@@ -71,7 +73,7 @@ def test_what_waits_is_committed_together(gate: Gate) -> None:
 
 
 def test_a_transaction_has_its_limit(gate: Gate) -> None:
-    with Recorder(gate, settings=RecorderSettings(together=3)) as recorder:
+    with EventWriter(gate, settings=EventWriterSettings(max_batch=3)) as recorder:
         held(recorder, gate)
         for n in range(3):
             recorder.append([click(f"e{n}"), click(f"f{n}")])
@@ -82,7 +84,7 @@ def test_a_transaction_has_its_limit(gate: Gate) -> None:
 
 def test_each_caller_learns_of_its_own(gate: Gate, events: EventStore) -> None:
     events.append([click("old")])
-    with Recorder(gate) as recorder:
+    with EventWriter(gate) as recorder:
         held(recorder, gate)
         calls = [["new", "old"], ["old"], ["new", "own"], ["twice", "twice"], ["alone"]]
         answers = [recorder.append([click(name) for name in names]) for names in calls]
@@ -94,7 +96,7 @@ def test_each_caller_learns_of_its_own(gate: Gate, events: EventStore) -> None:
 
 def test_the_culprit_alone_fails(gate: Gate, events: EventStore) -> None:
     events.append([click("taken")])
-    with Recorder(gate) as recorder:
+    with EventWriter(gate) as recorder:
         held(recorder, gate)
         good = recorder.append([click("a")])
         conflict = recorder.append([click("b"), click("taken", item="another")])
@@ -112,7 +114,7 @@ def test_the_culprit_alone_fails(gate: Gate, events: EventStore) -> None:
 
 @pytest.mark.parametrize("failure", [StorageError("the disk is full"), RuntimeError("a fault of the program")])
 def test_a_store_that_fails_fails_the_group(gate: Gate, events: EventStore, failure: Exception) -> None:
-    with Recorder(gate) as recorder:
+    with EventWriter(gate) as recorder:
         first = held(recorder, gate)
         gate.failure = failure
         second = [recorder.append([click(f"e{n}")]) for n in range(3)]
@@ -127,7 +129,7 @@ def test_a_store_that_fails_fails_the_group(gate: Gate, events: EventStore, fail
 
 
 def test_too_much_at_once_is_refused_and_nothing_is_lost(gate: Gate, events: EventStore) -> None:
-    with Recorder(gate, settings=RecorderSettings(waiting=5)) as recorder:
+    with EventWriter(gate, settings=EventWriterSettings(max_waiting=5)) as recorder:
         first = held(recorder, gate)
         accepted = recorder.append([click(f"a{n}") for n in range(4)])
         with pytest.raises(Overloaded, match="at most 5"):
@@ -140,7 +142,7 @@ def test_too_much_at_once_is_refused_and_nothing_is_lost(gate: Gate, events: Eve
 
 
 def test_closing_commits_what_was_accepted(gate: Gate, events: EventStore) -> None:
-    recorder = Recorder(gate)
+    recorder = EventWriter(gate)
     first = held(recorder, gate)
     more = [recorder.append([click(f"e{n}")]) for n in range(5)]
     closing = threading.Thread(target=recorder.close)
@@ -160,7 +162,7 @@ def test_closing_commits_what_was_accepted(gate: Gate, events: EventStore) -> No
 
 
 def test_what_is_cancelled_while_it_waits_is_not_kept(gate: Gate, events: EventStore) -> None:
-    with Recorder(gate) as recorder:
+    with EventWriter(gate) as recorder:
         first = held(recorder, gate)
         given_up, other = recorder.append([click("given up")]), recorder.append([click("other")])
         assert given_up.cancel() and not first.cancel()
@@ -180,7 +182,7 @@ def test_after_is_told_of_what_is_new_and_holds_nobody_up(events: EventStore) ->
         assert go.wait(WAIT)
         told.append([event.event_id for event in news])
 
-    with Recorder(events, after) as recorder:
+    with EventWriter(events, after) as recorder:
         assert recorder.append([click("a"), click("a")]).result(WAIT) == Stored(1, 1)
         assert asked.wait(WAIT)
         for names in (["b", "a"], ["a"], ["c"]):
@@ -196,7 +198,7 @@ def test_a_failing_after_is_counted_and_logged(events: EventStore, caplog: pytes
     def after(_: Sequence[Event]) -> None:
         raise StorageError("the store of interests is gone")
 
-    with Recorder(events, after) as recorder:
+    with EventWriter(events, after) as recorder:
         assert recorder.append([click("a")]).result(WAIT) == Stored(1, 0)
     assert recorder.counts().after_failed == 1 and "the store of interests is gone" in caplog.text
 
@@ -210,7 +212,7 @@ def test_an_after_that_is_too_slow_drops_news_and_says_so(events: EventStore) ->
         assert go.wait(WAIT)
         told.extend(event.event_id for event in news)
 
-    with Recorder(events, after, RecorderSettings(waiting=3)) as recorder:
+    with EventWriter(events, after, EventWriterSettings(max_waiting=3)) as recorder:
         recorder.append([click("a")]).result(WAIT)
         assert asked.wait(WAIT)
         for n in range(5):
@@ -219,10 +221,10 @@ def test_an_after_that_is_too_slow_drops_news_and_says_so(events: EventStore) ->
     assert told == ["a", "b0", "b1", "b2"] and recorder.counts().after_dropped == 2 and events.last_number() == 6
 
 
-def test_many_threads(event_stores: Callable[[], EventStore]) -> None:
-    store = event_stores()
+def test_many_threads(stores: Callable[..., Store]) -> None:
+    store = stores(clock=None).events
     answers: list[Stored] = []
-    with Recorder(store) as recorder:
+    with EventWriter(store) as recorder:
 
         def send(name: str) -> None:
             for n in range(20):

@@ -1,8 +1,6 @@
 """The reader: what a request gets, what it asks for, and that nothing behind the store changes or holds up an answer."""
 
-import contextlib
 import http.server
-import socket
 import threading
 import time
 import urllib.error
@@ -11,13 +9,16 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from searec.errors import ChatError, StorageError
 from searec.interests.profile import Profile
 from searec.interests.reasoner import ReasoningResult
 from searec.interests.user_interests import Interest, UserInterests
+from searec.store.connection import StoreSettings
 from searec.store.interest_reader import Reader, ReaderSettings
-from searec.store.interest_store import Kept, Store, StoreSettings, open_store
+from searec.store.interest_store import StoredInterests
+from searec.store.store import Store
 from searec.store.worker import Worker, WorkerSettings
 
 OWN = [Interest("sports shoes", 0.5, "you clicked them")]
@@ -36,7 +37,8 @@ class Asked:
     """A store that does as it is told: fails, waits at a gate, takes `delay` on the clock `ticks`; and tells what it was asked."""
 
     def __init__(self, store: Store) -> None:
-        self.settings = store.settings
+        self.interests = self.jobs = self
+        self.cache = None
         self._store = store
         self.reads = 0
         self.enqueued: list[tuple[list[str], str]] = []
@@ -46,20 +48,20 @@ class Asked:
         self.gate.set()
         self.queue_gate.set()
 
-    def read(self, user: str) -> Kept | None:
+    def read(self, user: str) -> StoredInterests | None:
         self.reads += 1
         if self.problem is not None:
             raise self.problem
         self.gate.wait(20)
         self.ticks += self.delay
-        return self._store.read(user)
+        return self._store.interests.read(user)
 
     def enqueue(self, users: list[str], reason: Any, *, not_before: int = 0) -> int:
         self.queue_gate.wait(20)
         if self.problem is not None:
             raise self.problem
         self.enqueued.append((list(users), reason))
-        return self._store.enqueue(users, reason, not_before=not_before)
+        return self._store.jobs.enqueue(users, reason, not_before=not_before)
 
 
 @pytest.fixture
@@ -88,7 +90,7 @@ def test_fresh_then_last_then_own(store: Store, clock: Any, graph: Any, readers:
     reader = readers(store, lambda user: OWN if user == "known" else [])
     assert reader.interests("known") == UserInterests("own", OWN)
     assert reader.interests("nobody") == UserInterests("none", [])
-    store.write([graph("u", "caps", "tents")])
+    store.interests.write([graph("u", "caps", "tents")])
     made = clock.now
     found = reader.interests("u")
     assert (texts(found), found.source, found.made_at) == (["caps", "tents"], "fresh", made)
@@ -97,26 +99,26 @@ def test_fresh_then_last_then_own(store: Store, clock: Any, graph: Any, readers:
     found = reader.interests("u")
     assert (texts(found), found.source, found.made_at) == (["caps", "tents"], "last", made)
     reader.close()
-    jobs = store.lease("w", 10, 60)
+    jobs = store.jobs.lease("w", 10, 60)
     assert [(job.user, job.reason) for job in jobs] == [("known", "missing"), ("nobody", "missing"), ("u", "stale")]
     counts = reader.counts()
     assert counts == {"own": 1, "none": 1, "fresh": 1, "last": 1, "enqueued": 3}
 
 
 def test_an_empty_value_is_not_asked_for_again(store: Store, graph: Any, readers: Readers) -> None:
-    store.write([graph("u")])
+    store.interests.write([graph("u")])
     reader = readers(store, lambda user: OWN)
     assert reader.interests("u") == UserInterests("own", OWN)
     reader.close()
-    assert store.counts().queued == 0
+    assert store.jobs.counts().queued == 0
 
 
 def test_marked_users_are_read_and_asked_for(store: Store, graph: Any, readers: Readers) -> None:
-    store.write([graph("u", "caps")])
-    store.mark_stale(["u"])
+    store.interests.write([graph("u", "caps")])
+    store.interests.mark_stale(["u"])
     reader = readers(store)
     assert reader.interests("u").source == "last"
-    eventually(lambda: store.counts().queued == 1)
+    eventually(lambda: store.jobs.counts().queued == 1)
 
 
 def test_a_user_is_asked_for_once_in_a_while(asked: Asked, readers: Readers) -> None:
@@ -147,7 +149,7 @@ def test_a_read_does_not_wait_for_the_queue(asked: Asked, readers: Readers) -> N
 
 
 def test_a_store_that_fails_is_left_alone_for_a_while(asked: Asked, graph: Any, store: Store, readers: Readers) -> None:
-    store.write([graph("u", "caps")])
+    store.interests.write([graph("u", "caps")])
     reader = readers(asked, lambda user: OWN, rest=2.0, clock=lambda: asked.ticks)
     asked.problem = StorageError("gone", where="there")
     assert [reader.interests("u").source for _ in range(50)] == ["own"] * 50
@@ -166,7 +168,7 @@ def test_a_store_that_fails_is_left_alone_for_a_while(asked: Asked, graph: Any, 
 
 
 def test_only_one_request_tries_a_store_that_failed(asked: Asked, graph: Any, store: Store, readers: Readers) -> None:
-    store.write([graph("u", "caps")])
+    store.interests.write([graph("u", "caps")])
     reader = readers(asked, clock=lambda: asked.ticks)
     asked.problem = StorageError("gone")
     reader.interests("u")
@@ -185,7 +187,7 @@ def test_only_one_request_tries_a_store_that_failed(asked: Asked, graph: Any, st
 
 
 def test_a_slow_store_is_left_alone_too(asked: Asked, graph: Any, store: Store, readers: Readers) -> None:
-    store.write([graph("u", "caps")])
+    store.interests.write([graph("u", "caps")])
     reader = readers(asked, slow=0.2, clock=lambda: asked.ticks)
     asked.delay = 0.3
     assert reader.interests("u").source == "fresh", "what it has waited for, it uses"
@@ -212,8 +214,8 @@ def test_a_queue_that_fails_drops_and_goes_on(asked: Asked, readers: Readers) ->
 
 def test_what_cannot_be_read_is_asked_for_anew(store: Store, readers: Readers) -> None:
     class Damaged(Asked):
-        def read(self, user: str) -> Kept:
-            return Kept(b'{"no": "list"', 1, False, 1)
+        def read(self, user: str) -> StoredInterests:
+            return StoredInterests(b'{"no": "list"', 1, False, 1)
 
     damaged = Damaged(store)
     reader = readers(damaged, lambda user: OWN)
@@ -226,61 +228,38 @@ def test_what_cannot_be_read_is_asked_for_anew(store: Store, readers: Readers) -
 def test_an_id_that_is_no_text(store: Store, readers: Readers) -> None:
     reader = readers(store)
     assert reader.interests("\ud800") == UserInterests("none", ())
-    assert reader.counts()["unreadable"] == 1
-    assert reader.interests("'; DROP TABLE kept; --\0").source == "none"
+    assert reader.interests("no\0text") == UserInterests("none", ())
+    assert reader.counts()["unreadable"] == 2
+    assert reader.interests("'; DROP TABLE interests; --").source == "none"
     reader.close()
-    assert store.counts().queued == 1
+    assert store.jobs.counts().queued == 1
 
 
-def test_redis_killed_and_back(own_redis: Any, graph: Any, readers: Readers) -> None:
-    with open_store(own_redis.url, StoreSettings(timeout=1.0)) as store:
-        store.write([graph("u", "caps")])
+def test_a_server_killed_and_back(own_postgres: Any, graph: Any, readers: Readers) -> None:
+    with Store(own_postgres.new_database(), StoreSettings(read_timeout=5.0)) as store:
+        store.interests.write([graph("u", "caps")])
         reader = readers(store, lambda user: OWN, rest=0.05, quiet=0.1)
         assert reader.interests("u").source == "fresh"
-        own_redis.kill()
+        own_postgres.kill()
         assert [reader.interests("u").source for _ in range(20)] == ["own"] * 20
-        assert own_redis.url.removesuffix("/0") in reader.last_error
-        own_redis.start()
+        assert f"postgresql://127.0.0.1:{own_postgres.port}/" in reader.last_error
+        own_postgres.start()
         eventually(lambda: reader.interests("u").source == "fresh")
         assert reader.interests("v").source == "own"
-        eventually(lambda: reader.interests("v") and store.counts().queued == 1)
+        eventually(lambda: reader.interests("v") and store.jobs.counts().queued == 1)
         reader.close()
 
 
-def test_a_redis_that_does_not_answer_costs_one_time_out(readers: Readers, own_redis: Any, graph: Any) -> None:
-    import signal
-
-    with open_store(own_redis.url, StoreSettings(read_timeout=0.2, timeout=1.0)) as store:
-        store.write([graph("u", "caps")])
+def test_a_server_that_does_not_answer_costs_one_time_out(readers: Readers, postgres_server: Any, graph: Any) -> None:
+    with Store(postgres_server.new_database(), StoreSettings(read_timeout=0.2)) as store:
+        store.interests.write([graph("u", "caps")])
         reader = readers(store, lambda user: OWN, rest=60.0)
-        own_redis._process.send_signal(signal.SIGSTOP)
-        try:
+        with store.database.writing() as db:
+            db.execute(sa.text("LOCK TABLE interests IN ACCESS EXCLUSIVE MODE"))
+            started = time.monotonic()
             assert [reader.interests("u").source for _ in range(50)] == ["own"] * 50
-        finally:
-            own_redis._process.send_signal(signal.SIGCONT)
+            assert time.monotonic() - started < 10, "one read waited, and not for the time of other statements"
         assert reader.counts() == {"own": 50, "failed": 1, "skipped": 49}
-
-
-def test_a_read_tries_a_redis_once(readers: Readers) -> None:
-    pytest.importorskip("redis")
-    tries = 0
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-
-        def listen() -> None:
-            nonlocal tries
-            with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
-                while True:
-                    stack.enter_context(silent.accept()[0])  # and never a word
-                    tries += 1
-
-        thread = threading.Thread(target=listen)
-        thread.start()
-        with open_store(f"redis://127.0.0.1:{silent.getsockname()[1]}/0", StoreSettings(read_timeout=0.1)) as store:
-            reader = readers(store, rest=60.0)
-            assert reader.interests("u").source == "none" and reader.counts()["failed"] == 1
-        silent.shutdown(socket.SHUT_RDWR)
-        thread.join()
-    assert tries == 1
 
 
 class Model(http.server.BaseHTTPRequestHandler):
@@ -334,8 +313,8 @@ def test_no_language_model_changes_a_read(
     thread = threading.Thread(target=worker.run, args=(stop,))
     thread.start()
     try:
-        store.write([graph("u", "caps")])
-        store.mark_stale(["u"])
+        store.interests.write([graph("u", "caps")])
+        store.interests.mark_stale(["u"])
         reader = readers(store, lambda user: OWN)
         before = reader.interests("u")
         assert (texts(before), before.source) == (["caps"], "last")
@@ -345,7 +324,7 @@ def test_no_language_model_changes_a_read(
             assert reader.interests("u") == before
             assert reader.interests("new") == UserInterests("own", OWN)
         if behave != "sleep":
-            eventually(lambda: store.counts().waiting == 2)  # neither lost nor tried without end
+            eventually(lambda: store.jobs.counts().waiting == 2)  # neither lost nor tried without end
             assert reader.interests("u") == before
     finally:
         stop.set()

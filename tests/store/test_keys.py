@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from searec.errors import StorageError
-from searec.store.events import ROLES, EventStore, Key
-from searec.store.keys import Keyring, allows
+from searec.store.keys import ROLES, Key, Keyring, KeyStore, allows
+from searec.store.store import Store
 
 
 class Clock:
@@ -27,9 +27,14 @@ def test_each_role_may_do_what_the_ones_before_it_may() -> None:
     ]
 
 
-def test_only_the_whole_key_opens(events: EventStore) -> None:
-    key, other = events.add_key("shop", "write"), events.add_key("other", "read")
-    ring = Keyring(events)
+@pytest.fixture
+def keys(store: Store) -> KeyStore:
+    return store.keys
+
+
+def test_only_the_whole_key_opens(keys: KeyStore) -> None:
+    key, other = keys.add("shop", "write"), keys.add("other", "read")
+    ring = Keyring(keys)
     found = ring.check(key)
     assert found is not None and (found.name, found.role) == ("shop", "write")
     public, secret = key.split("_", 2)[1:]
@@ -55,29 +60,27 @@ def test_only_the_whole_key_opens(events: EventStore) -> None:
         assert ring.check(wrong) is None, wrong
 
 
-def test_changes_are_seen_after_a_while(events: EventStore) -> None:
+def test_changes_are_seen_after_a_while(keys: KeyStore) -> None:
     clock = Clock()
-    ring = Keyring(events, 2.0, clock=clock)
+    ring = Keyring(keys, 2.0, clock=clock)
     assert ring.check("searec_x_y") is None
-    key = events.add_key("shop", "read")
+    key = keys.add("shop", "read")
     clock.now += 1.9
     assert ring.check(key) is None
     clock.now += 0.2
     assert ring.check(key) is not None
-    events.revoke_key("shop")
+    keys.revoke("shop")
     assert ring.check(key) is not None
     clock.now += 2.0
     assert ring.check(key) is None
 
 
 def test_a_database_that_is_gone_shuts_nobody_out(own_postgres: Any) -> None:
-    from searec.store.events import open_events
-
     url = own_postgres.new_database()
     clock = Clock()
-    with open_events(url) as store:
-        key, second = store.add_key("shop", "read"), store.add_key("second", "admin")
-        ring, late = Keyring(store, 2.0, clock=clock), Keyring(store, 2.0, clock=clock)
+    with Store(url) as store:
+        key, second = store.keys.add("shop", "read"), store.keys.add("second", "admin")
+        ring, late = Keyring(store.keys, 2.0, clock=clock), Keyring(store.keys, 2.0, clock=clock)
         assert ring.check(key) is not None
         own_postgres.kill()
         for _ in range(3):
@@ -87,7 +90,7 @@ def test_a_database_that_is_gone_shuts_nobody_out(own_postgres: Any) -> None:
             with pytest.raises(StorageError):
                 late.check(key)
         own_postgres.start()
-        store.revoke_key("shop")
+        store.keys.revoke("shop")
         clock.now += 10
         assert ring.check(key) is None and late.check(key) is None and late.check(second) is not None
 
@@ -100,16 +103,16 @@ class Slow:
         self.times = 0
         self._keys = keys
 
-    def keys(self) -> list[Key]:
+    def all(self) -> list[Key]:
         self.times += 1
         self.asked.set()
         assert self.go.wait(60)
         return self._keys
 
 
-def test_one_thread_reads_while_the_others_go_on(events: EventStore) -> None:
-    key = events.add_key("shop", "read")
-    clock, store = Clock(), Slow(events.keys())
+def test_one_thread_reads_while_the_others_go_on(keys: KeyStore) -> None:
+    key = keys.add("shop", "read")
+    clock, store = Clock(), Slow(keys.all())
     ring = Keyring(store, 2.0, clock=clock)
     store.go.set()
     assert ring.check(key) is not None and store.times == 1
@@ -129,7 +132,7 @@ def test_a_store_that_fails_is_asked_once_in_a_while() -> None:
     class Failing:
         times = 0
 
-        def keys(self) -> list[Key]:
+        def all(self) -> list[Key]:
             self.times += 1
             raise StorageError("gone")
 

@@ -16,8 +16,9 @@ from searec.interests.interest_graph import Edge, InterestGraph
 from searec.interests.profile import CLICKS, QUERIES, ProfileClick, ProfileQuery
 from searec.service.reasoner_profiles import Profiles
 from searec.store.event_export import export, exported_up_to
-from searec.store.events import SEARCH, Event, EventStore, open_events
-from searec.store.interest_store import open_store
+from searec.store.event_store import EventStore
+from searec.store.events import SEARCH, Event
+from searec.store.store import Store
 
 BEGIN = int(datetime(2023, 5, 1, tzinfo=UTC).timestamp()) * 1_000_000
 SECONDS = DAY / 1e6
@@ -117,11 +118,7 @@ def test_users_whom_the_dataset_does_not_know(shop: Path, events: EventStore) ->
     events.put_users([{"user_id": "put", "city": "Ulm"}])
     profiles = Profiles(load(shop), events)
     one, nobody = profiles(["stranger", "nobody"])
-    assert (one.user, one.at, one.queries) == (
-        "stranger",
-        BEGIN + 44 * DAY + 1,
-        (ProfileQuery("tent", BEGIN + 44 * DAY),),
-    )
+    assert (one.user, one.at, one.queries) == ("stranger", BEGIN + 44 * DAY + 1, (ProfileQuery("tent", BEGIN + 44 * DAY),))
     assert one.clicks == (ProfileClick("Tent no 0", ("Outdoor", "Tent"), BEGIN + 44 * DAY),)
     assert not nobody.queries and nobody.at > one.at
     assert profiles.everybody() == [*(f"u{n}" for n in range(12)), "put", "stranger"]
@@ -142,8 +139,8 @@ def test_exported_events_are_read_once(shop: Path, events: EventStore, tmp_path:
 
 def graph_of(store: str, user: str) -> tuple[list[str], list[str]]:
     """Signals and interests that are kept."""
-    with open_store(store) as opened:
-        graph = opened.read_graph(user)
+    with Store(store) as opened:
+        graph = opened.interests.read_graph(user)
     assert graph is not None
     return list(graph.signals), [one.text for one in graph.interests()]
 
@@ -152,35 +149,35 @@ def test_a_search_that_was_reported_leads_to_interests(
     shop: Path, searec: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("sentence_transformers")
-    url, store = f"sqlite:///{tmp_path / 'events.db'}", f"sqlite:///{tmp_path / 'interests.db'}"
-    command = ("interests", "worker", shop, "--store", store, "--once")
-    with open_store(store) as opened:
+    url = f"sqlite:///{tmp_path / 'store.db'}"
+    command = ("interests", "worker", shop, "--store", url, "--once")
+    with Store(url) as store:
         before = Edge(source="tax law", target="law", relation="hypernym", signal="query")
-        opened.write([InterestGraph("u0", BEGIN + 41 * DAY, (before,))])
+        store.interests.write([InterestGraph("u0", BEGIN + 41 * DAY, (before,))])
     code, out, error = searec(*command, "--enqueue", "drifted")
-    assert code == 0 and "jobs: 11 refreshed" in out, error  # who had nothing; u0 has asked for nothing since
-    with open_events(url) as events:
-        events.append(
-            [
-                asked("s1", 44, "crime novel"),
-                asked("s2", 45, "travel guide"),
-                asked("s3", 44, "dog bed", user="stranger"),
-            ]
-        )
-    code, out, error = searec(*command, "--events", url, "--enqueue", "drifted")
-    assert code == 0 and "jobs: 2 refreshed" in out, error  # a stranger, and who asks for something else
-    signals, _ = graph_of(store, "u0")
+    assert code == 0 and "jobs: 11 refreshed" in out, error  # users without interests; u0 has no query since
+    assert searec(*command, "--enqueue", "stranger")[0] == 1, "nothing is known of this user yet"
+    reported = [
+        asked("s1", 44, "crime novel"),
+        asked("s2", 45, "travel guide"),
+        asked("s3", 44, "dog bed", user="stranger"),
+    ]
+    with Store(url) as store:
+        store.events.append(reported)
+    code, out, error = searec(*command, "--enqueue", "drifted")
+    assert code == 0 and "jobs: 2 refreshed" in out, error  # a stranger, and a user with other queries
+    signals, _ = graph_of(url, "u0")
     assert {"crime novel", "travel guide"} <= set(signals)
-    signals, interests = graph_of(store, "stranger")
-    assert signals == ["dog bed"] and "Tent" in interests, "who clicks dog beds clicks tents"
-
-    assert searec(*command, "--enqueue", "stranger")[0] == 1, "without --events nobody knows of strangers"
-    code, _, error = searec(*command, "--events", url, "--enqueue", "nobody")
+    signals, interests = graph_of(url, "stranger")
+    assert signals == ["dog bed"] and "Tent" in interests, "users who click dog beds click tents"
+    code, _, error = searec(*command, "--enqueue", "nobody")
     assert code == 1 and "'nobody'" in error
 
     built = f"sqlite:///{tmp_path / 'built.db'}"
-    build = ("interests", "build", shop, "--store", built, "--json", "-")
-    assert json.loads(searec(*build)[1])["built"] == 12
-    monkeypatch.setenv("SEAREC_EVENTS", url)
-    assert json.loads(searec(*build)[1])["built"] == 1, "the address may come from the environment"
+    monkeypatch.setenv("SEAREC_STORE", built)
+    build = ("interests", "build", shop, "--json", "-")
+    assert json.loads(searec(*build)[1])["built"] == 12, "the address may come from the environment"
+    with Store(built) as store:
+        store.events.append(reported)
+    assert json.loads(searec(*build)[1])["built"] == 1
     assert graph_of(built, "stranger")[0] == ["dog bed"]

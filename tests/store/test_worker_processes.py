@@ -8,11 +8,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from searec.store.interest_store import Counts, Store
+from searec.store.job_queue import Counts
+from searec.store.store import Store
 
 PROGRAM = Path(__file__).with_name("worker_process.py")
 USERS, WORKERS, KILLS = 60, 4, 15
@@ -29,12 +29,9 @@ def eventually(what: Callable[[], object], seconds: float = 120.0) -> None:
 class Pool:
     """Worker processes on one store."""
 
-    def __init__(
-        self, place: tuple[str, dict[str, Any]], log: Path, *, seconds: float, lease: float, grace: float
-    ) -> None:
-        url, values = place
+    def __init__(self, url: str, log: Path, *, seconds: float, lease: float, grace: float) -> None:
         self.log = log
-        arguments = [url, values.get("prefix", "searec"), log, seconds, lease, grace]
+        arguments = [url, log, seconds, lease, grace]
         self._program = subprocess.Popen(
             [sys.executable, PROGRAM, *map(str, arguments)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -88,11 +85,11 @@ def _exists(process: int) -> bool:
 
 
 @pytest.fixture
-def pool(place: Any, tmp_path: Path) -> Iterator[Callable[..., Pool]]:
+def pool(store_url: str, tmp_path: Path) -> Iterator[Callable[..., Pool]]:
     made = []
 
     def make(**values: float) -> Pool:
-        made.append(Pool(place, tmp_path / "thought.txt", **values))
+        made.append(Pool(store_url, tmp_path / "thought.txt", **values))
         return made[-1]
 
     yield make
@@ -101,7 +98,7 @@ def pool(place: Any, tmp_path: Path) -> Iterator[Callable[..., Pool]]:
 
 
 def open_jobs(store: Store) -> int:
-    counts = store.counts()
+    counts = store.jobs.counts()
     return counts.queued + counts.waiting + counts.leased
 
 
@@ -112,13 +109,13 @@ def test_killed_workers_lose_no_job_and_refresh_nobody_twice(
     chance = random.Random(7)
     workers = pool(seconds=0.06, lease=2.0, grace=5.0)
     names = [f"u{n}" for n in range(USERS)]
-    for wave, reason in ((1, "missing"), (2, "asked")):
+    for wave, reason in ((1, "missing"), (2, "requested")):
         before = workers.thought()
-        assert store.enqueue(names, reason) == USERS  # type: ignore[arg-type]
+        assert store.jobs.enqueue(names, reason) == USERS  # type: ignore[arg-type]
         while len(workers.alive) < WORKERS:
             workers.start()
         for _ in range(KILLS):
-            eventually(lambda: store.counts().leased or not open_jobs(store))
+            eventually(lambda: store.jobs.counts().leased or not open_jobs(store))
             time.sleep(chance.uniform(0.02, 0.25))
             victim = chance.choice(workers.alive)
             if (
@@ -130,10 +127,10 @@ def test_killed_workers_lose_no_job_and_refresh_nobody_twice(
             workers.start()
         workers.thaw()
         eventually(lambda: not open_jobs(store))
-        revisions = {name: kept.revision for name in names if (kept := store.read(name)) is not None}
+        revisions = {name: kept.revision for name in names if (kept := store.interests.read(name)) is not None}
         assert revisions == dict.fromkeys(names, wave), "one write for each time a user was enqueued"
         assert workers.thought() - before > USERS, "thoughts were lost with their workers, and thought anew"
-        assert store.counts() == Counts(kept=USERS, fresh=USERS, queued=0, waiting=0, leased=0, poisoned=0)
+        assert store.jobs.counts() == Counts(stored=USERS, fresh=USERS, queued=0, waiting=0, leased=0, dead=0)
 
 
 def test_sigterm_keeps_what_is_done_and_gives_back_the_rest(
@@ -142,15 +139,15 @@ def test_sigterm_keeps_what_is_done_and_gives_back_the_rest(
     store = stores(clock=None)
     workers = pool(seconds=0.1, lease=600.0, grace=60.0)
     names = [f"u{n}" for n in range(50)]
-    store.enqueue(names, "missing")
+    store.jobs.enqueue(names, "missing")
     process = workers.start()
-    eventually(lambda: store.counts().kept)
+    eventually(lambda: store.jobs.counts().stored)
     workers.end(process, signal.SIGTERM)
-    counts = store.counts()
-    assert counts.leased == 0 and counts.kept + counts.queued == 50 and counts.kept == workers.thought(), (
+    counts = store.jobs.counts()
+    assert counts.leased == 0 and counts.stored + counts.queued == 50 and counts.stored == workers.thought(), (
         "no thought is lost"
     )
-    jobs = store.lease("other", 50, 60)
+    jobs = store.jobs.lease("other", 50, 60)
     assert len(jobs) == counts.queued and all(job.attempt == 1 for job in jobs), (
         "and none has to wait for a lease to run out"
     )
@@ -159,14 +156,8 @@ def test_sigterm_keeps_what_is_done_and_gives_back_the_rest(
 def test_sigterm_does_not_wait_for_a_slow_reasoner(stores: Callable[..., Store], pool: Callable[..., Pool]) -> None:
     store = stores(clock=None)
     workers = pool(seconds=600.0, lease=600.0, grace=0.1)
-    store.enqueue(["a", "b"], "missing")
+    store.jobs.enqueue(["a", "b"], "missing")
     process = workers.start()
     eventually(workers.thought)
     workers.end(process, signal.SIGTERM)
-    assert [(job.user, job.attempt) for job in store.lease("other", 50, 60)] == [("a", 1), ("b", 1)]
-
-
-def test_many_processes_may_make_the_file_at_once(tmp_path: Path) -> None:
-    code = f"from searec.store.interest_store import open_store\nopen_store('sqlite:///{tmp_path / 'new.db'}').enqueue(['u'], 'missing')"
-    openers = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) for _ in range(4)]
-    assert [(opener.communicate()[1], opener.returncode) for opener in openers] == [("", 0)] * 4
+    assert [(job.user, job.attempt) for job in store.jobs.lease("other", 50, 60)] == [("a", 1), ("b", 1)]

@@ -40,7 +40,7 @@ def compare(split: Split, task: Task, data: Path) -> None:
         for start in range(0, len(asked), BATCH):
             part = asked[slice(start, start + BATCH)]
             target = part.target[:, None]
-            others = draw_unseen(rng, seen, part.user, NEGATIVES, kept=target)
+            others = draw_unseen(rng, seen, part.user, NEGATIVES, excluded=target)
             batcher.batch(part, np.concatenate((target, others), axis=1))
 
     def theirs() -> None:

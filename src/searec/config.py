@@ -42,7 +42,12 @@ def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
 
 
 def nearest(name: str, known: list[str]) -> str:
-    """The remedy text for a misspelt name: the closest known one, or the whole list."""
+    """Return the remedy text for a misspelt name: the closest known one, or the whole list.
+
+    Args:
+        name: as given.
+        known: all names.
+    """
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"did you mean {close[0]!r}?" if close else "known: " + ", ".join(sorted(known))
 

@@ -7,8 +7,8 @@ SearecError
 ├── SettingsError      a setting that does not exist, or a value outside its range
 ├── RunError           a run folder that is missing, damaged or made for other data
 ├── StorageError       the disk refused a write; what was there before is untouched
-├── ChatError          a chat server that fails or refuses, a budget that is spent, an answer that is not kept
-├── Overloaded         more is asked at once than can be done; nothing of it was begun, and it may be asked again
+├── ChatError          a chat server that fails or refuses, a budget that is spent, an answer that is not cached
+├── Overloaded         more requests at once than the service can take; none was begun, and they may be sent again
 ├── AccessError        a key that is missing, wrong, or allows less
 ├── ServiceError       a service that cannot be reached, or that failed
 ├── DependencyError    an optional package or program is not installed
@@ -67,15 +67,15 @@ class StorageError(SearecError):
 
 
 class ChatError(SearecError):
-    """A chat server that fails or refuses, a budget that is spent, an answer that is not kept."""
+    """A chat server that fails or refuses, a budget that is spent, an answer that is not cached."""
 
 
 class Overloaded(SearecError):
-    """More is asked at once than can be done; nothing of it was begun, and it may be asked again."""
+    """More requests at once than the service can take; none was begun, and they may be sent again."""
 
 
 class AccessError(SearecError):
-    """A key that is missing, wrong, or allows less than was asked."""
+    """A key that is missing, wrong, or allows less than the request needs."""
 
 
 class ServiceError(SearecError):

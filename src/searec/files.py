@@ -65,13 +65,23 @@ def _swap(new: Path, path: Path, aside: Path) -> None:
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Write a whole text file at once (UTF-8)."""
+    """Write a whole text file at once (UTF-8).
+
+    Args:
+        path: the file.
+        text: its content.
+    """
     with replacing(path) as beside:
         beside.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path | str, value: Any) -> None:
-    """Write a whole JSON file at once, indented, keys in the given order."""
+    """Write a whole JSON file at once, indented, keys in the given order.
+
+    Args:
+        path: the file.
+        value: JSON-ready.
+    """
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 

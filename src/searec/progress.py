@@ -13,10 +13,15 @@ _bar = threading.RLock()
 
 @contextlib.contextmanager
 def progress(title: str, total: int) -> Iterator[Callable[[int, str], None]]:
-    """Show progress of `total` steps; the yielded `advance(steps, note)` moves it on.
+    """Show the progress of long work; the yielded `advance(steps, note)` moves it on.
 
-    On a terminal a rich bar with the time left, and nothing while another thread's bar is there; elsewhere a line at most
+    On a terminal a rich bar with the time left, or nothing while another thread's bar is shown; elsewhere a line at
+    most
     every ten seconds, and nothing for work that ends sooner.
+
+    Args:
+        title: what is done.
+        total: steps in all.
     """
     if sys.stderr.isatty():
         if not _bar.acquire(blocking=False):

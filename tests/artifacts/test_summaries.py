@@ -235,7 +235,7 @@ def test_summaries_come_back_as_saved(data: Dataset, cutoff: np.ndarray, tmp_pat
 def chat(server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     pytest.importorskip("openai")
     with Chat(
-        ChatSettings(model="toy", base_url=server.url, first_wait=0.01, asks=2, concurrency=2), folder=tmp_path
+        ChatSettings(model="toy", base_url=server.url, first_wait=0.01, attempts=2, concurrency=2), folder=tmp_path
     ) as own:
         yield own
 

@@ -166,17 +166,17 @@ def test_drawing_avoids_what_is_seen_and_kept() -> None:
     rng = np.random.default_rng(0)
     seen = Seen.of(np.array([1] * 8 + [2]), np.array([1, 2, 3, 4, 5, 6, 7, 8, 3]), 10)
     user = np.array([1, 2] * 200)
-    drawn = draw_unseen(rng, seen, user, 4, kept=np.tile([9, 0], (400, 1)))
+    drawn = draw_unseen(rng, seen, user, 4, excluded=np.tile([9, 0], (400, 1)))
     assert set(drawn[0::2].ravel().tolist()) == {10}, "one item is left for user 1, and it may be drawn again and again"
     assert set(drawn[1::2].ravel().tolist()) == {1, 2, 4, 5, 6, 7, 8, 10}
-    one_by_one = draw_unseen(rng, seen, user[1::2], 8, kept=np.tile([9, 0], (200, 1)), distinct=True)
+    one_by_one = draw_unseen(rng, seen, user[1::2], 8, excluded=np.tile([9, 0], (200, 1)), distinct=True)
     assert (np.sort(one_by_one, axis=1) == [1, 2, 4, 5, 6, 7, 8, 10]).all()
 
 
 def test_drawing_where_nothing_is_left_is_an_error() -> None:
     seen = Seen.of(np.ones(9, np.int32), np.arange(1, 10), 10)
     with pytest.raises(DataError, match="too few items are left"):
-        draw_unseen(np.random.default_rng(0), seen, np.array([1]), 1, kept=np.array([[10]]))
+        draw_unseen(np.random.default_rng(0), seen, np.array([1]), 1, excluded=np.array([[10]]))
     with pytest.raises(DataError, match="expected: at least 2"):
         draw_unseen(np.random.default_rng(0), seen, np.array([1]), 2, distinct=True)
 

@@ -58,7 +58,7 @@ def pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_format_of_another_package_is_read_and_written(pairs: Path, tmp_path: Path) -> None:
     assert "pairs" in FORMATS.names() and "pairs" in EXPORTS.names()
     report = import_folder("pairs", pairs, tmp_path / "out")
-    assert report.kept == {"items": 2, "users": 2, "interactions": 2, "searches": 0}
+    assert report.written == {"items": 2, "users": 2, "interactions": 2, "searches": 0}
     assert pl.read_parquet(tmp_path / "out" / "items.parquet")["title"].to_list() == ["item lamp", "item mug"]
     export_folder("pairs", tmp_path / "out", tmp_path / "back")
     assert (tmp_path / "back" / "pairs.txt").read_text() == pairs.read_text()

@@ -70,7 +70,7 @@ def refused(tmp_path: Path, format: str = "csv", error: type[SearecError] = Data
 def test_csv(tmp_path: Path) -> None:
     out = tmp_path / "out"
     report = import_folder("csv", source(tmp_path / "src"), out)
-    assert report.read == report.kept == {"items": 3, "users": 2, "interactions": 3, "searches": 3}
+    assert report.read == report.written == {"items": 3, "users": 2, "interactions": 3, "searches": 3}
     assert report.rejects.is_empty() and report.notes == ()
     assert sorted(contents(out)) == sorted(table.file for table in TABLES)
     items = pl.read_parquet(out / "items.parquet")
@@ -195,7 +195,7 @@ def test_mapping_of_columns_and_files(tmp_path: Path) -> None:
 def test_a_mapped_file_may_be_of_another_format(tmp_path: Path) -> None:
     src = source(tmp_path / "src", items=None)
     pl.DataFrame({"item_id": [1, 2, 3], "title": ["a", "b", "c"]}).write_parquet(src / "catalogue.parquet")
-    assert import_folder("csv", src, tmp_path / "out", mapping={"items": "catalogue.parquet"}).kept["items"] == 3
+    assert import_folder("csv", src, tmp_path / "out", mapping={"items": "catalogue.parquet"}).written["items"] == 3
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,7 @@ def test_drop_bad_leaves_out_the_rows_and_lists_them(tmp_path: Path) -> None:
     report = import_folder("csv", src, out, drop_bad=True)
     assert report.rejects.rows() == REJECTS
     assert pl.read_parquet(out / "rejects.parquet").equals(report.rejects)
-    assert (report.read["interactions"], report.kept["interactions"]) == (8, 3)
+    assert (report.read["interactions"], report.written["interactions"]) == (8, 3)
     assert load_log(out).interactions.height == 3
     import_folder("csv", source(tmp_path / "good"), out)
     assert not (out / "rejects.parquet").exists()
@@ -261,7 +261,7 @@ def test_a_dropped_item_takes_its_events_with_it(tmp_path: Path) -> None:
     src, out = source(tmp_path / "src", items=ITEMS_CSV.replace("Blue mug", " ")), tmp_path / "out"
     report = import_folder("csv", src, out, drop_bad=True)
     assert set(report.rejects["rule"]) == {"empty title", "unknown item", "unknown clicked item"}
-    assert report.kept == {"items": 2, "users": 2, "interactions": 2, "searches": 1}
+    assert report.written == {"items": 2, "users": 2, "interactions": 2, "searches": 1}
     assert load_log(out).items["item_id"].to_list() == ["1", "3"]
 
 

@@ -272,7 +272,7 @@ def test_metrics_of_another_package_reach_every_table(
     assert "ndcg@10" in Evaluation.load(tmp_path, "recommend", "full", "test").means()  # measured along with them
     comparison = compare([loaded], resamples=20)
     assert comparison.as_json()["tables"][0]["headline"] == "precision@5"
-    page = render(comparison, [], title="t", made=datetime(2025, 1, 2, tzinfo=UTC))
+    page = render(comparison, [], title="t", created=datetime(2025, 1, 2, tzinfo=UTC))
     for text in ("Precision@5", "Popularity@20", "The mean training clicks of listed items."):
         assert text in page
     print_tables(comparison)

@@ -113,8 +113,8 @@ def test_other_models_and_other_requests_are_refused(split: Split) -> None:
 
 
 def test_the_page_shows_every_group_and_asks_nothing_of_the_network(found: Transfer) -> None:
-    page = render(found, made=datetime(2026, 1, 2, tzinfo=UTC))
-    assert page == render(found, made=datetime(2026, 1, 2, tzinfo=UTC))
+    page = render(found, created=datetime(2026, 1, 2, tzinfo=UTC))
+    assert page == render(found, created=datetime(2026, 1, 2, tzinfo=UTC))
     for text in (
         "no search",
         "20 or more",
@@ -129,6 +129,7 @@ def test_the_page_shows_every_group_and_asks_nothing_of_the_network(found: Trans
 def test_text_is_escaped(split: Split) -> None:
     one = scored(split, lambda n: 1.0, model="<b>")
     page: Any = render(
-        transfer(split, [one], {"recommend": [one]}, learnt={}, without="a & b"), made=datetime(2026, 1, 2, tzinfo=UTC)
+        transfer(split, [one], {"recommend": [one]}, learnt={}, without="a & b"),
+        created=datetime(2026, 1, 2, tzinfo=UTC),
     )
     assert "<b>:" not in page and "&lt;b&gt;" in page and "a &amp; b" in page

@@ -358,7 +358,7 @@ def test_a_replay_gives_the_same_graphs_bit_for_bit_and_asks_nothing(server: Any
         assert again[0].graph is not None and online[0].graph is not None
         assert again[0].graph.to_json() == online[0].graph.to_json()
     assert again[1].graph is None and len(server.bodies) == count
-    with pytest.raises(ChatError, match="not kept"):
+    with pytest.raises(ChatError, match="not cached"):
         ChatReasoner(chats(offline=True, model="other")).infer([SHOES])
 
 

@@ -532,7 +532,7 @@ def test_a_replay_gives_the_same_thoughts_bit_for_bit_and_asks_nothing(server: A
     for one, other in zip(again, online, strict=True):
         assert one.graph is not None and other.graph is not None and one.graph.to_json() == other.graph.to_json()
         assert json.dumps(one.transcript) == json.dumps(other.transcript)
-    with pytest.raises(ChatError, match="not kept"):
+    with pytest.raises(ChatError, match="not cached"):
         DebateReasoner([chats("a", offline=True), chats("c", offline=True)]).infer([HOODIE])
 
 

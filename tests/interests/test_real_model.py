@@ -18,9 +18,9 @@ def test_answers_without_sense_are_repaired_once_named_and_replayed(
     profiles = [SHOES, GARDEN, Profile("silent", 9)]
     with Chat(config, folder=tmp_path) as chat:
         thoughts = ChatReasoner(chat).infer(profiles)
-        assert chat.ledger.as_json()["calls"] == 2 * 2 and chat.ledger.as_json()["completion_tokens"] == 4 * 12
+        assert chat.usage.as_json()["calls"] == 2 * 2 and chat.usage.as_json()["completion_tokens"] == 4 * 12
         debate = DebateReasoner([chat]).infer([GARDEN])[0]
-        assert chat.ledger.as_json()["calls"] == 4 + 3 * 2
+        assert chat.usage.as_json()["calls"] == 4 + 3 * 2
     for thought in thoughts[:2]:
         assert thought.graph is None and thought.problem is not None
         assert "hop 1: no JSON of the form asked for" in thought.problem and "before its one repair" in thought.problem

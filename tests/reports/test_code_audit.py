@@ -106,8 +106,8 @@ def test_the_page(runs: list[Run], tmp_path: Path) -> None:
     made = found.runs[0]
     again = audit(runs[:1], users=5, points=30)
     assert np.array_equal(again.runs[0].places, made.places), "drawn and placed by seed"
-    assert render(again, title="t", made=runs_at()) == render(
-        audit(runs[:1], users=5, points=30), title="t", made=runs_at()
+    assert render(again, title="t", created=runs_at()) == render(
+        audit(runs[:1], users=5, points=30), title="t", created=runs_at()
     )
 
 

@@ -98,7 +98,7 @@ def html():
         for protocol in ("sampled", "full")
         for label, shift in (("good", 0), ("bad <b>&", 3))
     ]
-    return render(compare(runs, resamples=300), pages(), title="A < B", made=MADE)
+    return render(compare(runs, resamples=300), pages(), title="A < B", created=MADE)
 
 
 def test_the_page_is_well_formed_and_asks_nothing_of_the_network(html):
@@ -168,12 +168,12 @@ def test_runs_without_a_log_are_named(html):
 
 def test_the_same_input_gives_the_same_page():
     comparison = compare([evaluation("a", 0), evaluation("b", 1)], resamples=50)
-    first, again = (render(comparison, pages(), title="t", made=MADE) for _ in range(2))
+    first, again = (render(comparison, pages(), title="t", created=MADE) for _ in range(2))
     assert first == again
 
 
 def test_one_run_alone_and_no_pages_make_a_page():
-    text = render(compare([evaluation("a", 0)], resamples=20), [], title="t", made=MADE)
+    text = render(compare([evaluation("a", 0)], resamples=20), [], title="t", created=MADE)
     page = Page(text)
     assert [given["id"] for tag, given in page.tags if tag == "section" and "id" in given] == []
     assert '<h2 id="recommend-sampled-test">' in text and "Against" not in text  # there is nothing to compare with
@@ -185,7 +185,7 @@ def test_seeds_show_their_spread():
         compare([evaluation("a", 0, seed=1), evaluation("a", 1, seed=2), evaluation("b", 0)], resamples=20),
         [],
         title="t",
-        made=MADE,
+        created=MADE,
     )
     assert text.count("<small>±") == 6 + 3  # six metrics, three slices
     assert "a is the mean of 2 runs" in text

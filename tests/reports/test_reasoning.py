@@ -123,8 +123,8 @@ def test_the_long_tail_is_counted_by_hand(runs: list[Run]) -> None:
 
 
 def test_the_page_needs_nothing_else(found: Reasoning) -> None:
-    page = render(found, title="reasoning", made=datetime(2026, 1, 1, tzinfo=UTC))
-    assert page == render(found, title="reasoning", made=datetime(2026, 1, 1, tzinfo=UTC))
+    page = render(found, title="reasoning", created=datetime(2026, 1, 1, tzinfo=UTC))
+    assert page == render(found, title="reasoning", created=datetime(2026, 1, 1, tzinfo=UTC))
     assert not re.search(r"(src|href)=\"(?!#)", page)
     for text in (
         "NDCG@5 by K",

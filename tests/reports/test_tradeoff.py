@@ -233,8 +233,8 @@ def test_it_is_json(found: Tradeoff) -> None:
 
 
 def test_the_page_needs_nothing_else(found: Tradeoff) -> None:
-    page = render(found, title="trade-off", made=MADE)
-    assert page == render(found, title="trade-off", made=MADE)
+    page = render(found, title="trade-off", created=MADE)
+    assert page == render(found, title="trade-off", created=MADE)
     assert not re.search(r"(src|href)=\"(?!#)", page)
     assert page.count("<svg") == 3
     for outcome in found.outcomes:
@@ -244,7 +244,7 @@ def test_the_page_needs_nothing_else(found: Tradeoff) -> None:
 
 
 def test_a_page_without_a_curve(found: Tradeoff) -> None:
-    page = render(replace(found, series=None), title="trade-off", made=MADE)
+    page = render(replace(found, series=None), title="trade-off", created=MADE)
     assert page.count("<svg") == 1
     assert "Shared codebooks" not in page
 

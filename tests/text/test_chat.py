@@ -101,7 +101,7 @@ def test_a_failing_server_is_asked_again(server: Any, chats: Chats, reply: Any, 
     chat = chats()
     assert values(chat.ask(prompts(1), PARSE)) == [TACOS]
     assert len(server.bodies) == 3
-    ledger = chat.ledger.as_json()
+    ledger = chat.usage.as_json()
     assert (ledger["calls"], ledger["retries"], ledger["failures"], ledger["prompt_tokens"]) == (3, 2, 0, 7)
 
 
@@ -127,7 +127,7 @@ def test_the_server_says_how_long_to_wait(server: Any, chats: Chats, reply: Any)
     chats().ask(prompts(1), PARSE)
     assert server.when[1] - server.when[0] >= 0.4
     server.behave = lambda number, body: reply("come back tomorrow", status=429, headers={"retry-after": "86400"})
-    with pytest.raises(ChatError, match=r"asks to wait.*86400 s.*longest_wait = 60"):
+    with pytest.raises(ChatError, match=r"demands a longer wait.*86400 s.*longest_wait = 60"):
         chats().ask(prompts(2), PARSE)
 
 
@@ -164,7 +164,7 @@ def test_one_bad_question_does_not_stop_the_others(server: Any, chats: Chats, re
     assert values(answers) == [TACOS, None, TACOS, TACOS]
     assert "HTTP 400" in str(answers[1].problem)
     assert server.times["question 1"] == 1
-    assert chat.ledger.as_json()["failures"] == 1
+    assert chat.usage.as_json()["failures"] == 1
 
 
 def test_too_many_failures_end_the_run_and_what_was_answered_is_kept(server: Any, chats: Chats, reply: Any) -> None:
@@ -184,7 +184,7 @@ def test_failures_of_an_earlier_ask_are_not_held_against_a_later_one(server: Any
     chat = chats(failures=1)
     for _ in range(3):  # as a worker asks, batch by batch
         assert values(chat.ask(prompts(2), PARSE)) == [TACOS, None]
-    assert chat.ledger.as_json()["failures"] == 3
+    assert chat.usage.as_json()["failures"] == 3
 
 
 def test_nobody_listens(chats: Chats) -> None:
@@ -204,15 +204,15 @@ def test_an_answer_that_says_nothing_is_asked_for_again_a_few_times(server: Any,
     server.behave = lambda number, body: nothing[number]
     chat = chats()
     assert chat.ask(prompts(1), PARSE)[0].value is not None
-    assert chat.ledger.as_json()["unusable"] == 2
+    assert chat.usage.as_json()["unusable"] == 2
     replayed = chats()
     replayed.ask(prompts(1), PARSE)
-    assert replayed.ledger.as_json()["replayed"]["prompt_tokens"] == 3 * 7
+    assert replayed.usage.as_json()["replayed"]["prompt_tokens"] == 3 * 7
 
     server.behave = lambda number, body: (
         reply(None, finish="length") if body["messages"][0]["content"] == "question 2" else reply()
     )
-    answers = chats(asks=2).ask(prompts(4), PARSE)
+    answers = chats(attempts=2).ask(prompts(4), PARSE)
     assert [answer.value is None for answer in answers] == [False, False, True, False]
     assert answers[2].problem == "an answer that says nothing (finish reason 'length')"
     assert server.times == {"question 0": 3, "question 1": 1, "question 2": 2, "question 3": 1}
@@ -246,7 +246,7 @@ def test_the_cost_budget_counts_prices_a_million_tokens(server: Any, chats: Chat
     chat = chats(price_in=1e6, price_out=2e6, cost_budget=14.0, concurrency=1)
     with pytest.raises(ChatError, match=r"cost budget is spent; got: 26"):
         chat.ask(prompts(6), PARSE)
-    assert chat.ledger.as_json()["cost"] == 26
+    assert chat.usage.as_json()["cost"] == 26
     with pytest.raises(SettingsError, match="cost budget needs prices"):
         chats(cost_budget=1.0)
 
@@ -258,7 +258,7 @@ def test_no_budget_without_counted_tokens(server: Any, chats: Chats, reply: Any)
     assert len(server.bodies) == 1
     chat = chats()
     chat.ask(prompts(3), PARSE)
-    ledger = chat.ledger.as_json()
+    ledger = chat.usage.as_json()
     assert (ledger["uncounted"], ledger["prompt_tokens"], ledger["from_cache"]) == (2, 0, 1)
 
 
@@ -268,7 +268,7 @@ def test_a_replay_costs_nothing_and_says_what_it_had_cost(server: Any, chats: Ch
     first, second = chats(**prices), chats(offline=True)
     said = first.ask(prompts(5), PARSE)
     assert values(second.ask(prompts(5), PARSE)) == values(said)
-    spent, replayed = first.ledger.as_json(), second.ledger.as_json()
+    spent, replayed = first.usage.as_json(), second.usage.as_json()
     sums = ("prompt_tokens", "completion_tokens", "cost", "seconds")
     assert spent["prompt_tokens"] == 11 + 12 + 13 + 14 + 15
     assert spent["cost"] == pytest.approx((65 * 0.1 + 25 * 0.7) / 1e6, rel=1e-12)
@@ -281,7 +281,7 @@ def test_a_replay_costs_nothing_and_says_what_it_had_cost(server: Any, chats: Ch
 
 def test_offline_names_what_is_missing_and_sends_nothing(server: Any, chats: Chats) -> None:
     chats().ask(prompts(2), PARSE)
-    with pytest.raises(ChatError, match=r"1 of 3 answers are not kept.*where: user 2; got: model 'toy', prompts 'v1'"):
+    with pytest.raises(ChatError, match=r"1 of 3 answers are not cached.*where: user 2; got: model 'toy', prompts 'v1'"):
         chats(offline=True).ask(prompts(3), PARSE)
     assert len(server.bodies) == 2
 
@@ -311,7 +311,7 @@ def test_ctrl_c_keeps_what_came(server: Any, chats: Chats, reply: Any) -> None:
         return reply()
 
     server.behave = behave
-    with pytest.raises(Interrupted, match=r"asking stopped on request; got: [012] of 6 answered"):
+    with pytest.raises(Interrupted, match=r"were stopped; got: [012] of 6 answered"):
         chats(concurrency=1).ask(prompts(6), PARSE)
     chats().ask(prompts(6), PARSE)
     assert server.times == {f"question {n}": 1 for n in range(6)}
@@ -379,7 +379,7 @@ def test_the_key_goes_to_the_server_and_nowhere_else(
     shown = (
         "".join(traceback.format_exception(error.value))
         + str(answers)
-        + str(chat.ledger.as_json())
+        + str(chat.usage.as_json())
         + str(as_dict(chat.config))
     )
     assert secret not in shown + caplog.text

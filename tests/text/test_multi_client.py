@@ -15,7 +15,7 @@ from searec.config import configure
 from searec.errors import ChatError, Interrupted
 from searec.progress import progress
 from searec.text.chat import KEYS, Chat, ChatSettings, Prompt
-from searec.text.multi_client import ask_together
+from searec.text.multi_client import ask_chats
 
 pytest.importorskip("openai")
 
@@ -46,15 +46,15 @@ def questions(*chats: Chat) -> list[tuple[Chat, Prompt]]:
 def test_each_answers_its_own_in_order(server: Any, chats: Chats, reply: Any) -> None:
     one, two = chats("one"), chats("two")
     server.behave = lambda number, body: reply(f"{body['model']} on {body['messages'][0]['content']}")
-    answers = ask_together(questions(one, two), str)
+    answers = ask_chats(questions(one, two), str)
     assert [answer.value for answer in answers] == [
         f"{model} on question {n}" for n in range(3) for model in ("one", "two")
     ]
     assert all(answer.when.endswith("+00:00") for answer in answers)
-    again = ask_together(questions(one, two), str)
+    again = ask_chats(questions(one, two), str)
     assert [(answer.value, answer.when) for answer in again] == [(answer.value, answer.when) for answer in answers]
     assert all(answer.replayed for answer in again) and len(server.bodies) == 6
-    assert ask_together([], str) == []
+    assert ask_chats([], str) == []
 
 
 def test_two_servers_do_not_wait_for_one_another(server: Any, chats: Chats, reply: Any) -> None:
@@ -70,25 +70,25 @@ def test_two_servers_do_not_wait_for_one_another(server: Any, chats: Chats, repl
 
     one, parse = ask("one")
     two, _ = ask("two")
-    answers = ask_together([(one, Prompt("a", "v1", "a")), (two, Prompt("b", "v1", "b"))], parse)
+    answers = ask_chats([(one, Prompt("a", "v1", "a")), (two, Prompt("b", "v1", "b"))], parse)
     assert all(answer.value for answer in answers)
 
 
 def test_one_that_refuses_leaves_the_others_their_answers(server: Any, chats: Chats, reply: Any) -> None:
     one, two = chats("one"), chats("two")
     server.behave = lambda number, body: reply("no", status=401) if body["model"] == "two" else reply("yes")
-    answers = ask_together(questions(one, two), str)
+    answers = ask_chats(questions(one, two), str)
     assert [answer.value for answer in answers[::2]] == ["yes"] * 3
     assert all(answer.value is None and "refuses" in (answer.problem or "") for answer in answers[1::2])
     server.behave = lambda number, body: reply("no", status=401)
     with pytest.raises(ChatError, match="refuses"):
-        ask_together(questions(chats("three"), two), str)
+        ask_chats(questions(chats("three"), two), str)
 
 
 def test_a_replay_does_not_go_on_without_an_answer_it_lacks(server: Any, chats: Chats) -> None:
-    ask_together(questions(chats("one")), str)
-    with pytest.raises(ChatError, match="3 of 3 answers are not kept"):
-        ask_together(questions(chats("one", offline=True), chats("two", offline=True)), str)
+    ask_chats(questions(chats("one")), str)
+    with pytest.raises(ChatError, match="3 of 3 answers are not cached"):
+        ask_chats(questions(chats("one", offline=True), chats("two", offline=True)), str)
 
 
 def test_ctrl_c_ends_them_all(server: Any, chats: Chats, reply: Any) -> None:
@@ -100,11 +100,11 @@ def test_ctrl_c_ends_them_all(server: Any, chats: Chats, reply: Any) -> None:
         return reply(delay=0.3)
 
     server.behave = behave
-    with pytest.raises(Interrupted, match="stopped on request"):
-        ask_together([(chat, Prompt(f"q{n}", "v1", str(n))) for chat in (one, two) for n in range(20)], str)
+    with pytest.raises(Interrupted, match="were stopped"):
+        ask_chats([(chat, Prompt(f"q{n}", "v1", str(n))) for chat in (one, two) for n in range(20)], str)
     assert len(server.bodies) < 20
     server.behave = lambda number, body: reply()
-    ask_together([(chat, Prompt(f"q{n}", "v1", str(n))) for chat in (one, two) for n in range(20)], str)
+    ask_chats([(chat, Prompt(f"q{n}", "v1", str(n))) for chat in (one, two) for n in range(20)], str)
     assert len(server.bodies) == 40, "what came was kept"
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from searec.errors import StorageError
-from searec.text.response_cache import AnswerCache, FieldText, Kept, cut_thinking, read_field
+from searec.text.response_cache import ResponseCache, FieldText, CachedResponse, cut_thinking, read_field
 
 
 @pytest.mark.parametrize(
@@ -60,16 +60,16 @@ def test_nothing_and_json_of_another_shape_say_nothing(answer: str) -> None:
     assert read_field(answer, "likes") is None
 
 
-def kept(answer: str) -> Kept:
-    return Kept("m", "v", "{}", answer, "stop", 7, None, 0.25, 1.5, "2024-01-01T00:00:00+00:00")
+def kept(answer: str) -> CachedResponse:
+    return CachedResponse("m", "v", "{}", answer, "stop", 7, None, 0.25, 1.5, "2024-01-01T00:00:00+00:00")
 
 
 def test_answers_are_found_again_oldest_first(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "answers.sqlite"
-    cache, other = AnswerCache(path), AnswerCache(path)
-    cache.keep(b"a", kept(""))
-    other.keep(b"a", kept("tacos"))
-    other.keep(b"b", kept("sushi"))
+    cache, other = ResponseCache(path), ResponseCache(path)
+    cache.store(b"a", kept(""))
+    other.store(b"a", kept("tacos"))
+    other.store(b"b", kept("sushi"))
     assert cache.find([b"b", b"c", b"a"]) == {b"a": [kept(""), kept("tacos")], b"b": [kept("sushi")]}
     assert len(cache.find([bytes([n, m]) for n in range(40) for m in range(40)] + [b"a"])) == 1
     cache.close()
@@ -80,12 +80,12 @@ def test_a_damaged_file_is_one_clear_error(tmp_path: Path) -> None:
     path = tmp_path / "answers.sqlite"
     path.write_bytes(b"no database" * 100)
     with pytest.raises(StorageError, match=r"kept answers.*answers\.sqlite"):
-        AnswerCache(path)
+        ResponseCache(path)
     path.unlink()
     with sqlite3.connect(path) as store:
         store.execute("CREATE TABLE answers (other TEXT)")
     store.close()
-    cache = AnswerCache(path)
+    cache = ResponseCache(path)
     with pytest.raises(StorageError, match="move a damaged file away"):
-        cache.keep(b"a", kept("tacos"))
+        cache.store(b"a", kept("tacos"))
     cache.close()

@@ -16,13 +16,13 @@ def test_questions_are_answered_counted_and_kept(tiny_model: tuple[str, str], tm
     parse = functools.partial(read_field, field="preferences")
     with Chat(config, folder=tmp_path) as chat:
         answers = chat.ask(prompts, parse)
-        ledger = chat.ledger.as_json()
+        ledger = chat.usage.as_json()
     assert all(answer.value is not None and answer.value.plain for answer in answers), "random weights write no JSON"
     assert (ledger["calls"], ledger["completion_tokens"], ledger["uncounted"]) == (4, 4 * 12, 0)
     assert ledger["prompt_tokens"] > 4 * 2
     with Chat(config, folder=tmp_path) as chat:
         assert [answer.value for answer in chat.ask(prompts, parse)] == [answer.value for answer in answers]
-        assert chat.ledger.as_json()["calls"] == 0
+        assert chat.usage.as_json()["calls"] == 0
 
 
 def test_summaries_of_a_whole_history(tiny_model: tuple[str, str], tmp_path: Path) -> None:

@@ -229,7 +229,7 @@ def chat_summaries(histories: Histories, chat: Chat) -> Summaries:
         "plain": sum(one.plain for one in said),
         "cutoff": histories.cutoff,
         "limit": histories.limit,
-        "ledger": chat.ledger.as_json(),
+        "ledger": chat.usage.as_json(),
     }
     return Summaries(assembled(histories.users, [sides[0].join(sides[1], on="user", how="full", coalesce=True)]), about)
 

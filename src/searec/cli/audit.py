@@ -17,7 +17,7 @@ def audit(
     seed: Annotated[int, typer.Option(min=0, help="Of both draws.")] = 0,
     figures: Json = None,
 ) -> None:
-    """Look inside gserec runs: who reaches whom, codes beside histories, embeddings, ablations and depth."""
+    """Show how gserec runs work: users reached, codes beside histories, embeddings, ablations and depth."""
     from searec.experiments.run_comparison import compare
     from searec.reports.code_audit import audit as look
     from searec.reports.code_audit_page import GROUPS, write_audit
@@ -27,15 +27,16 @@ def audit(
     comparison = (
         compare(runs, protocols=("sampled",), baseline=runs[0].label) if len({run.label for run in runs}) > 1 else None
     )
-    found = look(runs, comparison, users=users, points=points, seed=seed)
-    write_audit(found, out)
+    audited = look(runs, comparison, users=users, points=points, seed=seed)
+    write_audit(audited, out)
     if str(figures) != "-":
-        for run in found.runs:
+        for run in audited.runs:
             print(f"{run.label}, seed {run.seed}: texts by {run.author}")
             for reach in run.reach:
                 assert reach.chance is not None
                 print(
-                    f"  {reach.side}: {reach.verdict} By chance it would be {reach.chance.alone:.0%} and {reach.chance.quartiles[1]:,.0f}."
+                    f"  {reach.side}: {reach.verdict} By chance it would be {reach.chance.alone:.0%} "
+                    f"and {reach.chance.quartiles[1]:,.0f}."
                 )
             for side, uses in run.use.items():
                 print(f"  codes, {side}\n{describe(uses)}")
@@ -43,4 +44,4 @@ def audit(
         if comparison is not None:
             print_tables(comparison, GROUPS)
         print(f"audit: {out}")
-    emit(found.as_json(), figures)
+    emit(audited.as_json(), figures)

@@ -33,9 +33,9 @@ def codes(
 
     chosen = choice(preset, ("small", "paper"), "--preset")
     settings = configure(CodeSettings, {**(PAPER if chosen == "paper" else {}), **pairs(overrides)}, where="codes")
-    made = UserCoder.make(Split(load(data), unseen=unseen), ("recommend",), settings, seed=seed)
-    about = made.codes.about
-    here = made.codes.has()[1:]
+    coder = UserCoder.make(Split(load(data), unseen=unseen), ("recommend",), settings, seed=seed)
+    about = coder.codes.about
+    here = coder.codes.has()[1:]
     written = about["summaries"]
     if str(figures) != "-":
         author = (
@@ -44,18 +44,19 @@ def codes(
             else "the offline summariser (no language model)"
         )
         print(
-            f"texts by {author}, vectors by {settings.encoder}, {settings.levels} x {settings.codes} codes a side, seed {seed}"
+            f"texts by {author}, vectors by {settings.encoder}, {settings.levels} x {settings.codes} codes a side, "
+            f"seed {seed}"
         )
         for side, name in enumerate(SIDES):
-            own = made.codes.codes[1:][here[:, side], side]
-            tuples, common = shared(own)
+            codes_of_side = coder.codes.codes[1:][here[:, side], side]
+            tuples, common = shared(codes_of_side)
             explained = about["explained"].get(f"explained.{name}")
-            told = "" if explained is None else f", {explained:.1%} of the variance explained"
-            print(f"\n{name}: {len(own):,} of {made.codes.users:,} users have codes{told}")
-            print(describe(code_use(own, settings.codes)))
+            variance = "" if explained is None else f", {explained:.1%} of the variance explained"
+            print(f"\n{name}: {len(codes_of_side):,} of {coder.codes.users:,} users have codes{variance}")
+            print(describe(code_use(codes_of_side, settings.codes)))
             print(f"  {tuples:,} distinct lists of codes; {common:.1%} of the users share theirs with somebody")
     emit(about, figures)
     if out is not None:
-        made.save(out)
+        coder.save(out)
         if str(figures) != "-":
             print(f"wrote {out}")

@@ -74,7 +74,7 @@ def import_(
     for note in report.notes:
         print(f"note: {note}")
     for table, read in report.read.items():
-        print(f"{table}: {report.kept[table]:,} of {read:,} rows kept")
+        print(f"{table}: {report.written[table]:,} of {read:,} rows kept")
     if report.rejects.height:
         print(f"{report.rejects.height:,} broken rules are listed in {out / 'rejects.parquet'}")
     print(f"wrote {out}")

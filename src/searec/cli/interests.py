@@ -195,7 +195,7 @@ def debate(
     with contextlib.ExitStack() as stack:
         chats = {name: stack.enter_context(Chat(one)) for name, one in servers.items()}
         thought = DebateReasoner([chats[name] for name in names], config).infer([profile])[0]
-        ledgers = {name: chat.ledger.as_json() for name, chat in chats.items()}
+        ledgers = {name: chat.usage.as_json() for name, chat in chats.items()}
     if str(figures) != "-":
         print(
             format_transcript(thought.transcript)

@@ -15,19 +15,21 @@ if TYPE_CHECKING:
 
 def deploy(
     data: Data,
+    runs: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[RUN...]", help="Runs, each for every task that it has learned.", show_default=False),
+    ] = None,
     recommend: Annotated[
         list[Path] | None,
         typer.Option(
-            "--recommend", metavar="RUN", help="Run for the feed; may be given many times.", show_default=False
+            "--recommend", metavar="RUN", help="Run for the feed only; may be given many times.", show_default=False
         ),
     ] = None,
     search: Annotated[
         list[Path] | None,
-        typer.Option("--search", metavar="RUN", help="Run for search; may be given many times.", show_default=False),
-    ] = None,
-    runs: Annotated[
-        list[Path] | None,
-        typer.Option("--run", metavar="RUN", help="Run for each task that it has learned.", show_default=False),
+        typer.Option(
+            "--search", metavar="RUN", help="Run for search only; may be given many times.", show_default=False
+        ),
     ] = None,
     weights: Annotated[
         list[str] | None,
@@ -54,7 +56,9 @@ def deploy(
         for task in read_run(path, dataset).model.train_tasks:
             folders[task].append(str(path.resolve()))
     if not any(folders.values()):
-        raise SettingsError("nothing to deploy", expected="--recommend RUN, --search RUN or --run RUN")
+        raise SettingsError(
+            "nothing to deploy", expected="at least one run folder", remedy="searec deploy DATA RUN ..."
+        )
     values = {
         **pairs(overrides),
         **folders,

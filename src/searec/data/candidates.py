@@ -34,7 +34,13 @@ class Seen:
 
     @classmethod
     def of(cls, user: Ints, item: Ints, items: int) -> "Seen":
-        """From parallel arrays of pairs, in any order, repeats allowed."""
+        """Collect clicks from parallel arrays of pairs, in any order, repeats allowed.
+
+        Args:
+            user: [E] internal user ids.
+            item: [E] internal item ids.
+            items: how many items there are.
+        """
         keys = np.unique(user.astype(np.int64) * (items + 1) + item)
         marks = np.zeros(1 << min(_MOST_MARKS, max(10, int(32 * len(keys)).bit_length())), dtype=bool)
         marks[_place(keys, len(marks))] = True
@@ -47,14 +53,19 @@ class Seen:
         return cls.of(user, data.click_history.item, data.sizes.items)
 
     def contains(self, user: Ints, item: Ints) -> NDArray[np.bool_]:
-        """Whether each pair was clicked; shapes broadcast."""
+        """Return whether each pair was clicked; shapes broadcast.
+
+        Args:
+            user: internal user ids.
+            item: internal item ids.
+        """
         if len(self.keys) == 0:
             return np.zeros(np.broadcast(user, item).shape, dtype=bool)
         key = np.asarray(user, dtype=np.int64) * (self.items + 1) + item
-        found: NDArray[np.bool_] = self.marks.take(_place(key, len(self.marks)))
-        likely = key[found]
-        found[found] = self.keys[np.minimum(np.searchsorted(self.keys, likely), len(self.keys) - 1)] == likely
-        return found
+        matches: NDArray[np.bool_] = self.marks.take(_place(key, len(self.marks)))
+        likely = key[matches]
+        matches[matches] = self.keys[np.minimum(np.searchsorted(self.keys, likely), len(self.keys) - 1)] == likely
+        return matches
 
     def of_user(self, user: int) -> Ints:
         """The items one user clicked."""
@@ -69,23 +80,26 @@ def _place(key: Ints, places: int) -> Ints:
 
 
 def draw_unseen(
-    rng: np.random.Generator, seen: Seen, user: Ints, n: int, *, kept: Ints | None = None, distinct: bool = False
+    rng: np.random.Generator, seen: Seen, user: Ints, n: int, *, excluded: Ints | None = None, distinct: bool = False
 ) -> NDArray[np.int32]:
     """[R, n] items drawn uniformly from those the user has not clicked.
 
     Args:
+        rng: all draws come from it.
+        seen: the clicks.
+        n: items a row.
         user: [R] internal user ids.
-        kept: [R, M] items that must not be drawn either; 0 pads.
+        excluded: [R, M] items that must not be drawn either; 0 pads.
         distinct: no item twice in a row.
 
     Raises:
         DataError: a user has clicked so much that too few items are left.
     """
-    kept = np.zeros((len(user), 0), dtype=np.int32) if kept is None else kept
+    excluded = np.zeros((len(user), 0), dtype=np.int32) if excluded is None else excluded
     out = rng.integers(1, seen.items + 1, size=(len(user), n), dtype=np.int32)
     rows = np.arange(len(user))
     for _ in range(_REDRAWS):
-        bad = _unfit(seen, user[rows], out[rows], kept[rows], distinct)
+        bad = _unfit(seen, user[rows], out[rows], excluded[rows], distinct)
         again = bad.any(axis=1)
         if not again.any():
             return out
@@ -94,7 +108,7 @@ def draw_unseen(
         fresh[bad] = rng.integers(1, seen.items + 1, size=int(bad.sum()), dtype=np.int32)
         out[rows] = fresh
     for row in rows:  # users who have clicked nearly everything: draw from what is left
-        left = np.setdiff1d(np.arange(1, seen.items + 1), np.concatenate((seen.of_user(int(user[row])), kept[row])))
+        left = np.setdiff1d(np.arange(1, seen.items + 1), np.concatenate((seen.of_user(int(user[row])), excluded[row])))
         if len(left) < (n if distinct else 1):
             raise DataError(
                 "too few items are left to draw candidates from",
@@ -107,10 +121,10 @@ def draw_unseen(
     return out
 
 
-def _unfit(seen: Seen, user: Ints, drawn: Ints, kept: Ints, distinct: bool) -> NDArray[np.bool_]:
+def _unfit(seen: Seen, user: Ints, drawn: Ints, excluded: Ints, distinct: bool) -> NDArray[np.bool_]:
     bad = seen.contains(user[:, None], drawn)
-    if kept.shape[1]:
-        bad |= (drawn[:, :, None] == kept[:, None, :]).any(axis=2)
+    if excluded.shape[1]:
+        bad |= (drawn[:, :, None] == excluded[:, None, :]).any(axis=2)
     if distinct:
         order = np.argsort(drawn, axis=1, kind="stable")
         ordered = np.take_along_axis(drawn, order, axis=1)
@@ -123,11 +137,17 @@ def _unfit(seen: Seen, user: Ints, drawn: Ints, kept: Ints, distinct: bool) -> N
 
 
 def candidate_lists(split: Split, task: Task, part: Part, *, n: int | None = None, seed: int = 0) -> NDArray[np.int32]:
-    """[R, 1 + n] for each held-out request its target, then `n` other items; drawn once and stored with the dataset.
+    """Return [R, 1 + n]: each held-out request's target, then `n` other items; drawn once and stored with the dataset.
 
     Recommendation: items the user never clicked, uniformly. Search: the best BM25 matches of the query among
-    those (hard negatives); where fewer match, filled up uniformly. By default `n` is 99, less in a catalogue so small that some
-    user has not as many unclicked items left.
+    those (hard negatives); where fewer match, filled up uniformly.
+
+    Args:
+        split: the split.
+        task: the task.
+        part: "val" or "test".
+        n: other items a list; 99 by default, less in a catalogue so small that some user has fewer unclicked items.
+        seed: of the draws.
 
     Raises:
         DataError: too few items are left for `n`.
@@ -141,7 +161,7 @@ def candidate_lists(split: Split, task: Task, part: Part, *, n: int | None = Non
         target = requests.target[:, None]
         seen = Seen.ever(data)
         if task == "recommend":
-            others: Ints = draw_unseen(rng, seen, requests.user, n, kept=target, distinct=True)
+            others: Ints = draw_unseen(rng, seen, requests.user, n, excluded=target, distinct=True)
         else:
             others = _hard_negatives(rng, data, seen, requests, n)
         with replacing(path) as beside, beside.open("wb") as file:
@@ -151,9 +171,16 @@ def candidate_lists(split: Split, task: Task, part: Part, *, n: int | None = Non
 
 
 def most_others(split: Split, task: Task, part: Part) -> int:
-    """`OTHERS`, or the fewest unclicked items that a held-out user has left, if that is less."""
-    clicked = split.items_clicked[split.held_out(task, part).user]
-    return max(1, min(OTHERS, split.data.sizes.items - int(clicked.max(initial=0))))
+    """Return `OTHERS`, or the fewest unclicked items that a held-out user has, if that is less.
+
+    Args:
+        split: the split.
+        task: the task.
+        part: "val" or "test".
+    """
+    seen = Seen.ever(split.data)
+    clicked = np.bincount(seen.keys // (seen.items + 1), minlength=split.data.sizes.users + 1)
+    return max(1, min(OTHERS, seen.items - int(clicked[split.held_out(task, part).user].max(initial=0))))
 
 
 def _hard_negatives(rng: np.random.Generator, data: Dataset, seen: Seen, requests: Requests, n: int) -> Ints:
@@ -167,14 +194,16 @@ def _hard_negatives(rng: np.random.Generator, data: Dataset, seen: Seen, request
     others = np.zeros((len(requests), n), dtype=np.int32)
     for start in range(0, len(requests), _QUERY_CHUNK):
         rows = slice(start, start + _QUERY_CHUNK)
-        found, user, target = near[row[rows]], requests.user[rows, None], requests.target[rows, None]
-        good = (found > 0) & (found != target) & ~seen.contains(user, found)
+        matches, user, target = near[row[rows]], requests.user[rows, None], requests.target[rows, None]
+        good = (matches > 0) & (matches != target) & ~seen.contains(user, matches)
         first = np.argsort(~good, axis=1, kind="stable")[:, :n]
-        picked = np.where(np.take_along_axis(good, first, axis=1), np.take_along_axis(found, first, axis=1), 0)
+        picked = np.where(np.take_along_axis(good, first, axis=1), np.take_along_axis(matches, first, axis=1), 0)
         others[rows, : picked.shape[1]] = picked
     missing = (others == 0).sum(axis=1)
     for count in np.unique(missing[missing > 0]):
         short = np.flatnonzero(missing == count)
-        kept = np.concatenate((requests.target[short, None], others[short]), axis=1)
-        others[short, n - count :] = draw_unseen(rng, seen, requests.user[short], int(count), kept=kept, distinct=True)
+        excluded = np.concatenate((requests.target[short, None], others[short]), axis=1)
+        others[short, n - count :] = draw_unseen(
+            rng, seen, requests.user[short], int(count), excluded=excluded, distinct=True
+        )
     return others

@@ -280,7 +280,8 @@ _EXPLAINED = {
     "twice": "of searches with a click have it as an interaction at the same instant too (recorded twice)",
     "repeats": "of interactions are with an item the user has had before",
     "ties": "of events share their instant with another of the same user; neither is in the other's history",
-    "late_items": "of items with events are first seen in the last tenth of the time span; a split by time meets them cold",
+    "late_items": "of items with events are first seen in the last tenth of the time span; "
+    "a split by time meets them cold",
     "items_unused": "of items have no event",
     "users_unused": "of users have no event",
 }
@@ -321,7 +322,8 @@ def render(report: CheckReport) -> str:
         "three quarters": _number(overlap.three_quarters),
         "users with none": "-" if overlap.none is None else _percent(overlap.none),
     }
-    title = f"overlap of search and feed per user: cosine of clicked categories ({overlap.labels}), 1 the same, 0 nothing shared"
+    title = "overlap of search and feed per user: cosine of clicked categories "
+    title += f"({overlap.labels}), 1 the same, 0 nothing shared"
     parts.append(_block(title, shown))
     findings = [f"  {_percent(getattr(report.findings, name)):>7} {text}" for name, text in _EXPLAINED.items()]
     parts.append("\n".join(["what may leak or mislead", *findings]))

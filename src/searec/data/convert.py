@@ -1,4 +1,4 @@
-"""Columns of any source type as the dataset folder's three kinds: text, time in UTC, list of texts. Whole columns only."""
+"""Columns of any source type as the three kinds of the dataset folder: text, time in UTC, list of texts."""
 
 from pathlib import Path
 from typing import Literal
@@ -27,7 +27,14 @@ _MEANT_AS_JSON = r"(?s)^\[.*\]$"
 
 
 def as_text(value: pl.Expr, dtype: pl.DataType) -> pl.Expr | None:
-    """Ids and words as text; a whole number kept as a float (123.0, as pandas does beside gaps) is "123". None: no text type."""
+    """Return ids and words as text, or None if the type holds no text.
+
+    A whole number stored as a float (123.0, as pandas does beside gaps) becomes "123".
+
+    Args:
+        value: the column.
+        dtype: its type.
+    """
     if isinstance(dtype, (pl.String, pl.Categorical, pl.Enum, pl.Boolean, pl.Decimal, pl.Null)) or dtype.is_integer():
         return value.cast(pl.String)
     if dtype.is_float():
@@ -37,9 +44,14 @@ def as_text(value: pl.Expr, dtype: pl.DataType) -> pl.Expr | None:
 
 
 def as_times(name: str, dtype: pl.DataType, unit: TimeUnit | None) -> pl.Expr | None:
-    """Microseconds UTC from times, dates, ISO 8601 text (no zone: UTC) or numbers since 1970; null where none of these.
+    """Return times in microseconds UTC, or None if the type holds no time.
 
     None: no time type.
+
+    Args:
+        name: a column of times, dates, ISO 8601 text (no zone: UTC) or numbers since 1970; other values become null.
+        dtype: its type.
+        unit: of numbers.
     """
     value = pl.col(name)
     if isinstance(dtype, (pl.Datetime, pl.Date)):
@@ -55,7 +67,12 @@ def as_times(name: str, dtype: pl.DataType, unit: TimeUnit | None) -> pl.Expr | 
 
 
 def guess_unit(frame: pl.LazyFrame, name: str, where: Path) -> TimeUnit | None:
-    """The unit of a column of numeric times, from one pass over it; None where there are no numbers.
+    """Return the unit of a column of numeric times, from one pass over it; None without numbers.
+
+    Args:
+        frame: the table.
+        name: the column.
+        where: the file that an error names.
 
     Raises:
         DataError: their size fits no unit, or more than one.
@@ -84,9 +101,14 @@ def guess_unit(frame: pl.LazyFrame, name: str, where: Path) -> TimeUnit | None:
 
 
 def as_lists(value: pl.Expr, dtype: pl.DataType, separator: str) -> pl.Expr | None:
-    """Lists of texts from lists, JSON text ('["a","b"]') or separated text ('a|b'). None: no list type.
+    """Return lists of texts, or None if the type holds no list.
 
     Text in square brackets that is not JSON becomes a list of that one text, for the caller to refuse.
+
+    Args:
+        value: lists, JSON text ('["a","b"]') or separated text ('a|b').
+        dtype: its type.
+        separator: between the members of separated text.
     """
     if isinstance(dtype, pl.List):
         inner = as_text(pl.element(), dtype.inner)  # type: ignore[arg-type]

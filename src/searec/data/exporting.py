@@ -17,6 +17,7 @@ def export_folder(format: str, data: Path | str, out: Path | str) -> dict[str, i
     """Write a dataset folder in one of `EXPORTS`.
 
     Args:
+        format: a name of `EXPORTS`.
         data: a dataset folder that obeys the rules.
         out: the folder to write; an older export in the same format there is replaced when all has gone well.
 
@@ -57,7 +58,7 @@ def _exact(folder: Path) -> dict[str, pl.LazyFrame]:
 
 
 def _refuse_out(data: Path, out: Path, ours: set[str]) -> None:
-    """The old OUT is removed at the end, so it must hold an export of the same format, whole and nothing else, and not the source.
+    """Refuse an OUT that is not an earlier export of this format, since it is removed at the end.
 
     Raises:
         DataError: it does not.

@@ -1,6 +1,6 @@
 """From any source to a dataset folder: types, rules, and a write that is whole or not at all.
 
-An importer of `sources` hands over Raw tables. They are brought to searec's types, written beside OUT while
+An importer of `formats` returns Raw tables. They are converted to searec's types, written beside OUT while
 they stream, checked there by the rules of `log`, and renamed over OUT only when all is well.
 """
 
@@ -30,14 +30,14 @@ class ImportReport:
     """What an import did.
 
     out: the dataset folder.
-    read, kept: rows by table.
+    read, written: rows by table.
     rejects: file, row (1-based data row), rule, value; one line for each broken rule.
     notes: what was decided for the user, one sentence each.
     """
 
     out: Path
     read: dict[str, int]
-    kept: dict[str, int]
+    written: dict[str, int]
     rejects: pl.DataFrame
     notes: tuple[str, ...]
 
@@ -84,7 +84,16 @@ def import_folder(
 def import_raw(
     raw: Raw, source: Path, out: Path, *, drop_bad: bool, time_unit: TimeUnit | None, list_separator: str
 ) -> ImportReport:
-    """The part every format shares: convert, check, write. Arguments and errors as in `import_folder`."""
+    """Convert, check and write what an importer returned; arguments and errors as in `import_folder`.
+
+    Args:
+        raw: the tables of the source.
+        source: where they come from.
+        out: the folder to write.
+        drop_bad: leave out rows that break a rule.
+        time_unit: of numeric times.
+        list_separator: between the members of a list.
+    """
     unit = time_unit or raw.unit
     with replacing(out) as beside, progress(f"import {source.name}", len(TABLES) + 1) as advance:
         beside.mkdir()
@@ -99,30 +108,39 @@ def import_raw(
             advance(1, table.name)
         _fill_absent(raw, beside)
         log = read_log({table.name: _judged_by(beside / table.file, table) for table in TABLES})
-        found, notes = _without_repeats(log.rejects) if raw.repeats else (log.rejects, ())
-        rejects = _of_source(found, raw, beside)
+        located, notes = _without_repeats(log.rejects) if raw.repeats else (log.rejects, ())
+        rejects = _of_source(located, raw, beside)
         if not drop_bad:
             refuse_rejects(rejects, source, _REMEDY)
         _finish(log.rejects, beside)
         if rejects.height:
             write_table(rejects, beside / REJECTS_FILE)
         advance(1, "rules")
-    return ImportReport(out=out, read=log.rows, kept=_kept(log), rejects=rejects, notes=raw.notes + notes)
+    return ImportReport(out=out, read=log.rows, written=_rows(log), rejects=rejects, notes=raw.notes + notes)
 
 
 def conform(
     frame: pl.LazyFrame, table: Table, where: Path, *, time_unit: TimeUnit | None = None, separator: str = "|"
 ) -> pl.LazyFrame:
-    """A raw table with the columns and types of the dataset folder, still unread; other columns stay for items and users.
+    """Return a raw table with the columns and types of the dataset folder, still unread.
+
+    Other columns stay for items and users.
+
+    Args:
+        frame: the raw table.
+        table: which table of the dataset folder it is.
+        where: the file that errors name.
+        time_unit: of times given as numbers; read from their size if None.
+        separator: between the members of a list that is not JSON.
 
     Raises:
         DataError: a missing column, a type that cannot be converted, numeric times of unclear unit.
     """
     schema = frame.collect_schema()
-    made: list[pl.Expr] = []
+    converted: list[pl.Expr] = []
     for column in table.columns:
         if column.name in schema:
-            made.append(_convert(frame, column, where, time_unit, separator))
+            converted.append(_convert(frame, column, where, time_unit, separator))
         elif column.required:
             raise DataError(
                 f"missing column {column.name!r}",
@@ -132,27 +150,27 @@ def conform(
                 remedy=f"{nearest(column.name, schema.names())} --map {table.name}.{column.name}=COLUMN names another",
             )
     known = [column.name for column in table.columns]
-    kept = schema.names() if table in (ITEMS, USERS) else (FILE, ROW)
-    return frame.select(*made, *(name for name in kept if name in schema and name not in known))
+    others = schema.names() if table in (ITEMS, USERS) else (FILE, ROW)
+    return frame.select(*converted, *(name for name in others if name in schema and name not in known))
 
 
 def _convert(frame: pl.LazyFrame, column: Column, where: Path, time_unit: TimeUnit | None, separator: str) -> pl.Expr:
     dtype = frame.collect_schema()[column.name]
     value = pl.col(column.name)
-    made: pl.Expr | None
+    converted: pl.Expr | None
     if column.kind is Kind.TEXT:
-        made = as_text(value, dtype)
+        converted = as_text(value, dtype)
     elif column.kind is Kind.TIME:
-        made = as_times(column.name, dtype, time_unit or guess_unit(frame, column.name, where))
+        converted = as_times(column.name, dtype, time_unit or guess_unit(frame, column.name, where))
     else:
-        made = as_lists(value, dtype, separator)
-        if made is not None and column.required:
-            made = made.fill_null(pl.lit([], dtype=pl.List(pl.String)))
-    if made is None:
+        converted = as_lists(value, dtype, separator)
+        if converted is not None and column.required:
+            converted = converted.fill_null(pl.lit([], dtype=pl.List(pl.String)))
+    if converted is None:
         raise DataError(
             f"column {column.name!r} has the wrong type", where=where, got=dtype, expected=column.kind.value
         )
-    return made.alias(column.name)
+    return converted.alias(column.name)
 
 
 def _judged_by(staged: Path, table: Table) -> pl.LazyFrame:
@@ -161,7 +179,12 @@ def _judged_by(staged: Path, table: Table) -> pl.LazyFrame:
 
 
 def refuse_out(source: Path, out: Path, *also: str) -> None:
-    """The old OUT is removed at the end, so it must be a dataset folder, with files `also` or without, and must not hold the source.
+    """Refuse an OUT that holds the source or anything but a dataset folder, since it is replaced at the end.
+
+    Args:
+        source: what is read.
+        out: the folder to write.
+        also: names of further files that OUT may hold.
 
     Raises:
         DataError: it is not.
@@ -198,7 +221,7 @@ def _fill_absent(raw: Raw, beside: Path) -> None:
 
 
 def _refuse_lists(path: Path, table: Table, raw: Raw) -> None:
-    """Lists that should be JSON and are not: an error for what no rule checks (a clicked one is an unknown item, a reject)."""
+    """Refuse lists that should be JSON and are not, where no rule checks them."""
     schema = raw.tables[table.name].collect_schema()
     for column in table.columns:
         if column.kind is not Kind.TEXTS or column.required or schema.get(column.name) != pl.String:
@@ -221,11 +244,11 @@ def _refuse_lists(path: Path, table: Table, raw: Raw) -> None:
 
 
 def _of_source(rejects: pl.DataFrame, raw: Raw, beside: Path) -> pl.DataFrame:
-    """Rejects of the staged tables under the source's file names and rows, with the text a bad time had there; then the importer's own."""
+    """Rejects of the staged tables under the source's file names and rows; then the importer's own."""
     parts = [] if raw.rejects is None else [raw.rejects.cast(REJECT_SCHEMA).collect()]  # type: ignore[arg-type]
     for table in TABLES:
-        mine = rejects.filter(pl.col("file") == table.file)
-        lost = mine.filter((pl.col("rule") == "no valid time") & pl.col("value").is_null())["row"]
+        of_table = rejects.filter(pl.col("file") == table.file)
+        lost = of_table.filter((pl.col("rule") == "no valid time") & pl.col("value").is_null())["row"]
         if table.name in raw.tables and len(lost):
             index = pl.row_index("row").cast(pl.Int64) + 1
             frame = raw.tables[table.name].select(index, pl.col("timestamp").cast(pl.String).alias("given"))
@@ -234,12 +257,14 @@ def _of_source(rejects: pl.DataFrame, raw: Raw, beside: Path) -> pl.DataFrame:
                 .collect()
                 .with_columns(pl.lit("no valid time").alias("rule"))
             )
-            mine = mine.join(given, on=["row", "rule"], how="left", maintain_order="left").with_columns(
+            of_table = of_table.join(given, on=["row", "rule"], how="left", maintain_order="left").with_columns(
                 value=pl.coalesce("value", "given")
             )
         name = raw.files[table.name].name if table.name in raw.files else table.file
         parts.append(
-            _placed(mine, beside / table.file).with_columns(pl.col("file").fill_null(name)).select(REJECT_SCHEMA.keys())
+            _placed(of_table, beside / table.file)
+            .with_columns(pl.col("file").fill_null(name))
+            .select(REJECT_SCHEMA.keys())
         )
     return pl.concat(parts)
 
@@ -254,7 +279,7 @@ def _without_repeats(rejects: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ..
     repeats = rejects.filter(repeat)["file"]
     counts = {table.name: (repeats == table.file).sum() for table in (INTERACTIONS, SEARCHES)}
     notes = tuple(
-        f"{count:,} {name} stand more than once in the source and are kept once"
+        f"{count:,} {name} occur more than once in the source and are written once"
         for name, count in counts.items()
         if count
     )
@@ -262,7 +287,7 @@ def _without_repeats(rejects: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ..
 
 
 def _placed(rejects: pl.DataFrame, staged: Path) -> pl.DataFrame:
-    """Rejects of one table with the file and row of the source that its staged file names, if it does; file is null otherwise."""
+    """Rejects of one table with the file and row of the source; file is null where the staged file names none."""
     there = [name for name in (FILE, ROW) if name in pl.scan_parquet(staged).collect_schema()]
     rejects = rejects.with_columns(file=pl.lit(None, dtype=pl.String))
     if not there or rejects.is_empty():
@@ -274,8 +299,8 @@ def _placed(rejects: pl.DataFrame, staged: Path) -> pl.DataFrame:
         .filter(pl.col("row").is_in(rejects["row"].unique().implode()))
         .collect()
     )
-    found = rejects.join(places, on="row", how="left", maintain_order="left")
-    return found.with_columns(
+    located = rejects.join(places, on="row", how="left", maintain_order="left")
+    return located.with_columns(
         pl.col(ROW).cast(pl.Int64).alias("row"),
         *([pl.col(FILE).cast(pl.String).alias("file")] if FILE in there else []),
     )
@@ -289,17 +314,17 @@ def _finish(rejects: pl.DataFrame, beside: Path) -> None:
         marks = [name for name in (FILE, ROW) if name in staged.collect_schema()]
         if not len(rows) and not marks:
             continue
-        kept = (
+        remaining = (
             staged.with_row_index("__place", 1).filter(~pl.col("__place").is_in(rows.implode()))
             if len(rows)
             else staged
         )
         clean = beside / f"clean-{table.file}"
-        write_table(kept.drop("__place", *marks, strict=False), clean)
+        write_table(remaining.drop("__place", *marks, strict=False), clean)
         os.replace(clean, beside / table.file)
 
 
-def _kept(log: Log) -> dict[str, int]:
+def _rows(log: Log) -> dict[str, int]:
     return {
         "items": log.items.height,
         "users": log.users.height,

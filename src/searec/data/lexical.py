@@ -18,10 +18,15 @@ if TYPE_CHECKING:
 
 
 def bm25_index(data: "Dataset", *, k1: float = 1.5, b: float = 0.75) -> SparseRows:
-    """[V + 1, I + 1] BM25 weight of each word in each item's title, brand, categories and description.
+    """Return the BM25 weights [V + 1, I + 1] of words in the items' texts.
 
     The weights are bm25s's (Lucene variant). Row 0 (no word) and column 0 (no item) are empty, so that
     the score of a query is `index.sum(words)`.
+
+    Args:
+        data: the dataset.
+        k1: saturation of repeated words.
+        b: weight of a text's length.
     """
     import bm25s
 
@@ -40,7 +45,13 @@ def bm25_index(data: "Dataset", *, k1: float = 1.5, b: float = 0.75) -> SparseRo
 
 
 def neighbours(index: SparseRows, words: np.ndarray, depth: int) -> np.ndarray:
-    """[Q, depth] the best-matching items of each query (words [Q, W]), best first, 0 where no further item matches."""
+    """Return [Q, depth] the best-matching items of each query, best first, 0 where no other matches.
+
+    Args:
+        index: from `bm25_index`.
+        words: [Q, W] word ids.
+        depth: items of each query.
+    """
     scores = index.sum(torch.from_numpy(words))
     scores[:, 0] = 0
     best, items = scores.topk(min(depth, scores.shape[1]), dim=1)
@@ -71,7 +82,7 @@ class Lexicon:
         return cls(data, bm25_index(data))
 
     def words(self, text: str) -> Ints:
-        """Ids of the words that items or queries of the dataset hold, in order; one said twice counts twice, as in the bm25 model."""
+        """Return the ids of the words that the dataset holds, in order; a repeated one counts twice, as in bm25."""
         index = self._word_index
         return np.array([index[word] for word in words_of(text) if word in index], dtype=np.int64)
 
@@ -87,6 +98,8 @@ class Lexicon:
         """Up to k items that hold any of the words, best first, ties by the smaller id; and their scores.
 
         Args:
+            words: word ids of the query.
+            k: most items.
             allowed: [at least I + 1] items to choose from.
         """
         out: NDArray[np.float32] | None = getattr(self._own, "scores", None)
@@ -96,22 +109,27 @@ class Lexicon:
         for items, values in lists:
             out[items] += values
         touched = np.concatenate([items for items, _ in lists]) if lists else np.zeros(0, dtype=np.int32)
-        found = out[touched]
+        matches = out[touched]
         out[touched] = 0
         if allowed is not None:
-            some = allowed[touched]
-            touched, found = touched[some], found[some]
+            positive = allowed[touched]
+            touched, matches = touched[positive], matches[positive]
         enough = k * max(1, len(lists))  # an item stands there once for each word of the query that it holds
         if len(touched) > enough:
-            least = np.partition(found, len(found) - enough)[len(found) - enough]
-            some = found >= least
-            touched, found = touched[some], found[some]
+            least = np.partition(matches, len(matches) - enough)[len(matches) - enough]
+            positive = matches >= least
+            touched, matches = touched[positive], matches[positive]
         touched, first = np.unique(touched, return_index=True)
-        order = np.argsort(-found[first], kind="stable")[:k]
-        return touched[order].astype(np.int64), found[first][order]
+        order = np.argsort(-matches[first], kind="stable")[:k]
+        return touched[order].astype(np.int64), matches[first][order]
 
     def score_new(self, query: str, text: str) -> float:
-        """BM25 of a text that is not in the index, by the index's counts."""
+        """Return the BM25 score of a text that is not in the index, by the index's counts.
+
+        Args:
+            query: word ids.
+            text: word ids.
+        """
         words = words_of(text)
         total, items = 0.0, self._size - 1
         for word in words_of(query):

@@ -56,7 +56,12 @@ class Ragged:
         return self.values[self.offsets[index] : self.offsets[index + 1]]
 
     def pad(self, rows: Ints, width: int | None = None) -> Ints:
-        """[..., W] the first `width` values of each row, 0 where a row is shorter; W is the longest asked for."""
+        """Return [..., W] the first `width` values of each row, 0 where a row is shorter.
+
+        Args:
+            rows: [...] row numbers.
+            width: W; the longest of the rows if None.
+        """
         first = np.asarray(self.offsets[rows])
         length = np.asarray(self.offsets[np.asarray(rows) + 1]) - first
         if width is not None:
@@ -76,7 +81,8 @@ class Ragged:
 class Windows:
     """Stretches `first : first + length` of flat arrays, laid out once and then read from as many arrays as needed.
 
-    position: [..., W] places in the arrays, 0 outside; mask: [..., W] bool, true inside. W is the longest window, at least 1.
+    position: [..., W] places in the arrays, 0 outside; mask: [..., W] bool, true inside. W is the longest window, at
+        least 1.
     """
 
     position: Ints
@@ -84,7 +90,12 @@ class Windows:
 
     @classmethod
     def of(cls, first: Ints, length: Ints) -> "Windows":
-        """The windows that begin at `first` [...] and hold `length` [...] values."""
+        """Return the windows that begin at `first` and hold `length` values.
+
+        Args:
+            first: [...] positions.
+            length: [...] numbers of values.
+        """
         step = np.arange(max(1, int(length.max(initial=0))))
         mask = step < length[..., None]
         position = first[..., None] + step
@@ -101,20 +112,38 @@ class Windows:
 
 
 def gather_windows(values: Ints, first: Ints, length: Ints) -> Ints:
-    """[..., W] `values[first : first + length]` for every window, padded with 0 at the end; W as in `Windows`."""
+    """Return [..., W] the values of every window, padded with 0 at the end; W as in `Windows`.
+
+    Args:
+        values: a flat array.
+        first: [...] where each window begins.
+        length: [...] its number of values.
+    """
     return Windows.of(first, length).gather(values)
 
 
 def group(owner: Ints, values: Ints, rows: int) -> Ragged:
-    """Ragged of `rows` rows from parallel arrays already sorted by owner (0..rows-1)."""
+    """Return rows from parallel arrays that are sorted by owner.
+
+    Args:
+        owner: row of each value, 0..rows-1.
+        values: the values.
+        rows: number of rows.
+    """
     counts = np.bincount(owner, minlength=rows)
     return Ragged(np.concatenate(([0], np.cumsum(counts))), values)
 
 
 def first_not_before(values: Ints, first: Ints, end: Ints, limit: Ints) -> Ints:
-    """For each segment [first, end) of ascending `values`, the first position whose value is >= `limit`.
+    """Return for each segment [first, end) the first position whose value is >= `limit`.
 
     A binary search over all segments at once: log2(longest) vector steps.
+
+    Args:
+        values: ascending within each segment.
+        first: where segments begin.
+        end: where they end.
+        limit: one for each segment.
     """
     low, high = np.array(first, dtype=np.int64), np.array(end, dtype=np.int64)
     while True:

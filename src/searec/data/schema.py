@@ -49,6 +49,7 @@ class Table:
 
     @property
     def file(self) -> str:
+        """Return the name of the file."""
         return f"{self.name}.parquet"
 
 
@@ -96,34 +97,45 @@ def _fits(dtype: pl.DataType, kind: Kind) -> bool:
     return isinstance(dtype, pl.List) and isinstance(dtype.inner, (*_TEXT_TYPES, pl.Null))
 
 
-def check_columns(found: pl.Schema, table: Table, where: Path | str) -> None:
+def check_columns(schema: pl.Schema, table: Table, where: Path | str) -> None:
     """Refuse a table that lacks a required column or has a known column of the wrong type.
+
+    Args:
+        schema: the table's columns and types.
+        table: which table it should be.
+        where: the file that an error names.
 
     Raises:
         DataError: naming the file, the column, the type found and the type expected.
     """
     for column in table.columns:
-        if column.name not in found:
+        if column.name not in schema:
             if column.required:
                 raise DataError(
                     f"missing column {column.name!r}",
                     where=where,
-                    got=", ".join(found.names()) or "no columns",
+                    got=", ".join(schema.names()) or "no columns",
                     expected=", ".join(c.name for c in table.columns if c.required),
                     remedy="rename the column, or use 'searec import' with --map",
                 )
-        elif not _fits(found[column.name], column.kind):
+        elif not _fits(schema[column.name], column.kind):
             raise DataError(
                 f"column {column.name!r} has the wrong type",
                 where=where,
-                got=found[column.name],
+                got=schema[column.name],
                 expected=column.kind.value,
                 remedy="'searec import' converts numbers to ids and numbers or texts to times",
             )
 
 
 def as_kind(name: str, dtype: pl.DataType, kind: Kind) -> pl.Expr:
-    """The column cast to searec's exact type: String, microseconds UTC, or List(String)."""
+    """Return the column cast to searec's exact type: String, microseconds UTC, or List(String).
+
+    Args:
+        name: of the column.
+        dtype: its type.
+        kind: what it holds.
+    """
     column = pl.col(name)
     if kind is Kind.TEXT:
         return column.cast(pl.String)

@@ -1,4 +1,4 @@
-"""Leave-one-out in time: who is asked what, and which events a model may learn from.
+"""Leave-one-out in time: the requests of each part, and which events a model may learn from.
 
 Per user and task the last event is the test target and the one before it the validation target. A
 request sees only what is strictly older than its time. A model that learns for some tasks reads, of each user,
@@ -26,7 +26,7 @@ STREAMS = ("interactions", "searches", "click_history")
 
 @dataclass(frozen=True)
 class Requests:
-    """R requests of one task: who asks, when, with which query, what followed, and where the visible history ends.
+    """R requests of one task: user, time, query, what followed, and where the visible history ends.
 
     `*_end` are positions in the dataset's arrays: the user's events before them are the history.
     """
@@ -80,9 +80,12 @@ def requests_at(
     """Requests at given times, each with the history strictly older than its time.
 
     Args:
+        data: the dataset.
+        task: the task.
+        target: [R] item ids; 0 if not given.
         user: [R] internal user ids.
         time: [R] microseconds since 1970.
-        query: [R] query ids; target: [R] item ids; both 0 if not given.
+        query: [R] query ids; 0 if not given.
         new_texts: [R] query texts, for searches that are not in the dataset.
     """
     none = np.zeros(len(user), dtype=np.int32)
@@ -106,6 +109,11 @@ def requests_at(
 def check_no_leak(data: Dataset, requests: Requests, streams: Sequence[str] = STREAMS) -> None:
     """Refuse requests whose history in any of `streams` reaches their own time or another user's events.
 
+    Args:
+        data: the dataset.
+        requests: R requests.
+        streams: which of `STREAMS` to check.
+
     Raises:
         LeakError: naming the user, the time and the newer event's position.
     """
@@ -116,20 +124,30 @@ def check_no_leak(data: Dataset, requests: Requests, streams: Sequence[str] = ST
             raise LeakError(
                 f"history in {stream} is not older than its target",
                 where=f"user {data.users.to_external(requests.user[row : row + 1])[0]!r}, request {row}",
-                got=f"an event at {np.datetime64(int(newest[row]), 'us')} (position {int(_ends(requests, stream)[row]) - 1})",
+                got=f"an event at {np.datetime64(int(newest[row]), 'us')} "
+                f"(position {int(_ends(requests, stream)[row]) - 1})",
                 expected=f"events before {np.datetime64(int(requests.time[row]), 'us')}",
                 remedy="build requests with split.requests_at",
             )
 
 
 def late_histories(data: Dataset, requests: Requests, stream: str) -> tuple[NDArray[np.bool_], Ints]:
-    """[R] whether a history in one of `STREAMS` reaches its request's time or another user's events, and the time of its last event."""
+    """Find histories that reach their request's time or another user's events.
+
+    Args:
+        data: the dataset.
+        requests: R requests.
+        stream: one of `STREAMS`.
+
+    Returns:
+        [R] whether a history is at fault, and the time of its last event.
+    """
     events, end = getattr(data, stream), _ends(requests, stream)
     first, limit = events.offsets[requests.user], events.offsets[requests.user + 1]
-    some = end > first
-    inside = some & (end <= len(events.time))
+    has_events = end > first
+    inside = has_events & (end <= len(events.time))
     newest = events.time[np.where(inside, end - 1, 0)] if len(events.time) else np.zeros(len(end), np.int64)
-    return (end < first) | (end > limit) | (some & (newest >= requests.time)), newest
+    return (end < first) | (end > limit) | (has_events & (newest >= requests.time)), newest
 
 
 def _ends(requests: Requests, stream: str) -> Ints:
@@ -159,7 +177,7 @@ class Split:
     """Leave-one-out split of a dataset.
 
     min_events: users with fewer events of a task are not held out in it.
-    unseen: share of users, drawn with a fixed seed, of whom nothing is learned from; they are asked about all the same, which
+    unseen: share of users, drawn with a fixed seed, from whom nothing is learned; they are measured all the same, which
         shows what a model makes of users who came after its training.
 
     Raises:
@@ -219,7 +237,7 @@ class Split:
         return np.where(self.known, self.visible(tasks), np.iinfo(np.int64).min)
 
     def visible(self, tasks: Sequence[Task]) -> Ints:
-        """[U + 1] for each user, seen or not, the time before which events lie before every held-out event of `tasks`."""
+        """Return [U + 1] the time before which a user's events precede all held-out ones of `tasks`."""
         limit = np.full(self.data.sizes.users + 1, NEVER, dtype=np.int64)
         for task in tasks:
             users, positions = self._held(task, back=2)
@@ -228,15 +246,24 @@ class Split:
 
     @cached_by_arguments
     def held_out(self, task: Task, part: Part) -> Requests:
-        """The validation or test requests of a task, by user; the target of a search is its first clicked item."""
+        """Return the held-out requests of a task, by user; a search's target is its first clicked item.
+
+        Args:
+            task: the task.
+            part: "val" or "test".
+        """
         users, positions = self._held(task, back=2 if part == "val" else 1)
         return self._ask(task, users, positions)
 
     @cached_by_arguments
     def train(self, task: Task, tasks: Sequence[Task] = TASKS) -> Requests:
-        """Every training event of `task` as a request, by user and time, for a model that learns for `tasks`.
+        """Return every training event of a task as a request, by user and time.
 
-        A search with several clicks gives one request for each clicked item. Events with no history at all are left out.
+        A search with several clicks gives one request for each clicked item. Events without history are left out.
+
+        Args:
+            task: the task of the events.
+            tasks: what the model learns for; they set the cut-off.
         """
         offsets, positions = self._events[task]
         users = np.repeat(np.arange(len(offsets) - 1, dtype=np.int32), np.diff(offsets))
@@ -246,12 +273,19 @@ class Split:
 
     @cached_by_arguments
     def sequences(self, tasks: Sequence[Task], *, feed_only: bool) -> Requests:
-        """The newest training click of each user as a request: a causal model learns the earlier ones from its history."""
+        """Return the newest training click of each user as a request.
+
+        A causal model learns the earlier clicks from its history.
+
+        Args:
+            tasks: what the model learns for.
+            feed_only: leave out clicks after searches.
+        """
         stream = self.data.interactions if feed_only else self.data.click_history
         users = np.arange(1, self.data.sizes.users + 1, dtype=np.int32)
         end = first_not_before(stream.time, stream.offsets[users], stream.offsets[users + 1], self.cutoff(tasks)[users])
-        some = end - stream.offsets[users] >= 2
-        users, newest = users[some], end[some] - 1
+        has_events = end - stream.offsets[users] >= 2
+        users, newest = users[has_events], end[has_events] - 1
         requests = requests_at(self.data, "recommend", users, stream.time[newest], target=stream.item[newest])
         visible = (requests.feed_end if feed_only else requests.click_end) > stream.offsets[requests.user]
         return requests[visible]

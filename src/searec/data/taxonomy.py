@@ -1,4 +1,4 @@
-"""Taxonomy: which category stands above which, read off the catalogue itself, and the categories of items at a level."""
+"""Taxonomy: the parent of each category, derived from the catalogue itself, and the categories at a level."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from searec.data.dataset import Dataset
 from searec.data.ragged import Ints, Ragged, group
 
 SHARE = 0.8
-"""A category stands above another if so many of the other's items have it as well (Sanderson and Croft, SIGIR 1999)."""
+"""A category is above another if this share of the other's items have it as well (Sanderson, Croft, SIGIR 1999)."""
 
 Level = Literal["narrow"] | int
 """Which categories of an item count: its narrow ones, or those at a depth of the tree (1 is the broadest)."""
@@ -20,9 +20,9 @@ Level = Literal["narrow"] | int
 
 @dataclass(frozen=True)
 class Taxonomy:
-    """A forest of categories 1..C; 0 stands for none.
+    """A forest of categories 1..C; 0 means none.
 
-    Made by subsumption, so that lists from broad to narrow and lists in no order are read alike: the parent of a category is the
+    Made by subsumption, so that lists in any order are read alike: the parent of a category is the
     smallest one above it.
 
     Attributes:
@@ -43,7 +43,12 @@ class Taxonomy:
 
     @classmethod
     def of(cls, data: Dataset, *, share: float = SHARE) -> "Taxonomy":
-        """The taxonomy of a dataset's catalogue; without categories an empty one."""
+        """Return the taxonomy of a dataset's catalogue; without categories an empty one.
+
+        Args:
+            data: the dataset.
+            share: of a category's items that its parent must have too.
+        """
         given, count = data.item_categories, data.sizes.categories
         member = csr_array(
             (np.ones(len(given.values), dtype=np.float64), (given.owners, given.values)), shape=(len(given), count + 1)
@@ -78,14 +83,19 @@ class Taxonomy:
         return group(self.parent[1:][order], order + 1, len(self.parent))
 
     def above(self, categories: Ints, depth: int) -> Ints:
-        """The ancestor at a depth of each category [n], or itself where it is no deeper."""
-        found = np.array(categories, dtype=np.int64)
-        while (deeper := self.depth[found] > depth).any():
-            found[deeper] = self.parent[found[deeper]]
-        return found
+        """Return the ancestor at a depth of each category [n], or itself where it is no deeper.
+
+        Args:
+            categories: [n] categories.
+            depth: 0 for roots.
+        """
+        above_rows = np.array(categories, dtype=np.int64)
+        while (deeper := self.depth[above_rows] > depth).any():
+            above_rows[deeper] = self.parent[above_rows[deeper]]
+        return above_rows
 
     def at(self, level: Level) -> Ragged:
-        """[I + 1] the categories of each item at a level, each once, ascending; items that have none there are empty rows."""
+        """Return [I + 1] the categories of each item at a level, each once, ascending; rows may be empty."""
         if level == "narrow":
             return self.narrow
         return _distinct(self.narrow.owners, self.above(self.narrow.values, level), len(self.narrow), len(self.parent))
@@ -109,14 +119,14 @@ def _narrow(given: Ragged, parent: Ints) -> Ragged:
     """Rows less what stands above another of the same row."""
     owners, values = given.owners, np.asarray(given.values, dtype=np.int64)
     width = len(parent)
-    own = np.unique(owners * width + values)
+    category_rows = np.unique(owners * width + values)
     covered = [np.empty(0, dtype=np.int64)]
     above, rows = parent[values], owners
     while len(above):
         rows, above = rows[above > 0], above[above > 0]
         covered.append(rows * width + above)
         above = parent[above]
-    left: NDArray[np.int64] = np.setdiff1d(own, np.concatenate(covered))
+    left: NDArray[np.int64] = np.setdiff1d(category_rows, np.concatenate(covered))
     return group(left // width, left % width, len(given))
 
 

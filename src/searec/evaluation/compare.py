@@ -51,7 +51,7 @@ class Difference:
 class Cell:
     """One run's mean of one metric with its bootstrap interval; `difference` is None for the baseline.
 
-    seeds: the mean of each seed, in the order given. NaN stands for a figure that cannot be had (a slice of no user).
+    seeds: the mean of each seed, in the order given. NaN where there is none (an empty slice).
     """
 
     mean: float
@@ -138,8 +138,8 @@ def compare(
 
     Args:
         evaluations: at least one; runs that scored different requests are compared on the common ones.
-        baseline: the label the others are compared to; by default the table's best run by the headline metric. Being the
-            best of several flatters a run a little; naming one does not.
+        baseline: the label the others are compared to; by default the table's best run by the headline metric
+            (being the best of several flatters a run a little).
         seed: of the resampling; a table's figures do not depend on the other tables.
         resamples: draws of the bootstrap and of the randomisation test; the smallest p is 1 / (resamples + 1).
 
@@ -160,7 +160,7 @@ def compare(
     )
 
 
-def _table(group: list[Evaluation], wanted: str | None, seed: int, resamples: int) -> Table:
+def _table(group: list[Evaluation], requested: str | None, seed: int, resamples: int) -> Table:
     first = group[0]
     runs: dict[str, list[Evaluation]] = {}
     for evaluation in group:
@@ -191,9 +191,9 @@ def _table(group: list[Evaluation], wanted: str | None, seed: int, resamples: in
     notes += slice_notes
 
     order = list(runs)
-    base = order.index(wanted) if wanted in runs else int(metrics[:, :, head].mean(axis=0).argmax())
-    if wanted is not None and wanted not in runs:
-        notes.append(f"{wanted} was not evaluated here, so the baseline is the best run, {order[base]}.")
+    base = order.index(requested) if requested in runs else int(metrics[:, :, head].mean(axis=0).argmax())
+    if requested is not None and requested not in runs:
+        notes.append(f"{requested} was not evaluated here, so the baseline is the best run, {order[base]}.")
 
     tests = (len(order) - 1) * max(len(names), len(belongs))
     if tests and tests / (resamples + 1) >= ALPHA:
@@ -301,8 +301,8 @@ def _left_out(group: list[Evaluation], common: int) -> list[str]:
     extra = {e.label: e.scores.height - common for e in group if e.scores.height > common}
     if not extra:
         return []
-    told = ", ".join(f"{number:,} of {label}" for label, number in extra.items())
-    return [f"Only the {common:,} requests that every run scored count; left out: {told}."]
+    counts = ", ".join(f"{number:,} of {label}" for label, number in extra.items())
+    return [f"Only the {common:,} requests that every run scored count; left out: {counts}."]
 
 
 def _slices(group: list[Evaluation], scores: list[pl.DataFrame]) -> tuple[dict[str, Bools], list[str]]:
@@ -316,8 +316,8 @@ def _slices(group: list[Evaluation], scores: list[pl.DataFrame]) -> tuple[dict[s
             for e, frame in zip(group, scores, strict=True)
         }
         if any(other.values()):
-            told = ", ".join(f"{label} on {n:,} requests" for label, n in other.items() if n)
-            notes.append(f"Slice {name} is as {group[0].label} has it; otherwise: {told}.")
+            counts = ", ".join(f"{label} on {n:,} requests" for label, n in other.items() if n)
+            notes.append(f"Slice {name} is as {group[0].label} has it; otherwise: {counts}.")
     if missing := dict.fromkeys(name for e in group for name in e.slices if name not in belongs):
         notes.append(f"Slices that not every run has are left out: {', '.join(missing)}.")
     return belongs, notes
@@ -333,7 +333,7 @@ def _same_run(label: str, seeds: list[Evaluation]) -> list[str]:
     if len(models) > 1:
         where = f"{seeds[0].key}, label {label!r}"
         raise RunError(
-            "one label stands for several models",
+            "several models share one label",
             where=where,
             got=", ".join(models),
             remedy="give each run its own label",

@@ -67,7 +67,7 @@ def evaluate(
             defined for task and protocol; these are measured along with any others, so that `compare` finds them.
         label: the run's name in tables; the model's by default.
         seed: of the candidates, and of the draw of `max_requests`.
-        max_requests: score only so many requests, drawn uniformly by `seed`; all by default.
+        max_requests: score only this many requests, drawn uniformly by `seed`; all by default.
         settings: of the run, for the report.
         environment: of the run, for the report.
 
@@ -94,21 +94,21 @@ def evaluate(
             expected=f"users with {split.min_events} or more events",
         )
     rows = chosen(len(requests), max_requests, seed)
-    asked = requests[rows]
+    scored = requests[rows]
     started = time.perf_counter()
     lists, depth = None, None
     if protocol == "sampled":
-        rank = sampled_ranks(model, split, asked, candidate_lists(split, task, part, seed=seed)[rows])
+        rank = sampled_ranks(model, split, scored, candidate_lists(split, task, part, seed=seed)[rows])
     else:
         deepest = max(m.depth or 0 for m in measured if m.reads != "ranks" or not model.enumerates)
         depth = None if model.enumerates else _retrieved(model, deepest)
-        rank, lists = full_ranks(model, split, asked, deepest)
+        rank, lists = full_ranks(model, split, scored, deepest)
     seconds = time.perf_counter() - started
-    results = _results(split, asked, rank, lists, measured)
+    results = _results(split, scored, rank, lists, measured)
     columns = {
-        "user_id": split.data.users.to_external(asked.user),
-        "time": np.asarray(asked.time, dtype=np.int64),
-        "target": np.asarray(asked.target, dtype=np.int32),
+        "user_id": split.data.users.to_external(scored.user),
+        "time": np.asarray(scored.time, dtype=np.int64),
+        "target": np.asarray(scored.target, dtype=np.int32),
         "rank": rank,
     } | {
         METRIC + metric.name: metric.values(results)
@@ -168,14 +168,27 @@ def _retrieved(model: Model, depth: int) -> int:
 
 
 def chosen(count: int, limit: int | None, seed: int) -> Ints:
-    """Ascending rows of `count`: all, or `limit` of them drawn uniformly by `seed`."""
+    """Ascending rows of `count`: all, or `limit` of them drawn uniformly by `seed`.
+
+    Args:
+        count: number of rows.
+        limit: how many; None for all.
+        seed: of the draw.
+    """
     if limit is None or limit >= count:
         return np.arange(count)
     return np.sort(np.random.default_rng([seed, count]).choice(count, size=limit, replace=False))
 
 
 def validation_score(model: Model, split: Split, *, requests: int, seed: int) -> dict[str, float]:
-    """Sampled NDCG@5 on validation, the mean over the model's tasks, and each task's own."""
+    """Sampled NDCG@5 on validation, the mean over the model's tasks, and each task's own.
+
+    Args:
+        model: what is measured.
+        split: whose validation requests are scored.
+        requests: how many of each task, drawn by `seed`.
+        seed: of the draw and the candidates.
+    """
     values = {}
     for task in model.train_tasks:
         held = split.held_out(task, "val")
@@ -190,7 +203,14 @@ def validation_score(model: Model, split: Split, *, requests: int, seed: int) ->
 
 
 def sampled_ranks(model: Model, split: Split, requests: Requests, candidates: Ints) -> np.ndarray:
-    """[R] rank of the first candidate of each line of `candidates` [R, N] among them all."""
+    """[R] rank of the first candidate of each line of `candidates` [R, N] among them all.
+
+    Args:
+        model: what scores.
+        split: of the requests.
+        requests: R requests.
+        candidates: [R, N] internal ids, the target first.
+    """
     rank = np.zeros(len(requests))
 
     def place(rows: Ints, batch: Batch) -> None:
@@ -224,12 +244,12 @@ def full_ranks(model: Model, split: Split, requests: Requests, depth: int = 10) 
     def place(rows: Ints, batch: Batch) -> None:
         scores = model.score(batch).float().cpu().clone()
         target = torch.from_numpy(requests.target[rows].astype(np.int64))
-        own = scores.gather(1, target[:, None])
+        target_score = scores.gather(1, target[:, None])
         first = np.asarray(data.click_history.offsets[requests.user[rows]])
         seen = gather_windows(data.click_history.item, first, requests.click_end[rows] - first)
         scores.scatter_(1, torch.from_numpy(seen.astype(np.int64)), -torch.inf)
         scores[:, 0] = -torch.inf
-        scores.scatter_(1, target[:, None], own)
+        scores.scatter_(1, target[:, None], target_score)
         rank[rows] = tie_rank(scores, target)
         best, items = scores.topk(top.shape[1], dim=1)
         top[rows] = torch.where(best.isneginf(), 0, items).numpy()
@@ -265,17 +285,21 @@ def _retrieved_ranks(model: Model, split: Split, requests: Requests, depth: int)
 def tie_rank(scores: Tensor, target: Tensor) -> np.ndarray:
     """[B] rank 1 + better + ties / 2 of column `target` [B] of `scores` [B, N]: a tie never helps a model.
 
+    Args:
+        scores: [B, N].
+        target: [B] column of the relevant item.
+
     Raises:
         DataError: a score is NaN, or the target's is not finite.
     """
     scores = scores.cpu()
-    own = scores.gather(1, target[:, None])
-    if scores.isnan().any() or not own.isfinite().all():
+    target_score = scores.gather(1, target[:, None])
+    if scores.isnan().any() or not target_score.isfinite().all():
         raise DataError(
             "a model gave a score that is no number", expected="finite scores", remedy="train it again with a lower lr"
         )
-    better = (scores > own).sum(1)
-    ties = (scores == own).sum(1) - 1
+    better = (scores > target_score).sum(1)
+    ties = (scores == target_score).sum(1) - 1
     return (1 + better + ties / 2).double().numpy()
 
 
@@ -287,7 +311,16 @@ def score_batches(
     width: int,
     candidates: Ints | None,
 ) -> None:
-    """Hand each batch and its rows to `use`: of like history lengths and bounded memory, on the model's device, with progress."""
+    """Hand each batch and its rows to `use`: of like history lengths and bounded memory, on the model's device, with progress.
+
+    Args:
+        use: called with the rows [B] and their batch.
+        model: what scores; in evaluation mode meanwhile.
+        split: of the requests.
+        requests: R requests.
+        width: scores per request, for the batch size.
+        candidates: [R, N] of each request, or None.
+    """
     batcher = Batcher(split.data, model.needs)
     device = model.device
     size = max(1, min(512, _SCORES_AT_ONCE // width))

@@ -33,6 +33,11 @@ def bootstrap_means(values: Floats, generator: np.random.Generator, resamples: i
 
     The same draw serves every column, so the difference of two columns is a paired bootstrap. A column
     of which a draw holds no request is NaN there.
+
+    Args:
+        values: [R, C], NaN where a request is not in the column.
+        generator: of the draws.
+        resamples: number of draws.
     """
     _check(resamples)
     rows = len(values)
@@ -54,6 +59,10 @@ def interval(samples: Floats, level: float = 0.95) -> tuple[Floats, Floats]:
     """[...] lower and upper percentile bounds that hold `level` of the resampled means (first axis).
 
     NaN where no resample holds a value.
+
+    Args:
+        samples: [resamples, ...] resampled means.
+        level: share of them inside, in (0, 1).
 
     >>> low, high = interval(np.linspace(0.0, 1.0, 101)[:, None], level=0.9)
     >>> low.round(3).tolist(), high.round(3).tolist()
@@ -93,6 +102,11 @@ def sign_flip(differences: Floats, generator: np.random.Generator, resamples: in
     If two runs are alike, a user's difference is as likely to have the other sign. p = (1 + flips whose
     |sum| is at least the one seen) / (1 + resamples), so it is never below 1 / (1 + resamples). NaN where
     no request is in the column.
+
+    Args:
+        differences: [R, C], NaN where a request is not in the column.
+        generator: of the signs.
+        resamples: number of draws.
     """
     _check(resamples)
     rows = len(differences)
@@ -134,9 +148,9 @@ def holm(p: ArrayLike) -> Floats:
     flat = given.ravel()
     order = np.argsort(flat)  # NaN last
     tests = int((~np.isnan(flat)).sum())
-    kept = order[:tests]
+    tested = order[:tests]
     result = np.full(len(flat), np.nan)
-    result[kept] = np.minimum(1.0, np.maximum.accumulate(flat[kept] * (tests - np.arange(tests))))
+    result[tested] = np.minimum(1.0, np.maximum.accumulate(flat[tested] * (tests - np.arange(tests))))
     return result.reshape(given.shape)
 
 

@@ -24,6 +24,11 @@ def slices(split: Split, requests: Requests, *, sparse_below: int = SPARSE_BELOW
     the categories clicked in the feed and after searches, below or from the median of those who have both.
     cold-user: fewer than 5 clicks. cold-item: the target was never clicked in training. repeat / new: the
     user has clicked the target before, or not. unseen-user, if the split keeps users from training: one of them.
+
+    Args:
+        split: of the requests.
+        requests: R requests of one task.
+        sparse_below: search sessions from which a user is a rich searcher.
     """
     data = split.data
     sessions = requests.search_end - data.searches.offsets[requests.user]
@@ -34,7 +39,7 @@ def slices(split: Split, requests: Requests, *, sparse_below: int = SPARSE_BELOW
     trained = np.bincount(split.train_clicks((requests.task,))[1], minlength=data.sizes.items + 1)
     items, owner = history(data, requests)
     repeat = Seen.of(owner, items, data.sizes.items).contains(np.arange(len(requests)), requests.target)
-    found = {
+    masks = {
         "sparse": sessions < sparse_below,
         "rich": sessions >= sparse_below,
         "low-similarity": both & (similarity < median),
@@ -44,11 +49,16 @@ def slices(split: Split, requests: Requests, *, sparse_below: int = SPARSE_BELOW
         "repeat": repeat,
         "new": ~repeat,
     }
-    return found | {"unseen-user": ~split.known[requests.user]} if split.unseen else found
+    return masks | {"unseen-user": ~split.known[requests.user]} if split.unseen else masks
 
 
 def history(data: Dataset, requests: Requests) -> tuple[Ints, Ints]:
-    """Every item [E] clicked before its request, and the row [E] of that request."""
+    """Every item [E] clicked before its request, and the row [E] of that request.
+
+    Args:
+        data: the dataset.
+        requests: R requests.
+    """
     items, owner, _ = _history(data, requests)
     return items, owner
 
@@ -62,7 +72,12 @@ def _history(data: Dataset, requests: Requests) -> tuple[Ints, Ints, Ints]:
 
 
 def interest_similarity(data: Dataset, requests: Requests) -> NDArray[np.float64]:
-    """[R] cosine between the category counts of feed clicks and of search clicks; NaN where either is empty."""
+    """[R] cosine between the category counts of feed clicks and of search clicks; NaN where either is empty.
+
+    Args:
+        data: the dataset.
+        requests: R requests.
+    """
     items, owner, source = _history(data, requests)
     categories = membership(data.item_categories, data.sizes.categories)
     sides = []
@@ -79,7 +94,12 @@ def interest_similarity(data: Dataset, requests: Requests) -> NDArray[np.float64
 
 
 def membership(categories: Ragged, count: int) -> scipy.sparse.csr_matrix:
-    """[I + 1, C + 1] 1 where an item bears a category."""
+    """[I + 1, C + 1] 1 where an item bears a category.
+
+    Args:
+        categories: rows of categories by internal item id.
+        count: number of categories, C.
+    """
     return scipy.sparse.csr_matrix(
         (np.ones(len(categories.values)), categories.values, categories.offsets), shape=(len(categories), count + 1)
     )

@@ -15,6 +15,11 @@ def side_by_side(work: Callable[[Part], Result], parts: Sequence[Part], device: 
 
     On a CPU as many at once as PyTorch has threads, and each with one, so that results do not depend on how many there are.
     The first failure is raised after the parts that are under way; no new one is begun.
+
+    Args:
+        work: called with each part.
+        parts: in any order.
+        device: threads are used on a CPU only.
     """
     threads = torch.get_num_threads() if device.type == "cpu" else 1
 

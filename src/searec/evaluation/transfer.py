@@ -52,6 +52,13 @@ def transfer(
 ) -> Transfer:
     """Compare the evaluations of one model with both tasks (a seed each, any protocol) with those of each task alone.
 
+    Args:
+        split: of the evaluations.
+        together: evaluations of the model with both tasks.
+        alone: task -> evaluations of the model with that task alone.
+        learnt: as in `Transfer`.
+        without: as in `Transfer`.
+
     Raises:
         RunError: nothing to compare, or runs without a common request.
     """
@@ -62,24 +69,29 @@ def transfer(
         )
     both = [one for one in together if one.task in alone]
     apart = [one for task, each in alone.items() for one in each if one.task == task]
-    found = [
+    evaluations = [
         by_searches(replace(one, label=label), split)
         for label, each in ((ALONE, apart), (TOGETHER, both))
         for one in each
     ]
-    return Transfer(models.pop(), compare(found, baseline=ALONE), dict(learnt), without)
+    return Transfer(models.pop(), compare(evaluations, baseline=ALONE), dict(learnt), without)
 
 
 def by_searches(evaluation: Evaluation, split: Split) -> Evaluation:
-    """The same scores, the requests grouped by the searches of their user before them."""
-    asked = split.held_out(evaluation.task, evaluation.part)
+    """The same scores, the requests grouped by the searches of their user before them.
+
+    Args:
+        evaluation: of a run.
+        split: whose requests were scored.
+    """
+    requests = split.held_out(evaluation.task, evaluation.part)
     data = split.data
     searches = pl.DataFrame(
         {
-            "user_id": data.users.to_external(asked.user),
-            "time": asked.time,
-            "target": asked.target,
-            "searches": asked.search_end - data.searches.offsets[asked.user],
+            "user_id": data.users.to_external(requests.user),
+            "time": requests.time,
+            "target": requests.target,
+            "searches": requests.search_end - data.searches.offsets[requests.user],
         },
         schema_overrides={"time": pl.Int64, "target": pl.Int32, "searches": pl.Int64},
     )

@@ -129,7 +129,7 @@ class DebateReasoner:
         """Return one result a profile, in order; the questions of a round are sent together.
 
         Raises:
-            SearecError: the server of an agent or of the arbiter cannot be used at all, as `ask_together`.
+            SearecError: the server of an agent or of the arbiter cannot be used at all, as `ask_chats`.
         """
         debates = {place: self._opened(profile) for place, profile in enumerate(profiles) if profile.queries}
         pairs = [(seat, debate.profile) for debate in debates.values() for seat in self.seats]

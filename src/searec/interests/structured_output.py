@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from searec.interests.templates import FAULTS, PromptTemplates, as_data
 from searec.text.chat import Answer, Chat, Prompt
-from searec.text.multi_client import ask_together
+from searec.text.multi_client import ask_chats
 from searec.text.response_cache import unfenced
 
 S = TypeVar("S", bound=BaseModel)
@@ -81,7 +81,7 @@ def ask_all(questions: Sequence[Question[S, R]], shape: type[S], wording: Prompt
         One reply a question, in order.
 
     Raises:
-        SearecError: as `ask_together`.
+        SearecError: as `ask_chats`.
     """
     first = _ask(questions, [question.text for question in questions], shape, wording)
     replies = [_reply(question, answer, None) for question, answer in zip(questions, first, strict=True)]
@@ -137,7 +137,7 @@ def _ask(
         (question.chat, Prompt(question.name, wording.version, text))
         for question, text in zip(questions, texts, strict=True)
     ]
-    return ask_together(prompts, parse) if prompts else []
+    return ask_chats(prompts, parse) if prompts else []
 
 
 def _reply(question: Question[S, R], answer: Answer[_Said[S]], before: str | None) -> Reply[R]:

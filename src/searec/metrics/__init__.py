@@ -96,15 +96,15 @@ def applicable(metrics: "str | Sequence[str | Metric]", task: Task, protocol: st
         SettingsError: none of them is defined there.
     """
     parsed = parse_metrics(metrics)
-    found = tuple(metric for metric in parsed if metric.applies(task, protocol))
-    if not found:
+    defined = tuple(metric for metric in parsed if metric.applies(task, protocol))
+    if not defined:
         raise SettingsError(
             f"no metric named is defined for {task} in the {protocol} protocol",
             got=", ".join(metric.name for metric in parsed),
             remedy="add a metric of ranks, such as ndcg@10"
             + ("" if protocol == "full" else "; metrics of lists need the full protocol"),
         )
-    return found
+    return defined
 
 
 def request_metrics(metrics: Sequence[Metric]) -> list[RequestMetric]:

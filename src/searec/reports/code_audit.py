@@ -48,10 +48,10 @@ class RunAudit:
     @property
     def author(self) -> str:
         """Who wrote the texts, so that nobody takes one for the other."""
-        told = self.about["summaries"]
+        summaries = self.about["summaries"]
         return (
-            f"the chat model {told['model']}"
-            if told["summariser"] == "chat"
+            f"the chat model {summaries['model']}"
+            if summaries["summariser"] == "chat"
             else "the offline summariser (no language model)"
         )
 
@@ -65,7 +65,7 @@ class RunAudit:
             "cutoff": self.about["cutoff"],
             "connectivity": {reach.side: reach.as_json() for reach in self.reach},
             "use": {side: [use.as_json() for use in uses] for side, uses in self.use.items()},
-            "likeness": {side: dict(found) for side, found in self.likeness.items()},
+            "likeness": {side: dict(audits) for side, audits in self.likeness.items()},
             "sides": {"users": len(self.sides.users), "agree": self.sides.agree, "differ": self.sides.differ},
             "users": [user.as_json() for user in self.users],
         }
@@ -91,37 +91,39 @@ def audit(
     """Look into gserec runs; runs that share their codes are looked into once.
 
     Args:
-        runs: of one dataset; those of other models only stand in the comparison.
+        runs: of one dataset; those of other models are in the comparison only.
         comparison: of all of them, from `evaluation.compare`.
         users: shown with codes and history. points: users in the t-SNE. seed: of both draws.
 
     Raises:
         SettingsError: none of the runs is a gserec run.
     """
-    own = [run for run in runs if isinstance(run.model, EmbedsUserSides)]
-    if not own:
+    coded = [run for run in runs if isinstance(run.model, EmbedsUserSides)]
+    if not coded:
         raise SettingsError(
             "nothing to audit", got=", ".join(run.model.name for run in runs), expected="a gserec run at least"
         )
-    found: list[RunAudit] = []
+    audits: list[RunAudit] = []
     seen: set[str] = set()
-    with progress("Auditing", len(own)) as advance:
-        for run in own:
+    with progress("Auditing", len(coded)) as advance:
+        for run in coded:
             coder = UserCoder.load(run.folder / ARTIFACTS)
             key = coder.codes.codes.tobytes().hex()
             if key not in seen:
-                found.append(_run_audit(run, coder, users, points, seed))
+                audits.append(_run_audit(run, coder, users, points, seed))
                 seen.add(key)
             advance(1, run.label)
-    depths = {run.label: int(run.model.config.layers) for run in own}
-    return Audit(found, comparison, depths)
+    depths = {run.label: int(run.model.config.layers) for run in coded}
+    return Audit(audits, comparison, depths)
 
 
 def searchers(split: Split) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Sparse and rich searchers (internal ids) among the users asked about in the test."""
-    asked = split.held_out("recommend", "test")
-    sessions = asked.search_end - split.data.searches.offsets[asked.user]
-    return asked.user[sessions < SPARSE_BELOW].astype(np.int64), asked.user[sessions >= SPARSE_BELOW].astype(np.int64)
+    """Sparse and rich searchers (internal ids) among the users of the test requests."""
+    requests = split.held_out("recommend", "test")
+    sessions = requests.search_end - split.data.searches.offsets[requests.user]
+    return requests.user[sessions < SPARSE_BELOW].astype(np.int64), requests.user[sessions >= SPARSE_BELOW].astype(
+        np.int64
+    )
 
 
 def tastes(split: Split) -> scipy.sparse.csr_matrix:

@@ -21,18 +21,29 @@ _METRIC = "ndcg@5"
 def write_audit(audit: Audit, path: Path | str, *, title: str = "searec audit of gserec") -> None:
     """Write the page.
 
+    Args:
+        audit: what is shown.
+        path: of the file.
+        title: of the page.
+
     Raises:
         StorageError: the disk refuses the write; what was there before is untouched.
     """
     write_text(path, render(audit, title=title))
 
 
-def render(audit: Audit, *, title: str, made: datetime | None = None) -> str:
-    """Return the page as HTML text; the time it shows is now if `made` is None."""
+def render(audit: Audit, *, title: str, created: datetime | None = None) -> str:
+    """Return the page as HTML text; the time it shows is now if `made` is None.
+
+    Args:
+        audit: what is shown.
+        title: of the page.
+        created: the time it shows.
+    """
     return render_page(
         "code_audit.html.j2",
         title=title,
-        made=made,
+        created=created,
         sides=SIDES,
         runs=[_section(run) for run in audit.runs],
         comparison=None if audit.comparison is None else audit.comparison.tables[0],
@@ -72,7 +83,7 @@ def _depth(audit: Audit) -> Markup | None:
     lines = []
     for series, group in enumerate(GROUPS):
         values = np.array([row.slices[group].mean for row in by_depth.values()])
-        some = np.isfinite(values)
-        if some.any():
-            lines.append(Line(group, series, list(np.array(list(by_depth))[some]), list(values[some])))
+        finite = np.isfinite(values)
+        if finite.any():
+            lines.append(Line(group, series, list(np.array(list(by_depth))[finite]), list(values[finite])))
     return Markup(curves(lines, title="NDCG@5 by depth", across="K", marked=True)) if lines else None

@@ -101,12 +101,22 @@ def render(
     runs: Sequence[RunPage],
     *,
     title: str,
-    made: datetime | None = None,
+    created: datetime | None = None,
     links: Sequence[tuple[str, str]] = (),
     tuning: Sequence[TuningPage] = (),
     notes: Sequence[str] = (),
 ) -> str:
-    """Return the report as HTML text; arguments as `write_report`, and the time it shows (now if None)."""
+    """Return the report as HTML text; arguments as `write_report`, and the time it shows (now if None).
+
+    Args:
+        comparison: the tables.
+        runs: settings and logs of the runs.
+        title: of the page.
+        created: the time it shows.
+        links: as for `write_report`.
+        tuning: as for `write_report`.
+        notes: as for `write_report`.
+    """
     labels = dict.fromkeys(row.label for table in comparison.tables for row in table.rows)
     series = {
         label: number for number, label in enumerate((*labels, *(run.label for run in runs if run.label not in labels)))
@@ -115,7 +125,7 @@ def render(
     return render_page(
         "comparison.html.j2",
         title=title,
-        made=made,
+        created=created,
         comparison=comparison,
         alpha=comparison.alpha,
         level=f"{100 * comparison.level:g} %",
@@ -144,7 +154,12 @@ def render(
 
 
 def mark(cell: Cell, alpha: float) -> str:
-    """'up' or 'down' where the run differs from the baseline after correction, else ''."""
+    """'up' or 'down' where the run differs from the baseline after correction, else ''.
+
+    Args:
+        cell: of a run.
+        alpha: bound of the corrected p.
+    """
     difference = cell.difference
     if difference is None or not difference.p_holm < alpha:
         return ""
@@ -204,7 +219,7 @@ def _grid(
 
 
 def _glance(table: Table, alpha: float) -> dict[str, Any]:
-    """The best run by the headline metric, and whom it is measured against: the baseline, or the next best."""
+    """The best run by the headline metric, and its rival: the baseline, or the next best."""
     headline = table.headline.name
     by_mean = sorted(table.rows, key=lambda row: row.metrics[headline].mean, reverse=True)
     best = by_mean[0]
@@ -233,7 +248,7 @@ def _slice_panels(
     table: Table, populated: list[str], point: Callable[[Row, Cell], Point], heading: str
 ) -> list[tuple[str, Markup]]:
     """Slices that belong together in one panel, all panels on one scale."""
-    groups = [kept for pair in PAIRS if (kept := [name for name in pair if name in populated])]
+    groups = [present for pair in PAIRS if (present := [name for name in pair if name in populated])]
     paired = {name for group in groups for name in group}
     groups += [[name] for name in populated if name not in paired]
     cells = [row.slices[name] for row in table.rows for name in populated]
@@ -308,8 +323,8 @@ def _tuning(pages: Sequence[TuningPage]) -> dict[str, Any]:
 
 
 def _column(rows: Sequence[Mapping[str, Any]], x: str, y: str) -> tuple[list[float], list[float]]:
-    kept = [(float(row[x]), float(row[y])) for row in rows if _is_number(row.get(x)) and _is_number(row.get(y))]
-    return [a for a, _ in kept], [b for _, b in kept]
+    present = [(float(row[x]), float(row[y])) for row in rows if _is_number(row.get(x)) and _is_number(row.get(y))]
+    return [a for a, _ in present], [b for _, b in present]
 
 
 def _is_number(value: object) -> bool:

@@ -1,4 +1,4 @@
-"""Who reaches whom: with how many rich searchers a sparse one shares a code (gserec.md, connectivity audit)."""
+"""Connectivity: with how many rich searchers a sparse one shares a code (docs/gserec.md)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,25 +41,33 @@ class Reach:
     @property
     def quartiles(self) -> tuple[float, float, float]:
         """Of `counts`; the middle one is the median."""
-        found = np.quantile(self.counts, (0.25, 0.5, 0.75)) if self.users else np.zeros(3)
-        return float(found[0]), float(found[1]), float(found[2])
+        computed = np.quantile(self.counts, (0.25, 0.5, 0.75)) if self.users else np.zeros(3)
+        return float(computed[0]), float(computed[1]), float(computed[2])
 
     @property
     def verdict(self) -> str:
         """In a sentence, whether sharing codes can bring anything here."""
         if not self.users or not self.rich:
             return f"There are {self.users:,} sparse and {self.rich:,} rich searchers: nobody to pass anything on, or nobody to receive it."
-        told = f"{self.alone:.0%} of the {self.users:,} sparse searchers share no code with any of the {self.rich:,} rich ones"
+        shares = f"{self.alone:.0%} of the {self.users:,} sparse searchers share no code with any of the {self.rich:,} rich ones"
         if self.alone > TOO_MANY_ALONE:
-            return f"{told}: over {TOO_MANY_ALONE:.0%}, so the mechanism cannot work here; nothing reaches these users."
-        return f"{told}; half of them share one with {self.quartiles[1]:,.0f} or more, so there are paths for preferences to travel."
+            return (
+                f"{shares}: over {TOO_MANY_ALONE:.0%}, so the mechanism cannot work here; nothing reaches these users."
+            )
+        return f"{shares}; half of them share one with {self.quartiles[1]:,.0f} or more, so there are paths for preferences to travel."
 
     def as_json(self) -> dict[str, Any]:
         """JSON-ready, without the counts."""
         low, median, high = self.quartiles
-        own = {"users": self.users, "rich": self.rich, "alone": self.alone, "median": median, "quartiles": [low, high]}
-        own |= {"closest": self.closest, "verdict": self.verdict}
-        return own | ({} if self.chance is None else {"chance": self.chance.as_json()})
+        actual = {
+            "users": self.users,
+            "rich": self.rich,
+            "alone": self.alone,
+            "median": median,
+            "quartiles": [low, high],
+        }
+        actual |= {"closest": self.closest, "verdict": self.verdict}
+        return actual | ({} if self.chance is None else {"chance": self.chance.as_json()})
 
 
 def connectivity(codes: UserCodes, sparse: Ints, rich: Ints, *, seed: int = 0) -> list[Reach]:
@@ -69,15 +77,20 @@ def connectivity(codes: UserCodes, sparse: Ints, rich: Ints, *, seed: int = 0) -
         seed: of the codes dealt out anew.
     """
     dealt = shuffled(codes.codes, np.random.default_rng(seed))
-    found = []
+    computed = []
     for name, sides in (*((side, [place]) for place, side in enumerate(SIDES)), (EITHER, list(range(len(SIDES))))):
-        own, chance = (_reach(name, table, codes.size, sides, sparse, rich) for table in (codes.codes, dealt))
-        found.append(Reach(own.side, own.users, own.rich, own.counts, own.closest, chance))
-    return found
+        actual, chance = (_reach(name, table, codes.size, sides, sparse, rich) for table in (codes.codes, dealt))
+        computed.append(Reach(actual.side, actual.users, actual.rich, actual.counts, actual.closest, chance))
+    return computed
 
 
 def shuffled(codes: NDArray[np.int16], rng: np.random.Generator) -> NDArray[np.int16]:
-    """The same codes in the same numbers, dealt to other users of the same side, each level on its own."""
+    """The same codes in the same numbers, dealt to other users of the same side, each level on its own.
+
+    Args:
+        codes: [U, S, L] codes of users.
+        rng: of the draws.
+    """
     dealt = codes.copy()
     for side in range(codes.shape[1]):
         users = np.flatnonzero(codes[:, side, 0] != NONE)
@@ -87,7 +100,13 @@ def shuffled(codes: NDArray[np.int16], rng: np.random.Generator) -> NDArray[np.i
 
 
 def members(codes: NDArray[np.int16], size: int, sides: Sequence[int]) -> scipy.sparse.csr_matrix:
-    """[U + 1, sides x L x size] 1 where a user has a code."""
+    """[U + 1, sides x L x size] 1 where a user has a code.
+
+    Args:
+        codes: [U, S, L] codes of users.
+        size: codes of a level.
+        sides: which sides count.
+    """
     picked = codes[:, sides]
     user, side, level = np.nonzero(picked != NONE)
     column = (side * codes.shape[2] + level) * size + picked[user, side, level]
@@ -118,7 +137,7 @@ def likeness(
     rng = np.random.default_rng(seed)
     length = np.sqrt(np.asarray(tastes.power(2).sum(axis=1)).ravel())
     unit = scipy.sparse.diags(1 / np.maximum(length, 1e-12)) @ tastes
-    found: dict[str, dict[str, float]] = {}
+    computed: dict[str, dict[str, float]] = {}
     for place, side in enumerate(SIDES):
         users = np.flatnonzero((codes.codes[:, place, 0] != NONE) & (length > 0))
         if len(users) < 2:
@@ -138,5 +157,5 @@ def likeness(
         def mean(a: Ints, b: Ints, users: Ints = users) -> float:
             return float(np.asarray(unit[users[a]].multiply(unit[users[b]]).sum(axis=1)).mean())
 
-        found[side] = {"same first code": mean(one, other), "any two": mean(*random)}
-    return found
+        computed[side] = {"same first code": mean(one, other), "any two": mean(*random)}
+    return computed

@@ -16,7 +16,7 @@ TASK_NAMES = {"recommend": "Recommendation", "search": "Search"}
 PROTOCOL_NAMES = {"sampled": "sampled candidates", "full": "whole catalogue"}
 
 
-def render_page(template: str, *, title: str, made: datetime | None, **values: Any) -> str:
+def render_page(template: str, *, title: str, created: datetime | None, **values: Any) -> str:
     """Return a page as HTML text; the same input gives the same text.
 
     Args:
@@ -39,7 +39,7 @@ def render_page(template: str, *, title: str, made: datetime | None, **values: A
     style = Markup(resources.files(__package__).joinpath("style.css").read_text("utf-8"))
     defaults = {"alpha": 0.05, "level": "95 %", "colours": COLOURS}
     page = environment.get_template(template)
-    return page.render(**defaults | values, style=style, title=title, made=made or datetime.now(UTC))
+    return page.render(**defaults | values, style=style, title=title, created=created or datetime.now(UTC))
 
 
 def figure(value: float) -> str:

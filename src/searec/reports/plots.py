@@ -48,7 +48,7 @@ _RC = {
 _MOST_POINTS = 300
 _AWAY = (5.0, 14.0, 24.0, 34.0, 46.0, 60.0)
 _WAYS = ((1.0, 0.8), (1.0, -0.8), (-1.0, 0.8), (-1.0, -0.8), (0.0, 1.2), (0.0, -1.2))
-"""Where a name may stand beside its mark: points away, and the way."""
+"""Where a name may be beside its mark: distance in points, and direction."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,12 @@ class Line:
 
 
 def bars(points: Sequence[Point], *, title: str) -> str:
-    """One metric: a bar from 0 for each run, its interval as a thin line, its value beside it."""
+    """One metric: a bar from 0 for each run, its interval as a thin line, its value beside it.
+
+    Args:
+        points: one for each run.
+        title: of the plot, for screen readers.
+    """
     with rc_context(_RC):  # type: ignore[arg-type]
         figure, axes = _panel(0.55 + 0.29 * len(points), left=_room(point.label for point in points))
         place = np.arange(len(points))
@@ -99,8 +104,11 @@ def dots(
 ) -> str:
     """One metric in a few slices: for each slice a group of dots, one for each run, with intervals.
 
-    limits: of the horizontal axis, and widest: the longest name that must fit beside it; panels that share
-        both can be compared by eye. zero: a line at 0, for differences.
+    Args:
+        groups: name of a slice, and a point for each run.
+        title: of the plot, for screen readers.
+        limits: of the horizontal axis, and widest: the longest name that must fit beside it; panels that share
+            both can be compared by eye. zero: a line at 0, for differences.
     """
     with rc_context(_RC):  # type: ignore[arg-type]
         height = sum(0.2 * len(points) + 0.22 for _, points in groups)
@@ -131,6 +139,12 @@ def curves(lines: Sequence[Line], *, title: str, across: str, marked: bool = Fal
     """Lines over training; long ones are averaged down to 300 points. `marked` puts a dot on each point, a larger one on the best.
 
     The legend is the page's.
+
+    Args:
+        lines: of any lengths.
+        title: of the plot, for screen readers.
+        across: label of the horizontal axis.
+        marked: whether points have dots.
     """
     with rc_context(_RC):  # type: ignore[arg-type]
         figure, axes = _panel(2.3, left=0.52)
@@ -159,7 +173,14 @@ def curves(lines: Sequence[Line], *, title: str, across: str, marked: bool = Fal
 
 
 def histogram(groups: Sequence[tuple[int, Floats]], *, title: str, across: str, bins: int = 40) -> str:
-    """Shares of one quantity's values in bins from 0, a stepped outline for each group (series, values)."""
+    """Shares of one quantity's values in bins from 0, a stepped outline for each group (series, values).
+
+    Args:
+        groups: series and values.
+        title: of the plot, for screen readers.
+        across: label of the horizontal axis.
+        bins: at most.
+    """
     with rc_context(_RC):  # type: ignore[arg-type]
         figure, axes = _panel(2.3, left=0.52)
         top = max((float(values.max()) for _, values in groups if len(values)), default=1.0) or 1.0
@@ -175,7 +196,12 @@ def histogram(groups: Sequence[tuple[int, Floats]], *, title: str, across: str, 
 
 
 def scatter(groups: Sequence[tuple[int, Floats]], *, title: str) -> str:
-    """Points [n, 2] in the plane without axes, a colour and marker for each group (series, points)."""
+    """Points [n, 2] in the plane without axes, a colour and marker for each group (series, points).
+
+    Args:
+        groups: series and points.
+        title: of the plot, for screen readers.
+    """
     with rc_context(_RC):  # type: ignore[arg-type]
         figure, axes = _panel(3.6, left=0.12)
         for series, points in groups:
@@ -193,7 +219,13 @@ def scatter(groups: Sequence[tuple[int, Floats]], *, title: str) -> str:
 
 
 def points(marks: Sequence[tuple[int, str, float | None, float | None]], *, title: str, across: str) -> str:
-    """Labelled points (series, label, x, y) in the plane of two quantities; one that has x or y alone is a dashed line right across."""
+    """Labelled points (series, label, x, y) in the plane of two quantities; one that has x or y alone is a dashed line right across.
+
+    Args:
+        marks: series, label, x and y.
+        title: of the plot, for screen readers.
+        across: label of the horizontal axis.
+    """
     with rc_context(_RC):  # type: ignore[arg-type]
         figure, axes = _panel(3.2, left=0.52, width=_WIDE)
         for series, _, x, y in marks:

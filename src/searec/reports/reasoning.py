@@ -67,7 +67,7 @@ class Movement:
 
 @dataclass(frozen=True)
 class Reasoning:
-    """What is found in runs of lcr-ser on one dataset.
+    """What is measured in runs of lcr-ser on one dataset.
 
     exits: (mean steps, NDCG@5 on validation) by threshold of the halting score, for each run that has one.
     tail: long-tail items among the top 10 of the whole catalogue, as a share of all long-tail items, by run.
@@ -116,7 +116,7 @@ def reasoning(runs: Sequence[Run], comparison: Comparison, *, requests: int = 2_
     """Look into runs of lcr-ser; where a label has several seeds, into the first one for all that is not in the comparison.
 
     Args:
-        runs: of one dataset; those of other models only stand in the table.
+        runs: of one dataset; those of other models are in the table only.
         comparison: of all of them, sampled protocol.
         requests: of the test that distances, costs and lists are measured on, drawn by `seed`.
 
@@ -135,21 +135,21 @@ def reasoning(runs: Sequence[Run], comparison: Comparison, *, requests: int = 2_
     split = next(iter(first.values())).split
     held = split.held_out("recommend", "test")
     rows = chosen(len(held), requests, seed)
-    asked, candidates = held[rows], candidate_lists(split, "recommend", "test")[rows]
+    drawn, candidates = held[rows], candidate_lists(split, "recommend", "test")[rows]
     models = {label: run.model for label, run in first.items() if isinstance(run.model, ReasonsInSteps)}
     ndcg = {row.label: row.metrics["ndcg@5"].mean for row in table.rows}
     supervised = [label for label, run in first.items() if "start" not in run.config]
     rewarded = [label for label, run in first.items() if "phases" in run.config]
     return Reasoning(
-        series=[found for name in VARIED if (found := _series(name, first, table)) is not None],
-        costs=costs({label: models[label] for label in _forms(first)}, split, asked, candidates, ndcg),
+        series=[measured for name in VARIED if (measured := _series(name, first, table)) is not None],
+        costs=costs({label: models[label] for label in _forms(first)}, split, drawn, candidates, ndcg),
         movements=[
-            movement(label, models[label], split, asked)
+            movement(label, models[label], split, drawn)
             for label in supervised
             if models[label].config.steps and models[label].config.searches
         ],
         exits={label: exits(model, split, requests) for label, model in models.items() if model.halting is not None},
-        tail={label: tail_coverage(models[label], split, asked) for label in rewarded},
+        tail={label: tail_coverage(models[label], split, drawn) for label in rewarded},
         phases={label: first[label].config["phases"] for label in rewarded},
         table=table,
         about={"requests": len(rows), "threads": 1, "candidates": int(candidates.shape[1])},
@@ -157,8 +157,8 @@ def reasoning(runs: Sequence[Run], comparison: Comparison, *, requests: int = 2_
 
 
 def _forms(runs: Mapping[str, Run]) -> list[str]:
-    """The first label of each form that costs or is taught differently; not every margin and penalty."""
-    found: dict[tuple[Any, ...], str] = {}
+    """The first label of each form that costs or is trained differently; not every margin and penalty."""
+    measured: dict[tuple[Any, ...], str] = {}
     for label, run in runs.items():
         model = run.config["settings"]["model"]
         form = (
@@ -168,8 +168,8 @@ def _forms(runs: Mapping[str, Run]) -> list[str]:
             model["exit_steps"] > 0,
             "teacher" in run.config,
         )
-        found.setdefault(form, label)
-    return list(found.values())
+        measured.setdefault(form, label)
+    return list(measured.values())
 
 
 def _series(name: str, runs: Mapping[str, Run], table: Table) -> Series | None:
@@ -202,8 +202,16 @@ def costs(
     candidates: NDArray[np.integer[Any]],
     ndcg: Mapping[str, float],
 ) -> list[Cost]:
-    """What each model costs a request; all take turns, and the best round counts, as others may use the machine."""
-    made = {label: batches(split, model, requests, candidates) for label, model in models.items()}
+    """What each model costs a request; all take turns, and the best round counts, as others may use the machine.
+
+    Args:
+        models: by label.
+        split: of the requests.
+        requests: that are scored.
+        candidates: [R, N] of each request.
+        ndcg: NDCG@5 by label.
+    """
+    prepared = {label: batches(split, model, requests, candidates) for label, model in models.items()}
     whole: dict[str, list[float]] = {label: [] for label in models}
     inner: dict[str, list[float]] = {label: [] for label in models}
     steps: dict[str, float] = {}
@@ -214,10 +222,10 @@ def costs(
             for number in range(_ROUNDS + 1):
                 for label, model in models.items():
                     halt = model.halting is not None and bool(model.halt_above < 1)
-                    encoded = [model.encoded(batch) for batch in made[label]]
+                    encoded = [model.encoded(batch) for batch in prepared[label]]
                     taken = [sum(len(step.rows) for step in model.reasoned(*pair, halt=halt)) for pair in encoded]
                     steps[label] = sum(taken) / len(requests)
-                    seconds = seconds_of(functools.partial(_score, model, made[label]), model.device)
+                    seconds = seconds_of(functools.partial(_score, model, prepared[label]), model.device)
                     alone = seconds_of(functools.partial(_reason, model, encoded, halt), model.device)
                     if number:  # the first round warms up
                         whole[label].append(1e3 * seconds / len(requests))
@@ -227,15 +235,15 @@ def costs(
         torch.set_num_threads(threads)
     none = [label for label, model in models.items() if not model.config.steps]
     base = min(whole[none[0]]) if none else float("nan")
-    found = []
+    measured = []
     for label in models:
         ms = min(whole[label])
-        found.append(Cost(label, ms, ms / base, min(inner[label]), steps[label], ndcg[label]))
-    return found
+        measured.append(Cost(label, ms, ms / base, min(inner[label]), steps[label], ndcg[label]))
+    return measured
 
 
-def _score(model: Any, made: Sequence[Batch]) -> None:
-    for batch in made:
+def _score(model: Any, prepared: Sequence[Batch]) -> None:
+    for batch in prepared:
         model.score(batch)
 
 
@@ -245,27 +253,46 @@ def _reason(model: Any, encoded: Sequence[tuple[list[Tensor], list[Tensor]]], ha
 
 
 def movement(label: str, model: Any, split: Split, requests: Requests) -> Movement:
-    """Mean distances over the requests of users who reason."""
-    found = [model.distances(batch) for batch in batches(split, model, requests)]
+    """Mean distances over the requests of users who reason.
+
+    Args:
+        label: of the run.
+        model: `capabilities.ReasonsInSteps`.
+        split: of the requests.
+        requests: that are measured.
+    """
+    measured = [model.distances(batch) for batch in batches(split, model, requests)]
 
     def mean(parts: list[Tensor]) -> NDArray[np.float64]:
-        some = [part for part in parts if part.numel()]
-        return torch.cat(some).double().mean(0).cpu().numpy() if some else np.zeros((0, 2))
+        finite = [part for part in parts if part.numel()]
+        return torch.cat(finite).double().mean(0).cpu().numpy() if finite else np.zeros((0, 2))
 
-    return Movement(label, mean([near for near, _ in found]), mean([far for _, far in found]))
+    return Movement(label, mean([near for near, _ in measured]), mean([far for _, far in measured]))
 
 
 def exits(model: Any, split: Split, requests: int) -> list[tuple[float, float]]:
-    """Mean steps and NDCG@5 on validation at thresholds of the halting score, from the fewest steps on."""
-    found = depths(model, split, requests=requests)
-    some = found.halting[np.isfinite(found.halting)]
-    grid = np.unique(np.quantile(some, np.linspace(0, 1, _THRESHOLDS))) if len(some) else np.zeros(0)
-    curve = [found.at(float(threshold)) for threshold in (-1.0, *grid, 1.0)]
+    """Mean steps and NDCG@5 on validation at thresholds of the halting score, from the fewest steps on.
+
+    Args:
+        model: with a halting score.
+        split: whose validation requests are scored.
+        requests: how many.
+    """
+    measured = depths(model, split, requests=requests)
+    finite = measured.halting[np.isfinite(measured.halting)]
+    grid = np.unique(np.quantile(finite, np.linspace(0, 1, _THRESHOLDS))) if len(finite) else np.zeros(0)
+    curve = [measured.at(float(threshold)) for threshold in (-1.0, *grid, 1.0)]
     return sorted({(steps, gain) for gain, steps in curve})
 
 
 def tail_coverage(model: Any, split: Split, requests: Requests) -> float:
-    """Share of the long-tail items, the 80 % least clicked in training, that stand in any top 10 of the whole catalogue."""
+    """Share of the long-tail items, the 80 % least clicked in training, that are in any top 10 of the whole catalogue.
+
+    Args:
+        model: what ranks.
+        split: of the requests.
+        requests: that are ranked.
+    """
     _, top = full_ranks(model, split, requests)
     items = split.data.sizes.items
     clicks = np.bincount(split.train_clicks(("recommend",))[1], minlength=items + 1)[1:]

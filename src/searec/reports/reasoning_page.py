@@ -17,33 +17,44 @@ _METRIC = "ndcg@5"
 
 
 def write_reasoning(
-    found: Reasoning, path: Path | str, *, title: str = "searec: what reasoning does in lcr-ser"
+    result: Reasoning, path: Path | str, *, title: str = "searec: what reasoning does in lcr-ser"
 ) -> None:
     """Write the page.
+
+    Args:
+        result: what is shown.
+        path: of the file.
+        title: of the page.
 
     Raises:
         StorageError: the disk refuses the write; what was there before is untouched.
     """
-    write_text(path, render(found, title=title))
+    write_text(path, render(result, title=title))
 
 
-def render(found: Reasoning, *, title: str, made: datetime | None = None) -> str:
-    """Return the page as HTML text; the time it shows is now if `made` is None."""
+def render(result: Reasoning, *, title: str, created: datetime | None = None) -> str:
+    """Return the page as HTML text; the time it shows is now if `made` is None.
+
+    Args:
+        result: what is shown.
+        title: of the page.
+        created: the time it shows.
+    """
     return render_page(
         "reasoning.html.j2",
         title=title,
-        made=made,
-        found=found,
+        created=created,
+        result=result,
         metric=_METRIC,
         groups=GROUPS,
         series=[
             {"name": VARIED[one.setting], "svg": Markup(_by_setting(one.setting, one.values, one.cells))}
-            for one in found.series
+            for one in result.series
         ],
-        movements=[_movement(move) for move in found.movements if len(move.crossed) > 1 and len(move.alone)],
+        movements=[_movement(move) for move in result.movements if len(move.crossed) > 1 and len(move.alone)],
         latency=Markup(
             points(
-                [(number, cost.label, cost.ms, cost.ndcg) for number, cost in enumerate(found.costs)],
+                [(number, cost.label, cost.ms, cost.ndcg) for number, cost in enumerate(result.costs)],
                 title="accuracy by cost",
                 across="ms a request",
             )
@@ -60,7 +71,7 @@ def render(found: Reasoning, *, title: str, made: datetime | None = None) -> str
                     )
                 ),
             }
-            for label, curve in found.exits.items()
+            for label, curve in result.exits.items()
         ],
     )
 

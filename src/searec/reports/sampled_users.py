@@ -44,27 +44,27 @@ def sample_users(
     everyone = np.flatnonzero(codes.has().any(axis=1))
     chosen = np.sort(np.random.default_rng(seed).choice(everyone, size=min(count, len(everyone)), replace=False))
     lines = histories_of(split.data, split.visible(("recommend",)), limit=limit).written()
-    told = {row["user"]: row for row in lines.filter(lines["user"].is_in(chosen.tolist())).to_dicts()}
+    summaries_by_user = {row["user"]: row for row in lines.filter(lines["user"].is_in(chosen.tolist())).to_dicts()}
     texts = summaries.texts[chosen.tolist()].to_dicts()
     table = members(codes.codes, codes.size, list(range(len(SIDES))))
     common = (table[chosen] @ table.T).tocsr()
-    found = []
+    sampled = []
     for row, user in enumerate(chosen):
-        own = common[row]
-        others = [(int(other), int(n)) for other, n in zip(own.indices, own.data, strict=True) if other != user]
+        shared = common[row]
+        others = [(int(other), int(n)) for other, n in zip(shared.indices, shared.data, strict=True) if other != user]
         others.sort(key=lambda pair: (-pair[1], pair[0]))
         nearest = others[:_NEAREST]
         names = (
             split.data.users.to_external(np.array([other for other, _ in nearest], dtype=np.int64)) if nearest else []
         )
         lists = {side: codes.codes[user, place].tolist() for place, side in enumerate(SIDES)}
-        found.append(
+        sampled.append(
             SampledUser(
                 user_id=str(split.data.users.to_external(np.array([user]))[0]),
                 codes={side: None if NONE in own_codes else own_codes for side, own_codes in lists.items()},
-                history={side: told.get(int(user), {}).get(side) for side in SIDES},
+                history={side: summaries_by_user.get(int(user), {}).get(side) for side in SIDES},
                 summary={side: texts[row][side] for side in SIDES},
                 nearest=[(str(name), n) for name, (_, n) in zip(names, nearest, strict=True)],
             )
         )
-    return found
+    return sampled

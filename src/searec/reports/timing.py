@@ -18,7 +18,14 @@ _BATCH = 256
 def batches(
     split: Split, model: Model, requests: Requests, candidates: NDArray[np.integer[Any]] | None = None
 ) -> list[Batch]:
-    """The requests in batches of like history lengths, on the model's device."""
+    """The requests in batches of like history lengths, on the model's device.
+
+    Args:
+        split: of the requests.
+        model: which needs the batches.
+        requests: R requests.
+        candidates: [R, N] of each request, or None.
+    """
     batcher = Batcher(split.data, model.needs)
     order = np.argsort(batcher.lengths(requests), kind="stable")
     parts = [order[start : start + _BATCH] for start in range(0, len(order), _BATCH)]
@@ -29,7 +36,12 @@ def batches(
 
 
 def seconds_of(work: Callable[[], object], device: torch.device) -> float:
-    """Wall seconds of a call, whatever it set going on the device included."""
+    """Wall seconds of a call, whatever it set going on the device included.
+
+    Args:
+        work: what is timed.
+        device: waited for.
+    """
     started = time.perf_counter()
     work()
     if device.type == "cuda":

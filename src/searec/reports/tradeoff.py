@@ -70,7 +70,7 @@ class Cost:
                 name: {"before": before, "after": after} for name, (before, after) in self.collisions.items()
             },
             "times": {
-                task: {"rank_ms": found.rank, "retrieve_ms": found.retrieve} for task, found in self.times.items()
+                task: {"rank_ms": figures.rank, "retrieve_ms": figures.retrieve} for task, figures in self.times.items()
             },
         }
 
@@ -94,12 +94,12 @@ class Outcome:
 
     def as_json(self) -> dict[str, Any]:
         """JSON-ready."""
-        found: dict[str, Any] = {"label": self.label, "model": self.model, "tasks": list(self.tasks)}
+        figures: dict[str, Any] = {"label": self.label, "model": self.model, "tasks": list(self.tasks)}
         for task, cell in self.ndcg.items():
-            found[task] = (
+            figures[task] = (
                 None if cell is None else {METRIC: cell.mean, "low": cell.low, "high": cell.high, "p_holm": _p(cell)}
             )
-        return found | {"cost": None if self.cost is None else self.cost.as_json()}
+        return figures | {"cost": None if self.cost is None else self.cost.as_json()}
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Tradeoff:
-    """What is found in runs of gensar on one dataset; `tables` are of the sampled protocol, by task."""
+    """What was measured in runs of gensar on one dataset; `tables` are of the sampled protocol, by task."""
 
     outcomes: list[Outcome]
     series: Series | None
@@ -155,12 +155,12 @@ def tradeoff(runs: Sequence[Run], comparison: Comparison, *, requests: int = 200
     tables = {table.task: table for table in comparison.tables if table.protocol == "sampled"}
     ndcg = {task: {row.label: row.metrics[METRIC] for row in table.rows} for task, table in tables.items()}
     split = first[next(iter(models))].split
-    asked = {}
+    drawn = {}
     for task in tables:
         held = split.held_out(task, "test")
         rows = chosen(len(held), requests, seed)
-        asked[task] = (held[rows], candidate_lists(split, task, "test")[rows])
-    taken = times(models, split, asked)
+        drawn[task] = (held[rows], candidate_lists(split, task, "test")[rows])
+    taken = times(models, split, drawn)
     outcomes = [
         Outcome(
             label,
@@ -171,24 +171,30 @@ def tradeoff(runs: Sequence[Run], comparison: Comparison, *, requests: int = 200
         for label, run in first.items()
     ]
     about = {
-        "requests": {task: len(some) for task, (some, _) in asked.items()},
+        "requests": {task: len(requests_of) for task, (requests_of, _) in drawn.items()},
         "threads": 1,
-        "candidates": max(lists.shape[1] for _, lists in asked.values()),
+        "candidates": max(lists.shape[1] for _, lists in drawn.values()),
         "retrieved": RETRIEVED,
     }
     return Tradeoff(outcomes, _series({label: first[label] for label in models}, ndcg), tables, about)
 
 
 def cost(run: Run, model: Any, taken: Mapping[Task, Times]) -> Cost:
-    """What a run is made of, and its times."""
-    made = json.loads((run.folder / ARTIFACTS / "about.json").read_text(encoding="utf-8"))
+    """What a run is made of, and its times.
+
+    Args:
+        run: with its artifacts.
+        model: of the run.
+        taken: times of each task.
+    """
+    prepared = json.loads((run.folder / ARTIFACTS / "about.json").read_text(encoding="utf-8"))
     logged = [row["seconds"] for row in read_rows(run.folder / LOG) if "seconds" in row]
     return Cost(
         scheme=model.config.scheme,
         shared=model.config.shared,
         specific=model.config.specific,
         places=model.identifier_length,
-        collisions={name: (share["before"], share["after"]) for name, share in made["collisions"].items()},
+        collisions={name: (share["before"], share["after"]) for name, share in prepared["collisions"].items()},
         parameters=sum(weight.numel() for weight in model.parameters() if weight.requires_grad),
         seconds=logged[-1] if logged else None,
         times=taken,
@@ -197,14 +203,20 @@ def cost(run: Run, model: Any, taken: Mapping[Task, Times]) -> Cost:
 
 @torch.no_grad()
 def times(
-    models: Mapping[str, Any], split: Split, asked: Mapping[Task, tuple[Requests, NDArray[np.integer[Any]]]]
+    models: Mapping[str, Any], split: Split, drawn: Mapping[Task, tuple[Requests, NDArray[np.integer[Any]]]]
 ) -> dict[str, dict[Task, Times]]:
-    """Times of each model in each task that it has learnt; all take turns, and the best round counts, as others may use the machine."""
+    """Times of each model in each task that it has learnt; all take turns, and the best round counts, as others may use the machine.
+
+    Args:
+        models: by label.
+        split: of the requests.
+        drawn: task -> requests and their candidates.
+    """
     work: dict[tuple[str, Task, Callable[[Any, Sequence[Batch]], None]], Callable[[], None]] = {}
     for label, model in models.items():
         for task in model.train_tasks:
-            made = batches(split, model, *asked[task])
-            work |= {(label, task, each): functools.partial(each, model, made) for each in (_rank, _retrieve)}
+            prepared = batches(split, model, *drawn[task])
+            work |= {(label, task, each): functools.partial(each, model, prepared) for each in (_rank, _retrieve)}
     best = dict.fromkeys(work, np.inf)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -215,7 +227,7 @@ def times(
                     label, task, _ = key
                     seconds = seconds_of(run, models[label].device)
                     if number:  # the first round warms up
-                        best[key] = min(best[key], 1e3 * seconds / len(asked[task][0]))
+                        best[key] = min(best[key], 1e3 * seconds / len(drawn[task][0]))
                     advance(1, label)
     finally:
         torch.set_num_threads(threads)
@@ -225,13 +237,13 @@ def times(
     }
 
 
-def _rank(model: Any, made: Sequence[Batch]) -> None:
-    for batch in made:
+def _rank(model: Any, prepared: Sequence[Batch]) -> None:
+    for batch in prepared:
         model.score(batch)
 
 
-def _retrieve(model: Any, made: Sequence[Batch]) -> None:
-    for batch in made:
+def _retrieve(model: Any, prepared: Sequence[Batch]) -> None:
+    for batch in prepared:
         model.retrieve(batch, RETRIEVED)
 
 

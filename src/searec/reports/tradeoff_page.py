@@ -13,36 +13,47 @@ from searec.reports.tradeoff import METRIC, Series, Tradeoff
 
 
 def write_tradeoff(
-    found: Tradeoff, path: Path | str, *, title: str = "searec: recommendation against search in gensar"
+    result: Tradeoff, path: Path | str, *, title: str = "searec: recommendation against search in gensar"
 ) -> None:
     """Write the page.
+
+    Args:
+        result: what is shown.
+        path: of the file.
+        title: of the page.
 
     Raises:
         StorageError: the disk refuses the write; what was there before is untouched.
     """
-    write_text(path, render(found, title=title))
+    write_text(path, render(result, title=title))
 
 
-def render(found: Tradeoff, *, title: str, made: datetime | None = None) -> str:
-    """Return the page as HTML text; the time it shows is now if `made` is None."""
+def render(result: Tradeoff, *, title: str, created: datetime | None = None) -> str:
+    """Return the page as HTML text; the time it shows is now if `made` is None.
+
+    Args:
+        result: what is shown.
+        title: of the page.
+        created: the time it shows.
+    """
     return render_page(
         "tradeoff.html.j2",
         title=title,
-        made=made,
-        found=found,
+        created=created,
+        result=result,
         metric=METRIC,
         task_names=TASK_NAMES,
-        plane=Markup(_plane(found)),
+        plane=Markup(_plane(result)),
         by_shared=[]
-        if found.series is None
-        else [{"task": task, "svg": Markup(_by_shared(task, found.series))} for task in TASKS],
+        if result.series is None
+        else [{"task": task, "svg": Markup(_by_shared(task, result.series))} for task in TASKS],
     )
 
 
-def _plane(found: Tradeoff) -> str:
+def _plane(result: Tradeoff) -> str:
     """Recommendation across and search up: a point for a run that learnt both, a dashed line for one that learnt one of them."""
     marks = []
-    for number, outcome in enumerate(found.outcomes):
+    for number, outcome in enumerate(result.outcomes):
         x, y = (None if (cell := outcome.ndcg[task]) is None else cell.mean for task in ("recommend", "search"))
         marks.append((number, outcome.label, x, y))
     return points(marks, title="search by recommendation", across=f"{METRIC.upper()} of recommendation")

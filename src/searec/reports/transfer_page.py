@@ -13,25 +13,34 @@ from searec.reports.page import PROTOCOL_NAMES, TASK_NAMES, render_page
 from searec.reports.plots import Point, dots
 
 
-def write_transfer(found: Transfer, path: Path | str) -> None:
+def write_transfer(result: Transfer, path: Path | str) -> None:
     """Write the page.
+
+    Args:
+        result: what is shown.
+        path: of the file.
 
     Raises:
         StorageError: the disk refuses the write; what was there before is untouched.
     """
-    write_text(path, render(found))
+    write_text(path, render(result))
 
 
-def render(found: Transfer, *, made: datetime | None = None) -> str:
-    """Return the page as HTML text; the time it shows is now if `made` is None."""
+def render(result: Transfer, *, created: datetime | None = None) -> str:
+    """Return the page as HTML text; the time it shows is now if `made` is None.
+
+    Args:
+        result: what is shown.
+        created: the time it shows.
+    """
     return render_page(
         "transfer.html.j2",
-        title=f"{found.model}: each task alone and together",
-        made=made,
-        found=found,
+        title=f"{result.model}: each task alone and together",
+        created=created,
+        result=result,
         alpha=ALPHA,
-        level=f"{100 * found.comparison.level:g} %",
-        sections=[_section(table, found) for table in found.comparison.tables],
+        level=f"{100 * result.comparison.level:g} %",
+        sections=[_section(table, result) for table in result.comparison.tables],
     )
 
 
@@ -42,7 +51,7 @@ def verdict(difference: Difference) -> str:
     return "together is better" if difference.mean > 0 else "negative transfer"
 
 
-def _section(table: Table, found: Transfer) -> dict[str, Any]:
+def _section(table: Table, result: Transfer) -> dict[str, Any]:
     alone, together, groups = cells(table)
     assert together.difference is not None  # alone is the baseline
     heading = f"{TASK_NAMES[table.task]}, {PROTOCOL_NAMES[table.protocol]}"
@@ -64,7 +73,7 @@ def _section(table: Table, found: Transfer) -> dict[str, Any]:
         "verdict": verdict(together.difference),
         "alone": alone,
         "together": together,
-        "learnt": found.learnt.get(table.task),
+        "learnt": result.learnt.get(table.task),
         "rows": rows,
         "metrics": [
             (one.heading, row.metrics[one.name].mean, other.metrics[one.name].mean, other.metrics[one.name].difference)

@@ -28,14 +28,24 @@ class Sides:
 
 @torch.no_grad()
 def user_embeddings(model: Any, users: Ints) -> NDArray[np.float32]:
-    """[n, 2, D] e_u^r and e_u^s of users by internal id."""
+    """[n, 2, D] e_u^r and e_u^s of users by internal id.
+
+    Args:
+        model: `capabilities.EmbedsUserSides`.
+        users: [n] internal ids.
+    """
     rows = torch.from_numpy(users.astype(np.int64)).to(model.device)
     embeddings: torch.Tensor = model.user_embeddings(rows)
     return embeddings.float().cpu().numpy()
 
 
 def sides(model: Any, users: Ints) -> Sides:
-    """Embeddings of these users, and how well their sides agree."""
+    """Embeddings of these users, and how well their sides agree.
+
+    Args:
+        model: `capabilities.EmbedsUserSides`.
+        users: [n] internal ids.
+    """
     vectors = user_embeddings(model, users)
     unit = F.normalize(torch.from_numpy(vectors), dim=-1)
     table = unit[:, 0] @ unit[:, 1].T
@@ -45,8 +55,12 @@ def sides(model: Any, users: Ints) -> Sides:
     return Sides(users, vectors, agree, differ)
 
 
-def tsne(found: Sides, *, seed: int = 0) -> NDArray[np.float64]:
+def tsne(embedded: Sides, *, seed: int = 0) -> NDArray[np.float64]:
     """[n, 2 sides, 2] places of a t-SNE (van der Maaten and Hinton, 2008) of all 2n embeddings together.
+
+    Args:
+        embedded: of n users.
+        seed: of the initial draw.
 
     Raises:
         DependencyError: scikit-learn is not installed.
@@ -57,8 +71,8 @@ def tsne(found: Sides, *, seed: int = 0) -> NDArray[np.float64]:
         raise DependencyError(
             "scikit-learn is not installed", where="t-SNE", remedy="pip install 'searec[dense]'"
         ) from error
-    n = len(found.users)
-    flat = found.vectors.reshape(2 * n, -1).astype(np.float64)
+    n = len(embedded.users)
+    flat = embedded.vectors.reshape(2 * n, -1).astype(np.float64)
     places = TSNE(n_components=2, perplexity=min(30.0, (2 * n - 1) / 3), init="pca", random_state=seed).fit_transform(
         flat
     )

@@ -1,4 +1,4 @@
-"""Chat: questions to any OpenAI-compatible server, each asked once, within limits of pace, patience and cost."""
+"""A client of any OpenAI-compatible chat server: cached, retried, and within limits of pace, time and cost."""
 
 import contextlib
 import email.utils
@@ -23,8 +23,8 @@ from searec.config import Count, Natural, NonNegative, Positive, configure, sett
 from searec.errors import ChatError, DependencyError, Interrupted, SearecError, SettingsError
 from searec.files import cache_folder
 from searec.progress import progress
-from searec.text.response_cache import AnswerCache, Kept, cut_thinking
-from searec.text.usage_log import Ledger
+from searec.text.response_cache import CachedResponse, ResponseCache, cut_thinking
+from searec.text.usage_log import UsageLog
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -43,31 +43,31 @@ _SHOWN = 5
 
 @settings
 class ChatSettings:
-    """How to ask.
+    """How to send requests to a chat server.
 
     Attributes:
         model: the server's name for it.
         base_url: the server; $OPENAI_BASE_URL if None, else the library's own default.
         timeout: seconds to wait for an answer.
         retries: further requests after one that failed (timeout, broken connection, 408, 409, 429, 5xx).
-        asks: how often a question whose answer says nothing is asked in one run.
+        attempts: most requests in one run for a prompt whose answers cannot be read.
         failures: questions of one `ask` that may fail before it is stopped.
         concurrency: requests under way at once.
         temperature: None leaves it to the server.
         max_tokens: of an answer, its thinking included.
-        token_budget, cost_budget: no request is sent once this much is spent by one `Chat`; those under way still come in.
+        token_budget, cost_budget: once one `Chat` has spent this much, it sends no request; those under way complete.
         price_in, price_out: for a million tokens of prompt and of answer, in any currency.
-        first_wait, longest_wait: seconds before the first retry, doubled each time up to the longest. A server that asks for
-            longer than `longest_wait` stops the run.
+        first_wait, longest_wait: seconds before the first retry, doubled each time up to the longest. A server that
+            demands more than `longest_wait` stops the run.
         seed: of the jitter of these waits.
-        offline: replay: only kept answers, nothing is sent.
+        offline: use cached answers only, send nothing.
     """
 
     model: Annotated[str, Field(min_length=1)]
     base_url: str | None = None
     timeout: Positive = 120.0
     retries: Natural = 5
-    asks: Count = 3
+    attempts: Count = 3
     failures: Natural = 10
     concurrency: Count = 8
     temperature: NonNegative | None = 0.0
@@ -83,7 +83,7 @@ class ChatSettings:
 
 
 def chat_settings(model: str) -> ChatSettings:
-    """How the chat server is asked: what SEAREC_CHAT_CONCURRENCY, SEAREC_CHAT_COST_BUDGET and so on say, one for each setting.
+    """Return the settings that the variables SEAREC_CHAT_CONCURRENCY, SEAREC_CHAT_COST_BUDGET and so on hold.
 
     Raises:
         SettingsError: no model is named; a variable that names no setting, or a bad value.
@@ -136,13 +136,13 @@ class _Stopped(Exception):
 
 
 class Chat:
-    """A client of one chat server. Answers are kept and never asked for twice, in this run or a later one.
+    """A client of one chat server. Answers are cached: no prompt is answered twice, in this run or a later one.
 
-    Two processes that ask the same question at the very same time may both pay for it.
+    Two processes that send the same prompt at the same time may both pay for it.
 
     Args:
         config: see `ChatSettings`.
-        folder: where answers are kept; the user's cache folder by default.
+        folder: of the answer cache; the user's cache folder by default.
 
     Raises:
         SettingsError: a cost budget without prices.
@@ -154,21 +154,21 @@ class Chat:
                 "a cost budget needs prices", got="price_in = price_out = 0", remedy="set price_in and price_out"
             )
         self.config = config
-        self.ledger = Ledger()
-        self._cache = AnswerCache((folder or cache_folder() / "answers") / "answers.sqlite")
+        self.usage = UsageLog()
+        self._cache = ResponseCache((folder or cache_folder() / "answers") / "answers.sqlite")
         self._jitter = np.random.default_rng(config.seed)
         self._jitter_lock = threading.Lock()
         self._stop = threading.Event()
         self._failed_before = 0
 
     def close(self) -> None:
-        """Let go of the connections and of the file of answers."""
+        """Close the connections and the answer cache."""
         self._cache.close()
         if "_client" in self.__dict__:
             self._client.close()
 
     def stop(self) -> None:
-        """From another thread: end the `ask` under way with Interrupted, as Ctrl-C does."""
+        """End the `ask` under way with Interrupted, as Ctrl-C does; call it from another thread."""
         self._stop.set()
 
     def __enter__(self) -> "Chat":
@@ -178,35 +178,38 @@ class Chat:
         self.close()
 
     def ask(self, prompts: Sequence[Prompt], parse: Callable[[str], T | None]) -> list[Answer[T]]:
-        """Answer every prompt, in order, from the cache or from the server; equal prompts are asked once.
+        """Answer every prompt, in order, from the cache or from the server; equal prompts are sent once.
 
         Args:
-            parse: reads an answer less its thinking; None if it says nothing, and then it is asked again, `asks` times in all.
+            prompts: what to send.
+            parse: reads an answer without its thinking; None if it cannot, and the prompt is sent again, up to
+                `attempts` times.
 
         Returns:
-            One answer a prompt. A value of None comes with its problem; asking later asks the server for these only.
+            One answer a prompt. A value of None comes with its problem; a later call sends these prompts only.
 
         Raises:
-            ChatError: an answer is missing offline; the server refuses or fails too often; the budget is spent. Answers so far stay.
-            Interrupted: on Ctrl-C or `stop`; requests under way still come in and are kept.
+            ChatError: an answer is missing offline; the server refuses or fails too often; the budget is spent. Answers
+                so far stay.
+            Interrupted: on Ctrl-C or `stop`; requests under way complete and are cached.
             DependencyError: the `openai` package is not installed.
-            StorageError: answers cannot be kept.
+            StorageError: answers cannot be cached.
         """
         keys = [self._key(prompt) for prompt in prompts]
         distinct = dict(zip(keys, prompts, strict=True))
         known = self._cache.find(list(distinct))
         answers: dict[bytes, Answer[T]] = {}
-        for key, kept in known.items():
-            said = ((parse(cut_thinking(one.answer)), one) for one in reversed(kept))
-            value, used = next(((value, one) for value, one in said if value is not None), (None, kept[-1]))
+        for key, responses in known.items():
+            said = ((parse(cut_thinking(one.answer)), one) for one in reversed(responses))
+            value, used = next(((value, one) for value, one in said if value is not None), (None, responses[-1]))
             if value is not None or self.config.offline:
-                self.ledger.replayed(kept, usable=value is not None)
+                self.usage.replayed(responses, usable=value is not None)
                 answers[key] = self._read(distinct[key], value, used, replayed=True)
         missing = [key for key in distinct if key not in answers]
         if missing and self.config.offline:
             names = "; ".join(distinct[key].name for key in missing[:_SHOWN])
             raise ChatError(
-                f"{len(missing)} of {len(distinct)} answers are not kept, and nothing is sent offline",
+                f"{len(missing)} of {len(distinct)} answers are not cached, and nothing is sent offline",
                 where=names + ("; ..." if len(missing) > _SHOWN else ""),
                 got=f"model {self.config.model!r}, prompts {distinct[missing[0]].version!r}",
                 remedy="run once with offline off, with the same model, prompts and parameters",
@@ -218,10 +221,10 @@ class Chat:
     def _ask_server(
         self, prompts: dict[bytes, Prompt], parse: Callable[[str], T | None], answers: dict[bytes, Answer[T]]
     ) -> None:
-        """Ask up to `concurrency` at once and fill `answers`; the first error stops what has not been sent."""
+        """Send up to `concurrency` at once and fill `answers`; the first error stops what has not been sent."""
         client = self._client  # missing packages and keys show here, not in a thread
         self._stop.clear()
-        self._failed_before = self.ledger.failures
+        self._failed_before = self.usage.failures
         pool = ThreadPoolExecutor(self.config.concurrency, thread_name_prefix="searec-chat")
         under_way: dict[Future[Answer[T]], bytes] = {
             pool.submit(self._one, client, key, prompts[key], parse): key for key in prompts
@@ -233,7 +236,7 @@ class Chat:
                     with contextlib.suppress(_Stopped):  # the error that stopped it comes with another one
                         answers[under_way[future]] = future.result()
                         done += 1
-                        advance(1, f"{self.ledger.tokens} tokens")
+                        advance(1, f"{self.usage.tokens} tokens")
         except KeyboardInterrupt:
             stopped = True
         finally:
@@ -241,31 +244,31 @@ class Chat:
             pool.shutdown(cancel_futures=True)
         if stopped or done < len(prompts):
             raise Interrupted(
-                "asking stopped on request",
+                "requests to the chat server were stopped",
                 got=f"{done} of {len(prompts)} answered",
-                remedy="the same command asks only the rest",
+                remedy="run the same command again; it sends only the rest",
             )
 
     def _one(self, client: "OpenAI", key: bytes, prompt: Prompt, parse: Callable[[str], T | None]) -> Answer[T]:
-        """One question: ask, keep, read; ask again while the answer says nothing."""
-        kept = None
-        for _ in range(self.config.asks):
+        """Send one prompt, cache and read the answer; send it again while the answer cannot be read."""
+        response = None
+        for _ in range(self.config.attempts):
             try:
-                kept = self._request(client, prompt)
+                response = self._request(client, prompt)
             except _Failed as error:
                 return self._failed(Answer(prompt, None, str(error)))
             except SearecError:
-                self._stop.set()  # here, so that this thread does not take up the next question
+                self._stop.set()  # here, so that this thread does not begin the next prompt
                 raise
-            self._cache.keep(key, kept)
-            value = parse(cut_thinking(kept.answer))
-            self.ledger.answered(kept, usable=value is not None)
+            self._cache.store(key, response)
+            value = parse(cut_thinking(response.answer))
+            self.usage.answered(response, usable=value is not None)
             if value is not None:
-                return self._read(prompt, value, kept, replayed=False)
-        assert kept is not None  # asks >= 1
-        return self._failed(self._read(prompt, None, kept, replayed=False))
+                return self._read(prompt, value, response, replayed=False)
+        assert response is not None  # attempts >= 1
+        return self._failed(self._read(prompt, None, response, replayed=False))
 
-    def _request(self, client: "OpenAI", prompt: Prompt) -> Kept:
+    def _request(self, client: "OpenAI", prompt: Prompt) -> CachedResponse:
         """One answer, after as many requests as it takes; `_Failed` if they are used up."""
         import openai
 
@@ -273,12 +276,12 @@ class Chat:
             if self._stop.is_set():
                 raise _Stopped
             self._check_budget()
-            self.ledger.called(again=attempt > 0)
+            self.usage.called(again=attempt > 0)
             start = time.monotonic()
-            asked_for = 0.0
+            wait_for = 0.0
             try:
                 completion = client.chat.completions.create(**self._body(prompt))
-                return self._kept(prompt, completion, time.monotonic() - start)
+                return self._response(prompt, completion, time.monotonic() - start)
             except openai.APIStatusError as error:
                 status = error.status_code
                 problem = f"HTTP {status}: {self._safe(error.message)}"
@@ -286,42 +289,42 @@ class Chat:
                     raise self._refused(problem) from None
                 if status not in _AGAIN and status < 500:
                     raise _Failed(problem) from None
-                asked_for = _retry_after(error.response.headers.get("retry-after"))
+                wait_for = _retry_after(error.response.headers.get("retry-after"))
             except (
                 openai.APIError,
                 ValueError,
             ) as error:  # a timeout, a broken connection, an answer that is no answer
                 problem = self._safe(f"{type(error).__name__}: {error}")
-            if asked_for > self.config.longest_wait:
+            if wait_for > self.config.longest_wait:
                 raise ChatError(
-                    "the chat server asks to wait",
+                    "the chat server demands a longer wait than allowed",
                     where=self._where(),
-                    got=f"{asked_for:.0f} s ({problem})",
+                    got=f"{wait_for:.0f} s ({problem})",
                     expected=f"at most longest_wait = {self.config.longest_wait:g} s",
-                    remedy="run the same command later; answers so far are kept",
+                    remedy="run the same command later; answers so far are cached",
                 )
             if attempt < self.config.retries:
-                self._stop.wait(max(asked_for, self._backoff(attempt)))
+                self._stop.wait(max(wait_for, self._backoff(attempt)))
         raise _Failed(problem)
 
     def _check_budget(self) -> None:
-        config, ledger = self.config, self.ledger
-        if ledger.uncounted and (config.token_budget or config.cost_budget):
+        config, usage = self.config, self.usage
+        if usage.uncounted and (config.token_budget or config.cost_budget):
             raise ChatError(
                 "the chat server does not report tokens, so no budget can be held",
                 where=self._where(),
                 remedy="set token_budget and cost_budget to none",
             )
         for name, spent, budget in (
-            ("token", ledger.tokens, config.token_budget),
-            ("cost", ledger.cost, config.cost_budget),
+            ("token", usage.tokens, config.token_budget),
+            ("cost", usage.cost, config.cost_budget),
         ):
             if budget is not None and spent >= budget:
                 raise ChatError(
                     f"the {name} budget is spent",
                     got=round(spent, 6),
                     expected=f"{name}_budget = {budget}",
-                    remedy=f"raise {name}_budget and run the same command again; answers so far are kept and cost nothing more",
+                    remedy=f"raise {name}_budget and run the same command again; answers so far are cached",
                 )
 
     def _backoff(self, attempt: int) -> float:
@@ -343,8 +346,8 @@ class Chat:
     def _key(self, prompt: Prompt) -> bytes:
         return hashlib.blake2b(json.dumps([prompt.version, self._body(prompt)]).encode(), digest_size=16).digest()
 
-    def _kept(self, prompt: Prompt, completion: "ChatCompletion", seconds: float) -> Kept:
-        """The answer as it is kept; ValueError if the server's reply holds none."""
+    def _response(self, prompt: Prompt, completion: "ChatCompletion", seconds: float) -> CachedResponse:
+        """The answer to cache; ValueError if the server's reply holds none."""
         # the library lets any JSON through
         first = next(iter(getattr(completion, "choices", None) or ()), None)
         message, usage = getattr(first, "message", None), getattr(completion, "usage", None)
@@ -353,7 +356,7 @@ class Chat:
             raise ValueError("the reply holds no answer")
         tokens_in, tokens_out = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
         cost = ((tokens_in or 0) * self.config.price_in + (tokens_out or 0) * self.config.price_out) / 1e6
-        return Kept(
+        return CachedResponse(
             model=self.config.model,
             version=prompt.version,
             input=json.dumps(self._body(prompt), ensure_ascii=False),
@@ -369,30 +372,30 @@ class Chat:
         )
 
     @staticmethod
-    def _read(prompt: Prompt, value: T | None, kept: Kept, *, replayed: bool) -> Answer[T]:
-        problem = None if value is not None else f"an answer that says nothing (finish reason {kept.finish!r})"
-        return Answer(prompt, value, problem, replayed, kept.time)
+    def _read(prompt: Prompt, value: T | None, response: CachedResponse, *, replayed: bool) -> Answer[T]:
+        problem = None if value is not None else f"an answer that says nothing (finish reason {response.finish!r})"
+        return Answer(prompt, value, problem, replayed, response.time)
 
     def _failed(self, answer: Answer[T]) -> Answer[T]:
         """Count a question that failed; too many are an error."""
-        if self.ledger.failed() - self._failed_before > self.config.failures:
+        if self.usage.failed() - self._failed_before > self.config.failures:
             self._stop.set()
             raise ChatError(
                 "too many questions failed",
                 where=f"{self._where()}, {answer.prompt.name}",
                 got=answer.problem,
                 expected=f"at most failures = {self.config.failures}",
-                remedy="see that the server is well, then run the same command again; answers so far are kept",
+                remedy="see that the server is well, then run the same command again; answers so far are cached",
             )
         return answer
 
     def _refused(self, problem: str) -> ChatError:
-        found = next((name for name in KEYS if os.environ.get(name)), None)
+        variable = next((name for name in KEYS if os.environ.get(name)), None)
         return ChatError(
             "the chat server refuses",
             where=self._where(),
             got=problem,
-            remedy=f"check base_url, the model's name and the key in {found or ' or '.join(KEYS)}",
+            remedy=f"check base_url, the model's name and the key in {variable or ' or '.join(KEYS)}",
         )
 
     def _where(self) -> str:
@@ -435,7 +438,7 @@ def _under(prompt: Prompt, answer: Answer[T]) -> Answer[T]:
 
 
 def _retry_after(header: str | None) -> float:
-    """Seconds that a Retry-After header asks for, as a number or a date; 0 if it says nothing."""
+    """Seconds of a Retry-After header, given as a number or a date; 0 if there is none."""
     if header is None:
         return 0.0
     try:

@@ -1,4 +1,4 @@
-"""Together: questions to several chat servers at once, each server at its own pace."""
+"""Prompts to several chat servers at once, each server at its own pace."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -13,22 +13,22 @@ _LOOK = 0.2
 """Seconds; a wait without end may not notice Ctrl-C."""
 
 
-def ask_together(questions: Sequence[tuple[Chat, Prompt]], parse: Callable[[str], T | None]) -> list[Answer[T]]:
-    """One `Chat.ask` for each chat with all its prompts, all chats at once.
+def ask_chats(questions: Sequence[tuple[Chat, Prompt]], parse: Callable[[str], T | None]) -> list[Answer[T]]:
+    """Send the prompts of each chat with one `Chat.ask`, all chats at once.
 
-    A chat that cannot be asked at all (ChatError) leaves its prompts without a value, the error as their problem, as long as
-    another one answers.
+    A chat that fails altogether (ChatError) leaves its prompts without a value, the error as their problem, as long
+    as another one answers.
 
     Args:
-        questions: whom to ask what.
+        questions: prompts, each with its chat.
         parse: as for `Chat.ask`.
 
     Returns:
         One answer a question, in order.
 
     Raises:
-        ChatError: no chat answers; or an answer is missing in an offline one, since a replay must not differ in silence.
-        Interrupted: on Ctrl-C; requests under way still come in and are kept.
+        ChatError: no chat answers; or an offline one lacks an answer, since a replay must not differ unnoticed.
+        Interrupted: on Ctrl-C; requests under way complete and are cached.
         SearecError: otherwise as `Chat.ask`.
     """
     chats = list({id(chat): chat for chat, _ in questions}.values())
@@ -55,14 +55,16 @@ def ask_together(questions: Sequence[tuple[Chat, Prompt]], parse: Callable[[str]
 
 
 def _all(ask: Callable[[Chat], list[Answer[T]]], chats: Sequence[Chat]) -> list[tuple[Chat, Future[list[Answer[T]]]]]:
-    """The chats with what came of asking them, in order; all have ended."""
+    """The chats with their results, in order; all have ended."""
     with ThreadPoolExecutor(max(1, len(chats)), thread_name_prefix="searec-chats") as pool:
-        asked = [(chat, pool.submit(ask, chat)) for chat in chats]
+        submitted = [(chat, pool.submit(ask, chat)) for chat in chats]
         try:
-            while wait([future for _, future in asked], timeout=_LOOK).not_done:
+            while wait([future for _, future in submitted], timeout=_LOOK).not_done:
                 pass
         except KeyboardInterrupt:
             for chat in chats:
                 chat.stop()
-            raise Interrupted("asking stopped on request", remedy="the same command asks only the rest") from None
-    return asked
+            raise Interrupted(
+                "requests to the chat server were stopped", remedy="run the same command again; it sends only the rest"
+            ) from None
+    return submitted

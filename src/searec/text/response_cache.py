@@ -45,9 +45,9 @@ def cut_thinking(text: str) -> str:
 
 
 def unfenced(text: str) -> str:
-    """What stands in the code fence of an answer; the whole answer if it has none, or is JSON from its first character.
+    r"""Return the code fence of an answer; the whole answer if it has none, or is JSON from its first character.
 
-    >>> unfenced("Here it is:\\n```json\\n[1]\\n```"), unfenced(' {"say": "```\\nhi```"}')
+    >>> unfenced("Here it is:\n```json\n[1]\n```"), unfenced(' {"say": "```\\nhi```"}')
     ('[1]', '{"say": "```\\nhi```"}')
     """
     bare = text.strip()
@@ -62,9 +62,13 @@ def _shape(field: str) -> type[BaseModel]:
 
 
 def read_field(text: str, field: str) -> FieldText | None:
-    """The one text field of a JSON answer, with or without a code fence; an answer that is no JSON stands as plain text.
+    """Return the one text field of a JSON answer, with or without a code fence; any other answer as plain text.
 
     None: nothing can be read, because the answer is empty, or is JSON of another shape, or its field is empty.
+
+    Args:
+        text: the answer.
+        field: the JSON field.
 
     >>> read_field('{"likes": "tacos"}', "likes"), read_field("tacos", "likes"), read_field('{"likes": 3}', "likes")
     (FieldText(text='tacos', plain=False), FieldText(text='tacos', plain=True), None)
@@ -81,8 +85,8 @@ def read_field(text: str, field: str) -> FieldText | None:
 
 
 @dataclass(frozen=True)
-class Kept:
-    """One answer as the server gave it, with what it was asked.
+class CachedResponse:
+    """One answer as the server gave it, with its request.
 
     Attributes:
         input: the messages and parameters, as JSON.
@@ -106,7 +110,7 @@ class Kept:
 _COLUMNS = "model, version, input, answer, finish, prompt_tokens, completion_tokens, cost, seconds, time"
 
 
-class AnswerCache:
+class ResponseCache:
     """Answers in one SQLite file, each committed before the next question; threads and processes may share it.
 
     A question (key) may have several answers: those that could not be used, then the one that could.
@@ -120,8 +124,9 @@ class AnswerCache:
             self._store = sqlite3.connect(path, timeout=60, check_same_thread=False)
             with self._store:
                 self._store.execute(
-                    "CREATE TABLE IF NOT EXISTS answers (key BLOB, attempt INTEGER, model TEXT, version TEXT, input TEXT, answer TEXT, "
-                    "finish TEXT, prompt_tokens INTEGER, completion_tokens INTEGER, cost REAL, seconds REAL, time TEXT, "
+                    "CREATE TABLE IF NOT EXISTS answers (key BLOB, attempt INTEGER, model TEXT, version TEXT, "
+                    "input TEXT, answer TEXT, finish TEXT, prompt_tokens INTEGER, completion_tokens INTEGER, cost REAL, "
+                    "seconds REAL, time TEXT, "
                     "PRIMARY KEY (key, attempt))"
                 )
 
@@ -129,24 +134,28 @@ class AnswerCache:
         """Let go of the file."""
         self._store.close()
 
-    def find(self, keys: Sequence[bytes]) -> dict[bytes, list[Kept]]:
+    def find(self, keys: Sequence[bytes]) -> dict[bytes, list[CachedResponse]]:
         """The answers kept for each key that has any, oldest first.
 
         Raises:
             StorageError: the file cannot be read.
         """
-        found: dict[bytes, list[Kept]] = {}
+        matches: dict[bytes, list[CachedResponse]] = {}
         with self._lock, self._errors():
             for start in range(0, len(keys), _ASK):
                 part = list(keys[start : start + _ASK])
                 marks = ",".join("?" * len(part))
                 query = f"SELECT key, {_COLUMNS} FROM answers WHERE key IN ({marks}) ORDER BY key, attempt"
                 for key, *row in self._store.execute(query, part):
-                    found.setdefault(key, []).append(Kept(*row))
-        return found
+                    matches.setdefault(key, []).append(CachedResponse(*row))
+        return matches
 
-    def keep(self, key: bytes, kept: Kept) -> None:
+    def store(self, key: bytes, response: CachedResponse) -> None:
         """Commit one answer.
+
+        Args:
+            key: of the request.
+            response: the answer.
 
         Raises:
             StorageError: the disk refuses it.
@@ -154,7 +163,8 @@ class AnswerCache:
         attempt = "(SELECT COALESCE(MAX(attempt) + 1, 0) FROM answers WHERE key = ?)"
         with self._lock, self._errors(), self._store:
             self._store.execute(
-                f"INSERT INTO answers VALUES (?, {attempt}, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (key, key, *astuple(kept))
+                f"INSERT INTO answers VALUES (?, {attempt}, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (key, key, *astuple(response)),
             )
 
     @contextlib.contextmanager

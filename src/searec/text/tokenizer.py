@@ -48,7 +48,12 @@ class Tokens:
 
     @classmethod
     def trained(cls, texts: Sequence[str], size: int) -> "Tokens":
-        """A byte-level BPE of at most `size` tokens, lower case; no text is unknown to it."""
+        """Train a byte-level BPE in lower case; no text is unknown to it.
+
+        Args:
+            texts: what to learn from.
+            size: most tokens.
+        """
         try:
             from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
         except ImportError as error:
@@ -86,28 +91,33 @@ class Tokens:
         except ImportError as error:
             raise missing() from error
         try:
-            found: Any = AutoTokenizer.from_pretrained(path, use_fast=True)
+            encoded: Any = AutoTokenizer.from_pretrained(path, use_fast=True)
         except (OSError, ValueError) as error:
             raise cannot_load(path, error) from error
-        if (found.pad_token_id, found.eos_token_id) != (PAD, EOS):
+        if (encoded.pad_token_id, encoded.eos_token_id) != (PAD, EOS):
             raise RunError(
                 "not a T5 tokenizer",
                 where=path,
-                got=f"pad {found.pad_token_id}, end {found.eos_token_id}",
+                got=f"pad {encoded.pad_token_id}, end {encoded.eos_token_id}",
                 expected="0 and 1",
             )
-        backend = json.loads(found.backend_tokenizer.to_str())
+        backend = json.loads(encoded.backend_tokenizer.to_str())
         backend["post_processor"] = None  # ends of texts are ours to set
         return cls(json.dumps(backend))
 
     def ids(self, texts: Sequence[str], limit: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The first `limit` tokens of each text, end to end, and how many each one has [n]."""
+        """Return the first tokens of each text, end to end, and how many each has [n].
+
+        Args:
+            texts: n texts.
+            limit: most tokens of a text.
+        """
         if len(self._known) > _REMEMBERED:
             self._known = {}
         known = self._known  # threads may share this; a new dict never takes the place of the one that is read here
         new = [text for text in dict.fromkeys(texts) if text not in known]
-        for text, found in zip(new, self._tokenizer.encode_batch(new, add_special_tokens=False), strict=True):
-            known[text] = tuple(found.ids)
+        for text, encoded in zip(new, self._tokenizer.encode_batch(new, add_special_tokens=False), strict=True):
+            known[text] = tuple(encoded.ids)
         rows = [known[text][:limit] for text in texts]
         lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
         return np.fromiter((token for row in rows for token in row), dtype=np.int64, count=int(lengths.sum())), lengths
@@ -125,7 +135,12 @@ def missing() -> DependencyError:
 
 
 def cannot_load(path: str | Path, error: Exception) -> DependencyError:
-    """What to say of a checkpoint that cannot be opened."""
+    """Return the error for a checkpoint that cannot be opened.
+
+    Args:
+        path: the checkpoint.
+        error: what opening it raised.
+    """
     return DependencyError(
         "cannot load the checkpoint",
         where=path,

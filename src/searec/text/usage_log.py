@@ -1,11 +1,11 @@
-"""Ledger: what a run's questions to a chat server cost, and what its replayed answers had cost."""
+"""The usage of one chat client: requests, tokens and cost, and the original cost of replayed answers."""
 
 import math
 import threading
 from dataclasses import dataclass, field
 from typing import Any
 
-from searec.text.response_cache import Kept
+from searec.text.response_cache import CachedResponse
 
 
 @dataclass
@@ -16,12 +16,12 @@ class _Sums:
     costs: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
 
-    def add(self, kept: Kept) -> None:
-        self.prompt_tokens += kept.prompt_tokens or 0
-        self.completion_tokens += kept.completion_tokens or 0
-        self.cost += kept.cost
-        self.costs.append(kept.cost)
-        self.seconds.append(kept.seconds)
+    def add(self, response: CachedResponse) -> None:
+        self.prompt_tokens += response.prompt_tokens or 0
+        self.completion_tokens += response.completion_tokens or 0
+        self.cost += response.cost
+        self.costs.append(response.cost)
+        self.seconds.append(response.seconds)
 
     def as_json(self) -> dict[str, Any]:
         """fsum: the same total whichever thread answered first."""
@@ -34,7 +34,7 @@ class _Sums:
         }
 
 
-class Ledger:
+class UsageLog:
     """Counts of one `Chat`, safe to write from several threads.
 
     Attributes:
@@ -67,19 +67,29 @@ class Ledger:
             self.calls += 1
             self.retries += again
 
-    def answered(self, kept: Kept, *, usable: bool) -> None:
-        """An answer came."""
-        with self._lock:
-            self._spent.add(kept)
-            self.unusable += not usable
-            self.uncounted += kept.prompt_tokens is None or kept.completion_tokens is None
+    def answered(self, response: CachedResponse, *, usable: bool) -> None:
+        """Count an answer of the server.
 
-    def replayed(self, kept: list[Kept], *, usable: bool) -> None:
-        """A question was answered from the cache; `kept` are all answers it took at the time."""
+        Args:
+            response: the answer.
+            usable: whether it could be read.
+        """
+        with self._lock:
+            self._spent.add(response)
+            self.unusable += not usable
+            self.uncounted += response.prompt_tokens is None or response.completion_tokens is None
+
+    def replayed(self, responses: list[CachedResponse], *, usable: bool) -> None:
+        """Count a request answered from the cache.
+
+        Args:
+            responses: all answers it took at the time.
+            usable: whether one could be read.
+        """
         with self._lock:
             self.from_cache += 1
             self.failures += not usable
-            for one in kept:
+            for one in responses:
                 self._replayed.add(one)
 
     def failed(self) -> int:
@@ -89,7 +99,7 @@ class Ledger:
             return self.failures
 
     def as_json(self) -> dict[str, Any]:
-        """Counts, tokens, cost and seconds of this run's requests; under `replayed`, what the answers from the cache cost when asked."""
+        """Return counts, tokens, cost and seconds of this run; `replayed` has the original cost of cached answers."""
         names = ("calls", "from_cache", "retries", "unusable", "failures", "uncounted")
         with self._lock:
             return {

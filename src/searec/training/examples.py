@@ -70,7 +70,7 @@ class TrainingExamples:
         count = self.negatives
         if self.model.examples == "each":
             target = requests.target[:, None]
-            others = draw_unseen(rng, self.seen, requests.user, count, kept=target)
+            others = draw_unseen(rng, self.seen, requests.user, count, excluded=target)
             return self.batcher.batch(requests, np.concatenate((target, others), axis=1))
         batch = self.batcher.batch(requests)
         if not count:

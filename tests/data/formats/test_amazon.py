@@ -107,14 +107,14 @@ def imported(src: Path, **options: Any) -> tuple[ImportReport, Path]:
 def test_2014_with_queries_by_the_rule(tmp_path: Path) -> None:
     report, out = imported(amazon_2014(tmp_path / "src"))
     assert report.rejects.is_empty()
-    assert report.kept == {"items": 4, "users": 2, "interactions": 5, "searches": 3}
+    assert report.written == {"items": 4, "users": 2, "interactions": 5, "searches": 3}
     assert report.notes == (
         "1 items of meta_Cell_Phones_and_Accessories.json.gz have no review and are left out",
         "1 lines of meta_Cell_Phones_and_Accessories.json.gz name an item again and are left out",
         "1 reviewed items are not in meta_Cell_Phones_and_Accessories.json.gz: they are titled 'item' and their id",
         "no query_text.txt.gz: queries are built from the items' categories by the rule of Ai et al. (2017)",
         "a review with a query stands as an interaction and as a search",
-        "1 interactions stand more than once in the source and are kept once",
+        "1 interactions occur more than once in the source and are written once",
     )
     items = table(out, "items").to_dicts()
     assert [item["item_id"] for item in items] == ["120401325X", "B000S5Q9CA", "B000NOTITL", "B000NOMETA"]
@@ -189,7 +189,7 @@ def test_published_queries(tmp_path: Path) -> None:
         ("A30TL5EWN6DFXT", "basic case", utc(2014, 5, 23), ["120401325X"]),
         ("ASY55RVNIL0UD", "cell phone accessory signal booster", utc(2014, 5, 27), ["B000NOTITL"]),
     ]
-    assert report.kept["interactions"] == 5
+    assert report.written["interactions"] == 5
 
 
 def test_half_of_the_query_files(tmp_path: Path) -> None:

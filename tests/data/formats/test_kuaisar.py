@@ -211,7 +211,7 @@ def test_clean_files_need_no_notes(tmp_path: Path) -> None:
         item_features=[*ROWS["item_features"][:1], *rest()],
     )
     assert report.notes == ()
-    assert report.kept == {"items": 3, "users": 2, "interactions": 2, "searches": 1}
+    assert report.written == {"items": 3, "users": 2, "interactions": 2, "searches": 1}
     assert tables["searches"]["search_id"].to_list() == ["14358-1"]
 
 
@@ -359,7 +359,7 @@ def test_wrong_sources(tmp_path: Path) -> None:
 def test_from_the_command_line(tmp_path: Path, searec: Callable[..., tuple[int, str, str]]) -> None:
     code, out, err = searec("import", "kuaisar", published(tmp_path / "KuaiSAR_final"), tmp_path / "out")
     assert (code, err) == (0, "")
-    assert "note: 1 clicks of the feed stand in rec_inter.csv twice" in out
+    assert "note: 1 clicks of the feed are in rec_inter.csv twice" in out
     assert "interactions: 4 of 4 rows kept" in out and "searches: 5 of 5 rows kept" in out
     assert searec("check", tmp_path / "out")[0] == 0
 

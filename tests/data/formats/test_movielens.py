@@ -111,11 +111,11 @@ def test_latest(tmp_path: Path) -> None:
     out = tmp_path / "out"
     report = import_folder("movielens", ml_latest(tmp_path / "src"), out)
     assert report.rejects.is_empty()
-    assert report.kept == {"items": 5, "users": 3, "interactions": 4, "searches": 3}
+    assert report.written == {"items": 5, "users": 3, "interactions": 4, "searches": 3}
     assert report.notes == (
         "1 films are rated or tagged and not in movies.csv: they are titled 'film' and their number",
         "2 tags of tags.csv hold no text and are left out",
-        "1 tags of tags.csv stand more than once and are kept once",
+        "1 tags of tags.csv occur more than once and are written once",
     )
     items = table(out, "items")
     assert items.columns == ["item_id", "title", "categories", "imdb_id", "tmdb_id"]
@@ -153,7 +153,7 @@ def test_100k(tmp_path: Path) -> None:
     ]
     assert items["imdb_url"][0] == "http://us.imdb.com/M/title-exact?Toy%20Story%20(1995)"
     assert table(out, "users").rows() == [("1", "24", "M", "technician", "85711"), ("2", "53", "F", "other", "94043")]
-    assert load_log(out).interactions.height == report.kept["interactions"]
+    assert load_log(out).interactions.height == report.written["interactions"]
 
 
 def test_a_simulated_search_stands_for_its_rating(tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_titles_without_words_are_searched_by_genre(tmp_path: Path) -> None:
     searches = table(tmp_path / "out", "searches")
     asked = dict(searches.group_by(pl.col("clicked").list.first()).agg(pl.col("query").unique().sort()).iter_rows())
     assert asked == {"1": ["comedy crime"], "2": ["drama", "it"]}
-    assert report.kept["interactions"] + searches.height == 300
+    assert report.written["interactions"] + searches.height == 300
     assert (table(tmp_path / "out", "interactions")["item_id"] == "3").sum() == 100
 
 
@@ -215,7 +215,7 @@ def test_1m(tmp_path: Path) -> None:
         ("2", "M", "56+", "self-employed", "70072"),
     ]
     assert table(out, "users").columns == ["user_id", "gender", "age_group", "occupation", "zip_code"]
-    assert report.kept["interactions"] + report.kept["searches"] == 3
+    assert report.written["interactions"] + report.written["searches"] == 3
 
 
 def test_10m(tmp_path: Path) -> None:
@@ -246,8 +246,8 @@ def test_users_and_films_that_no_file_lists(tmp_path: Path) -> None:
 def test_ratings_that_stand_twice_are_kept_once(tmp_path: Path) -> None:
     src = ml_latest(tmp_path / "src", ratings=RATINGS + "1,11,4.5,964981247\n")
     report = import_folder("movielens", src, tmp_path / "out")
-    assert report.notes[-1] == "1 interactions stand more than once in the source and are kept once"
-    assert report.kept["interactions"] == 4
+    assert report.notes[-1] == "1 interactions occur more than once in the source and are written once"
+    assert report.written["interactions"] == 4
     assert report.rejects.is_empty()
     assert not (tmp_path / "out" / "rejects.parquet").exists()
     assert table(tmp_path / "out", "interactions").height == 4
@@ -360,7 +360,7 @@ def test_share_of_searches(tmp_path: Path) -> None:
     rows = "".join(f"{user},1,4.0,{964982703 + user}\n" for user in range(10_000))
     (src / "ratings.csv").write_text("userId,movieId,rating,timestamp\n" + rows)
     report = import_folder("movielens", src, tmp_path / "out")
-    assert abs(report.kept["searches"] - 10_000 / SEARCH_SHARE) < 160
+    assert abs(report.written["searches"] - 10_000 / SEARCH_SHARE) < 160
     queries = table(tmp_path / "out", "searches")["query"]
     assert abs((queries == "heat").mean() - 0.5) < 0.06  # type: ignore[operator]
 

@@ -144,9 +144,9 @@ def test_qilin(tmp_path: Path, as_details: Any) -> None:
         "1 searches have no query and are left out",
         "1 searches have no results, and so no time, and are left out",
         "2 clicked notes are not among the notes: they are titled 'note' and their number",
-        "1 interactions stand more than once in the source and are kept once",
+        "1 interactions occur more than once in the source and are written once",
     )
-    assert report.kept == {"items": 7, "users": 3, "interactions": 3, "searches": 3}
+    assert report.written == {"items": 7, "users": 3, "interactions": 3, "searches": 3}
     assert table(out, "interactions").rows() == [
         ("100", "0", utc(2024, 8, 26, 14), "click"),
         ("100", "2", utc(2024, 8, 26, 14, 0, 5), "like"),
@@ -204,7 +204,7 @@ def test_one_file_a_part_and_parts_that_are_not_there(tmp_path: Path) -> None:
         )
     report, out = imported(flat)
     assert report.notes[:2] == ("no recommendation_test: it is left out", "no search_test: it is left out")
-    assert report.kept == {"items": 5, "users": 2, "interactions": 2, "searches": 2}
+    assert report.written == {"items": 5, "users": 2, "interactions": 2, "searches": 2}
     assert table(out, "users")["user_id"].to_list() == ["100", "101"]
 
 
@@ -225,7 +225,7 @@ def test_what_is_broken_is_a_reject_where_it_stands(tmp_path: Path) -> None:
         ("search_test/train-00000-of-00001.parquet", 2, "unknown user"),
     ]
     assert report.rejects["value"][0] == details[0]
-    assert report.kept["interactions"] == 1
+    assert report.written["interactions"] == 1
     with pytest.raises(DataError, match=r"4 rows break a rule"):
         imported(src)
     assert table(out, "interactions").height == 1

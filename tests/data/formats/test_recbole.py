@@ -42,7 +42,7 @@ def table(tmp_path: Path, name: str) -> pl.DataFrame:
 
 def test_a_published_dataset(tmp_path: Path) -> None:
     report = imported(tmp_path)
-    assert report.kept == report.read == {"items": 3, "users": 3, "interactions": 3, "searches": 0}
+    assert report.written == report.read == {"items": 3, "users": 3, "interactions": 3, "searches": 0}
     assert report.notes == (
         "ml-100k.inter has no event column: every interaction is a 'rating'; ratings are not kept",
         "RecBole knows no searches: there are none",
@@ -67,7 +67,7 @@ def test_interactions_alone(tmp_path: Path) -> None:
     report = imported(tmp_path, {".item": None, ".user": None})
     assert table(tmp_path, "items").rows() == [("242", "242"), ("302", "302"), ("377", "377")]
     assert table(tmp_path, "users")["user_id"].to_list() == ["186", "196", "22"]
-    assert {"no ml-100k.item: items are the ids seen in events", "3 items have no title: the id stands for it"} <= set(
+    assert {"no ml-100k.item: items are the ids seen in events", "3 items have no title: the id is used as the title"} <= set(
         report.notes
     )
 
@@ -76,11 +76,11 @@ def test_what_published_files_lack_or_repeat(tmp_path: Path) -> None:
     """An item and a user that only events name, a title that is missing, a row that stands twice."""
     inter = INTER + "196\t999\t4\t881250950\n7\t242\t5\t881250951\n22\t377\t2\t878887116\n"
     report = imported(tmp_path, {".inter": inter, ".item": ITEM.replace("Kolya", "")})
-    assert report.kept == {"items": 4, "users": 4, "interactions": 5, "searches": 0} and report.rejects.is_empty()
-    assert report.notes[-1] == "1 interactions stand more than once in the source and are kept once"
-    assert "1 values of item_id that events name stand in no file: they are added" in report.notes
-    assert "1 values of user_id that events name stand in no file: they are added" in report.notes
-    assert "2 items have no title: the id stands for it" in report.notes
+    assert report.written == {"items": 4, "users": 4, "interactions": 5, "searches": 0} and report.rejects.is_empty()
+    assert report.notes[-1] == "1 interactions occur more than once in the source and are written once"
+    assert "1 values of item_id that events name are in no file: they are added" in report.notes
+    assert "1 values of user_id that events name are in no file: they are added" in report.notes
+    assert "2 items have no title: the id is used as the title" in report.notes
     assert table(tmp_path, "items").select("item_id", "title").rows()[::3] == [("242", "242"), ("999", "999")]
 
 
@@ -157,14 +157,14 @@ def test_parts_are_read_together(tmp_path: Path) -> None:
     assert report.read["interactions"] == 3
     assert report.rejects.rows() == [("ml-100k.train.inter", 2, "no valid time", "x")]
     assert "read together: ml-100k.test.inter, ml-100k.train.inter" in report.notes
-    assert report.kept["items"] == 3
+    assert report.written["items"] == 3
 
 
 def test_a_file_for_a_folder_and_a_folder_of_another_name(tmp_path: Path) -> None:
     folder = source(tmp_path / "ml-100k")
-    assert import_folder("recbole", folder / "ml-100k.inter", tmp_path / "a").kept["items"] == 3
+    assert import_folder("recbole", folder / "ml-100k.inter", tmp_path / "a").written["items"] == 3
     folder.rename(tmp_path / "moved")
-    assert import_folder("recbole", tmp_path / "moved", tmp_path / "b").kept["items"] == 3
+    assert import_folder("recbole", tmp_path / "moved", tmp_path / "b").written["items"] == 3
     assert pl.read_parquet(tmp_path / "a" / "items.parquet").equals(pl.read_parquet(tmp_path / "b" / "items.parquet"))
 
 

@@ -94,7 +94,7 @@ LINES = [
 
 def test_queries_and_events(tmp_path: Path) -> None:
     report = imported(tmp_path, LINES)
-    assert report.kept == report.read == {"items": 5, "users": 2, "interactions": 2, "searches": 2}
+    assert report.written == report.read == {"items": 5, "users": 2, "interactions": 2, "searches": 2}
     assert table(tmp_path, "searches").rows() == [
         ("q1", "c1", "red lamp", at(1), ["a", "b"], ["a", "b", "c"]),
         ("q2", "c2", "mug", at(10), [], ["d", "e"]),
@@ -312,7 +312,7 @@ def test_an_event_that_was_sent_twice(tmp_path: Path) -> None:
     report = imported(
         tmp_path, [event("click", "a", None, 1), event("click", "a", None, 1), event("click", "a", None, 2)]
     )
-    assert report.kept["interactions"] == 2
+    assert report.written["interactions"] == 2
     assert "1 interactions repeat a whole event: they are kept once" in report.notes
 
 
@@ -334,7 +334,7 @@ def test_rejects_name_the_line(tmp_path: Path) -> None:
         ("log.ndjson", 6, "empty event", None),
         ("log.ndjson", 7, "no valid time", "never"),
     ]
-    assert report.kept["searches"] == 1 and report.kept["interactions"] == 0
+    assert report.written["searches"] == 1 and report.written["interactions"] == 0
     with pytest.raises(DataError, match=r"5 rows break a rule.*log\.ndjson row 4: neither query nor event"):
         imported(tmp_path, plain(lines))
 
@@ -423,7 +423,7 @@ def test_the_published_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(ubi, "account", lambda events: accounts.append(counted(events)) or accounts[-1])
     report = import_folder("ubi", SAMPLE, tmp_path / "out")
     assert report.rejects.is_empty()
-    assert report.kept == report.read == {"items": 1168, "users": 230, "interactions": 40, "searches": 770}
+    assert report.written == report.read == {"items": 1168, "users": 230, "interactions": 40, "searches": 770}
     assert report.notes[0] == "7,842 lines: 473 queries, 3,448 events, 3,921 bulk actions"
     documents = [json.loads(line) for line in SAMPLE.read_text(encoding="utf-8").splitlines()[1::2]]
     events = [row for row in documents if "action_name" in row]

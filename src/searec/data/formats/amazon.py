@@ -35,14 +35,14 @@ _META = (
 )
 _CATEGORIES = ("category", "categories")
 _BROKEN_TITLE = "getTime()"
-"""Stands in titles of 2018 that hold a page's script in place of a title."""
+"""Found in titles of 2018 that hold a page's script in place of a title."""
 
 _PAIR = r"^(?<user_id>\S+)_(?<number>\d+)\s+\S+\s+(?<item_id>\S+)\s+(?<relevance>\d+)\s*$"
 
 
 @dataclass(frozen=True)
 class _Queries:
-    """What is asked for in which review.
+    """The queries behind reviews.
 
     by: the columns to join reviews on: item_id, and user_id where the pairs are published.
     lists: those columns and `queries`, a list.
@@ -56,7 +56,8 @@ def read_amazon(source: Path, mapping: Mapping[str, str]) -> Raw:
     """The reviews and items of one category, and its searches.
 
     Args:
-        source: a folder with a review file, its meta file, and perhaps query_text.txt.gz, train.qrels.gz and test.qrels.gz.
+        source: a folder with a review file and its meta file, and perhaps query_text.txt.gz, train.qrels.gz
+            and test.qrels.gz.
         mapping: "interactions" and "items" may name the two files, where the folder holds several.
 
     Raises:
@@ -140,7 +141,10 @@ def _reviews(path: Path) -> tuple[pl.LazyFrame, TimeUnit]:
 
 
 def _ratings(path: Path) -> tuple[pl.LazyFrame, TimeUnit]:
-    """A CSV of ratings only: 2023's has a header; 2014's are user, item, rating, time and 2018's item, user, rating, time."""
+    """A CSV of ratings only.
+
+    2023's has a header; 2014's are user, item, rating, time and 2018's item, user, rating, time.
+    """
     fault = pl.lit(None, dtype=pl.String).alias(FAULT)
     with reading(path):
         frame = pl.scan_csv(path, infer_schema=False, row_index_name=ROW, row_index_offset=1)
@@ -156,16 +160,18 @@ def _ratings(path: Path) -> tuple[pl.LazyFrame, TimeUnit]:
 
 
 def _items(path: Path, reviewed: pl.DataFrame, bad: list[pl.DataFrame]) -> tuple[pl.LazyFrame, pl.DataFrame, list[str]]:
-    """The reviewed items; their queries built from categories (item_id, queries); and what was decided. Adds to `bad`."""
+    """The reviewed items, queries built from their categories (item_id, queries), and notes. Adds to `bad`."""
     asin = pl.coalesce("parent_asin", "asin").alias("item_id")
     with reading(path):
         lines = scan_objects(path, _META).select(ROW, asin, FAULT, *_CATEGORIES)
-        lines = lines.join(reviewed.lazy().with_columns(wanted=True), on="item_id", how="left", maintain_order="left")
-        slim = [pl.when("wanted").then(name).alias(name) for name in _CATEGORIES]
+        lines = lines.join(
+            reviewed.lazy().with_columns(is_reviewed=True), on="item_id", how="left", maintain_order="left"
+        )
+        slim = [pl.when("is_reviewed").then(name).alias(name) for name in _CATEGORIES]
         known = lines.with_columns(slim).collect(engine="streaming")
     bad.append(faults(known, path))
     known = known.filter(pl.col(FAULT).is_null())
-    there = known.filter("wanted")
+    there = known.filter("is_reviewed")
     first = there.unique("item_id", keep="first", maintain_order=True)
     lacking = reviewed.join(first, on="item_id", how="anti").sort("item_id")
     counts = {
@@ -185,13 +191,13 @@ def _items(path: Path, reviewed: pl.DataFrame, bad: list[pl.DataFrame]) -> tuple
     table = objects.with_columns(
         asin, title.alias("title"), pl.coalesce(said, praised).alias("description"), labels.alias("categories")
     )
-    stand_in = pl.coalesce(
+    replacement = pl.coalesce(
         opening(pl.col("description")), pl.col("categories").list.last(), "item " + pl.col("item_id")
     )
     table = table.select(
         ROW,
         "item_id",
-        pl.coalesce("title", stand_in).alias("title"),
+        pl.coalesce("title", replacement).alias("title"),
         "description",
         plain_text(pl.coalesce("brand", "store")).alias("brand"),
         "categories",
@@ -207,7 +213,7 @@ def _items(path: Path, reviewed: pl.DataFrame, bad: list[pl.DataFrame]) -> tuple
 
 
 def _paths() -> pl.Expr:
-    """An item's paths of categories, each broad to narrow: 2014 has several, 2018 and 2023 one; null if none is given."""
+    """An item's paths of categories, broad to narrow: 2014 has several, 2018 and 2023 one; null if none."""
     text = pl.coalesce("categories", "category")
     text = pl.when(text.str.starts_with("[[")).then(text).when(text.str.starts_with("[")).then("[" + text + "]")
     paths = text.str.json_decode(pl.List(pl.List(pl.String)))
@@ -220,7 +226,8 @@ def _find_queries(source: Path) -> dict[str, Path]:
     there = {name: source / (name + end) for name in names for end in ("", ".gz") if (source / (name + end)).is_file()}
     if there and len(there) < len(names):
         missing = next(name for name in names if name not in there)
-        raise DataError("missing file", where=source / f"{missing}.gz", expected=", ".join(f"{name}.gz" for name in names))
+        expected = ", ".join(f"{name}.gz" for name in names)
+        raise DataError("missing file", where=source / f"{missing}.gz", expected=expected)
     return there
 
 
@@ -261,7 +268,8 @@ def _published(
         idle = (
             lists.lazy().join(reviews.select(by), on=by, how="anti").select(pl.len()).collect(engine="streaming").item()
         )
-    notes = [f"queries are those of {files['query_text.txt'].name} ({source.name}), for the users and items of the qrels"]
+    texts = files["query_text.txt"].name
+    notes = [f"queries are those of {texts} ({source.name}), for the users and items of the qrels"]
     if idle:
         notes.append(f"{idle:,} pairs of user and item in the qrels have no review and make no search")
     return _Queries(by, lists), notes
@@ -270,9 +278,9 @@ def _published(
 def _searches(reviews: pl.LazyFrame, queries: _Queries) -> pl.LazyFrame:
     """A search for each review with a query; of several queries one is drawn by the row of the review."""
     whole = reviews.filter(pl.col("user_id").is_not_null(), pl.col("timestamp").is_not_null())
-    asked = whole.join(queries.lists.lazy(), on=queries.by, how="inner", maintain_order="left")
+    paired = whole.join(queries.lists.lazy(), on=queries.by, how="inner", maintain_order="left")
     place = (draw(pl.col(ROW)) % pl.col("queries").list.len()).cast(pl.Int64)
-    return asked.select(
+    return paired.select(
         ROW,
         pl.concat_str("user_id", "item_id", "timestamp", separator="-").alias("search_id"),
         "user_id",

@@ -22,7 +22,10 @@ _LINES = ("dat", "data", "item", "user", "txt", "qrels")
 """Endings of files whose lines have a form of their own."""
 
 FILE, ROW = "__file", "__row"
-"""Columns of a raw table whose rows are not those of its file, in order: the name of the file and the data row (from 1) of each."""
+"""Columns that name the source of a row: the file, and its data row from 1.
+
+A raw table has them where its rows are not those of its file, in order.
+"""
 
 
 @dataclass(frozen=True)
@@ -30,14 +33,16 @@ class Raw:
     """A source as unread tables whose columns already bear searec's names; types and rows are not yet checked.
 
     tables: "items" and "interactions", and "users" and "searches" where the source has them. Columns of
-        `schema.TABLES` may be of any type `importing` can convert; other columns of items and users are kept. A table must give
+        `schema.TABLES` may be of any type `importing` can convert; other columns of items and users stay. A
+        table must give
         the same rows in the same order each time it is read.
-    files: for each table the file that an error about it names. Row n of a table is data row n of that file, unless the table
-        says otherwise in `ROW`, and in `FILE` where there are several; both may be null for a row that stands in no file.
+    files: for each table the file that an error about it names. Row n of a table is data row n of that file, unless
+        the table says otherwise in `ROW`, and in `FILE` where there are several; both may be null for a row of no file.
     notes: what the importer decided for the user, one sentence each.
     rejects: rows that never became one of a table, as `log.REJECT_SCHEMA` says.
     unit: of times given as numbers, where the format fixes it.
-    repeats: the published files hold rows twice: the second of two equal interactions, or of two searches of one search_id, is left out
+    repeats: the published files hold rows twice: the second of two equal interactions, or of two searches of one
+        search_id, is left out
         and counted in a note, and is no reject.
     """
 
@@ -52,12 +57,18 @@ class Raw:
 Importer = Callable[[Path, Mapping[str, str]], Raw]
 """From a source folder and the user's column and file mapping to Raw."""
 Exporter = Callable[[Mapping[str, pl.LazyFrame], str], dict[str, pl.LazyFrame]]
-"""From the tables of a dataset folder, with searec's types, and the name of the folder to write to its files: for each file name one
+"""From the tables of a dataset folder, with searec's types, and the name of the folder to its files: for each
+file name one
 column of text, the file's lines in order."""
 
 
 def refuse_mapping(format: str, mapping: Mapping[str, str], allowed: Sequence[str] = ()) -> None:
-    """Refuse what `--map` says about a format whose files and columns are known, but for the tables `allowed`.
+    """Refuse a mapping of a format whose files and columns are known.
+
+    Args:
+        format: its name.
+        mapping: what `--map` says.
+        allowed: tables whose file may be named.
 
     Raises:
         SettingsError: a mapping that is not allowed.
@@ -78,7 +89,10 @@ def named(
     """The columns of a published table under searec's names; `FILE` and `ROW` stay.
 
     Args:
-        columns, optional: published name -> searec's. Optional ones may be missing from the file.
+        frame: the published table.
+        columns: published name -> searec's; required.
+        path: the file that an error names.
+        optional: published name -> searec's, of columns that may be missing.
 
     Raises:
         DataError: a column of `columns` is missing.
@@ -101,14 +115,21 @@ def named(
 
 
 def unlisted(table: pl.LazyFrame, key: str, seen: Sequence[pl.LazyFrame]) -> pl.DataFrame:
-    """The ids that events name and a table lacks, in order: a frame of one column, `key`. Arguments as in `completed`."""
+    """Return the ids that events name and a table lacks, in order, as one column `key`.
+
+    Args:
+        table: a table.
+        key: its id column, text.
+        seen: frames with that column.
+    """
     return _lacking(table, key, seen).collect(engine="streaming")
 
 
 def completed(table: pl.LazyFrame, key: str, seen: Sequence[pl.LazyFrame]) -> pl.LazyFrame:
-    """A table and, after it, a row for each id that events name and it lacks, in the order of the ids; other columns are null.
+    """Return a table and, after it, a row for each id that events name and it lacks, in the order of the ids.
 
     Args:
+        table: a table.
         key: the table's id column, text.
         seen: frames with that column, text; null and blank ids are left out.
     """
@@ -126,6 +147,7 @@ def split_mapping(
     """File names by table, and source columns by table and column.
 
     Args:
+        mapping: what `--map` says.
         tables: the tables that may be mapped, with the columns of each.
 
     Raises:
@@ -165,7 +187,17 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def refuse_file(path: Path, error: Exception) -> NoReturn:
-    """Find what is wrong with a file that Polars refused. Reads it line by line, which only a failed import pays for."""
+    """Raise an error that says what is wrong with a file that Polars refused.
+
+    The file is read line by line, which only a failed import pays for.
+
+    Args:
+        path: the file.
+        error: what Polars raised.
+
+    Raises:
+        DataError: always.
+    """
     kind = path.name.removesuffix(".gz").rsplit(".", 1)[-1]
     if kind in (*_CHECKS, *_LINES) and path.is_file():
         if path.stat().st_size == 0:

@@ -1,6 +1,6 @@
 """KuaiSAR (arXiv 2306.07705): the feed and the search box of a short-video app, five CSV files.
 
-A click of the feed is an interaction, the results of one search session are a search. Words are published as numbers: 20 becomes
+A click of the feed is an interaction, the results of one search session are a search. Words are numbers: 20 becomes
 the word "w20", in captions and queries alike. docs/formats.md tells what becomes of each column.
 """
 
@@ -81,14 +81,14 @@ def read_kuaisar(source: Path, mapping: Mapping[str, str]) -> Raw:
     with reading(files[FEED]):
         fed = _feed_pass(feed, files[FEED])
     with reading(files[SEARCH]):
-        found, again = _search_pass(search, files[SEARCH])
+        files_found, again = _search_pass(search, files[SEARCH])
     follows, known_users = _follows(scans, files), _known_users(scans[USERS], files[USERS])
-    users = [fed.users, found.users, *([] if follows is None else [follows.select("user_id")])]
-    new_users, new_items = _lacking(known_users, users), _lacking(known, [fed.items, found.items])
+    users = [fed.users, files_found.users, *([] if follows is None else [follows.select("user_id")])]
+    new_users, new_items = _lacking(known_users, users), _lacking(known, [fed.items, files_found.items])
 
     notes = [
-        _note(fed.counts["twice"], "clicks of the feed stand in {} twice and count once", FEED),
-        _note(fed.counts["local"] + found.counts["local"], "rows have no timestamp; their Beijing time is taken"),
+        _note(fed.counts["twice"], "clicks of the feed are in {} twice and count once", FEED),
+        _note(fed.counts["local"] + files_found.counts["local"], "rows have no timestamp; their Beijing time is taken"),
         _note(
             len(again),
             "further queries under a session number of the same user in {} are searches of their own",
@@ -107,12 +107,12 @@ def read_kuaisar(source: Path, mapping: Mapping[str, str]) -> Raw:
         "searches": _searches(search, again),
     }
     paths = {"items": files[ITEMS], "users": files[USERS], "interactions": files[FEED], "searches": files[SEARCH]}
-    rejects = pl.concat([bad_items, fed.rejects, found.rejects])
+    rejects = pl.concat([bad_items, fed.rejects, files_found.rejects])
     return Raw(tables, paths, tuple(note for note in notes if note), rejects.lazy() if len(rejects) else None)
 
 
 def _find(source: Path) -> dict[str, Path]:
-    """The files by their published names, in the folder or in the one folder below it that holds them; .csv or .csv.gz."""
+    """The files by their published names (.csv or .csv.gz), in the folder or in the one folder below it with them."""
     if source.suffix == ".zip" and source.is_file():
         raise DataError("SRC is not unpacked", where=source, remedy=f"unzip {source.name}, then name the folder")
     if not source.is_dir():
@@ -159,10 +159,10 @@ def _scan(path: Path, needed: tuple[str, ...]) -> pl.LazyFrame:
 
 
 def _feed(scan: pl.LazyFrame, no_item: tuple[str, ...]) -> "_Rows":
-    """Rows that are clicks, or cannot be told to be none."""
-    kept = (ROW, "timestamp", "time", "click")
+    """Rows that are clicks, or that may be."""
+    sound_rows = (ROW, "timestamp", "time", "click")
     rows = scan.select(
-        *kept, *_AS_GIVEN, user_id=_id("user_id"), item_id=_id("item_id", no_item), clicked=_number("click")
+        *sound_rows, *_AS_GIVEN, user_id=_id("user_id"), item_id=_id("item_id", no_item), clicked=_number("click")
     )
     rows = _timed(rows.filter(pl.col("clicked").is_null() | (pl.col("clicked") > 0)), "timestamp", "time")
     rules = {
@@ -175,10 +175,10 @@ def _feed(scan: pl.LazyFrame, no_item: tuple[str, ...]) -> "_Rows":
 
 
 def _results(scan: pl.LazyFrame, no_item: tuple[str, ...]) -> "_Rows":
-    """Rows of search, one a result; a row without an item stands for a search that showed none."""
-    kept = (ROW, "keyword", "search_session_timestamp", "search_session_time", "click_cnt")
+    """Rows of search, one a result; a row without an item is a search that showed none."""
+    sound_rows = (ROW, "keyword", "search_session_timestamp", "search_session_time", "click_cnt")
     rows = scan.select(
-        *kept,
+        *sound_rows,
         *_AS_GIVEN,
         user_id=_id("user_id"),
         session=_id("search_session_id"),
@@ -201,11 +201,11 @@ def _results(scan: pl.LazyFrame, no_item: tuple[str, ...]) -> "_Rows":
 
 
 _SEARCH = ("user_id", "session", "query", "second")
-"""What makes rows one search: a session is one query; should its number return with another query or time, that is another one."""
+"""What makes rows one search: a session has one query; the same number with another query or time is another."""
 
 
 def _timed(rows: pl.LazyFrame, stamp: str, local: str) -> pl.LazyFrame:
-    """`at` in UTC from milliseconds, else from Beijing time; `local` where the latter; `given` is the text that stood there."""
+    """`at` in UTC from milliseconds, else from Beijing time; `local` where the latter; `given` is the original text."""
     number = _number(stamp)
     number = pl.when(number > 0).then(number)
     text = pl.when(number.is_null()).then(pl.col(local).str.strip_chars())
@@ -218,7 +218,7 @@ def _timed(rows: pl.LazyFrame, stamp: str, local: str) -> pl.LazyFrame:
 
 @dataclass(frozen=True)
 class _Rows:
-    """Rows of a file, and what makes one bad: rule -> (true where broken, the column that breaks it); the first rule counts."""
+    """Rows of a file, and its rules: name -> (true where broken, the column that breaks it); the first counts."""
 
     rows: pl.LazyFrame
     rules: Mapping[str, tuple[pl.Expr, str]]
@@ -232,7 +232,7 @@ class _Rows:
         return self.rows.filter(~self.broken)
 
     def rejects(self, path: Path, sound: int) -> pl.DataFrame:
-        """As `log.REJECT_SCHEMA` says. All rows are looked at only where fewer than all are `sound`: counting reads much less."""
+        """Rejects as in `log.REJECT_SCHEMA`; all rows are read only where fewer than all are `sound`."""
         if self.rows.select(pl.len()).collect(engine="streaming").item() == sound:
             return pl.DataFrame(schema=REJECT_SCHEMA)
         rule = pl.coalesce(pl.when(rule).then(pl.lit(name)) for name, (rule, _) in self.rules.items())
@@ -257,9 +257,9 @@ def _feed_pass(feed: _Rows, path: Path) -> _Passed:
 def _search_pass(search: _Rows, path: Path) -> tuple[_Passed, pl.DataFrame]:
     """Also the searches after the first under one session number: their key, and `number` from 2 on."""
     sound = search.sound
-    asked = sound.group_by(_SEARCH).agg(pl.col(ROW).min())
+    first_rows = sound.group_by(_SEARCH).agg(pl.col(ROW).min())
     counts = sound.select(pl.len(), pl.col("local").sum())
-    users, items, count, searches = _at_once(_ids(sound, "user_id"), _ids(sound, "item_id"), counts, asked)
+    users, items, count, searches = _at_once(_ids(sound, "user_id"), _ids(sound, "item_id"), counts, first_rows)
     results, local = count.row(0)
     again = searches.filter(pl.struct("user_id", "session").is_duplicated()).sort(ROW)
     again = again.select(*_SEARCH, number=pl.int_range(1, pl.len() + 1).over("user_id", "session")).filter(
@@ -314,11 +314,11 @@ def _items(scan: pl.LazyFrame, marked: bool) -> pl.LazyFrame:
     named = [
         pl.coalesce(_name(name) for name in (f"{level}_name_en", f"{level}_name") if name in there) for level in LEVELS
     ]
-    kept = [_padded(name) for name in there if name not in (ROW, "item_id", "caption", *names)]
+    sound_rows = [_padded(name) for name in there if name not in (ROW, "item_id", "caption", *names)]
     words = _words("caption")
     rows = (scan.filter(~_unread("caption")) if marked else scan).select(
         *([ROW] if marked else []),
-        *kept,
+        *sound_rows,
         item_id=_id("item_id"),
         words=words,
         categories=pl.concat_arr(named).cast(pl.List(pl.String)).list.drop_nulls(),
@@ -333,7 +333,7 @@ def _known_users(scan: pl.LazyFrame, path: Path) -> pl.DataFrame:
 
 
 def _users(scan: pl.LazyFrame, follows: pl.DataFrame | None) -> pl.LazyFrame:
-    """Users of the file, with whom they follow."""
+    """Users of the file, with those they follow."""
     users = scan.drop(ROW).with_columns(_id("user_id").alias("user_id"))
     return users if follows is None else users.join(follows.lazy(), on="user_id", how="left", maintain_order="left")
 

@@ -11,7 +11,7 @@ _OPENING = 60
 
 
 def plain_text(text: pl.Expr) -> pl.Expr:
-    """Text without HTML tags, entities as the characters they stand for, white space as single blanks; "" is null.
+    """Return text without HTML tags, with entities as characters and white space as single blanks; "" is null.
 
     >>> import polars as pl
     >>> pl.select(plain_text(pl.lit(" Tom &amp; Jerry&#39;s <b>best</b> "))).item()
@@ -24,7 +24,7 @@ def plain_text(text: pl.Expr) -> pl.Expr:
 
 
 def opening(text: pl.Expr) -> pl.Expr:
-    """The first words of a text, to stand for a missing title: at most 60 characters, white space as single blanks; null if none."""
+    """Return the first words of a text, at most 60 characters, in place of a missing title; null if none."""
     start = text.str.strip_chars().str.slice(0, 4 * _OPENING)  # a long text need not be gone through
     text = start.str.replace_all(r"\s+", " ").str.slice(0, _OPENING).str.strip_chars()
     return pl.when(text != "").then(text)

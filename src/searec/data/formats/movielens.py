@@ -76,7 +76,7 @@ class _Set:
 
 
 def read_movielens(source: Path, mapping: Mapping[str, str]) -> Raw:
-    """A published MovieLens set: 100k, 1m, 10m, 20m, 25m, 32m, latest or latest-small, told apart by their files.
+    """Read a published MovieLens set: 100k, 1m, 10m, 20m, 25m, 32m, latest or latest-small, by the files it has.
 
     Args:
         source: the unpacked folder.
@@ -87,44 +87,44 @@ def read_movielens(source: Path, mapping: Mapping[str, str]) -> Raw:
         DataError: no such folder, a missing file or column, a file that cannot be read.
     """
     refuse_mapping("movielens", mapping)
-    found = _open(source)
+    published = _open(source)
     notes: list[str] = []
-    unknown = unlisted(found.films, "item_id", _seen(found, "item_id"))
+    unknown = unlisted(published.films, "item_id", _seen(published, "item_id"))
     tables = {
         "items": pl.concat(
-            [found.films, unknown.lazy().with_columns(title="film " + pl.col("item_id"))], how="diagonal"
+            [published.films, unknown.lazy().with_columns(title="film " + pl.col("item_id"))], how="diagonal"
         )
     }
     if unknown.height:
-        name = found.files["items"].name
+        name = published.files["items"].name
         notes.append(
             f"{unknown.height:,} films are rated or tagged and not in {name}: they are titled 'film' and their number"
         )
-    if found.users is not None:
-        strangers = unlisted(found.users, "user_id", _seen(found, "user_id"))
-        tables["users"] = pl.concat([found.users, strangers.lazy()], how="diagonal")
+    if published.users is not None:
+        strangers = unlisted(published.users, "user_id", _seen(published, "user_id"))
+        tables["users"] = pl.concat([published.users, strangers.lazy()], how="diagonal")
         if strangers.height:
             notes.append(
-                f"{strangers.height:,} users are in no line of {found.files['users'].name}: they have no attributes"
+                f"{strangers.height:,} users are in no line of {published.files['users'].name}: they have no attributes"
             )
 
-    files = {name: path for name, path in found.files.items() if name != "tags"}
-    rating = found.ratings.with_columns(event=pl.lit("rating"))
-    if found.tags is not None:
-        files["searches"] = found.files["tags"]
+    files = {name: path for name, path in published.files.items() if name != "tags"}
+    rating = published.ratings.with_columns(event=pl.lit("rating"))
+    if published.tags is not None:
+        files["searches"] = published.files["tags"]
         with reading(files["searches"]):
-            tables["searches"], said = _from_tags(found.tags, files["searches"])
+            tables["searches"], said = _from_tags(published.tags, files["searches"])
         tables["interactions"] = rating
         notes += said
     else:
-        files["searches"] = found.files["interactions"]
-        led = rating.join(_queries(found.films), on="item_id", how="left", maintain_order="left").with_columns(
+        files["searches"] = published.files["interactions"]
+        led = rating.join(_queries(published.films), on="item_id", how="left", maintain_order="left").with_columns(
             _searched()
         )
         tables["interactions"] = led.filter(pl.col("query").is_null()).drop("query")
         tables["searches"] = _searches(led.filter(pl.col("query").is_not_null()), "rating")
         notes.append(
-            f"the set has no tags: one rating in {SEARCH_SHARE} stands as a simulated search that led to its film, and not as a rating; "
+            f"the set has no tags: one rating in {SEARCH_SHARE} is used as a simulated search that led to its film; "
             "half of these queries are words of the title, half are genres"
         )
     return Raw(tables, files, tuple(notes), unit="s", repeats=True)
@@ -198,12 +198,12 @@ def _open_csv(source: Path) -> _Set:
     return _Set(_csv(files["interactions"], ids), films, None, tags, files)
 
 
-def _seen(found: _Set, key: str) -> list[pl.LazyFrame]:
+def _seen(published: _Set, key: str) -> list[pl.LazyFrame]:
     """The ids in the ratings and in the tags."""
     seen = []
-    for name, frame in (("interactions", found.ratings), ("tags", found.tags)):
+    for name, frame in (("interactions", published.ratings), ("tags", published.tags)):
         if frame is not None:
-            with reading(found.files[name]):
+            with reading(published.files[name]):
                 seen.append(frame.select(key).unique().collect(engine="streaming").lazy())
     return seen
 
@@ -269,7 +269,7 @@ def _from_tags(tags: pl.LazyFrame, path: Path) -> tuple[pl.LazyFrame, list[str]]
     tags = tags.with_columns(pl.col("query").str.strip_chars())
     blank = (pl.col("query") == "") | (pl.col("query").is_null() & pl.col("timestamp").is_not_null())
     same = ("user_id", "item_id", "query", "timestamp")
-    kept = tags.filter(~blank).unique(same, keep="first", maintain_order=True)
+    present = tags.filter(~blank).unique(same, keep="first", maintain_order=True)
     counts = [
         blank.sum().alias("blank"),
         pl.struct(same).filter(~blank).n_unique().alias("kept"),
@@ -280,8 +280,8 @@ def _from_tags(tags: pl.LazyFrame, path: Path) -> tuple[pl.LazyFrame, list[str]]
     if none:
         notes.append(f"{none:,} tags of {path.name} hold no text and are left out")
     if rows - none - different:
-        notes.append(f"{rows - none - different:,} tags of {path.name} stand more than once and are kept once")
-    return _searches(kept, "tag"), notes
+        notes.append(f"{rows - none - different:,} tags of {path.name} occur more than once and are written once")
+    return _searches(present, "tag"), notes
 
 
 def _searches(events: pl.LazyFrame, kind: str) -> pl.LazyFrame:

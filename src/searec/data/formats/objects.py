@@ -1,4 +1,4 @@
-"""Files with one object a line, as JSON or, in older sets, as a Python literal: whole columns of text, read by blocks."""
+"""Files with one object a line, as JSON or, in older sets, as a Python literal, read in blocks of whole columns."""
 
 import ast
 import json
@@ -18,7 +18,7 @@ FAULT = "__fault"
 _SHOWN = 80
 _FEW = 8
 _ESCAPED = r"\\(?:[\\bfrt]|u00(?:[01][0-9a-fA-F]|5[cC]))"
-"""Escapes that Polars does not write again where it keeps a list as JSON text: of the backslash and of control characters."""
+"""Escapes that Polars drops where it stores a list as JSON text: of the backslash and of control characters."""
 
 
 def scan_objects(path: Path, fields: Sequence[str], rows: pl.DataFrame | None = None) -> pl.LazyFrame:
@@ -27,6 +27,7 @@ def scan_objects(path: Path, fields: Sequence[str], rows: pl.DataFrame | None = 
     A field is text, and JSON text where it holds a list or an object; null where the object lacks it.
 
     Args:
+        fields: the fields to read.
         path: plain or gzip.
         rows: the only lines to read, a frame of `ROW`; by default all.
     """
@@ -35,15 +36,20 @@ def scan_objects(path: Path, fields: Sequence[str], rows: pl.DataFrame | None = 
     lines = lines.filter(pl.col("line").str.strip_chars() != "")
     if rows is not None:
         lines = lines.join(rows.lazy(), on=ROW, how="semi", maintain_order="left")
-    made = pl.Struct(dict.fromkeys([*fields, FAULT], pl.String))
+    texts_read = pl.Struct(dict.fromkeys([*fields, FAULT], pl.String))
     read: Callable[[pl.Series], pl.Series] = partial(_read, tuple(fields))
     return lines.select(
-        ROW, pl.col("line").map_batches(read, return_dtype=made, is_elementwise=True).alias("object")
+        ROW, pl.col("line").map_batches(read, return_dtype=texts_read, is_elementwise=True).alias("object")
     ).unnest("object")
 
 
 def faults(table: pl.DataFrame, path: Path) -> pl.DataFrame:
-    """Rejects for the lines that are no object, from `ROW` and `FAULT`."""
+    """Return rejects for the lines that are no object.
+
+    Args:
+        table: lines with `ROW` and `FAULT`.
+        path: their file.
+    """
     rule = pl.lit("neither JSON nor a Python literal").alias("rule")
     bad = table.filter(pl.col(FAULT).is_not_null())
     return bad.select(
@@ -60,7 +66,7 @@ def _read(fields: tuple[str, ...], lines: pl.Series) -> pl.Series:
 
 
 def _by_parts(fields: tuple[str, ...], texts: pl.Series, lines: pl.Series) -> pl.DataFrame:
-    """The objects of lines, some of which may not be JSON even as `texts`: halves of halves, until a few are read one by one."""
+    """The objects of lines, some of which may not be JSON: halves of halves, until a few are read one by one."""
     frame = _by_block(fields, texts, lines)
     if frame is not None:
         return frame
@@ -86,9 +92,10 @@ def _by_block(fields: tuple[str, ...], texts: pl.Series, lines: pl.Series) -> pl
 
 
 def _as_json(lines: pl.Series) -> pl.Series:
-    """Python literals as JSON, as far as rewriting their strings does it; what is no JSON then is left to `ast.literal_eval`.
+    r"""Python literals as JSON, by rewriting their strings; the rest is left to `ast.literal_eval`.
 
-    A string goes between \x01 in place of its quotes, so that quotes that are left are part of a text; \x02 is an escaped backslash.
+    A string goes between \x01 in place of its quotes, so that remaining quotes belong to a text; \x02 is an escaped
+    backslash.
     """
     text = lines.set(lines.str.contains("[\x01\x02]"), "")
     text = text.str.replace_all(r""""((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)'""", "\x01$1$2\x01")

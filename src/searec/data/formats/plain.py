@@ -35,7 +35,7 @@ def read_plain(form: str, source: Path, mapping: Mapping[str, str]) -> Raw:
         raise DataError("no such folder", where=source, expected="a folder with " + ", ".join(_names(form)))
     files, columns = split_mapping(mapping, {table.name: [c.name for c in table.columns] for table in TABLES})
     tables: dict[str, pl.LazyFrame] = {}
-    found: dict[str, Path] = {}
+    files_of: dict[str, Path] = {}
     notes: list[str] = []
     for table in TABLES:
         path = _find(form, source, table, files.get(table.name))
@@ -54,8 +54,8 @@ def read_plain(form: str, source: Path, mapping: Mapping[str, str]) -> Raw:
         if table is INTERACTIONS and "event" not in frame.collect_schema():
             frame = frame.with_columns(pl.lit("click").alias("event"))
             notes.append(f"{path.name} has no event column: every interaction is a 'click'")
-        tables[table.name], found[table.name] = frame, path
-    return Raw(tables, found, tuple(notes))
+        tables[table.name], files_of[table.name] = frame, path
+    return Raw(tables, files_of, tuple(notes))
 
 
 def _names(form: str) -> list[str]:
@@ -84,7 +84,14 @@ def _find(form: str, source: Path, table: Table, named: str | None) -> Path | No
 
 
 def scan(path: Path, form: str) -> pl.LazyFrame:
-    """One file, unread. CSV columns are all text: what an id or a time is, its table says, not a guess from its first rows."""
+    """Return one file, unread.
+
+    CSV columns are all text: the table says what is an id or a time, not a guess from the first rows.
+
+    Args:
+        path: the file.
+        form: how to read a file of unknown ending.
+    """
     form = next((name for name, endings in ENDINGS.items() if path.name.endswith(endings)), form)
     with reading(path):
         if form == "parquet":
@@ -101,7 +108,14 @@ def scan(path: Path, form: str) -> pl.LazyFrame:
 
 
 def renamed(frame: pl.LazyFrame, columns: Mapping[str, str], table: Table, path: Path) -> pl.LazyFrame:
-    """Columns under searec's names; a source column whose name a mapped one takes is left out."""
+    """Return the columns under searec's names; a source column whose name is taken is left out.
+
+    Args:
+        frame: the file's table.
+        columns: searec's column -> source column.
+        table: which table it is.
+        path: the file that an error names.
+    """
     if not columns:
         return frame
     there = frame.collect_schema().names()

@@ -51,8 +51,10 @@ def read_qilin(source: Path, mapping: Mapping[str, str]) -> Raw:
     notes = [f"no {name}: it is left out" for name in (*_RECOMMEND, *_SEARCH) if not parts[name]]
 
     feed, feed_faults = _requests(source, parts, _RECOMMEND, "rec_result_details_with_idx", "request_timestamp", {})
-    asked = {"search_idx": "search_idx", "query": "query"}
-    asking, search_faults = _requests(source, parts, _SEARCH, "search_result_details_with_idx", "search_timestamp", asked)
+    query_columns = {"search_idx": "search_idx", "query": "query"}
+    asking, search_faults = _requests(
+        source, parts, _SEARCH, "search_result_details_with_idx", "search_timestamp", query_columns
+    )
     tables = {"interactions": _interactions(feed)}
     tables["searches"], said = _searches(asking, parts)
     notes += said
@@ -87,11 +89,16 @@ def _shards(source: Path, part: str) -> list[Path]:
 def _refuse_missing(source: Path, parts: Mapping[str, list[Path]]) -> None:
     for needed in (("notes",), _RECOMMEND, _SEARCH):
         if not any(parts[name] for name in needed):
-            got = ", ".join(sorted(path.name for path in source.iterdir())[:10]) if source.is_dir() else "no such folder"
+            here = sorted(path.name for path in source.iterdir())[:10] if source.is_dir() else ["no such folder"]
+            got = ", ".join(here)
             expected = ", ".join(f"{name}/*.parquet" for name in parts)
             remedy = f"get it from {HOME}"
             raise DataError(
-                f"no {' or '.join(needed)}", where=source, got=got or "an empty folder", expected=expected, remedy=remedy
+                f"no {' or '.join(needed)}",
+                where=source,
+                got=got or "an empty folder",
+                expected=expected,
+                remedy=remedy,
             )
 
 
@@ -109,12 +116,18 @@ def _scan(
 
 
 def _requests(
-    source: Path, parts: Mapping[str, list[Path]], names: Sequence[str], details: str, time: str, more: Mapping[str, str]
+    source: Path,
+    parts: Mapping[str, list[Path]],
+    names: Sequence[str],
+    details: str,
+    time: str,
+    more: Mapping[str, str],
 ) -> tuple[pl.LazyFrame, pl.LazyFrame]:
     """Requests of a kind with their results in order of position, and rejects for those whose results cannot be read.
 
     Returns:
-        `FILE`, `ROW`, part, user_id, `more`, details: a list of note_idx, position, timestamp (text) and the actions (Float64).
+        `FILE`, `ROW`, part, user_id, `more`, details: a list of note_idx, position, timestamp (text),
+        actions (Float64).
     """
     frames = []
     for name in names:
@@ -148,7 +161,7 @@ def _as_list(frame: pl.LazyFrame, time: str, path: Path) -> pl.Expr:
     fields = ("note_idx", "position", time, *_ACTIONS)
     value = pl.col("details")
     if dtype == pl.String:
-        # Written by Python as JSON or as a literal: quotes and what stands for nothing differ.
+        # Written by Python as JSON or as a literal: quotes and the sign for nothing differ.
         text = value.str.replace_all("'", '"', literal=True).str.replace_all(r"\b(?:NaN|nan|None)\b", "null")
         good = pl.when(text.str.contains(_DETAILS)).then(text)
         value = good.str.json_decode(pl.List(pl.Struct(dict.fromkeys(fields, pl.String))))
@@ -168,7 +181,7 @@ def _as_list(frame: pl.LazyFrame, time: str, path: Path) -> pl.Expr:
             )
     one = pl.element().struct.field
     there = dict.fromkeys(fields, pl.String()) if dtype == pl.String else known
-    made = pl.struct(
+    decoded = pl.struct(
         _id(one("note_idx"), there["note_idx"]).alias("item_id"),  # type: ignore[arg-type]
         one(time).cast(pl.String).alias("timestamp"),
         *(
@@ -179,7 +192,7 @@ def _as_list(frame: pl.LazyFrame, time: str, path: Path) -> pl.Expr:
             one("position").cast(pl.Float64, strict=False) if "position" in there else pl.lit(None, dtype=pl.Float64)
         ).alias("position"),
     )
-    made_list = value.list.eval(made)
+    made_list = value.list.eval(decoded)
     return made_list.list.eval(pl.element().sort_by(one("position"), nulls_last=True, maintain_order=True))
 
 
@@ -189,7 +202,7 @@ def _id(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
 
 
 def _interactions(feed: pl.LazyFrame) -> pl.LazyFrame:
-    """What users clicked in the feed; a note that was liked, collected, shared or commented on without a click counts by that."""
+    """What users clicked in the feed; liking, collecting, sharing or commenting on a note counts as a click."""
     results = feed.select(FILE, ROW, "user_id", "details").explode("details", empty_as_null=False).unnest("details")
     event = pl.coalesce(*(pl.when(pl.col(action) > 0).then(pl.lit(action)) for action in _ACTIONS))
     return (
@@ -254,7 +267,7 @@ def _items(source: Path, shards: Sequence[Path], tables: Mapping[str, pl.LazyFra
 
 
 def _label(name: str, dtype: pl.DataType, level: int) -> pl.Expr:
-    """A category's name; a bare number is told apart by its level, for the same number may stand on each."""
+    """A category's name; a bare number gets its level beside it, for the same number may occur on each."""
     text = as_text(pl.col(name), dtype)
     text = (pl.col(name).cast(pl.String) if text is None else text).str.strip_chars()
     number = text.str.contains(r"^\d+$")
@@ -265,12 +278,12 @@ def _label(name: str, dtype: pl.DataType, level: int) -> pl.Expr:
 def _users(source: Path, shards: Sequence[Path], tables: Mapping[str, pl.LazyFrame]) -> tuple[pl.LazyFrame, int]:
     """The users with their features but the dense ones, completed by those that events name; and how many these are."""
     with reading(shards[0]):
-        kept = [
+        attributes = [
             name
             for name in pl.scan_parquet(shards[0]).collect_schema()
             if name != "user_idx" and not name.startswith("dense_feat")
         ]
-    users = _scan(source, shards, {"user_idx": "user_id"}, {name: name for name in kept}).with_columns(
+    users = _scan(source, shards, {"user_idx": "user_id"}, {name: name for name in attributes}).with_columns(
         pl.col("user_id").cast(pl.String)
     )
     with reading(source / "user_feat"):

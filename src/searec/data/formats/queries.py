@@ -50,9 +50,9 @@ STOP_WORDS = (
 
 
 def path_query(path: pl.Expr) -> pl.Expr:
-    """The query that a path of categories stands for (Van Gysel et al. 2016, Ai et al. 2017); null if no word is left.
+    """Return the query of a path of categories (Van Gysel et al. 2016, Ai et al. 2017); null if no word is left.
 
-    The terms of the names from broad to narrow without stop words; of a word that comes again, the broader one is left out:
+    The terms of the names from broad to narrow without stop words; of a repeated word the broader one is left out:
     ["Camera, Photo", "Digital Camera Lenses"] gives "photo digital camera lenses".
 
     Args:
@@ -64,7 +64,7 @@ def path_query(path: pl.Expr) -> pl.Expr:
 
 
 def draw(row: pl.Expr) -> pl.Expr:
-    """A whole number from 0 to 2**64 - 1 for each row number, as if by chance and the same on every machine (SplitMix64)."""
+    """Return a pseudo-random number from 0 to 2**64 - 1 for each row number, the same everywhere (SplitMix64)."""
     state = row.cast(pl.UInt64) * 0x9E3779B97F4A7C15
     state = (state ^ (state // 2**30)) * 0xBF58476D1CE4E5B9
     state = (state ^ (state // 2**27)) * 0x94D049BB133111EB

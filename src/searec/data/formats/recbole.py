@@ -1,4 +1,4 @@
-"""RecBole's atomic files, read and written: NAME.inter, NAME.item and NAME.user, and searec's own NAME.search beside them."""
+"""RecBole's atomic files, read and written: NAME.inter, NAME.item, NAME.user, and searec's NAME.search beside them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -63,14 +63,14 @@ def read_recbole(source: Path, mapping: Mapping[str, str]) -> Raw:
     folder, name, logs = _find(source, files.get(INTERACTIONS.name))
     notes: list[str] = []
     ours = (folder / (name + SUFFIXES[SEARCHES.name])).is_file()
-    found: dict[str, Path] = {INTERACTIONS.name: logs[0]}
+    files_of: dict[str, Path] = {INTERACTIONS.name: logs[0]}
     inter = _chosen(_open(logs), INTERACTIONS, columns[INTERACTIONS.name], notes, ours=ours)
     tables = {INTERACTIONS.name: inter}
     if len(logs) > 1:
         notes.append("read together: " + ", ".join(path.name for path in logs))
     if ours:
-        found[SEARCHES.name] = folder / (name + SUFFIXES[SEARCHES.name])
-        tables[SEARCHES.name] = _chosen(_open([found[SEARCHES.name]]), SEARCHES, {}, notes, ours=True)
+        files_of[SEARCHES.name] = folder / (name + SUFFIXES[SEARCHES.name])
+        tables[SEARCHES.name] = _chosen(_open([files_of[SEARCHES.name]]), SEARCHES, {}, notes, ours=True)
     else:
         notes.append("RecBole knows no searches: there are none")
     for table in (ITEMS, USERS):
@@ -82,22 +82,26 @@ def read_recbole(source: Path, mapping: Mapping[str, str]) -> Raw:
         key = table.columns[0].name
         frame = pl.LazyFrame(schema={key: pl.String})
         if path.is_file():
-            found[table.name] = path
+            files_of[table.name] = path
             frame = _chosen(_open([path]), table, columns[table.name], notes, ours=ours)
         else:
             notes.append(f"no {path.name}: {table.name} are the ids seen in events")
         tables[table.name] = _complete(frame, key, inter, notes, there=path.is_file()) if not ours else frame
         if table is ITEMS and not ours:
             tables[table.name] = _titled(tables[table.name], notes)
-        found.setdefault(table.name, logs[0])
-    return Raw(tables, found, tuple(notes), repeats=not ours)
+        files_of.setdefault(table.name, logs[0])
+    return Raw(tables, files_of, tuple(notes), repeats=not ours)
 
 
 def write_recbole(tables: Mapping[str, pl.LazyFrame], name: str) -> dict[str, pl.LazyFrame]:
-    """The lines of each atomic file of a dataset folder, by file name; see `recbole_text` for the texts in them.
+    """Return the lines of each atomic file of a dataset folder, by file name.
 
-    Interactions are in the order of time: RecBole keeps times as float32, which cannot tell seconds within two minutes, and its
+    Interactions are in the order of time: RecBole stores times as float32, which is coarser than two minutes, and its
     sort leaves those as they stand.
+
+    Args:
+        tables: the folder's tables.
+        name: of the dataset.
     """
     lines = {}
     for table in TABLES:
@@ -145,7 +149,7 @@ def _listing(folder: Path) -> str:
 
 
 def _open(paths: Sequence[Path]) -> _Atomic:
-    """Files with one header, unread, each row with the file and the row it comes from; lines that hold nothing are left out."""
+    """Files with one header, unread, each row with its file and row; lines that hold nothing are left out."""
     frames = []
     for path in paths:
         try:
@@ -194,7 +198,7 @@ def _refuse(path: Path, error: Exception) -> NoReturn:
 def _chosen(atomic: _Atomic, table: Table, mapped: Mapping[str, str], notes: list[str], *, ours: bool) -> pl.LazyFrame:
     """A file's columns under searec's names and with the types of its header; others are kept for items and users."""
     there = list(atomic.types)
-    made: dict[str, pl.Expr] = {}
+    expressions: dict[str, pl.Expr] = {}
     for column in table.columns:
         source = mapped.get(column.name) or next((n for n in _names(table, column) if n in there), None)
         if source is not None and source not in there:
@@ -207,11 +211,11 @@ def _chosen(atomic: _Atomic, table: Table, mapped: Mapping[str, str], notes: lis
                 remedy=nearest(source, there),
             )
         if source is not None:
-            made[column.name] = _value(source, atomic.types[source], column.kind, ours=ours)
+            expressions[column.name] = _value(source, atomic.types[source], column.kind, ours=ours)
         elif column.required and (table, column.name) not in ((INTERACTIONS, "event"), (ITEMS, "title")):
             remedy = f"--map {table.name}.{column.name}=COLUMN names another"
             if column.name == "timestamp":
-                remedy += "; a file without times cannot be used, for what a model may see is told by them"
+                remedy += "; a file without times cannot be used, since times decide what a model may see"
             raise DataError(
                 f"missing column {column.name!r}",
                 where=atomic.path,
@@ -221,17 +225,23 @@ def _chosen(atomic: _Atomic, table: Table, mapped: Mapping[str, str], notes: lis
             )
         elif column.name == "event":
             event = "rating" if "rating" in there else "click"
-            made["event"] = pl.lit(event)
+            expressions["event"] = pl.lit(event)
             notes.append(
                 f"{atomic.path.name} has no event column: every interaction is a {event!r}"
                 + "; ratings are not kept" * (event == "rating")
             )
         elif column.name == "title":
-            made["title"] = pl.lit(None, dtype=pl.String)
-    taken = {*made, *mapped.values(), *(expr.meta.root_names()[0] for expr in made.values() if expr.meta.root_names())}
+            expressions["title"] = pl.lit(None, dtype=pl.String)
+    taken = {
+        *expressions,
+        *mapped.values(),
+        *(expr.meta.root_names()[0] for expr in expressions.values() if expr.meta.root_names()),
+    }
     if table in (ITEMS, USERS):
-        made |= {name: _value(name, kind, None, ours=ours) for name, kind in atomic.types.items() if name not in taken}
-    return atomic.frame.select(*(value.alias(name) for name, value in made.items()), FILE, ROW)
+        expressions |= {
+            name: _value(name, kind, None, ours=ours) for name, kind in atomic.types.items() if name not in taken
+        }
+    return atomic.frame.select(*(value.alias(name) for name, value in expressions.items()), FILE, ROW)
 
 
 def _names(table: Table, column: Column) -> tuple[str, ...]:
@@ -263,7 +273,7 @@ def _complete(frame: pl.LazyFrame, key: str, inter: pl.LazyFrame, notes: list[st
             - frame.select(pl.len()).collect(engine="streaming").item()
         )
         if added:
-            notes.append(f"{added:,} values of {key} that events name stand in no file: they are added")
+            notes.append(f"{added:,} values of {key} that events name are in no file: they are added")
     return whole
 
 
@@ -275,12 +285,12 @@ def _titled(items: pl.LazyFrame, notes: list[str]) -> pl.LazyFrame:
     blank = title.is_null() | (title.str.strip_chars() == "")
     count = items.select(blank.sum()).collect(engine="streaming").item()
     if count:
-        notes.append(f"{count:,} items have no title: the id stands for it")
+        notes.append(f"{count:,} items have no title: the id is used as the title")
     return items.with_columns(pl.when(blank).then("item_id").otherwise(title).alias("title"))
 
 
 def _field(value: pl.Expr, dtype: pl.DataType) -> tuple[str, pl.Expr]:
-    """RecBole's type of a column, and the column as fields. What is neither number, time, text nor a list of these becomes JSON."""
+    """RecBole's type of a column, and the column as fields; JSON unless number, time, text or a list of these."""
     if isinstance(dtype, pl.Datetime):
         micro = value.dt.epoch("us")
         return "float", (micro // 1_000_000).cast(pl.String) + "." + (micro % 1_000_000).cast(pl.String).str.pad_start(

@@ -1,8 +1,11 @@
-r"""Texts in RecBole's atomic files as searec writes them: nothing in them can be taken for a separator, a quote or a gap.
+r"""Texts in RecBole's atomic files, escaped so that nothing is taken for a separator, a quote or a gap.
 
-RecBole reads these files with pandas: a tab or a line end parts fields, a quote opens a quoted field where it comes first, some words
-("NA", "null", ...) are gaps, and a blank parts the members of a list. So a backslash is written `\\`, a tab `\t`, line ends `\n` and
-`\r`, NUL `\0`, in the members of a list a blank `\s`, in a column's name a colon `\c`; `\e` stands for nothing and comes before what
+RecBole reads these files with pandas: a tab or a line end parts fields, a leading quote opens a quoted field, some
+words
+("NA", "null", ...) are gaps, and a blank parts the members of a list. So a backslash is written `\\`, a tab `\t`, line
+ends `\n` and
+`\r`, NUL `\0`, in the members of a list a blank `\s`, in a column's name a colon `\c`; `\e` is nothing and comes before
+what
 pandas would misread, `\N` is a null member, and `\-` alone a list without members. An empty field is null.
 """
 
@@ -70,7 +73,7 @@ def read_name(name: str) -> str:
 
 
 def unquoted(field: pl.Expr) -> pl.Expr:
-    """A field of a file that another program wrote: quotes about the whole of it are the file's, as RecBole reads them."""
+    """Return a field of a file that another program wrote, without quotes about the whole of it, as RecBole does."""
     quoted = field.str.contains(r'(?s)^".*"$') & (field.str.len_bytes() > 1)
     return (
         pl.when(quoted)

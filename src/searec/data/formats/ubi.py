@@ -18,7 +18,8 @@ from searec.data.schema import ITEMS, USERS
 from searec.errors import DataError, SettingsError, StorageError
 
 CLICKED, FEED, SHOWN, SEARCH, NONE = USES = ("clicked", "interactions", "shown", "search", "none")
-"""What an action may be taken for: clicked in its search (an interaction if it has none), an interaction in any case, shown in its search,
+"""What an action may be taken for: clicked in its search (an interaction if it has none), an interaction in any case,
+shown in its search,
 a search whose words are the event's message, or nothing."""
 KNOWN = {
     "impression": SHOWN,
@@ -27,11 +28,11 @@ KNOWN = {
 }
 """Actions that do not say that a user chose an item, by what they are taken for; any other with an object does."""
 INTERACTION = "INTERACTION"
-"""The message_type of events without a query that searec wrote, which are interactions whatever their action is called."""
-_ASKS = "QUERY"  # the standard's message_type of an event whose message is what the user searches for
+"""The message_type of events without a query that searec wrote, which are interactions whatever their action."""
+_QUERY_MESSAGE = "QUERY"  # the standard's message_type of an event whose message is what the user searches for
 _NO_ITEMS = ("click_location", "filter_data", "sort_event")  # object_id_field of objects of the page
-_KEPT = ("clicked in a search", "shown by a search", "interaction", "search")
-_TOLD = {
+_USED = ("clicked in a search", "shown by a search", "interaction", "search")
+_EXPLAINED = {
     "repeats the words of its query": "events repeat the words of their query",
     "search without words": "events are searches without words",
     "no item": "events have no item and are left out",
@@ -44,9 +45,10 @@ def read_ubi(source: Path, mapping: Mapping[str, str]) -> Raw:
     """The tables of UBI logs, unread.
 
     Args:
-        source: a file of JSON lines, or a folder of them, queries and events mixed or apart; a folder may also hold items and users as plain
-            files (Parquet, CSV or JSON lines).
-        mapping: "items" or "users" -> file, "items.column" or "users.column" -> its column, "actions.NAME" -> one of `USES`.
+        source: a file of JSON lines, or a folder of them, queries and events mixed or apart; a folder may also hold
+            items and users as plain files (Parquet, CSV or JSON lines).
+        mapping: "items" or "users" -> file, "items.column" or "users.column" -> its column, "actions.NAME" -> one of
+            `USES`.
 
     Raises:
         SettingsError: a mapping of something that does not exist.
@@ -82,10 +84,10 @@ def _raw(
             where=logs[0].parent if len(logs) > 1 else logs[0],
             expected="UBI's, one JSON object a line",
         )
-    events, asked = _accounted(rows, uses, room)
+    events, searched = _accounted(rows, uses, room)
     notes = _notes(rows, events)
-    tables = {"interactions": _interactions(rows, events, notes), "searches": _searches(rows, events, asked, room)}
-    found = {
+    tables = {"interactions": _interactions(rows, events, notes), "searches": _searches(rows, events, searched, room)}
+    searches = {
         "items": logs[0],
         "interactions": logs[0],
         "searches": logs[0],
@@ -103,7 +105,7 @@ def _raw(
     rejects = bad.select(
         file=FILE, row=ROW, rule=pl.lit("neither query nor event"), value=pl.lit(None, dtype=pl.String)
     )
-    return Raw(tables, found, tuple(notes), rejects.cast(REJECT_SCHEMA))  # type: ignore[arg-type]
+    return Raw(tables, searches, tuple(notes), rejects.cast(REJECT_SCHEMA))  # type: ignore[arg-type]
 
 
 def _uses(mapping: Mapping[str, str]) -> dict[str, str]:
@@ -178,7 +180,7 @@ def _given(
 
 
 def _accounted(rows: pl.LazyFrame, uses: Mapping[str, str], room: Path) -> tuple[pl.LazyFrame, pl.LazyFrame]:
-    """Every event with `became`, what is made of it; and what was searched for: query rows with words, and events that stand for one.
+    """Every event with its use in `became`, and the searches: query rows with words, and events that replace one.
 
     A search goes by its query_id, or without one by where it stands.
     """
@@ -188,16 +190,16 @@ def _accounted(rows: pl.LazyFrame, uses: Mapping[str, str], room: Path) -> tuple
         query="user_query"
     )
     declared = pl.col("action_name").str.to_lowercase().replace_strict(uses, default=None, return_dtype=pl.String)
-    asks = pl.when(pl.col("message_type") == _ASKS).then(pl.lit(SEARCH))
-    events = rows.filter(pl.col("kind") == EVENT).with_columns(use=pl.coalesce(declared, asks, pl.lit(CLICKED)))
+    by_message = pl.when(pl.col("message_type") == _QUERY_MESSAGE).then(pl.lit(SEARCH))
+    events = rows.filter(pl.col("kind") == EVENT).with_columns(use=pl.coalesce(declared, by_message, pl.lit(CLICKED)))
     events = events.join(_marked(queries, "has_row"), on="search_id", how="left", maintain_order="left")
     item = pl.col("item_id").is_not_null() & ~pl.col("object_id_field").is_in(_NO_ITEMS).fill_null(False)
     written = item & (pl.col("message_type") == INTERACTION).fill_null(False) & pl.col("query_id").is_null()
     said = (pl.col("use") == SEARCH) & pl.col("message").is_not_null() & ~written
     alone = said & pl.col("has_row").is_null()
-    asked = pl.concat([queries, events.filter(alone).with_columns(query="message")], how="diagonal")
-    events = events.join(_marked(asked, "has_search"), on="search_id", how="left", maintain_order="left")
-    searched = pl.col("has_search").is_not_null()
+    searched = pl.concat([queries, events.filter(alone).with_columns(query="message")], how="diagonal")
+    events = events.join(_marked(searched, "has_search"), on="search_id", how="left", maintain_order="left")
+    in_search = pl.col("has_search").is_not_null()
     became = (
         pl.when(written)
         .then(pl.lit("interaction"))
@@ -211,15 +213,17 @@ def _accounted(rows: pl.LazyFrame, uses: Mapping[str, str], room: Path) -> tuple
         .then(pl.lit("no item"))
         .when(pl.col("use") == NONE)
         .then(pl.lit("left out"))
-        .when((pl.col("use") == SHOWN) & searched)
+        .when((pl.col("use") == SHOWN) & in_search)
         .then(pl.lit("shown by a search"))
         .when(pl.col("use") == SHOWN)
         .then(pl.lit("shown outside a search"))
-        .when((pl.col("use") == CLICKED) & searched)
+        .when((pl.col("use") == CLICKED) & in_search)
         .then(pl.lit("clicked in a search"))
         .otherwise(pl.lit("interaction"))
     )
-    return _kept(events.with_columns(became=became), room / "events.parquet"), _kept(asked, room / "asked.parquet")
+    return _kept(events.with_columns(became=became), room / "events.parquet"), _kept(
+        searched, room / "searched.parquet"
+    )
 
 
 def _kept(frame: pl.LazyFrame, path: Path) -> pl.LazyFrame:
@@ -261,14 +265,14 @@ def _notes(rows: pl.LazyFrame, events: pl.LazyFrame) -> list[str]:
     if empty:
         notes.append(f"{empty:,} queries have no words and are no searches: what was chosen from them are interactions")
     counted = account(events)
-    kept = counted.group_by("became").agg(pl.col("len").sum())
-    totals = dict(kept.iter_rows())
-    what = ", ".join(f"{totals.get(name, 0):,} {name}" for name in _KEPT)
+    counts_by_use = counted.group_by("became").agg(pl.col("len").sum())
+    totals = dict(counts_by_use.iter_rows())
+    what = ", ".join(f"{totals.get(name, 0):,} {name}" for name in _USED)
     notes.append(f"of the events: {what}")
-    for became, text in _TOLD.items():
-        some = counted.filter(became=became)
-        if some.height:
-            actions = ", ".join(f"{name} {count:,}" for name, count in some.select("action_name", "len").iter_rows())
+    for became, text in _EXPLAINED.items():
+        of_use = counted.filter(became=became)
+        if of_use.height:
+            actions = ", ".join(f"{name} {count:,}" for name, count in of_use.select("action_name", "len").iter_rows())
             notes.append(f"{totals[became]:,} {text} ({actions})")
     return notes
 
@@ -289,49 +293,51 @@ def _linked(rows: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def _interactions(rows: pl.LazyFrame, events: pl.LazyFrame, notes: list[str]) -> pl.LazyFrame:
-    mine = events.filter(pl.col("became") == "interaction").join(
+    own_events = events.filter(pl.col("became") == "interaction").join(
         _linked(rows), on="client_id", how="left", maintain_order="left"
     )
-    mine = mine.select(_user(), "item_id", "timestamp", pl.col("action_name").alias("event"), FILE, ROW)
-    once = mine.unique(["user_id", "item_id", "timestamp", "event"], keep="first", maintain_order=True)
-    count, distinct = pl.concat([mine.select(pl.len()), once.select(pl.len())]).collect(engine="streaming")["len"]
+    own_events = own_events.select(_user(), "item_id", "timestamp", pl.col("action_name").alias("event"), FILE, ROW)
+    once = own_events.unique(["user_id", "item_id", "timestamp", "event"], keep="first", maintain_order=True)
+    count, distinct = pl.concat([own_events.select(pl.len()), once.select(pl.len())]).collect(engine="streaming")["len"]
     if count > distinct:
         notes.append(f"{count - distinct:,} interactions repeat a whole event: they are kept once")
     return once
 
 
-def _searches(rows: pl.LazyFrame, events: pl.LazyFrame, asked: pl.LazyFrame, room: Path) -> pl.LazyFrame:
-    """One row for each id and words, in the order of the files; what was clicked and shown belongs to the first words of an id."""
+def _searches(rows: pl.LazyFrame, events: pl.LazyFrame, searched: pl.LazyFrame, room: Path) -> pl.LazyFrame:
+    """One row for each id and words, in file order; clicks and results belong to the first words of an id."""
     early = ("time", "place")
     first = [pl.col(name).drop_nulls().first() for name in ("user_id", "client_id", "timestamp")]
     hits = pl.col("hits").drop_nulls()
     union = hits.explode().drop_nulls().unique(maintain_order=True)
     at = [pl.col(name).first() for name in (FILE, ROW, "place")]
-    by_time = asked.sort(early, nulls_last=True).group_by("search_id", "query", maintain_order=True)
-    found = by_time.agg(*first, *at, hits=hits.first(), union=union, lists=pl.col("hits").count())
-    found = found.with_columns(
+    by_time = searched.sort(early, nulls_last=True).group_by("search_id", "query", maintain_order=True)
+    searches = by_time.agg(*first, *at, hits=hits.first(), union=union, lists=pl.col("hits").count())
+    searches = searches.with_columns(
         hits=pl.when(pl.col("lists") > 1).then("union").otherwise("hits"),
         number=pl.col("place").cum_count().over("search_id").cast(pl.Int64),
     )
     clicked = _items_by_search(events.filter(pl.col("became") == "clicked in a search"), "clicked", early)
     seen = _items_by_search(events.filter(pl.col("became") == "shown by a search"), "seen", ("ordinal", *early))
-    mine = events.filter(pl.col("has_search").is_not_null() & (pl.col("became") != "interaction")).sort(
+    own_events = events.filter(pl.col("has_search").is_not_null() & (pl.col("became") != "interaction")).sort(
         early, nulls_last=True
     )
-    whose = mine.group_by("search_id", maintain_order=True).agg(value.name.prefix("event_") for value in first)
+    whose = own_events.group_by("search_id", maintain_order=True).agg(value.name.prefix("event_") for value in first)
     for part in (clicked, seen, whose):
-        found = found.join(part.with_columns(number=pl.lit(1, dtype=pl.Int64)), on=["search_id", "number"], how="left")
-    told = [pl.coalesce(name, f"event_{name}").alias(name) for name in ("user_id", "client_id", "timestamp")]
-    found = found.with_columns(told).join(_linked(rows), on="client_id", how="left").sort("place")
+        searches = searches.join(
+            part.with_columns(number=pl.lit(1, dtype=pl.Int64)), on=["search_id", "number"], how="left"
+        )
+    identified = [pl.coalesce(name, f"event_{name}").alias(name) for name in ("user_id", "client_id", "timestamp")]
+    searches = searches.with_columns(identified).join(_linked(rows), on="client_id", how="left").sort("place")
     shown = pl.when(pl.col("seen").is_null()).then("hits").when(pl.col("hits").is_null()).then("seen")
     all_shown = shown.otherwise(pl.concat_list("hits", "seen").list.unique(maintain_order=True))
     name = pl.when(pl.col("number") == 1).then("search_id").otherwise(pl.concat_str("search_id", pl.lit("#"), "number"))
-    made = found.select(
+    columns_of = searches.select(
         name.alias("search_id"), _user(), "query", "timestamp", "clicked", all_shown.alias("shown"), FILE, ROW
     )
-    kept = _kept(made, room / "searches.parquet")
-    said = kept.select(pl.col("shown").is_not_null().any()).collect(engine="streaming").item()
-    return kept if said else kept.drop("shown")
+    counts_by_use = _kept(columns_of, room / "searches.parquet")
+    said = counts_by_use.select(pl.col("shown").is_not_null().any()).collect(engine="streaming").item()
+    return counts_by_use if said else counts_by_use.drop("shown")
 
 
 def _items_by_search(events: pl.LazyFrame, name: str, order: Sequence[str]) -> pl.LazyFrame:
@@ -343,7 +349,7 @@ def _items_by_search(events: pl.LazyFrame, name: str, order: Sequence[str]) -> p
 def _items(
     given: pl.LazyFrame | None, events: pl.LazyFrame, tables: Mapping[str, pl.LazyFrame], notes: list[str]
 ) -> pl.LazyFrame:
-    """The given catalogue and what was chosen beside it; without one, everything chosen or shown. Titles from events, else the id."""
+    """The given catalogue and what was chosen beside it, else all chosen or shown. Titles from events, else the id."""
     seen = [tables["interactions"], tables["searches"].select(pl.col("clicked").explode().alias("item_id"))]
     if given is None:
         if "shown" in tables["searches"].collect_schema():
@@ -352,10 +358,10 @@ def _items(
     schema = given.collect_schema()
     title = as_text(pl.col("title"), schema["title"]) if "title" in schema else None
     title = pl.lit(None, dtype=pl.String) if title is None else pl.when(title.str.strip_chars() != "").then(title)
-    kept = events.filter(
-        pl.col("item_id").is_not_null() & pl.col("description").is_not_null() & pl.col("became").is_in(_KEPT)
+    counts_by_use = events.filter(
+        pl.col("item_id").is_not_null() & pl.col("description").is_not_null() & pl.col("became").is_in(_USED)
     )
-    about = kept.group_by("item_id").agg(about=pl.col("description").sort_by("place").first())
+    about = counts_by_use.group_by("item_id").agg(about=pl.col("description").sort_by("place").first())
     items = completed(given.with_columns(title.alias("title")), "item_id", seen).join(
         about, on="item_id", how="left", maintain_order="left"
     )

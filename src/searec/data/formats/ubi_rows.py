@@ -1,4 +1,4 @@
-"""The lines of UBI files (schema 1.3.0), each told apart: a query, an event, a bulk-index action, or none of these."""
+"""The lines of UBI files (schema 1.3.0) by kind: a query, an event, a bulk-index action, or none of these."""
 
 import gzip
 import json
@@ -48,20 +48,24 @@ _MAY_BE_BLANK = ("timestamp", "hits", "action_name")
 
 
 def staged(paths: Sequence[Path], room: Path) -> pl.LazyFrame:
-    """Every line of the files, in order, read once and kept as Parquet in the folder `room`.
+    """Read every line of the files once, in order, and store them as Parquet.
 
-    Columns: kind; the names of `_PLACES`, blank ones null (ordinal is a float); time, the timestamp, with numbers as milliseconds;
+    Columns: kind; the names of `_PLACES`, blank ones null (ordinal is a float); time, the timestamp, numbers as ms;
     place, which grows from line to line over all files; `FILE` and `ROW`.
+
+    Args:
+        paths: the files.
+        room: the folder for the Parquet files.
 
     Raises:
         DataError: a line that is broken, with its number.
         OSError: the disk is full.
     """
     for number, path in enumerate(paths):
-        kept = room / f"{number:06}.parquet"
+        lines_used = room / f"{number:06}.parquet"
         with reading(path):
             try:
-                write_table(_rows(path).with_columns(place=pl.lit(number << 40) + pl.col(ROW)), kept)
+                write_table(_rows(path).with_columns(place=pl.lit(number << 40) + pl.col(ROW)), lines_used)
             except pl.exceptions.PolarsError:
                 _refuse_shapes(path)
                 raise
@@ -76,9 +80,9 @@ def _rows(path: Path) -> pl.LazyFrame:
         for name, value in read.items()
     }
     bulk = pl.any_horizontal(pl.col(_BULK).is_not_null())
-    asked = read["user_query"].is_not_null() | read["query_response_id"].is_not_null() | read["hits"].is_not_null()
+    has_query = read["user_query"].is_not_null() | read["query_response_id"].is_not_null() | read["hits"].is_not_null()
     kind = (
-        pl.when(read["action_name"].is_null() & asked)
+        pl.when(read["action_name"].is_null() & has_query)
         .then(pl.lit(QUERY))
         .when(read["action_name"].is_not_null() | read["item_id"].is_not_null())
         .then(pl.lit(EVENT))

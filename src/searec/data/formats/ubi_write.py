@@ -1,4 +1,4 @@
-"""A dataset folder as UBI 1.3: queries and events as bulk-index lines for OpenSearch, items and users as plain JSON lines."""
+"""A dataset folder as UBI 1.3: queries and events as bulk-index lines for OpenSearch, the rest as JSON lines."""
 
 from collections.abc import Mapping
 
@@ -12,10 +12,14 @@ _UTC = "%Y-%m-%dT%H:%M:%S%.6fZ"
 
 
 def write_ubi(tables: Mapping[str, pl.LazyFrame], name: str) -> dict[str, pl.LazyFrame]:
-    """The lines of each file, by file name.
+    """Return the lines of each file of a dataset folder, by file name.
 
-    A search is a query row whose hits are what was shown, and a click event for each clicked item, at the time of the search; an
+    A search is a query row whose hits are the items shown, and a click event for each clicked item, at its time; an
     interaction is an event without a query. A position counts from 1; 0 where it is not known.
+
+    Args:
+        tables: the folder's tables.
+        name: not used by this format.
     """
     searches, interactions = tables["searches"], tables["interactions"]
     lines = [_queries(searches), _clicks(searches), _interactions(interactions)]

@@ -1,6 +1,6 @@
 """Leaks: whatever lets a model read what is newer than its target or held out, found with the row it comes from.
 
-Every audit is a pure function over whole columns. What may be read is worked out from the held-out requests themselves, not
+Every check is a pure function over whole columns. What may be read follows from the held-out requests themselves, not
 from the times that training goes by, so that a mistake there is found as well.
 """
 
@@ -36,9 +36,13 @@ _SHOWN = 3
 
 
 def bounds(split: Split, tasks: Sequence[Task]) -> tuple[Ints, Ints]:
-    """[U + 1] twice: the time before which each user's events may be read of himself, and learned from, by a model for `tasks`.
+    """Return two times for each user [U + 1]: before which a model for `tasks` may read, and learn from, the events.
 
     The earliest of the user's held-out requests; `NEVER` where there is none. Of unseen users nothing may be learned.
+
+    Args:
+        split: the split.
+        tasks: what the model learns for.
     """
     read = np.full(split.data.sizes.users + 1, NEVER, dtype=np.int64)
     for task, part in itertools.product(tasks, PARTS):
@@ -48,7 +52,7 @@ def bounds(split: Split, tasks: Sequence[Task]) -> tuple[Ints, Ints]:
 
 
 def data_leaks(split: Split) -> Leaks:
-    """What any training on a dataset reads: the requests of each task and of both, stored candidate lists, and negatives."""
+    """Check what any training on a dataset reads: requests of each task and both, candidate lists, and negatives."""
     total = Leaks()
     for tasks in (*((task,) for task in TASKS), TASKS):
         total += split_leaks(split, tasks, held=len(tasks) == 1)
@@ -62,17 +66,19 @@ def request_leaks(data: Dataset, requests: Requests, name: str, limit: Ints | No
     """Histories that reach their own time or another user's events; and targets that may not be learned from.
 
     Args:
+        data: the dataset.
+        name: of the requests, in findings.
         requests: [R]; name: what they are, for people.
         limit: [U + 1] the time before which targets must lie; None for held-out requests.
     """
-    found = []
+    findings = []
     ends = {"interactions": requests.feed_end, "searches": requests.search_end, "click_history": requests.click_end}
     for stream in STREAMS:
         wrong, _ = late_histories(data, requests, stream)
         if wrong.any():
             row = int(np.argmax(wrong))
             newest = event_at(data, stream, int(ends[stream][row]) - 1)
-            found.append(
+            findings.append(
                 Finding(
                     "error",
                     f"{int(wrong.sum()):,} histories in {stream} are not older than their targets",
@@ -86,7 +92,7 @@ def request_leaks(data: Dataset, requests: Requests, name: str, limit: Ints | No
     if limit is not None and (late := requests.time >= limit[requests.user]).any():
         row = int(np.argmax(late))
         target = row_of_click(data, int(requests.user[row]), int(requests.time[row]), int(requests.target[row]))
-        found.append(
+        findings.append(
             Finding(
                 "error",
                 f"{int(late.sum()):,} training targets lie in the validation or test period",
@@ -97,16 +103,21 @@ def request_leaks(data: Dataset, requests: Requests, name: str, limit: Ints | No
                 "train on split.train",
             )
         )
-    return found
+    return findings
 
 
 def split_leaks(
     split: Split, tasks: Sequence[Task], *, last: bool | None = None, feed_only: bool = False, held: bool = True
 ) -> Leaks:
-    """The requests a model for `tasks` learns from and is asked.
+    """Check the requests that a model for `tasks` learns from and is measured on.
 
     Args:
-        last: whether it learns from the last event of each user alone (`Split.sequences`, with `feed_only`) or from all; both if None.
+        split: the split.
+        tasks: what the model learns for.
+        feed_only: as in `Split.sequences`.
+        last: whether it learns from each user's last event alone (`Split.sequences`, with `feed_only`) or from all;
+            both
+                if None.
         held: look at the held-out requests too.
     """
     limit = bounds(split, tasks)[1]
@@ -131,9 +142,13 @@ def split_leaks(
 
 
 def negative_leaks(split: Split, tasks: Sequence[Task]) -> Leaks:
-    """A warning where items that a user chose after the cut-off are drawn as his negatives.
+    """Warn of negatives that their user chose after the cut-off.
 
     Training must not know better: to leave them out would tell it what is held out.
+
+    Args:
+        split: the split.
+        tasks: what the model learns for.
     """
     data = split.data
     user, item, old = clicks_of(split, bounds(split, tasks)[1])
@@ -141,15 +156,15 @@ def negative_leaks(split: Split, tasks: Sequence[Task]) -> Leaks:
     later = np.flatnonzero(~old & split.known[user])
     later = later[~seen.contains(user[later], item[later])]
     pairs, first = np.unique(user[later].astype(np.int64) * (data.sizes.items + 1) + item[later], return_index=True)
-    asked = np.zeros(data.sizes.users + 1)
+    requested = np.zeros(data.sizes.users + 1)
     for task in tasks:
-        asked += np.bincount(split.train(task, tasks).user, minlength=len(asked))
+        requested += np.bincount(split.train(task, tasks).user, minlength=len(requested))
     owner = pairs // (data.sizes.items + 1)
-    left = data.sizes.items - np.bincount(seen.keys // (data.sizes.items + 1), minlength=len(asked))
-    each = asked / np.maximum(left, 1)  # chance that a negative is a given item, times requests
-    share = float(each[owner].sum() / max(asked.sum(), 1))
+    left = data.sizes.items - np.bincount(seen.keys // (data.sizes.items + 1), minlength=len(requested))
+    each = requested / np.maximum(left, 1)  # chance that a negative is a given item, times requests
+    share = float(each[owner].sum() / max(requested.sum(), 1))
     checked = {"items that negatives are drawn from, by user": int(left[split.known][1:].sum())}
-    learning = asked[owner] > 0
+    learning = requested[owner] > 0
     if not learning.any():
         return Leaks(checked)
     places = np.sort(later[first[learning]])[:_SHOWN].tolist()
@@ -159,7 +174,8 @@ def negative_leaks(split: Split, tasks: Sequence[Task]) -> Leaks:
         (
             Finding(
                 "warning",
-                f"negatives may be items that their user chose after the cut-off ({int(learning.sum()):,} pairs, {share:.3%} of the draws)",
+                f"negatives may be items that their user chose after the cut-off ({int(learning.sum()):,} pairs, "
+                f"{share:.3%} of the draws)",
                 f"training negatives, {' and '.join(tasks)}",
                 tuple(rows),
                 int(learning.sum()),
@@ -169,7 +185,7 @@ def negative_leaks(split: Split, tasks: Sequence[Task]) -> Leaks:
 
 
 def candidate_leaks(split: Split) -> Leaks:
-    """The stored candidate lists of the held-out requests: the first is the target, and the user chose none of the others, ever."""
+    """Check the stored candidate lists of the held-out requests: target first, and no other item ever chosen."""
     total = Leaks()
     for task, part in itertools.product(TASKS, PARTS):
         for path in sorted(split.data.folder.glob(f"candidates-{task}-{part}-{split.min_events}-*.npy")):
@@ -178,7 +194,15 @@ def candidate_leaks(split: Split) -> Leaks:
 
 
 def list_leaks(split: Split, task: Task, part: Part, lists: NDArray[np.integer], name: str) -> Leaks:
-    """As `candidate_leaks`, of the candidates [R, N] of each held-out request of a task and part."""
+    """Check candidate lists as `candidate_leaks` does.
+
+    Args:
+        split: the split.
+        task: the task.
+        part: "val" or "test".
+        lists: [R, N] candidates of each held-out request.
+        name: of the lists, in findings.
+    """
     data, requests = split.data, split.held_out(task, part)
     checked = {"candidates": int(lists.size)}
     remedy = "remove the file; the lists are drawn again"
@@ -190,7 +214,7 @@ def list_leaks(split: Split, task: Task, part: Part, lists: NDArray[np.integer],
         return Leaks(checked, (finding,))
     others = np.asarray(lists[:, 1:])
     chosen = Seen.ever(data).contains(requests.user[:, None], others)
-    found = [
+    findings = [
         Finding(
             "error",
             f"{int(wrong.sum()):,} candidates are {what}",
@@ -210,17 +234,18 @@ def list_leaks(split: Split, task: Task, part: Part, lists: NDArray[np.integer],
             first_click(data, int(requests.user[row]), int(others[row, place]))
             for row, place in zip(rows, places, strict=True)
         )
-        found.append(
+        findings.append(
             Finding(
                 "warning",
-                f"{int(chosen.sum()):,} candidates are items that their user chose at some time ({chosen.mean():.3%} of them)",
+                f"{int(chosen.sum()):,} candidates are items that their user chose at some time "
+                f"({chosen.mean():.3%} of them)",
                 name,
                 tuple(event for event in events if event is not None),
                 int(chosen.sum()),
                 remedy=remedy,
             )
         )
-    return Leaks(checked, tuple(found))
+    return Leaks(checked, tuple(findings))
 
 
 # --- counts ---
@@ -230,6 +255,9 @@ def count_leaks(split: Split, tasks: Sequence[Task], counts: Ints, name: str) ->
     """Items that a model counts more often than they were clicked before the cut-off of `tasks`.
 
     Args:
+        split: the split.
+        tasks: what the model learns for.
+        name: of the model, in findings.
         counts: [I + 1] clicks in the feed and after searches, by internal item id.
     """
     data = split.data
@@ -263,7 +291,12 @@ def count_leaks(split: Split, tasks: Sequence[Task], counts: Ints, name: str) ->
 
 
 def clicks_of(split: Split, limit: Ints) -> tuple[Ints, Ints, NDArray[np.bool_]]:
-    """User and item of every click [E] of the trail, and whether it lies before the limit [U + 1]."""
+    """Return user and item of every click [E], and whether it lies before the user's limit.
+
+    Args:
+        split: the split.
+        limit: [U + 1] times.
+    """
     click_history = split.data.click_history
     user = np.repeat(np.arange(len(click_history.offsets) - 1, dtype=np.int32), np.diff(click_history.offsets))
     return user, np.asarray(click_history.item), np.asarray(click_history.time) < limit[user]
@@ -276,6 +309,9 @@ def cutoff_leaks(split: Split, tasks: Sequence[Task], cutoff: Cutoff, name: str)
     """Events that something made beforehand has read and a model for `tasks` may not, with the first of them.
 
     Args:
+        split: the split.
+        tasks: what the model learns for.
+        cutoff: of the artifact.
         name: what was made, and where it lies.
     """
     data = split.data
@@ -290,11 +326,11 @@ def cutoff_leaks(split: Split, tasks: Sequence[Task], cutoff: Cutoff, name: str)
                 remedy=remedy,
             )
         ]
-    found = []
+    findings = []
     for times, limit, how in zip(cutoff.on(data), bounds(split, tasks), ("read", "learned from"), strict=True):
         if (late := read_late(data, limit, times)) is not None:
             users, user, row = late
-            found.append(
+            findings.append(
                 Finding(
                     "error",
                     f"events after the cut-off were {how} ({users:,} users)",
@@ -307,25 +343,34 @@ def cutoff_leaks(split: Split, tasks: Sequence[Task], cutoff: Cutoff, name: str)
                     remedy,
                 )
             )
-    return found
+    return findings
 
 
 def read_late(data: Dataset, limit: Ints, times: Ints) -> tuple[int, int, Row] | None:
-    """How many users have events that are not before `limit` [U + 1] and before `times` [U + 1], the first of them, and the first event."""
+    """Count the users with events from `limit` on and before `times`, and find the first of these events.
+
+    Args:
+        data: the dataset.
+        limit: [U + 1] times from which events may not be read.
+        times: [U + 1] times before which events were read.
+
+    Returns:
+        The number of users, the first of them, and their first event; None if there is none.
+    """
     late = {table: _between(data, limit, times, table) for table in _TABLES}
-    users = np.flatnonzero(np.logical_or.reduce([some for _, some in late.values()]))
+    users = np.flatnonzero(np.logical_or.reduce([is_late for _, is_late in late.values()]))
     if not len(users):
         return None
     user = int(users[0])
-    rows = [row_of(data, table, int(first[user])) for table, (first, some) in late.items() if some[user]]
+    rows = [row_of(data, table, int(first[user])) for table, (first, is_late) in late.items() if is_late[user]]
     return len(users), user, min(rows, key=lambda one: one.time)
 
 
 def _between(data: Dataset, low: Ints, high: Ints, table: Table) -> tuple[Ints, NDArray[np.bool_]]:
-    """[U + 1] each: the position of every user's first event that is not before `low`, and whether it is before `high`."""
+    """[U + 1] each: position of every user's first event not before `low`, and whether it is before `high`."""
     events = getattr(data, table)
     first = first_not_before(events.time, events.offsets[:-1], events.offsets[1:], low)
     inside = first < events.offsets[1:]
-    some = inside.copy()
-    some[inside] = events.time[first[inside]] < high[inside]
-    return first, some
+    is_late = inside.copy()
+    is_late[inside] = events.time[first[inside]] < high[inside]
+    return first, is_late

@@ -1,4 +1,4 @@
-"""Cut-off: which events something was made of. It is written beside whatever is made of behaviour and travels with it."""
+"""Cut-off: the events that an artifact was derived from. It is written beside the artifact and travels with it."""
 
 import functools
 import hashlib
@@ -28,13 +28,13 @@ _REMEDY = "make it again with this version: train in another folder, or distil a
 
 @dataclass(frozen=True, eq=False)
 class Cutoff:
-    """For each user a time, microseconds since 1970 (UTC): only strictly older events were read. `NOTHING` where none was.
+    """For each user a time, microseconds since 1970 (UTC): only strictly older events were read; `NOTHING` if none was.
 
     Attributes:
         data: fingerprint of the dataset; "" where it was none.
         users: [n] external ids. Of anybody else nothing was read.
-        read: [n] for what is told of the user alone, such as his own codes.
-        learned: [n] for what is told of others as well: weights, counts, identifiers.
+        read: [n] for results about the user alone, such as the user's codes.
+        learned: [n] for results about others as well: weights, counts, identifiers.
         about: tasks, min_events and unseen of the split, and whatever else is to be known; JSON-ready.
     """
 
@@ -46,7 +46,14 @@ class Cutoff:
 
     @classmethod
     def of(cls, split: Split, tasks: Sequence[Task]) -> "Cutoff":
-        """What a split lets be read for `tasks`; where nothing is held out it ends right after the user's last event."""
+        """Return what a split lets a model read for `tasks`.
+
+        Where nothing is held out it ends right after the user's last event.
+
+        Args:
+            split: the split.
+            tasks: the tasks of the model.
+        """
         newest = last_event(split.data)[1:]
         end = np.where(newest == NOTHING, NOTHING, newest + 1)
         read, learned = (np.minimum(times[1:], end) for times in (split.visible(tasks), split.cutoff(tasks)))
@@ -55,7 +62,12 @@ class Cutoff:
 
     @classmethod
     def by_hand(cls, users: Sequence[str], times: Sequence[int]) -> "Cutoff":
-        """Of users that no dataset holds, each with the time that everything he is known by is older than."""
+        """Return the cut-off of users that no dataset holds.
+
+        Args:
+            users: external ids.
+            times: for each user a time that every event read is older than; microseconds since 1970.
+        """
         read = np.array(times, dtype=np.int64)
         return cls("", pl.Series(users, dtype=pl.String), read, read, {})
 
@@ -96,9 +108,10 @@ class Cutoff:
         return sides[0], sides[1]
 
     def with_(self, other: "Cutoff", data: Dataset, name: str) -> "Cutoff":
-        """This, made with the help of something else whose cut-off is `other`: whoever uses the one has learned from both.
+        """Return this cut-off for something that another artifact, with the cut-off `other`, helped to make.
 
         Args:
+            other: the cut-off of the artifact that helped.
             data: whose users these are.
             name: what the other is, for `about`.
         """
@@ -125,7 +138,7 @@ class Cutoff:
             LeakError: there is none, as in what an older version made, or it is damaged or was changed.
         """
         try:
-            told = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+            stored = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
             table = pl.read_parquet(folder / TIMES)
         except FileNotFoundError:
             raise LeakError(
@@ -135,23 +148,23 @@ class Cutoff:
             raise LeakError(
                 "the cut-off is damaged", where=folder, got=str(error).splitlines()[0], remedy=_REMEDY
             ) from error
-        if not isinstance(told, dict) or told.get("format") != _FORMAT or table.schema != pl.Schema(_SCHEMA):
+        if not isinstance(stored, dict) or stored.get("format") != _FORMAT or table.schema != pl.Schema(_SCHEMA):
             raise LeakError(
                 "the cut-off is damaged", where=folder, got=table.schema, expected=f"format {_FORMAT}", remedy=_REMEDY
             )
-        about = {name: value for name, value in told.items() if name not in ("format", "data", "newest", "digest")}
-        found = cls(
-            str(told.get("data")), table["user_id"], table["read"].to_numpy(), table["learned"].to_numpy(), about
+        about = {name: value for name, value in stored.items() if name not in ("format", "data", "newest", "digest")}
+        cutoff = cls(
+            str(stored.get("data")), table["user_id"], table["read"].to_numpy(), table["learned"].to_numpy(), about
         )
-        if found.digest != told.get("digest"):
+        if cutoff.digest != stored.get("digest"):
             raise LeakError(
                 "the cut-off was changed after it was made",
                 where=folder,
-                got=found.digest,
-                expected=told.get("digest"),
+                got=cutoff.digest,
+                expected=stored.get("digest"),
                 remedy=_REMEDY,
             )
-        return found
+        return cutoff
 
 
 def last_event(data: Dataset) -> Ints:
@@ -159,6 +172,6 @@ def last_event(data: Dataset) -> Ints:
     newest = np.full(data.sizes.users + 1, NOTHING, dtype=np.int64)
     for stream in (data.interactions, data.searches):
         end = np.asarray(stream.offsets[1:])
-        some = end > stream.offsets[:-1]
-        newest[some] = np.maximum(newest[some], stream.time[end[some] - 1])
+        has_events = end > stream.offsets[:-1]
+        newest[has_events] = np.maximum(newest[has_events], stream.time[end[has_events] - 1])
     return newest

@@ -54,7 +54,7 @@ class Finding:
     remedy: str = ""
 
     @property
-    def told(self) -> str:
+    def described(self) -> str:
         """The rows in words."""
         more = f" and {self.count - len(self.rows):,} more" if self.rows and self.count > len(self.rows) else ""
         return "; ".join(map(str, self.rows)) + more
@@ -68,7 +68,11 @@ class Finding:
         """As an error. others: findings beside it."""
         what = self.what + (f" ({others} other {'leaks' if others > 1 else 'leak'} beside it)" if others else "")
         return LeakError(
-            what, where=self.where, got=self.told or None, expected=self.expected or None, remedy=self.remedy or None
+            what,
+            where=self.where,
+            got=self.described or None,
+            expected=self.expected or None,
+            remedy=self.remedy or None,
         )
 
 
@@ -110,11 +114,11 @@ class Leaks:
     def render(self) -> str:
         """As plain text."""
         looked = [f"  {name:<{max(map(len, self.checked))}}  {count:>12,}" for name, count in self.checked.items()]
-        told = " and ".join(
-            f"{len(found)} {name}{'s' * (len(found) != 1)}"
-            for name, found in (("error", self.errors), ("warning", self.warnings))
+        counts = " and ".join(
+            f"{len(group)} {name}{'s' * (len(group) != 1)}"
+            for name, group in (("error", self.errors), ("warning", self.warnings))
         )
-        lines = [f"leaks: {told}; looked at", *looked]
+        lines = [f"leaks: {counts}; looked at", *looked]
         for one in (*self.errors, *self.warnings):
             lines.append(f"  {one.severity}: {one.what}; {one.where}")
             lines += [f"    {row}" for row in one.rows]
@@ -130,7 +134,12 @@ def when(time: int) -> str:
 
 
 def row_at(data: Dataset, position: int) -> Row:
-    """The event behind a place of the trail."""
+    """Return the event behind a click.
+
+    Args:
+        data: the dataset.
+        position: in the click history.
+    """
     user = int(np.searchsorted(data.click_history.offsets, position, side="right")) - 1
     time, item, source = (
         int(column[position])
@@ -140,21 +149,39 @@ def row_at(data: Dataset, position: int) -> Row:
 
 
 def first_click(data: Dataset, user: int, item: int) -> Row | None:
-    """The first click of a user on an item."""
-    own = slice(int(data.click_history.offsets[user]), int(data.click_history.offsets[user + 1]))
-    places = np.flatnonzero(np.asarray(data.click_history.item[own]) == item)
-    return row_at(data, own.start + int(places[0])) if len(places) else None
+    """Return the first click of a user on an item; None without one.
+
+    Args:
+        data: the dataset.
+        user: internal id.
+        item: internal id.
+    """
+    user_rows = slice(int(data.click_history.offsets[user]), int(data.click_history.offsets[user + 1]))
+    places = np.flatnonzero(np.asarray(data.click_history.item[user_rows]) == item)
+    return row_at(data, user_rows.start + int(places[0])) if len(places) else None
 
 
 def event_at(data: Dataset, stream: str, position: int) -> Row | None:
-    """The event at a position of a stream; None outside of it."""
+    """Return the event at a position of a stream; None outside of it.
+
+    Args:
+        data: the dataset.
+        stream: one of `split.STREAMS`.
+        position: in the stream.
+    """
     if not 0 <= position < len(getattr(data, stream).time):
         return None
     return row_at(data, position) if stream == "click_history" else row_of(data, stream, position)
 
 
 def row_of(data: Dataset, table: Any, position: int) -> Row:
-    """The event at a position of a table."""
+    """Return the event at a position of a table.
+
+    Args:
+        data: the dataset.
+        table: "interactions" or "searches".
+        position: in the table.
+    """
     events = getattr(data, table)
     user = int(np.searchsorted(events.offsets, position, side="right")) - 1
     if table == "interactions":
@@ -170,9 +197,11 @@ def row_of(data: Dataset, table: Any, position: int) -> Row:
 def _rows_of_click(data: Dataset, user: int, time: int, item: int, *, feed: bool | None = None) -> Iterator[Row]:
     """The events by which a user clicked an item at a time."""
     if feed is not False:
-        own = slice(int(data.interactions.offsets[user]), int(data.interactions.offsets[user + 1]))
-        same = (np.asarray(data.interactions.time[own]) == time) & (np.asarray(data.interactions.item[own]) == item)
-        yield from (row_of(data, "interactions", own.start + place) for place in np.flatnonzero(same).tolist())
+        user_rows = slice(int(data.interactions.offsets[user]), int(data.interactions.offsets[user + 1]))
+        same = (np.asarray(data.interactions.time[user_rows]) == time) & (
+            np.asarray(data.interactions.item[user_rows]) == item
+        )
+        yield from (row_of(data, "interactions", user_rows.start + place) for place in np.flatnonzero(same).tolist())
     if feed is not True:
         first, end = int(data.searches.offsets[user]), int(data.searches.offsets[user + 1])
         for position in first + np.flatnonzero(np.asarray(data.searches.time[first:end]) == time):
@@ -181,8 +210,22 @@ def _rows_of_click(data: Dataset, user: int, time: int, item: int, *, feed: bool
 
 
 def row_of_click(data: Dataset, user: int, time: int, item: int) -> Row | None:
+    """Return the first event by which a user clicked an item at a time; None without one.
+
+    Args:
+        data: the dataset.
+        user: internal id.
+        time: microseconds since 1970.
+        item: internal id.
+    """
     return next(_rows_of_click(data, user, time, item), None)
 
 
 def name_of(data: Dataset, user: Any) -> str:
+    """Return the external id of a user.
+
+    Args:
+        data: the dataset.
+        user: internal id.
+    """
     return str(data.users.to_external(np.array([user]))[0])

@@ -51,13 +51,18 @@ def sample_folder() -> Path:
 
 
 def simulate(out: Path | str, world: World) -> Path:
-    """Write a world as a dataset folder: the four tables and world.json with the settings used; returns the folder.
+    """Write a world as a dataset folder: the four tables and world.json; return the folder.
 
-    Users are made a block at a time, so memory does not grow with their number (about half a GiB). Rows lie by user and then
+    Users are made a block at a time, so memory does not grow with their number (about half a GiB). Rows are by user and
     time; times are UTC, strictly increasing within a user, and a user clicks an item once, in the feed or in search (a
     click for which a small catalogue has no new item left is dropped). With `world.truth` a fifth file, truth.parquet,
-    tells for each search its intent (`world_events.INTENTS`), its product type and whether the type comes back in a later feed click.
+    holds for each search its intent (`world_events.INTENTS`), its product type and whether the type returns in
+    a feed click.
     An older simulated folder at `out` is replaced.
+
+    Args:
+        out: the folder.
+        world: the settings.
 
     Raises:
         SettingsError: fewer items than product types, or a world that ends in the future.

@@ -28,7 +28,7 @@ class World:
         precede_share: share of those shared searches whose type comes back in a later feed click; less where
             users have fewer feed clicks left than that takes.
         unclicked_share: share of the searches for products that end without a click; errands never have one.
-        follow_share: share of feed clicks that go with the click before them: a complement, half the time its exact partner.
+        follow_share: share of feed clicks that go with the click before: a complement, half the time its exact partner.
         typo_share: share of the queries that name a product type and misspell it.
         skew: Zipf exponent of item popularity within a type, half of it for types within a department.
         profile: how strongly age, gender and city decide the departments; 0 not at all.

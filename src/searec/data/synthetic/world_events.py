@@ -1,6 +1,6 @@
 """What the users of a simulated world do, a block of users at a time, in whole columns.
 
-Each user has feed departments (where the interests lie), two departments searched but never fed, and the rest. Every event
+Each user has feed departments (where the interests lie), two departments searched but never fed, and the rest. An event
 has a type; where it comes from is the world's behaviour:
 
     search: noise, or an interest or new need of the feed's departments (shared), or an interest outside them
@@ -61,7 +61,7 @@ _PATTERNS = (
 class Block:
     """A block of U users: profile codes, E clicks of the feed and S searches, by user and then time.
 
-    user is 0-based within the block, time in microseconds since the start, item 0-based. words: S x 4 codes of the query;
+    user is 0-based within the block, time in microseconds since the start, item 0-based. words: S x 4 codes of a query;
     clicked items of search s are clicked[clicked_first[s]:clicked_first[s + 1]].
     """
 
@@ -96,7 +96,15 @@ class _People:
 
 
 def simulate_block(world: World, shop: Shop, errand_codes: Ints, users: int, rng: np.random.Generator) -> Block:
-    """Everything `users` users do."""
+    """Draw everything that a block of users does.
+
+    Args:
+        world: the settings.
+        shop: the catalogue.
+        errand_codes: words of queries about nothing in the shop.
+        users: how many users.
+        rng: all draws come from it.
+    """
     people = _people(world, shop, users, rng)
     user, time, searching = _moments(world, users, rng)
     month = time // _MONTH
@@ -134,7 +142,7 @@ def simulate_block(world: World, shop: Shop, errand_codes: Ints, users: int, rng
         event=(step >= _EVENT_SHARES[0]).astype(np.int64) + (step >= _EVENT_SHARES[1]),
         search_user=user[search_at],
         search_time=time[search_at],
-        words=_queries(world, shop, rng, errand_codes=errand_codes, wanted=item[search_at], intent=intent),
+        words=_queries(world, shop, rng, errand_codes=errand_codes, target_item=item[search_at], intent=intent),
         clicked=clicked,
         clicked_first=clicked_first,
         intent=intent,
@@ -191,7 +199,7 @@ def _slot(slots: int, count: int, rng: np.random.Generator) -> Ints:
 
 
 def _moments(world: World, users: int, rng: np.random.Generator) -> tuple[Ints, Ints, Mask]:
-    """User, time (microseconds since the start, strictly increasing within a user) and whether it is a search, event by event."""
+    """User, time (microseconds since the start, increasing within a user) and whether it is a search, by event."""
     zeal = rng.standard_exponential(users)
     feed = 3 + rng.poisson((world.clicks - 3) * zeal)
     sparse = rng.random(users) < world.sparse_share
@@ -225,8 +233,8 @@ def _search_intents(
     count, fed = len(user), _fed(world)
     noise = np.where(rng.random(count) < _ERRAND_SHARE, ERRAND, OTHER)
     shared = np.where(rng.random(count) < _NEED_SHARE, NEED, INTEREST)
-    own = np.where(rng.random(count) < world.overlap, shared, OUTSIDE)
-    intent = np.where(rng.random(count) < world.noise_share, noise, own)
+    own_interest = np.where(rng.random(count) < world.overlap, shared, OUTSIDE)
+    intent = np.where(rng.random(count) < world.noise_share, noise, own_interest)
 
     kind = np.full(count, -1)
     at = intent == INTEREST
@@ -242,10 +250,10 @@ def _search_intents(
 
 
 def _carriers(world: World, searching: Mask, user: Ints, shared: Ints, rng: np.random.Generator) -> tuple[Ints, Ints]:
-    """Pairs (search, click): each chosen shared search and the later feed click of the same user that will carry its intent.
+    """Pairs (search, click): each chosen shared search and the later feed click of the user that carries its intent.
 
     Searches queue for clicks, first come first served: the k-th of a user takes click max over i <= k of (p_i - i) + k,
-    p_i the first click after search i or one soon after. A search whose turn comes after the user's last click has none;
+    p_i the first click after search i or one soon after. A search with no click left after its turn has none;
     searches with no later click at all are never chosen, the others as much oftener.
     """
     feed_at = np.flatnonzero(~searching)
@@ -274,8 +282,8 @@ def _items(
 ) -> Ints:
     """[events] the item of each event; clicks that follow another get their type here, in `kind`, too."""
     count = len(user)
-    own = np.where(rng.random(count) < _TASTE_SHARE, taste[user], -1)
-    item = shop.draw_item(kind, own, rng.random(count))
+    own_interest = np.where(rng.random(count) < _TASTE_SHARE, taste[user], -1)
+    item = shop.draw_item(kind, own_interest, rng.random(count))
 
     place = np.arange(len(feed_at))
     opens = np.ones(len(feed_at), dtype=bool)
@@ -289,13 +297,13 @@ def _items(
         side = np.where(paired, 0, rng.integers(0, 2, len(now)))
         kind[now] = shop.complements[kind[before], side]
         item[now] = np.where(
-            paired, shop.partner[item[before]], shop.draw_item(kind[now], own[now], rng.random(len(now)))
+            paired, shop.partner[item[before]], shop.draw_item(kind[now], own_interest[now], rng.random(len(now)))
         )
     return item
 
 
 def _without_repeats(shop: Shop, user: Ints, item: Ints, clicks: Mask, rng: np.random.Generator) -> Mask:
-    """Redraw items a user would click twice, in `item`: of its type, then department, then any. False where that failed.
+    """Redraw items a user would click twice, in `item`: of its type, department, then any. False where that failed.
 
     So an item is clicked by a user once, in the feed or in search.
     """
@@ -322,29 +330,29 @@ def _search_clicks(
     shop: Shop, rng: np.random.Generator, *, taste: Ints, user: Ints, item: Ints, clicks: Mask, search_at: Ints
 ) -> tuple[Ints, Ints]:
     """Clicked items of the searches, end to end, and where each search's begin ([S + 1])."""
-    wanted, who = item[search_at], user[search_at]
+    target_item, who = item[search_at], user[search_at]
     count, share = len(search_at), rng.random(len(search_at))
-    more = [shop.draw_item(shop.item_type[wanted], taste[who], rng.random(count)) for _ in _MORE_CLICKS]
-    asked = np.flatnonzero(np.concatenate([clicks[search_at] & (share < limit) for limit in _MORE_CLICKS]))
+    more = [shop.draw_item(shop.item_type[target_item], taste[who], rng.random(count)) for _ in _MORE_CLICKS]
+    repeated = np.flatnonzero(np.concatenate([clicks[search_at] & (share < limit) for limit in _MORE_CLICKS]))
 
     # Of equal pairs (user, item) unique keeps the first, and what is clicked anyway comes first.
-    owner = np.concatenate([user[clicks], who[asked % count]])
-    chosen = np.concatenate([item[clicks], np.concatenate(more)[asked]])
+    owner = np.concatenate([user[clicks], who[repeated % count]])
+    chosen = np.concatenate([item[clicks], np.concatenate(more)[repeated]])
     _, first = np.unique(owner * len(shop.item_type) + chosen, return_index=True)
     new = np.zeros(count * len(_MORE_CLICKS), dtype=bool)
-    new[asked[first[first >= clicks.sum()] - clicks.sum()]] = True
+    new[repeated[first[first >= clicks.sum()] - clicks.sum()]] = True
     mask = np.stack([clicks[search_at], *new.reshape(len(_MORE_CLICKS), count)], axis=1)
-    return np.stack([wanted, *more], axis=1)[mask], np.concatenate(([0], np.cumsum(mask.sum(axis=1))))
+    return np.stack([target_item, *more], axis=1)[mask], np.concatenate(([0], np.cumsum(mask.sum(axis=1))))
 
 
 def _queries(
-    world: World, shop: Shop, rng: np.random.Generator, *, errand_codes: Ints, wanted: Ints, intent: Ints
+    world: World, shop: Shop, rng: np.random.Generator, *, errand_codes: Ints, target_item: Ints, intent: Ints
 ) -> list[Ints]:
-    """Four codes a query: words of the wanted item's title or its broader family, or an errand."""
-    count = len(wanted)
+    """Four codes a query: words of the target item's title or its broader family, or an errand."""
+    count = len(target_item)
     shares = np.cumsum([share for _, _, share in _PATTERNS])
     pattern = np.searchsorted(shares, rng.random(count) * shares[-1], side="right").clip(0, len(_PATTERNS) - 1)
-    kind = shop.item_type[wanted]
+    kind = shop.item_type[target_item]
 
     def held(part: Sequence[str], word: str) -> Mask:
         rows: Mask = np.array([word in words.split() for words in part])[pattern]
@@ -357,21 +365,27 @@ def _queries(
     name = np.where(held(before, "broad"), shop.type_broad[kind], name)
     errand = intent == ERRAND
     return [
-        np.where(held(before, "brand") & ~errand, shop.brand[wanted], 0),
-        np.where(held(before, "adjective") & ~errand, shop.adjective[wanted], 0),
+        np.where(held(before, "brand") & ~errand, shop.brand[target_item], 0),
+        np.where(held(before, "adjective") & ~errand, shop.adjective[target_item], 0),
         np.where(errand, errand_codes[rng.integers(0, len(ERRANDS), count)], name),
         np.where(
             errand,
             0,
             np.select(
-                [held(after, "first"), held(after, "second")], [shop.first_half[wanted], shop.second_half[wanted]]
+                [held(after, "first"), held(after, "second")],
+                [shop.first_half[target_item], shop.second_half[target_item]],
             ),
         ),
     ]
 
 
 def profile_table(block: Block, first: int) -> pl.DataFrame:
-    """The block's rows of users.parquet; `first` is the number of its first user."""
+    """Return the block's rows of users.parquet.
+
+    Args:
+        block: of users.
+        first: the number of its first user.
+    """
     return pl.DataFrame(
         {
             "user_id": user_ids(first, len(block.age)),
@@ -383,10 +397,21 @@ def profile_table(block: Block, first: int) -> pl.DataFrame:
 
 
 def user_ids(first: int, count: int) -> pl.Series:
-    """'u{first}' and the `count - 1` after it."""
+    """Return 'u{first}' and the `count - 1` ids after it.
+
+    Args:
+        first: number of the first.
+        count: how many.
+    """
     return numbered("u", first, count)
 
 
 def numbered(letter: str, first: int, count: int) -> pl.Series:
-    """The letter with the numbers first, first + 1, ... after it."""
+    """Return a letter with the numbers first, first + 1, ... after it.
+
+    Args:
+        letter: the prefix.
+        first: number of the first.
+        count: how many.
+    """
     return pl.select(pl.format(f"{letter}{{}}", pl.int_range(first, first + count))).to_series()

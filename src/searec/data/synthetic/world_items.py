@@ -48,18 +48,25 @@ class Department:
 
 
 def read_tree(text: str, departments: int, families: int, types: int) -> tuple[list[Department], list[Family]]:
-    """The first `departments`, each with its first `families`, each with its first `types`."""
-    kept: list[Department] = []
+    """Read departments and families, the first of each level.
+
+    Args:
+        text: `world_words.TREE`.
+        departments: how many.
+        families: of each department.
+        types: of each family.
+    """
+    leaves: list[Department] = []
     branches: list[Family] = []
     for line in text.strip().replace("\n    ", " ").splitlines():
         parts = [part.strip() for part in line.lstrip("# ").split(";")]
         if line.startswith("#"):
-            kept.append(Department(parts[0], float(parts[1]), float(parts[2]), tuple(parts[3].split())))
+            leaves.append(Department(parts[0], float(parts[1]), float(parts[2]), tuple(parts[3].split())))
         else:
             names = tuple(name.strip() for name in parts[6].split(","))[:types]
             branches.append(
                 Family(
-                    len(kept) - 1,
+                    len(leaves) - 1,
                     parts[0],
                     parts[1],
                     parts[2],
@@ -69,9 +76,11 @@ def read_tree(text: str, departments: int, families: int, types: int) -> tuple[l
                     names,
                 )
             )
-    kept = kept[:departments]
+    leaves = leaves[:departments]
     nth = [sum(b.department == a.department for b in branches[:i]) for i, a in enumerate(branches)]
-    return kept, [f for f, place in zip(branches, nth, strict=True) if f.department < departments and place < families]
+    return leaves, [
+        f for f, place in zip(branches, nth, strict=True) if f.department < departments and place < families
+    ]
 
 
 class Vocabulary:
@@ -123,13 +132,24 @@ class Shop:
     list_cumulative: Floats
 
     def draw_type(self, department: Ints, chance: Floats) -> Ints:
-        """A type of each department by popularity; `chance` is uniform in [0, 1), same shape."""
+        """Return a type of each department by popularity.
+
+        Args:
+            department: [...] departments.
+            chance: [...] uniform in [0, 1).
+        """
         return _draw(
             self.type_cumulative, self.department_first[department], self.department_first[department + 1], chance
         )
 
     def draw_item(self, kind: Ints, taste: Ints, chance: Floats) -> Ints:
-        """An item of each type by popularity, among those of a taste (-1: any) where the type has such items."""
+        """Return an item of each type by popularity, of a taste where the type has such items.
+
+        Args:
+            kind: [...] types.
+            taste: [...] tastes; -1 means any.
+            chance: [...] uniform in [0, 1).
+        """
         types = len(self.type_department)
         whole = types * TIERS * 2 + kind
         narrow = np.where(taste >= 0, kind * TIERS * 2 + taste, whole)
@@ -137,7 +157,12 @@ class Shop:
         return self.list_items[_draw(self.list_cumulative, self.list_first[key], self.list_first[key + 1], chance)]
 
     def any_item(self, kind: Ints, chance: Floats) -> Ints:
-        """An item of each type, all equally likely."""
+        """Return an item of each type, all equally likely.
+
+        Args:
+            kind: [...] types.
+            chance: [...] uniform in [0, 1).
+        """
         key = len(self.type_department) * TIERS * 2 + kind
         first, end = self.list_first[key], self.list_first[key + 1]
         return self.list_items[np.minimum(first + (chance * (end - first)).astype(np.int64), end - 1)]
@@ -155,7 +180,11 @@ def _running(weights: Floats) -> Floats:
 
 
 def build_shop(world: World, rng: np.random.Generator) -> Shop:
-    """The tree cut to the world's branching, and its items.
+    """Build the tree cut to the world's branching, and its items.
+
+    Args:
+        world: the settings.
+        rng: all draws come from it.
 
     Raises:
         SettingsError: fewer items than product types.
@@ -304,7 +333,12 @@ def _misspelt(rng: np.random.Generator, name: str) -> str:
 
 
 def join_words(texts: pl.Series, codes: list[Ints]) -> pl.Series:
-    """Each row's words with a space between; code 0 is left out."""
+    """Return each row's words with a space between; code 0 is left out.
+
+    Args:
+        texts: word of each code.
+        codes: [n, W] codes.
+    """
     columns = [texts.gather(code).alias(str(place)) for place, code in enumerate(codes)]
     return pl.DataFrame(columns).select(pl.concat_str(pl.all(), separator=" ", ignore_nulls=True)).to_series()
 

@@ -28,7 +28,7 @@ SEARCH = ("bm25", "dense", "unisar")
 def test_service_and_offline_lists_are_the_same(shop: Shop, tmp_path: Path) -> None:
     deployment = shop.deployment(FEED, SEARCH, seconds=60.0, weights={"itemknn": 2.0})
     write_deployment(deployment, tmp_path / "deployment.json")
-    config = {"deployment": str(tmp_path / "deployment.json"), "events": f"sqlite:///{tmp_path / 'events.db'}"}
+    config = {"deployment": str(tmp_path / "deployment.json"), "store": f"sqlite:///{tmp_path / 'store.db'}"}
     service, writer, events, _ = open_service(config)
     offline = open_pipeline(read_deployment(tmp_path / "deployment.json"), executor=Inline)
     users = shop.data.users.texts.to_list()[:15]

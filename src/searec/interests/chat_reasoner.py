@@ -9,10 +9,8 @@ from searec.data.split import Split
 from searec.files import fingerprint
 from searec.interests.interest_graph import InterestGraph
 from searec.interests.profile import Profile
-from searec.interests.proposals import TEXTS, Proposal, Seat, two_hops
 from searec.interests.reasoner import ReasoningResult
-from searec.interests.templates import PromptTemplates
-from searec.interests.two_hop import RULES, HopSettings, count_dropped
+from searec.interests.two_hop import RULES, TEXTS, HopSettings, Proposal, Seat, count_dropped, two_hops
 from searec.text.chat import Chat, chat_settings
 
 
@@ -36,16 +34,16 @@ class ChatReasoner:
     def __init__(self, chat: Chat, config: HopSettings | None = None) -> None:
         self.chat = chat
         self.config = config or HopSettings()
-        self.wording = PromptTemplates.of(self.config.prompts)
+        self.wording = self.config.wording
 
     @classmethod
     def open(cls, split: Split, tasks: Sequence[Task], options: Mapping[str, str]) -> "ChatReasoner":
-        """Open it by settings as text; it needs no events.
+        """Open it by settings as text.
 
         Args:
             split: unused.
             tasks: unused.
-            options: `chat_model`, as the server calls it, and the settings of `HopSettings`.
+            options: `chat_model` and settings of `HopSettings`.
 
         Raises:
             SettingsError: no model, no such setting, or a bad value.
@@ -57,13 +55,9 @@ class ChatReasoner:
     @property
     def version(self) -> str:
         """The prompts' version and a digest of wording, rules, model and settings."""
-        parts = (
-            self.wording.fingerprint(*TEXTS),
-            RULES,
-            *model_of(self.chat),
-            json.dumps(as_dict(self.config), sort_keys=True),
-        )
-        return f"{self.config.prompts}-{fingerprint(*parts)[:12]}"
+        config = json.dumps(as_dict(self.config), sort_keys=True)
+        digest = fingerprint(self.wording.fingerprint(*TEXTS), RULES, *model_of(self.chat), config)
+        return f"{self.config.prompts}-{digest[:12]}"
 
     def infer(self, profiles: Sequence[Profile]) -> list[ReasoningResult]:
         """Return one result a profile, in order; the questions of all profiles of a hop are sent together.
@@ -72,7 +66,7 @@ class ChatReasoner:
             SearecError: the server cannot be used at all, as `Chat.ask`.
         """
         seat = Seat(self.name, self.chat)
-        proposals = two_hops([(seat, profile) for profile in profiles], self.config, self.wording)
+        proposals = two_hops([(seat, profile) for profile in profiles], self.config)
         return [self._thought(profile, proposal) for profile, proposal in zip(profiles, proposals, strict=True)]
 
     def _thought(self, profile: Profile, proposal: Proposal) -> ReasoningResult:

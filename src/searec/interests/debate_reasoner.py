@@ -4,7 +4,9 @@ import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
+
+from typing_extensions import override
 
 from searec.config import as_dict, configure, nearest
 from searec.data.schema import Task
@@ -17,7 +19,7 @@ from searec.interests.debate_voting import ARBITER, Ballot, arbitrate, concluded
 from searec.interests.interest_graph import Edge, InterestGraph, InterestPath
 from searec.interests.novelty import stems
 from searec.interests.profile import Profile
-from searec.interests.reasoner import ReasoningResult
+from searec.interests.reasoner import BuiltInReasoner, ReasoningResult
 from searec.interests.two_hop import RULES as HOP_RULES
 from searec.interests.two_hop import TEXTS, Seat, two_hops
 from searec.text.chat import Chat, chat_settings
@@ -26,7 +28,7 @@ RULES = "1"
 """Changes with every change to how a debate is held."""
 
 
-class DebateReasoner:
+class DebateReasoner(BuiltInReasoner):
     """`reasoner.Reasoner` by a debate; `ReasoningResult.transcript` has all of it, in the form of `format_transcript`.
 
     An agent whose answer cannot be used after one repair is left out of that round and named in the transcript. With
@@ -58,17 +60,8 @@ class DebateReasoner:
         self.arbiter = Seat(ARBITER, arbiter or chats[0])
 
     @classmethod
-    def open(cls, split: Split, tasks: Sequence[Task], options: Mapping[str, str]) -> "DebateReasoner":
-        """Open it by settings as text.
-
-        Args:
-            split: unused.
-            tasks: unused.
-            options: `chat_model`, several with commas for the agents in turn, and settings of `DebateSettings`.
-
-        Raises:
-            SettingsError: no model, no such setting, or a bad value.
-        """
+    @override
+    def open(cls, split: Split, tasks: Sequence[Task], options: Mapping[str, str]) -> Self:
         values = dict(options)
         models = dict.fromkeys(values.pop("chat_model", "").split(","))
         return cls(
@@ -91,12 +84,8 @@ class DebateReasoner:
         digest = fingerprint(self.wording.fingerprint(*texts), HOP_RULES, RULES, *models, config)
         return f"{self.config.prompts}-{digest[:12]}"
 
+    @override
     def infer(self, profiles: Sequence[Profile]) -> list[ReasoningResult]:
-        """Return one result a profile, in order; the questions of a round are sent together.
-
-        Raises:
-            SearecError: the server of an agent or of the arbiter cannot be used at all, as `ask_chats`.
-        """
         debates = {place: self._opened(profile) for place, profile in enumerate(profiles) if profile.queries}
         pairs = [(seat, debate.profile) for debate in debates.values() for seat in self.seats]
         proposals = two_hops(pairs, self.config)

@@ -162,40 +162,36 @@ def train(
     return loop.state.report()
 
 
+@dataclasses.dataclass(kw_only=True)
 class _Loop:
     """One training under way."""
 
-    def __init__(
-        self,
-        *,
-        model: Learner,
-        examples: Examples,
-        validate: Callable[[Any], Mapping[str, float]],
-        judge: str,
-        path: Path,
-        settings: TrainConfig,
-        accelerator: Accelerator,
-        lengths: list[int],
-        made_with: dict[str, Any],
-    ) -> None:
-        self.model, self.examples, self.validate, self.path = model.to(accelerator.device), examples, validate, path
-        self.judge = judge
-        self.settings, self.accelerator, self.lengths, self.made_with = settings, accelerator, lengths, made_with
+    model: Learner
+    examples: Examples
+    validate: Callable[[Any], Mapping[str, float]]
+    judge: str
+    path: Path
+    settings: TrainConfig
+    accelerator: Accelerator
+    lengths: list[int]
+    made_with: dict[str, Any]
+    log: Logbook | None = None
+
+    def __post_init__(self) -> None:
+        self.model.to(self.accelerator.device)
         self.state = LoopState()
         self.best: dict[str, Tensor] = {}
-        self.log: Logbook | None = None
         self.show: Callable[[int, str], None] = lambda steps, note: None
-        self.fresh: list[
-            tuple[Tensor, dict[str, Tensor]]
-        ] = []  # losses still on the device, after those of state.window
+        # Losses still on the device, after those of state.window.
+        self.fresh: list[tuple[Tensor, dict[str, Tensor]]] = []
         self.started = self.saved_at = self.row_at = time.monotonic()
         self.before = 0.0  # seconds of earlier parts of the run
         self.row_examples = 0
-        self.names = [name for name, weight in model.named_parameters() if weight.requires_grad]
-        self.weights = [weight for weight in model.parameters() if weight.requires_grad]
-        fused = accelerator.device.type in ("cpu", "cuda")
+        self.names = [name for name, weight in self.model.named_parameters() if weight.requires_grad]
+        self.weights = [weight for weight in self.model.parameters() if weight.requires_grad]
+        settings, fused = self.settings, self.accelerator.device.type in ("cpu", "cuda")
         adam = torch.optim.Adam(self.weights, lr=settings.lr, weight_decay=settings.weight_decay, fused=fused)
-        self.objective, self.optimizer = accelerator.prepare(_Objective(model), adam)
+        self.objective, self.optimizer = self.accelerator.prepare(_Objective(self.model), adam)
 
     def restore(self, saved: Checkpoint) -> None:
         """Continue from a checkpoint."""
@@ -228,13 +224,8 @@ class _Loop:
                 raise self._interrupted()
         self.model.load_state(self.best)
         self.model.eval()
-        self._write(
-            "done",
-            best_epoch=state.best_epoch,
-            stopped_early=state.stopped_early,
-            examples=state.examples,
-            **state.best,
-        )
+        counts = {"best_epoch": state.best_epoch, "stopped_early": state.stopped_early, "examples": state.examples}
+        self._write("done", **counts, **state.best)
         self._save()
         self.accelerator.wait_for_everyone()
 
@@ -249,11 +240,9 @@ class _Loop:
             if state.step % every == 0 or state.step == length:
                 self._write_step_row()
             self.show(1, self._note())
-            due = (
-                self.settings.checkpoint_minutes
-                and time.monotonic() - self.saved_at >= 60 * self.settings.checkpoint_minutes
-            )
-            is_stopped, due = self._agreed(stop.is_requested, bool(due))
+            minutes = self.settings.checkpoint_minutes
+            is_due = bool(minutes) and time.monotonic() - self.saved_at >= 60 * minutes
+            is_stopped, due = self._agreed(stop.is_requested, is_due)
             if is_stopped or due:
                 self._save()
             if is_stopped:

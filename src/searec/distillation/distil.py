@@ -5,7 +5,6 @@ import importlib.metadata
 import json
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -123,14 +122,13 @@ def distil(
     write_json(work / FILE, made_from)
     teach = functools.partial(fine_tune, seed=seed, resume=resume, stopping=stopping)
     base = work / BASE
-    phases: dict[str, FineTuned | _TrainedBase] = {}
+    phases: dict[str, dict[str, Any]] = {}  # figures and rows of each training
     try:
         if small:
             phases["base"] = _base_made(base, tokenizer, labels, config, teach, seed)
             given = open_model(base, device=config.device)
-        phases["adapters"] = done = teach(
-            given, tokenizer, labels.train, labels.held, work / "lora", config, title="Adapters", lora=config
-        )
+        done = teach(given, tokenizer, labels.train, labels.held, work / "lora", config, title="Adapters", lora=config)
+        phases["adapters"] = {"figures": done.figures, "rows": done.rows}
     except SettingsError:  # other settings are another distillation, which this folder would block
         shutil.rmtree(work, ignore_errors=True)
         raise
@@ -153,10 +151,10 @@ def distil(
         if small:
             shutil.copytree(base, beside / BASE)
         labels.save(beside / LABELS)
-        figures = {name: phase.figures for name, phase in phases.items()}
+        figures = {name: phase["figures"] for name, phase in phases.items()}
         versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
         write_json(beside / ABOUT, {"done": _description(config, figures), "phases": figures, "versions": versions})
-        rows = [{"phase": name, **row} for name, phase in phases.items() for row in phase.rows]
+        rows = [{"phase": name, **row} for name, phase in phases.items() for row in phase["rows"]]
         (beside / LOG).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         write_json(beside / FILE, about)
     shutil.rmtree(work, ignore_errors=True)
@@ -248,18 +246,14 @@ def _short_enough(labels: Labels, tokenizer: Any, limit: int) -> Labels:
     return short
 
 
-@dataclass(frozen=True)
-class _TrainedBase:
-    """Figures and rows of a training whose model is on disk."""
-
-    figures: dict[str, Any]
-    rows: list[dict[str, Any]]
-
-
 def _base_made(
     base: Path, tokenizer: Any, labels: Labels, config: DistilSettings, teach: Callable[..., FineTuned], seed: int
-) -> _TrainedBase:
-    """Train all weights of a small new model on the labels, in the folder `base`, unless it exists."""
+) -> dict[str, Any]:
+    """Train all weights of a small new model on the labels, in the folder `base`, unless it exists.
+
+    Returns:
+        The figures and rows of the training.
+    """
     saved = base.with_name("full.json")
     if not (base / "config.json").is_file():
         with seeded(seed):
@@ -274,7 +268,7 @@ def _base_made(
         write_json(saved, {"figures": done.figures, "rows": done.rows})
         with without_warnings(), replacing(base) as beside:
             done.model.save_pretrained(beside)
-    return _TrainedBase(**json.loads(saved.read_text(encoding="utf-8")))
+    return dict(json.loads(saved.read_text(encoding="utf-8")))
 
 
 def _save_adapter(model: Any, folder: Path, base: str) -> None:
@@ -292,20 +286,19 @@ def _save_adapter(model: Any, folder: Path, base: str) -> None:
 
 def _description(config: DistilSettings, phases: dict[str, dict[str, Any]]) -> list[str]:
     """Describe the training in sentences."""
-    done = []
     adapters = phases["adapters"]
     if "base" in phases:
         base = phases["base"]
-        done.append(
+        origin = (
             f"The base was made here: a Llama of {config.layers} layers and width {config.width} with random weights "
             f"and a tokenizer of its own, all {base['weights']:,} weights trained on the {base['labels']:,} "
             f"training labels in {base['epochs']} epochs. "
             "It is trained on nothing but these labels; it is an example and no substitute for a real checkpoint."
         )
     else:
-        done.append(f"The base is {config.base}; its weights are as they were.")
-    done.append(
+        origin = f"The base is {config.base}; its weights are as they were."
+    return [
+        origin,
         f"LoRA adapters of rank {config.rank} ({adapters['trained']:,} weights) were trained on "
-        f"{adapters['labels']:,} labels in {adapters['epochs']} epochs, with the loss on the answers alone."
-    )
-    return done
+        f"{adapters['labels']:,} labels in {adapters['epochs']} epochs, with the loss on the answers alone.",
+    ]

@@ -1,8 +1,7 @@
 """The one training loop: any model with `loss`, any number of processes, and a run that can be broken off anywhere.
 
-Nothing random is carried from step to step: dropout is drawn from (seed, epoch, step, process) and batches are a pure
-function of the same. So a run that goes on from its checkpoint ends with the same bits as one that was never broken
-(on the CPU; some CUDA kernels add up in any order unless torch.use_deterministic_algorithms is set).
+Dropout and batches depend on (seed, epoch, step, process) alone, so that a resumed run ends with the same bits as an
+uninterrupted one (on the CPU; on CUDA with torch.use_deterministic_algorithms).
 """
 
 import dataclasses
@@ -96,10 +95,9 @@ def train(
 ) -> TrainReport:
     """Train a model; it ends with the weights of its best validation, in eval mode.
 
-    `folder` gets log.jsonl and checkpoint.safetensors. With `resume` the run goes on from that checkpoint; a finished
-    run is only read back; where there is none yet the run starts from the beginning and says so. Start it under
-    `torchrun` or `accelerate launch` for several processes on one machine: the first one validates and writes.
-    Ctrl-C or SIGTERM takes effect after the step or the validation that is under way; a second Ctrl-C at once.
+    `folder` gets log.jsonl and checkpoint.safetensors. Under `torchrun` or `accelerate launch` several processes of one
+    machine share the work: the first one validates and writes. Ctrl-C or SIGTERM takes effect after the step or the
+    validation that is under way; a second Ctrl-C at once.
 
     Args:
         model: learns by `loss`.
@@ -107,10 +105,9 @@ def train(
         validate: metrics of the model, `judge` among them; called in eval mode without gradients.
         folder: the run folder.
         settings: how to train.
-        made_from: what else the result depends on (fingerprint of the data, the model's settings), JSON-ready, may be
-            nested; a resumed run must have the same.
+        made_from: what else the result depends on, JSON-ready; a resumed run must have the same.
         judge: the metric that early stopping and the best weights go by; higher is better.
-        resume: go on from the checkpoint.
+        resume: go on from the checkpoint if there is one; a finished run is only read back.
         on_log: is given each row of the log.
 
     Raises:

@@ -283,7 +283,7 @@ def _question(debate: Debate, seat: Seat, config: HopSettings) -> Question[Revis
         return _Turn(Hop(hop.edges, (*hop.dropped, *pointless)), tuple(challenges))
 
     text = config.wording.fill("debate", interests=config.candidates, debate=as_data(about))
-    return seat.asks(profile, f", round {number}", text, check)
+    return seat.question_for(profile, f", round {number}", text, check)
 
 
 def _revision(

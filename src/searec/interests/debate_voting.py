@@ -264,7 +264,7 @@ def _vote_question(ballot: Ballot, seat: Seat, config: HopSettings) -> Question[
     profile = ballot.debate.profile
     about = {**shown_profile(profile, config), "interests": listed}
     text = config.wording.fill("vote", count=len(numbers), debate=as_data(about))
-    return seat.asks(profile, ", vote", text, check)
+    return seat.question_for(profile, ", vote", text, check)
 
 
 def _arbiter_question(ballot: Ballot, seat: Seat, config: HopSettings) -> Question[Verdicts, Verdicts]:
@@ -297,6 +297,6 @@ def _arbiter_question(ballot: Ballot, seat: Seat, config: HopSettings) -> Questi
     profile = ballot.debate.profile
     about = {**shown_profile(profile, config), "interests": listed}
     contested_text = ", ".join(map(str, contested)) or "none"
-    return seat.asks(
+    return seat.question_for(
         profile, "", config.wording.fill("arbiter", contested=contested_text, debate=as_data(about)), check
     )

@@ -254,7 +254,7 @@ class Seat:
         """Return the text below the part."""
         return f"{self.part.strip()}\n\n{text}" if self.part else text
 
-    def asks(self, profile: Profile, stage: str, text: str, check: Callable[[S], R | Fault]) -> Question[S, R]:
+    def question_for(self, profile: Profile, stage: str, text: str, check: Callable[[S], R | Fault]) -> Question[S, R]:
         """Return the question to the agent's model.
 
         Args:
@@ -302,7 +302,7 @@ def two_hops(pairs: Sequence[tuple[Seat, Profile]], config: HopSettings) -> list
 def _hop1(seat: Seat, profile: Profile, config: HopSettings) -> Question[Demands, Hop]:
     text = config.wording.fill("hop1", demands=config.demands, profile=as_data(shown_profile(profile, config)))
 
-    return seat.asks(profile, ", hop 1", text, lambda said: demand_edges(said, profile, config))
+    return seat.question_for(profile, ", hop 1", text, lambda said: demand_edges(said, profile, config))
 
 
 def _hop2(seat: Seat, profile: Profile, hop: Hop, config: HopSettings) -> Question[Widenings, Hop]:
@@ -313,7 +313,9 @@ def _hop2(seat: Seat, profile: Profile, hop: Hop, config: HopSettings) -> Questi
     }
     text = config.wording.fill("hop2", interests=config.candidates, profile=as_data(about))
 
-    return seat.asks(profile, ", hop 2", text, lambda said: interest_edges(said.interests, hop.edges, profile, config))
+    return seat.question_for(
+        profile, ", hop 2", text, lambda said: interest_edges(said.interests, hop.edges, profile, config)
+    )
 
 
 def _proposal(first: Reply[Hop] | None, second: Reply[Hop] | None) -> Proposal:

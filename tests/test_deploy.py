@@ -1,4 +1,7 @@
-"""What lies in Dockerfile, compose.yaml and deploy/ agrees with the commands, settings and metrics that there are, and with itself."""
+"""What lies in Dockerfile, compose.yaml and deploy/ agrees with the commands.
+
+Settings and metrics that there are, and with itself.
+"""
 
 import os
 import re
@@ -39,7 +42,10 @@ def services() -> dict[str, Any]:
 
 
 def check_command(words: list[str]) -> None:
-    """A command line of searec, its name left out: the command exists, its options do, and it has as many arguments as it needs."""
+    """A command line of searec, its name left out.
+
+    The command exists, its options do, and it has as many arguments as it needs.
+    """
     command: Any = get_command(app)
     path = list(words)
     while hasattr(command, "commands"):

@@ -1,4 +1,7 @@
-"""What is shown and whether it is wanted: shares of the pool, random exploration in the same places, and A/B in replay."""
+"""What is shown and whether it is wanted.
+
+Shares of the pool, random exploration in the same places, and A/B in replay.
+"""
 
 import json
 from collections.abc import Callable

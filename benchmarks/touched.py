@@ -84,7 +84,7 @@ def recommend(room: Path) -> dict[str, Any]:
     write_deployment(Deployment(data=str(searec.sample_folder()), recommend=(str(run.folder),)), file)
     query = {"user_id": run.data.user_table["user_id"][0], "k": 10}
     app = create_app(
-        *open_service({"deployment": str(file), "events": f"sqlite:///{room / 'events.db'}", "store": None})
+        *open_service({"deployment": str(file), "store": f"sqlite:///{room / 'store.db'}"})
     )
 
     with TestClient(app) as client:

@@ -30,7 +30,8 @@ from searec.interests.interest_config import InterestSettings
 from searec.interests.student_reasoner import FILE, LABELS, StudentReasoner
 from searec.models.itemknn import ItemKNN, similarity_leaks
 from searec.models.popular import Popular
-from searec.pipeline.run import CONFIG, read_run
+from searec.pipeline.run import read_run
+from searec.pipeline.run_folder import CONFIG
 from searec.semantic_ids.code_config import CodeSettings
 from searec.training.checkpoint import read_tensors, write_tensors
 

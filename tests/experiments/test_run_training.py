@@ -15,7 +15,8 @@ from searec.evaluation.result import Evaluation
 from searec.experiments import run_comparison, run_training
 from searec.experiments.run_training import settings_for
 from searec.models import model_named, model_names
-from searec.pipeline.run import CONFIG, WEIGHTS, read_run
+from searec.pipeline.run import read_run
+from searec.pipeline.run_folder import CONFIG, WEIGHTS
 
 TINY = {"width": 8, "inner": 8, "epochs": 1, "batch": 64}
 

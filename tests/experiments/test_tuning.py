@@ -12,7 +12,7 @@ from searec.errors import RunError
 from searec.experiments import run_comparison, run_training, tuning
 from searec.experiments.study_config import StudyConfig
 from searec.experiments.tuning import RECORD, Trial, Tuned, tune
-from searec.pipeline.run import WEIGHTS
+from searec.pipeline.run_folder import WEIGHTS
 
 TINY = {"sasrec": {"width": 8, "inner": 8, "epochs": 1, "batch": 64, "heads": 1}}
 

@@ -37,7 +37,8 @@ from searec.models.capabilities import (
     UpdatesItems,
 )
 from searec.nn.losses import Losses
-from searec.pipeline.run import Run, read_run, write_run
+from searec.pipeline.run import Run, read_run
+from searec.pipeline.run_folder import write_run
 from searec.training.examples import TrainingExamples
 from shared_folders import shared_folder
 
@@ -563,8 +564,7 @@ def test_neighbours_and_reasons_are_items_of_the_catalogue(taught: MakeRun, name
 
 
 def test_what_is_written_is_read_bit_for_bit(run: Run, tmp_path: Path) -> None:
-    kept = dataclasses.replace(run, folder=tmp_path)
-    write_run(kept, {"made": "by a test"})
+    write_run(tmp_path, run.model, run.config, {"made": "by a test"})
     assert not list(tmp_path.glob("*.pkl")) + list(tmp_path.glob("*.pt"))
     again = read_run(tmp_path, run.data, device="cpu")
     assert again.config == run.config

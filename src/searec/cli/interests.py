@@ -110,7 +110,7 @@ def show(
 
     from searec.errors import DataError, SettingsError, UnknownIdError
     from searec.interests.interest_table import read_graphs
-    from searec.pipeline.run import ARTIFACTS
+    from searec.pipeline.run_folder import ARTIFACTS
     from searec.store.connection import without_password
     from searec.store.store import Store
 

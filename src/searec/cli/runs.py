@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from searec.data.schema import Part, Task
     from searec.evaluation.result import Evaluation
 
+_IN_A_LINE = 6
 Folder = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.", show_default=False)]
 
 
@@ -93,9 +94,19 @@ def evaluate(
     ],
     data: Data,
     task: Annotated[
-        str | None, typer.Option(help="'recommend' or 'search'; the model's first task by default.", show_default=False)
+        str | None,
+        typer.Option(
+            help="'recommend' or 'search'; by default a model's first task, and both of a deployment.",
+            show_default=False,
+        ),
     ] = None,
-    protocol: Annotated[str, typer.Option(help="'sampled' among 100 candidates, or 'full' catalogue.")] = "sampled",
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            help="'sampled' among 100 candidates, as a run by default, or 'full' catalogue, as a deployment always.",
+            show_default=False,
+        ),
+    ] = None,
     part: Split = "test",
     metrics: Metrics = None,
     requests: Requests = None,
@@ -110,34 +121,43 @@ def evaluate(
     """Measure a run or what a deployment would serve on held-out events; per-user scores of a run are stored in RUN."""
     from searec.data.dataset import load
     from searec.data.schema import TASKS
+    from searec.errors import SettingsError
     from searec.experiments import run_comparison
     from searec.pipeline.run import read_run
 
     chosen = None if task is None else choice(task, TASKS, "--task")
-    if folder.is_file():
-        held = choice(part, ("test", "val"), "--split")
-        _evaluate_deployment(folder, data, chosen, protocol, held, metrics, requests, reasons, figures)
-        return
-    kind, held = choice(protocol, ("sampled", "full"), "--protocol"), choice(part, ("test", "val"), "--split")
-    run = read_run(folder, load(data))
-    result = run_comparison.evaluate(run, None, chosen, kind, held, metrics=metrics, max_requests=requests)
-    summary = result.summary()
+    held, is_deployment = choice(part, ("test", "val"), "--split"), folder.is_file()
+    kind = choice(protocol or ("full" if is_deployment else "sampled"), ("sampled", "full"), "--protocol")
+    if is_deployment:
+        results = list(_served(folder, data, chosen, kind, held, metrics, requests, reasons).values())
+    else:
+        if reasons is not None:
+            raise SettingsError("a run has no reasons", where=folder, expected="--reasons with a deployment")
+        run = read_run(folder, load(data))
+        results = [run_comparison.evaluate(run, None, chosen, kind, held, metrics=metrics, max_requests=requests)]
     if str(figures) != "-":
-        _print_evaluation(result)
-    emit(summary, figures)
+        for result in results:
+            _print_evaluation(result)
+    summaries = {result.key: result.summary() for result in results}
+    emit(summaries if is_deployment else results[0].summary(), figures)
 
 
 def _print_evaluation(result: "Evaluation") -> None:
+    """The metrics of all requests, then the headline metric of each slice."""
     summary, means = result.summary(), result.means()
     print(f"{result.label}, {result.key}, {result.scores.height:,} requests, {result.seconds:.1f} s")
-    print("  " + "  ".join(f"{name} {value:.4f}" for name, value in summary["metrics"].items()))
+    for start in range(0, len(summary["metrics"]), _IN_A_LINE):
+        names = list(summary["metrics"])[start : start + _IN_A_LINE]
+        print("  " + "".join(f"{name:>16}" for name in names))
+        print("  " + "".join(f"{summary['metrics'][name]:>16.4f}" for name in names))
     headline = "ndcg@5" if "ndcg@5" in means else next(iter(means), "")
+    print(f"  {'slice':<24}{'users':>12}{headline:>12}")
     for name, values in summary["slices"].items():
-        score = f"{headline} {values[headline]:.4f}" if headline in values else "-"
-        print(f"  {name:<16} {values['users']:>8,} users  {score}")
+        score = f"{values[headline]:.4f}" if headline in values else "-"
+        print(f"  {name:<24}{values['users']:>12,}{score:>12}")
 
 
-def _evaluate_deployment(
+def _served(
     path: Path,
     data: Path,
     task: "Task | None",
@@ -146,8 +166,8 @@ def _evaluate_deployment(
     metrics: str | None,
     max_requests: int | None,
     reasons: Path | None,
-    figures: Path | None,
-) -> None:
+) -> "dict[Task, Evaluation]":
+    """Evaluations of what a deployment would serve, by task."""
     from searec.data.schema import TASKS
     from searec.errors import SettingsError
     from searec.pipeline.deployment import read_deployment
@@ -155,7 +175,7 @@ def _evaluate_deployment(
 
     if protocol != "full":
         raise SettingsError("a deployment serves lists of the whole catalog", got=protocol, expected="--protocol full")
-    results = evaluate_deployment(
+    return evaluate_deployment(
         read_deployment(path, data=data),
         tasks=TASKS if task is None else (task,),
         part=part,
@@ -164,10 +184,6 @@ def _evaluate_deployment(
         reasons=reasons,
         options={"metrics": metrics},
     )
-    if str(figures) != "-":
-        for result in results.values():
-            _print_evaluation(result)
-    emit({result.key: result.summary() for result in results.values()}, figures)
 
 
 def compare(

@@ -12,7 +12,8 @@ from searec.data.leakage.cutoff import Cutoff
 from searec.data.leakage.findings import Finding, Leaks
 from searec.data.split import Split
 from searec.models.base import Model
-from searec.pipeline.run import ARTIFACTS, CUTOFF, LEAKS, read_config, read_run
+from searec.pipeline.run import read_run
+from searec.pipeline.run_folder import ARTIFACTS, CUTOFF, LEAKS, read_config
 
 _LOG = logging.getLogger("searec.leaks")
 

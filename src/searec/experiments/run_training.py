@@ -16,7 +16,8 @@ from searec.experiments.run_leakage import leak_record, training_leaks
 from searec.models import model_named
 from searec.models.base import Model, Preset
 from searec.models.capabilities import LearnsFromTeacher
-from searec.pipeline.run import ARTIFACTS, CONFIG, Run, describe, read_run, split_config, write_run
+from searec.pipeline.run import Run, read_run
+from searec.pipeline.run_folder import ARTIFACTS, CONFIG, describe, split_config, write_run
 from searec.training import checkpoint
 from searec.training.environment import environment
 from searec.training.processes import first_process
@@ -124,7 +125,7 @@ def train(
     if first_process():
         if artifact is not None:
             artifact.save(folder / ARTIFACTS)
-        write_run(run, environment())
+        write_run(folder, learner, about, environment())
         for file in (folder / checkpoint.FILE, *folder.glob(f"*/{checkpoint.FILE}")):
             file.unlink(missing_ok=True)
     return run

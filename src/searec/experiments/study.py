@@ -21,7 +21,7 @@ from searec.experiments.study_config import StudyConfig
 from searec.experiments.tuning import Tuned, tune
 from searec.files import write_json
 from searec.models import model_named
-from searec.pipeline.run import CONFIG
+from searec.pipeline.run_folder import CONFIG
 from searec.reports.comparison_page import RunPage, TuningPage, write_report
 from searec.reports.transfer_page import write_transfer
 from searec.training.training_log import FILE as LOG

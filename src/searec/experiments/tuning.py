@@ -23,7 +23,7 @@ from searec.experiments.study_config import StudyConfig
 from searec.files import write_json
 from searec.models import model_named
 from searec.models.search_space import Choice
-from searec.pipeline.run import ARTIFACTS, WEIGHTS
+from searec.pipeline.run_folder import ARTIFACTS, WEIGHTS
 from searec.training.train_config import seed_of
 
 METRIC = "ndcg@5"

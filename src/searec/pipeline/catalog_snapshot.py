@@ -277,10 +277,18 @@ class CatalogBase:
 
     def __init__(self, data: Dataset, lexicon: Lexicon | None = None) -> None:
         self.data = data
-        self.taxonomy = Taxonomy.of(data)
-        self.lexicon = lexicon or Lexicon.of(data)
-        table = data.item_table
-        self.columns = [name for name in table.columns if name not in (*_NOT_FILTERS, CATEGORIES)]
+        self._lexicon = lexicon
+        self.columns = [name for name in data.item_table.columns if name not in (*_NOT_FILTERS, CATEGORIES)]
+
+    @cached_property
+    def taxonomy(self) -> Taxonomy:
+        """The tree of categories."""
+        return Taxonomy.of(self.data)
+
+    @cached_property
+    def lexicon(self) -> Lexicon:
+        """The words of the items."""
+        return self._lexicon or Lexicon.of(self.data)
 
     @cached_property
     def titles(self) -> pl.Series:

@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -16,12 +16,15 @@ from searec.data.split import Split
 from searec.data.user_history import UserHistory, batch_of, padded
 from searec.files import cache_folder
 from searec.interests.user_interests import UserInterests
+from searec.models.capabilities import RetrievesByInterest
 from searec.pipeline.catalog_snapshot import CatalogSnapshot, item_words
 from searec.pipeline.histories import UserContext
-from searec.pipeline.run import Run
 from searec.pipeline.user_interests import InterestEncoder
 from searec.plugins import Registry
 from searec.retrieval.vector_index import VectorIndex
+
+if TYPE_CHECKING:
+    from searec.pipeline.run import Run
 
 Mask = NDArray[np.bool_]
 _EXCLUDED = 500
@@ -67,12 +70,16 @@ class RequestBatch:
         """Search if there are queries."""
         return "search" if self.queries else "recommend"
 
-    def excluded_ids(self) -> Tensor:
-        """[B, E] internal ids that models leave out; an item that is the proxy of a new one stays."""
+    def excluded_ids(self, most: int | None = _EXCLUDED) -> Tensor:
+        """[B, E] internal ids that models leave out; an item that is the proxy of a new one stays.
+
+        Args:
+            most: of each request, the newest; None for all.
+        """
         known, followers = self.catalog.base.data.sizes.items, self.catalog.followers
         rows = []
         for excluded in self.excluded:
-            newest = excluded[excluded <= known][-_EXCLUDED:]
+            newest = excluded[excluded <= known][-(most or len(excluded)) :]
             rows.append(np.array([item for item in newest.tolist() if item not in followers]) if followers else newest)
         return torch.from_numpy(padded(rows))
 
@@ -106,10 +113,12 @@ class Candidates:
     Attributes:
         items: item indexes, best first.
         interest: of the interest channel, the position among the user's interests of the one that each item matches.
+        score: of a run's list by itself, the model's scores.
     """
 
     items: Ints
     interest: Ints = field(default_factory=lambda: _NOTHING)
+    score: NDArray[np.floating] | None = None
 
     def first(self, count: int) -> "Candidates":
         """Return the first `count` of them."""
@@ -165,7 +174,7 @@ class PopularChannel:
 class ModelChannel:
     """Whatever a run's model retrieves for the task of the requests; nothing for the feed of a user without history."""
 
-    def __init__(self, run: Run, encoder: InterestEncoder | None = None) -> None:
+    def __init__(self, run: "Run", encoder: InterestEncoder | None = None) -> None:
         self.names: tuple[str, ...] = (run.label,)
         self._run = run
 
@@ -189,12 +198,42 @@ class ModelChannel:
         }
 
 
+class RunChannel:
+    """A run's list as its model gives it, with its scores, for users without history too: `Run.recommend` and `search`.
+
+    Of a model that retrieves by interest, `Candidates.interest` is -1 for items of the behaviour channel.
+    """
+
+    def __init__(self, run: "Run") -> None:
+        self.names = (run.label,)
+        self._run = run
+
+    def retrieve(self, requests: RequestBatch, k: int) -> dict[str, list[Candidates]]:
+        """As `Channel.retrieve`.
+
+        Args:
+            requests: B requests.
+            k: items of each.
+        """
+        model = self._run.model
+        batch = batch_of(self._run.data, requests.histories, model.needs, requests.task, requests.queries)
+        batch, excluded = batch.to(model.device), requests.excluded_ids(None).to(model.device)
+        if isinstance(model, RetrievesByInterest):
+            pool = model.pool(batch, k, excluded)
+            ids, scores, interest = pool.pool.items, pool.score, pool.interest
+        else:
+            ids, scores = model.retrieve(batch, k, excluded)
+            interest = torch.full_like(ids, -1)
+        rows = zip(*(part.cpu().numpy() for part in (ids, interest, scores)), strict=True)
+        return {self.names[0]: [Candidates(*(part[row[0] > 0] for part in row)) for row in rows]}
+
+
 class InterestChannel:
     """Both channels of a model that retrieves by interest: by behaviour, and by interests not yet acted on."""
 
     names = ("behaviour", "interest")
 
-    def __init__(self, run: Run, encoder: InterestEncoder) -> None:
+    def __init__(self, run: "Run", encoder: InterestEncoder) -> None:
         self._run, self._encoder = run, encoder
         self._model: Any = run.model
 
@@ -259,7 +298,7 @@ class DenseChannel:
 
     names = ("dense",)
 
-    def __init__(self, run: Run, encoder: InterestEncoder | None = None) -> None:
+    def __init__(self, run: "Run", encoder: InterestEncoder | None = None) -> None:
         model: Any = run.model
         self._vectors: Tensor = model.item_vectors
         self._encoder = model.text_encoder

@@ -50,12 +50,16 @@ class Histories:
         data: the dataset.
         events: what happened since; None for the dataset alone.
         after: events up to this number are in the dataset already.
+        newest: events of each history that models are given at most.
     """
 
-    def __init__(self, data: Dataset, events: EventStore | None = None, *, after: int = 0) -> None:
+    def __init__(
+        self, data: Dataset, events: EventStore | None = None, *, after: int = 0, newest: int = NEWEST
+    ) -> None:
         self._data = data
         self._events = events
         self._after = after
+        self._newest = newest
         self._last: OrderedDict[str, list[Event]] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -96,7 +100,7 @@ class Histories:
             before: microseconds since 1970; only strictly older events count. None for all.
         """
         number = int(self._data.users.to_internal([user])[0]) if user is not None and user in self._data.users else 0
-        history = UserHistory.of(self._data, number, newest=NEWEST, before=before)
+        history = UserHistory.of(self._data, number, newest=self._newest, before=before)
         clicks: Ints = np.zeros(0, dtype=np.int64)
         if number:
             click_history = self._data.click_history

@@ -1,6 +1,7 @@
 """Ranking: runs score the items of a pool, and near-identical items are set apart."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +11,10 @@ from searec.data.user_history import batch_of, padded
 from searec.pipeline.catalog_snapshot import CatalogSnapshot, item_words
 from searec.pipeline.channels import RequestBatch
 from searec.pipeline.fusion import RRF, likeness, spread
-from searec.pipeline.run import Run
 from searec.text.analysis import words_of
+
+if TYPE_CHECKING:
+    from searec.pipeline.run import Run
 
 Scores = NDArray[np.float32]
 
@@ -19,7 +22,7 @@ Scores = NDArray[np.float32]
 class Ranker:
     """Scores by a run; a new item gets the score of its proxy."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: "Run") -> None:
         self.name = run.label
         self._run = run
 

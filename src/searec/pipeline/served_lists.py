@@ -130,7 +130,7 @@ def evaluate_deployment(
 
     Args:
         deployment: what is served.
-        tasks: to measure; by default both, as far as the deployment serves them.
+        tasks: to measure; by default both. Those it has no run for are left out: search has its lexical channel always.
         part: of the held-out requests.
         name: of the deployment in tables.
         max_requests: at most this many requests of each task, drawn with a fixed seed.
@@ -143,8 +143,9 @@ def evaluate_deployment(
     Raises:
         SearecError: as `open_pipeline` and `evaluation.protocol.evaluate`.
     """
-    if not deployment.runs:
-        raise SettingsError("the deployment has no runs", expected="runs for the feed or for search")
+    tasks = tuple(task for task in tasks if task == "search" or deployment.recommend)
+    if not deployment.runs or not tasks:
+        raise SettingsError("the deployment has no run for it", expected="runs for the feed or for search")
     pipeline = open_pipeline(deployment, executor=Inline)
     try:
         served: Any = ServedLists(pipeline, name)
@@ -153,7 +154,6 @@ def evaluate_deployment(
                 served, pipeline.parts.popular.split, task, "full", part, max_requests=max_requests, **(options or {})
             )
             for task in tasks
-            if task == "search" or deployment.recommend
         }
         if reasons is not None:
             with replacing(reasons) as beside:

@@ -2,17 +2,22 @@
 
 import bisect
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+import polars as pl
+from numpy.typing import NDArray
 
 from searec.data.dataset import Dataset
-from searec.data.user_history import batch_of
+from searec.data.user_history import UserHistory, batch_of
 from searec.interests.user_interests import UserInterests
 from searec.pipeline.fusion import fuse
 from searec.pipeline.histories import UserContext
-from searec.pipeline.run import Run, queries_of_several
 from searec.pipeline.types import SuggestedQuery
+
+if TYPE_CHECKING:
+    from searec.pipeline.run import Run
+    from searec.semantic_ids.trie import Trie
 
 MIN_USERS = 2
 """A query is shown to others if at least this many users have searched it."""
@@ -29,7 +34,7 @@ class Suggester:
         run: of a model that suggests queries and has learned to search, or None.
     """
 
-    def __init__(self, data: Dataset, run: Run | None = None) -> None:
+    def __init__(self, data: Dataset, run: "Run | None" = None) -> None:
         self.run = run
         self._data = data
         texts, self._counts = queries_of_several(data, MIN_USERS)
@@ -49,8 +54,7 @@ class Suggester:
         """
         if self._model is None or self._trie is None or not user:
             return []
-        batch = batch_of(self._data, [user.history], self._model.needs, "recommend").to(self._model.device)
-        numbers, _ = self._model.suggest(batch, self._trie, k)
+        numbers, _ = model_suggestions(self._model, self._data, [user.history], self._trie, k)
         return [self._texts[number - 1] for number in numbers[0].tolist() if number]
 
     def frequent(self, prefix: str, k: int) -> list[str]:
@@ -108,3 +112,34 @@ class Suggester:
             ]
             suggestions.append(SuggestedQuery(text, score, channel, reason))
         return suggestions
+
+
+def model_suggestions(
+    model: Any, data: Dataset, histories: Sequence[UserHistory], trie: "Trie", k: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the k likeliest next queries by a model: positions in the trie's texts from 1, 0 pads, and scores [B, k].
+
+    Args:
+        model: one that suggests queries.
+        data: the dataset.
+        histories: [B] of the users.
+        trie: of the queries.
+        k: queries of each.
+    """
+    batch = batch_of(data, histories, model.needs, "recommend").to(model.device)
+    numbers, scores = model.suggest(batch, trie, k)
+    return numbers.cpu().numpy(), scores.cpu().numpy()
+
+
+def queries_of_several(data: Dataset, min_users: int) -> tuple[pl.Series, NDArray[np.int64]]:
+    """Return the queries that at least `min_users` users have searched, and how many users have searched each.
+
+    Args:
+        data: the dataset.
+        min_users: from 1.
+    """
+    searches = data.searches
+    user = np.repeat(np.arange(len(searches.offsets) - 1), np.diff(searches.offsets))
+    queries, counts = np.unique(np.unique(np.stack((searches.query, user)), axis=1)[0], return_counts=True)
+    is_frequent = counts >= min_users
+    return data.queries.texts.gather(queries[is_frequent].astype(np.int64) - 1), counts[is_frequent].astype(np.int64)

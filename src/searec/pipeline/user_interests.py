@@ -4,7 +4,7 @@ import contextlib
 import queue
 import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,8 +15,11 @@ from searec.interests.interest_graph import InterestGraph
 from searec.interests.interest_table import InterestTable, graph_texts
 from searec.interests.user_interests import UserInterests
 from searec.models.serendipity.batch_interests import BatchInterests
-from searec.pipeline.run import ARTIFACTS, Run
+from searec.pipeline.run_folder import ARTIFACTS
 from searec.store.interest_reader import Reader
+
+if TYPE_CHECKING:
+    from searec.pipeline.run import Run
 
 _MOST_WAITING = 1_000
 _BATCH = 64
@@ -31,7 +34,7 @@ class InterestEncoder:
         run: of a model that retrieves by interest.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: "Run") -> None:
         self.run = run
         self._model: Any = run.model
         table = InterestTable.load(run.folder / ARTIFACTS)
@@ -120,7 +123,7 @@ class InterestSource:
         reader: of the interest store, or None.
     """
 
-    def __init__(self, run: Run | None, reader: Reader | None = None) -> None:
+    def __init__(self, run: "Run | None", reader: Reader | None = None) -> None:
         self.reader = reader
         self._graphs = graph_texts(run.folder / ARTIFACTS) if run is not None else {}
         self.encoder = InterestEncoder(run) if run is not None else None

@@ -3,6 +3,7 @@
 import bisect
 import json
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,11 +13,13 @@ from searec.evaluation.result import stored_figures
 from searec.interests.graph_svg import draw_graph
 from searec.pipeline.histories import Histories
 from searec.pipeline.live_catalog import LiveCatalog
-from searec.pipeline.run import Run
 from searec.pipeline.similar_items import can_find_similar, similar_items
 from searec.pipeline.types import InterestsView, ItemView, ServedRun, UserView
 from searec.pipeline.user_interests import InterestSource
 from searec.store.event_store import EventStore
+
+if TYPE_CHECKING:
+    from searec.pipeline.run import Run
 
 _MOST = 1_000
 
@@ -40,7 +43,7 @@ class Views:
         histories: Histories,
         interests: InterestSource,
         events: EventStore | None,
-        uses: Sequence[tuple[Run, Sequence[str]]],
+        uses: "Sequence[tuple[Run, Sequence[str]]]",
     ) -> None:
         self._data, self._catalog, self._histories = data, catalog, histories
         self._interests, self._events = interests, events

@@ -14,7 +14,8 @@ from searec.errors import SettingsError
 from searec.evaluation.compare import Comparison
 from searec.evaluation.slices import SPARSE_BELOW, membership
 from searec.models.capabilities import EmbedsUserSides
-from searec.pipeline.run import ARTIFACTS, Run
+from searec.pipeline.run import Run
+from searec.pipeline.run_folder import ARTIFACTS
 from searec.progress import progress
 from searec.reports.connectivity import Reach, connectivity, likeness
 from searec.reports.sampled_users import SampledUser, sample_users

@@ -21,7 +21,8 @@ from searec.errors import SettingsError
 from searec.evaluation.compare import Cell, Comparison, Table
 from searec.evaluation.protocol import chosen
 from searec.models.capabilities import WritesIdentifiers
-from searec.pipeline.run import ARTIFACTS, Run
+from searec.pipeline.run import Run
+from searec.pipeline.run_folder import ARTIFACTS
 from searec.progress import progress
 from searec.reports.timing import batches, seconds_of
 from searec.training.training_log import FILE as LOG

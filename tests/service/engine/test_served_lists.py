@@ -10,7 +10,8 @@ import torch
 from small_shop import Shop
 
 from searec.data.batch import Batcher
-from searec.data.split import requests_at
+from searec.data.split import NEVER, requests_at
+from searec.data.user_history import padded
 from searec.errors import SettingsError
 from searec.pipeline.builder import open_pipeline
 from searec.pipeline.deployment import read_deployment, write_deployment
@@ -27,7 +28,7 @@ SEARCH = ("bm25", "dense", "unisar")
 def test_service_and_offline_lists_are_the_same(shop: Shop, tmp_path: Path) -> None:
     deployment = shop.deployment(FEED, SEARCH, seconds=60.0, weights={"itemknn": 2.0})
     write_deployment(deployment, tmp_path / "deployment.json")
-    config = {"deployment": str(tmp_path / "deployment.json"), "events": f"sqlite:///{tmp_path / 'events.db'}"}
+    config = {"deployment": str(tmp_path / "deployment.json"), "store": f"sqlite:///{tmp_path / 'store.db'}"}
     service, writer, events, _ = open_service(config)
     offline = open_pipeline(read_deployment(tmp_path / "deployment.json"), executor=Inline)
     users = shop.data.users.texts.to_list()[:15]
@@ -71,6 +72,28 @@ def test_a_request_sees_only_what_is_strictly_older(shop: Shop) -> None:
     batch = Batcher(data, run.model.needs).batch(requests)
     expected, _ = run.model.retrieve(batch, data.sizes.items, torch.from_numpy(older[None].astype(np.int64)))
     assert items.tolist() == [item for item in expected[0].tolist() if item][: len(items)]
+
+
+@pytest.mark.parametrize("name", ["serendipity", "itemknn", "unisar", "bm25"])
+def test_a_run_by_itself_gives_its_models_own_list(shop: Shop, name: str) -> None:
+    run, data = read_run(shop.runs[name], shop.data), shop.data
+    users = data.users.texts.to_list()[:40]
+    inside = data.users.to_internal(users)
+    removed = data.items.to_external(np.array([3, 7]))
+    run.remove_items(removed)
+    for task in run.model.train_tasks:
+        queries = (data.queries.texts.to_list() * 40)[:40] if task == "search" else None
+        lists = run.recommend(users, k=15) if queries is None else run.search(users, queries, k=15)
+        requests = requests_at(data, task, inside, np.full(len(inside), NEVER), new_texts=queries)
+        clicks = [data.click_history.item[slice(*data.click_history.offsets[user : user + 2])] for user in inside]
+        exclude = padded([np.array([3, 7, *(row if queries is None else ())]) for row in clicks])
+        batch = Batcher(data, run.model.needs).batch(requests).to(run.model.device)
+        ids, scores = run.model.retrieve(batch, 15, torch.from_numpy(exclude).to(run.model.device))
+        at = (ids > 0).nonzero(as_tuple=True)
+        assert lists["item_id"].to_list() == data.items.to_external(ids[at].cpu().numpy())
+        assert lists["score"].to_list() == scores[at].double().tolist()
+        assert lists["user_id"].to_list() == [users[row] for row in at[0].tolist()]
+        assert lists["rank"].to_list() == (at[1] + 1).tolist()
 
 
 def test_the_served_list_is_measured(shop: Shop, tmp_path: Path) -> None:

@@ -63,8 +63,10 @@ def check_command(words: list[str]) -> None:
         assert name in takes_value, f"{name} is no option of searec {' '.join(words)}"
         if takes_value[name] and not equals:
             path.pop(0)
-    needed = [one for one in command.params if one.param_type_name == "argument"]
-    assert len(arguments) == len(needed), f"searec {' '.join(words)}: {arguments}"
+    named = [one for one in command.params if one.param_type_name == "argument"]
+    most = len(arguments) if any(one.nargs == -1 for one in named) else len(named)
+    least = len([one for one in named if one.required])
+    assert least <= len(arguments) <= most, f"searec {' '.join(words)}: {arguments}"
     for word in words:
         if "--reasoner" in word and "=" in word:
             assert word.partition("=")[2] in ("offline", "chat", "debate")

@@ -319,7 +319,8 @@ def test_2023(tmp_path: Path, packing: str) -> None:
     assert report.rejects.is_empty()
     assert table(out, "items").to_dicts() == [
         {"item_id": "B01CUPMQZE", "title": "Howard LC0008 Brush", "description": "Soft Round",
-         "brand": "Howard Products", "categories": ["Beauty & Personal Care", "Tools", "Brushes"], "price": None, "main_category": "All Beauty"},
+         "brand": "Howard Products", "categories": ["Beauty & Personal Care", "Tools", "Brushes"], "price": None,
+         "main_category": "All Beauty"},
         {"item_id": "B076WQZGPM", "title": "All Beauty", "description": None, "brand": None,
          "categories": ["All Beauty"], "price": None,
          "main_category": "All Beauty"},

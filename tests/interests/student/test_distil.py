@@ -183,7 +183,7 @@ def test_a_folder_is_whole_and_holds_no_pickle(tiny_student: Path, lessons: Labe
     assert told["settings"] == as_dict(tiny) and told["base"]["made_here"] and told["figures"] is None
     assert told["labels"]["labels"]["train"] == len(lessons.train)
     about = json.loads((tiny_student / "about.json").read_text())
-    assert "made here" in about["done"][0] and "stands for no real checkpoint" in about["done"][0]
+    assert "made here" in about["done"][0] and "no substitute for a real checkpoint" in about["done"][0]
     assert "LoRA adapters of rank 2" in about["done"][1]
     assert about["phases"]["base"]["trained"] == about["phases"]["base"]["weights"]
     assert about["phases"]["adapters"]["trained"] < about["phases"]["adapters"]["weights"] // 2

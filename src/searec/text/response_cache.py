@@ -125,7 +125,8 @@ class ResponseCache:
             with self._store:
                 self._store.execute(
                     "CREATE TABLE IF NOT EXISTS answers (key BLOB, attempt INTEGER, model TEXT, version TEXT, "
-                    "input TEXT, answer TEXT, finish TEXT, prompt_tokens INTEGER, completion_tokens INTEGER, cost REAL, "
+                    "input TEXT, answer TEXT, finish TEXT, prompt_tokens INTEGER, completion_tokens INTEGER, "
+                    "cost REAL, "
                     "seconds REAL, time TEXT, "
                     "PRIMARY KEY (key, attempt))"
                 )

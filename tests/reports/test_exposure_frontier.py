@@ -1,4 +1,4 @@
-"""What is shown and whether it is wanted: shares of the pool, random exploration in the same places, and A/B in replay."""
+"""What is shown and whether it is wanted: shares of the pool, random exploration in its places, A/B in replay."""
 
 import json
 from collections.abc import Callable
@@ -12,8 +12,23 @@ from searec.data.dataset import Dataset, load
 from searec.data.synthetic.simulate import World, simulate
 from searec.errors import SettingsError
 from searec.experiments import run_training
+from searec.pipeline.builder import open_pipeline
+from searec.pipeline.deployment import Deployment, write_deployment
+from searec.pipeline.executors import Inline
 from searec.pipeline.run import Run
-from searec.reports.exposure_frontier import ALONE, CHANNEL, SHOWN, Exposure, compared, exposure, lists, with_settings
+from searec.pipeline.served_lists import ServedLists
+from searec.pipeline.types import Request, Response
+from searec.reports.exposure_frontier import (
+    ALONE,
+    CHANNEL,
+    SHOWN,
+    Exposure,
+    Source,
+    compared,
+    exposure,
+    lists,
+    with_settings,
+)
 
 TINY: dict[str, Any] = {"width": 8, "hidden": 16, "vector": 8, "interests": 4, "epochs": 2, "level": 2}
 
@@ -84,6 +99,35 @@ def test_replay_of_two_configurations(run: Run, popular: Run) -> None:
     assert run.model.config.quota == 0.1  # the run itself is as it was
     _, other, _ = compared(run, popular, requests=10)
     assert len(other.target) == 10
+
+
+def test_a_deployment_is_replayed_as_it_is_served(
+    searec: Callable[..., tuple[int, str, str]], run: Run, popular: Run, world: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "shop.json"
+    deployment = Deployment(data=str(world), recommend=(str(run.folder),), diversity=0.0, quota=0.5)
+    write_deployment(deployment, file)
+    pipeline = open_pipeline(deployment, executor=Inline)
+    source = Source.served(ServedLists(pipeline, "shop"), str(file))
+    requests = run.split.held_out("recommend", "test")
+    assert np.array_equal(lists(source, requests, quota=0), lists(run, requests, quota=0))
+    found = exposure(source, [popular], quotas=(0.2,), level=2)
+    assert [shown.label for shown in found.rows()] == ["random", "popular", ALONE, "quota 0.2", CHANNEL]
+    served = lists(source, requests)
+    assert np.array_equal(served, lists(source, requests, quota=0.5))
+    user = run.data.users.to_external(requests.user[:1])[0]
+    [target] = run.data.items.to_external(requests.target[:1])
+    [page] = pipeline.recommend([Request(user=user, time=int(requests.time[0]), keep=[target])])
+    assert isinstance(page, Response)
+    assert run.data.items.to_external(served[0]) == [one.item for one in page.items]
+    pipeline.close()
+    code, out, err = searec(
+        "replay", file, run.folder, world, "--set-a", "quota=0", "--set-b", "quota=0", "--json", "-"
+    )
+    assert code == 0, err
+    assert json.loads(out)["a"] == "a: shop" and json.loads(out)["figures"]["ndcg"]["difference"] == 0
+    code, out, err = searec("exposure", file, popular.folder, world, "--quota", "0.3")
+    assert code == 0 and "quota 0.3" in out, err
 
 
 def test_what_cannot_change_or_has_no_channel_is_refused(run: Run, popular: Run) -> None:

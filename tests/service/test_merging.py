@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from searec.pipeline.fusion import RRF, fuse, interleave, likeness, spread
-from searec.retrieval.quota_pool import merge
+from searec.pipeline.fusion import RRF, fuse, likeness, spread
+from searec.retrieval.quota_pool import interleave, merge
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -39,7 +39,7 @@ def test_places_are_those_of_the_models_own_merge(usual: int, second: int, quota
     first, other = torch.arange(1, usual + 1)[None], torch.arange(101, 101 + second)[None]
     count = min(usual, 10)  # as long as the first list lasts
     expected = merge(first, other, count, quota)
-    position, from_second = interleave(usual, second, quota)
+    [position], [from_second] = interleave(np.array([usual]), np.array([second]), usual + second, quota)
     found = np.where(from_second, 101 + position, 1 + position)
     assert found[:count].tolist() == expected.items[0, :count].tolist()
     assert sorted(found.tolist()) == [*range(1, usual + 1), *range(101, 101 + second)]

@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from searec.cli.arguments import Data, Json, Requests, RunsAndData, Split, choice, emit, open_runs, pairs
+from searec.cli.arguments import Data, Json, Requests, Split, choice, emit, pairs
+from searec.errors import SettingsError
 
 if TYPE_CHECKING:
-    from searec.reports.exposure_frontier import Exposure
+    from searec.data.dataset import Dataset
+    from searec.reports.exposure_frontier import Exposure, Source
 
 Level = Annotated[
     str, typer.Option(help="Whose categories decide what is novel: 'narrow', or a depth of the tree, 1 the broadest.")
@@ -22,7 +24,14 @@ _FIGURES = ("hit", "ndcg", "enr", "cnr", "serendipity")
 
 
 def exposure(
-    folders: RunsAndData,
+    folders: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN|DEPLOYMENT... DATA",
+            help="Run folders and deployment files, then the dataset folder.",
+            show_default=False,
+        ),
+    ],
     quota: Annotated[
         list[float] | None,
         typer.Option(help="A share of the pool for the serendipity channel; may be given many times."),
@@ -34,15 +43,20 @@ def exposure(
     seed: Seed = 0,
     figures: Json = None,
 ) -> None:
-    """Replay held-out clicks against each share of the first run's interest channel, and against the other runs."""
+    """Replay held-out clicks against each share of the first one's interest channel, and against the others."""
+    from searec.data.dataset import load
     from searec.reports.exposure_frontier import QUOTAS
     from searec.reports.exposure_frontier import exposure as look
 
     part = choice(split, ("test", "val"), "--split")
-    runs = open_runs(folders, "look at")
+    *paths, data = folders
+    if not paths:
+        raise SettingsError("nothing to look at", got="one folder", expected="RUN|DEPLOYMENT... DATA")
+    dataset = load(data)
+    sources = [_source(path, dataset, data, {}) for path in paths]
     result = look(
-        runs[0],
-        runs[1:],
+        sources[0],
+        sources[1:],
         quotas=quota or QUOTAS,
         part=part,
         requests=requests,
@@ -56,15 +70,18 @@ def exposure(
 
 
 def replay(
-    a: Annotated[Path, typer.Argument(metavar="A", help="Run folder of the one configuration.", show_default=False)],
-    b: Annotated[
-        Path, typer.Argument(metavar="B", help="Run folder of the other; may be the same.", show_default=False)
+    a: Annotated[
+        Path,
+        typer.Argument(metavar="A", help="Run folder or deployment file of the one configuration.", show_default=False),
     ],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Of the other; may be the same.", show_default=False)],
     data: Data,
     set_a: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="KEY=VALUE", help="A setting of A that needs no training, as quota=0.", show_default=False
+            metavar="KEY=VALUE",
+            help="A setting of A that needs no training, as quota=0; any of a deployment.",
+            show_default=False,
         ),
     ] = None,
     set_b: Annotated[
@@ -78,15 +95,16 @@ def replay(
     figures: Json = None,
 ) -> None:
     """An A/B test in replay: held-out clicks against what two configurations would have shown, with 95 % intervals."""
-    from searec.reports.exposure_frontier import compared, with_settings
+    from searec.data.dataset import load
+    from searec.reports.exposure_frontier import compared
 
     part = choice(split, ("test", "val"), "--split")
-    runs = open_runs([a, b, data], "replay")
-    runs = [
-        with_settings(run, pairs(given, option))
-        for run, given, option in zip(runs, (set_a, set_b), ("--set-a", "--set-b"), strict=True)
-    ]
-    one, other, result = compared(*runs, part=part, requests=requests, level=_level(level), days=days, seed=seed)
+    dataset = load(data)
+    source_a = _source(a, dataset, data, pairs(set_a, "--set-a"))
+    source_b = _source(b, dataset, data, pairs(set_b, "--set-b"))
+    one, other, result = compared(
+        source_a, source_b, part=part, requests=requests, level=_level(level), days=days, seed=seed
+    )
     if str(figures) != "-":
         print(f"  {len(one.target):,} {part} requests    {one.label}    {other.label}")
         print("  " + " " * 14 + "".join(f"{name:>12}" for name in ("a", "b", "b - a", "low", "high", "p")))
@@ -104,6 +122,21 @@ def replay(
         },
         figures,
     )
+
+
+def _source(path: Path, dataset: "Dataset", data: Path, values: dict[str, str]) -> "Source":
+    """A run folder or a deployment file, with other settings."""
+    from searec.pipeline.builder import open_pipeline
+    from searec.pipeline.deployment import changed, read_deployment
+    from searec.pipeline.executors import Inline
+    from searec.pipeline.run import read_run
+    from searec.pipeline.served_lists import ServedLists
+    from searec.reports.exposure_frontier import Source, with_settings
+
+    if not path.is_file():
+        return Source.of(with_settings(read_run(path, dataset), values))
+    deployment = changed(read_deployment(path, data=data), values)
+    return Source.served(ServedLists(open_pipeline(deployment, executor=Inline), path.stem), str(path))
 
 
 def _level(level: str) -> "Literal['narrow'] | int":

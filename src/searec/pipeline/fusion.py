@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from searec.data.ragged import Ints
-from searec.retrieval.quota_pool import slots
 
 RRF = 60
 """The constant of reciprocal rank fusion (Cormack, Clarke and Buettcher, SIGIR 2009)."""
@@ -50,26 +49,6 @@ def fuse(lists: Sequence[Ints], weights: Sequence[float] | None = None, *, const
     first = highest[np.unique(inverse[highest], return_index=True)[1]]
     order = np.lexsort((source[first], rank[first], -score))
     return Fused(items[order], score[order], source[first][order])
-
-
-def interleave(first: int, second: int, quota: float) -> tuple[Ints, NDArray[np.bool_]]:
-    """Lay two lists out as one: the second gets the positions of `quota_pool.slots` as long as it lasts.
-
-    Args:
-        first: length of the first list.
-        second: length of the second list.
-        quota: share of the second list.
-
-    Returns:
-        [first + second] for each position the one in its list, and whether that is the second list.
-    """
-    marked = slots(first + second, quota).numpy()
-    turn = np.cumsum(marked)
-    from_second = marked & (turn <= second)
-    is_exhausted = np.cumsum(~from_second) > first
-    from_second |= is_exhausted
-    position = np.where(from_second, np.cumsum(from_second), np.cumsum(~from_second)) - 1
-    return position, from_second
 
 
 def likeness(owner: Ints, word: Ints, count: int) -> NDArray[np.float32]:

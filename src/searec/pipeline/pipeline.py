@@ -15,7 +15,7 @@ from searec.pipeline.channels import Candidates, Channel, PopularChannel, Reques
 from searec.pipeline.deployment import PipelineSettings
 from searec.pipeline.executors import Executor, Runner, Skipped
 from searec.pipeline.explanations import Explainer
-from searec.pipeline.fusion import RankedList, add_ranking, fuse, interleave, join
+from searec.pipeline.fusion import RankedList, add_ranking, fuse, join
 from searec.pipeline.histories import Histories, UserContext
 from searec.pipeline.live_catalog import LiveCatalog
 from searec.pipeline.paging import mark, read_token, token
@@ -24,7 +24,7 @@ from searec.pipeline.suggestions import Suggester
 from searec.pipeline.types import MOST, LeftOut, RankedItem, Request, Response, Suggestions, SuggestRequest
 from searec.pipeline.user_interests import InterestSource
 from searec.pipeline.views import Views
-from searec.retrieval.quota_pool import slots
+from searec.retrieval.quota_pool import interleave, slots
 
 INTEREST = "interest"
 MOST_QUERIES = 100
@@ -219,7 +219,8 @@ class Pipeline:
                 order = np.lexsort((-scores, pool.second))
                 by_rank = replace(pool.at(order), score=scores[order].astype(np.float64))
             first = int((~by_rank.second).sum())
-            position, from_second = interleave(first, len(by_rank.items) - first, quota)
+            count = len(by_rank.items)
+            [position], [from_second] = interleave(np.array([first]), np.array([count - first]), count, quota)
             ranked.append(by_rank.at(np.where(from_second, first + position, position)))
         return ranked
 

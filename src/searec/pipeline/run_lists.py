@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
-import torch
 
 from searec.artifacts.new_users import best_for_new_users
 from searec.data.ragged import Ints

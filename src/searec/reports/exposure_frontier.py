@@ -1,4 +1,4 @@
-"""Exposure and click novelty beside accuracy, for each share of the interest channel."""
+"""Exposure and click novelty beside accuracy, for each share of the interest channel of a run or a deployment."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -21,6 +21,7 @@ from searec.evaluation.replay import Difference, Shown, replay
 from searec.models.capabilities import RetrievesByInterest
 from searec.nn.sets import is_first, is_in
 from searec.pipeline.run import Run
+from searec.pipeline.served_lists import ServedLists
 from searec.retrieval.quota_pool import merge
 
 SERVED = ("quota", "order", "reach", "index", "known")
@@ -96,9 +97,45 @@ class Exposure:
         }
 
 
+@dataclass(frozen=True)
+class Source:
+    """What shows lists of items: a run by itself, or a deployment as it would be served.
+
+    Attributes:
+        label: its name in tables.
+        where: run folder or deployment file.
+        model: the run's model, or `ServedLists`.
+        split: of its dataset.
+        has_interest_channel: whether the share of an interest channel can be set.
+    """
+
+    label: str
+    where: str
+    model: Any
+    split: Split
+    has_interest_channel: bool
+
+    @classmethod
+    def of(cls, run: "Run | Source") -> "Source":
+        """Return a run as a source; a source as it is."""
+        if isinstance(run, Source):
+            return run
+        return cls(run.label, str(run.folder), run.model, run.split, isinstance(run.model, RetrievesByInterest))
+
+    @classmethod
+    def served(cls, lists_: ServedLists, where: str) -> "Source":
+        """Return a deployment as a source.
+
+        Args:
+            lists_: of the deployment.
+            where: its file.
+        """
+        return cls(lists_.name, where, lists_, lists_.split, lists_.has_interest_channel)
+
+
 def exposure(
-    run: Run,
-    others: Sequence[Run] = (),
+    run: Run | Source,
+    others: Sequence[Run | Source] = (),
     *,
     quotas: Sequence[float] = QUOTAS,
     part: Part = "test",
@@ -107,43 +144,46 @@ def exposure(
     days: float | None = None,
     seed: int = 0,
 ) -> Exposure:
-    """Replay held-out choices against each share of I2I.
+    """Replay held-out choices against each share of the interest channel (I2I).
 
     Args:
-        run: of a model that retrieves by interest.
+        run: with an interest channel: a run of such a model, or a deployment.
         quotas: shares of the interest channel.
         part: of the held-out requests.
-        others: runs of the same data to show beside it.
+        others: runs and deployments of the same data to show beside it.
         requests: only this many, drawn with a fixed seed.
         level: whose categories count, as in `Touched.of`.
         days: of the window, as in `Touched.of`.
         seed: of what is drawn at random, and of the intervals.
 
     Raises:
-        SettingsError: another model, or a share outside 0 to 1.
+        SettingsError: no interest channel, or a share outside 0 to 1.
     """
-    if not isinstance(run.model, RetrievesByInterest):
+    source = Source.of(run)
+    if not source.has_interest_channel:
         raise SettingsError(
-            f"{run.model.name} has no serendipity channel", where=run.folder, expected="a serendipity run"
+            f"{source.label} has no serendipity channel", where=source.where, expected="a serendipity run"
         )
     if bad := [quota for quota in quotas if not 0 < quota <= 1]:
         raise SettingsError("bad share of the pool", got=bad[0], expected="above 0, at most 1")
-    split = run.split
+    split = source.split
     held_out = split.held_out("recommend", part)
     held_out = held_out[chosen(len(held_out), requests, seed)]
-    touched = Touched.of(run.data, held_out, level=level, days=days)
+    touched = Touched.of(split.data, held_out, level=level, days=days)
     generator = np.random.default_rng(seed)
 
     def shown(label: str, top: Ints) -> Shown:
         return Shown(label, top, touched.novel_lists(top) & (top > 0), np.asarray(held_out.target))
 
-    alone, channel = channels(run, held_out, SHOWN * _DEEP)
+    alone = lists(source, held_out, SHOWN * _DEEP, quota=0)
+    channel = lists(source, held_out, quota=1, interest_only=True)
     new = _new_items(split, held_out, touched, SHOWN, generator)
     base = shown(ALONE, alone[:, :SHOWN])
     swept = []
     for quota in quotas:
-        pool = shown(f"quota {quota:g}", _merged(alone, channel, quota))
-        random = shown(f"random {quota:g}", _merged(alone, new, quota))
+        pool = shown(f"quota {quota:g}", lists(source, held_out, quota=quota))
+        mixed = merge(torch.from_numpy(alone), torch.from_numpy(new), SHOWN, quota).items.numpy()
+        random = shown(f"random {quota:g}", mixed)
         swept.append(
             Swept(
                 quota,
@@ -153,22 +193,22 @@ def exposure(
                 dict(replay(random, pool, held_out.user, seed=seed)),
             )
         )
-    lists_ = [shown(other.label, lists(other, held_out)) for other in others]
-    anything = shown("random", generator.integers(1, run.data.sizes.items + 1, size=base.top.shape))
+    lists_ = [shown(other.label, lists(other, held_out)) for other in map(Source.of, others)]
+    anything = shown("random", generator.integers(1, split.data.sizes.items + 1, size=base.top.shape))
     about = {
-        "run": str(run.folder),
+        "run": source.where,
         "requests": len(held_out),
         "shown": SHOWN,
         "level": level,
         "days": days,
         "part": part,
     }
-    return Exposure(base, shown(CHANNEL, channel[:, :SHOWN]), swept, [anything, *lists_], about)
+    return Exposure(base, shown(CHANNEL, channel), swept, [anything, *lists_], about)
 
 
 def compared(
-    a: Run,
-    b: Run,
+    a: Run | Source,
+    b: Run | Source,
     *,
     part: Part = "test",
     requests: int | None = None,
@@ -176,10 +216,10 @@ def compared(
     days: float | None = None,
     seed: int = 0,
 ) -> tuple[Shown, Shown, dict[str, Difference]]:
-    """Compare in replay what two runs would have shown at the same held-out clicks.
+    """Compare in replay what two runs or deployments would have shown at the same held-out clicks.
 
     Args:
-        a: the one run.
+        a: the one.
         b: the other.
         part: of the held-out requests.
         requests: only this many, drawn with a fixed seed.
@@ -190,20 +230,21 @@ def compared(
     Raises:
         RunError: runs of different data.
     """
-    if a.data.fingerprint != b.data.fingerprint:
+    one, other = Source.of(a), Source.of(b)
+    data, their_data = one.split.data, other.split.data
+    if data.fingerprint != their_data.fingerprint:
         raise RunError(
             "the runs were trained on different data",
-            got=f"{a.folder}: {a.data.fingerprint}, {b.folder}: {b.data.fingerprint}",
+            got=f"{one.where}: {data.fingerprint}, {other.where}: {their_data.fingerprint}",
         )
-    held_out = a.split.held_out("recommend", part)
+    held_out = one.split.held_out("recommend", part)
     held_out = held_out[chosen(len(held_out), requests, seed)]
-    touched = Touched.of(a.data, held_out, level=level, days=days)
+    touched = Touched.of(data, held_out, level=level, days=days)
     both = []
-    for name, run in (("a", a), ("b", b)):
-        top = lists(run, held_out)
-        both.append(
-            Shown(f"{name}: {run.label}", top, touched.novel_lists(top) & (top > 0), np.asarray(held_out.target))
-        )
+    for name, source in (("a", one), ("b", other)):
+        top = lists(source, held_out)
+        novel = touched.novel_lists(top) & (top > 0)
+        both.append(Shown(f"{name}: {source.label}", top, novel, np.asarray(held_out.target)))
     return both[0], both[1], dict(replay(both[0], both[1], held_out.user, seed=seed))
 
 
@@ -232,44 +273,37 @@ def with_settings(run: Run, values: Mapping[str, Any]) -> Run:
     return replace(run, model=model)
 
 
-def channels(run: Run, held_out: Requests, k: int) -> tuple[Ints, Ints]:
-    """Return [R, k] of U2I and of I2I alone, without what the user clicked before.
+def lists(
+    source: Run | Source,
+    held_out: Requests,
+    k: int = SHOWN,
+    *,
+    quota: float | None = None,
+    interest_only: bool = False,
+) -> Ints:
+    """Return [R, k] what is shown, without what the user clicked before.
 
     Args:
-        run: of a model that retrieves by interest.
+        source: a run or a deployment.
         held_out: R requests.
         k: length of the lists.
+        quota: share of the interest channel; by default what is set.
+        interest_only: leave out the items of other channels; with a quota.
     """
-    model = run.model
-    assert isinstance(model, RetrievesByInterest)
-    lists_ = [np.zeros((len(held_out), k), dtype=np.int64) for _ in range(2)]
-
-    def place(rows: Ints, batch: Batch) -> None:
-        seen = _seen(run.split, held_out[rows]).to(batch.user.device)
-        for channel_list, quota in zip(lists_, (0.0, 1.0), strict=True):
-            pool = model.pool(batch, k, seen, quota=quota).pool
-            items = torch.where(pool.second == bool(quota), pool.items, 0).cpu().numpy()
-            channel_list[rows, : items.shape[1]] = items
-
-    score_batches(place, model, run.split, held_out, _COST, None)
-    return lists_[0], lists_[1]
-
-
-def lists(run: Run, held_out: Requests, k: int = SHOWN) -> Ints:
-    """Return [R, k] what a run retrieves, without what the user clicked before.
-
-    Args:
-        run: of any model.
-        held_out: R requests.
-        k: length of the lists.
-    """
+    source = Source.of(source)
+    model, split = source.model, source.split
     top = np.zeros((len(held_out), k), dtype=np.int64)
 
     def place(rows: Ints, batch: Batch) -> None:
-        items = run.model.retrieve(batch, k, _seen(run.split, held_out[rows]).to(batch.user.device))[0].cpu().numpy()
-        top[rows, : items.shape[1]] = items
+        seen = _seen(split, held_out[rows]).to(batch.user.device)
+        if quota is None:
+            items = model.retrieve(batch, k, seen)[0]
+        else:
+            pool = model.pool(batch, k, seen, quota=quota).pool
+            items = torch.where(pool.second, pool.items, 0) if interest_only else pool.items
+        top[rows, : items.shape[1]] = items.cpu().numpy()
 
-    score_batches(place, run.model, run.split, held_out, _COST, None)
+    score_batches(place, model, split, held_out, _COST, None)
     return top
 
 
@@ -279,10 +313,6 @@ def _seen(split: Split, held_out: Requests) -> torch.Tensor:
     first = np.asarray(click_history.offsets[held_out.user])
     seen = gather_windows(click_history.item, first, held_out.click_end - first).astype(np.int64)
     return torch.from_numpy(np.where(seen == np.asarray(held_out.target)[:, None], 0, seen))
-
-
-def _merged(first: Ints, second: Ints, quota: float) -> Ints:
-    return merge(torch.from_numpy(first), torch.from_numpy(second), SHOWN, quota).items.numpy()
 
 
 def _new_items(split: Split, held_out: Requests, touched: Touched, k: int, generator: np.random.Generator) -> Ints:

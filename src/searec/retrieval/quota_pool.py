@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from searec.data.ragged import Ints
 from searec.nn.sets import is_in
 
 
@@ -23,25 +26,47 @@ class Pool:
     place: Tensor
 
 
-def slots(k: int, quota: float) -> Tensor:
+def slots(k: int, quota: float) -> NDArray[np.bool_]:
     """Return the places of the second channel, [k] bool: floor(quota x n) of the first n, for every n.
 
     Args:
         k: places.
         quota: share of the second channel.
 
-    >>> slots(10, 0.3).int().tolist()
+    >>> slots(10, 0.3).astype(int).tolist()
     [0, 0, 0, 1, 0, 0, 1, 0, 0, 1]
     """
-    share = torch.floor(torch.arange(k + 1, dtype=torch.float64) * quota + 1e-9)
+    share = np.floor(np.arange(k + 1) * quota + 1e-9)
     return share[1:] > share[:-1]
 
 
-def merge(first: Tensor, second: Tensor, k: int, quota: float) -> Pool:
-    """Merge two channels: the second one gets the places of `slots` as long as it has items, the first one all others.
+def interleave(first: Ints, second: Ints, k: int, quota: float) -> tuple[Ints, NDArray[np.bool_]]:
+    """Lay two lists out as one: the second gets the places of `slots` as long as it lasts, the first all others.
 
-    No item comes twice: an item of both channels counts as the first's. Where the first channel has no more items, the
-    second fills up.
+    Where one list has no more items, the other goes on.
+
+    Args:
+        first: [B] length of the first list.
+        second: [B] length of the second list.
+        k: places.
+        quota: share of the second list.
+
+    Returns:
+        [B, k] for each place the position in its list, past the end where both are over, and whether that is the
+        second list.
+    """
+    marked = slots(k, quota)
+    from_second = marked & (np.cumsum(marked) <= np.asarray(second)[:, None])
+    from_second |= np.cumsum(~from_second, axis=1) > np.asarray(first)[:, None]
+    position = np.where(from_second, np.cumsum(from_second, axis=1), np.cumsum(~from_second, axis=1)) - 1
+    return position, from_second
+
+
+def merge(first: Tensor, second: Tensor, k: int, quota: float) -> Pool:
+    """Merge two channels as `interleave` lays them out.
+
+    No item comes twice: what both have stays where the first channel shows it, and else counts as the second's. Where
+    the first channel has no more items, what the second has beyond its share fills up.
 
     Args:
         first: [B, n] internal ids, best first, 0 for none; no item twice in a row.
@@ -49,38 +74,28 @@ def merge(first: Tensor, second: Tensor, k: int, quota: float) -> Pool:
         k: places.
         quota: share of the second channel.
     """
-    rows, device = len(first), first.device
-    marked = slots(k, quota).to(device)
-    quota_count = int(marked.sum())
-    head = _close_up(first, first != 0)[0][:, : k - quota_count]
+    share = int(slots(k, quota).sum())
+    head = _close_up(first, first != 0)[0][:, : k - share]
     candidates, candidate_place = _close_up(second, (second != 0) & ~_in(second, head))
-    chosen = candidates[:, :quota_count]
-    count = (chosen != 0).sum(1, keepdim=True)
-    turn = marked.cumsum(0)  # how many of the marked places there are up to here
-    is_second = marked & (turn <= count)  # (B, k)
+    chosen, spare = candidates[:, :share], candidates[:, share:]
     left, left_place = _close_up(first, (first != 0) & ~_in(first, chosen))
-    spare = candidates[:, quota_count:]
-    spare_new = (spare != 0) & ~_in(spare, left)
-    rest, rest_place = _close_up(spare, spare_new)
-    line = torch.cat((left, rest), dim=1)
-    line_place = torch.cat((left_place, candidate_place[:, quota_count:].gather(1, rest_place)), dim=1)
-    line_second = torch.cat((torch.zeros_like(left, dtype=torch.bool), torch.ones_like(rest, dtype=torch.bool)), dim=1)
-    order = torch.argsort((line == 0).int(), dim=1, stable=True)
-    nth = (~is_second).cumsum(1) - 1
-    at = torch.where(is_second, 0, nth)
+    line = torch.cat((left, spare.masked_fill(_in(spare, left), 0)), dim=1)
+    line, order = _close_up(line, line != 0)
+    line_place = torch.cat((left_place, candidate_place[:, share:]), dim=1).gather(1, order)
+    counts = [(ids != 0).sum(1).cpu().numpy() for ids in (line, chosen)]
+    at, is_chosen = (torch.from_numpy(part).to(first.device) for part in interleave(*counts, k, quota))
+    at = torch.where(is_chosen, at.clamp(max=chosen.shape[1]), chosen.shape[1] + 1 + at.clamp(max=line.shape[1]))
 
-    def laid(of_second: Tensor, of_first: Tensor) -> Tensor:
-        """Values of the chosen at the second channel's places, of the line at all others; 0 past the end."""
-        of_first = torch.nn.functional.pad(of_first.gather(1, order), (0, k))
-        of_second = torch.nn.functional.pad(of_second, (0, k))
-        rank = (turn - 1).clamp(min=0).expand(rows, -1)
-        return torch.where(is_second, of_second.gather(1, rank), of_first.gather(1, at))
+    def laid(of_chosen: Tensor, of_line: Tensor) -> Tensor:
+        """Values at each place, 0 past the ends."""
+        ends = [torch.nn.functional.pad(values.long(), (0, 1)) for values in (of_chosen, of_line)]
+        return torch.cat(ends, dim=1).gather(1, at)
 
     items = laid(chosen, line)
-    places = laid(candidate_place[:, :quota_count], line_place)
-    from_second = laid(torch.ones_like(chosen), line_second.to(chosen.dtype)) > 0
+    from_second = laid(torch.ones_like(chosen), order >= left.shape[1]) > 0
+    place = laid(candidate_place[:, :share], line_place)
     present = items != 0
-    return Pool(items, from_second & present, places * present)
+    return Pool(items.to(first.dtype), from_second & present, place * present)
 
 
 def _in(values: Tensor, known: Tensor) -> Tensor:

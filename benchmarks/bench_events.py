@@ -1,4 +1,6 @@
-"""Events: durable appends by group commit, and reads of users' events, on SQLite and, where it is installed, PostgreSQL.
+"""Events: durable appends by group commit, and reads of users' events, on SQLite and, where it is installed.
+
+PostgreSQL.
 
 python benchmarks/bench_events.py [--events 1000000]
 """
@@ -46,7 +48,10 @@ def run(room: Path, events: int = EVENTS) -> None:
                 line(
                     "events of a user",
                     "postgresql",
-                    {**percentiles(lambda user: store.events.of_users([user]), some(events // 10)), "events": events // 10},
+                    {
+                        **percentiles(lambda user: store.events.of_users([user]), some(events // 10)),
+                        "events": events // 10,
+                    },
                 )
 
 
@@ -56,7 +61,10 @@ def click(event_id: str, user: str, time: int) -> Event:
 
 
 def appends(room: Path, url: str, data: str) -> None:
-    """Events acknowledged in a second, from callers that wait for each answer; beside one plain INSERT and commit after another."""
+    """Events acknowledged in a second, from callers that wait for each answer.
+
+    Beside one plain INSERT and commit after another.
+    """
     with Store(url) as store, EventWriter(store.events) as recorder, plain_table(room / f"{data}-plain.db") as insert:
         names = iter(range(10**9))
         for callers in CALLERS:
@@ -86,7 +94,8 @@ def plain_table(path: Path) -> Iterator[Callable[[str], Any]]:
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
     db.execute(
-        "CREATE TABLE events (event_id TEXT PRIMARY KEY, user TEXT, kind TEXT, time INTEGER, item TEXT, number INTEGER UNIQUE)"
+        "CREATE TABLE events (event_id TEXT PRIMARY KEY, user TEXT, kind TEXT, time INTEGER, item TEXT, "
+        "number INTEGER UNIQUE)"
     )
     db.execute("CREATE INDEX of_user ON events (user, time, number)")
     numbers = iter(range(10**9))
@@ -121,7 +130,9 @@ def filled(url: str, events: int) -> None:
     users = int(events * USERS_SHARE)
     with Store(url) as store:
         for start in range(0, events, 20_000):
-            store.events.append([click(f"{n}", f"u{n * 7919 % users}", n) for n in range(start, min(start + 20_000, events))])
+            store.events.append(
+                [click(f"{n}", f"u{n * 7919 % users}", n) for n in range(start, min(start + 20_000, events))]
+            )
 
 
 def some(events: int) -> list[str]:
@@ -130,7 +141,10 @@ def some(events: int) -> list[str]:
 
 
 def reads(room: Path, events: int) -> None:
-    """All events of one user, as objects; beside a bare SELECT of the same rows, in turn; the ratio is theirs over ours."""
+    """All events of one user, as objects; beside a bare SELECT of the same rows, in turn.
+
+    The ratio is theirs over ours.
+    """
     path = room / "reads.db"
     filled(f"sqlite:///{path}", events)
     os.sync()
@@ -143,7 +157,10 @@ def reads(room: Path, events: int) -> None:
             == 1 / USERS_SHARE
         )
         pairs = [
-            (percentiles(reading(store.events), part), percentiles(lambda user: db.execute(_BARE, (user,)).fetchall(), part))
+            (
+                percentiles(reading(store.events), part),
+                percentiles(lambda user: db.execute(_BARE, (user,)).fetchall(), part),
+            )
             for part in (names[place::ROUNDS] for place in range(ROUNDS))
         ]
     db.close()

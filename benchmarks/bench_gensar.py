@@ -1,4 +1,7 @@
-"""Generative retrieval: constrained beam search against the library's generate(), and a training step against a bare T5 step."""
+"""Generative retrieval: constrained beam search against the library's generate().
+
+And a training step against a bare T5 step.
+"""
 
 import time
 from collections.abc import Callable
@@ -68,7 +71,10 @@ class _Writer:
 
 
 def decoding() -> None:
-    """Queries/s of beam search among 20 thousand and a million identifiers; random weights and identifiers, as both cost the same."""
+    """Queries/s of beam search among 20 thousand and a million identifiers.
+
+    Random weights and identifiers, as both cost the same.
+    """
     from transformers import T5Config, T5ForConditionalGeneration
 
     for items in (20_000, 1_000_000):

@@ -1,6 +1,7 @@
 """GSERec: training and evaluation against a plain rendering of the published structure, and cost by number of users.
 
-An example is one positive with its negatives. Both sides learn and score by the same settings and from the same requests.
+An example is one positive with its negatives. Both sides learn and score by the same settings and from the same
+requests.
 """
 
 import itertools
@@ -33,7 +34,9 @@ REC, SRC, CLICKS, WORDS, NEGATIVES = 20, 20, 5, 8, 4
 BATCH, EVALUATION_BATCH = 1024, 512
 LR, WEIGHT_DECAY = 1e-3, 1e-5
 PUBLISHED = {"train": 1113, "evaluate": 602}
-"""Examples/s and users/s of the authors' code on a quiet machine of two cores, on Yelp, data loading left out: what the reference
+"""Examples/s and users/s of the authors' code on a quiet machine of two cores, on Yelp, data loading left out.
+
+What the reference
 must reach."""
 STEPS, REQUESTS, ROUNDS = 12, 4096, 3
 """Of the reference in one round; searec learns a whole epoch, as its batches are of unlike lengths."""
@@ -93,7 +96,10 @@ def train(split: Split, codes: NDArray[np.int16], data: Path) -> None:
 
 
 def score(split: Split, codes: NDArray[np.int16], data: Path) -> None:
-    """Print users a second in sampled evaluation, data loading included on both sides, and the reference's without it."""
+    """Print users a second in sampled evaluation, data loading included on both sides.
+
+    And the reference's without it.
+    """
     dataset = split.data
     held = split.held_out("recommend", "test")
     chosen = np.sort(np.random.default_rng(0).choice(len(held), size=min(REQUESTS, len(held)), replace=False))

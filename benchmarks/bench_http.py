@@ -1,4 +1,6 @@
-"""What our HTTP costs: GET /v1/recommend with an engine that answers at once, beside a bare FastAPI route with the same JSON.
+"""What our HTTP costs: GET /v1/recommend with an engine that answers at once.
+
+Beside a bare FastAPI route with the same JSON.
 
 python benchmarks/bench_http.py
 """

@@ -1,4 +1,7 @@
-"""`searec import kuaisar` against the same in pandas, each a command of its own; and ten million rows, with their memory."""
+"""`searec import kuaisar` against the same in pandas, each a command of its own.
+
+And ten million rows, with their memory.
+"""
 
 import os
 import shutil

@@ -1,6 +1,7 @@
 """What LCR-SER's reasoning costs a request: K steps against none, in one run, by number of candidates.
 
-The arithmetic does not depend on what was learnt, so that the models are untrained. What early exit and the student cost and keep is
+The arithmetic does not depend on what was learnt, so that the models are untrained. What early exit and the student
+cost and keep is
 printed by `searec reasoning DATA --out OUT --recipe lcr-ser`, on trained ones.
 """
 

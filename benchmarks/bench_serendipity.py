@@ -1,4 +1,7 @@
-"""serendipity: retrieval of 500 items from a million by both channels, one request at a time, against exact search of the same vectors."""
+"""serendipity: retrieval of 500 items from a million by both channels, one request at a time.
+
+Against exact search of the same vectors.
+"""
 
 import functools
 import time
@@ -84,7 +87,9 @@ def retrieval(data: Path, room: Path) -> None:
 
 
 def grown(model: Serendipity, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Vectors, categories and clicks of `count` items: the learned ones, then each between two learned ones that are near one another.
+    """Vectors, categories and clicks of `count` items.
+
+    The learned ones, then each between two learned ones that are near one another.
 
     Item n is of the categories of item 1 + (n - 1) mod I.
     """

@@ -1,6 +1,9 @@
-"""The service at a million items and a hundred thousand users: latency at a steady rate, and throughput by number of processes.
+"""The service at a million items and a hundred thousand users.
 
-python benchmarks/bench_serve.py [--room DIR] [--rate 50] [--seconds 30], where DIR keeps the grown shop for the next time.
+Latency at a steady rate, and throughput by number of processes.
+
+python benchmarks/bench_serve.py [--room DIR] [--rate 50] [--seconds 30], where DIR keeps the grown shop for the next
+time.
 """
 
 import argparse
@@ -53,7 +56,10 @@ def run(room: Path, *, rate: float = 50.0, seconds: float = 30.0) -> None:
                         figures = _in_process(port, asked, rate, seconds)
                         beside = _in_process(bare, paths["/v1/recommend"], rate, seconds / 3)
                         line(
-                            f"service: {route} at {rate:g} requests/s, 1 M items, 100 k users, against a bare FastAPI route",
+                            (
+                                f"service: {route} at {rate:g} requests/s, 1 M items, 100 k users, "
+                                f"against a bare FastAPI route"
+                            ),
                             shop,
                             {
                                 **figures,
@@ -80,7 +86,9 @@ def _fill(store: str, room: Path) -> None:
         now = this_clock()
         for start in range(0, len(users), _AT_ONCE):
             some = [(user, graphs.get(user.rpartition("-")[0])) for user in users[start : start + _AT_ONCE]]
-            opened.interests.write([dataclasses.replace(graph, user=user, at=now) for user, graph in some if graph is not None])
+            opened.interests.write(
+                [dataclasses.replace(graph, user=user, at=now) for user, graph in some if graph is not None]
+            )
 
 
 def _paths(shop: Path) -> dict[str, list[str]]:
@@ -145,7 +153,10 @@ def _throughput(port: int, paths: Sequence[str]) -> dict[str, float]:
 
 
 def _steady(port: int, paths: Sequence[str], rate: float) -> dict[str, float]:
-    """Requests that come by chance at a mean rate, whether the ones before are answered or not; each is timed from when it was due."""
+    """Requests that come by chance at a mean rate, whether the ones before are answered or not.
+
+    Each is timed from when it was due.
+    """
     due = np.cumsum(np.random.default_rng(1).exponential(1 / rate, len(paths)))
 
     async def several() -> list[tuple[float, bool]]:

@@ -97,7 +97,10 @@ def run(room: Path, users: int = USERS) -> None:
 
 
 def embedded(room: Path, users: int, url: str | None) -> None:
-    """Reads from the embedded store by a reader, decoded; beside a bare Redis GET of the same bytes, decoded as well."""
+    """Reads from the embedded store by a reader, decoded.
+
+    Beside a bare Redis GET of the same bytes, decoded as well.
+    """
     with Store(f"sqlite:///{room / 'store.db'}") as store:
         fill(store, users)
         os.sync()  # gigabytes that are still on their way to the disk are not what is measured
@@ -230,7 +233,10 @@ def some(users: int) -> list[str]:
 
 
 def percentiles(read: Callable[[str], Any], names: Sequence[str]) -> dict[str, float]:
-    """Milliseconds of single calls, after as many that do not count; `cpu_` ones do not suffer from neighbours on the machine."""
+    """Milliseconds of single calls, after as many that do not count.
+
+    `cpu_` ones do not suffer from neighbours on the machine.
+    """
     for name in names:
         read(name)
     times: dict[str, list[float]] = {"": [], "cpu_": []}

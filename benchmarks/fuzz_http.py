@@ -1,4 +1,6 @@
-"""Requests made at random from the service's own OpenAPI document: no 5xx (but 501 and 503), and every answer is as the document says.
+"""Requests made at random from the service's own OpenAPI document.
+
+No 5xx (but 501 and 503), and every answer is as the document says.
 
 python benchmarks/fuzz_http.py [--requests 10000] [--url http://127.0.0.1:8000]
 
@@ -20,7 +22,10 @@ BY_DESIGN = (501, 503)
 
 
 def run(app: Any, *, per_operation: int, seed: int, only: Sequence[str] = (), url: str | None = None) -> dict[str, Any]:
-    """Ask `app`, or the service at `url`; "requests", "operations", "statuses" and "failures" (texts, at most 20 of them)."""
+    """Ask `app`, or the service at `url`.
+
+    "requests", "operations", "statuses" and "failures" (texts, at most 20 of them).
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import schemathesis
@@ -75,7 +80,8 @@ def run(app: Any, *, per_operation: int, seed: int, only: Sequence[str] = (), ur
                     except BaseExceptionGroup as problems:  # all that is wrong with one answer
                         if len(failures) < 20:
                             failures.append(
-                                f"{case.operation.label}: status {response.status_code}: {[str(one)[:600] for one in problems.exceptions]}"
+                                f"{case.operation.label}: status {response.status_code}: "
+                                f"{[str(one)[:600] for one in problems.exceptions]}"
                             )
                     except AssertionError as problem:
                         if len(failures) < 20:

@@ -1,4 +1,7 @@
-"""A shop of a million items and a hundred thousand users, and runs of it, by copying a small trained one; the sizes are what counts."""
+"""A shop of a million items and a hundred thousand users, and runs of it, by copying a small trained one.
+
+The sizes are what counts.
+"""
 
 import json
 import shutil
@@ -39,7 +42,10 @@ def small_shop(room: Path) -> Path:
 
 
 def grow(shop: Path, runs: Path, out: Path, *, users: int = USERS, items: int = ITEMS) -> Path:
-    """Copies of the shop's users and items, and of its runs' rows, in `out`/shop and `out`/runs; bm25 is fitted anew."""
+    """Copies of the shop's users and items, and of its runs' rows, in `out`/shop and `out`/runs.
+
+    Bm25 is fitted anew.
+    """
     small = load(shop)
     folder = _copies(shop, out / "shop", users // small.sizes.users, items // small.sizes.items)
     large = load(folder)

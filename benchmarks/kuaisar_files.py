@@ -1,6 +1,9 @@
-"""Files in the shape of the published KuaiSAR set, of any size, from a seed: drawn by NumPy, written by Polars in pieces.
+"""Files in the shape of the published KuaiSAR set, of any size, from a seed.
 
-The shares are those of KuaiSAR-small (7.5 million rows of the feed, 3.2 million of search, 4.2 million items, 25,877 users). Every
+Drawn by NumPy, written by Polars in pieces.
+
+The shares are those of KuaiSAR-small (7.5 million rows of the feed, 3.2 million of search, 4.2 million items, 25,877
+users). Every
 name is one the published description gives; every word, click and time is drawn.
 
     python benchmarks/kuaisar_files.py OUT [--rows 10000000]

@@ -12,7 +12,8 @@ import polars as pl
 def write_atomic(folder: Path, out: Path, *, users: int | None = None) -> Path:
     """Write `out/<out's name>.inter`: user_id, item_id, timestamp; the first `users` users or all of them.
 
-    RecBole keeps a timestamp as float32, which rounds seconds since 1970 to about two minutes, and sorts by that. So what
+    RecBole keeps a timestamp as float32, which rounds seconds since 1970 to about two minutes, and sorts by that. So
+    what
     is written is the rank of the time, exact up to 16 million.
     """
     rows = pl.scan_parquet(folder / "interactions.parquet")

@@ -5,7 +5,8 @@ Only the number of batches is ours: some to warm up, then `--steps` under the cl
 augmentation and building the model come before the clock starts. An example is one (history -> next item) pair,
 which is one row of RecBole's augmented data. Prints one JSON line.
 
-One of RecBole's model files (sine.py) turns on PyTorch's anomaly detection for whoever imports a sequential model, SASRec
+One of RecBole's model files (sine.py) turns on PyTorch's anomaly detection for whoever imports a sequential model,
+SASRec
 too. That is a debugging aid that costs about a third of the time, so it is switched off here again; `--as-shipped`
 leaves it on.
 
@@ -32,7 +33,10 @@ import torch
 
 
 class SomeBatches:
-    """The next `steps` batches of RecBole's loader, starting a new epoch wherever one ends; counts what it hands over."""
+    """The next `steps` batches of RecBole's loader, starting a new epoch wherever one ends.
+
+    Counts what it hands over.
+    """
 
     def __init__(self, batches: Iterator[Any], steps: int) -> None:
         self.batches, self.steps, self.examples, self.real, self.padded = batches, steps, 0, 0, 0

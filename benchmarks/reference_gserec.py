@@ -1,8 +1,13 @@
-"""GSERec as its authors built it (arXiv 2508.04145, stages 3 and 4), rendered plainly: what searec's own model is timed against.
+"""GSERec as its authors built it (arXiv 2508.04145, stages 3 and 4), rendered plainly.
 
-Every step multiplies the whole user-code graph through, twice K times; histories are padded to one length; each encoded history is
-repeated for every candidate before the candidate reads it; rows are made one at a time in Python. Choices left open are made
-in its favour: rows without a history are not encoded, graphs are CSR, losses mask in place, rows hold ids of sessions whose words
+What searec's own model is timed against.
+
+Every step multiplies the whole user-code graph through, twice K times; histories are padded to one length; each
+encoded history is
+repeated for every candidate before the candidate reads it; rows are made one at a time in Python. Choices left open
+are made
+in its favour: rows without a history are not encoded, graphs are CSR, losses mask in place, rows hold ids of sessions
+whose words
 and clicks are a table of the model.
 
 From searec it takes arrays and requests, and imports nothing of it.
@@ -62,7 +67,9 @@ def _table(offsets: NDArray[Any], values: NDArray[Any], width: int) -> NDArray[n
 
 
 class FixedRows(RowDataset):
-    """One example a row, as arrays of one length: user, feed [L], searches [S] (session ids) and candidates [N], the target first.
+    """One example a row, as arrays of one length.
+
+    User, feed [L], searches [S] (session ids) and candidates [N], the target first.
 
     Args:
         feed, searches: newest events kept; shorter histories are padded with 0 at the end.
@@ -135,7 +142,10 @@ class LightGCN(nn.Module):
 
 
 class Contrast(nn.Module):
-    """InfoNCE of pairs, similarity tanh(z W z') / tau with W and tau learned; 2N anchors, each against 2N - 2 others."""
+    """InfoNCE of pairs, similarity tanh(z W z') / tau with W and tau learned.
+
+    2N anchors, each against 2N - 2 others.
+    """
 
     def __init__(self, width: int, temperature: float) -> None:
         super().__init__()
@@ -153,7 +163,10 @@ class Contrast(nn.Module):
 
 
 class Side(nn.Module):
-    """What one side's history goes through: encoder layer, code fusion, target attention, and its contrast with the codes."""
+    """What one side's history goes through.
+
+    Encoder layer, code fusion, target attention, and its contrast with the codes.
+    """
 
     def __init__(self, width: int, heads: int, length: int, dropout: float, temperature: float) -> None:
         super().__init__()
@@ -172,7 +185,10 @@ class Side(nn.Module):
         return out
 
     def fuse(self, history: Tensor, empty: Tensor, codes: Tensor, coded: Tensor) -> Tensor:
-        """The history [B, L, D] after it attended to the user's codes [B, C, D]; rows without one of both stay. coded: [B]."""
+        """The history [B, L, D] after it attended to the user's codes [B, C, D]; rows without one of both stay.
+
+        coded: [B].
+        """
         some = ~empty.all(dim=1) & coded
         out = history.clone()
         if some.any():
@@ -333,7 +349,10 @@ def train_steps(
 
 @torch.no_grad()
 def evaluate(model: ReferenceGSERec, loader: Iterable[Tensors]) -> tuple[int, dict[str, float]]:
-    """How many users, and their mean HR, NDCG and MRR; candidates hold the target first, half of those that tie stand before it."""
+    """How many users, and their mean HR, NDCG and MRR.
+
+    Candidates hold the target first, half of those that tie stand before it.
+    """
     model.eval()
     sums = {"mrr": 0.0} | {f"{metric}@{k}": 0.0 for metric, cutoffs in CUTOFFS.items() for k in cutoffs}
     users = 0

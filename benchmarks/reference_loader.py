@@ -25,12 +25,15 @@ def read_arrays(folder: Path) -> dict[str, NDArray[Any]]:
 
 
 class RowDataset(Dataset[Row]):
-    """One example per request; histories run from old to new and hold the newest `max_feed`, `max_searches`, `max_clicked` events.
+    """One example per request; histories run from old to new and hold the newest `max_feed`, `max_searches`.
+
+    `max_clicked` events.
 
     Args:
         arrays: the encoded dataset (names as `reference_pandas.encode` gives them).
         requests: who asks and what followed.
-        max_feed, max_searches, max_clicked: longest histories; 0 leaves one out. max_clicks, max_words: of a session, of a query.
+        max_feed, max_searches, max_clicked: longest histories; 0 leaves one out. max_clicks, max_words: of a session,
+        of a query.
         negatives: items drawn for each request that its user never clicked; column 0 of the candidates is the target.
         seed: of the negatives.
     """

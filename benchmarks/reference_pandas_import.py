@@ -1,6 +1,9 @@
-"""The plain-pandas way from KuaiSAR's files to a dataset folder: whole columns, the same decisions, the same four tables.
+"""The plain-pandas way from KuaiSAR's files to a dataset folder.
 
-What a careful pandas user writes: only the columns that are used, times and numbers parsed by `read_csv`, lists by `groupby`. It takes
+Whole columns, the same decisions, the same four tables.
+
+What a careful pandas user writes: only the columns that are used, times and numbers parsed by `read_csv`, lists by
+`groupby`. It takes
 the files as generated (no row that breaks a rule is expected) and checks the rules at the end.
 
     python benchmarks/reference_pandas_import.py SRC OUT

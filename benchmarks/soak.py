@@ -1,8 +1,11 @@
-"""A service under steady load for minutes: errors, times, memory, and whether every event that was acknowledged is there.
+"""A service under steady load for minutes.
+
+Errors, times, memory, and whether every event that was acknowledged is there.
 
 python benchmarks/soak.py --minutes 10 --data SHOP --recommend RUN ... --search RUN ... [--rate 20]
 
-One process; events and interests on SQLite; `searec interests worker` beside it. The runs are swapped at 1/3 and 2/3 of the time.
+One process; events and interests on SQLite; `searec interests worker` beside it. The runs are swapped at 1/3 and 2/3
+of the time.
 """
 
 import argparse

@@ -1,4 +1,7 @@
-"""What every test stands on: a cache folder of its own, one thread, hand-made dataset folders and a small checkerboard world."""
+"""What every test stands on: a cache folder of its own, one thread.
+
+Hand-made dataset folders and a small checkerboard world.
+"""
 
 import os
 import signal
@@ -173,7 +176,10 @@ def checkerboard_tables(*, scramble: bool = False) -> tuple[dict[str, Any], dict
 
 @pytest.fixture(scope="session")
 def checkerboard(make_folder: Callable[..., Path]) -> Checkerboard:
-    """The checkerboard world: 16 users and one without events, 16 feed items, 12 searched items, 112 items that nobody clicks."""
+    """The checkerboard world: 16 users and one without events, 16 feed items, 12 searched items.
+
+    112 items that nobody clicks.
+    """
     tables, withheld = checkerboard_tables()
     folder = make_folder(**tables)
     return Checkerboard(folder, load(folder), withheld)

@@ -1,4 +1,7 @@
-"""A log by hand, and logs drawn at random, small enough to work everything out: four users, six items, seconds since `START`."""
+"""A log by hand, and logs drawn at random, small enough to work everything out.
+
+Four users, six items, seconds since `START`.
+"""
 
 from typing import Any
 
@@ -9,7 +12,8 @@ US = 1_000_000
 START = int(np.datetime64("2023-05-01", "us").astype(np.int64))
 LETTERS = "abcdef"
 
-# anna has 4 feed events and 3 searches with clicks; ben 2 and 1 (too few); carl none; dora 3 feed events, two of them at once.
+# anna has 4 feed events and 3 searches with clicks; ben 2 and 1 (too few); carl none; dora 3 feed events, two of them
+# at once.
 LOG: dict[str, Any] = {
     "items": {letter: f"thing {letter}" for letter in LETTERS},
     "users": ["anna", "ben", "carl", "dora"],

@@ -63,7 +63,10 @@ class PostgresServer:
         raise AssertionError("PostgreSQL does not answer")
 
     def kill(self) -> None:
-        """As a machine that loses its power, so far as the server is concerned: no process of it gets to say anything."""
+        """As a machine that loses its power, so far as the server is concerned.
+
+        No process of it gets to say anything.
+        """
         if self._process is not None:
             children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
             self._process.kill()

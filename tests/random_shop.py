@@ -9,7 +9,10 @@ QUERIES = ("red", "red lamp", "a very long query about a lamp", "!!!", "lamp red
 
 
 def random_tables(seed: int, titles: str = "thing {}") -> dict[str, Any]:
-    """8 items, 5 users of whom one does not search, up to 40 clicks and 25 searches within half a minute, so that some tie."""
+    """8 items, 5 users of whom one does not search, up to 40 clicks and 25 searches within half a minute.
+
+    So that some tie.
+    """
     rng = np.random.default_rng(seed)
     users = [f"u{n}" for n in range(5)]
     feed = {(users[rng.integers(5)], ITEMS[rng.integers(8)], int(rng.integers(30))) for _ in range(40)}

@@ -1,4 +1,7 @@
-"""What lies in Dockerfile, compose.yaml and deploy/ agrees with the commands, settings and metrics that there are, and with itself."""
+"""What lies in Dockerfile, compose.yaml and deploy/ agrees with the commands.
+
+Settings and metrics that there are, and with itself.
+"""
 
 import os
 import re
@@ -39,7 +42,10 @@ def services() -> dict[str, Any]:
 
 
 def check_command(words: list[str]) -> None:
-    """A command line of searec, its name left out: the command exists, its options do, and it has as many arguments as it needs."""
+    """A command line of searec, its name left out.
+
+    The command exists, its options do, and it has as many arguments as it needs.
+    """
     command: Any = get_command(app)
     path = list(words)
     while hasattr(command, "commands"):
@@ -57,8 +63,10 @@ def check_command(words: list[str]) -> None:
         assert name in takes_value, f"{name} is no option of searec {' '.join(words)}"
         if takes_value[name] and not equals:
             path.pop(0)
-    needed = [one for one in command.params if one.param_type_name == "argument"]
-    assert len(arguments) == len(needed), f"searec {' '.join(words)}: {arguments}"
+    named = [one for one in command.params if one.param_type_name == "argument"]
+    most = len(arguments) if any(one.nargs == -1 for one in named) else len(named)
+    least = len([one for one in named if one.required])
+    assert least <= len(arguments) <= most, f"searec {' '.join(words)}: {arguments}"
     for word in words:
         if "--reasoner" in word and "=" in word:
             assert word.partition("=")[2] in ("offline", "chat", "debate")

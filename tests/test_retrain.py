@@ -1,4 +1,7 @@
-"""deploy/retrain.sh against a running service: what happened is trained on and served, and nothing is left of what fails."""
+"""deploy/retrain.sh against a running service.
+
+What happened is trained on and served, and nothing is left of what fails.
+"""
 
 import os
 import subprocess
@@ -21,7 +24,10 @@ SEAREC = [sys.executable, "-m", "searec.cli"]
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """A home with a release of a small shop, an event store with an admin key in `key`, and `searec` on the way to programs."""
+    """A home with a release of a small shop, an event store with an admin key in `key`.
+
+    And `searec` on the way to programs.
+    """
     home = tmp_path / "home"
     release = home / "releases" / "first"
     folder = simulate(

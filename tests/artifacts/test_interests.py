@@ -1,4 +1,7 @@
-"""Interests of a dataset: which reasoner is taken, that nobody is asked twice, and what happens where some are left without."""
+"""Interests of a dataset: which reasoner is taken, that nobody is asked twice.
+
+And what happens where some are left without.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path

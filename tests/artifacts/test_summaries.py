@@ -41,7 +41,10 @@ RECORD = {
 
 @pytest.fixture(scope="module")
 def data(make_data: Callable[..., Dataset]) -> Dataset:
-    """ "taco" is RECORD, and has three later events; "digits" clicked one title without a letter; "nobody" did nothing."""
+    """ "taco" is RECORD, and has three later events; "digits" clicked one title without a letter.
+
+    "nobody" did nothing.
+    """
     return make_data(
         items=ITEMS,
         users=["nobody", "taco", "digits", "sushi", "gym"],
@@ -118,9 +121,12 @@ def test_the_cutoff_has_a_digest(data: Dataset, cutoff: np.ndarray) -> None:
 
 def test_summaries_tell_what_stands_out(data: Dataset, cutoff: np.ndarray) -> None:
     summaries = offline_summaries(histories_of(data, cutoff))
-    # N = 3 searchers. Users with a query word: tacos, best, near, me 1; gym, sushi 2; log(4 / 2.03) = 0.678, log(4 / 3.03) = 0.278.
-    # tacos in 3 sessions: 3 x 0.678 = 2.03; best tacos: (0.678 + 2.03) / 2 = 1.36; gym near me: (0.278 + 2 x 0.678) / 3 = 0.54.
-    # Found: Mexican 3 clicks of 1 user 2.03, Restaurants 3 of 2 0.83, Fitness 1 of 2 0.28. gallo 3 x, taqueria and el 2 x.
+    # N = 3 searchers. Users with a query word: tacos, best, near, me 1; gym, sushi 2; log(4 / 2.03) = 0.678, log(4 /
+    # 3.03) = 0.278.
+    # tacos in 3 sessions: 3 x 0.678 = 2.03; best tacos: (0.678 + 2.03) / 2 = 1.36; gym near me: (0.278 + 2 x 0.678) /
+    # 3 = 0.54.
+    # Found: Mexican 3 clicks of 1 user 2.03, Restaurants 3 of 2 0.83, Fitness 1 of 2 0.28. gallo 3 x, taqueria and el
+    # 2 x.
     assert summaries.texts["search"][2] == (
         "Searches for tacos, best tacos, gym near me and sushi. Clicked mostly Mexican, Restaurants and Fitness. "
         "Titles mention gallo, el, taqueria, grande, city and gym."

@@ -237,7 +237,10 @@ def test_ctrl_c_and_resume_give_the_unbroken_result(tmp_path: Path, searec: Any)
 
 
 def test_help_is_quick_to_load() -> None:
-    program = "import sys, searec.cli; print([name for name in ('torch', 'polars', 'matplotlib', 'scipy') if name in sys.modules])"
+    program = (
+        "import sys, searec.cli; print([name for name in ('torch', 'polars', 'matplotlib', "
+        "'scipy') if name in sys.modules])"
+    )
     assert (
         subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip()
         == "[]"

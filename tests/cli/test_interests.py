@@ -117,7 +117,9 @@ def test_who_asks_for_something_else_is_refreshed(
         )
 
     with Store(url) as store:
-        store.interests.write([graph("mover", "tax law"), graph("stayer", "tents", "sleeping bags"), graph("quiet", "tax law")])
+        store.interests.write(
+            [graph("mover", "tax law"), graph("stayer", "tents", "sleeping bags"), graph("quiet", "tax law")]
+        )
     code, out, error = searec(
         "interests", "worker", shop, "--store", url, "--reasoner", "free", "--once", "--enqueue", "drifted"
     )
@@ -208,7 +210,8 @@ def test_a_worker_serves_metrics_until_it_is_stopped(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(
         f"import sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        f"from searec.interests.reasoner_registry import REASONERS\nREASONERS.built_in['toy'] = '{Path(__file__).stem}:Toy'\n"
+        "from searec.interests.reasoner_registry import REASONERS\n"
+        f"REASONERS.built_in['toy'] = '{Path(__file__).stem}:Toy'\n"
         "from searec.cli import main\nmain()\n"
     )
     url = f"sqlite:///{tmp_path / 'interests.db'}"
@@ -240,8 +243,11 @@ def test_a_worker_serves_metrics_until_it_is_stopped(tmp_path: Path) -> None:
 
 def test_help_waits_for_nothing_heavy() -> None:
     code = (
-        "import sys, searec.cli; sys.argv = ['searec', 'interests', 'worker', '--help']\ntry: searec.cli.main()\nexcept SystemExit: pass\n"
-        "print(*(name for name in ('torch', 'polars', 'numpy', 'redis', 'prometheus_client') if name in sys.modules), file=sys.stderr)"
+        "import sys, searec.cli; sys.argv = ['searec', 'interests', 'worker', '--help']\ntry: searec.cli.main()\n"
+        "except SystemExit: pass\n"
+    )(
+        "print(*(name for name in ('torch', 'polars', 'numpy', 'redis', "
+        "'prometheus_client') if name in sys.modules), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "--reasoner" in done.stdout and done.stderr.split() == []

@@ -110,7 +110,8 @@ def test_overlap_by_hand(log: Log) -> None:
     assert overlap.median == pytest.approx((one + two) / 2)
     assert overlap.quarter == pytest.approx(min(one, two) + abs(one - two) / 4)
     assert overlap.none == 0
-    # second label: user 1 kitchen against {kitchen 2, floor 1} = 2 / sqrt 5; user 2 garden against {garden, floor} = 1 / sqrt 2
+    # second label: user 1 kitchen against {kitchen 2, floor 1} = 2 / sqrt 5; user 2 garden against {garden, floor} =
+    # 1 / sqrt 2
     narrow = check(log, level=2).overlap
     assert narrow.median == pytest.approx((2 / math.sqrt(5) + 1 / math.sqrt(2)) / 2)
     # at the first label all items are alike, so "broadest" is the second

@@ -1,4 +1,7 @@
-"""A dataset folder in another format and back: every event returns, whatever its texts hold; OUT is whole, or as it was."""
+"""A dataset folder in another format and back: every event returns, whatever its texts hold.
+
+OUT is whole, or as it was.
+"""
 
 import csv
 import json
@@ -129,7 +132,10 @@ def written(tables: dict[str, pl.DataFrame], folder: Path) -> Path:
 
 
 def same(first: Path, second: Path) -> None:
-    """The tables of two folders are the same; interactions in any order, a column of nulls alone may be absent or of no type."""
+    """The tables of two folders are the same.
+
+    Interactions in any order, a column of nulls alone may be absent or of no type.
+    """
     for table in TABLES:
         left, right = (pl.read_parquet(folder / table.file) for folder in (first, second))
         right = right.cast({name: left.schema[name] for name, dtype in right.schema.items() if dtype == pl.Null})
@@ -159,7 +165,10 @@ def test_every_event_returns(
 def test_recbole_can_read_what_was_written(
     tmp_path_factory: pytest.TempPathFactory, tables: dict[str, pl.DataFrame]
 ) -> None:
-    """By the rules of pandas' Python engine, which RecBole reads with: csv, strict; some words are gaps; a blank parts a list."""
+    """By the rules of pandas' Python engine, which RecBole reads with: csv, strict; some words are gaps.
+
+    A blank parts a list.
+    """
     room = tmp_path_factory.mktemp("read")
     export_folder("recbole", written(tables, room / "data"), room / "shop")
     for suffix, table, key in (
@@ -212,10 +221,14 @@ def test_recbole_files(make_folder: Folder, tmp_path: Path) -> None:
     assert {path.name: path.read_text() for path in (tmp_path / "ml").iterdir()} == {
         "ml.inter": "user_id:token\titem_id:token\ttimestamp:float\tevent:token\n"
         "u2\ti1\t1682899201.000001\tclick\nu1\ti1\t1682899230.000000\tclick\nu1\ti2\t1682899260.250000\tclick\n",
-        "ml.item": 'item_id:token\ttitle:token\tcategories:token_seq\ni1\tRed lamp\tHome Desk\\slamps\ni2\tMug "big"\tHome\n',
+        "ml.item": (
+            'item_id:token\ttitle:token\tcategories:token_seq\ni1\tRed lamp\tHome Desk\\slamps\ni2\tMug "big"\tHome\n'
+        ),
         "ml.user": "user_id:token\nu1\nu2\n",
-        "ml.search": "search_id:token\tuser_id:token\tquery:token\ttimestamp:float\tclicked:token_seq\n"
-        "s0\tu1\tlamp\t1682899205.000000\ti1 i2\ns1\tu2\tmug\t1682899206.500000\t\\-\ns2\tu2\trug\t1682899207.000000\ti2\n",
+        "ml.search": "search_id:token\tuser_id:token\tquery:token\ttimestamp:float\tclicked:token_seq\n"(
+            "s0\tu1\tlamp\t1682899205.000000\ti1 i2\ns1\tu2\tmug\t1682899206.500000\t\\-\n"
+            "s2\tu2\trug\t1682899207.000000\ti2\n"
+        ),
     }
 
 

@@ -23,9 +23,15 @@ from searec.data.log import load_log, write_table
 from searec.data.schema import TABLES
 from searec.errors import DataError, SearecError, SettingsError, StorageError
 
-ITEMS_CSV = 'item_id,title,categories,price\n1,Red lamp,"[""Home"",""Light""]",9.5\n2,Blue mug,Home|Kitchen,4\n3,"Rug, ""soft""",,7\n'
+ITEMS_CSV = (
+    'item_id,title,categories,price\n1,Red lamp,"[""Home"",""Light""]",9.5\n2,Blue mug,Home|Kitchen,4\n'
+    '3,"Rug, ""soft""",,7\n'
+)
 USERS_CSV = "user_id,age\n7,30\n8,\n"
-CLICKS_CSV = "user_id,item_id,timestamp,event\n7,1,2023-01-01T10:00:00Z,click\n8,2,2023-01-01 11:00:00,view\n7,3,2023-01-02,click\n"
+CLICKS_CSV = (
+    "user_id,item_id,timestamp,event\n7,1,2023-01-01T10:00:00Z,click\n8,2,2023-01-01 11:00:00,view\n"
+    "7,3,2023-01-02,click\n"
+)
 SEARCHES_CSV = (
     "search_id,user_id,query,timestamp,clicked\n"
     's1,7,red lamp,2023-01-01T09:00:00Z,"[""1"",""2""]"\n'
@@ -92,7 +98,10 @@ def test_csv(tmp_path: Path) -> None:
 
 
 def as_json_lines(folder: Path) -> Path:
-    """The same four tables as JSON Lines, ids as numbers, times in milliseconds, one file under another ending and packed."""
+    """The same four tables as JSON Lines, ids as numbers, times in milliseconds.
+
+    One file under another ending and packed.
+    """
     folder.mkdir()
     rows: dict[str, list[dict[str, Any]]] = {
         "items": [

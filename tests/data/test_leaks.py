@@ -37,7 +37,8 @@ BOTH: Any = ("recommend", "search")
 FEED: Any = ("recommend",)
 HUNT: Any = ("search",)
 
-# For recommendation anna may be learned from up to 30 s and dora up to 50 s, for search anna up to 20 s; ben has too few events.
+# For recommendation anna may be learned from up to 30 s and dora up to 50 s, for search anna up to 20 s; ben has too
+# few events.
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,7 @@
-"""Users kept from training: nothing of theirs is learned from, they are asked about all the same, and a run remembers them."""
+"""Users kept from training: nothing of theirs is learned from, they are asked about all the same.
+
+And a run remembers them.
+"""
 
 from pathlib import Path
 from typing import Any

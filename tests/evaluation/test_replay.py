@@ -1,4 +1,7 @@
-"""Replay of two configurations: hand-counted figures, intervals that hold the truth, and no difference where there is none."""
+"""Replay of two configurations: hand-counted figures, intervals that hold the truth.
+
+And no difference where there is none.
+"""
 
 import numpy as np
 import pytest

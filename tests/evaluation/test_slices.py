@@ -79,7 +79,8 @@ def test_similarity_is_cut_at_the_median_of_those_who_have_both(found: dict[str,
 def test_cold(found: dict[str, list[str]]) -> None:
     # before the target: anna 4 clicks, ben 4, carl 3, dora 2, emil 5
     assert found["cold-user"] == ["anna", "ben", "carl", "dora"]
-    # training clicks end before the validation click: bulb, rod, ball and lamp are trained on, sofa by nobody and the new one neither
+    # training clicks end before the validation click: bulb, rod, ball and lamp are trained on, sofa by nobody and the
+    # new one neither
     assert found["cold-item"] == ["ben", "dora"]
 
 

@@ -23,7 +23,10 @@ SEARCHES = (0, 1, 4, 5, 10, 25)
 
 @pytest.fixture(scope="module")
 def split(make_data: Callable[..., Dataset]) -> Split:
-    """Users with three feed clicks, the last of which is the request; user n has searched SEARCHES[n % 6] times before it, once after."""
+    """Users with three feed clicks, the last of which is the request.
+
+    User n has searched SEARCHES[n % 6] times before it, once after.
+    """
     items = {f"i{n}": f"thing {n}" for n in range(9)}
     users = [f"u{n}" for n in range(USERS)]
     feed = [(user, f"i{place}", 1000.0 * place) for user in users for place in (1, 2, 3)]

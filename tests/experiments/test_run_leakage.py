@@ -201,7 +201,10 @@ LATE = {
 
 
 def test_codes_of_a_side_on_which_nothing_was_done_yet_are_caught(make_data: Any) -> None:
-    """Ben and cleo searched before their cut-off; anna's cut-off for both tasks is 70 s, for a split of fewer events the same."""
+    """Ben and cleo searched before their cut-off.
+
+    Anna's cut-off for both tasks is 70 s, for a split of fewer events the same.
+    """
     data = make_data(**{**LATE, "searches": [*LATE["searches"][1:3], ("anna", "boots", 75, ["h"])]})
     made = UserCoder.make(Split(data, min_events=99), FEED, CODES, seed=0)
     found = made.leaks(Split(data), FEED).errors

@@ -1,4 +1,7 @@
-"""The whole table: every line measured alike, joint models alone too; killed at any moment, it ends in the same table."""
+"""The whole table: every line measured alike, joint models alone too.
+
+Killed at any moment, it ends in the same table.
+"""
 
 import contextlib
 import json

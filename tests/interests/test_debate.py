@@ -12,8 +12,8 @@ import pytest
 from minds import GARDEN, SHOES, Reply, Thinker, agent_of, data_of, mind, stage_of, up, wide
 
 from searec.errors import ChatError, SettingsError
-from searec.interests.debate_reasoner import DebateReasoner, DebateSettings
-from searec.interests.debate_rounds import POINTLESS
+from searec.interests.debate_reasoner import DebateReasoner
+from searec.interests.debate_rounds import POINTLESS, DebateSettings
 from searec.interests.debate_transcript import format_transcript
 from searec.interests.profile import Profile, ProfileQuery
 from searec.interests.reasoner import ReasoningResult
@@ -49,7 +49,10 @@ def stubborn(data: dict[str, Any], question: str) -> Any:
 
 
 def debater(data: dict[str, Any], question: str) -> Any:
-    """The sceptic attacks quantum caps and takes up sneakers; the shopkeeper adds skateboards; who is challenged gives way."""
+    """The sceptic attacks quantum caps and takes up sneakers; the shopkeeper adds skateboards.
+
+    Who is challenged gives way.
+    """
     own = [
         {name: value for name, value in one.items() if name != "challenged"}
         for one in data["mine"]
@@ -115,7 +118,8 @@ def test_proposals_challenges_votes_and_the_graph_that_follows(server: Any, chat
     thought = DebateReasoner([chats()], DebateSettings(rounds=9)).infer([HOODIE])[0]
     # three rounds: in the third nothing changes any more
     assert Counter(map(stage_of, server.asked)) == {"hop1": 3, "hop2": 3, "debate": 9, "vote": 3, "arbiter": 1}
-    # demand: mean of .9, .6 and .9; tees: mean of .9 and .6, 3 of 3 votes; sneakers: mean of .7 and .5, 2 of 3 votes; skateboards: 1 of 3
+    # demand: mean of .9, .6 and .9; tees: mean of .9 and .6, 3 of 3 votes; sneakers: mean of .7 and .5, 2 of 3 votes;
+    # skateboards: 1 of 3
     assert interests(thought) == {"graphic tees": round(0.8 * 0.75, 9), "vintage sneakers": round(0.8 * 0.6 * 2 / 3, 9)}
     assert thought.graph is not None and thought.graph.demands == {"street wear": pytest.approx(0.8)}
     assert [(edge.relation, edge.time) for edge in thought.graph.edges] == [

@@ -51,7 +51,10 @@ def encode(texts: Sequence[str]) -> NDArray[np.float32]:
 
 @pytest.fixture(scope="module")
 def data(make_data: Callable[..., Dataset]) -> Dataset:
-    """Twelve users who click dog beds and tents and look for "sleepy" and find dog beds; their last two clicks are crime novels."""
+    """Twelve users who click dog beds and tents and look for "sleepy" and find dog beds.
+
+    Their last two clicks are crime novels.
+    """
     users = [f"u{n}" for n in range(12)]
     feed, searches = [], []
     for user in users:
@@ -115,7 +118,10 @@ def test_other_queries_mean_what_they_name_or_are_near_to(data: Dataset, query: 
 
 
 def test_interests_are_near_untouched_and_told_apart_by_where_they_lie(data: Dataset) -> None:
-    """Near a leash are the dog bed, below the same demand, and the cat toy beside it; what was clicked does not come back."""
+    """Near a leash are the dog bed, below the same demand, and the cat toy beside it.
+
+    What was clicked does not come back.
+    """
     graph = infer(reasoner(data, behaviour=0.0), asks("leash"))
     found = {edge.target: edge.relation for edge in graph.edges if edge.relation != "hypernym"}
     assert found["Dog bed"] == "hyponym"

@@ -1,4 +1,7 @@
-"""Reasoners and a real language model on transformers' own server: random weights never write JSON, and that is what must be said."""
+"""Reasoners and a real language model on transformers' own server.
+
+Random weights never write JSON, and that is what must be said.
+"""
 
 from pathlib import Path
 

@@ -175,7 +175,10 @@ def taught(teach: MakeRun) -> MakeRun:
 
 
 def questions(data: Dataset, task: Any) -> Requests:
-    """Requests with histories of every length: in the middle of training, at its end, after everything, and of a user without any."""
+    """Requests with histories of every length.
+
+    In the middle of training, at its end, after everything, and of a user without any.
+    """
     split = Split(data)
     everyone = np.arange(1, data.sizes.users + 1, dtype=np.int32)
     query = np.arange(len(everyone), dtype=np.int32) % data.sizes.queries + 1 if task == "search" else None
@@ -262,7 +265,9 @@ def test_popular_counts_clicks_before_each_task_s_cutoff(taught: MakeRun, checke
 def test_seeds_repeat_bit_for_bit(teach: MakeRun, checkerboard: Any, tmp_path: Path, name: str) -> None:
     short = {"epochs": 2, "batch": 32} if model_named(name).learns == "loss" else {}
     first = teach(name, seed=1, **short).model.state()
-    again = run_training.train(name, checkerboard.data, tmp_path / name, seed=1, **settings(name, **short)).model.state()
+    again = run_training.train(
+        name, checkerboard.data, tmp_path / name, seed=1, **settings(name, **short)
+    ).model.state()
     assert first.keys() == again.keys()
     assert all(torch.equal(first[key], again[key]) for key in first)
     if model_named(name).learns == "loss":
@@ -531,7 +536,10 @@ def test_declarations_name_what_exists(taught: MakeRun, name: str) -> None:
 
 @pytest.mark.parametrize("name", model_names())
 def test_neighbours_and_reasons_are_items_of_the_catalogue(taught: MakeRun, name: str) -> None:
-    """Similar items come best first, and a reason is one of the clicks; items of one block are nearer than those of the other."""
+    """Similar items come best first, and a reason is one of the clicks.
+
+    Items of one block are nearer than those of the other.
+    """
     run = taught(name)
     model, data = run.model, run.data
     items, clicks = torch.arange(1, 9), torch.tensor([0, 3, 20, 5])

@@ -21,7 +21,10 @@ def fitted(data: Dataset, **settings: Any) -> EASE:
 
 
 def rendered(data: Dataset, l2: float, *, feed_only: bool) -> np.ndarray:
-    """[I + 1, I + 1] the weights: item by item, each column the ridge regression of its clicks on those of all others."""
+    """[I + 1, I + 1] the weights: item by item.
+
+    Each column the ridge regression of its clicks on those of all others.
+    """
     matrix = np.zeros((data.sizes.users + 1, data.sizes.items + 1))
     for user, item, source in zip(*Split(data).train_clicks(("recommend",)), strict=True):
         if not feed_only or source == FEED:

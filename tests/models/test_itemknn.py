@@ -81,7 +81,8 @@ def test_only_the_newest_history_is_read(shop: Dataset) -> None:
 
 
 def test_only_the_strongest_neighbours_are_kept(shop: Dataset) -> None:
-    # b's neighbours: a 2/sqrt(6), c 1/sqrt(6). With one kept, carl's b no longer speaks for c, nor c (which keeps d) for b.
+    # b's neighbours: a 2/sqrt(6), c 1/sqrt(6). With one kept, carl's b no longer speaks for c, nor c (which keeps d)
+    # for b.
     assert scores(shop, "carl", neighbours=1) == pytest.approx([2 / math.sqrt(6), 0, 0, 1 / math.sqrt(2)])
     assert scores(shop, "carl", neighbours=9) == pytest.approx(naive("carl"))
 

@@ -40,7 +40,10 @@ def both(batch: Batch) -> Tensor:
 
 
 def one_by_one(model: LCRSER, batch: Batch, depth: list[int]) -> Tensor:
-    """Scores [B, N] of the structure written out: each user alone, `depth` steps, attention over all states, the MLP."""
+    """Scores [B, N] of the structure written out.
+
+    Each user alone, `depth` steps, attention over all states, the MLP.
+    """
     states, here = model.encoded(batch)
     assert batch.candidates is not None
     found = []

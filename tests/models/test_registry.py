@@ -1,4 +1,7 @@
-"""Models by name: each import loads one model alone, and an installed package adds a model that does all that others do."""
+"""Models by name: each import loads one model alone.
+
+And an installed package adds a model that does all that others do.
+"""
 
 import shutil
 import subprocess

@@ -120,7 +120,10 @@ def test_newest_snapshot_counts_from_its_own_time_on() -> None:
 
 
 def test_absent_interests_are_hidden(split: Split, made: InferredInterests) -> None:
-    """What stands in a place without confidence changes nothing, and a user without any interest has a finite vector."""
+    """What stands in a place without confidence changes nothing.
+
+    And a user without any interest has a finite vector.
+    """
     model = new(split, made).eval()
     batch = asked(split, model)
     wishes = model.interests_at(batch.user, batch.time)

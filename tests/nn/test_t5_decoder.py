@@ -36,7 +36,10 @@ def seed() -> None:
 
 
 def small(feed: str, layers: int) -> Any:
-    """Few buckets, so that positions share some; norms are not all ones, heads are not as wide as the model over their number."""
+    """Few buckets, so that positions share some.
+
+    Norms are not all ones, heads are not as wide as the model over their number.
+    """
     model = transformers.T5ForConditionalGeneration(
         transformers.T5Config(
             vocab_size=V,
@@ -137,7 +140,10 @@ def test_dropout_is_ours_and_spares_attention() -> None:
     ("start", "held"), [(30, 45), (40, 45), (44, 49)], ids=["spare rows", "as many", "too few rows"]
 )
 def test_a_checkpoint_keeps_its_weights_and_makes_room(tmp_path: Path, start: int, held: int, own_head: bool) -> None:
-    """40 tokens of text; five more are asked for behind all of them, and behind `start`. T5 1.1 has a head of its own and no scale."""
+    """40 tokens of text; five more are asked for behind all of them, and behind `start`.
+
+    T5 1.1 has a head of its own and no scale.
+    """
     stored = small("gated-gelu", 3)
     if own_head:
         stored.config.scale_decoder_outputs = False

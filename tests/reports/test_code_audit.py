@@ -33,7 +33,8 @@ SPARSE, RICH = np.arange(1, 5), np.array([5, 6])
 
 def test_connectivity_by_hand() -> None:
     recommend, search, either = connectivity(hand_made(), SPARSE, RICH)
-    # User 1 shares 0 at the first level with 5 and 1 at the second with 6; user 3 the first with 5. A 2 at another level is another code.
+    # User 1 shares 0 at the first level with 5 and 1 at the second with 6; user 3 the first with 5. A 2 at another
+    # level is another code.
     assert recommend.counts.tolist() == [2, 0, 1, 0]
     assert search.counts.tolist() == [0, 2, 0, 0]
     assert either.side == EITHER and either.counts.tolist() == [2, 2, 1, 0]

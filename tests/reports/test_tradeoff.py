@@ -252,7 +252,8 @@ def test_a_page_without_a_curve(found: Tradeoff) -> None:
 def test_the_command_writes_page_and_figures(
     searec: Callable[..., tuple[int, str, str]], checkerboard: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = shrunk(gensar_tradeoff()).only(["joint", "recommend only"])
+    recipe = shrunk(gensar_tradeoff())
+    plan = replace(recipe, lines=recipe.only(["joint", "recommend only"]))
     monkeypatch.setitem(recipes.RECIPES, "gensar-tradeoff", lambda: plan)
     arguments = ("tradeoff", checkerboard.folder, "--out", tmp_path / "out", "--requests", "3")
     code, out, err = searec(*arguments, "--json", tmp_path / "told.json")
@@ -271,7 +272,8 @@ def test_the_command_writes_page_and_figures(
 def test_settings_reach_every_line_but_not_those_in_which_the_lines_differ(
     searec: Callable[..., tuple[int, str, str]], checkerboard: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = shrunk(gensar_tradeoff()).only(["joint", "search only"])
+    recipe = shrunk(gensar_tradeoff())
+    plan = replace(recipe, lines=recipe.only(["joint", "search only"]))
     monkeypatch.setitem(recipes.RECIPES, "gensar-tradeoff", lambda: plan)
     arguments = ("tradeoff", checkerboard.folder, "--out", tmp_path / "out", "--requests", "3", "--json", "-")
     code, _, err = searec(*arguments, "--set", "width=8", "--set", "epochs=2")

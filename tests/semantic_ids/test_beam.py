@@ -1,4 +1,7 @@
-"""Beam search in a trie against brute force and against a slow search in plain Python, with a toy that knows what was written."""
+"""Beam search in a trie against brute force and against a slow search in plain Python.
+
+With a toy that knows what was written.
+"""
 
 import functools
 from collections.abc import Sequence
@@ -28,7 +31,10 @@ def logits(query: int, prefix: Prefix, size: int) -> tuple[float, ...]:
 
 @dataclass
 class Toy:
-    """Keeps the prefix of every beam, so that one that goes on from another beam, or from another query's, writes something else."""
+    """Keeps the prefix of every beam, so that one that goes on from another beam, or from another query's.
+
+    Writes something else.
+    """
 
     queries: Sequence[int]
     sizes: Sequence[int]

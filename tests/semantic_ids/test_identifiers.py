@@ -309,7 +309,10 @@ def test_problems_side_by_side_are_balanced_each_by_itself(epsilon: float) -> No
 @many
 @given(st.integers(0, 10**6), st.integers(1, 8), st.booleans())
 def test_free_codes_equal_a_slow_search(seed: int, count: int, extra: bool) -> None:
-    """The nearest last code that is free, item by item, each of which takes its own; with the first extra code before the next one."""
+    """The nearest last code that is free, item by item, each of which takes its own.
+
+    With the first extra code before the next one.
+    """
     rng = np.random.default_rng(seed)
     sizes = (2, 2, 6, 3) if extra else (2, 2, 6)
     every = np.array(list(itertools.product(*map(range, sizes))))
@@ -336,7 +339,10 @@ def test_free_codes_equal_a_slow_search(seed: int, count: int, extra: bool) -> N
 @many
 @given(st.integers(0, 10**6), st.integers(1, 14))
 def test_moved_apart_equals_a_slow_search(seed: int, count: int) -> None:
-    """The first of each group stays, the others go to the nearest last code that nobody has, in turn; where there is none, they stay."""
+    """The first of each group stays, the others go to the nearest last code that nobody has, in turn.
+
+    Where there is none, they stay.
+    """
     rng = np.random.default_rng(seed)
     book, left = torch.from_numpy(rng.normal(size=(4, 3))), torch.from_numpy(rng.normal(size=(count, 3)))
     codes = rng.integers(0, [2, 1, 4], size=(count, 3))

@@ -1,4 +1,7 @@
-"""RQ-VAE of items: codes against a plain rendering, straight through once, each loss moves what it should, and what is learned."""
+"""RQ-VAE of items: codes against a plain rendering, straight through once, each loss moves what it should.
+
+And what is learned.
+"""
 
 import math
 from collections.abc import Sequence
@@ -41,7 +44,10 @@ def nearest(row: Tensor, book: Tensor) -> int:
 
 
 def plain(learner: ItemRQVAE, z: Tensor) -> tuple[list[list[int]], list[Tensor], list[Tensor]]:
-    """One item's latent z [sides x width]: codes, what the last one stands for, and what the decoder reads, of each side."""
+    """One item's latent z [sides x width].
+
+    Codes, what the last one stands for, and what the decoder reads, of each side.
+    """
     sides, width = len(learner.encoders), learner.config.width
     shared, rest, before = [], z, z
     for book in learner.shared.books if learner.shared is not None else []:
@@ -98,7 +104,10 @@ def test_a_decoder_reads_its_half_of_the_shared_sum_and_its_own_sum(shared: int,
 
 
 def test_quantisation_loss_by_hand() -> None:
-    """Mean over all codebooks: each of the two shared ones counts as much as each of the four specific ones, in every gradient too."""
+    """Mean over all codebooks: each of the two shared ones counts as much as each of the four specific ones.
+
+    In every gradient too.
+    """
     learner = started()
     rows = batch(seed=2)
     terms = []

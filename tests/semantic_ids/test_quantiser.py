@@ -53,7 +53,8 @@ def test_loss_moves_codes_to_rows_and_rows_to_codes() -> None:
     quantiser(z).loss.backward()
     moved = quantiser.books.grad.abs().sum(-1) > 0
     assert moved.tolist() == [[False, True, False], [False, True, False]]  # only what was picked
-    # Codes feel weight 1, rows 0.5, of 2 x residual / D over 2 levels. (1, 1.5) is left for the first, (0, 0.5) after the second.
+    # Codes feel weight 1, rows 0.5, of 2 x residual / D over 2 levels. (1, 1.5) is left for the first, (0, 0.5) after
+    # the second.
     assert torch.allclose(quantiser.books.grad[:, 1], -torch.tensor([[1.0, 1.5], [0.0, 0.5]]) / 2)
     assert torch.allclose(z.grad, torch.tensor([[1.0, 2.0]]) / 4)
     quantiser.commitment = 0.0
@@ -202,7 +203,10 @@ def one_of_two(rank: int, folder: Path) -> None:
 
 
 def test_processes_keep_the_same_codes(tmp_path: Path) -> None:
-    """One has no rows to start from at first, both see rows of their own, and dead codes move: the codebooks stay one."""
+    """One has no rows to start from at first, both see rows of their own, and dead codes move.
+
+    The codebooks stay one.
+    """
     torch.multiprocessing.spawn(one_of_two, (tmp_path,), nprocs=2)
     (one, started), (other, _) = (torch.load(tmp_path / f"books{rank}.pt") for rank in (0, 1))
     assert started

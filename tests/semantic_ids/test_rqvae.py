@@ -1,4 +1,7 @@
-"""Two-sided RQ-VAE: sides stay apart, absent texts are hidden, each loss teaches what it should, planted clusters come back."""
+"""Two-sided RQ-VAE: sides stay apart, absent texts are hidden, each loss teaches what it should.
+
+Planted clusters come back.
+"""
 
 import math
 

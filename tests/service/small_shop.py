@@ -29,9 +29,7 @@ class Shop:
     data: Dataset
     runs: dict[str, str]
 
-    def deployment(
-        self, recommend: tuple[str, ...] = (), search: tuple[str, ...] = (), **settings: Any
-    ) -> Deployment:
+    def deployment(self, recommend: tuple[str, ...] = (), search: tuple[str, ...] = (), **settings: Any) -> Deployment:
         return Deployment(
             data=str(self.folder),
             recommend=tuple(self.runs[name] for name in recommend),

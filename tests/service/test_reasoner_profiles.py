@@ -118,7 +118,11 @@ def test_users_whom_the_dataset_does_not_know(shop: Path, events: EventStore) ->
     events.put_users([{"user_id": "put", "city": "Ulm"}])
     profiles = Profiles(load(shop), events)
     one, nobody = profiles(["stranger", "nobody"])
-    assert (one.user, one.at, one.queries) == ("stranger", BEGIN + 44 * DAY + 1, (ProfileQuery("tent", BEGIN + 44 * DAY),))
+    assert (one.user, one.at, one.queries) == (
+        "stranger",
+        BEGIN + 44 * DAY + 1,
+        (ProfileQuery("tent", BEGIN + 44 * DAY),),
+    )
     assert one.clicks == (ProfileClick("Tent no 0", ("Outdoor", "Tent"), BEGIN + 44 * DAY),)
     assert not nobody.queries and nobody.at > one.at
     assert profiles.everybody() == [*(f"u{n}" for n in range(12)), "put", "stranger"]

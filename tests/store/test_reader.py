@@ -1,4 +1,7 @@
-"""The reader: what a request gets, what it asks for, and that nothing behind the store changes or holds up an answer."""
+"""The reader: what a request gets, what it asks for.
+
+And that nothing behind the store changes or holds up an answer.
+"""
 
 import http.server
 import threading
@@ -34,7 +37,10 @@ def eventually(what: Callable[[], object], seconds: float = 20.0) -> None:
 
 
 class Asked:
-    """A store that does as it is told: fails, waits at a gate, takes `delay` on the clock `ticks`; and tells what it was asked."""
+    """A store that does as it is told: fails, waits at a gate, takes `delay` on the clock `ticks`.
+
+    And tells what it was asked.
+    """
 
     def __init__(self, store: Store) -> None:
         self.interests = self.jobs = self

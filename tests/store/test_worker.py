@@ -1,4 +1,7 @@
-"""Workers: what is kept, who is blamed, and what becomes of a job when the reasoner, the store or the worker itself gives way."""
+"""Workers: what is kept, who is blamed, and what becomes of a job when the reasoner.
+
+The store or the worker itself gives way.
+"""
 
 import threading
 import time

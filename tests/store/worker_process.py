@@ -1,6 +1,9 @@
-"""Worker processes for test_worker_processes.py: one program that has everything imported, and forks a worker whenever it is told.
+"""Worker processes for test_worker_processes.py.
 
-Each line on standard input starts a worker; its process id is printed. The log names a user each time one is thought of.
+One program that has everything imported, and forks a worker whenever it is told.
+
+Each line on standard input starts a worker; its process id is printed. The log names a user each time one is thought
+of.
 """
 
 import logging

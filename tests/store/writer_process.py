@@ -1,6 +1,9 @@
-"""A process for test_event_processes.py that appends events until it is told to stop or is killed, and says what is acknowledged.
+"""A process for test_event_processes.py that appends events until it is told to stop or is killed.
 
-python writer_process.py URL NAME COUNT TOGETHER: events NAME-0, NAME-1, ..., TOGETHER a call; after each call their number is printed.
+And says what is acknowledged.
+
+python writer_process.py URL NAME COUNT TOGETHER: events NAME-0, NAME-1, ..., TOGETHER a call; after each call their
+number is printed.
 """
 
 import sys

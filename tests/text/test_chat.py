@@ -281,7 +281,9 @@ def test_a_replay_costs_nothing_and_says_what_it_had_cost(server: Any, chats: Ch
 
 def test_offline_names_what_is_missing_and_sends_nothing(server: Any, chats: Chats) -> None:
     chats().ask(prompts(2), PARSE)
-    with pytest.raises(ChatError, match=r"1 of 3 answers are not cached.*where: user 2; got: model 'toy', prompts 'v1'"):
+    with pytest.raises(
+        ChatError, match=r"1 of 3 answers are not cached.*where: user 2; got: model 'toy', prompts 'v1'"
+    ):
         chats(offline=True).ask(prompts(3), PARSE)
     assert len(server.bodies) == 2
 

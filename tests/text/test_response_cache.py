@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from searec.errors import StorageError
-from searec.text.response_cache import ResponseCache, FieldText, CachedResponse, cut_thinking, read_field
+from searec.text.response_cache import CachedResponse, FieldText, ResponseCache, cut_thinking, read_field
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,7 @@
-"""Training batches: every example once an epoch, a pure function of seed, epoch and step, negatives never clicked in training."""
+"""Training batches: every example once an epoch, a pure function of seed, epoch and step.
+
+Negatives never clicked in training.
+"""
 
 from collections import Counter
 from collections.abc import Callable

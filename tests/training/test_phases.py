@@ -1,4 +1,7 @@
-"""The phases after the first: what they learn, that they never end worse, and that a run goes on where it was broken off."""
+"""The phases after the first: what they learn, that they never end worse.
+
+And that a run goes on where it was broken off.
+"""
 
 import copy
 import os

@@ -1,4 +1,4 @@
-"""python -m searec.cli"""
+"""Run the command line by `python -m searec.cli`."""
 
 from searec.cli import main
 

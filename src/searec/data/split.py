@@ -177,7 +177,7 @@ class Split:
     """Leave-one-out split of a dataset.
 
     min_events: users with fewer events of a task are not held out in it.
-    unseen: share of users, drawn with a fixed seed, from whom nothing is learned; they are measured all the same, which
+    unseen: share of users, drawn with a fixed seed, that nothing is learned from; they are measured all the same, which
         shows what a model makes of users who came after its training.
 
     Raises:

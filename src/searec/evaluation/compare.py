@@ -199,7 +199,8 @@ def _table(group: list[Evaluation], requested: str | None, seed: int, resamples:
     if tests and tests / (resamples + 1) >= ALPHA:
         enough = math.ceil(tests / ALPHA)
         notes.append(
-            f"{resamples:,} resamples are too few to show any difference among {tests} comparisons; take {enough:,} or more."
+            f"{resamples:,} resamples are too few to show any difference among {tests} comparisons; take "
+            f"{enough:,} or more."
         )
 
     main, sliced = _cells(metrics, _by_slice(metrics[:, :, head], belongs), base, seed, resamples)

@@ -34,7 +34,7 @@ from searec.models.base import Model
 from searec.progress import progress
 
 RETRIEVED = 30
-"""Items that a model which cannot score a whole catalogue retrieves in the full protocol, or more for a deeper metric."""
+"""Items retrieved in the full protocol by a model that cannot score a whole catalogue; a deeper metric needs more."""
 _SCORES_AT_ONCE = 1 << 23
 _BEAM_COST = 4096
 """Memory of an item retrieved, in scores."""
@@ -223,8 +223,8 @@ def sampled_ranks(model: Model, split: Split, requests: Requests, candidates: In
 def full_ranks(model: Model, split: Split, requests: Requests, depth: int = 10) -> tuple[np.ndarray, Ints]:
     """Rank each target over the catalogue less the user's earlier clicks.
 
-    A model that cannot score a whole catalogue retrieves `RETRIEVED` items, or `depth` if that is more; a target that is
-    not among them is ranked last.
+    A model that cannot score a whole catalogue retrieves `RETRIEVED` items, or `depth` if that is more; a target that
+    is     not among them is ranked last.
 
     Args:
         model: what ranks.
@@ -311,7 +311,9 @@ def score_batches(
     width: int,
     candidates: Ints | None,
 ) -> None:
-    """Hand each batch and its rows to `use`: of like history lengths and bounded memory, on the model's device, with progress.
+    """Hand each batch and its rows to `use`, on the model's device, with progress.
+
+    Batches hold requests of similar history lengths and have bounded memory.
 
     Args:
         use: called with the rows [B] and their batch.

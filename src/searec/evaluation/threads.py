@@ -1,4 +1,4 @@
-"""Independent work side by side: on a CPU several batches with a thread each are faster than one batch with several threads."""
+"""Score several batches at once: on a CPU this is faster than several threads within one batch."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -13,7 +13,8 @@ Result = TypeVar("Result")
 def side_by_side(work: Callable[[Part], Result], parts: Sequence[Part], device: torch.device) -> Iterator[Result]:
     """`work(part)` of all parts, without gradients, in the order in which they are done.
 
-    On a CPU as many at once as PyTorch has threads, and each with one, so that results do not depend on how many there are.
+    On a CPU as many at once as PyTorch has threads, and each with one, so that results do not depend on how many
+    there are.
     The first failure is raised after the parts that are under way; no new one is begun.
 
     Args:

@@ -24,9 +24,11 @@ BOUNDS = (0, 1, 5, 10, 20)
 class Transfer:
     """What one model's tasks do for each other.
 
-    comparison: tables with the rows `TOGETHER` and `ALONE`, the latter the baseline; the slices are users by searches before the
+    comparison: tables with the rows `TOGETHER` and `ALONE`, the latter the baseline; the slices are users by searches
+        before the
         request.
-    learnt: task -> training requests of the task alone, and together. They differ where the other task's held-out events end what
+    learnt: task -> training requests of the task alone, and together. They differ where the other task's held-out
+        events end what
         may be learned from earlier.
     without: what the model alone does without, in words.
     """

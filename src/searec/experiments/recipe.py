@@ -146,9 +146,6 @@ def compare_recipe(recipe: Recipe, data: Dataset, out: Path | str, *, only: Sequ
         data: the dataset.
         out: folder of the run folders and the report.
         only: the lines of these labels alone; all by default.
-
-    Raises:
-        SearecError: as `train_recipe`.
     """
     runs = train_recipe(recipe, data, out, only=only)
     return run_comparison.compare(runs, Path(out) / "report.html", part=recipe.part, protocols=recipe.protocols)

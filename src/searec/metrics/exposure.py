@@ -69,5 +69,5 @@ class ClickNovelty(TotalMetric):
 
     def total(self, results: Results) -> float:
         """Return the share; 0 where no target was found."""
-        found = (self.top(results) == np.asarray(self.required(results, "targets"))[:, None]).any(axis=1)
-        return float(Serendipity(self.k).values(results).sum() / max(found.sum(), 1.0))
+        is_hit = (self.top(results) == np.asarray(self.required(results, "targets"))[:, None]).any(axis=1)
+        return float(Serendipity(self.k).values(results).sum() / max(is_hit.sum(), 1.0))

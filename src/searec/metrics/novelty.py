@@ -9,7 +9,9 @@ from searec.metrics.base import Floats, RequestMetric, Results, check_ids
 
 @dataclass(frozen=True)
 class Novelty(RequestMetric):
-    """Novelty@k = mean self-information of a list's items in bits, -log2 p(i) with p(i) = (clicks_i + 1) / (clicks + N).
+    """Novelty@k = mean self-information of a list's items in bits.
+
+    -log2 p(i) with p(i) = (clicks_i + 1) / (clicks + N).
 
     Lists of popular items are low, of rare ones high; an empty list is 0.
 

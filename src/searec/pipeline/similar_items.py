@@ -38,17 +38,17 @@ def similar_items(model: Model, items: Ints, k: int, exclude: Collection[int] = 
     ids = torch.from_numpy(np.asarray(items, dtype=np.int64)).to(model.device)
     count = k + len(exclude) + 1
     if isinstance(model, FindsSimilarItems):
-        found, scores = model.similar_items(ids, count)
+        similar, scores = model.similar_items(ids, count)
     elif isinstance(model, HasItemVectors):
         vectors = model.item_vectors.to(model.device)
         everything = torch.arange(len(vectors), device=model.device)
-        found, scores = best_items(cosines(vectors, ids) @ cosines(vectors, everything).T, count)
+        similar, scores = best_items(cosines(vectors, ids) @ cosines(vectors, everything).T, count)
     else:
         raise SettingsError(
             f"{model.name} cannot find similar items",
             expected="a run of a model with item vectors or neighbours, such as itemknn or sasrec",
         )
-    best, values = found.cpu().numpy().astype(np.int64), scores.cpu().numpy().astype(np.float64)
+    best, values = similar.cpu().numpy().astype(np.int64), scores.cpu().numpy().astype(np.float64)
     absent = (best == np.asarray(items)[:, None]) | np.isin(best, list(exclude)) | (best == 0)
     order = np.argsort(absent, axis=1, kind="stable")[:, :k]
     best, values = np.where(absent, 0, best), np.where(absent, -np.inf, values)

@@ -30,7 +30,8 @@ _SHOWN_EVENTS = 8
 class RunAudit:
     """What is found in one gserec run.
 
-    about: how the codes were made, as in artifacts/about.json. use: of the codes, by side. places: t-SNE of `sides`, [n, 2, 2].
+    about: how the codes were made, as in artifacts/about.json. use: of the codes, by side. places: t-SNE of `sides`,
+        [n, 2, 2].
     rich: [n] which of the users in `sides` are rich searchers.
     """
 
@@ -93,7 +94,9 @@ def audit(
     Args:
         runs: of one dataset; those of other models are in the comparison only.
         comparison: of all of them, from `evaluation.compare`.
-        users: shown with codes and history. points: users in the t-SNE. seed: of both draws.
+        users: how many are shown with codes and history.
+        points: users in the t-SNE.
+        seed: of both draws.
 
     Raises:
         SettingsError: none of the runs is a gserec run.

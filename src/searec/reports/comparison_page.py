@@ -64,7 +64,8 @@ class RunPage:
 class TuningPage:
     """What the report shows of how a model's settings were chosen.
 
-    trials: validation NDCG@5 of each try, in order, the preset's first. chosen: the best one's settings. seconds: of all tries.
+    trials: validation NDCG@5 of each try, in order, the preset's first. chosen: the best one's settings. seconds: of
+        all tries.
     """
 
     model: str
@@ -86,6 +87,10 @@ def write_report(
     """Write the report to `path`.
 
     Args:
+        comparison: what the page shows.
+        runs: settings and training log of each run.
+        path: of the HTML file.
+        title: of the page.
         links: names and addresses of pages that belong to it.
         tuning: how settings were chosen, where they were.
         notes: what a reader has to know about the whole.

@@ -21,8 +21,10 @@ _ROWS_AT_ONCE = 4096
 class Reach:
     """Sparse searchers and the rich ones they share a code with, on one side or on either.
 
-    users: sparse searchers. counts: [users] rich searchers that share at least one code with each. closest: mean over users of the
-        most codes shared with one rich searcher. chance: the same figures with the codes dealt out anew within side and level,
+    users: sparse searchers. counts: [users] rich searchers that share at least one code with each. closest: mean over
+        users of the
+        most codes shared with one rich searcher. chance: the same figures with the codes dealt out anew within side
+        and level,
         to users who have some.
     """
 
@@ -48,13 +50,22 @@ class Reach:
     def verdict(self) -> str:
         """In a sentence, whether sharing codes can bring anything here."""
         if not self.users or not self.rich:
-            return f"There are {self.users:,} sparse and {self.rich:,} rich searchers: nobody to pass anything on, or nobody to receive it."
-        shares = f"{self.alone:.0%} of the {self.users:,} sparse searchers share no code with any of the {self.rich:,} rich ones"
+            return (
+                f"There are {self.users:,} sparse and {self.rich:,} rich searchers: nobody to pass anything "
+                f"on, or nobody to receive it."
+            )
+        shares = (
+            f"{self.alone:.0%} of the {self.users:,} sparse searchers share no code with any of the "
+            f"{self.rich:,} rich ones"
+        )
         if self.alone > TOO_MANY_ALONE:
             return (
                 f"{shares}: over {TOO_MANY_ALONE:.0%}, so the mechanism cannot work here; nothing reaches these users."
             )
-        return f"{shares}; half of them share one with {self.quartiles[1]:,.0f} or more, so there are paths for preferences to travel."
+        return (
+            f"{shares}; half of them share one with {self.quartiles[1]:,.0f} or more, "
+            f"so there are paths for preferences to travel."
+        )
 
     def as_json(self) -> dict[str, Any]:
         """JSON-ready, without the counts."""
@@ -71,10 +82,13 @@ class Reach:
 
 
 def connectivity(codes: UserCodes, sparse: Ints, rich: Ints, *, seed: int = 0) -> list[Reach]:
-    """How sparse searchers [n] reach rich ones [m] (internal ids), on each side and on either.
+    """Return how many rich searchers each sparse one shares a code with, on each side and on either.
 
     Args:
-        seed: of the codes dealt out anew.
+        codes: of all users.
+        sparse: [n] internal ids.
+        rich: [m] internal ids.
+        seed: of the shuffled codes that give the value by chance.
     """
     dealt = shuffled(codes.codes, np.random.default_rng(seed))
     computed = []
@@ -132,6 +146,9 @@ def likeness(
     """For each side the mean cosine of two users' tastes: of pairs with the same first code, and of any pairs.
 
     Args:
+        codes: of all users.
+        pairs: drawn at most of each kind.
+        seed: of the draw.
         tastes: [U + 1, T] counts, of clicked categories, say; users without any are left out.
     """
     rng = np.random.default_rng(seed)

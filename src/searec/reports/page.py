@@ -22,7 +22,7 @@ def render_page(template: str, *, title: str, created: datetime | None, **values
     Args:
         template: name of a template of this package that extends base.html.j2.
         title: of the page.
-        made: the time it shows; now if None.
+        created: the time it shows; now if None.
         values: what the template shows.
     """
     loader = jinja2.FunctionLoader(lambda name: resources.files(__package__).joinpath(name).read_text("utf-8"))

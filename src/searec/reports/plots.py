@@ -107,8 +107,9 @@ def dots(
     Args:
         groups: name of a slice, and a point for each run.
         title: of the plot, for screen readers.
-        limits: of the horizontal axis, and widest: the longest name that must fit beside it; panels that share
-            both can be compared by eye. zero: a line at 0, for differences.
+        limits: of the horizontal axis.
+        widest: the longest name that must fit beside the axis; panels that share it and the limits can be compared.
+        zero: draw a line at 0, for differences.
     """
     with rc_context(_RC):  # type: ignore[arg-type]
         height = sum(0.2 * len(points) + 0.22 for _, points in groups)
@@ -136,7 +137,9 @@ def dots(
 
 
 def curves(lines: Sequence[Line], *, title: str, across: str, marked: bool = False) -> str:
-    """Lines over training; long ones are averaged down to 300 points. `marked` puts a dot on each point, a larger one on the best.
+    """Lines over training; long ones are averaged down to 300 points.
+
+    `marked` puts a dot on each point, a larger one on the best.
 
     The legend is the page's.
 
@@ -219,7 +222,9 @@ def scatter(groups: Sequence[tuple[int, Floats]], *, title: str) -> str:
 
 
 def points(marks: Sequence[tuple[int, str, float | None, float | None]], *, title: str, across: str) -> str:
-    """Labelled points (series, label, x, y) in the plane of two quantities; one that has x or y alone is a dashed line right across.
+    """Plot labelled points (series, label, x, y) in the plane of two quantities.
+
+    A point that has only x or only y is drawn as a dashed line.
 
     Args:
         marks: series, label, x and y.
@@ -260,7 +265,9 @@ def _names(axes: Axes, labels: list[str]) -> None:
 
 
 def _label(axes: Axes, marks: Sequence[tuple[str, float | None, float | None]]) -> None:
-    """Names beside their marks, each in the first place where it covers no mark and no other name; far ones with a line to the mark.
+    """Place names beside their marks, each in the first place where it covers no mark and no other name.
+
+    A name far from its mark is joined to it by a line.
 
     Lengths are in points, of letters by a guess, as the page chooses the font.
     """
@@ -301,7 +308,10 @@ def _before(way: tuple[float, float]) -> Floats:
 
 
 def _covered(box: Floats, frame: Floats, taken: Floats) -> float:
-    """Area of a box [left, bottom, right, top] over the taken ones [N, 4], and what of it is out of the frame, far dearer."""
+    """Return the area of a box [left, bottom, right, top] over the boxes in use [N, 4].
+
+    Area outside the frame costs much more.
+    """
     inside = np.clip(np.minimum(box[2:], frame[2:]) - np.maximum(box[:2], frame[:2]), 0, None).prod()
     shared = np.clip(np.minimum(box[2:], taken[:, 2:]) - np.maximum(box[:2], taken[:, :2]), 0, None).prod(axis=1)
     return float(shared.sum() + 100 * ((box[2:] - box[:2]).prod() - inside))

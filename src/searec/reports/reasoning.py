@@ -1,4 +1,7 @@
-"""What reasoning does in runs of lcr-ser: accuracy by depth, where states move, what a step costs, and how settings matter."""
+"""What reasoning does in runs of lcr-ser.
+
+Accuracy by depth, where states move, what a step costs, and how settings matter.
+"""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -58,7 +61,10 @@ class Cost:
 
 @dataclass(frozen=True)
 class Movement:
-    """Mean distance from the target to a side's mean state after 0..K steps [K + 1, sides], and without each step's cross term."""
+    """Mean distance from the target to a side's mean state after 0..K steps [K + 1, sides].
+
+    A second array has it without each step's cross term.
+    """
 
     label: str
     crossed: NDArray[np.float64]
@@ -113,12 +119,15 @@ class Reasoning:
 
 
 def reasoning(runs: Sequence[Run], comparison: Comparison, *, requests: int = 2_000, seed: int = 0) -> Reasoning:
-    """Look into runs of lcr-ser; where a label has several seeds, into the first one for all that is not in the comparison.
+    """Measure what reasoning does in lcr-ser runs.
+
+    Where a label has several seeds, the first one gives all that is not in the comparison.
 
     Args:
         runs: of one dataset; those of other models are in the table only.
         comparison: of all of them, sampled protocol.
-        requests: of the test that distances, costs and lists are measured on, drawn by `seed`.
+        requests: of the test that distances, costs and lists are measured on.
+        seed: of the draw of requests.
 
     Raises:
         SettingsError: none of the runs is one of lcr-ser.

@@ -17,7 +17,10 @@ _NEAREST = 3
 
 @dataclass(frozen=True)
 class SampledUser:
-    """One user: codes, history and summary by side (None where there is none), and who shares most codes with them, with how many."""
+    """One user: codes, history and summary by side (None where there is none).
+
+    Also the users who share most codes with this one, with their number.
+    """
 
     user_id: str
     codes: Mapping[str, list[int] | None]
@@ -36,9 +39,14 @@ class SampledUser:
 def sample_users(
     split: Split, codes: UserCodes, summaries: Summaries, count: int, *, limit: int, seed: int = 0
 ) -> list[SampledUser]:
-    """Some of the users with codes, drawn by seed.
+    """Return a random sample of the users who have codes.
 
     Args:
+        split: whose training events are shown.
+        codes: of all users.
+        summaries: of all users.
+        count: users at most.
+        seed: of the draw.
         limit: newest events of a side that are shown.
     """
     everyone = np.flatnonzero(codes.has().any(axis=1))

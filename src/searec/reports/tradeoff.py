@@ -1,4 +1,7 @@
-"""What one task costs the other in runs of gensar: accuracy in both by scheme and by share of shared codebooks, and what each run takes."""
+"""What one task costs the other in runs of gensar.
+
+Accuracy in both by scheme and by share of shared codebooks, and what each run takes.
+"""
 
 import functools
 import json
@@ -33,7 +36,10 @@ _BATCH, _ROUNDS = 256, 5
 
 @dataclass(frozen=True)
 class Times:
-    """Milliseconds a request on one thread, the batch made beforehand: of ranking its candidates, and of retrieving `RETRIEVED` items."""
+    """Milliseconds per request on one thread, the batch made beforehand.
+
+    One figure is for ranking its candidates, one for retrieving `RETRIEVED` items.
+    """
 
     rank: float
     retrieve: float
@@ -43,8 +49,10 @@ class Times:
 class Cost:
     """What a generative run is made of and takes.
 
-    shared, specific: codebooks, which schemes other than joint have in one. places: codes of an identifier, with the extra one if any.
-    collisions: share of colliding items by what was quantised, before and after they were spread. parameters: trained ones.
+    shared, specific: codebooks, which schemes other than joint have in one. places: codes of an identifier, with the
+    extra one if any.
+    collisions: share of colliding items by what was quantised, before and after they were spread. parameters: trained
+        ones.
     seconds: of training, without the making of identifiers; None if its log is gone. times: of each task learnt.
     """
 
@@ -139,7 +147,8 @@ def tradeoff(runs: Sequence[Run], comparison: Comparison, *, requests: int = 200
     Args:
         runs: of one dataset; those that are no gensar have figures and no cost.
         comparison: of all of them, with the sampled protocol.
-        requests: of the test of each task that times are measured on, drawn by `seed`.
+        requests: of the test of each task that times are measured on.
+        seed: of the draw of requests.
 
     Raises:
         SettingsError: none of the runs is one of gensar.
@@ -205,7 +214,9 @@ def cost(run: Run, model: Any, taken: Mapping[Task, Times]) -> Cost:
 def times(
     models: Mapping[str, Any], split: Split, drawn: Mapping[Task, tuple[Requests, NDArray[np.integer[Any]]]]
 ) -> dict[str, dict[Task, Times]]:
-    """Times of each model in each task that it has learnt; all take turns, and the best round counts, as others may use the machine.
+    """Times of each model in each task that it has learnt.
+
+    All take turns, and the best round counts, as others may use the machine.
 
     Args:
         models: by label.
@@ -248,7 +259,7 @@ def _retrieve(model: Any, prepared: Sequence[Batch]) -> None:
 
 
 def _series(runs: Mapping[str, Run], ndcg: Mapping[Task, Mapping[str, Cell]]) -> Series | None:
-    """The largest group of joint runs for both tasks that differ in how many of their codebooks are shared, and in nothing else."""
+    """Return the largest group of joint runs for both tasks that differ only in the share of shared codebooks."""
     groups: dict[str, dict[int, str]] = {}
     for label, run in runs.items():
         settings = run.config["settings"]

@@ -51,7 +51,10 @@ def render(result: Tradeoff, *, title: str, created: datetime | None = None) -> 
 
 
 def _plane(result: Tradeoff) -> str:
-    """Recommendation across and search up: a point for a run that learnt both, a dashed line for one that learnt one of them."""
+    """Plot recommendation against search.
+
+    A point is a run that learnt both, a dashed line for one that learnt one of them.
+    """
     marks = []
     for number, outcome in enumerate(result.outcomes):
         x, y = (None if (cell := outcome.ndcg[task]) is None else cell.mean for task in ("recommend", "search"))

@@ -16,7 +16,8 @@ from searec.errors import DependencyError
 class Sides:
     """Embeddings of users on both sides.
 
-    users: [n] internal ids of users with codes on both sides. vectors: [n, 2, D]. agree, differ: mean cosine between a user's two sides,
+    users: [n] internal ids of users with codes on both sides. vectors: [n, 2, D]. agree, differ: mean cosine between
+        a user's two sides,
         and between the sides of different users.
     """
 

@@ -38,7 +38,12 @@ class Exported(Protocol):
     """What an export reads of an event store."""
 
     def all_events(self, *, after: int = 0, count: int = 10_000) -> list[Event]:
-        """Return events by number."""
+        """Return events by number.
+
+        Args:
+            after: the last number that is left out.
+            count: events at most.
+        """
         ...
 
     def items_since(self, number: int) -> list[ItemChange]:

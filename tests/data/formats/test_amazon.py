@@ -137,7 +137,8 @@ def test_2014_with_queries_by_the_rule(tmp_path: Path) -> None:
     assert (items[3]["title"], items[3]["categories"]) == ("item B000NOMETA", None)
     assert table(out, "interactions").row(0) == ("A30TL5EWN6DFXT", "120401325X", utc(2014, 5, 23), "review")
     searches = table(out, "searches")
-    # "accessories" stands in two levels: the broader one goes. "Clothing" and "Phones" have one level and make no query.
+    # "accessories" stands in two levels: the broader one goes. "Clothing" and "Phones" have one level and make no
+    # query.
     assert searches.rows()[:2] == [
         (
             "A30TL5EWN6DFXT-120401325X-1400803200",
@@ -159,7 +160,10 @@ def test_2014_with_queries_by_the_rule(tmp_path: Path) -> None:
 
 
 def test_both_paths_of_an_item_are_asked_for(tmp_path: Path) -> None:
-    """300 reviews of an item with two paths: each path's query is drawn about half the time; 45 is five standard deviations."""
+    """300 reviews of an item with two paths: each path's query is drawn about half the time.
+
+    45 is five standard deviations.
+    """
     reviews = [review(f"A{number:09d}", "B000S5Q9CA", number) for number in range(300)]
     _, out = imported(amazon_2014(tmp_path / "src", reviews))
     counts = dict(table(out, "searches")["query"].value_counts().iter_rows())
@@ -169,7 +173,8 @@ def test_both_paths_of_an_item_are_asked_for(tmp_path: Path) -> None:
 
 def test_published_queries(tmp_path: Path) -> None:
     src = amazon_2014(tmp_path / "src")
-    # As published: a blank after the label; the user before the last underscore; train and test apart; label 0 is no purchase.
+    # As published: a blank after the label; the user before the last underscore; train and test apart; label 0 is no
+    # purchase.
     train = ["A30TL5EWN6DFXT_2 0 120401325X 1 ", "ASY55RVNIL0UD_0 0 120401325X 0 ", "A_GONE_1 0 120401325X 1 "]
     test = ["ASY55RVNIL0UD_1 0 B000NOTITL 1 ", "ASY55RVNIL0UD_9 0 B000NOTITL 1 ", "garbage"]
     product_search(
@@ -313,9 +318,11 @@ def test_2023(tmp_path: Path, packing: str) -> None:
     report, out = imported(amazon_2023(tmp_path / "src", packing))
     assert report.rejects.is_empty()
     assert table(out, "items").to_dicts() == [
-        {"item_id": "B01CUPMQZE", "title": "Howard LC0008 Brush", "description": "Soft Round", "brand": "Howard Products",
-         "categories": ["Beauty & Personal Care", "Tools", "Brushes"], "price": None, "main_category": "All Beauty"},
-        {"item_id": "B076WQZGPM", "title": "All Beauty", "description": None, "brand": None, "categories": ["All Beauty"], "price": None,
+        {"item_id": "B01CUPMQZE", "title": "Howard LC0008 Brush", "description": "Soft Round",
+         "brand": "Howard Products", "categories": ["Beauty & Personal Care", "Tools", "Brushes"], "price": None,
+         "main_category": "All Beauty"},
+        {"item_id": "B076WQZGPM", "title": "All Beauty", "description": None, "brand": None,
+         "categories": ["All Beauty"], "price": None,
          "main_category": "All Beauty"},
     ]  # fmt: skip
     assert table(out, "interactions")["timestamp"].to_list() == [
@@ -445,7 +452,10 @@ VALUES = st.recursive(
 def test_literals_read_as_the_json_of_the_same_object(
     tmp_path_factory: pytest.TempPathFactory, objects: list[dict[str, Any]], one_broken: bool
 ) -> None:
-    """Whatever an object holds, its Python literal gives the columns that its JSON gives; a broken line harms no other."""
+    """Whatever an object holds, its Python literal gives the columns that its JSON gives.
+
+    A broken line harms no other.
+    """
     folder = tmp_path_factory.mktemp("objects")
     fields = ("asin", "title", "price")
     tables = []

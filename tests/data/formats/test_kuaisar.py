@@ -20,7 +20,10 @@ from searec.data.log import load_log
 from searec.errors import DataError, SettingsError
 
 FEED = "user_id,item_id,duration_ms,playing_time,timestamp,forward,like,follow,search_item_related,search,click,time"
-SEARCH = "keyword,item_id,click_cnt,search_session_id,item_type,user_id,search_session_timestamp,search_source,search_session_time"
+SEARCH = (
+    "keyword,item_id,click_cnt,search_session_id,item_type,user_id,search_session_timestamp,search_source,"
+    "search_session_time"
+)
 LEVELS = ("first", "second", "third", "fourth")
 ITEMS = ",".join(
     (

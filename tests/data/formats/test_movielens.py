@@ -87,7 +87,10 @@ MOVIES = (
     "114335,La cravate (1957),(no genres listed)\n"
 )
 LINKS = "movieId,imdbId,tmdbId\n1,0114709,862\n11,0112346,9087\n7789,0328802,\n"
-RATINGS = "userId,movieId,rating,timestamp\n1,1,4.0,964982703\n1,11,0.5,964981247\n7,999999,5.0,1147880044\n1,7789,3.0,964982224\n"
+RATINGS = (
+    "userId,movieId,rating,timestamp\n1,1,4.0,964982703\n1,11,0.5,964981247\n7,999999,5.0,1147880044\n"
+    "1,7789,3.0,964982224\n"
+)
 TAGS = (
     "userId,movieId,tag,timestamp\n"
     "2,1,pixar,1445714994\n"
@@ -355,7 +358,10 @@ def test_every_tag_with_text_comes_through(
 
 
 def test_share_of_searches(tmp_path: Path) -> None:
-    """10,000 ratings, expected 2,000 searches; four standard deviations are 160. About half of the queries are titles."""
+    """10,000 ratings, expected 2,000 searches; four standard deviations are 160.
+
+    About half of the queries are titles.
+    """
     src = ml_latest(tmp_path / "src", tags=None, links=None, movies="movieId,title,genres\n1,Heat (1995),Action\n")
     rows = "".join(f"{user},1,4.0,{964982703 + user}\n" for user in range(10_000))
     (src / "ratings.csv").write_text("userId,movieId,rating,timestamp\n" + rows)

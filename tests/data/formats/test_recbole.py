@@ -14,10 +14,13 @@ from searec.data.log import load_log
 from searec.errors import DataError, SearecError, SettingsError
 
 # The shape of ml-100k as RecBole publishes it: no quotes meant, lists parted by blanks, seconds as floats, ratings.
-INTER = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n196\t242\t3\t881250949\n186\t302\t3\t891717742\n22\t377\t1\t878887116\n"
-ITEM = (
-    "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\n"
-    "242\tKolya\t1996\tComedy\n302\tL.A. Confidential\t1997\tCrime Film-Noir Mystery Thriller\n377\tHeavyweights\t1994\tChildren's Comedy\n"
+INTER = (
+    "user_id:token\titem_id:token\trating:float\ttimestamp:float\n196\t242\t3\t881250949\n"
+    "186\t302\t3\t891717742\n22\t377\t1\t878887116\n"
+)
+ITEM = "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\n"(
+    "242\tKolya\t1996\tComedy\n302\tL.A. Confidential\t1997\tCrime Film-Noir Mystery Thriller\n"
+    "377\tHeavyweights\t1994\tChildren's Comedy\n"
 )
 USER = "user_id:token\tage:token\tgender:token\n196\t49\tM\n186\t39\tF\n22\t25\tM\n"
 
@@ -67,9 +70,10 @@ def test_interactions_alone(tmp_path: Path) -> None:
     report = imported(tmp_path, {".item": None, ".user": None})
     assert table(tmp_path, "items").rows() == [("242", "242"), ("302", "302"), ("377", "377")]
     assert table(tmp_path, "users")["user_id"].to_list() == ["186", "196", "22"]
-    assert {"no ml-100k.item: items are the ids seen in events", "3 items have no title: the id is used as the title"} <= set(
-        report.notes
-    )
+    assert {
+        "no ml-100k.item: items are the ids seen in events",
+        "3 items have no title: the id is used as the title",
+    } <= set(report.notes)
 
 
 def test_what_published_files_lack_or_repeat(tmp_path: Path) -> None:

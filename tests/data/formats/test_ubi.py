@@ -191,7 +191,10 @@ def test_what_belongs_to_no_search(tmp_path: Path) -> None:
 
 
 def test_rows_of_one_query(tmp_path: Path) -> None:
-    """Rows that repeat an id and its words are one search; other words under that id are another. An id is not needed."""
+    """Rows that repeat an id and its words are one search; other words under that id are another.
+
+    An id is not needed.
+    """
     lines = [
         query("q1", "toner", 3, query_response_hit_ids=[]),
         query("q1", "ton", 2, query_response_hit_ids=["x"]),

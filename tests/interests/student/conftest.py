@@ -1,4 +1,7 @@
-"""A world of rules: what a query leads to stands in a table, so that a teacher, a student and a count by hand must agree."""
+"""A world of rules: what a query leads to stands in a table, so that a teacher.
+
+A student and a count by hand must agree.
+"""
 
 import random
 import socket

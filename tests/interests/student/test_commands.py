@@ -143,7 +143,7 @@ def test_distil_then_evaluate(shop: Path, registry: list[str], tmp_path: Path, s
     for arguments, problem in (
         (["--reasoner", f"student={tmp_path / 'none'}"], "cannot load"),
         (["--reasoner", f"student={run}", "--set", "student.bach=1"], "'batch'"),
-        (["--reasoner", "rules", "--set", "student.batch=1"], "a setting of nobody"),
+        (["--reasoner", "rules", "--set", "student.batch=1"], "a setting of no reasoner"),
     ):
         code, _, error = searec("interests", "evaluate", shop, *arguments)
         assert code == 1 and problem in error

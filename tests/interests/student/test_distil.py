@@ -45,8 +45,9 @@ def test_the_loss_is_that_of_the_answers_alone(checkpoint: Path, lessons: Labels
     tokenizer, model = open_tokenizer(checkpoint), open_model(checkpoint)
     some = list(lessons.train[:5])
     rows = [tokens_of(tokenizer, one) for one in some]
-    assert all(tokenizer.decode(row["input_ids"][: row["completion_mask"].index(1)], skip_special_tokens=True) == one.prompt
-               for row, one in zip(rows, some, strict=True))  # fmt: skip
+    for row, one in zip(rows, some, strict=True):
+        prompt = row["input_ids"][: row["completion_mask"].index(1)]
+        assert tokenizer.decode(prompt, skip_special_tokens=True) == one.prompt
     trainer = new_trainer(model, tokenizer, some, [], tmp_path, FineTuningSettings(epochs=1, lr=1e-3, batch=5))
     [batch] = list(trainer.get_train_dataloader())
     asked = {tuple(row["input_ids"]): row["completion_mask"] for row in rows}
@@ -182,7 +183,7 @@ def test_a_folder_is_whole_and_holds_no_pickle(tiny_student: Path, lessons: Labe
     assert told["settings"] == as_dict(tiny) and told["base"]["made_here"] and told["figures"] is None
     assert told["labels"]["labels"]["train"] == len(lessons.train)
     about = json.loads((tiny_student / "about.json").read_text())
-    assert "made here" in about["done"][0] and "stands for no real checkpoint" in about["done"][0]
+    assert "made here" in about["done"][0] and "no substitute for a real checkpoint" in about["done"][0]
     assert "LoRA adapters of rank 2" in about["done"][1]
     assert about["phases"]["base"]["trained"] == about["phases"]["base"]["weights"]
     assert about["phases"]["adapters"]["trained"] < about["phases"]["adapters"]["weights"] // 2

@@ -61,7 +61,8 @@ def test_every_figure_is_what_a_hand_counts() -> None:
     # before the rule: "hat" and "tents" are known, "tent pegs" half known (not more than half), "caps" and "socks" new
     assert [value(found, f"raw.{grade}") for grade in range(3)] == [2 / 5, 0, 3 / 5]
     assert [value(found, f"after.{grade}") for grade in range(3)] == [1 / 6, 0, 5 / 6]
-    # two of three for the first, none of one for the second, no answer for the third; of the fourth the teacher says nothing
+    # two of three for the first, none of one for the second, no answer for the third; of the fourth the teacher says
+    # nothing
     assert value(found, "precision") == pytest.approx((2 / 3 + 0) / 2)
     assert value(found, "recall") == pytest.approx((2 / 2 + 0 + 0) / 3)
     assert value(found, "f1") == pytest.approx((2 * (2 / 3) / (5 / 3)) / 3)

@@ -177,7 +177,8 @@ def test_each_reason_to_refuse_a_thought_is_counted(asked: Callable[..., Profile
         version="7",
         share=0,
     )
-    # user 6 names the queries in another order, and so starts from the newer one: it says something else than users 5 and 7
+    # user 6 names the queries in another order, and so starts from the newer one: it says something else than users 5
+    # and 7
     assert found.refused == {"no graph": 1, "empty": 2, "not novel": 1, "not read back": 2, "conflicting": 5}
     assert [one.user for one in found.train] == ["u10", "u11"] and found.held == ()
     short = found.within(300, lambda one: len(one.prompt) + len(one.completion))

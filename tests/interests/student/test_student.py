@@ -19,7 +19,10 @@ from searec.interests.reasoner_evaluation import RAW, TOKENS
 from searec.interests.student_dialogue import student_prompt
 from searec.interests.student_reasoner import CUT_OFF, FILE, TOO_LONG, StudentReasoner, StudentSettings
 
-GOOD = '{"demands":[[1,"camping",0.9]],"interests":[["camping","hyponym","stoves",0.8],["camping","hyponym","tents",0.7],%s]}'
+GOOD = (
+    '{"demands":[[1,"camping",0.9]],"interests":[["camping","hyponym","stoves",0.8],["camping","hyponym",'
+    '"tents",0.7],%s]}'
+)
 ROPES = '["camping","co-hyponym","ropes",0.6],["camping","co-hyponym","sleeping bags",0.9]'
 
 
@@ -31,7 +34,10 @@ def student(tiny_student: Path) -> StudentReasoner:
 def answering(
     student: StudentReasoner, monkeypatch: pytest.MonkeyPatch, texts: dict[str, str], *, end: bool = True
 ) -> list[int]:
-    """Have a student write these texts by the newest query of whom it is asked about; gives the sizes of its batches."""
+    """Have a student write these texts by the newest query of whom it is asked about.
+
+    Gives the sizes of its batches.
+    """
     tokenizer = student._opened.tokenizer
     batches: list[int] = []
 

@@ -91,7 +91,10 @@ def products(rows: Tensor) -> Tensor:
     "settings", [{}, {"scheme": "semantic", "shared": 3, "specific": 0}, {"apart": "code", "codes": 3}]
 )
 def test_codes_start_where_the_codebooks_lie(checkerboard: Any, settings: dict[str, Any]) -> None:
-    """Both sides' codebooks are turned into the embeddings, which keep their angles; words, and codes that tell apart, start at random."""
+    """Both sides' codebooks are turned into the embeddings, which keep their angles.
+
+    Words, and codes that tell apart, start at random.
+    """
     split = Split(checkerboard.data)
     config, _ = run_training.settings_for("gensar", "small", {**TINY, "code_width": 8, **settings})
     made = prepare(GenSAR, config, split, 0)
@@ -197,7 +200,10 @@ def _own() -> dict[str, Any]:
 
 
 def chances(model: GenSAR, ids: Tensor, mask: Tensor, task: Any) -> Tensor:
-    """[B, I] by the library's whole forward pass, an identifier at a time; each code among those that some item goes on with."""
+    """[B, I] by the library's whole forward pass, an identifier at a time.
+
+    Each code among those that some item goes on with.
+    """
     side = 0 if task == "recommend" else 1
     known = [identifier(model, item, side) for item in range(1, model.sizes.items + 1)]
     found = []
@@ -350,7 +356,10 @@ def test_removed_items_are_never_given_and_new_ones_are_found_at_once(run: Run) 
 
 
 def test_a_new_item_has_the_identifier_of_its_words(run: Run) -> None:
-    """The first codes of a title that is there already are that item's, or those of the nearest free place beside it."""
+    """The first codes of a title that is there already are that item's.
+
+    Or those of the nearest free place beside it.
+    """
     fresh = again(run)
     title = "yoga mat deluxe"
     fresh.add_items([{"item_id": "twin", "title": title}])

@@ -14,7 +14,10 @@ Stretch = tuple[int, int]
 
 @st.composite
 def prompts(draw: st.DrawFn) -> tuple[list[int], list[int], list[list[Stretch]]]:
-    """Fixed and fresh tokens, and as many stretches in each row; none reaches from the fixed ones into the fresh ones."""
+    """Fixed and fresh tokens, and as many stretches in each row.
+
+    None reaches from the fixed ones into the fresh ones.
+    """
     fixed = draw(st.lists(st.integers(1, 99), min_size=1, max_size=12))
     fresh = draw(st.lists(st.integers(100, 199), max_size=12))
 

@@ -1,4 +1,7 @@
-"""Interests in words: new texts are encoded beside the requests, and closing does not wait for those that nobody needs."""
+"""Interests in words: new texts are encoded beside the requests.
+
+And closing does not wait for those that nobody needs.
+"""
 
 import threading
 from typing import Any

@@ -27,6 +27,7 @@ ROUTES = [
     ("GET", "/v1/users/u1/interests", "read"),
     ("POST", "/v1/users/u1/interests/refresh", "write"),
     ("GET", "/v1/items/i1", "read"),
+    ("GET", "/v1/items/i1/similar", "read"),
     ("POST", "/v1/items", "write"),
     ("POST", "/v1/items/hide", "write"),
     ("DELETE", "/v1/items/i1", "write"),

@@ -39,7 +39,10 @@ Open = Callable[..., Any]
 
 @pytest.fixture
 def visit(browser: Browser) -> Iterator[Open]:
-    """Opens a page; at the end, no request has left its origin, no script has failed and the policy was never broken."""
+    """Opens a page; at the end, no request has left its origin.
+
+    No script has failed and the policy was never broken.
+    """
     contexts, requests, said = [], [], []
 
     def hear(message: ConsoleMessage) -> None:
@@ -289,7 +292,8 @@ def test_of_a_drawing_only_known_shapes_are_copied(browser: Browser, service: st
     context = browser.new_context()  # not `visit`: the policy blocks the hostile parts, and says so
     page = context.new_page()
     hostile = (
-        '<svg xmlns="http://www.w3.org/2000/svg" class="graph" viewBox="0 0 9 9" onload="document.body.dataset.hacked=1">'
+        '<svg xmlns="http://www.w3.org/2000/svg" class="graph" viewBox="0 0 9 9" '
+        'onload="document.body.dataset.hacked=1">'
         "<script>document.body.dataset.hacked = 1</script><style>body{display:none}</style>"
         '<foreignObject><b xmlns="http://www.w3.org/1999/xhtml">bold</b></foreignObject><a href="javascript:alert(1)"/>'
         '<g class="node interest" data-node="2-0" data-text="&lt;i&gt;" onclick="document.body.dataset.hacked=1"'
@@ -549,11 +553,15 @@ def test_landmarks_and_names(visit: Open, service: str) -> None:
     for region in ("Search", "Feed", "History", "Interests", "Models"):
         expect(page.get_by_role("region", name=region, exact=True)).to_have_count(1)
     expect(page.locator("svg.graph")).to_be_visible()
-    nameless = """() => [...document.querySelectorAll("button, input, summary, a, [role=button], [role=region]")].filter(one =>
-      !(one.getAttribute("aria-label") || one.getAttribute("aria-labelledby") || one.textContent.trim() || one.labels?.length)
+    nameless = """() => [...document.querySelectorAll("button, input, summary, a, [role=button], [role=region]")]
+      .filter(one => !(one.getAttribute("aria-label") || one.getAttribute("aria-labelledby")
+        || one.textContent.trim() || one.labels?.length)
     ).map(one => one.outerHTML)"""
     assert page.evaluate(nameless) == []
-    doubled = "() => { const ids = [...document.querySelectorAll('[id]')].map(one => one.id); return ids.length - new Set(ids).size; }"
+    doubled = (
+        "() => { const ids = [...document.querySelectorAll('[id]')].map(one => one.id); return ids.length "
+        "- new Set(ids).size; }"
+    )
     assert page.evaluate(doubled) == 0
 
 
@@ -578,7 +586,8 @@ CONTRAST = """() => {
   const parse = (text) => { const [r, g, b, a = 1] = text.match(/[\\d.]+/g).map(Number); return { r, g, b, a }; };
   const linear = (value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4);
   const light = ({ r, g, b }) => 0.2126 * linear(r / 255) + 0.7152 * linear(g / 255) + 0.0722 * linear(b / 255);
-  const ratio = (one, other) => (Math.max(light(one), light(other)) + 0.05) / (Math.min(light(one), light(other)) + 0.05);
+  const ratio = (one, other) =>
+    (Math.max(light(one), light(other)) + 0.05) / (Math.min(light(one), light(other)) + 0.05);
   const behind = (element) => {
     for (let one = element; one; one = one.parentElement) {
       const box = one.matches("g.node") ? one.querySelector("rect") : null;
@@ -592,10 +601,12 @@ CONTRAST = """() => {
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   for (let text = walker.nextNode(); text; text = walker.nextNode()) {
     const element = text.parentElement;
-    if (!text.data.trim() || element.closest("title, script, noscript, .sr-only") || !element.checkVisibility()) continue;
+    if (!text.data.trim() || element.closest("title, script, noscript, .sr-only")) continue;
+    if (!element.checkVisibility()) continue;
     const style = getComputedStyle(element);
     const front = parse(element.closest("svg") ? style.fill : style.color);
-    found.push([ratio(front, behind(element)), text.data.trim().slice(0, 40), element.className.baseVal ?? element.className]);
+    const name = element.className.baseVal ?? element.className;
+    found.push([ratio(front, behind(element)), text.data.trim().slice(0, 40), name]);
   }
   return found;
 }"""
@@ -636,6 +647,7 @@ def test_the_policy_forbids_what_the_page_does_not_need(visit: Open, service: st
     page = visit(service)
     ready(page)
     page.evaluate(
-        "() => { const one = document.createElement('script'); one.textContent = 'document.body.dataset.hacked = 1'; one.id = 'own'; }"
+        "() => { const one = document.createElement('script'); one.id = 'own';"
+        " one.textContent = 'document.body.dataset.hacked = 1'; }"
     )
     assert page.evaluate("document.querySelectorAll('[style], style, script:not([src])').length") == 0

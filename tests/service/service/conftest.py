@@ -60,7 +60,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def clock_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What shifts a program's calendar clock: a library to be preloaded, which adds the seconds in the file $CLOCK_SHIFT."""
+    """What shifts a program's calendar clock.
+
+    A library to be preloaded, which adds the seconds in the file $CLOCK_SHIFT.
+    """
     compiler = shutil.which("cc")
     if compiler is None:
         pytest.skip("no C compiler, with which the clock of a program can be set")

@@ -47,8 +47,12 @@ def test_a_clock_that_is_set_back(
         client.report(
             [{**click("after", user, two), "timestamp": (datetime.now(UTC) - timedelta(hours=3)).isoformat()}]
         )
-        assert [event.event_id for event in store.events.all_events()] == ["before", "after"], "in the order of their numbers"
-        assert [event.number for event in store.events.all_events()] == sorted(event.number for event in store.events.all_events())
+        assert [event.event_id for event in store.events.all_events()] == ["before", "after"], (
+            "in the order of their numbers"
+        )
+        assert [event.number for event in store.events.all_events()] == sorted(
+            event.number for event in store.events.all_events()
+        )
         page = client.recommend(user, k=100)
         assert not {one, two} & {item.item_id for item in page.items}, "both were clicked"
         # interests: asked for, made and served by the clock as it is now

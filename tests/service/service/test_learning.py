@@ -1,4 +1,7 @@
-"""What happened comes back as a dataset to train on; and interests are made by workers that may die, or reach nobody."""
+"""What happened comes back as a dataset to train on.
+
+And interests are made by workers that may die, or reach nobody.
+"""
 
 import os
 import signal
@@ -135,6 +138,8 @@ def test_a_worker_dies_and_a_language_model_is_away(
         client.report([click("news", user, shop.data.items.texts[0])])
         eventually(lambda: (found := store.interests.read(user)) is not None and found.stale)
         # whoever asks has them made again, though not with every request
-        eventually(lambda: client.recommend(user) and (found := store.interests.read(user)) is not None and found.revision == 2)
+        eventually(
+            lambda: client.recommend(user) and (found := store.interests.read(user)) is not None and found.revision == 2
+        )
     assert service.stop() == 0
     assert "Traceback" not in service.log

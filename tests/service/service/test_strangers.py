@@ -1,4 +1,7 @@
-"""What strangers and broken clients send to the whole service: nothing breaks, and nobody gets what they may not have."""
+"""What strangers and broken clients send to the whole service.
+
+Nothing breaks, and nobody gets what they may not have.
+"""
 
 import json
 from collections.abc import Callable, Iterator

@@ -1,4 +1,7 @@
-"""Runs are swapped while requests go on, by every process; what cannot be used changes nothing; and a restart remembers."""
+"""Runs are swapped while requests go on, by every process; what cannot be used changes nothing.
+
+And a restart remembers.
+"""
 
 import contextlib
 import os

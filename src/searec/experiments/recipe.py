@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from searec.config import nearest
-from searec.data.dataset import Dataset, load
+from searec.data.dataset import Dataset, open_encoded
 from searec.data.schema import Part
 from searec.errors import SettingsError
 from searec.evaluation.compare import Comparison
@@ -156,7 +156,9 @@ def _train_in_processes(recipe: Recipe, lines: Sequence[RecipeLine], data: Datas
     threads = max(1, (os.cpu_count() or 1) // jobs)
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_begin_process, initargs=(threads,)) as processes:
-        for future in [processes.submit(_train_line, recipe, data.folder, out, label) for label in labels]:
+        for future in [
+            processes.submit(_train_line, recipe, (data.folder, data.fingerprint), out, label) for label in labels
+        ]:
             future.result()
 
 
@@ -165,8 +167,8 @@ def _begin_process(threads: int) -> None:
     use_plain_lines()
 
 
-def _train_line(recipe: Recipe, folder: Path, out: Path, label: str) -> None:
-    train_recipe(recipe, load(folder), out, only=[label])
+def _train_line(recipe: Recipe, encoded: tuple[Path, str], out: Path, label: str) -> None:
+    train_recipe(recipe, open_encoded(*encoded), out, only=[label])
 
 
 def compare_recipe(

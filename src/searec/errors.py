@@ -17,6 +17,9 @@ SearecError
 The command line prints the message as one line and exits with 1. Nothing here imports anything of searec.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class SearecError(Exception):
     """What went wrong, where, what was found, what was expected, and what to do about it.
@@ -88,3 +91,18 @@ class DependencyError(SearecError):
 
 class Interrupted(SearecError):
     """Stopped on request; the checkpoint named in the message goes on from here."""
+
+
+@contextmanager
+def optional_package(what: str, extra: str, *, where: object = None) -> Iterator[None]:
+    """Turn an ImportError in the block into a DependencyError that names the extra to install.
+
+    Args:
+        what: the message.
+        extra: of searec's package.
+        where: what needs it.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise DependencyError(what, where=where, got=error, remedy=f"pip install 'searec[{extra}]'") from error

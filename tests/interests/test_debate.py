@@ -12,8 +12,8 @@ import pytest
 from minds import GARDEN, SHOES, Reply, Thinker, agent_of, data_of, mind, stage_of, up, wide
 
 from searec.errors import ChatError, SettingsError
-from searec.interests.debate_reasoner import DebateReasoner, DebateSettings
-from searec.interests.debate_rounds import POINTLESS
+from searec.interests.debate_reasoner import DebateReasoner
+from searec.interests.debate_rounds import POINTLESS, DebateSettings
 from searec.interests.debate_transcript import format_transcript
 from searec.interests.profile import Profile, ProfileQuery
 from searec.interests.reasoner import ReasoningResult

@@ -6,7 +6,7 @@ from searec.interests.debate_rounds import Debate
 from searec.interests.debate_voting import Ballot, concluded, mean_edge
 from searec.interests.interest_graph import Edge
 from searec.interests.profile import Profile
-from searec.interests.proposals import Seat
+from searec.interests.two_hop import Seat
 
 
 def edge(target: str, confidence: float, source: str = "camping") -> Edge:

@@ -8,7 +8,7 @@ import polars as pl
 
 from searec.data.ragged import Ragged
 from searec.progress import progress
-from searec.text.tokenizer import cannot_load, missing
+from searec.text.tokenizer import loading, needs_transformers
 
 VERSION = "pseudo-queries-1"
 """Changes with every change to what is made here from the same input."""
@@ -76,16 +76,12 @@ def written(texts: Sequence[str], model: str, count: int, seed: int) -> list[lis
         count: per item.
         seed: of the sampling.
     """
-    try:
+    with needs_transformers():
         import torch
         from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
-    except ImportError as error:
-        raise missing() from error
-    try:
+    with loading(model):
         tokenizer: Any = AutoTokenizer.from_pretrained(model)
         writer: Any = AutoModelForSeq2SeqLM.from_pretrained(model)
-    except (OSError, ValueError) as error:
-        raise cannot_load(model, error) from error
     device = "cuda" if torch.cuda.is_available() else "cpu"
     writer.to(device).eval()
     queries: list[list[str]] = []

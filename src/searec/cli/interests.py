@@ -179,7 +179,8 @@ def debate(
     from searec.config import configure
     from searec.data.dataset import load
     from searec.errors import ChatError
-    from searec.interests.debate_reasoner import DebateReasoner, DebateSettings
+    from searec.interests.debate_reasoner import DebateReasoner
+    from searec.interests.debate_rounds import DebateSettings
     from searec.interests.debate_transcript import format_transcript
     from searec.service.reasoner_profiles import Profiles
     from searec.text.chat import Chat, chat_settings

@@ -5,11 +5,10 @@ import importlib.metadata
 import json
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from searec.config import Count, DropoutRate, NonNegative, Positive, Share, as_dict, configure, settings
+from searec.config import Count, Positive, Share, as_dict, configure, settings
 from searec.distillation.fine_tuning import FineTuned, FineTuningSettings, Lora, fine_tune, seeded
 from searec.distillation.labels import SHOWN, Label, Labels
 from searec.errors import DataError, RunError, SettingsError
@@ -41,36 +40,24 @@ from searec.interests.student_reasoner import (
 
 SMALL = "small"
 ABOUT, LOG = "about.json", "log.jsonl"
-_COURSE = ("epochs", "lr", "batch", "accumulate", "warmup", "weight_decay", "checkpointing")
 _LIBRARIES = ("torch", "transformers", "trl", "peft", "tokenizers")
 
 
 @settings
-class DistilSettings:
+class DistilSettings(FineTuningSettings, Lora):
     """Settings of a distillation.
 
     base: a causal model by folder or hub id; "small" creates one of `width`, `layers` and `heads`, with a tokenizer of
         at most `vocabulary` tokens, and trains all its weights on the labels in `base_epochs` at `base_lr` before its
         adapters.
-    rank, alpha, dropout, targets: of LoRA.
-    lr, epochs, batch, accumulate, warmup, weight_decay, checkpointing: see `FineTuningSettings`.
     max_length: tokens of a prompt with its answer; longer labels are refused, and it is the context of a small base.
     interests: of a label at most. held: share of the users whose labels are not trained on.
     device: "auto" is an accelerator if there is one.
     """
 
     base: str = SMALL
-    rank: Count = 16
-    alpha: Count = 32
-    dropout: DropoutRate = 0.0
-    targets: str | list[str] = "all-linear"
     lr: Positive = 2e-4
     epochs: Count = 3
-    batch: Count = 16
-    accumulate: Count = 1
-    warmup: Share = 0.05
-    weight_decay: NonNegative = 0.0
-    checkpointing: bool = False
     max_length: Count = 1024
     interests: Count = SHOWN
     held: Share = 0.1
@@ -123,7 +110,11 @@ def distil(
     if (work / FILE).is_file():
         _refuse_other(json.loads((work / FILE).read_text(encoding="utf-8")), made_from, work)
     small = config.base == SMALL
-    tokenizer = _own_tokenizer(labels, config) if small else open_tokenizer(config.base)
+    if small:
+        texts = [text for one in labels.train for text in (one.prompt, one.completion)]
+        tokenizer = small_tokenizer(texts, config.vocabulary)
+    else:
+        tokenizer = open_tokenizer(config.base)
     given = None if small else open_model(config.base, device=config.device)
     limit = config.max_length if given is None else min(config.max_length, context_length(given))
     labels = _short_enough(labels, tokenizer, limit)
@@ -131,16 +122,13 @@ def distil(
     write_json(work / FILE, made_from)
     teach = functools.partial(fine_tune, seed=seed, resume=resume, stopping=stopping)
     base = work / BASE
-    phases: dict[str, FineTuned | _TrainedBase] = {}
+    phases: dict[str, dict[str, Any]] = {}  # figures and rows of each training
     try:
         if small:
             phases["base"] = _base_made(base, tokenizer, labels, config, teach, seed)
             given = open_model(base, device=config.device)
-        course = FineTuningSettings(**{name: getattr(config, name) for name in _COURSE})
-        lora = Lora(rank=config.rank, alpha=config.alpha, dropout=config.dropout, targets=config.targets)
-        phases["adapters"] = done = teach(
-            given, tokenizer, labels.train, labels.held, work / "lora", course, title="Adapters", lora=lora
-        )
+        done = teach(given, tokenizer, labels.train, labels.held, work / "lora", config, title="Adapters", lora=config)
+        phases["adapters"] = {"figures": done.figures, "rows": done.rows}
     except SettingsError:  # other settings are another distillation, which this folder would block
         shutil.rmtree(work, ignore_errors=True)
         raise
@@ -163,9 +151,10 @@ def distil(
         if small:
             shutil.copytree(base, beside / BASE)
         labels.save(beside / LABELS)
-        figures = {name: phase.figures for name, phase in phases.items()}
-        write_json(beside / ABOUT, {"done": _description(config, figures), "phases": figures, "versions": _versions()})
-        rows = [{"phase": name, **row} for name, phase in phases.items() for row in phase.rows]
+        figures = {name: phase["figures"] for name, phase in phases.items()}
+        versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
+        write_json(beside / ABOUT, {"done": _description(config, figures), "phases": figures, "versions": versions})
+        rows = [{"phase": name, **row} for name, phase in phases.items() for row in phase["rows"]]
         (beside / LOG).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         write_json(beside / FILE, about)
     shutil.rmtree(work, ignore_errors=True)
@@ -245,10 +234,6 @@ def _refuse_other(earlier: Any, expected: dict[str, Any], where: Path) -> None:
     )
 
 
-def _own_tokenizer(labels: Labels, config: DistilSettings) -> Any:
-    return small_tokenizer([text for one in labels.train for text in (one.prompt, one.completion)], config.vocabulary)
-
-
 def _short_enough(labels: Labels, tokenizer: Any, limit: int) -> Labels:
     def length(label: Label) -> int:
         return len(prompt_ids(tokenizer, label.prompt)) + len(answer_ids(tokenizer, label.completion))
@@ -256,27 +241,19 @@ def _short_enough(labels: Labels, tokenizer: Any, limit: int) -> Labels:
     short = labels.within(limit, length)
     if not short.train:
         got = ", ".join(f"{count} {reason}" for reason, count in short.refused.items()) or "no thoughts"
-        raise DataError(
-            "no label is left to train on",
-            got=got,
-            expected=f"at most {limit} tokens",
-            remedy="more users, or max_length",
-        )
+        expected, remedy = f"at most {limit} tokens", "more users, or max_length"
+        raise DataError("no label is left to train on", got=got, expected=expected, remedy=remedy)
     return short
-
-
-@dataclass(frozen=True)
-class _TrainedBase:
-    """Figures and rows of a training whose model is on disk."""
-
-    figures: dict[str, Any]
-    rows: list[dict[str, Any]]
 
 
 def _base_made(
     base: Path, tokenizer: Any, labels: Labels, config: DistilSettings, teach: Callable[..., FineTuned], seed: int
-) -> _TrainedBase:
-    """Train all weights of a small new model on the labels, in the folder `base`, unless it exists."""
+) -> dict[str, Any]:
+    """Train all weights of a small new model on the labels, in the folder `base`, unless it exists.
+
+    Returns:
+        The figures and rows of the training.
+    """
     saved = base.with_name("full.json")
     if not (base / "config.json").is_file():
         with seeded(seed):
@@ -291,7 +268,7 @@ def _base_made(
         write_json(saved, {"figures": done.figures, "rows": done.rows})
         with without_warnings(), replacing(base) as beside:
             done.model.save_pretrained(beside)
-    return _TrainedBase(**json.loads(saved.read_text(encoding="utf-8")))
+    return dict(json.loads(saved.read_text(encoding="utf-8")))
 
 
 def _save_adapter(model: Any, folder: Path, base: str) -> None:
@@ -309,24 +286,19 @@ def _save_adapter(model: Any, folder: Path, base: str) -> None:
 
 def _description(config: DistilSettings, phases: dict[str, dict[str, Any]]) -> list[str]:
     """Describe the training in sentences."""
-    done = []
     adapters = phases["adapters"]
     if "base" in phases:
         base = phases["base"]
-        done.append(
+        origin = (
             f"The base was made here: a Llama of {config.layers} layers and width {config.width} with random weights "
             f"and a tokenizer of its own, all {base['weights']:,} weights trained on the {base['labels']:,} "
             f"training labels in {base['epochs']} epochs. "
             "It is trained on nothing but these labels; it is an example and no substitute for a real checkpoint."
         )
     else:
-        done.append(f"The base is {config.base}; its weights are as they were.")
-    done.append(
+        origin = f"The base is {config.base}; its weights are as they were."
+    return [
+        origin,
         f"LoRA adapters of rank {config.rank} ({adapters['trained']:,} weights) were trained on "
-        f"{adapters['labels']:,} labels in {adapters['epochs']} epochs, with the loss on the answers alone."
-    )
-    return done
-
-
-def _versions() -> dict[str, str]:
-    return {name: importlib.metadata.version(name) for name in _LIBRARIES}
+        f"{adapters['labels']:,} labels in {adapters['epochs']} epochs, with the loss on the answers alone.",
+    ]

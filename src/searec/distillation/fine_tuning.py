@@ -11,7 +11,7 @@ import numpy as np
 
 from searec.config import Count, DropoutRate, NonNegative, Positive, Share, settings
 from searec.distillation.labels import Label
-from searec.errors import DependencyError, Interrupted, RunError, SettingsError
+from searec.errors import Interrupted, RunError, SettingsError, optional_package
 from searec.interests.causal_lm import answer_ids, prompt_ids, without_warnings
 from searec.progress import progress
 
@@ -188,17 +188,13 @@ def new_trainer(
     """
     import torch
 
-    try:
+    with optional_package("distillation needs trl and peft", "distil"):
         from datasets import Dataset, disable_progress_bars
         from huggingface_hub import constants
         from peft import LoraConfig, TaskType
         from transformers.trainer_callback import PrinterCallback, ProgressCallback
         from trl.trainer.sft_config import SFTConfig
         from trl.trainer.sft_trainer import SFTTrainer
-    except ImportError as error:
-        raise DependencyError(
-            "distillation needs trl and peft", got=error, remedy="pip install 'searec[distil]'"
-        ) from error
     constants.HF_HUB_DISABLE_TELEMETRY = True  # the trainer would tell the hub what it trains
     disable_progress_bars()
     if torch.cuda.device_count() > 1:

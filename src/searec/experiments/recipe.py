@@ -182,9 +182,6 @@ def compare_recipe(
         out: folder of the run folders and the report.
         only: the lines of these labels alone; all by default.
         jobs: processes that share the lines.
-
-    Raises:
-        SearecError: as `train_recipe`.
     """
     runs = train_recipe(recipe, data, out, only=only, jobs=jobs)
     return run_comparison.compare(runs, Path(out) / "report.html", part=recipe.part, protocols=recipe.protocols)

@@ -29,16 +29,13 @@ RUNS = Path("runs")
 def settings_for(
     model: str, preset: Preset = "small", overrides: Mapping[str, Any] | None = None, *, seed: int = 0
 ) -> tuple[Any, TrainConfig | None]:
-    """Return the settings of a model and of its training: the preset, then `overrides`.
+    """Return a model's Config and its training's (None for `fit`): the preset, then `overrides`.
 
     Args:
         model: a name of `models.model_names`.
         preset: "small" or "paper".
         overrides: settings of the model or of its training, by name.
         seed: of the training.
-
-    Returns:
-        The model's Config; the training's, None for a model that learns by `fit`.
 
     Raises:
         SettingsError: an unknown model, preset or name (the nearest is named), or a bad value.

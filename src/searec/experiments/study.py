@@ -42,23 +42,14 @@ class StudyLine:
 
 @dataclass
 class StudyResult:
-    """The result of a study.
+    """The result of a study."""
 
-    Attributes:
-        lines: by label: the model's name, or "<model>, <task> alone".
-        tuned: by model.
-        left_out: model -> why it has no line.
-        failed: label -> the error that stopped it.
-        comparison: of the models.
-        transfers: by joint model, one task alone against both.
-    """
-
-    lines: dict[str, StudyLine] = field(default_factory=dict)
-    tuned: dict[str, Tuned] = field(default_factory=dict)
-    left_out: dict[str, str] = field(default_factory=dict)
-    failed: dict[str, SearecError] = field(default_factory=dict)
+    lines: dict[str, StudyLine] = field(default_factory=dict)  # by label: the model, or "<model>, <task> alone"
+    tuned: dict[str, Tuned] = field(default_factory=dict)  # by model
+    left_out: dict[str, str] = field(default_factory=dict)  # model -> why it has no line
+    failed: dict[str, SearecError] = field(default_factory=dict)  # label -> the error that stopped it
     comparison: Comparison | None = None
-    transfers: dict[str, Transfer] = field(default_factory=dict)
+    transfers: dict[str, Transfer] = field(default_factory=dict)  # by joint model, one task alone against both
 
 
 def study(

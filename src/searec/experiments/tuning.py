@@ -38,21 +38,13 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 @dataclass(frozen=True)
 class Trial:
-    """One trial. Settings that were tried before are not tried again: such a trial takes no time.
+    """One trial. Settings that were tried before are not tried again: such a trial takes no time."""
 
-    Attributes:
-        number: from 0.
-        settings: over the preset.
-        value: the mean validation NDCG@5 (0 to 1) of the model's tasks.
-        seconds: how long it took.
-        figures: NDCG@5 by task.
-    """
-
-    number: int
-    settings: dict[str, Any]
-    value: float
+    number: int  # from 0
+    settings: dict[str, Any]  # over the preset
+    value: float  # the mean validation NDCG@5 (0 to 1) of the model's tasks
     seconds: float
-    figures: dict[str, float]
+    figures: dict[str, float]  # NDCG@5 by task
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from searec.errors import DependencyError, SettingsError
 from searec.files import fingerprint
-from searec.text.tokenizer import EOS, PAD, cannot_load, missing
+from searec.text.tokenizer import EOS, PAD, loading, needs_transformers
 
 PLACES = 8192
 """Positions of a model that says nothing of its context."""
@@ -36,14 +36,10 @@ def open_tokenizer(path: Path | str) -> Any:
     Raises:
         DependencyError: transformers is not installed, or the checkpoint cannot be had or has no end of text.
     """
-    try:
+    with needs_transformers():
         from transformers import AutoTokenizer
-    except ImportError as error:
-        raise missing() from error
-    try:
+    with loading(path):
         tokenizer: Any = AutoTokenizer.from_pretrained(str(path))
-    except (OSError, ValueError) as error:
-        raise cannot_load(path, error) from error
     if tokenizer.eos_token_id is None:
         raise DependencyError("the tokenizer has no end of text", where=path, remedy="name a causal model that writes")
     if tokenizer.pad_token_id is None:
@@ -64,20 +60,15 @@ def open_model(path: Path | str, *, device: str = "auto", half: bool | None = No
     """
     import torch
 
-    try:
+    with needs_transformers():
         from transformers import AutoModelForCausalLM
-    except ImportError as error:
-        raise missing() from error
     place = device_named(device)
     narrow = (place == "cuda" and torch.cuda.is_bf16_supported()) if half is None else half
     kind = torch.bfloat16 if narrow else torch.float32
-    try:
-        with without_warnings():
-            model: Any = AutoModelForCausalLM.from_pretrained(
-                str(path), dtype=kind, use_safetensors=True, trust_remote_code=False
-            )
-    except (OSError, ValueError) as error:
-        raise cannot_load(path, error) from error
+    with loading(path), without_warnings():
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            str(path), dtype=kind, use_safetensors=True, trust_remote_code=False
+        )
     return model.to(place)
 
 
@@ -103,11 +94,9 @@ def small_tokenizer(texts: Sequence[str], size: int) -> Any:
         texts: to train on.
         size: most tokens.
     """
-    try:
+    with needs_transformers():
         from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
         from transformers import PreTrainedTokenizerFast
-    except ImportError as error:
-        raise missing() from error
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -136,10 +125,8 @@ def small_model(tokenizer: Any, *, width: int, layers: int, heads: int, context:
     Raises:
         SettingsError: heads do not divide the width into even parts.
     """
-    try:
+    with needs_transformers():
         from transformers import LlamaConfig, LlamaForCausalLM
-    except ImportError as error:
-        raise missing() from error
     if width % (2 * heads):
         raise SettingsError("heads must divide the width into even parts", got=f"width {width}, heads {heads}")
     config = LlamaConfig(

@@ -2,6 +2,9 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Self
+
+from typing_extensions import override
 
 from searec.config import as_dict, configure
 from searec.data.schema import Task
@@ -9,14 +12,12 @@ from searec.data.split import Split
 from searec.files import fingerprint
 from searec.interests.interest_graph import InterestGraph
 from searec.interests.profile import Profile
-from searec.interests.proposals import TEXTS, Proposal, Seat, two_hops
-from searec.interests.reasoner import ReasoningResult
-from searec.interests.templates import PromptTemplates
-from searec.interests.two_hop import RULES, HopSettings, count_dropped
+from searec.interests.reasoner import BuiltInReasoner, ReasoningResult
+from searec.interests.two_hop import RULES, TEXTS, HopSettings, Proposal, Seat, count_dropped, two_hops
 from searec.text.chat import Chat, chat_settings
 
 
-class ChatReasoner:
+class ChatReasoner(BuiltInReasoner):
     """`reasoner.Reasoner` by a chat server: hypernyms in one question, hyponyms and co-hyponyms in the next.
 
     A profile without queries gets an empty graph, without a question. `InterestGraph.origin` holds reasoner, version,
@@ -36,20 +37,11 @@ class ChatReasoner:
     def __init__(self, chat: Chat, config: HopSettings | None = None) -> None:
         self.chat = chat
         self.config = config or HopSettings()
-        self.wording = PromptTemplates.of(self.config.prompts)
+        self.wording = self.config.wording
 
     @classmethod
-    def open(cls, split: Split, tasks: Sequence[Task], options: Mapping[str, str]) -> "ChatReasoner":
-        """Open it by settings as text; it needs no events.
-
-        Args:
-            split: unused.
-            tasks: unused.
-            options: `chat_model`, as the server calls it, and the settings of `HopSettings`.
-
-        Raises:
-            SettingsError: no model, no such setting, or a bad value.
-        """
+    @override
+    def open(cls, split: Split, tasks: Sequence[Task], options: Mapping[str, str]) -> Self:
         values = dict(options)
         chat = Chat(chat_settings(values.pop("chat_model", "")))
         return cls(chat, configure(HopSettings, values, where="chat reasoner"))
@@ -57,22 +49,14 @@ class ChatReasoner:
     @property
     def version(self) -> str:
         """The prompts' version and a digest of wording, rules, model and settings."""
-        parts = (
-            self.wording.fingerprint(*TEXTS),
-            RULES,
-            *model_of(self.chat),
-            json.dumps(as_dict(self.config), sort_keys=True),
-        )
-        return f"{self.config.prompts}-{fingerprint(*parts)[:12]}"
+        config = json.dumps(as_dict(self.config), sort_keys=True)
+        digest = fingerprint(self.wording.fingerprint(*TEXTS), RULES, *model_of(self.chat), config)
+        return f"{self.config.prompts}-{digest[:12]}"
 
+    @override
     def infer(self, profiles: Sequence[Profile]) -> list[ReasoningResult]:
-        """Return one result a profile, in order; the questions of all profiles of a hop are sent together.
-
-        Raises:
-            SearecError: the server cannot be used at all, as `Chat.ask`.
-        """
         seat = Seat(self.name, self.chat)
-        proposals = two_hops([(seat, profile) for profile in profiles], self.config, self.wording)
+        proposals = two_hops([(seat, profile) for profile in profiles], self.config)
         return [self._thought(profile, proposal) for profile, proposal in zip(profiles, proposals, strict=True)]
 
     def _thought(self, profile: Profile, proposal: Proposal) -> ReasoningResult:

@@ -1,56 +1,34 @@
 """Debate reasoner: agents propose, challenge and vote; an arbiter decides close votes (arXiv 2508.04032)."""
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Any, Self
 
-from pydantic import Field
+from typing_extensions import override
 
-from searec.config import Natural, Share, as_dict, configure, nearest, settings
+from searec.config import as_dict, configure, nearest
 from searec.data.schema import Task
 from searec.data.split import Split
 from searec.errors import SettingsError
 from searec.files import fingerprint
 from searec.interests.chat_reasoner import model_of
-from searec.interests.debate_rounds import Debate, Key, next_round, open_debate
+from searec.interests.debate_rounds import Debate, DebateSettings, first_texts, next_round, open_debate
 from searec.interests.debate_voting import ARBITER, Ballot, arbitrate, concluded, mean_edge, vote
 from searec.interests.interest_graph import Edge, InterestGraph, InterestPath
 from searec.interests.novelty import stems
 from searec.interests.profile import Profile
-from searec.interests.proposals import TEXTS, Seat, two_hops
-from searec.interests.reasoner import ReasoningResult
-from searec.interests.templates import PromptTemplates
+from searec.interests.reasoner import BuiltInReasoner, ReasoningResult
 from searec.interests.two_hop import RULES as HOP_RULES
-from searec.interests.two_hop import HopSettings
+from searec.interests.two_hop import TEXTS, Seat, two_hops
 from searec.text.chat import Chat, chat_settings
 
 RULES = "1"
 """Changes with every change to how a debate is held."""
 
 
-@settings
-class DebateSettings(HopSettings):
-    """Settings of a debate, beside those of each agent's proposals.
-
-    Attributes:
-        agents: how many debate.
-        personas: whose parts they play, in turn; names below the prompts' `personas`.
-        rounds: of challenges and revisions after the proposals, at most.
-        agreement: a debate ends early when at least this share of the interests before and after a round is in both.
-        quorum: share of the voters that an interest needs.
-        margin: a share this close to the quorum is decided by the arbiter; 0 leaves it exact ties.
-    """
-
-    agents: Annotated[int, Field(ge=2, le=20)] = 3
-    personas: Annotated[tuple[str, ...], Field(min_length=1)] = ("explorer", "sceptic", "shopkeeper")
-    rounds: Natural = 3
-    agreement: Share = 1.0
-    quorum: Annotated[float, Field(gt=0, le=1)] = 0.5
-    margin: Share = 0.1
-
-
-class DebateReasoner:
+class DebateReasoner(BuiltInReasoner):
     """`reasoner.Reasoner` by a debate; `ReasoningResult.transcript` has all of it, in the form of `format_transcript`.
 
     An agent whose answer cannot be used after one repair is left out of that round and named in the transcript. With
@@ -71,33 +49,19 @@ class DebateReasoner:
         self, chats: Sequence[Chat], config: DebateSettings | None = None, *, arbiter: Chat | None = None
     ) -> None:
         self.config = config or DebateSettings()
-        self.wording = PromptTemplates.of(self.config.prompts)
+        self.wording = self.config.wording
         if not 0 < len(chats) <= self.config.agents:
             raise SettingsError("each chat needs an agent", got=f"{len(chats)} chats, {self.config.agents} agents")
         for persona in self.config.personas:
             if persona not in self.wording.personas:
-                raise SettingsError(
-                    "no such persona",
-                    where="personas",
-                    got=repr(persona),
-                    remedy=nearest(persona, self.wording.personas),
-                )
+                remedy = nearest(persona, self.wording.personas)
+                raise SettingsError("no such persona", where="personas", got=repr(persona), remedy=remedy)
         self.seats = [self._seat(number, chats[number % len(chats)]) for number in range(self.config.agents)]
         self.arbiter = Seat(ARBITER, arbiter or chats[0])
 
     @classmethod
-    def open(cls, split: Split, tasks: Sequence[Task], options: Mapping[str, str]) -> "DebateReasoner":
-        """Open it by settings as text; it needs no events.
-
-        Args:
-            split: unused.
-            tasks: unused.
-            options: `chat_model`, as the server calls it, several with commas for the agents in turn, and the settings
-                of `DebateSettings`.
-
-        Raises:
-            SettingsError: no model, no such setting, or a bad value.
-        """
+    @override
+    def open(cls, split: Split, tasks: Sequence[Task], options: Mapping[str, str]) -> Self:
         values = dict(options)
         models = dict.fromkeys(values.pop("chat_model", "").split(","))
         return cls(
@@ -113,37 +77,28 @@ class DebateReasoner:
     @property
     def version(self) -> str:
         """The prompts' version and a digest of wording, rules, models and settings."""
-        texts = (
-            *TEXTS,
-            "debate",
-            "vote",
-            "arbiter",
-            *(f"personas/{name}" for name in sorted(set(self.config.personas))),
-        )
+        personas = [f"personas/{name}" for name in sorted(set(self.config.personas))]
+        texts = (*TEXTS, "debate", "vote", "arbiter", *personas)
         models = [part for seat in (*self.seats, self.arbiter) for part in model_of(seat.chat)]
         config = json.dumps(as_dict(self.config), sort_keys=True)
         digest = fingerprint(self.wording.fingerprint(*texts), HOP_RULES, RULES, *models, config)
         return f"{self.config.prompts}-{digest[:12]}"
 
+    @override
     def infer(self, profiles: Sequence[Profile]) -> list[ReasoningResult]:
-        """Return one result a profile, in order; the questions of a round are sent together.
-
-        Raises:
-            SearecError: the server of an agent or of the arbiter cannot be used at all, as `ask_chats`.
-        """
         debates = {place: self._opened(profile) for place, profile in enumerate(profiles) if profile.queries}
         pairs = [(seat, debate.profile) for debate in debates.values() for seat in self.seats]
-        proposals = two_hops(pairs, self.config, self.wording)
+        proposals = two_hops(pairs, self.config)
         for number, debate in enumerate(debates.values()):
             first = number * len(self.seats)
             open_debate(debate, self.seats, proposals[first : first + len(self.seats)])
         for _ in range(self.config.rounds):
             going_on = [debate for debate in debates.values() if debate.problem is None and not debate.agreed]
-            next_round(going_on, self.seats, self.config, self.wording, self.config.agreement)
+            next_round(going_on, self.seats, self.config)
         ballots = {place: Ballot.of(debate) for place, debate in debates.items() if debate.problem is None}
-        vote(list(ballots.values()), self.seats, self.config, self.wording, self.config.quorum, self.config.margin)
+        vote(list(ballots.values()), self.seats, self.config)
         ballots = {place: ballot for place, ballot in ballots.items() if ballot.debate.problem is None}
-        merged = arbitrate(list(ballots.values()), self.arbiter, self.config, self.wording, self.config.quorum)
+        merged = arbitrate(list(ballots.values()), self.arbiter, self.config)
         thoughts = {
             place: self._thought(ballot, merged.get(number, {}))
             for number, (place, ballot) in enumerate(ballots.items())
@@ -153,13 +108,10 @@ class DebateReasoner:
         ]
 
     def _opened(self, profile: Profile) -> Debate:
+        personas = itertools.cycle(self.config.personas)
         agents = [
-            {
-                "name": seat.name,
-                "model": seat.chat.config.model,
-                "persona": self.config.personas[number % len(self.config.personas)],
-            }
-            for number, seat in enumerate(self.seats)
+            {"name": seat.name, "model": seat.chat.config.model, "persona": persona}
+            for seat, persona in zip(self.seats, personas, strict=False)
         ]
         queries = [one.text for one in profile.queries]
         opening = {"kind": "opening", "user": profile.user, "at": profile.at, "queries": queries, "agents": agents}
@@ -167,18 +119,16 @@ class DebateReasoner:
 
     def _thought(self, ballot: Ballot, merged: dict[int, int]) -> ReasoningResult:
         debate, profile = ballot.debate, ballot.debate.profile
+        names = first_texts(debate.upward)
         same: dict[object, list[Edge]] = {}
-        names: dict[Key, str] = {}
         for edge in debate.upward:
             same.setdefault(edge.key, []).append(edge)
-            names.setdefault(stems(edge.target), edge.target)
         upward = [replace(one, target=names[stems(one.target)]) for one in map(mean_edge, same.values())]
         widening = [replace(edge, source=names[stems(edge.source)]) for edge in concluded(ballot, merged)]
         graph = InterestGraph(profile.user, profile.at, (*upward, *widening), self._made(debate))
         graph = graph.novel(profile, lowest=self.config.lowest).top(self.config.interests)
-        debate.transcript.append(
-            {"kind": "outcome", "interests": [_won(one, ballot, merged) for one in graph.interests()]}
-        )
+        won = [_won(one, ballot, merged) for one in graph.interests()]
+        debate.transcript.append({"kind": "outcome", "interests": won})
         return ReasoningResult(profile, graph, None, tuple(debate.transcript))
 
     def _without(self, profile: Profile, debate: Debate | None) -> ReasoningResult:

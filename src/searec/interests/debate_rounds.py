@@ -1,24 +1,26 @@
 """Rounds of a debate: each agent proposes alone, then challenges the others by name and gives its own list anew."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from pydantic import Field
 
+from searec.config import Natural, Share, settings
 from searec.interests.interest_graph import Edge
 from searec.interests.novelty import stems
 from searec.interests.profile import Profile
-from searec.interests.proposals import Proposal, Seat
 from searec.interests.structured_output import Fault, Question, Reply, ask_all
-from searec.interests.templates import PromptTemplates, as_data
+from searec.interests.templates import as_data
 from searec.interests.two_hop import (
     Answer,
     Hop,
     HopSettings,
     Phrase,
+    Proposal,
     Remark,
+    Seat,
     Widening,
     count_dropped,
     interest_edges,
@@ -31,6 +33,27 @@ _MOST = 100
 
 Key = frozenset[str]
 """An interest: the stems of its words."""
+
+
+@settings
+class DebateSettings(HopSettings):
+    """Settings of a debate, beside those of each agent's proposals.
+
+    Attributes:
+        agents: how many debate.
+        personas: whose parts they play, in turn; names below the prompts' `personas`.
+        rounds: of challenges and revisions after the proposals, at most.
+        agreement: a debate ends early when at least this share of the interests before and after a round is in both.
+        quorum: share of the voters that an interest needs.
+        margin: a share this close to the quorum is decided by the arbiter; 0 leaves it exact ties.
+    """
+
+    agents: Annotated[int, Field(ge=2, le=20)] = 3
+    personas: Annotated[tuple[str, ...], Field(min_length=1)] = ("explorer", "sceptic", "shopkeeper")
+    rounds: Natural = 3
+    agreement: Share = 1.0
+    quorum: Annotated[float, Field(gt=0, le=1)] = 0.5
+    margin: Share = 0.1
 
 
 @dataclass(frozen=True)
@@ -79,14 +102,10 @@ class Debate:
     @property
     def on_the_table(self) -> dict[Key, str]:
         """Interests of those heard in the newest round, each by its first text."""
-        texts: dict[Key, str] = {}
-        for agent in self.present:
-            for edge in self.last[agent]:
-                texts.setdefault(stems(edge.target), edge.target)
-        return texts
+        return first_texts(edge for agent in self.present for edge in self.last[agent])
 
     def heard(self, reply: Reply[Any] | Proposal, agent: str, stage: int | str) -> bool:
-        """Record an answer; return whether it is usable, else with a line in the transcript.
+        """Return whether an answer is usable, after recording it; the transcript names an unusable one.
 
         Args:
             reply: the answer.
@@ -118,6 +137,14 @@ class Debate:
             where = "vote" if stage == "vote" else f"round {stage}"
             self.end(f"user {self.profile.user}, {where}: {heard}, and a debate needs two ({said})")
         return self.problem is None
+
+
+def first_texts(edges: Iterable[Edge]) -> dict[Key, str]:
+    """Return the first text of each target, by its stems."""
+    texts: dict[Key, str] = {}
+    for edge in edges:
+        texts.setdefault(stems(edge.target), edge.target)
+    return texts
 
 
 class Objection(Answer):
@@ -159,32 +186,27 @@ def open_debate(debate: Debate, seats: Sequence[Seat], proposals: Sequence[Propo
             {"query": edge.source, "demand": edge.target, "confidence": edge.confidence, "evidence": edge.evidence}
             for edge in proposal.demands.edges
         ]
-        left_out = (*proposal.demands.dropped, *proposal.interests.dropped)
         entry = {"kind": "proposal", "round": 0, "agent": seat.name, "demands": demands}
-        debate.transcript.append(
-            entry | {"interests": shown(proposal.interests.edges), "left_out": _left_out(left_out)}
-        )
+        entry["interests"] = shown(proposal.interests.edges)
+        entry["left_out"] = _left_out((*proposal.demands.dropped, *proposal.interests.dropped))
+        debate.transcript.append(entry)
     debate.rounds = 1
     debate.agreed = debate.enough(debate.present, 0) and not debate.upward  # nothing to speak of
 
 
-def next_round(
-    debates: Sequence[Debate], seats: Sequence[Seat], config: HopSettings, wording: PromptTemplates, agreement: float
-) -> None:
+def next_round(debates: Sequence[Debate], seats: Sequence[Seat], config: DebateSettings) -> None:
     """Hold one round of challenges and revisions, for all debates at once.
 
     Args:
         debates: changed in place.
         seats: the agents.
-        config: of the hops.
-        wording: the prompts.
-        agreement: share of interests that must be the same before and after the round for a debate to end.
+        config: of the debates.
 
     Raises:
         SearecError: the server cannot be used at all.
     """
-    questions = [_question(debate, seat, config, wording) for debate in debates for seat in seats]
-    replies = iter(ask_all(questions, Revision, wording))
+    questions = [_question(debate, seat, config) for debate in debates for seat in seats]
+    replies = iter(ask_all(questions, Revision, config.wording))
     for debate in debates:
         before, stands, number = debate.on_the_table, dict(debate.last), debate.rounds
         was_present, debate.present = debate.present, []
@@ -202,7 +224,7 @@ def next_round(
         if debate.enough(debate.present, number):
             now = debate.on_the_table
             share = len(before.keys() & now.keys()) / len(before.keys() | now.keys()) if before or now else 1.0
-            debate.agreed = share >= agreement
+            debate.agreed = share >= config.agreement
             entry = {
                 "kind": "round",
                 "round": number,
@@ -227,7 +249,7 @@ def shown(edges: Sequence[Edge]) -> list[dict[str, Any]]:
     ]
 
 
-def _question(debate: Debate, seat: Seat, config: HopSettings, wording: PromptTemplates) -> Question[Revision, _Turn]:
+def _question(debate: Debate, seat: Seat, config: HopSettings) -> Question[Revision, _Turn]:
     name, profile, number = seat.name, debate.profile, debate.rounds
     others = {agent: debate.last[agent] for agent in debate.present if agent != name}
     proposed = shown(debate.last.get(name, ()))
@@ -237,7 +259,7 @@ def _question(debate: Debate, seat: Seat, config: HopSettings, wording: PromptTe
         ]
     about = {
         **shown_profile(profile, config),
-        "demands": _texts(debate.upward),
+        "demands": list(first_texts(debate.upward).values()),
         "known": known_texts(profile, config),
         "round": number,  # makes it another question, so that no cached answer is reused
         "you": name,
@@ -260,8 +282,8 @@ def _question(debate: Debate, seat: Seat, config: HopSettings, wording: PromptTe
                 challenges.append(Challenge(name, one.agent, target.target, one.reason))
         return _Turn(Hop(hop.edges, (*hop.dropped, *pointless)), tuple(challenges))
 
-    text = wording.fill("debate", interests=config.candidates, debate=as_data(about))
-    return Question(seat.chat, f"user {profile.user}, {name}, round {number}", seat.question(text), check)
+    text = config.wording.fill("debate", interests=config.candidates, debate=as_data(about))
+    return seat.question_for(profile, f", round {number}", text, check)
 
 
 def _revision(
@@ -299,14 +321,6 @@ def _against(debate: Debate, agent: str, interest: str, number: int) -> list[tup
         for one in debate.challenges.get(number, ())
         if one.agent == agent and stems(one.interest) == key
     ]
-
-
-def _texts(edges: Sequence[Edge]) -> list[str]:
-    """Demands, each by its first text."""
-    texts: dict[Key, str] = {}
-    for edge in edges:
-        texts.setdefault(stems(edge.target), edge.target)
-    return list(texts.values())
 
 
 def _left_out(dropped: Sequence[tuple[str, str]]) -> list[dict[str, str]]:

@@ -6,13 +6,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from searec.interests.debate_rounds import Debate, Key
+from searec.interests.debate_rounds import Debate, DebateSettings, Key
 from searec.interests.interest_graph import Edge
 from searec.interests.novelty import stems
-from searec.interests.proposals import Seat
 from searec.interests.structured_output import Fault, Question, ask_all
-from searec.interests.templates import FAULTS, PromptTemplates, as_data
-from searec.interests.two_hop import Answer, HopSettings, Remark, shown_profile
+from searec.interests.templates import FAULTS, as_data
+from searec.interests.two_hop import Answer, HopSettings, Remark, Seat, shown_profile
 
 ARBITER = "arbiter"
 _MOST = 2_000
@@ -107,13 +106,8 @@ class Ballot:
         against = {
             key: [{"by": one.by, "reason": one.reason} for one in said if stems(one.interest) == key] for key in edges
         }
-        return cls(
-            debate,
-            [
-                Candidate(number, key, best[key].target, edges[key], against[key])
-                for number, key in enumerate(order, start=1)
-            ],
-        )
+        numbered = enumerate(order, start=1)
+        return cls(debate, [Candidate(n, key, best[key].target, edges[key], against[key]) for n, key in numbered])
 
     def share(self, candidate: Candidate) -> float:
         """Return the share of voters for a candidate."""
@@ -124,30 +118,20 @@ class Ballot:
         return [one for one in self.candidates if one.outcome == outcome]
 
 
-def vote(
-    ballots: Sequence[Ballot],
-    seats: Sequence[Seat],
-    config: HopSettings,
-    wording: PromptTemplates,
-    quorum: float,
-    margin: float,
-) -> None:
+def vote(ballots: Sequence[Ballot], seats: Sequence[Seat], config: DebateSettings) -> None:
     """Let every seat vote on every candidate, all at once; ballots without candidates are skipped.
 
     Args:
         ballots: changed in place.
         seats: the voters.
-        config: of the hops.
-        wording: the prompts.
-        quorum: share of the voters that an interest needs.
-        margin: distance from the quorum within which the arbiter decides; not for an interest without any vote.
+        config: of the debates.
 
     Raises:
         SearecError: the server cannot be used at all.
     """
     open_ballots = [ballot for ballot in ballots if ballot.candidates]
-    questions = [_vote_question(ballot, seat, config, wording) for ballot in open_ballots for seat in seats]
-    replies = iter(ask_all(questions, Votes, wording))
+    questions = [_vote_question(ballot, seat, config) for ballot in open_ballots for seat in seats]
+    replies = iter(ask_all(questions, Votes, config.wording))
     for ballot in open_ballots:
         for seat in seats:
             reply = next(replies)
@@ -155,21 +139,18 @@ def vote(
                 continue
             ballot.voters.append(seat.name)
             said = {one.number: one for one in reply.value.votes}
-            votes = [
-                {"interest": one.text, "vote": said[one.number].vote, "reason": said[one.number].reason}
-                for one in ballot.candidates
-            ]
-            ballot.debate.transcript.append({"kind": "vote", "agent": seat.name, "votes": votes})
+            votes = []
             for one in ballot.candidates:
-                if said[one.number].vote == "yes":
+                cast = said[one.number]
+                votes.append({"interest": one.text, "vote": cast.vote, "reason": cast.reason})
+                if cast.vote == "yes":
                     one.yes.add(seat.name)
+            ballot.debate.transcript.append({"kind": "vote", "agent": seat.name, "votes": votes})
         if ballot.debate.enough(ballot.voters, "vote"):
-            _count(ballot, quorum, margin)
+            _count(ballot, config.quorum, config.margin)
 
 
-def arbitrate(
-    ballots: Sequence[Ballot], arbiter: Seat, config: HopSettings, wording: PromptTemplates, quorum: float
-) -> dict[int, dict[int, int]]:
+def arbitrate(ballots: Sequence[Ballot], arbiter: Seat, config: DebateSettings) -> dict[int, dict[int, int]]:
     """Let the arbiter decide contested candidates and merge equal ones, all ballots at once.
 
     Candidates have numbers, so it can add none. Where its answers cannot be used, a contested candidate stays if it has
@@ -178,9 +159,7 @@ def arbitrate(
     Args:
         ballots: changed in place.
         arbiter: who decides.
-        config: of the hops.
-        wording: the prompts.
-        quorum: share of the voters that an interest needs.
+        config: of the debates.
 
     Returns:
         For each ballot, by its place: number of a merged candidate -> number it goes into.
@@ -190,9 +169,8 @@ def arbitrate(
         for place, ballot in enumerate(ballots)
         if ballot.with_outcome("contested") or len(ballot.with_outcome("kept")) > 1
     ]
-    replies = ask_all(
-        [_arbiter_question(ballots[place], arbiter, config, wording) for place in places], Verdicts, wording
-    )
+    questions = [_arbiter_question(ballots[place], arbiter, config) for place in places]
+    replies = ask_all(questions, Verdicts, config.wording)
     merged: dict[int, dict[int, int]] = {}
     for place, reply in zip(places, replies, strict=True):
         ballot, debate = ballots[place], ballots[place].debate
@@ -200,7 +178,7 @@ def arbitrate(
         usable = debate.heard(reply, arbiter.name, "verdict")
         keep = {one.number: one.keep for one in reply.value.verdicts} if usable and reply.value is not None else {}
         for one in ballot.with_outcome("contested"):
-            one.outcome = "kept" if keep.get(one.number, ballot.share(one) >= quorum - _CLOSE) else "out"
+            one.outcome = "kept" if keep.get(one.number, ballot.share(one) >= config.quorum - _CLOSE) else "out"
         if reply.value is not None:
             merged[place] = {number: one.into for one in reply.value.merges for number in one.sources}
             verdicts = [
@@ -258,19 +236,14 @@ def _count(ballot: Ballot, quorum: float, margin: float) -> None:
         close = bool(one.yes) and abs(over) <= margin + _CLOSE
         one.outcome = "contested" if close else "kept" if over > 0 else "out"
     counts = [
-        {
-            "interest": one.text,
-            "yes": len(one.yes),
-            "voters": len(ballot.voters),
-            "share": ballot.share(one),
-            "outcome": one.outcome,
-        }
+        {"interest": one.text, "yes": len(one.yes), "voters": len(ballot.voters), "share": ballot.share(one)}
+        | {"outcome": one.outcome}
         for one in ballot.candidates
     ]
     ballot.debate.transcript.append({"kind": "count", "interests": counts})
 
 
-def _vote_question(ballot: Ballot, seat: Seat, config: HopSettings, wording: PromptTemplates) -> Question[Votes, Votes]:
+def _vote_question(ballot: Ballot, seat: Seat, config: HopSettings) -> Question[Votes, Votes]:
     listed = [
         {
             "number": one.number,
@@ -289,15 +262,12 @@ def _vote_question(ballot: Ballot, seat: Seat, config: HopSettings, wording: Pro
         return said
 
     profile = ballot.debate.profile
-    text = wording.fill(
-        "vote", count=len(numbers), debate=as_data({**shown_profile(profile, config), "interests": listed})
-    )
-    return Question(seat.chat, f"user {profile.user}, {seat.name}, vote", seat.question(text), check)
+    about = {**shown_profile(profile, config), "interests": listed}
+    text = config.wording.fill("vote", count=len(numbers), debate=as_data(about))
+    return seat.question_for(profile, ", vote", text, check)
 
 
-def _arbiter_question(
-    ballot: Ballot, seat: Seat, config: HopSettings, wording: PromptTemplates
-) -> Question[Verdicts, Verdicts]:
+def _arbiter_question(ballot: Ballot, seat: Seat, config: HopSettings) -> Question[Verdicts, Verdicts]:
     listed: list[dict[str, Any]] = [
         {
             "number": one.number,
@@ -326,5 +296,7 @@ def _arbiter_question(
 
     profile = ballot.debate.profile
     about = {**shown_profile(profile, config), "interests": listed}
-    text = wording.fill("arbiter", contested=", ".join(map(str, contested)) or "none", debate=as_data(about))
-    return Question(seat.chat, f"user {profile.user}, {seat.name}", seat.question(text), check)
+    contested_text = ", ".join(map(str, contested)) or "none"
+    return seat.question_for(
+        profile, "", config.wording.fill("arbiter", contested=contested_text, debate=as_data(about)), check
+    )

@@ -19,7 +19,6 @@ from searec.interests.profile import Profile
 
 Signal = Literal["query", "click"]
 Relation = Literal["hypernym", "hyponym", "co-hyponym"]
-WIDENING: tuple[Relation, ...] = ("hyponym", "co-hyponym")
 LONGEST = 120
 """Characters of a demand or an interest."""
 FORMAT = 1
@@ -242,6 +241,14 @@ def merge_edges(edges: Iterable[Edge]) -> tuple[Edge, ...]:
         if edge.key not in best or edge.confidence > best[edge.key].confidence:
             best[edge.key] = edge
     return tuple(best.values())
+
+
+def newest_times(demands: Iterable[Edge]) -> dict[frozenset[str], int]:
+    """Return the newest time of each demand's hypernym edges, by the stems of the demand."""
+    times: dict[frozenset[str], int] = {}
+    for edge in demands:
+        times[stems(edge.target)] = max(edge.time, times.get(stems(edge.target), edge.time))
+    return times
 
 
 def _problem(edge: Edge, demands: set[frozenset[str]]) -> str | None:

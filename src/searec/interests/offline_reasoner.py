@@ -8,10 +8,12 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, vstack
+from typing_extensions import override
 
 from searec.config import Count, NonNegative, Share, as_dict, configure, settings
 from searec.data.ragged import Ragged
@@ -21,7 +23,7 @@ from searec.interests.category_index import NEAR, CategoryIndex, CategoryMatch, 
 from searec.interests.interest_graph import Edge, InterestGraph, Signal, merge_edges
 from searec.interests.novelty import stems
 from searec.interests.profile import Profile
-from searec.interests.reasoner import ReasoningResult
+from searec.interests.reasoner import BuiltInReasoner, ReasoningResult
 from searec.text.encoder import DEFAULT, Encoder
 
 VERSION = "offline-1"
@@ -67,7 +69,7 @@ class _Meant:
     time: int
 
 
-class OfflineReasoner:
+class OfflineReasoner(BuiltInReasoner):
     """From queries to the categories clicked after them (or named, or meant), up to demands, down to new categories.
 
     Events are read from training alone, `split.cutoff` of `tasks`.
@@ -86,27 +88,22 @@ class OfflineReasoner:
         digested = json.dumps(
             [VERSION, split.data.fingerprint, list(tasks), split.unseen, as_dict(self.config)], sort_keys=True
         )
-        self.version = hashlib.blake2b(digested.encode(), digest_size=8).hexdigest()
+        self._version = hashlib.blake2b(digested.encode(), digest_size=8).hexdigest()
+
+    @property
+    @override
+    def version(self) -> str:
+        return self._version
 
     @classmethod
-    def open(cls, split: Split, tasks: Sequence[Task], options: Mapping[str, str]) -> "OfflineReasoner":
-        """Open it by settings as text.
-
-        Args:
-            split: whose training events are read.
-            tasks: whose training events are read.
-            options: settings of `OfflineSettings`, and `encoder`, a sentence encoder by name or path.
-
-        Raises:
-            SettingsError: no such setting, or a bad value.
-            DependencyError: the encoder cannot be had.
-        """
+    @override
+    def open(cls, split: Split, tasks: Sequence[Task], options: Mapping[str, str]) -> Self:
         values = dict(options)
         encode = Encoder(values.pop("encoder", DEFAULT)).encode
         return cls(split, encode, configure(OfflineSettings, values, where="offline reasoner"), tasks=tasks)
 
+    @override
     def infer(self, profiles: Sequence[Profile]) -> list[ReasoningResult]:
-        """Return one graph a profile; an empty one where no event means any category."""
         texts = list(
             dict.fromkeys(
                 one.text for profile in profiles for one in profile.queries if not self._clicks_after(one.text)

@@ -1,9 +1,11 @@
 """Protocol of reasoners, which infer interest graphs from profiles."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
+from searec.data.schema import Task
+from searec.data.split import Split
 from searec.interests.interest_graph import InterestGraph
 from searec.interests.profile import Profile
 
@@ -49,5 +51,24 @@ class Reasoner(Protocol):
         Raises:
             SearecError: it cannot work at all (no server, no key, budget spent); the failure of one profile is the
                 `problem` of its result.
+        """
+        ...
+
+
+class BuiltInReasoner(Reasoner, Protocol):
+    """A reasoner that `reasoner_registry` opens by its name."""
+
+    @classmethod
+    def open(cls, split: Split, tasks: Sequence[Task], options: Mapping[str, str]) -> Self:
+        """Open it by settings as text.
+
+        Args:
+            split: whose training events it may read.
+            tasks: whose training events it may read.
+            options: settings by name, as for `reasoner_named`.
+
+        Raises:
+            SettingsError: a setting that is missing or does not exist, or a bad value.
+            DependencyError: an encoder or a base that cannot be had.
         """
         ...

@@ -29,14 +29,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Question(Generic[S, R]):
-    """One question.
-
-    Attributes:
-        chat: client of the model.
-        name: in errors.
-        text: of the question.
-        check: turns the validated answer into a value, or returns its fault.
-    """
+    """One question; `name` is for errors, `check` turns the validated answer into a value or returns its fault."""
 
     chat: Chat
     name: str
@@ -48,11 +41,7 @@ class Question(Generic[S, R]):
 class Reply(Generic[R]):
     """The value of a question, or the problem that prevented it.
 
-    Attributes:
-        value: None with a problem.
-        problem: None with a value.
-        repaired: the first answer was faulty.
-        when: time of the used answer (UTC, ISO 8601); empty without an answer.
+    repaired: the first answer was faulty. when: time of the used answer (UTC, ISO 8601); empty without an answer.
     """
 
     value: R | None
@@ -68,20 +57,17 @@ class _Said(Generic[S]):
 
 
 def ask_all(questions: Sequence[Question[S, R]], shape: type[S], wording: PromptTemplates) -> list[Reply[R]]:
-    """Send all questions at once; those with a faulty answer once more, with the answer and its fault.
+    """Return one reply a question, in order; a faulty answer is sent back once, with its fault.
 
     Faulty answers are cached too, so that a replay gives the same result.
 
     Args:
-        questions: in any number.
+        questions: sent all at once.
         shape: the form of the answers.
         wording: the prompts.
 
-    Returns:
-        One reply a question, in order.
-
     Raises:
-        SearecError: as `ask_chats`.
+        SearecError: the server cannot be used at all, as `ask_chats`.
     """
     first = _ask(questions, [question.text for question in questions], shape, wording)
     replies = [_reply(question, answer, None) for question, answer in zip(questions, first, strict=True)]

@@ -18,7 +18,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked
 
 from searec.errors import DataError
-from searec.interests.interest_graph import Edge, InterestGraph, Signal
+from searec.interests.interest_graph import Edge, InterestGraph, Signal, newest_times
 from searec.interests.novelty import stems
 from searec.interests.profile import Profile
 
@@ -107,9 +107,7 @@ def as_written(graph: InterestGraph, profile: Profile) -> InterestGraph:
     times = dict(zip(signs.texts, signs.times, strict=True))
     hops, wider = _hops(graph, profile)
     edges = [replace(edge, time=times[edge.source]) for edge in hops]
-    newest: dict[frozenset[str], int] = {}
-    for edge in edges:
-        newest[stems(edge.target)] = max(edge.time, newest.get(stems(edge.target), edge.time))
+    newest = newest_times(edges)
     edges += [replace(edge, time=newest[stems(edge.source)]) for edge in wider]
     return InterestGraph(profile.user, profile.at, tuple(edges), graph.origin)
 
@@ -139,15 +137,14 @@ def read_answer(text: str, profile: Profile, origin: Mapping[str, Any]) -> Inter
         ) from None
     signs = Signals.of(profile)
     edges = []
-    newest: dict[frozenset[str], int] = {}
     for number, target, confidence in answer.demands:
         if not 1 <= number <= len(signs.texts):
             raise _unasked(profile, signs, f"number {number}")
         source, time = signs.texts[number - 1], signs.times[number - 1]
-        newest[stems(target)] = max(time, newest.get(stems(target), time))
         edges.append(
             Edge(source=source, target=target, relation="hypernym", signal=signs.kind, confidence=confidence, time=time)
         )
+    newest = newest_times(edges)
     for source, relation, target, confidence in answer.interests:
         time = newest.get(stems(source), 0)  # an unknown demand is the graph's to refuse
         edges.append(Edge(source=source, target=target, relation=relation, confidence=confidence, time=time))

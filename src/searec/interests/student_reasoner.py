@@ -5,13 +5,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+
+from typing_extensions import override
 
 from searec.config import Count, Natural, NonNegative, configure, settings
 from searec.data.leakage.cutoff import Cutoff
 from searec.data.schema import Task
 from searec.data.split import Split
-from searec.errors import DataError, DependencyError, RunError, SettingsError
+from searec.errors import DataError, RunError, SettingsError, optional_package
 from searec.files import fingerprint
 from searec.interests.causal_lm import (
     context_length,
@@ -23,7 +25,7 @@ from searec.interests.causal_lm import (
 )
 from searec.interests.interest_graph import InterestGraph
 from searec.interests.profile import Profile
-from searec.interests.reasoner import ReasoningResult
+from searec.interests.reasoner import BuiltInReasoner, ReasoningResult
 from searec.interests.reasoner_evaluation import RAW, TOKENS
 from searec.interests.student_dialogue import FORMAT, Signals, read_answer, student_prompt
 from searec.progress import progress
@@ -60,7 +62,7 @@ class LoadedStudent:
     digest: str
 
 
-class StudentReasoner:
+class StudentReasoner(BuiltInReasoner):
     """A local causal model as a reasoner.
 
     The transcript of a result is one object: `answer`, its number of `tokens`, and `raw`, interests before the rule of
@@ -87,17 +89,8 @@ class StudentReasoner:
         self._version = fingerprint(FORMAT, self._opened.digest, json.dumps([*said, *drawn]))
 
     @classmethod
-    def open(cls, split: Split, tasks: Sequence[Task], options: Mapping[str, str]) -> "StudentReasoner":
-        """Open it by settings as text; it needs no events.
-
-        Args:
-            split: unused.
-            tasks: unused.
-            options: `model`, a folder or hub id, and the settings of `StudentSettings`.
-
-        Raises:
-            SettingsError: `model` is not among them, or a setting does not exist.
-        """
+    @override
+    def open(cls, split: Split, tasks: Sequence[Task], options: Mapping[str, str]) -> Self:
         values = dict(options)
         if not values.get("model"):
             raise SettingsError(
@@ -119,8 +112,8 @@ class StudentReasoner:
         """32 hex digits over weights, prompt format and the settings that change answers."""
         return self._version
 
+    @override
     def infer(self, profiles: Sequence[Profile]) -> list[ReasoningResult]:
-        """Return one result a profile, in order; an empty graph for a profile without signals."""
         thoughts: list[ReasoningResult | None] = [None] * len(profiles)
         prompts: list[tuple[int, list[int]]] = []
         for row, profile in enumerate(profiles):
@@ -217,27 +210,15 @@ def load_student(model: Path | str, device: str = "auto") -> LoadedStudent:
             "the student is damaged", where=folder / FILE, got=repr(error)[:200], remedy="distil it again"
         ) from error
     if form != FORMAT:
-        raise RunError(
-            "the student answers in another prompt format",
-            where=folder,
-            got=form,
-            expected=FORMAT,
-            remedy="distil it again",
-        )
+        what, remedy = "the student answers in another prompt format", "distil it again"
+        raise RunError(what, where=folder, got=form, expected=FORMAT, remedy=remedy)
     import torch
 
-    try:
+    with optional_package("a student needs peft", "distil"):
         from peft import PeftModel
-    except ImportError as error:
-        raise DependencyError("a student needs peft", got=error, remedy="pip install 'searec[distil]'") from error
     base_model = open_model(place, device=device)
-    if base_digest(place, base_model) != digest:
-        raise RunError(
-            "the base is not what the student was made on",
-            where=place,
-            got=base_digest(place, base_model),
-            expected=digest,
-        )
+    if (present := base_digest(place, base_model)) != digest:
+        raise RunError("the base is not what the student was made on", where=place, got=present, expected=digest)
     try:
         with without_warnings(), torch.random.fork_rng():  # adapters draw a start before they are read
             tuned: Any = PeftModel.from_pretrained(base_model, str(folder / ADAPTER))

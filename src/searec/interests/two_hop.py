@@ -1,24 +1,30 @@
-"""The two hops with a language model: its input, the form of its answers, and the rules for their entries."""
+"""The two hops with a language model: questions about profiles, the form of answers, and rules for their entries."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from searec.config import Count, Natural, settings
-from searec.interests.interest_graph import LONGEST, Edge, merge_edges
+from searec.interests.interest_graph import LONGEST, Edge, merge_edges, newest_times
 from searec.interests.novelty import NEAR, History, stems
 from searec.interests.profile import Profile
-from searec.interests.structured_output import Fault
-from searec.interests.templates import FAULTS
+from searec.interests.structured_output import Fault, Question, Reply, ask_all
+from searec.interests.templates import FAULTS, PromptTemplates, as_data
+from searec.text.chat import Chat
 
 RULES = "1"
 """Changes with the rules of this file."""
+TEXTS = ("hop1", "hop2", "repair")
+"""The texts of a version of the prompts that the two hops use."""
 LONGEST_QUERY = 200
 """Characters of a query, or of an attribute, that a model reads."""
 _ENTRIES = 100  # an answer with more is refused
+
+S = TypeVar("S", bound=BaseModel)
+R = TypeVar("R")
 
 UNASKED = FAULTS["no_query"]
 UNSAID = "rests on a demand nobody said"
@@ -53,6 +59,11 @@ class HopSettings:
     lowest: Annotated[int, Field(ge=NEAR, le=2)] = NEAR
     attributes: tuple[str, ...] | None = None
     known: Natural = 40
+
+    @property
+    def wording(self) -> PromptTemplates:
+        """The prompts of the version."""
+        return PromptTemplates.of(self.prompts)
 
 
 def printable(text: str) -> str:
@@ -129,7 +140,7 @@ def shown_profile(profile: Profile, config: HopSettings) -> dict[str, Any]:
 
     Args:
         profile: of the user.
-        config: which attributes.
+        config: names the attributes.
     """
     chosen = (
         profile.attributes
@@ -154,15 +165,12 @@ def known_texts(profile: Profile, config: HopSettings) -> list[str]:
 
 
 def demand_edges(said: Demands, profile: Profile, config: HopSettings) -> Hop | Fault:
-    """Return the edges of hop 1: each from a query of the profile, with its time; one demand has one text.
+    """Return the edges of hop 1, each from a query of the profile; a fault where no entry rests on a query.
 
     Args:
         said: the answer.
         profile: of the prompt.
         config: of the hops.
-
-    Returns:
-        A fault, where no entry rests on a query.
     """
     queries = {_same(one.text[:LONGEST_QUERY]): one for one in reversed(profile.queries)}
     names: dict[frozenset[str], str] = {}
@@ -174,15 +182,7 @@ def demand_edges(said: Demands, profile: Profile, config: HopSettings) -> Hop | 
             continue
         target = names.setdefault(stems(one.demand), one.demand)
         edges.append(
-            Edge(
-                source=query.text,
-                target=target,
-                relation="hypernym",
-                signal="query",
-                evidence=one.evidence,
-                confidence=one.confidence,
-                time=query.time,
-            )
+            Edge(source=query.text, target=target, relation="hypernym", signal="query", time=query.time, **_of(one))
         )
     return _limited(edges, dropped, config.demands)
 
@@ -190,21 +190,16 @@ def demand_edges(said: Demands, profile: Profile, config: HopSettings) -> Hop | 
 def interest_edges(
     said: Sequence[Widening], demands: Sequence[Edge], profile: Profile, config: HopSettings
 ) -> Hop | Fault:
-    """Return the edges of hop 2: each from a demand of hop 1, none to what the history holds.
+    """Return the edges of hop 2 to what the history lacks; a fault where no entry rests on a demand of hop 1.
 
     Args:
         said: the answer.
         demands: edges of hop 1.
         profile: of the prompt.
         config: of the hops.
-
-    Returns:
-        A fault, where no entry rests on a demand.
     """
     names = {stems(edge.target): edge.target for edge in reversed(demands)}
-    times: dict[frozenset[str], int] = {}
-    for edge in demands:
-        times[stems(edge.target)] = max(edge.time, times.get(stems(edge.target), edge.time))
+    times = newest_times(demands)
     history = History.of(profile)
     rules: Mapping[str, Callable[[Widening], bool]] = {
         UNSAID: lambda one: stems(one.demand) not in names,
@@ -219,17 +214,12 @@ def interest_edges(
             dropped.append((one.interest, why))
             continue
         key = stems(one.demand)
-        edges.append(
-            Edge(
-                source=names[key],
-                target=one.interest,
-                relation=one.relation,
-                evidence=one.evidence,
-                confidence=one.confidence,
-                time=times[key],
-            )
-        )
+        edges.append(Edge(source=names[key], target=one.interest, relation=one.relation, time=times[key], **_of(one)))
     return _limited(edges, dropped, config.candidates)
+
+
+def _of(entry: Demand | Widening) -> dict[str, Any]:
+    return {"evidence": entry.evidence, "confidence": entry.confidence}
 
 
 def _limited(edges: list[Edge], dropped: list[tuple[str, str]], most: int) -> Hop | Fault:
@@ -247,3 +237,94 @@ def _limited(edges: list[Edge], dropped: list[tuple[str, str]], most: int) -> Ho
 def _same(query: str) -> str:
     """Queries with the same of this are the same: case and spaces aside."""
     return " ".join(query.split()).casefold()
+
+
+_NOTHING = Hop(())
+
+
+@dataclass(frozen=True)
+class Seat:
+    """A proposing agent: a model with a persona; `part` is the text above each question, empty for none."""
+
+    name: str
+    chat: Chat
+    part: str = ""
+
+    def question(self, text: str) -> str:
+        """Return the text below the part."""
+        return f"{self.part.strip()}\n\n{text}" if self.part else text
+
+    def question_for(self, profile: Profile, stage: str, text: str, check: Callable[[S], R | Fault]) -> Question[S, R]:
+        """Return the question to the agent's model.
+
+        Args:
+            profile: of the user it is about.
+            stage: for errors.
+            text: below the part.
+            check: as in `Question`.
+        """
+        return Question(self.chat, f"user {profile.user}, {self.name}{stage}", self.question(text), check)
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """The result of the two hops, or the problem that ended them.
+
+    repaired: answers that were faulty once. when: the last answer was given (UTC, ISO 8601); empty if there was none.
+    """
+
+    demands: Hop = _NOTHING
+    interests: Hop = _NOTHING
+    problem: str | None = None
+    repaired: int = 0
+    when: str = ""
+
+
+def two_hops(pairs: Sequence[tuple[Seat, Profile]], config: HopSettings) -> list[Proposal]:
+    """Return one proposal a pair: hop 1 of all at once, then hop 2 of those with demands; empty without queries.
+
+    Args:
+        pairs: agents and profiles.
+        config: of the hops.
+
+    Raises:
+        SearecError: the server cannot be used at all.
+    """
+    first = [place for place, (_, profile) in enumerate(pairs) if profile.queries]
+    upward = ask_all([_hop1(*pairs[place], config) for place in first], Demands, config.wording)
+    demands = dict(zip(first, upward, strict=True))
+    second = {place: reply.value for place, reply in demands.items() if reply.value is not None and reply.value.edges}
+    widening = ask_all([_hop2(*pairs[place], hop, config) for place, hop in second.items()], Widenings, config.wording)
+    interests = dict(zip(second, widening, strict=True))
+    return [_proposal(demands.get(place), interests.get(place)) for place in range(len(pairs))]
+
+
+def _hop1(seat: Seat, profile: Profile, config: HopSettings) -> Question[Demands, Hop]:
+    text = config.wording.fill("hop1", demands=config.demands, profile=as_data(shown_profile(profile, config)))
+
+    return seat.question_for(profile, ", hop 1", text, lambda said: demand_edges(said, profile, config))
+
+
+def _hop2(seat: Seat, profile: Profile, hop: Hop, config: HopSettings) -> Question[Widenings, Hop]:
+    about = {
+        **shown_profile(profile, config),
+        "demands": list(dict.fromkeys(edge.target for edge in hop.edges)),
+        "known": known_texts(profile, config),
+    }
+    text = config.wording.fill("hop2", interests=config.candidates, profile=as_data(about))
+
+    return seat.question_for(
+        profile, ", hop 2", text, lambda said: interest_edges(said.interests, hop.edges, profile, config)
+    )
+
+
+def _proposal(first: Reply[Hop] | None, second: Reply[Hop] | None) -> Proposal:
+    replies = [reply for reply in (first, second) if reply is not None]
+    problem = next((f"hop {hop}: {reply.problem}" for hop, reply in enumerate(replies, start=1) if reply.problem), None)
+    return Proposal(
+        demands=(first.value if first is not None else None) or _NOTHING,
+        interests=(second.value if second is not None else None) or _NOTHING,
+        problem=problem,
+        repaired=sum(reply.repaired for reply in replies),
+        when=max((reply.when for reply in replies), default=""),
+    )

@@ -15,23 +15,14 @@ COLLAPSED_SHARE = 0.5
 
 @dataclass(frozen=True)
 class LevelUse:
-    """One level's codes over N users.
+    """One level's codes over N users."""
 
-    Attributes:
-        level: from 0.
-        size: C.
-        users: N.
-        used: codes with a user.
-        perplexity: exp of the entropy of the codes' shares, 1 to C.
-        largest: share of users in the largest code.
-    """
-
-    level: int
-    size: int
-    users: int
-    used: int
-    perplexity: float
-    largest: float
+    level: int  # from 0
+    size: int  # C
+    users: int  # N
+    used: int  # codes with a user
+    perplexity: float  # exp of the entropy of the codes' shares, 1 to C
+    largest: float  # share of users in the largest code
 
     @property
     def collapsed(self) -> bool:

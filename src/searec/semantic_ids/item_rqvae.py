@@ -16,7 +16,7 @@ from searec.errors import SettingsError
 from searec.nn.experts import mlp
 from searec.nn.learner import Learner
 from searec.nn.losses import Losses
-from searec.semantic_ids.quantiser import ResidualQuantiser
+from searec.semantic_ids.quantiser import ResidualQuantiser, centre_and_spread
 
 _ROWS_AT_ONCE = 65_536
 
@@ -93,9 +93,9 @@ class ItemRQVAE(Learner):
     def standardise(self, sides: Sequence[NDArray[np.float32]]) -> None:
         """Set mean and root mean square of `read` from vectors [N, E] a side; before any training."""
         for side, rows in enumerate(sides):
-            centre = rows.mean(axis=0)
-            getattr(self, f"centre_{side}").copy_(torch.from_numpy(centre))
-            getattr(self, f"spread_{side}").fill_(max(float(np.sqrt(np.square(rows - centre).mean())), 1e-6))
+            centre, spread = centre_and_spread(rows)
+            getattr(self, f"centre_{side}").copy_(centre)
+            getattr(self, f"spread_{side}").fill_(spread)
 
     def read(self, vectors: Tensor, side: int) -> Tensor:
         """Return vectors as the encoder of a side reads them, [N, E].

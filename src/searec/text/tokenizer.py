@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from searec.errors import DependencyError, RunError
+from searec.errors import DependencyError, RunError, optional_package
 
 PAD, EOS = 0, 1
 """Ids of padding and end of text; T5's, and those of every tokenizer trained here."""
@@ -25,10 +26,8 @@ class Tokens:
     """
 
     def __init__(self, text: str) -> None:
-        try:
+        with needs_transformers():
             from tokenizers import Tokenizer
-        except ImportError as error:
-            raise missing() from error
         try:
             self._tokenizer = Tokenizer.from_str(text)
         except Exception as error:  # the library raises nothing narrower
@@ -54,10 +53,8 @@ class Tokens:
             texts: what to learn from.
             size: most tokens.
         """
-        try:
+        with needs_transformers():
             from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-        except ImportError as error:
-            raise missing() from error
         tokenizer = Tokenizer(models.BPE())
         tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
@@ -86,14 +83,10 @@ class Tokens:
             DependencyError: transformers is not installed, or the checkpoint cannot be had.
             RunError: its padding or end of text have other ids than T5's.
         """
-        try:
+        with needs_transformers():
             from transformers import AutoTokenizer
-        except ImportError as error:
-            raise missing() from error
-        try:
+        with loading(path):
             encoded: Any = AutoTokenizer.from_pretrained(path, use_fast=True)
-        except (OSError, ValueError) as error:
-            raise cannot_load(path, error) from error
         if (encoded.pad_token_id, encoded.eos_token_id) != (PAD, EOS):
             raise RunError(
                 "not a T5 tokenizer",
@@ -129,21 +122,16 @@ class Tokens:
         ]
 
 
-def missing() -> DependencyError:
-    """What to say where transformers or tokenizers are not installed."""
-    return DependencyError("generative models need transformers", remedy="pip install 'searec[generative]'")
+def needs_transformers() -> AbstractContextManager[None]:
+    """Return a block for imports of transformers or tokenizers, with an error where they are not installed."""
+    return optional_package("generative models need transformers", "generative")
 
 
-def cannot_load(path: str | Path, error: Exception) -> DependencyError:
-    """Return the error for a checkpoint that cannot be opened.
-
-    Args:
-        path: the checkpoint.
-        error: what opening it raised.
-    """
-    return DependencyError(
-        "cannot load the checkpoint",
-        where=path,
-        got=str(error).splitlines()[0],
-        remedy="name a local folder or a reachable model",
-    )
+@contextmanager
+def loading(path: str | Path) -> Iterator[None]:
+    """Turn errors of opening a checkpoint in the block into a DependencyError."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        got, remedy = str(error).splitlines()[0], "name a local folder or a reachable model"
+        raise DependencyError("cannot load the checkpoint", where=path, got=got, remedy=remedy) from error

@@ -32,21 +32,13 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A moment of a training.
+    """A moment of a training."""
 
-    Attributes:
-        weights: the model's, now; empty once the training is finished.
-        best: those of the best validation; empty before the first.
-        optimizer: "<parameter>.<key>" -> tensor.
-        state: counters, JSON-ready.
-        made_with: settings and data, flat, JSON-ready.
-    """
-
-    weights: Mapping[str, Tensor]
-    best: Mapping[str, Tensor]
-    optimizer: Mapping[str, Tensor]
-    state: Mapping[str, Any]
-    made_with: Mapping[str, Any]
+    weights: Mapping[str, Tensor]  # the model's, now; empty once the training is finished
+    best: Mapping[str, Tensor]  # of the best validation; empty before the first
+    optimizer: Mapping[str, Tensor]  # "<parameter>.<key>" -> tensor
+    state: Mapping[str, Any]  # counters, JSON-ready
+    made_with: Mapping[str, Any]  # settings and data, flat, JSON-ready
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
@@ -104,10 +96,8 @@ def find(path: Path, made_with: Mapping[str, Any], resume: bool) -> Checkpoint |
     """
     if not resume:
         if path.exists():
-            remedy = "continue with --resume, or train in another folder"
-            raise RunError(
-                "the folder holds a checkpoint, which a new training would overwrite", where=path, remedy=remedy
-            )
+            what = "the folder holds a checkpoint, which a new training would overwrite"
+            raise RunError(what, where=path, remedy="continue with --resume, or train in another folder")
         return None
     if not path.exists():
         if first_process():
@@ -245,11 +235,8 @@ def restore_adam(optimizer: torch.optim.Optimizer, names: Iterable[str], tensors
     for name, tensor in tensors.items():
         parameter, _, key = name.rpartition(".")
         if parameter not in number:
-            raise RunError(
-                "the checkpoint's optimizer does not fit the model",
-                got=parameter,
-                remedy="use the run's settings and data",
-            )
+            remedy = "use the run's settings and data"
+            raise RunError("the checkpoint's optimizer does not fit the model", got=parameter, remedy=remedy)
         state.setdefault(number[parameter], {})[key] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 

@@ -123,23 +123,17 @@ def depths(model: Any, split: Split, *, requests: int, seed: int = 0) -> Depths:
 
 
 class EarlyExitPhase(TrainingPhase):
-    """Learns the halting score, all else frozen, then chooses its threshold on validation."""
+    """Learns the halting score of a `capabilities.ReasonsInSteps`, all else frozen, then chooses its threshold."""
 
     name = "early_exit"
     weights = ("halting.",)
 
+    @override
     def is_configured(self, model: Model) -> bool:
-        """Return whether the model has a halting score."""
         return getattr(model, "halting", None) is not None
 
+    @override
     def run(self, model: Model, context: PhaseContext, before: Mapping[str, float]) -> PhaseReport:
-        """Train the halting score by the share of steps that it saves, and set the model's threshold.
-
-        Args:
-            model: `capabilities.ReasonsInSteps`.
-            context: of the training.
-            before: not used; the scores at full depth stay as they are.
-        """
         reasoner: Any = model
         config, requests = model.config, context.config.validation_requests
 

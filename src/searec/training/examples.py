@@ -5,6 +5,7 @@ import functools
 
 import numpy as np
 import torch
+from typing_extensions import override
 
 from searec.data.batch import Batch, Batcher
 from searec.data.candidates import Seen, draw_unseen
@@ -12,12 +13,13 @@ from searec.data.ragged import Ints
 from searec.data.split import Requests, Split
 from searec.errors import DataError
 from searec.models.base import Model
+from searec.training.loop import Examples
 
 _BLOCK = 50
 """Batches that are sorted by length together: larger wastes less padding, smaller mixes better."""
 
 
-class TrainingExamples:
+class TrainingExamples(Examples):
     """Training batches of a model: shuffled, bucketed by length, with negatives the user has not clicked in training.
 
     Args:
@@ -51,19 +53,12 @@ class TrainingExamples:
         self.seen = Seen.of(user, item, split.data.sizes.items)
         self.lengths = [self.batcher.lengths(requests) for requests in self.requests]
 
+    @override
     def steps(self, epoch: int) -> int:
-        """Return the number of batches in an epoch."""
         return sum(self._batches(len(requests)) for requests in self.requests)
 
+    @override
     def batch(self, epoch: int, step: int, process: int = 0, processes: int = 1) -> Batch:
-        """Return one process's share of a batch.
-
-        Args:
-            epoch: from 0.
-            step: of the epoch, from 0.
-            process: whose share.
-            processes: how many share the batch.
-        """
         part, rows = self._plan(epoch)[step]
         requests = self.requests[part][rows[process::processes]]
         rng = np.random.default_rng([self.seed, epoch, step, process])
@@ -95,7 +90,7 @@ class TrainingExamples:
         return [plan[place] for place in rng.permutation(len(plan))]
 
 
-class Portions:
+class Portions(Examples):
     """The same batches in epochs of a given number of steps, for short trainings and validation within an epoch.
 
     Args:
@@ -106,18 +101,11 @@ class Portions:
     def __init__(self, examples: TrainingExamples, steps: int) -> None:
         self.examples, self.each = examples, steps
 
+    @override
     def steps(self, epoch: int) -> int:
-        """Return the number of batches in an epoch."""
         return self.each
 
+    @override
     def batch(self, epoch: int, step: int, process: int = 0, processes: int = 1) -> Batch:
-        """Return one process's share of a batch.
-
-        Args:
-            epoch: from 0.
-            step: of the epoch, from 0.
-            process: whose share.
-            processes: how many share the batch.
-        """
         whole, place = divmod(epoch * self.each + step, self.examples.steps(0))
         return self.examples.batch(whole, place, process, processes)

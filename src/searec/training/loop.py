@@ -1,8 +1,7 @@
 """The one training loop: any model with `loss`, any number of processes, and a run that can be broken off anywhere.
 
-Nothing random is carried from step to step: dropout is drawn from (seed, epoch, step, process) and batches are a pure
-function of the same. So a run that goes on from its checkpoint ends with the same bits as one that was never broken
-(on the CPU; some CUDA kernels add up in any order unless torch.use_deterministic_algorithms is set).
+Dropout and batches depend on (seed, epoch, step, process) alone, so that a resumed run ends with the same bits as an
+uninterrupted one (on the CPU; on CUDA with torch.use_deterministic_algorithms).
 """
 
 import dataclasses
@@ -96,10 +95,9 @@ def train(
 ) -> TrainReport:
     """Train a model; it ends with the weights of its best validation, in eval mode.
 
-    `folder` gets log.jsonl and checkpoint.safetensors. With `resume` the run goes on from that checkpoint; a finished
-    run is only read back; where there is none yet the run starts from the beginning and says so. Start it under
-    `torchrun` or `accelerate launch` for several processes on one machine: the first one validates and writes.
-    Ctrl-C or SIGTERM takes effect after the step or the validation that is under way; a second Ctrl-C at once.
+    `folder` gets log.jsonl and checkpoint.safetensors. Under `torchrun` or `accelerate launch` several processes of one
+    machine share the work: the first one validates and writes. Ctrl-C or SIGTERM takes effect after the step or the
+    validation that is under way; a second Ctrl-C at once.
 
     Args:
         model: learns by `loss`.
@@ -107,10 +105,9 @@ def train(
         validate: metrics of the model, `judge` among them; called in eval mode without gradients.
         folder: the run folder.
         settings: how to train.
-        made_from: what else the result depends on (fingerprint of the data, the model's settings), JSON-ready, may be
-            nested; a resumed run must have the same.
+        made_from: what else the result depends on, JSON-ready; a resumed run must have the same.
         judge: the metric that early stopping and the best weights go by; higher is better.
-        resume: go on from the checkpoint.
+        resume: go on from the checkpoint if there is one; a finished run is only read back.
         on_log: is given each row of the log.
 
     Raises:
@@ -162,40 +159,36 @@ def train(
     return loop.state.report()
 
 
+@dataclasses.dataclass(kw_only=True)
 class _Loop:
     """One training under way."""
 
-    def __init__(
-        self,
-        *,
-        model: Learner,
-        examples: Examples,
-        validate: Callable[[Any], Mapping[str, float]],
-        judge: str,
-        path: Path,
-        settings: TrainConfig,
-        accelerator: Accelerator,
-        lengths: list[int],
-        made_with: dict[str, Any],
-    ) -> None:
-        self.model, self.examples, self.validate, self.path = model.to(accelerator.device), examples, validate, path
-        self.judge = judge
-        self.settings, self.accelerator, self.lengths, self.made_with = settings, accelerator, lengths, made_with
+    model: Learner
+    examples: Examples
+    validate: Callable[[Any], Mapping[str, float]]
+    judge: str
+    path: Path
+    settings: TrainConfig
+    accelerator: Accelerator
+    lengths: list[int]
+    made_with: dict[str, Any]
+    log: Logbook | None = None
+
+    def __post_init__(self) -> None:
+        self.model.to(self.accelerator.device)
         self.state = LoopState()
         self.best: dict[str, Tensor] = {}
-        self.log: Logbook | None = None
         self.show: Callable[[int, str], None] = lambda steps, note: None
-        self.fresh: list[
-            tuple[Tensor, dict[str, Tensor]]
-        ] = []  # losses still on the device, after those of state.window
+        # Losses still on the device, after those of state.window.
+        self.fresh: list[tuple[Tensor, dict[str, Tensor]]] = []
         self.started = self.saved_at = self.row_at = time.monotonic()
         self.before = 0.0  # seconds of earlier parts of the run
         self.row_examples = 0
-        self.names = [name for name, weight in model.named_parameters() if weight.requires_grad]
-        self.weights = [weight for weight in model.parameters() if weight.requires_grad]
-        fused = accelerator.device.type in ("cpu", "cuda")
+        self.names = [name for name, weight in self.model.named_parameters() if weight.requires_grad]
+        self.weights = [weight for weight in self.model.parameters() if weight.requires_grad]
+        settings, fused = self.settings, self.accelerator.device.type in ("cpu", "cuda")
         adam = torch.optim.Adam(self.weights, lr=settings.lr, weight_decay=settings.weight_decay, fused=fused)
-        self.objective, self.optimizer = accelerator.prepare(_Objective(model), adam)
+        self.objective, self.optimizer = self.accelerator.prepare(_Objective(self.model), adam)
 
     def restore(self, saved: Checkpoint) -> None:
         """Continue from a checkpoint."""
@@ -228,13 +221,8 @@ class _Loop:
                 raise self._interrupted()
         self.model.load_state(self.best)
         self.model.eval()
-        self._write(
-            "done",
-            best_epoch=state.best_epoch,
-            stopped_early=state.stopped_early,
-            examples=state.examples,
-            **state.best,
-        )
+        counts = {"best_epoch": state.best_epoch, "stopped_early": state.stopped_early, "examples": state.examples}
+        self._write("done", **counts, **state.best)
         self._save()
         self.accelerator.wait_for_everyone()
 
@@ -249,11 +237,9 @@ class _Loop:
             if state.step % every == 0 or state.step == length:
                 self._write_step_row()
             self.show(1, self._note())
-            due = (
-                self.settings.checkpoint_minutes
-                and time.monotonic() - self.saved_at >= 60 * self.settings.checkpoint_minutes
-            )
-            is_stopped, due = self._agreed(stop.is_requested, bool(due))
+            minutes = self.settings.checkpoint_minutes
+            is_due = bool(minutes) and time.monotonic() - self.saved_at >= 60 * minutes
+            is_stopped, due = self._agreed(stop.is_requested, is_due)
             if is_stopped or due:
                 self._save()
             if is_stopped:

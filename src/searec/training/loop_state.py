@@ -12,25 +12,15 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class TrainReport:
-    """How a training went.
+    """How a training went."""
 
-    Attributes:
-        best: all metrics of the best validation.
-        best_epoch: counted from 1.
-        epochs: how many were trained.
-        steps: batches.
-        examples: over all processes.
-        seconds: over all parts of a resumed run.
-        stopped_early: whether validation stopped getting better.
-    """
-
-    best: Mapping[str, float]
-    best_epoch: int
+    best: Mapping[str, float]  # all metrics of the best validation
+    best_epoch: int  # counted from 1
     epochs: int
     steps: int
-    examples: int
-    seconds: float
-    stopped_early: bool
+    examples: int  # over all processes
+    seconds: float  # over all parts of a resumed run
+    stopped_early: bool  # whether validation stopped getting better
 
 
 @dataclass

@@ -16,6 +16,7 @@ from searec.plugins import Registry
 from searec.training import checkpoint
 from searec.training.examples import Portions, TrainingExamples
 from searec.training.loop import JUDGE, train
+from searec.training.ranking_distillation import RankingDistillation
 from searec.training.train_config import TrainConfig
 
 SUPERVISED, STARTED = "supervised", "started"
@@ -43,20 +44,12 @@ class PhaseReport:
 
 @dataclass(frozen=True)
 class PhaseContext:
-    """What the phases of one training share.
+    """What the phases of one training share."""
 
-    Attributes:
-        split: whose training events are learned from.
-        folder: the run folder; each later phase has a folder of its name in it.
-        config: of the first phase.
-        made_from: what else the result depends on, as of `loop.train`.
-        resume: continue from a phase's checkpoint.
-    """
-
-    split: Split
-    folder: Path
-    config: TrainConfig
-    made_from: Mapping[str, Any]
+    split: Split  # whose training events are learned from
+    folder: Path  # the run folder; each later phase has a folder of its name in it
+    config: TrainConfig  # of the first phase
+    made_from: Mapping[str, Any]  # as of `loop.train`
     resume: bool
 
     def validate(self, model: Model) -> dict[str, float]:
@@ -118,10 +111,7 @@ class PhaseContext:
 class TrainingPhase(ABC):
     """A training phase after the first one, which a model names in `Model.phases`.
 
-    Attributes:
-        name: of the phase, its folder and its report.
-        weights: beginnings of the names of the weights that only this phase learns: a run that it starts from may lack
-            them.
+    weights: prefixes of the weights that only this phase learns; a run that it starts from may lack them.
     """
 
     name: ClassVar[str]
@@ -174,7 +164,7 @@ def run_phases(
     if start is None:
         examples = TrainingExamples(split, model, batch=config.batch, seed=config.seed)
         report = train(
-            _learner(model, teacher),
+            model if teacher is None else RankingDistillation(model, teacher),
             examples,
             lambda learner: context.validate(model),
             folder,
@@ -192,11 +182,3 @@ def run_phases(
         if phase.is_configured(model):
             reports.append(phase.run(model, context, reports[-1].metrics))
     return reports
-
-
-def _learner(model: Model, teacher: Model | None) -> Learner:
-    if teacher is None:
-        return model
-    from searec.training.ranking_distillation import RankingDistillation
-
-    return RankingDistillation(model, teacher)

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from searec.data.batch import Batch
 from searec.models.base import Model
@@ -79,22 +80,16 @@ class RankingPolicy(Learner):
 
 
 class RankingPolicyPhase(TrainingPhase):
-    """Policy optimisation of the ranking, for a model that is `capabilities.ScoresTrajectories`."""
+    """Policy optimisation of a `capabilities.ScoresTrajectories`; undone if no validation was better than before."""
 
     name = "ranking_policy"
 
+    @override
     def is_configured(self, model: Model) -> bool:
-        """Return whether the model's `rl_steps` is above 0."""
         return bool(model.config.rl_steps)
 
+    @override
     def run(self, model: Model, context: PhaseContext, before: Mapping[str, float]) -> PhaseReport:
-        """Train the policy; the weights of before are restored if no validation was better.
-
-        Args:
-            model: `capabilities.ScoresTrajectories`.
-            context: of the training.
-            before: the metrics to exceed.
-        """
         config, state = model.config, checkpoint.snapshot(model.state())
         watched = TrainingExamples(
             context.split, model, batch=_REWARDED, seed=context.config.seed, negatives=config.rl_negatives

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from searec.nn.dropout import Dropout
-from searec.text.tokenizer import PAD, cannot_load, missing
+from searec.text.tokenizer import PAD, loading, needs_transformers
 
 _SHAPE = (
     "vocab_size",
@@ -45,10 +45,8 @@ def new_t5(
     Raises:
         DependencyError: transformers is not installed, or the checkpoint cannot be loaded.
     """
-    try:
+    with needs_transformers():
         from transformers import T5Config, T5ForConditionalGeneration
-    except ImportError as error:
-        raise missing() from error
     own_head = None
     if shape is not None:
         sizes = {name: shape[name] for name in _SHAPE} | {
@@ -58,10 +56,8 @@ def new_t5(
         model: Any = T5ForConditionalGeneration(T5Config(**sizes))
         own_head = None if shape["tied"] else model.shared.weight.detach().clone()
     elif config.pretrained:
-        try:
+        with loading(config.pretrained):
             model = T5ForConditionalGeneration.from_pretrained(config.pretrained)
-        except (OSError, ValueError) as error:
-            raise cannot_load(config.pretrained, error) from error
         known = None if model.lm_head.weight is model.shared.weight else model.lm_head.weight.detach().clone()
         model.resize_token_embeddings(max(model.config.vocab_size, start) + size - start)
         if known is not None:  # T5 1.1 has a head of its own, which the library ties to the table as it grows

@@ -92,7 +92,9 @@ def best_queries(run: "Run", users: Sequence[str], k: int, min_users: int) -> pl
     rows: list[tuple[str, int, str, float]] = []
     batches = _contexts(run, users, _catalog(run))
     trie = model.query_trie(texts) if texts else None
-    for contexts, start in batches if trie is not None else ():
+    for contexts, start in batches:
+        if trie is None:
+            break
         numbers, scores = model_suggestions(model, run.data, [user.history for user in contexts], trie, k)
         row, place = np.nonzero(numbers)
         rows += [

@@ -37,7 +37,8 @@ def slots(k: int, quota: float) -> NDArray[np.bool_]:
     [0, 0, 0, 1, 0, 0, 1, 0, 0, 1]
     """
     share = np.floor(np.arange(k + 1) * quota + 1e-9)
-    return share[1:] > share[:-1]
+    is_second: NDArray[np.bool_] = share[1:] > share[:-1]
+    return is_second
 
 
 def interleave(first: Ints, second: Ints, k: int, quota: float) -> tuple[Ints, NDArray[np.bool_]]:
@@ -83,7 +84,7 @@ def merge(first: Tensor, second: Tensor, k: int, quota: float) -> Pool:
     line, order = _close_up(line, line != 0)
     line_place = torch.cat((left_place, candidate_place[:, share:]), dim=1).gather(1, order)
     counts = [(ids != 0).sum(1).cpu().numpy() for ids in (line, chosen)]
-    at, is_chosen = (torch.from_numpy(part).to(first.device) for part in interleave(*counts, k, quota))
+    at, is_chosen = (torch.from_numpy(part).to(first.device) for part in interleave(counts[0], counts[1], k, quota))
     at = torch.where(is_chosen, at.clamp(max=chosen.shape[1]), chosen.shape[1] + 1 + at.clamp(max=line.shape[1]))
 
     def laid(of_chosen: Tensor, of_line: Tensor) -> Tensor:

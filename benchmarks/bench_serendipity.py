@@ -124,7 +124,7 @@ def _grow(model: Serendipity, labels: Tensor, worth: Tensor) -> None:
 def _interests(model: Serendipity, batches: list[tuple[Batch, Tensor]]) -> Tensor:
     with torch.no_grad():
         wishes = [model.interests_at(batch.user, batch.time) for batch, _ in batches[:100]]
-        return F.normalize(model.interest(torch.cat([one.vectors[one.some] for one in wishes])), dim=1)
+        return F.normalize(model.interest(torch.cat([one.vectors[one.present] for one in wishes])), dim=1)
 
 
 def _ask(model: Serendipity, batches: list[tuple[Batch, Tensor]], quota: float, row: int) -> None:

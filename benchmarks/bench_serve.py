@@ -113,7 +113,8 @@ def _service(room: Path, store: str, workers: int) -> Iterator[int]:
     served = {task: tuple(str(runs / model) for model in models) for task, models in CHANNELS.items()}
     with tempfile.TemporaryDirectory() as folder:
         deployment = Path(folder) / "deployment.json"
-        write_deployment(Deployment(data=str(room / "large" / "shop"), **served), deployment)
+        data = str(room / "large" / "shop")
+        write_deployment(Deployment(data=data, recommend=served["recommend"], search=served["search"]), deployment)
         command = [
             sys.executable,
             "-m",

@@ -156,8 +156,8 @@ def run(
     seconds = 60 * minutes
     store = f"sqlite:///{room / 'soak-store.db'}"
     deployment = room / "deployment.json"
-    served = {"recommend": tuple(map(str, recommend)), "search": tuple(map(str, search))}
-    write_deployment(Deployment(data=str(data), **served), deployment)
+    served = Deployment(data=str(data), recommend=tuple(map(str, recommend)), search=tuple(map(str, search)))
+    write_deployment(served, deployment)
     words = ["serve", str(deployment), "--port", "0", "--store", store, "--set", "rate=0"]
     with (
         _searec(*words, log=room / "service.txt", listens=True) as (service, url),

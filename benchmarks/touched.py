@@ -59,7 +59,7 @@ def train(room: Path) -> dict[str, Any]:
         room: a folder for the runs.
     """
     data = searec.load(searec.sample_folder())
-    small = {"width": 16, "inner": 16, "epochs": 1, "validation_requests": 100}
+    small: dict[str, Any] = {"width": 16, "inner": 16, "epochs": 1, "validation_requests": 100}
     searec.train("sasrec", data, room / "first", **small)
     return Profile().touched(
         lambda: searec.train("sasrec", searec.load(searec.sample_folder()), room / "second", **small)
@@ -83,9 +83,7 @@ def recommend(room: Path) -> dict[str, Any]:
     file = room / "deployment.json"
     write_deployment(Deployment(data=str(searec.sample_folder()), recommend=(str(run.folder),)), file)
     query = {"user_id": run.data.user_table["user_id"][0], "k": 10}
-    app = create_app(
-        *open_service({"deployment": str(file), "store": f"sqlite:///{room / 'store.db'}"})
-    )
+    app = create_app(*open_service({"deployment": str(file), "store": f"sqlite:///{room / 'store.db'}"}))
 
     with TestClient(app) as client:
 

@@ -9,6 +9,12 @@ from collections.abc import Callable, Iterator
 PLAIN_EVERY_SECONDS = 10.0
 _bar = threading.RLock()
 """Held by the thread whose bars the terminal shows."""
+_plain = threading.Event()
+
+
+def use_plain_lines() -> None:
+    """Show progress as plain lines in this process, on a terminal too; for one of several that share it."""
+    _plain.set()
 
 
 @contextlib.contextmanager
@@ -16,14 +22,13 @@ def progress(title: str, total: int) -> Iterator[Callable[[int, str], None]]:
     """Show the progress of long work; the yielded `advance(steps, note)` moves it on.
 
     On a terminal a rich bar with the time left, or nothing while another thread's bar is shown; elsewhere a line at
-    most
-    every ten seconds, and nothing for work that ends sooner.
+    most every ten seconds, and nothing for work that ends sooner.
 
     Args:
         title: what is done.
         total: steps in all.
     """
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and not _plain.is_set():
         if not _bar.acquire(blocking=False):
             yield lambda steps, note: None
             return

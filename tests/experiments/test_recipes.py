@@ -1,9 +1,15 @@
 """Every recipe names models, settings and labels that exist and do not collide."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
+import torch
 
 from searec.config import as_dict
 from searec.errors import SettingsError
+from searec.evaluation.result import stored_figures
+from searec.experiments.recipe import Recipe, RecipeLine, train_recipe
 from searec.experiments.recipes import RECIPES, recipe_named
 from searec.experiments.run_training import settings_for
 
@@ -71,3 +77,23 @@ def test_a_study_can_be_shared_out() -> None:
     assert [line.label for line in plan.only(["unisar", "popular"])] == ["popular", "unisar"]
     with pytest.raises(SettingsError, match="'unisar'"):
         plan.only(["unisarr"])
+
+
+def test_several_processes_make_the_runs_that_one_makes(checkerboard: Any, tmp_path: Path) -> None:
+    tiny = {"width": 8, "inner": 8, "epochs": 1, "batch": 8, "device": "cpu"}
+    lines = (RecipeLine("itemknn", "itemknn"), RecipeLine("bm25", "bm25"), RecipeLine("sasrec", "sasrec", tiny))
+    recipe = Recipe("small", lines)
+    alone = train_recipe(recipe, checkerboard.data, tmp_path / "one")
+    shared = train_recipe(recipe, checkerboard.data, tmp_path / "two", jobs=2)
+    assert [run.label for run in shared] == ["itemknn", "bm25", "sasrec"]
+    for first, second in zip(alone, shared, strict=True):
+        for name, tensor in first.model.state().items():
+            assert torch.equal(tensor, second.model.state()[name]), (first.label, name)
+        figures, same = (stored_figures(run.folder) for run in (first, second))
+        assert figures and figures == same
+
+
+def test_an_error_in_a_process_is_the_error_of_the_call(checkerboard: Any, tmp_path: Path) -> None:
+    recipe = Recipe("broken", (RecipeLine("a", "itemknn"), RecipeLine("b", "sasrec", {"widht": 8})))
+    with pytest.raises(SettingsError, match="did you mean 'width'"):
+        train_recipe(recipe, checkerboard.data, tmp_path, jobs=2)

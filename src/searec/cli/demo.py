@@ -46,7 +46,7 @@ def demo(
         return
     check(sample_folder())
     print()
-    recipe("demo", sample_folder(), out)
+    recipe("demo", sample_folder(), out, jobs=max(1, min(2, os.cpu_count() or 1)))
     deployment = _deploy(sample_folder(), out)
     if serve:
         print()

@@ -136,9 +136,9 @@ def _show(run: "Run", table: "pl.DataFrame", add: Path | None, figures: Path | N
             titles |= {str(record["item_id"]): record["title"] for record in _records(add)}
         previous = None
         for row in table.iter_rows(named=True):
-            who = row.get("user_id", row.get("similar_to")) + (
-                f", {row['query']}" if "item_id" in row and "query" in row else ""
-            )
+            who = f"{row.get('user_id', row.get('similar_to'))}"
+            if "item_id" in row and "query" in row:
+                who += f", {row['query']}"
             if who != previous:
                 print(who)
                 previous = who

@@ -92,6 +92,7 @@ def recipe(
     only: Annotated[
         list[str] | None, typer.Option(metavar="LABEL", help="Only this line; may be given many times.")
     ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes that share the lines.")] = 1,
     settings: Set = None,
 ) -> None:
     """Train, measure and compare the lines of a recipe: an experiment whose settings and seeds are fixed."""
@@ -100,7 +101,7 @@ def recipe(
     from searec.experiments.recipes import recipe_named
 
     lines = recipe_named(name).with_settings(pairs(settings))
-    print_tables(compare_recipe(lines, load(data), out, only=only))
+    print_tables(compare_recipe(lines, load(data), out, only=only, jobs=jobs))
     print(f"report: {out / 'report.html'}")
 
 

@@ -1,12 +1,17 @@
 """Recipes: experiments whose lines, settings and seeds are fixed, trained, measured and compared by one call."""
 
+import multiprocessing
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from searec.config import nearest
-from searec.data.dataset import Dataset
+from searec.data.dataset import Dataset, open_encoded
 from searec.data.schema import Part
 from searec.errors import SettingsError
 from searec.evaluation.compare import Comparison
@@ -14,6 +19,7 @@ from searec.evaluation.result import PROTOCOLS, Protocol
 from searec.experiments import run_comparison, run_training
 from searec.models.base import Preset
 from searec.pipeline.run import Run
+from searec.progress import use_plain_lines
 
 
 @dataclass(frozen=True)
@@ -110,7 +116,9 @@ class Recipe:
         return replace(self, lines=lines)
 
 
-def train_recipe(recipe: Recipe, data: Dataset, out: Path | str, *, only: Sequence[str] | None = None) -> list[Run]:
+def train_recipe(
+    recipe: Recipe, data: Dataset, out: Path | str, *, only: Sequence[str] | None = None, jobs: int = 1
+) -> list[Run]:
     """Train and measure the runs of a recipe, in its order; what is finished in `out` is not done again.
 
     Args:
@@ -118,6 +126,7 @@ def train_recipe(recipe: Recipe, data: Dataset, out: Path | str, *, only: Sequen
         data: the dataset.
         out: folder of the run folders.
         only: the lines of these labels alone; all by default.
+        jobs: processes that share the lines, each with its share of the threads.
 
     Raises:
         SettingsError: a label that the recipe does not have.
@@ -125,7 +134,10 @@ def train_recipe(recipe: Recipe, data: Dataset, out: Path | str, *, only: Sequen
         Interrupted: on Ctrl-C; the same call continues.
     """
     out, runs = Path(out), []
-    for line in recipe.lines if only is None else recipe.only(only):
+    lines = recipe.lines if only is None else recipe.only(only)
+    if jobs > 1:
+        _train_in_processes(recipe, lines, data, out, jobs)
+    for line in lines:
         others = {name: label for name, label in (("start", line.start), ("teacher", line.teacher)) if label}
         for seed in line.seeds:
             sources = {name: out / recipe.line(label).folder(seed) for name, label in others.items()}
@@ -138,7 +150,30 @@ def train_recipe(recipe: Recipe, data: Dataset, out: Path | str, *, only: Sequen
     return runs
 
 
-def compare_recipe(recipe: Recipe, data: Dataset, out: Path | str, *, only: Sequence[str] | None = None) -> Comparison:
+def _train_in_processes(recipe: Recipe, lines: Sequence[RecipeLine], data: Dataset, out: Path, jobs: int) -> None:
+    """Train the lines that need no other line, the last ones first, for tables end with the most expensive models."""
+    labels = [line.label for line in reversed(lines) if not (line.start or line.teacher)]
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_begin_process, initargs=(threads,)) as processes:
+        for future in [
+            processes.submit(_train_line, recipe, (data.folder, data.fingerprint), out, label) for label in labels
+        ]:
+            future.result()
+
+
+def _begin_process(threads: int) -> None:
+    torch.set_num_threads(threads)
+    use_plain_lines()
+
+
+def _train_line(recipe: Recipe, encoded: tuple[Path, str], out: Path, label: str) -> None:
+    train_recipe(recipe, open_encoded(*encoded), out, only=[label])
+
+
+def compare_recipe(
+    recipe: Recipe, data: Dataset, out: Path | str, *, only: Sequence[str] | None = None, jobs: int = 1
+) -> Comparison:
     """Train and measure the runs of a recipe, and write its report to `out`/report.html.
 
     Args:
@@ -146,6 +181,7 @@ def compare_recipe(recipe: Recipe, data: Dataset, out: Path | str, *, only: Sequ
         data: the dataset.
         out: folder of the run folders and the report.
         only: the lines of these labels alone; all by default.
+        jobs: processes that share the lines.
     """
-    runs = train_recipe(recipe, data, out, only=only)
+    runs = train_recipe(recipe, data, out, only=only, jobs=jobs)
     return run_comparison.compare(runs, Path(out) / "report.html", part=recipe.part, protocols=recipe.protocols)

@@ -91,8 +91,10 @@ def best_queries(run: "Run", users: Sequence[str], k: int, min_users: int) -> pl
     texts = queries_of_several(run.data, min_users)[0].to_list()
     rows: list[tuple[str, int, str, float]] = []
     batches = _contexts(run, users, _catalog(run))
-    trie: Any = model.query_trie(texts) if texts and batches else None
-    for contexts, start in batches if texts else ():
+    trie = model.query_trie(texts) if texts else None
+    for contexts, start in batches:
+        if trie is None:
+            break
         numbers, scores = model_suggestions(model, run.data, [user.history for user in contexts], trie, k)
         row, place = np.nonzero(numbers)
         rows += [

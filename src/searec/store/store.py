@@ -45,8 +45,8 @@ class Store:
         clock: Clock | None = None,
     ) -> None:
         self.settings = settings or StoreSettings()
-        limits = {"seconds": self.settings.cache_seconds, "timeout": self.settings.read_timeout}
-        self._cache = InterestCache(cache, **limits) if cache else None
+        seconds, timeout = self.settings.cache_seconds, self.settings.read_timeout
+        self._cache = InterestCache(cache, seconds=seconds, timeout=timeout) if cache else None
         self.database = Database(url, self.settings, clock)
         self.events = EventStore(self.database)
         self.keys = KeyStore(self.database)

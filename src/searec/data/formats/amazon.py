@@ -268,8 +268,8 @@ def _published(
         idle = (
             lists.lazy().join(reviews.select(by), on=by, how="anti").select(pl.len()).collect(engine="streaming").item()
         )
-    texts = files["query_text.txt"].name
-    notes = [f"queries are those of {texts} ({source.name}), for the users and items of the qrels"]
+    texts_file = files["query_text.txt"].name
+    notes = [f"queries are those of {texts_file} ({source.name}), for the users and items of the qrels"]
     if idle:
         notes.append(f"{idle:,} pairs of user and item in the qrels have no review and make no search")
     return _Queries(by, lists), notes

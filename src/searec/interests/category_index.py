@@ -20,17 +20,11 @@ NEAR = 0.6
 
 @dataclass(frozen=True)
 class CategoryMatch:
-    """A category that a text means.
+    """A category that a text means."""
 
-    Attributes:
-        category: its id.
-        sureness: in (0, 1].
-        matched_by: "name", "word" or "meaning".
-    """
-
-    category: int
-    sureness: float
-    matched_by: str
+    category: int  # its id
+    sureness: float  # in (0, 1]
+    matched_by: str  # "name", "word" or "meaning"
 
 
 class CategoryIndex:

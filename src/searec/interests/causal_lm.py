@@ -47,13 +47,12 @@ def open_tokenizer(path: Path | str) -> Any:
     return tokenizer
 
 
-def open_model(path: Path | str, *, device: str = "auto", half: bool | None = None) -> Any:
-    """Load the model of a checkpoint, from safetensors alone.
+def open_model(path: Path | str, *, device: str = "auto") -> Any:
+    """Load the model of a checkpoint, from safetensors alone; in bfloat16 on a CUDA device that supports it.
 
     Args:
         path: folder or hub id.
         device: a torch device; "auto" is an accelerator if there is one.
-        half: bfloat16 weights; None for bfloat16 on a CUDA device that supports it, and float32 elsewhere.
 
     Raises:
         DependencyError: transformers is not installed, or the checkpoint cannot be had.
@@ -63,8 +62,7 @@ def open_model(path: Path | str, *, device: str = "auto", half: bool | None = No
     with needs_transformers():
         from transformers import AutoModelForCausalLM
     place = device_named(device)
-    narrow = (place == "cuda" and torch.cuda.is_bf16_supported()) if half is None else half
-    kind = torch.bfloat16 if narrow else torch.float32
+    kind = torch.bfloat16 if place == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
     with loading(path), without_warnings():
         model: Any = AutoModelForCausalLM.from_pretrained(
             str(path), dtype=kind, use_safetensors=True, trust_remote_code=False

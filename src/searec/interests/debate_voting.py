@@ -59,22 +59,15 @@ class Verdicts(Answer):
 
 @dataclass
 class Candidate:
-    """An interest that is voted on.
+    """An interest that is voted on."""
 
-    Attributes:
-        number: what votes call it, from 1.
-        edges: agent -> its edges to this interest.
-        yes: agents that voted for it.
-        outcome: of vote and arbiter.
-    """
-
-    number: int
+    number: int  # what votes call it, from 1
     key: Key
     text: str
-    edges: dict[str, list[Edge]]
+    edges: dict[str, list[Edge]]  # agent -> its edges to this interest
     against: list[dict[str, str]]
-    yes: set[str] = field(default_factory=set)
-    outcome: Outcome = "out"
+    yes: set[str] = field(default_factory=set)  # agents that voted for it
+    outcome: Outcome = "out"  # of vote and arbiter
 
     @property
     def demands(self) -> list[str]:

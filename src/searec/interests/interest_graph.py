@@ -5,7 +5,7 @@ signal (a query, or a click where there is no query) -hypernym-> demand -hyponym
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated, Any, Literal
 
@@ -29,25 +29,15 @@ _strict = ConfigDict(strict=True, extra="forbid")
 
 @checked(frozen=True, kw_only=True, config=_strict)
 class Edge:
-    """One step of reasoning.
+    """One step of reasoning."""
 
-    Attributes:
-        source: text of a signal (hypernym) or of a demand (others).
-        target: text of a demand (hypernym) or of an interest (others).
-        relation: hypernym, hyponym or co-hyponym.
-        signal: kind of the source of a hypernym; None for the others.
-        evidence: why, in few words.
-        confidence: in (0, 1].
-        time: microseconds since 1970 of the newest event it rests on.
-    """
-
-    source: str
-    target: str
-    relation: Relation
-    signal: Signal | None = None
-    evidence: str = ""
-    confidence: float = 1.0
-    time: int = 0
+    source: str  # text of a signal (hypernym) or of a demand (others)
+    target: str  # text of a demand (hypernym) or of an interest (others)
+    relation: Relation  # hypernym, hyponym or co-hyponym
+    signal: Signal | None = None  # kind of the source of a hypernym; None for the others
+    evidence: str = ""  # why, in few words
+    confidence: float = 1.0  # in (0, 1]
+    time: int = 0  # microseconds since 1970 of the newest event it rests on
 
     @property
     def key(self) -> tuple[frozenset[str], frozenset[str], bool]:
@@ -108,14 +98,25 @@ class InterestGraph:
         return bool(self.edges)
 
     @property
+    def _hypernyms(self) -> list[Edge]:
+        return [edge for edge in self.edges if edge.relation == "hypernym"]
+
+    @property
+    def _widening(self) -> list[Edge]:
+        return [edge for edge in self.edges if edge.relation != "hypernym"]
+
+    @property
     def signals(self) -> dict[str, Signal]:
         """Signals, with what each is, in order of their edges."""
-        return {edge.source: edge.signal or "query" for edge in self.edges if edge.relation == "hypernym"}
+        return {edge.source: edge.signal or "query" for edge in self._hypernyms}
 
     @property
     def demands(self) -> dict[str, float]:
         """Demands by the confidence of the best edge to each, highest first."""
-        return _best((edge.target, edge.confidence) for edge in self.edges if edge.relation == "hypernym")
+        best: dict[str, float] = {}
+        for edge in self._hypernyms:
+            best[edge.target] = max(edge.confidence, best.get(edge.target, 0.0))
+        return dict(sorted(best.items(), key=lambda pair: (-pair[1], pair[0])))
 
     def interests(self) -> list[InterestPath]:
         """Return each interest by its best path, highest confidence first, then by text.
@@ -123,16 +124,14 @@ class InterestGraph:
         Paths support one another: confidence is 1 - product of (1 - path), a path being the product of its two edges.
         """
         to: dict[frozenset[str], Edge] = {}
-        for edge in self.edges:
-            if edge.relation == "hypernym":
-                key = stems(edge.target)
-                if key not in to or edge.confidence > to[key].confidence:
-                    to[key] = edge
+        for edge in self._hypernyms:
+            key = stems(edge.target)
+            if key not in to or edge.confidence > to[key].confidence:
+                to[key] = edge
         paths: dict[frozenset[str], list[tuple[float, Edge, Edge]]] = {}
-        for edge in self.edges:
-            if edge.relation != "hypernym":
-                first = to[stems(edge.source)]
-                paths.setdefault(stems(edge.target), []).append((first.confidence * edge.confidence, first, edge))
+        for edge in self._widening:
+            first = to[stems(edge.source)]
+            paths.setdefault(stems(edge.target), []).append((first.confidence * edge.confidence, first, edge))
         interests = []
         for supports in paths.values():
             _, first, edge = max(supports, key=lambda path: path[0])
@@ -150,8 +149,8 @@ class InterestGraph:
             lowest: grade of `novelty` that stays.
         """
         history = History.of(profile)
-        widening = [edge for edge in self.edges if edge.relation != "hypernym" and history.grade(edge.target) >= lowest]
-        return replace(self, edges=(*(edge for edge in self.edges if edge.relation == "hypernym"), *widening))
+        widening = [edge for edge in self._widening if history.grade(edge.target) >= lowest]
+        return replace(self, edges=(*self._hypernyms, *widening))
 
     def top(self, count: int) -> "InterestGraph":
         """Return the graph with its `count` most confident interests; demands and signals stay."""
@@ -261,10 +260,3 @@ def _problem(edge: Edge, demands: set[frozenset[str]]) -> str | None:
     if edge.relation != "hypernym" and stems(edge.source) not in demands:
         return "an interest whose demand nothing leads to"
     return None
-
-
-def _best(pairs: Iterator[tuple[str, float]]) -> dict[str, float]:
-    best: dict[str, float] = {}
-    for name, confidence in pairs:
-        best[name] = max(confidence, best.get(name, 0.0))
-    return dict(sorted(best.items(), key=lambda pair: (-pair[1], pair[0])))

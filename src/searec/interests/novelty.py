@@ -36,15 +36,10 @@ def _stem(word: str) -> str:
 
 @dataclass(frozen=True)
 class History:
-    """A user's queries and clicks, as sets of stems.
+    """A user's queries and clicks, as sets of stems."""
 
-    Attributes:
-        phrases: each query, and each narrow category of a clicked item.
-        words: all words of queries and of the titles and categories clicked.
-    """
-
-    phrases: frozenset[frozenset[str]]
-    words: frozenset[str]
+    phrases: frozenset[frozenset[str]]  # each query, and each narrow category of a clicked item
+    words: frozenset[str]  # all words of queries and of the titles and categories clicked
 
     @classmethod
     def of(cls, profile: Profile) -> "History":

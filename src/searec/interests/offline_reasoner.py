@@ -104,11 +104,8 @@ class OfflineReasoner(BuiltInReasoner):
 
     @override
     def infer(self, profiles: Sequence[Profile]) -> list[ReasoningResult]:
-        texts = list(
-            dict.fromkeys(
-                one.text for profile in profiles for one in profile.queries if not self._clicks_after(one.text)
-            )
-        )
+        queries = dict.fromkeys(one.text for profile in profiles for one in profile.queries)
+        texts = [text for text in queries if not self._clicks_after(text)]
         matches = self.catalogue.find(texts, near=self.config.near, most=self.config.meanings)
         meanings = dict(zip(texts, matches, strict=True))
         return [ReasoningResult(profile, self._graph(profile, meanings)) for profile in profiles]
@@ -155,14 +152,8 @@ class OfflineReasoner(BuiltInReasoner):
                     if c and not any(c in self._ancestors(other) for other in clicked_on if other != c)
                 ]
                 for category in narrow:
-                    yield _Meant(
-                        click.title or taxonomy.name(category),
-                        "click",
-                        category,
-                        1 / len(narrow),
-                        "its category",
-                        click.time,
-                    )
+                    title = click.title or taxonomy.name(category)
+                    yield _Meant(title, "click", category, 1 / len(narrow), "its category", click.time)
 
     def _widened(self, profile: Profile, meant: Sequence[_Meant]) -> list[Edge]:
         """Return edges from each demand to near categories that the user has not touched, the surest."""
@@ -170,9 +161,8 @@ class OfflineReasoner(BuiltInReasoner):
         touched = {self.catalogue.named(name) for click in profile.clicks for name in click.categories}
         touched |= {one.category for one in meant}
         touched |= {above for category in touched for above in self._ancestors(category)}
-        best: dict[
-            tuple[str, int], tuple[float, float, _Meant]
-        ] = {}  # by demand and category: of the whole path, of the step
+        # By demand and category: the confidence of the whole path and of the step.
+        best: dict[tuple[str, int], tuple[float, float, _Meant]] = {}
         for one in meant:
             demand = self._demand(one.category)
             span = slice(self._near.indptr[one.category], self._near.indptr[one.category + 1])

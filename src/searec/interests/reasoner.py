@@ -12,19 +12,12 @@ from searec.interests.profile import Profile
 
 @dataclass(frozen=True)
 class ReasoningResult:
-    """The graph of one profile, or the named problem that prevented it.
+    """The graph of one profile, or the named problem that prevented it."""
 
-    Attributes:
-        profile: what was read.
-        graph: empty where there was nothing to infer from.
-        problem: None with a graph.
-        transcript: messages of the reasoner, JSON-ready.
-    """
-
-    profile: Profile
-    graph: InterestGraph | None
-    problem: str | None = None
-    transcript: tuple[object, ...] = ()
+    profile: Profile  # what was read
+    graph: InterestGraph | None  # empty where there was nothing to infer from
+    problem: str | None = None  # None with a graph
+    transcript: tuple[object, ...] = ()  # messages of the reasoner, JSON-ready
 
 
 class Reasoner(Protocol):

@@ -4,11 +4,10 @@ import math
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from searec.data.dataset import Dataset
@@ -40,10 +39,7 @@ class Estimate:
 
     def as_json(self) -> dict[str, float | None]:
         """Return it JSON-ready; null for NaN."""
-        return {
-            name: None if math.isnan(one) else one
-            for name, one in (("value", self.value), ("low", self.low), ("high", self.high))
-        }
+        return {name: None if math.isnan(one) else one for name, one in asdict(self).items()}
 
 
 @dataclass(frozen=True)
@@ -96,13 +92,7 @@ class Categories:
         """Return every category of a dataset's items."""
         if "categories" not in data.item_table.columns:
             return cls(())
-        return cls(
-            tuple(
-                data.item_table.select(pl.col("categories").explode().drop_nulls().unique().sort())[
-                    "categories"
-                ].to_list()
-            )
-        )
+        return cls(tuple(data.item_table["categories"].explode().drop_nulls().unique().sort().to_list()))
 
     def holds(self, interests: Iterable[str], encode: Encode | None = None, close: float = CLOSE) -> dict[str, bool]:
         """Return for each interest whether one category's name has all its words, or is near in meaning.
@@ -170,11 +160,8 @@ def evaluate_reasoning(
         DataError: the teacher's results are of other profiles.
     """
     if teacher is not None and [one.profile for one in teacher] != [one.profile for one in thoughts]:
-        raise DataError(
-            "the teacher's results are of other profiles",
-            got=len(teacher),
-            expected=f"{len(thoughts)} in the same order",
-        )
+        expected = f"{len(thoughts)} in the same order"
+        raise DataError("the teacher's results are of other profiles", got=len(teacher), expected=expected)
     columns: dict[str, tuple[Floats, Floats]] = {}
     after = [_interests(one) for one in thoughts]
     everybody = np.ones(len(thoughts))

@@ -34,17 +34,11 @@ _TASK = (
 
 @dataclass(frozen=True)
 class Signals:
-    """The signals of a prompt, newest first and without repeats; all of one kind.
+    """The signals of a prompt, newest first and without repeats; all of one kind."""
 
-    Attributes:
-        kind: query or click.
-        texts: number n of a prompt is `texts[n - 1]`.
-        times: microseconds since 1970, of the newest of each.
-    """
-
-    kind: Signal
-    texts: tuple[str, ...]
-    times: tuple[int, ...]
+    kind: Signal  # query or click
+    texts: tuple[str, ...]  # number n of a prompt is `texts[n - 1]`
+    times: tuple[int, ...]  # microseconds since 1970, of the newest of each
 
     @classmethod
     def of(cls, profile: Profile) -> "Signals":

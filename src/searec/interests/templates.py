@@ -30,15 +30,10 @@ def as_data(value: Any) -> str:
 
 @dataclass(frozen=True)
 class PromptTemplates:
-    """The questions of one version.
+    """The questions of one version."""
 
-    Attributes:
-        version: a folder below `prompts`; changed texts are a new folder.
-        texts: name of a file, without .txt, -> its text.
-    """
-
-    version: str
-    texts: dict[str, str]
+    version: str  # a folder below `prompts`; changed texts are a new folder
+    texts: dict[str, str]  # name of a file, without .txt, -> its text
 
     @classmethod
     def of(cls, version: str) -> "PromptTemplates":

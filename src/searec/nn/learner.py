@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any, ClassVar
 
 import torch
@@ -27,7 +28,7 @@ class Learner(nn.Module, ABC):
     @property
     def device(self) -> torch.device:
         """The device of its tensors; the CPU if it has none."""
-        return next((tensor.device for tensor in self.state_dict().values()), torch.device("cpu"))
+        return next((tensor.device for tensor in chain(self.parameters(), self.buffers())), torch.device("cpu"))
 
     def state(self) -> dict[str, Tensor]:
         """Return every parameter and buffer by name, for safetensors."""

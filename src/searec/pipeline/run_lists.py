@@ -31,7 +31,7 @@ def best_items(run: "Run", users: Sequence[str], queries: Sequence[str] | None, 
     """Return the k items that the run's model retrieves for each user, or for each query.
 
     Args:
-        run: whose model is asked.
+        run: whose model answers.
         users: external ids.
         queries: one for each user; None for the feed.
         k: items of each.
@@ -63,7 +63,7 @@ def best_for_newcomers(run: "Run", records: Sequence[Mapping[str, Any]], k: int,
     """Return the k best items for users who came after training; as `Run.recommend_newcomers`.
 
     Args:
-        run: whose model is asked.
+        run: whose model answers.
         records: of the users.
         k: items of each.
         seen: also return what a record holds.
@@ -79,7 +79,7 @@ def best_queries(run: "Run", users: Sequence[str], k: int, min_users: int) -> pl
     """Return the k likeliest next queries of each user; as `Run.suggest`.
 
     Args:
-        run: whose model is asked.
+        run: whose model answers.
         users: external ids.
         k: queries of each.
         min_users: who must have searched a query.
@@ -109,7 +109,7 @@ def most_similar(run: "Run", items: Sequence[str], k: int) -> pl.DataFrame:
     """Return the k items most similar to each item; as `Run.similar`.
 
     Args:
-        run: whose model is asked.
+        run: whose model answers.
         items: external ids.
         k: items of each.
     """

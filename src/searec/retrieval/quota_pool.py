@@ -37,8 +37,8 @@ def slots(k: int, quota: float) -> NDArray[np.bool_]:
     [0, 0, 0, 1, 0, 0, 1, 0, 0, 1]
     """
     share = np.floor(np.arange(k + 1) * quota + 1e-9)
-    is_second: NDArray[np.bool_] = share[1:] > share[:-1]
-    return is_second
+    marked: NDArray[np.bool_] = share[1:] > share[:-1]
+    return marked
 
 
 def interleave(first: Ints, second: Ints, k: int, quota: float) -> tuple[Ints, NDArray[np.bool_]]:
@@ -83,13 +83,13 @@ def merge(first: Tensor, second: Tensor, k: int, quota: float) -> Pool:
     line = torch.cat((left, spare.masked_fill(_in(spare, left), 0)), dim=1)
     line, order = _close_up(line, line != 0)
     line_place = torch.cat((left_place, candidate_place[:, share:]), dim=1).gather(1, order)
-    counts = [(ids != 0).sum(1).cpu().numpy() for ids in (line, chosen)]
-    at, is_chosen = (torch.from_numpy(part).to(first.device) for part in interleave(counts[0], counts[1], k, quota))
+    of_line, of_chosen = ((ids != 0).sum(1).cpu().numpy() for ids in (line, chosen))
+    at, is_chosen = (torch.from_numpy(part).to(first.device) for part in interleave(of_line, of_chosen, k, quota))
     at = torch.where(is_chosen, at.clamp(max=chosen.shape[1]), chosen.shape[1] + 1 + at.clamp(max=line.shape[1]))
 
-    def laid(of_chosen: Tensor, of_line: Tensor) -> Tensor:
-        """Values at each place, 0 past the ends."""
-        ends = [torch.nn.functional.pad(values.long(), (0, 1)) for values in (of_chosen, of_line)]
+    def laid(*values: Tensor) -> Tensor:
+        """Values of the chosen and of the line at each place, 0 past the ends."""
+        ends = [torch.nn.functional.pad(value.long(), (0, 1)) for value in values]
         return torch.cat(ends, dim=1).gather(1, at)
 
     items = laid(chosen, line)

@@ -101,15 +101,10 @@ def chat_settings(model: str) -> ChatSettings:
 
 @dataclass(frozen=True)
 class Prompt:
-    """One question.
+    """One question."""
 
-    Attributes:
-        name: what errors call it ("user 3, search"); no part of its key.
-        version: of the wording, part of its key.
-    """
-
-    name: str
-    version: str
+    name: str  # what errors call it ("user 3, search"); no part of its key
+    version: str  # of the wording, part of its key
     text: str
 
 

@@ -14,7 +14,7 @@ _LOOK = 0.2
 
 
 def ask_chats(questions: Sequence[tuple[Chat, Prompt]], parse: Callable[[str], T | None]) -> list[Answer[T]]:
-    """Send the prompts of each chat with one `Chat.ask`, all chats at once.
+    """Return one answer a question, in order; the prompts of each chat are one `Chat.ask`, all chats at once.
 
     A chat that fails altogether (ChatError) leaves its prompts without a value, the error as their problem, as long
     as another one answers.
@@ -22,9 +22,6 @@ def ask_chats(questions: Sequence[tuple[Chat, Prompt]], parse: Callable[[str], T
     Args:
         questions: prompts, each with its chat.
         parse: as for `Chat.ask`.
-
-    Returns:
-        One answer a question, in order.
 
     Raises:
         ChatError: no chat answers; or an offline one lacks an answer, since a replay must not differ unnoticed.

@@ -71,15 +71,10 @@ def may_stop(scores: Tensor, slack: float) -> Tensor:
 
 @dataclass(frozen=True)
 class Depths:
-    """Validation requests at every depth.
+    """Validation requests at every depth."""
 
-    Attributes:
-        gain: [R, K + 1] NDCG@5 after 0..K steps.
-        halting: [R, K] halting score, 0 to 1, before each step; inf for users who take none.
-    """
-
-    gain: NDArray[np.float64]
-    halting: NDArray[np.float64]
+    gain: NDArray[np.float64]  # [R, K + 1] NDCG@5 after 0..K steps
+    halting: NDArray[np.float64]  # [R, K] halting score, 0 to 1, before each step; inf for users who take none
 
     def at(self, threshold: float) -> tuple[float, float]:
         """Return NDCG@5 and mean steps per request if users stop once the halting score is above the threshold."""

@@ -115,7 +115,22 @@ def train(
     if train_config is None:
         learner.fit(data, split)
     else:
-        about |= _train_phases(learner, split, folder, train_config, about, resume, sources)
+        from searec.training.phases import run_phases
+
+        models = {name: run.model for name, run in sources.items()}
+        weights = models["start"].state() if "start" in models else None
+        reports = run_phases(
+            learner,
+            split,
+            folder,
+            train_config,
+            made_from=about,
+            resume=resume,
+            start=weights,
+            teacher=models.get("teacher"),
+        )
+        if len(reports) > 1:
+            about["phases"] = [report.as_json() for report in reports]
     learner.eval()
     about |= leak_record(split, learner, leaks)
     run = Run(folder, learner, data, about)
@@ -146,31 +161,6 @@ def new_model(model: str, config: Any, split: Split, seed: int, artifact: Artifa
         if artifact is not None:
             artifact.attach(learner, split)
     return learner
-
-
-def _train_phases(
-    model: Model,
-    split: Split,
-    folder: Path,
-    config: TrainConfig,
-    about: Mapping[str, Any],
-    resume: bool,
-    sources: Mapping[str, Run],
-) -> dict[str, Any]:
-    """Train by the loop; return the entry of config.json about the phases, if there were several."""
-    from searec.training.phases import run_phases
-
-    reports = run_phases(
-        model,
-        split,
-        folder,
-        config,
-        made_from=about,
-        resume=resume,
-        start=sources["start"].model.state() if "start" in sources else None,
-        teacher=sources["teacher"].model if "teacher" in sources else None,
-    )
-    return {"phases": [report.as_json() for report in reports]} if len(reports) > 1 else {}
 
 
 def _sources(model: Model, split: Split, start: Path | str | None, teacher: Path | str | None) -> dict[str, Run]:

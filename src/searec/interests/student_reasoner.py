@@ -93,9 +93,8 @@ class StudentReasoner(BuiltInReasoner):
     def open(cls, split: Split, tasks: Sequence[Task], options: Mapping[str, str]) -> Self:
         values = dict(options)
         if not values.get("model"):
-            raise SettingsError(
-                "a student needs its folder", where="student", got=", ".join(values), remedy="give model=RUN"
-            )
+            got = ", ".join(values)
+            raise SettingsError("a student needs its folder", where="student", got=got, remedy="give model=RUN")
         return cls(values.pop("model"), configure(StudentSettings, values, where="student reasoner"))
 
     @property
@@ -199,7 +198,8 @@ def load_student(model: Path | str, device: str = "auto") -> LoadedStudent:
     """
     folder = Path(model)
     if not (folder / FILE).is_file():
-        return _alone(model, device)
+        base_model = open_model(model, device=device)
+        return _ready(base_model, open_tokenizer(model), base_digest(model, base_model))
     try:
         about = json.loads((folder / FILE).read_text(encoding="utf-8"))
         form, base = about["format"], about["base"]
@@ -241,11 +241,6 @@ def base_digest(place: Path | str, model: Any) -> str:
     if Path(place).is_dir():
         return weights_digest(Path(place))
     return str(getattr(model.config, "_commit_hash", None) or place)
-
-
-def _alone(place: Path | str, device: str) -> LoadedStudent:
-    model = open_model(place, device=device)
-    return _ready(model, open_tokenizer(place), base_digest(place, model))
 
 
 def _ready(model: Any, tokenizer: Any, digest: str) -> LoadedStudent:

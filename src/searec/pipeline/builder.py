@@ -10,13 +10,12 @@ from searec.data.schema import Task
 from searec.data.split import Split
 from searec.errors import RunError, SearecError, SettingsError
 from searec.models.capabilities import RetrievesByInterest, ReusesLexicalIndex, SuggestsQueries
-from searec.pipeline.catalog_snapshot import CatalogBase
+from searec.pipeline.catalog_snapshot import CatalogBase, LiveCatalog
 from searec.pipeline.channels import CHANNELS, Channel, LexicalChannel, PopularChannel
 from searec.pipeline.deployment import Deployment
 from searec.pipeline.executors import Executor, Runner
 from searec.pipeline.explanations import Explainer
 from searec.pipeline.histories import Histories
-from searec.pipeline.live_catalog import LiveCatalog
 from searec.pipeline.pipeline import Parts, Pipeline
 from searec.pipeline.ranking import Ranker
 from searec.pipeline.run import Run, read_run

@@ -22,6 +22,7 @@ from searec.data.ragged import Ints
 from searec.data.taxonomy import Taxonomy
 from searec.errors import SettingsError, UnknownIdError
 from searec.pipeline.types import Filter
+from searec.store.event_store import EventStore
 from searec.store.events import ItemChange
 
 CATEGORIES = "categories"
@@ -336,6 +337,36 @@ class CatalogBase:
                 if 0 < frequent.height < max(2, len(values) // 2):  # a column of ids is nothing to filter by
                     choices[column] = frequent[column].head(_MASKS).to_list()
         return choices
+
+
+class LiveCatalog:
+    """Follows the items of an event store.
+
+    Args:
+        base: the dataset's items.
+        events: the store; None for the dataset's items alone.
+    """
+
+    def __init__(self, base: CatalogBase, events: EventStore | None = None) -> None:
+        self.last = CatalogSnapshot(base)
+        self._events = events
+        self._number = 0
+        self._lock = threading.Lock()
+
+    def snapshot(self) -> CatalogSnapshot:
+        """Return the catalog as the store has it now; `last` is the one before.
+
+        Raises:
+            StorageError: the store fails.
+        """
+        if self._events is None:
+            return self.last
+        with self._lock:
+            changes = self._events.items_since(self._number)
+            if changes:
+                self.last = self.last.with_changes(changes)
+                self._number = changes[-1].number
+            return self.last
 
 
 def item_words(about: Mapping[str, Any]) -> str:

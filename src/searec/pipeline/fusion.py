@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from searec.data.ragged import Ints
+from searec.pipeline.catalog_snapshot import CatalogSnapshot, item_words
+from searec.text.analysis import words_of
 
 RRF = 60
 """The constant of reciprocal rank fusion (Cormack, Clarke and Buettcher, SIGIR 2009)."""
@@ -98,6 +100,37 @@ def spread(
     for kind in (False, True):
         rest[group[len(order) :] == kind] = np.flatnonzero(left & (group == kind))
     return np.concatenate((order, rest))
+
+
+def diversify(catalog: CatalogSnapshot, items: Ints, group: NDArray[np.bool_], diversity: float, *, first: int) -> Ints:
+    """Return an order of items in whose first positions items of the same words stand apart.
+
+    Args:
+        catalog: of the items.
+        items: [n] item indexes, best first.
+        group: [n] as in `spread`.
+        diversity: 0 to 1; 0 changes nothing.
+        first: positions to fill so.
+    """
+    if diversity <= 0 or len(items) < 2:
+        return np.arange(len(items))
+    return spread(likeness(*_words(catalog, items), len(items)), group, diversity, first=first)
+
+
+def _words(catalog: CatalogSnapshot, items: Ints) -> tuple[Ints, Ints]:
+    """Pairs of an item's position and a word of it; words unknown to the dataset get numbers of their own."""
+    data = catalog.base.data
+    known = data.sizes.items
+    words, owner = data.item_words.take(np.where(items <= known, items, 0))
+    extra: dict[str, int] = {}
+    index = data.word_index
+    for row in np.flatnonzero(items > known).tolist():
+        numbers = [
+            index[word] if word in index else data.sizes.words + 1 + extra.setdefault(word, len(extra))
+            for word in words_of(item_words(catalog.attributes(int(items[row]))))
+        ]
+        words, owner = np.concatenate((words, numbers)), np.concatenate((owner, np.full(len(numbers), row)))
+    return owner, words.astype(np.int64)
 
 
 @dataclass(frozen=True)

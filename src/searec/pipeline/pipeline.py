@@ -10,16 +10,15 @@ from searec.data.ragged import Ints
 from searec.data.schema import Task
 from searec.errors import SearecError, SettingsError
 from searec.interests.user_interests import UserInterests
-from searec.pipeline.catalog_snapshot import CatalogSnapshot
+from searec.pipeline.catalog_snapshot import CatalogSnapshot, LiveCatalog
 from searec.pipeline.channels import Candidates, Channel, PopularChannel, RequestBatch
 from searec.pipeline.deployment import PipelineSettings
 from searec.pipeline.executors import Executor, Runner, Skipped
 from searec.pipeline.explanations import Explainer
-from searec.pipeline.fusion import RankedList, add_ranking, fuse, join
+from searec.pipeline.fusion import RankedList, add_ranking, diversify, fuse, join
 from searec.pipeline.histories import Histories, UserContext
-from searec.pipeline.live_catalog import LiveCatalog
 from searec.pipeline.paging import mark, read_token, token
-from searec.pipeline.ranking import Ranker, Scores, diversify, fuse_scores
+from searec.pipeline.ranking import Ranker, Scores, fuse_scores
 from searec.pipeline.suggestions import Suggester
 from searec.pipeline.types import MOST, LeftOut, RankedItem, Request, Response, Suggestions, SuggestRequest
 from searec.pipeline.user_interests import InterestSource

@@ -1,4 +1,4 @@
-"""Ranking: runs score the items of a pool, and near-identical items are set apart."""
+"""Ranking: runs score the items of a pool."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -8,10 +8,8 @@ from numpy.typing import NDArray
 
 from searec.data.ragged import Ints
 from searec.data.user_history import batch_of, padded
-from searec.pipeline.catalog_snapshot import CatalogSnapshot, item_words
 from searec.pipeline.channels import RequestBatch
-from searec.pipeline.fusion import RRF, likeness, spread
-from searec.text.analysis import words_of
+from searec.pipeline.fusion import RRF
 
 if TYPE_CHECKING:
     from searec.pipeline.run import Run
@@ -56,34 +54,3 @@ def fuse_scores(scores: Sequence[NDArray[np.floating]]) -> NDArray[np.float64]:
         rank[np.argsort(-values, kind="stable")] = np.arange(1, len(values) + 1)
         total += np.where(np.isfinite(values), 1 / (RRF + rank), 0)
     return np.where(total > 0, total, -np.inf)
-
-
-def diversify(catalog: CatalogSnapshot, items: Ints, group: NDArray[np.bool_], diversity: float, *, first: int) -> Ints:
-    """Return an order of items in whose first positions items of the same words stand apart.
-
-    Args:
-        catalog: of the items.
-        items: [n] item indexes, best first.
-        group: [n] as in `fusion.spread`.
-        diversity: 0 to 1; 0 changes nothing.
-        first: positions to fill so.
-    """
-    if diversity <= 0 or len(items) < 2:
-        return np.arange(len(items))
-    return spread(likeness(*_words(catalog, items), len(items)), group, diversity, first=first)
-
-
-def _words(catalog: CatalogSnapshot, items: Ints) -> tuple[Ints, Ints]:
-    """Pairs of an item's position and a word of it; words unknown to the dataset get numbers of their own."""
-    data = catalog.base.data
-    known = data.sizes.items
-    words, owner = data.item_words.take(np.where(items <= known, items, 0))
-    extra: dict[str, int] = {}
-    index = data.word_index
-    for row in np.flatnonzero(items > known).tolist():
-        numbers = [
-            index[word] if word in index else data.sizes.words + 1 + extra.setdefault(word, len(extra))
-            for word in words_of(item_words(catalog.attributes(int(items[row]))))
-        ]
-        words, owner = np.concatenate((words, numbers)), np.concatenate((owner, np.full(len(numbers), row)))
-    return owner, words.astype(np.int64)

@@ -11,8 +11,8 @@ from searec.data.dataset import Dataset
 from searec.errors import SettingsError, UnknownIdError
 from searec.evaluation.result import stored_figures
 from searec.interests.graph_svg import draw_graph
+from searec.pipeline.catalog_snapshot import LiveCatalog
 from searec.pipeline.histories import Histories
-from searec.pipeline.live_catalog import LiveCatalog
 from searec.pipeline.similar_items import can_find_similar, similar_items
 from searec.pipeline.types import InterestsView, ItemView, ServedRun, UserView
 from searec.pipeline.user_interests import InterestSource

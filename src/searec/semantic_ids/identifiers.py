@@ -24,24 +24,17 @@ Codes = NDArray[np.integer[Any]]
 
 @dataclass(frozen=True)
 class Identifiers:
-    """Codes [2, I + 1, K] of every item for each task (`SIDES`); row 0 is padding.
-
-    Attributes:
-        codes: of each task, item and place.
-        sizes: K, codes at each place.
-        shared: number of first places that mean the same in both.
-        one: whether both tasks have the same identifiers, in the same codebooks.
-        about: how they were made (settings, cut-off, collisions), JSON-ready.
+    """Codes of every item for each task (`SIDES`); row 0 is padding.
 
     Raises:
         DataError: on construction, if a code is out of range or two items have the same.
     """
 
-    codes: Codes
-    sizes: tuple[int, ...]
-    shared: int
-    one: bool = False
-    about: Mapping[str, Any] = field(default_factory=dict)
+    codes: Codes  # [2, I + 1, K] of each task, item and place
+    sizes: tuple[int, ...]  # K, codes at each place
+    shared: int  # number of first places that mean the same in both
+    one: bool = False  # whether both tasks have the same identifiers, in the same codebooks
+    about: Mapping[str, Any] = field(default_factory=dict)  # settings, cut-off, collisions; JSON-ready
 
     def __post_init__(self) -> None:
         if self.codes.ndim != 3 or self.codes.shape[0] != len(SIDES) or self.codes.shape[2] != len(self.sizes):
@@ -94,11 +87,7 @@ class Identifiers:
         return sum(self.books)
 
     def with_items(self, codes: Codes) -> "Identifiers":
-        """Return these and the identifiers [2, n, K] of more items, numbered from I + 1.
-
-        Raises:
-            DataError: as on construction.
-        """
+        """Return these and the identifiers [2, n, K] of more items, numbered from I + 1."""
         return replace(self, codes=np.concatenate((self.codes, codes), axis=1))
 
     def save(self, path: Path) -> None:
@@ -153,15 +142,14 @@ def groups(codes: Codes) -> tuple[int, NDArray[np.int64]]:
 def spread(codes: Codes, left: Tensor, book: Tensor, *, epsilon: float, rounds: int) -> tuple[Codes, list[float]]:
     """Give colliding items other last codes, by Sinkhorn's balanced assignment among them (gensar.md).
 
+    Returned are the codes [N, K], and the share of colliding items before the first round and after each one.
+
     Args:
         codes: [N, K].
         left: [N, D] residual that the last code quantises.
         book: [C, D] the last codebook.
         epsilon: of the assignment.
         rounds: most rounds, as a move may collide anew.
-
-    Returns:
-        codes [N, K], and the share of colliding items before the first round and after each one.
     """
     codes = codes.copy()
     shares = []

@@ -16,14 +16,12 @@ from searec.errors import DataError
 class Trie:
     """N identifiers of K codes, each of one item; the nodes of a depth are numbered in the order of their prefixes.
 
-    codes: for each level l, [n_(l+1)] the code that leads to each node of depth l + 1.
     first: for each level l, [n_l + 1] where the children of each node of depth l begin among those of depth l + 1.
-    items: [N] the item of each leaf, ascending by identifier.
     """
 
-    codes: tuple[Tensor, ...]
+    codes: tuple[Tensor, ...]  # for each level l, [n_(l+1)] the code that leads to each node of depth l + 1
     first: tuple[Tensor, ...]
-    items: Tensor
+    items: Tensor  # [N] the item of each leaf, ascending by identifier
 
     @classmethod
     def build(cls, codes: NDArray[np.integer], items: NDArray[np.integer]) -> "Trie":

@@ -7,9 +7,10 @@ for the next batch.
 import contextlib
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from typing import Generic, TypeVar
+from contextlib import AbstractContextManager
+from typing import Generic, Literal, TypeVar
 
 from searec.config import Count, settings
 from searec.errors import Overloaded, SearecError
@@ -34,12 +35,15 @@ class BatcherSettings:
 
 
 class _Queue(Generic[In, Out]):
-    """Waiting requests of one kind, and the thread that answers them."""
+    """Waiting requests of one kind, and the thread that answers them by the pipeline's method of that name."""
 
     def __init__(
-        self, name: str, answer: Callable[[Sequence[In]], Sequence[Out | SearecError]], config: BatcherSettings
+        self,
+        name: Literal["recommend", "search", "suggest"],
+        use: Callable[[], AbstractContextManager[Pipeline]],
+        config: BatcherSettings,
     ) -> None:
-        self._answer = answer
+        self._name, self._use = name, use
         self._config = config
         self._pending: queue.SimpleQueue[tuple[In, Future[Out]] | None] = queue.SimpleQueue()
         self._closed = False
@@ -76,7 +80,8 @@ class _Queue(Generic[In, Out]):
             if not batch:
                 continue
             try:
-                responses = self._answer([request for request, _ in batch])
+                with self._use() as pipeline:
+                    responses = getattr(pipeline, self._name)([request for request, _ in batch])
             except Exception as error:  # our fault is the caller's to see, and the thread must live on
                 for _, future in batch:
                     future.set_exception(error)
@@ -102,11 +107,9 @@ class RequestBatcher:
         self._users: dict[int, int] = {}
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
-        self._feed: _Queue[Request, Response] = _Queue("feed", self._with(lambda one: one.recommend), config)
-        self._search: _Queue[Request, Response] = _Queue("search", self._with(lambda one: one.search), config)
-        self._suggest: _Queue[SuggestRequest, Suggestions] = _Queue(
-            "suggest", self._with(lambda one: one.suggest), config
-        )
+        self._feed: _Queue[Request, Response] = _Queue("recommend", self.use, config)
+        self._search: _Queue[Request, Response] = _Queue("search", self.use, config)
+        self._suggest: _Queue[SuggestRequest, Suggestions] = _Queue("suggest", self.use, config)
 
     def recommend(self, request: Request) -> "Future[Response]":
         """Return a page of the feed.
@@ -163,12 +166,3 @@ class RequestBatcher:
                 if not self._users[id(pipeline)]:
                     del self._users[id(pipeline)]
                     self._idle.notify_all()
-
-    def _with(
-        self, method: Callable[[Pipeline], Callable[[Sequence[In]], Sequence[Out | SearecError]]]
-    ) -> Callable[[Sequence[In]], Sequence[Out | SearecError]]:
-        def answer(requests: Sequence[In]) -> Sequence[Out | SearecError]:
-            with self.use() as pipeline:
-                return method(pipeline)(requests)
-
-        return answer

@@ -24,14 +24,9 @@ class _Sums:
         self.seconds.append(response.seconds)
 
     def as_json(self) -> dict[str, Any]:
-        """fsum: the same total whichever thread answered first."""
-        cost, seconds = math.fsum(self.costs), round(math.fsum(self.seconds), 3)
-        return {
-            "prompt_tokens": self.prompt_tokens,
-            "completion_tokens": self.completion_tokens,
-            "cost": cost,
-            "seconds": seconds,
-        }
+        """Return the sums; by fsum, for the same total whichever thread answered first."""
+        tokens = {"prompt_tokens": self.prompt_tokens, "completion_tokens": self.completion_tokens}
+        return {**tokens, "cost": math.fsum(self.costs), "seconds": round(math.fsum(self.seconds), 3)}
 
 
 class UsageLog:
@@ -102,8 +97,5 @@ class UsageLog:
         """Return counts, tokens, cost and seconds of this run; `replayed` has the original cost of cached answers."""
         names = ("calls", "from_cache", "retries", "unusable", "failures", "uncounted")
         with self._lock:
-            return {
-                **{name: getattr(self, name) for name in names},
-                **self._spent.as_json(),
-                "replayed": self._replayed.as_json(),
-            }
+            counts = {name: getattr(self, name) for name in names}
+            return {**counts, **self._spent.as_json(), "replayed": self._replayed.as_json()}

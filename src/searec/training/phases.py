@@ -16,7 +16,6 @@ from searec.plugins import Registry
 from searec.training import checkpoint
 from searec.training.examples import Portions, TrainingExamples
 from searec.training.loop import JUDGE, train
-from searec.training.ranking_distillation import RankingDistillation
 from searec.training.train_config import TrainConfig
 
 SUPERVISED, STARTED = "supervised", "started"
@@ -163,10 +162,15 @@ def run_phases(
     context = PhaseContext(split, folder, config, made_from, resume)
     if start is None:
         examples = TrainingExamples(split, model, batch=config.batch, seed=config.seed)
+        learner: Learner = model
+        if teacher is not None:
+            from searec.training.ranking_distillation import RankingDistillation
+
+            learner = RankingDistillation(model, teacher)
         report = train(
-            model if teacher is None else RankingDistillation(model, teacher),
+            learner,
             examples,
-            lambda learner: context.validate(model),
+            lambda _: context.validate(model),
             folder,
             config,
             made_from=made_from,

@@ -125,30 +125,19 @@ def batch_of(
         queries: [B] texts of search requests, which the dataset need not hold; none for the feed.
         candidates: [B, N] internal item ids, or None for the whole catalog.
     """
-    rec = Ragged.of([history.feed_item for history in histories])
-    src = Ragged.of([history.search_query for history in histories])
-    click_history = Ragged.of([history.click_item for history in histories])
     none = np.zeros(0, dtype=np.int32)
-    streams = Streams(
-        Interactions(
-            _shifted(rec),
-            rec.values.astype(np.int32),
-            _concatenated([history.feed_time for history in histories]),
-            none,
-        ),
-        Searches(
-            _shifted(src),
-            src.values.astype(np.int32),
-            _concatenated([history.search_time for history in histories]),
-            _int32(Ragged.joined([history.search_click for history in histories])),
-        ),
-        ClickHistory(
-            _shifted(click_history),
-            click_history.values.astype(np.int32),
-            _concatenated([history.click_time for history in histories]),
-            none,
-        ),
-    )
+
+    def stream(ids: Sequence[Ints], times: Sequence[Ints]) -> tuple[Ints, Ints, Ints]:
+        """Offsets by user id, which begin at 1; ids and times."""
+        rows = Ragged.of(ids)
+        return np.concatenate(([0], rows.offsets)), rows.values.astype(np.int32), np.concatenate([*times, _NONE])
+
+    feed = stream([one.feed_item for one in histories], [one.feed_time for one in histories])
+    search = stream([one.search_query for one in histories], [one.search_time for one in histories])
+    click = stream([one.click_item for one in histories], [one.click_time for one in histories])
+    clicked = Ragged.joined([history.search_click for history in histories])
+    clicked = Ragged(clicked.offsets, clicked.values.astype(np.int32, copy=False))
+    streams = Streams(Interactions(*feed, none), Searches(*search, clicked), ClickHistory(*click, none))
     count = len(histories)
     requests = Requests(
         task=task,
@@ -156,9 +145,9 @@ def batch_of(
         time=np.array([history.time for history in histories], dtype=np.int64),
         query=np.zeros(count, dtype=np.int32),
         target=np.zeros(count, dtype=np.int32),
-        feed_end=rec.offsets[1:],
-        search_end=src.offsets[1:],
-        click_end=click_history.offsets[1:],
+        feed_end=feed[0][2:],
+        search_end=search[0][2:],
+        click_end=click[0][2:],
         new_texts=tuple(queries) if queries else None,
     )
     texts = [text for history in histories for text in history.search_text]
@@ -191,19 +180,6 @@ def _window(stream: Interactions | Searches | ClickHistory, user: int, newest: i
     if before is not None:
         end = first + int(np.searchsorted(stream.time[first:end], before))
     return slice(max(first, end - newest), end)
-
-
-def _int32(rows: Ragged) -> Ragged:
-    return Ragged(rows.offsets, rows.values.astype(np.int32, copy=False))
-
-
-def _shifted(rows: Ragged) -> Ints:
-    """Offsets by user id, which begin at 1."""
-    return np.concatenate(([0], rows.offsets))
-
-
-def _concatenated(parts: Sequence[Ints]) -> Ints:
-    return np.concatenate([*parts, _NONE])
 
 
 def _by_time(values: Ints, times: Ints, more: Ints, more_times: Ints) -> tuple[Ints, Ints, Ints]:

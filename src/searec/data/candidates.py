@@ -178,9 +178,8 @@ def most_others(split: Split, task: Task, part: Part) -> int:
         task: the task.
         part: "val" or "test".
     """
-    seen = Seen.ever(split.data)
-    clicked = np.bincount(seen.keys // (seen.items + 1), minlength=split.data.sizes.users + 1)
-    return max(1, min(OTHERS, seen.items - int(clicked[split.held_out(task, part).user].max(initial=0))))
+    clicked = split.items_clicked[split.held_out(task, part).user]
+    return max(1, min(OTHERS, split.data.sizes.items - int(clicked.max(initial=0))))
 
 
 def _hard_negatives(rng: np.random.Generator, data: Dataset, seen: Seen, requests: Requests, n: int) -> Ints:

@@ -15,7 +15,7 @@ from searec.errors import RunError, SettingsError
 from searec.experiments.run_leakage import leak_record, training_leaks
 from searec.models import model_named
 from searec.models.base import Model, Preset
-from searec.models.capabilities import LearnsFromTeacher
+from searec.models.capabilities import LearnsFromTeacher, supports
 from searec.pipeline.run import Run, read_run
 from searec.pipeline.run_folder import ARTIFACTS, CONFIG, describe, split_config, write_run
 from searec.training import checkpoint
@@ -171,7 +171,7 @@ def _sources(model: Model, split: Split, start: Path | str | None, teacher: Path
         SettingsError: the model cannot use it.
     """
     folders = {name: folder for name, folder in (("start", start), ("teacher", teacher)) if folder is not None}
-    usable = {"start": bool(model.phases), "teacher": isinstance(model, LearnsFromTeacher)}
+    usable = {"start": bool(model.phases), "teacher": supports(model, LearnsFromTeacher)}
     needed = {"start": "a model with later training phases", "teacher": "a model that learns another model's ranking"}
     runs = {}
     for name, folder in folders.items():

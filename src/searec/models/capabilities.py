@@ -1,9 +1,10 @@
-"""What a model can do beyond scoring. Code outside `models` checks for these protocols, never for a model class."""
+"""What a model can do beyond scoring. Code outside `models` calls `supports`, and never checks for a model class."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor
+from typing_extensions import TypeIs
 
 from searec.data.batch import Batch
 from searec.nn.losses import Losses
@@ -13,6 +14,19 @@ if TYPE_CHECKING:  # training one model loads nothing that only other models nee
     from searec.models.serendipity.retrieval import Channels, InterestPool
     from searec.semantic_ids.trie import Trie
     from searec.text.encoder import Encoder
+
+
+C = TypeVar("C")
+
+
+def supports(model: object, capability: type[C]) -> TypeIs[C]:
+    """Return whether a model has a capability.
+
+    Args:
+        model: the model.
+        capability: a protocol of this module.
+    """
+    return isinstance(model, capability)
 
 
 @runtime_checkable

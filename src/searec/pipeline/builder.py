@@ -9,7 +9,7 @@ from searec.data.lexical import Lexicon
 from searec.data.schema import Task
 from searec.data.split import Split
 from searec.errors import RunError, SearecError, SettingsError
-from searec.models.capabilities import RetrievesByInterest, ReusesLexicalIndex, SuggestsQueries
+from searec.models.capabilities import RetrievesByInterest, ReusesLexicalIndex, SuggestsQueries, supports
 from searec.pipeline.catalog_snapshot import CatalogBase, LiveCatalog
 from searec.pipeline.channels import CHANNELS, Channel, LexicalChannel, PopularChannel
 from searec.pipeline.deployment import Deployment
@@ -69,7 +69,7 @@ def open_pipeline(
         "search": [_able(runs[folder], "search") for folder in deployment.search],
     }
     feed = by_task["recommend"]
-    interests = InterestSource(next((run for run in feed if isinstance(run.model, RetrievesByInterest)), None), reader)
+    interests = InterestSource(next((run for run in feed if supports(run.model, RetrievesByInterest)), None), reader)
     catalog = LiveCatalog(CatalogBase(data, _lexicon(data, by_task["search"])), events)
     histories = Histories(data, events, after=exported_up_to(Path(deployment.data)))
     retrieving: dict[Task, list[Run]] = {}
@@ -203,12 +203,12 @@ def _channel(run: Run, interests: InterestSource) -> Channel:
 
 
 def _suggests(run: Run) -> bool:
-    return isinstance(run.model, SuggestsQueries) and "search" in run.model.train_tasks
+    return supports(run.model, SuggestsQueries) and "search" in run.model.train_tasks
 
 
 def _lexicon(data: Dataset, search: Sequence[Run]) -> Lexicon:
     for run in search:
-        if isinstance(run.model, ReusesLexicalIndex):
+        if supports(run.model, ReusesLexicalIndex):
             return Lexicon(data, **run.model.lexical_index())
     return Lexicon.of(data)
 
@@ -226,7 +226,7 @@ def _uses(
         names = []
         for task in by_task:
             place = "feed" if task == "recommend" else "search"
-            lexical = task == "search" and isinstance(run.model, ReusesLexicalIndex) and run in by_task[task]
+            lexical = task == "search" and supports(run.model, ReusesLexicalIndex) and run in by_task[task]
             if run in retrieving[task] or lexical:
                 names.append(f"{place} channel")
             if run in ranking[task]:

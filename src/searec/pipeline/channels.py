@@ -16,7 +16,7 @@ from searec.data.split import Split
 from searec.data.user_history import UserHistory, batch_of, padded
 from searec.files import cache_folder
 from searec.interests.user_interests import UserInterests
-from searec.models.capabilities import RetrievesByInterest
+from searec.models.capabilities import RetrievesByInterest, supports
 from searec.pipeline.catalog_snapshot import CatalogSnapshot, item_words
 from searec.pipeline.histories import UserContext
 from searec.pipeline.user_interests import InterestEncoder
@@ -218,7 +218,7 @@ class RunChannel:
         model = self._run.model
         batch = batch_of(self._run.data, requests.histories, model.needs, requests.task, requests.queries)
         batch, excluded = batch.to(model.device), requests.excluded_ids(None).to(model.device)
-        if isinstance(model, RetrievesByInterest):
+        if supports(model, RetrievesByInterest):
             pool = model.pool(batch, k, excluded)
             ids, scores, interest = pool.pool.items, pool.score, pool.interest
         else:

@@ -12,7 +12,7 @@ from searec.data.dataset import Dataset
 from searec.data.split import Split
 from searec.errors import RunError, SettingsError
 from searec.models.base import Model
-from searec.models.capabilities import UpdatesItems
+from searec.models.capabilities import UpdatesItems, supports
 from searec.pipeline.run_folder import ARTIFACTS, read_model
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ class Run:
         """
         from searec.artifacts.item_identifiers import check_items
 
-        if not isinstance(self.model, UpdatesItems):
+        if not supports(self.model, UpdatesItems):
             raise SettingsError(
                 f"{self.model.name} cannot add items", expected="a run of a model that can (gensar, tiger)"
             )
@@ -199,7 +199,7 @@ class Run:
         known = self.data.items.to_internal([item for item in items if item not in new]).tolist()
         inside = [one for one in (*(new[item] for item in items if item in new), *known) if one not in self.removed]
         self.removed.update(inside)
-        if isinstance(self.model, UpdatesItems):
+        if supports(self.model, UpdatesItems):
             self.model.change_items(removed=inside)
 
 

@@ -12,7 +12,7 @@ from searec.data.schema import Task
 from searec.errors import SettingsError
 from searec.interests.interest_table import read_graphs
 from searec.metrics.base import Floats
-from searec.models.capabilities import ColdStartUsers, RetrievesByInterest, SuggestsQueries
+from searec.models.capabilities import ColdStartUsers, RetrievesByInterest, SuggestsQueries, supports
 from searec.pipeline.catalog_snapshot import CatalogBase, CatalogSnapshot, NewItem
 from searec.pipeline.channels import Candidates, RequestBatch, RunChannel
 from searec.pipeline.histories import Histories, UserContext
@@ -56,7 +56,7 @@ def best_items(run: "Run", users: Sequence[str], queries: Sequence[str] | None, 
         batch = RequestBatch(catalog, contexts, texts, [None] * len(contexts), excluded)
         lists += channel.retrieve(batch, k)[run.label]
     table = _table(catalog, {"user_id": users} | ({"query": queries} if queries is not None else {}), lists)
-    return table.with_columns(_reasons(run, users, lists)) if isinstance(run.model, RetrievesByInterest) else table
+    return table.with_columns(_reasons(run, users, lists)) if supports(run.model, RetrievesByInterest) else table
 
 
 def best_for_newcomers(run: "Run", records: Sequence[Mapping[str, Any]], k: int, *, seen: bool) -> pl.DataFrame:
@@ -68,7 +68,7 @@ def best_for_newcomers(run: "Run", records: Sequence[Mapping[str, Any]], k: int,
         k: items of each.
         seen: also return what a record holds.
     """
-    if not isinstance(run.model, ColdStartUsers):
+    if not supports(run.model, ColdStartUsers):
         raise SettingsError(f"{run.model.name} cannot score new users", expected="a run of a model that can (gserec)")
     _refuse_none(k)
     ids, scores = best_for_new_users(run.model, run.artifact(), run.data, records, k, seen=seen)
@@ -85,7 +85,7 @@ def best_queries(run: "Run", users: Sequence[str], k: int, min_users: int) -> pl
         min_users: who must have searched a query.
     """
     model = run.model
-    if not isinstance(model, SuggestsQueries) or "search" not in model.train_tasks:
+    if not supports(model, SuggestsQueries) or "search" not in model.train_tasks:
         raise SettingsError(f"{model.name} cannot suggest queries", expected="a gensar run that has learnt to search")
     _refuse_none(k)
     texts = queries_of_several(run.data, min_users)[0].to_list()

@@ -9,12 +9,12 @@ from searec.data.ragged import Ints
 from searec.errors import SettingsError
 from searec.metrics.base import Floats
 from searec.models.base import Model, best_items, cosines
-from searec.models.capabilities import FindsSimilarItems, HasItemVectors
+from searec.models.capabilities import FindsSimilarItems, HasItemVectors, supports
 
 
 def can_find_similar(model: Model) -> bool:
     """Return whether a model has item vectors or finds neighbours of items by other means."""
-    return isinstance(model, (FindsSimilarItems, HasItemVectors))
+    return supports(model, FindsSimilarItems) or supports(model, HasItemVectors)
 
 
 @torch.no_grad()
@@ -37,9 +37,9 @@ def similar_items(model: Model, items: Ints, k: int, exclude: Collection[int] = 
         raise SettingsError("k is too small", got=k, expected="1 or more")
     ids = torch.from_numpy(np.asarray(items, dtype=np.int64)).to(model.device)
     count = k + len(exclude) + 1
-    if isinstance(model, FindsSimilarItems):
+    if supports(model, FindsSimilarItems):
         similar, scores = model.similar_items(ids, count)
-    elif isinstance(model, HasItemVectors):
+    elif supports(model, HasItemVectors):
         vectors = model.item_vectors.to(model.device)
         everything = torch.arange(len(vectors), device=model.device)
         similar, scores = best_items(cosines(vectors, ids) @ cosines(vectors, everything).T, count)

@@ -13,7 +13,7 @@ from searec.data.split import Split
 from searec.errors import SettingsError
 from searec.evaluation.compare import Comparison
 from searec.evaluation.slices import SPARSE_BELOW, membership
-from searec.models.capabilities import EmbedsUserSides
+from searec.models.capabilities import EmbedsUserSides, supports
 from searec.pipeline.run import Run
 from searec.pipeline.run_folder import ARTIFACTS
 from searec.progress import progress
@@ -101,7 +101,7 @@ def audit(
     Raises:
         SettingsError: none of the runs is a gserec run.
     """
-    coded = [run for run in runs if isinstance(run.model, EmbedsUserSides)]
+    coded = [run for run in runs if supports(run.model, EmbedsUserSides)]
     if not coded:
         raise SettingsError(
             "nothing to audit", got=", ".join(run.model.name for run in runs), expected="a gserec run at least"
@@ -146,7 +146,7 @@ def use_by_side(codes: UserCodes) -> dict[str, list[LevelUse]]:
 
 
 def _run_audit(run: Run, coder: UserCoder, users: int, points: int, seed: int) -> RunAudit:
-    assert isinstance(run.model, EmbedsUserSides)
+    assert supports(run.model, EmbedsUserSides)
     split, codes = run.split, coder.codes
     sparse, rich = searchers(split)
     both = np.flatnonzero(codes.has().all(axis=1))

@@ -18,7 +18,7 @@ from searec.errors import RunError, SettingsError
 from searec.evaluation.exposure import Touched
 from searec.evaluation.protocol import chosen, score_batches
 from searec.evaluation.replay import Difference, Shown, replay
-from searec.models.capabilities import RetrievesByInterest
+from searec.models.capabilities import RetrievesByInterest, supports
 from searec.nn.sets import is_first, is_in
 from searec.pipeline.run import Run
 from searec.pipeline.served_lists import ServedLists
@@ -120,7 +120,7 @@ class Source:
         """Return a run as a source; a source as it is."""
         if isinstance(run, Source):
             return run
-        return cls(run.label, str(run.folder), run.model, run.split, isinstance(run.model, RetrievesByInterest))
+        return cls(run.label, str(run.folder), run.model, run.split, supports(run.model, RetrievesByInterest))
 
     @classmethod
     def served(cls, lists_: ServedLists, where: str) -> "Source":
@@ -260,7 +260,7 @@ def with_settings(run: Run, values: Mapping[str, Any]) -> Run:
     """
     if not values:
         return run
-    known = SERVED if isinstance(run.model, RetrievesByInterest) else ()
+    known = SERVED if supports(run.model, RetrievesByInterest) else ()
     for name in values:
         if name not in known:
             got = f"{name} of {run.model.name}"

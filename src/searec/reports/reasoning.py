@@ -19,7 +19,7 @@ from searec.data.split import Requests, Split
 from searec.errors import SettingsError
 from searec.evaluation.compare import Cell, Comparison, Table
 from searec.evaluation.protocol import chosen, full_ranks
-from searec.models.capabilities import ReasonsInSteps
+from searec.models.capabilities import ReasonsInSteps, supports
 from searec.pipeline.run import Run
 from searec.progress import progress
 from searec.reports.timing import batches, seconds_of
@@ -134,7 +134,7 @@ def reasoning(runs: Sequence[Run], comparison: Comparison, *, requests: int = 2_
     """
     first: dict[str, Run] = {}
     for run in runs:
-        if isinstance(run.model, ReasonsInSteps):
+        if supports(run.model, ReasonsInSteps):
             first.setdefault(run.label, run)
     if not first:
         raise SettingsError(
@@ -145,7 +145,7 @@ def reasoning(runs: Sequence[Run], comparison: Comparison, *, requests: int = 2_
     held = split.held_out("recommend", "test")
     rows = chosen(len(held), requests, seed)
     drawn, candidates = held[rows], candidate_lists(split, "recommend", "test")[rows]
-    models = {label: run.model for label, run in first.items() if isinstance(run.model, ReasonsInSteps)}
+    models = {label: run.model for label, run in first.items() if supports(run.model, ReasonsInSteps)}
     ndcg = {row.label: row.metrics["ndcg@5"].mean for row in table.rows}
     supervised = [label for label, run in first.items() if "start" not in run.config]
     rewarded = [label for label, run in first.items() if "phases" in run.config]

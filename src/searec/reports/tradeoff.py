@@ -20,7 +20,7 @@ from searec.data.split import Requests, Split
 from searec.errors import SettingsError
 from searec.evaluation.compare import Cell, Comparison, Table
 from searec.evaluation.protocol import chosen
-from searec.models.capabilities import WritesIdentifiers
+from searec.models.capabilities import WritesIdentifiers, supports
 from searec.pipeline.run import Run
 from searec.pipeline.run_folder import ARTIFACTS
 from searec.progress import progress
@@ -156,7 +156,7 @@ def tradeoff(runs: Sequence[Run], comparison: Comparison, *, requests: int = 200
     first: dict[str, Run] = {}
     for run in runs:
         first.setdefault(run.label, run)
-    models = {label: run.model for label, run in first.items() if isinstance(run.model, WritesIdentifiers)}
+    models = {label: run.model for label, run in first.items() if supports(run.model, WritesIdentifiers)}
     if not models:
         raise SettingsError(
             "nothing to look into", got=", ".join(run.model.name for run in runs), expected="a run of gensar at least"

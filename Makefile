@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 help:
 	@echo "make setup    .venv with searec and everything it is tested with"
 	@echo "make demo     packaged sample -> check -> train -> evaluate -> report -> running service (make stop ends it)"
-	@echo "make test     all tests, with the servers and the browser they start (installed where that is possible)"
+	@echo "make test     all tests (CI=1 measures coverage), with the servers and the browser they start (installed where that is possible)"
 	@echo "make lint     ruff and mypy"
 	@echo "make bench    benchmarks, one JSON line each (DATA=folder to measure on your own data)"
 	@echo "make results  the baselines' table (DATA=folder, OUT=folder)"
@@ -29,7 +29,7 @@ stop: setup
 
 test: setup
 	./tests/install_services.sh
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal --cov
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(if $(CI),--cov)
 
 lint: setup
 	$(BIN)/ruff format --check src tests benchmarks

@@ -245,7 +245,6 @@ def test_help_waits_for_nothing_heavy() -> None:
     code = (
         "import sys, searec.cli; sys.argv = ['searec', 'interests', 'worker', '--help']\ntry: searec.cli.main()\n"
         "except SystemExit: pass\n"
-    )(
         "print(*(name for name in ('torch', 'polars', 'numpy', 'redis', "
         "'prometheus_client') if name in sys.modules), file=sys.stderr)"
     )

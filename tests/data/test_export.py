@@ -225,7 +225,8 @@ def test_recbole_files(make_folder: Folder, tmp_path: Path) -> None:
             'item_id:token\ttitle:token\tcategories:token_seq\ni1\tRed lamp\tHome Desk\\slamps\ni2\tMug "big"\tHome\n'
         ),
         "ml.user": "user_id:token\nu1\nu2\n",
-        "ml.search": "search_id:token\tuser_id:token\tquery:token\ttimestamp:float\tclicked:token_seq\n"(
+        "ml.search": (
+            "search_id:token\tuser_id:token\tquery:token\ttimestamp:float\tclicked:token_seq\n"
             "s0\tu1\tlamp\t1682899205.000000\ti1 i2\ns1\tu2\tmug\t1682899206.500000\t\\-\n"
             "s2\tu2\trug\t1682899207.000000\ti2\n"
         ),

@@ -18,7 +18,8 @@ INTER = (
     "user_id:token\titem_id:token\trating:float\ttimestamp:float\n196\t242\t3\t881250949\n"
     "186\t302\t3\t891717742\n22\t377\t1\t878887116\n"
 )
-ITEM = "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\n"(
+ITEM = (
+    "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\n"
     "242\tKolya\t1996\tComedy\n302\tL.A. Confidential\t1997\tCrime Film-Noir Mystery Thriller\n"
     "377\tHeavyweights\t1994\tChildren's Comedy\n"
 )

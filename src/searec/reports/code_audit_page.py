@@ -33,7 +33,7 @@ def write_audit(audit: Audit, path: Path | str, *, title: str = "searec audit of
 
 
 def render(audit: Audit, *, title: str, created: datetime | None = None) -> str:
-    """Return the page as HTML text; the time it shows is now if `made` is None.
+    """Return the page as HTML text; the time it shows is now if `created` is None.
 
     Args:
         audit: what is shown.

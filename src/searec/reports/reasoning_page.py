@@ -33,7 +33,7 @@ def write_reasoning(
 
 
 def render(result: Reasoning, *, title: str, created: datetime | None = None) -> str:
-    """Return the page as HTML text; the time it shows is now if `made` is None.
+    """Return the page as HTML text; the time it shows is now if `created` is None.
 
     Args:
         result: what is shown.

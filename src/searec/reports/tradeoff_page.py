@@ -29,7 +29,7 @@ def write_tradeoff(
 
 
 def render(result: Tradeoff, *, title: str, created: datetime | None = None) -> str:
-    """Return the page as HTML text; the time it shows is now if `made` is None.
+    """Return the page as HTML text; the time it shows is now if `created` is None.
 
     Args:
         result: what is shown.

@@ -27,7 +27,7 @@ def write_transfer(result: Transfer, path: Path | str) -> None:
 
 
 def render(result: Transfer, *, created: datetime | None = None) -> str:
-    """Return the page as HTML text; the time it shows is now if `made` is None.
+    """Return the page as HTML text; the time it shows is now if `created` is None.
 
     Args:
         result: what is shown.

@@ -564,7 +564,7 @@ def test_neighbours_and_reasons_are_items_of_the_catalogue(taught: MakeRun, name
 
 
 def test_what_is_written_is_read_bit_for_bit(run: Run, tmp_path: Path) -> None:
-    write_run(tmp_path, run.model, run.config, {"made": "by a test"})
+    write_run(tmp_path, run.model, run.config, {"made": "by a test"}, split=run.split)
     assert not list(tmp_path.glob("*.pkl")) + list(tmp_path.glob("*.pt"))
     again = read_run(tmp_path, run.data, device="cpu")
     assert again.config == run.config

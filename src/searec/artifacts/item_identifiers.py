@@ -3,6 +3,7 @@
 They are cached by what they were made from; the RQ-VAE continues from its checkpoint where it was interrupted.
 """
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,7 @@ from searec.artifacts.pseudo_queries import from_words, pseudo_queries
 from searec.artifacts.quantiser_training import ShuffledRows, train_quantiser
 from searec.config import configure
 from searec.data.dataset import Dataset
+from searec.data.growth import Growth
 from searec.data.leakage.checks import bounds, clicks_of
 from searec.data.leakage.cutoff import Cutoff
 from searec.data.leakage.findings import Finding, event_at, row_at
@@ -31,6 +33,7 @@ from searec.data.ragged import Ints, Ragged
 from searec.data.schema import TASKS, Task
 from searec.data.split import Split
 from searec.errors import DataError, RunError
+from searec.files import fingerprint, replacing
 from searec.models.gensar.item_corpus import ItemCorpus
 from searec.models.gensar.prompt_templates import TEMPLATE_TEXTS
 from searec.semantic_ids.code_config import IdentifierSettings
@@ -230,6 +233,48 @@ class ItemCoder(Artifact):
             task = side if one else _TASK_OF_SIDE[side]
             free.append(free_codes(codes[side].cpu().numpy(), left[side], book, taken.codes[task, 1:], taken.sizes))
         return np.stack((free[0], free[0]) if one else [free[_TASK_OF_SIDE.index(task)] for task in range(len(SIDES))])
+
+    @override
+    def describe_new(self, growth: Growth, split: Split, model: Any) -> NDArray[np.integer[Any]]:
+        """Return identifiers [2, n, K] of the new items by internal id, as `new_items` makes them."""
+        new = growth.new("items")
+        if not len(new):
+            return np.zeros((len(SIDES), 0, self.identifiers.depth), dtype=np.int32)
+        return self.new_items(growth.data.item_table[(new - 1).tolist()].to_dicts(), model)
+
+    @override
+    def grown(
+        self, growth: Growth, split: Split, tasks: Sequence[Task], described: NDArray[np.integer[Any]]
+    ) -> "ItemCoder":
+        data, source, new = growth.data, growth.source("items"), growth.new("items")
+        made_of = self.grown_cutoff(growth, split, TASKS)
+        home = cached_folder("items", VERSION, made_of.digest, fingerprint(self.folder / _IDENTIFIERS, self.folder / _WEIGHTS))
+        if not home.is_dir():
+            codes = self.identifiers.codes[:, source].astype(np.int32)
+            codes[:, new] = described
+            table = pl.read_parquet(self.folder / _QUERIES)["query"].to_list()
+            words = from_words(data.item_table, json.loads(self._about())["texts"]["pseudo_queries"])
+            queries = [table[at - 1] if at else words[item] for item, at in enumerate(source[1:].tolist())]
+            semantic = Encoder(self.settings.encoder).encode(data.item_texts()) if len(new) else None
+            with replacing(home) as beside:
+                beside.mkdir()
+                dataclasses.replace(self.identifiers, codes=codes).save(beside / _IDENTIFIERS)
+                for name in (_WEIGHTS, _TOKENS):
+                    shutil.copy(self.folder / name, beside / name)
+                for side, vectors in enumerate(self.vectors):
+                    rows = np.asarray(vectors)[np.maximum(source[1:] - 1, 0)]
+                    # Nobody had clicked a new item when the identifiers were learned.
+                    is_semantic = side == 0 and self.settings.scheme in ("joint", "semantic") and semantic is not None
+                    rows[new - 1] = semantic[new - 1] if is_semantic and semantic is not None else 0
+                    np.save(beside / _VECTORS.format(side), rows)
+                pl.DataFrame({"query": queries}, schema={"query": pl.List(pl.String)}).write_parquet(beside / _QUERIES)
+                made_of.save(beside)
+                about = {**json.loads(self._about()), "data": data.fingerprint, "cutoff": made_of.digest}
+                (beside / ABOUT).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        return type(self).load(home)
+
+    def _about(self) -> str:
+        return (self.folder / ABOUT).read_text(encoding="utf-8")
 
     @override
     def findings(self, split: Split, tasks: Sequence[Task], cutoff: Cutoff, where: str) -> list[Finding]:

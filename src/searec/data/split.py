@@ -6,8 +6,9 @@ only the events strictly older than that user's earliest validation target among
 """
 
 import functools
+import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
@@ -180,6 +181,10 @@ class Split:
     unseen: share of users, drawn with a fixed seed, that nothing is learned from; they are measured all the same, which
         shows what a model makes of users who came after its training.
 
+    final: nothing is held out; every event may be learned from. For a model that is served, not measured.
+    read_before: [U + 1] for each user a time, microseconds since 1970, before which a model has read the events already
+        (a run that is measured or trained further on data that has grown). Older requests are not held out.
+
     Raises:
         SettingsError: on construction, if `unseen` is not from 0 to less than 1.
     """
@@ -187,6 +192,8 @@ class Split:
     data: Dataset
     min_events: int = 3
     unseen: float = 0.0
+    final: bool = False
+    read_before: Ints | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not 0 <= self.unseen < 1:
@@ -239,8 +246,8 @@ class Split:
     def visible(self, tasks: Sequence[Task]) -> Ints:
         """Return [U + 1] the time before which a user's events precede all held-out ones of `tasks`."""
         limit = np.full(self.data.sizes.users + 1, NEVER, dtype=np.int64)
-        for task in tasks:
-            users, positions = self._held(task, back=2)
+        for task, back in itertools.product(tasks, (2, 1)):
+            users, positions = self._unread(task, *self._held(task, back))
             limit[users] = np.minimum(limit[users], self._time(task)[positions])
         return limit
 
@@ -252,8 +259,26 @@ class Split:
             task: the task.
             part: "val" or "test".
         """
-        users, positions = self._held(task, back=2 if part == "val" else 1)
-        return self._ask(task, users, positions)
+        return self._ask(task, *self._unread(task, *self._held(task, back=2 if part == "val" else 1)))
+
+    def is_unread(self, task: Task, part: Part) -> NDArray[np.bool_]:
+        """Return which requests `held_out` would have without `read_before` and `final` it has.
+
+        Args:
+            task: the task.
+            part: "val" or "test".
+        """
+        return self._is_unread(task, *self._held(task, back=2 if part == "val" else 1))
+
+    def _is_unread(self, task: Task, users: Ints, positions: Ints) -> NDArray[np.bool_]:
+        if self.final or self.read_before is None:
+            return np.full(len(users), not self.final)
+        return self._time(task)[positions] >= self.read_before[users]
+
+    def _unread(self, task: Task, users: Ints, positions: Ints) -> tuple[Ints, Ints]:
+        """Return those of the held-out events that a model has not read."""
+        is_unread = self._is_unread(task, users, positions)
+        return users[is_unread], positions[is_unread]
 
     @cached_by_arguments
     def train(self, task: Task, tasks: Sequence[Task] = TASKS) -> Requests:

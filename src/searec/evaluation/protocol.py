@@ -87,6 +87,12 @@ def evaluate(
         applicable([metric], task, protocol)
     measured = tuple(dict.fromkeys((*default, *shown)))
     requests = split.held_out(task, part)
+    if len(requests) == 0 and split.read_before is not None:
+        raise DataError(
+            "every held-out event is one that the model has read",
+            got=f"0 of {len(split.is_unread(task, part)):,} {part} requests for {task} are newer",
+            expected="data with events after those of its training",
+        )
     if len(requests) == 0:
         raise DataError(
             "no user has enough events to be held out",

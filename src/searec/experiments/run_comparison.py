@@ -50,6 +50,14 @@ def evaluate(
             got=f"data {data.fingerprint}",
             expected=f"data {run.data.fingerprint}",
         )
+    if run.is_final and not run.is_grown:
+        raise RunError(
+            "nothing is held out of the data of a final run",
+            where=run.folder,
+            expected="data with events that are newer than its training",
+            remedy="its config.json has the figures of the validated run; evaluate that one, or measure this one on "
+            "later events",
+        )
     result = evaluate_model(
         run.model,
         run.split,
@@ -62,7 +70,8 @@ def evaluate(
         settings={"preset": run.config["preset"], "seed": run.config["seed"], **run.config["settings"]},
         environment=environment(),
     )
-    result.save(run.folder)
+    run.figures.mkdir(exist_ok=True)
+    result.save(run.figures)
     return result
 
 
@@ -89,7 +98,7 @@ def evaluation_of(
         SettingsError: no metric is defined for task and protocol.
     """
     shown = applicable(metrics or DEFAULT, task, protocol)
-    stored = Evaluation.find(run.folder, task, protocol, part, shown)
+    stored = Evaluation.find(run.figures, task, protocol, part, shown)
     return stored or evaluate(run, None, task, protocol, part, metrics=shown, max_requests=max_requests)
 
 

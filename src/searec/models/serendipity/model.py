@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-import polars as pl
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
@@ -13,8 +12,10 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from searec.config import Count, DropoutRate, NonNegative, Positive, Share, settings
+from searec.data.attributes import user_attributes
 from searec.data.batch import Batch, Needs
-from searec.data.dataset import Sizes
+from searec.data.dataset import Dataset, Sizes
+from searec.data.growth import Growth, Rows
 from searec.data.schema import Task
 from searec.data.split import Split
 from searec.data.taxonomy import Level, Taxonomy
@@ -64,6 +65,16 @@ class Serendipity(Model):
     tasks: ClassVar[tuple[Task, ...]] = ("recommend",)
     learns = "loss"
     artifact = "interests"
+    rows: ClassVar[Mapping[str, Rows]] = {
+        "item.weight": Rows("items"),
+        "category.weight": Rows("categories"),
+        "attribute.weight": Rows("attributes"),
+        "snapshot_times": Rows("users"),
+        "snapshot_ids": Rows("users"),
+        "snapshot_confidence": Rows("users"),
+        "category_vectors": Rows("categories"),
+        "clicks": Rows("items", new="zero"),
+    }
     channel = "interest"
     enumerates = False
     search_space: ClassVar = {
@@ -164,24 +175,49 @@ class Serendipity(Model):
             category_vectors: [C + 1, E] of the categories' names, by the encoder of the interests.
             split: whose training clicks are counted.
         """
-        taxonomy = Taxonomy.of(split.data)
         self.interest_vectors = torch.from_numpy(table.vectors)
         self.interest_categories = torch.from_numpy(table.categories.astype(np.int32))
         self.snapshot_times = torch.from_numpy(table.times.astype(np.int64))
         self.snapshot_ids = torch.from_numpy(table.ids.astype(np.int32))
         self.snapshot_confidence = torch.from_numpy(table.confidence)
-        self.attributes = torch.from_numpy(_numbered(split))
         self.category_vectors = torch.from_numpy(category_vectors)
-        items = np.arange(self.sizes.items + 1)
-        for name, rows in (
-            ("narrow", taxonomy.narrow),
-            ("given", taxonomy.given),
-            ("level", taxonomy.at(self.config.level)),
-        ):
-            setattr(self, f"item_{name}", torch.from_numpy(rows.pad(items).astype(np.int32)))
+        for name, tensor in self._catalogue(split.data).items():
+            setattr(self, name, tensor)
         counts = np.bincount(split.train_clicks(self.tasks)[1], minlength=self.sizes.items + 1)
         self.clicks = torch.from_numpy(counts.astype(np.int64))
         self._build()
+
+    def _catalogue(self, data: Dataset) -> dict[str, Tensor]:
+        """Return what the state holds of the items' categories and the users' attributes."""
+        taxonomy, items = Taxonomy.of(data), np.arange(data.sizes.items + 1)
+        categories = {
+            "narrow": taxonomy.narrow,
+            "given": taxonomy.given,
+            "level": taxonomy.at(self.config.level),
+        }
+        tensors = {
+            f"item_{name}": torch.from_numpy(rows.pad(items).astype(np.int32)) for name, rows in categories.items()
+        }
+        return {**tensors, "attributes": torch.from_numpy(user_attributes(data)[1])}
+
+    @override
+    def grown_state(self, growth: Growth, described: NDArray[np.float32] | None = None) -> dict[str, Tensor]:
+        """Return the state with the catalogue as it is now; new users have no interests yet.
+
+        Args:
+            growth: to the data that has grown.
+            described: [C + 1, E] vectors of all category names.
+        """
+        state = {
+            name: growth.gather(tensor, self.rows[name]) if name in self.rows else tensor
+            for name, tensor in self.state().items()
+        }
+        numbers = torch.from_numpy(growth.numbers("categories").astype(np.int32)).to(self.device)
+        state["interest_categories"] = numbers[state["interest_categories"].long()]
+        state |= {name: tensor.to(self.device) for name, tensor in self._catalogue(growth.data).items()}
+        if described is not None:
+            state["category_vectors"] = torch.from_numpy(described).to(self.device)
+        return state
 
     @override
     def click_counts(self) -> Mapping[tuple[Task, ...], Tensor]:
@@ -429,18 +465,3 @@ class Serendipity(Model):
 
 def _tower(inside: int, hidden: int, out: int, dropout: float) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inside, hidden), nn.GELU(), Dropout(dropout), nn.Linear(hidden, out))
-
-
-def _numbered(split: Split) -> np.ndarray:
-    """Return [U + 1, A] the value of each attribute of each user, numbered over all attributes, 0 where unknown."""
-    table = split.data.user_table
-    columns, next_ = [], 1
-    for name in table.columns:
-        if name == "user_id":
-            continue
-        values = table[name].cast(pl.String, strict=False)
-        codes = values.rank("dense").fill_null(0).cast(pl.Int32).to_numpy()
-        columns.append(np.where(codes > 0, codes + next_ - 1, 0))
-        next_ += int(codes.max(initial=0))
-    rows = np.stack(columns, axis=1) if columns else np.zeros((table.height, 0), dtype=np.int32)
-    return np.concatenate((np.zeros_like(rows[:1]), rows)).astype(np.int32)

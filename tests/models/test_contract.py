@@ -585,11 +585,6 @@ def test_weights_that_do_not_fit_are_refused(run: Run) -> None:
         run.model.load_state(dict(list(state.items())[1:]))
 
 
-def test_other_data_is_refused(run: Run, rewritten: Dataset) -> None:
-    with pytest.raises(RunError, match="trained on other data"):
-        read_run(run.folder, rewritten)
-
-
 def test_bad_questions_are_refused(run: Run) -> None:
     def ask(user: str = "u1", k: int = 3, task: str | None = None, query: str = "yoga mat") -> Any:
         task = task or run.model.train_tasks[0]

@@ -1,27 +1,20 @@
 """What every model of the registry does on data that has grown since its training; see `searec.data.growth`."""
 
-import copy
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
-import polars as pl
 import pytest
 import torch
-from conftest import checkerboard_tables
-from shared_folders import shared_folder
-from torch import nn
 
-from searec.data.batch import Batcher, Needs
-from searec.data.dataset import Dataset, Sizes, load
-from searec.data.growth import Growth, Rows, vocabulary
-from searec.data.split import NEVER, requests_at
-from searec.errors import DataError, RunError
+from searec.data.batch import Batcher
+from searec.data.dataset import Dataset
+from searec.data.split import requests_at
 from searec.experiments import run_comparison, run_training
 from searec.experiments.run_leakage import run_leaks
 from searec.models import model_named, model_names
-from searec.models.base import Model
 from searec.pipeline.run import Run, read_run
+from shared_folders import shared_folder
 
 SMALL = {
     "width": 16,
@@ -39,34 +32,9 @@ SMALL = {
     "epochs": 2,
     "batch": 32,
 }
-NEW_ITEM, GONE_ITEM, NEW_USER = "0new", "filler111", "0 new user"
+NEW_ITEM, GONE_ITEM, NEW_USER = "0new", "filler111", "0 new user"  # of the fixture `grown`
 DEPENDENT = {"bm25", "gensar", "tiger"}
 """Models whose scores of known items depend on which other items there are."""
-
-
-def grown_tables(*, items: bool = True) -> dict[str, Any]:
-    """The checkerboard in another order and a day later, with a new user and, if `items`, a new and a removed item."""
-    tables = copy.deepcopy(checkerboard_tables()[0])
-    tables["items"] = dict(reversed(list(tables["items"].items())))
-    if items:
-        del tables["items"][GONE_ITEM]
-        tables["items"][NEW_ITEM] = "thing feed00"
-    tables["users"] = [NEW_USER, *reversed(tables["users"])]
-    late = 60 * 60 * 24
-    tables["feed"] += [(f"u{n}", f"filler{60 + n}", late + n) for n in range(16)]
-    tables["feed"] += [(NEW_USER, item, late + 20 + n) for n, item in enumerate(("feed00", "feed01", "feed02"))]
-    tables["searches"] += [(NEW_USER, "zebra mat", late + 30, ["filler3"])]
-    return tables
-
-
-@pytest.fixture(scope="module")
-def grown(make_data: Any) -> Dataset:
-    return make_data(**grown_tables())
-
-
-@pytest.fixture(scope="module")
-def more_events(make_data: Any) -> Dataset:
-    return make_data(**grown_tables(items=False))
 
 
 def settings(name: str, **values: Any) -> dict[str, Any]:

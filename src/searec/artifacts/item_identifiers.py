@@ -20,6 +20,7 @@ from typing_extensions import override
 
 from searec.artifacts.base import ABOUT, Artifact, cached_folder, own_settings, written
 from searec.artifacts.item_vectors import Vectors, item_vectors
+from searec.artifacts.new_items import texts_of
 from searec.artifacts.pseudo_queries import VERSION as PSEUDO_VERSION
 from searec.artifacts.pseudo_queries import from_words, pseudo_queries
 from searec.artifacts.quantiser_training import ShuffledRows, train_quantiser
@@ -41,7 +42,6 @@ from searec.semantic_ids.codebook_usage import code_use
 from searec.semantic_ids.identifiers import Identifiers, add_extra_code, free_codes, moved_apart, spread
 from searec.semantic_ids.item_rqvae import ItemBatch, ItemRQVAE
 from searec.semantic_ids.user_code_table import SIDES
-from searec.text.analysis import item_text
 from searec.text.encoder import Encoder
 from searec.text.tokenizer import Tokens
 from searec.training.checkpoint import read_tensors, write_tensors
@@ -248,7 +248,9 @@ class ItemCoder(Artifact):
     ) -> "ItemCoder":
         data, source, new = growth.data, growth.source("items"), growth.new("items")
         made_of = self.grown_cutoff(growth, split, TASKS)
-        home = cached_folder("items", VERSION, made_of.digest, fingerprint(self.folder / _IDENTIFIERS, self.folder / _WEIGHTS))
+        home = cached_folder(
+            "items", VERSION, made_of.digest, fingerprint(self.folder / _IDENTIFIERS, self.folder / _WEIGHTS)
+        )
         if not home.is_dir():
             codes = self.identifiers.codes[:, source].astype(np.int32)
             codes[:, new] = described
@@ -430,37 +432,6 @@ def identify(rqvae: ItemRQVAE, sides: Sequence[Vectors], settings: IdentifierSet
             "use": use,
         },
     )
-
-
-def check_items(records: Sequence[Mapping[str, Any]], data: Dataset, more: Sequence[str] = ()) -> None:
-    """Refuse records of new items that cannot be added.
-
-    Args:
-        records: of the items.
-        data: the dataset of the run.
-        more: ids of items that were added before.
-
-    Raises:
-        DataError: a record without id or title, or an id that is known, or is in the records twice.
-    """
-    known = set(data.item_table["item_id"]) | set(more)
-    for row, record in enumerate(records):
-        missing = [name for name in ("item_id", "title") if not str(record.get(name) or "").strip()]
-        if missing:
-            raise DataError(f"a new item has no {missing[0]}", where=f"record {row}", got=dict(record))
-        if str(record["item_id"]) in known:
-            raise DataError(
-                "an item of that id is there already",
-                where=f"record {row}",
-                got=record["item_id"],
-                remedy="give it a new id",
-            )
-        known.add(str(record["item_id"]))
-
-
-def texts_of(items: pl.DataFrame) -> list[str]:
-    """[n] the text of each row of an item table, as `Dataset.item_texts`."""
-    return items.select(item_text(items.columns)).to_series().to_list()
 
 
 def _first_entered(data: Dataset) -> pl.DataFrame:

@@ -199,7 +199,9 @@ class UserCoder(Artifact):
     def grown(self, growth: Growth, split: Split, tasks: Sequence[Task], described: NewUsers) -> "UserCoder":
         data, source = growth.data, growth.source("users")
         made_of = self.grown_cutoff(growth, split, tasks)
-        home = cached_folder("user-codes", VERSION, made_of.digest, fingerprint(self.folder / _CODES, self.folder / _WEIGHTS))
+        home = cached_folder(
+            "user-codes", VERSION, made_of.digest, fingerprint(self.folder / _CODES, self.folder / _WEIGHTS)
+        )
         if not home.is_dir():
             summaries, codes = self._described(growth, split, tasks)
             codes = np.where((source > 0)[:, None, None], self.codes.codes[source], codes)

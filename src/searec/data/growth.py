@@ -30,7 +30,8 @@ Axis = Literal["users", "items", "queries", "words", "categories", "attributes"]
 AXES: tuple[Axis, ...] = ("users", "items", "queries", "words", "categories", "attributes")
 LEAST = 0.5
 """Share of a run's items that a dataset must hold to be the run's data, grown."""
-_COLUMN = "id"
+_COLUMN, _SAMPLE = "id", "titles"
+_TITLES = 1_000
 
 
 @dataclass(frozen=True)
@@ -81,35 +82,29 @@ def write_vocabularies(folder: Path, data: Dataset, axes: Iterable[Axis]) -> dic
         data: the dataset.
         axes: what the weights of the run have rows of; those of users and items are written in any case.
     """
-    digests = {}
+    tables: dict[str, pl.DataFrame] = {
+        axis: pl.DataFrame({_COLUMN: vocabulary(data, axis)}, schema={_COLUMN: pl.String})
+        for axis in dict.fromkeys((*ALWAYS, *sorted(axes)))
+    }
+    every = -(-data.sizes.items // _TITLES)
+    titles = data.item_table.select(pl.col("item_id").alias(_COLUMN), "title").gather_every(every)
+    digests: dict[str, str] = {}
     with replacing(folder) as beside:
         beside.mkdir()
-        for axis in dict.fromkeys((*ALWAYS, *sorted(axes))):
-            path = beside / f"{axis}.parquet"
-            names = vocabulary(data, axis)
-            pl.DataFrame({_COLUMN: names}, schema={_COLUMN: pl.String}).write_parquet(path)
-            digests[axis] = fingerprint(path)
+        for name, table in {**tables, _SAMPLE: titles}.items():
+            path = beside / f"{name}.parquet"
+            table.write_parquet(path)
+            digests[name] = fingerprint(path)
     return digests
 
 
-def read_vocabularies(folder: Path, digests: Mapping[str, str]) -> dict[Axis, pl.Series]:
-    """Read what `write_vocabularies` wrote.
-
-    Args:
-        folder: of the files.
-        digests: of the files, by axis.
-
-    Raises:
-        RunError: a file is missing or was changed.
-    """
-    names: dict[Axis, pl.Series] = {}
-    for axis in AXES:
-        if axis not in digests:
-            continue
-        path = folder / f"{axis}.parquet"
+def _read_tables(folder: Path, digests: Mapping[str, str]) -> dict[str, pl.DataFrame]:
+    tables = {}
+    for name, digest in digests.items():
+        path = folder / f"{name}.parquet"
         try:
-            names[axis] = pl.read_parquet(path)[_COLUMN]
-            is_whole = fingerprint(path) == digests[axis]
+            tables[name] = pl.read_parquet(path)
+            is_whole = fingerprint(path) == digest
         except (OSError, pl.exceptions.PolarsError) as error:
             got = str(error).splitlines()[0]
             raise RunError(
@@ -117,7 +112,7 @@ def read_vocabularies(folder: Path, digests: Mapping[str, str]) -> dict[Axis, pl
             ) from error
         if not is_whole:
             raise RunError("a vocabulary of the run was changed", where=path, remedy="train the run again")
-    return names
+    return tables
 
 
 @dataclass(frozen=True)
@@ -126,11 +121,28 @@ class Growth:
 
     Attributes:
         before: the external ids behind the run's internal ids.
+        titles: id and title of some of the run's items. Numbers as ids are the same in datasets of all kinds.
         data: the dataset.
     """
 
     before: Mapping[Axis, pl.Series]
+    titles: pl.DataFrame
     data: Dataset
+
+    @classmethod
+    def of(cls, folder: Path, digests: Mapping[str, str], data: Dataset) -> "Growth":
+        """Return the growth of a run's data, from what `write_vocabularies` wrote.
+
+        Args:
+            folder: of the files.
+            digests: of the files, by name.
+            data: the dataset that has grown.
+
+        Raises:
+            RunError: a file is missing or was changed.
+        """
+        tables = _read_tables(folder, digests)
+        return cls({axis: tables[axis][_COLUMN] for axis in AXES if axis in tables}, tables[_SAMPLE], data)
 
     @cached_property
     def _sources(self) -> dict[Axis, Ints]:
@@ -143,17 +155,20 @@ class Growth:
             where: the run folder.
 
         Raises:
-            RunError: it holds fewer than half of the run's items.
+            RunError: it holds fewer than half of the run's items, or fewer than half under their titles.
         """
-        counts = {axis: int((self.source(axis) > 0).sum()) for axis in ("items", "users")}
+        counts = {axis: int((self.source(axis) > 0).sum()) for axis in ALWAYS}
         items, users = len(self.before["items"]), len(self.before["users"])
-        if counts["items"] < LEAST * items:
+        here = self.data.item_table.select(pl.col("item_id").alias(_COLUMN), now="title")
+        both = self.titles.join(here, on=_COLUMN)
+        same = int(both["title"].eq_missing(both["now"]).sum())
+        if counts["items"] < LEAST * items or same < LEAST * both.height:
             raise RunError(
                 "the run was trained on other data",
                 where=where,
                 got=f"{counts['items']:,} of its {items:,} items and {counts['users']:,} of its {users:,} users "
-                "are in this dataset",
-                expected=f"at least {LEAST:.0%} of its items",
+                f"are in this dataset; of {both.height:,} items looked at {same:,} have the same title",
+                expected=f"at least {LEAST:.0%} of its items, under their titles",
                 remedy="name the dataset it was trained on, as it is or grown, or train again",
             )
 
@@ -181,7 +196,7 @@ class Growth:
 
     @cached_property
     def proxies(self) -> Ints:
-        """[I + 1] the run's number of the known item that each item goes by: itself, or the nearest in words, else 0."""
+        """[I + 1] the run's number of the item that each one goes by: itself, the known one nearest in words, or 0."""
         source = self.source("items")
         new = self.new("items")
         if not len(new):
@@ -211,3 +226,12 @@ class Growth:
             is_new = torch.from_numpy(np.flatnonzero(source[1:] == 0) + 1).to(tensor.device)
             moved.index_fill_(rows.dim, is_new, 0)
         return moved.contiguous()
+
+    def gather_all(self, state: Mapping[str, Tensor], rows: Mapping[str, Rows]) -> dict[str, Tensor]:
+        """Return a state with the rows of the dataset; tensors that `rows` does not name stay as they are.
+
+        Args:
+            state: of a model of the run's data.
+            rows: of the model.
+        """
+        return {name: self.gather(tensor, rows[name]) if name in rows else tensor for name, tensor in state.items()}

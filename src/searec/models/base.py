@@ -144,10 +144,7 @@ class Model(Learner):
         """
         state = self.state()
         self._refuse_undeclared(state, growth)
-        return {
-            name: growth.gather(tensor, self.rows[name]) if name in self.rows else tensor
-            for name, tensor in state.items()
-        }
+        return growth.gather_all(state, self.rows)
 
     def _refuse_undeclared(self, state: Mapping[str, Tensor], growth: Growth) -> None:
         old, new = self.sizes, growth.data.sizes

@@ -82,9 +82,9 @@ class ItemKNN(ClickMatrixModel):
         parts = (array.cpu().numpy() for array in (self.values, self.columns, self.offsets))
         near = scipy.sparse.csr_matrix(tuple(parts), shape=(size, size))
         source = growth.source("items")
-        kept = (source > 0).astype(np.float32)
-        by_row = scipy.sparse.diags(kept) @ near[source]
-        grown = SparseRows.of((by_row.tocsc()[:, source] @ scipy.sparse.diags(kept)).tocsr())
+        is_known = (source > 0).astype(np.float32)
+        by_row = scipy.sparse.diags(is_known) @ near[source]
+        grown = SparseRows.of((by_row.tocsc()[:, source] @ scipy.sparse.diags(is_known)).tocsr())
         return {"offsets": grown.offsets, "columns": grown.columns, "values": grown.values}
 
     @property

@@ -1,6 +1,5 @@
 """A run on data that has grown since: its weights with the rows of the new data, and its artifact extended."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,12 +9,9 @@ from torch import Tensor
 
 from searec.artifacts import artifact_named
 from searec.artifacts.base import Artifact
-from searec.data.dataset import Dataset
-from searec.data.growth import Growth, read_vocabularies
+from searec.data.growth import Growth
 from searec.data.split import Split
-from searec.errors import RunError
 from searec.models.base import Model
-from searec.pipeline.run_folder import ARTIFACTS, VOCABULARIES
 
 
 @dataclass(frozen=True)
@@ -35,31 +31,21 @@ class Grown:
     artifact: Artifact | None
 
     @classmethod
-    def of(cls, folder: Path, config: Mapping[str, Any], model: Model, data: Dataset, split: Split) -> "Grown":
-        """Return the run of a folder with other data.
+    def of(cls, model: Model, growth: Growth, split: Split, artifacts: Path) -> "Grown":
+        """Return a run with the data that has grown.
 
         Args:
-            folder: of the run.
-            config: of the run.
             model: of the run, as it was trained.
-            data: the dataset.
-            split: of it.
+            growth: from the data it was trained on.
+            split: of the data that has grown.
+            artifacts: folder of its artifact, if it needs one.
 
         Raises:
-            RunError: the dataset holds fewer than half of the run's items, or the folder is damaged.
+            RunError: the artifact is damaged.
         """
-        if VOCABULARIES not in config:
-            raise RunError(
-                "the run was trained on other data, and by a version that kept no names",
-                where=folder,
-                got=f"data {data.fingerprint}",
-                expected=f"data {config['data']['fingerprint']}",
-                remedy="train it again",
-            )
-        growth = Growth(read_vocabularies(folder / VOCABULARIES, config[VOCABULARIES]), data)
-        growth.refuse_other_data(folder)
-        artifact = None if model.artifact is None else artifact_named(model.artifact).load(folder / ARTIFACTS)
-        return cls(model, growth, split, artifact)
+        return cls(
+            model, growth, split, None if model.artifact is None else artifact_named(model.artifact).load(artifacts)
+        )
 
     @cached_property
     def described(self) -> Any:

@@ -193,7 +193,7 @@ class Run:
             SettingsError: the model cannot add items.
             DataError: a record without id or title, an id that is known, or no identifier is free.
         """
-        from searec.artifacts.item_identifiers import check_items
+        from searec.artifacts.new_items import check_items
 
         if not supports(self.model, UpdatesItems):
             raise SettingsError(

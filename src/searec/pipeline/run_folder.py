@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,9 @@ import torch
 
 from searec.config import as_dict, configure
 from searec.data.dataset import Dataset, Sizes
-from searec.data.growth import write_vocabularies
+from searec.data.growth import Growth, write_vocabularies
 from searec.data.leakage.cutoff import Cutoff
+from searec.data.ragged import Ints
 from searec.data.split import Split
 from searec.errors import RunError
 from searec.files import replacing, write_json
@@ -22,7 +23,7 @@ from searec.training.checkpoint import read_tensors, write_tensors
 
 CONFIG, WEIGHTS, ENVIRONMENT = "config.json", "weights.safetensors", "environment.json"
 CONTINUES = "continues"
-"""In the split of a run that began with the weights of another one; what that one had read is in the folder `STARTED`."""
+"""In the split of a run that began with the weights of another one; what that one had read is in `STARTED`."""
 VOCABULARIES, CUTOFFS, STARTED = "vocabularies", "cutoff", "started"
 """Folders: the external ids behind the rows of the weights; which events the run has read; the same of its start."""
 CUTOFF, LEAKS = "cutoff", "leaks"
@@ -57,11 +58,35 @@ def describe(
 
 
 def split_config(split: Split) -> dict[str, Any]:
-    """Return what `split_of` rebuilds a split from."""
-    values: dict[str, Any] = {"min_events": split.min_events}
-    values |= {"unseen": split.unseen} if split.unseen else {}
-    values |= {"final": True} if split.final else {}
-    return values | ({CONTINUES: True} if split.read_before is not None else {})
+    """Return what `split_from` rebuilds the split from."""
+    config: dict[str, Any] = {"min_events": split.min_events}
+    config |= {"unseen": split.unseen} if split.unseen else {}
+    config |= {"split_at": split.split_at} if split.split_at is not None else {}
+    config |= {"final": True} if split.final else {}
+    return config | ({CONTINUES: True} if split.read_before is not None else {})
+
+
+def split_from(data: Dataset, config: Mapping[str, Any], read_before: Ints | None = None) -> Split:
+    """Return the split of a dataset that `split_config` described.
+
+    Args:
+        data: the dataset.
+        config: as returned by `split_config`.
+        read_before: as of `Split`.
+
+    Raises:
+        RunError: a setting that no split has.
+        SearecError: as `Split`.
+    """
+    known = {field.name for field in fields(Split)} - {"data", "read_before"}
+    if unknown := sorted(config.keys() - known):
+        raise RunError(
+            "the split of a run has an unknown setting",
+            got=", ".join(unknown),
+            expected=", ".join(sorted(known)),
+            remedy="use the version of searec that trained the run, or train it again",
+        )
+    return Split(data, **config, read_before=read_before)
 
 
 def split_of(folder: Path, config: Mapping[str, Any], data: Dataset) -> Split:
@@ -83,7 +108,31 @@ def split_of(folder: Path, config: Mapping[str, Any], data: Dataset) -> Split:
         # Which users were kept from training is drawn for a number of users; of the others it has read nothing.
         values = {name: value for name, value in values.items() if name not in ("final", "unseen")}
         read = Cutoff.load(folder / CUTOFFS).on(data)[0]
-    return Split(data, **values, read_before=read)
+    return split_from(data, values, read)
+
+
+def growth_of(folder: Path, config: Mapping[str, Any], data: Dataset) -> Growth:
+    """Return how the data of a run has grown.
+
+    Args:
+        folder: of the run.
+        config: of the run.
+        data: the dataset that has grown.
+
+    Raises:
+        RunError: it holds fewer than half of the run's items, or the run does not keep their names.
+    """
+    if VOCABULARIES not in config:
+        raise RunError(
+            "the run was trained on other data, and by a version that kept no names",
+            where=folder,
+            got=f"data {data.fingerprint}",
+            expected=f"data {config['data']['fingerprint']}",
+            remedy="train it again",
+        )
+    growth = Growth.of(folder / VOCABULARIES, config[VOCABULARIES], data)
+    growth.refuse_other_data(folder)
+    return growth
 
 
 def what_it_read(model: Model, split: Split) -> Cutoff:
@@ -97,13 +146,13 @@ def what_it_read(model: Model, split: Split) -> Cutoff:
         Cutoff.of(split, tasks) for tasks in dict.fromkeys((tuple(model.train_tasks), *model.click_counts()))
     )
     for other in others:
-        first = replace(first, read=np.maximum(first.read, other.read), learned=np.maximum(first.learned, other.learned))
+        first = replace(
+            first, read=np.maximum(first.read, other.read), learned=np.maximum(first.learned, other.learned)
+        )
     return first
 
 
-def write_run(
-    folder: Path, model: Model, config: dict[str, Any], environment: dict[str, Any], *, split: Split
-) -> None:
+def write_run(folder: Path, model: Model, config: dict[str, Any], environment: dict[str, Any], *, split: Split) -> None:
     """Write what `read_model` needs: config.json, weights, vocabularies, what was read, and environment.json.
 
     Args:
@@ -183,6 +232,7 @@ def read_model(folder: Path, data: Dataset, device: str | None = None) -> tuple[
     if config["data"]["fingerprint"] != data.fingerprint:
         from searec.pipeline.grown_run import Grown
 
-        model = Grown.of(folder, config, model.eval(), data, split_of(folder, config, data)).model()
+        growth, split = growth_of(folder, config, data), split_of(folder, config, data)
+        model = Grown.of(model.eval(), growth, split, folder / ARTIFACTS).model()
     model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
     return model, config

@@ -12,13 +12,12 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from searec.config import Count, DropoutRate, NonNegative, Positive, Share, settings
-from searec.data.attributes import user_attributes
 from searec.data.batch import Batch, Needs
-from searec.data.dataset import Dataset, Sizes
+from searec.data.dataset import Sizes
 from searec.data.growth import Growth, Rows
 from searec.data.schema import Task
 from searec.data.split import Split
-from searec.data.taxonomy import Level, Taxonomy
+from searec.data.taxonomy import Level
 from searec.errors import RunError
 from searec.files import cache_folder
 from searec.interests.interest_config import InterestSettings
@@ -26,6 +25,7 @@ from searec.interests.interest_table import InterestTable
 from searec.models.base import Model, Preset
 from searec.models.search_space import DROPOUT, LEARNING_RATE, Range
 from searec.models.serendipity.batch_interests import BatchInterests, newest_snapshot
+from searec.models.serendipity.catalogue import catalogue_tensors
 from searec.models.serendipity.meeting_items import MeetingItems, interest_contrast
 from searec.models.serendipity.retrieval import Channels, InterestPool, Tables, items_by_interest
 from searec.nn.dropout import Dropout
@@ -69,10 +69,8 @@ class Serendipity(Model):
         "item.weight": Rows("items"),
         "category.weight": Rows("categories"),
         "attribute.weight": Rows("attributes"),
-        "snapshot_times": Rows("users"),
-        "snapshot_ids": Rows("users"),
-        "snapshot_confidence": Rows("users"),
         "category_vectors": Rows("categories"),
+        **{f"snapshot_{name}": Rows("users") for name in ("times", "ids", "confidence")},
         "clicks": Rows("items", new="zero"),
     }
     channel = "interest"
@@ -181,24 +179,11 @@ class Serendipity(Model):
         self.snapshot_ids = torch.from_numpy(table.ids.astype(np.int32))
         self.snapshot_confidence = torch.from_numpy(table.confidence)
         self.category_vectors = torch.from_numpy(category_vectors)
-        for name, tensor in self._catalogue(split.data).items():
+        for name, tensor in catalogue_tensors(split.data, self.config.level).items():
             setattr(self, name, tensor)
         counts = np.bincount(split.train_clicks(self.tasks)[1], minlength=self.sizes.items + 1)
         self.clicks = torch.from_numpy(counts.astype(np.int64))
         self._build()
-
-    def _catalogue(self, data: Dataset) -> dict[str, Tensor]:
-        """Return what the state holds of the items' categories and the users' attributes."""
-        taxonomy, items = Taxonomy.of(data), np.arange(data.sizes.items + 1)
-        categories = {
-            "narrow": taxonomy.narrow,
-            "given": taxonomy.given,
-            "level": taxonomy.at(self.config.level),
-        }
-        tensors = {
-            f"item_{name}": torch.from_numpy(rows.pad(items).astype(np.int32)) for name, rows in categories.items()
-        }
-        return {**tensors, "attributes": torch.from_numpy(user_attributes(data)[1])}
 
     @override
     def grown_state(self, growth: Growth, described: NDArray[np.float32] | None = None) -> dict[str, Tensor]:
@@ -206,15 +191,12 @@ class Serendipity(Model):
 
         Args:
             growth: to the data that has grown.
-            described: [C + 1, E] vectors of all category names.
+            described: [C + 1, E] of all category names.
         """
-        state = {
-            name: growth.gather(tensor, self.rows[name]) if name in self.rows else tensor
-            for name, tensor in self.state().items()
-        }
+        state = growth.gather_all(self.state(), self.rows)
         numbers = torch.from_numpy(growth.numbers("categories").astype(np.int32)).to(self.device)
         state["interest_categories"] = numbers[state["interest_categories"].long()]
-        state |= {name: tensor.to(self.device) for name, tensor in self._catalogue(growth.data).items()}
+        state |= catalogue_tensors(growth.data, self.config.level)
         if described is not None:
             state["category_vectors"] = torch.from_numpy(described).to(self.device)
         return state

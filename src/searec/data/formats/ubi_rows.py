@@ -8,7 +8,7 @@ import polars as pl
 
 from searec.data.convert import as_times
 from searec.data.formats.base import FILE, ROW, reading
-from searec.data.formats.json_lines import FAULT, LINE, decoded, scan_lines
+from searec.data.formats.object_lines import FAULT, LINE, decoded, scan_lines
 from searec.data.log import write_table
 
 ENDINGS = tuple(f".{kind}{packed}" for kind in ("ndjson", "jsonl", "json") for packed in ("", ".gz"))

@@ -2,29 +2,33 @@
 
 import gzip
 import json
+import re
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
 import polars as pl
 
-from searec.data.formats.base import ROW, lines_of, reading
+from searec.data.formats.base import ROW, reading
 
 FAULT = "__fault"
 """Column of an object's table: the rule that its line breaks; null for a line that was read."""
 LINE = "__line"
-"""Column of an object's table: the beginning of a line that was not read; null for the others."""
+"""Column of an object's table: the beginning of a line that was not read as it is; null for the others.
+
+Where `FAULT` is null, half a surrogate pair in the line, which is no character, was replaced by U+FFFD.
+"""
 SHOWN = 80
 """Characters of a line that a message shows."""
 
 BROKEN = "broken JSON line"
 NO_OBJECT = "JSON line is not an object"
-HALF_SURROGATE = "half a surrogate pair"
 OTHER_SHAPE = "{} has another shape"
 
 _TAB_BEFORE_OBJECT = r"^[^{}\[\]\"\t]*\t\s*(\{.*)$"
 _PAIR = r"(?:\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})"
 _HALF = r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
+_PAIR_OR_HALF = re.compile(f"({_PAIR})|{_HALF}")
 
 
 def scan_lines(path: Path) -> pl.LazyFrame:
@@ -69,22 +73,36 @@ def _decoded(schema: pl.Schema, lines: pl.Series) -> pl.Series:
     tabbed = ~lines.str.starts_with("{")
     if tabbed.any():
         texts = lines.str.replace(_TAB_BEFORE_OBJECT, "$1")
-    halves = _with_half_surrogates(texts)
+    halves = with_half_surrogates(texts)
     if halves is None:
         return _by_halves(schema, texts).to_struct(lines.name)
-    table = _by_halves(schema, texts.set(halves, "{}"))
-    fault = pl.when(pl.lit(halves)).then(pl.lit(HALF_SURROGATE)).otherwise(FAULT).alias(FAULT)
+    table = _by_halves(schema, mended(texts, halves))
     shown = pl.when(pl.lit(halves)).then(pl.lit(texts).str.slice(0, SHOWN)).otherwise(LINE).alias(LINE)
-    return table.with_columns(fault, shown).to_struct(lines.name)
+    return table.with_columns(shown).to_struct(lines.name)
 
 
-def _with_half_surrogates(texts: pl.Series) -> pl.Series | None:
-    r"""True for lines with a `\ud83d` that is no pair, which Polars would read as NUL; None if there is none."""
+def with_half_surrogates(texts: pl.Series) -> pl.Series | None:
+    r"""Return True for lines with a `\ud83d` that is no pair, which Polars reads as NUL; None if there is none.
+
+    Args:
+        texts: JSON.
+    """
     suspects = texts.str.contains(_HALF)
     if not suspects.any():
         return None
     found = texts.filter(suspects).str.replace_all(_PAIR, "").str.contains(_HALF)
     return suspects.scatter(suspects.arg_true(), found) if found.any() else None
+
+
+def mended(texts: pl.Series, halves: pl.Series) -> pl.Series:
+    """Return the lines with U+FFFD in place of each half of a surrogate pair.
+
+    Args:
+        texts: JSON.
+        halves: as `with_half_surrogates` gives them.
+    """
+    whole = [_PAIR_OR_HALF.sub(lambda found: found.group(1) or "\\ufffd", line) for line in texts.filter(halves)]
+    return texts.clone().scatter(halves.arg_true(), whole)
 
 
 def _by_halves(schema: pl.Schema, texts: pl.Series) -> pl.DataFrame:
@@ -95,8 +113,8 @@ def _by_halves(schema: pl.Schema, texts: pl.Series) -> pl.DataFrame:
     if len(texts) == 1:
         line = texts[0]
         nothing = pl.DataFrame({name: pl.Series([None], dtype=dtype) for name, dtype in schema.items()})
-        fault, shown = pl.lit(_fault(line, schema)), pl.lit(line[:SHOWN])
-        return nothing.with_columns(fault.alias(FAULT), shown.alias(LINE))
+        rule, shown = _fault(line, schema)
+        return nothing.with_columns(pl.lit(rule).alias(FAULT), pl.lit(shown).alias(LINE))
     half = len(texts) // 2
     return pl.concat([_by_halves(schema, texts[:half]), _by_halves(schema, texts[half:])])
 
@@ -115,26 +133,30 @@ def _block(schema: pl.Schema, texts: pl.Series) -> pl.DataFrame | None:
     return block.with_columns(none.alias(FAULT), none.alias(LINE)) if block.height == len(texts) else None
 
 
-def _fault(line: str, schema: pl.Schema) -> str:
+def _fault(line: str, schema: pl.Schema) -> tuple[str, str]:
+    """The rule that a line breaks, and what of the line to show."""
     try:
         value = json.loads(line, parse_constant=_no_constant)
     except (ValueError, RecursionError):
-        return BROKEN
+        return BROKEN, line[:SHOWN]
     if not isinstance(value, dict):
-        return NO_OBJECT
-    place = _misshapen(value, pl.Struct(schema), ())
-    return BROKEN if place is None else OTHER_SHAPE.format(".".join(place))
+        return NO_OBJECT, line[:SHOWN]
+    wrong = _misshapen(value, pl.Struct(schema), ())
+    if wrong is None:
+        return BROKEN, line[:SHOWN]
+    place, misshapen = wrong
+    return OTHER_SHAPE.format(".".join(place)), json.dumps(misshapen, ensure_ascii=False)[:SHOWN]
 
 
-def _misshapen(value: object, dtype: object, place: tuple[str, ...]) -> tuple[str, ...] | None:
-    """Where a value has another shape than its type, from the outside in; None if nowhere."""
+def _misshapen(value: object, dtype: object, place: tuple[str, ...]) -> tuple[tuple[str, ...], object] | None:
+    """Where a value has another shape than its type, from the outside in, and the value there; None if nowhere."""
     if isinstance(dtype, pl.Struct) and value is not None:
         if not isinstance(value, dict):
-            return place
+            return place, value
         wrong = (_misshapen(value.get(field.name), field.dtype, (*place, field.name)) for field in dtype.fields)
         return next((where for where in wrong if where is not None), None)
     if isinstance(dtype, pl.List) and value is not None and not isinstance(value, list):
-        return place
+        return place, value
     return None
 
 

@@ -18,7 +18,7 @@ from searec.errors import DataError
 from searec.files import cache_folder, fingerprint, replacing
 from searec.text.analysis import item_text, split_words
 
-FORMAT = 2
+FORMAT = 3
 """Version of the encoding; a change here makes every cached dataset be encoded anew."""
 
 FEED, SEARCH = 0, 1
@@ -68,10 +68,15 @@ class ClickHistory:
 
 @dataclass(frozen=True)
 class Queries:
-    """The distinct query texts; row 0 of `words` is empty."""
+    """The distinct query texts, sorted; row 0 of `words` is empty."""
 
     texts: pl.Series
     words: Ragged  # [Q + 1] word ids
+
+    @functools.cached_property
+    def ids(self) -> IdMap:
+        """Return the query id of each text."""
+        return IdMap("query", self.texts)
 
 
 @dataclass(frozen=True)
@@ -149,18 +154,21 @@ def load(folder: Path | str, *, log: Log | None = None) -> Dataset:
 def write(log: Log, folder: Path) -> None:
     """Encode a checked log into a folder of .npy and Parquet files.
 
+    The bytes do not depend on the order of the log's rows: ids follow the order of their texts, and events of a user at
+    one instant follow their item and event (interactions) or their search_id (searches); feed before search.
+
     Args:
         log: a log without rejects.
         folder: the folder to make.
     """
     folder.mkdir()
     event_names = sorted(log.interactions["event"].unique().to_list())
-    queries = log.searches["query"].unique(maintain_order=True)
+    queries = log.searches["query"].unique().sort()
     _write_events(log, event_names, queries, folder)
 
     item_words = log.items.select(split_words(item_text(log.items.columns)).alias("word"))["word"]
     query_words = queries.to_frame("query").select(split_words(pl.col("query")).alias("word"))["word"]
-    vocabulary = pl.concat([item_words.explode(), query_words.explode()]).drop_nulls().unique(maintain_order=True)
+    vocabulary = pl.concat([item_words.explode(), query_words.explode()]).drop_nulls().unique().sort()
     _save_rows(folder, "item_words", _coded_lists(item_words, vocabulary))
     _save_rows(folder, "query_words", _coded_lists(query_words, vocabulary))
 
@@ -168,7 +176,7 @@ def write(log: Log, folder: Path) -> None:
         categories = log.items["categories"]
     else:
         categories = pl.Series([[]] * log.items.height, dtype=pl.List(pl.String))
-    category_names = categories.explode().drop_nulls().unique(maintain_order=True)
+    category_names = categories.explode().drop_nulls().unique().sort()
     _save_rows(folder, "item_categories", _coded_lists(categories, category_names))
 
     write_table(log.items, folder / "items.parquet")
@@ -191,11 +199,11 @@ def _write_events(log: Log, event_names: list[str], queries: pl.Series, folder: 
     """Write interactions, searches and the click history, each by user and time."""
     users = log.users.height
     event = _codes(log.interactions["event"], event_names, pl.Int16) - 1
-    feed = log.interactions.with_columns(event).sort("user", "time", maintain_order=True)
+    feed = log.interactions.with_columns(event).sort("user", "time", "item", "event")
     _save_columns(folder, "interactions", feed, ("item", "time", "event"), users)
 
     query = _codes(log.searches["query"], queries, pl.Int32)
-    searches = log.searches.with_columns(query).sort("user", "time", maintain_order=True)
+    searches = log.searches.with_columns(query).sort("user", "time", "search_id")
     _save_columns(folder, "searches", searches, ("query", "time"), users)
     lengths = searches["clicked"].list.len().to_numpy()
     clicked = searches["clicked"].explode().drop_nulls().to_numpy().astype(np.int32)

@@ -199,11 +199,11 @@ def _write_events(log: Log, event_names: list[str], queries: pl.Series, folder: 
     """Write interactions, searches and the click history, each by user and time."""
     users = log.users.height
     event = _codes(log.interactions["event"], event_names, pl.Int16) - 1
-    feed = log.interactions.with_columns(event).sort("user", "time", "item", "event")
+    feed = _in_order(log.interactions.with_columns(event), "item", "event")
     _save_columns(folder, "interactions", feed, ("item", "time", "event"), users)
 
     query = _codes(log.searches["query"], queries, pl.Int32)
-    searches = log.searches.with_columns(query).sort("user", "time", "search_id")
+    searches = _in_order(log.searches.with_columns(query), "search_id")
     _save_columns(folder, "searches", searches, ("query", "time"), users)
     lengths = searches["clicked"].list.len().to_numpy()
     clicked = searches["clicked"].explode().drop_nulls().to_numpy().astype(np.int32)
@@ -216,6 +216,20 @@ def _write_events(log: Log, event_names: list[str], queries: pl.Series, folder: 
     del feed, searches  # ten million events need the room
     clicks = pl.concat([from_feed, from_search]).sort("user", "time", maintain_order=True)
     _save_columns(folder, "click_history", clicks, ("item", "time", "source"), users)
+
+
+def _in_order(frame: pl.DataFrame, *ties: str) -> pl.DataFrame:
+    """Rows by user, time and the columns of `ties`; only rows of one user and time are sorted by the latter."""
+    frame = frame.sort("user", "time", maintain_order=True)
+    user, time = frame["user"].to_numpy(), frame["time"].to_numpy()
+    is_as_before = (user[1:] == user[:-1]) & (time[1:] == time[:-1])
+    rows = np.flatnonzero(np.append(is_as_before, False) | np.insert(is_as_before, 0, False))
+    if not len(rows):
+        return frame
+    order = np.arange(len(user))
+    tied = frame.select("user", "time", *ties)[rows].with_columns(pl.Series("row", rows))
+    order[rows] = tied.sort("user", "time", *ties)["row"].to_numpy()
+    return frame[order]
 
 
 def _save_columns(folder: Path, name: str, frame: pl.DataFrame, columns: Sequence[str], users: int) -> None:

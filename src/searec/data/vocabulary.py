@@ -71,7 +71,7 @@ class IdMap:
         """Return how many ids are smaller than a text."""
         first = max(0, bisect.bisect_left(self._heads, text) - 1) * _STRIDE
         end = min(first + _STRIDE, len(self.texts))
-        return bisect.bisect_left(self.texts, text, first, end)  # type: ignore[type-var]
+        return bisect.bisect_left(self.texts, text, first, end)
 
     def __contains__(self, text: object) -> bool:
         return isinstance(text, str) and self.find(text) > 0
@@ -100,8 +100,9 @@ class IdMap:
         if not len(self):
             return np.zeros(len(texts), dtype=np.int32)
         places = self.texts.search_sorted(texts).clip(upper_bound=len(self) - 1)
-        is_known = self.texts.gather(places) == texts
-        return (places.cast(pl.Int32) + 1).to_numpy() * is_known.to_numpy()
+        is_known = (self.texts.gather(places) == texts).to_numpy()
+        ids: NDArray[np.int32] = np.where(is_known, places.to_numpy() + 1, 0).astype(np.int32)
+        return ids
 
     def to_external(self, ids: NDArray[np.integer]) -> list[str]:
         """External ids of internal ids 1..N."""

@@ -16,6 +16,7 @@ import bench_first_step
 import bench_gensar
 import bench_gserec
 import bench_http
+import bench_ids
 import bench_import
 import bench_lcr_ser
 import bench_recbole
@@ -36,6 +37,7 @@ def main() -> None:
             "first-step",
             "encode",
             "large",
+            "ids",
             "import",
             "batch",
             "evaluate",
@@ -88,6 +90,8 @@ def main() -> None:
             bench_gensar.decoding()
         if options.only in (None, "serendipity"):
             bench_serendipity.retrieval(data, Path(room))
+        if options.only in (None, "ids"):
+            bench_ids.run()
         if options.only in (None, "http"):
             bench_http.run()
         if options.only in (None, "serve"):

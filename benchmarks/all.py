@@ -82,18 +82,18 @@ def main() -> None:
                 measure_in(Path(room))
         if options.only == "import":  # for minutes, so not with the others
             bench_import.large(Path(room))
-        if options.only in (None, "first-step"):
-            bench_first_step.run()
-        if options.only in (None, "gserec-scale"):
-            bench_gserec.scale()
-        if options.only in (None, "gensar-decoding"):
-            bench_gensar.decoding()
+        alone = {
+            "ids": bench_ids.run,
+            "first-step": bench_first_step.run,
+            "gserec-scale": bench_gserec.scale,
+            "gensar-decoding": bench_gensar.decoding,
+            "http": bench_http.run,
+        }
+        for name, measure_alone in alone.items():
+            if options.only in (None, name):
+                measure_alone()
         if options.only in (None, "serendipity"):
             bench_serendipity.retrieval(data, Path(room))
-        if options.only in (None, "ids"):
-            bench_ids.run()
-        if options.only in (None, "http"):
-            bench_http.run()
         if options.only in (None, "serve"):
             bench_serve.run(Path(room) / "serve")
         if options.only == "soak":  # for minutes, so not with the others

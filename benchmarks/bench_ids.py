@@ -1,4 +1,4 @@
-"""Look-ups of external ids among a million, one by one and all at once, against a Python dict; and the memory of both."""
+"""Look-ups of external ids among a million, one by one and all at once, against a Python dict; and their memory."""
 
 import resource
 import time
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+
 from searec.data.vocabulary import IdMap
 from timing import in_child, line
 

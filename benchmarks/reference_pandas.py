@@ -55,7 +55,9 @@ def encode(folder: Path | str) -> Arrays:
     )
     feed_clicks = feed[["user", "time", "item"]].assign(source=np.int8(FEED))
     search_clicks = found[["user", "time", "item"]].assign(source=np.int8(SEARCH))
-    click_history = pd.concat([feed_clicks, search_clicks], ignore_index=True).sort_values(["user", "time"], kind="stable")
+    click_history = pd.concat([feed_clicks, search_clicks], ignore_index=True).sort_values(
+        ["user", "time"], kind="stable"
+    )
     arrays["click_history.offsets"] = offsets_of(click_history["user"], len(user_ids))
     for name in ("item", "time", "source"):
         arrays[f"click_history.{name}"] = click_history[name].to_numpy()

@@ -14,9 +14,9 @@ from searec.errors import UnknownIdError
 
 _STRIDE = 64
 _FEW = 64
-"""Up to so many ids are looked up one by one; above, one vectorised search over the column is faster."""
+"""The most ids that are looked up one by one; for more, one vectorised search over the column is faster."""
 _NAMED = 2_000
-"""The nearest known id is searched among so many at most."""
+"""The most known ids that the nearest is searched among."""
 
 
 @dataclass(frozen=True)

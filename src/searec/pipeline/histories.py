@@ -133,7 +133,7 @@ class Histories:
         query_ids = [self._data.queries.ids.find(text) for text in texts]
         rows = [catalog.indexes_of(dict.fromkeys(session[event.event_id])) for event in searches]
         queries = UserHistory(
-            search_query=np.array([query_ids], dtype=np.int64),
+            search_query=np.array(query_ids, dtype=np.int64),
             search_text=tuple(text for text, query in zip(texts, query_ids, strict=True) if not query),
             search_time=np.array([event.time for event in searches], dtype=np.int64),
             search_click=Ragged.of([_proxies(items, catalog) for items in rows]),

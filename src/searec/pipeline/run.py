@@ -13,7 +13,7 @@ from searec.data.split import Split
 from searec.errors import RunError, SettingsError
 from searec.models.base import Model
 from searec.models.capabilities import UpdatesItems, supports
-from searec.pipeline.run_folder import ARTIFACTS, read_model
+from searec.pipeline.run_folder import ARTIFACTS, read_model, split_from
 
 if TYPE_CHECKING:
     import polars as pl
@@ -48,7 +48,7 @@ class Run:
     @functools.cached_property
     def split(self) -> Split:
         """The split it was trained on."""
-        return Split(self.data, **self.config["split"])
+        return split_from(self.data, self.config["split"])
 
     def artifact(self) -> Artifact:
         """Return what was derived before the model learned, read from the run folder.
@@ -104,16 +104,17 @@ class Run:
 
         return run_lists.best_for_newcomers(self, records, k, seen=seen)
 
-    def search(self, users: Sequence[str], queries: Sequence[str], k: int = 10) -> "pl.DataFrame":
+    def search(self, users: Sequence[str | None], queries: Sequence[str], k: int = 10) -> "pl.DataFrame":
         """Return the k best items for each pair of user and query, after everything in the log.
 
         Args:
-            users: external user ids.
+            users: external user ids; None for nobody, who has no history.
             queries: a query for each user.
             k: items per pair.
 
         Returns:
-            user_id, query, rank (from 1), item_id, score.
+            user_id, query, rank (from 1), item_id, score. Of a model that compares words, only items that hold a word
+            of the query.
 
         Raises:
             SettingsError: the model does not search, k is below 1, a query is empty, or users and queries differ in

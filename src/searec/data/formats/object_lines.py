@@ -90,8 +90,8 @@ def with_half_surrogates(texts: pl.Series) -> pl.Series | None:
     suspects = texts.str.contains(_HALF)
     if not suspects.any():
         return None
-    found = texts.filter(suspects).str.replace_all(_PAIR, "").str.contains(_HALF)
-    return suspects.scatter(suspects.arg_true(), found) if found.any() else None
+    is_half = texts.filter(suspects).str.replace_all(_PAIR, "").str.contains(_HALF)
+    return suspects.scatter(suspects.arg_true(), halves_there) if found.any() else None
 
 
 def mended(texts: pl.Series, halves: pl.Series) -> pl.Series:
@@ -101,7 +101,7 @@ def mended(texts: pl.Series, halves: pl.Series) -> pl.Series:
         texts: JSON.
         halves: as `with_half_surrogates` gives them.
     """
-    whole = [_PAIR_OR_HALF.sub(lambda found: found.group(1) or "\\ufffd", line) for line in texts.filter(halves)]
+    whole = [_PAIR_OR_HALF.sub(lambda halves_there: found.group(1) or "\\ufffd", line) for line in texts.filter(halves)]
     return texts.clone().scatter(halves.arg_true(), whole)
 
 

@@ -147,6 +147,11 @@ def evaluate(
             raise SettingsError("a run has no reasons", where=folder, expected="--reasons with a deployment")
         run = read_run(folder, load(data))
         results = [run_comparison.evaluate(run, None, chosen, kind, held, metrics=metrics, max_requests=requests)]
+        if run.is_grown and str(figures) != "-":
+            is_unread = run.split.is_unread(results[0].task, held)
+            left_out = int((~is_unread).sum())
+            verb = "is" if left_out == 1 else "are"
+            print(f"the data has grown: {left_out:,} of {len(is_unread):,} requests {verb} left out, already read")
     if str(figures) != "-":
         for result in results:
             _print_evaluation(result)

@@ -89,6 +89,18 @@ def evaluate(
         applicable([metric], task, protocol)
     measured = tuple(dict.fromkeys((*default, *shown)))
     requests = split.held_out(task, part)
+    if split.final:
+        raise DataError(
+            "nothing is held out of the data of a final run",
+            got=f"0 {part} requests for {task}",
+            remedy="measure the validated run, whose figures are in config.json, or measure this one on later events",
+        )
+    if len(requests) == 0 and split.read_before is not None:
+        raise DataError(
+            "every held-out event is one that the model has read",
+            got=f"0 of {len(split.is_unread(task, part)):,} {part} requests for {task} are newer",
+            expected="data with events after those of its training",
+        )
     if len(requests) == 0:
         raise _nothing_held_out(split, task, part)
     candidates: Ints = np.zeros((0, 0), dtype=np.int32)

@@ -142,7 +142,7 @@ def train(
     if first_process():
         if artifact is not None:
             artifact.save(folder / ARTIFACTS)
-        write_run(folder, learner, about, environment())
+        write_run(folder, learner, about, environment(), split=split)
         for file in (folder / checkpoint.FILE, *folder.glob(f"*/{checkpoint.FILE}")):
             file.unlink(missing_ok=True)
     return run

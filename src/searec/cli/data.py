@@ -95,10 +95,13 @@ def import_(
     report = import_folder(format, source, out, options, drop_bad=drop_bad)
     for note in report.notes:
         print(f"note: {note}")
+    for file in report.files:
+        print(file)
     for table, read in report.read.items():
         print(f"{table}: {report.written[table]:,} of {read:,} rows kept")
     if report.rejects.height:
-        print(f"{report.rejects.height:,} broken rules are listed in {out / 'rejects.parquet'}")
+        lines = "1 broken rule is" if report.rejects.height == 1 else f"{report.rejects.height:,} broken rules are"
+        print(f"{lines} listed in {out / 'rejects.parquet'}")
     print(f"wrote {out}")
 
 

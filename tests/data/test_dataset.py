@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from searec.data.dataset import FEED, SEARCH, Dataset, load
 from searec.errors import DataError, SearecError
-from searec.text.analysis import split_words, words_of
+from searec.text.analysis import index_words, words_of
 
 SHOP = {
     "items": {
@@ -46,10 +46,10 @@ def test_sizes_and_ids(shop: Dataset) -> None:
     assert (shop.sizes.words, shop.sizes.categories) == (len(words), 2)
     assert shop.word_index.keys() == words
     assert sorted(shop.word_index.values()) == list(range(1, len(words) + 1))
-    assert shop.items.to_internal(["a", "c"]).tolist() == [1, 3], "ids are places in the file"
+    assert shop.items.to_internal(["a", "c"]).tolist() == [1, 3], "ids are places in sorted order"
 
 
-def test_feed_is_by_user_and_time_and_ties_keep_file_order(shop: Dataset) -> None:
+def test_feed_is_by_user_and_time_and_ties_follow_the_item(shop: Dataset) -> None:
     feed = shop.interactions
     assert feed.offsets.tolist() == [0, 0, 3, 5, 5]
     assert names(shop, feed.item) == "abc" + "ca"
@@ -101,7 +101,7 @@ def test_words_and_categories(shop: Dataset) -> None:
 
 @given(st.text(alphabet=st.characters(codec="utf-8", exclude_categories=["Cs", "Cn"]), max_size=12))
 def test_words_of_one_text_are_those_of_a_column(text: str) -> None:
-    column = pl.DataFrame({"text": [text]}).select(split_words(pl.col("text"))).to_series().to_list()[0]
+    column = pl.DataFrame({"text": [text]}).select(index_words(pl.col("text"))).to_series().to_list()[0]
     assert words_of(text) == column
 
 
@@ -120,7 +120,7 @@ def test_words_of_one_text_are_those_of_a_column(text: str) -> None:
     ],
 )
 def test_words_of_languages(text: str) -> None:
-    column = pl.DataFrame({"text": [text]}).select(split_words(pl.col("text"))).to_series().to_list()[0]
+    column = pl.DataFrame({"text": [text]}).select(index_words(pl.col("text"))).to_series().to_list()[0]
     assert words_of(text) == column
 
 

@@ -14,6 +14,7 @@ from searec.cli.arguments import (
     RunsAndData,
     Set,
     Split,
+    SplitAt,
     choice,
     emit,
     open_runs,
@@ -45,6 +46,7 @@ def train(
         float,
         typer.Option(min=0, max=0.9, help="Share of users kept out of training, to measure users who come later."),
     ] = 0.0,
+    split_at: SplitAt = None,
     start: Annotated[
         Path | None,
         typer.Option(
@@ -76,6 +78,7 @@ def train(
         label=label,
         resume=resume,
         unseen=unseen,
+        split_at=split_at,
         start=start,
         teacher=teacher,
         **values,
@@ -135,6 +138,11 @@ def evaluate(
             raise SettingsError("a run has no reasons", where=folder, expected="--reasons with a deployment")
         run = read_run(folder, load(data))
         results = [run_comparison.evaluate(run, None, chosen, kind, held, metrics=metrics, max_requests=requests)]
+        if run.is_grown and str(figures) != "-":
+            is_unread = run.split.is_unread(results[0].task, held)
+            left_out = int((~is_unread).sum())
+            verb = "is" if left_out == 1 else "are"
+            print(f"the data has grown: {left_out:,} of {len(is_unread):,} requests {verb} left out, already read")
     if str(figures) != "-":
         for result in results:
             _print_evaluation(result)

@@ -1,6 +1,6 @@
 """Candidates: the items a target is ranked among, and the negatives a model learns from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -152,9 +152,12 @@ def candidate_lists(split: Split, task: Task, part: Part, *, n: int | None = Non
     Raises:
         DataError: too few items are left for `n`.
     """
+    if split.final or split.read_before is not None:  # the requests that are left keep their candidates
+        whole = replace(split, final=False, read_before=None)
+        return candidate_lists(whole, task, part, n=n, seed=seed)[split.is_unread(task, part)]
     data = split.data
     n = most_others(split, task, part) if n is None else n
-    path = data.folder / f"candidates-{task}-{part}-{split.min_events}-{n}-{seed}.npy"
+    path = data.folder / f"candidates-{task}-{part}-{split.requests_key}-{n}-{seed}.npy"
     if not path.is_file():
         requests = split.held_out(task, part)
         rng = np.random.default_rng([seed, ("recommend", "search").index(task), ("train", "val", "test").index(part)])

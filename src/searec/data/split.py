@@ -1,24 +1,32 @@
-"""Leave-one-out in time: the requests of each part, and which events a model may learn from.
+"""Splits: the requests of each part, and which events a model may learn from.
 
-Per user and task the last event is the test target and the one before it the validation target. A
-request sees only what is strictly older than its time. A model that learns for some tasks reads, of each user,
-only the events strictly older than that user's earliest validation target among those tasks.
+Leave-one-out in time: per user and task the last event is the test target and the one before it the validation target.
+A model that learns for some tasks reads, of each user, only the events strictly older than that user's earliest
+validation target among those tasks. Other users' events may be newer than a request.
+
+Global split: a model reads only the events, of all users, strictly before one time. The time after it is halved at
+the median event: in each half the last event of a user and task is a target, first of validation, then of test.
+
+In both a request sees only what is strictly older than its time.
 """
 
 import functools
+import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from searec.data.dataset import Dataset
+from searec.data.global_split import event_times, iso, median_time_from
 from searec.data.ragged import Ints, first_not_before
 from searec.data.schema import TASKS, Part, Task
-from searec.errors import LeakError, SettingsError
+from searec.errors import DataError, LeakError, SettingsError
 
 NEVER = np.iinfo(np.int64).max
+_PARTS: tuple[Part, ...] = ("val", "test")
 _UNSEEN_SEED = 7
 STREAMS = ("interactions", "searches", "click_history")
 """The histories a request may see."""
@@ -174,29 +182,105 @@ def cached_by_arguments(method: Method) -> Method:
 
 @dataclass(frozen=True)
 class Split:
-    """Leave-one-out split of a dataset.
+    """Leave-one-out split of a dataset, or a global split at one time.
 
-    min_events: users with fewer events of a task are not held out in it.
+    min_events: users with fewer events of a task are not held out in it; without effect in a global split, where one
+        event is enough.
     unseen: share of users, drawn with a fixed seed, that nothing is learned from; they are measured all the same, which
         shows what a model makes of users who came after its training.
+    split_at: microseconds since 1970 at which training ends for everybody (`global_split.split_time`); None for
+        leave-one-out.
+    final: nothing is held out; every event may be learned from. For a model that is served, not measured.
+    read_before: [U + 1] for each user a time, microseconds since 1970, before which a model has read the events already
+        (a run that is measured or trained further on data that has grown). Older requests are not held out.
 
     Raises:
-        SettingsError: on construction, if `unseen` is not from 0 to less than 1.
+        SettingsError: on construction, if `unseen` is not from 0 to less than 1, `split_at` lies outside of the log, or
+            a final split is to hold something out.
+        DataError: on construction, if no click lies before `split_at`, or no event with a click in a half after it.
     """
 
     data: Dataset
     min_events: int = 3
     unseen: float = 0.0
+    split_at: int | None = None
+    final: bool = False
+    read_before: Ints | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not 0 <= self.unseen < 1:
             raise SettingsError("bad share of unseen users", got=self.unseen, expected="0 to less than 1")
+        if self.final and (self.unseen or self.split_at is not None):
+            got = f"unseen {self.unseen}" if self.unseen else "a global split"
+            raise SettingsError("a final split holds nothing out", got=got, expected="neither")
+        if self.split_at is not None:
+            self._refuse_empty_parts(self.split_at)
+
+    def _refuse_empty_parts(self, split_at: int) -> None:
+        times = event_times(self.data)
+        if not len(times) or not times.min() < split_at <= times.max():
+            span = f"after {iso(times.min())} and up to {iso(times.max())}" if len(times) else "a log with events"
+            raise SettingsError("the split time lies outside of the log", got=iso(split_at), expected=span)
+        clicks = self.data.click_history.time
+        if not len(clicks) or clicks.min() >= split_at:
+            raise DataError(
+                "nothing to train on", got=f"no click before {iso(split_at)}", remedy="choose a later split time"
+            )
+        parts: tuple[tuple[Part, str], ...] = (("val", "validate"), ("test", "test"))
+        for part, verb in parts:
+            low, high = self._period(part)
+            if not any(len(self._held(task, part)[0]) for task in TASKS):
+                got = f"no click from {iso(low)}" + ("" if high == NEVER else f" and before {iso(high)}")
+                raise DataError(f"nothing to {verb} on", got=got, remedy="choose an earlier split time")
+
+    @functools.cached_property
+    def test_at(self) -> int:
+        """Time at which validation ends and test begins, microseconds since 1970; of a global split alone."""
+        assert self.split_at is not None
+        return median_time_from(self.data, self.split_at)
+
+    def _period(self, part: Part) -> tuple[int, int]:
+        """Return the first time of a part of a global split, and the time that ends it."""
+        assert self.split_at is not None
+        return (self.split_at, self.test_at) if part == "val" else (self.test_at, NEVER)
+
+    @property
+    def requests_key(self) -> str:
+        """Text in names of files about the held-out requests; splits with other requests have another."""
+        return str(self.min_events) if self.split_at is None else f"at{self.split_at}"
 
     @functools.cached_property
     def known(self) -> NDArray[np.bool_]:
-        """[U + 1] users who are there in training; row 0 is padding."""
+        """[U + 1] users who are there in training; row 0 is padding.
+
+        In a global split these have an event before it.
+        """
         drawn = np.random.default_rng([_UNSEEN_SEED, self.data.sizes.users]).random(self.data.sizes.users + 1)
-        return drawn >= self.unseen
+        known = drawn >= self.unseen
+        if self.split_at is not None:
+            known &= ~self.new_users
+        known[0] = True
+        return known
+
+    @functools.cached_property
+    def new_users(self) -> NDArray[np.bool_]:
+        """[U + 1] users without an event, feed or search, before a global split."""
+        assert self.split_at is not None
+        is_new = np.ones(self.data.sizes.users + 1, dtype=bool)
+        for stream in (self.data.interactions, self.data.searches):
+            first = np.asarray(stream.offsets[:-1])
+            has_events = stream.offsets[1:] > first
+            is_new[has_events] &= stream.time[first[has_events]] >= self.split_at
+        return is_new
+
+    @functools.cached_property
+    def new_items(self) -> NDArray[np.bool_]:
+        """[I + 1] items that nobody clicked, in the feed or after a search, before a global split."""
+        assert self.split_at is not None
+        clicks = self.data.click_history
+        is_new = np.ones(self.data.sizes.items + 1, dtype=bool)
+        is_new[clicks.item[clicks.time < self.split_at]] = False
+        return is_new
 
     @functools.cached_property
     def items_clicked(self) -> Ints:
@@ -219,11 +303,22 @@ class Split:
             "search": (np.searchsorted(clicked, searches.offsets), clicked),
         }
 
-    def _held(self, task: Task, back: int) -> tuple[Ints, Ints]:
-        """Users held out in a task [R], and the position [R] of their `back`-th event from the end."""
+    def _held(self, task: Task, part: Part) -> tuple[Ints, Ints]:
+        """Users held out in a task and part [R], and the position [R] of the event that is their request."""
         offsets, positions = self._events[task]
-        users = np.flatnonzero(np.diff(offsets) >= self.min_events)
-        return users.astype(np.int32), positions[offsets[users + 1] - back]
+        if self.split_at is None:
+            users = np.flatnonzero(np.diff(offsets) >= self.min_events)
+            return users.astype(np.int32), positions[offsets[users + 1] - (2 if part == "val" else 1)]
+        time = self._time(task)[positions]
+        first, end = (first_not_before(time, offsets[:-1], offsets[1:], limit) for limit in self._limits(part))
+        users = np.flatnonzero(end > first)
+        return users.astype(np.int32), positions[end[users] - 1]
+
+    def _limits(self, part: Part) -> tuple[Ints, Ints]:
+        """Return `_period` for each user [U + 1]."""
+        size = self.data.sizes.users + 1
+        low, high = self._period(part)
+        return np.full(size, low, dtype=np.int64), np.full(size, high, dtype=np.int64)
 
     def _time(self, task: Task) -> Ints:
         return self.data.interactions.time if task == "recommend" else self.data.searches.time
@@ -232,15 +327,17 @@ class Split:
     def cutoff(self, tasks: Sequence[Task]) -> Ints:
         """[U + 1] for each user, the time before which events may be learned from for `tasks`; `NEVER` if not held out.
 
-        Of unseen users nothing may be.
+        In a global split this is its time. Of unseen users nothing may be.
         """
         return np.where(self.known, self.visible(tasks), np.iinfo(np.int64).min)
 
     def visible(self, tasks: Sequence[Task]) -> Ints:
         """Return [U + 1] the time before which a user's events precede all held-out ones of `tasks`."""
+        if self.split_at is not None:
+            return np.full(self.data.sizes.users + 1, self.split_at, dtype=np.int64)
         limit = np.full(self.data.sizes.users + 1, NEVER, dtype=np.int64)
-        for task in tasks:
-            users, positions = self._held(task, back=2)
+        for task, part in itertools.product(tasks, _PARTS):
+            users, positions = self._unread(task, *self._held(task, part))
             limit[users] = np.minimum(limit[users], self._time(task)[positions])
         return limit
 
@@ -252,8 +349,26 @@ class Split:
             task: the task.
             part: "val" or "test".
         """
-        users, positions = self._held(task, back=2 if part == "val" else 1)
-        return self._ask(task, users, positions)
+        return self._ask(task, *self._unread(task, *self._held(task, part)))
+
+    def is_unread(self, task: Task, part: Part) -> NDArray[np.bool_]:
+        """Return which requests `held_out` would have without `read_before` and `final` it has.
+
+        Args:
+            task: the task.
+            part: "val" or "test".
+        """
+        return self._is_unread(task, *self._held(task, part))
+
+    def _is_unread(self, task: Task, users: Ints, positions: Ints) -> NDArray[np.bool_]:
+        if self.final or self.read_before is None:
+            return np.full(len(users), not self.final)
+        return self._time(task)[positions] >= self.read_before[users]
+
+    def _unread(self, task: Task, users: Ints, positions: Ints) -> tuple[Ints, Ints]:
+        """Return those of the held-out events that a model has not read."""
+        is_unread = self._is_unread(task, users, positions)
+        return users[is_unread], positions[is_unread]
 
     @cached_by_arguments
     def train(self, task: Task, tasks: Sequence[Task] = TASKS) -> Requests:

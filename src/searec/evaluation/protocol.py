@@ -11,6 +11,7 @@ from torch import Tensor
 
 from searec.data.batch import Batch, Batcher
 from searec.data.candidates import candidate_lists
+from searec.data.global_split import iso
 from searec.data.ragged import Ints, gather_windows
 from searec.data.schema import Part, Task
 from searec.data.split import Requests, Split
@@ -87,12 +88,20 @@ def evaluate(
         applicable([metric], task, protocol)
     measured = tuple(dict.fromkeys((*default, *shown)))
     requests = split.held_out(task, part)
-    if len(requests) == 0:
+    if split.final:
         raise DataError(
-            "no user has enough events to be held out",
+            "nothing is held out of the data of a final run",
             got=f"0 {part} requests for {task}",
-            expected=f"users with {split.min_events} or more events",
+            remedy="measure the validated run, whose figures are in config.json, or measure this one on later events",
         )
+    if len(requests) == 0 and split.read_before is not None:
+        raise DataError(
+            "every held-out event is one that the model has read",
+            got=f"0 of {len(split.is_unread(task, part)):,} {part} requests for {task} are newer",
+            expected="data with events after those of its training",
+        )
+    if len(requests) == 0:
+        raise _nothing_held_out(split, task, part)
     rows = chosen(len(requests), max_requests, seed)
     scored = requests[rows]
     started = time.perf_counter()
@@ -130,6 +139,19 @@ def evaluate(
         seconds=seconds,
         metrics=shown,
         depth=depth,
+    )
+
+
+def _nothing_held_out(split: Split, task: Task, part: Part) -> DataError:
+    got = f"0 {part} requests for {task}"
+    if split.split_at is None:
+        expected = f"users with {split.min_events} or more events"
+        return DataError("no user has enough events to be held out", got=got, expected=expected)
+    begin = iso(split.split_at if part == "val" else split.test_at)
+    expected = f"a click from {begin}" + (f" and before {iso(split.test_at)}" if part == "val" else "")
+    remedy = "choose an earlier split time, or another --task"
+    return DataError(
+        f"nothing to {'validate' if part == 'val' else 'test'} on", got=got, expected=expected, remedy=remedy
     )
 
 

@@ -83,10 +83,11 @@ class OfflineReasoner(BuiltInReasoner):
         self.config = config or OfflineSettings()
         self.catalogue = CategoryIndex(split.data, encode)
         self._after = _clicked_after(split, self.catalogue.taxonomy.narrow, tasks)
-        self._query = {text: place for place, text in enumerate(split.data.queries.texts.to_list(), start=1)}
+        self._query = split.data.queries.ids
         self._near = self._neighbours(split, tasks)
         digested = json.dumps(
-            [VERSION, split.data.fingerprint, list(tasks), split.unseen, as_dict(self.config)], sort_keys=True
+            [VERSION, split.data.fingerprint, list(tasks), split.unseen, split.split_at, as_dict(self.config)],
+            sort_keys=True,
         )
         self._version = hashlib.blake2b(digested.encode(), digest_size=8).hexdigest()
 
@@ -199,7 +200,7 @@ class OfflineReasoner(BuiltInReasoner):
 
     def _clicks_after(self, query: str) -> Counter[int]:
         """Clicks after a query in training, by narrow category."""
-        row = self._query.get(query, 0)
+        row = self._query.find(query)
         span = slice(self._after.indptr[row], self._after.indptr[row + 1])
         return Counter(dict(zip(self._after.indices[span].tolist(), self._after.data[span].tolist(), strict=True)))
 

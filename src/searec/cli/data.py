@@ -7,7 +7,6 @@ import typer
 
 from searec.cli.arguments import Data, Json, Set, emit, pairs
 from searec.data.formats import FORMATS
-from searec.data.formats.base import FOLD_RULES, ImportOptions
 from searec.errors import DataError
 
 
@@ -72,13 +71,14 @@ def import_(
         str | None,
         typer.Option(
             metavar="RULES",
-            help=f"Differences between ids to leave out of account, some of {','.join(FOLD_RULES)}.",
+            help="Differences between ids to leave out of account: blanks,invisible,case,zeros,decimal or some of them.",
             show_default=False,
         ),
     ] = None,
 ) -> None:
     """Make a dataset folder from plain files or a public format."""
     from searec.cli.arguments import choice
+    from searec.data.formats.base import FOLD_RULES, ImportOptions
     from searec.data.importing import import_folder
 
     unit = None if time_unit is None else choice(time_unit, ("s", "ms", "us"), "--time-unit")

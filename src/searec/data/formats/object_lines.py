@@ -91,7 +91,7 @@ def with_half_surrogates(texts: pl.Series) -> pl.Series | None:
     if not suspects.any():
         return None
     is_half = texts.filter(suspects).str.replace_all(_PAIR, "").str.contains(_HALF)
-    return suspects.scatter(suspects.arg_true(), halves_there) if found.any() else None
+    return suspects.scatter(suspects.arg_true(), is_half) if is_half.any() else None
 
 
 def mended(texts: pl.Series, halves: pl.Series) -> pl.Series:
@@ -101,7 +101,7 @@ def mended(texts: pl.Series, halves: pl.Series) -> pl.Series:
         texts: JSON.
         halves: as `with_half_surrogates` gives them.
     """
-    whole = [_PAIR_OR_HALF.sub(lambda halves_there: found.group(1) or "\\ufffd", line) for line in texts.filter(halves)]
+    whole = [_PAIR_OR_HALF.sub(lambda match: match.group(1) or "\\ufffd", line) for line in texts.filter(halves)]
     return texts.clone().scatter(halves.arg_true(), whole)
 
 

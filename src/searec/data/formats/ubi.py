@@ -4,6 +4,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -13,7 +14,8 @@ from searec.data.events import EventWeights
 from searec.data.formats.base import FILE, ROW, ImportOptions, Raw, completed, split_mapping
 from searec.data.formats.object_lines import FAULT, LINE
 from searec.data.formats.plain import ENDINGS as PLAIN
-from searec.data.formats.plain import renamed, scan
+from searec.data.formats.plain import read_table
+from searec.data.formats.text_files import TableFile
 from searec.data.formats.ubi_events import USED, accounted, keyed, linked, outcomes, stored, uses_of
 from searec.data.formats.ubi_rows import ENDINGS, NEITHER, staged
 from searec.data.log import REJECT_SCHEMA
@@ -37,14 +39,14 @@ def read_ubi(source: Path, options: ImportOptions) -> Raw:
         SettingsError: a mapping of something that does not exist.
         DataError: no such file or folder, or a line that is broken.
     """
-    options.refuse_unused("ubi", "list_separator")
+    options.refuse_unused("ubi", "list_separator", "separator", "encoding")
     uses = uses_of(options.mapping)
     plain = {target: source for target, source in options.mapping.items() if not target.startswith("actions.")}
     files, columns = split_mapping(plain, {table.name: [c.name for c in table.columns] for table in (ITEMS, USERS)})
     logs = _logs(source, files)
-    given = _given(source, files, columns)
     room = Path(tempfile.mkdtemp(prefix="searec-ubi-"))
     try:
+        given = _given(source, files, columns, room, options)
         raw = _raw(logs, given, uses, EventWeights(options.event_weights), room)
     except BaseException as error:
         shutil.rmtree(room, ignore_errors=True)
@@ -59,7 +61,7 @@ def read_ubi(source: Path, options: ImportOptions) -> Raw:
 
 def _raw(
     logs: Sequence[Path],
-    given: Mapping[str, tuple[Path, pl.LazyFrame]],
+    given: Mapping[str, tuple[Path, TableFile]],
     uses: Mapping[str, str],
     weights: EventWeights,
     room: Path,
@@ -92,17 +94,17 @@ def _raw(
     tables["items"] = _items(given.get(ITEMS.name), events, tables, notes)
     if USERS.name in given:
         seen = [tables["interactions"], tables["searches"]]
-        tables["users"] = completed(given[USERS.name][1], "user_id", seen)
+        tables["users"] = completed(given[USERS.name][1].frame, "user_id", seen)
     rejects = lines.filter(pl.col("kind") == NEITHER).select(file=FILE, row=ROW, rule=FAULT, value=LINE)
     read = dict.fromkeys((path.name for path in logs), 0)
     read |= dict(lines.group_by(FILE).len().collect(engine="streaming").iter_rows())
-    for path, frame in given.values():
-        read[path.name] = frame.select(pl.len()).collect(engine="streaming").item()
+    read |= {path.name: file.records for path, file in given.values()}
+    notes += [note for _, file in given.values() for note in file.notes]
     return Raw(
         tables,
         files,
         tuple(notes),
-        rejects.cast(REJECT_SCHEMA),  # type: ignore[arg-type]
+        pl.concat([rejects.cast(REJECT_SCHEMA), *(file.rejects.lazy() for _, file in given.values())]),  # type: ignore[arg-type]
         read=read,
         outcomes=became,
     )
@@ -144,8 +146,12 @@ def _logs(source: Path, files: Mapping[str, str]) -> list[Path]:
 
 
 def _given(
-    source: Path, files: Mapping[str, str], columns: Mapping[str, Mapping[str, str]]
-) -> dict[str, tuple[Path, pl.LazyFrame]]:
+    source: Path,
+    files: Mapping[str, str],
+    columns: Mapping[str, Mapping[str, str]],
+    room: Path,
+    options: ImportOptions,
+) -> dict[str, tuple[Path, TableFile]]:
     """The files of items and users beside the logs, unread, their ids as text."""
     folder = source if source.is_dir() else source.parent
     given = {}
@@ -165,7 +171,8 @@ def _given(
                 remedy=f"--map {table.name}=FILE names another",
             )
         for path in there:
-            frame = renamed(scan(path, path.suffix), columns[table.name], table, path)
+            file = read_table(path, path.suffix, room, table, columns[table.name], options)
+            frame = file.frame
             key, schema = table.columns[0].name, frame.collect_schema()
             text = as_text(pl.col(key), schema[key]) if key in schema else None
             if text is None:
@@ -175,7 +182,8 @@ def _given(
                     got=", ".join(schema),
                     remedy=f"--map {table.name}.{key}=COLUMN names another",
                 )
-            given[table.name] = path, frame.with_columns(text.alias(key)).with_row_index(ROW, 1)
+            frame = frame.with_columns(text.alias(key))
+            given[table.name] = path, replace(file, frame=frame if ROW in schema else frame.with_row_index(ROW, 1))
     return given
 
 
@@ -235,18 +243,18 @@ def _items_by_search(events: pl.LazyFrame, name: str, order: Sequence[str]) -> p
 
 
 def _items(
-    file: tuple[Path, pl.LazyFrame] | None,
+    file: tuple[Path, TableFile] | None,
     events: pl.LazyFrame,
     tables: Mapping[str, pl.LazyFrame],
     notes: list[str],
 ) -> pl.LazyFrame:
     """The given catalogue and what was chosen beside it, else all chosen or shown. Titles from events, else the id."""
-    given, named = (None, "") if file is None else (file[1], file[0].name)
+    given, named = (None, "") if file is None else (file[1].frame, file[0].name)
     seen = [tables["interactions"], tables["searches"].select(pl.col("clicked").explode().alias("item_id"))]
     if given is None:
         if "shown" in tables["searches"].collect_schema():
             seen.append(tables["searches"].select(pl.col("shown").explode().alias("item_id")))
-        given = pl.LazyFrame(schema={ROW: pl.UInt32, "item_id": pl.String, "title": pl.String})
+        given = pl.LazyFrame(schema={ROW: pl.get_index_type(), "item_id": pl.String, "title": pl.String})
     schema = given.collect_schema()
     title = as_text(pl.col("title"), schema["title"]) if "title" in schema else None
     title = pl.lit(None, dtype=pl.String) if title is None else pl.when(title.str.strip_chars() != "").then(title)

@@ -111,6 +111,12 @@ class EventWeights:
         except SettingsError as error:
             raise DataError(str(error), where=path, expected=expected) from error
 
+    @property
+    def digest(self) -> str:
+        """The changes as text for a fingerprint, the same for names that are alike; empty without changes."""
+        changes = {match_key(name): float(weight) for name, weight in self.changes.items()}
+        return json.dumps(changes, sort_keys=True) if changes else ""
+
     def write(self, folder: Path) -> None:
         """Write the changes as event_weights.json; nothing if there are none."""
         if self.changes:

@@ -13,14 +13,14 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from searec.data.dataset import Dataset
-from searec.data.ragged import Ints, first_not_before
+from searec.data.dataset import FEED, Dataset
+from searec.data.ragged import Ints, first_not_before, gather_windows
 from searec.data.schema import TASKS, Part, Task
 from searec.errors import LeakError, SettingsError
 
 NEVER = np.iinfo(np.int64).max
 _UNSEEN_SEED = 7
-STREAMS = ("interactions", "searches", "click_history")
+STREAMS = ("interactions", "searches", "click_history", "dislikes")
 """The histories a request may see."""
 
 
@@ -39,6 +39,7 @@ class Requests:
     feed_end: Ints  # [R] into Dataset.interactions
     search_end: Ints  # [R] into Dataset.searches
     click_end: Ints  # [R] into Dataset.click_history
+    dislike_end: Ints  # [R] into Dataset.dislikes
     new_texts: tuple[str, ...] | None = None  # [R] query texts that the dataset may not hold
 
     def __len__(self) -> int:
@@ -57,6 +58,7 @@ class Requests:
             self.feed_end[rows],
             self.search_end[rows],
             self.click_end[rows],
+            self.dislike_end[rows],
             texts,
         )
 
@@ -102,6 +104,7 @@ def requests_at(
         end(data.interactions.offsets, data.interactions.time),
         end(data.searches.offsets, data.searches.time),
         end(data.click_history.offsets, data.click_history.time),
+        end(data.dislikes.offsets, data.dislikes.time),
         None if new_texts is None else tuple(new_texts),
     )
 
@@ -151,7 +154,35 @@ def late_histories(data: Dataset, requests: Requests, stream: str) -> tuple[NDAr
 
 
 def _ends(requests: Requests, stream: str) -> Ints:
-    return dict(zip(STREAMS, (requests.feed_end, requests.search_end, requests.click_end), strict=True))[stream]
+    ends = (requests.feed_end, requests.search_end, requests.click_end, requests.dislike_end)
+    return dict(zip(STREAMS, ends, strict=True))[stream]
+
+
+def excluded_items(data: Dataset, requests: Requests) -> Ints:
+    """Return [R, E] items that a list for each request leaves out: clicked before it, or refused; 0 pads.
+
+    Args:
+        data: the dataset.
+        requests: R requests.
+    """
+    first = np.asarray(data.click_history.offsets[requests.user])
+    clicked = gather_windows(data.click_history.item, first, requests.click_end - first)
+    return np.concatenate((clicked, disliked_items(data, requests)), axis=1).astype(np.int64)
+
+
+def disliked_items(data: Dataset, requests: Requests) -> Ints:
+    """Return [R, M] items that each request's user refused before it and has not chosen since; 0 pads.
+
+    Args:
+        data: the dataset.
+        requests: R requests.
+    """
+    dislikes = data.dislikes
+    first = np.asarray(dislikes.offsets[requests.user])
+    item, until = (
+        gather_windows(column, first, requests.dislike_end - first) for column in (dislikes.item, dislikes.until)
+    )
+    return np.where(until >= np.asarray(requests.time)[:, None], item, 0)
 
 
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -297,6 +328,19 @@ class Split:
         old = click_history.time < self.cutoff(tasks)[user]
         return user[old], click_history.item[old], click_history.source[old]
 
+    def train_weights(self, tasks: Sequence[Task]) -> NDArray[np.float32]:
+        """Return the weights [E] of `train_clicks`: an event's over the median of those in the feed, 1 after a search.
+
+        All are 1 where the feed has events of one weight.
+
+        Args:
+            tasks: what the model learns for.
+        """
+        click_history = self.data.click_history
+        user = np.repeat(np.arange(len(click_history.offsets) - 1, dtype=np.int32), np.diff(click_history.offsets))
+        old = click_history.time < self.cutoff(tasks)[user]
+        return relative_weights(click_history.weight[old], click_history.source[old])
+
     def _ask(self, task: Task, users: Ints, positions: Ints, *, every_click: bool = False) -> Requests:
         data = self.data
         if task == "recommend":
@@ -312,6 +356,20 @@ class Split:
         return requests_at(
             data, task, users, data.searches.time[positions], query=data.searches.query[positions], target=target
         )
+
+
+def relative_weights(weight: NDArray[np.float32], source: Ints) -> NDArray[np.float32]:
+    """Return weights of clicks [E] on one scale: of the feed over their median, 1 after a search.
+
+    Args:
+        weight: [E] of events.
+        source: [E] FEED or SEARCH.
+    """
+    in_feed = source == FEED
+    relative = np.ones(len(weight), dtype=np.float32)
+    if in_feed.any():
+        relative[in_feed] = weight[in_feed] / np.median(weight[in_feed])
+    return relative
 
 
 def _has_history(data: Dataset, requests: Requests) -> NDArray[np.bool_]:

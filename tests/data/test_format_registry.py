@@ -16,7 +16,7 @@ MODULE = """
 import polars as pl
 from searec.data.formats.base import Raw
 
-def read(source, mapping):
+def read(source, options):
     rows = [line.split() for line in source.read_text().splitlines()]
     items = pl.LazyFrame({"item_id": [item for _, item in rows], "title": [f"item {item}" for _, item in rows]})
     clicks = pl.LazyFrame({"user_id": [user for user, _ in rows], "item_id": [item for _, item in rows]})

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from imported import utc
 from searec.data.formats import FORMATS
-from searec.data.formats.base import FILE, ROW, Raw, completed
+from searec.data.formats.base import FILE, ROW, ImportOptions, Raw, completed
 from searec.data.importing import ImportReport, import_folder
 from searec.data.log import load_log, write_table
 from searec.data.schema import TABLES
@@ -194,7 +194,7 @@ def test_mapping_of_columns_and_files(tmp_path: Path) -> None:
         "interactions.item_id": "asin",
         "interactions.timestamp": "at",
     }
-    import_folder("csv", src, tmp_path / "out", mapping=mapping)
+    import_folder("csv", src, tmp_path / "out", ImportOptions(mapping=mapping))
     assert pl.read_parquet(tmp_path / "out" / "items.parquet").to_dicts() == [{"item_id": "B1", "title": "Lamp"}]
     assert pl.read_parquet(tmp_path / "out" / "interactions.parquet")["timestamp"].to_list() == [
         utc(2020, 9, 13, 12, 26, 40)
@@ -204,7 +204,12 @@ def test_mapping_of_columns_and_files(tmp_path: Path) -> None:
 def test_a_mapped_file_may_be_of_another_format(tmp_path: Path) -> None:
     src = source(tmp_path / "src", items=None)
     pl.DataFrame({"item_id": [1, 2, 3], "title": ["a", "b", "c"]}).write_parquet(src / "catalogue.parquet")
-    assert import_folder("csv", src, tmp_path / "out", mapping={"items": "catalogue.parquet"}).written["items"] == 3
+    assert (
+        import_folder("csv", src, tmp_path / "out", ImportOptions(mapping={"items": "catalogue.parquet"})).written[
+            "items"
+        ]
+        == 3
+    )
 
 
 @pytest.mark.parametrize(
@@ -230,7 +235,7 @@ def test_a_mapped_file_may_be_of_another_format(tmp_path: Path) -> None:
 )
 def test_mapping_errors(tmp_path: Path, mapping: dict[str, str], error: type[SearecError], text: str) -> None:
     with pytest.raises(error, match=text):
-        import_folder("csv", source(tmp_path / "src"), tmp_path / "out", mapping=mapping)
+        import_folder("csv", source(tmp_path / "src"), tmp_path / "out", ImportOptions(mapping=mapping))
     assert not (tmp_path / "out").exists()
 
 
@@ -469,7 +474,7 @@ def test_the_report_is_what_was_done(tmp_path: Path) -> None:
     assert isinstance(report, ImportReport) and report.out == tmp_path / "out"
 
 
-def sorted_out(src: Path, mapping: Any) -> Raw:
+def sorted_out(src: Path, options: ImportOptions) -> Raw:
     """A format whose interactions are the good half of two files, newest first, and which refuses one row itself."""
     parts = [
         pl.scan_csv(src / name, infer_schema=False).with_row_index(ROW, 1).with_columns(pl.lit(name).alias(FILE))

@@ -7,6 +7,7 @@ import typer
 
 from searec.cli.arguments import Data, Json, Set, emit, pairs
 from searec.data.formats import FORMATS
+from searec.data.formats.base import FOLD_RULES, ImportOptions
 from searec.errors import DataError
 
 
@@ -52,25 +53,46 @@ def import_(
     drop_bad: Annotated[
         bool, typer.Option("--drop-bad", help="Leave out rows that break a rule and list them in OUT/rejects.parquet.")
     ] = False,
+    separator: Annotated[
+        str | None, typer.Option(help="Between the fields of a CSV row; 'tab' for a tab.", show_default=False)
+    ] = None,
+    encoding: Annotated[str | None, typer.Option(help="Of text files; UTF-8 by default.", show_default=False)] = None,
+    time_format: Annotated[
+        str | None,
+        typer.Option(help="Of times given as text, such as %d/%m/%Y %H:%M; ISO 8601 by default.", show_default=False),
+    ] = None,
     time_unit: Annotated[
         str | None, typer.Option(help="Unit of times given as numbers: s, ms or us.", show_default=False)
     ] = None,
-    list_separator: Annotated[str, typer.Option(help="Between the members of a list that is not JSON.")] = "|",
+    list_separator: Annotated[
+        str | None,
+        typer.Option(help="Between the members of a list that is not JSON; | by default.", show_default=False),
+    ] = None,
+    fold_ids: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RULES",
+            help=f"Differences between ids to leave out of account, some of {','.join(FOLD_RULES)}.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Make a dataset folder from plain files or a public format."""
     from searec.cli.arguments import choice
     from searec.data.importing import import_folder
 
     unit = None if time_unit is None else choice(time_unit, ("s", "ms", "us"), "--time-unit")
-    report = import_folder(
-        format,
-        source,
-        out,
+    folds = tuple(choice(name, FOLD_RULES, "--fold-ids") for name in fold_ids.split(",")) if fold_ids else ()
+    options = ImportOptions(
         mapping=pairs(mapping, "--map"),
-        drop_bad=drop_bad,
+        separator="\t" if separator in ("tab", "\\t") else separator,
+        encoding=encoding,
+        time_format=time_format,
         time_unit=unit,
         list_separator=list_separator,
+        fold_ids=folds,
     )
+    report = import_folder(format, source, out, options, drop_bad=drop_bad)
     for note in report.notes:
         print(f"note: {note}")
     for table, read in report.read.items():

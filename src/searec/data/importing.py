@@ -5,7 +5,6 @@ they stream, checked there by the rules of `log`, and renamed over OUT only when
 """
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,13 +13,15 @@ import polars as pl
 from searec.config import nearest
 from searec.data.convert import TimeUnit, as_lists, as_text, as_times, guess_unit, unread_list
 from searec.data.formats import FORMATS
-from searec.data.formats.base import FILE, ROW, Importer, Raw, reading
+from searec.data.formats.base import FILE, ROW, Importer, ImportOptions, Raw, reading
 from searec.data.log import REJECT_SCHEMA, Log, read_log, refuse_rejects, write_table
 from searec.data.schema import INTERACTIONS, ITEMS, SEARCHES, TABLES, USERS, Column, Kind, Table
 from searec.errors import DataError
 from searec.files import replacing
 from searec.progress import progress
 
+LIST_SEPARATOR = "|"
+_DEFAULT = ImportOptions()
 REJECTS_FILE = "rejects.parquet"
 _REMEDY = "mend them, or import again with --drop-bad, which leaves them out and writes rejects.parquet"
 
@@ -46,11 +47,9 @@ def import_folder(
     format: str,
     source: Path | str,
     out: Path | str,
+    options: ImportOptions = _DEFAULT,
     *,
-    mapping: Mapping[str, str] | None = None,
     drop_bad: bool = False,
-    time_unit: TimeUnit | None = None,
-    list_separator: str = "|",
 ) -> ImportReport:
     """Make a dataset folder from a source in one of `FORMATS`.
 
@@ -58,50 +57,38 @@ def import_folder(
         format: a name of `FORMATS`.
         source: what the format reads; for plain files a folder.
         out: the folder to write; an older dataset folder there is replaced when all has gone well.
-        mapping: "table.column" -> source column, or "table" -> file name.
+        options: what the user says about the source.
         drop_bad: leave out rows that break a rule and list them in rejects.parquet, rather than stop.
-        time_unit: of times given as numbers since 1970; by default read from their size where that is plain.
-        list_separator: between the members of a list given as text that is not JSON.
 
     Raises:
-        SettingsError: an unknown format or mapping.
+        SettingsError: an unknown format or mapping, or an option that the format has no use for.
         DataError: a source that cannot be read, a missing column, or a row that breaks a rule. OUT is as it was.
         StorageError: the disk is full. OUT is as it was.
     """
     read: Importer = FORMATS.named(format)
     source, out = Path(source), Path(out)
     refuse_out(source, out)
-    return import_raw(
-        read(source, mapping or {}),
-        source,
-        out,
-        drop_bad=drop_bad,
-        time_unit=time_unit,
-        list_separator=list_separator,
-    )
+    return import_raw(read(source, options), source, out, options, drop_bad=drop_bad)
 
 
-def import_raw(
-    raw: Raw, source: Path, out: Path, *, drop_bad: bool, time_unit: TimeUnit | None, list_separator: str
-) -> ImportReport:
+def import_raw(raw: Raw, source: Path, out: Path, options: ImportOptions, *, drop_bad: bool) -> ImportReport:
     """Convert, check and write what an importer returned; arguments and errors as in `import_folder`.
 
     Args:
         raw: the tables of the source.
         source: where they come from.
         out: the folder to write.
+        options: what the user says about the source.
         drop_bad: leave out rows that break a rule.
-        time_unit: of numeric times.
-        list_separator: between the members of a list.
     """
-    unit = time_unit or raw.unit
+    unit, separator = options.time_unit or raw.unit, options.list_separator or LIST_SEPARATOR
     with replacing(out) as beside, progress(f"import {source.name}", len(TABLES) + 1) as advance:
         beside.mkdir()
         for table in TABLES:
             if table.name in raw.tables:
                 with reading(raw.files[table.name]):
                     frame = conform(
-                        raw.tables[table.name], table, raw.files[table.name], time_unit=unit, separator=list_separator
+                        raw.tables[table.name], table, raw.files[table.name], time_unit=unit, separator=separator
                     )
                     write_table(frame, beside / table.file)
                 _refuse_lists(beside / table.file, table, raw)
@@ -120,7 +107,12 @@ def import_raw(
 
 
 def conform(
-    frame: pl.LazyFrame, table: Table, where: Path, *, time_unit: TimeUnit | None = None, separator: str = "|"
+    frame: pl.LazyFrame,
+    table: Table,
+    where: Path,
+    *,
+    time_unit: TimeUnit | None = None,
+    separator: str = LIST_SEPARATOR,
 ) -> pl.LazyFrame:
     """Return a raw table with the columns and types of the dataset folder, still unread.
 

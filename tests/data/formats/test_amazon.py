@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imported import table, utc
+from searec.data.formats.base import ImportOptions
 from searec.data.formats.markup import opening, plain_text
 from searec.data.formats.objects import FAULT, scan_objects
 from searec.data.formats.queries import draw, path_query
@@ -99,9 +100,9 @@ def product_search(src: Path, train: list[str], test: list[str], texts: list[str
     packed(src / "test.qrels.gz", test)
 
 
-def imported(src: Path, **options: Any) -> tuple[ImportReport, Path]:
+def imported(src: Path, drop_bad: bool = False, **options: Any) -> tuple[ImportReport, Path]:
     out = src.parent / "out"
-    return import_folder("amazon", src, out, **options), out
+    return import_folder("amazon", src, out, ImportOptions(**options), drop_bad=drop_bad), out
 
 
 def test_2014_with_queries_by_the_rule(tmp_path: Path) -> None:

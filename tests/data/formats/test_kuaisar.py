@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imported import utc
+from searec.data.formats.base import ImportOptions
 from searec.data.importing import ImportReport, import_folder
 from searec.data.log import load_log
 from searec.errors import DataError, SettingsError
@@ -356,7 +357,7 @@ def test_wrong_sources(tmp_path: Path) -> None:
         import_folder("kuaisar", tmp_path / "both", tmp_path / "out")
     shutil.rmtree(tmp_path / "both" / "KuaiSAR_v2")
     with pytest.raises(SettingsError, match=r"'kuaisar' has no use for the mapping 'items\.title'"):
-        import_folder("kuaisar", tmp_path / "both", tmp_path / "out", mapping={"items.title": "name"})
+        import_folder("kuaisar", tmp_path / "both", tmp_path / "out", ImportOptions(mapping={"items.title": "name"}))
 
 
 def test_from_the_command_line(tmp_path: Path, searec: Callable[..., tuple[int, str, str]]) -> None:

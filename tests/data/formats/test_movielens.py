@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from imported import table, utc
 from searec.data.check import check
+from searec.data.formats.base import ImportOptions
 from searec.data.formats.movielens import SEARCH_SHARE, read_movielens
 from searec.data.importing import import_folder
 from searec.data.log import load_log
@@ -324,7 +325,7 @@ def test_wrong_folders(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="two MovieLens sets"):
         import_folder("movielens", both, tmp_path / "out")
     with pytest.raises(SettingsError, match=r"no use for the mapping 'items\.title'"):
-        read_movielens(both, {"items.title": "name"})
+        read_movielens(both, ImportOptions(mapping={"items.title": "name"}))
 
 
 @settings(max_examples=12, deadline=None)

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imported import table, utc
+from searec.data.formats.base import ImportOptions
 from searec.data.importing import ImportReport, import_folder
 from searec.data.log import load_log
 from searec.errors import DataError, SettingsError
@@ -131,9 +132,9 @@ def qilin(src: Path, as_details: Any = None) -> Path:
     return src
 
 
-def imported(src: Path, **options: Any) -> tuple[ImportReport, Path]:
+def imported(src: Path, drop_bad: bool = False, **options: Any) -> tuple[ImportReport, Path]:
     out = src.parent / "out"
-    return import_folder("qilin", src, out, **options), out
+    return import_folder("qilin", src, out, ImportOptions(**options), drop_bad=drop_bad), out
 
 
 @pytest.mark.parametrize("as_details", [None, json.dumps, repr], ids=["list", "json", "literal"])

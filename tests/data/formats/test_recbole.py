@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from searec.data.formats.base import ImportOptions
 from searec.data.importing import ImportReport, import_folder
 from searec.data.log import load_log
 from searec.errors import DataError, SearecError, SettingsError
@@ -36,8 +37,12 @@ def source(folder: Path, files: Mapping[str, str | bytes | None] | None = None) 
     return folder
 
 
-def imported(tmp_path: Path, files: Mapping[str, str | bytes | None] | None = None, **options: Any) -> ImportReport:
-    return import_folder("recbole", source(tmp_path / "ml-100k", files), tmp_path / "out", **options)
+def imported(
+    tmp_path: Path, files: Mapping[str, str | bytes | None] | None = None, drop_bad: bool = False, **options: Any
+) -> ImportReport:
+    return import_folder(
+        "recbole", source(tmp_path / "ml-100k", files), tmp_path / "out", ImportOptions(**options), drop_bad=drop_bad
+    )
 
 
 def table(tmp_path: Path, name: str) -> pl.DataFrame:

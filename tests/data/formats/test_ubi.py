@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from searec.data.formats import ubi
+from searec.data.formats.base import ImportOptions
 from searec.data.importing import ImportReport, import_folder
 from searec.data.log import load_log
 from searec.errors import DataError, SearecError, SettingsError
@@ -60,10 +61,10 @@ def plain(lines: Sequence[Line]) -> str:
     return "".join(json.dumps(line) + "\n" for line in lines)
 
 
-def imported(tmp_path: Path, lines: Sequence[Line] | str, **options: Any) -> ImportReport:
+def imported(tmp_path: Path, lines: Sequence[Line] | str, drop_bad: bool = False, **options: Any) -> ImportReport:
     path = tmp_path / "log.ndjson"
     path.write_text(lines if isinstance(lines, str) else bulk(lines))
-    return import_folder("ubi", path, tmp_path / "out", **options)
+    return import_folder("ubi", path, tmp_path / "out", ImportOptions(**options), drop_bad=drop_bad)
 
 
 def table(tmp_path: Path, name: str) -> pl.DataFrame:
@@ -300,12 +301,12 @@ def test_items_and_users_from_files(tmp_path: Path) -> None:
     (folder / "items.csv").rename(folder / "shop.csv")
     with pytest.raises(DataError, match=r"missing column 'item_id'.*--map items.item_id=COLUMN"):
         (folder / "shop.csv").write_text("sku,name\na,Lamp\n")
-        import_folder("ubi", folder, tmp_path / "out", mapping={"items": "shop.csv"})
+        import_folder("ubi", folder, tmp_path / "out", ImportOptions(mapping={"items": "shop.csv"}))
     import_folder(
         "ubi",
         folder / "log.ndjson",
         tmp_path / "out",
-        mapping={"items": "shop.csv", "items.item_id": "sku", "items.title": "name"},
+        ImportOptions(mapping={"items": "shop.csv", "items.item_id": "sku", "items.title": "name"}),
     )
     assert table(tmp_path, "items").head(2).rows() == [("a", "Lamp"), ("b", "Lamp B")]
     assert table(tmp_path, "users").height == 2

@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from searec.data.convert import TimeUnit, as_lists
-from searec.data.formats.base import ROW, Raw, named, reading, refuse_mapping
+from searec.data.formats.base import ROW, ImportOptions, Raw, named, reading, refuse_mapping
 from searec.data.formats.markup import opening, plain_text
 from searec.data.formats.objects import FAULT, faults, scan_objects
 from searec.data.formats.queries import draw, path_query
@@ -52,20 +52,21 @@ class _Queries:
     lists: pl.DataFrame
 
 
-def read_amazon(source: Path, mapping: Mapping[str, str]) -> Raw:
+def read_amazon(source: Path, options: ImportOptions) -> Raw:
     """The reviews and items of one category, and its searches.
 
     Args:
         source: a folder with a review file and its meta file, and perhaps query_text.txt.gz, train.qrels.gz
             and test.qrels.gz.
-        mapping: "interactions" and "items" may name the two files, where the folder holds several.
+        options: the mapping of "interactions" and "items" may name the two files, where the folder holds several.
 
     Raises:
         SettingsError: another mapping.
         DataError: no such folder, a missing file, a file that cannot be read.
     """
-    refuse_mapping("amazon", mapping, (INTERACTIONS.name, ITEMS.name))
-    files = {name: _find(source, name, mapping.get(name)) for name in (INTERACTIONS.name, ITEMS.name)}
+    options.refuse_unused("amazon")
+    refuse_mapping("amazon", options.mapping, (INTERACTIONS.name, ITEMS.name))
+    files = {name: _find(source, name, options.mapping.get(name)) for name in (INTERACTIONS.name, ITEMS.name)}
     reviews, unit = _reviews(files["interactions"])
     with reading(files["interactions"]):
         by_item = pl.col(ROW).filter(pl.col(FAULT).is_not_null()), pl.col(FAULT).drop_nulls()

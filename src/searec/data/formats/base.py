@@ -5,9 +5,9 @@ import csv
 import gzip
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
+from typing import Literal, NoReturn, get_args
 
 import polars as pl
 
@@ -21,11 +21,77 @@ REMEDY_UTF8 = "save the file as UTF-8, for example: iconv -f WINDOWS-1252 -t UTF
 _LINES = ("dat", "data", "item", "user", "txt", "qrels")
 """Endings of files whose lines have a form of their own."""
 
-FILE, ROW = "__file", "__row"
+FILE, ROW = "\ue000file", "\ue000row"
 """Columns that name the source of a row: the file, and its data row from 1.
 
-A raw table has them where its rows are not those of its file, in order.
+A raw table has them where its rows are not those of its file, in order. The first character is one that Unicode leaves
+to private use, so that a column of the source never has the same name.
 """
+
+FoldRule = Literal["blanks", "invisible", "case", "zeros", "decimal"]
+FOLD_RULES: tuple[FoldRule, ...] = get_args(FoldRule)
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """What the user says about a source; None where the format decides.
+
+    mapping: "table.column" -> source column, or "table" -> file name.
+    separator: between the fields of a CSV row; a comma by default.
+    encoding: of text files, any codec of Python; UTF-8 with or without byte order mark by default.
+    time_format: of times given as text, as `strptime` reads it; ISO 8601 by default.
+    time_unit: of times given as numbers since 1970; by default read from their size where that is plain.
+    list_separator: between the members of a list given as text that is not JSON; "|" by default.
+    fold_ids: differences between ids that are none: blanks around, invisible characters, case, leading zeros, a
+        trailing ".0". Ids that are equal but for these become one.
+    event_weights: weight by event name, beside those that `data.events` has.
+    """
+
+    mapping: Mapping[str, str] = field(default_factory=dict)
+    separator: str | None = None
+    encoding: str | None = None
+    time_format: str | None = None
+    time_unit: TimeUnit | None = None
+    list_separator: str | None = None
+    fold_ids: tuple[FoldRule, ...] = ()
+    event_weights: Mapping[str, float] = field(default_factory=dict)
+
+    def refuse_unused(self, format: str, *used: str) -> None:
+        """Refuse an option that a format has no use for.
+
+        `mapping` is left to `refuse_mapping` and `split_mapping`; ids and events are folded and weighed in any format.
+
+        Args:
+            format: its name.
+            used: names of options that it reads, among separator, encoding, time_format, time_unit, list_separator.
+
+        Raises:
+            SettingsError: another one is given.
+        """
+        for name in ("separator", "encoding", "time_format", "time_unit", "list_separator"):
+            if getattr(self, name) is not None and name not in used:
+                raise SettingsError(
+                    f"format {format!r} has no use for this option",
+                    where="--" + name.replace("_", "-"),
+                    got=repr(getattr(self, name)),
+                    remedy="leave it out: the format decides",
+                )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of some records of a source file that are neither in a row of a table nor a reject.
+
+    file: its name, as in `Raw.read`.
+    rule: why, as the end of "12 records ...", such as "merged into the search of their session".
+    rows: how many records.
+    example: one of them, if one can be shown.
+    """
+
+    file: str
+    rule: str
+    rows: int
+    example: str | None = None
 
 
 @dataclass(frozen=True)
@@ -44,6 +110,12 @@ class Raw:
     repeats: the published files hold rows twice: the second of two equal interactions, or of two searches of one
         search_id, is left out
         and counted in a note, and is no reject.
+    read: records of each source file, by the name that `files`, `FILE` and rejects have for it, as the format's own
+        reader counts them; None for a format that does not count.
+    outcomes: what became of records that are in no row of a table and no reject. For every file of `read`:
+        read = records in a row that is kept + records rejected + rows of its outcomes. A record is the row that `ROW`
+        names, or the row of the same number of a table without `ROW`; a record in several rows counts once. Rows left
+        out by `repeats` are counted by the import itself.
     """
 
     tables: dict[str, pl.LazyFrame]
@@ -52,10 +124,12 @@ class Raw:
     rejects: pl.LazyFrame | None = None
     unit: TimeUnit | None = None
     repeats: bool = False
+    read: Mapping[str, int] | None = None
+    outcomes: tuple[Outcome, ...] = ()
 
 
-Importer = Callable[[Path, Mapping[str, str]], Raw]
-"""From a source folder and the user's column and file mapping to Raw."""
+Importer = Callable[[Path, ImportOptions], Raw]
+"""From a source and what the user says about it to Raw."""
 Exporter = Callable[[Mapping[str, pl.LazyFrame], str], dict[str, pl.LazyFrame]]
 """From the tables of a dataset folder, with searec's types, and the name of the folder to its files: for each
 file name one

@@ -12,7 +12,7 @@ import polars as pl
 
 from searec.config import nearest
 from searec.data.convert import as_times
-from searec.data.formats.base import ROW, Raw, reading, refuse_mapping
+from searec.data.formats.base import ROW, ImportOptions, Raw, reading, refuse_mapping
 from searec.data.log import REJECT_SCHEMA
 from searec.errors import DataError
 
@@ -59,18 +59,19 @@ class _Passed:
     counts: dict[str, int]
 
 
-def read_kuaisar(source: Path, mapping: Mapping[str, str]) -> Raw:
+def read_kuaisar(source: Path, options: ImportOptions) -> Raw:
     """The folder's tables, unread but for their ids.
 
     Args:
         source: the unpacked folder, or the one above it.
-        mapping: must be empty; names of files and columns are the published ones.
+        options: no mapping; names of files and columns are the published ones.
 
     Raises:
         SettingsError: any mapping.
         DataError: no such folder, file or column, or a file that cannot be read.
     """
-    refuse_mapping("kuaisar", mapping)
+    options.refuse_unused("kuaisar")
+    refuse_mapping("kuaisar", options.mapping)
     files = _find(source)
     scans = {name: _scan(path, COLUMNS[name]) for name, path in files.items()}
     with reading(files[ITEMS]):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-from searec.data.formats.base import ROW, Raw, named, reading, refuse_mapping, unlisted
+from searec.data.formats.base import ROW, ImportOptions, Raw, named, reading, refuse_mapping, unlisted
 from searec.data.formats.queries import draw, path_query
 from searec.errors import DataError
 
@@ -75,18 +75,19 @@ class _Set:
     files: dict[str, Path]
 
 
-def read_movielens(source: Path, mapping: Mapping[str, str]) -> Raw:
+def read_movielens(source: Path, options: ImportOptions) -> Raw:
     """Read a published MovieLens set: 100k, 1m, 10m, 20m, 25m, 32m, latest or latest-small, by the files it has.
 
     Args:
         source: the unpacked folder.
-        mapping: must be empty.
+        options: no mapping.
 
     Raises:
         SettingsError: a mapping.
         DataError: no such folder, a missing file or column, a file that cannot be read.
     """
-    refuse_mapping("movielens", mapping)
+    options.refuse_unused("movielens")
+    refuse_mapping("movielens", options.mapping)
     published = _open(source)
     notes: list[str] = []
     unknown = unlisted(published.films, "item_id", _seen(published, "item_id"))

@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from searec.config import nearest
-from searec.data.formats.base import Raw, reading, refuse_file, split_mapping
+from searec.data.formats.base import ImportOptions, Raw, reading, refuse_file, split_mapping
 from searec.data.schema import INTERACTIONS, SEARCHES, TABLES, USERS, Table
 from searec.errors import DataError
 
@@ -19,13 +19,13 @@ ENDINGS: dict[str, tuple[str, ...]] = {
 _MAY_BE_ABSENT = (USERS, SEARCHES)
 
 
-def read_plain(form: str, source: Path, mapping: Mapping[str, str]) -> Raw:
+def read_plain(form: str, source: Path, options: ImportOptions) -> Raw:
     """The folder's tables, unread.
 
     Args:
         form: "parquet", "csv" or "jsonl": the ending looked for, and the reader of a mapped file with another ending.
         source: a folder.
-        mapping: "table.column" -> source column, or "table" -> file name in the folder.
+        options: the mapping is "table.column" -> source column, or "table" -> file name in the folder.
 
     Raises:
         SettingsError: a mapping of something that does not exist.
@@ -33,7 +33,7 @@ def read_plain(form: str, source: Path, mapping: Mapping[str, str]) -> Raw:
     """
     if not source.is_dir():
         raise DataError("no such folder", where=source, expected="a folder with " + ", ".join(_names(form)))
-    files, columns = split_mapping(mapping, {table.name: [c.name for c in table.columns] for table in TABLES})
+    files, columns = split_mapping(options.mapping, {table.name: [c.name for c in table.columns] for table in TABLES})
     tables: dict[str, pl.LazyFrame] = {}
     files_of: dict[str, Path] = {}
     notes: list[str] = []

@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 
 from searec.data.convert import as_text
-from searec.data.formats.base import FILE, ROW, Raw, named, reading, refuse_mapping, unlisted
+from searec.data.formats.base import FILE, ROW, ImportOptions, Raw, named, reading, refuse_mapping, unlisted
 from searec.data.formats.markup import opening
 from searec.data.log import REJECT_SCHEMA
 from searec.errors import DataError
@@ -34,18 +34,19 @@ _OBJECT = rf'\{{\s*"\w+"\s*:\s*{_VALUE}(?:\s*,\s*"\w+"\s*:\s*{_VALUE})*\s*\}}'
 _DETAILS = rf"^\s*\[\s*(?:{_OBJECT}(?:\s*,\s*{_OBJECT})*)?\s*\]\s*$"
 
 
-def read_qilin(source: Path, mapping: Mapping[str, str]) -> Raw:
+def read_qilin(source: Path, options: ImportOptions) -> Raw:
     """The published parts, training and test together: searec splits by time itself.
 
     Args:
         source: a folder with a folder of Parquet shards, or one Parquet file, for each part.
-        mapping: must be empty.
+        options: no mapping.
 
     Raises:
         SettingsError: a mapping.
         DataError: no such folder, a missing part or column, a file that cannot be read.
     """
-    refuse_mapping("qilin", mapping)
+    options.refuse_unused("qilin")
+    refuse_mapping("qilin", options.mapping)
     parts = {name: _shards(source, name) for name in ("notes", "user_feat", *_RECOMMEND, *_SEARCH)}
     _refuse_missing(source, parts)
     notes = [f"no {name}: it is left out" for name in (*_RECOMMEND, *_SEARCH) if not parts[name]]

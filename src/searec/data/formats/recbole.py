@@ -9,7 +9,7 @@ import polars as pl
 
 from searec.config import nearest
 from searec.data.convert import as_times
-from searec.data.formats.base import FILE, ROW, Raw, completed, lines_of, refuse_encoding, split_mapping
+from searec.data.formats.base import FILE, ROW, ImportOptions, Raw, completed, lines_of, refuse_encoding, split_mapping
 from searec.data.formats.recbole_text import read, read_list, read_name, unquoted, written, written_list, written_name
 from searec.data.schema import INTERACTIONS, ITEMS, SEARCHES, TABLES, USERS, Column, Kind, Table
 from searec.errors import DataError
@@ -48,18 +48,20 @@ class _Atomic:
     types: dict[str, str]
 
 
-def read_recbole(source: Path, mapping: Mapping[str, str]) -> Raw:
+def read_recbole(source: Path, options: ImportOptions) -> Raw:
     """The tables of a folder of atomic files, unread.
 
     Args:
         source: a folder as RecBole keeps it, or its .inter file.
-        mapping: "table.column" -> column, or "table" -> file name in the folder; for interactions, items and users.
+        options: the mapping is "table.column" -> column, or "table" -> file name in the folder; for interactions,
+            items and users.
 
     Raises:
         SettingsError: a mapping of something that does not exist.
         DataError: no such folder, file or column, a header that is not RecBole's, or a file that cannot be read.
     """
-    files, columns = split_mapping(mapping, {table.name: [c.name for c in table.columns] for table in _MAPPED})
+    options.refuse_unused("recbole", "time_format", "time_unit")
+    files, columns = split_mapping(options.mapping, {table.name: [c.name for c in table.columns] for table in _MAPPED})
     folder, name, logs = _find(source, files.get(INTERACTIONS.name))
     notes: list[str] = []
     ours = (folder / (name + SUFFIXES[SEARCHES.name])).is_file()

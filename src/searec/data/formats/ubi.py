@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from searec.data.convert import as_text
-from searec.data.formats.base import FILE, ROW, Raw, completed, split_mapping
+from searec.data.formats.base import FILE, ROW, ImportOptions, Raw, completed, split_mapping
 from searec.data.formats.plain import ENDINGS as PLAIN
 from searec.data.formats.plain import renamed, scan
 from searec.data.formats.ubi_rows import ACTION, ENDINGS, EVENT, NEITHER, QUERY, staged
@@ -41,21 +41,22 @@ _EXPLAINED = {
 }
 
 
-def read_ubi(source: Path, mapping: Mapping[str, str]) -> Raw:
+def read_ubi(source: Path, options: ImportOptions) -> Raw:
     """The tables of UBI logs, unread.
 
     Args:
         source: a file of JSON lines, or a folder of them, queries and events mixed or apart; a folder may also hold
             items and users as plain files (Parquet, CSV or JSON lines).
-        mapping: "items" or "users" -> file, "items.column" or "users.column" -> its column, "actions.NAME" -> one of
-            `USES`.
+        options: the mapping is "items" or "users" -> file, "items.column" or "users.column" -> its column,
+            "actions.NAME" -> one of `USES`.
 
     Raises:
         SettingsError: a mapping of something that does not exist.
         DataError: no such file or folder, or a line that is broken.
     """
-    uses = _uses(mapping)
-    plain = {target: source for target, source in mapping.items() if not target.startswith("actions.")}
+    options.refuse_unused("ubi", "list_separator")
+    uses = _uses(options.mapping)
+    plain = {target: source for target, source in options.mapping.items() if not target.startswith("actions.")}
     files, columns = split_mapping(plain, {table.name: [c.name for c in table.columns] for table in (ITEMS, USERS)})
     logs = _logs(source, files)
     given = _given(source, files, columns)

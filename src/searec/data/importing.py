@@ -11,7 +11,8 @@ from pathlib import Path
 import polars as pl
 
 from searec.config import nearest
-from searec.data.convert import TimeUnit, as_lists, as_text, as_times, guess_unit, unread_list
+from searec.data import events
+from searec.data.convert import TimeUnit, as_lists, as_numbers, as_text, as_times, guess_unit, unread_list
 from searec.data.formats import FORMATS
 from searec.data.formats.base import FILE, ROW, Importer, ImportOptions, Raw, reading
 from searec.data.log import REJECT_SCHEMA, Log, read_log, refuse_rejects, write_table
@@ -94,7 +95,10 @@ def import_raw(raw: Raw, source: Path, out: Path, options: ImportOptions, *, dro
                 _refuse_lists(beside / table.file, table, raw)
             advance(1, table.name)
         _fill_absent(raw, beside)
-        log = read_log({table.name: _judged_by(beside / table.file, table) for table in TABLES})
+        weights = events.EventWeights.read(source).updated(options.event_weights)
+        weights.write(beside)
+        staged = {table.name: _judged_by(beside / table.file, table) for table in TABLES}
+        log = read_log(staged, event_weights=weights)
         located, notes = _without_repeats(log.rejects) if raw.repeats else (log.rejects, ())
         rejects = _of_source(located, raw, beside)
         if not drop_bad:
@@ -103,7 +107,8 @@ def import_raw(raw: Raw, source: Path, out: Path, options: ImportOptions, *, dro
         if rejects.height:
             write_table(rejects, beside / REJECTS_FILE)
         advance(1, "rules")
-    return ImportReport(out=out, read=log.rows, written=_rows(log), rejects=rejects, notes=raw.notes + notes)
+    notes = (*raw.notes, *notes, *events.described(log.interactions["event"], weights))
+    return ImportReport(out=out, read=log.rows, written=_rows(log), rejects=rejects, notes=notes)
 
 
 def conform(
@@ -154,6 +159,8 @@ def _convert(frame: pl.LazyFrame, column: Column, where: Path, time_unit: TimeUn
         converted = as_text(value, dtype)
     elif column.kind is Kind.TIME:
         converted = as_times(column.name, dtype, time_unit or guess_unit(frame, column.name, where))
+    elif column.kind is Kind.NUMBER:
+        converted = as_numbers(value, dtype)
     else:
         converted = as_lists(value, dtype, separator)
         if converted is not None and column.required:
@@ -167,7 +174,13 @@ def _convert(frame: pl.LazyFrame, column: Column, where: Path, time_unit: TimeUn
 
 def _judged_by(staged: Path, table: Table) -> pl.LazyFrame:
     """The columns that rules read: a large catalogue's others would fill the memory."""
-    return pl.scan_parquet(staged).select(column.name for column in table.columns if column.required)
+    frame = pl.scan_parquet(staged)
+    schema = frame.collect_schema()
+    return frame.select(
+        column.name
+        for column in table.columns
+        if column.required or (column.kind is Kind.NUMBER and column.name in schema)
+    )
 
 
 def refuse_out(source: Path, out: Path, *also: str) -> None:
@@ -184,7 +197,7 @@ def refuse_out(source: Path, out: Path, *also: str) -> None:
     here = out.resolve()
     if here in (source.resolve(), *source.resolve().parents):
         raise DataError("OUT would replace the source", where=out, got=source, remedy="name another folder for OUT")
-    ours = {table.file for table in TABLES} | {REJECTS_FILE, *also}
+    ours = {table.file for table in TABLES} | {REJECTS_FILE, events.FILE, *also}
     if out.exists():
         others = sorted(p.name for p in out.iterdir() if p.name not in ours) if out.is_dir() else [out.name]
         if others:

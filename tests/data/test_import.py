@@ -144,7 +144,9 @@ def test_three_formats_give_the_same_folder(tmp_path: Path) -> None:
     import_folder("jsonl", as_json_lines(tmp_path / "jsonl"), tmp_path / "from-jsonl")
     import_folder("parquet", tmp_path / "from-csv", tmp_path / "from-parquet")
     for table in TABLES:
-        columns = [column.name for column in table.columns if column.name not in ("description", "brand", "weight", "shown")]
+        columns = [
+            column.name for column in table.columns if column.name not in ("description", "brand", "weight", "shown")
+        ]
         first, second, third = (
             pl.read_parquet(tmp_path / name / table.file) for name in ("from-csv", "from-jsonl", "from-parquet")
         )

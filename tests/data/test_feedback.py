@@ -15,11 +15,12 @@ from searec.data.batch import Batcher
 from searec.data.check import check, render
 from searec.data.dataset import FOREVER, Dataset, load
 from searec.data.events import FILE
+from searec.data.feedback import disliked_items, excluded_items, train_weights
 from searec.data.formats.base import ImportOptions
 from searec.data.importing import import_folder
 from searec.data.leakage.checks import data_leaks, request_leaks
 from searec.data.log import load_log, open_folder, read_log
-from searec.data.split import NEVER, Split, check_no_leak, disliked_items, excluded_items, requests_at
+from searec.data.split import NEVER, Split, check_no_leak, requests_at
 from searec.errors import DataError, LeakError
 from searec.evaluation.protocol import full_ranks
 from searec.models.itemknn import ItemKNN
@@ -138,7 +139,7 @@ def test_events_of_one_weight_count_as_clicks(make_folder: Folder) -> None:
         popular, itemknn = Popular(Popular.Config(), split.data.sizes), ItemKNN(ItemKNN.Config(), split.data.sizes)
         for model in (popular, itemknn):
             model.fit(split.data, split)
-        assert split.train_weights(("recommend",)).tolist() == [1.0] * 13
+        assert train_weights(split, ("recommend",)).tolist() == [1.0] * 13
         arrays.append((popular.weighted.tolist(), itemknn.values.tolist()))
     assert arrays[0] == arrays[1] == arrays[2]
 

@@ -55,6 +55,15 @@ CacheUrl = Annotated[
 ]
 Preset = Annotated[str, typer.Option(help="'small' finishes in minutes on two cores; 'paper' is the paper's setting.")]
 Split = Annotated[str, typer.Option("--split", help="'test' or 'val'.")]
+SplitAt = Annotated[
+    str | None,
+    typer.Option(
+        "--split-at",
+        metavar="QUANTILE|TIME",
+        help="Train before one time and measure after it: a quantile of all event times (0.8) or an ISO 8601 time.",
+        show_default=False,
+    ),
+]
 Requests = Annotated[
     int | None,
     typer.Option(

@@ -14,6 +14,7 @@ from searec.cli.arguments import (
     RunsAndData,
     Set,
     Split,
+    SplitAt,
     choice,
     emit,
     open_runs,
@@ -45,6 +46,7 @@ def train(
         float,
         typer.Option(min=0, max=0.9, help="Share of users kept out of training, to measure users who come later."),
     ] = 0.0,
+    split_at: SplitAt = None,
     start: Annotated[
         Path | None,
         typer.Option(
@@ -76,6 +78,7 @@ def train(
         label=label,
         resume=resume,
         unseen=unseen,
+        split_at=split_at,
         start=start,
         teacher=teacher,
         **values,

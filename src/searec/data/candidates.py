@@ -154,7 +154,7 @@ def candidate_lists(split: Split, task: Task, part: Part, *, n: int | None = Non
     """
     data = split.data
     n = most_others(split, task, part) if n is None else n
-    path = data.folder / f"candidates-{task}-{part}-{split.min_events}-{n}-{seed}.npy"
+    path = data.folder / f"candidates-{task}-{part}-{split.requests_key}-{n}-{seed}.npy"
     if not path.is_file():
         requests = split.held_out(task, part)
         rng = np.random.default_rng([seed, ("recommend", "search").index(task), ("train", "val", "test").index(part)])

@@ -56,7 +56,7 @@ _GROUPS: dict[float, str] = {
 }
 
 DEFAULT: Mapping[str, float] = {name: weight for weight, names in _GROUPS.items() for name in names.split(", ")}
-"""Event name -> weight. Models read ratios only: see `Split.train_weights`."""
+"""Event name -> weight. Models read ratios only: see `feedback.train_weights`."""
 
 
 @dataclass(frozen=True)

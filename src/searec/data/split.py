@@ -1,8 +1,13 @@
-"""Leave-one-out in time: the requests of each part, and which events a model may learn from.
+"""Splits: the requests of each part, and which events a model may learn from.
 
-Per user and task the last event is the test target and the one before it the validation target. A
-request sees only what is strictly older than its time. A model that learns for some tasks reads, of each user,
-only the events strictly older than that user's earliest validation target among those tasks.
+Leave-one-out in time: per user and task the last event is the test target and the one before it the validation target.
+A model that learns for some tasks reads, of each user, only the events strictly older than that user's earliest
+validation target among those tasks. Other users' events may be newer than a request.
+
+Global split: a model reads only the events, of all users, strictly before one time. The time after it is halved at
+the median event: in each half the last event of a user and task is a target, first of validation, then of test.
+
+In both a request sees only what is strictly older than its time.
 """
 
 import functools
@@ -13,10 +18,11 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from searec.data.dataset import FEED, Dataset
-from searec.data.ragged import Ints, first_not_before, gather_windows
+from searec.data.dataset import Dataset
+from searec.data.global_split import event_times, iso, median_time_from
+from searec.data.ragged import Ints, first_not_before
 from searec.data.schema import TASKS, Part, Task
-from searec.errors import LeakError, SettingsError
+from searec.errors import DataError, LeakError, SettingsError
 
 NEVER = np.iinfo(np.int64).max
 _UNSEEN_SEED = 7
@@ -158,33 +164,6 @@ def _ends(requests: Requests, stream: str) -> Ints:
     return dict(zip(STREAMS, ends, strict=True))[stream]
 
 
-def excluded_items(data: Dataset, requests: Requests) -> Ints:
-    """Return [R, E] items that a list for each request leaves out: clicked before it, or refused; 0 pads.
-
-    Args:
-        data: the dataset.
-        requests: R requests.
-    """
-    first = np.asarray(data.click_history.offsets[requests.user])
-    clicked = gather_windows(data.click_history.item, first, requests.click_end - first)
-    return np.concatenate((clicked, disliked_items(data, requests)), axis=1).astype(np.int64)
-
-
-def disliked_items(data: Dataset, requests: Requests) -> Ints:
-    """Return [R, M] items that each request's user refused before it and has not chosen since; 0 pads.
-
-    Args:
-        data: the dataset.
-        requests: R requests.
-    """
-    dislikes = data.dislikes
-    first = np.asarray(dislikes.offsets[requests.user])
-    item, until = (
-        gather_windows(column, first, requests.dislike_end - first) for column in (dislikes.item, dislikes.until)
-    )
-    return np.where(until >= np.asarray(requests.time)[:, None], item, 0)
-
-
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
@@ -205,29 +184,96 @@ def cached_by_arguments(method: Method) -> Method:
 
 @dataclass(frozen=True)
 class Split:
-    """Leave-one-out split of a dataset.
+    """Leave-one-out split of a dataset, or a global split at one time.
 
-    min_events: users with fewer events of a task are not held out in it.
+    min_events: users with fewer events of a task are not held out in it; without effect in a global split, where one
+        event is enough.
     unseen: share of users, drawn with a fixed seed, that nothing is learned from; they are measured all the same, which
         shows what a model makes of users who came after its training.
+    split_at: microseconds since 1970 at which training ends for everybody (`global_split.split_time`); None for
+        leave-one-out.
 
     Raises:
-        SettingsError: on construction, if `unseen` is not from 0 to less than 1.
+        SettingsError: on construction, if `unseen` is not from 0 to less than 1, or `split_at` lies outside of the log.
+        DataError: on construction, if no click lies before `split_at`, or no event with a click in a half after it.
     """
 
     data: Dataset
     min_events: int = 3
     unseen: float = 0.0
+    split_at: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.unseen < 1:
             raise SettingsError("bad share of unseen users", got=self.unseen, expected="0 to less than 1")
+        if self.split_at is not None:
+            self._refuse_empty_parts(self.split_at)
+
+    def _refuse_empty_parts(self, split_at: int) -> None:
+        times = event_times(self.data)
+        if not len(times) or not times.min() < split_at <= times.max():
+            span = f"after {iso(times.min())} and up to {iso(times.max())}" if len(times) else "a log with events"
+            raise SettingsError("the split time lies outside of the log", got=iso(split_at), expected=span)
+        clicks = self.data.click_history.time
+        if not len(clicks) or clicks.min() >= split_at:
+            raise DataError(
+                "nothing to train on", got=f"no click before {iso(split_at)}", remedy="choose a later split time"
+            )
+        parts: tuple[tuple[Part, str], ...] = (("val", "validate"), ("test", "test"))
+        for part, verb in parts:
+            low, high = self._period(part)
+            if not any(len(self._held(task, part)[0]) for task in TASKS):
+                got = f"no click from {iso(low)}" + ("" if high == NEVER else f" and before {iso(high)}")
+                raise DataError(f"nothing to {verb} on", got=got, remedy="choose an earlier split time")
+
+    @functools.cached_property
+    def test_at(self) -> int:
+        """Time at which validation ends and test begins, microseconds since 1970; of a global split alone."""
+        assert self.split_at is not None
+        return median_time_from(self.data, self.split_at)
+
+    def _period(self, part: Part) -> tuple[int, int]:
+        """Return the first time of a part of a global split, and the time that ends it."""
+        assert self.split_at is not None
+        return (self.split_at, self.test_at) if part == "val" else (self.test_at, NEVER)
+
+    @property
+    def requests_key(self) -> str:
+        """Text in names of files about the held-out requests; splits with other requests have another."""
+        return str(self.min_events) if self.split_at is None else f"at{self.split_at}"
 
     @functools.cached_property
     def known(self) -> NDArray[np.bool_]:
-        """[U + 1] users who are there in training; row 0 is padding."""
+        """[U + 1] users who are there in training; row 0 is padding.
+
+        In a global split these have an event before it.
+        """
         drawn = np.random.default_rng([_UNSEEN_SEED, self.data.sizes.users]).random(self.data.sizes.users + 1)
-        return drawn >= self.unseen
+        known = drawn >= self.unseen
+        if self.split_at is not None:
+            known &= ~self.new_users
+        known[0] = True
+        return known
+
+    @functools.cached_property
+    def new_users(self) -> NDArray[np.bool_]:
+        """[U + 1] users without an event, feed or search, before a global split."""
+        assert self.split_at is not None
+        is_new = np.ones(self.data.sizes.users + 1, dtype=bool)
+        for stream in (self.data.interactions, self.data.searches):
+            first = np.asarray(stream.offsets[:-1])
+            has_events = stream.offsets[1:] > first
+            is_new[has_events] &= stream.time[first[has_events]] >= self.split_at
+        return is_new
+
+    @functools.cached_property
+    def new_items(self) -> NDArray[np.bool_]:
+        """[I + 1] items that nobody clicked, in the feed or after a search, before a global split."""
+        assert self.split_at is not None
+        clicks = self.data.click_history
+        is_new = np.ones(self.data.sizes.items + 1, dtype=bool)
+        is_new[clicks.item[clicks.time < self.split_at]] = False
+        return is_new
 
     @functools.cached_property
     def items_clicked(self) -> Ints:
@@ -250,11 +296,22 @@ class Split:
             "search": (np.searchsorted(clicked, searches.offsets), clicked),
         }
 
-    def _held(self, task: Task, back: int) -> tuple[Ints, Ints]:
-        """Users held out in a task [R], and the position [R] of their `back`-th event from the end."""
+    def _held(self, task: Task, part: Part) -> tuple[Ints, Ints]:
+        """Users held out in a task and part [R], and the position [R] of the event that is their request."""
         offsets, positions = self._events[task]
-        users = np.flatnonzero(np.diff(offsets) >= self.min_events)
-        return users.astype(np.int32), positions[offsets[users + 1] - back]
+        if self.split_at is None:
+            users = np.flatnonzero(np.diff(offsets) >= self.min_events)
+            return users.astype(np.int32), positions[offsets[users + 1] - (2 if part == "val" else 1)]
+        time = self._time(task)[positions]
+        first, end = (first_not_before(time, offsets[:-1], offsets[1:], limit) for limit in self._limits(part))
+        users = np.flatnonzero(end > first)
+        return users.astype(np.int32), positions[end[users] - 1]
+
+    def _limits(self, part: Part) -> tuple[Ints, Ints]:
+        """Return `_period` for each user [U + 1]."""
+        size = self.data.sizes.users + 1
+        low, high = self._period(part)
+        return np.full(size, low, dtype=np.int64), np.full(size, high, dtype=np.int64)
 
     def _time(self, task: Task) -> Ints:
         return self.data.interactions.time if task == "recommend" else self.data.searches.time
@@ -263,15 +320,17 @@ class Split:
     def cutoff(self, tasks: Sequence[Task]) -> Ints:
         """[U + 1] for each user, the time before which events may be learned from for `tasks`; `NEVER` if not held out.
 
-        Of unseen users nothing may be.
+        In a global split this is its time. Of unseen users nothing may be.
         """
         return np.where(self.known, self.visible(tasks), np.iinfo(np.int64).min)
 
     def visible(self, tasks: Sequence[Task]) -> Ints:
         """Return [U + 1] the time before which a user's events precede all held-out ones of `tasks`."""
+        if self.split_at is not None:
+            return np.full(self.data.sizes.users + 1, self.split_at, dtype=np.int64)
         limit = np.full(self.data.sizes.users + 1, NEVER, dtype=np.int64)
         for task in tasks:
-            users, positions = self._held(task, back=2)
+            users, positions = self._held(task, "val")
             limit[users] = np.minimum(limit[users], self._time(task)[positions])
         return limit
 
@@ -283,7 +342,7 @@ class Split:
             task: the task.
             part: "val" or "test".
         """
-        users, positions = self._held(task, back=2 if part == "val" else 1)
+        users, positions = self._held(task, part)
         return self._ask(task, users, positions)
 
     @cached_by_arguments
@@ -328,19 +387,6 @@ class Split:
         old = click_history.time < self.cutoff(tasks)[user]
         return user[old], click_history.item[old], click_history.source[old]
 
-    def train_weights(self, tasks: Sequence[Task]) -> NDArray[np.float32]:
-        """Return the weights [E] of `train_clicks`: an event's over the median of those in the feed, 1 after a search.
-
-        All are 1 where the feed has events of one weight.
-
-        Args:
-            tasks: what the model learns for.
-        """
-        click_history = self.data.click_history
-        user = np.repeat(np.arange(len(click_history.offsets) - 1, dtype=np.int32), np.diff(click_history.offsets))
-        old = click_history.time < self.cutoff(tasks)[user]
-        return relative_weights(click_history.weight[old], click_history.source[old])
-
     def _ask(self, task: Task, users: Ints, positions: Ints, *, every_click: bool = False) -> Requests:
         data = self.data
         if task == "recommend":
@@ -356,20 +402,6 @@ class Split:
         return requests_at(
             data, task, users, data.searches.time[positions], query=data.searches.query[positions], target=target
         )
-
-
-def relative_weights(weight: NDArray[np.float32], source: Ints) -> NDArray[np.float32]:
-    """Return weights of clicks [E] on one scale: of the feed over their median, 1 after a search.
-
-    Args:
-        weight: [E] of events.
-        source: [E] FEED or SEARCH.
-    """
-    in_feed = source == FEED
-    relative = np.ones(len(weight), dtype=np.float32)
-    if in_feed.any():
-        relative[in_feed] = weight[in_feed] / np.median(weight[in_feed])
-    return relative
 
 
 def _has_history(data: Dataset, requests: Requests) -> NDArray[np.bool_]:

@@ -11,9 +11,11 @@ from torch import Tensor
 
 from searec.data.batch import Batch, Batcher
 from searec.data.candidates import candidate_lists
+from searec.data.feedback import excluded_items
+from searec.data.global_split import iso
 from searec.data.ragged import Ints
 from searec.data.schema import Part, Task
-from searec.data.split import Requests, Split, excluded_items
+from searec.data.split import Requests, Split
 from searec.errors import DataError, SettingsError
 from searec.evaluation.exposure import Touched
 from searec.evaluation.result import METRIC, SLICE, Evaluation, Metrics, Protocol
@@ -88,11 +90,7 @@ def evaluate(
     measured = tuple(dict.fromkeys((*default, *shown)))
     requests = split.held_out(task, part)
     if len(requests) == 0:
-        raise DataError(
-            "no user has enough events to be held out",
-            got=f"0 {part} requests for {task}",
-            expected=f"users with {split.min_events} or more events",
-        )
+        raise _nothing_held_out(split, task, part)
     rows = chosen(len(requests), max_requests, seed)
     scored = requests[rows]
     started = time.perf_counter()
@@ -130,6 +128,19 @@ def evaluate(
         seconds=seconds,
         metrics=shown,
         depth=depth,
+    )
+
+
+def _nothing_held_out(split: Split, task: Task, part: Part) -> DataError:
+    got = f"0 {part} requests for {task}"
+    if split.split_at is None:
+        expected = f"users with {split.min_events} or more events"
+        return DataError("no user has enough events to be held out", got=got, expected=expected)
+    begin = iso(split.split_at if part == "val" else split.test_at)
+    expected = f"a click from {begin}" + (f" and before {iso(split.test_at)}" if part == "val" else "")
+    remedy = "choose an earlier split time, or another --task"
+    return DataError(
+        f"nothing to {'validate' if part == 'val' else 'test'} on", got=got, expected=expected, remedy=remedy
     )
 
 

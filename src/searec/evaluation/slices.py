@@ -24,6 +24,8 @@ def slices(split: Split, requests: Requests, *, sparse_below: int = SPARSE_BELOW
     the categories clicked in the feed and after searches, below or from the median of those who have both.
     cold-user: fewer than 5 clicks. cold-item: the target was never clicked in training. repeat / new: the
     user has clicked the target before, or not. unseen-user, if the split keeps users from training: one of them.
+    new-user / known-user, new-item / known-item, in a global split: no event of the user, no click on the target, lies
+    before the split, or one does.
 
     Args:
         split: of the requests.
@@ -49,7 +51,12 @@ def slices(split: Split, requests: Requests, *, sparse_below: int = SPARSE_BELOW
         "repeat": repeat,
         "new": ~repeat,
     }
-    return masks | {"unseen-user": ~split.known[requests.user]} if split.unseen else masks
+    if split.split_at is not None:
+        new_user, new_item = split.new_users[requests.user], split.new_items[requests.target]
+        masks |= {"new-user": new_user, "known-user": ~new_user, "new-item": new_item, "known-item": ~new_item}
+    if split.unseen:
+        masks |= {"unseen-user": ~split.known[requests.user]}
+    return masks
 
 
 def history(data: Dataset, requests: Requests) -> tuple[Ints, Ints]:

@@ -35,6 +35,7 @@ class RecipeLine:
         full_requests: score only this many requests in the full protocol, drawn with a fixed seed; None for all. Runs
             are compared on the requests they share.
         unseen: share of users kept out of training (`split.Split`).
+        split_at: time of a global split (`global_split.split_time`); leave-one-out by default.
         start: the label of an earlier line, whose run of the same seed this one starts from.
         teacher: the label of an earlier line, from whose run of the same seed this one learns.
     """
@@ -46,6 +47,7 @@ class RecipeLine:
     seeds: tuple[int, ...] = (0,)
     full_requests: int | None = None
     unseen: float = 0.0
+    split_at: float | str | None = None
     start: str | None = None
     teacher: str | None = None
 
@@ -71,8 +73,10 @@ class RecipeLine:
             seed=seed,
             label=self.label,
             unseen=self.unseen,
+            split_at=self.split_at,
             resume=folder.is_dir(),
-            **sources,
+            start=sources.get("start"),
+            teacher=sources.get("teacher"),
             **self.settings,
         )
 
@@ -114,6 +118,12 @@ class Recipe:
                 raise SettingsError(f"the lines differ in {name!r}", where=self.name, expected=expected)
         lines = tuple(replace(line, settings={**line.settings, **settings}) for line in self.lines)
         return replace(self, lines=lines)
+
+    def at(self, split_at: float | str | None) -> "Recipe":
+        """Return the recipe with every line trained and measured on a global split; as it is for None."""
+        if split_at is None:
+            return self
+        return replace(self, lines=tuple(replace(line, split_at=split_at) for line in self.lines))
 
 
 def train_recipe(

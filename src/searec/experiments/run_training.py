@@ -10,6 +10,7 @@ from searec.artifacts import prepare
 from searec.artifacts.base import Artifact
 from searec.config import configure, nearest
 from searec.data.dataset import Dataset
+from searec.data.global_split import split_time
 from searec.data.split import Split
 from searec.errors import RunError, SettingsError
 from searec.experiments.run_leakage import leak_record, training_leaks
@@ -68,6 +69,7 @@ def train(
     label: str | None = None,
     resume: bool = False,
     unseen: float = 0.0,
+    split_at: float | str | None = None,
     start: Path | str | None = None,
     teacher: Path | str | None = None,
     **overrides: Any,
@@ -85,6 +87,8 @@ def train(
         label: the run's name in tables; the model's name by default. Runs that differ in seed alone share it.
         resume: continue from the folder's checkpoint; a finished run is opened as it is.
         unseen: share of users kept out of training, 0 to less than 1, to measure users who come later.
+        split_at: train on the events before one time and measure after it: a quantile of all event times, an ISO 8601
+            time, or microseconds since 1970 (`data.global_split.split_time`); leave-one-out by default.
         start: run folder of the same model whose weights replace the first phase.
         teacher: run folder of the model whose ranking is learned too.
         overrides: settings of the model or its training, by name.
@@ -101,7 +105,7 @@ def train(
     folder = Path(out) if out is not None else RUNS / f"{label}-{seed}"
     if not resume:
         _refuse_used(folder)
-    split = Split(data, unseen=unseen)
+    split = Split(data, unseen=unseen, split_at=split_time(data, split_at))
     artifact = prepare(model_named(model), config, split, seed)
     learner = new_model(model, config, split, seed, artifact)
     sources = _sources(learner, split, start, teacher)

@@ -86,7 +86,8 @@ class OfflineReasoner(BuiltInReasoner):
         self._query = {text: place for place, text in enumerate(split.data.queries.texts.to_list(), start=1)}
         self._near = self._neighbours(split, tasks)
         digested = json.dumps(
-            [VERSION, split.data.fingerprint, list(tasks), split.unseen, as_dict(self.config)], sort_keys=True
+            [VERSION, split.data.fingerprint, list(tasks), split.unseen, split.split_at, as_dict(self.config)],
+            sort_keys=True,
         )
         self._version = hashlib.blake2b(digested.encode(), digest_size=8).hexdigest()
 

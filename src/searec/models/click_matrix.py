@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from searec.data.batch import Batch, Needs
 from searec.data.dataset import FEED
+from searec.data.feedback import train_weights
 from searec.data.ragged import Ints
 from searec.data.schema import Task
 from searec.data.split import Split
@@ -37,10 +38,10 @@ class ClickMatrixModel(FittedModel):
 
         Args:
             split: the split.
-            weighted: give each pair the largest weight of its clicks (`Split.train_weights`).
+            weighted: give each pair the largest weight of its clicks (`feedback.train_weights`).
         """
         user, item, source = split.train_clicks(("recommend",))
-        weight = split.train_weights(("recommend",)) if weighted else np.ones(len(user), np.float32)
+        weight = train_weights(split, ("recommend",)) if weighted else np.ones(len(user), np.float32)
         if self.config.feed_only:
             user, item, weight = (column[source == FEED] for column in (user, item, weight))
         return matrix_of(user, item, weight, (self.sizes.users + 1, self.sizes.items + 1))

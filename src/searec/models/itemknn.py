@@ -12,10 +12,11 @@ from typing_extensions import override
 from searec.config import Natural, NonNegative, settings
 from searec.data.batch import Batch
 from searec.data.dataset import FEED, Dataset
+from searec.data.feedback import relative_weights
 from searec.data.leakage.checks import bounds, clicks_of
 from searec.data.leakage.findings import Finding, Leaks, row_at
 from searec.data.sparse import SparseRows
-from searec.data.split import Split, relative_weights
+from searec.data.split import Split
 from searec.models.base import best_items, strongest_click
 from searec.models.click_matrix import ClickMatrixModel, matrix_of
 from searec.models.search_space import Choice, Range

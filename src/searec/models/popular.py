@@ -11,6 +11,7 @@ from typing_extensions import override
 from searec.config import settings
 from searec.data.batch import Batch, Needs
 from searec.data.dataset import Dataset
+from searec.data.feedback import train_weights
 from searec.data.schema import TASKS, Task
 from searec.data.split import Split
 from searec.models.base import FittedModel
@@ -38,7 +39,7 @@ class Popular(FittedModel):
     @override
     def fit(self, data: Dataset, split: Split) -> None:
         size = data.sizes.items + 1
-        clicked = [(split.train_clicks((task,))[1], split.train_weights((task,))) for task in TASKS]
+        clicked = [(split.train_clicks((task,))[1], train_weights(split, (task,))) for task in TASKS]
         counts = np.stack([np.bincount(item, minlength=size) for item, _ in clicked])
         weighted = np.stack([np.bincount(item, weight, minlength=size) for item, weight in clicked])
         self.set_arrays(counts=torch.from_numpy(counts).float(), weighted=torch.from_numpy(weighted).float())

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from searec.data.feedback import train_weights
 from searec.data.ragged import Ints
 from searec.data.schema import Task
 from searec.data.split import Split
@@ -150,7 +151,7 @@ class PopularChannel:
 
     def __init__(self, split: Split) -> None:
         self.split = split
-        item, weight = split.train_clicks(("recommend",))[1], split.train_weights(("recommend",))
+        item, weight = split.train_clicks(("recommend",))[1], train_weights(split, ("recommend",))
         weighted = np.bincount(item, weight, minlength=split.data.sizes.items + 1)
         self._order = np.argsort(-weighted[1:], kind="stable") + 1
 

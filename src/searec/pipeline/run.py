@@ -13,7 +13,7 @@ from searec.data.split import Split
 from searec.errors import RunError, SettingsError
 from searec.models.base import Model
 from searec.models.capabilities import UpdatesItems, supports
-from searec.pipeline.run_folder import ARTIFACTS, read_model
+from searec.pipeline.run_folder import ARTIFACTS, read_model, split_from
 
 if TYPE_CHECKING:
     import polars as pl
@@ -48,7 +48,7 @@ class Run:
     @functools.cached_property
     def split(self) -> Split:
         """The split it was trained on."""
-        return Split(self.data, **self.config["split"])
+        return split_from(self.data, self.config["split"])
 
     def artifact(self) -> Artifact:
         """Return what was derived before the model learned, read from the run folder.

@@ -1,7 +1,8 @@
 """The folder of a run: its config.json, its weights, and what was derived before the model learned."""
 
 import json
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,32 @@ def describe(
 
 
 def split_config(split: Split) -> dict[str, Any]:
-    """Return what `Split` is rebuilt from."""
-    return {"min_events": split.min_events} | ({"unseen": split.unseen} if split.unseen else {})
+    """Return what `split_from` rebuilds the split from."""
+    config: dict[str, Any] = {"min_events": split.min_events}
+    config |= {"unseen": split.unseen} if split.unseen else {}
+    return config | ({"split_at": split.split_at} if split.split_at is not None else {})
+
+
+def split_from(data: Dataset, config: Mapping[str, Any]) -> Split:
+    """Return the split of a dataset that `split_config` described.
+
+    Args:
+        data: the dataset.
+        config: as returned by `split_config`.
+
+    Raises:
+        RunError: a setting that no split has.
+        SearecError: as `Split`.
+    """
+    known = {field.name for field in fields(Split)} - {"data"}
+    if unknown := sorted(config.keys() - known):
+        raise RunError(
+            "the split of a run has an unknown setting",
+            got=", ".join(unknown),
+            expected=", ".join(sorted(known)),
+            remedy="use the version of searec that trained the run, or train it again",
+        )
+    return Split(data, **config)
 
 
 def write_run(folder: Path, model: Model, config: dict[str, Any], environment: dict[str, Any]) -> None:

@@ -10,9 +10,10 @@ import torch
 
 from searec.config import configure
 from searec.data.batch import Batch
+from searec.data.feedback import excluded_items
 from searec.data.ragged import Ints
 from searec.data.schema import Part
-from searec.data.split import Requests, Split, excluded_items
+from searec.data.split import Requests, Split
 from searec.data.taxonomy import Level
 from searec.errors import RunError, SettingsError
 from searec.evaluation.exposure import Touched

@@ -11,6 +11,7 @@ import pytest
 import torch
 from small_shop import Shop
 
+from searec.data.feedback import train_weights
 from searec.data.taxonomy import Taxonomy
 from searec.errors import RunError, SearecError, SettingsError, StorageError, UnknownIdError
 from searec.interests.interest_graph import Edge, InterestGraph
@@ -107,7 +108,7 @@ def test_who_came_later_gets_what_the_same_history_gets_from_training(
 def test_nobody_and_who_is_unknown_get_what_many_click(shop: Shop, engines: Engines) -> None:
     engine = engines(("sasrec", "serendipity"), diversity=0.0)
     split = read_run(shop.runs["sasrec"], shop.data).split
-    counts = np.bincount(split.train_clicks(("recommend",))[1], split.train_weights(("recommend",)), minlength=301)
+    counts = np.bincount(split.train_clicks(("recommend",))[1], train_weights(split, ("recommend",)), minlength=301)
     for user in (None, "never seen"):
         answer = feed(engine, user=user, k=30)
         assert not answer.known
@@ -145,7 +146,7 @@ def test_a_strict_filter_is_filled_from_far_down_and_with_what_is_like_nothing(
 ) -> None:
     engine = engines(pool=6, diversity=0.0, events=store)
     split = read_run(shop.runs["sasrec"], shop.data).split
-    counts = np.bincount(split.train_clicks(("recommend",))[1], split.train_weights(("recommend",)), minlength=301)[1:]
+    counts = np.bincount(split.train_clicks(("recommend",))[1], train_weights(split, ("recommend",)), minlength=301)[1:]
     order = np.argsort(-counts, kind="stable") + 1
     wanted = Taxonomy.of(shop.data).names[0]
     held = [

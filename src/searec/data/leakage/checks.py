@@ -38,13 +38,15 @@ _SHOWN = 3
 def bounds(split: Split, tasks: Sequence[Task]) -> tuple[Ints, Ints]:
     """Return two times for each user [U + 1]: before which a model for `tasks` may read, and learn from, the events.
 
-    The earliest of the user's held-out requests; `NEVER` where there is none. Of unseen users nothing may be learned.
+    The earliest of the user's held-out requests; `NEVER` where there is none. In a global split its time, if that is
+    earlier, for everybody. Of unseen users nothing may be learned.
 
     Args:
         split: the split.
         tasks: what the model learns for.
     """
-    read = np.full(split.data.sizes.users + 1, NEVER, dtype=np.int64)
+    limit = NEVER if split.split_at is None else split.split_at
+    read = np.full(split.data.sizes.users + 1, limit, dtype=np.int64)
     for task, part in itertools.product(tasks, PARTS):
         held = split.held_out(task, part)
         np.minimum.at(read, held.user, held.time)
@@ -193,7 +195,7 @@ def candidate_leaks(split: Split) -> Leaks:
     """Check the stored candidate lists of the held-out requests: target first, and no other item ever chosen."""
     total = Leaks()
     for task, part in itertools.product(TASKS, PARTS):
-        for path in sorted(split.data.folder.glob(f"candidates-{task}-{part}-{split.min_events}-*.npy")):
+        for path in sorted(split.data.folder.glob(f"candidates-{task}-{part}-{split.requests_key}-*.npy")):
             total += list_leaks(split, task, part, np.load(path, mmap_mode="r"), path.name)
     return total
 

@@ -177,7 +177,7 @@ def test_absent_users_searches_and_event(tmp_path: Path) -> None:
     src = source(tmp_path / "src", users=None, searches=None, interactions=clicks)
     report = import_folder("csv", src, tmp_path / "out")
     log = load_log(tmp_path / "out")
-    assert log.users["user_id"].to_list() == ["u9", "u1"]
+    assert log.users["user_id"].to_list() == ["u1", "u9"]
     assert log.searches.is_empty()
     assert set(log.interactions["event"]) == {"click"}
     assert len(report.notes) == 3 and any("searches" in note for note in report.notes)

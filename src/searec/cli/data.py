@@ -5,7 +5,14 @@ from typing import Annotated
 
 import typer
 
-from searec.cli.arguments import Data, Json, Set, emit, pairs
+from searec.cli.arguments import (
+    Data,
+    Json,
+    Set,
+    emit,
+    pairs,
+    seed_option,
+)
 from searec.data.formats import FORMATS
 from searec.data.formats.base import FOLD_RULES, ImportOptions
 from searec.errors import DataError
@@ -15,7 +22,7 @@ def simulate(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The dataset folder to write.", show_default=False)],
     users: Annotated[int | None, typer.Option(min=1, help="Users.", show_default=False)] = None,
     items: Annotated[int | None, typer.Option(min=1, help="Items.", show_default=False)] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
+    seed: Annotated[int, seed_option("Same seed, same bytes.")] = 0,
     dials: Set = None,
 ) -> None:
     """Write a simulated shop: users with drifting interests, clicks and searches, with dials (see docs/data.md)."""

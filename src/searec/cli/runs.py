@@ -19,8 +19,9 @@ from searec.cli.arguments import (
     emit,
     open_runs,
     pairs,
+    seed_option,
 )
-from searec.cli.tables import print_tables
+from searec.cli.tables import print_left_out, print_tables, print_unusable_labels
 from searec.models import model_names
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def train(
     out: Annotated[Path, typer.Option(metavar="RUN", help="The run folder to write.", show_default=False)],
     preset: Preset = "small",
     overrides: Set = None,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same weights, bit for bit.")] = 0,
+    seed: Annotated[int, seed_option("Same seed, same weights, bit for bit.")] = 0,
     label: Annotated[
         str | None, typer.Option(help="The run's name in tables; the model's name by default.", show_default=False)
     ] = None,
@@ -84,8 +85,16 @@ def train(
         **values,
     )
     rows = read_rows(run.folder / FILE)
-    best = f", best validation ndcg@5 {rows[-1]['ndcg@5']:.4f} in epoch {rows[-1]['best_epoch']}" if rows else ""
+    best = ""
+    if rows and "ndcg@5" in rows[-1]:
+        best = f", best validation ndcg@5 {rows[-1]['ndcg@5']:.4f} in epoch {rows[-1]['best_epoch']}"
+    elif rows:
+        best = ", trained without validation: no user has enough events for any to be held out"
     print(f"wrote {run.folder}{best}")
+    if rows:
+        print_left_out(run.split, run.model.train_tasks, "val")
+    if run.model.artifact == "interests":
+        print_unusable_labels(run.data)
     for phase in run.config.get("phases", ())[1:]:
         figures = "  ".join(f"{name} {value:.4f}" for name, value in phase.items() if isinstance(value, float))
         print(f"  {phase['phase']}: {figures}{'' if phase['kept'] else '  (not better; the phase before is kept)'}")
@@ -138,9 +147,16 @@ def evaluate(
             raise SettingsError("a run has no reasons", where=folder, expected="--reasons with a deployment")
         run = read_run(folder, load(data))
         results = [run_comparison.evaluate(run, None, chosen, kind, held, metrics=metrics, max_requests=requests)]
+        if run.is_grown and str(figures) != "-":
+            is_unread = run.split.is_unread(results[0].task, held)
+            left_out = int((~is_unread).sum())
+            verb = "is" if left_out == 1 else "are"
+            print(f"the data has grown: {left_out:,} of {len(is_unread):,} requests {verb} left out, already read")
     if str(figures) != "-":
         for result in results:
             _print_evaluation(result)
+            if result.protocol == "sampled":
+                print_left_out(run.split, [result.task], held)
     summaries = {result.key: result.summary() for result in results}
     emit(summaries if is_deployment else results[0].summary(), figures)
 
@@ -213,4 +229,5 @@ def compare(
     held = choice(part, ("test", "val"), "--split")
     comparison = run_comparison.compare(runs, out, part=held, metrics=metrics, max_requests=requests, baseline=baseline)
     print_tables(comparison, groups or ())
+    print_left_out(runs[0].split, [table.task for table in comparison.tables if table.protocol == "sampled"], held)
     print(f"report: {out}")

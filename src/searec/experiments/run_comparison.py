@@ -62,7 +62,8 @@ def evaluate(
         settings={"preset": run.config["preset"], "seed": run.config["seed"], **run.config["settings"]},
         environment=environment(),
     )
-    result.save(run.folder)
+    run.figures.mkdir(exist_ok=True)
+    result.save(run.figures)
     return result
 
 
@@ -89,7 +90,7 @@ def evaluation_of(
         SettingsError: no metric is defined for task and protocol.
     """
     shown = applicable(metrics or DEFAULT, task, protocol)
-    stored = Evaluation.find(run.folder, task, protocol, part, shown)
+    stored = Evaluation.find(run.figures, task, protocol, part, shown)
     return stored or evaluate(run, None, task, protocol, part, metrics=shown, max_requests=max_requests)
 
 

@@ -12,6 +12,7 @@ from searec.config import settings
 from searec.data.batch import Batch, Needs
 from searec.data.dataset import Dataset
 from searec.data.feedback import train_weights
+from searec.data.growth import Rows
 from searec.data.schema import TASKS, Task
 from searec.data.split import Split
 from searec.models.base import FittedModel
@@ -24,6 +25,7 @@ class Popular(FittedModel):
     tasks: ClassVar[tuple[Task, ...]] = TASKS
     channel = "popular"
     arrays: ClassVar[tuple[str, ...]] = ("counts", "weighted")
+    rows: ClassVar[Mapping[str, Rows]] = {name: Rows("items", dim=1, new="zero") for name in ("counts", "weighted")}
     counts: Tensor  # [tasks, I + 1] clicks
     weighted: Tensor  # [tasks, I + 1] their weights added up
 

@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from searec.data.dataset import Dataset, load
 from searec.data.lexical import Lexicon
 from searec.data.schema import Task
@@ -55,14 +57,6 @@ def open_pipeline(
     for folder in (deployment.data, *deployment.runs):
         _refuse_unreadable(folder)
     data = load(deployment.data)
-    if deployment.fingerprint and deployment.fingerprint != data.fingerprint:
-        raise SettingsError(
-            "the deployment is of other data",
-            where=deployment.data,
-            got=f"data {data.fingerprint}",
-            expected=f"data {deployment.fingerprint}",
-            remedy="name the dataset folder it was made with, or deploy again",
-        )
     runs = _open_runs(deployment, data)
     by_task: dict[Task, list[Run]] = {
         "recommend": [_able(runs[folder], "recommend") for folder in deployment.recommend],
@@ -90,7 +84,7 @@ def open_pipeline(
         raise SettingsError(
             f"a weight for the channel {unknown[0]!r}, which is not served", expected=", ".join(sorted(known))
         )
-    split = next(iter(runs.values())).split if runs else Split(data)
+    split = _split([run.split for run in runs.values()], data)
     parts = Parts(
         channels=channels,
         rankers={task: [Ranker(run) for run in ranking[task]] for task in by_task},
@@ -166,6 +160,15 @@ def _open_runs(deployment: Deployment, data: Dataset) -> dict[str, Run]:
         used.add(label)
         runs[folder] = dataclasses.replace(run, config={**run.config, "label": label})
     return runs
+
+
+def _split(splits: Sequence[Split], data: Dataset) -> Split:
+    """The split of the first run, of which nothing is held out that any of the runs has read."""
+    if not splits:
+        return Split(data)
+    first = next((split for split in splits if split.final), splits[0])
+    read = [split.read_before for split in splits if split.read_before is not None]
+    return dataclasses.replace(first, read_before=np.maximum.reduce(read)) if read else first
 
 
 def _able(run: Run, task: Task) -> Run:

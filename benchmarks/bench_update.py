@@ -29,6 +29,9 @@ from searec.evaluation.protocol import evaluate
 from searec.experiments import run_training, run_update
 from searec.pipeline.run import Run, read_run
 
+SETTINGS: dict[str, dict[str, Any]] = {"sasrec": {"epochs": 30, "patience": 0}}
+"""A small log has few steps in an epoch, where patience ends a training by chance."""
+
 
 def cut(source: Path, folder: Path, until: Any) -> Path:
     """Write the events of a dataset folder before a time, with all its users and items."""
@@ -37,9 +40,8 @@ def cut(source: Path, folder: Path, until: Any) -> Path:
         pl.read_parquet(source / f"{name}.parquet").write_parquet(folder / f"{name}.parquet")
     for name in ("interactions", "searches"):
         table = pl.read_parquet(source / f"{name}.parquet")
-        (table if until is None else table.filter(pl.col("timestamp") < until)).write_parquet(
-            folder / f"{name}.parquet"
-        )
+        table = table if until is None else table.filter(pl.col("timestamp") < until)
+        table.write_parquet(folder / f"{name}.parquet")
     return folder
 
 
@@ -59,15 +61,16 @@ def ndcg(rank: pl.Series) -> float:
 def measure(model: str, folders: dict[str, Path], room: Path, passes: int) -> dict[str, Any]:
     """Return times, ratio and quality of one model."""
     yesterday, today, tomorrow = (load(folders[name]) for name in ("yesterday", "today", "tomorrow"))
-    old = run_training.train(model, yesterday, room / model / "old", final=True)
+    settings = SETTINGS.get(model, {"patience": 0})
+    old = run_training.train(model, yesterday, room / model / "old", final=True, **settings)
     started = time.perf_counter()
     new = run_update.update(old.folder, today, room / model / "new", passes=passes)
     update_seconds = time.perf_counter() - started
     started = time.perf_counter()
-    twin = run_training.train(model, today, room / model / "twin")
+    twin = run_training.train(model, today, room / model / "twin", **settings)
     twin_seconds = time.perf_counter() - started
     started = time.perf_counter()
-    anew = run_training.train(model, today, room / model / "anew", final=True, twin=twin.folder)
+    anew = run_training.train(model, today, room / model / "anew", final=True, twin=twin.folder, **settings)
     anew_seconds = time.perf_counter() - started
     tables = [ranks(read_run(run.folder, tomorrow, device="cpu")) for run in (old, new, anew)]
     both = tables[0].join(tables[1], on=["user_id", "time"], suffix="_new")

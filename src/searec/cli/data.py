@@ -5,9 +5,15 @@ from typing import Annotated
 
 import typer
 
-from searec.cli.arguments import Data, Json, Set, emit, pairs
+from searec.cli.arguments import (
+    Data,
+    Json,
+    Set,
+    emit,
+    pairs,
+    seed_option,
+)
 from searec.data.formats import FORMATS
-from searec.data.formats.base import FOLD_RULES, ImportOptions
 from searec.errors import DataError
 
 
@@ -15,7 +21,7 @@ def simulate(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The dataset folder to write.", show_default=False)],
     users: Annotated[int | None, typer.Option(min=1, help="Users.", show_default=False)] = None,
     items: Annotated[int | None, typer.Option(min=1, help="Items.", show_default=False)] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
+    seed: Annotated[int, seed_option("Same seed, same bytes.")] = 0,
     dials: Set = None,
 ) -> None:
     """Write a simulated shop: users with drifting interests, clicks and searches, with dials (see docs/data.md)."""
@@ -72,13 +78,23 @@ def import_(
         str | None,
         typer.Option(
             metavar="RULES",
-            help=f"Differences between ids to leave out of account, some of {','.join(FOLD_RULES)}.",
+            help="Differences between ids to ignore: blanks,invisible,case,zeros,decimal or some of them.",
+            show_default=False,
+        ),
+    ] = None,
+    event: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=WEIGHT",
+            help="Weight of an event: above 0 positive, 0 neutral, below 0 negative; may be given many times.",
             show_default=False,
         ),
     ] = None,
 ) -> None:
     """Make a dataset folder from plain files or a public format."""
     from searec.cli.arguments import choice
+    from searec.data.events import parse_weights
+    from searec.data.formats.base import FOLD_RULES, ImportOptions
     from searec.data.importing import import_folder
 
     unit = None if time_unit is None else choice(time_unit, ("s", "ms", "us"), "--time-unit")
@@ -91,14 +107,18 @@ def import_(
         time_unit=unit,
         list_separator=list_separator,
         fold_ids=folds,
+        event_weights=parse_weights(event or ()),
     )
     report = import_folder(format, source, out, options, drop_bad=drop_bad)
     for note in report.notes:
         print(f"note: {note}")
+    for file in report.files:
+        print(file)
     for table, read in report.read.items():
         print(f"{table}: {report.written[table]:,} of {read:,} rows kept")
     if report.rejects.height:
-        print(f"{report.rejects.height:,} broken rules are listed in {out / 'rejects.parquet'}")
+        lines = "1 broken rule is" if report.rejects.height == 1 else f"{report.rejects.height:,} broken rules are"
+        print(f"{lines} listed in {out / 'rejects.parquet'}")
     print(f"wrote {out}")
 
 
@@ -125,11 +145,12 @@ def check(
     from searec.data.check import check as measure
     from searec.data.check import render
     from searec.data.dataset import load
+    from searec.data.events import EventWeights
     from searec.data.leakage.checks import data_leaks
     from searec.data.log import open_folder, read_log
     from searec.data.split import Split
 
-    log = read_log(open_folder(folder))
+    log = read_log(open_folder(folder), event_weights=EventWeights.read(folder))
     report = measure(log, level=int(level) if level.isdigit() else level)  # type: ignore[arg-type]
     leaks = None
     if log.rows["items"] and log.rows["users"] and not log.rejects.height:

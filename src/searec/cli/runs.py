@@ -19,8 +19,9 @@ from searec.cli.arguments import (
     emit,
     open_runs,
     pairs,
+    seed_option,
 )
-from searec.cli.tables import print_tables
+from searec.cli.tables import print_left_out, print_tables, print_unusable_labels
 from searec.models import model_names
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def train(
     out: Annotated[Path, typer.Option(metavar="RUN", help="The run folder to write.", show_default=False)],
     preset: Preset = "small",
     overrides: Set = None,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same weights, bit for bit.")] = 0,
+    seed: Annotated[int, seed_option("Same seed, same weights, bit for bit.")] = 0,
     label: Annotated[
         str | None, typer.Option(help="The run's name in tables; the model's name by default.", show_default=False)
     ] = None,
@@ -105,7 +106,13 @@ def train(
     best = ""
     if rows and "ndcg@5" in rows[-1]:
         best = f", best validation ndcg@5 {rows[-1]['ndcg@5']:.4f} in epoch {rows[-1]['best_epoch']}"
+    elif rows and not run.is_final:
+        best = ", trained without validation: no user has enough events for any to be held out"
     print(f"wrote {run.folder}{best}")
+    if rows and not run.is_final:
+        print_left_out(run.split, run.model.train_tasks, "val")
+    if run.model.artifact == "interests":
+        print_unusable_labels(run.data)
     if run.is_final:
         _print_twin(run)
     for phase in run.config.get("phases", ())[1:]:
@@ -201,6 +208,8 @@ def evaluate(
     if str(figures) != "-":
         for result in results:
             _print_evaluation(result)
+            if result.protocol == "sampled":
+                print_left_out(run.split, [result.task], held)
     summaries = {result.key: result.summary() for result in results}
     emit(summaries if is_deployment else results[0].summary(), figures)
 
@@ -273,4 +282,5 @@ def compare(
     held = choice(part, ("test", "val"), "--split")
     comparison = run_comparison.compare(runs, out, part=held, metrics=metrics, max_requests=requests, baseline=baseline)
     print_tables(comparison, groups or ())
+    print_left_out(runs[0].split, [table.task for table in comparison.tables if table.protocol == "sampled"], held)
     print(f"report: {out}")

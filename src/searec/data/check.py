@@ -12,7 +12,9 @@ import numpy as np
 import polars as pl
 import scipy.sparse
 
+from searec.data.events import counted
 from searec.data.log import Log
+from searec.data.schema import OTHERS
 from searec.errors import SettingsError
 
 Level = int | Literal["all", "broadest"]
@@ -21,6 +23,7 @@ FEW_SEARCHES = 10
 _QUANTILES = {"min": 0.0, "25 %": 0.25, "median": 0.5, "75 %": 0.75, "90 %": 0.9, "99 %": 0.99, "max": 1.0}
 _EXAMPLES = 10
 _LATE_SHARE = 0.1
+_MOST_PERIODS = 36
 
 
 @dataclass(frozen=True)
@@ -74,8 +77,11 @@ class CheckReport:
     """Statistics of a log; every figure counts clean rows only, except `rows` and `rejects`.
 
     counts: users, items, interactions, searches, distinct queries, searches with a click, clicks in searches.
-    events: interactions by kind. first, last: ISO 8601, None for a log without events.
+    events: interactions by kind. feedback: interactions by what they say: positive, neutral, negative; overlap and
+    findings read positive ones only. unknown_events: of the kinds that no weight is known for, which count as clicks.
+    first, last: ISO 8601, None for a log without events.
     months: month, interactions, searches. rejects: file, rule, rows. examples: the first rejects in full.
+    clicked_all: users who have clicked more than nine tenths of the items, by their ids.
     """
 
     rows: dict[str, int]
@@ -83,12 +89,15 @@ class CheckReport:
     examples: list[dict[str, Any]]
     counts: dict[str, int]
     events: dict[str, int]
+    feedback: dict[str, int]
+    unknown_events: dict[str, int]
     first: str | None
     last: str | None
     months: list[dict[str, Any]]
     sparsity: Sparsity
     overlap: Overlap
     findings: Findings
+    clicked_all: list[str]
 
     def as_json(self) -> dict[str, Any]:
         """The report as plain values, ready for JSON."""
@@ -117,7 +126,11 @@ def check(log: Log, *, level: Level = "all") -> CheckReport:
         "searches with a click": with_click,
         "clicks in searches": clicks.height,
     }
-    kinds = log.interactions.group_by("event").len().sort("len", "event", descending=[True, False])
+    kinds = counted(log.interactions["event"])
+    weight = pl.col("weight")
+    signs = {"positive": (weight > 0).sum(), "neutral": (weight == 0).sum(), "negative": (weight < 0).sum()}
+    feedback = log.interactions.select(**signs).row(0, named=True)
+    positive = dataclasses.replace(log, interactions=log.interactions.filter(weight > 0))
     first, last = _span(log)
     rejects = log.rejects.group_by("file", "rule", maintain_order=True).len("rows")
     return CheckReport(
@@ -125,13 +138,16 @@ def check(log: Log, *, level: Level = "all") -> CheckReport:
         rejects=rejects.to_dicts(),
         examples=log.rejects.head(_EXAMPLES).to_dicts(),
         counts=counts,
-        events=dict(kinds.iter_rows()),
+        events=kinds,
+        feedback=feedback,
+        unknown_events={name: kinds[name] for name in log.event_weights.unknown(kinds)},
         first=_iso(first),
         last=_iso(last),
         months=_months(log),
         sparsity=_sparsity(log),
-        overlap=_overlap(log, clicks, level),
-        findings=_findings(log, clicks, with_click, first, last),
+        overlap=_overlap(positive, clicks, level),
+        findings=_findings(positive, clicks, with_click, first, last),
+        clicked_all=_clicked_all(positive, clicks),
     )
 
 
@@ -272,6 +288,17 @@ def _findings(log: Log, clicks: pl.DataFrame, with_click: int, first: int | None
     )
 
 
+def _clicked_all(log: Log, clicks: pl.DataFrame) -> list[str]:
+    """The users who leave too few items unclicked to rank a target among; see `candidates.sampled_requests`."""
+    items = log.items.height
+    least = items - max(1, min(OTHERS, items // 10)) + 1
+    events = pl.concat([frame.lazy().select("user", "item") for frame in (log.interactions, clicks)])
+    busy = events.group_by("user").len().filter(pl.col("len") >= least).select("user")
+    distinct = events.join(busy, on="user", how="semi").group_by("user").agg(pl.col("item").n_unique())
+    users = distinct.filter(pl.col("item") >= least).sort("user").collect(engine="streaming")["user"]
+    return log.users["user_id"].gather(users.cast(pl.Int64) - 1).to_list()
+
+
 def _share(part: int, whole: int) -> float:
     return part / whole if whole else 0.0
 
@@ -302,9 +329,13 @@ def render(report: CheckReport) -> str:
         parts.append("rules\n  every row obeys them")
     parts.append(_block("counts", {name: f"{count:,}" for name, count in report.counts.items()}))
     parts.append(_block("interactions by event", {kind: f"{count:,}" for kind, count in report.events.items()}))
+    if report.feedback["neutral"] or report.feedback["negative"]:
+        parts.append(_block("interactions by feedback", {name: f"{n:,}" for name, n in report.feedback.items()}))
+    if report.unknown_events:
+        unknown = {kind: f"{count:,}" for kind, count in report.unknown_events.items()}
+        parts.append(_block("events of no known weight, which count as clicks (see docs/events.md)", unknown))
     parts.append(_block("time, UTC", {"first event": report.first or "none", "last event": report.last or "none"}))
-    months = {str(m["month"]): f"{m['interactions']:,} + {m['searches']:,}" for m in report.months}
-    parts.append(_block("by month: interactions + searches", months))
+    parts.append(_periods(report.months))
     users = {
         "with no search": _percent(sparsity.none),
         f"with fewer than {FEW_SEARCHES}": _percent(sparsity.few),
@@ -326,8 +357,26 @@ def render(report: CheckReport) -> str:
     title += f"({overlap.labels}), 1 the same, 0 nothing shared"
     parts.append(_block(title, shown))
     findings = [f"  {_percent(getattr(report.findings, name)):>7} {text}" for name, text in _EXPLAINED.items()]
+    if report.clicked_all:
+        names = ", ".join(map(repr, report.clicked_all[:_EXAMPLES]))
+        names += f" and {len(report.clicked_all) - _EXAMPLES} more" if len(report.clicked_all) > _EXAMPLES else ""
+        has = "1 user has" if len(report.clicked_all) == 1 else f"{len(report.clicked_all)} users have"
+        findings.append(f"  {has} clicked nearly every item and cannot be ranked among sampled candidates: {names}")
     parts.append("\n".join(["what may leak or mislead", *findings]))
     return "\n\n".join(parts) + "\n"
+
+
+def _periods(months: list[dict[str, Any]]) -> str:
+    """The counts of events by month; by year or decade where the months are many."""
+    names = {"month": "{month}", "year": "{month:.4}", "decade": "{month:.3}0s"}
+    by = {name: [form.format(month=month["month"]) for month in months] for name, form in names.items()}
+    unit = next((name for name, periods in by.items() if len(set(periods)) <= _MOST_PERIODS), "decade")
+    counts: dict[str, tuple[int, int]] = {}
+    for period, month in zip(by[unit], months, strict=True):
+        feed, searches = counts.get(period, (0, 0))
+        counts[period] = (feed + month["interactions"], searches + month["searches"])
+    shown = {period: f"{feed:,} + {searches:,}" for period, (feed, searches) in counts.items()}
+    return _block(f"by {unit}: interactions + searches", shown)
 
 
 def _block(title: str, lines: dict[str, str]) -> str:

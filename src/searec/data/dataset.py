@@ -3,13 +3,15 @@
 import functools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from searec.data.events import EventWeights
 from searec.data.log import Log, load_log, write_table
 from searec.data.ragged import Ints, Ragged, group
 from searec.data.schema import TABLES
@@ -18,11 +20,14 @@ from searec.errors import DataError
 from searec.files import cache_folder, fingerprint, replacing
 from searec.text.analysis import index_words, item_text
 
-FORMAT = 3
+FORMAT = 5
 """Version of the encoding; a change here makes every cached dataset be encoded anew."""
 
 FEED, SEARCH = 0, 1
 """Where a click came from."""
+
+FOREVER = np.iinfo(np.int64).max
+"""The end of negative feedback that is never taken back."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +43,13 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Interactions:
-    """Feed events by user, oldest first; the events of user u are at offsets[u]:offsets[u + 1]."""
+    """Feed events of positive weight by user, oldest first; the events of user u are at offsets[u]:offsets[u + 1]."""
 
     offsets: Ints  # [U + 2]
     item: Ints  # [E]
     time: Ints  # [E] int64, microseconds since 1970
     event: Ints  # [E] index into Dataset.event_names
+    weight: NDArray[np.float32]  # [E] above 0
 
 
 @dataclass(frozen=True)
@@ -64,14 +70,33 @@ class ClickHistory:
     item: Ints  # [E']
     time: Ints  # [E']
     source: Ints  # [E'] FEED or SEARCH
+    weight: NDArray[np.float32]  # [E'] of the event; 1 of a click after a search
+
+
+@dataclass(frozen=True)
+class Dislikes:
+    """Events of negative weight by user, oldest first. From `time` to `until` the user is not given the item."""
+
+    offsets: Ints  # [U + 2]
+    item: Ints  # [D]
+    time: Ints  # [D] microseconds since 1970
+    until: Ints  # [D] when the user first chose the item afterwards; FOREVER if never
+
+
+Stream = TypeVar("Stream", Interactions, ClickHistory, Dislikes)
 
 
 @dataclass(frozen=True)
 class Queries:
-    """The distinct query texts; row 0 of `words` is empty."""
+    """The distinct query texts, sorted; row 0 of `words` is empty."""
 
     texts: pl.Series
     words: Ragged  # [Q + 1] word ids
+
+    @functools.cached_property
+    def ids(self) -> IdMap:
+        """Return the query id of each text."""
+        return IdMap("query", self.texts)
 
 
 @dataclass(frozen=True)
@@ -79,17 +104,20 @@ class Dataset:
     """A checked, encoded dataset folder. Arrays are memory-mapped and read-only.
 
     `folder` is the cache folder that holds the arrays, and the candidate lists drawn for them.
+    `event_names` are those of positive events; neutral ones (weight 0) are in the log alone.
     """
 
     folder: Path
     fingerprint: str
     sizes: Sizes
     event_names: tuple[str, ...]
+    event_weights: EventWeights
     users: IdMap
     items: IdMap
     interactions: Interactions
     searches: Searches
     click_history: ClickHistory
+    dislikes: Dislikes
     queries: Queries
     item_words: Ragged  # [I + 1]
     item_categories: Ragged  # [I + 1] broad to narrow
@@ -133,7 +161,7 @@ def load(folder: Path | str, *, log: Log | None = None) -> Dataset:
     paths = [folder / table.file for table in TABLES]
     if not all(path.is_file() for path in paths):
         load_log(folder)  # names what is missing
-    key = fingerprint(f"searec dataset {FORMAT}", *paths)
+    key = fingerprint(f"searec dataset {FORMAT}{EventWeights.read(folder).digest}", *paths)
     home = cache_folder() / "datasets" / key
     if not home.is_dir():
         log = log or load_log(folder)
@@ -149,18 +177,24 @@ def load(folder: Path | str, *, log: Log | None = None) -> Dataset:
 def write(log: Log, folder: Path) -> None:
     """Encode a checked log into a folder of .npy and Parquet files.
 
+    The bytes do not depend on the order of the log's rows: ids follow the order of their texts, and events of a user at
+    one instant follow their item and event (interactions) or their search_id (searches); feed before search.
+
     Args:
         log: a log without rejects.
         folder: the folder to make.
     """
     folder.mkdir()
-    event_names = sorted(log.interactions["event"].unique().to_list())
-    queries = log.searches["query"].unique(maintain_order=True)
-    _write_events(log, event_names, queries, folder)
+    positive = log.interactions.filter(pl.col("weight") > 0)
+    event_names = sorted(positive["event"].unique().to_list())
+    queries = log.searches["query"].unique().sort()
+    clicks = _write_events(log, positive, event_names, queries, folder)
+    _write_dislikes(log.interactions.filter(pl.col("weight") < 0), clicks, folder, log.users.height)
+    del positive, clicks
 
     item_words = log.items.select(index_words(item_text(log.items.columns)).alias("word"))["word"]
     query_words = queries.to_frame("query").select(index_words(pl.col("query")).alias("word"))["word"]
-    vocabulary = pl.concat([item_words.explode(), query_words.explode()]).drop_nulls().unique(maintain_order=True)
+    vocabulary = pl.concat([item_words.explode(), query_words.explode()]).drop_nulls().unique().sort()
     _save_rows(folder, "item_words", _coded_lists(item_words, vocabulary))
     _save_rows(folder, "query_words", _coded_lists(query_words, vocabulary))
 
@@ -168,7 +202,7 @@ def write(log: Log, folder: Path) -> None:
         categories = log.items["categories"]
     else:
         categories = pl.Series([[]] * log.items.height, dtype=pl.List(pl.String))
-    category_names = categories.explode().drop_nulls().unique(maintain_order=True)
+    category_names = categories.explode().drop_nulls().unique().sort()
     _save_rows(folder, "item_categories", _coded_lists(categories, category_names))
 
     write_table(log.items, folder / "items.parquet")
@@ -183,31 +217,73 @@ def write(log: Log, folder: Path) -> None:
         words=len(vocabulary),
         categories=len(category_names),
     )
-    meta = {"format": FORMAT, "sizes": asdict(sizes), "event_names": event_names}
+    meta = {
+        "format": FORMAT,
+        "sizes": asdict(sizes),
+        "event_names": event_names,
+        "event_weights": dict(log.event_weights.changes),
+    }
     (folder / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
 
 
-def _write_events(log: Log, event_names: list[str], queries: pl.Series, folder: Path) -> None:
-    """Write interactions, searches and the click history, each by user and time."""
+def _write_events(
+    log: Log, positive: pl.DataFrame, event_names: list[str], queries: pl.Series, folder: Path
+) -> pl.DataFrame:
+    """Write interactions, searches and the click history, each by user and time; return the click history."""
     users = log.users.height
-    event = _codes(log.interactions["event"], event_names, pl.Int16) - 1
-    feed = log.interactions.with_columns(event).sort("user", "time", maintain_order=True)
-    _save_columns(folder, "interactions", feed, ("item", "time", "event"), users)
+    event = _codes(positive["event"], event_names, pl.Int16) - 1
+    feed = _in_order(positive.with_columns(event), "item", "event")
+    _save_columns(folder, "interactions", feed, ("item", "time", "event", "weight"), users)
 
     query = _codes(log.searches["query"], queries, pl.Int32)
-    searches = log.searches.with_columns(query).sort("user", "time", maintain_order=True)
+    searches = _in_order(log.searches.with_columns(query), "search_id")
     _save_columns(folder, "searches", searches, ("query", "time"), users)
     lengths = searches["clicked"].list.len().to_numpy()
     clicked = searches["clicked"].explode().drop_nulls().to_numpy().astype(np.int32)
     offsets = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
     _save_rows(folder, "searches.clicked", Ragged(offsets, clicked))
 
-    from_feed = feed.select("user", "time", "item", source=pl.lit(FEED, pl.Int8))
-    from_search = searches.select("user", "time", item="clicked", source=pl.lit(SEARCH, pl.Int8))
+    from_feed = feed.select("user", "time", "item", "weight", source=pl.lit(FEED, pl.Int8))
+    of_search = (pl.lit(1.0, pl.Float32).alias("weight"), pl.lit(SEARCH, pl.Int8).alias("source"))
+    from_search = searches.select("user", "time", pl.col("clicked").alias("item"), *of_search)
     from_search = from_search.explode("item").drop_nulls("item")
     del feed, searches  # ten million events need the room
     clicks = pl.concat([from_feed, from_search]).sort("user", "time", maintain_order=True)
-    _save_columns(folder, "click_history", clicks, ("item", "time", "source"), users)
+    _save_columns(folder, "click_history", clicks, ("item", "time", "source", "weight"), users)
+    return clicks
+
+
+def _write_dislikes(negative: pl.DataFrame, clicks: pl.DataFrame, folder: Path, users: int) -> None:
+    """Write events of negative weight by user and time, each with the time of the next click on its item."""
+    chosen = (clicks if negative.height else clicks.clear()).select("user", "item", "time", until="time")
+    dislikes = (
+        negative.select("user", "item", "time")
+        .sort("time", maintain_order=True)
+        .join_asof(
+            chosen.sort("time"),
+            on="time",
+            by=["user", "item"],
+            strategy="forward",
+            allow_exact_matches=False,
+            check_sortedness=False,
+        )
+        .with_columns(pl.col("until").fill_null(FOREVER))
+    )
+    _save_columns(folder, "dislikes", _in_order(dislikes, "item"), ("item", "time", "until"), users)
+
+
+def _in_order(frame: pl.DataFrame, *ties: str) -> pl.DataFrame:
+    """Rows by user, time and the columns of `ties`; only rows of one user and time are sorted by the latter."""
+    frame = frame.sort("user", "time", maintain_order=True)
+    user, time = frame["user"].to_numpy(), frame["time"].to_numpy()
+    is_as_before = (user[1:] == user[:-1]) & (time[1:] == time[:-1])
+    rows = np.flatnonzero(np.append(is_as_before, False) | np.insert(is_as_before, 0, False))
+    if not len(rows):
+        return frame
+    order = np.arange(len(user))
+    tied = frame.select("user", "time", *ties)[rows].with_columns(pl.Series("row", rows))
+    order[rows] = tied.sort("user", "time", *ties)["row"].to_numpy()
+    return frame[order]
 
 
 def _save_columns(folder: Path, name: str, frame: pl.DataFrame, columns: Sequence[str], users: int) -> None:
@@ -245,27 +321,30 @@ def open_encoded(folder: Path, key: str) -> Dataset:
         ) from error
 
 
-def _assemble(folder: Path, key: str, meta: Mapping[str, object], arrays: Mapping[str, NDArray[np.integer]]) -> Dataset:
+def _assemble(folder: Path, key: str, meta: Mapping[str, object], arrays: Mapping[str, NDArray[Any]]) -> Dataset:
     def table(name: str, column: str) -> pl.Series:
         return pl.read_parquet(folder / f"{name}.parquet", columns=[column])[column]
 
     def ragged(name: str) -> Ragged:
         return Ragged(arrays[f"{name}.offsets"], arrays[name])
 
+    def stream(kind: type[Stream], name: str) -> Stream:
+        return kind(**{field.name: arrays[f"{name}.{field.name}"] for field in fields(kind)})
+
     return Dataset(
         folder=folder,
         fingerprint=key,
         sizes=Sizes(**meta["sizes"]),  # type: ignore[arg-type]
         event_names=tuple(meta["event_names"]),  # type: ignore[arg-type]
+        event_weights=EventWeights(meta["event_weights"]),  # type: ignore[arg-type]
         users=IdMap("user", table("users", "user_id")),
         items=IdMap("item", table("items", "item_id")),
-        interactions=Interactions(*(arrays[f"interactions.{name}"] for name in ("offsets", "item", "time", "event"))),
+        interactions=stream(Interactions, "interactions"),
         searches=Searches(
             arrays["searches.offsets"], arrays["searches.query"], arrays["searches.time"], ragged("searches.clicked")
         ),
-        click_history=ClickHistory(
-            *(arrays[f"click_history.{name}"] for name in ("offsets", "item", "time", "source"))
-        ),
+        click_history=stream(ClickHistory, "click_history"),
+        dislikes=stream(Dislikes, "dislikes"),
         queries=Queries(table("queries", "query"), ragged("query_words")),
         item_words=ragged("item_words"),
         item_categories=ragged("item_categories"),

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from searec.data.batch import Batch, Batcher
-from searec.data.candidates import candidate_lists
+from searec.data.candidates import sampled_requests
+from searec.data.feedback import excluded_items
 from searec.data.global_split import iso
-from searec.data.ragged import Ints, gather_windows
+from searec.data.ragged import Ints
 from searec.data.schema import Part, Task
 from searec.data.split import Requests, Split
 from searec.errors import DataError, SettingsError
@@ -61,8 +62,9 @@ def evaluate(
         model: trained on the training events of `split`; on whichever device it should run.
         split: whose held-out requests are ranked.
         task: one that the model supports.
-        protocol: "sampled", the target among the stored 99 candidates; "full", among the whole catalogue less what the
-            user has clicked before (the target itself always stays).
+        protocol: "sampled", the target among the stored 99 candidates, without the requests of users who have clicked
+            nearly everything (`data.candidates.sampled_requests` names them); "full", among the whole catalogue less
+            what the user has clicked before or refused (the target itself always stays).
         part: "test" or "val".
         metrics: what to show: "ndcg@20,recall@50" or metric objects. By default those of `metrics.DEFAULT` that are
             defined for task and protocol; these are measured along with any others, so that `compare` finds them.
@@ -102,12 +104,22 @@ def evaluate(
         )
     if len(requests) == 0:
         raise _nothing_held_out(split, task, part)
+    candidates: Ints = np.zeros((0, 0), dtype=np.int32)
+    if protocol == "sampled":
+        sampled = sampled_requests(split, task, part, seed=seed)
+        requests, candidates = sampled.requests, sampled.candidates
+        if len(requests) == 0:
+            raise DataError(
+                "no held-out target has other items to be ranked among",
+                got=f"{split.data.sizes.items} items, nearly all of them clicked by each user",
+                remedy="use the full protocol, or a larger catalogue",
+            )
     rows = chosen(len(requests), max_requests, seed)
     scored = requests[rows]
     started = time.perf_counter()
     lists, depth = None, None
     if protocol == "sampled":
-        rank = sampled_ranks(model, split, scored, candidate_lists(split, task, part, seed=seed)[rows])
+        rank = sampled_ranks(model, split, scored, candidates[rows])
     else:
         deepest = max(m.depth or 0 for m in measured if m.reads != "ranks" or not model.enumerates)
         depth = None if model.enumerates else _retrieved(model, deepest)
@@ -203,7 +215,9 @@ def chosen(count: int, limit: int | None, seed: int) -> Ints:
 
 
 def validation_score(model: Model, split: Split, *, requests: int, seed: int) -> dict[str, float]:
-    """Sampled NDCG@5 on validation, the mean over the model's tasks, and each task's own.
+    """Return the sampled NDCG@5 on validation, the mean over the model's tasks, and each task's own.
+
+    A task without validation requests is left out; without any the result is empty.
 
     Args:
         model: what is measured.
@@ -213,15 +227,12 @@ def validation_score(model: Model, split: Split, *, requests: int, seed: int) ->
     """
     values = {}
     for task in model.train_tasks:
-        held = split.held_out(task, "val")
-        rows = chosen(len(held), requests, seed)
-        candidates = candidate_lists(split, task, "val", seed=seed)
-        values[f"ndcg@5.{task}"] = (
-            float(NDCG(5).of_ranks(sampled_ranks(model, split, held[rows], candidates[rows])).mean())
-            if len(rows)
-            else 0.0
-        )
-    return {"ndcg@5": float(np.mean(list(values.values()))), **values}
+        held = sampled_requests(split, task, "val", seed=seed)
+        rows = chosen(len(held.requests), requests, seed)
+        if len(rows):
+            ranks = sampled_ranks(model, split, held.requests[rows], held.candidates[rows])
+            values[f"ndcg@5.{task}"] = float(NDCG(5).of_ranks(ranks).mean())
+    return {"ndcg@5": float(np.mean(list(values.values()))), **values} if values else {}
 
 
 def sampled_ranks(model: Model, split: Split, requests: Requests, candidates: Ints) -> np.ndarray:
@@ -243,7 +254,7 @@ def sampled_ranks(model: Model, split: Split, requests: Requests, candidates: In
 
 
 def full_ranks(model: Model, split: Split, requests: Requests, depth: int = 10) -> tuple[np.ndarray, Ints]:
-    """Rank each target over the catalogue less the user's earlier clicks.
+    """Rank each target over the catalogue less what the user has clicked before or refused.
 
     A model that cannot score a whole catalogue retrieves `RETRIEVED` items, or `depth` if that is more; a target that
     is     not among them is ranked last.
@@ -267,9 +278,7 @@ def full_ranks(model: Model, split: Split, requests: Requests, depth: int = 10) 
         scores = model.score(batch).float().cpu().clone()
         target = torch.from_numpy(requests.target[rows].astype(np.int64))
         target_score = scores.gather(1, target[:, None])
-        first = np.asarray(data.click_history.offsets[requests.user[rows]])
-        seen = gather_windows(data.click_history.item, first, requests.click_end[rows] - first)
-        scores.scatter_(1, torch.from_numpy(seen.astype(np.int64)), -torch.inf)
+        scores.scatter_(1, torch.from_numpy(excluded_items(data, requests[rows])), -torch.inf)
         scores[:, 0] = -torch.inf
         scores.scatter_(1, target[:, None], target_score)
         rank[rows] = tie_rank(scores, target)
@@ -289,13 +298,9 @@ def _retrieved_ranks(model: Model, split: Split, requests: Requests, depth: int)
 
     def place(rows: Ints, batch: Batch) -> None:
         target = requests.target[rows].astype(np.int64)[:, None]
-        first = np.asarray(data.click_history.offsets[requests.user[rows]])
-        seen = gather_windows(data.click_history.item, first, requests.click_end[rows] - first).astype(np.int64)
-        items = (
-            model.retrieve(batch, size, torch.from_numpy(np.where(seen == target, 0, seen)).to(batch.user.device))[0]
-            .cpu()
-            .numpy()
-        )
+        excluded = excluded_items(data, requests[rows])
+        excluded = np.where(excluded == target, 0, excluded)
+        items = model.retrieve(batch, size, torch.from_numpy(excluded).to(batch.user.device))[0].cpu().numpy()
         top[rows] = items[:, : top.shape[1]]
         hit = items == target
         rank[rows] = np.where(hit.any(axis=1), hit.argmax(axis=1) + 1, data.sizes.items)

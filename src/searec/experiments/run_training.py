@@ -9,11 +9,11 @@ import torch
 
 from searec.artifacts import prepare
 from searec.artifacts.base import Artifact
-from searec.config import configure, nearest
+from searec.config import check_seed, configure, nearest
 from searec.data.dataset import Dataset
 from searec.data.global_split import split_time
 from searec.data.split import Split
-from searec.errors import RunError, SettingsError
+from searec.errors import RunError, SettingsError, StorageError
 from searec.experiments.continuing import (
     TRAINING,
     VALIDATED,
@@ -116,9 +116,10 @@ def train(
         RunError: the folder holds a run already and `resume` is not set, or its checkpoint is of another run; `start`
             or `teacher` is no finished run of this data and split, or does not fit.
         LeakError: an input of the model, or a count it has made, is newer than its cut-off; see `run_leakage`.
+        StorageError: the folder cannot be made.
         Interrupted: on Ctrl-C, with a checkpoint written.
     """
-    config, train_config = settings_for(model, preset, overrides, seed=seed)
+    config, train_config = settings_for(model, preset, overrides, seed=check_seed(seed))
     label = label or model
     folder = Path(out) if out is not None else RUNS / f"{label}-{seed}"
     if not resume:
@@ -315,6 +316,11 @@ def refuse_used(folder: Path) -> None:
     Raises:
         RunError: it does.
     """
+    place = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not place.is_dir():
+        raise StorageError(
+            "the run folder cannot be made", where=folder, got=f"{place} is no folder", remedy="name another folder"
+        )
     if (folder / CONFIG).is_file():
         remedy = "name another folder, or --resume to open it"
         raise RunError("the run folder holds a finished run", where=folder, remedy=remedy)

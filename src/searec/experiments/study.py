@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from searec.config import as_dict
+from searec.data.candidates import users_left_out
 from searec.data.dataset import Dataset
-from searec.data.schema import Task
+from searec.data.schema import TASKS, Task
 from searec.data.split import Split
 from searec.errors import Interrupted, RunError, SearecError, StorageError
 from searec.evaluation.compare import Comparison, compare
@@ -83,6 +84,9 @@ def study(
     _refuse_other(out, data, config)
     split = Split(data)
     result = StudyResult()
+    for task in TASKS:
+        for user in users_left_out(split, task, "test"):
+            on_progress(f"user {user!r} has clicked nearly every item and is left out of the sampled protocol ({task})")
     for model in config.models:
         with _failing(result, model, on_progress):
             _study_model(model, data, out, config, split, result, on_progress)

@@ -94,7 +94,7 @@ class CatalogSnapshot:
         known = self.base.data.items
         index = dict(self._index)
         for change in changes:
-            item = index.get(change.item) or (int(known.to_internal([change.item])[0]) if change.item in known else 0)
+            item = index.get(change.item) or known.find(change.item)
             if not item:
                 if not change.about:  # hidden before it was added
                     continue
@@ -114,9 +114,7 @@ class CatalogSnapshot:
 
     def index_of(self, item: str) -> int:
         """Return the index of an external id, 0 if it has none."""
-        return self._index.get(item) or (
-            int(self.base.data.items.to_internal([item])[0]) if item in self.base.data.items else 0
-        )
+        return self._index.get(item) or self.base.data.items.find(item)
 
     def indexes_of(self, items: Iterable[str]) -> Ints:
         """Return the indexes of the external ids that have one."""
@@ -267,11 +265,7 @@ class CatalogSnapshot:
         base = self.base
         mask = np.zeros(self.size + 1, dtype=bool)
         if column == CATEGORIES:
-            numbers = [
-                int(base.data.category_names.to_internal([value])[0])
-                for value in values
-                if value in base.data.category_names
-            ]
+            numbers = [number for value in values if (number := base.data.category_names.find(value))]
             rows = base.data.item_categories
             mask[rows.owners[np.isin(rows.values, numbers)]] = True
         elif column in base.columns:

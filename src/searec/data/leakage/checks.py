@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from searec.data.candidates import Seen
+from searec.data.candidates import Seen, has_enough_left
 from searec.data.dataset import Dataset
 from searec.data.leakage.cutoff import NOTHING, Cutoff
 from searec.data.leakage.findings import (
@@ -74,7 +74,12 @@ def request_leaks(data: Dataset, requests: Requests, name: str, limit: Ints | No
         limit: [U + 1] the time before which targets must lie; None for held-out requests.
     """
     findings = []
-    ends = {"interactions": requests.feed_end, "searches": requests.search_end, "click_history": requests.click_end}
+    ends = {
+        "interactions": requests.feed_end,
+        "searches": requests.search_end,
+        "click_history": requests.click_end,
+        "dislikes": requests.dislike_end,
+    }
     for stream in STREAMS:
         wrong, _ = late_histories(data, requests, stream)
         if wrong.any():
@@ -214,13 +219,14 @@ def list_leaks(split: Split, task: Task, part: Part, lists: NDArray[np.integer],
             "error", f"the candidates are of {got}", name, expected=f"the {part} targets of {task} first", remedy=remedy
         )
         return Leaks(checked, (finding,))
-    others = np.asarray(lists[:, 1:])
-    chosen = Seen.ever(data).contains(requests.user[:, None], others)
+    rows = np.flatnonzero(has_enough_left(split, requests))  # the lists of the others hold the target alone
+    lists, others = lists[rows], np.asarray(lists[rows, 1:])
+    chosen = Seen.ever(data).contains(requests.user[rows, None], others)
     findings = [
         Finding(
             "error",
             f"{int(wrong.sum()):,} candidates are {what}",
-            f"{name}, list {int(np.argmax(wrong.any(axis=1)))}",
+            f"{name}, list {int(rows[np.argmax(wrong.any(axis=1))])}",
             expected=expected,
             remedy=remedy,
         )

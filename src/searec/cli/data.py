@@ -78,7 +78,7 @@ def import_(
         str | None,
         typer.Option(
             metavar="RULES",
-            help="Differences between ids to leave out of account: blanks,invisible,case,zeros,decimal or some of them.",
+            help="Differences between ids to leave out of account: some of blanks,invisible,case,zeros,decimal.",
             show_default=False,
         ),
     ] = None,
@@ -136,7 +136,7 @@ def check(
     from searec.data.check import render
     from searec.data.dataset import load
     from searec.data.leakage.checks import data_leaks
-    from searec.data.log import open_folder, read_log
+    from searec.data.log import broken_rows, open_folder, read_log
     from searec.data.split import Split
 
     log = read_log(open_folder(folder))
@@ -155,7 +155,7 @@ def check(
     emit({**report.as_json(), "leaks": None if leaks is None else leaks.as_json()}, figures)
     if log.rejects.height:
         raise DataError(
-            f"{log.rejects.height} rows break a rule of the dataset folder",
+            broken_rows(log.rejects),
             where=folder,
             remedy="mend them, or 'searec import parquet SRC OUT --drop-bad' writes a clean copy and rejects.parquet",
         )

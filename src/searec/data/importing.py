@@ -12,6 +12,7 @@ from typing import Any
 
 import polars as pl
 
+from searec.data import events
 from searec.data.accounting import ONCE, FileAccount, account
 from searec.data.conform import conform, refuse_lists
 from searec.data.formats import FORMATS
@@ -101,7 +102,10 @@ def import_raw(raw: Raw, source: Path, out: Path, options: ImportOptions, *, dro
             advance(1, table.name)
         folds = _fold(raw, beside, options, notes)
         _fill_absent(raw, beside)
-        log = read_log({table.name: _judged_by(beside / table.file, table) for table in TABLES})
+        weights = events.EventWeights.read(source).updated(options.event_weights)
+        weights.write(beside)
+        judged = {table.name: _judged_by(beside / table.file, table) for table in TABLES}
+        log = read_log(judged, event_weights=weights)
         removed = _removed(log.rejects, raw, folds)
         located = _of_source(removed.filter(pl.col("merged").is_null()), raw, beside)
         if not drop_bad:
@@ -118,6 +122,7 @@ def import_raw(raw: Raw, source: Path, out: Path, options: ImportOptions, *, dro
         if located.height:
             write_table(located, beside / REJECTS_FILE)
         advance(1, "rules")
+        notes += events.described(log.interactions["event"], weights)
     return ImportReport(out=out, read=log.rows, written=_rows(log), rejects=located, notes=tuple(notes), files=files)
 
 
@@ -238,7 +243,13 @@ def _first(rejects: pl.DataFrame) -> str:
 
 def _judged_by(staged: Path, table: Table) -> pl.LazyFrame:
     """The columns that rules read: a large catalogue's others would fill the memory."""
-    return pl.scan_parquet(staged).select(column.name for column in table.columns if column.required)
+    frame = pl.scan_parquet(staged)
+    schema = frame.collect_schema()
+    return frame.select(
+        column.name
+        for column in table.columns
+        if column.required or (column.kind is Kind.NUMBER and column.name in schema)
+    )
 
 
 def refuse_out(source: Path, out: Path, *also: str) -> None:
@@ -255,7 +266,7 @@ def refuse_out(source: Path, out: Path, *also: str) -> None:
     here = out.resolve()
     if here in (source.resolve(), *source.resolve().parents):
         raise DataError("OUT would replace the source", where=out, got=source, remedy="name another folder for OUT")
-    ours = {table.file for table in TABLES} | {REJECTS_FILE, *also}
+    ours = {table.file for table in TABLES} | {REJECTS_FILE, events.FILE, *also}
     if out.exists():
         others = sorted(p.name for p in out.iterdir() if p.name not in ours) if out.is_dir() else [out.name]
         if others:

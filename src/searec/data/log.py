@@ -8,13 +8,14 @@ import contextlib
 import errno
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
 
-from searec.data.schema import INTERACTIONS, ITEMS, SEARCHES, TABLES, USERS, Table, as_kind, check_columns
+from searec.data.events import EventWeights
+from searec.data.schema import INTERACTIONS, ITEMS, SEARCHES, TABLES, USERS, Kind, Table, as_kind, check_columns
 from searec.errors import DataError
 
 REJECT_SCHEMA = {"file": pl.String, "row": pl.Int64, "rule": pl.String, "value": pl.String}
@@ -31,10 +32,11 @@ class Log:
     """The four tables, rows that break a rule left out, ids already internal ids (1..N, Int32).
 
     items, users: sorted by id (code points), so that row n holds internal id n whatever the order of files and rows.
-    interactions: user, item, time (Int64 microseconds since 1970, UTC), event.
+    interactions: user, item, time (Int64 microseconds since 1970, UTC), event, weight (Float32, see `data.events`).
     searches: search_id, user, query, time, clicked (List(Int32)).
     rejects: file, row (1-based data row), rule, value; one line for each broken rule.
     rows: rows read, by table.
+    event_weights: the weights of events that `weight` comes from.
     """
 
     items: pl.DataFrame
@@ -43,6 +45,7 @@ class Log:
     searches: pl.DataFrame
     rejects: pl.DataFrame
     rows: dict[str, int]
+    event_weights: EventWeights = field(default_factory=EventWeights)
 
 
 def open_folder(folder: Path | str) -> dict[str, pl.LazyFrame]:
@@ -146,7 +149,11 @@ class _Rule:
 
 
 def read_log(
-    tables: Mapping[str, pl.LazyFrame], files: Mapping[str, str] | None = None, *, now: datetime | None = None
+    tables: Mapping[str, pl.LazyFrame],
+    files: Mapping[str, str] | None = None,
+    *,
+    now: datetime | None = None,
+    event_weights: EventWeights | None = None,
 ) -> Log:
     """Apply every rule to the four tables.
 
@@ -154,6 +161,7 @@ def read_log(
         tables: "items", "users", "interactions", "searches" with the columns of `schema.TABLES`.
         files: the name to show for each table in rejects; `<table>.parquet` by default.
         now: times after this are rejects; the current time by default.
+        event_weights: of the folder; the default table if None.
 
     Raises:
         DataError: a file that cannot be read to its end.
@@ -174,16 +182,19 @@ def read_log(
     users, items = users.sort("user_id"), items.sort("item_id")
     user_code, item_code = pl.Enum(users["user_id"]), pl.Enum(items["item_id"])
     user, time = _internal("user_id", user_code), _time_rule(now or datetime.now(UTC))
-    interactions = judged(INTERACTIONS, _interaction_rules(time), user, _internal("item_id", item_code))
+    event_weights = event_weights or EventWeights()
+    rules = [*_interaction_rules(time), *_weight_rules(tables[INTERACTIONS.name].collect_schema())]
+    interactions = judged(INTERACTIONS, rules, user, _internal("item_id", item_code))
     searches = judged(SEARCHES, _search_rules(time), user, _internal_lists("clicked", item_code))
     micro = pl.col("timestamp").dt.timestamp("us").alias("time")
     return Log(
         items=items,
         users=users,
-        interactions=interactions.select("user", "item", micro, "event"),
+        interactions=interactions.select("user", "item", micro, "event", _weights(interactions, event_weights)),
         searches=searches.select("search_id", "user", "query", micro, pl.col("internal_clicked").alias("clicked")),
         rejects=pl.concat([rejects[table.name] for table in TABLES]),
         rows=rows,
+        event_weights=event_weights,
     )
 
 
@@ -225,6 +236,26 @@ def _interaction_rules(time: _Rule) -> list[_Rule]:
     ]
 
 
+def _weight_rules(schema: pl.Schema) -> list[_Rule]:
+    """The rule of the optional column of weights."""
+    weight = pl.col("weight")
+    is_wrong = ~(weight.is_finite() & (weight >= 0))
+    return [_Rule("no valid weight", is_wrong, "weight")] if "weight" in schema else []
+
+
+def _weights(interactions: pl.DataFrame, event_weights: EventWeights) -> pl.Series:
+    """The weight of each interaction: its event's, times its own where the table has that column."""
+    names = interactions["event"].unique()
+    of_events = [event_weights.weight(name) for name in names]
+    if len(set(of_events)) <= 1:
+        weight = pl.repeat(of_events[0] if of_events else 1.0, interactions.height, dtype=pl.Float32, eager=True)
+    else:
+        weight = interactions["event"].replace_strict(names, of_events, return_dtype=pl.Float32)
+    if "weight" in interactions.columns:
+        weight = weight * interactions["weight"].cast(pl.Float32)
+    return weight.alias("weight")
+
+
 def _search_rules(time: _Rule) -> list[_Rule]:
     unknown = pl.col("internal_clicked").list.eval(pl.element().is_null()).list.any().fill_null(False)
     return [
@@ -247,7 +278,7 @@ def load_log(folder: Path | str, *, now: datetime | None = None) -> Log:
     Raises:
         DataError: a broken rule, with file and row of the first cases; or what `open_folder` raises.
     """
-    log = read_log(open_folder(folder), now=now)
+    log = read_log(open_folder(folder), now=now, event_weights=EventWeights.read(folder))
     refuse_rejects(log.rejects, Path(folder))
     return log
 
@@ -294,7 +325,8 @@ def _whole(frame: pl.LazyFrame, table: Table, file: str, *internal: pl.Expr) -> 
     known = [as_kind(c.name, schema[c.name], c.kind) for c in table.columns if c.name in schema]
     frame = frame.with_columns(known).with_row_index(_NUMBER, 1).with_columns(internal)
     if table in (INTERACTIONS, SEARCHES):
-        needed = [_NUMBER, *(c.name for c in table.columns if c.required), *(e.meta.output_name() for e in internal)]
+        read = (c.name for c in table.columns if c.required or (c.kind is Kind.NUMBER and c.name in schema))
+        needed = [_NUMBER, *read, *(e.meta.output_name() for e in internal)]
         frame = frame.select(needed)
     try:
         return frame.collect(engine="streaming")

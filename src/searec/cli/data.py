@@ -45,8 +45,12 @@ def import_(
         ),
     ],
     source: Annotated[
-        Path,
-        typer.Argument(metavar="SRC", help="Folder or file of that format; see docs/formats.md.", show_default=False),
+        str,
+        typer.Argument(
+            metavar="SRC",
+            help="Folder or file of that format, or its URL; see docs/formats.md.",
+            show_default=False,
+        ),
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The dataset folder to write.", show_default=False)],
     mapping: Annotated[
@@ -133,14 +137,16 @@ def check(
     from searec.data.check import render
     from searec.data.dataset import load
     from searec.data.leakage.checks import data_leaks
-    from searec.data.log import open_folder, read_log
+    from searec.data.log import read_folder
     from searec.data.split import Split
+    from searec.data.tables import local_folder
 
-    log = read_log(open_folder(folder))
+    with local_folder(folder) as local:
+        log = read_folder(local)
+        data = load(local, log=log) if log.rows["items"] and log.rows["users"] and not log.rejects.height else None
     report = measure(log, level=int(level) if level.isdigit() else level)  # type: ignore[arg-type]
     leaks = None
-    if log.rows["items"] and log.rows["users"] and not log.rejects.height:
-        data = load(folder, log=log)
+    if data is not None:
         leaks = data_leaks(Split(data))
         if runs:
             from searec.experiments.run_leakage import run_leaks

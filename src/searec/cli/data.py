@@ -14,7 +14,6 @@ from searec.cli.arguments import (
     seed_option,
 )
 from searec.data.formats import FORMATS
-from searec.data.formats.base import FOLD_RULES, ImportOptions
 from searec.errors import DataError
 
 
@@ -83,13 +82,17 @@ def import_(
         str | None,
         typer.Option(
             metavar="RULES",
-            help=f"Differences between ids to leave out of account, some of {','.join(FOLD_RULES)}.",
+            help="Differences between ids to leave out of account: blanks,invisible,case,zeros,decimal or some of them.",
             show_default=False,
         ),
     ] = None,
+    shard_rows: Annotated[
+        int, typer.Option(min=1, help="Write a table of more rows as a folder of Parquet files of at most this many.")
+    ] = 20_000_000,
 ) -> None:
     """Make a dataset folder from plain files or a public format."""
     from searec.cli.arguments import choice
+    from searec.data.formats.base import FOLD_RULES, ImportOptions
     from searec.data.importing import import_folder
 
     unit = None if time_unit is None else choice(time_unit, ("s", "ms", "us"), "--time-unit")
@@ -103,13 +106,16 @@ def import_(
         list_separator=list_separator,
         fold_ids=folds,
     )
-    report = import_folder(format, source, out, options, drop_bad=drop_bad)
+    report = import_folder(format, source, out, options, drop_bad=drop_bad, shard_rows=shard_rows)
     for note in report.notes:
         print(f"note: {note}")
+    for file in report.files:
+        print(file)
     for table, read in report.read.items():
         print(f"{table}: {report.written[table]:,} of {read:,} rows kept")
     if report.rejects.height:
-        print(f"{report.rejects.height:,} broken rules are listed in {out / 'rejects.parquet'}")
+        lines = "1 broken rule is" if report.rejects.height == 1 else f"{report.rejects.height:,} broken rules are"
+        print(f"{lines} listed in {out / 'rejects.parquet'}")
     print(f"wrote {out}")
 
 

@@ -8,7 +8,7 @@ Names that begin with "_" or "." are left out, as writers of shards use them for
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -43,15 +43,24 @@ def shards(folder: Path, table: Table) -> list[Path]:
             got=" and ".join(path.name for path in places),
             remedy="remove one of them",
         )
-    if not places or places[0].is_file():
-        return places
+    return parquet_files(places[0]) if places else []
+
+
+def parquet_files(place: Path) -> list[Path]:
+    """Return a file, or the Parquet files of a folder by name.
+
+    Raises:
+        DataError: the folder has none.
+    """
+    if place.is_file():
+        return [place]
     files = [
         path
-        for path in places[0].rglob("*.parquet")
-        if path.is_file() and not any(part[0] in "_." for part in path.relative_to(places[0]).parts)
+        for path in place.rglob("*.parquet")
+        if path.is_file() and not any(part[0] in "_." for part in path.relative_to(place).parts)
     ]
     if not files:
-        raise DataError("the folder of a table has no Parquet file", where=places[0], expected="*.parquet")
+        raise DataError("the folder of a table has no Parquet file", where=place, expected="*.parquet")
     return sorted(files)
 
 
@@ -77,14 +86,20 @@ def scan_table(folder: Path, table: Table) -> pl.LazyFrame:
         check_columns(schema, table, path)
         exact = [as_kind(c.name, schema[c.name], c.kind) for c in table.columns if c.name in schema]
         frames.append(frame.with_columns(exact))
-    if len(frames) == 1:
-        return frames[0]
-    _refuse_other_types(table, paths, frames)
-    return pl.concat(frames, how="diagonal")
+    return end_to_end(table, paths, frames)
 
 
-def _refuse_other_types(table: Table, paths: list[Path], frames: list[pl.LazyFrame]) -> None:
-    """Refuse a column that has one type in one shard and another in the next."""
+def end_to_end(table: Table, paths: Sequence[Path], frames: Sequence[pl.LazyFrame]) -> pl.LazyFrame:
+    """Return the rows of shards as one table; a column that a shard lacks is null there.
+
+    Args:
+        table: which table.
+        paths: the shards, for errors.
+        frames: their rows.
+
+    Raises:
+        DataError: a column has one type in one shard and another in the next.
+    """
     first: dict[str, tuple[Path, pl.DataType]] = {}
     for path, frame in zip(paths, frames, strict=True):
         for name, dtype in frame.collect_schema().items():
@@ -97,6 +112,7 @@ def _refuse_other_types(table: Table, paths: list[Path], frames: list[pl.LazyFra
                     expected=f"{expected}, as in {other.name}",
                     remedy="write the shards with one type",
                 )
+    return pl.concat(frames, how="diagonal") if len(frames) > 1 else frames[0]
 
 
 def scan_parquet(path: Path) -> pl.LazyFrame:

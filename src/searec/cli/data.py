@@ -82,7 +82,15 @@ def import_(
         str | None,
         typer.Option(
             metavar="RULES",
-            help="Differences between ids to leave out of account: blanks,invisible,case,zeros,decimal or some of them.",
+            help="Differences between ids to ignore: blanks,invisible,case,zeros,decimal or some of them.",
+            show_default=False,
+        ),
+    ] = None,
+    event: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=WEIGHT",
+            help="Weight of an event: above 0 positive, 0 neutral, below 0 negative; may be given many times.",
             show_default=False,
         ),
     ] = None,
@@ -92,6 +100,7 @@ def import_(
 ) -> None:
     """Make a dataset folder from plain files or a public format."""
     from searec.cli.arguments import choice
+    from searec.data.events import parse_weights
     from searec.data.formats.base import FOLD_RULES, ImportOptions
     from searec.data.importing import import_folder
 
@@ -105,6 +114,7 @@ def import_(
         time_unit=unit,
         list_separator=list_separator,
         fold_ids=folds,
+        event_weights=parse_weights(event or ()),
     )
     report = import_folder(format, source, out, options, drop_bad=drop_bad, shard_rows=shard_rows)
     for note in report.notes:
@@ -143,7 +153,7 @@ def check(
     from searec.data.check import render
     from searec.data.dataset import load
     from searec.data.leakage.checks import data_leaks
-    from searec.data.log import read_folder
+    from searec.data.log import broken_rows, read_folder
     from searec.data.split import Split
     from searec.data.tables import local_folder
 
@@ -164,7 +174,7 @@ def check(
     emit({**report.as_json(), "leaks": None if leaks is None else leaks.as_json()}, figures)
     if log.rejects.height:
         raise DataError(
-            f"{log.rejects.height} rows break a rule of the dataset folder",
+            broken_rows(log.rejects),
             where=folder,
             remedy="mend them, or 'searec import parquet SRC OUT --drop-bad' writes a clean copy and rejects.parquet",
         )

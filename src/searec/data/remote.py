@@ -146,9 +146,9 @@ class Remote:
                     listed += self._system.get_file_info(fs.FileSelector(entry.path, recursive=True))
                 else:
                     listed.append(entry)
-            found = [entry for entry in listed if entry.type == fs.FileType.File]
+            entries = [entry for entry in listed if entry.type == fs.FileType.File]
             with ThreadPoolExecutor(_THREADS) as pool:
-                return sorted(pool.map(lambda entry: self._file(entry, self._root), found), key=lambda one: one.name)
+                return sorted(pool.map(lambda entry: self._file(entry, self._root), entries), key=lambda one: one.name)
 
     def copy(self, files: list[RemoteFile], folder: Path) -> None:
         """Copy files into a local folder, each under its name.

@@ -47,7 +47,9 @@ def test_every_record_is_accounted_for(tmp_path: Path, name: str) -> None:
     report = check_import(format, write(tmp_path / "src"), tmp_path / "out", counts)
     assert report is not None
     assert {file.file: (file.read, file.written, file.rejected) for file in report.files} == EXPECTED[name]
-    assert all(outcome.example for file in report.files for outcome in file.outcomes if "is there before" not in outcome.rule)
+    assert all(
+        outcome.example for file in report.files for outcome in file.outcomes if "is there before" not in outcome.rule
+    )
     assert {file.file for file in report.files} == {
         path.relative_to(tmp_path / "src").as_posix() for path in (tmp_path / "src").iterdir()
     }

@@ -14,6 +14,7 @@ from searec.config import nearest
 from searec.data.convert import as_times
 from searec.data.formats.base import ROW, ImportOptions, Outcome, Raw, reading, refuse_mapping
 from searec.data.formats.csv_text import read_csv_file
+from searec.data.formats.kuaisar_fields import as_id, as_name, as_number, as_words, is_unread, without_padding
 from searec.data.formats.text_files import Room, TableFile
 from searec.data.log import REJECT_SCHEMA
 from searec.errors import DataError
@@ -44,13 +45,10 @@ COLUMNS = {
     USERS: ("user_id",),
     FOLLOWS: ("user_id", "user_follow_id"),
 }
-NO_NAME = ("", "empty", "空", "UNKNOWN", "Unknown", "unknown", "null", "nan", "-124")
-NOTHING = {"author_id": ("0",), "music_id": ("0",), "upload_time": ("1970-01-01", "1970-1-1")}
 _AS_GIVEN = (pl.col("user_id").alias("given_user"), pl.col("item_id").alias("given_item"))
 _NAMELESS = "item " + pl.col("item_id")
 _WORDS = "\ue000words"
 """Column of captions in words; no column of a file has this name."""
-_LIST = r"^\[(\d+(, ?\d+)*)?\]$"
 
 
 @dataclass(frozen=True)
@@ -188,7 +186,7 @@ def _feed(scan: pl.LazyFrame, no_item: tuple[str, ...]) -> "_Rows":
     """Rows that are clicks, or that may be."""
     sound_rows = (ROW, "timestamp", "time", "click")
     rows = scan.select(
-        *sound_rows, *_AS_GIVEN, user_id=_id("user_id"), item_id=_id("item_id", no_item), clicked=_number("click")
+        *sound_rows, *_AS_GIVEN, user_id=as_id("user_id"), item_id=as_id("item_id", no_item), clicked=as_number("click")
     )
     rows = _timed(rows.filter(pl.col("clicked").is_null() | (pl.col("clicked") > 0)), "timestamp", "time")
     rules = {
@@ -206,11 +204,11 @@ def _results(scan: pl.LazyFrame, no_item: tuple[str, ...]) -> "_Rows":
     rows = scan.select(
         *sound_rows,
         *_AS_GIVEN,
-        user_id=_id("user_id"),
-        session=_id("search_session_id"),
-        query=_words("keyword"),
-        item_id=_id("item_id", no_item),
-        clicked=_number("click_cnt") > 0,
+        user_id=as_id("user_id"),
+        session=as_id("search_session_id"),
+        query=as_words("keyword"),
+        item_id=as_id("item_id", no_item),
+        clicked=as_number("click_cnt") > 0,
     )
     rows = _timed(rows, "search_session_timestamp", "search_session_time").with_columns(
         second=pl.col("at").cast(pl.Int64) // 1_000_000
@@ -232,7 +230,7 @@ _SEARCH = ("user_id", "session", "query", "second")
 
 def _timed(rows: pl.LazyFrame, stamp: str, local: str) -> pl.LazyFrame:
     """`at` in UTC from milliseconds, else from Beijing time; `local` where the latter; `given` is the original text."""
-    number = _number(stamp)
+    number = as_number(stamp)
     number = pl.when(number > 0).then(number)
     text = pl.when(number.is_null()).then(pl.col(local).str.strip_chars())
     beijing = text.str.to_datetime("%Y-%m-%d %H:%M:%S", time_unit="us", strict=False)
@@ -280,7 +278,7 @@ def _feed_pass(feed: _Rows, scan: pl.LazyFrame, path: Path) -> _Passed:
         .select(pl.len(), pl.col(ROW).filter(pl.col("len") > 1).min())
     )
     counts = sound.select(pl.len(), pl.col("local").sum())
-    number = _number("click")
+    number = as_number("click")
     unclicked = scan.filter(number.is_not_null() & ~(number > 0)).select(pl.len(), pl.col(ROW).min())
     users, items, count, distinct, rest = _at_once(
         _ids(sound, "user_id"), _ids(sound, "item_id"), counts, once, unclicked
@@ -346,8 +344,8 @@ def _searches(search: _Rows, again: pl.DataFrame) -> pl.LazyFrame:
 
 def _item_pass(scan: pl.LazyFrame, path: Path) -> tuple[pl.DataFrame, int, pl.DataFrame]:
     """The ids of the file, how many of its items have no caption, and rows whose caption cannot be read."""
-    rows = scan.select(ROW, "caption", item_id=_id("item_id"))
-    captioned = _Rows(rows, {"no list of words": (_unread("caption"), "caption")})
+    rows = scan.select(ROW, "caption", item_id=as_id("item_id"))
+    captioned = _Rows(rows, {"no list of words": (is_unread("caption"), "caption")})
     none = pl.col("caption").str.strip_chars(" []").fill_null("") == ""
     known, counts = _at_once(rows.select("item_id"), rows.select(none.sum(), (~captioned.broken).sum().alias("sound")))
     wordless, sound = counts.row(0)
@@ -359,17 +357,20 @@ def _items(scan: pl.LazyFrame) -> pl.LazyFrame:
     there = scan.collect_schema().names()
     names = [name for level in LEVELS for name in (f"{level}_name", f"{level}_name_en", f"{level}_id")]
     named = [
-        pl.coalesce(_name(name) for name in (f"{level}_name_en", f"{level}_name") if name in there) for level in LEVELS
+        pl.coalesce(as_name(name) for name in (f"{level}_name_en", f"{level}_name") if name in there)
+        for level in LEVELS
     ]
     sound_rows = [
-        _padded(name) for name in there if name not in (ROW, "item_id", "caption", "title", "categories", *names)
+        without_padding(name)
+        for name in there
+        if name not in (ROW, "item_id", "caption", "title", "categories", *names)
     ]
-    words = _words("caption")
-    rows = scan.filter(~_unread("caption")).select(
+    words = as_words("caption")
+    rows = scan.filter(~is_unread("caption")).select(
         ROW,
         *sound_rows,
         words.alias(_WORDS),
-        item_id=_id("item_id"),
+        item_id=as_id("item_id"),
         categories=pl.concat_arr(named).cast(pl.List(pl.String)).list.drop_nulls(),
     )
     title = pl.coalesce(_WORDS, pl.col("categories").list.last(), _NAMELESS)
@@ -378,12 +379,12 @@ def _items(scan: pl.LazyFrame) -> pl.LazyFrame:
 
 def _known_users(scan: pl.LazyFrame, path: Path) -> pl.DataFrame:
     with reading(path):
-        return scan.select(_id("user_id").alias("user_id")).collect()
+        return scan.select(as_id("user_id").alias("user_id")).collect()
 
 
 def _users(scan: pl.LazyFrame, follows: pl.DataFrame | None) -> pl.LazyFrame:
     """Users of the file, with those they follow."""
-    users = scan.with_columns(_id("user_id").alias("user_id"))
+    users = scan.with_columns(as_id("user_id").alias("user_id"))
     users = users if follows is None else users.drop("follows", strict=False)
     return users if follows is None else users.join(follows.lazy(), on="user_id", how="left", maintain_order="left")
 
@@ -399,7 +400,7 @@ def _follows(scans: Mapping[str, pl.LazyFrame], files: Mapping[str, Path]) -> tu
     if FOLLOWS not in files:
         return None, []
     with reading(files[FOLLOWS]):
-        given = scans[FOLLOWS].select(ROW, user_id=_id("user_id"), follows=_id("user_follow_id")).collect()
+        given = scans[FOLLOWS].select(ROW, user_id=as_id("user_id"), follows=as_id("user_follow_id")).collect()
     whole = given.drop_nulls()
     pairs = whole.unique(["user_id", "follows"], keep="first", maintain_order=True)
     rules = {
@@ -413,39 +414,6 @@ def _follows(scans: Mapping[str, pl.LazyFrame], files: Mapping[str, Path]) -> tu
         for outcome in _outcome(files[FOLLOWS], rule, rows.height, rows[ROW].min())
     ]
     return pairs.group_by("user_id", maintain_order=True).agg("follows"), outcomes
-
-
-def _id(name: str, nothing: tuple[str, ...] = ()) -> pl.Expr:
-    """An id as text, null where there is none; "123.0", as pandas writes it beside gaps, is "123"."""
-    text = pl.col(name).str.strip_chars().str.strip_suffix(".0")
-    return pl.when(~text.is_in(("", *nothing))).then(text)
-
-
-def _number(name: str) -> pl.Expr:
-    number = pl.col(name).cast(pl.Float64, strict=False)
-    return pl.when(number.is_between(0, 1e15)).then(number)  # neither NaN nor infinite
-
-
-def _words(name: str) -> pl.Expr:
-    """The list "[20, 34]" as the words "w20 w34"; null where it is empty or none."""
-    inner = pl.col(name).str.strip_chars(" []")
-    words = inner.str.replace_all(", ", " w", literal=True).str.replace_all(",", " w", literal=True)
-    return pl.when(pl.col(name).str.contains(_LIST) & (inner != "")).then("w" + words)
-
-
-def _unread(name: str) -> pl.Expr:
-    """True where text is neither a list of numbers nor blank."""
-    text = pl.col(name)
-    return (~text.str.contains(_LIST) & (text.str.strip_chars() != "")).fill_null(False)
-
-
-def _name(name: str) -> pl.Expr:
-    return pl.when(~pl.col(name).is_in(NO_NAME)).then(pl.col(name))
-
-
-def _padded(name: str) -> pl.Expr:
-    text = pl.col(name)
-    return pl.when(~text.is_in(NOTHING[name])).then(text).alias(name) if name in NOTHING else text
 
 
 def _note(count: int, sentence: str, *files: str) -> str:

@@ -147,7 +147,7 @@ def check(
     from searec.data.dataset import load
     from searec.data.events import EventWeights
     from searec.data.leakage.checks import data_leaks
-    from searec.data.log import open_folder, read_log
+    from searec.data.log import broken_rows, open_folder, read_log
     from searec.data.split import Split
 
     log = read_log(open_folder(folder), event_weights=EventWeights.read(folder))
@@ -166,7 +166,7 @@ def check(
     emit({**report.as_json(), "leaks": None if leaks is None else leaks.as_json()}, figures)
     if log.rejects.height:
         raise DataError(
-            f"{log.rejects.height} rows break a rule of the dataset folder",
+            broken_rows(log.rejects),
             where=folder,
             remedy="mend them, or 'searec import parquet SRC OUT --drop-bad' writes a clean copy and rejects.parquet",
         )

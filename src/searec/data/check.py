@@ -13,7 +13,9 @@ import polars as pl
 import scipy.sparse
 
 from searec.data.events import counted
+from searec.data.ids import similar_ids
 from searec.data.log import Log
+from searec.data.plausibility import odd_times
 from searec.data.schema import OTHERS
 from searec.errors import SettingsError
 
@@ -82,6 +84,7 @@ class CheckReport:
     first, last: ISO 8601, None for a log without events.
     months: month, interactions, searches. rejects: file, rule, rows. examples: the first rejects in full.
     clicked_all: users who have clicked more than nine tenths of the items, by their ids.
+    odd: what is possible and unlikely: times of one second or of 1970, ids that differ only by blanks and the like.
     """
 
     rows: dict[str, int]
@@ -98,6 +101,7 @@ class CheckReport:
     overlap: Overlap
     findings: Findings
     clicked_all: list[str]
+    odd: list[str]
 
     def as_json(self) -> dict[str, Any]:
         """The report as plain values, ready for JSON."""
@@ -148,6 +152,11 @@ def check(log: Log, *, level: Level = "all") -> CheckReport:
         overlap=_overlap(positive, clicks, level),
         findings=_findings(positive, clicks, with_click, first, last),
         clicked_all=_clicked_all(positive, clicks),
+        odd=[
+            *odd_times(log.interactions["time"], log.searches["time"]),
+            *(f"user ids: {similar}" for similar in similar_ids(log.users["user_id"])),
+            *(f"item ids: {similar}" for similar in similar_ids(log.items["item_id"])),
+        ],
     )
 
 
@@ -362,6 +371,7 @@ def render(report: CheckReport) -> str:
         names += f" and {len(report.clicked_all) - _EXAMPLES} more" if len(report.clicked_all) > _EXAMPLES else ""
         has = "1 user has" if len(report.clicked_all) == 1 else f"{len(report.clicked_all)} users have"
         findings.append(f"  {has} clicked nearly every item and cannot be ranked among sampled candidates: {names}")
+    findings += [f"  {sentence}" for sentence in report.odd]
     parts.append("\n".join(["what may leak or mislead", *findings]))
     return "\n\n".join(parts) + "\n"
 

@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -16,6 +17,8 @@ from searec.data.accounting import ONCE, FileAccount, account
 from searec.data.conform import conform, refuse_lists
 from searec.data.formats import FORMATS
 from searec.data.formats.base import FILE, ROW, Importer, ImportOptions, Raw, reading
+from searec.data.formats.plain import ENDINGS, form_of, read_table
+from searec.data.formats.text_files import Room
 from searec.data.ids import fold_map, id_counts, note_similar, replace_ids
 from searec.data.log import REJECT_SCHEMA, Log, read_log, refuse_rejects, write_table
 from searec.data.plausibility import odd_times
@@ -121,6 +124,37 @@ def import_raw(raw: Raw, source: Path, out: Path, options: ImportOptions, *, dro
         advance(1, "rules")
         notes += events.described(log.interactions["event"], weights)
     return ImportReport(out=out, read=log.rows, written=_rows(log), rejects=located, notes=tuple(notes), files=files)
+
+
+def read_items(path: Path | str, options: ImportOptions = _DEFAULT) -> list[dict[str, Any]]:
+    """Return the rows of one table of items, with the types that an import gives them.
+
+    Args:
+        path: Parquet, CSV or JSON Lines, by its ending.
+        options: what the user says about the file.
+
+    Raises:
+        DataError: no such file, a file that cannot be read, a missing column, or a row that breaks a rule.
+    """
+    path = Path(path)
+    if form_of(path) is None or not path.is_file():
+        endings = ", ".join(ending for endings in ENDINGS.values() for ending in endings)
+        raise DataError("not a table that can be read", where=path, expected=f"a file that ends in {endings}")
+    room = Room()
+    file = read_table(path, "", room.path, ITEMS, {}, options)
+    raw = Raw({ITEMS.name: file.frame}, {ITEMS.name: path}, room=room)
+    with reading(path):
+        frame = conform(raw, ITEMS, options)[0].collect()
+    blank = pl.row_index("row").cast(pl.Int64) + 1
+    rules = {"empty item_id": "item_id", "empty title": "title"}
+    bad = [
+        frame.select(blank, pl.lit(path.name).alias("file"), pl.lit(rule).alias("rule"), pl.col(column).alias("value"))
+        .filter(pl.col("value").is_null() | (pl.col("value").str.strip_chars() == ""))
+        .select(REJECT_SCHEMA.keys())
+        for rule, column in rules.items()
+    ]
+    refuse_rejects(pl.concat([file.rejects, *bad]), path, "mend the file")
+    return frame.drop(ROW, strict=False).to_dicts()
 
 
 def _fold(raw: Raw, beside: Path, options: ImportOptions, notes: list[str]) -> dict[str, dict[str, str]]:

@@ -20,7 +20,10 @@ from searec.errors import DataError
 
 REJECT_SCHEMA = {"file": pl.String, "row": pl.Int64, "rule": pl.String, "value": pl.String}
 _SHOWN_REJECTS = 5
+_SHOWN_MEMBERS = 5
 _CLEAN_COPY = "mend them, or 'searec import parquet SRC OUT --drop-bad' writes a clean copy and rejects.parquet"
+_NUMBER = "\ue000number"
+"""Column of a row's number while rules are applied. No source has it: its first character is for private use."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -197,21 +200,18 @@ def read_log(
 
 def _judged(frame: pl.DataFrame, rules: Sequence[_Rule], file: str) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the rows that obey all rules, without their numbers, and a reject for each rule that a row breaks."""
-    broken = frame.select("row", *(rule.broken.fill_null(True).alias(rule.name) for rule in rules))
+    broken = frame.select(*(rule.broken.fill_null(True).alias(rule.name) for rule in rules))
     bad = broken.select(pl.any_horizontal(rule.name for rule in rules)).to_series()
     if not bad.any():
-        return frame.drop("row"), pl.DataFrame(schema=REJECT_SCHEMA)
+        return frame.drop(_NUMBER), pl.DataFrame(schema=REJECT_SCHEMA)
     culprits, marks = frame.filter(bad), broken.filter(bad)
-    rejects = [
-        culprits.filter(marks[rule.name]).select(
-            pl.lit(file).alias("file"),
-            pl.col("row").cast(pl.Int64),
-            pl.lit(rule.name).alias("rule"),
-            _as_text(culprits, rule.shown).alias("value"),
-        )
-        for rule in rules
-    ]
-    return frame.filter(~bad).drop("row"), pl.concat(rejects).sort("row", maintain_order=True)
+    rejects = []
+    for rule in rules:
+        rows = culprits.filter(marks[rule.name])
+        number = pl.col(_NUMBER).cast(pl.Int64).alias("row")
+        of_rule = rows.select(pl.lit(file).alias("file"), number, pl.lit(rule.name).alias("rule"))
+        rejects.append(of_rule.with_columns(_shown(rows, rule.shown)))
+    return frame.filter(~bad).drop(_NUMBER), pl.concat(rejects).sort("row", maintain_order=True)
 
 
 def _key_rules(column: str) -> list[_Rule]:
@@ -296,24 +296,37 @@ def refuse_rejects(rejects: pl.DataFrame, where: Path, remedy: str = _CLEAN_COPY
     """
     if rejects.is_empty():
         return
-    first = [f"{r['file']} row {r['row']}: {r['rule']} ({r['value']})" for r in rejects.head(_SHOWN_REJECTS).to_dicts()]
-    more = rejects.height - len(first)
+    rows = rejects.group_by("file", "row", maintain_order=True).agg(
+        pl.format("{} ({})", "rule", pl.col("value").fill_null("no value")).str.join(", ").alias("rules")
+    )
+    first = [f"{file} row {row}: {rules}" for file, row, rules in rows.head(_SHOWN_REJECTS).iter_rows()]
+    more = rows.height - len(first)
     raise DataError(
-        f"{rejects.height} rows break a rule of the dataset folder",
+        broken_rows(rejects),
         where=where,
         got=" | ".join(first) + (f" | and {more} more" if more > 0 else ""),
         remedy=remedy,
     )
 
 
+def broken_rows(rejects: pl.DataFrame) -> str:
+    """Return how many rows break a rule, as the beginning of a message.
+
+    Args:
+        rejects: as in `Log`; a row has a line for each rule that it breaks.
+    """
+    rows = rejects.select(pl.struct("file", "row").n_unique()).item()
+    return f"{rows:,} {'row breaks' if rows == 1 else 'rows break'} a rule of the dataset folder"
+
+
 def _whole(frame: pl.LazyFrame, table: Table, file: str, *internal: pl.Expr) -> pl.DataFrame:
     """Read one table with exact types, its row numbers, and columns of internal ids."""
     schema = frame.collect_schema()
     known = [as_kind(c.name, schema[c.name], c.kind) for c in table.columns if c.name in schema]
-    frame = frame.with_columns(known).with_row_index("row", 1).with_columns(internal)
+    frame = frame.with_columns(known).with_row_index(_NUMBER, 1).with_columns(internal)
     if table in (INTERACTIONS, SEARCHES):
         read = (c.name for c in table.columns if c.required or (c.kind is Kind.NUMBER and c.name in schema))
-        needed = ["row", *read, *(e.meta.output_name() for e in internal)]
+        needed = [_NUMBER, *read, *(e.meta.output_name() for e in internal)]
         frame = frame.select(needed)
     try:
         return frame.collect(engine="streaming")
@@ -342,7 +355,11 @@ def _repeated(*columns: str) -> pl.Expr:
     return ~key.is_first_distinct() & pl.all_horizontal(pl.col(*columns).is_not_null())
 
 
-def _as_text(frame: pl.DataFrame, column: str) -> pl.Expr:
-    if isinstance(frame.schema[column], pl.List):
-        return pl.col(column).list.join(" ", ignore_nulls=True)
-    return pl.col(column).cast(pl.String)
+def _shown(frame: pl.DataFrame, column: str) -> pl.Series:
+    """The value of a column as text; of a list of ids the members that are unknown."""
+    if not isinstance(frame.schema[column], pl.List):
+        return frame[column].cast(pl.String).alias("value")
+    internal = f"internal_{column}"
+    members = frame.select(_NUMBER, column, internal).explode(column, internal).filter(pl.col(internal).is_null())
+    unknown = members.group_by(_NUMBER).agg(pl.col(column).fill_null("null").head(_SHOWN_MEMBERS).str.join(" "))
+    return frame.select(_NUMBER).join(unknown, on=_NUMBER, how="left", maintain_order="left")[column].alias("value")

@@ -8,6 +8,7 @@ import typer
 from searec.cli.arguments import (
     Data,
     Json,
+    MeasuredAt,
     Metrics,
     Preset,
     Requests,
@@ -113,6 +114,7 @@ def evaluate(
     part: Split = "test",
     metrics: Metrics = None,
     requests: Requests = None,
+    split_at: MeasuredAt = None,
     reasons: Annotated[
         Path | None,
         typer.Option(
@@ -132,12 +134,16 @@ def evaluate(
     held, is_deployment = choice(part, ("test", "val"), "--split"), folder.is_file()
     kind = choice(protocol or ("full" if is_deployment else "sampled"), ("sampled", "full"), "--protocol")
     if is_deployment:
-        results = list(_served(folder, data, chosen, kind, held, metrics, requests, reasons).values())
+        results = list(_served(folder, data, chosen, kind, held, metrics, requests, reasons, split_at).values())
     else:
         if reasons is not None:
             raise SettingsError("a run has no reasons", where=folder, expected="--reasons with a deployment")
         run = read_run(folder, load(data))
-        results = [run_comparison.evaluate(run, None, chosen, kind, held, metrics=metrics, max_requests=requests)]
+        results = [
+            run_comparison.evaluate(
+                run, None, chosen, kind, held, metrics=metrics, max_requests=requests, split_at=split_at
+            )
+        ]
     if str(figures) != "-":
         for result in results:
             _print_evaluation(result)
@@ -169,6 +175,7 @@ def _served(
     metrics: str | None,
     max_requests: int | None,
     reasons: Path | None,
+    split_at: str | None,
 ) -> "dict[Task, Evaluation]":
     """Evaluations of what a deployment would serve, by task."""
     from searec.data.schema import TASKS
@@ -186,6 +193,7 @@ def _served(
         max_requests=max_requests,
         reasons=reasons,
         options={"metrics": metrics},
+        split_at=split_at,
     )
 
 
@@ -205,12 +213,15 @@ def compare(
     part: Split = "test",
     metrics: Metrics = None,
     requests: Requests = None,
+    split_at: MeasuredAt = None,
 ) -> None:
     """Compare runs with intervals, paired tests and slices in one self-contained HTML page."""
     from searec.experiments import run_comparison
 
     runs = open_runs(folders, "compare")
     held = choice(part, ("test", "val"), "--split")
-    comparison = run_comparison.compare(runs, out, part=held, metrics=metrics, max_requests=requests, baseline=baseline)
+    comparison = run_comparison.compare(
+        runs, out, part=held, metrics=metrics, max_requests=requests, baseline=baseline, split_at=split_at
+    )
     print_tables(comparison, groups or ())
     print(f"report: {out}")

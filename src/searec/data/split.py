@@ -234,6 +234,13 @@ class Split:
         return (self.split_at, self.test_at) if part == "val" else (self.test_at, NEVER)
 
     @property
+    def description(self) -> str:
+        """The kind of split with its times, in words."""
+        if self.split_at is None:
+            return "leave-one-out"
+        return f"global split at {iso(self.split_at)} (test from {iso(self.test_at)})"
+
+    @property
     def requests_key(self) -> str:
         """Text in names of files about the held-out requests; splits with other requests have another."""
         return str(self.min_events) if self.split_at is None else f"at{self.split_at}"

@@ -9,6 +9,7 @@ from typing import Any
 
 from searec.config import as_dict
 from searec.data.dataset import Dataset
+from searec.data.global_split import split_time
 from searec.data.schema import Task
 from searec.data.split import Split
 from searec.errors import Interrupted, RunError, SearecError, StorageError
@@ -73,6 +74,7 @@ def study(
 
     Raises:
         SettingsError: a setting that a model does not have, or a bad value.
+        DataError: nothing to train or to test on at the split time.
         RunError: `out` holds a study of other data or settings; or no model could be measured.
         StorageError: the disk is full.
         Interrupted: on Ctrl-C; the same call continues.
@@ -80,8 +82,9 @@ def study(
     out = Path(out)
     for model in config.models:  # a wrong setting is refused before hours of work
         run_training.settings_for(model, config.preset, config.fixed.get(model))
+    split = Split(data, split_at=split_time(data, config.split_at))
+    config = replace(config, split_at=split.split_at)
     _refuse_other(out, data, config)
-    split = Split(data)
     result = StudyResult()
     for model in config.models:
         with _failing(result, model, on_progress):
@@ -155,7 +158,7 @@ def _line(
 ) -> StudyLine:
     """Train and measure a line with every seed; a model that draws nothing at random needs one."""
     seeds = tuple(range(config.seeds if model_named(model).learns == "loss" else 1))
-    line = RecipeLine(label, model, settings, config.preset, seeds)
+    line = RecipeLine(label, model, settings, config.preset, seeds, split_at=config.split_at)
     pages: list[RunPage] = []
     evaluations: list[Evaluation] = []
     for seed in seeds:
@@ -200,7 +203,7 @@ def _write(result: StudyResult, out: Path, split: Split, config: StudyConfig) ->
             TuningPage(model, [trial.value for trial in one.trials], one.settings, one.seconds)
             for model, one in tuned.items()
         ],
-        notes=[f"{label} is missing: {why}" for label, why in missing.items()],
+        notes=[*run_comparison.split_notes(split), *(f"{label} is missing: {why}" for label, why in missing.items())],
     )
     transfers = {model: one.as_json() for model, one in result.transfers.items()}
     chosen = {

@@ -19,6 +19,7 @@ from searec.pipeline.histories import Histories
 from searec.pipeline.pipeline import Parts, Pipeline
 from searec.pipeline.ranking import Ranker
 from searec.pipeline.run import Run, read_run
+from searec.pipeline.run_splits import shared_split
 from searec.pipeline.suggestions import Suggester
 from searec.pipeline.types import RESERVED, Request, SuggestRequest
 from searec.pipeline.user_interests import InterestSource
@@ -49,8 +50,8 @@ def open_pipeline(
         executor: as `Pipeline`.
 
     Raises:
-        SearecError: a folder is missing or damaged, a run is of other data or cannot do what it is for, or a part fails
-            when it is tried.
+        SearecError: a folder is missing or damaged, a run is of other data or cannot do what it is for, runs are of
+            different splits, or a part fails when it is tried.
     """
     for folder in (deployment.data, *deployment.runs):
         _refuse_unreadable(folder)
@@ -90,7 +91,7 @@ def open_pipeline(
         raise SettingsError(
             f"a weight for the channel {unknown[0]!r}, which is not served", expected=", ".join(sorted(known))
         )
-    split = next(iter(runs.values())).split if runs else Split(data)
+    split = shared_split([*runs.values()]) if runs else Split(data)
     parts = Parts(
         channels=channels,
         rankers={task: [Ranker(run) for run in ranking[task]] for task in by_task},

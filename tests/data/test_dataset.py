@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from searec.data.dataset import FEED, SEARCH, Dataset, load
 from searec.errors import DataError, SearecError
-from searec.text.analysis import split_words, words_of
+from searec.text.analysis import index_words, words_of
 
 SHOP = {
     "items": {
@@ -101,7 +101,7 @@ def test_words_and_categories(shop: Dataset) -> None:
 
 @given(st.text(alphabet=st.characters(codec="utf-8", exclude_categories=["Cs", "Cn"]), max_size=12))
 def test_words_of_one_text_are_those_of_a_column(text: str) -> None:
-    column = pl.DataFrame({"text": [text]}).select(split_words(pl.col("text"))).to_series().to_list()[0]
+    column = pl.DataFrame({"text": [text]}).select(index_words(pl.col("text"))).to_series().to_list()[0]
     assert words_of(text) == column
 
 
@@ -120,7 +120,7 @@ def test_words_of_one_text_are_those_of_a_column(text: str) -> None:
     ],
 )
 def test_words_of_languages(text: str) -> None:
-    column = pl.DataFrame({"text": [text]}).select(split_words(pl.col("text"))).to_series().to_list()[0]
+    column = pl.DataFrame({"text": [text]}).select(index_words(pl.col("text"))).to_series().to_list()[0]
     assert words_of(text) == column
 
 

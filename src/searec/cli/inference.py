@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from searec.cli.arguments import Data, Json, emit
-from searec.errors import DataError
+from searec.errors import DataError, SettingsError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -19,6 +19,8 @@ Users = Annotated[
     list[str] | None,
     typer.Option("--user", metavar="ID", help="User to answer; may be given many times.", show_default=False),
 ]
+ANONYMOUS = "no user"
+"""Heads a list that is made for nobody in particular."""
 Best = Annotated[int, typer.Option("-k", min=1, help="How many for each.")]
 Add = Annotated[
     Path | None,
@@ -45,8 +47,9 @@ def recommend(
     figures: Json = None,
 ) -> None:
     """The best items for users, after everything in the log."""
+    named = _named(users)
     run = _open(folder, data, add, remove)
-    _show(run, run.recommend(users or [], k=k, seen=seen), add, figures)
+    _show(run, run.recommend(named, k=k, seen=seen), add, figures)
 
 
 def search(
@@ -59,9 +62,15 @@ def search(
     remove: Remove = None,
     figures: Json = None,
 ) -> None:
-    """The best items for a query, for each user."""
+    """The best items for a query, for each user; without --user for somebody without history."""
     run = _open(folder, data, add, remove)
-    _show(run, run.search(users or [], [query] * len(users or []), k=k), add, figures)
+    searchers: list[str | None] = list(dict.fromkeys(users)) if users else [None]
+    table = run.search(searchers, [query] * len(searchers), k=k)
+    _show(run, table, add, figures)
+    answered = set(table["user_id"].to_list())
+    for user in searchers:
+        if user not in answered and str(figures) != "-":
+            print(f"{user or ANONYMOUS}, {query}\n  no results")
 
 
 def suggest(
@@ -73,8 +82,9 @@ def suggest(
     figures: Json = None,
 ) -> None:
     """The queries that users are likeliest to ask next (gensar)."""
+    named = _named(users)
     run = _open(folder, data, None, None)
-    _show(run, run.suggest(users or [], k=k, min_users=min_users), None, figures)
+    _show(run, run.suggest(named, k=k, min_users=min_users), None, figures)
 
 
 def similar(
@@ -88,6 +98,17 @@ def similar(
     """Show the items most similar to each item, by the model's item vectors or neighbours."""
     run = _open(folder, data, None, remove)
     _show(run, run.similar(items, k=k), None, figures)
+
+
+def _named(users: list[str] | None) -> list[str]:
+    """The users, each once.
+
+    Raises:
+        SettingsError: there are none.
+    """
+    if not users:
+        raise SettingsError("no user is named", got="no --user", expected="--user ID, once for each user")
+    return list(dict.fromkeys(users))
 
 
 def _open(folder: Path, data: Path, add: Path | None, remove: list[str] | None) -> "Run":
@@ -136,7 +157,7 @@ def _show(run: "Run", table: "pl.DataFrame", add: Path | None, figures: Path | N
             titles |= {str(record["item_id"]): record["title"] for record in _records(add)}
         previous = None
         for row in table.iter_rows(named=True):
-            who = f"{row.get('user_id', row.get('similar_to'))}"
+            who = str(row.get("user_id", row.get("similar_to")) or ANONYMOUS)
             if "item_id" in row and "query" in row:
                 who += f", {row['query']}"
             if who != previous:

@@ -16,9 +16,9 @@ from searec.data.schema import TABLES
 from searec.data.vocabulary import IdMap
 from searec.errors import DataError
 from searec.files import cache_folder, fingerprint, replacing
-from searec.text.analysis import item_text, split_words
+from searec.text.analysis import index_words, item_text
 
-FORMAT = 2
+FORMAT = 3
 """Version of the encoding; a change here makes every cached dataset be encoded anew."""
 
 FEED, SEARCH = 0, 1
@@ -158,8 +158,8 @@ def write(log: Log, folder: Path) -> None:
     queries = log.searches["query"].unique(maintain_order=True)
     _write_events(log, event_names, queries, folder)
 
-    item_words = log.items.select(split_words(item_text(log.items.columns)).alias("word"))["word"]
-    query_words = queries.to_frame("query").select(split_words(pl.col("query")).alias("word"))["word"]
+    item_words = log.items.select(index_words(item_text(log.items.columns)).alias("word"))["word"]
+    query_words = queries.to_frame("query").select(index_words(pl.col("query")).alias("word"))["word"]
     vocabulary = pl.concat([item_words.explode(), query_words.explode()]).drop_nulls().unique(maintain_order=True)
     _save_rows(folder, "item_words", _coded_lists(item_words, vocabulary))
     _save_rows(folder, "query_words", _coded_lists(query_words, vocabulary))

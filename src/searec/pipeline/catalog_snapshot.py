@@ -180,16 +180,36 @@ class CatalogSnapshot:
         narrow = self.base.taxonomy.narrow
         return [
             frozenset(narrow.row(index).tolist())
-            if index <= count
-            else self.base.narrow_of(self.new[index - count - 1].about)
+            if index <= count and index not in self.changed
+            else self.base.narrow_of(self.attributes(index))
             for index in indexes.tolist()
         ]
 
     def touched(self, indexes: Ints) -> frozenset[int]:
         """Return all narrow categories of the items."""
         count = self.base.data.sizes.items
-        known = self.base.taxonomy.narrow.take(indexes[indexes <= count])[0]
-        return frozenset(np.unique(known).tolist()).union(*self.groups(indexes[indexes > count]))
+        is_base = (indexes <= count) & ~np.isin(indexes, list(self.changed))
+        known = self.base.taxonomy.narrow.take(indexes[is_base])[0]
+        return frozenset(np.unique(known).tolist()).union(*self.groups(indexes[~is_base]))
+
+    # --- for search ---
+
+    @cached_property
+    def reworded(self) -> Ints:
+        """Indexes of the dataset's items that have been put again with other words."""
+        rows = self.base.data.item_table
+        indexes = [
+            index
+            for index, about in self.changed.items()
+            if item_words(about) != item_words(rows.row(index - 1, named=True))
+        ]
+        return np.array(sorted(indexes), dtype=np.int64)
+
+    @cached_property
+    def unindexed(self) -> Ints:
+        """Indexes of the items whose words no index of the dataset has: reworded ones, then new ones."""
+        new = np.arange(self.base.data.sizes.items + 1, self.size + 1)
+        return np.concatenate((self.reworded, new))
 
     # --- for models ---
 

@@ -224,6 +224,8 @@ class RunChannel:
         else:
             ids, scores = model.retrieve(batch, k, excluded)
             interest = torch.full_like(ids, -1)
+        if model.channel == "lexical":  # a score of 0 is an item without any word of the query
+            ids = torch.where(scores > 0, ids, 0)
         rows = zip(*(part.cpu().numpy() for part in (ids, interest, scores)), strict=True)
         return {self.names[0]: [Candidates(*(part[row[0] > 0] for part in row)) for row in rows]}
 
@@ -263,7 +265,7 @@ class InterestChannel:
 
 
 class LexicalChannel:
-    """bm25 over the words of items, new ones included."""
+    """bm25 over the words of items as they are now: new and reworded ones included."""
 
     names = ("bm25",)
 
@@ -275,14 +277,19 @@ class LexicalChannel:
             k: items of each.
         """
         catalog = requests.catalog
-        lexicon, known = catalog.base.lexicon, catalog.base.data.sizes.items
+        lexicon = catalog.base.lexicon
         lists = []
         for row, query in enumerate(requests.queries):
             allowed = requests.allowed[row]
             allowed = ~catalog.unavailable if allowed is None else allowed
-            items, scores = lexicon.best(lexicon.words(query), k + len(requests.excluded[row]), allowed)
-            if catalog.new:
-                new = np.flatnonzero(allowed[known + 1 :]) + known + 1
+            if len(catalog.reworded):
+                indexed = allowed.copy()
+                indexed[catalog.reworded] = False
+            else:
+                indexed = allowed
+            items, scores = lexicon.best(lexicon.words(query), k + len(requests.excluded[row]), indexed)
+            if len(catalog.unindexed):
+                new = catalog.unindexed[allowed[catalog.unindexed]]
                 new_scores = np.array(
                     [lexicon.score_new(query, item_words(catalog.attributes(item))) for item in new.tolist()]
                 )
@@ -325,16 +332,21 @@ class DenseChannel:
         lists = []
         for row, query in enumerate(queries):
             allowed = requests.allowed[row]
+            reworded = requests.catalog.reworded
             if allowed is not None and int(allowed[: known + 1].sum()) <= _ENUMERATED:
-                items = torch.from_numpy(np.flatnonzero(allowed[: known + 1])).to(query.device)
+                permitted = np.setdiff1d(np.flatnonzero(allowed[: known + 1]), reworded)
+                items = torch.from_numpy(permitted).to(query.device)
                 scores = self._vectors[items] @ query
                 best = scores.topk(min(k, len(items)))
                 items, scores = items[best.indices], best.values
             else:
-                ids, products = self._index.search(query[None], k + len(requests.excluded[row]))
+                ids, products = self._index.search(query[None], k + len(requests.excluded[row]) + len(reworded))
                 items, scores = ids[0], products[0]
+                if len(reworded):
+                    is_indexed = ~torch.isin(items, torch.from_numpy(reworded).to(items.device))
+                    items, scores = items[is_indexed], scores[is_indexed]
             if new is not None:
-                items = torch.cat((items, torch.arange(known + 1, known + 1 + len(new), device=items.device)))
+                items = torch.cat((items, torch.from_numpy(requests.catalog.unindexed).to(items.device)))
                 scores = torch.cat((scores, torch.from_numpy(new).to(query.device) @ query))
                 items = items[scores.argsort(descending=True, stable=True)]
             indexes = items.cpu().numpy()
@@ -354,10 +366,10 @@ class DenseChannel:
         return vectors
 
     def _encoded_items(self, catalog: CatalogSnapshot) -> NDArray[np.float32] | None:
-        """[n, E] vectors of the new items."""
-        if not catalog.new:
+        """[n, E] vectors of the items that are not in the index."""
+        if not len(catalog.unindexed):
             return None
-        texts = [item_words(item.about) for item in catalog.new]
+        texts = [item_words(catalog.attributes(index)) for index in catalog.unindexed.tolist()]
         if missing := [text for text in dict.fromkeys(texts) if text not in self._new_vectors]:
             self._new_vectors.update(zip(missing, self._encoder.encode_now(missing), strict=True))
         return np.stack([self._new_vectors[text] for text in texts])

@@ -104,16 +104,17 @@ class Run:
 
         return run_lists.best_for_newcomers(self, records, k, seen=seen)
 
-    def search(self, users: Sequence[str], queries: Sequence[str], k: int = 10) -> "pl.DataFrame":
+    def search(self, users: Sequence[str | None], queries: Sequence[str], k: int = 10) -> "pl.DataFrame":
         """Return the k best items for each pair of user and query, after everything in the log.
 
         Args:
-            users: external user ids.
+            users: external user ids; None for nobody, who has no history.
             queries: a query for each user.
             k: items per pair.
 
         Returns:
-            user_id, query, rank (from 1), item_id, score.
+            user_id, query, rank (from 1), item_id, score. Of a model that compares words, only items that hold a word
+            of the query.
 
         Raises:
             SettingsError: the model does not search, k is below 1, a query is empty, or users and queries differ in

@@ -27,12 +27,14 @@ _REQUESTS_AT_ONCE = 256
 _LIKE_CLICKED = "like what you clicked before"
 
 
-def best_items(run: "Run", users: Sequence[str], queries: Sequence[str] | None, k: int, *, seen: bool) -> pl.DataFrame:
+def best_items(
+    run: "Run", users: Sequence[str | None], queries: Sequence[str] | None, k: int, *, seen: bool
+) -> pl.DataFrame:
     """Return the k items that the run's model retrieves for each user, or for each query.
 
     Args:
         run: whose model answers.
-        users: external ids.
+        users: external ids; None for nobody, who has no history.
         queries: one for each user; None for the feed.
         k: items of each.
         seen: also return what the user has clicked.
@@ -127,13 +129,13 @@ def _catalog(run: "Run") -> CatalogSnapshot:
     return CatalogSnapshot(CatalogBase(run.data), [NewItem(item, {}, 0) for item in run.new_items])
 
 
-def _contexts(run: "Run", users: Sequence[str], catalog: CatalogSnapshot) -> list[tuple[list[UserContext], int]]:
+def _contexts(run: "Run", users: Sequence[str | None], catalog: CatalogSnapshot) -> list[tuple[list[UserContext], int]]:
     """The users in groups, each with the position of its first user.
 
     Raises:
         UnknownIdError: a user the dataset does not hold.
     """
-    run.data.users.to_internal(users)
+    run.data.users.to_internal([user for user in users if user is not None])
     needs = run.model.needs
     histories = Histories(run.data, newest=max(needs.feed, needs.searches, needs.clicks))
     return [
@@ -164,10 +166,12 @@ def _table(catalog: CatalogSnapshot, about: Mapping[str, Sequence[Any]], lists: 
     )
 
 
-def _reasons(run: "Run", users: Sequence[str], lists: Sequence[Candidates]) -> list[pl.Series]:
+def _reasons(run: "Run", users: Sequence[str | None], lists: Sequence[Candidates]) -> list[pl.Series]:
     """The channel of each item and the reason for it."""
-    graphs = read_graphs(run.folder / ARTIFACTS, users)
-    reasons = {user: [one.reason for one in graph.interests()] for user, graph in graphs.items()}
+    graphs = read_graphs(run.folder / ARTIFACTS, [user for user in users if user is not None])
+    reasons: dict[str | None, list[str]] = {
+        user: [one.reason for one in graph.interests()] for user, graph in graphs.items()
+    }
     interests = [(user, place) for user, one in zip(users, lists, strict=True) for place in one.interest.tolist()]
     return [
         pl.Series("channel", ["behaviour" if place < 0 else "interest" for _, place in interests], dtype=pl.String),

@@ -1,25 +1,204 @@
-"""Words of titles and queries: the one tokeniser of the dataset, over whole columns."""
+"""Words of titles and queries: one analyser for items, queries, hard negatives and similarity.
 
+Texts are first normalised (NFKC, lower case), so that characters typed in different ways are equal. Words are
+runs of letters, digits and the marks on them. A script without spaces between words is cut into overlapping pairs of
+characters. A model number is also found by its parts and with its hyphens closed up.
+"""
+
+import functools
+import itertools
 import re
+import sys
+import unicodedata
 
 import polars as pl
 
-WORD = r"[\p{L}\p{N}]+"
-_JOINERS = r"['’]"
+_JOINERS = "'’\u00ad\u200c\u200d\u2060\ufeff\ufe00-\ufe0f\U000e0100-\U000e01ef"
+"""Characters inside a word that are no part of it: apostrophes, soft hyphen, joiners, variation selectors."""
+_TRADEMARKS = "™℠"
+"""NFKC would make letters of them."""
+_FOLDED = {"ß": "ss", "ς": "σ"}
+"""Lower-case letters that case folding changes."""
+_HAN = "\u4e00-\u9fff\u3400-\u4dbf\uf900-\ufaff\u3005\u3006\U00020000-\U0003ffff"
+_HANGUL = "\uac00-\ud7a3"
+_SMALL = ((0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1100, 0x11FF), (0x1780, 0x17FF), (0x3040, 0x30FF), (0x31F0, 0x31FF))
+"""Blocks of Thai and Lao, Myanmar, Hangul letters, Khmer, Hiragana and Katakana."""
+_WITHOUT_SPACES = f"{_HAN}{_HANGUL}" + "".join(
+    char for first, last in _SMALL for char in map(chr, range(first, last + 1)) if char.isalpha()
+)
+"""Letters whose words are cut into pairs: of scripts that put no spaces between words, and of Korean."""
+_HYPHENS = "-‐"
+_IN_WORD = r"[\p{L}\p{N}\p{Mn}\p{Mc}]"
+_WORD = rf"[\p{{L}}\p{{N}}]{_IN_WORD}*"
+_COMPOUND = (  # what `_words_of_compound` takes apart: a script without spaces, or letters next to digits
+    rf"(?:{_IN_WORD}+[{_HYPHENS}])*{_IN_WORD}*"
+    rf"(?:[{_WITHOUT_SPACES}]|\p{{L}}\p{{M}}*[{_HYPHENS}]?\p{{M}}*\p{{N}}|\p{{N}}\p{{M}}*[{_HYPHENS}]?\p{{M}}*\p{{L}})"
+    rf"{_IN_WORD}*(?:[{_HYPHENS}]{_IN_WORD}+)*"
+)
+_ASCII_WORD = re.compile("[a-z0-9]+")
+_ASCII_COMPOUND = re.compile("[a-z]-?[0-9]|[0-9]-?[a-z]")
+_ASCII_PART = re.compile("[a-z]+|[0-9]+")
+_NOT_PLAIN = r"[^\x00-\x7f]|[A-Za-z]['-]*[0-9]|[0-9]['-]*[A-Za-z]"
+"""What no text of plain ASCII words has."""
 
 
 def split_words(column: pl.Expr) -> pl.Expr:
-    """List of lower-case words: runs of letters and digits, apostrophes closed up ("Sal's" -> "sals")."""
-    return column.fill_null("").str.to_lowercase().str.replace_all(_JOINERS, "").str.extract_all(WORD)
+    """List of the lower-case words of a text as a reader sees them, apostrophes closed up ("Sal's" -> "sals")."""
+    text = column.fill_null("").str.normalize("NFKC").str.to_lowercase()
+    return text.str.replace_all(f"[{_JOINERS}]", "").str.extract_all(_WORD)
+
+
+def index_words(column: pl.Expr) -> pl.Expr:
+    """List of the words of each text as they are indexed and searched, the same as `words_of` of each."""
+    return column.map_batches(_index_words, return_dtype=pl.List(pl.String))
 
 
 def words_of(text: str) -> list[str]:
-    """The same split for one text.
+    """Return the words of a text as they are indexed and searched; those of compounds follow the plain ones.
 
     >>> words_of("Sal's Pizza, Nº 7")
-    ['sals', 'pizza', 'nº', '7']
+    ['sals', 'pizza', 'no', '7']
+    >>> words_of("WF-1000XM5"), words_of("12V")
+    (['wf1000xm5', 'wf', '1000xm5', '1000', 'xm', '5'], ['12v', '12', 'v'])
+    >>> words_of("电动自行车")
+    ['电动', '动自', '自行', '行车']
     """
-    return re.findall(r"[^\W_]+", re.sub(_JOINERS, "", text.lower()))
+    if text.isascii():
+        text = text.lower().replace("'", "")
+        if not _ASCII_COMPOUND.search(text):
+            return _ASCII_WORD.findall(text)
+    else:
+        for mark in _TRADEMARKS:
+            text = text.replace(mark, " ")
+        text = unicodedata.normalize("NFKC", text).lower()
+        for letter, folded in _FOLDED.items():
+            text = text.replace(letter, folded)
+        text = unicodedata.normalize("NFKC", text)
+    patterns = _patterns()
+    plain: list[str] = []
+    of_compounds: list[str] = []
+    for compound in patterns.compound.findall(patterns.joiner.sub("", text.replace("_", " "))):
+        if patterns.unspaced.search(compound) or _mixed(compound):
+            of_compounds += _words_of_compound(compound)
+        else:
+            plain += _runs(compound)
+    return plain + of_compounds
+
+
+class _Patterns:
+    """Regular expressions over all scripts; those of Python have no class of marks."""
+
+    def __init__(self) -> None:
+        characters = map(chr, range(0x300, min(0x1F000, sys.maxunicode)))
+        marks = "".join(char for char in characters if unicodedata.category(char) in ("Mn", "Mc"))
+        self.marks = marks
+        self.compound = re.compile(rf"[\w{marks}]+(?:[{_HYPHENS}][\w{marks}]+)*")
+        self.part = re.compile(rf"(?:[^\W\d][{marks}]*)+|(?:\d[{marks}]*)+|[^\W][{marks}]*")
+        self.unspaced = re.compile(f"[{_WITHOUT_SPACES}]")
+        self.unspaced_only = re.compile(f"[{_WITHOUT_SPACES}]+")
+        self.unspaced_run = re.compile(f"((?:[{_WITHOUT_SPACES}][{marks}]*)+)")
+        self.character = re.compile(rf"\w[{marks}]*")
+        self.joiner = re.compile(f"[{_JOINERS}]")
+
+
+@functools.cache
+def _patterns() -> _Patterns:
+    return _Patterns()
+
+
+def _mixed(text: str) -> bool:
+    """Whether a text has both letters and digits."""
+    return not text.isalpha() and any(map(str.isalpha, text)) and any(map(_is_number, text))
+
+
+def _is_number(char: str) -> bool:
+    return char.isnumeric() and not char.isalpha()
+
+
+def _runs(compound: str) -> list[str]:
+    """The runs of letters and digits between hyphens."""
+    marks = _patterns().marks
+    runs = (run if run.isalnum() else run.lstrip(marks) for run in re.split(f"[{_HYPHENS}]", compound))
+    return [run for run in runs if run]
+
+
+def _words_of_compound(compound: str) -> list[str]:
+    """Return the words of runs of letters and digits that hyphens hold together."""
+    patterns = _patterns()
+    if patterns.unspaced_only.fullmatch(compound):
+        return _pairs(compound)
+    if compound.isascii():
+        return _forms(_runs(compound))
+    words: list[str] = []
+    for place, piece in enumerate(patterns.unspaced_run.split(compound)):
+        words += _pairs(piece) if place % 2 else _forms(_runs(piece))
+    return words
+
+
+def _pairs(text: str) -> list[str]:
+    """Return the overlapping pairs of characters, each with its marks; a single one by itself."""
+    if text.isalnum():  # no marks
+        return [text[place : place + 2] for place in range(len(text) - 1)] or [text]
+    characters = _patterns().character.findall(text)
+    return [first + second for first, second in itertools.pairwise(characters)] or characters
+
+
+def _forms(runs: list[str]) -> list[str]:
+    """Return the runs; where they have letters and digits, also the joined form and the parts of each run."""
+    if not _mixed("".join(runs)):
+        return runs
+    words = ["".join(runs)] if len(runs) > 1 else []
+    for run in runs:
+        words.append(run)
+        if _mixed(run):
+            words += (_ASCII_PART if run.isascii() else _patterns().part).findall(run)
+    return words
+
+
+def _normalised(texts: pl.Series) -> pl.Series:
+    """The texts as `words_of` reads them."""
+    if (texts.str.len_bytes() == texts.str.len_chars()).all():
+        return texts.str.to_lowercase().str.replace_all("'", "", literal=True)
+    texts = texts.str.replace_all(f"[{_TRADEMARKS}]", " ").str.normalize("NFKC").str.to_lowercase()
+    for letter, folded in _FOLDED.items():
+        texts = texts.str.replace_all(letter, folded, literal=True)
+    return texts.str.normalize("NFKC").str.replace_all(f"[{_JOINERS}]", "")
+
+
+def _index_words(texts: pl.Series) -> pl.Series:
+    """Split whole columns by expressions; only distinct compounds are taken apart one by one."""
+    texts = texts.fill_null("")
+    plain = texts.str.to_lowercase().str.replace_all("'", "", literal=True).str.extract_all("[a-z0-9]+")
+    is_plain = ~texts.str.contains(_NOT_PLAIN)
+    rows = (~is_plain).arg_true()
+    if rows.is_empty():
+        return plain
+    normal = _normalised(texts.gather(rows))
+    plain_words = normal.str.replace_all(_COMPOUND, " ").str.extract_all(_WORD)
+    compounds = pl.DataFrame({"row": rows, "compound": normal.str.extract_all(_COMPOUND)}).explode("compound")
+    parts = _parts(compounds["compound"].drop_nulls().unique())
+    compounds = compounds.join(parts, on="compound", how="left", maintain_order="left")
+    of_compounds = compounds.drop_nulls().group_by("row").agg(pl.col("part").explode())
+    frame = pl.DataFrame({"row": rows, "plain": plain_words}).join(
+        of_compounds, on="row", how="left", maintain_order="left"
+    )
+    words = frame.select(pl.concat_list("plain", pl.col("part").fill_null([])).alias(texts.name)).to_series()
+    place = pl.concat([is_plain.arg_true(), rows]).arg_sort()
+    return pl.concat([plain.filter(is_plain), words]).gather(place)
+
+
+def _parts(compounds: pl.Series) -> pl.DataFrame:
+    """Return the words (`part`, a list) of each `compound`."""
+    are_letters = compounds.str.contains(f"^[{_WITHOUT_SPACES}]+$")
+    runs, others = compounds.filter(are_letters), compounds.filter(~are_letters)
+    letters = pl.DataFrame({"compound": runs, "letter": runs.str.extract_all(".")}).with_row_index("run")
+    is_last = pl.col("run") != pl.col("run").shift(-1, fill_value=len(runs))
+    is_single = is_last & (pl.col("run") != pl.col("run").shift(1, fill_value=len(runs)))
+    pair = pl.when(~is_last).then(pl.col("letter") + pl.col("letter").shift(-1)).when(is_single).then("letter")
+    pairs = letters.explode("letter").select("compound", part=pair).drop_nulls()
+    words = pl.Series("part", [_words_of_compound(one) for one in others.to_list()], dtype=pl.List(pl.String))
+    by_run = pairs.group_by("compound", maintain_order=True).agg("part")
+    return pl.concat([by_run, pl.DataFrame({"compound": others, "part": words})])
 
 
 def item_text(columns: list[str]) -> pl.Expr:

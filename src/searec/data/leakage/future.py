@@ -54,6 +54,6 @@ def render(shares: Mapping[Task, FutureShare]) -> str:
     ]
     lines.append(
         "  A request never sees its own user's future, but these clicks of others tell a model what became popular "
-        "after it, which no served model can know. '--split-at 0.8' trains on events before one time and measures after."
+        "after it, which no served model can know. '--split-at 0.8' trains before one time and measures after it."
     )
     return "\n".join(lines) + "\n"

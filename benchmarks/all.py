@@ -16,6 +16,7 @@ import bench_first_step
 import bench_gensar
 import bench_gserec
 import bench_http
+import bench_ids
 import bench_import
 import bench_lcr_ser
 import bench_recbole
@@ -36,6 +37,7 @@ def main() -> None:
             "first-step",
             "encode",
             "large",
+            "ids",
             "import",
             "batch",
             "evaluate",
@@ -80,16 +82,18 @@ def main() -> None:
                 measure_in(Path(room))
         if options.only == "import":  # for minutes, so not with the others
             bench_import.large(Path(room))
-        if options.only in (None, "first-step"):
-            bench_first_step.run()
-        if options.only in (None, "gserec-scale"):
-            bench_gserec.scale()
-        if options.only in (None, "gensar-decoding"):
-            bench_gensar.decoding()
+        alone = {
+            "ids": bench_ids.run,
+            "first-step": bench_first_step.run,
+            "gserec-scale": bench_gserec.scale,
+            "gensar-decoding": bench_gensar.decoding,
+            "http": bench_http.run,
+        }
+        for name, measure_alone in alone.items():
+            if options.only in (None, name):
+                measure_alone()
         if options.only in (None, "serendipity"):
             bench_serendipity.retrieval(data, Path(room))
-        if options.only in (None, "http"):
-            bench_http.run()
         if options.only in (None, "serve"):
             bench_serve.run(Path(room) / "serve")
         if options.only == "soak":  # for minutes, so not with the others

@@ -28,8 +28,8 @@ def encode(folder: Path | str) -> Arrays:
         ValueError: rows that break a rule, counted, with the first of them.
     """
     folder = Path(folder)
-    users = pd.read_parquet(folder / "users.parquet")
-    items = pd.read_parquet(folder / "items.parquet")
+    users = pd.read_parquet(folder / "users.parquet").sort_values("user_id", ignore_index=True)
+    items = pd.read_parquet(folder / "items.parquet").sort_values("item_id", ignore_index=True)
     interactions = pd.read_parquet(
         folder / "interactions.parquet", columns=["user_id", "item_id", "timestamp", "event"]
     )
@@ -55,7 +55,9 @@ def encode(folder: Path | str) -> Arrays:
     )
     feed_clicks = feed[["user", "time", "item"]].assign(source=np.int8(FEED))
     search_clicks = found[["user", "time", "item"]].assign(source=np.int8(SEARCH))
-    click_history = pd.concat([feed_clicks, search_clicks], ignore_index=True).sort_values(["user", "time"])
+    click_history = pd.concat([feed_clicks, search_clicks], ignore_index=True).sort_values(
+        ["user", "time"], kind="stable"
+    )
     arrays["click_history.offsets"] = offsets_of(click_history["user"], len(user_ids))
     for name in ("item", "time", "source"):
         arrays[f"click_history.{name}"] = click_history[name].to_numpy()
@@ -63,7 +65,7 @@ def encode(folder: Path | str) -> Arrays:
     queries = pd.Series(sessions.attrs["queries"])
     item_words = words_of(item_text(items)).explode().dropna()
     query_words = words_of(queries).explode().dropna()
-    codes, _ = pd.factorize(pd.concat([item_words, query_words]))
+    codes, _ = pd.factorize(pd.concat([item_words, query_words]), sort=True)
     arrays |= coded_lists("item_words", item_words.index, codes[: len(item_words)], len(items))
     arrays |= coded_lists("query_words", query_words.index, codes[len(item_words) :], len(queries))
     categories = (
@@ -71,7 +73,7 @@ def encode(folder: Path | str) -> Arrays:
         if "categories" in items
         else pd.Series([], dtype=str, index=pd.RangeIndex(0))
     )
-    arrays |= coded_lists("item_categories", categories.index, pd.factorize(categories)[0], len(items))
+    arrays |= coded_lists("item_categories", categories.index, pd.factorize(categories, sort=True)[0], len(items))
     return arrays
 
 
@@ -94,7 +96,7 @@ def encode_interactions(
     )
     feed["time"] = microseconds(interactions["timestamp"])
     feed["event"] = interactions["event"].astype("category").cat.codes.astype(np.int16)
-    feed = feed.sort_values(["user", "time"])
+    feed = feed.sort_values(["user", "time", "item", "event"])
     arrays = {f"interactions.{name}": feed[name].to_numpy() for name in ("item", "time", "event")}
     arrays["interactions.offsets"] = offsets_of(feed["user"], len(user_ids))
     return arrays, feed
@@ -118,10 +120,11 @@ def encode_searches(
             "empty search_id": blank(searches["search_id"]),
         },
     )
-    codes, texts = pd.factorize(searches["query"])
+    codes, texts = pd.factorize(searches["query"], sort=True)
     sessions["query"] = (codes + 1).astype(np.int32)
     sessions["time"] = microseconds(searches["timestamp"])
-    sessions = sessions.sort_values(["user", "time"])
+    sessions["search_id"] = searches["search_id"]
+    sessions = sessions.sort_values(["user", "time", "search_id"])
     sessions["session"] = np.arange(len(sessions))
     sessions.attrs["queries"] = texts
     clicks = pd.DataFrame({"session": sessions["session"].reindex(clicked.index).to_numpy(), "item": clicked_item})
@@ -168,7 +171,7 @@ def microseconds(column: pd.Series) -> NDArray[np.int64]:
 
 
 def inside(column: pd.Series, ids: pd.Index) -> NDArray[np.int32]:
-    """Ids 1..N in the order of the table; 0 where unknown."""
+    """Ids 1..N in the order of the sorted table; 0 where unknown."""
     return np.asarray(ids.get_indexer(column) + 1, dtype=np.int32)
 
 

@@ -191,6 +191,33 @@ def rewritten(make_data: Callable[..., Dataset]) -> Dataset:
     return make_data(**checkerboard_tables(scramble=True)[0])
 
 
+def grown_tables(*, items: bool = True) -> dict[str, Any]:
+    """The checkerboard in another order and a day later, with a new user and, if `items`, a new and a removed item."""
+    tables = checkerboard_tables()[0]
+    tables["items"] = dict(reversed(list(tables["items"].items())))
+    if items:
+        del tables["items"]["filler111"]
+        tables["items"]["0new"] = "thing feed00"
+    tables["users"] = ["0 new user", *reversed(tables["users"])]
+    late = 60 * 60 * 24
+    tables["feed"] += [(f"u{n}", f"filler{60 + n}", late + n) for n in range(16)]
+    tables["feed"] += [("0 new user", item, late + 20 + n) for n, item in enumerate(("feed00", "feed01", "feed02"))]
+    tables["searches"] += [("0 new user", "zebra mat", late + 30, ["filler3"])]
+    return tables
+
+
+@pytest.fixture(scope="session")
+def grown(make_data: Callable[..., Dataset]) -> Dataset:
+    """The checkerboard a day later: 16 new clicks, a new user, item 0new like feed00, no filler111, another order."""
+    return make_data(**grown_tables())
+
+
+@pytest.fixture(scope="session")
+def more_events(make_data: Callable[..., Dataset]) -> Dataset:
+    """The same with the items of the checkerboard."""
+    return make_data(**grown_tables(items=False))
+
+
 @pytest.fixture(scope="session")
 def small_world(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """A simulated shop: 60 users, 300 items, about 700 feed clicks and 600 searches."""

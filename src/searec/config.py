@@ -20,6 +20,8 @@ T = TypeVar("T")
 
 Count = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
+MAX_SEED = 2**63 - 1
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -30,6 +32,17 @@ DropoutRate = Annotated[float, Field(ge=0, lt=1)]
 def settings(cls: type[T]) -> type[T]:
     """Make a class a frozen settings dataclass whose fields are checked when it is built."""
     return pydantic_dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))(cls)  # type: ignore[return-value]
+
+
+def check_seed(seed: int) -> int:
+    """Return the seed.
+
+    Raises:
+        SettingsError: it is below 0, or above what random generators accept.
+    """
+    if not 0 <= seed <= MAX_SEED:
+        raise SettingsError("bad seed", got=seed, expected=f"a whole number from 0 to {MAX_SEED}")
+    return seed
 
 
 _ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {}

@@ -17,8 +17,13 @@ SearecError
 The command line prints the message as one line and exits with 1. Nothing here imports anything of searec.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import metadata
+
+_FEW = 4
+"""Packages that a remedy lists by name."""
 
 
 class SearecError(Exception):
@@ -93,6 +98,21 @@ class Interrupted(SearecError):
     """Stopped on request; the checkpoint named in the message goes on from here."""
 
 
+def installation(extra: str) -> str:
+    """Return the command that installs what an extra of searec holds; searec itself is installed from a checkout.
+
+    >>> installation("study")
+    "pip install '.[study]' in a checkout of searec, or pip install optuna"
+    """
+    try:
+        needed = [line for line in metadata.requires("searec") or () if f'extra == "{extra}"' in line.replace("'", '"')]
+    except metadata.PackageNotFoundError:  # run from its source
+        needed = []
+    packages = [re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in needed]
+    alone = f", or pip install {' '.join(packages)}" if 0 < len(packages) <= _FEW else ""
+    return f"pip install '.[{extra}]' in a checkout of searec{alone}"
+
+
 @contextmanager
 def optional_package(what: str, extra: str, *, where: object = None) -> Iterator[None]:
     """Turn an ImportError in the block into a DependencyError that names the extra to install.
@@ -105,4 +125,4 @@ def optional_package(what: str, extra: str, *, where: object = None) -> Iterator
     try:
         yield
     except ImportError as error:
-        raise DependencyError(what, where=where, got=error, remedy=f"pip install 'searec[{extra}]'") from error
+        raise DependencyError(what, where=where, got=error, remedy=installation(extra)) from error

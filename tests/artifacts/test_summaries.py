@@ -41,19 +41,19 @@ RECORD = {
 
 @pytest.fixture(scope="module")
 def data(make_data: Callable[..., Dataset]) -> Dataset:
-    """ "taco" is RECORD, and has three later events; "digits" clicked one title without a letter.
+    """ "taco" is RECORD, and has three later events; "ulf digits" clicked one title without a letter.
 
     "nobody" did nothing.
     """
     return make_data(
         items=ITEMS,
-        users=["nobody", "taco", "digits", "sushi", "gym"],
+        users=["nobody", "taco", "ulf digits", "viv sushi", "walt gym"],
         feed=[
             *(("taco", item, 10.0 * n) for n, item in enumerate(["s1", "t1", "t2"], start=1)),
             ("taco", "g1", 100.0),
-            ("digits", "d1", 10.0),
-            *(("sushi", "s1", 10.0 * n) for n in range(1, 4)),
-            ("gym", "g1", 5.0),
+            ("ulf digits", "d1", 10.0),
+            *(("viv sushi", "s1", 10.0 * n) for n in range(1, 4)),
+            ("walt gym", "g1", 5.0),
         ],
         searches=[
             ("taco", "gym near me", 1.0, ["g1"]),
@@ -63,8 +63,8 @@ def data(make_data: Callable[..., Dataset]) -> Dataset:
             ("taco", "tacos", 5.0, []),
             ("taco", "late gym", 100.0, ["g1"]),
             ("taco", "later gym", 101.0, ["g1"]),
-            ("sushi", "sushi", 1.0, ["s1"]),
-            ("gym", "gym", 1.0, ["g1"]),
+            ("viv sushi", "sushi", 1.0, ["s1"]),
+            ("walt gym", "gym", 1.0, ["g1"]),
         ],
     )
 

@@ -170,12 +170,12 @@ def test_a_missing_a_truncated_and_a_mistyped_file(copy: Path, tmp_path: Path, s
 def test_a_run_is_not_overwritten(tmp_path: Path, searec: Any) -> None:
     run = tmp_path / "run"
     assert searec("train", "popular", SAMPLE, "--out", run)[0] == 0
-    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     code, _, error = searec("train", "popular", SAMPLE, "--out", run)
     assert code == 1 and "finished run" in one_line(error)
     code, _, error = searec("train", "itemknn", SAMPLE, "--out", run, "--resume")
     assert code == 1 and "other settings" in one_line(error)
-    assert before == {path.name: path.read_bytes() for path in run.iterdir()}
+    assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     (run / "weights.safetensors").write_bytes(b"no tensors")
     code, _, error = searec("evaluate", run, SAMPLE)
     assert code == 1 and "weights.safetensors" in one_line(error)
@@ -186,6 +186,10 @@ def test_a_run_of_other_data_is_refused(copy: Path, tmp_path: Path, searec: Any)
     assert searec("train", "popular", SAMPLE, "--out", run)[0] == 0
     frame = pl.read_parquet(copy / "interactions.parquet")
     frame.head(frame.height - 1).write_parquet(copy / "interactions.parquet")
+    code, output, _ = searec("evaluate", run, copy)
+    assert code == 0 and "requests are left out, already read" in output
+    items = pl.read_parquet(copy / "items.parquet")
+    items.with_columns(pl.col("title").reverse()).write_parquet(copy / "items.parquet")
     code, _, error = searec("evaluate", run, copy)
     assert code == 1 and "other data" in one_line(error)
 

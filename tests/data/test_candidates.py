@@ -112,16 +112,16 @@ TITLES = (
 def shop(make_data: Callable[..., Dataset]) -> Dataset:
     searches = [
         ("u", "x", 1, ["i30"]),
-        ("u", "red lamp", 2, ["i2"]),
-        ("u", "red lamp", 3, ["i0"]),
+        ("u", "red lamp", 2, ["i02"]),
+        ("u", "red lamp", 3, ["i00"]),
         ("u", "plain 7", 4, ["i31"]),
     ]
     searches += [("v", "zebra", n, [f"i{n}"]) for n in (20, 21, 22)]
     return make_data(
-        items={f"i{n}": title for n, title in enumerate(TITLES)},
+        items={f"i{n:02}": title for n, title in enumerate(TITLES)},
         users=["u", "v"],
         searches=searches,
-        feed=[("u", "i5", 0)],
+        feed=[("u", "i05", 0)],
     )
 
 

@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from imported import utc
-from searec.data.convert import as_lists, as_text, as_times, guess_unit
+from searec.data.convert import as_lists, as_text, as_times, time_facts
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ from searec.data.convert import as_lists, as_text, as_times, guess_unit
         ("2023-01-02T03:04:05.1234567-00:30", utc(2023, 1, 2, 3, 34, 5, 123_456)),
         ("1969-12-31T23:59:59Z", utc(1969, 12, 31, 23, 59, 59)),
         ("2023-02-31", None),
-        ("2023-01-02 24:00:00", None),
+        ("2023-01-02 24:00:00", utc(2023, 1, 3)),
         ("2023-01-02 03:04:05 UTC", utc(2023, 1, 2, 3, 4, 5)),
         ("1672628645", utc(2023, 1, 2, 3, 4, 5)),
         ("1672628645.25", utc(2023, 1, 2, 3, 4, 5, 250_000)),
@@ -58,9 +58,9 @@ def test_any_iso_time_comes_back(time: datetime, between: str) -> None:
 def test_the_unit_is_read_from_the_size(scale: int, unit: str, dtype: type[pl.DataType]) -> None:
     times = [utc(1990, 1, 1), utc(2023, 1, 2, 3, 4, 5)]
     frame = pl.LazyFrame({"t": [int(time.timestamp()) * scale for time in times]}).with_columns(pl.col("t").cast(dtype))
-    found = guess_unit(frame, "t", Path("x.csv"))
-    assert found == unit
-    made = as_times("t", dtype(), found)
+    facts = time_facts(frame, "t", Path("x.csv"))
+    assert facts.unit == unit
+    made = as_times("t", dtype(), facts.unit, guessed=True, facts=facts)
     assert made is not None and frame.select(made).collect().to_series().to_list() == times
 
 

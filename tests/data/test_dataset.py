@@ -46,10 +46,10 @@ def test_sizes_and_ids(shop: Dataset) -> None:
     assert (shop.sizes.words, shop.sizes.categories) == (len(words), 2)
     assert shop.word_index.keys() == words
     assert sorted(shop.word_index.values()) == list(range(1, len(words) + 1))
-    assert shop.items.to_internal(["a", "c"]).tolist() == [1, 3], "ids are places in the file"
+    assert shop.items.to_internal(["a", "c"]).tolist() == [1, 3], "ids are places in sorted order"
 
 
-def test_feed_is_by_user_and_time_and_ties_keep_file_order(shop: Dataset) -> None:
+def test_feed_is_by_user_and_time_and_ties_follow_the_item(shop: Dataset) -> None:
     feed = shop.interactions
     assert feed.offsets.tolist() == [0, 0, 3, 5, 5]
     assert names(shop, feed.item) == "abc" + "ca"

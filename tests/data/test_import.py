@@ -175,7 +175,7 @@ def test_absent_users_searches_and_event(tmp_path: Path) -> None:
     src = source(tmp_path / "src", users=None, searches=None, interactions=clicks)
     report = import_folder("csv", src, tmp_path / "out")
     log = load_log(tmp_path / "out")
-    assert log.users["user_id"].to_list() == ["u9", "u1"]
+    assert log.users["user_id"].to_list() == ["u1", "u9"]
     assert log.searches.is_empty()
     assert set(log.interactions["event"]) == {"click"}
     assert len(report.notes) == 3 and any("searches" in note for note in report.notes)
@@ -308,10 +308,10 @@ FAULTS: list[tuple[dict[str, str | bytes | None], str]] = [
     ),
     ({"items": b"item_id,title,caf\xe9\n1,a,b\n"}, r"not UTF-8; where: .*items\.csv line 1 \(byte 17\)"),
     ({"users": ""}, r"file is empty; where: .*users\.csv"),
-    ({"users": 'user_id,age\n7,30\n8,"1\n'}, r"broken CSV; where: .*users\.csv line 3"),
+    ({"users": 'user_id,age\n7,30\n8,"1\n'}, r"broken CSV: a quote .* never closed; where: .*users\.csv line 3"),
     (
         {"users": "user_id,age\n7,30\n8,a,b\n"},
-        r"too many fields in a CSV row; where: .*users\.csv row 2 \(line 3\); got: 3 fields",
+        r"users\.csv row 2: too many fields \(line 3 has 3 fields, the header 2: 8,a,b\)",
     ),
     ({"searches": SEARCHES_CSV.replace("query", "")}, r"missing column 'query'; where: .*searches\.csv"),
     (
@@ -319,7 +319,7 @@ FAULTS: list[tuple[dict[str, str | bytes | None], str]] = [
         r"a list that is not JSON; where: .*items\.csv row 2; got: \['Home'\]",
     ),
     ({"searches": SEARCHES_CSV.replace("2|3", "['2']")}, r"searches\.csv row 2: unknown clicked item \(\['2'\]\)"),
-    ({"interactions": f"{HEADER}7,1,20230101,c\n"}, r"unit of the times in 'timestamp' is not clear; .*--time-unit"),
+    ({"interactions": f"{HEADER}7,1,20230,c\n"}, r"unit of the times in 'timestamp' is not clear; .*--time-unit"),
     ({"interactions": f"{HEADER}7,1,1600000000,c\n7,1,1600000000000,c\n"}, r"numbers from 1600000000 to 1600000000000"),
     ({"interactions": f"{HEADER}7,1,2999-01-01,c\n"}, r"interactions\.csv row 1: no valid time \(2999-01-01"),
     ({"searches": SEARCHES_CSV.replace(",mug,", ", ,")}, r"searches\.csv row 2: empty query"),
@@ -335,9 +335,9 @@ def test_one_clear_error_and_the_old_folder_stays(
 
 
 JSON_FAULTS = [
-    (b'{"user_id": 7}\n{"user_id": 8\n{"user_id": 9}\n', r"broken JSON line; where: .*users\.ndjson line 2"),
-    (b'{"user_id": 7}\n{"user_id": NaN}\n', r"broken JSON line; where: .*line 2; .*NaN is not JSON; write null"),
-    (b'{"user_id": 7}\n[8]\n', r"not an object; where: .*users\.ndjson line 2; got: \[8\]"),
+    (b'{"user_id": 7}\n{"user_id": 8\n{"user_id": 9}\n', r"users\.ndjson row 2: broken JSON line"),
+    (b'{"user_id": 7}\n{"user_id": NaN}\n', r"row 2: broken JSON line .*NaN is not JSON; write null"),
+    (b'{"user_id": 7}\n[8]\n', r"users\.ndjson row 2: JSON line is not an object \(\[8\]\)"),
     (b'{"user_id": 7}\n{"user_id": "caf\xe9"}\n', r"not UTF-8; where: .*users\.ndjson line 2 \(byte 31\)"),
     (b"", r"file is empty; where: .*users\.ndjson"),
 ]

@@ -70,12 +70,30 @@ def test_first_not_before_equals_a_search_in_each_segment(rows: list[list[int]],
 
 
 def test_ids_are_places_from_one() -> None:
-    ids = IdMap("item", pl.Series(["lamp", "chair", "table"]))
+    ids = IdMap("item", pl.Series(["chair", "lamp", "table"]))
     assert len(ids) == 3
-    assert ids.to_internal(["table", "lamp", "table"]).tolist() == [3, 1, 3]
+    assert ids.to_internal(["table", "lamp", "table"]).tolist() == [3, 2, 3]
     assert ids.to_external(ids.to_internal(["chair", "lamp"])) == ["chair", "lamp"]
     assert "lamp" in ids
     assert "lam" not in ids
     assert ids.to_internal([]).tolist() == []
     with pytest.raises(UnknownIdError, match=r"unknown item id 'lam'.*did you mean 'lamp'"):
         ids.to_internal(["lamp", "lam"])
+    with pytest.raises(ValueError, match="item ids are not sorted"):
+        IdMap("item", pl.Series(["lamp", "chair"]))
+
+
+@given(st.sets(st.text(alphabet="ab\u00e9\U0001f600", max_size=4), max_size=200), st.text("ab\u00e9", max_size=3))
+def test_ids_equal_a_dict(texts: set[str], other: str) -> None:
+    order = sorted(texts)
+    index = {text: place for place, text in enumerate(order, start=1)}
+    ids = IdMap("item", pl.Series(order, dtype=pl.String))
+    assert [ids.find(text) for text in order] == list(range(1, len(order) + 1))
+    assert ids.to_internal(order).tolist() == list(index.values())
+    assert ids.to_external(ids.to_internal(order)) == order
+    assert ids.find(other) == index.get(other, 0)
+    assert (other in ids) == (other in index)
+    assert ids.beginning_with(other, 5) == [text for text in order if text.startswith(other)][:5]
+    if other not in index:
+        with pytest.raises(UnknownIdError, match="unknown item id"):
+            ids.to_internal([*order, other])

@@ -48,7 +48,7 @@ class Coarse(FittedModel):
         return Needs(clicks=3)
 
     def of(self, user: int, newest: int, item: int) -> float:
-        return float((user * 7 + newest * 3 + item * item) % self.values)
+        return float((user * 7 + newest * 3 + item * item + 1) % self.values)
 
     def score(self, batch: Batch) -> Tensor:
         self.widths.append(batch.click_item.shape[1])

@@ -99,7 +99,9 @@ def test_a_run_folder_tells_what_it_is(data: Dataset, tmp_path: Path) -> None:
     assert config["settings"]["model"]["width"] == 8
     assert config["settings"]["train"]["seed"] == 2
     assert config["data"]["fingerprint"] == data.fingerprint
-    assert {path.name for path in run.folder.iterdir()} == {CONFIG, WEIGHTS, "environment.json", "log.jsonl"}
+    assert {path.name for path in run.folder.iterdir()} == {
+        *(CONFIG, WEIGHTS, "environment.json", "log.jsonl", "vocabularies", "cutoff"),
+    }
     assert run.label == "mine"
     assert not run.model.training
 
@@ -137,12 +139,12 @@ def test_a_bad_setting_leaves_no_folder(data: Dataset, tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_damage_is_named(data: Dataset, rewritten: Dataset, tmp_path: Path) -> None:
+def test_damage_is_named(data: Dataset, small_world: Dataset, tmp_path: Path) -> None:
     folder = run_training.train("popular", data, tmp_path / "run").folder
     with pytest.raises(RunError, match="no finished run"):
         read_run(tmp_path, data)
-    with pytest.raises(RunError, match="trained on other data"):
-        read_run(folder, rewritten)
+    with pytest.raises(RunError, match=r"trained on other data.*0 of its 140 items and 15 of its 17 users"):
+        read_run(folder, small_world)
     for name, content, message in (
         (CONFIG, "{", "file is damaged"),
         (CONFIG, "[1]", "file is damaged"),

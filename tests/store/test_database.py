@@ -55,11 +55,11 @@ def test_secrets_stay_out_of_errors() -> None:
 
 def test_clients_that_are_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    with pytest.raises(DependencyError, match=r"searec\[postgres\]"):
+    with pytest.raises(DependencyError, match=r"'\.\[postgres\]' in a checkout"):
         Store("postgresql://127.0.0.1:1/db")
     code = "import sys; sys.modules['sqlalchemy'] = None\nfrom searec.store.store import Store\nStore('sqlite:///x.db')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "DependencyError" in done.stderr and "searec[service]" in done.stderr
+    assert "DependencyError" in done.stderr and "'.[service]' in a checkout" in done.stderr
 
 
 def test_light_modules_load_no_database() -> None:

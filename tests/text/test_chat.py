@@ -404,7 +404,9 @@ def test_the_address_may_come_from_the_environment(server: Any, chats: Chats, mo
 
 def test_the_client_library_is_named_if_it_is_missing(chats: Chats, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openai", None)
-    with pytest.raises(DependencyError, match=r"pip install 'searec\[chat\]'"):
+    with pytest.raises(
+        DependencyError, match=r"pip install '\.\[chat\]' in a checkout of searec, or pip install openai"
+    ):
         chats().ask(prompts(1), PARSE)
 
 

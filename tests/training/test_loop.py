@@ -447,7 +447,7 @@ def test_tensorboard_is_written_on_request_and_its_absence_is_named(tmp_path, mo
     assert [event.step for event in events.Scalars("step/loss")] == [1, 2, 3, 4]
     assert len(events.Scalars("validate/ndcg@5")) == 1
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(DependencyError, match=r"searec\[tensorboard\]"):
+    with pytest.raises(DependencyError, match=r"'\.\[tensorboard\]' in a checkout"):
         run(tmp_path / "b", settings=settings)
 
 

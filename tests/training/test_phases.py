@@ -286,7 +286,7 @@ def test_a_phase_that_is_not_better_is_undone(checkerboard: Any, tmp_path: Path)
     )
     started, policy = wild.config["phases"]
     assert started["phase"] == "started"
-    assert policy["ndcg@5"] < started["ndcg@5"]
+    assert policy["ndcg@5"] <= started["ndcg@5"]
     assert not policy["kept"]
     assert same(first, wild)
 

@@ -7,9 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import numpy as np
+
 from searec.config import as_dict
 from searec.data.batch import Batch
 from searec.data.dataset import Dataset
+from searec.data.growth import Growth
 from searec.data.leakage.checks import cutoff_leaks
 from searec.data.leakage.cutoff import Cutoff
 from searec.data.leakage.findings import Finding, Leaks
@@ -72,12 +75,13 @@ class Artifact(ABC):
             split: that the model learns from.
         """
 
-    def leaks(self, split: Split, tasks: Sequence[Task]) -> Leaks:
+    def leaks(self, split: Split, tasks: Sequence[Task], *, grown: bool = False) -> Leaks:
         """Check its cut-offs, and what is in it, for events after the cut-off.
 
         Args:
             split: that the model learns from.
             tasks: those that the model learns.
+            grown: whether the split is of data that has grown since; then only the cut-offs are checked.
         """
         where = f"{self.noun} {self.folder}"
         try:
@@ -89,9 +93,9 @@ class Artifact(ABC):
                 "error", error.what, f"{where}{got}", expected=str(error.expected or ""), remedy=error.remedy or ""
             )
             return Leaks({"made beforehand": 1}, (finding,))
-        findings = cutoff_leaks(split, tasks, cutoff, where)
+        findings = cutoff_leaks(split, tasks, cutoff, where, grown=grown)
         for name, part in parts:
-            findings += cutoff_leaks(split, tasks, part, name)
+            findings += cutoff_leaks(split, tasks, part, name, grown=grown)
         if cutoff.data == split.data.fingerprint:
             findings += self.findings(split, tasks, cutoff, where)
         if "student" in cutoff.about and cutoff.about["student"] is None:
@@ -108,6 +112,49 @@ class Artifact(ABC):
             where: what findings call it.
         """
         return []
+
+    def describe_new(self, growth: Growth, split: Split, model: Any) -> Any:
+        """Return what `Model.grown_state` takes for the users and items that are new in data that has grown.
+
+        Args:
+            growth: from the data it was made from to the data that has grown.
+            split: of the data that has grown; it says which events of new users may be read.
+            model: that was trained with it, not grown yet.
+
+        Raises:
+            SearecError: something new cannot be described.
+        """
+        return None
+
+    def grown(self, growth: Growth, split: Split, tasks: Sequence[Task], described: Any) -> Self:
+        """Return it with the users and items of data that has grown, whose model can be trained further with it.
+
+        What it says of those it knows stays.
+
+        Args:
+            growth: as of `describe_new`.
+            split: that the model will learn from.
+            tasks: that the model learns.
+            described: what `describe_new` returned.
+
+        Raises:
+            SettingsError: it cannot be extended.
+        """
+        raise SettingsError(f"{self.noun} cannot be extended to new data", where=self.folder)
+
+    def grown_cutoff(self, growth: Growth, split: Split, tasks: Sequence[Task]) -> Cutoff:
+        """Return the cut-off of what `grown` makes: its own of known users, and what `split` lets be read of new ones.
+
+        Args:
+            growth: as of `grown`.
+            split: as of `grown`.
+            tasks: as of `grown`.
+        """
+        old, fresh = Cutoff.load(self.folder), Cutoff.of(split, tasks)
+        read, learned = (side[1:] for side in old.on(growth.data))
+        is_new = growth.source("users")[1:] == 0
+        about = {**fresh.about, "grown_from": {"data": old.data, "digest": old.digest}}
+        return Cutoff(fresh.data, fresh.users, np.where(is_new, fresh.read, read), learned, about)
 
     def new_items(self, records: Sequence[Mapping[str, Any]], model: Any) -> Any:
         """Return what `UpdatesItems.change_items` takes for items that came after the training.

@@ -17,6 +17,7 @@ from typing_extensions import override
 from searec.artifacts.base import Artifact, cached_folder, own_settings
 from searec.config import configure
 from searec.data.dataset import Dataset
+from searec.data.growth import Growth
 from searec.data.leakage.checks import bounds, read_late
 from searec.data.leakage.cutoff import NOTHING, Cutoff
 from searec.data.leakage.findings import Finding, when
@@ -24,7 +25,7 @@ from searec.data.ragged import Ints, first_not_before
 from searec.data.schema import Task
 from searec.data.split import NEVER, Split
 from searec.errors import ChatError, RunError
-from searec.files import replacing
+from searec.files import fingerprint, replacing
 from searec.interests.category_index import CategoryIndex
 from searec.interests.interest_config import InterestSettings
 from searec.interests.interest_graph import InterestGraph
@@ -121,6 +122,29 @@ class InferredInterests(Artifact):
         model.load_artifacts(self.table, self.category_vectors, split)
 
     @override
+    def describe_new(self, growth: Growth, split: Split, model: Any) -> NDArray[np.float32]:
+        """Return the vectors [C + 1, E] of all category names of the data that has grown."""
+        return catalogue_of(growth.data, model.config).vectors
+
+    @override
+    def grown(
+        self, growth: Growth, split: Split, tasks: Sequence[Task], described: NDArray[np.float32]
+    ) -> "InferredInterests":
+        data, source, table = growth.data, growth.source("users"), self.table
+        made_of = self.grown_cutoff(growth, split, tasks)
+        home = cached_folder("interests", VERSION, made_of.digest, *_digests(self.folder))
+        if not home.is_dir():
+            categories = growth.numbers("categories")[table.categories].astype(np.int32)
+            rows = {name: getattr(table, name)[source] for name in ("times", "ids", "confidence")}
+            graphs = {user: graph for user, graph in table.graphs.items() if user in data.users}
+            about = {**table.about, "data": data.fingerprint, "cutoff": made_of.digest}
+            with replacing(home) as beside:
+                dataclasses.replace(table, categories=categories, graphs=graphs, about=about, **rows).save(beside)
+                made_of.save(beside)
+                np.save(beside / _CATEGORIES, described)
+        return type(self).load(home)
+
+    @override
     def findings(self, split: Split, tasks: Sequence[Task], cutoff: Cutoff, where: str) -> list[Finding]:
         """Return snapshots made after the cut-off, and graphs whose signals are newer."""
         data, read = split.data, bounds(split, tasks)[0]
@@ -156,6 +180,10 @@ class InferredInterests(Artifact):
                     )
                 )
         return findings
+
+
+def _digests(folder: Path) -> list[str]:
+    return [fingerprint(path) for path in sorted(folder.iterdir())]
 
 
 def reasoner_for(settings: InterestSettings, split: Split, tasks: Sequence[Task]) -> Reasoner:

@@ -3,6 +3,7 @@
 They are cached by what they were made from; the RQ-VAE continues from its checkpoint where it was interrupted.
 """
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -19,11 +20,13 @@ from typing_extensions import override
 
 from searec.artifacts.base import ABOUT, Artifact, cached_folder, own_settings, written
 from searec.artifacts.item_vectors import Vectors, item_vectors
+from searec.artifacts.new_items import texts_of
 from searec.artifacts.pseudo_queries import VERSION as PSEUDO_VERSION
 from searec.artifacts.pseudo_queries import from_words, pseudo_queries
 from searec.artifacts.quantiser_training import ShuffledRows, train_quantiser
 from searec.config import configure
 from searec.data.dataset import Dataset
+from searec.data.growth import Growth
 from searec.data.leakage.checks import bounds, clicks_of
 from searec.data.leakage.cutoff import Cutoff
 from searec.data.leakage.findings import Finding, event_at, row_at
@@ -31,6 +34,7 @@ from searec.data.ragged import Ints, Ragged
 from searec.data.schema import TASKS, Task
 from searec.data.split import Split
 from searec.errors import DataError, RunError
+from searec.files import fingerprint, replacing
 from searec.models.gensar.item_corpus import ItemCorpus
 from searec.models.gensar.prompt_templates import TEMPLATE_TEXTS
 from searec.semantic_ids.code_config import IdentifierSettings
@@ -38,7 +42,6 @@ from searec.semantic_ids.codebook_usage import code_use
 from searec.semantic_ids.identifiers import Identifiers, add_extra_code, free_codes, moved_apart, spread
 from searec.semantic_ids.item_rqvae import ItemBatch, ItemRQVAE
 from searec.semantic_ids.user_code_table import SIDES
-from searec.text.analysis import item_text
 from searec.text.encoder import Encoder
 from searec.text.tokenizer import Tokens
 from searec.training.checkpoint import read_tensors, write_tensors
@@ -232,6 +235,50 @@ class ItemCoder(Artifact):
         return np.stack((free[0], free[0]) if one else [free[_TASK_OF_SIDE.index(task)] for task in range(len(SIDES))])
 
     @override
+    def describe_new(self, growth: Growth, split: Split, model: Any) -> NDArray[np.integer[Any]]:
+        """Return identifiers [2, n, K] of the new items by internal id, as `new_items` makes them."""
+        new = growth.new("items")
+        if not len(new):
+            return np.zeros((len(SIDES), 0, self.identifiers.depth), dtype=np.int32)
+        return self.new_items(growth.data.item_table[(new - 1).tolist()].to_dicts(), model)
+
+    @override
+    def grown(
+        self, growth: Growth, split: Split, tasks: Sequence[Task], described: NDArray[np.integer[Any]]
+    ) -> "ItemCoder":
+        data, source, new = growth.data, growth.source("items"), growth.new("items")
+        made_of = self.grown_cutoff(growth, split, TASKS)
+        home = cached_folder(
+            "items", VERSION, made_of.digest, fingerprint(self.folder / _IDENTIFIERS, self.folder / _WEIGHTS)
+        )
+        if not home.is_dir():
+            codes = self.identifiers.codes[:, source].astype(np.int32)
+            codes[:, new] = described
+            table = pl.read_parquet(self.folder / _QUERIES)["query"].to_list()
+            words = from_words(data.item_table, json.loads(self._about())["texts"]["pseudo_queries"])
+            queries = [table[at - 1] if at else words[item] for item, at in enumerate(source[1:].tolist())]
+            semantic = Encoder(self.settings.encoder).encode(data.item_texts()) if len(new) else None
+            with replacing(home) as beside:
+                beside.mkdir()
+                dataclasses.replace(self.identifiers, codes=codes).save(beside / _IDENTIFIERS)
+                for name in (_WEIGHTS, _TOKENS):
+                    shutil.copy(self.folder / name, beside / name)
+                for side, vectors in enumerate(self.vectors):
+                    rows = np.asarray(vectors)[np.maximum(source[1:] - 1, 0)]
+                    # Nobody had clicked a new item when the identifiers were learned.
+                    is_semantic = side == 0 and self.settings.scheme in ("joint", "semantic") and semantic is not None
+                    rows[new - 1] = semantic[new - 1] if is_semantic and semantic is not None else 0
+                    np.save(beside / _VECTORS.format(side), rows)
+                pl.DataFrame({"query": queries}, schema={"query": pl.List(pl.String)}).write_parquet(beside / _QUERIES)
+                made_of.save(beside)
+                about = {**json.loads(self._about()), "data": data.fingerprint, "cutoff": made_of.digest}
+                (beside / ABOUT).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        return type(self).load(home)
+
+    def _about(self) -> str:
+        return (self.folder / ABOUT).read_text(encoding="utf-8")
+
+    @override
     def findings(self, split: Split, tasks: Sequence[Task], cutoff: Cutoff, where: str) -> list[Finding]:
         """Return behaviour of items without clicks before the cut-off, and pseudo-queries entered only after it."""
         data, settings = split.data, self.settings
@@ -385,37 +432,6 @@ def identify(rqvae: ItemRQVAE, sides: Sequence[Vectors], settings: IdentifierSet
             "use": use,
         },
     )
-
-
-def check_items(records: Sequence[Mapping[str, Any]], data: Dataset, more: Sequence[str] = ()) -> None:
-    """Refuse records of new items that cannot be added.
-
-    Args:
-        records: of the items.
-        data: the dataset of the run.
-        more: ids of items that were added before.
-
-    Raises:
-        DataError: a record without id or title, or an id that is known, or is in the records twice.
-    """
-    known = set(data.item_table["item_id"]) | set(more)
-    for row, record in enumerate(records):
-        missing = [name for name in ("item_id", "title") if not str(record.get(name) or "").strip()]
-        if missing:
-            raise DataError(f"a new item has no {missing[0]}", where=f"record {row}", got=dict(record))
-        if str(record["item_id"]) in known:
-            raise DataError(
-                "an item of that id is there already",
-                where=f"record {row}",
-                got=record["item_id"],
-                remedy="give it a new id",
-            )
-        known.add(str(record["item_id"]))
-
-
-def texts_of(items: pl.DataFrame) -> list[str]:
-    """[n] the text of each row of an item table, as `Dataset.item_texts`."""
-    return items.select(item_text(items.columns)).to_series().to_list()
 
 
 def _first_entered(data: Dataset) -> pl.DataFrame:

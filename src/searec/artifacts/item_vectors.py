@@ -14,6 +14,7 @@ from scipy.sparse.linalg import svds
 from torch import Tensor, nn
 
 from searec.config import Count, Positive, configure, settings
+from searec.data.candidates import refuse_single_item
 from searec.data.leakage.cutoff import Cutoff
 from searec.data.schema import TASKS
 from searec.data.split import Split
@@ -75,7 +76,11 @@ def decomposed(split: Split, width: int) -> Vectors:
     Args:
         split: whose training clicks are read.
         width: of the vectors; zeros fill up.
+
+    Raises:
+        DataError: there is one item.
     """
+    refuse_single_item(split.data, "item identifiers")
     user, item, _ = split.train_clicks(TASKS)
     sizes = split.data.sizes
     clicks = sp.csr_matrix((np.ones(len(user)), (user, item - 1)), shape=(sizes.users + 1, sizes.items))

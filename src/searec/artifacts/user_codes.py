@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import torch
 from numpy.typing import NDArray
 from typing_extensions import override
@@ -31,6 +32,7 @@ from searec.artifacts.summaries import (
 from searec.config import configure
 from searec.data.batch import Batch
 from searec.data.dataset import Dataset
+from searec.data.growth import Growth
 from searec.data.leakage.checks import bounds
 from searec.data.leakage.cutoff import Cutoff
 from searec.data.leakage.findings import Finding, Table, event_at
@@ -38,6 +40,7 @@ from searec.data.ragged import Ints, first_not_before
 from searec.data.schema import Task
 from searec.data.split import Split
 from searec.errors import DataError, RunError
+from searec.files import fingerprint, replacing
 from searec.models.gserec import NewUsers
 from searec.semantic_ids.code_config import CodeSettings
 from searec.semantic_ids.codebook_usage import code_use
@@ -163,6 +166,65 @@ class UserCoder(Artifact):
         sentences = torch.zeros(len(batch.texts), model.config.query_width)
         sentences[1:] = torch.from_numpy(Encoder(self.settings.encoder).encode(batch.texts[1:]))
         return NewUsers(codes, sentences.to(model.device))
+
+    @override
+    def describe_new(self, growth: Growth, split: Split, model: Any) -> NewUsers:
+        """Return codes of the new users, from the events that the split lets be read, and vectors of new queries."""
+        tasks, new = model.train_tasks, growth.new("users")
+        codes = self._described(growth, split, tasks)[1][new]
+        if model.config.query != "sentence":
+            return NewUsers(torch.from_numpy(codes))
+        texts = growth.data.queries.texts.gather(growth.new("queries") - 1).to_list()
+        vectors = Encoder(self.settings.encoder).encode(texts).reshape(len(texts), -1)
+        return NewUsers(torch.from_numpy(codes), torch.from_numpy(vectors) if texts else None)
+
+    def _described(
+        self, growth: Growth, split: Split, tasks: Sequence[Task]
+    ) -> tuple[Summaries | None, NDArray[np.int16]]:
+        """Summaries of the new users alone, None if they have no history, and codes [U + 1, 2, L], set for them."""
+        data, codes = growth.data, np.full((growth.data.sizes.users + 1, *self.codes.codes.shape[1:]), NONE, np.int16)
+        is_new = growth.source("users") == 0
+        is_new[0] = False
+        if not is_new.any():
+            return None, codes
+        read = np.where(is_new, self.grown_cutoff(growth, split, tasks).on(data)[0], np.iinfo(np.int64).min)
+        histories = histories_of(data, read, limit=self.settings.summary_events)
+        if not len(histories.clicks) and not len(histories.searches):
+            return None, codes
+        summaries = summarise(histories, self.settings, like=self.summaries)
+        vectors, present = vectors_of(summaries, self.settings.encoder)
+        return summaries, quantise(self.rqvae, vectors, present)
+
+    @override
+    def grown(self, growth: Growth, split: Split, tasks: Sequence[Task], described: NewUsers) -> "UserCoder":
+        data, source = growth.data, growth.source("users")
+        made_of = self.grown_cutoff(growth, split, tasks)
+        home = cached_folder(
+            "user-codes", VERSION, made_of.digest, fingerprint(self.folder / _CODES, self.folder / _WEIGHTS)
+        )
+        if not home.is_dir():
+            summaries, codes = self._described(growth, split, tasks)
+            codes = np.where((source > 0)[:, None, None], self.codes.codes[source], codes)
+            texts = self.summaries.texts[source].with_columns(pl.Series("user", np.arange(len(source)), pl.Int32))
+            if summaries is not None:
+                is_new = pl.Series(source == 0)
+                texts = texts.with_columns(
+                    pl.when(is_new).then(summaries.texts[side]).otherwise(pl.col(side)).alias(side) for side in SIDES
+                )
+            cutoff = digest(data, made_of.on(data)[0])
+            of_data = {"cutoff": cutoff, "data": data.fingerprint, "grown_from": self.codes.about["cutoff"]}
+            about = {**self.codes.about, **of_data}
+            with replacing(home) as beside:
+                beside.mkdir()
+                np.save(beside / _CODES, codes)
+                shutil.copy(self.folder / _WEIGHTS, beside / _WEIGHTS)
+                Summaries(texts, {**self.summaries.about, "cutoff": cutoff}, self.summaries.weights).save(
+                    beside / _SUMMARIES
+                )
+                made_of.save(beside / _SUMMARIES)
+                made_of.save(beside)
+                (beside / ABOUT).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        return type(self).load(home)
 
     def codes_of(self, records: Sequence[Mapping[str, Any]]) -> NDArray[np.int16]:
         """Return codes [n, 2, L] of new users, from texts made now; records as in `Histories.of`."""

@@ -69,6 +69,17 @@ def main() -> None:
     except SearecError as error:
         print(f"searec: {error}", file=sys.stderr)
         sys.exit(1)
+    except ModuleNotFoundError as error:  # what an extra holds, where no message of its own names it
+        remedy = "install it, or the extra of searec that holds it (docs/operation.md)"
+        print(f"searec: a package is not installed: {error.name}; what to do: {remedy}", file=sys.stderr)
+        sys.exit(1)
+    except MemoryError as error:
+        print(f"searec: not enough memory; got: {error or 'no detail'}; what to do: smaller settings", file=sys.stderr)
+        sys.exit(1)
     except BrokenPipeError:  # the reader of our output has gone, as in `searec check DATA | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        where = f"; where: {error.filename}" if error.filename is not None else ""
+        print(f"searec: the system refuses an access{where}; got: {error.strerror or error}", file=sys.stderr)
         sys.exit(1)

@@ -81,6 +81,17 @@ Requests = Annotated[
 ]
 
 
+def _checked_seed(seed: int) -> int:
+    from searec.config import check_seed
+
+    return check_seed(seed)
+
+
+def seed_option(text: str) -> Any:
+    """--seed, with this help text; a number that no generator takes is a SettingsError."""
+    return typer.Option("--seed", min=0, help=text, callback=_checked_seed)
+
+
 Metrics = Annotated[
     str | None,
     typer.Option(

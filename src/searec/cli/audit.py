@@ -5,7 +5,13 @@ from typing import Annotated
 
 import typer
 
-from searec.cli.arguments import Json, RunsAndData, emit, open_runs
+from searec.cli.arguments import (
+    Json,
+    RunsAndData,
+    emit,
+    open_runs,
+    seed_option,
+)
 from searec.cli.tables import print_tables
 
 
@@ -14,7 +20,7 @@ def audit(
     out: Annotated[Path, typer.Option(metavar="FILE", help="The HTML page.")] = Path("audit.html"),
     users: Annotated[int, typer.Option(min=1, help="Users shown with their codes and histories.")] = 100,
     points: Annotated[int, typer.Option(min=2, help="Users in the t-SNE.")] = 1_000,
-    seed: Annotated[int, typer.Option(min=0, help="Of both draws.")] = 0,
+    seed: Annotated[int, seed_option("Of both draws.")] = 0,
     figures: Json = None,
 ) -> None:
     """Show how gserec runs work: users reached, codes beside histories, embeddings, ablations and depth."""

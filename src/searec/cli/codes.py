@@ -5,7 +5,16 @@ from typing import Annotated
 
 import typer
 
-from searec.cli.arguments import Data, Json, Preset, Set, choice, emit, pairs
+from searec.cli.arguments import (
+    Data,
+    Json,
+    Preset,
+    Set,
+    choice,
+    emit,
+    pairs,
+    seed_option,
+)
 
 
 def codes(
@@ -16,7 +25,7 @@ def codes(
     ] = None,
     preset: Preset = "small",
     overrides: Set = None,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same codes, bit for bit.")] = 0,
+    seed: Annotated[int, seed_option("Same seed, same codes, bit for bit.")] = 0,
     unseen: Annotated[
         float, typer.Option(min=0, max=0.9, help="Share of users kept from training and only quantised.")
     ] = 0.0,

@@ -6,9 +6,15 @@ from typing import Annotated
 
 import typer
 
-from searec.cli.arguments import Data, Json, Set, emit, pairs
+from searec.cli.arguments import (
+    Data,
+    Json,
+    Set,
+    emit,
+    pairs,
+    seed_option,
+)
 from searec.data.formats import FORMATS
-from searec.data.formats.base import FOLD_RULES, ImportOptions
 from searec.errors import DataError
 
 
@@ -16,7 +22,7 @@ def simulate(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The dataset folder to write.", show_default=False)],
     users: Annotated[int | None, typer.Option(min=1, help="Users.", show_default=False)] = None,
     items: Annotated[int | None, typer.Option(min=1, help="Items.", show_default=False)] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
+    seed: Annotated[int, seed_option("Same seed, same bytes.")] = 0,
     dials: Set = None,
 ) -> None:
     """Write a simulated shop: users with drifting interests, clicks and searches, with dials (see docs/data.md)."""
@@ -73,13 +79,14 @@ def import_(
         str | None,
         typer.Option(
             metavar="RULES",
-            help=f"Differences between ids to leave out of account, some of {','.join(FOLD_RULES)}.",
+            help="Differences between ids to leave out of account: blanks,invisible,case,zeros,decimal or some of them.",
             show_default=False,
         ),
     ] = None,
 ) -> None:
     """Make a dataset folder from plain files or a public format."""
     from searec.cli.arguments import choice
+    from searec.data.formats.base import FOLD_RULES, ImportOptions
     from searec.data.importing import import_folder
 
     unit = None if time_unit is None else choice(time_unit, ("s", "ms", "us"), "--time-unit")
@@ -96,10 +103,13 @@ def import_(
     report = import_folder(format, source, out, options, drop_bad=drop_bad)
     for note in report.notes:
         print(f"note: {note}")
+    for file in report.files:
+        print(file)
     for table, read in report.read.items():
         print(f"{table}: {report.written[table]:,} of {read:,} rows kept")
     if report.rejects.height:
-        print(f"{report.rejects.height:,} broken rules are listed in {out / 'rejects.parquet'}")
+        lines = "1 broken rule is" if report.rejects.height == 1 else f"{report.rejects.height:,} broken rules are"
+        print(f"{lines} listed in {out / 'rejects.parquet'}")
     print(f"wrote {out}")
 
 

@@ -5,7 +5,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from searec.cli.arguments import Data, Json, Requests, Split, choice, emit, pairs
+from searec.cli.arguments import (
+    Data,
+    Json,
+    Requests,
+    Split,
+    choice,
+    emit,
+    pairs,
+    seed_option,
+)
 from searec.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -19,7 +28,7 @@ Days = Annotated[
     float | None,
     typer.Option(min=0, help="Clicks of this many days count as touched; all by default.", show_default=False),
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Of what is drawn at random, and of the intervals.")]
+Seed = Annotated[int, seed_option("Of what is drawn at random, and of the intervals.")]
 _FIGURES = ("hit", "ndcg", "enr", "cnr", "serendipity")
 
 

@@ -13,6 +13,7 @@ import typer
 
 from searec.cli.arguments import DEFAULT_STORE, CacheUrl, Data, Json, Set, StoreUrl, emit, pairs
 from searec.cli.students import reasoner_of
+from searec.cli.tables import print_unusable_labels
 
 if TYPE_CHECKING:
     from searec.data.dataset import Dataset
@@ -77,6 +78,7 @@ def build(
     if str(figures) != "-":
         mean = f", {interests / built:.1f} interests each" if built else ""
         print(f"{built:,} users built{mean}; {fresh:,} were fresh; {len(problems):,} failed")
+        print_unusable_labels(dataset)
     emit({"built": built, "interests": interests, "fresh": fresh, "failed": len(problems)}, figures)
     if problems:
         raise ChatError(

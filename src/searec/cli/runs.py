@@ -20,8 +20,9 @@ from searec.cli.arguments import (
     emit,
     open_runs,
     pairs,
+    seed_option,
 )
-from searec.cli.tables import print_tables
+from searec.cli.tables import print_left_out, print_tables, print_unusable_labels
 from searec.models import model_names
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def train(
     out: Annotated[Path, typer.Option(metavar="RUN", help="The run folder to write.", show_default=False)],
     preset: Preset = "small",
     overrides: Set = None,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same weights, bit for bit.")] = 0,
+    seed: Annotated[int, seed_option("Same seed, same weights, bit for bit.")] = 0,
     label: Annotated[
         str | None, typer.Option(help="The run's name in tables; the model's name by default.", show_default=False)
     ] = None,
@@ -85,8 +86,16 @@ def train(
         **values,
     )
     rows = read_rows(run.folder / FILE)
-    best = f", best validation ndcg@5 {rows[-1]['ndcg@5']:.4f} in epoch {rows[-1]['best_epoch']}" if rows else ""
+    best = ""
+    if rows and "ndcg@5" in rows[-1]:
+        best = f", best validation ndcg@5 {rows[-1]['ndcg@5']:.4f} in epoch {rows[-1]['best_epoch']}"
+    elif rows:
+        best = ", trained without validation: no user has enough events for any to be held out"
     print(f"wrote {run.folder}{best}")
+    if rows:
+        print_left_out(run.split, run.model.train_tasks, "val")
+    if run.model.artifact == "interests":
+        print_unusable_labels(run.data)
     for phase in run.config.get("phases", ())[1:]:
         figures = "  ".join(f"{name} {value:.4f}" for name, value in phase.items() if isinstance(value, float))
         print(f"  {phase['phase']}: {figures}{'' if phase['kept'] else '  (not better; the phase before is kept)'}")
@@ -129,6 +138,7 @@ def evaluate(
     from searec.errors import SettingsError
     from searec.experiments import run_comparison
     from searec.pipeline.run import read_run
+    from searec.pipeline.run_splits import split_for
 
     chosen = None if task is None else choice(task, TASKS, "--task")
     held, is_deployment = choice(part, ("test", "val"), "--split"), folder.is_file()
@@ -144,9 +154,16 @@ def evaluate(
                 run, None, chosen, kind, held, metrics=metrics, max_requests=requests, split_at=split_at
             )
         ]
+        if run.is_grown and split_at is None and str(figures) != "-":
+            is_unread = run.split.is_unread(results[0].task, held)
+            left_out = int((~is_unread).sum())
+            verb = "is" if left_out == 1 else "are"
+            print(f"the data has grown: {left_out:,} of {len(is_unread):,} requests {verb} left out, already read")
     if str(figures) != "-":
         for result in results:
             _print_evaluation(result)
+            if result.protocol == "sampled":
+                print_left_out(split_for(run, split_at), [result.task], held)
     summaries = {result.key: result.summary() for result in results}
     emit(summaries if is_deployment else results[0].summary(), figures)
 
@@ -217,6 +234,7 @@ def compare(
 ) -> None:
     """Compare runs with intervals, paired tests and slices in one self-contained HTML page."""
     from searec.experiments import run_comparison
+    from searec.pipeline.run_splits import shared_split
 
     runs = open_runs(folders, "compare")
     held = choice(part, ("test", "val"), "--split")
@@ -224,4 +242,6 @@ def compare(
         runs, out, part=held, metrics=metrics, max_requests=requests, baseline=baseline, split_at=split_at
     )
     print_tables(comparison, groups or ())
+    split = shared_split(runs, split_at)
+    print_left_out(split, [table.task for table in comparison.tables if table.protocol == "sampled"], held)
     print(f"report: {out}")

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from searec.cli.arguments import Data, Json, Set, emit, pairs
+from searec.cli.arguments import (
+    Data,
+    Json,
+    Set,
+    emit,
+    pairs,
+    seed_option,
+)
 from searec.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -27,7 +34,7 @@ Near = Annotated[
         show_default=False,
     ),
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Same seed, same users, same weights, bit for bit.")]
+Seed = Annotated[int, seed_option("Same seed, same users, same weights, bit for bit.")]
 
 
 def distil(

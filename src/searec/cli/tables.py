@@ -6,11 +6,44 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from searec.data.dataset import Dataset
+    from searec.data.schema import Part, Task
+    from searec.data.split import Split
     from searec.evaluation.compare import Comparison, Table
 
 _MOST_COLUMNS = 6
+_MOST_NAMES = 5
+_MOST_CHARACTERS = 40
 _USUAL = ("hit@1", "hit@10", "ndcg@5", "ndcg@10", "coverage@10")
 """What is printed of the default metrics; a shorter list of metrics is printed whole."""
+
+
+def print_left_out(split: Split, tasks: Sequence[Task], part: Part) -> None:
+    """A line on the users who are left out of the sampled protocol, if there are any."""
+    from searec.data.candidates import users_left_out
+
+    users = list(dict.fromkeys(user for task in tasks for user in users_left_out(split, task, part)))
+    if users:
+        names = ", ".join(repr(user) for user in users[:_MOST_NAMES]) + (", ..." if len(users) > _MOST_NAMES else "")
+        has = "1 user has" if len(users) == 1 else f"{len(users)} users have"
+        print(f"  {has} clicked nearly every item and cannot be ranked among {part} candidates, so left out: {names}")
+
+
+def print_unusable_labels(data: Dataset) -> None:
+    """A line on the category labels that no interest is made of, if there are any."""
+    from searec.interests.category_index import unusable_labels
+
+    labels = unusable_labels(data)
+    if labels:
+        names = ", ".join(_shortened(label) for label in labels[:_MOST_NAMES]) + ", ..." * (len(labels) > _MOST_NAMES)
+        are = "1 category label has no word or is too long to be an interest, and is"
+        if len(labels) > 1:
+            are = f"{len(labels)} category labels have no word or are too long to be interests, and are"
+        print(f"  {are} left out: {names}")
+
+
+def _shortened(label: str) -> str:
+    return repr(label if len(label) <= _MOST_CHARACTERS else label[:_MOST_CHARACTERS] + "...")
 
 
 def print_tables(comparison: Comparison, groups: Sequence[str] = ()) -> None:

@@ -1,6 +1,6 @@
 """Candidates: the items a target is ranked among, and the negatives a model learns from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,13 +8,11 @@ from numpy.typing import NDArray
 from searec.data.dataset import Dataset
 from searec.data.lexical import bm25_index, neighbours
 from searec.data.ragged import Ints
-from searec.data.schema import Part, Task
+from searec.data.schema import OTHERS, Part, Task
 from searec.data.split import Requests, Split
 from searec.errors import DataError
 from searec.files import replacing
 
-OTHERS = 99
-"""Items a target is ranked among in the sampled protocol."""
 _QUERY_CHUNK = 256
 _REDRAWS = 100
 _MOST_MARKS = 27
@@ -73,6 +71,22 @@ class Seen:
         return self.keys[low:high] - user * (self.items + 1)
 
 
+def refuse_single_item(data: Dataset, model: str) -> None:
+    """Refuse a catalogue of one item for what learns to prefer one item to another.
+
+    Args:
+        data: the dataset.
+        model: its name, for the error.
+
+    Raises:
+        DataError: there is one item.
+    """
+    if data.sizes.items == 1:
+        raise DataError(
+            "a catalogue of one item cannot be learned from", where=model, got="1 item", expected="at least 2 items"
+        )
+
+
 def _place(key: Ints, places: int) -> Ints:
     """Multiplicative hash of keys into a table of 2^k places."""
     mixed = key.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
@@ -80,7 +94,14 @@ def _place(key: Ints, places: int) -> Ints:
 
 
 def draw_unseen(
-    rng: np.random.Generator, seen: Seen, user: Ints, n: int, *, excluded: Ints | None = None, distinct: bool = False
+    rng: np.random.Generator,
+    seen: Seen,
+    user: Ints,
+    n: int,
+    *,
+    excluded: Ints | None = None,
+    distinct: bool = False,
+    else_any: bool = False,
 ) -> NDArray[np.int32]:
     """[R, n] items drawn uniformly from those the user has not clicked.
 
@@ -91,6 +112,7 @@ def draw_unseen(
         user: [R] internal user ids.
         excluded: [R, M] items that must not be drawn either; 0 pads.
         distinct: no item twice in a row.
+        else_any: for a user who has clicked everything, draw from all items but the excluded ones.
 
     Raises:
         DataError: a user has clicked so much that too few items are left.
@@ -108,11 +130,13 @@ def draw_unseen(
         fresh[bad] = rng.integers(1, seen.items + 1, size=int(bad.sum()), dtype=np.int32)
         out[rows] = fresh
     for row in rows:  # users who have clicked nearly everything: draw from what is left
-        left = np.setdiff1d(np.arange(1, seen.items + 1), np.concatenate((seen.of_user(int(user[row])), excluded[row])))
+        permitted = np.setdiff1d(np.arange(1, seen.items + 1), excluded[row])
+        left = np.setdiff1d(permitted, seen.of_user(int(user[row])))
+        if else_any and not len(left):
+            left = permitted
         if len(left) < (n if distinct else 1):
             raise DataError(
                 "too few items are left to draw candidates from",
-                where=f"user {int(user[row])}",
                 got=f"{len(left)} items the user never clicked",
                 expected=f"at least {n}",
                 remedy="ask for fewer candidates",
@@ -136,6 +160,64 @@ def _unfit(seen: Seen, user: Ints, drawn: Ints, excluded: Ints, distinct: bool) 
     return bad
 
 
+@dataclass(frozen=True)
+class SampledRequests:
+    """The held-out requests of the sampled protocol.
+
+    Attributes:
+        requests: R requests.
+        candidates: [R, 1 + n] the target of each, then other items.
+        left_out: external ids of the users who have clicked so much that their requests cannot be ranked.
+    """
+
+    requests: Requests
+    candidates: Ints
+    left_out: tuple[str, ...]
+
+
+def sampled_requests(split: Split, task: Task, part: Part, *, seed: int = 0) -> SampledRequests:
+    """Return the held-out requests with their candidates, without users who have clicked nearly everything.
+
+    Args:
+        split: the split.
+        task: the task.
+        part: "val" or "test".
+        seed: of the draws.
+    """
+    requests = split.held_out(task, part)
+    if not len(requests):
+        return SampledRequests(requests, np.zeros((0, 1), dtype=np.int32), ())
+    candidates, enough = candidate_lists(split, task, part, seed=seed), has_enough_left(split, requests)
+    if enough.all():
+        return SampledRequests(requests, candidates, ())
+    rows = np.flatnonzero(enough)
+    return SampledRequests(requests[rows], candidates[rows], users_left_out(split, task, part))
+
+
+def users_left_out(split: Split, task: Task, part: Part) -> tuple[str, ...]:
+    """Return the external ids of held-out users who have clicked so much that the sampled protocol cannot rank them.
+
+    Args:
+        split: the split.
+        task: the task.
+        part: "val" or "test".
+    """
+    requests = split.held_out(task, part)
+    users = np.unique(requests.user[~has_enough_left(split, requests)])
+    return tuple(split.data.users.to_external(users))
+
+
+def has_enough_left(split: Split, requests: Requests) -> NDArray[np.bool_]:
+    """Return [R] whether a tenth of the catalogue, or `OTHERS` items, are left that the user has never clicked.
+
+    Args:
+        split: the split.
+        requests: R held-out requests.
+    """
+    items = split.data.sizes.items
+    return (items - split.items_clicked[requests.user]) >= max(1, min(OTHERS, items // 10))
+
+
 def candidate_lists(split: Split, task: Task, part: Part, *, n: int | None = None, seed: int = 0) -> NDArray[np.int32]:
     """Return [R, 1 + n]: each held-out request's target, then `n` other items; drawn once and stored with the dataset.
 
@@ -146,24 +228,39 @@ def candidate_lists(split: Split, task: Task, part: Part, *, n: int | None = Non
         split: the split.
         task: the task.
         part: "val" or "test".
-        n: other items a list; 99 by default, less in a catalogue so small that some user has fewer unclicked items.
+        n: other items a list. By default 99, less in a catalogue so small that some user has fewer unclicked items;
+            the row of a user who has clicked nearly everything (see `sampled_requests`) then holds the target alone.
         seed: of the draws.
 
     Raises:
         DataError: too few items are left for `n`.
     """
-    data = split.data
+    if split.final or split.read_before is not None:  # the requests that are left keep their candidates
+        whole = replace(split, final=False, read_before=None)
+        return candidate_lists(whole, task, part, n=n, seed=seed)[split.is_unread(task, part)]
+    data, given = split.data, n
     n = most_others(split, task, part) if n is None else n
     path = data.folder / f"candidates-{task}-{part}-{split.requests_key}-{n}-{seed}.npy"
     if not path.is_file():
         requests = split.held_out(task, part)
+        left = data.sizes.items - split.items_clicked[requests.user]
+        if given is not None and len(left) and left.min() < given:
+            raise DataError(
+                "too few items are left to draw candidates from",
+                where=f"user {data.users.to_external(requests.user[[left.argmin()]])[0]!r}",
+                got=f"{left.min()} items the user never clicked",
+                expected=f"at least {given}",
+                remedy="ask for fewer candidates",
+            )
+        rows = np.flatnonzero(left >= n)
         rng = np.random.default_rng([seed, ("recommend", "search").index(task), ("train", "val", "test").index(part)])
-        target = requests.target[:, None]
+        target, requests = requests.target[:, None], requests[rows]
         seen = Seen.ever(data)
+        others = np.zeros((len(target), n), dtype=np.int32)
         if task == "recommend":
-            others: Ints = draw_unseen(rng, seen, requests.user, n, excluded=target, distinct=True)
+            others[rows] = draw_unseen(rng, seen, requests.user, n, excluded=requests.target[:, None], distinct=True)
         else:
-            others = _hard_negatives(rng, data, seen, requests, n)
+            others[rows] = _hard_negatives(rng, data, seen, requests, n)
         with replacing(path) as beside, beside.open("wb") as file:
             np.save(file, np.concatenate((target, others), axis=1).astype(np.int32))
     stored: NDArray[np.int32] = np.load(path, mmap_mode="r")
@@ -171,15 +268,18 @@ def candidate_lists(split: Split, task: Task, part: Part, *, n: int | None = Non
 
 
 def most_others(split: Split, task: Task, part: Part) -> int:
-    """Return `OTHERS`, or the fewest unclicked items that a held-out user has, if that is less.
+    """Return `OTHERS`, or the fewest unclicked items of a held-out user, if that is less; see `sampled_requests`.
 
     Args:
         split: the split.
         task: the task.
         part: "val" or "test".
     """
-    clicked = split.items_clicked[split.held_out(task, part).user]
-    return max(1, min(OTHERS, split.data.sizes.items - int(clicked.max(initial=0))))
+    requests = split.held_out(task, part)
+    users = requests.user[has_enough_left(split, requests)]
+    if not len(users):
+        return 1
+    return min(OTHERS, split.data.sizes.items - int(split.items_clicked[users].max()))
 
 
 def _hard_negatives(rng: np.random.Generator, data: Dataset, seen: Seen, requests: Requests, n: int) -> Ints:

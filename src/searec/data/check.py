@@ -13,6 +13,7 @@ import polars as pl
 import scipy.sparse
 
 from searec.data.log import Log
+from searec.data.schema import OTHERS
 from searec.errors import SettingsError
 
 Level = int | Literal["all", "broadest"]
@@ -21,6 +22,7 @@ FEW_SEARCHES = 10
 _QUANTILES = {"min": 0.0, "25 %": 0.25, "median": 0.5, "75 %": 0.75, "90 %": 0.9, "99 %": 0.99, "max": 1.0}
 _EXAMPLES = 10
 _LATE_SHARE = 0.1
+_MOST_PERIODS = 36
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ class CheckReport:
     counts: users, items, interactions, searches, distinct queries, searches with a click, clicks in searches.
     events: interactions by kind. first, last: ISO 8601, None for a log without events.
     months: month, interactions, searches. rejects: file, rule, rows. examples: the first rejects in full.
+    clicked_all: users who have clicked more than nine tenths of the items, by their ids.
     """
 
     rows: dict[str, int]
@@ -89,6 +92,7 @@ class CheckReport:
     sparsity: Sparsity
     overlap: Overlap
     findings: Findings
+    clicked_all: list[str]
 
     def as_json(self) -> dict[str, Any]:
         """The report as plain values, ready for JSON."""
@@ -132,6 +136,7 @@ def check(log: Log, *, level: Level = "all") -> CheckReport:
         sparsity=_sparsity(log),
         overlap=_overlap(log, clicks, level),
         findings=_findings(log, clicks, with_click, first, last),
+        clicked_all=_clicked_all(log, clicks),
     )
 
 
@@ -272,6 +277,17 @@ def _findings(log: Log, clicks: pl.DataFrame, with_click: int, first: int | None
     )
 
 
+def _clicked_all(log: Log, clicks: pl.DataFrame) -> list[str]:
+    """The users who leave too few items unclicked to rank a target among; see `candidates.sampled_requests`."""
+    items = log.items.height
+    least = items - max(1, min(OTHERS, items // 10)) + 1
+    events = pl.concat([frame.lazy().select("user", "item") for frame in (log.interactions, clicks)])
+    busy = events.group_by("user").len().filter(pl.col("len") >= least).select("user")
+    distinct = events.join(busy, on="user", how="semi").group_by("user").agg(pl.col("item").n_unique())
+    users = distinct.filter(pl.col("item") >= least).sort("user").collect(engine="streaming")["user"]
+    return log.users["user_id"].gather(users.cast(pl.Int64) - 1).to_list()
+
+
 def _share(part: int, whole: int) -> float:
     return part / whole if whole else 0.0
 
@@ -303,8 +319,7 @@ def render(report: CheckReport) -> str:
     parts.append(_block("counts", {name: f"{count:,}" for name, count in report.counts.items()}))
     parts.append(_block("interactions by event", {kind: f"{count:,}" for kind, count in report.events.items()}))
     parts.append(_block("time, UTC", {"first event": report.first or "none", "last event": report.last or "none"}))
-    months = {str(m["month"]): f"{m['interactions']:,} + {m['searches']:,}" for m in report.months}
-    parts.append(_block("by month: interactions + searches", months))
+    parts.append(_periods(report.months))
     users = {
         "with no search": _percent(sparsity.none),
         f"with fewer than {FEW_SEARCHES}": _percent(sparsity.few),
@@ -326,8 +341,26 @@ def render(report: CheckReport) -> str:
     title += f"({overlap.labels}), 1 the same, 0 nothing shared"
     parts.append(_block(title, shown))
     findings = [f"  {_percent(getattr(report.findings, name)):>7} {text}" for name, text in _EXPLAINED.items()]
+    if report.clicked_all:
+        names = ", ".join(map(repr, report.clicked_all[:_EXAMPLES]))
+        names += f" and {len(report.clicked_all) - _EXAMPLES} more" if len(report.clicked_all) > _EXAMPLES else ""
+        has = "1 user has" if len(report.clicked_all) == 1 else f"{len(report.clicked_all)} users have"
+        findings.append(f"  {has} clicked nearly every item and cannot be ranked among sampled candidates: {names}")
     parts.append("\n".join(["what may leak or mislead", *findings]))
     return "\n\n".join(parts) + "\n"
+
+
+def _periods(months: list[dict[str, Any]]) -> str:
+    """The counts of events by month; by year or decade where the months are many."""
+    names = {"month": "{month}", "year": "{month:.4}", "decade": "{month:.3}0s"}
+    by = {name: [form.format(month=month["month"]) for month in months] for name, form in names.items()}
+    unit = next((name for name, periods in by.items() if len(set(periods)) <= _MOST_PERIODS), "decade")
+    counts: dict[str, tuple[int, int]] = {}
+    for period, month in zip(by[unit], months, strict=True):
+        feed, searches = counts.get(period, (0, 0))
+        counts[period] = (feed + month["interactions"], searches + month["searches"])
+    shown = {period: f"{feed:,} + {searches:,}" for period, (feed, searches) in counts.items()}
+    return _block(f"by {unit}: interactions + searches", shown)
 
 
 def _block(title: str, lines: dict[str, str]) -> str:

@@ -18,7 +18,7 @@ from searec.errors import DataError
 from searec.files import cache_folder, fingerprint, replacing
 from searec.text.analysis import index_words, item_text
 
-FORMAT = 3
+FORMAT = 4
 """Version of the encoding; a change here makes every cached dataset be encoded anew."""
 
 FEED, SEARCH = 0, 1
@@ -68,10 +68,15 @@ class ClickHistory:
 
 @dataclass(frozen=True)
 class Queries:
-    """The distinct query texts; row 0 of `words` is empty."""
+    """The distinct query texts, sorted; row 0 of `words` is empty."""
 
     texts: pl.Series
     words: Ragged  # [Q + 1] word ids
+
+    @functools.cached_property
+    def ids(self) -> IdMap:
+        """Return the query id of each text."""
+        return IdMap("query", self.texts)
 
 
 @dataclass(frozen=True)
@@ -149,18 +154,21 @@ def load(folder: Path | str, *, log: Log | None = None) -> Dataset:
 def write(log: Log, folder: Path) -> None:
     """Encode a checked log into a folder of .npy and Parquet files.
 
+    The bytes do not depend on the order of the log's rows: ids follow the order of their texts, and events of a user at
+    one instant follow their item and event (interactions) or their search_id (searches); feed before search.
+
     Args:
         log: a log without rejects.
         folder: the folder to make.
     """
     folder.mkdir()
     event_names = sorted(log.interactions["event"].unique().to_list())
-    queries = log.searches["query"].unique(maintain_order=True)
+    queries = log.searches["query"].unique().sort()
     _write_events(log, event_names, queries, folder)
 
     item_words = log.items.select(index_words(item_text(log.items.columns)).alias("word"))["word"]
     query_words = queries.to_frame("query").select(index_words(pl.col("query")).alias("word"))["word"]
-    vocabulary = pl.concat([item_words.explode(), query_words.explode()]).drop_nulls().unique(maintain_order=True)
+    vocabulary = pl.concat([item_words.explode(), query_words.explode()]).drop_nulls().unique().sort()
     _save_rows(folder, "item_words", _coded_lists(item_words, vocabulary))
     _save_rows(folder, "query_words", _coded_lists(query_words, vocabulary))
 
@@ -168,7 +176,7 @@ def write(log: Log, folder: Path) -> None:
         categories = log.items["categories"]
     else:
         categories = pl.Series([[]] * log.items.height, dtype=pl.List(pl.String))
-    category_names = categories.explode().drop_nulls().unique(maintain_order=True)
+    category_names = categories.explode().drop_nulls().unique().sort()
     _save_rows(folder, "item_categories", _coded_lists(categories, category_names))
 
     write_table(log.items, folder / "items.parquet")
@@ -191,11 +199,11 @@ def _write_events(log: Log, event_names: list[str], queries: pl.Series, folder: 
     """Write interactions, searches and the click history, each by user and time."""
     users = log.users.height
     event = _codes(log.interactions["event"], event_names, pl.Int16) - 1
-    feed = log.interactions.with_columns(event).sort("user", "time", maintain_order=True)
+    feed = _in_order(log.interactions.with_columns(event), "item", "event")
     _save_columns(folder, "interactions", feed, ("item", "time", "event"), users)
 
     query = _codes(log.searches["query"], queries, pl.Int32)
-    searches = log.searches.with_columns(query).sort("user", "time", maintain_order=True)
+    searches = _in_order(log.searches.with_columns(query), "search_id")
     _save_columns(folder, "searches", searches, ("query", "time"), users)
     lengths = searches["clicked"].list.len().to_numpy()
     clicked = searches["clicked"].explode().drop_nulls().to_numpy().astype(np.int32)
@@ -208,6 +216,20 @@ def _write_events(log: Log, event_names: list[str], queries: pl.Series, folder: 
     del feed, searches  # ten million events need the room
     clicks = pl.concat([from_feed, from_search]).sort("user", "time", maintain_order=True)
     _save_columns(folder, "click_history", clicks, ("item", "time", "source"), users)
+
+
+def _in_order(frame: pl.DataFrame, *ties: str) -> pl.DataFrame:
+    """Rows by user, time and the columns of `ties`; only rows of one user and time are sorted by the latter."""
+    frame = frame.sort("user", "time", maintain_order=True)
+    user, time = frame["user"].to_numpy(), frame["time"].to_numpy()
+    is_as_before = (user[1:] == user[:-1]) & (time[1:] == time[:-1])
+    rows = np.flatnonzero(np.append(is_as_before, False) | np.insert(is_as_before, 0, False))
+    if not len(rows):
+        return frame
+    order = np.arange(len(user))
+    tied = frame.select("user", "time", *ties)[rows].with_columns(pl.Series("row", rows))
+    order[rows] = tied.sort("user", "time", *ties)["row"].to_numpy()
+    return frame[order]
 
 
 def _save_columns(folder: Path, name: str, frame: pl.DataFrame, columns: Sequence[str], users: int) -> None:

@@ -5,22 +5,24 @@ they stream, checked there by the rules of `log`, and renamed over OUT only when
 """
 
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
-from searec.config import nearest
-from searec.data.convert import TimeUnit, as_lists, as_text, as_times, guess_unit, unread_list
+from searec.data.accounting import ONCE, FileAccount, account
+from searec.data.conform import conform, refuse_lists
 from searec.data.formats import FORMATS
 from searec.data.formats.base import FILE, ROW, Importer, ImportOptions, Raw, reading
+from searec.data.ids import fold_map, id_counts, note_similar, replace_ids
 from searec.data.log import REJECT_SCHEMA, Log, read_log, refuse_rejects, write_table
-from searec.data.schema import INTERACTIONS, ITEMS, SEARCHES, TABLES, USERS, Column, Kind, Table
+from searec.data.plausibility import odd_times
+from searec.data.schema import INTERACTIONS, ITEMS, SEARCHES, TABLES, USERS, Kind, Table
 from searec.errors import DataError
 from searec.files import replacing
 from searec.progress import progress
 
-LIST_SEPARATOR = "|"
 _DEFAULT = ImportOptions()
 REJECTS_FILE = "rejects.parquet"
 _REMEDY = "mend them, or import again with --drop-bad, which leaves them out and writes rejects.parquet"
@@ -34,6 +36,7 @@ class ImportReport:
     read, written: rows by table.
     rejects: file, row (1-based data row), rule, value; one line for each broken rule.
     notes: what was decided for the user, one sentence each.
+    files: what became of the records of each source file; empty for a format that does not count them.
     """
 
     out: Path
@@ -41,6 +44,7 @@ class ImportReport:
     written: dict[str, int]
     rejects: pl.DataFrame
     notes: tuple[str, ...]
+    files: tuple[FileAccount, ...] = ()
 
 
 def import_folder(
@@ -81,88 +85,121 @@ def import_raw(raw: Raw, source: Path, out: Path, options: ImportOptions, *, dro
         options: what the user says about the source.
         drop_bad: leave out rows that break a rule.
     """
-    unit, separator = options.time_unit or raw.unit, options.list_separator or LIST_SEPARATOR
+    notes = list(raw.notes)
     with replacing(out) as beside, progress(f"import {source.name}", len(TABLES) + 1) as advance:
         beside.mkdir()
         for table in TABLES:
             if table.name in raw.tables:
                 with reading(raw.files[table.name]):
-                    frame = conform(
-                        raw.tables[table.name], table, raw.files[table.name], time_unit=unit, separator=separator
-                    )
+                    frame, said = conform(raw, table, options)
                     write_table(frame, beside / table.file)
-                _refuse_lists(beside / table.file, table, raw)
+                refuse_lists(beside / table.file, table, raw)
+                notes += said
             advance(1, table.name)
+        folds = _fold(raw, beside, options, notes)
         _fill_absent(raw, beside)
         log = read_log({table.name: _judged_by(beside / table.file, table) for table in TABLES})
-        located, notes = _without_repeats(log.rejects) if raw.repeats else (log.rejects, ())
-        rejects = _of_source(located, raw, beside)
+        removed = _removed(log.rejects, raw, folds)
+        located = _of_source(removed.filter(pl.col("merged").is_null()), raw, beside)
         if not drop_bad:
-            refuse_rejects(rejects, source, _REMEDY)
-        _finish(log.rejects, beside)
-        if rejects.height:
-            write_table(rejects, beside / REJECTS_FILE)
+            refuse_rejects(located, source, _remedy(located))
+        _refuse_nothing(log, source, located)
+        staged = {table.name: beside / table.file for table in TABLES if table.name in raw.tables}
+        gone = {
+            table.name: removed.filter(pl.col("file") == table.file).select("row", pl.col("merged").alias("rule"))
+            for table in TABLES
+        }
+        files = account(raw, staged, gone, located)
+        notes += [*_note_repeats(removed), *_finish(removed, beside)]
+        notes += odd_times(log.interactions["time"], log.searches["time"])
+        if located.height:
+            write_table(located, beside / REJECTS_FILE)
         advance(1, "rules")
-    return ImportReport(out=out, read=log.rows, written=_rows(log), rejects=rejects, notes=raw.notes + notes)
+    return ImportReport(out=out, read=log.rows, written=_rows(log), rejects=located, notes=tuple(notes), files=files)
 
 
-def conform(
-    frame: pl.LazyFrame,
-    table: Table,
-    where: Path,
-    *,
-    time_unit: TimeUnit | None = None,
-    separator: str = LIST_SEPARATOR,
-) -> pl.LazyFrame:
-    """Return a raw table with the columns and types of the dataset folder, still unread.
+def _fold(raw: Raw, beside: Path, options: ImportOptions, notes: list[str]) -> dict[str, dict[str, str]]:
+    """Fold ids in the staged tables where that is requested; note those that look alike."""
+    folds: dict[str, dict[str, str]] = {}
+    for key in ("user_id", "item_id"):
+        tables = {table.name: pl.scan_parquet(beside / table.file) for table in TABLES if table.name in raw.tables}
+        counts = id_counts(tables, key)
+        folds[key] = fold_map(counts, options.fold_ids) if options.fold_ids else {}
+        if folds[key]:
+            old, new = next(iter(folds[key].items()))
+            rules = ",".join(options.fold_ids)
+            ids = f"{len(folds[key]):,} {key.removesuffix('_id')} {'id' if len(folds[key]) == 1 else 'ids'}"
+            notes.append(f"{ids} folded into others by --fold-ids {rules}, such as {old!r} into {new!r}")
+        notes += note_similar(counts.filter(~pl.col("id").is_in(list(folds[key]))), key)
+    if any(folds.values()):
+        for table in TABLES:
+            if table.name in raw.tables:
+                replaced = beside / f"folded-{table.file}"
+                write_table(replace_ids(pl.scan_parquet(beside / table.file), folds), replaced)
+                os.replace(replaced, beside / table.file)
+    return folds
 
-    Other columns stay for items and users.
 
-    Args:
-        frame: the raw table.
-        table: which table of the dataset folder it is.
-        where: the file that errors name.
-        time_unit: of times given as numbers; read from their size if None.
-        separator: between the members of a list that is not JSON.
+def _removed(rejects: pl.DataFrame, raw: Raw, folds: Mapping[str, Mapping[str, str]]) -> pl.DataFrame:
+    """Rejects of the staged tables with a column "merged": the rule where a row is merged and is no reject."""
+    alone = pl.len().over("file", "row") == 1
+    merged = pl.lit(None, dtype=pl.String)
+    if raw.repeats:
+        again = [(INTERACTIONS.file, "duplicate row"), (SEARCHES.file, "duplicate search_id")]
+        merged = pl.when(alone & _any_of(again)).then(pl.lit(ONCE))
+    for table, key in ((USERS, "user_id"), (ITEMS, "item_id")):
+        folded = pl.col("value").is_in(list(set(folds[key].values())))
+        same = alone & _any_of([(table.file, f"duplicate {key}")]) & folded
+        merged = pl.when(same).then(pl.lit(f"left out: another has this {key} when ids are folded")).otherwise(merged)
+    return rejects.with_columns(merged.alias("merged"))
+
+
+def _note_repeats(removed: pl.DataFrame) -> list[str]:
+    counts = {
+        table.name: removed.filter((pl.col("file") == table.file) & (pl.col("merged") == ONCE)).height
+        for table in (INTERACTIONS, SEARCHES)
+    }
+    return [
+        f"{count:,} {name} occur more than once in the source and are written once"
+        for name, count in counts.items()
+        if count
+    ]
+
+
+def _any_of(rules: Sequence[tuple[str, str]]) -> pl.Expr:
+    return pl.any_horizontal(*((pl.col("file") == file) & (pl.col("rule") == rule) for file, rule in rules))
+
+
+def _remedy(rejects: pl.DataFrame) -> str:
+    if rejects.filter(pl.col("rule") == "no valid time").height:
+        return f"{_REMEDY}; --time-format says how times are written that are not ISO 8601, such as %Y/%m/%d"
+    return _REMEDY
+
+
+def _refuse_nothing(log: Log, source: Path, rejects: pl.DataFrame) -> None:
+    """Refuse a source of which nothing would be left.
 
     Raises:
-        DataError: a missing column, a type that cannot be converted, numeric times of unclear unit.
+        DataError: there are no items, or neither interactions nor searches.
     """
-    schema = frame.collect_schema()
-    converted: list[pl.Expr] = []
-    for column in table.columns:
-        if column.name in schema:
-            converted.append(_convert(frame, column, where, time_unit, separator))
-        elif column.required:
-            raise DataError(
-                f"missing column {column.name!r}",
-                where=where,
-                got=", ".join(schema.names()) or "no columns",
-                expected=", ".join(c.name for c in table.columns if c.required),
-                remedy=f"{nearest(column.name, schema.names())} --map {table.name}.{column.name}=COLUMN names another",
-            )
-    known = [column.name for column in table.columns]
-    others = schema.names() if table in (ITEMS, USERS) else (FILE, ROW)
-    return frame.select(*converted, *(name for name in others if name in schema and name not in known))
+    events = log.interactions.height + log.searches.height
+    if log.items.height and events:
+        return
+    rows = f"{rejects.height:,} {'line' if rejects.height == 1 else 'lines'}"
+    got = f"{log.items.height:,} items, {log.interactions.height:,} interactions, {log.searches.height:,} searches"
+    broken = f"; {rows} of broken rules, the first: {_first(rejects)}" if rejects.height else ""
+    raise DataError(
+        "nothing is left to write",
+        where=source,
+        got=got + broken,
+        expected="at least one item and one interaction or search",
+        remedy="look for empty files, or for a column that is not what its name says",
+    )
 
 
-def _convert(frame: pl.LazyFrame, column: Column, where: Path, time_unit: TimeUnit | None, separator: str) -> pl.Expr:
-    dtype = frame.collect_schema()[column.name]
-    value = pl.col(column.name)
-    converted: pl.Expr | None
-    if column.kind is Kind.TEXT:
-        converted = as_text(value, dtype)
-    elif column.kind is Kind.TIME:
-        converted = as_times(column.name, dtype, time_unit or guess_unit(frame, column.name, where))
-    else:
-        converted = as_lists(value, dtype, separator)
-        if converted is not None and column.required:
-            converted = converted.fill_null(pl.lit([], dtype=pl.List(pl.String)))
-    if converted is None:
-        raise DataError(
-            f"column {column.name!r} has the wrong type", where=where, got=dtype, expected=column.kind.value
-        )
-    return converted.alias(column.name)
+def _first(rejects: pl.DataFrame) -> str:
+    file, row, rule, value = rejects.row(0)
+    return f"{file} row {row}: {rule} ({value})"
 
 
 def _judged_by(staged: Path, table: Table) -> pl.LazyFrame:
@@ -198,41 +235,16 @@ def refuse_out(source: Path, out: Path, *also: str) -> None:
 
 
 def _fill_absent(raw: Raw, beside: Path) -> None:
-    """No searches file: an empty table. No users file: the ids seen in events, in the order they are first seen."""
-    if SEARCHES.name not in raw.tables:
-        types = {Kind.TEXT: pl.String(), Kind.TIME: pl.Datetime("us", "UTC"), Kind.TEXTS: pl.List(pl.String)}
-        write_table(
-            pl.DataFrame(schema={c.name: types[c.kind] for c in SEARCHES.columns if c.required}), beside / SEARCHES.file
-        )
+    """A log that is not there is an empty table. No users file: the ids of events, in the order they are first seen."""
+    types = {Kind.TEXT: pl.String(), Kind.TIME: pl.Datetime("us", "UTC"), Kind.TEXTS: pl.List(pl.String)}
+    for table in (INTERACTIONS, SEARCHES):
+        if table.name not in raw.tables:
+            schema = {column.name: types[column.kind] for column in table.columns if column.required}
+            write_table(pl.DataFrame(schema=schema), beside / table.file)
     if USERS.name not in raw.tables:
-        seen = pl.concat(
-            [pl.scan_parquet(beside / name).select("user_id") for name in ("interactions.parquet", "searches.parquet")]
-        )
+        seen = pl.concat([pl.scan_parquet(beside / table.file).select("user_id") for table in (INTERACTIONS, SEARCHES)])
         ids = seen.filter(pl.col("user_id").str.strip_chars() != "").unique(maintain_order=True)
         write_table(ids, beside / USERS.file)
-
-
-def _refuse_lists(path: Path, table: Table, raw: Raw) -> None:
-    """Refuse lists that should be JSON and are not, where no rule checks them."""
-    schema = raw.tables[table.name].collect_schema()
-    for column in table.columns:
-        if column.kind is not Kind.TEXTS or column.required or schema.get(column.name) != pl.String:
-            continue
-        bad = (
-            pl.scan_parquet(path)
-            .select(pl.row_index("row") + 1, column.name)
-            .filter(unread_list(column.name))
-            .head(1)
-            .collect()
-        )
-        if bad.height:
-            raise DataError(
-                f"column {column.name!r} holds a list that is not JSON",
-                where=f"{raw.files[table.name]} row {bad['row'][0]}",
-                got=bad[column.name][0][0],
-                expected='["a","b"], or values with a separator between',
-                remedy="write the lists with double quotes",
-            )
 
 
 def _of_source(rejects: pl.DataFrame, raw: Raw, beside: Path) -> pl.DataFrame:
@@ -261,23 +273,6 @@ def _of_source(rejects: pl.DataFrame, raw: Raw, beside: Path) -> pl.DataFrame:
     return pl.concat(parts)
 
 
-def _without_repeats(rejects: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]:
-    """Rejects without the rows whose one fault is to stand twice, and a note on how many those are in each table."""
-    rules = {INTERACTIONS.file: "duplicate row", SEARCHES.file: "duplicate search_id"}
-    alone = pl.len().over("file", "row") == 1
-    repeat = alone & pl.any_horizontal(
-        *((pl.col("file") == file) & (pl.col("rule") == rule) for file, rule in rules.items())
-    )
-    repeats = rejects.filter(repeat)["file"]
-    counts = {table.name: (repeats == table.file).sum() for table in (INTERACTIONS, SEARCHES)}
-    notes = tuple(
-        f"{count:,} {name} occur more than once in the source and are written once"
-        for name, count in counts.items()
-        if count
-    )
-    return rejects.filter(~repeat), notes
-
-
 def _placed(rejects: pl.DataFrame, staged: Path) -> pl.DataFrame:
     """Rejects of one table with the file and row of the source; file is null where the staged file names none."""
     there = [name for name in (FILE, ROW) if name in pl.scan_parquet(staged).collect_schema()]
@@ -298,22 +293,33 @@ def _placed(rejects: pl.DataFrame, staged: Path) -> pl.DataFrame:
     )
 
 
-def _finish(rejects: pl.DataFrame, beside: Path) -> None:
-    """Leave the rows of `rejects` out of the staged tables, and where each row came from."""
+def _finish(removed: pl.DataFrame, beside: Path) -> list[str]:
+    """Leave rows out of the staged tables, and where each row came from; return notes on repeats inside lists."""
+    notes = []
     for table in TABLES:
-        rows = rejects.filter(pl.col("file") == table.file)["row"].unique()
+        rows = removed.filter(pl.col("file") == table.file)["row"].unique()
         staged = pl.scan_parquet(beside / table.file)
         marks = [name for name in (FILE, ROW) if name in staged.collect_schema()]
-        if not len(rows) and not marks:
-            continue
-        remaining = (
-            staged.with_row_index("__place", 1).filter(~pl.col("__place").is_in(rows.implode()))
-            if len(rows)
-            else staged
-        )
-        clean = beside / f"clean-{table.file}"
-        write_table(remaining.drop("__place", *marks, strict=False), clean)
-        os.replace(clean, beside / table.file)
+        remaining = staged.filter(~(pl.row_index() + 1).is_in(rows.implode())) if len(rows) else staged
+        lists = ["clicked"] if table is SEARCHES else []
+        repeats = _repeats(remaining, lists)
+        for name, count in repeats.items():
+            times = f"{count:,} {'repeat' if count == 1 else 'repeats'} of an item"
+            notes.append(f"{times} inside one list of {name} of {table.name} left out: an item counts once a search")
+        if len(rows) or marks or repeats:
+            remaining = remaining.with_columns(pl.col(name).list.unique(maintain_order=True) for name in repeats)
+            clean = beside / f"clean-{table.file}"
+            write_table(remaining.drop(marks), clean)
+            os.replace(clean, beside / table.file)
+    return notes
+
+
+def _repeats(frame: pl.LazyFrame, lists: Sequence[str]) -> dict[str, int]:
+    """How many members of lists are in their list before, by column; columns without one are left out."""
+    if not lists:
+        return {}
+    counts = frame.select((pl.col(name).list.len() - pl.col(name).list.n_unique()).sum() for name in lists)
+    return {name: n for name, n in counts.collect(engine="streaming").row(0, named=True).items() if n}
 
 
 def _rows(log: Log) -> dict[str, int]:

@@ -27,7 +27,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class Log:
     """The four tables, rows that break a rule left out, ids already internal ids (1..N, Int32).
 
-    items, users: as in the folder, in file order, so that row n holds internal id n.
+    items, users: sorted by id (code points), so that row n holds internal id n whatever the order of files and rows.
     interactions: user, item, time (Int64 microseconds since 1970, UTC), event.
     searches: search_id, user, query, time, clicked (List(Int32)).
     rejects: file, row (1-based data row), rule, value; one line for each broken rule.
@@ -168,6 +168,7 @@ def read_log(
     # Items and users first: a bad one makes rejects of its events too.
     users = judged(USERS, _key_rules("user_id"))
     items = judged(ITEMS, [*_key_rules("item_id"), _Rule("empty title", _blank("title"), "title")])
+    users, items = users.sort("user_id"), items.sort("item_id")
     user_code, item_code = pl.Enum(users["user_id"]), pl.Enum(items["item_id"])
     user, time = _internal("user_id", user_code), _time_rule(now or datetime.now(UTC))
     interactions = judged(INTERACTIONS, _interaction_rules(time), user, _internal("item_id", item_code))

@@ -16,6 +16,8 @@ from searec.errors import DataError
 Task = Literal["recommend", "search"]
 Part = Literal["train", "val", "test"]
 TASKS: tuple[Task, ...] = ("recommend", "search")
+OTHERS = 99
+"""Items that a target is ranked among in the sampled protocol."""
 DAY = 86_400_000_000
 """Microseconds of a day."""
 

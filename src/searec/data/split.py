@@ -11,8 +11,9 @@ In both a request sees only what is strictly older than its time.
 """
 
 import functools
+import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
@@ -25,6 +26,7 @@ from searec.data.schema import TASKS, Part, Task
 from searec.errors import DataError, LeakError, SettingsError
 
 NEVER = np.iinfo(np.int64).max
+PARTS: tuple[Part, ...] = ("val", "test")
 _UNSEEN_SEED = 7
 STREAMS = ("interactions", "searches", "click_history")
 """The histories a request may see."""
@@ -188,9 +190,13 @@ class Split:
         shows what a model makes of users who came after its training.
     split_at: microseconds since 1970 at which training ends for everybody (`global_split.split_time`); None for
         leave-one-out.
+    final: nothing is held out; every event may be learned from. For a model that is served, not measured.
+    read_before: [U + 1] for each user a time, microseconds since 1970, before which a model has read the events already
+        (a run that is measured or trained further on data that has grown). Older requests are not held out.
 
     Raises:
-        SettingsError: on construction, if `unseen` is not from 0 to less than 1, or `split_at` lies outside of the log.
+        SettingsError: on construction, if `unseen` is not from 0 to less than 1, `split_at` lies outside of the log, or
+            a final split is to hold something out.
         DataError: on construction, if no click lies before `split_at`, or no event with a click in a half after it.
     """
 
@@ -198,10 +204,15 @@ class Split:
     min_events: int = 3
     unseen: float = 0.0
     split_at: int | None = None
+    final: bool = False
+    read_before: Ints | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not 0 <= self.unseen < 1:
             raise SettingsError("bad share of unseen users", got=self.unseen, expected="0 to less than 1")
+        if self.final and (self.unseen or self.split_at is not None):
+            got = f"unseen {self.unseen}" if self.unseen else "a global split"
+            raise SettingsError("a final split holds nothing out", got=got, expected="neither")
         if self.split_at is not None:
             self._refuse_empty_parts(self.split_at)
 
@@ -332,8 +343,8 @@ class Split:
         if self.split_at is not None:
             return np.full(self.data.sizes.users + 1, self.split_at, dtype=np.int64)
         limit = np.full(self.data.sizes.users + 1, NEVER, dtype=np.int64)
-        for task in tasks:
-            users, positions = self._held(task, "val")
+        for task, part in itertools.product(tasks, PARTS):
+            users, positions = self._unread(task, *self._held(task, part))
             limit[users] = np.minimum(limit[users], self._time(task)[positions])
         return limit
 
@@ -345,8 +356,26 @@ class Split:
             task: the task.
             part: "val" or "test".
         """
-        users, positions = self._held(task, part)
-        return self._ask(task, users, positions)
+        return self._ask(task, *self._unread(task, *self._held(task, part)))
+
+    def is_unread(self, task: Task, part: Part) -> NDArray[np.bool_]:
+        """Return which requests `held_out` would have without `read_before` and `final` it has.
+
+        Args:
+            task: the task.
+            part: "val" or "test".
+        """
+        return self._is_unread(task, *self._held(task, part))
+
+    def _is_unread(self, task: Task, users: Ints, positions: Ints) -> NDArray[np.bool_]:
+        if self.final or self.read_before is None:
+            return np.full(len(users), not self.final)
+        return self._time(task)[positions] >= self.read_before[users]
+
+    def _unread(self, task: Task, users: Ints, positions: Ints) -> tuple[Ints, Ints]:
+        """Return those of the held-out events that a model has not read."""
+        is_unread = self._is_unread(task, users, positions)
+        return users[is_unread], positions[is_unread]
 
     @cached_by_arguments
     def train(self, task: Task, tasks: Sequence[Task] = TASKS) -> Requests:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from searec.data.batch import Batch, Batcher
-from searec.data.candidates import candidate_lists
+from searec.data.candidates import sampled_requests
 from searec.data.global_split import iso
 from searec.data.ragged import Ints, gather_windows
 from searec.data.schema import Part, Task
@@ -61,8 +61,9 @@ def evaluate(
         model: trained on the training events of `split`; on whichever device it should run.
         split: whose held-out requests are ranked.
         task: one that the model supports.
-        protocol: "sampled", the target among the stored 99 candidates; "full", among the whole catalogue less what the
-            user has clicked before (the target itself always stays).
+        protocol: "sampled", the target among the stored 99 candidates, without the requests of users who have clicked
+            nearly everything (`data.candidates.sampled_requests` names them); "full", among the whole catalogue less
+            what the user has clicked before (the target itself always stays).
         part: "test" or "val".
         metrics: what to show: "ndcg@20,recall@50" or metric objects. By default those of `metrics.DEFAULT` that are
             defined for task and protocol; these are measured along with any others, so that `compare` finds them.
@@ -88,14 +89,36 @@ def evaluate(
         applicable([metric], task, protocol)
     measured = tuple(dict.fromkeys((*default, *shown)))
     requests = split.held_out(task, part)
+    if split.final:
+        raise DataError(
+            "nothing is held out of the data of a final run",
+            got=f"0 {part} requests for {task}",
+            remedy="measure the validated run, whose figures are in config.json, or measure this one on later events",
+        )
+    if len(requests) == 0 and split.read_before is not None:
+        raise DataError(
+            "every held-out event is one that the model has read",
+            got=f"0 of {len(split.is_unread(task, part)):,} {part} requests for {task} are newer",
+            expected="data with events after those of its training",
+        )
     if len(requests) == 0:
         raise _nothing_held_out(split, task, part)
+    candidates: Ints = np.zeros((0, 0), dtype=np.int32)
+    if protocol == "sampled":
+        sampled = sampled_requests(split, task, part, seed=seed)
+        requests, candidates = sampled.requests, sampled.candidates
+        if len(requests) == 0:
+            raise DataError(
+                "no held-out target has other items to be ranked among",
+                got=f"{split.data.sizes.items} items, nearly all of them clicked by each user",
+                remedy="use the full protocol, or a larger catalogue",
+            )
     rows = chosen(len(requests), max_requests, seed)
     scored = requests[rows]
     started = time.perf_counter()
     lists, depth = None, None
     if protocol == "sampled":
-        rank = sampled_ranks(model, split, scored, candidate_lists(split, task, part, seed=seed)[rows])
+        rank = sampled_ranks(model, split, scored, candidates[rows])
     else:
         deepest = max(m.depth or 0 for m in measured if m.reads != "ranks" or not model.enumerates)
         depth = None if model.enumerates else _retrieved(model, deepest)
@@ -191,7 +214,9 @@ def chosen(count: int, limit: int | None, seed: int) -> Ints:
 
 
 def validation_score(model: Model, split: Split, *, requests: int, seed: int) -> dict[str, float]:
-    """Sampled NDCG@5 on validation, the mean over the model's tasks, and each task's own.
+    """Return the sampled NDCG@5 on validation, the mean over the model's tasks, and each task's own.
+
+    A task without validation requests is left out; without any the result is empty.
 
     Args:
         model: what is measured.
@@ -201,15 +226,12 @@ def validation_score(model: Model, split: Split, *, requests: int, seed: int) ->
     """
     values = {}
     for task in model.train_tasks:
-        held = split.held_out(task, "val")
-        rows = chosen(len(held), requests, seed)
-        candidates = candidate_lists(split, task, "val", seed=seed)
-        values[f"ndcg@5.{task}"] = (
-            float(NDCG(5).of_ranks(sampled_ranks(model, split, held[rows], candidates[rows])).mean())
-            if len(rows)
-            else 0.0
-        )
-    return {"ndcg@5": float(np.mean(list(values.values()))), **values}
+        held = sampled_requests(split, task, "val", seed=seed)
+        rows = chosen(len(held.requests), requests, seed)
+        if len(rows):
+            ranks = sampled_ranks(model, split, held.requests[rows], held.candidates[rows])
+            values[f"ndcg@5.{task}"] = float(NDCG(5).of_ranks(ranks).mean())
+    return {"ndcg@5": float(np.mean(list(values.values()))), **values} if values else {}
 
 
 def sampled_ranks(model: Model, split: Split, requests: Requests, candidates: Ints) -> np.ndarray:

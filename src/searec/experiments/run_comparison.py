@@ -70,7 +70,7 @@ def evaluate(
         environment=environment(),
     )
     folder = _scores_folder(run, split)
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     result.save(folder)
     return result
 
@@ -78,7 +78,7 @@ def evaluate(
 def _scores_folder(run: Run, split: Split) -> Path:
     """Return where the figures of a run on a split are stored."""
     is_own = split.requests_key == run.split.requests_key
-    return run.folder if is_own else run.folder / f"split-{split.requests_key}"
+    return run.figures if is_own else run.figures / f"split-{split.requests_key}"
 
 
 def evaluation_of(

@@ -10,10 +10,10 @@ from searec.data.dataset import Dataset
 from searec.data.leakage.checks import cutoff_leaks, negative_leaks, split_leaks
 from searec.data.leakage.cutoff import Cutoff
 from searec.data.leakage.findings import Finding, Leaks
-from searec.data.split import Split
+from searec.data.split import PARTS, Split
 from searec.models.base import Model
-from searec.pipeline.run import read_run
-from searec.pipeline.run_folder import ARTIFACTS, CUTOFF, LEAKS, read_config
+from searec.pipeline.run import Run, read_run
+from searec.pipeline.run_folder import ARTIFACTS, CUTOFF, CUTOFFS, LEAKS, read_config
 
 _LOG = logging.getLogger("searec.leaks")
 
@@ -58,20 +58,40 @@ def leak_record(split: Split, model: Model, before: Leaks) -> dict[str, Any]:
 def run_leaks(folder: Path, data: Dataset) -> Leaks:
     """Check all that a run folder holds: its cut-off, its artifact and its counts.
 
+    On data that has grown, no request may be older than what the run has read of its user; its counts were checked when
+    it was trained. Of the data of a final run nothing is held out.
+
     Args:
         folder: the run folder.
-        data: the dataset it was trained on.
+        data: the dataset it was trained on, as it was or grown.
 
     Raises:
-        RunError: no finished run, a damaged file, or other data than it was trained on.
+        RunError: no finished run, a damaged file, or data that holds fewer than half of the run's items.
+        LeakError: the run does not record what it has read.
     """
     run = read_run(folder, data, device="cpu")
     split, tasks = run.split, run.model.train_tasks
+    if run.is_grown:
+        return _leaks_on_grown_data(run)
     findings = _cutoff_findings(folder, Cutoff.of(split, tasks).digest)
-    total = Leaks({"runs": 1}, findings) + run.model.leaks(split)
+    nothing_held_out = {"final runs, of whose data nothing is held out": 1} if run.is_final else {}
+    total = Leaks({"runs": 1, **nothing_held_out}, findings) + run.model.leaks(split)
     if run.model.artifact is None:
         return total
     return total + artifact_named(run.model.artifact).load(folder / ARTIFACTS).leaks(split, tasks)
+
+
+def _leaks_on_grown_data(run: Run) -> Leaks:
+    split, tasks = run.split, run.model.train_tasks
+    cutoff = Cutoff.load(run.folder / CUTOFFS)
+    unread = [split.is_unread(task, part) for task in tasks for part in PARTS]
+    checked = {
+        "runs on data that has grown": 1,
+        "held-out requests": sum(int(mask.sum()) for mask in unread),
+        "requests left out, which the run has read": sum(int((~mask).sum()) for mask in unread),
+    }
+    total = Leaks(checked, tuple(cutoff_leaks(split, tasks, cutoff, str(run.folder), grown=True)))
+    return total if run.model.artifact is None else total + run.artifact().leaks(split, tasks, grown=True)
 
 
 def _cutoff_findings(folder: Path, allowed: str) -> tuple[Finding, ...]:

@@ -8,11 +8,11 @@ import torch
 
 from searec.artifacts import prepare
 from searec.artifacts.base import Artifact
-from searec.config import configure, nearest
+from searec.config import check_seed, configure, nearest
 from searec.data.dataset import Dataset
 from searec.data.global_split import split_time
 from searec.data.split import Split
-from searec.errors import RunError, SettingsError
+from searec.errors import RunError, SettingsError, StorageError
 from searec.experiments.run_leakage import leak_record, training_leaks
 from searec.models import model_named
 from searec.models.base import Model, Preset
@@ -98,9 +98,10 @@ def train(
         RunError: the folder holds a run already and `resume` is not set, or its checkpoint is of another run; `start`
             or `teacher` is no finished run of this data and split, or does not fit.
         LeakError: an input of the model, or a count it has made, is newer than its cut-off; see `run_leakage`.
+        StorageError: the folder cannot be made.
         Interrupted: on Ctrl-C, with a checkpoint written.
     """
-    config, train_config = settings_for(model, preset, overrides, seed=seed)
+    config, train_config = settings_for(model, preset, overrides, seed=check_seed(seed))
     label = label or model
     folder = Path(out) if out is not None else RUNS / f"{label}-{seed}"
     if not resume:
@@ -141,7 +142,7 @@ def train(
     if first_process():
         if artifact is not None:
             artifact.save(folder / ARTIFACTS)
-        write_run(folder, learner, about, environment())
+        write_run(folder, learner, about, environment(), split=split)
         for file in (folder / checkpoint.FILE, *folder.glob(f"*/{checkpoint.FILE}")):
             file.unlink(missing_ok=True)
     return run
@@ -197,6 +198,11 @@ def _identity(run: Run) -> dict[str, Any]:
 
 
 def _refuse_used(folder: Path) -> None:
+    place = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not place.is_dir():
+        raise StorageError(
+            "the run folder cannot be made", where=folder, got=f"{place} is no folder", remedy="name another folder"
+        )
     if (folder / CONFIG).is_file():
         remedy = "name another folder, or --resume to open it"
         raise RunError("the run folder holds a finished run", where=folder, remedy=remedy)

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from searec.config import as_dict
+from searec.data.candidates import users_left_out
 from searec.data.dataset import Dataset
 from searec.data.global_split import split_time
-from searec.data.schema import Task
-from searec.data.split import Split
+from searec.data.schema import TASKS, Task
+from searec.data.split import PARTS, Split
 from searec.errors import Interrupted, RunError, SearecError, StorageError
 from searec.evaluation.compare import Comparison, compare
 from searec.evaluation.result import PROTOCOLS, Evaluation
@@ -86,6 +87,9 @@ def study(
     config = replace(config, split_at=split.split_at)
     _refuse_other(out, data, config)
     result = StudyResult()
+    for task in TASKS:
+        for user in users_left_out(split, task, "test"):
+            on_progress(f"user {user!r} has clicked nearly every item and is left out of the sampled protocol ({task})")
     for model in config.models:
         with _failing(result, model, on_progress):
             _study_model(model, data, out, config, split, result, on_progress)
@@ -116,9 +120,9 @@ def _study_model(
     kind = model_named(model)
     given = config.fixed.get(model, {})
     learned: tuple[Task, ...] = getattr(run_training.settings_for(model, config.preset, given)[0], "tasks", kind.tasks)
-    tasks = tuple(task for task in learned if len(split.held_out(task, "val")))
+    tasks = tuple(task for task in learned if all(len(split.held_out(task, part)) for part in PARTS))
     if not tasks:
-        result.left_out[model] = f"nobody has enough events of {' or '.join(learned)} to be held out"
+        result.left_out[model] = f"there are too few events of {' or '.join(learned)} to validate and to test on"
         return
     if tasks != learned and "tasks" in kind.Config.__dataclass_fields__:
         given = {**given, "tasks": list(tasks)}

@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
 from searec.data.dataset import Dataset
 from searec.data.schema import Task
-from searec.errors import RunError
+from searec.errors import RunError, optional_package
 from searec.experiments import run_comparison, run_training
 from searec.experiments.study_config import StudyConfig
 from searec.files import write_json
@@ -25,6 +23,10 @@ from searec.models import model_named
 from searec.models.search_space import Choice
 from searec.pipeline.run_folder import ARTIFACTS, WEIGHTS
 from searec.training.train_config import seed_of
+
+with optional_package("a study needs optuna", "study"):
+    import optuna
+    from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
 METRIC = "ndcg@5"
 RECORD = "trial.json"

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from searec.data.dataset import Dataset
 from searec.data.taxonomy import Taxonomy
+from searec.interests.interest_graph import LONGEST
 from searec.interests.novelty import stems
 
 Encode = Callable[[Sequence[str]], NDArray[np.float32]]
@@ -16,6 +17,17 @@ Encode = Callable[[Sequence[str]], NDArray[np.float32]]
 
 NEAR = 0.6
 """Cosine from which a text is taken to mean a category."""
+
+
+def is_usable(label: str) -> bool:
+    """Return whether a category label can be an interest: it has a word, and is not too long."""
+    return bool(stems(label)) and len(label) <= LONGEST
+
+
+def unusable_labels(data: Dataset) -> list[str]:
+    """Return the category labels of a dataset that cannot be interests."""
+    labels = data.category_names.to_external(np.arange(1, data.sizes.categories + 1))
+    return [label for label in labels if not is_usable(label)]
 
 
 @dataclass(frozen=True)
@@ -33,11 +45,15 @@ class CategoryIndex:
     Args:
         data: the dataset.
         encode: the sentence encoder; it encodes the names once, when a text names no category.
+
+    Attributes:
+        usable: [C + 1] whether the name can be an interest.
     """
 
     def __init__(self, data: Dataset, encode: Encode) -> None:
         self.taxonomy = Taxonomy.of(data)
         self.encode = encode
+        self.usable = np.array([False, *map(is_usable, self.taxonomy.names)])
         self._by_name: dict[frozenset[str], int] = {}
         for category in range(len(self.taxonomy.names), 0, -1):  # the first of equal names counts
             self._by_name[stems(self.taxonomy.name(category))] = category

@@ -21,7 +21,6 @@ from searec.data.schema import TASKS, Task
 from searec.data.split import Split
 from searec.interests.category_index import NEAR, CategoryIndex, CategoryMatch, Encode
 from searec.interests.interest_graph import Edge, InterestGraph, Signal, merge_edges
-from searec.interests.novelty import stems
 from searec.interests.profile import Profile
 from searec.interests.reasoner import BuiltInReasoner, ReasoningResult
 from searec.text.encoder import DEFAULT, Encoder
@@ -83,7 +82,7 @@ class OfflineReasoner(BuiltInReasoner):
         self.config = config or OfflineSettings()
         self.catalogue = CategoryIndex(split.data, encode)
         self._after = _clicked_after(split, self.catalogue.taxonomy.narrow, tasks)
-        self._query = {text: place for place, text in enumerate(split.data.queries.texts.to_list(), start=1)}
+        self._query = split.data.queries.ids
         self._near = self._neighbours(split, tasks)
         digested = json.dumps(
             [VERSION, split.data.fingerprint, list(tasks), split.unseen, split.split_at, as_dict(self.config)],
@@ -112,7 +111,7 @@ class OfflineReasoner(BuiltInReasoner):
         return [ReasoningResult(profile, self._graph(profile, meanings)) for profile in profiles]
 
     def _graph(self, profile: Profile, meanings: Mapping[str, list[CategoryMatch]]) -> InterestGraph:
-        meant = list(self._meant(profile, meanings))
+        meant = [one for one in self._meant(profile, meanings) if self._demand(one.category)]
         up = merge_edges(
             Edge(
                 source=one.signal,
@@ -153,7 +152,7 @@ class OfflineReasoner(BuiltInReasoner):
                     if c and not any(c in self._ancestors(other) for other in clicked_on if other != c)
                 ]
                 for category in narrow:
-                    title = click.title or taxonomy.name(category)
+                    title = click.title.strip() or taxonomy.name(category)
                     yield _Meant(title, "click", category, 1 / len(narrow), "its category", click.time)
 
     def _widened(self, profile: Profile, meant: Sequence[_Meant]) -> list[Edge]:
@@ -181,14 +180,14 @@ class OfflineReasoner(BuiltInReasoner):
                 time=one.time,
             )
             for (demand, category), (_, near, one) in surest
-            if stems(taxonomy.name(category))
+            if self.catalogue.usable[category]
         ]
 
     def _demand(self, category: int) -> str:
-        """Return the parent's name, or the category's where it is a root."""
-        taxonomy = self.catalogue.taxonomy
-        above = int(taxonomy.parent[category])
-        return taxonomy.name(above or category)
+        """Return the name of the nearest ancestor that has a usable one, else the category's, "" if it has none."""
+        usable = (place for place in (*self._ancestors(category), category) if self.catalogue.usable[place])
+        place = next(usable, 0)
+        return self.catalogue.taxonomy.name(place) if place else ""
 
     def _ancestors(self, category: int) -> list[int]:
         """Return the ancestors of a category, upwards."""
@@ -200,7 +199,7 @@ class OfflineReasoner(BuiltInReasoner):
 
     def _clicks_after(self, query: str) -> Counter[int]:
         """Clicks after a query in training, by narrow category."""
-        row = self._query.get(query, 0)
+        row = self._query.find(query)
         span = slice(self._after.indptr[row], self._after.indptr[row + 1])
         return Counter(dict(zip(self._after.indices[span].tolist(), self._after.data[span].tolist(), strict=True)))
 

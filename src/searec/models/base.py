@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from searec.data.batch import Batch, Needs
 from searec.data.dataset import Dataset, Sizes
+from searec.data.growth import Growth, Rows
 from searec.data.leakage.checks import count_leaks
 from searec.data.leakage.findings import Leaks
 from searec.data.schema import Task
@@ -50,6 +51,8 @@ class Model(Learner):
         single_task_note: what it then does without, in words.
         presets: settings of the model in each preset, over the defaults of its Config.
         train_presets: settings of its training in each preset, over the defaults of `TrainConfig`.
+        rows: which of the tensors of its state have rows of users, items or the like. By these a run is opened on data
+            that has grown. Names of tensors that a configuration does without may be there.
     """
 
     tasks: ClassVar[tuple[Task, ...]]
@@ -66,6 +69,7 @@ class Model(Learner):
     single_task_note: ClassVar[str] = ""
     presets: ClassVar[Mapping[Preset, Mapping[str, Any]]] = {"small": {}, "paper": {}}
     train_presets: ClassVar[Mapping[Preset, Mapping[str, Any]]] = {"small": {}, "paper": {}}
+    rows: ClassVar[Mapping[str, Rows]] = {}
     Config: ClassVar[type[Any]]
 
     def __init__(self, config: Any, sizes: Sizes) -> None:
@@ -124,6 +128,45 @@ class Model(Learner):
         for tasks, counts in self.click_counts().items():
             total += count_leaks(split, tasks, counts.cpu().numpy(), f"{self.name}, {' and '.join(tasks)}")
         return total
+
+    @torch.no_grad()
+    def grown_state(self, growth: Growth, described: Any = None) -> dict[str, Tensor]:
+        """Return its state with the rows of data that has grown, for a model of that data's sizes.
+
+        By default the rows of the tensors that `rows` names are gathered by name; see `growth.Rows` for new ones.
+
+        Args:
+            growth: from the data it was trained on to the data that has grown.
+            described: what its artifact's `describe_new` returns of new users and items.
+
+        Raises:
+            RunError: a tensor that goes by the sizes of the data is not named in `rows`.
+        """
+        state = self.state()
+        self._refuse_undeclared(state, growth)
+        return growth.gather_all(state, self.rows)
+
+    def _refuse_undeclared(self, state: Mapping[str, Tensor], growth: Growth) -> None:
+        old, new = self.sizes, growth.data.sizes
+        changed = {
+            getattr(old, axis) + 1: axis
+            for axis in ("users", "items", "queries", "words", "categories")
+            if getattr(old, axis) != getattr(new, axis)
+        }
+        fresh = type(self)(self.config, new).state() if self.learns == "loss" else {}
+        wrong = [
+            name
+            for name, tensor in state.items()
+            if name not in self.rows
+            and (tensor.shape != fresh[name].shape if name in fresh else changed.keys() & set(tensor.shape))
+        ]
+        if wrong:
+            raise RunError(
+                f"{self.name} does not declare how its weights follow data that has grown",
+                got=", ".join(sorted(wrong)),
+                expected="these tensors in `rows` of the model class",
+                remedy="train the model again on the new data",
+            )
 
     @torch.no_grad()
     def retrieve(self, batch: Batch, k: int, exclude: Tensor | None = None) -> tuple[Tensor, Tensor]:

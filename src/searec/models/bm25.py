@@ -9,6 +9,7 @@ from typing_extensions import override
 from searec.config import Positive, Share, settings
 from searec.data.batch import Batch, Needs
 from searec.data.dataset import Dataset
+from searec.data.growth import Growth
 from searec.data.lexical import bm25_index
 from searec.data.schema import Task
 from searec.data.sparse import SparseRows
@@ -45,6 +46,13 @@ class BM25(FittedModel):
     def fit(self, data: Dataset, split: Split) -> None:
         index = bm25_index(data, k1=self.config.k1, b=self.config.b)
         self.set_arrays(offsets=index.offsets, columns=index.columns, values=index.values)
+
+    @override
+    def grown_state(self, growth: Growth, described: Any = None) -> dict[str, Tensor]:
+        """Return the state of a model that is fitted to the texts of the items as they are now."""
+        fresh = type(self)(self.config, growth.data.sizes)
+        fresh.fit(growth.data, Split(growth.data))
+        return fresh.state()
 
     @property
     def _index(self) -> SparseRows:

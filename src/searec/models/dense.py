@@ -1,7 +1,7 @@
 """dense: the meaning of the query against the meaning of the item, by a sentence encoder."""
 
 import functools
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from typing_extensions import override
 from searec.config import settings
 from searec.data.batch import Batch, Needs
 from searec.data.dataset import Dataset, Sizes
+from searec.data.growth import Growth
 from searec.data.schema import Task
 from searec.data.split import Split
 from searec.models.base import FittedModel
@@ -53,6 +54,13 @@ class Dense(FittedModel):
     def fit(self, data: Dataset, split: Split) -> None:
         items = torch.from_numpy(self.text_encoder.encode(data.item_texts()))
         self.set_arrays(vectors=torch.cat((torch.zeros(1, items.shape[1]), items)))
+
+    @override
+    def grown_state(self, growth: Growth, described: Any = None) -> dict[str, Tensor]:
+        """Return the state of a model that is fitted to the texts of the items as they are now."""
+        fresh = type(self)(self.config, growth.data.sizes)
+        fresh.fit(growth.data, Split(growth.data))
+        return fresh.state()
 
     @override
     def score(self, batch: Batch) -> Tensor:

@@ -11,6 +11,7 @@ from typing_extensions import override
 from searec.config import Count, Natural, Positive, settings
 from searec.data.batch import Batch
 from searec.data.dataset import Dataset
+from searec.data.growth import Rows
 from searec.data.schema import Task
 from searec.data.split import Split
 from searec.errors import SettingsError
@@ -30,6 +31,7 @@ class EASE(ClickMatrixModel):
     search_space: ClassVar = {"l2": Range(1.0, 10_000.0, log=True)}
     presets: ClassVar[Mapping[Preset, Mapping[str, Any]]] = {"small": {}, "paper": {"l2": 500.0}}
     arrays: ClassVar[tuple[str, ...]] = ("weights", "column", "counts")
+    rows: ClassVar[Mapping[str, Rows]] = {name: Rows("items", new="zero") for name in ("column", "counts")}
     weights: Tensor  # [A + 1, A + 1] B of the A items with clicks; row and column 0 are zero
     column: Tensor  # [I + 1] where each item is in `weights`, 0 if nowhere
     counts: Tensor  # [I + 1] users who clicked each item

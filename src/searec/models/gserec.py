@@ -1,5 +1,6 @@
 """gserec: users who hardly search, joined to those who do by shared preference codes (arXiv 2508.04145)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -11,6 +12,7 @@ from typing_extensions import override
 from searec.config import Count, Natural, NonNegative, Positive, settings
 from searec.data.batch import Batch
 from searec.data.dataset import Sizes
+from searec.data.growth import Growth, Rows
 from searec.data.schema import Task
 from searec.errors import SettingsError
 from searec.models.base import Preset
@@ -51,6 +53,12 @@ class GSERec(TwoHistoriesModel):
     name = "gserec"
     tasks: ClassVar[tuple[Task, ...]] = ("recommend",)
     artifact = "user_codes"
+    rows: ClassVar[Mapping[str, Rows]] = {
+        **TwoHistoriesModel.rows,
+        "sentences": Rows("queries"),
+        "graphs.codes": Rows("users"),
+        "graphs.known": Rows("users"),
+    }
     search_space: ClassVar = {
         "lr": LEARNING_RATE,
         "dropout": DROPOUT,
@@ -142,6 +150,24 @@ class GSERec(TwoHistoriesModel):
     def load_state(self, state: Any) -> None:
         super().load_state(state)
         self.graphs.link(self.graphs.codes, self.graphs.known)
+
+    @override
+    def grown_state(self, growth: Growth, described: "NewUsers | None" = None) -> dict[str, Tensor]:
+        """Return the state with codes of the new users, who read from the graphs and are no part of them.
+
+        Args:
+            growth: to the data that has grown.
+            described: codes of the new users by internal id, and vectors of the new queries.
+        """
+        state = super().grown_state(growth)
+        new = torch.from_numpy(growth.new("users")).to(self.device)
+        state["graphs.known"][new] = False
+        if described is not None:
+            state["graphs.codes"][new] = described.codes.to(state["graphs.codes"])
+            if described.sentences is not None:
+                queries = torch.from_numpy(growth.new("queries")).to(self.device)
+                state["sentences"][queries] = described.sentences.to(state["sentences"])
+        return state
 
     def propagated(self) -> tuple[Tensor, Tensor]:
         """What users read from [M + 1, D] and the propagated codes [M + 1, D]; see `UserCodeGraphs.propagate`."""

@@ -1,6 +1,6 @@
 """itemknn: items whose clickers are like the clickers of what the user clicked (cosine of the training matrix)."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import scipy.sparse
@@ -11,6 +11,7 @@ from typing_extensions import override
 from searec.config import Natural, NonNegative, settings
 from searec.data.batch import Batch
 from searec.data.dataset import FEED, Dataset
+from searec.data.growth import Growth
 from searec.data.leakage.checks import bounds, clicks_of
 from searec.data.leakage.findings import Finding, Leaks, row_at
 from searec.data.sparse import SparseRows
@@ -73,6 +74,18 @@ class ItemKNN(ClickMatrixModel):
             row, column, cosine = _strongest(row, column, cosine, self.config.neighbours)
         near = SparseRows.of(scipy.sparse.csr_matrix((cosine, (row, column)), shape=together.shape))
         self.set_arrays(offsets=near.offsets, columns=near.columns, values=near.values)
+
+    @override
+    def grown_state(self, growth: Growth, described: Any = None) -> dict[str, Tensor]:
+        """Return the similarities of the items that are still there; a new item has no neighbours."""
+        size = self.sizes.items + 1
+        parts = (array.cpu().numpy() for array in (self.values, self.columns, self.offsets))
+        near = scipy.sparse.csr_matrix(tuple(parts), shape=(size, size))
+        source = growth.source("items")
+        is_known = (source > 0).astype(np.float32)
+        by_row = scipy.sparse.diags(is_known) @ near[source]
+        grown = SparseRows.of((by_row.tocsc()[:, source] @ scipy.sparse.diags(is_known)).tocsr())
+        return {"offsets": grown.offsets, "columns": grown.columns, "values": grown.values}
 
     @property
     def similarities(self) -> SparseRows:

@@ -11,6 +11,7 @@ from typing_extensions import override
 from searec.config import settings
 from searec.data.batch import Batch, Needs
 from searec.data.dataset import Dataset
+from searec.data.growth import Rows
 from searec.data.schema import TASKS, Task
 from searec.data.split import Split
 from searec.models.base import FittedModel
@@ -23,6 +24,7 @@ class Popular(FittedModel):
     tasks: ClassVar[tuple[Task, ...]] = TASKS
     channel = "popular"
     arrays: ClassVar[tuple[str, ...]] = ("counts",)
+    rows: ClassVar[Mapping[str, Rows]] = {"counts": Rows("items", dim=1, new="zero")}
     counts: Tensor  # [tasks, I + 1]
 
     @settings

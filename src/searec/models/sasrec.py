@@ -1,5 +1,6 @@
 """sasrec: self-attentive sequential recommendation (arXiv 1808.09781), with sampled BCE or the full softmax."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -11,6 +12,7 @@ from typing_extensions import override
 from searec.config import Count, DropoutRate, Positive, settings
 from searec.data.batch import Batch, Needs
 from searec.data.dataset import Sizes
+from searec.data.growth import Rows
 from searec.data.schema import Task
 from searec.models.base import ItemEmbeddings, Model, Preset
 from searec.models.search_space import DROPOUT, LEARNING_RATE, Choice
@@ -33,6 +35,7 @@ class SASRec(ItemEmbeddings, Model):
     learns = "loss"
     examples = "last"
     ranks_candidates = True
+    rows: ClassVar[Mapping[str, Rows]] = {"item.weight": Rows("items")}
     search_space: ClassVar = {
         "lr": LEARNING_RATE,
         "dropout": DROPOUT,

@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from searec.config import Count, DropoutRate, Natural, NonNegative, Positive, settings
 from searec.data.batch import Batch, Needs
+from searec.data.growth import Rows
 from searec.models.base import ItemEmbeddings, Model, Preset
 from searec.nn.event_vectors import mask_at_random
 from searec.nn.losses import TargetLoss, target_loss
@@ -80,6 +81,11 @@ class TwoHistoriesModel(ItemEmbeddings, Model):
 
     learns = "loss"
     role = "ranker"
+    rows: ClassVar[Mapping[str, Rows]] = {
+        "item.weight": Rows("items"),
+        "user.weight": Rows("users"),
+        "word.weight": Rows("words"),
+    }
     train_presets: ClassVar[Mapping[Preset, Mapping[str, Any]]] = {
         "small": {"epochs": 6, "batch": 512, "patience": 2, "lr": 3e-3, "schedule": "linear"},
         "paper": {"epochs": 100, "batch": 1024, "patience": 5, "weight_decay": 1e-5},

@@ -56,14 +56,6 @@ def open_pipeline(
     for folder in (deployment.data, *deployment.runs):
         _refuse_unreadable(folder)
     data = load(deployment.data)
-    if deployment.fingerprint and deployment.fingerprint != data.fingerprint:
-        raise SettingsError(
-            "the deployment is of other data",
-            where=deployment.data,
-            got=f"data {data.fingerprint}",
-            expected=f"data {deployment.fingerprint}",
-            remedy="name the dataset folder it was made with, or deploy again",
-        )
     runs = _open_runs(deployment, data)
     by_task: dict[Task, list[Run]] = {
         "recommend": [_able(runs[folder], "recommend") for folder in deployment.recommend],

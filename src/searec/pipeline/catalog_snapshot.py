@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from searec.config import nearest
 from searec.data.dataset import Dataset
 from searec.data.lexical import Lexicon
+from searec.data.nearest_items import NearestItems
 from searec.data.ragged import Ints
 from searec.data.taxonomy import Taxonomy
 from searec.errors import SettingsError, UnknownIdError
@@ -93,7 +94,7 @@ class CatalogSnapshot:
         known = self.base.data.items
         index = dict(self._index)
         for change in changes:
-            item = index.get(change.item) or (int(known.to_internal([change.item])[0]) if change.item in known else 0)
+            item = index.get(change.item) or known.find(change.item)
             if not item:
                 if not change.about:  # hidden before it was added
                     continue
@@ -113,9 +114,7 @@ class CatalogSnapshot:
 
     def index_of(self, item: str) -> int:
         """Return the index of an external id, 0 if it has none."""
-        return self._index.get(item) or (
-            int(self.base.data.items.to_internal([item])[0]) if item in self.base.data.items else 0
-        )
+        return self._index.get(item) or self.base.data.items.find(item)
 
     def indexes_of(self, items: Iterable[str]) -> Ints:
         """Return the indexes of the external ids that have one."""
@@ -266,11 +265,7 @@ class CatalogSnapshot:
         base = self.base
         mask = np.zeros(self.size + 1, dtype=bool)
         if column == CATEGORIES:
-            numbers = [
-                int(base.data.category_names.to_internal([value])[0])
-                for value in values
-                if value in base.data.category_names
-            ]
+            numbers = [number for value in values if (number := base.data.category_names.find(value))]
             rows = base.data.item_categories
             mask[rows.owners[np.isin(rows.values, numbers)]] = True
         elif column in base.columns:
@@ -317,32 +312,16 @@ class CatalogBase:
         return self.data.item_table["title"].fill_null("")
 
     @cached_property
-    def _categories(self) -> dict[str, int]:
-        return {name: number for number, name in enumerate(self.taxonomy.names, start=1)}
+    def _nearest(self) -> NearestItems:
+        return NearestItems(self.lexicon, self.taxonomy)
 
     def narrow_of(self, about: Mapping[str, Any]) -> frozenset[int]:
         """Return the numbers of the known categories that an item names, less their ancestors."""
-        given = [self._categories[name] for name in about.get(CATEGORIES) or () if name in self._categories]
-        above = set()
-        for category in given:
-            parent = int(self.taxonomy.parent[category])
-            while parent:
-                above.add(parent)
-                parent = int(self.taxonomy.parent[parent])
-        return frozenset(given) - above
+        return self._nearest.narrow_of(about.get(CATEGORIES) or ())
 
     def proxy(self, about: Mapping[str, Any]) -> int:
         """Return the known item nearest in words, of a shared narrow category if possible; 0 if none shares a word."""
-        scores = self.lexicon.scores(self.lexicon.words(item_words(about)))
-        item = self.narrow_of(about)
-        if item:
-            rows = self.taxonomy.narrow
-            alike = np.zeros(len(scores), dtype=bool)
-            alike[rows.owners[np.isin(rows.values, list(item))]] = True
-            if (scores * alike).any():
-                scores = scores * alike
-        best = int(scores.argmax())
-        return best if scores[best] > 0 else 0
+        return self._nearest.find(item_words(about), about.get(CATEGORIES) or ())
 
     @cached_property
     def values(self) -> dict[str, list[str]]:

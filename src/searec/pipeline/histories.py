@@ -2,16 +2,14 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
 from searec.data.dataset import Dataset
 from searec.data.ragged import Ints, Ragged
 from searec.data.user_history import UserHistory
-from searec.data.vocabulary import IdMap
 from searec.pipeline.catalog_snapshot import CatalogSnapshot
 from searec.pipeline.types import HistoryEvent
 from searec.store.event_store import EventStore
@@ -99,7 +97,7 @@ class Histories:
             catalog: of the items.
             before: microseconds since 1970; only strictly older events count. None for all.
         """
-        number = int(self._data.users.to_internal([user])[0]) if user is not None and user in self._data.users else 0
+        number = self._data.users.find(user) if user is not None else 0
         history = UserHistory.of(self._data, number, newest=self._newest, before=before)
         clicks: Ints = np.zeros(0, dtype=np.int64)
         if number:
@@ -132,19 +130,16 @@ class Histories:
                     feed.append((item, event.time))
         searches = [event for event in events if event.kind == SEARCH and event.query]
         texts = [str(event.query) for event in searches]
+        query_ids = [self._data.queries.ids.find(text) for text in texts]
         rows = [catalog.indexes_of(dict.fromkeys(session[event.event_id])) for event in searches]
         queries = UserHistory(
-            search_query=np.array([self._query_ids.get(text, 0) for text in texts], dtype=np.int64),
-            search_text=tuple(text for text in texts if text not in self._query_ids),
+            search_query=np.array(query_ids, dtype=np.int64),
+            search_text=tuple(text for text, query in zip(texts, query_ids, strict=True) if not query),
             search_time=np.array([event.time for event in searches], dtype=np.int64),
             search_click=Ragged.of([_proxies(items, catalog) for items in rows]),
         )
         history = base.merged(queries, _for_models(feed, catalog), _for_models(clicks, catalog))
         return history, np.array([item for item, _ in clicks if item], dtype=np.int64)
-
-    @cached_property
-    def _query_ids(self) -> Mapping[str, int]:
-        return IdMap("query", self._data.queries.texts).index
 
     def listed(self, user: str, events: Sequence[Event], catalog: CatalogSnapshot) -> list[HistoryEvent]:
         """Return what a user did, newest first, for people.
@@ -156,7 +151,7 @@ class Histories:
         """
         data = self._data
         history: list[HistoryEvent] = []
-        number = int(data.users.to_internal([user])[0]) if user in data.users else 0
+        number = data.users.find(user)
         for stream in ("interactions", "searches") if number else ():
             table = getattr(data, stream)
             first, last = int(table.offsets[number]), int(table.offsets[number + 1])

@@ -13,7 +13,7 @@ from searec.data.split import Split
 from searec.errors import RunError, SettingsError
 from searec.models.base import Model
 from searec.models.capabilities import UpdatesItems, supports
-from searec.pipeline.run_folder import ARTIFACTS, read_model, split_from
+from searec.pipeline.run_folder import ARTIFACTS, read_model, split_of
 
 if TYPE_CHECKING:
     import polars as pl
@@ -26,7 +26,7 @@ class Run:
     Attributes:
         folder: of the run.
         model: trained.
-        data: it was trained on.
+        data: it was trained on, as it was or grown.
         config: model, preset, label, seed, settings ("model" and, if it was trained by steps, "train"), data
             (fingerprint and sizes) and split, as in config.json.
         new_items: external ids of items added since, whose internal ids follow those of the dataset.
@@ -47,8 +47,23 @@ class Run:
 
     @functools.cached_property
     def split(self) -> Split:
-        """The split it was trained on."""
-        return split_from(self.data, self.config["split"])
+        """The split it was trained on; of data that has grown, the events that it has not read are held out."""
+        return split_of(self.folder, self.config, self.data)
+
+    @property
+    def is_grown(self) -> bool:
+        """Whether the data is not what the model was trained on, but that data grown."""
+        return bool(self.config["data"]["fingerprint"] != self.data.fingerprint)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the model has learned from all events of its data, so that nothing of them is held out."""
+        return bool(self.config["split"].get("final"))
+
+    @property
+    def figures(self) -> Path:
+        """Folder of its evaluations: the run folder, or one in it for data that has grown."""
+        return self.folder / f"on-{self.data.fingerprint[:12]}" if self.is_grown else self.folder
 
     def artifact(self) -> Artifact:
         """Return what was derived before the model learned, read from the run folder.
@@ -179,7 +194,7 @@ class Run:
             SettingsError: the model cannot add items.
             DataError: a record without id or title, an id that is known, or no identifier is free.
         """
-        from searec.artifacts.item_identifiers import check_items
+        from searec.artifacts.new_items import check_items
 
         if not supports(self.model, UpdatesItems):
             raise SettingsError(
@@ -205,7 +220,7 @@ class Run:
 
 
 def read_run(folder: Path | str, data: Dataset, *, device: str | None = None) -> Run:
-    """Open a run folder with the dataset it was trained on.
+    """Open a run folder with the dataset it was trained on, as it was or grown.
 
     Args:
         folder: of the run.
@@ -213,7 +228,7 @@ def read_run(folder: Path | str, data: Dataset, *, device: str | None = None) ->
         device: a torch device; an accelerator if there is one, by default.
 
     Raises:
-        RunError: no finished run, a damaged file, or other data than it was trained on.
+        RunError: no finished run, a damaged file, or data that holds fewer than half of the run's items.
     """
     model, config = read_model(Path(folder), data, device)
     return Run(Path(folder), model, data, config)

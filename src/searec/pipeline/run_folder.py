@@ -2,22 +2,30 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from searec.config import as_dict, configure
 from searec.data.dataset import Dataset, Sizes
+from searec.data.growth import Growth, write_vocabularies
+from searec.data.leakage.cutoff import Cutoff
+from searec.data.ragged import Ints
 from searec.data.split import Split
 from searec.errors import RunError
-from searec.files import write_json
+from searec.files import replacing, write_json
 from searec.models import model_named
 from searec.models.base import Model
 from searec.training.checkpoint import read_tensors, write_tensors
 
 CONFIG, WEIGHTS, ENVIRONMENT = "config.json", "weights.safetensors", "environment.json"
+CONTINUES = "continues"
+"""In the split of a run that began with the weights of another one; what that one had read is in `STARTED`."""
+VOCABULARIES, CUTOFFS, STARTED = "vocabularies", "cutoff", "started"
+"""Folders: the external ids behind the rows of the weights; which events the run has read; the same of its start."""
 CUTOFF, LEAKS = "cutoff", "leaks"
 """Parts of config.json: which events the training read (see `data.cutoff`), and what its audit found."""
 ARTIFACTS = "artifacts"
@@ -53,21 +61,24 @@ def split_config(split: Split) -> dict[str, Any]:
     """Return what `split_from` rebuilds the split from."""
     config: dict[str, Any] = {"min_events": split.min_events}
     config |= {"unseen": split.unseen} if split.unseen else {}
-    return config | ({"split_at": split.split_at} if split.split_at is not None else {})
+    config |= {"split_at": split.split_at} if split.split_at is not None else {}
+    config |= {"final": True} if split.final else {}
+    return config | ({CONTINUES: True} if split.read_before is not None else {})
 
 
-def split_from(data: Dataset, config: Mapping[str, Any]) -> Split:
+def split_from(data: Dataset, config: Mapping[str, Any], read_before: Ints | None = None) -> Split:
     """Return the split of a dataset that `split_config` described.
 
     Args:
         data: the dataset.
         config: as returned by `split_config`.
+        read_before: as of `Split`.
 
     Raises:
         RunError: a setting that no split has.
         SearecError: as `Split`.
     """
-    known = {field.name for field in fields(Split)} - {"data"}
+    known = {field.name for field in fields(Split)} - {"data", "read_before"}
     if unknown := sorted(config.keys() - known):
         raise RunError(
             "the split of a run has an unknown setting",
@@ -75,22 +86,91 @@ def split_from(data: Dataset, config: Mapping[str, Any]) -> Split:
             expected=", ".join(sorted(known)),
             remedy="use the version of searec that trained the run, or train it again",
         )
-    return Split(data, **config)
+    return Split(data, **config, read_before=read_before)
 
 
-def write_run(folder: Path, model: Model, config: dict[str, Any], environment: dict[str, Any]) -> None:
-    """Write what `read_model` needs: config.json, weights and environment.json.
+def split_of(folder: Path, config: Mapping[str, Any], data: Dataset) -> Split:
+    """Return the split of a run: the one it was trained on, or of data that has grown what it has not read.
+
+    Args:
+        folder: of the run.
+        config: of the run.
+        data: the dataset it was trained on, as it was or grown.
+
+    Raises:
+        LeakError: the run does not record what it has read.
+    """
+    values = dict(config["split"])
+    continues = values.pop(CONTINUES, False)
+    if config["data"]["fingerprint"] == data.fingerprint:
+        read = Cutoff.load(folder / STARTED).on(data)[0] if continues else None
+    else:
+        # Which users were kept from training is drawn for a number of users; of the others it has read nothing.
+        values = {name: value for name, value in values.items() if name not in ("final", "unseen")}
+        read = Cutoff.load(folder / CUTOFFS).on(data)[0]
+    return split_from(data, values, read)
+
+
+def growth_of(folder: Path, config: Mapping[str, Any], data: Dataset) -> Growth:
+    """Return how the data of a run has grown.
+
+    Args:
+        folder: of the run.
+        config: of the run.
+        data: the dataset that has grown.
+
+    Raises:
+        RunError: it holds fewer than half of the run's items, or the run does not keep their names.
+    """
+    if VOCABULARIES not in config:
+        raise RunError(
+            "the run was trained on other data, and by a version that kept no names",
+            where=folder,
+            got=f"data {data.fingerprint}",
+            expected=f"data {config['data']['fingerprint']}",
+            remedy="train it again",
+        )
+    growth = Growth.of(folder / VOCABULARIES, config[VOCABULARIES], data)
+    growth.refuse_other_data(folder)
+    return growth
+
+
+def what_it_read(model: Model, split: Split) -> Cutoff:
+    """Return the events that a trained model has read, whichever of its tasks it has read them for.
+
+    Args:
+        model: the model.
+        split: that it learned from.
+    """
+    first, *others = (
+        Cutoff.of(split, tasks) for tasks in dict.fromkeys((tuple(model.train_tasks), *model.click_counts()))
+    )
+    for other in others:
+        first = replace(
+            first, read=np.maximum(first.read, other.read), learned=np.maximum(first.learned, other.learned)
+        )
+    return first
+
+
+def write_run(folder: Path, model: Model, config: dict[str, Any], environment: dict[str, Any], *, split: Split) -> None:
+    """Write what `read_model` needs: config.json, weights, vocabularies, what was read, and environment.json.
 
     Args:
         folder: of the run.
         model: trained.
-        config: as `describe`.
+        config: as `describe`; the digests of the vocabularies are added.
         environment: versions and hardware, JSON-ready.
+        split: that it learned from.
 
     Raises:
         StorageError: the disk refuses the write.
     """
     write_tensors(folder / WEIGHTS, model.state())
+    axes = {rows.of for rows in model.rows.values()}
+    config[VOCABULARIES] = write_vocabularies(folder / VOCABULARIES, split.data, axes)
+    with replacing(folder / CUTOFFS) as beside:
+        beside.mkdir()
+        what_it_read(model, split).save(beside)
     write_json(folder / ENVIRONMENT, environment)
     write_json(folder / CONFIG, config)
 
@@ -133,21 +213,15 @@ def read_model(folder: Path, data: Dataset, device: str | None = None) -> tuple[
 
     Args:
         folder: of the run.
-        data: the dataset it was trained on.
+        data: the dataset it was trained on, as it was or grown: users, items and the like are found by name, and
+            what is new starts as `Model.grown_state` says.
         device: a torch device; an accelerator if there is one, by default.
 
     Raises:
-        RunError: no finished run, a damaged file, or other data than it was trained on.
+        RunError: no finished run, a damaged file, or data that holds fewer than half of the run's items.
+        SearecError: new users or items cannot be described by what the model was trained with.
     """
     config = read_config(folder)
-    if config["data"]["fingerprint"] != data.fingerprint:
-        raise RunError(
-            "the run was trained on other data",
-            where=folder,
-            got=f"data {data.fingerprint}",
-            expected=f"data {config['data']['fingerprint']}",
-            remedy="name the dataset folder it was trained on, or train again",
-        )
     kind = model_named(config["model"])
     model = kind(
         configure(kind.Config, config["settings"]["model"], where=str(folder / CONFIG)),
@@ -155,5 +229,10 @@ def read_model(folder: Path, data: Dataset, device: str | None = None) -> tuple[
     )
     state, _ = read_tensors(folder / WEIGHTS)
     model.load_state(state)
+    if config["data"]["fingerprint"] != data.fingerprint:
+        from searec.pipeline.grown_run import Grown
+
+        growth, split = growth_of(folder, config, data), split_of(folder, config, data)
+        model = Grown.of(model.eval(), growth, split, folder / ARTIFACTS).model()
     model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
     return model, config

@@ -1,5 +1,6 @@
 """Which split trained runs are measured on: their own, or a global split after everything they have read."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -43,7 +44,7 @@ def split_for(run: Run, split_at: float | str | None = None) -> Split:
 
 
 def shared_split(runs: Sequence[Run], split_at: float | str | None = None) -> Split:
-    """Return the split that several runs are measured on together, as `split_for` each.
+    """Return the split that several runs are measured on together, of which nothing is held out that one has read.
 
     Args:
         runs: at least one, of the same data.
@@ -57,4 +58,6 @@ def shared_split(runs: Sequence[Run], split_at: float | str | None = None) -> Sp
     if len({split.split_at for split in splits}) > 1:
         got = ", ".join(f"{run.folder}: {split.description}" for run, split in zip(runs, splits, strict=True))
         raise RunError("the runs were trained on different splits", got=got, expected="one split", remedy=_REMEDY)
-    return splits[0]
+    first = next((split for split in splits if split.final), splits[0])
+    read = [split.read_before for split in splits if split.read_before is not None]
+    return dataclasses.replace(first, read_before=np.maximum.reduce(read)) if read else first

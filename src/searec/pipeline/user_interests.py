@@ -36,11 +36,13 @@ class InterestEncoder:
 
     def __init__(self, run: "Run") -> None:
         self.run = run
-        self._model: Any = run.model
+        model: Any = run.model
+        self._model = model
         table = InterestTable.load(run.folder / ARTIFACTS)
         self._row = {text: row for row, text in enumerate(table.texts, start=1)}
         self._vectors = [np.zeros_like(table.vectors[0]), *table.vectors[1:]]
-        self._categories = list(table.categories)
+        # Those of the table are numbered as in the data of the training, the model's as in the data at hand.
+        self._categories = list(model.interest_categories.cpu().numpy())
         self._lock = threading.Lock()
         self._queue: queue.Queue[str | None] = queue.Queue(_MOST_WAITING)
         self._queued: set[str] = set()

@@ -1,6 +1,5 @@
 """Views: users, items and runs as people and pages read them."""
 
-import bisect
 import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -52,7 +51,6 @@ class Views:
         self._interests, self._events = interests, events
         self._runs = [ServedRun(run.label, run.model.name, tuple(use), stored_figures(run.folder)) for run, use in uses]
         self.runs = tuple(run for run, _ in uses)
-        self._users: list[str] | None = None
         self._similar = next((run for run, _ in uses if can_find_similar(run.model)), None)
 
     def user(self, user: str) -> UserView:
@@ -62,19 +60,19 @@ class Views:
             UnknownIdError: neither the dataset nor the events have the user.
             StorageError: the event store fails.
         """
-        known = user in self._data.users
+        number = self._data.users.find(user)
         attributes: dict[str, object] = {}
-        if known:
-            row = self._data.user_table.row(int(self._data.users.to_internal([user])[0]) - 1, named=True)
+        if number:
+            row = self._data.user_table.row(number - 1, named=True)
             attributes |= {name: value for name, value in row.items() if name != "user_id"}
         added = self._events.users_of([user]).get(user) if self._events is not None else None
         events = self._histories.read([user]).get(user, [])
-        if not known and added is None and not events:
+        if not number and added is None and not events:
             raise UnknownIdError(
                 f"unknown user id {user!r}", expected="a user of the dataset, or one with events since then"
             )
         texts = {name: str(value) for name, value in (attributes | (added or {})).items() if value not in (None, "")}
-        return UserView(user, known, texts, self._histories.listed(user, events, self._catalog.snapshot()))
+        return UserView(user, number > 0, texts, self._histories.listed(user, events, self._catalog.snapshot()))
 
     def users(self, prefix: str, count: int) -> list[str]:
         """Return user ids of the dataset in order.
@@ -83,10 +81,7 @@ class Views:
             prefix: which they begin with.
             count: how many at most.
         """
-        if self._users is None:
-            self._users = sorted(self._data.users.texts.to_list())
-        first = bisect.bisect_left(self._users, prefix)
-        return [user for user in self._users[first : first + min(count, _MOST)] if user.startswith(prefix)]
+        return self._data.users.beginning_with(prefix, min(count, _MOST))
 
     def interests(self, user: str) -> InterestsView:
         """Return a user's interests, with the graph behind them if there is one.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from searec.data.batch import Batch
-from searec.data.candidates import candidate_lists
+from searec.data.candidates import sampled_requests
 from searec.data.split import Requests, Split
 from searec.errors import SettingsError
 from searec.evaluation.compare import Cell, Comparison, Table
@@ -142,9 +142,9 @@ def reasoning(runs: Sequence[Run], comparison: Comparison, *, requests: int = 2_
         )
     table = comparison.tables[0]
     split = next(iter(first.values())).split
-    held = split.held_out("recommend", "test")
-    rows = chosen(len(held), requests, seed)
-    drawn, candidates = held[rows], candidate_lists(split, "recommend", "test")[rows]
+    held = sampled_requests(split, "recommend", "test")
+    rows = chosen(len(held.requests), requests, seed)
+    drawn, candidates = held.requests[rows], held.candidates[rows]
     models = {label: run.model for label, run in first.items() if supports(run.model, ReasonsInSteps)}
     ndcg = {row.label: row.metrics["ndcg@5"].mean for row in table.rows}
     supervised = [label for label, run in first.items() if "start" not in run.config]

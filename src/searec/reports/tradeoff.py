@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from searec.data.batch import Batch
-from searec.data.candidates import candidate_lists
+from searec.data.candidates import sampled_requests
 from searec.data.schema import TASKS, Task
 from searec.data.split import Requests, Split
 from searec.errors import SettingsError
@@ -166,9 +166,9 @@ def tradeoff(runs: Sequence[Run], comparison: Comparison, *, requests: int = 200
     split = first[next(iter(models))].split
     drawn = {}
     for task in tables:
-        held = split.held_out(task, "test")
-        rows = chosen(len(held), requests, seed)
-        drawn[task] = (held[rows], candidate_lists(split, task, "test")[rows])
+        held = sampled_requests(split, task, "test")
+        rows = chosen(len(held.requests), requests, seed)
+        drawn[task] = (held.requests[rows], held.candidates[rows])
     taken = times(models, split, drawn)
     outcomes = [
         Outcome(

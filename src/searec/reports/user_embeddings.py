@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from searec.data.ragged import Ints
-from searec.errors import DependencyError
+from searec.errors import DependencyError, installation
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,7 @@ def tsne(embedded: Sides, *, seed: int = 0) -> NDArray[np.float64]:
     try:
         from sklearn.manifold import TSNE
     except ImportError as error:
-        raise DependencyError(
-            "scikit-learn is not installed", where="t-SNE", remedy="pip install 'searec[dense]'"
-        ) from error
+        raise DependencyError("scikit-learn is not installed", where="t-SNE", remedy=installation("dense")) from error
     n = len(embedded.users)
     flat = embedded.vectors.reshape(2 * n, -1).astype(np.float64)
     places = TSNE(n_components=2, perplexity=min(30.0, (2 * n - 1) / 3), init="pca", random_state=seed).fit_transform(

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from searec.errors import DependencyError, SettingsError
+from searec.errors import DependencyError, SettingsError, installation
 from searec.files import replacing
 
 Kind = Literal["auto", "exact", "ivf", "hnsw"]
@@ -116,9 +116,7 @@ def _library() -> Any:
     try:
         import faiss
     except ImportError as error:
-        raise DependencyError(
-            "the index library is not installed", remedy="pip install 'searec[serendipity]'"
-        ) from error
+        raise DependencyError("the index library is not installed", remedy=installation("serendipity")) from error
     return faiss
 
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from searec.config import Count, Positive, settings
 from searec.data.schema import DAY
-from searec.errors import DependencyError, SettingsError, StorageError
+from searec.errors import DependencyError, SettingsError, StorageError, installation
 from searec.store.event_checks import as_json, from_json
 
 try:
@@ -22,7 +22,7 @@ try:
     from sqlalchemy.engine import URL, Connection, Engine, make_url
     from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 except ImportError as error:
-    raise DependencyError("SQLAlchemy is not installed", remedy="pip install 'searec[service]'") from error
+    raise DependencyError("SQLAlchemy is not installed", remedy=installation("service")) from error
 
 from searec.store import tables
 
@@ -202,9 +202,7 @@ class Database:
         try:
             yield
         except ModuleNotFoundError as error:
-            raise DependencyError(
-                "the PostgreSQL client is not installed", remedy="pip install 'searec[postgres]'"
-            ) from error
+            raise DependencyError("the PostgreSQL client is not installed", remedy=installation("postgres")) from error
         except self._known as error:
             raise self._error(error) from error
 

@@ -4,7 +4,7 @@ import threading
 import time
 from typing import Any
 
-from searec.errors import DependencyError, SettingsError
+from searec.errors import DependencyError, SettingsError, installation
 from searec.store.connection import without_password
 
 _REST_SECONDS = 1.0
@@ -30,9 +30,7 @@ class InterestCache:
             from redis.backoff import NoBackoff
             from redis.retry import Retry
         except ImportError as error:
-            raise DependencyError(
-                "the Redis client is not installed", remedy="pip install 'searec[nearline]'"
-            ) from error
+            raise DependencyError("the Redis client is not installed", remedy=installation("nearline")) from error
         self.failures = 0
         """Calls that failed since the start, in any thread."""
         self._seconds = seconds

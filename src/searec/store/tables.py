@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
-from searec.errors import DependencyError, StorageError
+from searec.errors import DependencyError, StorageError, installation
 
 T = TypeVar("T")
 CHUNK = 500
@@ -202,7 +202,7 @@ def bring_up_to_date(db: Connection, where: str) -> None:
         from alembic.operations import Operations
         from alembic.script import ScriptDirectory
     except ImportError as error:
-        raise DependencyError("Alembic is not installed", remedy="pip install 'searec[service]'") from error
+        raise DependencyError("Alembic is not installed", remedy=installation("service")) from error
     if db.dialect.name == "postgresql":
         db.execute(sa.text("SET LOCAL statement_timeout = 0"))
         db.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})

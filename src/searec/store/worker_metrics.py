@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
-from searec.errors import DependencyError, SearecError, SettingsError
+from searec.errors import DependencyError, SearecError, SettingsError, installation
 from searec.store.store import Store
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Metrics:
             SettingsError: the port is taken.
         """
         if not self._on:
-            raise DependencyError("the Prometheus client is not installed", remedy="pip install 'searec[nearline]'")
+            raise DependencyError("the Prometheus client is not installed", remedy=installation("nearline"))
         from prometheus_client import start_http_server
 
         try:

@@ -12,7 +12,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from searec.data.batch import Batch
-from searec.data.candidates import candidate_lists
+from searec.data.candidates import sampled_requests
 from searec.data.ragged import Ints
 from searec.data.split import Split
 from searec.evaluation.protocol import chosen, score_batches, tie_rank
@@ -100,9 +100,9 @@ def depths(model: Any, split: Split, *, requests: int, seed: int = 0) -> Depths:
         requests: at most this many.
         seed: of their draw and of the candidates.
     """
-    held = split.held_out("recommend", "val")
-    rows = chosen(len(held), requests, seed)
-    candidates = candidate_lists(split, "recommend", "val", seed=seed)[rows]
+    sampled = sampled_requests(split, "recommend", "val", seed=seed)
+    held, rows = sampled.requests, chosen(len(sampled.requests), requests, seed)
+    candidates = sampled.candidates[rows]
     steps = model.config.steps
     gain, halting = np.zeros((len(rows), steps + 1)), np.zeros((len(rows), steps))
 

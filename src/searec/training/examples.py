@@ -8,7 +8,7 @@ import torch
 from typing_extensions import override
 
 from searec.data.batch import Batch, Batcher
-from searec.data.candidates import Seen, draw_unseen
+from searec.data.candidates import Seen, draw_unseen, refuse_single_item
 from searec.data.ragged import Ints
 from searec.data.split import Requests, Split
 from searec.errors import DataError
@@ -21,6 +21,8 @@ _BLOCK = 50
 
 class TrainingExamples(Examples):
     """Training batches of a model: shuffled, bucketed by length, with negatives the user has not clicked in training.
+
+    The negatives of a user who has clicked every item are drawn from all items.
 
     Args:
         split: whose training events are used, cut for all tasks the model learns.
@@ -49,6 +51,8 @@ class TrainingExamples(Examples):
             raise DataError(
                 "no training example", got="no user with two events before what is held out", remedy="use a longer log"
             )
+        if self.negatives:
+            refuse_single_item(split.data, model.name)
         user, item, _ = split.train_clicks(tasks)
         self.seen = Seen.of(user, item, split.data.sizes.items)
         self.lengths = [self.batcher.lengths(requests) for requests in self.requests]
@@ -65,13 +69,13 @@ class TrainingExamples(Examples):
         count = self.negatives
         if self.model.examples == "each":
             target = requests.target[:, None]
-            others = draw_unseen(rng, self.seen, requests.user, count, excluded=target)
+            others = draw_unseen(rng, self.seen, requests.user, count, excluded=target, else_any=True)
             return self.batcher.batch(requests, np.concatenate((target, others), axis=1))
         batch = self.batcher.batch(requests)
         if not count:
             return batch
         length = max(batch.feed_item.shape[1], batch.click_item.shape[1])
-        drawn = draw_unseen(rng, self.seen, requests.user, length * count)
+        drawn = draw_unseen(rng, self.seen, requests.user, length * count, else_any=True)
         return dataclasses.replace(batch, negatives=torch.from_numpy(drawn.reshape(len(requests), length, count)))
 
     def _batches(self, count: int) -> int:

@@ -93,7 +93,7 @@ def train(
     resume: bool = False,
     on_log: Callable[[Row], None] | None = None,
 ) -> TrainReport:
-    """Train a model; it ends with the weights of its best validation, in eval mode.
+    """Train a model; it ends with the weights of its best validation, in eval mode; of its last, if there is none.
 
     `folder` gets log.jsonl and checkpoint.safetensors. Under `torchrun` or `accelerate launch` several processes of one
     machine share the work: the first one validates and writes. Ctrl-C or SIGTERM takes effect after the step or the
@@ -102,7 +102,8 @@ def train(
     Args:
         model: learns by `loss`.
         examples: the batches.
-        validate: metrics of the model, `judge` among them; called in eval mode without gradients.
+        validate: metrics of the model, `judge` among them, or none if there is nothing to validate on; called in eval
+            mode without gradients.
         folder: the run folder.
         settings: how to train.
         made_from: what else the result depends on, JSON-ready; a resumed run must have the same.
@@ -306,7 +307,9 @@ class _Loop:
         last = state.epoch + 1 == settings.epochs
         metrics = self._validate() if last or (state.epoch + 1) % settings.validate_every == 0 else None
         state.epoch, state.step = state.epoch + 1, 0
-        if metrics is not None:
+        if metrics == {}:
+            state.best_epoch, self.best = state.epoch, checkpoint.snapshot(self.model.state())
+        elif metrics is not None:
             if not state.best or metrics[self.judge] > state.best[self.judge]:
                 state.best, state.best_epoch, state.waited = metrics, state.epoch, 0
                 self.best = checkpoint.snapshot(self.model.state())
@@ -340,7 +343,7 @@ class _Loop:
             with torch.no_grad():
                 metrics = {name: float(value) for name, value in self.validate(self.model).items()}
         metrics = broadcast_object_list([metrics])[0] if self.accelerator.num_processes > 1 else metrics
-        if not math.isfinite(metrics.get(self.judge, math.nan)):
+        if metrics and not math.isfinite(metrics.get(self.judge, math.nan)):
             raise ValueError(f"validate gave no finite {self.judge!r}: {metrics}")
         return metrics
 

@@ -52,7 +52,7 @@ class PhaseContext:
     resume: bool
 
     def validate(self, model: Model) -> dict[str, float]:
-        """Return the validation metrics of the model, `JUDGE` among them."""
+        """Return the validation metrics of the model, `JUDGE` among them; none where nothing is held out."""
         return validation_score(model, self.split, requests=self.config.validation_requests, seed=0)
 
     def train(
@@ -144,6 +144,9 @@ def run_phases(
 ) -> list[PhaseReport]:
     """Train a model through all its phases and return a report of each.
 
+    Where nothing is held out, the model ends with the weights of the last epoch, and the later phases are left out:
+    they are judged by validation.
+
     Args:
         model: learns by `loss`.
         split: whose training events are learned from.
@@ -182,7 +185,7 @@ def run_phases(
         first = {name: weight for name, weight in model.state().items() if name.startswith(later)}
         model.load_state({**first, **start})
         reports = [PhaseReport(STARTED, context.validate(model), is_kept=True)]
-    for phase in phases:
+    for phase in phases if reports[0].metrics else ():
         if phase.is_configured(model):
             reports.append(phase.run(model, context, reports[-1].metrics))
     return reports

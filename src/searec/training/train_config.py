@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from searec.config import Count, Natural, NonNegative, Positive, settings
+from searec.config import Count, Natural, NonNegative, Positive, Seed, settings
 
 WITHOUT_EFFECT = ("tensorboard", "checkpoint_minutes", "device")
 """Settings that may change when a run is resumed, for they do not change its result."""
@@ -45,7 +45,7 @@ class TrainConfig:
     validate_every: Count = 1
     precision: Literal["no", "bf16", "fp16"] = "no"
     device: Literal["auto", "cpu"] = "auto"
-    seed: Natural = 0
+    seed: Seed = 0
     checkpoint_minutes: NonNegative = 10.0
     tensorboard: bool = False
 

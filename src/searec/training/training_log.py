@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from searec.errors import DependencyError, StorageError
+from searec.errors import DependencyError, StorageError, installation
 from searec.files import replacing
 
 FILE = "log.jsonl"
@@ -94,7 +94,7 @@ def _board(folder: Path, step: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        remedy = "pip install 'searec[tensorboard]', or train without tensorboard=true"
+        remedy = f"{installation('tensorboard')}; or train without tensorboard=true"
         raise DependencyError("TensorBoard is not installed", remedy=remedy) from error
     # Rows after the checkpoint that a resumed run starts from are shown no more.
     return SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None)

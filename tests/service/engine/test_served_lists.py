@@ -118,9 +118,6 @@ def test_a_deployment_file_is_read_as_it_was_written(shop: Shop, tmp_path: Path)
     path.write_text(json.dumps({**values, "qouta": 0.5}))
     with pytest.raises(SettingsError, match="'quota'"):
         read_deployment(path)
-    path.write_text(json.dumps({**values, "fingerprint": "of other data"}))
-    with pytest.raises(SettingsError, match="of other data"):
-        open_pipeline(read_deployment(path), executor=Inline)
     path.write_text(json.dumps({**values, "weights": {"no such channel": 1.0}}))
     with pytest.raises(SettingsError, match="no such channel"):
         open_pipeline(read_deployment(path), executor=Inline)

@@ -126,6 +126,7 @@ class Raw:
     repeats: bool = False
     read: Mapping[str, int] | None = None
     outcomes: tuple[Outcome, ...] = ()
+    room: object = None
 
 
 Importer = Callable[[Path, ImportOptions], Raw]

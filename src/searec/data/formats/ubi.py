@@ -11,7 +11,7 @@ import polars as pl
 from searec.data.convert import as_text
 from searec.data.formats.base import FILE, ROW, ImportOptions, Raw, completed, split_mapping
 from searec.data.formats.plain import ENDINGS as PLAIN
-from searec.data.formats.plain import renamed, scan
+from searec.data.formats.plain import read_table
 from searec.data.formats.ubi_rows import ACTION, ENDINGS, EVENT, NEITHER, QUERY, staged
 from searec.data.log import REJECT_SCHEMA, write_table
 from searec.data.schema import ITEMS, USERS
@@ -54,14 +54,14 @@ def read_ubi(source: Path, options: ImportOptions) -> Raw:
         SettingsError: a mapping of something that does not exist.
         DataError: no such file or folder, or a line that is broken.
     """
-    options.refuse_unused("ubi", "list_separator")
+    options.refuse_unused("ubi", "list_separator", "separator", "encoding")
     uses = _uses(options.mapping)
     plain = {target: source for target, source in options.mapping.items() if not target.startswith("actions.")}
     files, columns = split_mapping(plain, {table.name: [c.name for c in table.columns] for table in (ITEMS, USERS)})
     logs = _logs(source, files)
-    given = _given(source, files, columns)
     room = Path(tempfile.mkdtemp(prefix="searec-ubi-"))
     try:
+        given = _given(source, files, columns, room, options)
         raw = _raw(logs, given, uses, room)
     except BaseException as error:
         shutil.rmtree(room, ignore_errors=True)
@@ -145,7 +145,11 @@ def _logs(source: Path, files: Mapping[str, str]) -> list[Path]:
 
 
 def _given(
-    source: Path, files: Mapping[str, str], columns: Mapping[str, Mapping[str, str]]
+    source: Path,
+    files: Mapping[str, str],
+    columns: Mapping[str, Mapping[str, str]],
+    room: Path,
+    options: ImportOptions,
 ) -> dict[str, tuple[Path, pl.LazyFrame]]:
     """The files of items and users beside the logs, unread, their ids as text."""
     folder = source if source.is_dir() else source.parent
@@ -166,7 +170,7 @@ def _given(
                 remedy=f"--map {table.name}=FILE names another",
             )
         for path in there:
-            frame = renamed(scan(path, path.suffix), columns[table.name], table, path)
+            frame = read_table(path, path.suffix, room, table, columns[table.name], options).frame
             key, schema = table.columns[0].name, frame.collect_schema()
             text = as_text(pl.col(key), schema[key]) if key in schema else None
             if text is None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from searec.data.candidates import Seen
+from searec.data.candidates import Seen, has_enough_left
 from searec.data.dataset import Dataset
 from searec.data.leakage.cutoff import NOTHING, Cutoff
 from searec.data.leakage.findings import (
@@ -28,9 +28,8 @@ from searec.data.leakage.findings import (
 )
 from searec.data.ragged import Ints, first_not_before
 from searec.data.schema import TASKS, Part, Task
-from searec.data.split import NEVER, STREAMS, Requests, Split, late_histories
+from searec.data.split import NEVER, PARTS, STREAMS, Requests, Split, late_histories
 
-PARTS: tuple[Part, ...] = ("val", "test")
 _TABLES: tuple[Table, ...] = ("interactions", "searches")
 _SHOWN = 3
 
@@ -214,13 +213,14 @@ def list_leaks(split: Split, task: Task, part: Part, lists: NDArray[np.integer],
             "error", f"the candidates are of {got}", name, expected=f"the {part} targets of {task} first", remedy=remedy
         )
         return Leaks(checked, (finding,))
-    others = np.asarray(lists[:, 1:])
-    chosen = Seen.ever(data).contains(requests.user[:, None], others)
+    rows = np.flatnonzero(has_enough_left(split, requests))  # the lists of the others hold the target alone
+    lists, others = lists[rows], np.asarray(lists[rows, 1:])
+    chosen = Seen.ever(data).contains(requests.user[rows, None], others)
     findings = [
         Finding(
             "error",
             f"{int(wrong.sum()):,} candidates are {what}",
-            f"{name}, list {int(np.argmax(wrong.any(axis=1)))}",
+            f"{name}, list {int(rows[np.argmax(wrong.any(axis=1))])}",
             expected=expected,
             remedy=remedy,
         )
@@ -307,7 +307,9 @@ def clicks_of(split: Split, limit: Ints) -> tuple[Ints, Ints, NDArray[np.bool_]]
 # --- what was made beforehand ---
 
 
-def cutoff_leaks(split: Split, tasks: Sequence[Task], cutoff: Cutoff, name: str) -> list[Finding]:
+def cutoff_leaks(
+    split: Split, tasks: Sequence[Task], cutoff: Cutoff, name: str, *, grown: bool = False
+) -> list[Finding]:
     """Events that something made beforehand has read and a model for `tasks` may not, with the first of them.
 
     Args:
@@ -315,10 +317,11 @@ def cutoff_leaks(split: Split, tasks: Sequence[Task], cutoff: Cutoff, name: str)
         tasks: what the model learns for.
         cutoff: of the artifact.
         name: what was made, and where it lies.
+        grown: whether the dataset is that of the cut-off, grown since.
     """
     data = split.data
     remedy = "make it again for this split and these tasks"
-    if cutoff.data != data.fingerprint:
+    if cutoff.data != data.fingerprint and not grown:
         return [
             Finding(
                 "error",

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from searec.config import Count, Natural, NonNegative, Share, settings
+from searec.config import Count, NonNegative, Seed, Share, settings
 
 
 @settings
@@ -57,7 +57,7 @@ class World:
     typo_share: Share = 0.04
     skew: NonNegative = 0.8
     profile: NonNegative = 1.0
-    seed: Natural = 0
+    seed: Seed = 0
     truth: bool = False
 
     @property

@@ -14,6 +14,7 @@ from typing_extensions import override
 from searec.config import Count, DropoutRate, Natural, NonNegative, Positive, Share, settings
 from searec.data.batch import Batch, Needs
 from searec.data.dataset import Sizes
+from searec.data.growth import Growth, Rows
 from searec.data.schema import TASKS, Task
 from searec.errors import SettingsError
 from searec.models.base import Model, Preset
@@ -35,6 +36,8 @@ from searec.text.tokenizer import EOS, PAD, Tokens
 _CELLS_AT_ONCE = 1 << 22
 _BUFFERS = ("spec", "tokenizer", "codes")
 _TABLE = "t5.shared.weight"
+_PLACES = "user_places"
+_SPREAD, _RANGE = 2654435761, 1 << 32  # Knuth's multiplicative hash
 
 
 class GenSAR(Model):
@@ -47,6 +50,7 @@ class GenSAR(Model):
     spec: Tensor  # JSON as bytes
     tokenizer: Tensor  # JSON as bytes
     codes: Tensor  # [2, I + 1, K] uint8 or int16
+    user_places: Tensor  # [U + 1] int32, which of the tokens of users each user has, if there are any
 
     name = "gensar"
     tasks: ClassVar[tuple[Task, ...]] = TASKS
@@ -147,7 +151,7 @@ class GenSAR(Model):
 
     def __init__(self, config: Config, sizes: Sizes) -> None:
         super().__init__(config, sizes)
-        for name in _BUFFERS:
+        for name in (*_BUFFERS, _PLACES):
             self.register_buffer(name, None)
         self.t5: Any = None
         self.tokens: Tokens
@@ -208,6 +212,9 @@ class GenSAR(Model):
         small = torch.uint8 if max(identifiers.sizes) <= 1 << 8 else torch.int16
         self.spec, self.tokenizer = _bytes(json.dumps(spec)), _bytes(tokens.text)
         self.codes = torch.from_numpy(identifiers.codes.astype(np.int32)).to(small)
+        if config.user_tokens:
+            users = torch.arange(self.sizes.users + 1)
+            self.user_places = (users * _SPREAD % _RANGE % config.user_tokens).int()
         self._set_up()
         if config.warm_codes:
             warm(self.t5.shared.weight[-identifiers.tokens :], vectors, identifiers.books)
@@ -221,7 +228,7 @@ class GenSAR(Model):
     @override
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         if self.t5 is None and all(name in state for name in _BUFFERS):
-            for name in _BUFFERS:
+            for name in (*_BUFFERS, *([_PLACES] if _PLACES in state else [])):
                 setattr(self, name, state[name])
             shape = json.loads(_text(self.spec))["t5"]
             self.t5 = new_t5(None, shape["vocab_size"], start=0, shape=shape)[0]
@@ -250,6 +257,7 @@ class GenSAR(Model):
             self.tokens,
             first=self.layout.first,
             user_tokens=self.config.user_tokens,
+            user_places=self.user_places,
             query_tokens=self.config.query_tokens,
         )
         self.prompts.train(self.training)
@@ -285,6 +293,21 @@ class GenSAR(Model):
             self._set_prompts()
         if removed:
             self._tries = [trie.without(removed) for trie in self._tries]
+
+    @override
+    def grown_state(self, growth: Growth, described: np.ndarray | None = None) -> dict[str, Tensor]:
+        """Return the state with the identifiers of the items that are there now.
+
+        Args:
+            growth: to the data that has grown.
+            described: [2, n, K] identifiers of the new items by internal id.
+        """
+        codes = growth.gather(self.codes, Rows("items", dim=1, new="zero"))
+        new = growth.new("items")
+        if described is not None and len(new):
+            codes[:, torch.from_numpy(new).to(codes.device)] = torch.from_numpy(described).to(codes)
+        state = {**self.state(), "codes": codes}
+        return state | ({_PLACES: growth.gather(self.user_places, Rows("users"))} if self.config.user_tokens else {})
 
     # --- learning ---
 

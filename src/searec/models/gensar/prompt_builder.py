@@ -13,7 +13,6 @@ from searec.text.tokenizer import Tokens
 FEED_ITEM, QUERY, FOUND_ITEM = range(3)
 """Behaviour tokens, after those of text: an item clicked in the feed, a query, an item clicked after a search."""
 BEHAVIOURS = 3
-_SPREAD, _RANGE = 2654435761, 1 << 32  # Knuth's multiplicative hash
 
 Prompts = tuple[Tensor, Tensor]
 """Tokens [B, L], 0 at the end, and where there is one [B, L]."""
@@ -27,14 +26,26 @@ class PromptBuilder(nn.Module):
         tokens: of texts.
         first: the first behaviour token; those of users follow on the last.
         user_tokens: see `GenSAR.Config`.
+        user_places: [U + 1] which of these tokens each user has.
         query_tokens: read of a query.
     """
 
     pieces: Tensor  # [F] items (behaviour token and identifier) of both sides, then the phrasings
+    user_places: Tensor
     phrasings: Tensor  # [tasks, phrasings, 2, 2] start and length of both texts
 
-    def __init__(self, codes: Tensor, tokens: Tokens, *, first: int, user_tokens: int, query_tokens: int) -> None:
+    def __init__(
+        self,
+        codes: Tensor,
+        tokens: Tokens,
+        *,
+        first: int,
+        user_tokens: int,
+        user_places: Tensor | None,
+        query_tokens: int,
+    ) -> None:
         super().__init__()
+        self.register_buffer("user_places", user_places, persistent=False)
         self.tokens, self.first, self.user_tokens, self.query_tokens = tokens, first, user_tokens, query_tokens
         self.items, self.width = codes.shape[1], codes.shape[2] + 1
         marks = torch.tensor([first + FEED_ITEM, first + FOUND_ITEM], device=codes.device)
@@ -63,9 +74,9 @@ class PromptBuilder(nn.Module):
         phrasing = self._phrasing(task, len(batch))
         starts, sizes = [phrasing[:, 0, :1]], [phrasing[:, 0, 1:]]
         if self.user_tokens:
-            user = batch.user.long()[:, None]
-            starts.append(len(self.pieces) + len(fresh) + user * _SPREAD % _RANGE % self.user_tokens)
-            sizes.append(torch.ones_like(user))
+            place = self.user_places[batch.user.long()].long()[:, None]
+            starts.append(len(self.pieces) + len(fresh) + place)
+            sizes.append(torch.ones_like(place))
             fresh = torch.cat((fresh, self.first + BEHAVIOURS + torch.arange(self.user_tokens, device=device)))
         clicks = batch.feed_item.long()
         queries = batch.search_query.long()

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-import polars as pl
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
@@ -15,9 +14,10 @@ from typing_extensions import override
 from searec.config import Count, DropoutRate, NonNegative, Positive, Share, settings
 from searec.data.batch import Batch, Needs
 from searec.data.dataset import Sizes
+from searec.data.growth import Growth, Rows
 from searec.data.schema import Task
 from searec.data.split import Split
-from searec.data.taxonomy import Level, Taxonomy
+from searec.data.taxonomy import Level
 from searec.errors import RunError
 from searec.files import cache_folder
 from searec.interests.interest_config import InterestSettings
@@ -25,6 +25,7 @@ from searec.interests.interest_table import InterestTable
 from searec.models.base import Model, Preset
 from searec.models.search_space import DROPOUT, LEARNING_RATE, Range
 from searec.models.serendipity.batch_interests import BatchInterests, newest_snapshot
+from searec.models.serendipity.catalogue import catalogue_tensors
 from searec.models.serendipity.meeting_items import MeetingItems, interest_contrast
 from searec.models.serendipity.retrieval import Channels, InterestPool, Tables, items_by_interest
 from searec.nn.dropout import Dropout
@@ -64,6 +65,14 @@ class Serendipity(Model):
     tasks: ClassVar[tuple[Task, ...]] = ("recommend",)
     learns = "loss"
     artifact = "interests"
+    rows: ClassVar[Mapping[str, Rows]] = {
+        "item.weight": Rows("items"),
+        "category.weight": Rows("categories"),
+        "attribute.weight": Rows("attributes"),
+        "category_vectors": Rows("categories"),
+        **{f"snapshot_{name}": Rows("users") for name in ("times", "ids", "confidence")},
+        "clicks": Rows("items", new="zero"),
+    }
     channel = "interest"
     enumerates = False
     search_space: ClassVar = {
@@ -164,24 +173,33 @@ class Serendipity(Model):
             category_vectors: [C + 1, E] of the categories' names, by the encoder of the interests.
             split: whose training clicks are counted.
         """
-        taxonomy = Taxonomy.of(split.data)
         self.interest_vectors = torch.from_numpy(table.vectors)
         self.interest_categories = torch.from_numpy(table.categories.astype(np.int32))
         self.snapshot_times = torch.from_numpy(table.times.astype(np.int64))
         self.snapshot_ids = torch.from_numpy(table.ids.astype(np.int32))
         self.snapshot_confidence = torch.from_numpy(table.confidence)
-        self.attributes = torch.from_numpy(_numbered(split))
         self.category_vectors = torch.from_numpy(category_vectors)
-        items = np.arange(self.sizes.items + 1)
-        for name, rows in (
-            ("narrow", taxonomy.narrow),
-            ("given", taxonomy.given),
-            ("level", taxonomy.at(self.config.level)),
-        ):
-            setattr(self, f"item_{name}", torch.from_numpy(rows.pad(items).astype(np.int32)))
+        for name, tensor in catalogue_tensors(split.data, self.config.level).items():
+            setattr(self, name, tensor)
         counts = np.bincount(split.train_clicks(self.tasks)[1], minlength=self.sizes.items + 1)
         self.clicks = torch.from_numpy(counts.astype(np.int64))
         self._build()
+
+    @override
+    def grown_state(self, growth: Growth, described: NDArray[np.float32] | None = None) -> dict[str, Tensor]:
+        """Return the state with the catalogue as it is now; new users have no interests yet.
+
+        Args:
+            growth: to the data that has grown.
+            described: [C + 1, E] of all category names.
+        """
+        state = growth.gather_all(self.state(), self.rows)
+        numbers = torch.from_numpy(growth.numbers("categories").astype(np.int32)).to(self.device)
+        state["interest_categories"] = numbers[state["interest_categories"].long()]
+        state |= catalogue_tensors(growth.data, self.config.level)
+        if described is not None:
+            state["category_vectors"] = torch.from_numpy(described).to(self.device)
+        return state
 
     @override
     def click_counts(self) -> Mapping[tuple[Task, ...], Tensor]:
@@ -429,18 +447,3 @@ class Serendipity(Model):
 
 def _tower(inside: int, hidden: int, out: int, dropout: float) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inside, hidden), nn.GELU(), Dropout(dropout), nn.Linear(hidden, out))
-
-
-def _numbered(split: Split) -> np.ndarray:
-    """Return [U + 1, A] the value of each attribute of each user, numbered over all attributes, 0 where unknown."""
-    table = split.data.user_table
-    columns, next_ = [], 1
-    for name in table.columns:
-        if name == "user_id":
-            continue
-        values = table[name].cast(pl.String, strict=False)
-        codes = values.rank("dense").fill_null(0).cast(pl.Int32).to_numpy()
-        columns.append(np.where(codes > 0, codes + next_ - 1, 0))
-        next_ += int(codes.max(initial=0))
-    rows = np.stack(columns, axis=1) if columns else np.zeros((table.height, 0), dtype=np.int32)
-    return np.concatenate((np.zeros_like(rows[:1]), rows)).astype(np.int32)

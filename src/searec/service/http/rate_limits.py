@@ -4,7 +4,7 @@ import time
 from collections import deque
 from typing import Any
 
-from searec.errors import DependencyError, SettingsError, StorageError
+from searec.errors import DependencyError, SettingsError, StorageError, installation
 from searec.service.http.http_config import Limits
 from searec.store.connection import without_password
 
@@ -40,9 +40,7 @@ class RateLimiter:
         try:
             self._storage = RedisStorage(f"async+{self._url}", **options)  # type: ignore[arg-type]
         except ConfigurationError as error:
-            raise DependencyError(
-                "the Redis client is not installed", remedy="pip install 'searec[service]'"
-            ) from error
+            raise DependencyError("the Redis client is not installed", remedy=installation("service")) from error
         except ValueError as error:
             raise SettingsError(
                 "rate_store is not a valid URL", got=without_password(self._url), expected="redis://HOST:PORT/DB"

@@ -47,8 +47,8 @@ SOUGHT = (
 )
 """What each block of users searches for; the item's title holds the query's words."""
 
-Event = tuple[str, str, float]
-"""A feed click: user, item, seconds since `START`."""
+Event = tuple[str, str, float] | tuple[str, str, float, str]
+"""A feed event: user, item, seconds since `START`, and what it is, "click" by default."""
 Search = tuple[str, str, float, Sequence[str]]
 """A search: user, query, seconds since `START`, clicked items."""
 
@@ -92,7 +92,7 @@ def write_folder(
     ]
     pl.DataFrame(rows, infer_schema_length=None).write_parquet(folder / "items.parquet")
     pl.DataFrame({"user_id": list(users)}, schema={"user_id": pl.String}).write_parquet(folder / "users.parquet")
-    clicks = [(user, item, START + timedelta(seconds=when), "click") for user, item, when in feed]
+    clicks = [(user, item, START + timedelta(seconds=when), *(kind or ["click"])) for user, item, when, *kind in feed]
     types = {"user_id": pl.String, "item_id": pl.String, "timestamp": TIME, "event": pl.String}
     pl.DataFrame(clicks, schema=types, orient="row").write_parquet(folder / "interactions.parquet")
     asked = [

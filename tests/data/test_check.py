@@ -46,7 +46,7 @@ def log_of(
     return Log(
         items=pl.DataFrame({"item_id": titles, "title": titles, "categories": categories}),
         users=pl.DataFrame({"user_id": [f"u{n}" for n in range(users)]}),
-        interactions=events.with_columns(time),
+        interactions=events.with_columns(time, weight=pl.lit(1.0, pl.Float32)),
         searches=found.select("search_id", "user", "query", time, "clicked"),
         rejects=pl.DataFrame(rejects or [], schema=REJECT_SCHEMA, orient="row"),
         rows={"items": 5, "users": users, "interactions": len(interactions), "searches": len(searches)},

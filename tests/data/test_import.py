@@ -144,7 +144,9 @@ def test_three_formats_give_the_same_folder(tmp_path: Path) -> None:
     import_folder("jsonl", as_json_lines(tmp_path / "jsonl"), tmp_path / "from-jsonl")
     import_folder("parquet", tmp_path / "from-csv", tmp_path / "from-parquet")
     for table in TABLES:
-        columns = [column.name for column in table.columns if column.name not in ("description", "brand", "shown")]
+        columns = [
+            column.name for column in table.columns if column.name not in ("description", "brand", "weight", "shown")
+        ]
         first, second, third = (
             pl.read_parquet(tmp_path / name / table.file) for name in ("from-csv", "from-jsonl", "from-parquet")
         )
@@ -459,7 +461,7 @@ def test_ctrl_c_leaves_the_old_folder(tmp_path: Path, monkeypatch: pytest.Monkey
     out.parent.mkdir()
     before = old_folder(out)
 
-    def stop(*_: object) -> None:
+    def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("searec.data.importing.read_log", stop)

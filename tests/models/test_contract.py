@@ -187,7 +187,7 @@ def questions(data: Dataset, task: Any) -> Requests:
         split.held_out(task, "test")[::3],
         requests_at(data, task, everyone, np.full(len(everyone), NEVER), query=query)[::2],
     ]
-    fields = ("user", "time", "query", "target", "feed_end", "search_end", "click_end")
+    fields = ("user", "time", "query", "target", "feed_end", "search_end", "click_end", "dislike_end")
     return Requests(task, *(np.concatenate([getattr(requests, name) for requests in asked]) for name in fields))
 
 

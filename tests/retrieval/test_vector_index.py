@@ -40,6 +40,42 @@ def test_an_approximate_index_finds_nearly_all(kind: str) -> None:
     assert torch.allclose(products, torch.einsum("bd,bkd->bk", queries, vectors[near]), atol=1e-4)
 
 
+def recall(index: VectorIndex, vectors: Tensor, queries: Tensor, depth: int = 20) -> float:
+    """Share of the largest products, by value, so that ties are all right."""
+    exact = (queries @ vectors[1:].T).sort(dim=1, descending=True).values[:, depth - 1 : depth]
+    items, _ = index.search(queries, depth)
+    near = torch.einsum("bd,bkd->bk", queries, vectors[items])
+    return float(((near >= exact - 1e-4 * exact.abs() - 1e-6) & (items > 0)).float().mean())
+
+
+@pytest.mark.parametrize("kind", ["ivf", "hnsw"])
+def test_vectors_that_are_all_alike_are_searched_all(kind: str) -> None:
+    pytest.importorskip("faiss")
+    queries = learned(30)[1:]
+    for vectors in (torch.zeros(3_000, 16), torch.ones(3_000, 16)):
+        index = VectorIndex(vectors, kind)  # type: ignore[arg-type]
+        assert recall(index, vectors, queries) == 1.0
+        assert bool(index.reason) == (index.kind == "exact")
+
+
+@pytest.mark.parametrize("kind", ["ivf", "hnsw"])
+def test_long_and_zero_vectors_do_not_spoil_the_others(kind: str) -> None:
+    pytest.importorskip("faiss")
+    vectors, queries = learned(2_500), learned(50)[1:]
+    long = torch.arange(7, 20)
+    vectors[long] *= 100
+    vectors[1_800:] = 0
+    index = VectorIndex(vectors, kind)  # type: ignore[arg-type]
+    assert index.kind == kind
+    assert not index.reason
+    assert recall(index, vectors, queries, 50) > 0.95
+    items, _ = index.search(queries, 50)
+    best = (queries @ vectors.T)[:, 1:].topk(50).indices + 1
+    for answer, exact in zip(items.tolist(), best.tolist(), strict=True):
+        assert set(exact) & set(long.tolist()) <= set(answer)
+        assert len(set(answer)) == 50
+
+
 @pytest.mark.parametrize("kind", ["exact", "ivf", "hnsw"])
 def test_fewer_items_than_asked_for(kind: str) -> None:
     if kind != "exact":

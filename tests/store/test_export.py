@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 import searec.store.event_export as exporting
+from searec.data.events import EventWeights
 from searec.data.log import load_log, open_folder
 from searec.errors import DataError, StorageError
 from searec.store.event_export import EVENTS_FILE, export, exported_up_to
@@ -101,6 +102,28 @@ def test_everything_finds_its_place(shop: Path, events: EventStore, tmp_path: Pa
     assert rows(out, "searches")[1]["timestamp"] == START + timedelta(minutes=12)
     log = load_log(out)
     assert log.interactions.height == 7 and log.searches.height == 2 and not (out / "rejects.parquet").exists()
+
+
+def test_feedback_keeps_its_name_and_its_weight(shop: Path, events: EventStore, tmp_path: Path) -> None:
+    EventWeights({"zoom": -1}).write(shop)
+    frame = pl.read_parquet(shop / "interactions.parquet").with_columns(weight=pl.Series([0.5, 2.0]))
+    frame.write_parquet(shop / "interactions.parquet")
+    events.append(
+        [
+            click("e1", 10, item="i2", kind="dislike", search="s0"),
+            click("e2", 11, item="i3", kind="Click", search="s0"),
+            click("e3", 12, item="i3", kind="zoom"),
+            click("e4", 13, item="i3", kind="purchase"),
+        ]
+    )
+    out = tmp_path / "out"
+    export(shop, events, out)
+    export(out, events, tmp_path / "again")
+    for folder in (out, tmp_path / "again"):
+        assert clicked(folder) == {"s0": ["i1", "i3"]}
+        feed = [(row["item_id"], row["event"], row["weight"]) for row in rows(folder, "interactions")]
+        assert feed[2:] == [("i2", "dislike", 1.0), ("i3", "zoom", 1.0), ("i3", "purchase", 1.0)]
+        assert load_log(folder).interactions["weight"].to_list() == [0.5, 2.0, -1.0, -1.0, 3.0]
 
 
 def test_what_breaks_a_rule_is_listed(shop: Path, events: EventStore, tmp_path: Path) -> None:

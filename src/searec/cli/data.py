@@ -79,13 +79,22 @@ def import_(
         str | None,
         typer.Option(
             metavar="RULES",
-            help="Differences between ids to leave out of account: blanks,invisible,case,zeros,decimal or some of them.",
+            help="Differences between ids to ignore: blanks,invisible,case,zeros,decimal or some of them.",
+            show_default=False,
+        ),
+    ] = None,
+    event: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=WEIGHT",
+            help="Weight of an event: above 0 positive, 0 neutral, below 0 negative; may be given many times.",
             show_default=False,
         ),
     ] = None,
 ) -> None:
     """Make a dataset folder from plain files or a public format."""
     from searec.cli.arguments import choice
+    from searec.data.events import parse_weights
     from searec.data.formats.base import FOLD_RULES, ImportOptions
     from searec.data.importing import import_folder
 
@@ -99,6 +108,7 @@ def import_(
         time_unit=unit,
         list_separator=list_separator,
         fold_ids=folds,
+        event_weights=parse_weights(event or ()),
     )
     report = import_folder(format, source, out, options, drop_bad=drop_bad)
     for note in report.notes:
@@ -145,13 +155,14 @@ def check(
     from searec.data.check import check as measure
     from searec.data.check import render
     from searec.data.dataset import load
+    from searec.data.events import EventWeights
     from searec.data.global_split import split_time
     from searec.data.leakage import future
     from searec.data.leakage.checks import data_leaks
-    from searec.data.log import open_folder, read_log
+    from searec.data.log import broken_rows, open_folder, read_log
     from searec.data.split import Split
 
-    log = read_log(open_folder(folder))
+    log = read_log(open_folder(folder), event_weights=EventWeights.read(folder))
     report = measure(log, level=int(level) if level.isdigit() else level)  # type: ignore[arg-type]
     leaks, shares = None, {}
     if log.rows["items"] and log.rows["users"] and not log.rejects.height:
@@ -171,7 +182,7 @@ def check(
     emit({**report.as_json(), "leaks": None if leaks is None else leaks.as_json(), "future_clicks": later}, figures)
     if log.rejects.height:
         raise DataError(
-            f"{log.rejects.height} rows break a rule of the dataset folder",
+            broken_rows(log.rejects),
             where=folder,
             remedy="mend them, or 'searec import parquet SRC OUT --drop-bad' writes a clean copy and rejects.parquet",
         )

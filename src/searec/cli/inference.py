@@ -1,13 +1,12 @@
 """Commands that use a trained run: recommend, search, suggest, similar."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from searec.cli.arguments import Data, Json, emit
-from searec.errors import DataError, SettingsError
+from searec.errors import SettingsError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -124,25 +123,14 @@ def _open(folder: Path, data: Path, add: Path | None, remove: list[str] | None) 
 
 
 def _records(path: Path) -> list[dict[str, Any]]:
-    """The rows of a table of items.
+    """The rows of a table of items, read as `searec import` reads it.
 
     Raises:
-        DataError: the file cannot be read.
+        DataError: the file cannot be read, or a row breaks a rule.
     """
-    import polars as pl
+    from searec.data.importing import read_items
 
-    readers: dict[str, Callable[[Path], pl.DataFrame]] = {
-        ".parquet": pl.read_parquet,
-        ".csv": pl.read_csv,
-        ".jsonl": pl.read_ndjson,
-        ".ndjson": pl.read_ndjson,
-    }
-    if path.suffix not in readers:
-        raise DataError("not a table that can be read", where=path, expected=", ".join(readers))
-    try:
-        return readers[path.suffix](path).to_dicts()
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise DataError("cannot read the items", where=path, got=str(error).splitlines()[0]) from error
+    return read_items(path)
 
 
 def _show(run: "Run", table: "pl.DataFrame", add: Path | None, figures: Path | None) -> None:

@@ -12,7 +12,10 @@ import numpy as np
 import polars as pl
 import scipy.sparse
 
+from searec.data.events import counted
+from searec.data.ids import similar_ids
 from searec.data.log import Log
+from searec.data.plausibility import odd_times
 from searec.data.schema import OTHERS
 from searec.errors import SettingsError
 
@@ -76,9 +79,12 @@ class CheckReport:
     """Statistics of a log; every figure counts clean rows only, except `rows` and `rejects`.
 
     counts: users, items, interactions, searches, distinct queries, searches with a click, clicks in searches.
-    events: interactions by kind. first, last: ISO 8601, None for a log without events.
+    events: interactions by kind. feedback: interactions by what they say: positive, neutral, negative; overlap and
+    findings read positive ones only. unknown_events: of the kinds that no weight is known for, which count as clicks.
+    first, last: ISO 8601, None for a log without events.
     months: month, interactions, searches. rejects: file, rule, rows. examples: the first rejects in full.
     clicked_all: users who have clicked more than nine tenths of the items, by their ids.
+    odd: what is possible and unlikely: times of one second or of 1970, ids that differ only by blanks and the like.
     """
 
     rows: dict[str, int]
@@ -86,6 +92,8 @@ class CheckReport:
     examples: list[dict[str, Any]]
     counts: dict[str, int]
     events: dict[str, int]
+    feedback: dict[str, int]
+    unknown_events: dict[str, int]
     first: str | None
     last: str | None
     months: list[dict[str, Any]]
@@ -93,6 +101,7 @@ class CheckReport:
     overlap: Overlap
     findings: Findings
     clicked_all: list[str]
+    odd: list[str]
 
     def as_json(self) -> dict[str, Any]:
         """The report as plain values, ready for JSON."""
@@ -121,7 +130,11 @@ def check(log: Log, *, level: Level = "all") -> CheckReport:
         "searches with a click": with_click,
         "clicks in searches": clicks.height,
     }
-    kinds = log.interactions.group_by("event").len().sort("len", "event", descending=[True, False])
+    kinds = counted(log.interactions["event"])
+    weight = pl.col("weight")
+    signs = {"positive": (weight > 0).sum(), "neutral": (weight == 0).sum(), "negative": (weight < 0).sum()}
+    feedback = log.interactions.select(**signs).row(0, named=True)
+    positive = dataclasses.replace(log, interactions=log.interactions.filter(weight > 0))
     first, last = _span(log)
     rejects = log.rejects.group_by("file", "rule", maintain_order=True).len("rows")
     return CheckReport(
@@ -129,14 +142,21 @@ def check(log: Log, *, level: Level = "all") -> CheckReport:
         rejects=rejects.to_dicts(),
         examples=log.rejects.head(_EXAMPLES).to_dicts(),
         counts=counts,
-        events=dict(kinds.iter_rows()),
+        events=kinds,
+        feedback=feedback,
+        unknown_events={name: kinds[name] for name in log.event_weights.unknown(kinds)},
         first=_iso(first),
         last=_iso(last),
         months=_months(log),
         sparsity=_sparsity(log),
-        overlap=_overlap(log, clicks, level),
-        findings=_findings(log, clicks, with_click, first, last),
-        clicked_all=_clicked_all(log, clicks),
+        overlap=_overlap(positive, clicks, level),
+        findings=_findings(positive, clicks, with_click, first, last),
+        clicked_all=_clicked_all(positive, clicks),
+        odd=[
+            *odd_times(log.interactions["time"], log.searches["time"]),
+            *(f"user ids: {similar}" for similar in similar_ids(log.users["user_id"])),
+            *(f"item ids: {similar}" for similar in similar_ids(log.items["item_id"])),
+        ],
     )
 
 
@@ -318,6 +338,11 @@ def render(report: CheckReport) -> str:
         parts.append("rules\n  every row obeys them")
     parts.append(_block("counts", {name: f"{count:,}" for name, count in report.counts.items()}))
     parts.append(_block("interactions by event", {kind: f"{count:,}" for kind, count in report.events.items()}))
+    if report.feedback["neutral"] or report.feedback["negative"]:
+        parts.append(_block("interactions by feedback", {name: f"{n:,}" for name, n in report.feedback.items()}))
+    if report.unknown_events:
+        unknown = {kind: f"{count:,}" for kind, count in report.unknown_events.items()}
+        parts.append(_block("events of no known weight, which count as clicks (see docs/events.md)", unknown))
     parts.append(_block("time, UTC", {"first event": report.first or "none", "last event": report.last or "none"}))
     parts.append(_periods(report.months))
     users = {
@@ -346,6 +371,7 @@ def render(report: CheckReport) -> str:
         names += f" and {len(report.clicked_all) - _EXAMPLES} more" if len(report.clicked_all) > _EXAMPLES else ""
         has = "1 user has" if len(report.clicked_all) == 1 else f"{len(report.clicked_all)} users have"
         findings.append(f"  {has} clicked nearly every item and cannot be ranked among sampled candidates: {names}")
+    findings += [f"  {sentence}" for sentence in report.odd]
     parts.append("\n".join(["what may leak or mislead", *findings]))
     return "\n\n".join(parts) + "\n"
 

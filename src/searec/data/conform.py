@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 
 from searec.config import nearest
-from searec.data.convert import as_lists, as_text, as_times, time_facts, unread_list
+from searec.data.convert import as_lists, as_numbers, as_text, as_times, time_facts, unread_list
 from searec.data.formats.base import FILE, ROW, ImportOptions, Raw
 from searec.data.schema import ITEMS, USERS, Column, Kind, Table
 from searec.errors import DataError
@@ -60,6 +60,8 @@ def _convert(
             notes += _note_inexact(frame, column.name, where)
     elif column.kind is Kind.TIME:
         converted = _times(frame, column.name, dtype, where, raw, options, notes)
+    elif column.kind is Kind.NUMBER:
+        converted = as_numbers(value, dtype)
     else:
         converted = as_lists(value, dtype, options.list_separator or LIST_SEPARATOR)
         if converted is not None and column.required:

@@ -1,4 +1,4 @@
-"""Columns of any source type as the three kinds of the dataset folder: text, time in UTC, list of texts."""
+"""Columns of any source type as the kinds of the dataset folder: text, time in UTC, list of texts, number."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +50,21 @@ def as_text(value: pl.Expr, dtype: pl.DataType) -> pl.Expr | None:
     if dtype.is_float():
         whole = pl.when(value.round() == value).then(value.cast(pl.Int64, strict=False)).cast(pl.String)
         return pl.when(value.is_not_nan()).then(pl.coalesce(whole, value.cast(pl.String)))
+    return None
+
+
+def as_numbers(value: pl.Expr, dtype: pl.DataType) -> pl.Expr | None:
+    """Return numbers, or None if the type holds none; text that is no number becomes NaN.
+
+    Args:
+        value: the column.
+        dtype: its type.
+    """
+    if dtype.is_numeric() or isinstance(dtype, (pl.Null, pl.Boolean)):
+        return value.cast(pl.Float64)
+    if isinstance(dtype, (pl.String, pl.Categorical, pl.Enum)):
+        text = value.cast(pl.String)
+        return pl.when(text.is_not_null()).then(_numbers(text).fill_null(float("nan")))
     return None
 
 

@@ -3,13 +3,15 @@
 import functools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from searec.data.events import EventWeights
 from searec.data.log import Log, load_log, write_table
 from searec.data.ragged import Ints, Ragged, group
 from searec.data.schema import TABLES
@@ -18,11 +20,14 @@ from searec.errors import DataError
 from searec.files import cache_folder, fingerprint, replacing
 from searec.text.analysis import index_words, item_text
 
-FORMAT = 4
+FORMAT = 5
 """Version of the encoding; a change here makes every cached dataset be encoded anew."""
 
 FEED, SEARCH = 0, 1
 """Where a click came from."""
+
+FOREVER = np.iinfo(np.int64).max
+"""The end of negative feedback that is never taken back."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +43,13 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Interactions:
-    """Feed events by user, oldest first; the events of user u are at offsets[u]:offsets[u + 1]."""
+    """Feed events of positive weight by user, oldest first; the events of user u are at offsets[u]:offsets[u + 1]."""
 
     offsets: Ints  # [U + 2]
     item: Ints  # [E]
     time: Ints  # [E] int64, microseconds since 1970
     event: Ints  # [E] index into Dataset.event_names
+    weight: NDArray[np.float32]  # [E] above 0
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,20 @@ class ClickHistory:
     item: Ints  # [E']
     time: Ints  # [E']
     source: Ints  # [E'] FEED or SEARCH
+    weight: NDArray[np.float32]  # [E'] of the event; 1 of a click after a search
+
+
+@dataclass(frozen=True)
+class Dislikes:
+    """Events of negative weight by user, oldest first. From `time` to `until` the user is not given the item."""
+
+    offsets: Ints  # [U + 2]
+    item: Ints  # [D]
+    time: Ints  # [D] microseconds since 1970
+    until: Ints  # [D] when the user first chose the item afterwards; FOREVER if never
+
+
+Stream = TypeVar("Stream", Interactions, ClickHistory, Dislikes)
 
 
 @dataclass(frozen=True)
@@ -84,17 +104,20 @@ class Dataset:
     """A checked, encoded dataset folder. Arrays are memory-mapped and read-only.
 
     `folder` is the cache folder that holds the arrays, and the candidate lists drawn for them.
+    `event_names` are those of positive events; neutral ones (weight 0) are in the log alone.
     """
 
     folder: Path
     fingerprint: str
     sizes: Sizes
     event_names: tuple[str, ...]
+    event_weights: EventWeights
     users: IdMap
     items: IdMap
     interactions: Interactions
     searches: Searches
     click_history: ClickHistory
+    dislikes: Dislikes
     queries: Queries
     item_words: Ragged  # [I + 1]
     item_categories: Ragged  # [I + 1] broad to narrow
@@ -138,7 +161,7 @@ def load(folder: Path | str, *, log: Log | None = None) -> Dataset:
     paths = [folder / table.file for table in TABLES]
     if not all(path.is_file() for path in paths):
         load_log(folder)  # names what is missing
-    key = fingerprint(f"searec dataset {FORMAT}", *paths)
+    key = fingerprint(f"searec dataset {FORMAT}{EventWeights.read(folder).digest}", *paths)
     home = cache_folder() / "datasets" / key
     if not home.is_dir():
         log = log or load_log(folder)
@@ -162,9 +185,12 @@ def write(log: Log, folder: Path) -> None:
         folder: the folder to make.
     """
     folder.mkdir()
-    event_names = sorted(log.interactions["event"].unique().to_list())
+    positive = log.interactions.filter(pl.col("weight") > 0)
+    event_names = sorted(positive["event"].unique().to_list())
     queries = log.searches["query"].unique().sort()
-    _write_events(log, event_names, queries, folder)
+    clicks = _write_events(log, positive, event_names, queries, folder)
+    _write_dislikes(log.interactions.filter(pl.col("weight") < 0), clicks, folder, log.users.height)
+    del positive, clicks
 
     item_words = log.items.select(index_words(item_text(log.items.columns)).alias("word"))["word"]
     query_words = queries.to_frame("query").select(index_words(pl.col("query")).alias("word"))["word"]
@@ -191,16 +217,23 @@ def write(log: Log, folder: Path) -> None:
         words=len(vocabulary),
         categories=len(category_names),
     )
-    meta = {"format": FORMAT, "sizes": asdict(sizes), "event_names": event_names}
+    meta = {
+        "format": FORMAT,
+        "sizes": asdict(sizes),
+        "event_names": event_names,
+        "event_weights": dict(log.event_weights.changes),
+    }
     (folder / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
 
 
-def _write_events(log: Log, event_names: list[str], queries: pl.Series, folder: Path) -> None:
-    """Write interactions, searches and the click history, each by user and time."""
+def _write_events(
+    log: Log, positive: pl.DataFrame, event_names: list[str], queries: pl.Series, folder: Path
+) -> pl.DataFrame:
+    """Write interactions, searches and the click history, each by user and time; return the click history."""
     users = log.users.height
-    event = _codes(log.interactions["event"], event_names, pl.Int16) - 1
-    feed = _in_order(log.interactions.with_columns(event), "item", "event")
-    _save_columns(folder, "interactions", feed, ("item", "time", "event"), users)
+    event = _codes(positive["event"], event_names, pl.Int16) - 1
+    feed = _in_order(positive.with_columns(event), "item", "event")
+    _save_columns(folder, "interactions", feed, ("item", "time", "event", "weight"), users)
 
     query = _codes(log.searches["query"], queries, pl.Int32)
     searches = _in_order(log.searches.with_columns(query), "search_id")
@@ -210,12 +243,33 @@ def _write_events(log: Log, event_names: list[str], queries: pl.Series, folder: 
     offsets = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
     _save_rows(folder, "searches.clicked", Ragged(offsets, clicked))
 
-    from_feed = feed.select("user", "time", "item", source=pl.lit(FEED, pl.Int8))
-    from_search = searches.select("user", "time", item="clicked", source=pl.lit(SEARCH, pl.Int8))
+    from_feed = feed.select("user", "time", "item", "weight", source=pl.lit(FEED, pl.Int8))
+    of_search = (pl.lit(1.0, pl.Float32).alias("weight"), pl.lit(SEARCH, pl.Int8).alias("source"))
+    from_search = searches.select("user", "time", pl.col("clicked").alias("item"), *of_search)
     from_search = from_search.explode("item").drop_nulls("item")
     del feed, searches  # ten million events need the room
     clicks = pl.concat([from_feed, from_search]).sort("user", "time", maintain_order=True)
-    _save_columns(folder, "click_history", clicks, ("item", "time", "source"), users)
+    _save_columns(folder, "click_history", clicks, ("item", "time", "source", "weight"), users)
+    return clicks
+
+
+def _write_dislikes(negative: pl.DataFrame, clicks: pl.DataFrame, folder: Path, users: int) -> None:
+    """Write events of negative weight by user and time, each with the time of the next click on its item."""
+    chosen = (clicks if negative.height else clicks.clear()).select("user", "item", "time", until="time")
+    dislikes = (
+        negative.select("user", "item", "time")
+        .sort("time", maintain_order=True)
+        .join_asof(
+            chosen.sort("time"),
+            on="time",
+            by=["user", "item"],
+            strategy="forward",
+            allow_exact_matches=False,
+            check_sortedness=False,
+        )
+        .with_columns(pl.col("until").fill_null(FOREVER))
+    )
+    _save_columns(folder, "dislikes", _in_order(dislikes, "item"), ("item", "time", "until"), users)
 
 
 def _in_order(frame: pl.DataFrame, *ties: str) -> pl.DataFrame:
@@ -267,27 +321,30 @@ def open_encoded(folder: Path, key: str) -> Dataset:
         ) from error
 
 
-def _assemble(folder: Path, key: str, meta: Mapping[str, object], arrays: Mapping[str, NDArray[np.integer]]) -> Dataset:
+def _assemble(folder: Path, key: str, meta: Mapping[str, object], arrays: Mapping[str, NDArray[Any]]) -> Dataset:
     def table(name: str, column: str) -> pl.Series:
         return pl.read_parquet(folder / f"{name}.parquet", columns=[column])[column]
 
     def ragged(name: str) -> Ragged:
         return Ragged(arrays[f"{name}.offsets"], arrays[name])
 
+    def stream(kind: type[Stream], name: str) -> Stream:
+        return kind(**{field.name: arrays[f"{name}.{field.name}"] for field in fields(kind)})
+
     return Dataset(
         folder=folder,
         fingerprint=key,
         sizes=Sizes(**meta["sizes"]),  # type: ignore[arg-type]
         event_names=tuple(meta["event_names"]),  # type: ignore[arg-type]
+        event_weights=EventWeights(meta["event_weights"]),  # type: ignore[arg-type]
         users=IdMap("user", table("users", "user_id")),
         items=IdMap("item", table("items", "item_id")),
-        interactions=Interactions(*(arrays[f"interactions.{name}"] for name in ("offsets", "item", "time", "event"))),
+        interactions=stream(Interactions, "interactions"),
         searches=Searches(
             arrays["searches.offsets"], arrays["searches.query"], arrays["searches.time"], ragged("searches.clicked")
         ),
-        click_history=ClickHistory(
-            *(arrays[f"click_history.{name}"] for name in ("offsets", "item", "time", "source"))
-        ),
+        click_history=stream(ClickHistory, "click_history"),
+        dislikes=stream(Dislikes, "dislikes"),
         queries=Queries(table("queries", "query"), ragged("query_words")),
         item_words=ragged("item_words"),
         item_categories=ragged("item_categories"),

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import polars as pl
+
 from searec.errors import DataError, SettingsError
 
 FILE = "event_weights.json"
@@ -21,6 +23,8 @@ CLICK = "click"
 UNKNOWN_WEIGHT = 1.0
 """The weight of an event that the table does not name: as a click."""
 
+_LISTED = 10
+"""Events that a note names."""
 _SEPARATORS = str.maketrans("", "", " \t_-.")
 
 
@@ -52,7 +56,7 @@ _GROUPS: dict[float, str] = {
 }
 
 DEFAULT: Mapping[str, float] = {name: weight for weight, names in _GROUPS.items() for name in names.split(", ")}
-"""Event name -> weight. Models read ratios only: see `Split.train_weights`."""
+"""Event name -> weight. Models read ratios only: see `feedback.train_weights`."""
 
 
 @dataclass(frozen=True)
@@ -111,11 +115,23 @@ class EventWeights:
         except SettingsError as error:
             raise DataError(str(error), where=path, expected=expected) from error
 
+    @property
+    def digest(self) -> str:
+        """The changes as text for a fingerprint, the same for names that are alike; empty without changes."""
+        changes = {match_key(name): float(weight) for name, weight in self.changes.items()}
+        return json.dumps(changes, sort_keys=True) if changes else ""
+
     def write(self, folder: Path) -> None:
         """Write the changes as event_weights.json; nothing if there are none."""
         if self.changes:
             text = json.dumps(dict(sorted(self.changes.items())), ensure_ascii=False, indent=1)
             (folder / FILE).write_text(text + "\n", encoding="utf-8")
+
+    def updated(self, changes: Mapping[str, float]) -> "EventWeights":
+        """Return these weights with further changes, which go before alike names."""
+        keys = {match_key(name) for name in changes}
+        rest = {name: weight for name, weight in self.changes.items() if match_key(name) not in keys}
+        return EventWeights({**rest, **changes})
 
     def __contains__(self, name: str) -> bool:
         """Return whether the table names this event."""
@@ -133,6 +149,38 @@ class EventWeights:
     def unknown(self, names: Iterable[str]) -> list[str]:
         """Return those of the names that the table lacks, in order, each once."""
         return [name for name in dict.fromkeys(names) if name not in self]
+
+
+def counted(names: pl.Series) -> dict[str, int]:
+    """Return how often each event occurs, the most frequent first."""
+    counts = names.value_counts(name="count").sort("count", names.name, descending=[True, False])
+    return dict(counts.iter_rows())
+
+
+def described(names: pl.Series, weights: EventWeights) -> list[str]:
+    """Return a sentence for each kind of event that is no click: unknown, negative and neutral ones, with counts.
+
+    Args:
+        names: the event of each row.
+        weights: of the dataset.
+    """
+    counts = counted(names)
+    groups = {
+        "of events that the table of event weights does not name count as clicks (weight 1; --event NAME=WEIGHT sets "
+        "another)": weights.unknown(counts),
+        "of negative feedback are neither history nor target; their items are left out of that user's lists": [
+            name for name in counts if weights.sign(name) < 0
+        ],
+        "of neutral events stay in the log and are not read": [name for name in counts if weights.sign(name) == 0],
+    }
+    notes = []
+    for what, members in groups.items():
+        if members:
+            total = sum(counts[name] for name in members)
+            listed = ", ".join(f"{name} {counts[name]:,}" for name in members[:_LISTED])
+            more = f" and {len(members) - _LISTED} more" if len(members) > _LISTED else ""
+            notes.append(f"{total:,} {'row' if total == 1 else 'rows'} {what}: {listed}{more}")
+    return notes
 
 
 def parse_weights(entries: Iterable[str]) -> dict[str, float]:

@@ -90,7 +90,7 @@ def similar_ids(ids: pl.Series) -> list[SimilarIds]:
 
 def _alike(ids: pl.Series, rules: Sequence[FoldRule]) -> pl.DataFrame:
     """Groups of more than one id that the rules make one: "folded" and the list "id"."""
-    frame = ids.alias("id").to_frame().lazy().filter(pl.col("id").str.strip_chars() != "")
+    frame = ids.cast(pl.String).alias("id").to_frame().lazy().filter(pl.col("id").str.strip_chars() != "")
     groups = frame.group_by(folded(pl.col("id"), rules).alias("folded")).agg("id").filter(pl.col("id").list.len() > 1)
     return groups.sort("folded").collect(engine="streaming")
 

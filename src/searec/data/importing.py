@@ -8,13 +8,17 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
+from searec.data import events
 from searec.data.accounting import ONCE, FileAccount, account
 from searec.data.conform import conform, refuse_lists
 from searec.data.formats import FORMATS
 from searec.data.formats.base import FILE, ROW, Importer, ImportOptions, Raw, reading
+from searec.data.formats.plain import ENDINGS, form_of, read_table
+from searec.data.formats.text_files import Room
 from searec.data.ids import fold_map, id_counts, note_similar, replace_ids
 from searec.data.log import REJECT_SCHEMA, Log, read_log, refuse_rejects, write_table
 from searec.data.plausibility import odd_times
@@ -98,7 +102,10 @@ def import_raw(raw: Raw, source: Path, out: Path, options: ImportOptions, *, dro
             advance(1, table.name)
         folds = _fold(raw, beside, options, notes)
         _fill_absent(raw, beside)
-        log = read_log({table.name: _judged_by(beside / table.file, table) for table in TABLES})
+        weights = events.EventWeights.read(source).updated(options.event_weights)
+        weights.write(beside)
+        judged = {table.name: _judged_by(beside / table.file, table) for table in TABLES}
+        log = read_log(judged, event_weights=weights)
         removed = _removed(log.rejects, raw, folds)
         located = _of_source(removed.filter(pl.col("merged").is_null()), raw, beside)
         if not drop_bad:
@@ -115,7 +122,39 @@ def import_raw(raw: Raw, source: Path, out: Path, options: ImportOptions, *, dro
         if located.height:
             write_table(located, beside / REJECTS_FILE)
         advance(1, "rules")
+        notes += events.described(log.interactions["event"], weights)
     return ImportReport(out=out, read=log.rows, written=_rows(log), rejects=located, notes=tuple(notes), files=files)
+
+
+def read_items(path: Path | str, options: ImportOptions = _DEFAULT) -> list[dict[str, Any]]:
+    """Return the rows of one table of items, with the types that an import gives them.
+
+    Args:
+        path: Parquet, CSV or JSON Lines, by its ending.
+        options: what the user says about the file.
+
+    Raises:
+        DataError: no such file, a file that cannot be read, a missing column, or a row that breaks a rule.
+    """
+    path = Path(path)
+    if form_of(path) is None or not path.is_file():
+        endings = ", ".join(ending for endings in ENDINGS.values() for ending in endings)
+        raise DataError("not a table that can be read", where=path, expected=f"a file that ends in {endings}")
+    room = Room()
+    file = read_table(path, "", room.path, ITEMS, {}, options)
+    raw = Raw({ITEMS.name: file.frame}, {ITEMS.name: path}, room=room)
+    with reading(path):
+        frame = conform(raw, ITEMS, options)[0].collect()
+    blank = pl.row_index("row").cast(pl.Int64) + 1
+    rules = {"empty item_id": "item_id", "empty title": "title"}
+    bad = [
+        frame.select(blank, pl.lit(path.name).alias("file"), pl.lit(rule).alias("rule"), pl.col(column).alias("value"))
+        .filter(pl.col("value").is_null() | (pl.col("value").str.strip_chars() == ""))
+        .select(REJECT_SCHEMA.keys())
+        for rule, column in rules.items()
+    ]
+    refuse_rejects(pl.concat([file.rejects, *bad]), path, "mend the file")
+    return frame.drop(ROW, strict=False).to_dicts()
 
 
 def _fold(raw: Raw, beside: Path, options: ImportOptions, notes: list[str]) -> dict[str, dict[str, str]]:
@@ -204,7 +243,13 @@ def _first(rejects: pl.DataFrame) -> str:
 
 def _judged_by(staged: Path, table: Table) -> pl.LazyFrame:
     """The columns that rules read: a large catalogue's others would fill the memory."""
-    return pl.scan_parquet(staged).select(column.name for column in table.columns if column.required)
+    frame = pl.scan_parquet(staged)
+    schema = frame.collect_schema()
+    return frame.select(
+        column.name
+        for column in table.columns
+        if column.required or (column.kind is Kind.NUMBER and column.name in schema)
+    )
 
 
 def refuse_out(source: Path, out: Path, *also: str) -> None:
@@ -221,7 +266,7 @@ def refuse_out(source: Path, out: Path, *also: str) -> None:
     here = out.resolve()
     if here in (source.resolve(), *source.resolve().parents):
         raise DataError("OUT would replace the source", where=out, got=source, remedy="name another folder for OUT")
-    ours = {table.file for table in TABLES} | {REJECTS_FILE, *also}
+    ours = {table.file for table in TABLES} | {REJECTS_FILE, events.FILE, *also}
     if out.exists():
         others = sorted(p.name for p in out.iterdir() if p.name not in ours) if out.is_dir() else [out.name]
         if others:

@@ -8,18 +8,22 @@ import contextlib
 import errno
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
 
-from searec.data.schema import INTERACTIONS, ITEMS, SEARCHES, TABLES, USERS, Table, as_kind, check_columns
+from searec.data.events import EventWeights
+from searec.data.schema import INTERACTIONS, ITEMS, SEARCHES, TABLES, USERS, Kind, Table, as_kind, check_columns
 from searec.errors import DataError
 
 REJECT_SCHEMA = {"file": pl.String, "row": pl.Int64, "rule": pl.String, "value": pl.String}
 _SHOWN_REJECTS = 5
+_SHOWN_MEMBERS = 5
 _CLEAN_COPY = "mend them, or 'searec import parquet SRC OUT --drop-bad' writes a clean copy and rejects.parquet"
+_NUMBER = "\ue000number"
+"""Column of a row's number while rules are applied. No source has it: its first character is for private use."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -28,10 +32,11 @@ class Log:
     """The four tables, rows that break a rule left out, ids already internal ids (1..N, Int32).
 
     items, users: sorted by id (code points), so that row n holds internal id n whatever the order of files and rows.
-    interactions: user, item, time (Int64 microseconds since 1970, UTC), event.
+    interactions: user, item, time (Int64 microseconds since 1970, UTC), event, weight (Float32, see `data.events`).
     searches: search_id, user, query, time, clicked (List(Int32)).
     rejects: file, row (1-based data row), rule, value; one line for each broken rule.
     rows: rows read, by table.
+    event_weights: the weights of events that `weight` comes from.
     """
 
     items: pl.DataFrame
@@ -40,6 +45,7 @@ class Log:
     searches: pl.DataFrame
     rejects: pl.DataFrame
     rows: dict[str, int]
+    event_weights: EventWeights = field(default_factory=EventWeights)
 
 
 def open_folder(folder: Path | str) -> dict[str, pl.LazyFrame]:
@@ -143,7 +149,11 @@ class _Rule:
 
 
 def read_log(
-    tables: Mapping[str, pl.LazyFrame], files: Mapping[str, str] | None = None, *, now: datetime | None = None
+    tables: Mapping[str, pl.LazyFrame],
+    files: Mapping[str, str] | None = None,
+    *,
+    now: datetime | None = None,
+    event_weights: EventWeights | None = None,
 ) -> Log:
     """Apply every rule to the four tables.
 
@@ -151,6 +161,7 @@ def read_log(
         tables: "items", "users", "interactions", "searches" with the columns of `schema.TABLES`.
         files: the name to show for each table in rejects; `<table>.parquet` by default.
         now: times after this are rejects; the current time by default.
+        event_weights: of the folder; the default table if None.
 
     Raises:
         DataError: a file that cannot be read to its end.
@@ -171,36 +182,36 @@ def read_log(
     users, items = users.sort("user_id"), items.sort("item_id")
     user_code, item_code = pl.Enum(users["user_id"]), pl.Enum(items["item_id"])
     user, time = _internal("user_id", user_code), _time_rule(now or datetime.now(UTC))
-    interactions = judged(INTERACTIONS, _interaction_rules(time), user, _internal("item_id", item_code))
+    event_weights = event_weights or EventWeights()
+    rules = [*_interaction_rules(time), *_weight_rules(tables[INTERACTIONS.name].collect_schema())]
+    interactions = judged(INTERACTIONS, rules, user, _internal("item_id", item_code))
     searches = judged(SEARCHES, _search_rules(time), user, _internal_lists("clicked", item_code))
     micro = pl.col("timestamp").dt.timestamp("us").alias("time")
     return Log(
         items=items,
         users=users,
-        interactions=interactions.select("user", "item", micro, "event"),
+        interactions=interactions.select("user", "item", micro, "event", _weights(interactions, event_weights)),
         searches=searches.select("search_id", "user", "query", micro, pl.col("internal_clicked").alias("clicked")),
         rejects=pl.concat([rejects[table.name] for table in TABLES]),
         rows=rows,
+        event_weights=event_weights,
     )
 
 
 def _judged(frame: pl.DataFrame, rules: Sequence[_Rule], file: str) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the rows that obey all rules, without their numbers, and a reject for each rule that a row breaks."""
-    broken = frame.select("row", *(rule.broken.fill_null(True).alias(rule.name) for rule in rules))
+    broken = frame.select(*(rule.broken.fill_null(True).alias(rule.name) for rule in rules))
     bad = broken.select(pl.any_horizontal(rule.name for rule in rules)).to_series()
     if not bad.any():
-        return frame.drop("row"), pl.DataFrame(schema=REJECT_SCHEMA)
+        return frame.drop(_NUMBER), pl.DataFrame(schema=REJECT_SCHEMA)
     culprits, marks = frame.filter(bad), broken.filter(bad)
-    rejects = [
-        culprits.filter(marks[rule.name]).select(
-            pl.lit(file).alias("file"),
-            pl.col("row").cast(pl.Int64),
-            pl.lit(rule.name).alias("rule"),
-            _as_text(culprits, rule.shown).alias("value"),
-        )
-        for rule in rules
-    ]
-    return frame.filter(~bad).drop("row"), pl.concat(rejects).sort("row", maintain_order=True)
+    rejects = []
+    for rule in rules:
+        rows = culprits.filter(marks[rule.name])
+        number = pl.col(_NUMBER).cast(pl.Int64).alias("row")
+        of_rule = rows.select(pl.lit(file).alias("file"), number, pl.lit(rule.name).alias("rule"))
+        rejects.append(of_rule.with_columns(_shown(rows, rule.shown)))
+    return frame.filter(~bad).drop(_NUMBER), pl.concat(rejects).sort("row", maintain_order=True)
 
 
 def _key_rules(column: str) -> list[_Rule]:
@@ -225,6 +236,26 @@ def _interaction_rules(time: _Rule) -> list[_Rule]:
     ]
 
 
+def _weight_rules(schema: pl.Schema) -> list[_Rule]:
+    """The rule of the optional column of weights."""
+    weight = pl.col("weight")
+    is_wrong = ~(weight.is_finite() & (weight >= 0))
+    return [_Rule("no valid weight", is_wrong, "weight")] if "weight" in schema else []
+
+
+def _weights(interactions: pl.DataFrame, event_weights: EventWeights) -> pl.Series:
+    """The weight of each interaction: its event's, times its own where the table has that column."""
+    names = interactions["event"].unique()
+    of_events = [event_weights.weight(name) for name in names]
+    if len(set(of_events)) <= 1:
+        weight = pl.repeat(of_events[0] if of_events else 1.0, interactions.height, dtype=pl.Float32, eager=True)
+    else:
+        weight = interactions["event"].replace_strict(names, of_events, return_dtype=pl.Float32)
+    if "weight" in interactions.columns:
+        weight = weight * interactions["weight"].cast(pl.Float32)
+    return weight.alias("weight")
+
+
 def _search_rules(time: _Rule) -> list[_Rule]:
     unknown = pl.col("internal_clicked").list.eval(pl.element().is_null()).list.any().fill_null(False)
     return [
@@ -247,7 +278,7 @@ def load_log(folder: Path | str, *, now: datetime | None = None) -> Log:
     Raises:
         DataError: a broken rule, with file and row of the first cases; or what `open_folder` raises.
     """
-    log = read_log(open_folder(folder), now=now)
+    log = read_log(open_folder(folder), now=now, event_weights=EventWeights.read(folder))
     refuse_rejects(log.rejects, Path(folder))
     return log
 
@@ -265,23 +296,37 @@ def refuse_rejects(rejects: pl.DataFrame, where: Path, remedy: str = _CLEAN_COPY
     """
     if rejects.is_empty():
         return
-    first = [f"{r['file']} row {r['row']}: {r['rule']} ({r['value']})" for r in rejects.head(_SHOWN_REJECTS).to_dicts()]
-    more = rejects.height - len(first)
+    rows = rejects.group_by("file", "row", maintain_order=True).agg(
+        pl.format("{} ({})", "rule", pl.col("value").fill_null("no value")).str.join(", ").alias("rules")
+    )
+    first = [f"{file} row {row}: {rules}" for file, row, rules in rows.head(_SHOWN_REJECTS).iter_rows()]
+    more = rows.height - len(first)
     raise DataError(
-        f"{rejects.height} rows break a rule of the dataset folder",
+        broken_rows(rejects),
         where=where,
         got=" | ".join(first) + (f" | and {more} more" if more > 0 else ""),
         remedy=remedy,
     )
 
 
+def broken_rows(rejects: pl.DataFrame) -> str:
+    """Return how many rows break a rule, as the beginning of a message.
+
+    Args:
+        rejects: as in `Log`; a row has a line for each rule that it breaks.
+    """
+    rows = rejects.select(pl.struct("file", "row").n_unique()).item()
+    return f"{rows:,} {'row breaks' if rows == 1 else 'rows break'} a rule of the dataset folder"
+
+
 def _whole(frame: pl.LazyFrame, table: Table, file: str, *internal: pl.Expr) -> pl.DataFrame:
     """Read one table with exact types, its row numbers, and columns of internal ids."""
     schema = frame.collect_schema()
     known = [as_kind(c.name, schema[c.name], c.kind) for c in table.columns if c.name in schema]
-    frame = frame.with_columns(known).with_row_index("row", 1).with_columns(internal)
+    frame = frame.with_columns(known).with_row_index(_NUMBER, 1).with_columns(internal)
     if table in (INTERACTIONS, SEARCHES):
-        needed = ["row", *(c.name for c in table.columns if c.required), *(e.meta.output_name() for e in internal)]
+        read = (c.name for c in table.columns if c.required or (c.kind is Kind.NUMBER and c.name in schema))
+        needed = [_NUMBER, *read, *(e.meta.output_name() for e in internal)]
         frame = frame.select(needed)
     try:
         return frame.collect(engine="streaming")
@@ -310,7 +355,11 @@ def _repeated(*columns: str) -> pl.Expr:
     return ~key.is_first_distinct() & pl.all_horizontal(pl.col(*columns).is_not_null())
 
 
-def _as_text(frame: pl.DataFrame, column: str) -> pl.Expr:
-    if isinstance(frame.schema[column], pl.List):
-        return pl.col(column).list.join(" ", ignore_nulls=True)
-    return pl.col(column).cast(pl.String)
+def _shown(frame: pl.DataFrame, column: str) -> pl.Series:
+    """The value of a column as text; of a list of ids the members that are unknown."""
+    if not isinstance(frame.schema[column], pl.List):
+        return frame[column].cast(pl.String).alias("value")
+    internal = f"internal_{column}"
+    members = frame.select(_NUMBER, column, internal).explode(column, internal).filter(pl.col(internal).is_null())
+    unknown = members.group_by(_NUMBER).agg(pl.col(column).fill_null("null").head(_SHOWN_MEMBERS).str.join(" "))
+    return frame.select(_NUMBER).join(unknown, on=_NUMBER, how="left", maintain_order="left")[column].alias("value")

@@ -30,6 +30,7 @@ class Kind(StrEnum):
     TEXT = "text"
     TIME = "time, UTC"
     TEXTS = "list of texts"
+    NUMBER = "number"
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ INTERACTIONS = Table(
         Column("item_id", Kind.TEXT),
         Column("timestamp", Kind.TIME),
         Column("event", Kind.TEXT),
+        Column("weight", Kind.NUMBER, required=False),
     ),
 )
 SEARCHES = Table(
@@ -96,6 +98,8 @@ def _fits(dtype: pl.DataType, kind: Kind) -> bool:
         return isinstance(dtype, _TEXT_TYPES)
     if kind is Kind.TIME:
         return isinstance(dtype, (pl.Datetime, pl.Date))
+    if kind is Kind.NUMBER:
+        return dtype.is_numeric()
     return isinstance(dtype, pl.List) and isinstance(dtype.inner, (*_TEXT_TYPES, pl.Null))
 
 
@@ -131,7 +135,7 @@ def check_columns(schema: pl.Schema, table: Table, where: Path | str) -> None:
 
 
 def as_kind(name: str, dtype: pl.DataType, kind: Kind) -> pl.Expr:
-    """Return the column cast to searec's exact type: String, microseconds UTC, or List(String).
+    """Return the column cast to searec's exact type: String, microseconds UTC, List(String) or Float64.
 
     Args:
         name: of the column.
@@ -143,6 +147,8 @@ def as_kind(name: str, dtype: pl.DataType, kind: Kind) -> pl.Expr:
         return column.cast(pl.String)
     if kind is Kind.TEXTS:
         return column.cast(pl.List(pl.String))
+    if kind is Kind.NUMBER:
+        return column.cast(pl.Float64)
     if isinstance(dtype, pl.Datetime) and dtype.time_zone not in (None, "UTC"):
         return column.dt.convert_time_zone("UTC").cast(TIME)
     return column.cast(pl.Datetime("us")).dt.replace_time_zone("UTC") if not _is_utc(dtype) else column.cast(TIME)

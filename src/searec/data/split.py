@@ -28,7 +28,7 @@ from searec.errors import DataError, LeakError, SettingsError
 NEVER = np.iinfo(np.int64).max
 PARTS: tuple[Part, ...] = ("val", "test")
 _UNSEEN_SEED = 7
-STREAMS = ("interactions", "searches", "click_history")
+STREAMS = ("interactions", "searches", "click_history", "dislikes")
 """The histories a request may see."""
 
 
@@ -47,6 +47,7 @@ class Requests:
     feed_end: Ints  # [R] into Dataset.interactions
     search_end: Ints  # [R] into Dataset.searches
     click_end: Ints  # [R] into Dataset.click_history
+    dislike_end: Ints  # [R] into Dataset.dislikes
     new_texts: tuple[str, ...] | None = None  # [R] query texts that the dataset may not hold
 
     def __len__(self) -> int:
@@ -65,6 +66,7 @@ class Requests:
             self.feed_end[rows],
             self.search_end[rows],
             self.click_end[rows],
+            self.dislike_end[rows],
             texts,
         )
 
@@ -110,6 +112,7 @@ def requests_at(
         end(data.interactions.offsets, data.interactions.time),
         end(data.searches.offsets, data.searches.time),
         end(data.click_history.offsets, data.click_history.time),
+        end(data.dislikes.offsets, data.dislikes.time),
         None if new_texts is None else tuple(new_texts),
     )
 
@@ -159,7 +162,8 @@ def late_histories(data: Dataset, requests: Requests, stream: str) -> tuple[NDAr
 
 
 def _ends(requests: Requests, stream: str) -> Ints:
-    return dict(zip(STREAMS, (requests.feed_end, requests.search_end, requests.click_end), strict=True))[stream]
+    ends = (requests.feed_end, requests.search_end, requests.click_end, requests.dislike_end)
+    return dict(zip(STREAMS, ends, strict=True))[stream]
 
 
 Method = TypeVar("Method", bound=Callable[..., Any])

@@ -137,7 +137,9 @@ def batch_of(
     click = stream([one.click_item for one in histories], [one.click_time for one in histories])
     clicked = Ragged.joined([history.search_click for history in histories])
     clicked = Ragged(clicked.offsets, clicked.values.astype(np.int32, copy=False))
-    streams = Streams(Interactions(*feed, none), Searches(*search, clicked), ClickHistory(*click, none))
+    no_weights = np.zeros(0, dtype=np.float32)
+    feed_events, clicks = Interactions(*feed, none, no_weights), ClickHistory(*click, none, no_weights)
+    streams = Streams(feed_events, Searches(*search, clicked), clicks)
     count = len(histories)
     requests = Requests(
         task=task,
@@ -148,6 +150,7 @@ def batch_of(
         feed_end=feed[0][2:],
         search_end=search[0][2:],
         click_end=click[0][2:],
+        dislike_end=np.zeros(count, dtype=np.int64),
         new_texts=tuple(queries) if queries else None,
     )
     texts = [text for history in histories for text in history.search_text]

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from searec.data.batch import Batch, Batcher
 from searec.data.candidates import sampled_requests
+from searec.data.feedback import excluded_items
 from searec.data.global_split import iso
-from searec.data.ragged import Ints, gather_windows
+from searec.data.ragged import Ints
 from searec.data.schema import Part, Task
 from searec.data.split import Requests, Split
 from searec.errors import DataError, SettingsError
@@ -63,7 +64,7 @@ def evaluate(
         task: one that the model supports.
         protocol: "sampled", the target among the stored 99 candidates, without the requests of users who have clicked
             nearly everything (`data.candidates.sampled_requests` names them); "full", among the whole catalogue less
-            what the user has clicked before (the target itself always stays).
+            what the user has clicked before or refused (the target itself always stays).
         part: "test" or "val".
         metrics: what to show: "ndcg@20,recall@50" or metric objects. By default those of `metrics.DEFAULT` that are
             defined for task and protocol; these are measured along with any others, so that `compare` finds them.
@@ -253,7 +254,7 @@ def sampled_ranks(model: Model, split: Split, requests: Requests, candidates: In
 
 
 def full_ranks(model: Model, split: Split, requests: Requests, depth: int = 10) -> tuple[np.ndarray, Ints]:
-    """Rank each target over the catalogue less the user's earlier clicks.
+    """Rank each target over the catalogue less what the user has clicked before or refused.
 
     A model that cannot score a whole catalogue retrieves `RETRIEVED` items, or `depth` if that is more; a target that
     is     not among them is ranked last.
@@ -277,9 +278,7 @@ def full_ranks(model: Model, split: Split, requests: Requests, depth: int = 10) 
         scores = model.score(batch).float().cpu().clone()
         target = torch.from_numpy(requests.target[rows].astype(np.int64))
         target_score = scores.gather(1, target[:, None])
-        first = np.asarray(data.click_history.offsets[requests.user[rows]])
-        seen = gather_windows(data.click_history.item, first, requests.click_end[rows] - first)
-        scores.scatter_(1, torch.from_numpy(seen.astype(np.int64)), -torch.inf)
+        scores.scatter_(1, torch.from_numpy(excluded_items(data, requests[rows])), -torch.inf)
         scores[:, 0] = -torch.inf
         scores.scatter_(1, target[:, None], target_score)
         rank[rows] = tie_rank(scores, target)
@@ -299,13 +298,9 @@ def _retrieved_ranks(model: Model, split: Split, requests: Requests, depth: int)
 
     def place(rows: Ints, batch: Batch) -> None:
         target = requests.target[rows].astype(np.int64)[:, None]
-        first = np.asarray(data.click_history.offsets[requests.user[rows]])
-        seen = gather_windows(data.click_history.item, first, requests.click_end[rows] - first).astype(np.int64)
-        items = (
-            model.retrieve(batch, size, torch.from_numpy(np.where(seen == target, 0, seen)).to(batch.user.device))[0]
-            .cpu()
-            .numpy()
-        )
+        excluded = excluded_items(data, requests[rows])
+        excluded = np.where(excluded == target, 0, excluded)
+        items = model.retrieve(batch, size, torch.from_numpy(excluded).to(batch.user.device))[0].cpu().numpy()
         top[rows] = items[:, : top.shape[1]]
         hit = items == target
         rank[rows] = np.where(hit.any(axis=1), hit.argmax(axis=1) + 1, data.sizes.items)

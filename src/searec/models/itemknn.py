@@ -5,19 +5,21 @@ from typing import Any, ClassVar
 import numpy as np
 import scipy.sparse
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
 
 from searec.config import Natural, NonNegative, settings
 from searec.data.batch import Batch
 from searec.data.dataset import FEED, Dataset
+from searec.data.feedback import relative_weights
 from searec.data.growth import Growth
 from searec.data.leakage.checks import bounds, clicks_of
 from searec.data.leakage.findings import Finding, Leaks, row_at
 from searec.data.sparse import SparseRows
 from searec.data.split import Split
 from searec.models.base import best_items, strongest_click
-from searec.models.click_matrix import ClickMatrixModel
+from searec.models.click_matrix import ClickMatrixModel, matrix_of
 from searec.models.search_space import Choice, Range
 
 _CHECKED = 4
@@ -28,9 +30,11 @@ _SHOWN = 3
 
 
 class ItemKNN(ClickMatrixModel):
-    """score(u, v) = sum over the clicks i of u's history of cos(i, v), from the binary user-item training matrix.
+    """score(u, v) = sum over the clicks i of u's history of cos(i, v), from the user-item training matrix.
 
-    cos(i, v) = |users of both| / (sqrt(|users of i| |users of v|) + shrink); an item is no neighbour of its own.
+    cos(i, v) = sum of w(u, i) w(u, v) over users / (sqrt(sum of w(u, i)^2 * sum of w(u, v)^2) + shrink), where w is the
+    largest weight of the user's events with the item; an item is no neighbour of its own. With events of one weight
+    that is |users of both| / (sqrt(|users of i| |users of v|) + shrink).
     """
 
     name = "itemknn"
@@ -64,9 +68,9 @@ class ItemKNN(ClickMatrixModel):
 
     @override
     def fit(self, data: Dataset, split: Split) -> None:
-        clicks = self.click_matrix(split)
+        clicks = self.click_matrix(split, weighted=True)
         together = (clicks.T @ clicks).tocoo()
-        clickers = np.sqrt(clicks.getnnz(axis=0))
+        clickers = _lengths(clicks)
         keep = together.row != together.col
         row, column = together.row[keep], together.col[keep]
         cosine = together.data[keep] / (clickers[row] * clickers[column] + self.config.shrink)
@@ -132,6 +136,12 @@ def _strongest(
     return row[place < k], column[place < k], value[place < k]
 
 
+def _lengths(clicks: scipy.sparse.csr_matrix | scipy.sparse.csc_matrix) -> NDArray[np.float64]:
+    """[I + 1] the Euclidean length of each column."""
+    squares: NDArray[np.float64] = np.asarray(clicks.astype(np.float64).power(2).sum(axis=0)).ravel()
+    return np.sqrt(squares)
+
+
 def _distinct(items: Tensor) -> Tensor:
     """[B, T] each line with repeats set to 0, in any order."""
     ordered = items.sort(dim=1).values
@@ -154,11 +164,10 @@ def similarity_leaks(model: ItemKNN, split: Split) -> Leaks:
     user, item, old = clicks_of(split, bounds(split, model.train_tasks)[1])
     counted = (np.asarray(data.click_history.source) == FEED) if config.feed_only else np.ones(len(user), dtype=bool)
     used = old & counted
-    clicks = scipy.sparse.csc_matrix(
-        (np.ones(int(used.sum()), np.float32), (user[used], item[used])),
-        shape=(data.sizes.users + 1, data.sizes.items + 1),
-    )
-    clicks.data[:] = 1
+    weight = np.zeros(len(user), dtype=np.float32)
+    weight[old] = relative_weights(data.click_history.weight[old], data.click_history.source[old])
+    shape = (data.sizes.users + 1, data.sizes.items + 1)
+    clicks = matrix_of(user[used], item[used], weight[used], shape).tocsc()
     offsets, columns, values = (array.cpu().numpy() for array in (model.offsets, model.columns, model.values))
     lengths = np.diff(offsets)
     rows = np.repeat(np.flatnonzero(lengths), np.minimum(lengths[lengths > 0], _CHECKED))
@@ -166,7 +175,7 @@ def similarity_leaks(model: ItemKNN, split: Split) -> Leaks:
     places = offsets[rows] + step * lengths[rows] // np.minimum(lengths[rows], _CHECKED)
     others = columns[places].astype(np.int64)
     expected = np.zeros(len(rows))
-    clickers = np.sqrt(clicks.getnnz(axis=0))
+    clickers = _lengths(clicks)
     for start in range(0, len(rows), _PAIRS_AT_ONCE):
         part = slice(start, start + _PAIRS_AT_ONCE)
         both = np.asarray(clicks[:, rows[part]].multiply(clicks[:, others[part]]).sum(axis=0)).ravel()

@@ -1,4 +1,4 @@
-"""popular: how often an item was clicked before anything held out."""
+"""popular: how often an item was clicked before anything held out, each event by its weight."""
 
 from collections.abc import Mapping
 from typing import ClassVar
@@ -11,6 +11,7 @@ from typing_extensions import override
 from searec.config import settings
 from searec.data.batch import Batch, Needs
 from searec.data.dataset import Dataset
+from searec.data.feedback import train_weights
 from searec.data.growth import Rows
 from searec.data.schema import TASKS, Task
 from searec.data.split import Split
@@ -18,14 +19,15 @@ from searec.models.base import FittedModel
 
 
 class Popular(FittedModel):
-    """Training clicks per item, feed and search together; each task's counts end at its own cut-off."""
+    """Weighted training clicks per item, feed and search together; each task's counts end at its own cut-off."""
 
     name = "popular"
     tasks: ClassVar[tuple[Task, ...]] = TASKS
     channel = "popular"
-    arrays: ClassVar[tuple[str, ...]] = ("counts",)
-    rows: ClassVar[Mapping[str, Rows]] = {"counts": Rows("items", dim=1, new="zero")}
-    counts: Tensor  # [tasks, I + 1]
+    arrays: ClassVar[tuple[str, ...]] = ("counts", "weighted")
+    rows: ClassVar[Mapping[str, Rows]] = {name: Rows("items", dim=1, new="zero") for name in ("counts", "weighted")}
+    counts: Tensor  # [tasks, I + 1] clicks
+    weighted: Tensor  # [tasks, I + 1] their weights added up
 
     @settings
     class Config:
@@ -38,8 +40,11 @@ class Popular(FittedModel):
 
     @override
     def fit(self, data: Dataset, split: Split) -> None:
-        counts = [np.bincount(split.train_clicks((task,))[1], minlength=data.sizes.items + 1) for task in TASKS]
-        self.set_arrays(counts=torch.from_numpy(np.stack(counts)).float())
+        size = data.sizes.items + 1
+        clicked = [(split.train_clicks((task,))[1], train_weights(split, (task,))) for task in TASKS]
+        counts = np.stack([np.bincount(item, minlength=size) for item, _ in clicked])
+        weighted = np.stack([np.bincount(item, weight, minlength=size) for item, weight in clicked])
+        self.set_arrays(counts=torch.from_numpy(counts).float(), weighted=torch.from_numpy(weighted).float())
 
     @override
     def click_counts(self) -> Mapping[tuple[Task, ...], Tensor]:
@@ -47,7 +52,7 @@ class Popular(FittedModel):
 
     @override
     def score(self, batch: Batch) -> Tensor:
-        counts = self.counts[TASKS.index(batch.task)]
+        weighted = self.weighted[TASKS.index(batch.task)]
         if batch.candidates is None:
-            return counts.expand(len(batch), -1)
-        return counts[batch.candidates.long()]
+            return weighted.expand(len(batch), -1)
+        return weighted[batch.candidates.long()]

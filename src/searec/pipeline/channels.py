@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from searec.data.feedback import train_weights
 from searec.data.ragged import Ints
 from searec.data.schema import Task
 from searec.data.split import Split
@@ -144,14 +145,15 @@ class Channel(Protocol):
 
 
 class PopularChannel:
-    """The most clicked items: for unknown users, and to fill the pool of a strict filter."""
+    """The most clicked items, each click by its weight: for unknown users, and to fill the pool of a strict filter."""
 
     names = ("popular",)
 
     def __init__(self, split: Split) -> None:
         self.split = split
-        counts = np.bincount(split.train_clicks(("recommend",))[1], minlength=split.data.sizes.items + 1)
-        self._order = np.argsort(-counts[1:], kind="stable") + 1
+        item, weight = split.train_clicks(("recommend",))[1], train_weights(split, ("recommend",))
+        weighted = np.bincount(item, weight, minlength=split.data.sizes.items + 1)
+        self._order = np.argsort(-weighted[1:], kind="stable") + 1
 
     def retrieve(self, requests: RequestBatch, k: int) -> dict[str, list[Candidates]]:
         """As `Channel.retrieve`; new items without a proxy come last.

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from searec.data.dataset import Dataset
+from searec.data.dataset import FOREVER, Dataset
+from searec.data.events import EventWeights
 from searec.data.ragged import Ints, Ragged
 from searec.data.user_history import UserHistory
 from searec.pipeline.catalog_snapshot import CatalogSnapshot
 from searec.pipeline.types import HistoryEvent
 from searec.store.event_store import EventStore
-from searec.store.events import SEARCH, Event
+from searec.store.events import SEARCH, Event, positive
 
 NEWEST = 512
 """Events of each history that models are given at most."""
@@ -30,12 +31,14 @@ class UserContext:
         history: as models read it; new items go by their proxies.
         consumed: item indexes of everything clicked.
         recent: item indexes of the newest clicks, newest first, each once.
+        disliked: item indexes of negative feedback that was not followed by a choice of the item.
     """
 
     user: str | None
     history: UserHistory
     consumed: Ints
     recent: Ints
+    disliked: Ints
 
     def __bool__(self) -> bool:
         return bool(self.history) or bool(len(self.consumed))
@@ -108,10 +111,30 @@ class Histories:
             clicks = np.asarray(click_history.item[first:end], dtype=np.int64)
         if before is not None:
             events = [event for event in events if event.time < before]
-        if events:
+        disliked = self._disliked(number, events, catalog, before)
+        if events := positive(events, self._data.event_weights):
             history, new_clicks = self._with(history, events, catalog)
             clicks = np.concatenate((clicks, new_clicks))
-        return UserContext(user, history, clicks, _newest_first(clicks))
+        return UserContext(user, history, clicks, _newest_first(clicks), disliked)
+
+    def _disliked(self, number: int, events: Sequence[Event], catalog: CatalogSnapshot, before: int | None) -> Ints:
+        """The items that a user refused, in the dataset or since, and has not chosen after that."""
+        dislikes, weights, limit = self._data.dislikes, self._data.event_weights, FOREVER if before is None else before
+        refused: dict[int, int] = {}
+        for at in range(int(dislikes.offsets[number]), int(dislikes.offsets[number + 1])):
+            if dislikes.time[at] < limit <= dislikes.until[at]:
+                refused[int(dislikes.item[at])] = int(dislikes.time[at])
+        for event in events:
+            is_refusal = event.kind != SEARCH and weights.sign(event.kind) < 0
+            is_choice = event.kind == SEARCH or weights.sign(event.kind) > 0
+            for name in event.clicked if event.item is None else (event.item,):
+                item = catalog.index_of(name)
+                if is_refusal:
+                    refused[item] = event.time
+                elif is_choice and event.time > refused.get(item, FOREVER):
+                    del refused[item]
+        refused.pop(0, None)
+        return np.array(list(refused), dtype=np.int64)
 
     def _with(self, base: UserHistory, events: Sequence[Event], catalog: CatalogSnapshot) -> tuple[UserHistory, Ints]:
         """A history with events added, and the item indexes that were clicked, in order."""
@@ -141,6 +164,11 @@ class Histories:
         history = base.merged(queries, _for_models(feed, catalog), _for_models(clicks, catalog))
         return history, np.array([item for item, _ in clicks if item], dtype=np.int64)
 
+    @property
+    def event_weights(self) -> EventWeights:
+        """What each event says of its item."""
+        return self._data.event_weights
+
     def listed(self, user: str, events: Sequence[Event], catalog: CatalogSnapshot) -> list[HistoryEvent]:
         """Return what a user did, newest first, for people.
 
@@ -167,7 +195,7 @@ class Histories:
                     HistoryEvent("click", time, catalog.item(item), catalog.title(item), text) for item in items
                 ]
         queries = {event.event_id: event.query for event in events if event.kind == SEARCH}
-        for event in events:
+        for event in positive(events, data.event_weights):
             if event.kind == SEARCH:
                 history.append(HistoryEvent("search", event.time, query=event.query))
             clicked = event.clicked if event.kind == SEARCH else [event.item] if event.item is not None else []

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from searec.data.events import EventWeights
 from searec.data.ragged import Ints
 from searec.data.schema import Task
 from searec.errors import SearecError, SettingsError
@@ -99,6 +100,11 @@ class Pipeline:
         self.ready = True
         """False once it is closed."""
 
+    @property
+    def event_weights(self) -> EventWeights:
+        """What each event says of its item."""
+        return self.histories.event_weights
+
     def recommend(self, requests: Sequence[Request]) -> list[Response | SearecError]:
         """Return a page of the feed for each request."""
         return self._respond(requests, "recommend")
@@ -166,13 +172,10 @@ class Pipeline:
                 refused[row] = error
                 allowed.append(None)
             is_seen_allowed = request.seen if request.seen is not None else request.query is not None
-            items = context.catalog.indexes_of(request.exclude)
-            if not is_seen_allowed:
-                consumed = user.consumed
-                if request.keep:
-                    consumed = consumed[~np.isin(consumed, context.catalog.indexes_of(request.keep))]
-                items = np.concatenate((items, consumed))
-            excluded.append(items)
+            of_user = user.disliked if is_seen_allowed else np.concatenate((user.consumed, user.disliked))
+            if request.keep:
+                of_user = of_user[~np.isin(of_user, context.catalog.indexes_of(request.keep))]
+            excluded.append(np.concatenate((context.catalog.indexes_of(request.exclude), of_user)))
         queries = [request.query for request in requests if request.query is not None]
         return RequestBatch(context.catalog, context.users, queries, allowed, excluded, context.interests), refused
 

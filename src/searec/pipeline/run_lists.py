@@ -53,7 +53,10 @@ def best_items(
     catalog, removed = _catalog(run), np.array(sorted(run.removed), dtype=np.int64)
     channel, lists = RunChannel(run), list[Candidates]()
     for contexts, start in _contexts(run, users, catalog):
-        excluded = [removed if seen else np.concatenate((removed, user.consumed)) for user in contexts]
+        excluded = [
+            np.concatenate((removed, user.disliked) if seen else (removed, user.consumed, user.disliked))
+            for user in contexts
+        ]
         texts = queries[start : start + len(contexts)] if queries is not None else ()
         batch = RequestBatch(catalog, contexts, texts, [None] * len(contexts), excluded)
         lists += channel.retrieve(batch, k)[run.label]

@@ -30,12 +30,13 @@ class Request:
         after: `Response.next` of the previous page: no item of earlier pages is repeated. Not with an offset.
         filters: all columns must match; several filters of one column are alternatives.
         exclude: external ids to leave out.
-        seen: also return what the user has consumed; by default the feed does not and search does.
+        seen: also return what the user has consumed; by default the feed does not and search does. What the user
+            refused (events of negative weight) is never returned.
         quota: share of the feed for the interest channel, 0 to 1; the deployment's if None.
         diversity: 0 (by score alone) to 1; the deployment's if None.
         seconds: until the response is due; late channels are left out. The deployment's if None.
         time: microseconds since 1970; only strictly older events count. None for all events. For evaluation.
-        keep: external ids that are returned even if they were consumed. For evaluation.
+        keep: external ids that are returned even if they were consumed or refused. For evaluation.
     """
 
     user: str | None = None

@@ -10,7 +10,8 @@ import torch
 
 from searec.config import configure
 from searec.data.batch import Batch
-from searec.data.ragged import Ints, gather_windows
+from searec.data.feedback import excluded_items
+from searec.data.ragged import Ints
 from searec.data.schema import Part
 from searec.data.split import Requests, Split
 from searec.data.taxonomy import Level
@@ -311,10 +312,8 @@ def lists(
 
 
 def _seen(split: Split, held_out: Requests) -> torch.Tensor:
-    """[R, E] what each user clicked before, the target left in."""
-    click_history = split.data.click_history
-    first = np.asarray(click_history.offsets[held_out.user])
-    seen = gather_windows(click_history.item, first, held_out.click_end - first).astype(np.int64)
+    """[R, E] what each user clicked before or refused, the target left in."""
+    seen = excluded_items(split.data, held_out)
     return torch.from_numpy(np.where(seen == np.asarray(held_out.target)[:, None], 0, seen))
 
 

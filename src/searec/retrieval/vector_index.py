@@ -1,6 +1,7 @@
 """Index: the nearest of many vectors by inner product, exact or approximate (faiss)."""
 
 import hashlib
+import logging
 import os
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +14,7 @@ from torch import Tensor
 from searec.errors import DependencyError, SettingsError, installation
 from searec.files import replacing
 
+_LOG = logging.getLogger(__name__)
 Kind = Literal["auto", "exact", "ivf", "hnsw"]
 EXACT_UP_TO = 100_000
 """Vectors up to which "auto" searches them all."""
@@ -25,6 +27,11 @@ _LEARNED_FROM = 100
 _CANDIDATES = {"ivf": 8, "hnsw": 2}
 """Candidates per requested item that are scored by the exact product."""
 _SCORES_AT_ONCE = 1 << 24
+_LONG = 3.0
+"""Vectors longer than this many times the 99th percentile are outliers."""
+_MOST_OUTLIERS = 1_000
+_CHECKED, _CHECK_DEPTH, _LEAST_RECALL = 32, 10, 0.7
+"""Queries and depth of the check after building, and the recall below which all vectors are searched."""
 
 
 class VectorIndex:
@@ -36,6 +43,14 @@ class VectorIndex:
             minutes (both faiss); "auto": exact up to `EXACT_UP_TO` items, else ivf.
         probes: cells searched (ivf) or candidates (hnsw); by default for a recall of about 0.95 on learned vectors.
         keep: a folder of built indexes, named by a digest of their vectors.
+
+    Vectors much longer than the others would spoil an approximate index: it is built on shortened ones, and the long
+    ones are candidates of every query. An index that then misses too many items of a sample of queries, as of vectors
+    that are all alike, is given up.
+
+    Attributes:
+        kind: as it is searched.
+        reason: why all vectors are searched although another kind was chosen; empty if it was not.
 
     Raises:
         DependencyError: faiss is not installed.
@@ -56,12 +71,32 @@ class VectorIndex:
             else kind
         )
         self.vectors = vectors.detach()
+        self.reason = ""
         self._faiss: Any = None
+        self._long = torch.zeros(0, dtype=torch.int64, device=vectors.device)
         if self.kind != "exact":
-            item_vectors = self.vectors[1:].float().cpu().numpy()
+            item_vectors, places = _shortened(self.vectors[1:].float().cpu().numpy())
+            self._long = torch.from_numpy(places + 1).to(vectors.device)
             self._faiss = _built(item_vectors, self.kind) if keep is None else _cached(item_vectors, self.kind, keep)
             name, usual = ("efSearch", 1000) if self.kind == "hnsw" else ("nprobe", max(16, _cells(count) // 5))
             _library().ParameterSpace().set_index_parameter(self._faiss, name, probes or usual)
+            recall = self._recall()
+            if recall < _LEAST_RECALL:
+                self.reason = f"an {self.kind} index of these vectors has a recall of {recall:.2f}"
+                self.kind, self._faiss = "exact", None
+                _LOG.warning("all vectors are searched: %s", self.reason)
+
+    def _recall(self) -> float:
+        """Share of the best products of items' own vectors that the index gives; 0 if others find too few items."""
+        rng = np.random.default_rng(0)
+        others = torch.from_numpy(rng.normal(size=(_CHECKED, self.vectors.shape[1])).astype(np.float32))
+        if (self._nearly(others.to(self.vectors.device), _CHECK_DEPTH)[0] == 0).any():
+            return 0.0
+        rows = rng.choice(len(self.vectors) - 1, size=_CHECKED, replace=False) + 1
+        queries = self.vectors[torch.from_numpy(rows).to(self.vectors.device)].float()
+        (_, exact), (_, near) = self._exactly(queries, _CHECK_DEPTH), self._nearly(queries, _CHECK_DEPTH)
+        least = exact[:, -1:]
+        return float((near >= least - 1e-5 * least.abs() - 1e-12).float().mean())
 
     @torch.no_grad()
     def search(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -95,6 +130,9 @@ class VectorIndex:
         )  # wider ones: see `_built`
         _, places = self._faiss.search(np.ascontiguousarray(padded), more)
         items = torch.from_numpy(places + 1).to(queries.device)
+        if len(self._long):
+            items = items.masked_fill(torch.isin(items, self._long), 0)
+            items = torch.cat((items, self._long.expand(len(items), -1)), dim=1)
         best = products(self.vectors, items, queries).masked_fill_(items == 0, -torch.inf).topk(k, dim=1)
         return items.gather(1, best.indices), best.values
 
@@ -110,6 +148,18 @@ def products(vectors: Tensor, items: Tensor, queries: Tensor) -> Tensor:
     # index_select copies whole rows, where indexing goes number by number.
     rows = vectors.index_select(0, items.flatten()).view(*items.shape, -1)
     return torch.bmm(rows.to(queries.dtype), queries[:, :, None])[..., 0]
+
+
+def _shortened(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The vectors with outliers cut to the length of the longest others, and the rows of the longest outliers."""
+    length = np.linalg.norm(vectors, axis=1)
+    limit = _LONG * float(np.quantile(length, 0.99))
+    rows = np.flatnonzero(length > limit)
+    if not len(rows):
+        return vectors, rows
+    vectors = vectors.copy()
+    vectors[rows] *= (limit / length[rows])[:, None]
+    return vectors, rows[np.argsort(-length[rows], kind="stable")[:_MOST_OUTLIERS]]
 
 
 def _library() -> Any:

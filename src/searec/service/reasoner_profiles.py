@@ -14,7 +14,7 @@ from searec.interests.profile import CLICKS, DAYS, QUERIES, Profile, ProfileClic
 from searec.pipeline.catalog_snapshot import CATEGORIES
 from searec.store.connection import this_clock
 from searec.store.event_store import EventStore
-from searec.store.events import SEARCH, Event
+from searec.store.events import SEARCH, Event, positive
 
 _AHEAD = 300_000_000
 """Microseconds that a caller's clock may be ahead. Later events are not read: they would move the window."""
@@ -55,7 +55,7 @@ class Profiles:
             happened = {
                 user: read
                 for user, events in self._events.of_users(users, after=self._after).items()
-                if (read := [event for event in events if event.time <= latest])
+                if (read := [event for event in positive(events, self._data.event_weights) if event.time <= latest])
             }
             attributes = self._events.users_of(users)
             items = self._items(item for events in happened.values() for event in events for item in _touched(event))

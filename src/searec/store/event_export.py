@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 
 import polars as pl
 
+from searec.data.events import CLICK, EventWeights, match_key
 from searec.data.importing import REJECTS_FILE, refuse_out
 from searec.data.log import REJECT_SCHEMA, load_log, open_folder, write_table
 from searec.data.schema import ITEMS, SEARCHES, TABLES, TIME, USERS, as_kind
@@ -17,7 +18,6 @@ from searec.store.events import SEARCH, Event, ItemChange
 from searec.store.upserts import Put, replaced
 
 EVENTS_FILE = "events.json"
-CLICK = "click"
 _PAGE = 20_000
 _SCHEMA = {
     "number": pl.Int64(),
@@ -85,6 +85,7 @@ def export(data_folder: Path | str, store: Exported, out: Path | str, *, now: da
     """
     folder, out, now = Path(data_folder), Path(out), now or datetime.now(UTC)
     refuse_out(folder, out, EVENTS_FILE)
+    weights = EventWeights.read(folder)
     load_log(folder, now=now)
     start = exported_up_to(folder)
     events = _read(store, start)  # before items and users, which are then at least as new
@@ -95,6 +96,7 @@ def export(data_folder: Path | str, store: Exported, out: Path | str, *, now: da
         beside.mkdir()
         for table in TABLES:
             write_table(getattr(tables, table.name), beside / table.file)
+        weights.write(beside)
         if rejects.height:
             write_table(rejects, beside / REJECTS_FILE)
         (beside / EVENTS_FILE).write_text(
@@ -185,7 +187,8 @@ def _joined(
     searches = pl.concat([base.searches, searches], how="diagonal").with_columns(pl.col("clicked").fill_null([]))
     searches = searches.select(column.name for column in SEARCHES.columns if column.name in searches.columns)
     owner = searches.select("search_id", "user_id")
-    search_clicks = feed.filter(kind=CLICK).join(
+    of_clicks = [kind for kind in feed["kind"].unique() if match_key(kind) == CLICK]
+    search_clicks = feed.filter(pl.col("kind").is_in(of_clicks)).join(
         owner, left_on=["search", "user"], right_on=["search_id", "user_id"], how="semi"
     )
     rest = feed.join(search_clicks.select("number"), on="number", how="anti", maintain_order="left")
@@ -193,7 +196,9 @@ def _joined(
     added = rest.select("number", "timestamp", user_id="user", item_id="item", event="kind").select("number", *_ROW)
     interactions = pl.concat([base.interactions, added], how="diagonal")
     twice = ~interactions.select(pl.struct(_ROW).is_first_distinct()).to_series() & interactions["number"].is_not_null()
-    interactions = leave_out(interactions, twice, "duplicate row", "item_id").select(_ROW)
+    interactions = leave_out(interactions, twice, "duplicate row", "item_id").drop("number")
+    if "weight" in interactions.columns:
+        interactions = interactions.with_columns(pl.col("weight").fill_null(1.0))
 
     searches = _with_clicks(searches, search_clicks)
     seen = (

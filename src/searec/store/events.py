@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from searec.data.events import EventWeights
+
 SEARCH = "search"
 """The `kind` of an event that is a search; any other is a feed event of that name, as "click" or "purchase"."""
 
@@ -39,6 +41,16 @@ class Event:
     clicked: Sequence[str] = ()
     shown: Sequence[str] = ()
     number: int = 0
+
+
+def positive(events: Sequence[Event], weights: EventWeights) -> list[Event]:
+    """Return the searches, and the other events of positive weight.
+
+    Args:
+        events: of any kind.
+        weights: of the dataset.
+    """
+    return [event for event in events if event.kind == SEARCH or weights.sign(event.kind) > 0]
 
 
 @dataclass(frozen=True)

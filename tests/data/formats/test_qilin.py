@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from accounts import became, raw_of
 from imported import table, utc
 from searec.data.formats.base import ImportOptions
 from searec.data.importing import ImportReport, import_folder
@@ -142,11 +143,14 @@ def test_qilin(tmp_path: Path, as_details: Any) -> None:
     report, out = imported(qilin(tmp_path / "src", as_details))
     assert report.rejects.is_empty()
     assert report.notes == (
-        "1 searches have no query and are left out",
-        "1 searches have no results, and so no time, and are left out",
         "2 clicked notes are not among the notes: they are titled 'note' and their number",
         "1 interactions occur more than once in the source and are written once",
     )
+    assert became(raw_of("qilin", tmp_path / "src")) == {
+        "left out as searches without a query": 1,
+        "left out as searches without results, and so without a time": 1,
+        "left out as requests in which nothing was clicked": 2,
+    }
     assert report.written == {"items": 7, "users": 3, "interactions": 3, "searches": 3}
     assert table(out, "interactions").rows() == [
         ("100", "0", utc(2024, 8, 26, 14), "click"),
@@ -330,5 +334,5 @@ def test_command_line(tmp_path: Path) -> None:
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "note: 1 searches have no query and are left out" in done.stdout
+    assert "note: 2 clicked notes are not among the notes" in done.stdout
     assert "searches: 3 of 3 rows kept" in done.stdout

@@ -208,7 +208,7 @@ FAULTS: list[tuple[dict[str, str | bytes | None], type[SearecError], str]] = [
     (
         {".inter": INTER.replace("3\t881250949", "3\t4\t881250949")},
         DataError,
-        r"ml-100k\.inter line 2; got: 5 fields; expected: 4",
+        r"ml-100k\.inter row 1: too many fields \(5 fields, not 4: 196\t242\t3\t4\t881250949\)",
     ),
     (
         {".item": ITEM.encode().replace(b"Kolya", b"Koly\xe9")},

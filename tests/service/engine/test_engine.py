@@ -11,6 +11,7 @@ import pytest
 import torch
 from small_shop import Shop
 
+from searec.data.feedback import train_weights
 from searec.data.taxonomy import Taxonomy
 from searec.errors import RunError, SearecError, SettingsError, StorageError, UnknownIdError
 from searec.interests.interest_graph import Edge, InterestGraph
@@ -106,7 +107,8 @@ def test_who_came_later_gets_what_the_same_history_gets_from_training(
 
 def test_nobody_and_who_is_unknown_get_what_many_click(shop: Shop, engines: Engines) -> None:
     engine = engines(("sasrec", "serendipity"), diversity=0.0)
-    counts = np.bincount(read_run(shop.runs["sasrec"], shop.data).split.train_clicks(("recommend",))[1], minlength=301)
+    split = read_run(shop.runs["sasrec"], shop.data).split
+    counts = np.bincount(split.train_clicks(("recommend",))[1], train_weights(split, ("recommend",)), minlength=301)
     for user in (None, "never seen"):
         answer = feed(engine, user=user, k=30)
         assert not answer.known
@@ -115,12 +117,36 @@ def test_nobody_and_who_is_unknown_get_what_many_click(shop: Shop, engines: Engi
         assert clicked.tolist() == sorted(counts[1:], reverse=True)[:30]
 
 
+def test_what_a_user_refused_is_not_served_until_chosen_again(
+    shop: Shop, engines: Engines, store: EventStore, busy: str
+) -> None:
+    engine = engines(("sasrec", "serendipity"), ("bm25", "dense"), events=store, diversity=0.0)
+    query = shop.data.queries.texts[0]
+    before, results = ids(feed(engine, user=busy, k=20)), ids(found(engine, user=busy, query=query, k=20))
+    refused, hidden = before[0], results[0]
+
+    def event(number: int, kind: str, item: str) -> Event:
+        return Event(event_id=f"{kind}{number}", user=busy, kind=kind, time=START + number, item=item)
+
+    store.append([event(1, "dislike", refused), event(2, "hide", hidden), event(3, "impression", before[2])])
+    history = engine.histories.context(busy, engine.histories.read([busy])[busy], engine.catalog.last).history
+    assert history.click_item.tolist() == shop.data.items.to_internal(consumed(shop, busy)).tolist()
+    for after in (ids(feed(engine, user=busy, k=20)), ids(found(engine, user=busy, query=query, k=20))):
+        assert len(after) == 20 and not {refused, hidden} & set(after)
+    assert refused not in ids(feed(engine, user=busy, k=20, seen=True))
+    assert refused in ids(feed(engine, user=busy, k=20, time=START))
+    assert refused in ids(feed(engine, user="anybody else", k=300)), "only for that user"
+    store.append([event(4, "click", hidden)])
+    assert hidden in ids(found(engine, user=busy, query=query, k=20))
+    assert [one.item for one in engine.views.user(busy).history if one.item in (refused, before[2])] == []
+
+
 def test_a_strict_filter_is_filled_from_far_down_and_with_what_is_like_nothing(
     shop: Shop, engines: Engines, store: EventStore
 ) -> None:
     engine = engines(pool=6, diversity=0.0, events=store)
     split = read_run(shop.runs["sasrec"], shop.data).split
-    counts = np.bincount(split.train_clicks(("recommend",))[1], minlength=301)[1:]
+    counts = np.bincount(split.train_clicks(("recommend",))[1], train_weights(split, ("recommend",)), minlength=301)[1:]
     order = np.argsort(-counts, kind="stable") + 1
     wanted = Taxonomy.of(shop.data).names[0]
     held = [

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 
+from searec.data.events import EventWeights
 from searec.errors import DataError, Overloaded, SettingsError, StorageError, UnknownIdError
 from searec.pipeline.types import (
     HistoryEvent,
@@ -50,6 +51,7 @@ class Engine:
     """A pipeline and its views."""
 
     ready = True
+    event_weights = EventWeights()
 
     def __init__(self) -> None:
         self.views = self

@@ -135,13 +135,18 @@ def test_events() -> None:
     assert made.ask("POST", "/v1/events", json={"events": [search, click(search_id="s1")]}).json() == {
         "new": 2,
         "known": 0,
+        "unknown_types": {},
     }
     time = int(datetime(2026, 11, 20, 9, tzinfo=UTC).timestamp()) * 1_000_000
     assert list(made.recorder.kept.values()) == [
         Event(event_id="s1", user="u1", kind="search", time=time + 500_000, query="shoe", shown=("i1",)),
         Event(event_id="e1", user="u1", kind="click", time=time, item="i1", search="s1"),
     ]
-    assert made.ask("POST", "/v1/events", json={"events": [search]}).json() == {"new": 0, "known": 1}
+    assert made.ask("POST", "/v1/events", json={"events": [search]}).json() == {
+        "new": 0,
+        "known": 1,
+        "unknown_types": {},
+    }
     conflict = made.ask("POST", "/v1/events", json={"events": [{**search, "query": "hat"}]})
     assert (conflict.status_code, conflict.json()["title"]) == (409, "The event id was sent before with other contents")
 

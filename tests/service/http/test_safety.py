@@ -349,6 +349,17 @@ def test_metrics() -> None:
     assert "anna" not in text and "BREW" not in text
 
 
+def test_feedback_is_counted_and_unknown_types_are_named() -> None:
+    made = Made()
+    types = ["click", "Add-To-Cart", "dislike", "impression", "zoom", "zoom"]
+    events = [click(f"e{number}", type=name) for number, name in enumerate(types)]
+    response = made.ask("POST", "/v1/events", json={"events": events})
+    assert response.json() == {"new": 6, "known": 0, "unknown_types": {"zoom": 2}}
+    text = made.ask("GET", "/metrics").text
+    for sign, count in (("positive", 2), ("negative", 1), ("neutral", 1), ("unknown", 2)):
+        assert f'searec_http_feedback_total{{sign="{sign}"}} {count}.0' in text
+
+
 def test_metrics_are_not_for_strangers() -> None:
     assert Made().ask("GET", "/metrics", host="10.0.0.1").status_code == 403
     made = Made(keys=True, metrics="admin")

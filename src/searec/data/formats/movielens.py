@@ -1,12 +1,12 @@
 """MovieLens: ratings of films, and the users' own tags as searches; sets without tags get searches by a rule."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
-from searec.data.formats.base import ROW, ImportOptions, Raw, named, reading, refuse_mapping, unlisted
+from searec.data.formats.base import ROW, ImportOptions, Outcome, Raw, named, reading, refuse_mapping, unlisted
 from searec.data.formats.queries import draw, path_query
 from searec.errors import DataError
 
@@ -65,7 +65,10 @@ class _Set:
     films: item_id, title, categories, and what else the set says of films.
     users: user_id and attributes.
     tags: user_id, item_id, query, timestamp.
-    files: the file of each.
+    files: the file of each; "links" where there are any.
+    read: records of each file, by its name.
+    outcomes: what became of records that are in no row.
+    notes: what was decided for the user.
     """
 
     ratings: pl.LazyFrame
@@ -73,6 +76,9 @@ class _Set:
     users: pl.LazyFrame | None
     tags: pl.LazyFrame | None
     files: dict[str, Path]
+    read: dict[str, int] = field(default_factory=dict)
+    outcomes: list[Outcome] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def read_movielens(source: Path, options: ImportOptions) -> Raw:
@@ -89,7 +95,8 @@ def read_movielens(source: Path, options: ImportOptions) -> Raw:
     options.refuse_unused("movielens")
     refuse_mapping("movielens", options.mapping)
     published = _open(source)
-    notes: list[str] = []
+    _refuse_empty(published)
+    notes = published.notes
     unknown = unlisted(published.films, "item_id", _seen(published, "item_id"))
     tables = {
         "items": pl.concat(
@@ -109,26 +116,40 @@ def read_movielens(source: Path, options: ImportOptions) -> Raw:
                 f"{strangers.height:,} users are in no line of {published.files['users'].name}: they have no attributes"
             )
 
-    files = {name: path for name, path in published.files.items() if name != "tags"}
+    files = {name: path for name, path in published.files.items() if name not in ("tags", "links")}
+    outcomes = list(published.outcomes)
     rating = published.ratings.with_columns(event=pl.lit("rating"))
     if published.tags is not None:
         files["searches"] = published.files["tags"]
         with reading(files["searches"]):
-            tables["searches"], said = _from_tags(published.tags, files["searches"])
+            tables["searches"], left_out = _from_tags(published.tags, files["searches"].name)
         tables["interactions"] = rating
-        notes += said
+        outcomes += left_out
     else:
         files["searches"] = published.files["interactions"]
         led = rating.join(_queries(published.films), on="item_id", how="left", maintain_order="left").with_columns(
             _searched()
         )
         tables["interactions"] = led.filter(pl.col("query").is_null()).drop("query")
-        tables["searches"] = _searches(led.filter(pl.col("query").is_not_null()), "rating")
+        simulated = led.filter(pl.col("query").is_not_null())
+        tables["searches"] = _searches(simulated, "rating")
+        with reading(files["searches"]):
+            count = simulated.select(pl.len()).collect(engine="streaming").item()
         notes.append(
-            f"the set has no tags: one rating in {SEARCH_SHARE} is used as a simulated search that led to its film; "
-            "half of these queries are words of the title, half are genres"
+            f"the set has no tags: one rating in {SEARCH_SHARE} ({count:,}) is used as a simulated search that led to "
+            "its film; half of these queries are words of the title, half are genres"
         )
-    return Raw(tables, files, tuple(notes), unit="s", repeats=True)
+    return Raw(tables, files, tuple(notes), unit="s", repeats=True, read=published.read, outcomes=tuple(outcomes))
+
+
+def _refuse_empty(published: _Set) -> None:
+    """Refuse a set whose ratings, films or users are not there: a file that was cut short."""
+    for name, what in (("interactions", "ratings"), ("items", "films"), ("users", "users")):
+        path = published.files.get(name)
+        if path is not None and not published.read[path.name]:
+            raise DataError(
+                f"no {what}", where=path, got="a file without a record", remedy=f"unpack the set again, from {HOME}"
+            )
 
 
 def _open(source: Path) -> _Set:
@@ -148,30 +169,32 @@ def _open(source: Path) -> _Set:
 
 def _open_100k(source: Path) -> _Set:
     files = _files(source, interactions="u.data", items="u.item", users="u.user")
+    notes: list[str] = []
     films = _lines(files["items"], "|", ("item_id", "title", "release_date", "video_release_date", "imdb_url", "flags"))
+    films = _small(files["items"], films, notes, "flags")
     flags = pl.col("flags").str.split("|")
     marked = [
         pl.when(flags.list.get(place, null_on_oob=True) == "1").then(pl.lit(genre))
         for place, genre in enumerate(_FLAGS)
     ]
     films = films.with_columns(categories=_genres(pl.concat_list(marked))).drop("flags", "video_release_date")
-    users = _small(files["users"], _lines(files["users"], "|", ("user_id", "age", "gender", "occupation", "zip_code")))
-    return _Set(
-        _lines(files["interactions"], "\t", _FIELDS).drop("rating"), _small(files["items"], films), users, None, files
-    )
+    users = _lines(files["users"], "|", ("user_id", "age", "gender", "occupation", "zip_code"))
+    users = _small(files["users"], users, notes, "zip_code")
+    ratings = _lines(files["interactions"], "\t", _FIELDS).drop("rating")
+    return _Set(ratings, films, users, None, files, _counts(files, ratings, films, users), notes=notes)
 
 
 def _open_dat(source: Path) -> _Set:
     there = [name for name in ("users", "tags") if (source / f"{name}.dat").is_file()]
     files = _files(source, interactions="ratings.dat", items="movies.dat", **{name: f"{name}.dat" for name in there})
-    films = _lines(files["items"], "::", ("item_id", "title", "genres"))
+    notes: list[str] = []
+    films = _small(files["items"], _lines(files["items"], "::", ("item_id", "title", "genres")), notes, "genres")
     users = tags = None
     if "users" in files:
         known = _lines(files["users"], "::", ("user_id", "gender", "age_group", "occupation", "zip_code"))
+        known = _small(files["users"], known, notes, "zip_code")
         jobs = {str(code): name for code, name in enumerate(_OCCUPATIONS)}
-        users = _small(
-            files["users"], known.with_columns(pl.col("age_group").replace(_AGES), pl.col("occupation").replace(jobs))
-        )
+        users = known.with_columns(pl.col("age_group").replace(_AGES), pl.col("occupation").replace(jobs))
     if "tags" in files:
         # A tag may hold the separator: the time is what stands behind the last one.
         ends = pl.col("rest").str.extract_groups(r"^(?<query>.*)::(?<timestamp>[^:]*)$")
@@ -181,22 +204,55 @@ def _open_dat(source: Path) -> _Set:
             .unnest("ends")
             .drop("rest")
         )
-    return _Set(
-        _lines(files["interactions"], "::", _FIELDS).drop("rating"), _with_genres(films, files), users, tags, files
-    )
+    ratings = _lines(files["interactions"], "::", _FIELDS).drop("rating")
+    read = _counts(files, ratings, films, users, tags)
+    return _Set(ratings, _with_genres(films), users, tags, files, read, notes=notes)
 
 
 def _open_csv(source: Path) -> _Set:
     also = [name for name in ("tags", "links") if (source / f"{name}.csv").is_file()]
     files = _files(source, interactions="ratings.csv", items="movies.csv", **{name: f"{name}.csv" for name in also})
     ids = {"userId": "user_id", "movieId": "item_id", "timestamp": "timestamp"}
-    films = _with_genres(_csv(files["items"], {"movieId": "item_id", "title": "title", "genres": "genres"}), files)
+    films = _small(files["items"], _csv(files["items"], {"movieId": "item_id", "title": "title", "genres": "genres"}))
+    films = _with_genres(films)
+    links, outcomes = None, []
     if "links" in files:
-        path = files.pop("links")
-        links = _small(path, _csv(path, {"movieId": "item_id", "imdbId": "imdb_id", "tmdbId": "tmdb_id"}).drop(ROW))
-        films = films.join(links.unique("item_id", keep="first"), on="item_id", how="left", maintain_order="left")
+        path = files["links"]
+        links = _small(path, _csv(path, {"movieId": "item_id", "imdbId": "imdb_id", "tmdbId": "tmdb_id"}))
+        first = links.unique("item_id", keep="first", maintain_order=True)
+        outcomes = _of_links(path.name, links, first, films)
+        films = films.join(first.drop(ROW), on="item_id", how="left", maintain_order="left")
     tags = _csv(files["tags"], {**ids, "tag": "query"}) if "tags" in files else None
-    return _Set(_csv(files["interactions"], ids), films, None, tags, files)
+    ratings = _csv(files["interactions"], ids)
+    return _Set(ratings, films, None, tags, files, _counts(files, ratings, films, None, tags, links), outcomes)
+
+
+def _of_links(file: str, links: pl.LazyFrame, first: pl.LazyFrame, films: pl.LazyFrame) -> list[Outcome]:
+    """What became of the lines of links.csv."""
+    joined = first.join(films.select("item_id"), on="item_id", how="semi")
+    rules = {
+        "merged into their film": joined,
+        "left out as further lines of a film": links.join(first.select(ROW), on=ROW, how="anti"),
+        "left out as lines of films that the set lacks": first.join(joined.select(ROW), on=ROW, how="anti"),
+    }
+    return [outcome for rule, rows in rules.items() for outcome in _outcome(file, rule, rows)]
+
+
+def _outcome(file: str, rule: str, rows: pl.LazyFrame) -> list[Outcome]:
+    """One outcome, or none where there are no rows."""
+    count, row = rows.select(pl.len(), pl.col(ROW).min()).collect(engine="streaming").row(0)
+    return [Outcome(file, rule, count, f"row {row}")] if count else []
+
+
+def _counts(files: Mapping[str, Path], *frames: pl.LazyFrame | None) -> dict[str, int]:
+    """Records of each file, in the order ratings, films, users, tags, links."""
+    names = ("interactions", "items", "users", "tags", "links")
+    read = {}
+    for name, frame in zip(names, frames, strict=False):
+        if frame is not None:
+            with reading(files[name]):
+                read[files[name].name] = frame.select(pl.len()).collect(engine="streaming").item()
+    return read
 
 
 def _seen(published: _Set, key: str) -> list[pl.LazyFrame]:
@@ -209,10 +265,15 @@ def _seen(published: _Set, key: str) -> list[pl.LazyFrame]:
     return seen
 
 
-def _small(path: Path, frame: pl.LazyFrame) -> pl.LazyFrame:
-    """Films or users, read."""
+def _small(path: Path, frame: pl.LazyFrame, notes: list[str] | None = None, last: str = "") -> pl.LazyFrame:
+    """Films or users, read; a note on lines that end before the field `last`."""
     with reading(path):
-        return frame.collect().lazy()
+        table = frame.collect()
+    short = table.filter(pl.col(last).is_null()) if last else table.clear()
+    if notes is not None and short.height:
+        lines = f"{short.height:,} {'line ends' if short.height == 1 else 'lines end'}"
+        notes.append(f"{path.name}: {lines} before the last field, such as line {short[ROW][0]}: the rest is empty")
+    return table.lazy()
 
 
 def _files(source: Path, **names: str) -> dict[str, Path]:
@@ -237,8 +298,9 @@ def _lines(path: Path, separator: str, fields: tuple[str, ...]) -> pl.LazyFrame:
         if path.name in ("u.item", "movies.dat"):
             source = _as_utf8(path.read_bytes())
         line = pl.scan_lines(source, row_index_name=ROW, row_index_offset=1)
-    parts = pl.col("line").str.splitn(separator, len(fields)).struct.rename_fields(list(fields))
-    return line.filter(pl.col("line") != "").select(ROW, parts.alias("parts")).unnest("parts")
+    text = pl.col("line").str.strip_prefix("\ufeff")
+    parts = text.str.splitn(separator, len(fields)).struct.rename_fields(list(fields))
+    return line.filter(text.str.strip_chars() != "").select(ROW, parts.alias("parts")).unnest("parts")
 
 
 def _as_utf8(data: bytes) -> bytes:
@@ -255,34 +317,26 @@ def _csv(path: Path, columns: Mapping[str, str]) -> pl.LazyFrame:
         return named(frame, columns, path)
 
 
-def _with_genres(films: pl.LazyFrame, files: Mapping[str, Path]) -> pl.LazyFrame:
-    return _small(
-        files["items"], films.with_columns(categories=_genres(pl.col("genres").str.split("|"))).drop("genres")
-    )
+def _with_genres(films: pl.LazyFrame) -> pl.LazyFrame:
+    return films.with_columns(categories=_genres(pl.col("genres").str.split("|"))).drop("genres")
 
 
 def _genres(names: pl.Expr) -> pl.Expr:
     return names.list.drop_nulls().list.filter(~pl.element().is_in(_NO_GENRE))
 
 
-def _from_tags(tags: pl.LazyFrame, path: Path) -> tuple[pl.LazyFrame, list[str]]:
-    """Each tag as a search; tags without text and tags that stand twice are left out, with a note."""
+def _from_tags(tags: pl.LazyFrame, file: str) -> tuple[pl.LazyFrame, list[Outcome]]:
+    """Each tag as a search; tags without text and tags that stand twice are left out."""
     tags = tags.with_columns(pl.col("query").str.strip_chars())
     blank = (pl.col("query") == "") | (pl.col("query").is_null() & pl.col("timestamp").is_not_null())
     same = ("user_id", "item_id", "query", "timestamp")
-    present = tags.filter(~blank).unique(same, keep="first", maintain_order=True)
-    counts = [
-        blank.sum().alias("blank"),
-        pl.struct(same).filter(~blank).n_unique().alias("kept"),
-        pl.len().alias("all"),
+    worded = tags.filter(~blank.fill_null(False)).collect(engine="streaming")
+    present = worded.unique(same, keep="first", maintain_order=True)
+    again = worded.join(present.select(ROW), on=ROW, how="anti")
+    return _searches(present.lazy(), "tag"), [
+        *_outcome(file, "left out as tags without text", tags.filter(blank.fill_null(False))),
+        *_outcome(file, "merged into the tag that they repeat", again.lazy()),
     ]
-    none, different, rows = tags.select(counts).collect(engine="streaming").row(0)
-    notes = []
-    if none:
-        notes.append(f"{none:,} tags of {path.name} hold no text and are left out")
-    if rows - none - different:
-        notes.append(f"{rows - none - different:,} tags of {path.name} occur more than once and are written once")
-    return _searches(present, "tag"), notes
 
 
 def _searches(events: pl.LazyFrame, kind: str) -> pl.LazyFrame:

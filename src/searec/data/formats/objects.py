@@ -1,45 +1,90 @@
 """Files with one object a line, as JSON or, in older sets, as a Python literal, read in blocks of whole columns."""
 
 import ast
+import gzip
 import json
+import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 import polars as pl
 
-from searec.data.formats.base import ROW, reading
+from searec.data.formats.base import ROW, reading, refuse_encoding
+from searec.data.formats.object_lines import mended, scan_lines, with_half_surrogates
 from searec.data.log import REJECT_SCHEMA
 
-FAULT = "__fault"
+FAULT = "\ue000fault"
 """Column of an object's table: the beginning of a line that is no object; null for one that is."""
+MENDED = "\ue000mended"
+"""Column of an object's table: true where half a surrogate pair, which is no character, was replaced by U+FFFD."""
 
 _SHOWN = 80
 _FEW = 8
+_GAP = re.compile(r"[\s,]*")
+_END = re.compile(r"\]\s*\Z")
 _ESCAPED = r"\\(?:[\\bfrt]|u00(?:[01][0-9a-fA-F]|5[cC]))"
 """Escapes that Polars drops where it stores a list as JSON text: of the backslash and of control characters."""
 
 
-def scan_objects(path: Path, fields: Sequence[str], rows: pl.DataFrame | None = None) -> pl.LazyFrame:
-    """`ROW` (the line, from 1), the fields and `FAULT`, unread; blank lines are left out.
+def object_lines(path: Path) -> pl.LazyFrame:
+    """Return `ROW` and `line`, unread: the lines of a file, or the elements of a file that is one JSON array.
+
+    Blank lines are left out; an element is numbered by its place in the array, which is held in memory.
+
+    Args:
+        path: plain or gzip.
+
+    Raises:
+        DataError: a file that cannot be read.
+    """
+    lines = scan_lines(path)
+    with reading(path):
+        first = lines.head(1).collect()
+    if first.is_empty() or not first["line"][0].startswith("["):
+        return lines
+    with reading(path):
+        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        try:
+            text = data.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            refuse_encoding(path)
+            raise
+    elements = list(_elements(text))
+    return pl.LazyFrame({"line": elements}, schema={"line": pl.String}).with_row_index(ROW, 1)
+
+
+def _elements(text: str) -> Iterator[str]:
+    """The elements of a JSON array, each as one line; what cannot be read is an element up to the end of its line."""
+    decoder = json.JSONDecoder()
+    place = _GAP.match(text, text.index("[") + 1).end()  # type: ignore[union-attr]
+    while place < len(text) and not _END.match(text, place):
+        try:
+            _, end = decoder.raw_decode(text, place)
+        except (ValueError, RecursionError):
+            line_end = text.find("\n", place)
+            end = len(text) if line_end < 0 else line_end
+        yield " ".join(text[place:end].rstrip(", \r").split("\n"))
+        place = _GAP.match(text, end).end()  # type: ignore[union-attr]
+
+
+def scan_objects(lines: pl.LazyFrame, fields: Sequence[str], rows: pl.DataFrame | None = None) -> pl.LazyFrame:
+    """`ROW` (the line, from 1), the fields, `FAULT` and `MENDED`, unread.
 
     A field is text, and JSON text where it holds a list or an object; null where the object lacks it.
 
     Args:
+        lines: as `object_lines` gives them.
         fields: the fields to read.
-        path: plain or gzip.
         rows: the only lines to read, a frame of `ROW`; by default all.
     """
-    with reading(path):
-        lines = pl.scan_lines(path, row_index_name=ROW, row_index_offset=1)
-    lines = lines.filter(pl.col("line").str.strip_chars() != "")
     if rows is not None:
         lines = lines.join(rows.lazy(), on=ROW, how="semi", maintain_order="left")
-    texts_read = pl.Struct(dict.fromkeys([*fields, FAULT], pl.String))
+    dtype = pl.Struct({**dict.fromkeys([*fields, FAULT], pl.String), MENDED: pl.Boolean})
     read: Callable[[pl.Series], pl.Series] = partial(_read, tuple(fields))
     return lines.select(
-        ROW, pl.col("line").map_batches(read, return_dtype=texts_read, is_elementwise=True).alias("object")
+        ROW, pl.col("line").map_batches(read, return_dtype=dtype, is_elementwise=True).alias("object")
     ).unnest("object")
 
 
@@ -61,8 +106,13 @@ def faults(table: pl.DataFrame, path: Path) -> pl.DataFrame:
 
 def _read(fields: tuple[str, ...], lines: pl.Series) -> pl.Series:
     """The objects of some lines. Most lines of a set are JSON; else most are literals that `_as_json` rewrites."""
+    halves = with_half_surrogates(lines)
+    if halves is not None:
+        lines = mended(lines, halves)
     frame = _by_block(fields, lines, lines)
-    return (_by_parts(fields, _as_json(lines), lines) if frame is None else frame).to_struct(lines.name)
+    frame = _by_parts(fields, _as_json(lines), lines) if frame is None else frame
+    is_mended = pl.lit(False) if halves is None else pl.lit(halves)
+    return frame.with_columns(is_mended.alias(MENDED)).to_struct(lines.name)
 
 
 def _by_parts(fields: tuple[str, ...], texts: pl.Series, lines: pl.Series) -> pl.DataFrame:

@@ -114,6 +114,11 @@ def _missing(path: Path, source: Path, expected: str | None, remedy: str | None 
     return DataError("missing file", where=path, got=got, expected=expected, remedy=remedy)
 
 
+def form_of(path: Path) -> str | None:
+    """Return "parquet", "csv" or "jsonl" by the ending of a file; None for another."""
+    return next((form for form, endings in ENDINGS.items() if path.name.endswith(endings)), None)
+
+
 def read_table(
     path: Path, form: str, room: Path, table: Table, columns: Mapping[str, str], options: ImportOptions
 ) -> TableFile:
@@ -134,7 +139,7 @@ def read_table(
         SettingsError: an unknown encoding or separator.
         DataError: a missing column, or a file that cannot be read.
     """
-    form = next((name for name, endings in ENDINGS.items() if path.name.endswith(endings)), form)
+    form = form_of(path) or form
     if form == "parquet":
         with reading(path):
             frame = pl.scan_parquet(path)

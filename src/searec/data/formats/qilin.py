@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 
 from searec.data.convert import as_text
-from searec.data.formats.base import FILE, ROW, ImportOptions, Raw, named, reading, refuse_mapping, unlisted
+from searec.data.formats.base import FILE, ROW, ImportOptions, Outcome, Raw, named, reading, refuse_mapping, unlisted
 from searec.data.formats.markup import opening
 from searec.data.log import REJECT_SCHEMA
 from searec.errors import DataError
@@ -28,6 +28,8 @@ _NOTE_KEPT = (
 _LEVELS = ("taxonomy1_id", "taxonomy2_id", "taxonomy3_id")
 
 _SHOWN = 80
+_NO_QUERY = "left out as searches without a query"
+_NO_RESULTS = "left out as searches without results, and so without a time"
 
 _VALUE = r'(?:-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?|null|true|false|"[^"\\]*")'
 _OBJECT = rf'\{{\s*"\w+"\s*:\s*{_VALUE}(?:\s*,\s*"\w+"\s*:\s*{_VALUE})*\s*\}}'
@@ -56,17 +58,23 @@ def read_qilin(source: Path, options: ImportOptions) -> Raw:
     asking, search_faults = _requests(
         source, parts, _SEARCH, "search_result_details_with_idx", "search_timestamp", query_columns
     )
+    counts = {path.relative_to(source).as_posix(): _height(path) for paths in parts.values() for path in paths}
     tables = {"interactions": _interactions(feed)}
-    tables["searches"], said = _searches(asking, parts)
+    tables["searches"], said, left_out = _searches(asking, parts)
     notes += said
+    with reading(source):
+        clicks = tables["interactions"].select(FILE, ROW, "user_id", "item_id").collect(engine="streaming")
+    left_out += _without_click(clicks, feed_faults, counts, parts)
 
-    tables["items"], without = _items(source, parts["notes"], tables)
+    tables["items"], without = _items(source, parts["notes"], tables, clicks)
     if without:
         notes.append(f"{without:,} clicked notes are not among the notes: they are titled 'note' and their number")
     if parts["user_feat"]:
-        tables["users"], strangers = _users(source, parts["user_feat"], tables)
+        tables["users"], strangers, taken = _users(source, parts["user_feat"], tables, clicks)
         if strangers:
             notes.append(f"{strangers:,} users are not in user_feat: they have no attributes")
+        if taken:
+            notes.append("user_feat has a column 'user_id' beside user_idx: it is left out")
     files = {
         "items": source / "notes",
         "users": source / "user_feat",
@@ -79,7 +87,30 @@ def read_qilin(source: Path, options: ImportOptions) -> Raw:
         tuple(notes),
         rejects=pl.concat([feed_faults, search_faults]),
         repeats=True,
+        read=counts,
+        outcomes=tuple(left_out),
     )
+
+
+def _height(path: Path) -> int:
+    with reading(path):
+        return int(pl.scan_parquet(path).select(pl.len()).collect().item())
+
+
+def _without_click(
+    clicks: pl.DataFrame, faults: pl.LazyFrame, counts: Mapping[str, int], parts: Mapping[str, list[Path]]
+) -> list[Outcome]:
+    """Requests of the feed that led to nothing, by file."""
+    bad = faults.select("file", "row").collect(engine="streaming")
+    result = []
+    for file in counts:
+        if not any(file.startswith((f"{name}/", f"{name}.")) and parts[name] for name in _RECOMMEND):
+            continue
+        used = {*clicks.filter(pl.col(FILE) == file)[ROW].to_list(), *bad.filter(file=file)["row"].to_list()}
+        if rows := counts[file] - len(used):
+            first = next(row for row in range(1, counts[file] + 1) if row not in used)
+            result.append(Outcome(file, "left out as requests in which nothing was clicked", rows, f"row {first}"))
+    return result
 
 
 def _shards(source: Path, part: str) -> list[Path]:
@@ -213,38 +244,92 @@ def _interactions(feed: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
-def _searches(asking: pl.LazyFrame, parts: Mapping[str, list[Path]]) -> tuple[pl.LazyFrame, list[str]]:
-    """One search a row; rows without query or without results are left out, with a note."""
+def _searches(asking: pl.LazyFrame, parts: Mapping[str, list[Path]]) -> tuple[pl.LazyFrame, list[str], list[Outcome]]:
+    """One search a row, more where results were clicked at another time; rows without query or results are left out."""
     one = pl.element().struct.field
     blank = pl.col("query").cast(pl.String).fill_null("").str.strip_chars() == ""
     empty = pl.col("details").list.len() == 0
+    times = pl.col("details").list.eval(one("timestamp")).list.drop_nulls()
+    clicked_times = pl.col("details").list.eval(one("timestamp").filter(one("click") > 0)).list.drop_nulls()
+    of_first = pl.col("details").list.eval(one("timestamp").drop_nulls().first().repeat_by(pl.len()).explode())
+    asking = asking.with_columns(
+        first=times.list.first(), late=(clicked_times.list.set_difference(of_first).list.len() > 0)
+    )
+    row = pl.concat_str(pl.lit("row "), pl.col(ROW).cast(pl.String)).first().alias("example")
+    kinds = (pl.lit(_NO_QUERY), blank), (pl.lit(_NO_RESULTS), empty & ~blank)
+    rule = pl.coalesce(pl.when(broken).then(text) for text, broken in kinds).alias("rule")
     with reading(next(paths[0] for name in _SEARCH if (paths := parts[name]))):
-        counts = (
-            asking.select(blank.sum().alias("blank"), (empty & ~blank).sum().alias("empty"))
-            .collect(engine="streaming")
-            .row(0)
+        left_out = (
+            asking.group_by(FILE, rule, maintain_order=True).agg(pl.len(), row).drop_nulls("rule").collect().to_dicts()
         )
-    notes = []
-    if counts[0]:
-        notes.append(f"{counts[0]:,} searches have no query and are left out")
-    if counts[1]:
-        notes.append(f"{counts[1]:,} searches have no results, and so no time, and are left out")
+        parted, notes = _parted(asking.filter(~blank, ~empty, "late").collect(engine="streaming"))
     ids = pl.col("details").list.eval(one("item_id")).list.drop_nulls().list.unique(maintain_order=True)
     clicked = pl.col("details").list.eval(pl.element().filter(one("click") > 0).struct.field("item_id"))
-    table = asking.filter(~blank, ~empty).select(
+    table = asking.filter(~blank, ~empty, ~pl.col("late")).select(
         FILE,
         ROW,
-        pl.concat_str("part", pl.col("search_idx").cast(pl.String), separator="-").alias("search_id"),
+        _search_id(),
         pl.col("user_id").cast(pl.String),
         pl.col("query").cast(pl.String),
-        pl.col("details").list.eval(one("timestamp")).list.first().alias("timestamp"),
+        pl.col("first").alias("timestamp"),
         clicked.list.unique(maintain_order=True).alias("clicked"),
         ids.alias("shown"),
     )
-    return table, notes
+    outcomes = [Outcome(given[FILE], given["rule"], given["len"], given["example"]) for given in left_out]
+    return (pl.concat([table, parted.lazy()]) if parted.height else table), notes, outcomes
 
 
-def _items(source: Path, shards: Sequence[Path], tables: Mapping[str, pl.LazyFrame]) -> tuple[pl.LazyFrame, int]:
+def _parted(rows: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
+    """Searches by the times at which their results were clicked, so that no click is older than it was; and a note.
+
+    The results of the first time, and those of other times without a click, are one search.
+    """
+    if rows.is_empty():
+        return rows, []
+    of_row = [FILE, ROW, "search_id", "user_id", "query"]
+    results = (
+        rows.select(
+            FILE,
+            ROW,
+            _search_id(),
+            pl.col("user_id").cast(pl.String),
+            pl.col("query").cast(pl.String),
+            "first",
+            "details",
+        )
+        .explode("details")
+        .unnest("details")
+        .with_columns(clicked=pl.col("click") > 0, at=pl.coalesce("timestamp", "first"))
+    )
+    moved = (pl.col("at") != pl.col("first")) & pl.col("clicked").any().over(FILE, ROW, "at")
+    results = results.with_columns(moved=moved).with_columns(timestamp=pl.when("moved").then("at").otherwise("first"))
+    item = pl.col("item_id")
+    table = (
+        results.group_by([*of_row, "timestamp"], maintain_order=True)
+        .agg(
+            clicked=item.filter("clicked").drop_nulls().unique(maintain_order=True),
+            shown=item.drop_nulls().unique(maintain_order=True),
+            moved=pl.col("moved").any(),
+        )
+        .sort(FILE, ROW, "moved", maintain_order=True)
+        .with_columns(number=pl.int_range(1, pl.len() + 1).over(FILE, ROW))
+    )
+    name = pl.when(pl.col("number") == 1).then("search_id").otherwise(pl.format("{}-{}", "search_id", "number"))
+    late = results.filter("moved", "clicked")
+    note = (
+        f"{late.height:,} clicks of searches are at another time than the first result, such as "
+        f"{late['search_id'][0]!r}, note {late['item_id'][0]}: they are in a search of their own, at their time"
+    )
+    return table.select(FILE, ROW, name.alias("search_id"), "user_id", "query", "timestamp", "clicked", "shown"), [note]
+
+
+def _search_id() -> pl.Expr:
+    return pl.concat_str("part", pl.col("search_idx").cast(pl.String), separator="-").alias("search_id")
+
+
+def _items(
+    source: Path, shards: Sequence[Path], tables: Mapping[str, pl.LazyFrame], clicks: pl.DataFrame
+) -> tuple[pl.LazyFrame, int]:
     """The notes, completed by those that events name; and how many these are."""
     levels = dict(zip(_LEVELS, _LEVELS, strict=True))
     frame = _scan(source, shards, _NOTE, {**levels, **{name: name for name in _NOTE_KEPT}})
@@ -261,7 +346,7 @@ def _items(source: Path, shards: Sequence[Path], tables: Mapping[str, pl.LazyFra
         listed = notes.select("item_id").collect(engine="streaming").lazy()
     clicked = tables["searches"].select(item_id=pl.col("clicked")).explode("item_id", empty_as_null=False)
     with reading(source):
-        lacking = unlisted(listed, "item_id", [tables["interactions"], clicked])
+        lacking = unlisted(listed, "item_id", [clicks.lazy(), clicked])
     return pl.concat(
         [notes, lacking.lazy().with_columns(title="note " + pl.col("item_id"))], how="diagonal_relaxed"
     ), lacking.height
@@ -276,19 +361,21 @@ def _label(name: str, dtype: pl.DataType, level: int) -> pl.Expr:
     return pl.when(number).then(pl.lit(f"{level}-") + text).otherwise(text)
 
 
-def _users(source: Path, shards: Sequence[Path], tables: Mapping[str, pl.LazyFrame]) -> tuple[pl.LazyFrame, int]:
-    """The users with their features but the dense ones, completed by those that events name; and how many these are."""
+def _users(
+    source: Path, shards: Sequence[Path], tables: Mapping[str, pl.LazyFrame], clicks: pl.DataFrame
+) -> tuple[pl.LazyFrame, int, bool]:
+    """The users with their features but the dense ones, completed by those that events name.
+
+    Also how many these are, and whether a column has a name that cannot stay.
+    """
     with reading(shards[0]):
-        attributes = [
-            name
-            for name in pl.scan_parquet(shards[0]).collect_schema()
-            if name != "user_idx" and not name.startswith("dense_feat")
-        ]
+        names = list(dict.fromkeys(name for path in shards for name in pl.scan_parquet(path).collect_schema()))
+    attributes = [name for name in names if name not in ("user_idx", "user_id") and not name.startswith("dense_feat")]
     users = _scan(source, shards, {"user_idx": "user_id"}, {name: name for name in attributes}).with_columns(
         pl.col("user_id").cast(pl.String)
     )
     with reading(source / "user_feat"):
         listed = users.select("user_id").collect(engine="streaming").lazy()
     with reading(source):
-        strangers = unlisted(listed, "user_id", [tables["interactions"], tables["searches"]])
-    return pl.concat([users, strangers.lazy()], how="diagonal_relaxed"), strangers.height
+        strangers = unlisted(listed, "user_id", [clicks.lazy(), tables["searches"]])
+    return pl.concat([users, strangers.lazy()], how="diagonal_relaxed"), strangers.height, "user_id" in names

@@ -9,7 +9,8 @@ import polars as pl
 
 from searec.config import nearest
 from searec.data.convert import as_times
-from searec.data.formats.base import FILE, ROW, ImportOptions, Raw, completed, lines_of, refuse_encoding, split_mapping
+from searec.data.formats.base import FILE, ROW, ImportOptions, Raw, completed, refuse_encoding, split_mapping
+from searec.data.formats.fields import FieldFile, read_fields
 from searec.data.formats.recbole_text import read, read_list, read_name, unquoted, written, written_list, written_name
 from searec.data.schema import INTERACTIONS, ITEMS, SEARCHES, TABLES, USERS, Column, Kind, Table
 from searec.errors import DataError
@@ -36,16 +37,17 @@ NAMES: dict[str, dict[str, tuple[str, ...]]] = {
     "users": {"user_id": _USER},
 }
 """The names under which published atomic files keep searec's columns; the first that is there is taken."""
-_SEPARATOR, _TAB = "\t", b"\t"
+_SEPARATOR = "\t"
 
 
 @dataclass(frozen=True)
 class _Atomic:
-    """One kind of atomic file, unread: its rows as text under the header's names, and the header's types by name."""
+    """One kind of atomic file: its rows as text under the header's names, the header's types by name, and its files."""
 
     path: Path
     frame: pl.LazyFrame
     types: dict[str, str]
+    files: tuple[tuple[str, FieldFile], ...]
 
 
 def read_recbole(source: Path, options: ImportOptions) -> Raw:
@@ -66,13 +68,17 @@ def read_recbole(source: Path, options: ImportOptions) -> Raw:
     notes: list[str] = []
     ours = (folder / (name + SUFFIXES[SEARCHES.name])).is_file()
     files_of: dict[str, Path] = {INTERACTIONS.name: logs[0]}
-    inter = _chosen(_open(logs), INTERACTIONS, columns[INTERACTIONS.name], notes, ours=ours)
+    opened = {INTERACTIONS.name: _open(logs)}
+    if not ours and not sum(file.records for _, file in opened[INTERACTIONS.name].files):
+        raise DataError("no interactions", where=logs[0], expected="a line for each below the header")
+    inter = _chosen(opened[INTERACTIONS.name], INTERACTIONS, columns[INTERACTIONS.name], notes, ours=ours)
     tables = {INTERACTIONS.name: inter}
     if len(logs) > 1:
         notes.append("read together: " + ", ".join(path.name for path in logs))
     if ours:
         files_of[SEARCHES.name] = folder / (name + SUFFIXES[SEARCHES.name])
-        tables[SEARCHES.name] = _chosen(_open([files_of[SEARCHES.name]]), SEARCHES, {}, notes, ours=True)
+        opened[SEARCHES.name] = _open([files_of[SEARCHES.name]])
+        tables[SEARCHES.name] = _chosen(opened[SEARCHES.name], SEARCHES, {}, notes, ours=True)
     else:
         notes.append("RecBole knows no searches: there are none")
     for table in (ITEMS, USERS):
@@ -82,17 +88,26 @@ def read_recbole(source: Path, options: ImportOptions) -> Raw:
                 "missing file", where=path, got=_listing(folder), remedy=f"--map {table.name}=FILE names another"
             )
         key = table.columns[0].name
-        frame = pl.LazyFrame(schema={key: pl.String})
+        frame = pl.LazyFrame(schema={key: pl.String, FILE: pl.String, ROW: pl.get_index_type()})
         if path.is_file():
             files_of[table.name] = path
-            frame = _chosen(_open([path]), table, columns[table.name], notes, ours=ours)
+            opened[table.name] = _open([path])
+            frame = _chosen(opened[table.name], table, columns[table.name], notes, ours=ours)
         else:
             notes.append(f"no {path.name}: {table.name} are the ids seen in events")
         tables[table.name] = _complete(frame, key, inter, notes, there=path.is_file()) if not ours else frame
         if table is ITEMS and not ours:
             tables[table.name] = _titled(tables[table.name], notes)
         files_of.setdefault(table.name, logs[0])
-    return Raw(tables, files_of, tuple(notes), repeats=not ours)
+    read = [file for atomic in opened.values() for file in atomic.files]
+    return Raw(
+        tables,
+        files_of,
+        (*notes, *(note for _, file in read for note in file.notes)),
+        pl.concat([file.rejects for _, file in read]).lazy(),
+        repeats=not ours,
+        read={file_name: file.records for file_name, file in read},
+    )
 
 
 def write_recbole(tables: Mapping[str, pl.LazyFrame], name: str) -> dict[str, pl.LazyFrame]:
@@ -152,31 +167,30 @@ def _listing(folder: Path) -> str:
 
 def _open(paths: Sequence[Path]) -> _Atomic:
     """Files with one header, unread, each row with its file and row; lines that hold nothing are left out."""
-    frames = []
+    frames, files = [], []
     for path in paths:
         try:
-            scan = pl.scan_csv(
-                path, separator=_SEPARATOR, quote_char=None, infer_schema=False, row_index_name=ROW, row_index_offset=1
-            )
-            header = scan.collect_schema().names()[1:]
-            scan.select(pl.all().count()).collect(engine="streaming")  # what is broken is found here, and in which file
+            file = read_fields(path, _SEPARATOR)
+            file.frame.select(pl.len()).collect(engine="streaming")  # what is broken is found here, and in which file
         except (pl.exceptions.PolarsError, OSError) as error:
             _refuse(path, error)
-        frames.append(
-            scan.filter(pl.any_horizontal(pl.col(header).is_not_null())).with_columns(pl.lit(path.name).alias(FILE))
-        )
-    kinds = {}
-    for field in header:
+        files.append((path.name, file))
+        frames.append(file.frame.with_columns(pl.lit(path.name).alias(FILE)))
+    headers = [frame.collect_schema().names()[1:-1] for frame in frames]
+    for path, header in zip(paths, headers, strict=True):
+        if header != headers[0]:
+            expected = f"{', '.join(headers[0])}, as in {paths[0].name}"
+            raise DataError("files with different headers", where=path, got=", ".join(header), expected=expected)
+    types: dict[str, str] = {}
+    for field in headers[0]:
         name, _, kind = field.partition(":")
-        if not name or kind not in TYPES:
+        if not name or kind not in TYPES or read_name(name) in types:
             refuse_encoding(paths[0])
-            expected = f"name:type, type one of {', '.join(TYPES)}, with tabs between"
+            expected = f"name:type, type one of {', '.join(TYPES)}, with tabs between, each name once"
             raise DataError("not the header of an atomic file", where=paths[0], got=repr(field), expected=expected)
-        kinds[field] = (name, kind)
-    names = {field: read_name(name) for field, (name, _) in kinds.items()}
-    return _Atomic(
-        paths[0], pl.concat(frames).rename(names), {names[field]: kind for field, (_, kind) in kinds.items()}
-    )
+        types[read_name(name)] = kind
+    names = dict(zip(headers[0], types, strict=True))
+    return _Atomic(paths[0], pl.concat(frames).rename(names), types, tuple(files))
 
 
 def _refuse(path: Path, error: Exception) -> NoReturn:
@@ -184,14 +198,6 @@ def _refuse(path: Path, error: Exception) -> NoReturn:
     if path.is_file() and path.stat().st_size == 0:
         raise DataError("file is empty", where=path, expected="a header of name:type fields, and rows") from error
     refuse_encoding(path)
-    lines = lines_of(path)
-    width = next(lines).count(_TAB)
-    for number, line in enumerate(lines, start=2):
-        if line.count(_TAB) > width:
-            where, got = f"{path} line {number}", f"{1 + line.count(_TAB)} fields"
-            raise DataError(
-                "too many fields in a line", where=where, got=got, expected=f"{width + 1}, as in the header"
-            ) from error
     raise DataError(
         "cannot read the atomic file", where=path, got=str(error).splitlines()[0], remedy="write the file again"
     ) from error
@@ -240,10 +246,31 @@ def _chosen(atomic: _Atomic, table: Table, mapped: Mapping[str, str], notes: lis
         *(expr.meta.root_names()[0] for expr in expressions.values() if expr.meta.root_names()),
     }
     if table in (ITEMS, USERS):
-        expressions |= {
-            name: _value(name, kind, None, ours=ours) for name, kind in atomic.types.items() if name not in taken
-        }
+        others = {name: kind for name, kind in atomic.types.items() if name not in taken}
+        expressions |= {name: _value(name, kind, None, ours=ours) for name, kind in others.items()}
+        notes += _not_numbers(atomic, others)
     return atomic.frame.select(*(value.alias(name) for name, value in expressions.items()), FILE, ROW)
+
+
+def _not_numbers(atomic: _Atomic, types: Mapping[str, str]) -> list[str]:
+    """Notes on values of number columns that are none, and become null."""
+    notes = []
+    for name, kind in types.items():
+        if not kind.startswith("float"):
+            continue
+        members = pl.col(name).str.split(" ") if kind == "float_seq" else pl.concat_list(name)
+        values = atomic.frame.select(ROW, members.alias("value")).explode("value", empty_as_null=False)
+        text = pl.col("value").str.strip_chars()
+        bad = values.filter((text != "") & text.cast(pl.Float64, strict=False).is_null())
+        counts = bad.select(pl.len(), pl.col("value", ROW).first().name.prefix("first_"))
+        count, value, row = counts.collect(engine="streaming").row(0)
+        if count:
+            notes.append(
+                f"{atomic.path.name}: {count:,} {'value' if count == 1 else 'values'} of {name}:{kind} "
+                f"{'is no number and becomes' if count == 1 else 'are no numbers and become'} null, "
+                f"such as {value!r} in row {row}"
+            )
+    return notes
 
 
 def _names(table: Table, column: Column) -> tuple[str, ...]:
@@ -258,7 +285,7 @@ def _value(name: str, type: str, kind: Kind | None, *, ours: bool) -> pl.Expr:
     if kind is Kind.TEXT or (kind is None and type == "token"):
         return read(field) if ours else unquoted(field)
     if kind is None and type == "float":
-        return field.cast(pl.Float64, strict=False)
+        return field.str.strip_chars().cast(pl.Float64, strict=False)
     if ours and type != "float_seq":
         return read_list(field)
     members = (field if ours else unquoted(field)).str.split(" ").list.filter(pl.element() != "")

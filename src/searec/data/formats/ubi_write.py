@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from searec.data.formats.ubi import INTERACTION
+from searec.data.formats.ubi_events import INTERACTION
 
 LOG_FILE = "ubi_queries_events.ndjson"
 APPLICATION = "searec"

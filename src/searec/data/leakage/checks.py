@@ -73,7 +73,12 @@ def request_leaks(data: Dataset, requests: Requests, name: str, limit: Ints | No
         limit: [U + 1] the time before which targets must lie; None for held-out requests.
     """
     findings = []
-    ends = {"interactions": requests.feed_end, "searches": requests.search_end, "click_history": requests.click_end}
+    ends = {
+        "interactions": requests.feed_end,
+        "searches": requests.search_end,
+        "click_history": requests.click_end,
+        "dislikes": requests.dislike_end,
+    }
     for stream in STREAMS:
         wrong, _ = late_histories(data, requests, stream)
         if wrong.any():

@@ -12,7 +12,7 @@ from searec.data.split import NEVER
 from searec.errors import LeakError
 
 Severity = Literal["error", "warning"]
-Table = Literal["interactions", "searches"]
+Table = Literal["interactions", "searches", "dislikes"]
 
 
 @dataclass(frozen=True)
@@ -179,12 +179,12 @@ def row_of(data: Dataset, table: Any, position: int) -> Row:
 
     Args:
         data: the dataset.
-        table: "interactions" or "searches".
+        table: "interactions", "searches" or "dislikes", which are interactions of negative weight.
         position: in the table.
     """
     events = getattr(data, table)
     user = int(np.searchsorted(events.offsets, position, side="right")) - 1
-    if table == "interactions":
+    if table != "searches":
         items, query = data.items.to_external(events.item[position : position + 1]), None
     else:
         items, query = (

@@ -105,7 +105,8 @@ class EventIn(RequestModel):
     event_id: Id = Field(description="Chosen by the sender; an event that is sent twice counts once.", examples=["e-1"])
     user_id: Id = Field(description="May be a new user.", examples=["u1"])
     type: Annotated[str, Field(min_length=1, max_length=_NAME, pattern=r"^[A-Za-z0-9_.-]+$")] = Field(
-        description='"search", or an action on an item, as "click" or "purchase".', examples=["click"]
+        description='"search", or an action on an item, as "click", "purchase" or "dislike"; see docs/events.md.',
+        examples=["click"],
     )
     timestamp: Timestamp = Field(description="When it happened.", examples=["2026-11-20T09:00:00Z"])
     item_id: Id | None = Field(None, description="Item of the action; not for a search.", examples=["i1"])
@@ -352,6 +353,9 @@ class StoredEvents(ResponseModel):
 
     new: int
     known: int = Field(description="Stored before.")
+    unknown_types: dict[str, int] = Field(
+        {}, description="Types that the table of event weights does not name, with counts; they count as clicks."
+    )
 
 
 class Changed(ResponseModel):

@@ -1,6 +1,8 @@
 """The route that receives events."""
 
 import asyncio
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from fastapi import APIRouter
 from starlette.responses import Response
@@ -8,7 +10,11 @@ from starlette.responses import Response
 from searec.errors import DataError, UnknownIdError
 from searec.service.http import problems, schemas
 from searec.service.http.app_state import AppState, RoleRoute, route_options
+from searec.service.http.metrics import Sign
 from searec.service.http.responses import Refusal, json_response
+from searec.store.events import SEARCH
+
+_SIGNS: Mapping[int, Sign] = {1: "positive", 0: "neutral", -1: "negative"}
 
 
 def routes(state: AppState) -> APIRouter:
@@ -32,7 +38,16 @@ def routes(state: AppState) -> APIRouter:
             raise
         except DataError as error:
             raise Refusal(problems.CONFLICT, error) from error
-        state.metrics.record_events(stored)
-        return json_response({"new": stored.new, "known": stored.known})
+        signs, unknown = _counted([one.type for one in body.events if one.type != SEARCH], state)
+        state.metrics.record_events(stored, signs)
+        return json_response({"new": stored.new, "known": stored.known, "unknown_types": unknown})
 
     return router
+
+
+def _counted(types: Sequence[str], state: AppState) -> tuple[Mapping[Sign, int], dict[str, int]]:
+    """How many events say what of their items, and how often each type occurs that the table does not name."""
+    weights = state.service.pipeline.event_weights
+    unknown = Counter(name for name in types if name not in weights)
+    signs = Counter[Sign](_SIGNS[weights.sign(name)] for name in types if name in weights)
+    return Counter({**signs, "unknown": unknown.total()}), dict(unknown)

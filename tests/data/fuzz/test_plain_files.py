@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from plain_files import FORMATS, write
+from plain_variants import FORMATS, write
 from searec.data.importing import ImportReport, import_folder
 from searec.data.log import load_log
 from searec.errors import DataError
 
-VARIANTS = int(os.environ.get("SEAREC_FUZZ", "25"))
+VARIANTS = int(os.environ.get("SEAREC_FUZZ", "12"))
 
 
 def attempt(form: str, folder: Path, out: Path, *, drop_bad: bool) -> ImportReport | DataError:

@@ -10,8 +10,40 @@ from typing import Any
 import polars as pl
 
 FORMATS = ("csv", "jsonl", "parquet")
-_IDS = ("u1", "u1 ", "U1", "u\u200b1", "007", "7", "7.0", "NA", "", " ", "é", "a,b", 'q"', "x\ny", "12345678901234567", "0")
-_TEXTS = ("lamp", 'tv 32"', '27" screen', "a;b", "tab\there", "", " ", "línea", "\ufffd", "x" * 300, "'", "\u2028", "[]", '"')
+_IDS = (
+    "u1",
+    "u1 ",
+    "U1",
+    "u\u200b1",
+    "007",
+    "7",
+    "7.0",
+    "NA",
+    "",
+    " ",
+    "é",
+    "a,b",
+    'q"',
+    "x\ny",
+    "12345678901234567",
+    "0",
+)
+_TEXTS = (
+    "lamp",
+    'tv 32"',
+    '27" screen',
+    "a;b",
+    "tab\there",
+    "",
+    " ",
+    "línea",
+    "\ufffd",
+    "x" * 300,
+    "'",
+    "\u2028",
+    "[]",
+    '"',
+)
 _TIMES = (
     *("2024-01-05", "2024-01-05T10:00:00Z", "20240105T100000Z", "2024-01-05 10:00:00,5+02", "1700000000", "1.70E+12"),
     *("0", "yesterday", "", "2999-01-01", "2024-02-31", "2018/11/25", "1700000000000", "-5", "1e400", "nan"),
@@ -56,9 +88,18 @@ def _row(random_: random.Random, table: str, number: int, odd: float) -> dict[st
     time = value(f"2024-01-{number % 28 + 1:02}T00:00:{number % 60:02}Z", _TIMES)
     clicked = [value(f"i{random_.randrange(4)}", _IDS) for _ in range(random_.randrange(3))]
     return {
-        "items": {"item_id": value(f"i{number}", _IDS), "title": value(f"thing {number}", _TEXTS), "categories": clicked},
+        "items": {
+            "item_id": value(f"i{number}", _IDS),
+            "title": value(f"thing {number}", _TEXTS),
+            "categories": clicked,
+        },
         "users": {"user_id": value(f"u{number}", _IDS)},
-        "interactions": {"user_id": user, "item_id": item, "timestamp": time, "event": value("click", ("", "view", "7"))},
+        "interactions": {
+            "user_id": user,
+            "item_id": item,
+            "timestamp": time,
+            "event": value("click", ("", "view", "7")),
+        },
         "searches": {
             "search_id": value(f"s{number}", ("s0", "", " ")),
             "user_id": user,

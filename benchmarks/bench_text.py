@@ -1,11 +1,12 @@
-"""Words of a column of titles as they are indexed, against a plain split into lower-case words; and encoding with each."""
+"""Words of titles as they are indexed, against a plain split into lower-case words; and encoding with each."""
 
 import random
 import tempfile
 from pathlib import Path
 
 import polars as pl
-import searec.data.dataset as dataset
+
+from searec.data import dataset
 from searec.data.log import load_log
 from searec.text.analysis import index_words
 from timing import line, paired

@@ -3,6 +3,7 @@
 import random
 import tempfile
 from pathlib import Path
+from unittest.mock import patch
 
 import polars as pl
 
@@ -47,12 +48,8 @@ def run(data: Path) -> None:
     log = load_log(data)
 
     def encode(split: object) -> None:
-        usual, dataset.index_words = dataset.index_words, split  # type: ignore[assignment]
-        try:
-            with tempfile.TemporaryDirectory() as room:
-                dataset.write(log, Path(room) / "encoded")
-        finally:
-            dataset.index_words = usual
+        with tempfile.TemporaryDirectory() as room, patch.object(dataset, "index_words", split):
+            dataset.write(log, Path(room) / "encoded")
 
     figures = paired(lambda: encode(index_words), lambda: encode(plain_words))
     line("encoding with the words that are indexed, against a plain split", data, figures)

@@ -150,8 +150,8 @@ def _json_lines(random_: random.Random, rows: list[dict[str, Any]], table: str, 
     lines = []
     for row in rows:
         shown: dict[str, Any] = {}
-        for name, value in row.items():
-            chance = random_.random()
+        for name, usual in row.items():
+            value, chance = usual, random_.random()
             if chance < 0.03 and name != "title":
                 value = random_.choice((7, 7.0, 12345678901234567, None, True, 1.5e3, [1, 2.0], {"a": 1}))
             elif chance < 0.05:

@@ -165,11 +165,11 @@ def described(names: pl.Series, weights: EventWeights) -> list[str]:
         weights: of the dataset.
     """
     counts = counted(names)
+    unknown = "of events without a known weight, counted as clicks (weight 1; --event NAME=WEIGHT sets another)"
+    negative = "of negative feedback, neither history nor target; the item is left out of that user's lists"
     groups = {
-        "of events without a known weight, counted as clicks (weight 1; --event NAME=WEIGHT sets another)": weights.unknown(counts),
-        "of negative feedback, neither history nor target; the item is left out of that user's lists": [
-            name for name in counts if weights.sign(name) < 0
-        ],
+        unknown: weights.unknown(counts),
+        negative: [name for name in counts if weights.sign(name) < 0],
         "of neutral events, left in the log and not read": [name for name in counts if weights.sign(name) == 0],
     }
     notes = []

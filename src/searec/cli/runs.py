@@ -22,6 +22,14 @@ from searec.cli.arguments import (
     pairs,
     seed_option,
 )
+from searec.cli.labels import (
+    GainOption,
+    LabelsFile,
+    RelevantOption,
+    against_labels,
+    print_labelled,
+    refuse_options,
+)
 from searec.cli.tables import print_left_out, print_tables, print_unusable_labels
 from searec.models import model_names
 
@@ -130,9 +138,15 @@ def evaluate(
             metavar="FILE", help="Of a deployment: also write every list with channels and reasons as Parquet."
         ),
     ] = None,
+    labels: LabelsFile = None,
+    gain: GainOption = "linear",
+    relevant: RelevantOption = 1.0,
     figures: Json = None,
 ) -> None:
-    """Measure a run or what a deployment would serve on held-out events; per-user scores of a run are stored in RUN."""
+    """Measure a run or what a deployment would serve on held-out events or, with --labels, against judgments.
+
+    Per-user scores of a run are stored in RUN.
+    """
     from searec.data.dataset import load
     from searec.data.schema import TASKS
     from searec.errors import SettingsError
@@ -141,6 +155,13 @@ def evaluate(
     from searec.pipeline.run_splits import split_for
 
     chosen = None if task is None else choice(task, TASKS, "--task")
+    if labels is not None:
+        refuse_options(protocol=protocol, requests=requests, reasons=reasons, task=None if task == "search" else task)
+        judged = against_labels(folder, data, labels, metrics=metrics, gain=gain, relevant_from=relevant)
+        if str(figures) != "-":
+            print_labelled(judged)
+        emit(judged.as_json(), figures)
+        return
     held, is_deployment = choice(part, ("test", "val"), "--split"), folder.is_file()
     kind = choice(protocol or ("full" if is_deployment else "sampled"), ("sampled", "full"), "--protocol")
     if is_deployment:

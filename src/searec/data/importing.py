@@ -250,7 +250,7 @@ def _refuse_nothing(log: Log, source: Path, rejects: pl.DataFrame) -> None:
 
 def _first(rejects: pl.DataFrame) -> str:
     file, row, rule, value = rejects.row(0)
-    return f"{file} row {row}: {rule} ({value})"
+    return f"{file} row {row}: {rule} ({'no value' if value is None else ' '.join(value.splitlines())})"
 
 
 def _judged_by(staged: Path, table: Table) -> pl.LazyFrame:

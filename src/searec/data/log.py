@@ -278,10 +278,11 @@ def refuse_rejects(rejects: pl.DataFrame, where: Path, remedy: str = _CLEAN_COPY
     """
     if rejects.is_empty():
         return
-    rows = rejects.group_by("file", "row", maintain_order=True).agg(
-        pl.format("{} ({})", "rule", pl.col("value").fill_null("no value")).str.join(", ").alias("rules")
-    )
-    first = [f"{file} row {row}: {rules}" for file, row, rules in rows.head(_SHOWN_REJECTS).iter_rows()]
+    rows = rejects.group_by("file", "row", maintain_order=True).agg("rule", "value")
+    first = [
+        f"{file} row {row}: " + ", ".join(map(_rule_and_value, rules, values))
+        for file, row, rules, values in rows.head(_SHOWN_REJECTS).iter_rows()
+    ]
     more = rows.height - len(first)
     raise DataError(
         broken_rows(rejects),
@@ -289,6 +290,11 @@ def refuse_rejects(rejects: pl.DataFrame, where: Path, remedy: str = _CLEAN_COPY
         got=" | ".join(first) + (f" | and {more} more" if more > 0 else ""),
         remedy=remedy,
     )
+
+
+def _rule_and_value(rule: str, value: str | None) -> str:
+    """On one line, whatever the value holds."""
+    return f"{rule} ({'no value' if value is None else ' '.join(value.splitlines())})"
 
 
 def broken_rows(rejects: pl.DataFrame) -> str:

@@ -16,7 +16,7 @@ from searec.pipeline.types import Request
 from searec.store.store import Store
 
 HERE = Path(__file__).parent
-SMALL_GENSAR = ["width=16", "layers=1", "heads=2", "head_width=8", "inner=16", "vocabulary=300", "codes=8"]
+SMALL_GENSAR = ["width=16", "layers=1", "heads=2", "head_width=8", "inner=16", "vocabulary=300", "codes=128"]
 SMALL_GENSAR += ["code_epochs=4", "code_least=0", "epochs=1"]
 
 
@@ -77,7 +77,6 @@ def add_csv(case: Case) -> None:
     for file, items in (("zeros.csv", {"007"}), ("categories.csv", {"n1"}), ("late.csv", {"x1"})):
         answers = case.found(run, data, "zebra", "--user", "u0", "-k", "100", "--add", case / file)
         assert items <= set(answers), file
-        assert "7" not in answers or file != "zeros.csv" or "007" in answers
 
 
 def bm25_no_match(case: Case) -> None:
@@ -112,7 +111,7 @@ def ids_split_silently(case: Case) -> None:
         assert "differ only" in text and "user" in text, text
         assert "differ only" in case.run("check", case / "out")
         shutil.rmtree(case / "out")
-        case.run("import", "csv", case / source, case / "out", "--fold-ids", "blanks,invisible,decimals")
+        case.run("import", "csv", case / source, case / "out", "--fold-ids", "blanks,invisible,decimal")
         assert len(rows(case / "out", "users")) == {"2": 2, "4": 1}[count]
         shutil.rmtree(case / "out")
 
@@ -316,18 +315,6 @@ CASES: dict[str, Callable[[Case], None]] = {
 }
 
 
-PENDING: tuple[str, ...] = (
-    "add-csv",
-    "ids-split-silently",
-    "import-amz-array",
-    "import-qilin-late-click",
-    "import-recbole-extra",
-    "import-ubi-old-hits",
-    "messages-with-wrong-facts",
-)
-"""Cases that are not right yet."""
-
-
 def test_every_folder_is_a_case() -> None:
     folders = {path.name for path in HERE.iterdir() if path.is_dir() and path.name != "__pycache__"}
     assert folders == CASES.keys()
@@ -340,7 +327,5 @@ def case(request: pytest.FixtureRequest, tmp_path: Path, searec: Callable[..., A
 
 
 @pytest.mark.parametrize(("case", "name"), [(name, name) for name in CASES], indirect=["case"], ids=list(CASES))
-def test_case(case: Case, name: str, request: pytest.FixtureRequest) -> None:
-    if name in PENDING:
-        request.applymarker(pytest.mark.xfail(strict=False))
+def test_case(case: Case, name: str) -> None:
     CASES[name](case)

@@ -13,12 +13,19 @@ if TYPE_CHECKING:
     from searec.pipeline.run import Run
 
 RunsAndData = Annotated[
-    list[Path], typer.Argument(metavar="RUN... DATA", help="Run folders, then the dataset folder.", show_default=False)
+    list[str],
+    typer.Argument(
+        metavar="RUN... DATA",
+        help="Run folders, then the dataset folder or its URL.",
+        show_default=False,
+    ),
 ]
 Data = Annotated[
-    Path,
+    str,
     typer.Argument(
-        metavar="DATA", help="Dataset folder: items, users, interactions and searches as Parquet.", show_default=False
+        metavar="DATA",
+        help="Dataset folder, or its URL: items, users, interactions and searches as Parquet.",
+        show_default=False,
     ),
 ]
 Set = Annotated[
@@ -61,6 +68,15 @@ SplitAt = Annotated[
         "--split-at",
         metavar="QUANTILE|TIME",
         help="Train before one time and measure after it: a quantile of all event times (0.8) or an ISO 8601 time.",
+        show_default=False,
+    ),
+]
+MeasuredAt = Annotated[
+    str | None,
+    typer.Option(
+        "--split-at",
+        metavar="QUANTILE|TIME",
+        help="Measure on a global split in place of the runs' own; refused if their training read events from it on.",
         show_default=False,
     ),
 ]
@@ -122,7 +138,7 @@ def choice(value: str, known: tuple[str, ...], option: str) -> Any:
     return value
 
 
-def open_runs(folders: list[Path], verb: str) -> "list[Run]":
+def open_runs(folders: list[str], verb: str) -> "list[Run]":
     """The runs of RUN... DATA.
 
     Raises:

@@ -1,5 +1,6 @@
 """Commands on data: simulate, import, check."""
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
@@ -44,8 +45,12 @@ def import_(
         ),
     ],
     source: Annotated[
-        Path,
-        typer.Argument(metavar="SRC", help="Folder or file of that format; see docs/formats.md.", show_default=False),
+        str,
+        typer.Argument(
+            metavar="SRC",
+            help="Folder or file of that format, or its URL; see docs/formats.md.",
+            show_default=False,
+        ),
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The dataset folder to write.", show_default=False)],
     mapping: Annotated[
@@ -90,6 +95,9 @@ def import_(
             show_default=False,
         ),
     ] = None,
+    shard_rows: Annotated[
+        int, typer.Option(min=1, help="Write a table of more rows as a folder of Parquet files of at most this many.")
+    ] = 20_000_000,
 ) -> None:
     """Make a dataset folder from plain files or a public format."""
     from searec.cli.arguments import choice
@@ -109,7 +117,7 @@ def import_(
         fold_ids=folds,
         event_weights=parse_weights(event or ()),
     )
-    report = import_folder(format, source, out, options, drop_bad=drop_bad)
+    report = import_folder(format, source, out, options, drop_bad=drop_bad, shard_rows=shard_rows)
     for note in report.notes:
         print(f"note: {note}")
     for file in report.files:
@@ -139,23 +147,37 @@ def check(
             show_default=False,
         ),
     ] = None,
+    split_at: Annotated[
+        str | None,
+        typer.Option(
+            "--split-at",
+            metavar="QUANTILE|TIME",
+            help="Look for leaks in this global split; in leave-one-out by default.",
+            show_default=False,
+        ),
+    ] = None,
     figures: Json = None,
 ) -> None:
     """Check a dataset folder: rules, counts, searches per user, overlap of search and feed, time span, leaks."""
     from searec.data.check import check as measure
     from searec.data.check import render
     from searec.data.dataset import load
-    from searec.data.events import EventWeights
+    from searec.data.global_split import split_time
+    from searec.data.leakage import future
     from searec.data.leakage.checks import data_leaks
-    from searec.data.log import broken_rows, open_folder, read_log
+    from searec.data.log import broken_rows, read_folder
     from searec.data.split import Split
+    from searec.data.tables import local_folder
 
-    log = read_log(open_folder(folder), event_weights=EventWeights.read(folder))
+    with local_folder(folder) as local:
+        log = read_folder(local)
+        data = load(local, log=log) if log.rows["items"] and log.rows["users"] and not log.rejects.height else None
     report = measure(log, level=int(level) if level.isdigit() else level)  # type: ignore[arg-type]
-    leaks = None
-    if log.rows["items"] and log.rows["users"] and not log.rejects.height:
-        data = load(folder, log=log)
-        leaks = data_leaks(Split(data))
+    leaks, shares = None, {}
+    if data is not None:
+        split = Split(data, split_at=split_time(data, split_at))
+        leaks = data_leaks(split)
+        shares = future.future_shares(split) if split.split_at is None else {}
         if runs:
             from searec.experiments.run_leakage import run_leaks
 
@@ -163,7 +185,9 @@ def check(
     if str(figures) != "-":
         print(render(report))
         print("leaks: not looked for before every row obeys the rules\n" if leaks is None else leaks.render(), end="")
-    emit({**report.as_json(), "leaks": None if leaks is None else leaks.as_json()}, figures)
+        print(future.render(shares), end="")
+    later = {task: dataclasses.asdict(one) for task, one in shares.items()}
+    emit({**report.as_json(), "leaks": None if leaks is None else leaks.as_json(), "future_clicks": later}, figures)
     if log.rejects.height:
         raise DataError(
             broken_rows(log.rejects),

@@ -5,14 +5,17 @@ the word "w20", in captions and queries alike. docs/formats.md tells what become
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
 
 from searec.config import nearest
 from searec.data.convert import as_times
-from searec.data.formats.base import ROW, ImportOptions, Raw, reading, refuse_mapping
+from searec.data.formats.base import ROW, ImportOptions, Outcome, Raw, reading, refuse_mapping
+from searec.data.formats.csv_text import read_csv_file
+from searec.data.formats.kuaisar_fields import as_id, as_name, as_number, as_words, is_unread, without_padding
+from searec.data.formats.text_files import Room, TableFile
 from searec.data.log import REJECT_SCHEMA
 from searec.errors import DataError
 
@@ -42,21 +45,21 @@ COLUMNS = {
     USERS: ("user_id",),
     FOLLOWS: ("user_id", "user_follow_id"),
 }
-NO_NAME = ("", "empty", "空", "UNKNOWN", "Unknown", "unknown", "null", "nan", "-124")
-NOTHING = {"author_id": ("0",), "music_id": ("0",), "upload_time": ("1970-01-01", "1970-1-1")}
 _AS_GIVEN = (pl.col("user_id").alias("given_user"), pl.col("item_id").alias("given_item"))
 _NAMELESS = "item " + pl.col("item_id")
-_LIST = r"^\[(\d+(, ?\d+)*)?\]$"
+_WORDS = "\ue000words"
+"""Column of captions in words; no column of a file has this name."""
 
 
 @dataclass(frozen=True)
 class _Passed:
-    """What one pass over a file of events tells: ids it names, rows that are none, and a few counts."""
+    """What one pass over a file of events tells: ids it names, rows that are none, counts, and what became of rows."""
 
     users: pl.DataFrame
     items: pl.DataFrame
     rejects: pl.DataFrame
     counts: dict[str, int]
+    outcomes: tuple[Outcome, ...]
 
 
 def read_kuaisar(source: Path, options: ImportOptions) -> Raw:
@@ -73,22 +76,25 @@ def read_kuaisar(source: Path, options: ImportOptions) -> Raw:
     options.refuse_unused("kuaisar")
     refuse_mapping("kuaisar", options.mapping)
     files = _find(source)
-    scans = {name: _scan(path, COLUMNS[name]) for name, path in files.items()}
+    room = Room()
+    tables_of = {name: _open(path, COLUMNS[name], room.path) for name, path in files.items()}
+    scans = {name: file.frame for name, file in tables_of.items()}
     with reading(files[ITEMS]):
         known, wordless, bad_items = _item_pass(scans[ITEMS], files[ITEMS])
     no_item = () if known.filter(pl.col("item_id") == "0").height else ("0",)
 
     feed, search = _feed(scans[FEED], no_item), _results(scans[SEARCH], no_item)
     with reading(files[FEED]):
-        fed = _feed_pass(feed, files[FEED])
+        fed = _feed_pass(feed, scans[FEED], files[FEED])
     with reading(files[SEARCH]):
         files_found, again = _search_pass(search, files[SEARCH])
-    follows, known_users = _follows(scans, files), _known_users(scans[USERS], files[USERS])
+    (follows, of_pairs), known_users = _follows(scans, files), _known_users(scans[USERS], files[USERS])
     users = [fed.users, files_found.users, *([] if follows is None else [follows.select("user_id")])]
     new_users, new_items = _lacking(known_users, users), _lacking(known, [fed.items, files_found.items])
 
     notes = [
-        _note(fed.counts["twice"], "clicks of the feed are in {} twice and count once", FEED),
+        *(note for file in tables_of.values() for note in file.notes),
+        *_taken(scans, follows),
         _note(fed.counts["local"] + files_found.counts["local"], "rows have no timestamp; their Beijing time is taken"),
         _note(
             len(again),
@@ -100,16 +106,34 @@ def read_kuaisar(source: Path, options: ImportOptions) -> Raw:
         _note(wordless, "items have no caption; their title is their narrowest category, else 'item' and their number"),
     ]
     tables = {
-        "items": pl.concat(
-            [_items(scans[ITEMS], bool(len(bad_items))), new_items.lazy().with_columns(title=_NAMELESS)], how="diagonal"
-        ),
+        "items": pl.concat([_items(scans[ITEMS]), new_items.lazy().with_columns(title=_NAMELESS)], how="diagonal"),
         "users": pl.concat([_users(scans[USERS], follows), new_users.lazy()], how="diagonal"),
         "interactions": _interactions(feed),
         "searches": _searches(search, again),
     }
     paths = {"items": files[ITEMS], "users": files[USERS], "interactions": files[FEED], "searches": files[SEARCH]}
-    rejects = pl.concat([bad_items, fed.rejects, files_found.rejects])
-    return Raw(tables, paths, tuple(note for note in notes if note), rejects.lazy() if len(rejects) else None)
+    uneven = [file.rejects for file in tables_of.values()]
+    rejects = pl.concat([bad_items, fed.rejects, files_found.rejects, *uneven])
+    return Raw(
+        tables,
+        paths,
+        tuple(note for note in notes if note),
+        rejects.lazy() if len(rejects) else None,
+        read={files[name].name: file.records for name, file in tables_of.items()},
+        outcomes=(*fed.outcomes, *files_found.outcomes, *of_pairs),
+        room=room,
+    )
+
+
+def _taken(scans: Mapping[str, pl.LazyFrame], follows: pl.DataFrame | None) -> list[str]:
+    """Notes on columns whose names searec uses for others."""
+    taken = {ITEMS: ("title", "categories"), USERS: () if follows is None else ("follows",)}
+    return [
+        f"column {name!r} of {file} has a name that searec uses and is left out"
+        for file, names in taken.items()
+        for name in names
+        if name in scans[file].collect_schema()
+    ]
 
 
 def _find(source: Path) -> dict[str, Path]:
@@ -141,29 +165,28 @@ def _file(folder: Path, name: str) -> Path | None:
     return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
 
 
-def _scan(path: Path, needed: tuple[str, ...]) -> pl.LazyFrame:
-    """One file, unread, every column text, with its row numbers."""
-    with reading(path):
-        frame = pl.scan_csv(path, infer_schema=False, row_index_name=ROW, row_index_offset=1)
-        there = frame.collect_schema().names()[1:]
+def _open(path: Path, needed: tuple[str, ...], room: Path) -> TableFile:
+    """One file, every column text, with its row numbers."""
+    file = read_csv_file(path, room, ",", None)
     for name in needed:
-        if name not in there:
+        if name not in file.names:
             expected = "the columns as published: " + ", ".join(needed)
             raise DataError(
                 f"missing column {name!r}",
                 where=path,
-                got=", ".join(there),
+                got=", ".join(file.names),
                 expected=expected,
-                remedy=nearest(name, there),
+                remedy=nearest(name, file.names),
             )
-    return frame
+    has_row = ROW in file.frame.collect_schema()
+    return file if has_row else replace(file, frame=file.frame.with_row_index(ROW, 1))
 
 
 def _feed(scan: pl.LazyFrame, no_item: tuple[str, ...]) -> "_Rows":
     """Rows that are clicks, or that may be."""
     sound_rows = (ROW, "timestamp", "time", "click")
     rows = scan.select(
-        *sound_rows, *_AS_GIVEN, user_id=_id("user_id"), item_id=_id("item_id", no_item), clicked=_number("click")
+        *sound_rows, *_AS_GIVEN, user_id=as_id("user_id"), item_id=as_id("item_id", no_item), clicked=as_number("click")
     )
     rows = _timed(rows.filter(pl.col("clicked").is_null() | (pl.col("clicked") > 0)), "timestamp", "time")
     rules = {
@@ -181,11 +204,11 @@ def _results(scan: pl.LazyFrame, no_item: tuple[str, ...]) -> "_Rows":
     rows = scan.select(
         *sound_rows,
         *_AS_GIVEN,
-        user_id=_id("user_id"),
-        session=_id("search_session_id"),
-        query=_words("keyword"),
-        item_id=_id("item_id", no_item),
-        clicked=_number("click_cnt") > 0,
+        user_id=as_id("user_id"),
+        session=as_id("search_session_id"),
+        query=as_words("keyword"),
+        item_id=as_id("item_id", no_item),
+        clicked=as_number("click_cnt") > 0,
     )
     rows = _timed(rows, "search_session_timestamp", "search_session_time").with_columns(
         second=pl.col("at").cast(pl.Int64) // 1_000_000
@@ -207,7 +230,7 @@ _SEARCH = ("user_id", "session", "query", "second")
 
 def _timed(rows: pl.LazyFrame, stamp: str, local: str) -> pl.LazyFrame:
     """`at` in UTC from milliseconds, else from Beijing time; `local` where the latter; `given` is the original text."""
-    number = _number(stamp)
+    number = as_number(stamp)
     number = pl.when(number > 0).then(number)
     text = pl.when(number.is_null()).then(pl.col(local).str.strip_chars())
     beijing = text.str.to_datetime("%Y-%m-%d %H:%M:%S", time_unit="us", strict=False)
@@ -246,27 +269,48 @@ class _Rows:
         )
 
 
-def _feed_pass(feed: _Rows, path: Path) -> _Passed:
+def _feed_pass(feed: _Rows, scan: pl.LazyFrame, path: Path) -> _Passed:
     sound = feed.sound
-    once = sound.select("user_id", "item_id", "at").unique().select(pl.len())
+    key = ["user_id", "item_id", "at"]
+    once = (
+        sound.group_by(key)
+        .agg(pl.len(), pl.col(ROW).max())
+        .select(pl.len(), pl.col(ROW).filter(pl.col("len") > 1).min())
+    )
     counts = sound.select(pl.len(), pl.col("local").sum())
-    users, items, count, distinct = _at_once(_ids(sound, "user_id"), _ids(sound, "item_id"), counts, once)
+    number = as_number("click")
+    unclicked = scan.filter(number.is_not_null() & ~(number > 0)).select(pl.len(), pl.col(ROW).min())
+    users, items, count, distinct, rest = _at_once(
+        _ids(sound, "user_id"), _ids(sound, "item_id"), counts, once, unclicked
+    )
     clicks, local = count.row(0)
-    return _Passed(users, items, feed.rejects(path, clicks), {"twice": clicks - distinct.item(), "local": local})
+    different, again = distinct.row(0)
+    outcomes = [
+        *_outcome(path, "left out as views without a click", *rest.row(0)),
+        *_outcome(path, "merged into the click that they repeat", clicks - different, again),
+    ]
+    return _Passed(users, items, feed.rejects(path, clicks), {"local": local}, tuple(outcomes))
 
 
 def _search_pass(search: _Rows, path: Path) -> tuple[_Passed, pl.DataFrame]:
     """Also the searches after the first under one session number: their key, and `number` from 2 on."""
     sound = search.sound
-    first_rows = sound.group_by(_SEARCH).agg(pl.col(ROW).min())
+    first_rows = sound.group_by(_SEARCH).agg(pl.col(ROW).min(), pl.col(ROW).max().alias("last"))
     counts = sound.select(pl.len(), pl.col("local").sum())
     users, items, count, searches = _at_once(_ids(sound, "user_id"), _ids(sound, "item_id"), counts, first_rows)
     results, local = count.row(0)
+    further = searches.filter(pl.col("last") > pl.col(ROW))["last"].min()
+    outcomes = _outcome(path, "merged into the search of their session", results - searches.height, further)
     again = searches.filter(pl.struct("user_id", "session").is_duplicated()).sort(ROW)
     again = again.select(*_SEARCH, number=pl.int_range(1, pl.len() + 1).over("user_id", "session")).filter(
         pl.col("number") > 1
     )
-    return _Passed(users, items, search.rejects(path, results), {"local": local}), again
+    return _Passed(users, items, search.rejects(path, results), {"local": local}, tuple(outcomes)), again
+
+
+def _outcome(path: Path, rule: str, count: int, row: object) -> list[Outcome]:
+    """One outcome, or none where there are no rows."""
+    return [Outcome(path.name, rule, count, f"row {row}")] if count else []
 
 
 def _at_once(*frames: pl.LazyFrame) -> list[pl.DataFrame]:
@@ -300,42 +344,48 @@ def _searches(search: _Rows, again: pl.DataFrame) -> pl.LazyFrame:
 
 def _item_pass(scan: pl.LazyFrame, path: Path) -> tuple[pl.DataFrame, int, pl.DataFrame]:
     """The ids of the file, how many of its items have no caption, and rows whose caption cannot be read."""
-    rows = scan.select(ROW, "caption", item_id=_id("item_id"))
-    captioned = _Rows(rows, {"no list of words": (_unread("caption"), "caption")})
+    rows = scan.select(ROW, "caption", item_id=as_id("item_id"))
+    captioned = _Rows(rows, {"no list of words": (is_unread("caption"), "caption")})
     none = pl.col("caption").str.strip_chars(" []").fill_null("") == ""
     known, counts = _at_once(rows.select("item_id"), rows.select(none.sum(), (~captioned.broken).sum().alias("sound")))
     wordless, sound = counts.row(0)
     return known, wordless, captioned.rejects(path, sound)
 
 
-def _items(scan: pl.LazyFrame, marked: bool) -> pl.LazyFrame:
-    """Items in order of the file; with their row numbers where some rows are left out."""
+def _items(scan: pl.LazyFrame) -> pl.LazyFrame:
+    """Items in order of the file."""
     there = scan.collect_schema().names()
     names = [name for level in LEVELS for name in (f"{level}_name", f"{level}_name_en", f"{level}_id")]
     named = [
-        pl.coalesce(_name(name) for name in (f"{level}_name_en", f"{level}_name") if name in there) for level in LEVELS
+        pl.coalesce(as_name(name) for name in (f"{level}_name_en", f"{level}_name") if name in there)
+        for level in LEVELS
     ]
-    sound_rows = [_padded(name) for name in there if name not in (ROW, "item_id", "caption", *names)]
-    words = _words("caption")
-    rows = (scan.filter(~_unread("caption")) if marked else scan).select(
-        *([ROW] if marked else []),
+    sound_rows = [
+        without_padding(name)
+        for name in there
+        if name not in (ROW, "item_id", "caption", "title", "categories", *names)
+    ]
+    words = as_words("caption")
+    rows = scan.filter(~is_unread("caption")).select(
+        ROW,
         *sound_rows,
-        item_id=_id("item_id"),
-        words=words,
+        words.alias(_WORDS),
+        item_id=as_id("item_id"),
         categories=pl.concat_arr(named).cast(pl.List(pl.String)).list.drop_nulls(),
     )
-    title = pl.coalesce("words", pl.col("categories").list.last(), _NAMELESS)
-    return rows.with_columns(title=title).drop("words")
+    title = pl.coalesce(_WORDS, pl.col("categories").list.last(), _NAMELESS)
+    return rows.with_columns(title=title).drop(_WORDS)
 
 
 def _known_users(scan: pl.LazyFrame, path: Path) -> pl.DataFrame:
     with reading(path):
-        return scan.select(_id("user_id").alias("user_id")).collect()
+        return scan.select(as_id("user_id").alias("user_id")).collect()
 
 
 def _users(scan: pl.LazyFrame, follows: pl.DataFrame | None) -> pl.LazyFrame:
     """Users of the file, with those they follow."""
-    users = scan.drop(ROW).with_columns(_id("user_id").alias("user_id"))
+    users = scan.with_columns(as_id("user_id").alias("user_id"))
+    users = users if follows is None else users.drop("follows", strict=False)
     return users if follows is None else users.join(follows.lazy(), on="user_id", how="left", maintain_order="left")
 
 
@@ -345,51 +395,25 @@ def _lacking(known: pl.DataFrame, seen: list[pl.DataFrame]) -> pl.DataFrame:
     return ids.join(known, on=known.columns, how="anti").sort(known.columns)
 
 
-def _follows(scans: Mapping[str, pl.LazyFrame], files: Mapping[str, Path]) -> pl.DataFrame | None:
-    """`follows`, the users each user follows, or None without the file."""
+def _follows(scans: Mapping[str, pl.LazyFrame], files: Mapping[str, Path]) -> tuple[pl.DataFrame | None, list[Outcome]]:
+    """`follows`, the users each user follows, or None without the file; and what became of its pairs."""
     if FOLLOWS not in files:
-        return None
-    pairs = (
-        scans[FOLLOWS]
-        .select(user_id=_id("user_id"), follows=_id("user_follow_id"))
-        .drop_nulls()
-        .unique(maintain_order=True)
-    )
+        return None, []
     with reading(files[FOLLOWS]):
-        return pairs.group_by("user_id", maintain_order=True).agg("follows").collect()
-
-
-def _id(name: str, nothing: tuple[str, ...] = ()) -> pl.Expr:
-    """An id as text, null where there is none; "123.0", as pandas writes it beside gaps, is "123"."""
-    text = pl.col(name).str.strip_chars().str.strip_suffix(".0")
-    return pl.when(~text.is_in(("", *nothing))).then(text)
-
-
-def _number(name: str) -> pl.Expr:
-    number = pl.col(name).cast(pl.Float64, strict=False)
-    return pl.when(number.is_between(0, 1e15)).then(number)  # neither NaN nor infinite
-
-
-def _words(name: str) -> pl.Expr:
-    """The list "[20, 34]" as the words "w20 w34"; null where it is empty or none."""
-    inner = pl.col(name).str.strip_chars(" []")
-    words = inner.str.replace_all(", ", " w", literal=True).str.replace_all(",", " w", literal=True)
-    return pl.when(pl.col(name).str.contains(_LIST) & (inner != "")).then("w" + words)
-
-
-def _unread(name: str) -> pl.Expr:
-    """True where text is neither a list of numbers nor blank."""
-    text = pl.col(name)
-    return (~text.str.contains(_LIST) & (text.str.strip_chars() != "")).fill_null(False)
-
-
-def _name(name: str) -> pl.Expr:
-    return pl.when(~pl.col(name).is_in(NO_NAME)).then(pl.col(name))
-
-
-def _padded(name: str) -> pl.Expr:
-    text = pl.col(name)
-    return pl.when(~text.is_in(NOTHING[name])).then(text).alias(name) if name in NOTHING else text
+        given = scans[FOLLOWS].select(ROW, user_id=as_id("user_id"), follows=as_id("user_follow_id")).collect()
+    whole = given.drop_nulls()
+    pairs = whole.unique(["user_id", "follows"], keep="first", maintain_order=True)
+    rules = {
+        "merged into their user as users who are followed": pairs,
+        "left out as pairs that repeat another": whole.join(pairs.select(ROW), on=ROW, how="anti"),
+        "left out as pairs without both users": given.join(whole.select(ROW), on=ROW, how="anti"),
+    }
+    outcomes = [
+        outcome
+        for rule, rows in rules.items()
+        for outcome in _outcome(files[FOLLOWS], rule, rows.height, rows[ROW].min())
+    ]
+    return pairs.group_by("user_id", maintain_order=True).agg("follows"), outcomes
 
 
 def _note(count: int, sentence: str, *files: str) -> str:

@@ -1,13 +1,15 @@
 """MovieLens: ratings of films, and the users' own tags as searches; sets without tags get searches by a rule."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import polars as pl
 
 from searec.data.formats.base import ROW, ImportOptions, Outcome, Raw, named, reading, refuse_mapping, unlisted
+from searec.data.formats.csv_text import read_csv_file
 from searec.data.formats.queries import draw, path_query
+from searec.data.formats.text_files import Room, TableFile
 from searec.errors import DataError
 
 HOME = "https://grouplens.org/datasets/movielens/"
@@ -69,6 +71,8 @@ class _Set:
     read: records of each file, by its name.
     outcomes: what became of records that are in no row.
     notes: what was decided for the user.
+    rejects: records that are no row.
+    room: the temporary folder of the tables.
     """
 
     ratings: pl.LazyFrame
@@ -79,6 +83,8 @@ class _Set:
     read: dict[str, int] = field(default_factory=dict)
     outcomes: list[Outcome] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    rejects: list[pl.DataFrame] = field(default_factory=list)
+    room: Room | None = None
 
 
 def read_movielens(source: Path, options: ImportOptions) -> Raw:
@@ -139,7 +145,17 @@ def read_movielens(source: Path, options: ImportOptions) -> Raw:
             f"the set has no tags: one rating in {SEARCH_SHARE} ({count:,}) is used as a simulated search that led to "
             "its film; half of these queries are words of the title, half are genres"
         )
-    return Raw(tables, files, tuple(notes), unit="s", repeats=True, read=published.read, outcomes=tuple(outcomes))
+    return Raw(
+        tables,
+        files,
+        tuple(notes),
+        pl.concat(published.rejects).lazy() if published.rejects else None,
+        unit="s",
+        repeats=True,
+        read=published.read,
+        outcomes=tuple(outcomes),
+        room=published.room,
+    )
 
 
 def _refuse_empty(published: _Set) -> None:
@@ -213,18 +229,34 @@ def _open_csv(source: Path) -> _Set:
     also = [name for name in ("tags", "links") if (source / f"{name}.csv").is_file()]
     files = _files(source, interactions="ratings.csv", items="movies.csv", **{name: f"{name}.csv" for name in also})
     ids = {"userId": "user_id", "movieId": "item_id", "timestamp": "timestamp"}
-    films = _small(files["items"], _csv(files["items"], {"movieId": "item_id", "title": "title", "genres": "genres"}))
-    films = _with_genres(films)
-    links, outcomes = None, []
-    if "links" in files:
+    columns = {
+        "interactions": ids,
+        "items": {"movieId": "item_id", "title": "title", "genres": "genres"},
+        "tags": {**ids, "tag": "query"},
+        "links": {"movieId": "item_id", "imdbId": "imdb_id", "tmdbId": "tmdb_id"},
+    }
+    room = Room()
+    opened = {name: _csv(path, columns[name], room) for name, path in files.items()}
+    films = _with_genres(_small(files["items"], opened["items"].frame))
+    outcomes: list[Outcome] = []
+    if "links" in opened:
         path = files["links"]
-        links = _small(path, _csv(path, {"movieId": "item_id", "imdbId": "imdb_id", "tmdbId": "tmdb_id"}))
+        links = _small(path, opened["links"].frame)
         first = links.unique("item_id", keep="first", maintain_order=True)
         outcomes = _of_links(path.name, links, first, films)
         films = films.join(first.drop(ROW), on="item_id", how="left", maintain_order="left")
-    tags = _csv(files["tags"], {**ids, "tag": "query"}) if "tags" in files else None
-    ratings = _csv(files["interactions"], ids)
-    return _Set(ratings, films, None, tags, files, _counts(files, ratings, films, None, tags, links), outcomes)
+    return _Set(
+        opened["interactions"].frame,
+        films,
+        None,
+        opened["tags"].frame if "tags" in opened else None,
+        files,
+        {files[name].name: file.records for name, file in opened.items()},
+        outcomes,
+        [note for file in opened.values() for note in file.notes],
+        [file.rejects for file in opened.values()],
+        room,
+    )
 
 
 def _of_links(file: str, links: pl.LazyFrame, first: pl.LazyFrame, films: pl.LazyFrame) -> list[Outcome]:
@@ -311,10 +343,10 @@ def _as_utf8(data: bytes) -> bytes:
     return data
 
 
-def _csv(path: Path, columns: Mapping[str, str]) -> pl.LazyFrame:
-    with reading(path):
-        frame = pl.scan_csv(path, infer_schema=False, row_index_name=ROW, row_index_offset=1)
-        return named(frame, columns, path)
+def _csv(path: Path, columns: Mapping[str, str], room: Room) -> TableFile:
+    file = read_csv_file(path, room.path, ",", None)
+    frame = file.frame if ROW in file.frame.collect_schema() else file.frame.with_row_index(ROW, 1)
+    return replace(file, frame=named(frame, columns, path))
 
 
 def _with_genres(films: pl.LazyFrame) -> pl.LazyFrame:

@@ -23,6 +23,7 @@ import bench_recbole
 import bench_serendipity
 import bench_serve
 import bench_store
+import bench_text
 import soak
 from searec.data.synthetic.simulate import World, simulate
 
@@ -37,6 +38,7 @@ def main() -> None:
             "first-step",
             "encode",
             "large",
+            "text",
             "ids",
             "import",
             "batch",
@@ -61,6 +63,7 @@ def main() -> None:
         data = options.data or simulate(Path(room) / "world", World(users=20_000, items=10_000))
         on_data = {
             "encode": bench_encode.run,
+            "text": bench_text.run,
             "batch": bench_batch.run,
             "evaluate": bench_evaluate.run,
             "recbole": bench_recbole.run,

@@ -197,7 +197,7 @@ def join_present(names: Any) -> str:
 
 
 def words_of(text: pd.Series) -> pd.Series:
-    """Lists of lower-case words; apostrophes are closed up."""
+    """Lists of lower-case words; apostrophes are closed up. Equal to those of searec for texts of plain words."""
     return text.str.lower().str.replace(r"['’]", "", regex=True).str.findall(r"[^\W_]+")
 
 

@@ -1,5 +1,6 @@
 """A global split: nothing after one time is learned from, and what comes after it is measured."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -12,13 +13,18 @@ from four_users import LOG, RANDOM_LOG, START, US
 from searec.data.candidates import candidate_lists
 from searec.data.dataset import Dataset
 from searec.data.global_split import split_time
-from searec.data.split import Requests, Split, check_no_leak
+from searec.data.leakage.checks import bounds, cutoff_leaks, data_leaks, request_leaks, split_leaks
+from searec.data.leakage.cutoff import Cutoff
+from searec.data.split import Requests, Split, check_no_leak, requests_at
 from searec.errors import DataError, SettingsError
 from searec.evaluation.slices import slices
+from searec.models.itemknn import ItemKNN
+from searec.models.popular import Popular
 from searec.pipeline.run_folder import split_config, split_from
 
 USERS = ("u0", "u1", "u2")
 PARTS: Any = ("val", "test")
+FEED: Any = ("recommend",)
 TASKS: Any = ("recommend", "search")
 
 
@@ -171,6 +177,71 @@ def test_candidates_of_different_splits_are_stored_apart(make_data: Callable[...
         lists = candidate_lists(split, "recommend", "test", seed=5)
         assert (lists[:, 0] == split.held_out("recommend", "test").target).all()
     assert len({split.requests_key for split in splits}) == 3
+
+
+# --- leaks ---
+
+
+@pytest.mark.parametrize("stream", ["feed_end", "search_end", "click_end"])
+def test_a_history_past_its_request_is_found(log: Dataset, stream: str) -> None:
+    requests = Split(log, split_at=at(20)).held_out("recommend", "val")
+    assert request_leaks(log, requests, "val") == []
+    planted = dataclasses.replace(requests, **{stream: getattr(requests, stream) + np.array([1, 0])})
+    [finding] = request_leaks(log, planted, "val")
+    assert finding.where == "val, request 0 of user 'anna'" and finding.rows[0].time >= at(30)
+
+
+def test_nothing_from_the_split_on_may_be_a_target_of_any_user(log: Dataset) -> None:
+    """Ben has no test request and dora no validation request; the time binds both."""
+    split = Split(log, split_at=at(20))
+    read, learned = bounds(split, TASKS)
+    assert (read == at(20)).all()
+    assert learned[log.users.to_internal(["ben", "dora"])].tolist() == [at(20), at(20)]
+    user = log.users.to_internal(["ben"])
+    late = requests_at(log, "recommend", user, np.array([at(20)]), target=log.items.to_internal(["b"]))
+    [finding] = request_leaks(log, late, "training requests", learned)
+    assert "1 training targets lie in the validation or test period" in finding.what
+    assert (finding.rows[0].user, finding.rows[0].items) == ("ben", ("b",))
+
+
+def test_a_request_before_the_split_lowers_the_bound(log: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The audit looks at the held-out requests too, not at the time alone."""
+    split, early = Split(log, split_at=at(20)), requests_at(log, "recommend", np.array([1]), np.array([at(10)]))
+    monkeypatch.setattr(Split, "held_out", lambda self, task, part: early)
+    assert bounds(split, FEED)[0].tolist() == [at(20), at(10), at(20), at(20), at(20)]
+    assert any("training targets" in one.what for one in split_leaks(split, FEED).errors)
+
+
+def test_the_cutoff_names_the_split(log: Dataset) -> None:
+    cutoff = Cutoff.of(Split(log, split_at=at(20)), FEED)
+    assert cutoff.about == {"tasks": ["recommend"], "min_events": 3, "unseen": 0.0, "split_at": at(20)}
+    assert cutoff.newest == at(20)
+    assert cutoff.digest != Cutoff.of(Split(log), FEED).digest
+    [read, learned] = cutoff_leaks(Split(log, split_at=at(15)), FEED, cutoff, "codes")
+    assert read.rows[0].time == at(15) and "before 2023-05-01T00:00:15" in learned.expected
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@given(tables=RANDOM_LOG, quantile=st.floats(0.2, 0.8), unseen=st.sampled_from([0.0, 0.4]))
+def test_an_honest_pipeline_has_no_leak_and_one_of_leave_one_out_has(
+    make_data: Callable[..., Dataset], tables: dict[str, Any], quantile: float, unseen: float
+) -> None:
+    data = make_data(items=LOG["items"], users=USERS, **tables)
+    try:
+        split = Split(data, unseen=unseen, split_at=split_time(data, quantile))
+    except (DataError, SettingsError):
+        assume(False)
+    assert data_leaks(split).errors == ()
+    for tasks in (FEED, TASKS):
+        assert cutoff_leaks(split, tasks, Cutoff.of(split, tasks), "x") == []
+    for kind in (Popular, ItemKNN):
+        model = kind(kind.Config(), data.sizes)
+        model.fit(data, split)
+        assert model.leaks(split).errors == ()
+    open_ = Split(data, min_events=10**6)
+    model = Popular(Popular.Config(), data.sizes)
+    model.fit(data, open_)
+    assert model.leaks(split).errors and cutoff_leaks(split, FEED, Cutoff.of(open_, FEED), "x")
 
 
 # --- against a loop over users, on random logs ---

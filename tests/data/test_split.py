@@ -233,10 +233,16 @@ def test_held_out_and_cutoffs_equal_a_loop_over_users(
     data = make_data(items=LOG["items"], users=["u0", "u1", "u2"], **tables)
     split = Split(data)
     feed = {
-        user: sorted((e for e in tables["feed"] if e[0] == user), key=lambda e: e[2]) for user in ("u0", "u1", "u2")
+        user: sorted((e for e in tables["feed"] if e[0] == user), key=lambda e: (e[2], e[1]))
+        for user in ("u0", "u1", "u2")
     }
     searches = {
-        user: sorted((e for e in tables["searches"] if e[0] == user and e[3]), key=lambda e: e[2]) for user in feed
+        user: [
+            event
+            for _, _, event in sorted((event[2], f"s{n}", event) for n, event in enumerate(tables["searches"]))
+            if event[0] == user and event[3]
+        ]
+        for user in feed
     }
     for part, back in (("test", 1), ("val", 2)):
         requests = split.held_out("recommend", part)

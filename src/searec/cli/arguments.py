@@ -64,6 +64,15 @@ SplitAt = Annotated[
         show_default=False,
     ),
 ]
+MeasuredAt = Annotated[
+    str | None,
+    typer.Option(
+        "--split-at",
+        metavar="QUANTILE|TIME",
+        help="Measure on a global split in place of the runs' own; refused if their training read events from it on.",
+        show_default=False,
+    ),
+]
 Requests = Annotated[
     int | None,
     typer.Option(

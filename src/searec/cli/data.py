@@ -1,5 +1,6 @@
 """Commands on data: simulate, import, check."""
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
@@ -139,6 +140,15 @@ def check(
             show_default=False,
         ),
     ] = None,
+    split_at: Annotated[
+        str | None,
+        typer.Option(
+            "--split-at",
+            metavar="QUANTILE|TIME",
+            help="Look for leaks in this global split; in leave-one-out by default.",
+            show_default=False,
+        ),
+    ] = None,
     figures: Json = None,
 ) -> None:
     """Check a dataset folder: rules, counts, searches per user, overlap of search and feed, time span, leaks."""
@@ -146,16 +156,20 @@ def check(
     from searec.data.check import render
     from searec.data.dataset import load
     from searec.data.events import EventWeights
+    from searec.data.global_split import split_time
+    from searec.data.leakage import future
     from searec.data.leakage.checks import data_leaks
     from searec.data.log import broken_rows, open_folder, read_log
     from searec.data.split import Split
 
     log = read_log(open_folder(folder), event_weights=EventWeights.read(folder))
     report = measure(log, level=int(level) if level.isdigit() else level)  # type: ignore[arg-type]
-    leaks = None
+    leaks, shares = None, {}
     if log.rows["items"] and log.rows["users"] and not log.rejects.height:
         data = load(folder, log=log)
-        leaks = data_leaks(Split(data))
+        split = Split(data, split_at=split_time(data, split_at))
+        leaks = data_leaks(split)
+        shares = future.future_shares(split) if split.split_at is None else {}
         if runs:
             from searec.experiments.run_leakage import run_leaks
 
@@ -163,7 +177,9 @@ def check(
     if str(figures) != "-":
         print(render(report))
         print("leaks: not looked for before every row obeys the rules\n" if leaks is None else leaks.render(), end="")
-    emit({**report.as_json(), "leaks": None if leaks is None else leaks.as_json()}, figures)
+        print(future.render(shares), end="")
+    later = {task: dataclasses.asdict(one) for task, one in shares.items()}
+    emit({**report.as_json(), "leaks": None if leaks is None else leaks.as_json(), "future_clicks": later}, figures)
     if log.rejects.height:
         raise DataError(
             broken_rows(log.rejects),

@@ -8,6 +8,7 @@ import typer
 from searec.cli.arguments import (
     Data,
     Json,
+    MeasuredAt,
     Metrics,
     Preset,
     Requests,
@@ -130,6 +131,7 @@ def evaluate(
     part: Split = "test",
     metrics: Metrics = None,
     requests: Requests = None,
+    split_at: MeasuredAt = None,
     reasons: Annotated[
         Path | None,
         typer.Option(
@@ -150,6 +152,7 @@ def evaluate(
     from searec.errors import SettingsError
     from searec.experiments import run_comparison
     from searec.pipeline.run import read_run
+    from searec.pipeline.run_splits import split_for
 
     chosen = None if task is None else choice(task, TASKS, "--task")
     if labels is not None:
@@ -162,13 +165,17 @@ def evaluate(
     held, is_deployment = choice(part, ("test", "val"), "--split"), folder.is_file()
     kind = choice(protocol or ("full" if is_deployment else "sampled"), ("sampled", "full"), "--protocol")
     if is_deployment:
-        results = list(_served(folder, data, chosen, kind, held, metrics, requests, reasons).values())
+        results = list(_served(folder, data, chosen, kind, held, metrics, requests, reasons, split_at).values())
     else:
         if reasons is not None:
             raise SettingsError("a run has no reasons", where=folder, expected="--reasons with a deployment")
         run = read_run(folder, load(data))
-        results = [run_comparison.evaluate(run, None, chosen, kind, held, metrics=metrics, max_requests=requests)]
-        if run.is_grown and str(figures) != "-":
+        results = [
+            run_comparison.evaluate(
+                run, None, chosen, kind, held, metrics=metrics, max_requests=requests, split_at=split_at
+            )
+        ]
+        if run.is_grown and split_at is None and str(figures) != "-":
             is_unread = run.split.is_unread(results[0].task, held)
             left_out = int((~is_unread).sum())
             verb = "is" if left_out == 1 else "are"
@@ -177,7 +184,7 @@ def evaluate(
         for result in results:
             _print_evaluation(result)
             if result.protocol == "sampled":
-                print_left_out(run.split, [result.task], held)
+                print_left_out(split_for(run, split_at), [result.task], held)
     summaries = {result.key: result.summary() for result in results}
     emit(summaries if is_deployment else results[0].summary(), figures)
 
@@ -206,6 +213,7 @@ def _served(
     metrics: str | None,
     max_requests: int | None,
     reasons: Path | None,
+    split_at: str | None,
 ) -> "dict[Task, Evaluation]":
     """Evaluations of what a deployment would serve, by task."""
     from searec.data.schema import TASKS
@@ -223,6 +231,7 @@ def _served(
         max_requests=max_requests,
         reasons=reasons,
         options={"metrics": metrics},
+        split_at=split_at,
     )
 
 
@@ -242,13 +251,18 @@ def compare(
     part: Split = "test",
     metrics: Metrics = None,
     requests: Requests = None,
+    split_at: MeasuredAt = None,
 ) -> None:
     """Compare runs with intervals, paired tests and slices in one self-contained HTML page."""
     from searec.experiments import run_comparison
+    from searec.pipeline.run_splits import shared_split
 
     runs = open_runs(folders, "compare")
     held = choice(part, ("test", "val"), "--split")
-    comparison = run_comparison.compare(runs, out, part=held, metrics=metrics, max_requests=requests, baseline=baseline)
+    comparison = run_comparison.compare(
+        runs, out, part=held, metrics=metrics, max_requests=requests, baseline=baseline, split_at=split_at
+    )
     print_tables(comparison, groups or ())
-    print_left_out(runs[0].split, [table.task for table in comparison.tables if table.protocol == "sampled"], held)
+    split = shared_split(runs, split_at)
+    print_left_out(split, [table.task for table in comparison.tables if table.protocol == "sampled"], held)
     print(f"report: {out}")

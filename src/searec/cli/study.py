@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from searec.cli.arguments import Data, Metrics, Preset, Set, pairs
+from searec.cli.arguments import Data, Metrics, Preset, Set, SplitAt, pairs
 from searec.cli.tables import print_tables
 from searec.errors import RunError
 
@@ -40,6 +40,7 @@ def study(
     ] = 2_000,
     full_requests: Annotated[int, typer.Option(min=0, help="Test requests of the full protocol; 0 for all.")] = 2_000,
     metrics: Metrics = None,
+    split_at: SplitAt = None,
     alone: Annotated[
         bool, typer.Option("--alone/--no-alone", help="Also train each joint model on one task alone.")
     ] = True,
@@ -64,6 +65,7 @@ def study(
     values |= {"tuning_requests": tuning_requests, "full_requests": full_requests}
     values |= {"fixed": settings_by_model(pairs(fixed))} | ({"models": tuple(models)} if models else {})
     values |= {"metrics": metrics} if metrics else {}
+    values |= {"split_at": split_at} if split_at is not None else {}
     config = configure(StudyConfig, values, where="study")
     limit = f", none after {minutes:g} minutes" if minutes else ""
     print(
@@ -94,14 +96,16 @@ def recipe(
     ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Processes that share the lines.")] = 1,
     settings: Set = None,
+    split_at: SplitAt = None,
 ) -> None:
     """Train, measure and compare the lines of a recipe: an experiment whose settings and seeds are fixed."""
     from searec.data.dataset import load
+    from searec.data.global_split import split_time
     from searec.experiments.recipe import compare_recipe
     from searec.experiments.recipes import recipe_named
 
-    lines = recipe_named(name).with_settings(pairs(settings))
-    print_tables(compare_recipe(lines, load(data), out, only=only, jobs=jobs))
+    lines, dataset = recipe_named(name).with_settings(pairs(settings)), load(data)
+    print_tables(compare_recipe(lines.at(split_time(dataset, split_at)), dataset, out, only=only, jobs=jobs))
     print(f"report: {out / 'report.html'}")
 
 

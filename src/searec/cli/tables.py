@@ -49,9 +49,13 @@ def _shortened(label: str) -> str:
 def print_tables(comparison: Comparison, groups: Sequence[str] = ()) -> None:
     """The headline figures of every table, a line a run; then the headline metric within slices of these names.
 
+    Slices of users and items that a global split makes new are always printed.
+
     Raises:
         SettingsError: no slice of the name.
     """
+    from searec.evaluation.slices import NEWCOMERS
+
     for table in comparison.tables:
         names = [metric.name for metric in (*table.metrics, *table.totals)]
         if len(names) > _MOST_COLUMNS:
@@ -67,7 +71,7 @@ def print_tables(comparison: Comparison, groups: Sequence[str] = ()) -> None:
             difference = row.metrics[table.headline.name].difference
             p = "baseline" if difference is None else f"{difference.p_holm:.4f}"
             print(f"  {row.label:<{wide}}{values}{p:>12}")
-        for group in groups:
+        for group in dict.fromkeys((*groups, *(name for name in NEWCOMERS if table.slices.get(name)))):
             print_slice(table, group)
     print()
 

@@ -26,7 +26,7 @@ from searec.data.schema import TASKS, Part, Task
 from searec.errors import DataError, LeakError, SettingsError
 
 NEVER = np.iinfo(np.int64).max
-_PARTS: tuple[Part, ...] = ("val", "test")
+PARTS: tuple[Part, ...] = ("val", "test")
 _UNSEEN_SEED = 7
 STREAMS = ("interactions", "searches", "click_history", "dislikes")
 """The histories a request may see."""
@@ -249,6 +249,13 @@ class Split:
         return (self.split_at, self.test_at) if part == "val" else (self.test_at, NEVER)
 
     @property
+    def description(self) -> str:
+        """The kind of split with its times, in words."""
+        if self.split_at is None:
+            return "leave-one-out"
+        return f"global split at {iso(self.split_at)} (test from {iso(self.test_at)})"
+
+    @property
     def requests_key(self) -> str:
         """Text in names of files about the held-out requests; splits with other requests have another."""
         return str(self.min_events) if self.split_at is None else f"at{self.split_at}"
@@ -340,7 +347,7 @@ class Split:
         if self.split_at is not None:
             return np.full(self.data.sizes.users + 1, self.split_at, dtype=np.int64)
         limit = np.full(self.data.sizes.users + 1, NEVER, dtype=np.int64)
-        for task, part in itertools.product(tasks, _PARTS):
+        for task, part in itertools.product(tasks, PARTS):
             users, positions = self._unread(task, *self._held(task, part))
             limit[users] = np.minimum(limit[users], self._time(task)[positions])
         return limit

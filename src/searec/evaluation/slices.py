@@ -14,6 +14,9 @@ SPARSE_BELOW = 10
 COLD_BELOW = 5
 """A cold user has fewer clicks than this before the target."""
 
+NEWCOMERS = ("new-user", "known-user", "new-item", "known-item")
+"""Slices of a global split alone: users and targets without and with an event before it."""
+
 Mask = NDArray[np.bool_]
 
 
@@ -53,7 +56,7 @@ def slices(split: Split, requests: Requests, *, sparse_below: int = SPARSE_BELOW
     }
     if split.split_at is not None:
         new_user, new_item = split.new_users[requests.user], split.new_items[requests.target]
-        masks |= {"new-user": new_user, "known-user": ~new_user, "new-item": new_item, "known-item": ~new_item}
+        masks |= dict(zip(NEWCOMERS, (new_user, ~new_user, new_item, ~new_item), strict=True))
     if split.unseen:
         masks |= {"unseen-user": ~split.known[requests.user]}
     return masks

@@ -7,10 +7,10 @@ from typing import Any
 from searec.artifacts import artifact_named
 from searec.artifacts.base import Artifact
 from searec.data.dataset import Dataset
-from searec.data.leakage.checks import PARTS, cutoff_leaks, negative_leaks, split_leaks
+from searec.data.leakage.checks import cutoff_leaks, negative_leaks, split_leaks
 from searec.data.leakage.cutoff import Cutoff
 from searec.data.leakage.findings import Finding, Leaks
-from searec.data.split import Split
+from searec.data.split import PARTS, Split
 from searec.models.base import Model
 from searec.pipeline.run import Run, read_run
 from searec.pipeline.run_folder import ARTIFACTS, CUTOFF, CUTOFFS, LEAKS, read_config

@@ -10,8 +10,9 @@ from typing import Any
 from searec.config import as_dict
 from searec.data.candidates import users_left_out
 from searec.data.dataset import Dataset
+from searec.data.global_split import split_time
 from searec.data.schema import TASKS, Task
-from searec.data.split import Split
+from searec.data.split import PARTS, Split
 from searec.errors import Interrupted, RunError, SearecError, StorageError
 from searec.evaluation.compare import Comparison, compare
 from searec.evaluation.result import PROTOCOLS, Evaluation
@@ -74,6 +75,7 @@ def study(
 
     Raises:
         SettingsError: a setting that a model does not have, or a bad value.
+        DataError: nothing to train or to test on at the split time.
         RunError: `out` holds a study of other data or settings; or no model could be measured.
         StorageError: the disk is full.
         Interrupted: on Ctrl-C; the same call continues.
@@ -81,8 +83,9 @@ def study(
     out = Path(out)
     for model in config.models:  # a wrong setting is refused before hours of work
         run_training.settings_for(model, config.preset, config.fixed.get(model))
+    split = Split(data, split_at=split_time(data, config.split_at))
+    config = replace(config, split_at=split.split_at)
     _refuse_other(out, data, config)
-    split = Split(data)
     result = StudyResult()
     for task in TASKS:
         for user in users_left_out(split, task, "test"):
@@ -117,9 +120,9 @@ def _study_model(
     kind = model_named(model)
     given = config.fixed.get(model, {})
     learned: tuple[Task, ...] = getattr(run_training.settings_for(model, config.preset, given)[0], "tasks", kind.tasks)
-    tasks = tuple(task for task in learned if len(split.held_out(task, "val")))
+    tasks = tuple(task for task in learned if all(len(split.held_out(task, part)) for part in PARTS))
     if not tasks:
-        result.left_out[model] = f"nobody has enough events of {' or '.join(learned)} to be held out"
+        result.left_out[model] = f"there are too few events of {' or '.join(learned)} to validate and to test on"
         return
     if tasks != learned and "tasks" in kind.Config.__dataclass_fields__:
         given = {**given, "tasks": list(tasks)}
@@ -159,7 +162,7 @@ def _line(
 ) -> StudyLine:
     """Train and measure a line with every seed; a model that draws nothing at random needs one."""
     seeds = tuple(range(config.seeds if model_named(model).learns == "loss" else 1))
-    line = RecipeLine(label, model, settings, config.preset, seeds)
+    line = RecipeLine(label, model, settings, config.preset, seeds, split_at=config.split_at)
     pages: list[RunPage] = []
     evaluations: list[Evaluation] = []
     for seed in seeds:
@@ -204,7 +207,7 @@ def _write(result: StudyResult, out: Path, split: Split, config: StudyConfig) ->
             TuningPage(model, [trial.value for trial in one.trials], one.settings, one.seconds)
             for model, one in tuned.items()
         ],
-        notes=[f"{label} is missing: {why}" for label, why in missing.items()],
+        notes=[*run_comparison.split_notes(split), *(f"{label} is missing: {why}" for label, why in missing.items())],
     )
     transfers = {model: one.as_json() for model, one in result.transfers.items()}
     chosen = {

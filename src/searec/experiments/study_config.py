@@ -25,6 +25,7 @@ class StudyConfig:
         full_requests: test requests of the full protocol, drawn with a fixed seed; 0 for all.
         metrics: what the tables show, such as "ndcg@20,recall@50"; each shows those defined for its task and protocol.
         alone: also train each joint model on one task alone.
+        split_at: of one global split for all models (`data.global_split.split_time`); None for leave-one-out.
         fixed: model -> settings that are not searched, such as a smaller width for a first look.
     """
 
@@ -37,6 +38,7 @@ class StudyConfig:
     full_requests: Natural = 2_000
     metrics: str = DEFAULT
     alone: bool = True
+    split_at: int | float | str | None = None
     fixed: Annotated[Mapping[str, Mapping[str, Any]], Field(default_factory=dict)]
 
     def __post_init__(self) -> None:

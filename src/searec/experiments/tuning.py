@@ -170,7 +170,15 @@ def _try(
         started = time.perf_counter()
         given = {**config.fixed.get(model, {}), **settings}
         run = run_training.train(
-            model, data, home, preset=config.preset, seed=_SEED, label=model, resume=home.is_dir(), **given
+            model,
+            data,
+            home,
+            preset=config.preset,
+            seed=_SEED,
+            label=model,
+            split_at=config.split_at,
+            resume=home.is_dir(),
+            **given,
         )
         limit = config.tuning_requests or None
         figures: dict[str, float] = {

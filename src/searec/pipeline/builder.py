@@ -4,8 +4,6 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from searec.data.dataset import Dataset, load
 from searec.data.lexical import Lexicon
 from searec.data.schema import Task
@@ -21,6 +19,7 @@ from searec.pipeline.histories import Histories
 from searec.pipeline.pipeline import Parts, Pipeline
 from searec.pipeline.ranking import Ranker
 from searec.pipeline.run import Run, read_run
+from searec.pipeline.run_splits import shared_split
 from searec.pipeline.suggestions import Suggester
 from searec.pipeline.types import RESERVED, Request, SuggestRequest
 from searec.pipeline.user_interests import InterestSource
@@ -51,8 +50,8 @@ def open_pipeline(
         executor: as `Pipeline`.
 
     Raises:
-        SearecError: a folder is missing or damaged, a run is of other data or cannot do what it is for, or a part fails
-            when it is tried.
+        SearecError: a folder is missing or damaged, a run is of other data or cannot do what it is for, runs are of
+            different splits, or a part fails when it is tried.
     """
     for folder in (deployment.data, *deployment.runs):
         _refuse_unreadable(folder)
@@ -84,7 +83,7 @@ def open_pipeline(
         raise SettingsError(
             f"a weight for the channel {unknown[0]!r}, which is not served", expected=", ".join(sorted(known))
         )
-    split = _split([run.split for run in runs.values()], data)
+    split = shared_split([*runs.values()]) if runs else Split(data)
     parts = Parts(
         channels=channels,
         rankers={task: [Ranker(run) for run in ranking[task]] for task in by_task},
@@ -160,15 +159,6 @@ def _open_runs(deployment: Deployment, data: Dataset) -> dict[str, Run]:
         used.add(label)
         runs[folder] = dataclasses.replace(run, config={**run.config, "label": label})
     return runs
-
-
-def _split(splits: Sequence[Split], data: Dataset) -> Split:
-    """The split of the first run, of which nothing is held out that any of the runs has read."""
-    if not splits:
-        return Split(data)
-    first = next((split for split in splits if split.final), splits[0])
-    read = [split.read_before for split in splits if split.read_before is not None]
-    return dataclasses.replace(first, read_before=np.maximum.reduce(read)) if read else first
 
 
 def _able(run: Run, task: Task) -> Run:

@@ -21,6 +21,7 @@ from searec.pipeline.builder import open_pipeline
 from searec.pipeline.deployment import Deployment
 from searec.pipeline.executors import Inline
 from searec.pipeline.pipeline import INTEREST, Pipeline
+from searec.pipeline.run_splits import shared_split
 from searec.pipeline.types import MOST, RankedItem, Request
 from searec.retrieval.quota_pool import Pool
 
@@ -151,6 +152,7 @@ def evaluate_deployment(
     max_requests: int | None = None,
     reasons: Path | None = None,
     options: Mapping[str, Any] | None = None,
+    split_at: float | str | None = None,
 ) -> dict[Task, Evaluation]:
     """Measure the lists that a deployment would serve, in the full protocol.
 
@@ -162,6 +164,7 @@ def evaluate_deployment(
         max_requests: at most this many requests of each task, drawn with a fixed seed.
         reasons: a Parquet file to write all lists to, with the channel and the reason of each item.
         options: further arguments of `evaluation.protocol.evaluate`, as `metrics`.
+        split_at: measure on a global split in place of the one of the runs, as `run_splits.split_for`.
 
     Returns:
         An evaluation for each task.
@@ -175,8 +178,9 @@ def evaluate_deployment(
     pipeline = open_pipeline(deployment, executor=Inline)
     try:
         served: Any = ServedLists(pipeline, name)
+        split = shared_split(pipeline.views.runs, split_at)
         evaluations = {
-            task: evaluate(served, served.split, task, "full", part, max_requests=max_requests, **(options or {}))
+            task: evaluate(served, split, task, "full", part, max_requests=max_requests, **(options or {}))
             for task in tasks
         }
         if reasons is not None:

@@ -33,6 +33,9 @@ class Views:
         interests: of the users.
         events: the event store, or None.
         uses: the runs and what each is used for, as in `types.ServedRun`.
+
+    Attributes:
+        runs: those of `uses`.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class Views:
         self._data, self._catalog, self._histories = data, catalog, histories
         self._interests, self._events = interests, events
         self._runs = [ServedRun(run.label, run.model.name, tuple(use), stored_figures(run.folder)) for run, use in uses]
+        self.runs = tuple(run for run, _ in uses)
         self._similar = next((run for run, _ in uses if can_find_similar(run.model)), None)
 
     def user(self, user: str) -> UserView:

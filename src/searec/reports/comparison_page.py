@@ -17,7 +17,14 @@ from searec.metrics import Metric
 from searec.reports.page import PROTOCOL_NAMES, TASK_NAMES, render_page
 from searec.reports.plots import COLOURS, Line, Point, bars, curves, dots
 
-PAIRS = (("sparse", "rich"), ("low-similarity", "high-similarity"), ("cold-user", "cold-item"), ("repeat", "new"))
+PAIRS = (
+    ("sparse", "rich"),
+    ("low-similarity", "high-similarity"),
+    ("cold-user", "cold-item"),
+    ("repeat", "new"),
+    ("new-user", "known-user"),
+    ("new-item", "known-item"),
+)
 VALIDATION = "ndcg@5"
 NO_LOSS = frozenset(
     {
@@ -41,6 +48,10 @@ SLICE_MEANINGS = {
     "high-similarity": "the same, from the median up",
     "cold-user": "users with few clicks before the request",
     "cold-item": "targets never clicked in training",
+    "new-user": "users without an event before the split",
+    "known-user": "users with an event before the split",
+    "new-item": "targets without a click before the split",
+    "known-item": "targets with a click before the split",
     "repeat": "targets the user had met before the request",
     "new": "targets the user had not met",
 }

@@ -229,7 +229,7 @@ def compared(
         seed: of the intervals.
 
     Raises:
-        RunError: runs of different data.
+        RunError: runs of different data or splits.
     """
     one, other = Source.of(a), Source.of(b)
     data, their_data = one.split.data, other.split.data
@@ -238,6 +238,9 @@ def compared(
             "the runs were trained on different data",
             got=f"{one.where}: {data.fingerprint}, {other.where}: {their_data.fingerprint}",
         )
+    if one.split.split_at != other.split.split_at:
+        got = f"{one.where}: {one.split.description}, {other.where}: {other.split.description}"
+        raise RunError("the runs were trained on different splits", got=got, expected="one split")
     held_out = one.split.held_out("recommend", part)
     held_out = held_out[chosen(len(held_out), requests, seed)]
     touched = Touched.of(data, held_out, level=level, days=days)

@@ -28,9 +28,8 @@ from searec.data.leakage.findings import (
 )
 from searec.data.ragged import Ints, first_not_before
 from searec.data.schema import TASKS, Part, Task
-from searec.data.split import NEVER, STREAMS, Requests, Split, late_histories
+from searec.data.split import NEVER, PARTS, STREAMS, Requests, Split, late_histories
 
-PARTS: tuple[Part, ...] = ("val", "test")
 _TABLES: tuple[Table, ...] = ("interactions", "searches")
 _SHOWN = 3
 

@@ -42,7 +42,7 @@ def read_fields(path: Path, separator: str, names: Sequence[str] | None = None) 
     """
     blank = " \t\r\ufeff" + separator
     first = pl.scan_lines(path, row_index_name=ROW).filter(pl.col("line").str.strip_chars(blank) != "").head(1)
-    skipped = first.collect()[ROW].sum()
+    skipped = int(first.collect()[ROW].sum())
     frame = pl.scan_csv(
         path,
         skip_lines=skipped,

@@ -179,3 +179,24 @@ def test_text_says_that_all_is_well_and_is_aligned(log: Log) -> None:
     assert "every row obeys them" in text
     block = text.split("counts\n")[1].split("\n\n")[0].splitlines()
     assert len(block) == 7 and len({len(line) for line in block}) == 1
+
+
+def test_many_months_are_summarised_and_their_sums_stay() -> None:
+    for years, unit, periods in ((2, "month", 24), (30, "year", 30), (300, "decade", 31)):
+        feed = [(1, 1, 7.0 * week, "click") for week in range(52 * years)]
+        report = check(log_of(feed, []))
+        [block] = [part for part in render(report).split("\n\n") if part.startswith(f"by {unit}:")]
+        counts = [int(line.split()[1].replace(",", "")) for line in block.splitlines()[1:]]
+        assert len(counts) in (periods, periods + 1)
+        assert sum(counts) == 52 * years
+        assert len(report.months) >= 12 * years - 12, "the JSON report has them all"
+
+
+def test_users_who_clicked_nearly_everything_are_named() -> None:
+    feed = [(1, item, item, "click") for item in range(1, 5)] + [(2, 1, 0.0, "click")] * 6
+    report = check(log_of(feed, [(1, "ode", 9.0, [5])]))
+    assert len(report.clicked_all) == 1
+    assert (
+        f"1 user has clicked nearly every item and cannot be ranked among sampled candidates: {report.clicked_all[0]!r}"
+        in (render(report))
+    )

@@ -190,10 +190,14 @@ def test_import_writes_weights_and_names_what_they_do(make_folder: Folder, tmp_p
     report = import_folder("parquet", source, tmp_path / "plain")
     assert not (tmp_path / "plain" / FILE).exists()
     assert [note.split(" of ")[0] for note in report.notes] == ["2 rows", "3 rows", "1 row"]
-    assert "zoom 2" in report.notes[0] and "dislike 1, hide 1" in report.notes[1] and "impression 1" in report.notes[2]
+    assert (
+        report.notes[0].endswith("sets another): zoom 2")
+        and "dislike 1, hide 1" in report.notes[1]
+        and "impression 1" in report.notes[2]
+    )
     options = ImportOptions(event_weights={"Zoom": 0.0, "like": 4.0})
     report = import_folder("parquet", source, tmp_path / "out", options)
-    assert "zoom 2" in report.notes[-1] and "does not name" not in str(report.notes)
+    assert report.notes[-1].endswith("zoom 2, impression 1") and "without a known weight" not in str(report.notes)
     assert json.loads((tmp_path / "out" / FILE).read_text()) == {"Zoom": 0.0, "like": 4.0}
     import_folder("parquet", tmp_path / "out", tmp_path / "copy", ImportOptions(event_weights={"LIKE": 5.0}))
     assert json.loads((tmp_path / "copy" / FILE).read_text()) == {"LIKE": 5.0, "Zoom": 0.0}

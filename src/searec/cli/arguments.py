@@ -13,12 +13,19 @@ if TYPE_CHECKING:
     from searec.pipeline.run import Run
 
 RunsAndData = Annotated[
-    list[Path], typer.Argument(metavar="RUN... DATA", help="Run folders, then the dataset folder.", show_default=False)
+    list[str],
+    typer.Argument(
+        metavar="RUN... DATA",
+        help="Run folders, then the dataset folder or its URL.",
+        show_default=False,
+    ),
 ]
 Data = Annotated[
-    Path,
+    str,
     typer.Argument(
-        metavar="DATA", help="Dataset folder: items, users, interactions and searches as Parquet.", show_default=False
+        metavar="DATA",
+        help="Dataset folder, or its URL: items, users, interactions and searches as Parquet.",
+        show_default=False,
     ),
 ]
 Set = Annotated[
@@ -131,7 +138,7 @@ def choice(value: str, known: tuple[str, ...], option: str) -> Any:
     return value
 
 
-def open_runs(folders: list[Path], verb: str) -> "list[Run]":
+def open_runs(folders: list[str], verb: str) -> "list[Run]":
     """The runs of RUN... DATA.
 
     Raises:

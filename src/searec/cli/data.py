@@ -45,8 +45,12 @@ def import_(
         ),
     ],
     source: Annotated[
-        Path,
-        typer.Argument(metavar="SRC", help="Folder or file of that format; see docs/formats.md.", show_default=False),
+        str,
+        typer.Argument(
+            metavar="SRC",
+            help="Folder or file of that format, or its URL; see docs/formats.md.",
+            show_default=False,
+        ),
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The dataset folder to write.", show_default=False)],
     mapping: Annotated[
@@ -91,6 +95,9 @@ def import_(
             show_default=False,
         ),
     ] = None,
+    shard_rows: Annotated[
+        int, typer.Option(min=1, help="Write a table of more rows as a folder of Parquet files of at most this many.")
+    ] = 20_000_000,
 ) -> None:
     """Make a dataset folder from plain files or a public format."""
     from searec.cli.arguments import choice
@@ -110,7 +117,7 @@ def import_(
         fold_ids=folds,
         event_weights=parse_weights(event or ()),
     )
-    report = import_folder(format, source, out, options, drop_bad=drop_bad)
+    report = import_folder(format, source, out, options, drop_bad=drop_bad, shard_rows=shard_rows)
     for note in report.notes:
         print(f"note: {note}")
     for file in report.files:
@@ -155,18 +162,19 @@ def check(
     from searec.data.check import check as measure
     from searec.data.check import render
     from searec.data.dataset import load
-    from searec.data.events import EventWeights
     from searec.data.global_split import split_time
     from searec.data.leakage import future
     from searec.data.leakage.checks import data_leaks
-    from searec.data.log import broken_rows, open_folder, read_log
+    from searec.data.log import broken_rows, read_folder
     from searec.data.split import Split
+    from searec.data.tables import local_folder
 
-    log = read_log(open_folder(folder), event_weights=EventWeights.read(folder))
+    with local_folder(folder) as local:
+        log = read_folder(local)
+        data = load(local, log=log) if log.rows["items"] and log.rows["users"] and not log.rejects.height else None
     report = measure(log, level=int(level) if level.isdigit() else level)  # type: ignore[arg-type]
     leaks, shares = None, {}
-    if log.rows["items"] and log.rows["users"] and not log.rejects.height:
-        data = load(folder, log=log)
+    if data is not None:
         split = Split(data, split_at=split_time(data, split_at))
         leaks = data_leaks(split)
         shares = future.future_shares(split) if split.split_at is None else {}

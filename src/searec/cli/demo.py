@@ -44,9 +44,9 @@ def demo(
     if stop:
         print("stopped" if stopped else "no service is running")
         return
-    check(sample_folder())
+    check(str(sample_folder()))
     print()
-    recipe("demo", sample_folder(), out, jobs=max(1, min(2, os.cpu_count() or 1)))
+    recipe("demo", str(sample_folder()), out, jobs=max(1, min(2, os.cpu_count() or 1)))
     deployment = _deploy(sample_folder(), out)
     if serve:
         print()
@@ -62,9 +62,9 @@ def _deploy(data: Path, out: Path) -> Path:
 
     path = out / "deployment.json"
     print("\ndeployment:")
-    deploy(data, recommend=[out / name for name in RECOMMEND], search=[out / name for name in SEARCH], out=path)
+    deploy(str(data), recommend=[out / name for name in RECOMMEND], search=[out / name for name in SEARCH], out=path)
     print("\nfigures of the lists that it serves, in the full protocol as those of the runs above:")
-    evaluate(path, data, protocol="full")
+    evaluate(path, str(data), protocol="full")
     return path
 
 

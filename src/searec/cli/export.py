@@ -52,8 +52,9 @@ def export(
         counts = export_folder(format, data, out)
     else:
         with tempfile.TemporaryDirectory(prefix="searec-export-") as room:
-            joined = _join(data, store, Path(room) / data.resolve().name)
-            counts = {**joined, **export_folder(format, Path(room) / data.resolve().name, out)}
+            folder = Path(room) / Path(data).resolve().name
+            joined = _join(data, store, folder)
+            counts = {**joined, **export_folder(format, folder, out)}
     if str(figures) != "-":
         for table in ("items", "users", "interactions", "searches"):
             print(f"{table}: {counts[table]:,} rows")
@@ -69,7 +70,7 @@ def export(
     emit(counts, figures)
 
 
-def _join(data: Path, store: str, out: Path) -> dict[str, int]:
+def _join(data: str, store: str, out: Path) -> dict[str, int]:
     from searec.store.event_export import export as write
     from searec.store.store import Store
 

@@ -34,10 +34,10 @@ _FIGURES = ("hit", "ndcg", "enr", "cnr", "serendipity")
 
 def exposure(
     folders: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
             metavar="RUN|DEPLOYMENT... DATA",
-            help="Run folders and deployment files, then the dataset folder.",
+            help="Run folders and deployment files, then the dataset folder or its URL.",
             show_default=False,
         ),
     ],
@@ -62,7 +62,7 @@ def exposure(
     if not paths:
         raise SettingsError("nothing to look at", got="one folder", expected="RUN|DEPLOYMENT... DATA")
     dataset = load(data)
-    sources = [_source(path, dataset, data, {}) for path in paths]
+    sources = [_source(Path(path), dataset, data, {}) for path in paths]
     result = look(
         sources[0],
         sources[1:],
@@ -133,7 +133,7 @@ def replay(
     )
 
 
-def _source(path: Path, dataset: "Dataset", data: Path, values: dict[str, str]) -> "Source":
+def _source(path: Path, dataset: "Dataset", data: str, values: dict[str, str]) -> "Source":
     """A run folder or a deployment file, with other settings."""
     from searec.pipeline.builder import open_pipeline
     from searec.pipeline.deployment import changed, read_deployment

@@ -110,7 +110,7 @@ def _named(users: list[str] | None) -> list[str]:
     return list(dict.fromkeys(users))
 
 
-def _open(folder: Path, data: Path, add: Path | None, remove: list[str] | None) -> "Run":
+def _open(folder: Path, data: str, add: Path | None, remove: list[str] | None) -> "Run":
     from searec.data.dataset import load
     from searec.pipeline.run import read_run
 

@@ -325,7 +325,7 @@ def _is_fresh(store: "Store", user: str) -> bool:
     return stored is not None and not stored.stale
 
 
-def _profiles(folder: Path, data: "Dataset", store: "Store") -> "Profiles":
+def _profiles(folder: str, data: "Dataset", store: "Store") -> "Profiles":
     """Return profiles as of now: the dataset and what was recorded since."""
     from searec.service.reasoner_profiles import Profiles
     from searec.store.event_export import exported_up_to

@@ -46,7 +46,7 @@ def refuse_options(**given: object) -> None:
 
 
 def against_labels(
-    folder: Path, data: Path, file: Path, *, metrics: str | None, gain: str, relevant_from: float
+    folder: Path, data: str, file: Path, *, metrics: str | None, gain: str, relevant_from: float
 ) -> "LabelledSearch":
     """Return the figures of a run folder or a deployment file.
 

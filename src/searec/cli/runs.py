@@ -206,7 +206,7 @@ def _print_evaluation(result: "Evaluation") -> None:
 
 def _served(
     path: Path,
-    data: Path,
+    data: str,
     task: "Task | None",
     protocol: str,
     part: "Part",

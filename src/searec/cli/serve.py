@@ -41,6 +41,7 @@ def deploy(
     """Write the deployment file that `serve` and `evaluate` read, after one request has been answered by it."""
     from searec.config import configure
     from searec.data.dataset import load
+    from searec.data.remote import absolute
     from searec.errors import SettingsError
     from searec.pipeline.builder import open_pipeline
     from searec.pipeline.deployment import Deployment, write_deployment
@@ -62,7 +63,7 @@ def deploy(
     values = {
         **pairs(overrides),
         **folders,
-        "data": str(data.resolve()),
+        "data": absolute(data),
         "fingerprint": dataset.fingerprint,
         "weights": pairs(weights, "--weight"),
     }
@@ -80,8 +81,10 @@ def serve(
         Path, typer.Argument(metavar="DEPLOYMENT", help="File that `searec deploy` wrote.", show_default=False)
     ],
     data: Annotated[
-        Path | None,
-        typer.Option(metavar="DATA", help="Dataset folder in place of the file's; same data.", show_default=False),
+        str | None,
+        typer.Option(
+            metavar="DATA", help="Dataset folder, or its URL, in place of the file's; same data.", show_default=False
+        ),
     ] = None,
     store: StoreUrl = DEFAULT_STORE,
     cache: CacheUrl = None,
@@ -113,7 +116,7 @@ def serve(
         settings = configure(HttpSettings, {"hosts": ["localhost", "127.0.0.1", "[::1]", host]}, base=settings)
     config = {
         "deployment": str(deployment.resolve()),
-        "data": None if data is None else str(data),
+        "data": data,
         "store": store,
         "cache": cache,
         "settings": {name: value for name, value in given.items() if name not in known},

@@ -144,6 +144,11 @@ def time_facts(frame: pl.LazyFrame, name: str, where: Path, *, is_unit_given: bo
     if not text and not dtype.is_numeric():
         return TimeFacts(0, 0, 0, None)
     value = pl.col(name).cast(pl.String) if text else pl.col(name)
+    if text:  # most columns are of the plain form, and one look is enough
+        counts = frame.select(value.count().alias("values"), value.str.contains(_PLAIN_ISO).sum().alias("iso"))
+        values, iso = counts.collect(engine="streaming").row(0)
+        if values == iso:
+            return TimeFacts(values, iso, 0, None)
     number = _numbers(value).filter(~value.str.contains(_BASIC_DATE)) if text else value.cast(pl.Float64)
     number = number.filter(number.is_finite() & (number > 0)) if not text else number.filter(number > 0)
     figures: dict[str, pl.Expr] = {

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from searec.data.events import EventWeights
 from searec.data.log import Log, load_log, write_table
 from searec.data.ragged import Ints, Ragged, group
+from searec.data.remote import is_url
 from searec.data.schema import TABLES
+from searec.data.tables import contents_digest, local_folder, remembered, shards
 from searec.data.vocabulary import IdMap
 from searec.errors import DataError
 from searec.files import cache_folder, fingerprint, replacing
@@ -147,22 +149,31 @@ class Dataset:
 def load(folder: Path | str, *, log: Log | None = None) -> Dataset:
     """Open a dataset folder; the first time, check and encode it.
 
-    The encoding is stored under `files.cache_folder()`, keyed by the folder's contents.
+    The encoding is stored under `files.cache_folder()`, keyed by the folder's contents. What a URL names is copied to
+    this machine the first time, and again only where it has changed.
 
     Args:
-        folder: the dataset folder.
+        folder: the dataset folder or its URL (s3://, gs://, or a scheme of fsspec).
         log: the folder's log without rejects, where the caller has read it already.
 
     Raises:
         DataError: the folder breaks a rule (see `log.load_log`).
         StorageError: the cache cannot be written.
     """
-    folder = Path(folder)
-    paths = [folder / table.file for table in TABLES]
-    if not all(path.is_file() for path in paths):
+    if is_url(folder) and (memory := remembered(str(folder))) is not None:
+        key = _key(*memory)
+        if _home(key).is_dir():
+            return open_encoded(_home(key), key)
+    with local_folder(folder) as local:
+        return _load(local, log)
+
+
+def _load(folder: Path, log: Log | None) -> Dataset:
+    """`load` of a folder on this machine."""
+    if not all(shards(folder, table) for table in TABLES):
         load_log(folder)  # names what is missing
-    key = fingerprint(f"searec dataset {FORMAT}{EventWeights.read(folder).digest}", *paths)
-    home = cache_folder() / "datasets" / key
+    key = _key(contents_digest(folder), folder)
+    home = _home(key)
     if not home.is_dir():
         log = log or load_log(folder)
         if not log.rows["items"] or not log.rows["users"]:
@@ -172,6 +183,20 @@ def load(folder: Path | str, *, log: Log | None = None) -> Dataset:
         with replacing(home) as beside:
             write(log, beside)
     return open_encoded(home, key)
+
+
+def _key(contents: str, settings: Path) -> str:
+    """The fingerprint of a dataset: contents of its tables, and whatever else the encoding depends on.
+
+    Args:
+        contents: `tables.contents_digest`.
+        settings: a folder with its settings files (`tables.SETTINGS_FILES`).
+    """
+    return fingerprint(f"searec dataset {FORMAT}{EventWeights.read(settings).digest}", contents)
+
+
+def _home(key: str) -> Path:
+    return cache_folder() / "datasets" / key
 
 
 def write(log: Log, folder: Path) -> None:

@@ -165,13 +165,12 @@ def described(names: pl.Series, weights: EventWeights) -> list[str]:
         weights: of the dataset.
     """
     counts = counted(names)
+    unknown = "of events without a known weight, counted as clicks (weight 1; --event NAME=WEIGHT sets another)"
+    negative = "of negative feedback, neither history nor target; the item is left out of that user's lists"
     groups = {
-        "of events that the table of event weights does not name count as clicks (weight 1; --event NAME=WEIGHT sets "
-        "another)": weights.unknown(counts),
-        "of negative feedback are neither history nor target; their items are left out of that user's lists": [
-            name for name in counts if weights.sign(name) < 0
-        ],
-        "of neutral events stay in the log and are not read": [name for name in counts if weights.sign(name) == 0],
+        unknown: weights.unknown(counts),
+        negative: [name for name in counts if weights.sign(name) < 0],
+        "of neutral events, left in the log and not read": [name for name in counts if weights.sign(name) == 0],
     }
     notes = []
     for what, members in groups.items():

@@ -7,7 +7,9 @@ import polars as pl
 from searec.data.formats import EXPORTS
 from searec.data.formats.base import Exporter
 from searec.data.log import load_log, open_folder, writing
-from searec.data.schema import ITEMS, TABLES, USERS, as_kind
+from searec.data.remote import refuse_url
+from searec.data.schema import INTERACTIONS, SEARCHES, TABLES
+from searec.data.tables import local_folder
 from searec.errors import DataError
 from searec.files import replacing
 from searec.progress import progress
@@ -18,7 +20,7 @@ def export_folder(format: str, data: Path | str, out: Path | str) -> dict[str, i
 
     Args:
         format: a name of `EXPORTS`.
-        data: a dataset folder that obeys the rules.
+        data: a dataset folder that obeys the rules, or its URL.
         out: the folder to write; an older export in the same format there is replaced when all has gone well.
 
     Returns:
@@ -30,7 +32,13 @@ def export_folder(format: str, data: Path | str, out: Path | str) -> dict[str, i
         StorageError: the disk is full. OUT is as it was.
     """
     write: Exporter = EXPORTS.named(format)
-    data, out = Path(data), Path(out)
+    out = Path(out)
+    with local_folder(data) as local:
+        return _export(write, local, out)
+
+
+def _export(write: Exporter, data: Path, out: Path) -> dict[str, int]:
+    """`export_folder` of a folder on this machine."""
     log = load_log(data)
     files = write(_exact(data), out.resolve().name)
     _refuse_out(data, out, set(files))
@@ -44,16 +52,11 @@ def export_folder(format: str, data: Path | str, out: Path | str) -> dict[str, i
 
 
 def _exact(folder: Path) -> dict[str, pl.LazyFrame]:
-    """The tables of a folder, unread, with searec's types; interactions and searches without other columns."""
+    """The tables of a folder, unread; interactions and searches without other columns."""
     tables = open_folder(folder)
-    for table in TABLES:
-        schema = tables[table.name].collect_schema()
-        known = [
-            as_kind(column.name, schema[column.name], column.kind) for column in table.columns if column.name in schema
-        ]
-        tables[table.name] = (
-            tables[table.name].with_columns(known) if table in (ITEMS, USERS) else tables[table.name].select(known)
-        )
+    for table in (INTERACTIONS, SEARCHES):
+        names = tables[table.name].collect_schema().names()
+        tables[table.name] = tables[table.name].select(c.name for c in table.columns if c.name in names)
     return tables
 
 
@@ -63,6 +66,7 @@ def _refuse_out(data: Path, out: Path, ours: set[str]) -> None:
     Raises:
         DataError: it does not.
     """
+    refuse_url(out)
     here = out.resolve()
     if here in (data.resolve(), *data.resolve().parents):
         raise DataError("OUT would replace the source", where=out, got=data, remedy="name another folder for OUT")

@@ -22,12 +22,15 @@ from searec.data.formats.text_files import Room
 from searec.data.ids import fold_map, id_counts, note_similar, replace_ids
 from searec.data.log import REJECT_SCHEMA, Log, read_log, refuse_rejects, write_table
 from searec.data.plausibility import odd_times
+from searec.data.remote import local_source, refuse_url
 from searec.data.schema import INTERACTIONS, ITEMS, SEARCHES, TABLES, USERS, Kind, Table
 from searec.errors import DataError
 from searec.files import replacing
 from searec.progress import progress
 
 _DEFAULT = ImportOptions()
+SHARD_ROWS = 20_000_000
+"""The most rows of one file that an import writes."""
 REJECTS_FILE = "rejects.parquet"
 _REMEDY = "mend them, or import again with --drop-bad, which leaves them out and writes rejects.parquet"
 
@@ -58,15 +61,17 @@ def import_folder(
     options: ImportOptions = _DEFAULT,
     *,
     drop_bad: bool = False,
+    shard_rows: int = SHARD_ROWS,
 ) -> ImportReport:
     """Make a dataset folder from a source in one of `FORMATS`.
 
     Args:
         format: a name of `FORMATS`.
-        source: what the format reads; for plain files a folder.
+        source: what the format reads, for plain files a folder; or its URL.
         out: the folder to write; an older dataset folder there is replaced when all has gone well.
         options: what the user says about the source.
         drop_bad: leave out rows that break a rule and list them in rejects.parquet, rather than stop.
+        shard_rows: a table of more rows is written as a folder of Parquet files with at most this many rows each.
 
     Raises:
         SettingsError: an unknown format or mapping, or an option that the format has no use for.
@@ -74,12 +79,16 @@ def import_folder(
         StorageError: the disk is full. OUT is as it was.
     """
     read: Importer = FORMATS.named(format)
-    source, out = Path(source), Path(out)
-    refuse_out(source, out)
-    return import_raw(read(source, options), source, out, options, drop_bad=drop_bad)
+    out = Path(out)
+    refuse_url(out)
+    with local_source(source) as local:
+        refuse_out(local, out)
+        return import_raw(read(local, options), local, out, options, drop_bad=drop_bad, shard_rows=shard_rows)
 
 
-def import_raw(raw: Raw, source: Path, out: Path, options: ImportOptions, *, drop_bad: bool) -> ImportReport:
+def import_raw(
+    raw: Raw, source: Path, out: Path, options: ImportOptions, *, drop_bad: bool, shard_rows: int = SHARD_ROWS
+) -> ImportReport:
     """Convert, check and write what an importer returned; arguments and errors as in `import_folder`.
 
     Args:
@@ -88,6 +97,7 @@ def import_raw(raw: Raw, source: Path, out: Path, options: ImportOptions, *, dro
         out: the folder to write.
         options: what the user says about the source.
         drop_bad: leave out rows that break a rule.
+        shard_rows: of a file at most.
     """
     notes = list(raw.notes)
     with replacing(out) as beside, progress(f"import {source.name}", len(TABLES) + 1) as advance:
@@ -121,6 +131,8 @@ def import_raw(raw: Raw, source: Path, out: Path, options: ImportOptions, *, dro
         notes += odd_times(log.interactions["time"], log.searches["time"])
         if located.height:
             write_table(located, beside / REJECTS_FILE)
+        for table in TABLES:
+            _split(beside, table, shard_rows)
         advance(1, "rules")
         notes += events.described(log.interactions["event"], weights)
     return ImportReport(out=out, read=log.rows, written=_rows(log), rejects=located, notes=tuple(notes), files=files)
@@ -238,7 +250,7 @@ def _refuse_nothing(log: Log, source: Path, rejects: pl.DataFrame) -> None:
 
 def _first(rejects: pl.DataFrame) -> str:
     file, row, rule, value = rejects.row(0)
-    return f"{file} row {row}: {rule} ({value})"
+    return f"{file} row {row}: {rule} ({'no value' if value is None else ' '.join(value.splitlines())})"
 
 
 def _judged_by(staged: Path, table: Table) -> pl.LazyFrame:
@@ -266,7 +278,7 @@ def refuse_out(source: Path, out: Path, *also: str) -> None:
     here = out.resolve()
     if here in (source.resolve(), *source.resolve().parents):
         raise DataError("OUT would replace the source", where=out, got=source, remedy="name another folder for OUT")
-    ours = {table.file for table in TABLES} | {REJECTS_FILE, events.FILE, *also}
+    ours = {name for table in TABLES for name in (table.file, table.name)} | {REJECTS_FILE, events.FILE, *also}
     if out.exists():
         others = sorted(p.name for p in out.iterdir() if p.name not in ours) if out.is_dir() else [out.name]
         if others:
@@ -365,6 +377,19 @@ def _repeats(frame: pl.LazyFrame, lists: Sequence[str]) -> dict[str, int]:
         return {}
     counts = frame.select((pl.col(name).list.len() - pl.col(name).list.n_unique()).sum() for name in lists)
     return {name: n for name, n in counts.collect(engine="streaming").row(0, named=True).items() if n}
+
+
+def _split(folder: Path, table: Table, rows: int) -> None:
+    """Replace the one file of a table by a folder of shards if it has more rows than that."""
+    path = folder / table.file
+    frame = pl.scan_parquet(path)
+    height = frame.select(pl.len()).collect().item()
+    if height <= rows:
+        return
+    (folder / table.name).mkdir()
+    for number, first in enumerate(range(0, height, rows)):
+        write_table(frame.slice(first, rows), folder / table.name / f"part-{number:05}.parquet")
+    path.unlink()
 
 
 def _rows(log: Log) -> dict[str, int]:

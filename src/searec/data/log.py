@@ -5,6 +5,7 @@ and titles hold text, times are times between 1970 and now. All of it is whole-c
 """
 
 import contextlib
+import dataclasses
 import errno
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +16,8 @@ from pathlib import Path
 import polars as pl
 
 from searec.data.events import EventWeights
-from searec.data.schema import INTERACTIONS, ITEMS, SEARCHES, TABLES, USERS, Kind, Table, as_kind, check_columns
+from searec.data.schema import INTERACTIONS, ITEMS, SEARCHES, TABLES, USERS, Kind, Table, as_kind
+from searec.data.tables import damaged, in_shards, local_folder, scan_table
 from searec.errors import DataError
 
 REJECT_SCHEMA = {"file": pl.String, "row": pl.Int64, "rule": pl.String, "value": pl.String}
@@ -48,52 +50,31 @@ class Log:
     event_weights: EventWeights = field(default_factory=EventWeights)
 
 
-def open_folder(folder: Path | str) -> dict[str, pl.LazyFrame]:
-    """Return the folder's tables, unread; columns and types are checked.
+def open_folder(folder: Path) -> dict[str, pl.LazyFrame]:
+    """Return the tables of a folder on this machine, unread; columns and types are checked and made searec's.
 
     Raises:
         DataError: no such folder, a missing or damaged file, a missing column, a wrong type.
     """
-    folder = Path(folder)
     if not folder.is_dir():
         raise DataError(
             "no such dataset folder", where=folder, expected="a folder with " + ", ".join(t.file for t in TABLES)
         )
-    tables = {}
-    for table in TABLES:
-        path = folder / table.file
-        if not path.is_file():
-            others = ", ".join(sorted(p.name for p in folder.iterdir())) or "an empty folder"
-            remedy = "'searec import' makes a dataset folder from Parquet, CSV or JSON Lines"
-            raise DataError("missing file", where=path, got=others, remedy=remedy)
-        tables[table.name] = scan_parquet(path)
-        check_columns(tables[table.name].collect_schema(), table, path)
-    return tables
+    return {table.name: scan_table(folder, table) for table in TABLES}
 
 
-def scan_parquet(path: Path) -> pl.LazyFrame:
-    """Return a Parquet file, unread.
-
-    Raises:
-        DataError: the file is truncated or is not Parquet.
-    """
-    try:
-        frame = pl.scan_parquet(path)
-        frame.collect_schema()
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise damaged(path, error) from error
-    return frame
-
-
-def damaged(path: Path | str, error: Exception) -> DataError:
-    """Return the error for a file that cannot be read to its end.
+def read_folder(folder: Path, *, now: datetime | None = None) -> Log:
+    """Read a dataset folder on this machine, rejects and all; they name the shard and the row within it.
 
     Args:
-        path: the file.
-        error: what the reader raised.
+        folder: the dataset folder.
+        now: times after this are rejects; the current time by default.
+
+    Raises:
+        DataError: what `open_folder` raises.
     """
-    what = "file is damaged or not Parquet" if str(path).endswith(".parquet") else "file is damaged"
-    return DataError(what, where=path, got=str(error).splitlines()[0], remedy="write or copy the file again")
+    log = read_log(open_folder(folder), now=now, event_weights=EventWeights.read(folder))
+    return dataclasses.replace(log, rejects=in_shards(log.rejects, folder))
 
 
 def write_table(frame: pl.LazyFrame | pl.DataFrame, path: Path) -> None:
@@ -272,14 +253,15 @@ def load_log(folder: Path | str, *, now: datetime | None = None) -> Log:
     """Read a dataset folder whose every row must obey the rules.
 
     Args:
-        folder: the dataset folder.
+        folder: the dataset folder or its URL.
         now: times after this break a rule; the current time by default.
 
     Raises:
         DataError: a broken rule, with file and row of the first cases; or what `open_folder` raises.
     """
-    log = read_log(open_folder(folder), now=now, event_weights=EventWeights.read(folder))
-    refuse_rejects(log.rejects, Path(folder))
+    with local_folder(folder) as local:
+        log = read_folder(local, now=now)
+        refuse_rejects(log.rejects, local)
     return log
 
 
@@ -296,10 +278,11 @@ def refuse_rejects(rejects: pl.DataFrame, where: Path, remedy: str = _CLEAN_COPY
     """
     if rejects.is_empty():
         return
-    rows = rejects.group_by("file", "row", maintain_order=True).agg(
-        pl.format("{} ({})", "rule", pl.col("value").fill_null("no value")).str.join(", ").alias("rules")
-    )
-    first = [f"{file} row {row}: {rules}" for file, row, rules in rows.head(_SHOWN_REJECTS).iter_rows()]
+    rows = rejects.group_by("file", "row", maintain_order=True).agg("rule", "value")
+    first = [
+        f"{file} row {row}: " + ", ".join(map(_rule_and_value, rules, values))
+        for file, row, rules, values in rows.head(_SHOWN_REJECTS).iter_rows()
+    ]
     more = rows.height - len(first)
     raise DataError(
         broken_rows(rejects),
@@ -307,6 +290,11 @@ def refuse_rejects(rejects: pl.DataFrame, where: Path, remedy: str = _CLEAN_COPY
         got=" | ".join(first) + (f" | and {more} more" if more > 0 else ""),
         remedy=remedy,
     )
+
+
+def _rule_and_value(rule: str, value: str | None) -> str:
+    """On one line, whatever the value holds."""
+    return f"{rule} ({'no value' if value is None else ' '.join(value.splitlines())})"
 
 
 def broken_rows(rejects: pl.DataFrame) -> str:

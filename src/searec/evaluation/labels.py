@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from searec.data.log import open_folder, scan_parquet
+from searec.data.log import open_folder
+from searec.data.tables import local_folder, scan_parquet
 from searec.data.vocabulary import IdMap
 from searec.errors import DataError, SettingsError
 from searec.metrics import Metric, parse_metrics
@@ -37,7 +38,7 @@ class Labels:
     notes: tuple[str, ...] = ()
 
 
-def read_labels(path: Path, data: Path, items: IdMap) -> Labels:
+def read_labels(path: Path, data: Path | str, items: IdMap) -> Labels:
     """Return the labels of a file whose queries have a text and whose items are in the catalogue.
 
     Args:
@@ -54,7 +55,8 @@ def read_labels(path: Path, data: Path, items: IdMap) -> Labels:
     rows = _parquet(path) if path.suffix == ".parquet" else _qrels(path)
     notes: list[str] = []
     if "query" not in rows.columns:
-        texts = open_folder(data)["searches"].select("search_id", "query").collect()
+        with local_folder(data) as local:
+            texts = open_folder(local)["searches"].select("search_id", "query").collect()
         rows = rows.join(texts, on="search_id", how="left", maintain_order="left")
     key = "search_id" if "search_id" in rows.columns else "query"
     lacks_text = pl.col("query").is_null() | (pl.col("query").str.strip_chars() == "")

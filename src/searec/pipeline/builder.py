@@ -64,7 +64,7 @@ def open_pipeline(
     feed = by_task["recommend"]
     interests = InterestSource(next((run for run in feed if supports(run.model, RetrievesByInterest)), None), reader)
     catalog = LiveCatalog(CatalogBase(data, _lexicon(data, by_task["search"])), events)
-    histories = Histories(data, events, after=exported_up_to(Path(deployment.data)))
+    histories = Histories(data, events, after=exported_up_to(deployment.data))
     retrieving: dict[Task, list[Run]] = {}
     ranking: dict[Task, list[Run]] = {}
     ranker_labels: dict[Task, Sequence[str] | None] = {

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from searec.config import Count, Positive, Share, as_dict, configure, settings
+from searec.data.remote import absolute, is_url
 from searec.errors import SettingsError
 from searec.files import write_json
 
@@ -100,7 +101,7 @@ def read_deployment(path: Path | str, *, data: Path | str | None = None) -> Depl
     if not isinstance(values, dict):
         raise SettingsError("the deployment cannot be read", where=path, expected="a JSON object")
     if data is not None:
-        values["data"] = str(Path(data).resolve())
+        values["data"] = absolute(data)
     deployment = configure(Deployment, values, where=str(path))
     if not deployment.data:
         raise SettingsError("the deployment names no data", where=path, remedy="name the dataset folder by --data")
@@ -139,7 +140,7 @@ def changed(deployment: Deployment, values: Mapping[str, Any]) -> Deployment:
 def _with_folders(deployment: Deployment, move: Any) -> Deployment:
     return dataclasses.replace(
         deployment,
-        data=move(deployment.data),
+        data=deployment.data if is_url(deployment.data) else move(deployment.data),
         recommend=tuple(map(move, deployment.recommend)),
         search=tuple(map(move, deployment.search)),
         labels={move(folder): label for folder, label in deployment.labels.items()},

@@ -11,7 +11,8 @@ import polars as pl
 from searec.data.events import CLICK, EventWeights, match_key
 from searec.data.importing import REJECTS_FILE, refuse_out
 from searec.data.log import REJECT_SCHEMA, load_log, open_folder, write_table
-from searec.data.schema import ITEMS, SEARCHES, TABLES, TIME, USERS, as_kind
+from searec.data.remote import read_text, refuse_url
+from searec.data.schema import ITEMS, SEARCHES, TABLES, TIME, USERS
 from searec.errors import DataError
 from searec.files import replacing
 from searec.store.events import SEARCH, Event, ItemChange
@@ -83,6 +84,7 @@ def export(data_folder: Path | str, store: Exported, out: Path | str, *, now: da
         DataError: the dataset folder breaks a rule, or OUT is something else. OUT is as it was.
         StorageError: the store cannot be read, or the disk is full. OUT is as it was.
     """
+    refuse_url(data_folder)
     folder, out, now = Path(data_folder), Path(out), now or datetime.now(UTC)
     refuse_out(folder, out, EVENTS_FILE)
     weights = EventWeights.read(folder)
@@ -113,11 +115,12 @@ def exported_up_to(folder: Path | str) -> int:
     Raises:
         DataError: its events.json is something else.
     """
-    path = Path(folder) / EVENTS_FILE
+    path = f"{folder}/{EVENTS_FILE}"
     try:
-        number = json.loads(path.read_text(encoding="utf-8"))["number"]
-    except FileNotFoundError:
-        return 0
+        text = read_text(folder, EVENTS_FILE)
+        if text is None:
+            return 0
+        number = json.loads(text)["number"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         number = error
     if type(number) is not int or number < 0:
@@ -141,15 +144,12 @@ def _frame(events: Sequence[Event]) -> pl.DataFrame:
 
 
 def _base(folder: Path) -> _Tables:
-    """Return the tables of a folder with searec's types."""
+    """Return the tables of a folder; interactions and searches without other columns."""
     read = []
     for table, frame in zip(TABLES, open_folder(folder).values(), strict=True):
-        schema = frame.collect_schema()
-        exact = frame.with_columns(
-            as_kind(column.name, schema[column.name], column.kind) for column in table.columns if column.name in schema
-        )
-        columns = [column.name for column in table.columns if column.name in schema]
-        read.append(exact.collect() if table in (ITEMS, USERS) else exact.select(columns).collect())
+        names = frame.collect_schema().names()
+        columns = [column.name for column in table.columns if column.name in names]
+        read.append(frame.collect() if table in (ITEMS, USERS) else frame.select(columns).collect())
     return _Tables(*read)
 
 

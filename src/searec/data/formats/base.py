@@ -13,7 +13,8 @@ import polars as pl
 
 from searec.config import nearest
 from searec.data.convert import TimeUnit
-from searec.data.log import damaged, disk_full
+from searec.data.log import disk_full
+from searec.data.tables import damaged
 from searec.errors import DataError, SettingsError
 
 REMEDY_UTF8 = "save the file as UTF-8, for example: iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW"

@@ -71,7 +71,11 @@ def read_json_lines_file(
             got=f"{rows + rejects.height:,} records and {records:,} lines",
             expected="one JSON object a line",
         )
-    return TableFile(frame, records, rejects, tuple(notes), lambda: pl.scan_ndjson(text).collect_schema().names())
+    return TableFile(frame, records, rejects, tuple(notes), lambda: _names(text))
+
+
+def _names(text: Path) -> list[str]:
+    return pl.scan_ndjson(text).collect_schema().names() if text.stat().st_size else []
 
 
 @dataclass(frozen=True)
@@ -213,6 +217,8 @@ def _stage(
     texts = pl.String() if marks.has_texts else pl.List(pl.String)
     known = {name: texts if kind is Kind.TEXTS else pl.String() for name, kind in kinds.items()}
     schema: dict[str, Any] = {**known, ROW: pl.Int64()}
+    if text.stat().st_size == 0:  # no line was an object
+        return pl.LazyFrame(schema=schema)
     if others:  # types from every line, so that a number that turns to text in the last one is text in all
         inferred = pl.scan_ndjson(text, infer_schema_length=None).collect_schema()
         schema = {name: schema.get(name, dtype) for name, dtype in inferred.items()}

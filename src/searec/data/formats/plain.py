@@ -14,6 +14,7 @@ from searec.data.formats.json_lines import read_json_lines_file
 from searec.data.formats.text_files import Room, TableFile
 from searec.data.log import REJECT_SCHEMA
 from searec.data.schema import INTERACTIONS, ITEMS, SEARCHES, TABLES, USERS, Table
+from searec.data.tables import end_to_end, parquet_files
 from searec.errors import DataError
 
 ENDINGS: dict[str, tuple[str, ...]] = {
@@ -70,7 +71,11 @@ def read_plain(form: str, source: Path, options: ImportOptions) -> Raw:
         files_of,
         tuple(notes),
         pl.concat([file.rejects for file in read.values()]).lazy(),
-        read={files_of[name].name: file.records for name, file in read.items()},
+        read={
+            shard: count
+            for name, file in read.items()
+            for shard, count in (file.shards or {files_of[name].name: file.records}).items()
+        },
         room=room,
     )
 
@@ -94,8 +99,10 @@ def _names(form: str) -> list[str]:
 
 def _find(form: str, source: Path, table: Table, named: str | None) -> Path | None:
     """The file of one table; None where a table that may be absent is."""
-    there = [source / named] if named is not None else [source / (table.name + ending) for ending in ENDINGS[form]]
-    there = [path for path in there if path.is_file()]
+    is_parquet = form == "parquet"
+    endings = (*ENDINGS[form], "") if is_parquet else ENDINGS[form]
+    there = [source / named] if named is not None else [source / (table.name + ending) for ending in endings]
+    there = [path for path in there if path.is_file() or (is_parquet and path.is_dir())]
     if len(there) > 1:
         got = ", ".join(path.name for path in there)
         raise DataError(
@@ -141,10 +148,7 @@ def read_table(
     """
     form = form_of(path) or form
     if form == "parquet":
-        with reading(path):
-            frame = pl.scan_parquet(path)
-            records = frame.select(pl.len()).collect().item()
-        file = TableFile(frame, records, pl.DataFrame(schema=REJECT_SCHEMA))
+        file = _read_parquet(path, table)
     elif form == "csv":
         file = read_csv_file(path, room, options.separator or ",", options.encoding)
     else:
@@ -158,6 +162,27 @@ def read_table(
     others = [name for name in names if name not in columns and name not in columns.values()]
     frame = file.frame.select(*(pl.col(source).alias(target) for target, source in targets.items()), *others)
     return replace(file, frame=frame)
+
+
+def _read_parquet(path: Path, table: Table) -> TableFile:
+    """One file, or a folder of shards."""
+    frames, counts = [], {}
+    for shard in parquet_files(path):
+        name = path.name if shard == path else f"{path.name}/{shard.relative_to(path).as_posix()}"
+        with reading(shard):
+            frame = pl.scan_parquet(shard)
+            counts[name] = frame.select(pl.len()).collect().item()
+        if path.is_file():
+            return TableFile(frame, counts[name], pl.DataFrame(schema=REJECT_SCHEMA))
+        frames.append(frame)
+    names = list(dict.fromkeys(name for frame in frames for name in frame.collect_schema().names()))
+    frames = [
+        frame.with_columns(pl.lit(name).alias(FILE), (pl.row_index() + 1).alias(ROW))
+        for name, frame in zip(counts, frames, strict=True)
+    ]
+    joined = end_to_end(table, [path.parent / name for name in counts], frames)
+    rejects = pl.DataFrame(schema=REJECT_SCHEMA)
+    return TableFile(joined, sum(counts.values()), rejects, columns=lambda: names, shards=counts)
 
 
 def _refuse_missing(

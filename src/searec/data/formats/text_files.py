@@ -6,15 +6,15 @@ import itertools
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
 from searec.config import nearest
 from searec.data.formats.base import ROW, refuse_encoding
-from searec.data.log import damaged
+from searec.data.tables import damaged
 from searec.errors import DataError, SettingsError, StorageError
 
 _BLOCK = 4 << 20
@@ -30,6 +30,7 @@ class TableFile:
     rejects: records that are no row, as `log.REJECT_SCHEMA` says.
     notes: what was decided for the user, one sentence each.
     columns: returns the names of the columns in the file; those of the frame if None.
+    shards: where the table is a folder of files, the records of each by its name; the frame has `base.FILE` then.
     """
 
     frame: pl.LazyFrame
@@ -37,6 +38,7 @@ class TableFile:
     rejects: pl.DataFrame
     notes: tuple[str, ...] = ()
     columns: Callable[[], list[str]] | None = None
+    shards: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:

@@ -191,6 +191,17 @@ def rewritten(make_data: Callable[..., Dataset]) -> Dataset:
     return make_data(**checkerboard_tables(scramble=True)[0])
 
 
+@pytest.fixture(scope="session")
+def checkerboard_with(make_data: Callable[..., Dataset]) -> Callable[[list[Event]], Dataset]:
+    """The checkerboard with more feed clicks."""
+
+    def made(feed: list[Event]) -> Dataset:
+        tables = checkerboard_tables()[0]
+        return make_data(**{**tables, "feed": [*tables["feed"], *feed]})
+
+    return made
+
+
 def grown_tables(*, items: bool = True) -> dict[str, Any]:
     """The checkerboard in another order and a day later, with a new user and, if `items`, a new and a removed item."""
     tables = checkerboard_tables()[0]

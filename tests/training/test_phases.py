@@ -316,8 +316,8 @@ def test_what_a_run_starts_from_must_fit(whole: Run, checkerboard: Any, tmp_path
     data = checkerboard.data
     with pytest.raises(RunError, match="weights do not fit"):
         run_training.train("lcr-ser", data, tmp_path / "a", start=whole.folder, **{**TINY, "width": 16})
-    with pytest.raises(SettingsError, match="sasrec has no use for --start"):
-        run_training.train("sasrec", data, tmp_path / "b", start=whole.folder, epochs=1)
+    with pytest.raises(SettingsError, match="popular has no use for --start"):
+        run_training.train("popular", data, tmp_path / "b", start=whole.folder)
     popular = run_training.train("popular", data, tmp_path / "popular")
     with pytest.raises(RunError, match="the start is another model"):
         run_training.train("lcr-ser", data, tmp_path / "c", start=popular.folder, **TINY)

@@ -252,7 +252,7 @@ class ItemCoder(Artifact):
             "items", VERSION, made_of.digest, fingerprint(self.folder / _IDENTIFIERS, self.folder / _WEIGHTS)
         )
         if not home.is_dir():
-            codes = self.identifiers.codes[:, source].astype(np.int32)
+            codes = np.ascontiguousarray(self.identifiers.codes[:, source], dtype=np.int32)
             codes[:, new] = described
             table = pl.read_parquet(self.folder / _QUERIES)["query"].to_list()
             words = from_words(data.item_table, json.loads(self._about())["texts"]["pseudo_queries"])

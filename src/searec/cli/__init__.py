@@ -38,6 +38,7 @@ for command in (
     data.check,
     codes.codes,
     runs.train,
+    runs.update,
     runs.evaluate,
     runs.compare,
     study.study,

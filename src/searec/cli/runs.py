@@ -1,7 +1,7 @@
 """Commands on models: train, evaluate, compare."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -36,6 +36,7 @@ from searec.models import model_names
 if TYPE_CHECKING:
     from searec.data.schema import Part, Task
     from searec.evaluation.result import Evaluation
+    from searec.pipeline.run import Run
 
 _IN_A_LINE = 6
 Folder = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.", show_default=False)]
@@ -71,13 +72,28 @@ def train(
             metavar="RUN", help="Also learn this run's ranking, if the model can (distillation).", show_default=False
         ),
     ] = None,
+    final: Annotated[
+        bool,
+        typer.Option(
+            "--final",
+            help="Learn from all events, for as many steps as a validated twin chose; nothing is held out to measure.",
+        ),
+    ] = False,
+    twin: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="The validated twin of a final run; by default it is trained first, in RUN/validated.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Train a model on the training events of a dataset; what must be derived from them first is derived and cached."""
     from searec.data.dataset import load
     from searec.experiments import run_training
     from searec.training.training_log import FILE, read_rows
 
-    values = pairs(overrides)
+    values: dict[str, Any] = dict(pairs(overrides))
     run_training.settings_for(model, preset, values)  # type: ignore[arg-type]  # before the data are read
     run = run_training.train(
         model,
@@ -91,22 +107,59 @@ def train(
         split_at=split_at,
         start=start,
         teacher=teacher,
+        final=final,
+        twin=twin,
         **values,
     )
     rows = read_rows(run.folder / FILE)
     best = ""
     if rows and "ndcg@5" in rows[-1]:
         best = f", best validation ndcg@5 {rows[-1]['ndcg@5']:.4f} in epoch {rows[-1]['best_epoch']}"
-    elif rows:
+    elif rows and not run.is_final:
         best = ", trained without validation: no user has enough events for any to be held out"
     print(f"wrote {run.folder}{best}")
-    if rows:
+    if rows and not run.is_final:
         print_left_out(run.split, run.model.train_tasks, "val")
     if run.model.artifact == "interests":
         print_unusable_labels(run.data)
+    if run.is_final:
+        _print_twin(run)
     for phase in run.config.get("phases", ())[1:]:
         figures = "  ".join(f"{name} {value:.4f}" for name, value in phase.items() if isinstance(value, float))
         print(f"  {phase['phase']}: {figures}{'' if phase['kept'] else '  (not better; the phase before is kept)'}")
+
+
+def _print_twin(run: "Run") -> None:
+    """What a final run keeps of its validated twin."""
+    twin = run.config.get("twin")
+    if twin is not None:
+        figures = "  ".join(f"{name} {value:.4f}" for name, value in twin["validation"].items())
+        print(f"  it has learned from all events; validated in {twin['folder']}: {figures}")
+
+
+def update(
+    folder: Folder,
+    data: Data,
+    out: Annotated[Path, typer.Option(metavar="NEW", help="The run folder to write.", show_default=False)],
+    passes: Annotated[int, typer.Option(min=1, help="Passes over the new training examples.")] = 2,
+    replay: Annotated[float, typer.Option(min=0, help="Older examples drawn in a pass for each new one.")] = 1.0,
+    split_at: SplitAt = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from NEW's checkpoint.")] = False,
+) -> None:
+    """Train RUN further on the new events of a dataset that has grown, and write NEW."""
+    from searec.data.dataset import load
+    from searec.data.global_split import split_time
+    from searec.experiments import run_update
+
+    dataset = load(data)
+    at = split_time(dataset, split_at)
+    run = run_update.update(folder, dataset, out, passes=passes, replay=replay, split_at=at, resume=resume)
+    steps = sum(phase["steps"] for phase in run.config.get("training", ()))
+    print(
+        f"wrote {run.folder}" + (f" after {steps:,} {'step' if steps == 1 else 'steps'}" if steps else ", fitted again")
+    )
+    if run.is_final:
+        _print_twin(run)
 
 
 def evaluate(

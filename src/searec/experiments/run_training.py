@@ -1,6 +1,7 @@
 """Training of one run: dataset and settings in, a trained run folder out."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,24 @@ from searec.data.dataset import Dataset
 from searec.data.global_split import split_time
 from searec.data.split import Split
 from searec.errors import RunError, SettingsError, StorageError
+from searec.experiments.continuing import (
+    TRAINING,
+    VALIDATED,
+    Start,
+    budgets_of,
+    continued_state,
+    recorded,
+    twin_record,
+)
 from searec.experiments.run_leakage import leak_record, training_leaks
+from searec.files import replacing
 from searec.models import model_named
 from searec.models.base import Model, Preset
 from searec.models.capabilities import LearnsFromTeacher, supports
 from searec.pipeline.run import Run, read_run
-from searec.pipeline.run_folder import ARTIFACTS, CONFIG, describe, split_config, write_run
+from searec.pipeline.run_folder import ARTIFACTS, CONFIG, STARTED, describe, split_config, write_run
 from searec.training import checkpoint
+from searec.training.budget import Update
 from searec.training.environment import environment
 from searec.training.processes import first_process
 from searec.training.train_config import WITHOUT_EFFECT, TrainConfig
@@ -72,6 +84,8 @@ def train(
     split_at: float | str | None = None,
     start: Path | str | None = None,
     teacher: Path | str | None = None,
+    final: bool = False,
+    twin: Path | str | None = None,
     **overrides: Any,
 ) -> Run:
     """Train a model on the training events of a dataset and write its run folder.
@@ -89,8 +103,12 @@ def train(
         unseen: share of users kept out of training, 0 to less than 1, to measure users who come later.
         split_at: train on the events before one time and measure after it: a quantile of all event times, an ISO 8601
             time, or microseconds since 1970 (`data.global_split.split_time`); leave-one-out by default.
-        start: run folder of the same model whose weights replace the first phase.
+        start: run folder of the same model whose weights training begins with. On the data of that run they replace
+            the first phase of a model with several; on data that has grown, new users, items and the like get rows.
         teacher: run folder of the model whose ranking is learned too.
+        final: learn from all events and hold nothing out, for a run that is served. A validated twin chooses the number
+            of steps, and its figures are kept in config.json.
+        twin: run folder of that validated run; by default it is trained first, in the folder `validated` of the run.
         overrides: settings of the model or its training, by name.
 
     Raises:
@@ -105,13 +123,94 @@ def train(
     label = label or model
     folder = Path(out) if out is not None else RUNS / f"{label}-{seed}"
     if not resume:
-        _refuse_used(folder)
-    split = Split(data, unseen=unseen, split_at=split_time(data, split_at))
-    artifact = prepare(model_named(model), config, split, seed)
-    learner = new_model(model, config, split, seed, artifact)
-    sources = _sources(learner, split, start, teacher)
-    about = describe(learner, data, split, label=label, preset=preset, seed=seed, train=train_config)
+        refuse_used(folder)
+    plan = Plan(model, config, train_config, data, folder, preset, seed, label, resume, teacher)
+    if not final:
+        if twin is not None:
+            raise SettingsError("a twin is of a final run", got=f"--twin {twin}", remedy="add --final")
+        started = Start.find(start, data)
+        read = None if started is None else started.read.on(data)[0]
+        split = Split(data, unseen=unseen, split_at=split_time(data, split_at), read_before=read)
+        return execute(plan, split, start=start, continued=started)
+    if start is not None:
+        raise SettingsError(
+            "a final run takes its steps from a validated run, not its weights from another",
+            got=f"--start {start}",
+            remedy="'searec update RUN DATA' continues a final run on new data",
+        )
+    if twin is None:
+        validated = train(
+            model,
+            data,
+            folder / VALIDATED,
+            preset=preset,
+            seed=seed,
+            label=label,
+            resume=resume,
+            unseen=unseen,
+            split_at=split_at,
+            teacher=teacher,
+            **overrides,
+        )
+    else:
+        validated = read_run(twin, data)
+    return execute(plan, Split(data, final=True), twin=validated)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is trained with, whatever is held out; as the arguments of `train`."""
+
+    model: str
+    config: Any
+    train_config: TrainConfig | None
+    data: Dataset
+    folder: Path
+    preset: Preset
+    seed: int
+    label: str
+    resume: bool = False
+    teacher: Path | str | None = None
+
+
+def execute(
+    plan: Plan,
+    split: Split,
+    *,
+    start: Path | str | None = None,
+    continued: Start | None = None,
+    twin: Run | None = None,
+    update: Update | None = None,
+    twin_entry: Mapping[str, Any] | None = None,
+) -> Run:
+    """Train a run and write its folder.
+
+    Args:
+        plan: its settings.
+        split: of the data.
+        start: run folder of the weights to begin with.
+        continued: the same run, if its data has grown since.
+        twin: the validated run of a final one.
+        update: learn from what is new, for a few passes.
+        twin_entry: what the config of the run that is updated says of its validated twin.
+
+    Raises:
+        SearecError: as `train`.
+    """
+    data, folder, train_config = plan.data, plan.folder, plan.train_config
+    grown = None if continued is None else continued.on(split)
+    made = None if grown is None else grown.extended_artifact()
+    artifact = made or prepare(model_named(plan.model), plan.config, split, plan.seed)
+    learner = new_model(plan.model, plan.config, split, plan.seed, artifact)
+    sources = _sources(learner, split, None if continued else start, plan.teacher)
+    about = describe(
+        learner, data, split, label=plan.label, preset=plan.preset, seed=plan.seed, train=plan.train_config
+    )
     about |= {name: _identity(run) for name, run in sources.items()}
+    about |= {} if continued is None else {"start": continued.identity}
+    about |= {} if update is None else update.record()
+    entry = twin_entry if twin is None else twin_record(twin, about)
+    about |= {} if entry is None else {"twin": dict(entry)}
     if (folder / CONFIG).is_file():
         return _finished(folder, data, about)
     leaks = training_leaks(split, learner, artifact)
@@ -122,18 +221,28 @@ def train(
     else:
         from searec.training.phases import run_phases
 
+        if continued is not None and grown is not None:
+            if continued.model.name != learner.name:
+                got, expected = continued.model.name, learner.name
+                raise RunError("the start is another model", where=continued.folder, got=got, expected=expected)
+            learner.load_state(continued_state(learner, grown, artifact))
         models = {name: run.model for name, run in sources.items()}
-        weights = models["start"].state() if "start" in models else None
+        replaces_first = "start" in models and bool(learner.phases)
+        if "start" in models and not replaces_first:
+            learner.load_state(models["start"].state())
         reports = run_phases(
             learner,
             split,
             folder,
             train_config,
             made_from=about,
-            resume=resume,
-            start=weights,
+            resume=plan.resume,
+            start=models["start"].state() if replaces_first else None,
             teacher=models.get("teacher"),
+            budgets=None if twin is None else budgets_of(twin),
+            update=update,
         )
+        about[TRAINING] = recorded([report.budget() for report in reports])
         if len(reports) > 1:
             about["phases"] = [report.as_json() for report in reports]
     learner.eval()
@@ -142,6 +251,10 @@ def train(
     if first_process():
         if artifact is not None:
             artifact.save(folder / ARTIFACTS)
+        if split.read_before is not None and continued is not None:
+            with replacing(folder / STARTED) as beside:
+                beside.mkdir()
+                continued.read.save(beside)
         write_run(folder, learner, about, environment(), split=split)
         for file in (folder / checkpoint.FILE, *folder.glob(f"*/{checkpoint.FILE}")):
             file.unlink(missing_ok=True)
@@ -176,14 +289,14 @@ def _sources(model: Model, split: Split, start: Path | str | None, teacher: Path
         SettingsError: the model cannot use it.
     """
     folders = {name: folder for name, folder in (("start", start), ("teacher", teacher)) if folder is not None}
-    usable = {"start": bool(model.phases), "teacher": supports(model, LearnsFromTeacher)}
-    needed = {"start": "a model with later training phases", "teacher": "a model that learns another model's ranking"}
+    usable = {"start": model.learns == "loss", "teacher": supports(model, LearnsFromTeacher)}
+    needed = {"start": "a model that is trained by steps", "teacher": "a model that learns another model's ranking"}
     runs = {}
     for name, folder in folders.items():
         if not usable[name]:
             raise SettingsError(f"{model.name} has no use for --{name}", expected=needed[name])
         run = read_run(folder, split.data)
-        if run.config["split"] != split_config(split):
+        if run.config["split"] != split_config(split) and not split.final:
             got, expected = run.config["split"], split_config(split)
             raise RunError(f"the {name} was trained on another split", where=folder, got=got, expected=expected)
         if name == "start" and run.model.name != model.name:
@@ -197,7 +310,12 @@ def _identity(run: Run) -> dict[str, Any]:
     return {"label": run.label, "seed": run.config["seed"], "weights": checkpoint.digest(run.model.state())}
 
 
-def _refuse_used(folder: Path) -> None:
+def refuse_used(folder: Path) -> None:
+    """Refuse a folder that holds a run or anything else.
+
+    Raises:
+        RunError: it does.
+    """
     place = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     if not place.is_dir():
         raise StorageError(

@@ -54,7 +54,7 @@ class Deployment(PipelineSettings):
     Attributes:
         version: of the file format.
         data: the dataset folder.
-        fingerprint: of the dataset; empty if it is not checked.
+        fingerprint: of the dataset it was made with, for the record; the dataset may have grown since.
         recommend: run folders for the feed; each model's role says whether it retrieves or ranks.
         search: run folders for search.
         labels: run folder -> the label it has here, where it differs from the run's own.

@@ -221,6 +221,22 @@ def read_model(folder: Path, data: Dataset, device: str | None = None) -> tuple[
         RunError: no finished run, a damaged file, or data that holds fewer than half of the run's items.
         SearecError: new users or items cannot be described by what the model was trained with.
     """
+    model, config = read_trained(folder)
+    if config["data"]["fingerprint"] != data.fingerprint:
+        from searec.pipeline.grown_run import Grown
+
+        growth, split = growth_of(folder, config, data), split_of(folder, config, data)
+        model = Grown.of(model, growth, split, folder / ARTIFACTS).model()
+    model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
+    return model, config
+
+
+def read_trained(folder: Path) -> tuple[Model, dict[str, Any]]:
+    """Return the model of a run folder as it was trained, on the CPU, and its config; its data is not needed.
+
+    Raises:
+        RunError: no finished run, or a damaged file.
+    """
     config = read_config(folder)
     kind = model_named(config["model"])
     model = kind(
@@ -229,10 +245,4 @@ def read_model(folder: Path, data: Dataset, device: str | None = None) -> tuple[
     )
     state, _ = read_tensors(folder / WEIGHTS)
     model.load_state(state)
-    if config["data"]["fingerprint"] != data.fingerprint:
-        from searec.pipeline.grown_run import Grown
-
-        growth, split = growth_of(folder, config, data), split_of(folder, config, data)
-        model = Grown.of(model.eval(), growth, split, folder / ARTIFACTS).model()
-    model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
-    return model, config
+    return model.eval(), config

@@ -152,6 +152,9 @@ class EarlyExitPhase(TrainingPhase):
             )
         finally:
             model.requires_grad_(True)
-        threshold = depths(model, context.split, requests=requests).threshold(config.exit_keep)
+        if context.budgets is None:
+            threshold = depths(model, context.split, requests=requests).threshold(config.exit_keep)
+        else:
+            threshold = context.budgets[self.name].metrics["halt_above"]
         reasoner.halt_above.fill_(threshold)
         return PhaseReport(self.name, {**best, "halt_above": float(reasoner.halt_above)}, is_kept=True)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 
 import numpy as np
 import torch
@@ -30,12 +31,26 @@ class TrainingExamples(Examples):
         batch: requests in a batch, over all processes.
         seed: of order and negatives.
         negatives: for each positive; as many as the model needs by default.
+        learned: [U + 1] for each user, the time before which the model has learned from the events already,
+            microseconds since 1970. An epoch then is the newer examples and `replay` times as many older ones, drawn
+            anew each time.
+        replay: older examples for each newer one.
 
     Raises:
         DataError: there is nothing to learn from.
     """
 
-    def __init__(self, split: Split, model: Model, *, batch: int, seed: int, negatives: int | None = None) -> None:
+    def __init__(
+        self,
+        split: Split,
+        model: Model,
+        *,
+        batch: int,
+        seed: int,
+        negatives: int | None = None,
+        learned: Ints | None = None,
+        replay: float = 1.0,
+    ) -> None:
         tasks = model.train_tasks
         self.size = batch
         self.seed = seed
@@ -51,6 +66,16 @@ class TrainingExamples(Examples):
             raise DataError(
                 "no training example", got="no user with two events before what is held out", remedy="use a longer log"
             )
+        is_new = [
+            np.ones(len(one), dtype=bool) if learned is None else one.time >= learned[one.user] for one in self.requests
+        ]
+        self.newer = [np.flatnonzero(mask) for mask in is_new]
+        self.older = [np.flatnonzero(~mask) for mask in is_new]
+        self.replayed = [
+            min(len(old), math.ceil(replay * len(new))) for new, old in zip(self.newer, self.older, strict=True)
+        ]
+        if not any(map(len, self.newer)):
+            raise DataError("nothing new to learn from", got="no training example after those of the run")
         if self.negatives:
             refuse_single_item(split.data, model.name)
         user, item, _ = split.train_clicks(tasks)
@@ -59,7 +84,7 @@ class TrainingExamples(Examples):
 
     @override
     def steps(self, epoch: int) -> int:
-        return sum(self._batches(len(requests)) for requests in self.requests)
+        return sum(self._batches(len(new) + old) for new, old in zip(self.newer, self.replayed, strict=True))
 
     @override
     def batch(self, epoch: int, step: int, process: int = 0, processes: int = 1) -> Batch:
@@ -87,7 +112,12 @@ class TrainingExamples(Examples):
         rng = np.random.default_rng([self.seed, epoch])
         plan = []
         for part, lengths in enumerate(self.lengths):
-            order = rng.permutation(len(lengths))
+            rows = self.newer[part]
+            if self.replayed[part]:
+                rows = np.concatenate((rows, rng.choice(self.older[part], self.replayed[part], replace=False)))
+            if not len(rows):
+                continue
+            order = rng.permutation(rows)
             blocks = np.array_split(order, -(-len(order) // (self.size * _BLOCK)))
             order = np.concatenate([block[np.argsort(lengths[block], kind="stable")] for block in blocks])
             plan += [(part, rows) for rows in np.array_split(order, self._batches(len(order)))]

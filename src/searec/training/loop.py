@@ -84,12 +84,13 @@ class _Objective(nn.Module):
 def train(
     model: Learner,
     examples: Examples,
-    validate: Callable[[Any], Mapping[str, float]],
+    validate: Callable[[Any], Mapping[str, float]] | None,
     folder: Path | str,
     settings: TrainConfig,
     *,
     made_from: Mapping[str, Any] | None = None,
     judge: str = JUDGE,
+    stop_after: int | None = None,
     resume: bool = False,
     on_log: Callable[[Row], None] | None = None,
 ) -> TrainReport:
@@ -103,11 +104,12 @@ def train(
         model: learns by `loss`.
         examples: the batches.
         validate: metrics of the model, `judge` among them, or none if there is nothing to validate on; called in eval
-            mode without gradients.
+            mode without gradients. Without it the model ends with its last weights.
         folder: the run folder.
         settings: how to train.
         made_from: what else the result depends on, JSON-ready; a resumed run must have the same.
         judge: the metric that early stopping and the best weights go by; higher is better.
+        stop_after: epochs after which training ends; the learning rate still follows the schedule of all epochs.
         resume: go on from the checkpoint if there is one; a finished run is only read back.
         on_log: is given each row of the log.
 
@@ -127,6 +129,7 @@ def train(
     accelerator = accelerate_for(settings)
     facts = {name: value for name, value in as_dict(settings).items() if name not in WITHOUT_EFFECT}
     facts |= {"processes": accelerator.num_processes, "batches": sum(lengths), **(made_from or {})}
+    facts |= {} if stop_after is None else {"stop_after": stop_after}
     made_with = checkpoint.flat(facts)
     resumed = checkpoint.find(path, made_with, resume)
     loop = _Loop(
@@ -138,6 +141,7 @@ def train(
         settings=settings,
         accelerator=accelerator,
         lengths=lengths,
+        epochs=min(stop_after or settings.epochs, settings.epochs),
         made_with=made_with,
     )
     if resumed is not None:
@@ -155,7 +159,7 @@ def train(
                 folder, keep=loop.state.rows, tensorboard=settings.tensorboard, step=loop.state.steps, on_log=on_log
             )
             stack.callback(loop.log.close)
-            loop.show = stack.enter_context(progress(f"train {model.name}", sum(lengths)))
+            loop.show = stack.enter_context(progress(f"train {model.name}", sum(lengths[: loop.epochs])))
         loop.run(stop, resumed=resumed is not None)
     return loop.state.report()
 
@@ -166,12 +170,13 @@ class _Loop:
 
     model: Learner
     examples: Examples
-    validate: Callable[[Any], Mapping[str, float]]
+    validate: Callable[[Any], Mapping[str, float]] | None
     judge: str
     path: Path
     settings: TrainConfig
     accelerator: Accelerator
     lengths: list[int]
+    epochs: int  # after which it ends; the learning rate goes by `lengths`
     made_with: dict[str, Any]
     log: Logbook | None = None
 
@@ -304,10 +309,11 @@ class _Loop:
         """Validate if it is time to, go to the next epoch, write the checkpoint."""
         state, settings = self.state, self.settings
         self._clear_dust()
-        last = state.epoch + 1 == settings.epochs
-        metrics = self._validate() if last or (state.epoch + 1) % settings.validate_every == 0 else None
+        last = state.epoch + 1 == self.epochs
+        is_due = self.validate is not None and (last or (state.epoch + 1) % settings.validate_every == 0)
+        metrics = self._validate() if is_due else None
         state.epoch, state.step = state.epoch + 1, 0
-        if metrics == {}:
+        if metrics == {} or (last and self.validate is None):
             state.best_epoch, self.best = state.epoch, checkpoint.snapshot(self.model.state())
         elif metrics is not None:
             if not state.best or metrics[self.judge] > state.best[self.judge]:
@@ -337,7 +343,7 @@ class _Loop:
     def _validate(self) -> dict[str, float]:
         """The metrics, from the first process, so that all of them judge alike."""
         metrics: dict[str, float] = {}
-        if self.accelerator.is_main_process:
+        if self.accelerator.is_main_process and self.validate is not None:
             torch.manual_seed(seed_of(self.settings.seed, self.state.epoch))
             self.model.eval()
             with torch.no_grad():

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,6 +14,7 @@ from searec.models.base import Model
 from searec.nn.learner import Learner
 from searec.plugins import Registry
 from searec.training import checkpoint
+from searec.training.budget import Budget, Update
 from searec.training.examples import Portions, TrainingExamples
 from searec.training.loop import JUDGE, train
 from searec.training.train_config import TrainConfig
@@ -30,15 +31,21 @@ _VALIDATIONS = 5
 
 @dataclass(frozen=True)
 class PhaseReport:
-    """How a phase ended: its name, the metrics of its best validation, and whether its weights were kept."""
+    """How a phase ended: name, metrics of its best validation, whether its weights were kept, and when it was best."""
 
     name: str
     metrics: Mapping[str, float]
     is_kept: bool
+    epochs: int = 0
+    steps: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON-ready values."""
         return {"phase": self.name, **self.metrics, "kept": self.is_kept}
+
+    def budget(self) -> Budget:
+        """Return what a training without validation takes from it."""
+        return Budget(self.name, self.epochs, self.steps, self.is_kept, dict(self.metrics))
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,9 @@ class PhaseContext:
     config: TrainConfig  # of the first phase
     made_from: Mapping[str, Any]  # as of `loop.train`
     resume: bool
+    budgets: Mapping[str, Budget] | None = None  # by phase, of the validated twin; None if there is validation
+
+    epochs: dict[str, tuple[int, int]] = field(default_factory=dict)  # by phase, epochs and steps to its best weights
 
     def validate(self, model: Model) -> dict[str, float]:
         """Return the validation metrics of the model, `JUDGE` among them; none where nothing is held out."""
@@ -95,16 +105,20 @@ class PhaseContext:
             validate_every=1,
         )
         examples = TrainingExamples(self.split, model, batch=batch, seed=config.seed, negatives=negatives)
-        return train(
+        budget = None if self.budgets is None else self.budgets[name]
+        report = train(
             learner,
             Portions(examples, portion),
-            validate,
+            validate if budget is None else None,
             folder,
             config,
             made_from={**self.made_from, "phase": name},
             judge=judge,
+            stop_after=None if budget is None else budget.epochs,
             resume=self.resume and (folder / checkpoint.FILE).exists(),
-        ).best
+        )
+        self.epochs[name] = (report.best_epoch, report.best_epoch * portion)
+        return report.best if budget is None else budget.metrics
 
 
 class TrainingPhase(ABC):
@@ -131,6 +145,29 @@ class TrainingPhase(ABC):
         """
 
 
+def _update(model: Model, context: PhaseContext, update: Update) -> PhaseReport:
+    """Train a model on what is new; its last weights are the result, and validation, if there is any, only measures."""
+    config = context.config
+    examples = TrainingExamples(
+        context.split, model, batch=config.batch, seed=config.seed, learned=update.learned, replay=update.replay
+    )
+    settings = replace(
+        config, epochs=update.passes, lr=config.lr * update.lr_share, schedule="constant", warmup=0, patience=0
+    )
+    report = train(
+        model,
+        examples,
+        None,
+        context.folder,
+        settings,
+        made_from=context.made_from,
+        stop_after=update.passes,
+        resume=context.resume,
+    )
+    metrics = {} if context.split.final else context.validate(model)
+    return PhaseReport(SUPERVISED, metrics, is_kept=True, epochs=report.best_epoch, steps=report.steps)
+
+
 def run_phases(
     model: Model,
     split: Split,
@@ -141,6 +178,8 @@ def run_phases(
     resume: bool = False,
     start: Mapping[str, Tensor] | None = None,
     teacher: Model | None = None,
+    budgets: Mapping[str, Budget] | None = None,
+    update: Update | None = None,
 ) -> list[PhaseReport]:
     """Train a model through all its phases and return a report of each.
 
@@ -156,13 +195,17 @@ def run_phases(
         resume: continue from the checkpoint.
         start: weights that replace the first phase.
         teacher: whose ranking the model learns too, in the first phase.
+        budgets: how long to train in each phase without validation, by phase.
+        update: learn from what is new alone, in one phase.
 
     Raises:
         RunError: `start` does not fit the model.
         SearecError: as `loop.train`.
     """
     phases: list[TrainingPhase] = [_PHASES.named(name)() for name in model.phases]
-    context = PhaseContext(split, folder, config, made_from, resume)
+    context = PhaseContext(split, folder, config, made_from, resume, budgets)
+    if update is not None:
+        return [_update(model, context, update)]
     if start is None:
         examples = TrainingExamples(split, model, batch=config.batch, seed=config.seed)
         learner: Learner = model
@@ -170,22 +213,31 @@ def run_phases(
             from searec.training.ranking_distillation import RankingDistillation
 
             learner = RankingDistillation(model, teacher)
+        budget = None if budgets is None else budgets[SUPERVISED]
         report = train(
             learner,
-            examples,
-            lambda _: context.validate(model),
+            examples if budget is None else Portions(examples, budget.steps // budget.epochs),
+            (lambda _: context.validate(model)) if budget is None else None,
             folder,
             config,
             made_from=made_from,
+            stop_after=None if budget is None else budget.epochs,
             resume=resume,
         )
-        reports = [PhaseReport(SUPERVISED, report.best, is_kept=True)]
+        steps = report.best_epoch * examples.steps(0) if budget is None else budget.steps
+        reports = [PhaseReport(SUPERVISED, report.best, is_kept=True, epochs=report.best_epoch, steps=steps)]
     else:
         later = tuple(name for phase in phases for name in phase.weights)
         first = {name: weight for name, weight in model.state().items() if name.startswith(later)}
         model.load_state({**first, **start})
-        reports = [PhaseReport(STARTED, context.validate(model), is_kept=True)]
-    for phase in phases if reports[0].metrics else ():
-        if phase.is_configured(model):
-            reports.append(phase.run(model, context, reports[-1].metrics))
+        reports = [PhaseReport(STARTED, context.validate(model) if budgets is None else {}, is_kept=True)]
+    for phase in phases if reports[0].metrics or budgets is not None else ():
+        if not phase.is_configured(model):
+            continue
+        if budgets is not None and not budgets[phase.name].is_kept:
+            reports.append(PhaseReport(phase.name, {}, is_kept=False))
+            continue
+        ended = phase.run(model, context, reports[-1].metrics)
+        epochs, steps = context.epochs[phase.name]
+        reports.append(replace(ended, epochs=epochs, steps=steps))
     return reports

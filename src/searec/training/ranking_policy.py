@@ -99,8 +99,10 @@ class RankingPolicyPhase(TrainingPhase):
             scores = model.score(watched.to(model.device))
             return {**context.validate(model), TRAIN_REWARD: float(rewards(scores, config.reward).mean())}
 
-        with torch.no_grad():
-            first = validate(model.eval())[TRAIN_REWARD]
+        first = 0.0
+        if context.budgets is None:
+            with torch.no_grad():
+                first = validate(model.eval())[TRAIN_REWARD]
         learner = RankingPolicy(model)
         try:
             best = context.train(
@@ -115,7 +117,8 @@ class RankingPolicyPhase(TrainingPhase):
             )
         finally:
             model.requires_grad_(True)
-        is_better = best[JUDGE] > before[JUDGE]
+        is_better = context.budgets is not None or best[JUDGE] > before[JUDGE]
         if not is_better:
             model.load_state(state)
-        return PhaseReport(self.name, {**best, f"{TRAIN_REWARD}_before": first}, is_kept=is_better)
+        figures = {} if context.budgets is not None else {**best, f"{TRAIN_REWARD}_before": first}
+        return PhaseReport(self.name, figures, is_kept=is_better)

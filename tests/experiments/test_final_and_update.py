@@ -1,0 +1,143 @@
+"""Runs that learn from everything, and runs that continue on data that has grown."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from searec.data.dataset import Dataset
+from searec.data.split import Split
+from searec.errors import DataError, RunError, SettingsError
+from searec.experiments import run_comparison, run_training, run_update
+from searec.experiments.run_leakage import run_leaks
+from searec.models import model_named, model_names
+from searec.pipeline.run import Run, read_run
+
+SMALL = {
+    "width": 16,
+    "inner": 16,
+    "layers": 1,
+    "length": 16,
+    "levels": 2,
+    "codes": 8,
+    "code_epochs": 4,
+    "code_least": 0,
+    "heads": 2,
+    "head_width": 8,
+    "vocabulary": 300,
+    "beam": 64,
+    "epochs": 2,
+    "batch": 32,
+}
+
+
+def settings(name: str, **values: Any) -> dict[str, Any]:
+    fields = {*model_named(name).Config.__dataclass_fields__}
+    fields |= {"epochs", "batch", "lr"} if model_named(name).learns == "loss" else set()
+    return {key: value for key, value in {**SMALL, **values}.items() if key in fields}
+
+
+@pytest.mark.parametrize("name", [name for name in model_names() if name not in ("dense", "tiger")])
+def test_every_model_has_a_final_run_that_an_update_continues(
+    name: str, checkerboard: Any, grown: Dataset, tmp_path: Path
+) -> None:
+    """But dense, which is fitted as bm25 is, and tiger, which is gensar with other settings."""
+    run = run_training.train(name, checkerboard.data, tmp_path / "run", final=True, **settings(name))
+    assert run.is_final and run.config["twin"]["folder"] == str(tmp_path / "run" / "validated")
+    assert run.config["twin"]["validation"]["ndcg@5"] >= 0
+    twin = read_run(tmp_path / "run" / "validated", checkerboard.data)
+    if run.model.learns == "loss":
+        assert [phase["steps"] for phase in run.config["training"]] == [
+            phase["steps"] for phase in twin.config["training"]
+        ]
+    with pytest.raises(DataError, match="nothing is held out"):
+        run_comparison.evaluate(run)
+    leaks = run_leaks(run.folder, checkerboard.data)
+    assert not leaks.errors and "final" in leaks.render()
+
+    new = run_update.update(run.folder, grown, tmp_path / "new")
+    again = read_run(tmp_path / "new", grown, device="cpu")
+    assert again.is_final and not again.is_grown and again.config["twin"] == run.config["twin"]
+    before, after = new.model.state(), again.model.state()
+    assert all(torch.equal(before[key].cpu(), after[key]) for key in before)
+    assert not run_leaks(new.folder, grown).errors
+    if new.model.learns == "loss":
+        assert 0 < new.config["training"][0]["steps"] < run.config["training"][0]["steps"] + 3
+    if "recommend" in new.model.train_tasks:
+        assert new.recommend(["0 new user", "u0"], k=3).height == 6
+
+
+def test_a_final_run_learns_from_the_last_events(make_data: Any, tmp_path: Path) -> None:
+    feed = [(f"u{user}", f"i{item}", 10 * item + user) for user in range(4) for item in range(4)]
+    feed += [("u0", "planted", 100.0)]
+    data = make_data(
+        items={**{f"i{n}": f"thing {n}" for n in range(4)}, "planted": "plant", **{f"f{n}": "x" for n in range(9)}},
+        users=[f"u{n}" for n in range(4)],
+        feed=feed,
+    )
+    run = run_training.train("itemknn", data, tmp_path / "run", final=True)
+    validated = read_run(tmp_path / "run" / "validated", data)
+    assert validated.similar(["planted"], k=3).is_empty(), "its only click is held out"
+    assert set(run.similar(["planted"], k=4)["item_id"]) == {"i0", "i1", "i2", "i3"}
+    assert run.similar(["planted"], k=1)["score"][0] == pytest.approx(0.5)  # one user of both, 1 and 4 users
+
+
+def test_a_twin_must_be_the_same_run_validated(checkerboard: Any, grown: Dataset, tmp_path: Path) -> None:
+    data = checkerboard.data
+    twin = run_training.train("itemknn", data, tmp_path / "twin")
+    run = run_training.train("itemknn", data, tmp_path / "run", final=True, twin=twin.folder)
+    assert not (tmp_path / "run" / "validated").exists()
+    with pytest.raises(RunError, match="twin has other settings"):
+        run_training.train("itemknn", data, tmp_path / "a", final=True, twin=twin.folder, shrink=2.0)
+    with pytest.raises(RunError, match="twin is a final run"):
+        run_training.train("itemknn", data, tmp_path / "b", final=True, twin=run.folder)
+    with pytest.raises(RunError, match="trained on other data"):
+        run_training.train("itemknn", grown, tmp_path / "c", final=True, twin=twin.folder)
+    with pytest.raises(SettingsError, match="a twin is of a final run"):
+        run_training.train("itemknn", data, tmp_path / "d", twin=twin.folder)
+    with pytest.raises(RunError, match="the data is what the run was trained on"):
+        run_update.update(twin.folder, data, tmp_path / "e")
+
+
+def rank(run: Run, user: str, item: str) -> int:
+    return run.recommend([user], k=200, seen=True)["item_id"].to_list().index(item)
+
+
+def test_an_update_moves_lists_toward_new_events(checkerboard: Any, checkerboard_with: Any, tmp_path: Path) -> None:
+    """Since the training most users have clicked filler5 after filler4."""
+
+    late = 60 * 60 * 24
+    clicks = [(f"u{n}", item, late + 10 * n + at) for n in range(12) for at, item in enumerate(("filler4", "filler5"))]
+    later = checkerboard_with([*clicks, ("u14", "filler4", late)])
+    run = run_training.train(
+        "sasrec", checkerboard.data, tmp_path / "run", final=True, **settings("sasrec", epochs=10, lr=0.01)
+    )
+    before = read_run(run.folder, later, device="cpu")
+    new = run_update.update(run.folder, later, tmp_path / "new", passes=40)
+    assert 3 * rank(new, "u14", "filler5") < rank(before, "u14", "filler5")
+
+
+def test_a_validated_run_stays_validated(checkerboard: Any, grown: Dataset, tmp_path: Path) -> None:
+    run = run_training.train("sasrec", checkerboard.data, tmp_path / "run", **settings("sasrec"))
+    new = run_update.update(run.folder, grown, tmp_path / "new")
+    assert not new.is_final and new.split.read_before is not None
+    read = Split(checkerboard.data).cutoff(("recommend",))
+    for user in ("u0", "u7"):
+        old = read[checkerboard.data.users.to_internal([user])[0]]
+        assert new.split.read_before[grown.users.to_internal([user])[0]] == old
+    held = new.split.held_out("recommend", "test")
+    assert (held.time >= new.split.read_before[held.user]).all() and len(held)
+    assert np.isfinite(run_comparison.evaluate(new).summary()["metrics"]["ndcg@10"])
+    assert not run_leaks(new.folder, grown).errors
+
+
+def test_start_continues_with_new_rows(checkerboard: Any, grown: Dataset, tmp_path: Path) -> None:
+    run = run_training.train("sasrec", checkerboard.data, tmp_path / "run", **settings("sasrec"))
+    opened = read_run(run.folder, grown, device="cpu").model.state()
+    still = run_training.train("sasrec", grown, tmp_path / "new", start=run.folder, **settings("sasrec", lr=1e-12))
+    for name, tensor in still.model.state().items():
+        torch.testing.assert_close(tensor.cpu(), opened[name], atol=1e-6, rtol=1e-5)
+    with pytest.raises(SettingsError, match="final run takes its steps"):
+        run_training.train("sasrec", grown, tmp_path / "f", start=run.folder, final=True, **settings("sasrec"))

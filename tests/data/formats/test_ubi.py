@@ -440,31 +440,29 @@ def test_the_published_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(ubi_events, "account", lambda events: accounts.append(counted(events)) or accounts[-1])
     report = import_folder("ubi", SAMPLE, tmp_path / "out")
     assert report.rejects.is_empty()
-    assert report.written == report.read == {"items": 1168, "users": 230, "interactions": 40, "searches": 770}
+    assert report.written == report.read == {"items": 1168, "users": 230, "interactions": 45, "searches": 770}
     assert report.notes[0] == "7,842 lines: 473 queries, 3,448 events, 3,921 bulk actions"
     documents = [json.loads(line) for line in SAMPLE.read_text(encoding="utf-8").splitlines()[1::2]]
     events = [row for row in documents if "action_name" in row]
     account = accounts[0]
     assert account["len"].sum() == len(events) == 3448
-    by_action = pl.DataFrame({"action_name": [row["action_name"] for row in events]})["action_name"].value_counts(
-        name="len"
-    )
+    by_action = pl.DataFrame({"event": [row["action_name"] for row in events]})["event"].value_counts(name="len")
     assert (
-        account.group_by("action_name")
+        account.group_by("event")
         .agg(pl.col("len").sum())
-        .sort("action_name")
-        .equals(by_action.cast({"len": account.schema["len"]}).sort("action_name"))
+        .sort("event")
+        .equals(by_action.cast({"len": account.schema["len"]}).sort("event"))
     )
     assert dict(account.group_by("became").agg(pl.col("len").sum()).iter_rows()) == {
         "clicked in a search": 498,
         "shown by a search": 1979,
-        "interaction": 40,
+        "interaction": 45,
         "search": 496,
         "repeats the words of its query": 92,
         "search without words": 4,
         "no item": 300,
         "shown outside a search": 20,
-        "left out": 19,
+        "left out": 14,
     }
     searches = table(tmp_path, "searches")
     words = {

@@ -199,8 +199,8 @@ def execute(
     """
     data, folder, train_config = plan.data, plan.folder, plan.train_config
     grown = None if continued is None else continued.on(split)
-    made = None if grown is None else grown.extended_artifact()
-    artifact = made or prepare(model_named(plan.model), plan.config, split, plan.seed)
+    extended = None if grown is None else grown.extended_artifact()
+    artifact = extended or prepare(model_named(plan.model), plan.config, split, plan.seed)
     learner = new_model(plan.model, plan.config, split, plan.seed, artifact)
     sources = _sources(learner, split, None if continued else start, plan.teacher)
     about = describe(

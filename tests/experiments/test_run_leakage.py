@@ -28,6 +28,7 @@ from searec.experiments import run_training
 from searec.experiments.run_leakage import run_leaks
 from searec.interests.interest_config import InterestSettings
 from searec.interests.student_reasoner import FILE, LABELS, StudentReasoner
+from searec.models import click_matrix
 from searec.models.itemknn import ItemKNN, similarity_leaks
 from searec.models.popular import Popular
 from searec.pipeline.run import read_run
@@ -315,8 +316,10 @@ def test_one_click_too_many_among_similarities_is_named(
         np.append(column, value)
         for column, value in zip(clicks, (user[place], click_history.item[place], 0), strict=True)
     )
+    weights = np.append(click_matrix.train_weights(split, FEED), np.float32(1))
     with monkeypatch.context() as patch:
         patch.setattr(Split, "train_clicks", lambda self, tasks: more)
+        patch.setattr(click_matrix, "train_weights", lambda split, tasks: weights)
         model.fit(small_world, split)
     [found] = similarity_leaks(model, split).errors
     assert by(found) == (small_world.users.to_external(user[place : place + 1])[0], int(click_history.time[place]))
@@ -415,7 +418,7 @@ def test_a_run_is_audited_by_what_it_holds(checkerboard: Any, tmp_path: Path, se
     item = int(data.items.to_internal([checkerboard.withheld["recommend", "u0"]])[0])
     counts = state["counts"].clone()
     counts[0, item] += 1
-    write_tensors(weights, {"counts": counts})
+    write_tensors(weights, {**state, "counts": counts})
     code, out, error = searec("check", checkerboard.folder, "--run", folder)
     assert code == 1 and "leaks: 1 error" in out
     assert "are counted more often than they were clicked before the cut-off" in error

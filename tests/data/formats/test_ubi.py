@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from accounts import became, raw_of
-from searec.data.formats import ubi
+from searec.data.formats import ubi_events
 from searec.data.formats.base import ImportOptions
 from searec.data.importing import ImportReport, import_folder
 from searec.data.log import load_log
@@ -436,8 +436,8 @@ def test_the_published_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     if not SAMPLE.is_file():
         pytest.skip(f"the sample is not there: {SAMPLE}")
     accounts: list[pl.DataFrame] = []
-    counted = ubi.account
-    monkeypatch.setattr(ubi, "account", lambda events: accounts.append(counted(events)) or accounts[-1])
+    counted = ubi_events.account
+    monkeypatch.setattr(ubi_events, "account", lambda events: accounts.append(counted(events)) or accounts[-1])
     report = import_folder("ubi", SAMPLE, tmp_path / "out")
     assert report.rejects.is_empty()
     assert report.written == report.read == {"items": 1168, "users": 230, "interactions": 40, "searches": 770}

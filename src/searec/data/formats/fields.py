@@ -40,8 +40,12 @@ def read_fields(path: Path, separator: str, names: Sequence[str] | None = None) 
         PolarsError: a file that is not UTF-8 or is damaged.
         OSError: a file that cannot be read.
     """
+    blank = " \t\r\ufeff" + separator
+    first = pl.scan_lines(path, row_index_name=ROW).filter(pl.col("line").str.strip_chars(blank) != "").head(1)
+    skipped = int(first.collect()[ROW].sum())
     frame = pl.scan_csv(
         path,
+        skip_lines=skipped,
         has_header=names is None,
         schema=None if names is None else dict.fromkeys(names, pl.String),
         infer_schema=False,
@@ -51,7 +55,7 @@ def read_fields(path: Path, separator: str, names: Sequence[str] | None = None) 
         row_index_name=ROW,
         row_index_offset=1,
     )
-    return _counted(path, frame, separator, header=int(names is None))
+    return _counted(path, frame, separator, header=skipped + int(names is None))
 
 
 def _counted(path: Path, frame: pl.LazyFrame, separator: str, *, header: int) -> FieldFile:

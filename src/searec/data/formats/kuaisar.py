@@ -5,7 +5,7 @@ the word "w20", in captions and queries alike. docs/formats.md tells what become
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
@@ -13,8 +13,15 @@ import polars as pl
 from searec.config import nearest
 from searec.data.convert import as_times
 from searec.data.formats.base import ROW, ImportOptions, Outcome, Raw, reading, refuse_mapping
-from searec.data.formats.csv_text import read_csv_file
-from searec.data.formats.kuaisar_fields import as_id, as_name, as_number, as_words, is_unread, without_padding
+from searec.data.formats.kuaisar_fields import (
+    as_id,
+    as_name,
+    as_number,
+    as_words,
+    is_unread,
+    read_records,
+    without_padding,
+)
 from searec.data.formats.text_files import Room, TableFile
 from searec.data.log import REJECT_SCHEMA
 from searec.errors import DataError
@@ -167,7 +174,7 @@ def _file(folder: Path, name: str) -> Path | None:
 
 def _open(path: Path, needed: tuple[str, ...], room: Path) -> TableFile:
     """One file, every column text, with its row numbers."""
-    file = read_csv_file(path, room, ",", None)
+    file = read_records(path, room)
     for name in needed:
         if name not in file.names:
             expected = "the columns as published: " + ", ".join(needed)
@@ -178,8 +185,7 @@ def _open(path: Path, needed: tuple[str, ...], room: Path) -> TableFile:
                 expected=expected,
                 remedy=nearest(name, file.names),
             )
-    has_row = ROW in file.frame.collect_schema()
-    return file if has_row else replace(file, frame=file.frame.with_row_index(ROW, 1))
+    return file
 
 
 def _feed(scan: pl.LazyFrame, no_item: tuple[str, ...]) -> "_Rows":

@@ -42,7 +42,7 @@ def scan_lines(path: Path) -> pl.LazyFrame:
     """
     with reading(path):
         lines = pl.scan_lines(path, row_index_name=ROW, row_index_offset=1)
-    text = pl.col("line").str.strip_prefix("\ufeff").str.strip_chars(" \t\r\n")
+    text = pl.col("line").str.strip_chars(" \t\r\n\ufeff")
     return lines.with_columns(text).filter(pl.col("line") != "")
 
 

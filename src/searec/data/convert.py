@@ -85,6 +85,7 @@ class TimeFacts:
     rounded: how many are numbers with an exponent, such as 1.70E+12, which a spreadsheet has rounded.
     unit: of numbers, read from their size; None where there are none or few.
     layout: of texts, the one of `_LAYOUTS` that all have.
+    is_simple: each text is of the plain form or a number above 0.
     """
 
     values: int
@@ -92,6 +93,7 @@ class TimeFacts:
     rounded: int
     unit: TimeUnit | None
     layout: str | None = None
+    is_simple: bool = False
 
 
 def as_times(
@@ -136,7 +138,10 @@ def _from_text(text: pl.Expr, unit: TimeUnit | None, *, guessed: bool, facts: Ti
     if facts is not None and facts.iso == facts.values:
         return _from_plain_iso(text)
     plain = pl.when(text.str.contains(_PLAIN_ISO)).then(_from_plain_iso(text))
-    return pl.coalesce(plain, _from_iso(text), _since_1970(_numbers(text), unit, guessed=guessed))
+    number = _since_1970(_numbers(text), unit, guessed=guessed)
+    if facts is not None and facts.is_simple:
+        return pl.coalesce(plain, number)
+    return pl.coalesce(plain, _from_iso(text), number)
 
 
 def time_facts(frame: pl.LazyFrame, name: str, where: Path, *, is_unit_given: bool = False) -> TimeFacts:
@@ -192,7 +197,9 @@ def time_facts(frame: pl.LazyFrame, name: str, where: Path, *, is_unit_given: bo
             expected="seconds, milliseconds or microseconds since 1970",
             remedy="--time-unit s, ms or us; --time-format for dates written as numbers, such as %Y%m%d",
         )
-    return TimeFacts(row["values"], row["iso"], row["rounded"], unit if row["numbers"] and is_clear else None, layout)
+    unit_read = unit if row["numbers"] and is_clear else None
+    is_simple = row["iso"] + row["numbers"] == row["values"]
+    return TimeFacts(row["values"], row["iso"], row["rounded"], unit_read, layout, is_simple)
 
 
 def as_lists(value: pl.Expr, dtype: pl.DataType, separator: str) -> pl.Expr | None:

@@ -14,13 +14,13 @@ import polars as pl
 
 from searec.data import events
 from searec.data.accounting import ONCE, FileAccount, account
-from searec.data.conform import conform, refuse_lists
+from searec.data.conform import broken_lists, conform
 from searec.data.formats import FORMATS
 from searec.data.formats.base import FILE, ROW, Importer, ImportOptions, Raw, reading
 from searec.data.formats.plain import ENDINGS, form_of, read_table
 from searec.data.formats.text_files import Room
 from searec.data.ids import fold_map, id_counts, note_similar, replace_ids
-from searec.data.log import REJECT_SCHEMA, Log, read_log, refuse_rejects, write_table
+from searec.data.log import NOT_JSON, REJECT_SCHEMA, Log, read_log, refuse_rejects, write_table
 from searec.data.plausibility import odd_times
 from searec.data.remote import local_source, refuse_url
 from searec.data.schema import INTERACTIONS, ITEMS, SEARCHES, TABLES, USERS, Kind, Table
@@ -107,14 +107,13 @@ def import_raw(
                 with reading(raw.files[table.name]):
                     frame, said = conform(raw, table, options)
                     write_table(frame, beside / table.file)
-                refuse_lists(beside / table.file, table, raw)
                 notes += said
             advance(1, table.name)
         folds = _fold(raw, beside, options, notes)
         _fill_absent(raw, beside)
         weights = events.EventWeights.read(source).updated(options.event_weights)
         weights.write(beside)
-        judged = {table.name: _judged_by(beside / table.file, table) for table in TABLES}
+        judged = {table.name: _judged_by(beside / table.file, table, raw) for table in TABLES}
         log = read_log(judged, event_weights=weights)
         removed = _removed(log.rejects, raw, folds)
         located = _of_source(removed.filter(pl.col("merged").is_null()), raw, beside)
@@ -169,12 +168,24 @@ def read_items(path: Path | str, options: ImportOptions = _DEFAULT) -> list[dict
     return frame.drop(ROW, strict=False).to_dicts()
 
 
-def _fold(raw: Raw, beside: Path, options: ImportOptions, notes: list[str]) -> dict[str, dict[str, str]]:
+@dataclass(frozen=True)
+class _Folds:
+    """Ids that were replaced in the staged tables, by "user_id" and "item_id": old -> new.
+
+    repeats: rows of interactions (from 1) that repeated another before.
+    """
+
+    ids: Mapping[str, Mapping[str, str]]
+    repeats: pl.Series
+
+
+def _fold(raw: Raw, beside: Path, options: ImportOptions, notes: list[str]) -> _Folds:
     """Fold ids in the staged tables where that is requested; note those that look alike."""
+    staged = {table.name: beside / table.file for table in TABLES if table.name in raw.tables}
+    scans = {name: pl.scan_parquet(path) for name, path in staged.items()}
     folds: dict[str, dict[str, str]] = {}
     for key in ("user_id", "item_id"):
-        tables = {table.name: pl.scan_parquet(beside / table.file) for table in TABLES if table.name in raw.tables}
-        counts = id_counts(tables, key)
+        counts = id_counts(scans, key)
         folds[key] = fold_map(counts, options.fold_ids) if options.fold_ids else {}
         if folds[key]:
             old, new = next(iter(folds[key].items()))
@@ -182,24 +193,31 @@ def _fold(raw: Raw, beside: Path, options: ImportOptions, notes: list[str]) -> d
             ids = f"{len(folds[key]):,} {key.removesuffix('_id')} {'id' if len(folds[key]) == 1 else 'ids'}"
             notes.append(f"{ids} folded into others by --fold-ids {rules}, such as {old!r} into {new!r}")
         notes += note_similar(counts.filter(~pl.col("id").is_in(list(folds[key]))), key)
+    repeats = pl.Series(dtype=pl.Int64)
     if any(folds.values()):
-        for table in TABLES:
-            if table.name in raw.tables:
-                replaced = beside / f"folded-{table.file}"
-                write_table(replace_ids(pl.scan_parquet(beside / table.file), folds), replaced)
-                os.replace(replaced, beside / table.file)
-    return folds
+        if INTERACTIONS.name in scans:
+            again = ~pl.struct("user_id", "item_id", "timestamp", "event").is_first_distinct()
+            rows = scans[INTERACTIONS.name].select((pl.row_index().cast(pl.Int64) + 1).filter(again))
+            repeats = rows.collect(engine="streaming").to_series()
+        for name, path in staged.items():
+            replaced = beside / f"folded-{path.name}"
+            write_table(replace_ids(scans[name], folds), replaced)
+            os.replace(replaced, path)
+    return _Folds(folds, repeats)
 
 
-def _removed(rejects: pl.DataFrame, raw: Raw, folds: Mapping[str, Mapping[str, str]]) -> pl.DataFrame:
+def _removed(rejects: pl.DataFrame, raw: Raw, folds: _Folds) -> pl.DataFrame:
     """Rejects of the staged tables with a column "merged": the rule where a row is merged and is no reject."""
     alone = pl.len().over("file", "row") == 1
     merged = pl.lit(None, dtype=pl.String)
     if raw.repeats:
         again = [(INTERACTIONS.file, "duplicate row"), (SEARCHES.file, "duplicate search_id")]
         merged = pl.when(alone & _any_of(again)).then(pl.lit(ONCE))
+    elif any(folds.ids.values()):
+        same = alone & _any_of([(INTERACTIONS.file, "duplicate row")]) & ~pl.col("row").is_in(folds.repeats.implode())
+        merged = pl.when(same).then(pl.lit("left out: the same interaction is there before when ids are folded"))
     for table, key in ((USERS, "user_id"), (ITEMS, "item_id")):
-        folded = pl.col("value").is_in(list(set(folds[key].values())))
+        folded = pl.col("value").is_in(list(set(folds.ids[key].values())))
         same = alone & _any_of([(table.file, f"duplicate {key}")]) & folded
         merged = pl.when(same).then(pl.lit(f"left out: another has this {key} when ids are folded")).otherwise(merged)
     return rejects.with_columns(merged.alias("merged"))
@@ -222,6 +240,8 @@ def _any_of(rules: Sequence[tuple[str, str]]) -> pl.Expr:
 
 
 def _remedy(rejects: pl.DataFrame) -> str:
+    if rejects.filter(pl.col("rule").str.ends_with(NOT_JSON)).height:
+        return f'{_REMEDY}; a list is written as ["a","b"], or with a separator between its values'
     if rejects.filter(pl.col("rule") == "no valid time").height:
         return f"{_REMEDY}; --time-format says how times are written that are not ISO 8601, such as %Y/%m/%d"
     return _REMEDY
@@ -253,15 +273,12 @@ def _first(rejects: pl.DataFrame) -> str:
     return f"{file} row {row}: {rule} ({'no value' if value is None else ' '.join(value.splitlines())})"
 
 
-def _judged_by(staged: Path, table: Table) -> pl.LazyFrame:
+def _judged_by(staged: Path, table: Table, raw: Raw) -> pl.LazyFrame:
     """The columns that rules read: a large catalogue's others would fill the memory."""
     frame = pl.scan_parquet(staged)
     schema = frame.collect_schema()
-    return frame.select(
-        column.name
-        for column in table.columns
-        if column.required or (column.kind is Kind.NUMBER and column.name in schema)
-    )
+    read = (c.name for c in table.columns if c.required or (c.kind is Kind.NUMBER and c.name in schema))
+    return frame.select(*read, *broken_lists(raw, table))
 
 
 def refuse_out(source: Path, out: Path, *also: str) -> None:

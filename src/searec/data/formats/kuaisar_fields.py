@@ -87,7 +87,7 @@ def _ends(block: bytes) -> NDArray[np.int64]:
     if b'"' not in block:
         return ends
     quote = data == ord('"')
-    inside = np.cumsum(quote, dtype=np.uint8)[ends] & 1 == 1
+    inside = np.bitwise_xor.accumulate(quote.view(np.uint8))[ends] == 1
     is_edge = np.zeros(len(data) + 1, dtype=bool)  # the last for the place before the first byte
     is_edge[ends[~inside]] = is_edge[-1] = True
     is_edge[:-1] |= quote

@@ -16,7 +16,7 @@ from searec.data import events
 from searec.data.accounting import ONCE, FileAccount, account
 from searec.data.conform import broken_lists, conform
 from searec.data.formats import FORMATS
-from searec.data.formats.base import FILE, ROW, Importer, ImportOptions, Raw, reading
+from searec.data.formats.base import FILE, ROW, Importer, ImportOptions, Raw, of_count, reading
 from searec.data.formats.plain import ENDINGS, form_of, read_table
 from searec.data.formats.text_files import Room
 from searec.data.ids import fold_map, id_counts, note_similar, replace_ids
@@ -229,7 +229,8 @@ def _note_repeats(removed: pl.DataFrame) -> list[str]:
         for table in (INTERACTIONS, SEARCHES)
     }
     return [
-        f"{count:,} {name} occur more than once in the source and are written once"
+        of_count(count, f"row of {name} occurs", f"rows of {name} occur")
+        + " in the source more than once: written once"
         for name, count in counts.items()
         if count
     ]

@@ -20,7 +20,7 @@ from searec.data.formats.base import FILE, ROW, Importer, ImportOptions, Raw, of
 from searec.data.formats.plain import ENDINGS, form_of, read_table
 from searec.data.formats.text_files import Room
 from searec.data.ids import fold_map, id_counts, note_similar, replace_ids
-from searec.data.log import NOT_JSON, REJECT_SCHEMA, Log, read_log, refuse_rejects, write_table
+from searec.data.log import NOT_JSON, REJECT_SCHEMA, Log, read_log, refuse_rejects, write_table, writing
 from searec.data.plausibility import odd_times
 from searec.data.remote import local_source, refuse_url
 from searec.data.schema import INTERACTIONS, ITEMS, SEARCHES, TABLES, USERS, Kind, Table
@@ -106,7 +106,7 @@ def import_raw(
             if table.name in raw.tables:
                 with reading(raw.files[table.name]):
                     frame, said = conform(raw, table, options)
-                    write_table(frame, beside / table.file)
+                    _stage(frame, beside, table)
                 notes += said
             advance(1, table.name)
         folds = _fold(raw, beside, options, notes)
@@ -120,7 +120,7 @@ def import_raw(
         if not drop_bad:
             refuse_rejects(located, source, _remedy(located))
         _refuse_nothing(log, source, located)
-        staged = {table.name: beside / table.file for table in TABLES if table.name in raw.tables}
+        staged = {table.name: _places(beside, table) for table in TABLES if table.name in raw.tables}
         gone = {
             table.name: removed.filter(pl.col("file") == table.file).select("row", pl.col("merged").alias("rule"))
             for table in TABLES
@@ -166,6 +166,23 @@ def read_items(path: Path | str, options: ImportOptions = _DEFAULT) -> list[dict
     ]
     refuse_rejects(pl.concat([file.rejects, *bad]), path, "mend the file")
     return frame.drop(ROW, strict=False).to_dicts()
+
+
+def _stage(frame: pl.LazyFrame, beside: Path, table: Table) -> None:
+    """Write a table and, in a file beside it, where its rows came from, if it says so: both from one reading."""
+    path, marks = beside / table.file, [name for name in (FILE, ROW) if name in frame.collect_schema()]
+    if not marks:
+        write_table(frame, path)
+        return
+    places = frame.select(marks).sink_parquet(beside / f"places-{table.file}", lazy=True)
+    with writing(path):
+        pl.collect_all([frame.drop(marks).sink_parquet(path, lazy=True), places])
+
+
+def _places(beside: Path, table: Table) -> Path:
+    """The file that says where the rows of a staged table came from, or the table, whose rows are those of its file."""
+    places = beside / f"places-{table.file}"
+    return places if places.exists() else beside / table.file
 
 
 @dataclass(frozen=True)
@@ -341,7 +358,7 @@ def _of_source(rejects: pl.DataFrame, raw: Raw, beside: Path) -> pl.DataFrame:
             )
         name = raw.files[table.name].name if table.name in raw.files else table.file
         parts.append(
-            _placed(of_table, beside / table.file)
+            _placed(of_table, _places(beside, table))
             .with_columns(pl.col("file").fill_null(name))
             .select(REJECT_SCHEMA.keys())
         )
@@ -369,23 +386,23 @@ def _placed(rejects: pl.DataFrame, staged: Path) -> pl.DataFrame:
 
 
 def _finish(removed: pl.DataFrame, beside: Path) -> list[str]:
-    """Leave rows out of the staged tables, and where each row came from; return notes on repeats inside lists."""
+    """Leave rows out of the staged tables, and files of places; return notes on repeats inside lists."""
     notes = []
     for table in TABLES:
         rows = removed.filter(pl.col("file") == table.file)["row"].unique()
         staged = pl.scan_parquet(beside / table.file)
-        marks = [name for name in (FILE, ROW) if name in staged.collect_schema()]
         remaining = staged.filter(~(pl.row_index() + 1).is_in(rows.implode())) if len(rows) else staged
         lists = ["clicked"] if table is SEARCHES else []
         repeats = _repeats(remaining, lists)
         for name, count in repeats.items():
             times = f"{count:,} {'repeat' if count == 1 else 'repeats'} of an item"
             notes.append(f"{times} inside one list of {name} of {table.name} left out: an item counts once a search")
-        if len(rows) or marks or repeats:
+        if len(rows) or repeats:
             remaining = remaining.with_columns(pl.col(name).list.unique(maintain_order=True) for name in repeats)
             clean = beside / f"clean-{table.file}"
-            write_table(remaining.drop(marks), clean)
+            write_table(remaining, clean)
             os.replace(clean, beside / table.file)
+        (beside / f"places-{table.file}").unlink(missing_ok=True)
     return notes
 
 

@@ -61,12 +61,12 @@ def _whole_lines(text: Path) -> int:
             end = block.rfind(b"\n") + 1
             block, rest = block[:end], block[end:]
             width = width or len(_ends(block[: block.find(b"\n") + 1]))
-            if end and not (found := _records(block, width)):
+            if end and not (count := _records(block, width)):
                 return 0
-            lines += found if end else 0
+            lines += count if end else 0
     if rest:
-        found = _records(rest + b"\n", width or len(_ends(rest + b"\n")))
-        return lines + 1 if found == 1 else 0
+        count = _records(rest + b"\n", width or len(_ends(rest + b"\n")))
+        return lines + 1 if count == 1 else 0
     return lines
 
 

@@ -218,6 +218,13 @@ def test_a_broken_list_is_a_reject_of_its_row_and_of_events_that_name_it(tmp_pat
     assert table(tmp_path, "items")["categories"].to_list() == [["a", "b"], ["[a"]]
 
 
+def test_objects_without_a_field_lack_a_column(tmp_path: Path) -> None:
+    files = {"items.jsonl": lines({"item_id": "1", "title": "lamp"}), "users.jsonl": "{}\n{}\n"}
+    clicks = lines({"user_id": "u1", "item_id": "1", "timestamp": "2023-01-01"})
+    with pytest.raises(DataError, match=r"missing column 'user_id'; where: .*users\.jsonl; got: no columns"):
+        imported(tmp_path, {**files, "interactions.jsonl": clicks}, form="jsonl")
+
+
 def test_a_missing_value_that_became_a_user_is_named(tmp_path: Path) -> None:
     clicks = CLICKS + "".join(f"NA,{n % 3 + 1},2023-03-{n:02},click\n" for n in range(1, 11))
     report = imported(tmp_path, {"items.csv": ITEMS, "interactions.csv": clicks})

@@ -241,7 +241,7 @@ def test_killed_at_any_moment_it_goes_on_and_ends_in_the_same_table(tmp_path: Pa
     while True:
         with start(data, out) as process:
             # Killed where one more piece of work has ended, or in the middle of the next.
-            while process.poll() is None and len(finished(out)) < len(done) + 3 + kills % 2:
+            while process.poll() is None and len(finished(out)) < len(done) + 2 + kills % 2:
                 time.sleep(0.02)
             time.sleep(0.2 * (kills % 3))
             process.kill()

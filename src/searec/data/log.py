@@ -26,6 +26,10 @@ _SHOWN_MEMBERS = 5
 _CLEAN_COPY = "mend them, or 'searec import parquet SRC OUT --drop-bad' writes a clean copy and rejects.parquet"
 _NUMBER = "\ue000number"
 """Column of a row's number while rules are applied. No source has it: its first character is for private use."""
+BROKEN_LIST = "\ue000broken "
+"""Before the name of a column of lists: the text where a list could not be read, which is a reject; else null."""
+NOT_JSON = " holds a list that is not JSON"
+"""After the name of a column: the rule that such a list breaks."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -140,7 +144,8 @@ def read_log(
     """Apply every rule to the four tables.
 
     Args:
-        tables: "items", "users", "interactions", "searches" with the columns of `schema.TABLES`.
+        tables: "items", "users", "interactions", "searches" with the columns of `schema.TABLES`, and those of
+            `BROKEN_LIST`.
         files: the name to show for each table in rejects; `<table>.parquet` by default.
         now: times after this are rejects; the current time by default.
         event_weights: of the folder; the default table if None.
@@ -155,7 +160,9 @@ def read_log(
     def judged(table: Table, rules: Sequence[_Rule], *internal: pl.Expr) -> pl.DataFrame:
         frame = _whole(tables[table.name], table, names[table.name], *internal)
         rows[table.name] = frame.height
-        good, rejects[table.name] = _judged(frame, rules, names[table.name])
+        lists = [name for name in frame.columns if name.startswith(BROKEN_LIST)]
+        broken = [_Rule(n.removeprefix(BROKEN_LIST) + NOT_JSON, pl.col(n).is_not_null(), n) for n in lists]
+        good, rejects[table.name] = _judged(frame, [*rules, *broken], names[table.name])
         return good
 
     # Items and users first: a bad one makes rejects of its events too.
@@ -313,7 +320,8 @@ def _whole(frame: pl.LazyFrame, table: Table, file: str, *internal: pl.Expr) -> 
     frame = frame.with_columns(known).with_row_index(_NUMBER, 1).with_columns(internal)
     if table in (INTERACTIONS, SEARCHES):
         read = (c.name for c in table.columns if c.required or (c.kind is Kind.NUMBER and c.name in schema))
-        needed = [_NUMBER, *read, *(e.meta.output_name() for e in internal)]
+        broken = (name for name in schema if name.startswith(BROKEN_LIST))
+        needed = [_NUMBER, *read, *broken, *(e.meta.output_name() for e in internal)]
         frame = frame.select(needed)
     try:
         return frame.collect(engine="streaming")

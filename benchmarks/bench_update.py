@@ -58,10 +58,10 @@ def ndcg(rank: pl.Series) -> float:
     return float(value.mean())
 
 
-def measure(model: str, folders: dict[str, Path], room: Path, passes: int) -> dict[str, Any]:
-    """Return times, ratio and quality of one model."""
+def measure(model: str, folders: dict[str, Path], room: Path, passes: int, seed: int) -> dict[str, Any]:
+    """Return times, ratio and quality of one model and seed."""
     yesterday, today, tomorrow = (load(folders[name]) for name in ("yesterday", "today", "tomorrow"))
-    settings = SETTINGS.get(model, {"patience": 0})
+    settings = {"seed": seed, **SETTINGS.get(model, {"patience": 0})}
     old = run_training.train(model, yesterday, room / model / "old", final=True, **settings)
     started = time.perf_counter()
     new = run_update.update(old.folder, today, room / model / "new", passes=passes)
@@ -89,6 +89,15 @@ def measure(model: str, folders: dict[str, Path], room: Path, passes: int) -> di
     }
 
 
+def mean_over_seeds(figures: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the mean of each figure, and the standard error over seeds of what the update adds."""
+    gains = [one["ndcg@10_updated"] - one["ndcg@10_not_updated"] for one in figures]
+    error = (
+        {"gain_standard_error": round(float(np.std(gains, ddof=1)) / len(gains) ** 0.5, 4)} if len(gains) > 1 else {}
+    )
+    return {name: round(float(np.mean([one[name] for one in figures])), 4) for name in figures[0]} | error
+
+
 def main() -> None:
     """Print one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -97,6 +106,7 @@ def main() -> None:
     parser.add_argument("--yesterday", type=float, default=0.85, help="share of all events up to yesterday")
     parser.add_argument("--today", type=float, default=0.9, help="share of all events up to today")
     parser.add_argument("--passes", type=int, default=2)
+    parser.add_argument("--seeds", type=int, default=1, help="trainings of each model; figures are means over them")
     given = parser.parse_args()
     times = pl.concat(
         [pl.read_parquet(given.data / f"{name}.parquet")["timestamp"] for name in ("interactions", "searches")]
@@ -109,7 +119,12 @@ def main() -> None:
             "tomorrow": None,
         }
         folders = {name: cut(given.data, Path(room) / name, at) for name, at in until.items()}
-        models = {name: measure(name, folders, Path(room) / "runs", given.passes) for name in given.models.split(",")}
+        models = {
+            name: mean_over_seeds(
+                [measure(name, folders, Path(room) / f"runs{seed}", given.passes, seed) for seed in range(given.seeds)]
+            )
+            for name in given.models.split(",")
+        }
     print(json.dumps({"benchmark": "update", "task": TASKS[0], "passes": given.passes, "models": models}))
 
 

@@ -171,7 +171,7 @@ def test_data_without_searches_leaves_search_out(make_data: Callable[..., Datase
     data = make_data(items=items, users=[f"u{n}" for n in range(12)], feed=feed)
     found = made(data, tmp_path / "out", models=("itemknn", "bm25", "unisar"), seeds=1)
     assert list(found.left_out) == ["bm25"]
-    assert "of search to be held out" in found.left_out["bm25"]
+    assert "too few events of search" in found.left_out["bm25"]
     assert not found.failed and found.comparison is not None
     assert [table.name for table in found.comparison.tables] == ["recommend/sampled/test", "recommend/full/test"]
     assert found.lines["unisar"].tasks == ("recommend",)

@@ -590,7 +590,8 @@ def test_bad_questions_are_refused(run: Run) -> None:
         task = task or run.model.train_tasks[0]
         return run.recommend([user], k=k) if task == "recommend" else run.search([user], [query], k=k)
 
-    assert len(ask()) == 3
+    # A lexical index returns matches alone, so its list may be shorter.
+    assert 1 <= len(ask()) <= 3 if run.model.name == "bm25" else len(ask()) == 3
     with pytest.raises(UnknownIdError, match="unknown user id 'nobody'"):
         ask(user="nobody")
     for k in (0, -1):
@@ -629,9 +630,15 @@ def test_answers_are_ranked_items_by_outside_id(run: Run) -> None:
         queries = ["yoga mat", "Fishing  ROD!", "yoga mat", "zebra"]
         table = run.search(users, queries, k=4)
         assert table.columns == ["user_id", "query", "rank", "item_id", "score"]
-        assert table["query"].to_list() == [query for query in queries for _ in range(4)]
+        alone = [run.search([user], [query], k=4) for user, query in zip(users, queries, strict=True)]
+        lengths = [len(rows) for rows in alone]
+        if run.model.name == "bm25":  # matches alone: no item holds "zebra"
+            assert lengths[0] and lengths[1] and lengths[3] == 0
+        else:
+            assert lengths == [4] * 4
+        assert table["query"].to_list() == [
+            query for query, rows in zip(queries, lengths, strict=True) for _ in range(rows)
+        ]
         assert run.search([], [], k=4).is_empty()
-        for row in range(4):
-            alone = run.search([users[row]], [queries[row]], k=4)
-            np.testing.assert_allclose(alone["score"], table["score"][4 * row : 4 * row + 4], atol=1e-5)
+        np.testing.assert_allclose(np.concatenate([rows["score"] for rows in alone]), table["score"], atol=1e-5)
     assert all(np.diff(table.filter(user_id="u0")["score"]) <= 0)

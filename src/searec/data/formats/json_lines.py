@@ -221,6 +221,7 @@ def _stage(
         return pl.LazyFrame(schema=schema)
     if others:  # types from every line, so that a number that turns to text in the last one is text in all
         inferred = pl.scan_ndjson(text, infer_schema_length=None).collect_schema()
+        inferred = inferred or pl.Schema({ROW: pl.Int64()})  # every line is an empty object
         schema = {name: schema.get(name, dtype) for name, dtype in inferred.items()}
     staged = temporary(room, f"{path.name}.arrow")
     pl.scan_ndjson(text, schema=schema).sink_ipc(staged)

@@ -75,7 +75,11 @@ def read_json_lines_file(
 
 
 def _names(text: Path) -> list[str]:
-    return pl.scan_ndjson(text).collect_schema().names() if text.stat().st_size else []
+    try:
+        return pl.scan_ndjson(text).collect_schema().names() if text.stat().st_size else []
+    except pl.exceptions.PolarsError:  # objects of several shapes in a column that is not read
+        with text.open(encoding="utf-8") as lines:
+            return list(dict.fromkeys(name for line in lines if line.strip() for name in json.loads(line)))
 
 
 @dataclass(frozen=True)

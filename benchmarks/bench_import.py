@@ -1,4 +1,4 @@
-"""`searec import kuaisar` against the same in pandas, each a command of its own.
+"""`searec import` of KuaiSAR's files, of CSV and of JSON Lines against the same in pandas, each a command of its own.
 
 And ten million rows, with their memory.
 """
@@ -9,15 +9,18 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import polars as pl
 
 from kuaisar_files import write
 from timing import line
 
 REFERENCE = Path(__file__).with_name("reference_pandas_import.py")
+PLAIN_REFERENCE = Path(__file__).with_name("reference_pandas_plain.py")
 TABLES = ("items", "users", "interactions", "searches")
 
 
@@ -44,24 +47,84 @@ def command(*words: str | Path) -> Cost:
     return Cost(time.perf_counter() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 2**20)
 
 
-def ours(src: Path, out: Path) -> Cost:
+def ours(src: Path, out: Path, form: str = "kuaisar") -> Cost:
     """The whole import: reading, rules, final write."""
-    return command("-m", "searec.cli", "import", "kuaisar", src, out)
+    return command("-m", "searec.cli", "import", form, src, out)
 
 
-def theirs(src: Path, out: Path) -> Cost:
+def theirs(*words: str | Path, out: Path) -> Cost:
     """The same by pandas."""
     shutil.rmtree(out, ignore_errors=True)
-    return command(REFERENCE, src, out)
+    return command(*words, out)
 
 
 def run(room: Path, rows: int = 500_000, rounds: int = 3) -> None:
     """Print the ratio of times and both peaks of memory, after checking that both sides wrote the same rows."""
-    src = write(room / "kuaisar", rows)
-    pairs = [(ours(src, room / "by-searec"), theirs(src, room / "by-pandas")) for _ in range(rounds)]
+    src, other = write(room / "kuaisar", rows), room / "by-pandas"
+    _compare(
+        "import of KuaiSAR's files, against pandas",
+        rows,
+        rounds,
+        src,
+        room,
+        (lambda out: ours(src, out), lambda: theirs(REFERENCE, src, out=other)),
+    )
+    for form, name in (("csv", "CSV"), ("jsonl", "JSON Lines")):
+        plain(room, form, name, 2 * rows, rounds)
+
+
+def plain(room: Path, form: str, name: str, rows: int, rounds: int) -> None:
+    """The same for plain files of items and interactions."""
+    src, other = _plain_files(room / form, form, rows), room / "by-pandas"
+    _compare(
+        f"import of {name}, against pandas",
+        rows,
+        rounds,
+        src,
+        room,
+        (lambda out: ours(src, out, form), lambda: theirs(PLAIN_REFERENCE, form, src, out=other)),
+    )
+
+
+def _plain_files(folder: Path, form: str, rows: int) -> Path:
+    """Interactions of one item in sixty rows and one user in thirty, in order of time."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    items = pl.select(number=pl.int_range(rows // 60)).select(
+        item_id=pl.format("i{}", "number"), title=pl.format("thing number {}", "number")
+    )
+    events = pl.DataFrame(
+        {
+            "user_id": rng.integers(0, rows // 30, rows),
+            "item_id": rng.integers(0, rows // 60, rows),
+            "timestamp": 1_600_000_000 + np.sort(rng.integers(0, 30_000_000, rows)),
+        }
+    ).select(
+        pl.format("u{}", "user_id").alias("user_id"),
+        pl.format("i{}", "item_id").alias("item_id"),
+        pl.from_epoch("timestamp").dt.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        event=pl.lit("click"),
+    )
+    for table, frame in (("items", items), ("interactions", events.unique(maintain_order=True))):
+        path = folder / f"{table}.{form}"
+        frame.write_csv(path) if form == "csv" else frame.write_ndjson(path)
+    return folder
+
+
+def _compare(
+    name: str,
+    rows: int,
+    rounds: int,
+    src: Path,
+    room: Path,
+    sides: tuple[Callable[[Path], Cost], Callable[[], Cost]],
+) -> None:
+    mine, other = room / "by-searec", room / "by-pandas"
+    shutil.rmtree(mine, ignore_errors=True)
+    pairs = [(sides[0](mine), sides[1]()) for _ in range(rounds)]
     for table in TABLES:
-        mine, other = (pl.read_parquet(room / side / f"{table}.parquet") for side in ("by-searec", "by-pandas"))
-        if not mine.equals(other.select(mine.columns)):
+        written, expected = (pl.read_parquet(side / f"{table}.parquet") for side in (mine, other))
+        if (written.height or expected.height) and not written.equals(expected.select(written.columns)):
             raise RuntimeError(f"the two sides differ in {table}")
     figures = {
         "rows": rows,
@@ -73,7 +136,7 @@ def run(room: Path, rows: int = 500_000, rounds: int = 3) -> None:
         "theirs_gib": round(max(b.gib for _, b in pairs), 2),
         "cores": os.cpu_count(),
     }
-    line("import of KuaiSAR's files, against pandas", src, figures)
+    line(name, src, figures)
 
 
 def large(room: Path, rows: int = 10_000_000) -> None:

@@ -318,7 +318,7 @@ FAULTS: list[tuple[dict[str, str | bytes | None], str]] = [
     ({"searches": SEARCHES_CSV.replace("query", "")}, r"missing column 'query'; where: .*searches\.csv"),
     (
         {"items": ITEMS_CSV.replace("Home|Kitchen", "['Home']")},
-        r"a list that is not JSON; where: .*items\.csv row 2; got: \['Home'\]",
+        r"items\.csv row 2: categories holds a list that is not JSON \(\['Home'\]\).*a list is written as",
     ),
     ({"searches": SEARCHES_CSV.replace("2|3", "['2']")}, r"searches\.csv row 2: unknown clicked item \(\['2'\]\)"),
     ({"interactions": f"{HEADER}7,1,20230,c\n"}, r"unit of the times in 'timestamp' is not clear; .*--time-unit"),

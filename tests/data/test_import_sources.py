@@ -196,6 +196,35 @@ def test_folded_items_are_one_row_and_lists_follow(tmp_path: Path) -> None:
     assert (report.files[0].read, report.files[0].written, report.files[0].outcomes[0].rows) == (3, 2, 1)
 
 
+def test_interactions_that_are_one_when_ids_are_folded_are_merged(tmp_path: Path) -> None:
+    rows = "u1,2,2023-01-01\nU1,2,2023-01-01\nu1,1,2023-01-02\nu1,1,2023-01-02\n"
+    files = {"items.csv": ITEMS, "interactions.csv": "user_id,item_id,timestamp\n" + rows}
+    report = imported(tmp_path, files, fold_ids=("case",), drop_bad=True)
+    assert report.rejects.rows() == [("interactions.csv", 4, "duplicate row", "1")]  # one before they are folded too
+    account = report.files[-1]
+    assert (account.read, account.written, account.rejected) == (4, 2, 1)
+    [outcome] = account.outcomes
+    assert (outcome.rows, "when ids are folded" in outcome.rule) == (1, True)
+
+
+def test_a_broken_list_is_a_reject_of_its_row_and_of_events_that_name_it(tmp_path: Path) -> None:
+    items = 'item_id,title,categories\n1,lamp,"[""a"",""b""]"\n2,mug,[a\n3,pot,[a]\n'
+    clicks = "user_id,item_id,timestamp\nu1,1,2023-01-01\nu1,3,2023-01-02\n"
+    report = imported(tmp_path, {"items.csv": items, "interactions.csv": clicks}, drop_bad=True)
+    assert report.rejects.rows() == [
+        ("items.csv", 3, "categories holds a list that is not JSON", "[a]"),
+        ("interactions.csv", 2, "unknown item", "3"),
+    ]
+    assert table(tmp_path, "items")["categories"].to_list() == [["a", "b"], ["[a"]]
+
+
+def test_objects_without_a_field_lack_a_column(tmp_path: Path) -> None:
+    files = {"items.jsonl": lines({"item_id": "1", "title": "lamp"}), "users.jsonl": "{}\n{}\n"}
+    clicks = lines({"user_id": "u1", "item_id": "1", "timestamp": "2023-01-01"})
+    with pytest.raises(DataError, match=r"missing column 'user_id'; where: .*users\.jsonl; got: no columns"):
+        imported(tmp_path, {**files, "interactions.jsonl": clicks}, form="jsonl")
+
+
 def test_a_missing_value_that_became_a_user_is_named(tmp_path: Path) -> None:
     clicks = CLICKS + "".join(f"NA,{n % 3 + 1},2023-03-{n:02},click\n" for n in range(1, 11))
     report = imported(tmp_path, {"items.csv": ITEMS, "interactions.csv": clicks})

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from searec.data.dataset import Dataset
+from searec.data.global_split import split_time
 from searec.data.split import Split
-from searec.errors import DataError, RunError, SettingsError
+from searec.errors import DataError, LeakError, RunError, SettingsError
 from searec.experiments import run_comparison, run_training, run_update
 from searec.experiments.run_leakage import run_leaks
 from searec.models import model_named, model_names
@@ -141,3 +142,19 @@ def test_start_continues_with_new_rows(checkerboard: Any, grown: Dataset, tmp_pa
         torch.testing.assert_close(tensor.cpu(), opened[name], atol=1e-6, rtol=1e-5)
     with pytest.raises(SettingsError, match="final run takes its steps"):
         run_training.train("sasrec", grown, tmp_path / "f", start=run.folder, final=True, **settings("sasrec"))
+
+
+def test_a_split_before_what_weights_have_learned_is_refused(checkerboard: Any, grown: Dataset, tmp_path: Path) -> None:
+    run = run_training.train("sasrec", checkerboard.data, tmp_path / "run", **settings("sasrec"))
+    time = split_time(grown, "0.3")
+    with pytest.raises(LeakError, match="learned from events after the split time"):
+        run_update.update(run.folder, grown, tmp_path / "new", split_at=time)
+    with pytest.raises(LeakError, match="choose a later split time"):
+        run_training.train("sasrec", grown, tmp_path / "new", start=run.folder, split_at="0.3", **settings("sasrec"))
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_file_is_no_run(grown: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "shop.json").write_text("{}")
+    with pytest.raises(RunError, match="no finished run"):
+        run_update.update(tmp_path / "shop.json", grown, tmp_path / "new")

@@ -7,6 +7,7 @@ import polars as pl
 from searec.config import nearest
 from searec.data.convert import as_lists, as_numbers, as_text, as_times, time_facts, unread_list
 from searec.data.formats.base import FILE, ROW, ImportOptions, Raw
+from searec.data.log import BROKEN_LIST
 from searec.data.schema import ITEMS, USERS, Column, Kind, Table
 from searec.errors import DataError
 
@@ -107,28 +108,17 @@ def _note_inexact(frame: pl.LazyFrame, name: str, where: Path) -> list[str]:
     ]
 
 
-def refuse_lists(path: Path, table: Table, raw: Raw) -> None:
-    """Refuse lists that should be JSON and are not, where no rule checks them.
+def broken_lists(raw: Raw, table: Table) -> list[pl.Expr]:
+    """Return a column for `log.read_log` for each column of lists that no other rule checks and that came as text.
 
     Args:
-        path: the converted table.
-        table: which table it is.
         raw: the source.
-
-    Raises:
-        DataError: there is one.
+        table: which of its tables, converted.
     """
-    schema = raw.tables[table.name].collect_schema()
-    for column in table.columns:
-        if column.kind is not Kind.TEXTS or column.required or schema.get(column.name) != pl.String:
-            continue
-        row = (pl.col(ROW) if ROW in schema else pl.row_index() + 1).alias(ROW)
-        bad = pl.scan_parquet(path).select(row, column.name).filter(unread_list(column.name)).head(1).collect()
-        if bad.height:
-            raise DataError(
-                f"column {column.name!r} holds a list that is not JSON",
-                where=f"{raw.files[table.name]} row {bad[ROW][0]}",
-                got=bad[column.name][0][0],
-                expected='["a","b"], or values with a separator between',
-                remedy="write the lists with double quotes",
-            )
+    schema = raw.tables[table.name].collect_schema() if table.name in raw.tables else {}
+    names = [c.name for c in table.columns if c.kind is Kind.TEXTS and not c.required]
+    return [
+        pl.when(unread_list(name)).then(pl.col(name).list.first()).alias(BROKEN_LIST + name)
+        for name in names
+        if schema.get(name) == pl.String
+    ]

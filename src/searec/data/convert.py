@@ -22,6 +22,14 @@ _ISO = (
     r"(?:(?:[Tt]|\s+)(?<hour>\d{2})(?::?(?<minute>\d{2})(?::?(?<second>\d{2})(?:[.,](?<part>\d+))?)?)?"
     r"\s*(?<zone>Z|z|UTC|[-+]\d{2}(?::?\d{2})?)?)?$"
 )
+_DAY, _TIME = "[0-9]{4}-[0-9]{2}-[0-9]{2}", "(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
+_LAYOUTS = {
+    "%Y-%m-%dT%H:%M:%SZ": f"^{_DAY}T{_TIME}Z$",
+    "%Y-%m-%dT%H:%M:%S%.fZ": rf"^{_DAY}T{_TIME}\.[0-9]{{1,6}}Z$",
+    "%Y-%m-%d %H:%M:%S": f"^{_DAY} {_TIME}$",
+    "digits": "^[0-9]{9,16}$",
+}
+"""What the times of most columns look like, each read faster than the general form: a format of strptime, or digits."""
 _BASIC_DATE = r"^\s*(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\s*$"
 _ROUNDED = r"^\s*\d(\.\d{1,5})?[eE]\+?\d+\s*$"
 _CLEAR = 0.9
@@ -76,12 +84,16 @@ class TimeFacts:
     iso: how many are texts in the plain form of ISO 8601, YYYY-MM-DDThh:mm:ss and a zone, or a part of it.
     rounded: how many are numbers with an exponent, such as 1.70E+12, which a spreadsheet has rounded.
     unit: of numbers, read from their size; None where there are none or few.
+    layout: of texts, the one of `_LAYOUTS` that all have.
+    is_simple: each text is of the plain form or a number above 0.
     """
 
     values: int
     iso: int
     rounded: int
     unit: TimeUnit | None
+    layout: str | None = None
+    is_simple: bool = False
 
 
 def as_times(
@@ -114,17 +126,22 @@ def as_times(
     if dtype.is_numeric():
         return _since_1970(value.cast(pl.Float64), unit, guessed=guessed)
     if is_text:
-        return _from_text(
-            value.cast(pl.String), unit, guessed=guessed, is_plain=facts is not None and facts.iso == facts.values
-        )
+        return _from_text(value.cast(pl.String), unit, guessed=guessed, facts=facts)
     return None
 
 
-def _from_text(text: pl.Expr, unit: TimeUnit | None, *, guessed: bool, is_plain: bool) -> pl.Expr:
-    if is_plain:
+def _from_text(text: pl.Expr, unit: TimeUnit | None, *, guessed: bool, facts: TimeFacts | None) -> pl.Expr:
+    if facts is not None and facts.layout == "digits":
+        return _since_1970(text.cast(pl.Float64), unit, guessed=guessed)
+    if facts is not None and facts.layout is not None:
+        return text.str.to_datetime(facts.layout, time_unit="us", strict=False).dt.replace_time_zone("UTC")
+    if facts is not None and facts.iso == facts.values:
         return _from_plain_iso(text)
     plain = pl.when(text.str.contains(_PLAIN_ISO)).then(_from_plain_iso(text))
-    return pl.coalesce(plain, _from_iso(text), _since_1970(_numbers(text), unit, guessed=guessed))
+    number = _since_1970(_numbers(text), unit, guessed=guessed)
+    if facts is not None and facts.is_simple:
+        return pl.coalesce(plain, number)
+    return pl.coalesce(plain, _from_iso(text), number)
 
 
 def time_facts(frame: pl.LazyFrame, name: str, where: Path, *, is_unit_given: bool = False) -> TimeFacts:
@@ -144,17 +161,25 @@ def time_facts(frame: pl.LazyFrame, name: str, where: Path, *, is_unit_given: bo
     if not text and not dtype.is_numeric():
         return TimeFacts(0, 0, 0, None)
     value = pl.col(name).cast(pl.String) if text else pl.col(name)
-    if text:  # most columns are of the plain form, and one look is enough
-        counts = frame.select(value.count().alias("values"), value.str.contains(_PLAIN_ISO).sum().alias("iso"))
-        values, iso = counts.collect(engine="streaming").row(0)
+    layout = None
+    if text:  # most columns are of one layout, or of the plain form, and one look is enough
+        looks = {**_LAYOUTS, "iso": _PLAIN_ISO}
+        counts = frame.select(value.count(), *(value.str.contains(look).sum().alias(n) for n, look in looks.items()))
+        values, *by_layout, iso = counts.collect(engine="streaming").row(0)
+        layout = next((n for n, count in zip(_LAYOUTS, by_layout, strict=True) if count == values), None)
         if values == iso:
-            return TimeFacts(values, iso, 0, None)
-    number = _numbers(value).filter(~value.str.contains(_BASIC_DATE)) if text else value.cast(pl.Float64)
-    number = number.filter(number.is_finite() & (number > 0)) if not text else number.filter(number > 0)
+            return TimeFacts(values, iso, 0, None, layout)
+    if layout is not None or not text:
+        number = value.cast(pl.Float64)
+        number = number.filter(number.is_finite() & (number > 0))
+    else:
+        number = _numbers(value).filter(~value.str.contains(_BASIC_DATE))
+        number = number.filter(number > 0)
+    is_free = text and layout is None
     figures: dict[str, pl.Expr] = {
         "values": value.count(),
-        "iso": value.str.contains(_PLAIN_ISO).sum() if text else pl.lit(0),
-        "rounded": value.str.contains(_ROUNDED).sum() if text else pl.lit(0),
+        "iso": value.str.contains(_PLAIN_ISO).sum() if is_free else pl.lit(0),
+        "rounded": value.str.contains(_ROUNDED).sum() if is_free else pl.lit(0),
         "numbers": number.count(),
         "low": number.min(),
         "high": number.max(),
@@ -172,7 +197,9 @@ def time_facts(frame: pl.LazyFrame, name: str, where: Path, *, is_unit_given: bo
             expected="seconds, milliseconds or microseconds since 1970",
             remedy="--time-unit s, ms or us; --time-format for dates written as numbers, such as %Y%m%d",
         )
-    return TimeFacts(row["values"], row["iso"], row["rounded"], unit if row["numbers"] and is_clear else None)
+    unit_read = unit if row["numbers"] and is_clear else None
+    is_simple = row["iso"] + row["numbers"] == row["values"]
+    return TimeFacts(row["values"], row["iso"], row["rounded"], unit_read, layout, is_simple)
 
 
 def as_lists(value: pl.Expr, dtype: pl.DataType, separator: str) -> pl.Expr | None:

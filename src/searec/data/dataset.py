@@ -210,12 +210,10 @@ def write(log: Log, folder: Path) -> None:
         folder: the folder to make.
     """
     folder.mkdir()
-    positive = log.interactions.filter(pl.col("weight") > 0)
-    event_names = sorted(positive["event"].unique().to_list())
     queries = log.searches["query"].unique().sort()
-    clicks = _write_events(log, positive, event_names, queries, folder)
+    event_names, clicks = _write_events(log, queries, folder)
     _write_dislikes(log.interactions.filter(pl.col("weight") < 0), clicks, folder, log.users.height)
-    del positive, clicks
+    del clicks
 
     item_words = log.items.select(index_words(item_text(log.items.columns)).alias("word"))["word"]
     query_words = queries.to_frame("query").select(index_words(pl.col("query")).alias("word"))["word"]
@@ -251,17 +249,20 @@ def write(log: Log, folder: Path) -> None:
     (folder / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
 
 
-def _write_events(
-    log: Log, positive: pl.DataFrame, event_names: list[str], queries: pl.Series, folder: Path
-) -> pl.DataFrame:
-    """Write interactions, searches and the click history, each by user and time; return the click history."""
+def _write_events(log: Log, queries: pl.Series, folder: Path) -> tuple[list[str], pl.DataFrame]:
+    """Write interactions, searches and the click history, each by user and time; return event names and the history."""
     users = log.users.height
+    is_positive = log.interactions["weight"] > 0
+    positive = log.interactions if is_positive.all() else log.interactions.filter(is_positive)
+    event_names = positive["event"].unique().cast(pl.String).sort().to_list()
     event = _codes(positive["event"], event_names, pl.Int16) - 1
     feed = _in_order(positive.with_columns(event), "item", "event")
     _save_columns(folder, "interactions", feed, ("item", "time", "event", "weight"), users)
+    del positive, event
+    feed = feed.drop("event")
 
     query = _codes(log.searches["query"], queries, pl.Int32)
-    searches = _in_order(log.searches.with_columns(query), "search_id")
+    searches = _in_order(log.searches.with_columns(query), "search_id").drop("search_id")
     _save_columns(folder, "searches", searches, ("query", "time"), users)
     lengths = searches["clicked"].list.len().to_numpy()
     clicked = searches["clicked"].explode().drop_nulls().to_numpy().astype(np.int32)
@@ -275,7 +276,7 @@ def _write_events(
     del feed, searches  # ten million events need the room
     clicks = pl.concat([from_feed, from_search]).sort("user", "time", maintain_order=True)
     _save_columns(folder, "click_history", clicks, ("item", "time", "source", "weight"), users)
-    return clicks
+    return event_names, clicks
 
 
 def _write_dislikes(negative: pl.DataFrame, clicks: pl.DataFrame, folder: Path, users: int) -> None:

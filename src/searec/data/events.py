@@ -165,7 +165,7 @@ def described(names: pl.Series, weights: EventWeights) -> list[str]:
         weights: of the dataset.
     """
     counts = counted(names)
-    unknown = "of events without a known weight, counted as clicks (weight 1; --event NAME=WEIGHT sets another)"
+    unknown = "of events without a known weight, counted as {clicks} (weight 1; --event NAME=WEIGHT sets another)"
     negative = "of negative feedback, neither history nor target; the item is left out of that user's lists"
     groups = {
         unknown: weights.unknown(counts),
@@ -178,7 +178,8 @@ def described(names: pl.Series, weights: EventWeights) -> list[str]:
             total = sum(counts[name] for name in members)
             listed = ", ".join(f"{name} {counts[name]:,}" for name in members[:_LISTED])
             more = f" and {len(members) - _LISTED} more" if len(members) > _LISTED else ""
-            notes.append(f"{total:,} {'row' if total == 1 else 'rows'} {what}: {listed}{more}")
+            rows, clicks = ("row", "a click") if total == 1 else ("rows", "clicks")
+            notes.append(f"{total:,} {rows} {what.format(clicks=clicks)}: {listed}{more}")
     return notes
 
 

@@ -16,6 +16,8 @@ _NAMES: dict[FoldRule, str] = {
     "decimal": "a trailing .0",
 }
 _INVISIBLE = r"[\p{Cf}\x00-\x08\x0E-\x1F\x7F-\x84\x86-\x9F\u{FE00}-\u{FE0F}]"
+_PLAIN = "^(?:0|[a-z1-9_-][a-z0-9_-]*)$"
+"""Ids that no rule changes."""
 _NOTHING = ("na", "n/a", "#n/a", "nan", "null", "none", "nil", "undefined", "unknown", "(null)", "-", "?", "-1")
 _MOST = 0.5
 _ID_COLUMNS = {"user_id": ("user_id",), "item_id": ("item_id", "clicked", "shown")}
@@ -90,8 +92,13 @@ def similar_ids(ids: pl.Series) -> list[SimilarIds]:
 
 def _alike(ids: pl.Series, rules: Sequence[FoldRule]) -> pl.DataFrame:
     """Groups of more than one id that the rules make one: "folded" and the list "id"."""
-    frame = ids.cast(pl.String).alias("id").to_frame().lazy().filter(pl.col("id").str.strip_chars() != "")
-    groups = frame.group_by(folded(pl.col("id"), rules).alias("folded")).agg("id").filter(pl.col("id").list.len() > 1)
+    frame = ids.cast(pl.String).alias("id").to_frame().filter(pl.col("id").str.strip_chars() != "")
+    is_plain = frame.select(pl.col("id").str.contains(_PLAIN)).to_series()
+    if is_plain.all():
+        return pl.DataFrame(schema={"folded": pl.String(), "id": pl.List(pl.String)})
+    others = frame.filter(~is_plain).with_columns(folded(pl.col("id"), rules).alias("folded"))
+    plain = frame.filter(is_plain).with_columns(pl.col("id").alias("folded"))
+    groups = pl.concat([plain, others]).lazy().group_by("folded").agg("id").filter(pl.col("id").list.len() > 1)
     return groups.sort("folded").collect(engine="streaming")
 
 
@@ -113,7 +120,7 @@ def id_counts(tables: Mapping[str, pl.LazyFrame], key: str) -> pl.DataFrame:
                 count = pl.lit(0, dtype=pl.UInt32) if is_list else pl.len()
                 parts.append(ids.group_by("id").agg(count.alias("rows"), pl.lit(is_list).alias("listed")))
     whole = pl.concat(parts).group_by("id").agg(pl.col("rows").sum(), pl.col("listed").any())
-    return whole.filter(pl.col("id").is_not_null()).sort("id").collect(engine="streaming")
+    return whole.filter(pl.col("id").is_not_null()).collect(engine="streaming")
 
 
 def note_similar(counts: pl.DataFrame, key: str) -> list[str]:
@@ -132,7 +139,7 @@ def note_similar(counts: pl.DataFrame, key: str) -> list[str]:
     blank = counts.filter(pl.col("id").str.strip_chars().str.to_lowercase().is_in(_NOTHING))
     notes += [
         f"{kind} id {name!r} is in {rows:,} of {total:,} events: it looks like a missing value, not like a {kind}"
-        for name, rows in blank.filter(pl.col("rows") > _MOST * total).select("id", "rows").iter_rows()
+        for name, rows in blank.filter(pl.col("rows") > _MOST * total).select("id", "rows").sort("id").iter_rows()
     ]
     return notes
 

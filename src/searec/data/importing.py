@@ -14,13 +14,13 @@ import polars as pl
 
 from searec.data import events
 from searec.data.accounting import ONCE, FileAccount, account
-from searec.data.conform import conform, refuse_lists
+from searec.data.conform import broken_lists, conform
 from searec.data.formats import FORMATS
-from searec.data.formats.base import FILE, ROW, Importer, ImportOptions, Raw, reading
+from searec.data.formats.base import FILE, ROW, Importer, ImportOptions, Raw, of_count, reading
 from searec.data.formats.plain import ENDINGS, form_of, read_table
 from searec.data.formats.text_files import Room
 from searec.data.ids import fold_map, id_counts, note_similar, replace_ids
-from searec.data.log import REJECT_SCHEMA, Log, read_log, refuse_rejects, write_table
+from searec.data.log import NOT_JSON, REJECT_SCHEMA, Log, read_log, refuse_rejects, write_table, writing
 from searec.data.plausibility import odd_times
 from searec.data.remote import local_source, refuse_url
 from searec.data.schema import INTERACTIONS, ITEMS, SEARCHES, TABLES, USERS, Kind, Table
@@ -106,22 +106,21 @@ def import_raw(
             if table.name in raw.tables:
                 with reading(raw.files[table.name]):
                     frame, said = conform(raw, table, options)
-                    write_table(frame, beside / table.file)
-                refuse_lists(beside / table.file, table, raw)
+                    _stage(frame, beside, table)
                 notes += said
             advance(1, table.name)
         folds = _fold(raw, beside, options, notes)
         _fill_absent(raw, beside)
         weights = events.EventWeights.read(source).updated(options.event_weights)
         weights.write(beside)
-        judged = {table.name: _judged_by(beside / table.file, table) for table in TABLES}
+        judged = {table.name: _judged_by(beside / table.file, table, raw) for table in TABLES}
         log = read_log(judged, event_weights=weights)
         removed = _removed(log.rejects, raw, folds)
         located = _of_source(removed.filter(pl.col("merged").is_null()), raw, beside)
         if not drop_bad:
             refuse_rejects(located, source, _remedy(located))
         _refuse_nothing(log, source, located)
-        staged = {table.name: beside / table.file for table in TABLES if table.name in raw.tables}
+        staged = {table.name: _places(beside, table) for table in TABLES if table.name in raw.tables}
         gone = {
             table.name: removed.filter(pl.col("file") == table.file).select("row", pl.col("merged").alias("rule"))
             for table in TABLES
@@ -169,12 +168,41 @@ def read_items(path: Path | str, options: ImportOptions = _DEFAULT) -> list[dict
     return frame.drop(ROW, strict=False).to_dicts()
 
 
-def _fold(raw: Raw, beside: Path, options: ImportOptions, notes: list[str]) -> dict[str, dict[str, str]]:
+def _stage(frame: pl.LazyFrame, beside: Path, table: Table) -> None:
+    """Write a table and, in a file beside it, where its rows came from, if it says so: both from one reading."""
+    path, marks = beside / table.file, [name for name in (FILE, ROW) if name in frame.collect_schema()]
+    if not marks:
+        write_table(frame, path)
+        return
+    places = frame.select(marks).sink_parquet(beside / f"places-{table.file}", lazy=True)
+    with writing(path):
+        pl.collect_all([frame.drop(marks).sink_parquet(path, lazy=True), places])
+
+
+def _places(beside: Path, table: Table) -> Path:
+    """The file that says where the rows of a staged table came from, or the table, whose rows are those of its file."""
+    places = beside / f"places-{table.file}"
+    return places if places.exists() else beside / table.file
+
+
+@dataclass(frozen=True)
+class _Folds:
+    """Ids that were replaced in the staged tables, by "user_id" and "item_id": old -> new.
+
+    repeats: rows of interactions (from 1) that repeated another before.
+    """
+
+    ids: Mapping[str, Mapping[str, str]]
+    repeats: pl.Series
+
+
+def _fold(raw: Raw, beside: Path, options: ImportOptions, notes: list[str]) -> _Folds:
     """Fold ids in the staged tables where that is requested; note those that look alike."""
+    staged = {table.name: beside / table.file for table in TABLES if table.name in raw.tables}
+    scans = {name: pl.scan_parquet(path) for name, path in staged.items()}
     folds: dict[str, dict[str, str]] = {}
     for key in ("user_id", "item_id"):
-        tables = {table.name: pl.scan_parquet(beside / table.file) for table in TABLES if table.name in raw.tables}
-        counts = id_counts(tables, key)
+        counts = id_counts(scans, key)
         folds[key] = fold_map(counts, options.fold_ids) if options.fold_ids else {}
         if folds[key]:
             old, new = next(iter(folds[key].items()))
@@ -182,24 +210,31 @@ def _fold(raw: Raw, beside: Path, options: ImportOptions, notes: list[str]) -> d
             ids = f"{len(folds[key]):,} {key.removesuffix('_id')} {'id' if len(folds[key]) == 1 else 'ids'}"
             notes.append(f"{ids} folded into others by --fold-ids {rules}, such as {old!r} into {new!r}")
         notes += note_similar(counts.filter(~pl.col("id").is_in(list(folds[key]))), key)
+    repeats = pl.Series(dtype=pl.Int64)
     if any(folds.values()):
-        for table in TABLES:
-            if table.name in raw.tables:
-                replaced = beside / f"folded-{table.file}"
-                write_table(replace_ids(pl.scan_parquet(beside / table.file), folds), replaced)
-                os.replace(replaced, beside / table.file)
-    return folds
+        if INTERACTIONS.name in scans:
+            again = ~pl.struct("user_id", "item_id", "timestamp", "event").is_first_distinct()
+            rows = scans[INTERACTIONS.name].select((pl.row_index().cast(pl.Int64) + 1).filter(again))
+            repeats = rows.collect(engine="streaming").to_series()
+        for name, path in staged.items():
+            replaced = beside / f"folded-{path.name}"
+            write_table(replace_ids(scans[name], folds), replaced)
+            os.replace(replaced, path)
+    return _Folds(folds, repeats)
 
 
-def _removed(rejects: pl.DataFrame, raw: Raw, folds: Mapping[str, Mapping[str, str]]) -> pl.DataFrame:
+def _removed(rejects: pl.DataFrame, raw: Raw, folds: _Folds) -> pl.DataFrame:
     """Rejects of the staged tables with a column "merged": the rule where a row is merged and is no reject."""
     alone = pl.len().over("file", "row") == 1
     merged = pl.lit(None, dtype=pl.String)
     if raw.repeats:
         again = [(INTERACTIONS.file, "duplicate row"), (SEARCHES.file, "duplicate search_id")]
         merged = pl.when(alone & _any_of(again)).then(pl.lit(ONCE))
+    elif any(folds.ids.values()):
+        same = alone & _any_of([(INTERACTIONS.file, "duplicate row")]) & ~pl.col("row").is_in(folds.repeats.implode())
+        merged = pl.when(same).then(pl.lit("left out: the same interaction is there before when ids are folded"))
     for table, key in ((USERS, "user_id"), (ITEMS, "item_id")):
-        folded = pl.col("value").is_in(list(set(folds[key].values())))
+        folded = pl.col("value").is_in(list(set(folds.ids[key].values())))
         same = alone & _any_of([(table.file, f"duplicate {key}")]) & folded
         merged = pl.when(same).then(pl.lit(f"left out: another has this {key} when ids are folded")).otherwise(merged)
     return rejects.with_columns(merged.alias("merged"))
@@ -211,7 +246,8 @@ def _note_repeats(removed: pl.DataFrame) -> list[str]:
         for table in (INTERACTIONS, SEARCHES)
     }
     return [
-        f"{count:,} {name} occur more than once in the source and are written once"
+        of_count(count, f"row of {name} occurs", f"rows of {name} occur")
+        + " in the source more than once: written once"
         for name, count in counts.items()
         if count
     ]
@@ -222,6 +258,8 @@ def _any_of(rules: Sequence[tuple[str, str]]) -> pl.Expr:
 
 
 def _remedy(rejects: pl.DataFrame) -> str:
+    if rejects.filter(pl.col("rule").str.ends_with(NOT_JSON)).height:
+        return f'{_REMEDY}; a list is written as ["a","b"], or with a separator between its values'
     if rejects.filter(pl.col("rule") == "no valid time").height:
         return f"{_REMEDY}; --time-format says how times are written that are not ISO 8601, such as %Y/%m/%d"
     return _REMEDY
@@ -253,15 +291,12 @@ def _first(rejects: pl.DataFrame) -> str:
     return f"{file} row {row}: {rule} ({'no value' if value is None else ' '.join(value.splitlines())})"
 
 
-def _judged_by(staged: Path, table: Table) -> pl.LazyFrame:
+def _judged_by(staged: Path, table: Table, raw: Raw) -> pl.LazyFrame:
     """The columns that rules read: a large catalogue's others would fill the memory."""
     frame = pl.scan_parquet(staged)
     schema = frame.collect_schema()
-    return frame.select(
-        column.name
-        for column in table.columns
-        if column.required or (column.kind is Kind.NUMBER and column.name in schema)
-    )
+    read = (c.name for c in table.columns if c.required or (c.kind is Kind.NUMBER and c.name in schema))
+    return frame.select(*read, *broken_lists(raw, table))
 
 
 def refuse_out(source: Path, out: Path, *also: str) -> None:
@@ -323,7 +358,7 @@ def _of_source(rejects: pl.DataFrame, raw: Raw, beside: Path) -> pl.DataFrame:
             )
         name = raw.files[table.name].name if table.name in raw.files else table.file
         parts.append(
-            _placed(of_table, beside / table.file)
+            _placed(of_table, _places(beside, table))
             .with_columns(pl.col("file").fill_null(name))
             .select(REJECT_SCHEMA.keys())
         )
@@ -351,23 +386,23 @@ def _placed(rejects: pl.DataFrame, staged: Path) -> pl.DataFrame:
 
 
 def _finish(removed: pl.DataFrame, beside: Path) -> list[str]:
-    """Leave rows out of the staged tables, and where each row came from; return notes on repeats inside lists."""
+    """Leave rows out of the staged tables, and files of places; return notes on repeats inside lists."""
     notes = []
     for table in TABLES:
         rows = removed.filter(pl.col("file") == table.file)["row"].unique()
         staged = pl.scan_parquet(beside / table.file)
-        marks = [name for name in (FILE, ROW) if name in staged.collect_schema()]
         remaining = staged.filter(~(pl.row_index() + 1).is_in(rows.implode())) if len(rows) else staged
         lists = ["clicked"] if table is SEARCHES else []
         repeats = _repeats(remaining, lists)
         for name, count in repeats.items():
             times = f"{count:,} {'repeat' if count == 1 else 'repeats'} of an item"
             notes.append(f"{times} inside one list of {name} of {table.name} left out: an item counts once a search")
-        if len(rows) or marks or repeats:
+        if len(rows) or repeats:
             remaining = remaining.with_columns(pl.col(name).list.unique(maintain_order=True) for name in repeats)
             clean = beside / f"clean-{table.file}"
-            write_table(remaining.drop(marks), clean)
+            write_table(remaining, clean)
             os.replace(clean, beside / table.file)
+        (beside / f"places-{table.file}").unlink(missing_ok=True)
     return notes
 
 

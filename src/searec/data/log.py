@@ -26,6 +26,10 @@ _SHOWN_MEMBERS = 5
 _CLEAN_COPY = "mend them, or 'searec import parquet SRC OUT --drop-bad' writes a clean copy and rejects.parquet"
 _NUMBER = "\ue000number"
 """Column of a row's number while rules are applied. No source has it: its first character is for private use."""
+BROKEN_LIST = "\ue000broken "
+"""Before the name of a column of lists: the text where a list could not be read, which is a reject; else null."""
+NOT_JSON = " holds a list that is not JSON"
+"""After the name of a column: the rule that such a list breaks."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -34,7 +38,8 @@ class Log:
     """The four tables, rows that break a rule left out, ids already internal ids (1..N, Int32).
 
     items, users: sorted by id (code points), so that row n holds internal id n whatever the order of files and rows.
-    interactions: user, item, time (Int64 microseconds since 1970, UTC), event, weight (Float32, see `data.events`).
+    interactions: user, item, time (Int64 microseconds since 1970, UTC), event (Enum of the names that occur, sorted),
+        weight (Float32, see `data.events`).
     searches: search_id, user, query, time, clicked (List(Int32)).
     rejects: file, row (1-based data row), rule, value; one line for each broken rule.
     rows: rows read, by table.
@@ -139,7 +144,8 @@ def read_log(
     """Apply every rule to the four tables.
 
     Args:
-        tables: "items", "users", "interactions", "searches" with the columns of `schema.TABLES`.
+        tables: "items", "users", "interactions", "searches" with the columns of `schema.TABLES`, and those of
+            `BROKEN_LIST`.
         files: the name to show for each table in rejects; `<table>.parquet` by default.
         now: times after this are rejects; the current time by default.
         event_weights: of the folder; the default table if None.
@@ -154,7 +160,9 @@ def read_log(
     def judged(table: Table, rules: Sequence[_Rule], *internal: pl.Expr) -> pl.DataFrame:
         frame = _whole(tables[table.name], table, names[table.name], *internal)
         rows[table.name] = frame.height
-        good, rejects[table.name] = _judged(frame, rules, names[table.name])
+        lists = [name for name in frame.columns if name.startswith(BROKEN_LIST)]
+        broken = [_Rule(n.removeprefix(BROKEN_LIST) + NOT_JSON, pl.col(n).is_not_null(), n) for n in lists]
+        good, rejects[table.name] = _judged(frame, [*rules, *broken], names[table.name])
         return good
 
     # Items and users first: a bad one makes rejects of its events too.
@@ -171,7 +179,7 @@ def read_log(
     return Log(
         items=items,
         users=users,
-        interactions=interactions.select("user", "item", micro, "event", _weights(interactions, event_weights)),
+        interactions=_weighted(interactions.with_columns(micro), event_weights),
         searches=searches.select("search_id", "user", "query", micro, pl.col("internal_clicked").alias("clicked")),
         rejects=pl.concat([rejects[table.name] for table in TABLES]),
         rows=rows,
@@ -224,17 +232,15 @@ def _weight_rules(schema: pl.Schema) -> list[_Rule]:
     return [_Rule("no valid weight", is_wrong, "weight")] if "weight" in schema else []
 
 
-def _weights(interactions: pl.DataFrame, event_weights: EventWeights) -> pl.Series:
-    """The weight of each interaction: its event's, times its own where the table has that column."""
-    names = interactions["event"].unique()
-    of_events = [event_weights.weight(name) for name in names]
-    if len(set(of_events)) <= 1:
-        weight = pl.repeat(of_events[0] if of_events else 1.0, interactions.height, dtype=pl.Float32, eager=True)
-    else:
-        weight = interactions["event"].replace_strict(names, of_events, return_dtype=pl.Float32)
+def _weighted(interactions: pl.DataFrame, event_weights: EventWeights) -> pl.DataFrame:
+    """Events with their weight: that of their name, times their own where the table has that column."""
+    names = interactions["event"].unique().sort()
+    event = interactions["event"].cast(pl.Enum(names))
+    of_names = pl.Series("weight", [event_weights.weight(name) for name in names], dtype=pl.Float32)
+    weight = of_names.gather(event.to_physical())
     if "weight" in interactions.columns:
         weight = weight * interactions["weight"].cast(pl.Float32)
-    return weight.alias("weight")
+    return interactions.select("user", "item", "time", event, weight)
 
 
 def _search_rules(time: _Rule) -> list[_Rule]:
@@ -314,7 +320,8 @@ def _whole(frame: pl.LazyFrame, table: Table, file: str, *internal: pl.Expr) -> 
     frame = frame.with_columns(known).with_row_index(_NUMBER, 1).with_columns(internal)
     if table in (INTERACTIONS, SEARCHES):
         read = (c.name for c in table.columns if c.required or (c.kind is Kind.NUMBER and c.name in schema))
-        needed = [_NUMBER, *read, *(e.meta.output_name() for e in internal)]
+        broken = (name for name in schema if name.startswith(BROKEN_LIST))
+        needed = [_NUMBER, *read, *broken, *(e.meta.output_name() for e in internal)]
         frame = frame.select(needed)
     try:
         return frame.collect(engine="streaming")
@@ -340,7 +347,15 @@ def _blank(column: str) -> pl.Expr:
 def _repeated(*columns: str) -> pl.Expr:
     """True for every row after the first with the same values, nulls aside."""
     key = pl.struct(*columns) if len(columns) > 1 else pl.col(*columns)
-    return ~key.is_first_distinct() & pl.all_horizontal(pl.col(*columns).is_not_null())
+    repeated = key.map_batches(_seen_above, return_dtype=pl.Boolean)
+    return repeated & pl.all_horizontal(pl.col(*columns).is_not_null())
+
+
+def _seen_above(values: pl.Series) -> pl.Series:
+    """True for every value after its first; where all hashes differ, which is soon seen, so do the values."""
+    if values.hash().n_unique() == len(values):
+        return pl.repeat(False, len(values), dtype=pl.Boolean, eager=True)
+    return ~values.is_first_distinct()
 
 
 def _shown(frame: pl.DataFrame, column: str) -> pl.Series:

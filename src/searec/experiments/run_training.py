@@ -11,9 +11,9 @@ from searec.artifacts import prepare
 from searec.artifacts.base import Artifact
 from searec.config import check_seed, configure, nearest
 from searec.data.dataset import Dataset
-from searec.data.global_split import split_time
+from searec.data.global_split import iso, split_time
 from searec.data.split import Split
-from searec.errors import RunError, SettingsError, StorageError
+from searec.errors import LeakError, RunError, SettingsError, StorageError
 from searec.experiments.continuing import (
     TRAINING,
     VALIDATED,
@@ -173,6 +173,19 @@ class Plan:
     teacher: Path | str | None = None
 
 
+def _refuse_later(started: Start, split: Split) -> None:
+    """Raise if weights have learned from events at or after the time of a global split."""
+    newest = int(started.read.on(split.data)[1].max())
+    if split.split_at is not None and newest > split.split_at:
+        raise LeakError(
+            "the run has learned from events after the split time",
+            where=started.folder,
+            got=f"events before {iso(newest)}",
+            expected=f"events before {iso(split.split_at)}",
+            remedy="choose a later split time, or train anew",
+        )
+
+
 def execute(
     plan: Plan,
     split: Split,
@@ -198,6 +211,8 @@ def execute(
         SearecError: as `train`.
     """
     data, folder, train_config = plan.data, plan.folder, plan.train_config
+    if continued is not None and train_config is not None:
+        _refuse_later(continued, split)
     grown = None if continued is None else continued.on(split)
     extended = None if grown is None else grown.extended_artifact()
     artifact = extended or prepare(model_named(plan.model), plan.config, split, plan.seed)

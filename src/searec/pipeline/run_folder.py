@@ -184,7 +184,7 @@ def read_config(folder: Path | str) -> dict[str, Any]:
     path = Path(folder) / CONFIG
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise RunError(
             "no finished run",
             where=folder,

@@ -191,13 +191,14 @@ def _parts(compounds: pl.Series) -> pl.DataFrame:
     """Return the words (`part`, a list) of each `compound`."""
     are_letters = compounds.str.contains(f"^[{_WITHOUT_SPACES}]+$")
     runs, others = compounds.filter(are_letters), compounds.filter(~are_letters)
-    letters = pl.DataFrame({"compound": runs, "letter": runs.str.extract_all(".")}).with_row_index("run")
-    is_last = pl.col("run") != pl.col("run").shift(-1, fill_value=len(runs))
-    is_single = is_last & (pl.col("run") != pl.col("run").shift(1, fill_value=len(runs)))
+    letters = pl.DataFrame({"letter": runs.str.split("")}).with_row_index("run").explode("letter")
+    run = pl.col("run")
+    is_last = run != run.shift(-1, fill_value=len(runs))
+    is_single = is_last & (run != run.shift(1, fill_value=len(runs)))
     pair = pl.when(~is_last).then(pl.col("letter") + pl.col("letter").shift(-1)).when(is_single).then("letter")
-    pairs = letters.explode("letter").select("compound", part=pair).drop_nulls()
+    pairs = letters.select(pl.col("run").set_sorted(), part=pair).drop_nulls()
+    by_run = pairs.group_by("run", maintain_order=True).agg("part").select(runs.alias("compound"), "part")
     words = pl.Series("part", [_words_of_compound(one) for one in others.to_list()], dtype=pl.List(pl.String))
-    by_run = pairs.group_by("compound", maintain_order=True).agg("part")
     return pl.concat([by_run, pl.DataFrame({"compound": others, "part": words})])
 
 

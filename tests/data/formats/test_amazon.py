@@ -110,10 +110,10 @@ def test_2014_with_queries_by_the_rule(tmp_path: Path) -> None:
     assert report.rejects.is_empty()
     assert report.written == {"items": 4, "users": 2, "interactions": 5, "searches": 3}
     assert report.notes == (
-        "1 reviewed items are not in meta_Cell_Phones_and_Accessories.json.gz: they are titled 'item' and their id",
+        "1 reviewed item is not in meta_Cell_Phones_and_Accessories.json.gz: titled 'item' and the item's id",
         "no query_text.txt.gz: queries are built from the items' categories by the rule of Ai et al. (2017)",
         "3 reviews with a query stand as an interaction and as a search",
-        "1 interactions occur more than once in the source and are written once",
+        "1 row of interactions occurs in the source more than once: written once",
     )
     items = table(out, "items").to_dicts()
     assert [item["item_id"] for item in items] == ["120401325X", "B000S5Q9CA", "B000NOTITL", "B000NOMETA"]
@@ -188,7 +188,7 @@ def test_published_queries(tmp_path: Path) -> None:
         ("test.qrels.gz", 3, "not a line of qrels", "garbage"),
     ]
     assert "queries are those of query_text.txt.gz (src), for the users and items of the qrels" in report.notes
-    assert "1 pairs of user and item in the qrels have no review and make no search" in report.notes
+    assert "1 pair of user and item in the qrels without a review: no search is made of it" in report.notes
     assert table(out, "searches").select("user_id", "query", "timestamp", "clicked").rows() == [
         ("A30TL5EWN6DFXT", "basic case", utc(2014, 5, 23), ["120401325X"]),
         ("ASY55RVNIL0UD", "cell phone accessory signal booster", utc(2014, 5, 27), ["B000NOTITL"]),

@@ -201,7 +201,7 @@ def test_what_was_mended_is_told(tmp_path: Path) -> None:
     assert [note.split(" ")[0] for note in report.notes] == ["2", "1", "2", "1", "2"]
     for note, part in zip(
         report.notes,
-        ("Beijing", "searches of their own", "not in item_fe", "not in user_fe", "no caption"),
+        ("Beijing", "a search of its own", "not in item_fe", "not in user_fe", "no caption"),
         strict=True,
     ):
         assert part in note

@@ -117,9 +117,7 @@ def test_latest(tmp_path: Path) -> None:
     report = import_folder("movielens", ml_latest(tmp_path / "src"), out)
     assert report.rejects.is_empty()
     assert report.written == {"items": 5, "users": 3, "interactions": 4, "searches": 3}
-    assert report.notes == (
-        "1 films are rated or tagged and not in movies.csv: they are titled 'film' and their number",
-    )
+    assert report.notes == ("1 film is rated or tagged and not in movies.csv: titled 'film' and the film's number",)
     assert became(raw_of("movielens", tmp_path / "src")) == {
         "left out as tags without text": 2,
         "merged into the tag that they repeat": 1,
@@ -244,8 +242,8 @@ def test_users_and_films_that_no_file_lists(tmp_path: Path) -> None:
         file.write("3::1::4::978300761\n3::74::4::978300762\n")
     report = import_folder("movielens", src, tmp_path / "out")
     assert report.notes[:2] == (
-        "1 films are rated or tagged and not in movies.dat: they are titled 'film' and their number",
-        "1 users are in no line of users.dat: they have no attributes",
+        "1 film is rated or tagged and not in movies.dat: titled 'film' and the film's number",
+        "1 user is in no line of users.dat: no attributes are known",
     )
     assert table(tmp_path / "out", "users").row(2) == ("3", None, None, None, None)
     assert table(tmp_path / "out", "items")["title"].to_list()[2] == "film 74"
@@ -254,7 +252,7 @@ def test_users_and_films_that_no_file_lists(tmp_path: Path) -> None:
 def test_ratings_that_stand_twice_are_kept_once(tmp_path: Path) -> None:
     src = ml_latest(tmp_path / "src", ratings=RATINGS + "1,11,4.5,964981247\n")
     report = import_folder("movielens", src, tmp_path / "out")
-    assert report.notes[-1] == "1 interactions occur more than once in the source and are written once"
+    assert report.notes[-1] == "1 row of interactions occurs in the source more than once: written once"
     assert report.written["interactions"] == 4
     assert report.rejects.is_empty()
     assert not (tmp_path / "out" / "rejects.parquet").exists()
@@ -381,7 +379,7 @@ def test_command_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "searec.cli", "import", "movielens", str(src), str(tmp_path / "out")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "note: 1 films are rated or tagged and not in movies.csv" in done.stdout
+    assert "note: 1 film is rated or tagged and not in movies.csv" in done.stdout
     assert "searches: 3 of 3 rows kept" in done.stdout
     done = subprocess.run(
         [*command[:-2], str(tmp_path / "nothing"), str(tmp_path / "o2")], capture_output=True, text=True, check=False

@@ -143,8 +143,8 @@ def test_qilin(tmp_path: Path, as_details: Any) -> None:
     report, out = imported(qilin(tmp_path / "src", as_details))
     assert report.rejects.is_empty()
     assert report.notes == (
-        "2 clicked notes are not among the notes: they are titled 'note' and their number",
-        "1 interactions occur more than once in the source and are written once",
+        "2 clicked notes are not among the notes: titled 'note' and the note's number",
+        "1 row of interactions occurs in the source more than once: written once",
     )
     assert became(raw_of("qilin", tmp_path / "src")) == {
         "left out as searches without a query": 1,
@@ -195,7 +195,7 @@ def test_users_that_no_shard_lists(tmp_path: Path) -> None:
     src = qilin(tmp_path / "src")
     write(src, "recommendation_test", feed_columns([(999, 3, [shown(1, 0, 3600, click=1)])]))
     report, out = imported(src)
-    assert "1 users are not in user_feat: they have no attributes" in report.notes
+    assert "1 user is not in user_feat: no attributes are known" in report.notes
     assert table(out, "users").row(3) == ("999", None, None, None, None, None, None)
 
 

@@ -87,9 +87,9 @@ def test_what_published_files_lack_or_repeat(tmp_path: Path) -> None:
     inter = INTER + "196\t999\t4\t881250950\n7\t242\t5\t881250951\n22\t377\t2\t878887116\n"
     report = imported(tmp_path, {".inter": inter, ".item": ITEM.replace("Kolya", "")})
     assert report.written == {"items": 4, "users": 4, "interactions": 5, "searches": 0} and report.rejects.is_empty()
-    assert report.notes[-1] == "1 interactions occur more than once in the source and are written once"
-    assert "1 values of item_id that events name are in no file: they are added" in report.notes
-    assert "1 values of user_id that events name are in no file: they are added" in report.notes
+    assert report.notes[-1] == "1 row of interactions occurs in the source more than once: written once"
+    assert "1 value of item_id that events name and no file has: added" in report.notes
+    assert "1 value of user_id that events name and no file has: added" in report.notes
     assert "2 items have no title: the id is used as the title" in report.notes
     assert table(tmp_path, "items").select("item_id", "title").rows()[::3] == [("242", "242"), ("999", "999")]
 

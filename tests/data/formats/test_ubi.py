@@ -109,7 +109,7 @@ def test_queries_and_events(tmp_path: Path) -> None:
         "events read as interactions: click 1, view 1",
         "no items file: items are the ids seen in queries and events",
         "no users file: users are the ids seen in queries and events",
-        "titles: 1 items go by the description of their events, 4 by their id",
+        "titles: 1 item goes by the description of events, 4 by id",
     )
     assert became(raw_of("ubi", tmp_path / "log.ndjson")) == {
         "merged into their search as clicks (click 3, purchase 1)": 4,
@@ -307,7 +307,7 @@ def test_items_and_users_from_files(tmp_path: Path) -> None:
         ("d", "d", None),
     ]
     assert table(tmp_path, "users").rows() == [("c1", 30), ("c2", None)]
-    assert report.notes[-1] == "titles: 1 items go by the description of their events, 1 by their id"
+    assert report.notes[-1] == "titles: 1 item goes by the description of events, 1 by id"
     (folder / "items.csv").rename(folder / "shop.csv")
     with pytest.raises(DataError, match=r"missing column 'item_id'.*--map items.item_id=COLUMN"):
         (folder / "shop.csv").write_text("sku,name\na,Lamp\n")

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from searec.data.convert import TimeUnit, as_lists
-from searec.data.formats.base import ROW, ImportOptions, Outcome, Raw, named, reading, refuse_mapping
+from searec.data.formats.base import ROW, ImportOptions, Outcome, Raw, named, of_count, reading, refuse_mapping
 from searec.data.formats.fields import read_fields
 from searec.data.formats.markup import opening, plain_text
 from searec.data.formats.objects import FAULT, MENDED, faults, object_lines, scan_objects
@@ -104,7 +104,10 @@ def read_amazon(source: Path, options: ImportOptions) -> Raw:
             "no query_text.txt.gz: queries are built from the items' categories by the rule of Ai et al. (2017)"
         )
     searches = _searches(reviews, queries)
-    notes.append(f"{queries.reviews:,} reviews with a query stand as an interaction and as a search")
+    notes.append(
+        of_count(queries.reviews, "review with a query stands", "reviews with a query stand")
+        + " as an interaction and as a search"
+    )
     return Raw(
         {"items": items, "interactions": reviews.with_columns(event=pl.lit("review")), "searches": searches},
         {**files, "searches": files["interactions"]},
@@ -228,9 +231,10 @@ def _items(
     lacking = reviewed.join(first, on="item_id", how="anti").sort("item_id")
     notes = []
     if lacking.height:
-        notes.append(f"{lacking.height:,} reviewed items are not in {path.name}: they are titled 'item' and their id")
+        items = of_count(lacking.height, "reviewed item is", "reviewed items are")
+        notes.append(f"{items} not in {path.name}: titled 'item' and the item's id")
     if halves := first.filter(MENDED).height:
-        notes.append(f"{halves:,} lines of {path.name} hold half a character, replaced by \ufffd")
+        notes.append(f"{of_count(halves, 'line', 'lines')} of {path.name} with half a character, replaced by \ufffd")
     objects = scan_objects(meta, _META, first.select(ROW))
     main = plain_text(pl.coalesce(pl.when(_text("main_category")).then("main_category"), "main_cat"))
     said = plain_text(as_lists(pl.col("description"), pl.String(), "\0").list.join(" ", ignore_nulls=True))  # type: ignore[union-attr]
@@ -351,7 +355,9 @@ def _published(
     texts_file = files["query_text.txt"].name
     notes = [f"queries are those of {texts_file} ({source.name}), for the users and items of the qrels"]
     if idle:
-        notes.append(f"{idle:,} pairs of user and item in the qrels have no review and make no search")
+        notes.append(
+            of_count(idle, "pair", "pairs") + " of user and item in the qrels without a review: no search is made of it"
+        )
     return _Queries(by, lists, count), notes
 
 

@@ -138,6 +138,17 @@ file name one
 column of text, the file's lines in order."""
 
 
+def of_count(count: int, one: str, many: str) -> str:
+    """Return a count and the words for one thing or for several, as in "1 film is" and "2 films are".
+
+    Args:
+        count: how many.
+        one: the words for one thing.
+        many: the words for another count.
+    """
+    return f"{count:,} {one if count == 1 else many}"
+
+
 def refuse_mapping(format: str, mapping: Mapping[str, str], allowed: Sequence[str] = ()) -> None:
     """Refuse a mapping of a format whose files and columns are known.
 

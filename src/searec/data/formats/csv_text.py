@@ -24,7 +24,7 @@ from searec.errors import DataError, SettingsError
 
 _BLOCKS = (4 << 20, 1 << 30)
 """Bytes that Arrow reads at a time; a row must fit into one block, so that a larger one is tried when it does not."""
-_COUNTED = 64 << 20
+_COUNTED = 1 << 20
 _SHOWN = 80
 _BATCH = 50_000
 
@@ -86,22 +86,29 @@ def count_records(text: Path, separator: str = ",", path: Path | None = None) ->
         DataError: a quote that is never closed, or closed in the middle of a later line.
     """
     with text.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        inside = np.empty(0, dtype=np.int64)
-        if data.find(b'"') >= 0:
-            inside = _quoted_line_ends(data, separator, path or text)
         start = len(BYTE_ORDER_MARK) if data[:3] == BYTE_ORDER_MARK else 0
+        blocks = range(start, len(data), _COUNTED)
+        inside = np.empty(0, dtype=np.int64)
+        if any(b'"' in data[first : first + _COUNTED] for first in blocks):
+            inside = _quoted_line_ends(data, separator, path or text)
         records = ends = 0
         before_end, before_cr = True, False
-        for first in range(start, len(data), _COUNTED):
-            block = np.frombuffer(data[first : first + _COUNTED], dtype=np.uint8)
-            lf, cr = block == ord("\n"), block == ord("\r")
-            hidden = inside[(inside >= first) & (inside < first + len(block))] - first
-            lf[hidden] = cr[hidden] = False
-            end = lf | cr
+        for first in blocks:
+            whole = data[first : first + _COUNTED]
+            block = np.frombuffer(whole, dtype=np.uint8)
+            end = lf = block == ord("\n")
+            cr = block == ord("\r") if before_cr or b"\r" in whole else None
+            low, high = np.searchsorted(inside, (first, first + len(block)))
+            hidden = inside[low:high] - first
+            lf[hidden] = False
+            if cr is not None:
+                cr[hidden] = False
+                end = lf | cr
+                ends -= int(np.count_nonzero(lf[1:] & cr[:-1])) + int(lf[0] and before_cr)
             # A record ends where a line end follows anything else; CR LF is one line end.
-            records += int(np.count_nonzero(end[1:] & ~end[:-1])) + int(end[0] and not before_end)
-            ends += int(np.count_nonzero(end)) - int(np.count_nonzero(lf[1:] & cr[:-1])) - int(lf[0] and before_cr)
-            before_end, before_cr = bool(end[-1]), bool(cr[-1])
+            records += int(np.count_nonzero(end[1:] > end[:-1])) + int(end[0] and not before_end)
+            ends += int(np.count_nonzero(end))
+            before_end, before_cr = bool(end[-1]), cr is not None and bool(cr[-1])
         return records + (not before_end), ends - records
 
 

@@ -75,7 +75,11 @@ def read_json_lines_file(
 
 
 def _names(text: Path) -> list[str]:
-    return pl.scan_ndjson(text).collect_schema().names() if text.stat().st_size else []
+    try:
+        return pl.scan_ndjson(text).collect_schema().names() if text.stat().st_size else []
+    except pl.exceptions.PolarsError:  # objects of several shapes in a column that is not read
+        with text.open(encoding="utf-8") as lines:
+            return list(dict.fromkeys(name for line in lines if line.strip() for name in json.loads(line)))
 
 
 @dataclass(frozen=True)
@@ -221,6 +225,7 @@ def _stage(
         return pl.LazyFrame(schema=schema)
     if others:  # types from every line, so that a number that turns to text in the last one is text in all
         inferred = pl.scan_ndjson(text, infer_schema_length=None).collect_schema()
+        inferred = inferred or pl.Schema({ROW: pl.Int64()})  # every line is an empty object
         schema = {name: schema.get(name, dtype) for name, dtype in inferred.items()}
     staged = temporary(room, f"{path.name}.arrow")
     pl.scan_ndjson(text, schema=schema).sink_ipc(staged)

@@ -12,7 +12,7 @@ import polars as pl
 
 from searec.config import nearest
 from searec.data.convert import as_times
-from searec.data.formats.base import ROW, ImportOptions, Outcome, Raw, reading, refuse_mapping
+from searec.data.formats.base import ROW, ImportOptions, Outcome, Raw, of_count, reading, refuse_mapping
 from searec.data.formats.kuaisar_fields import (
     as_id,
     as_name,
@@ -54,6 +54,7 @@ COLUMNS = {
 }
 _AS_GIVEN = (pl.col("user_id").alias("given_user"), pl.col("item_id").alias("given_item"))
 _NAMELESS = "item " + pl.col("item_id")
+_CAPTIONLESS = "no caption: titled by the narrowest category, else 'item' and the item's number"
 _WORDS = "\ue000words"
 """Column of captions in words; no column of a file has this name."""
 
@@ -102,15 +103,21 @@ def read_kuaisar(source: Path, options: ImportOptions) -> Raw:
     notes = [
         *(note for file in tables_of.values() for note in file.notes),
         *_taken(scans, follows),
-        _note(fed.counts["local"] + files_found.counts["local"], "rows have no timestamp; their Beijing time is taken"),
+        _note(
+            fed.counts["local"] + files_found.counts["local"],
+            "row has",
+            "rows have",
+            "no timestamp; the Beijing time is taken",
+        ),
         _note(
             len(again),
-            "further queries under a session number of the same user in {} are searches of their own",
-            SEARCH,
+            "further query",
+            "further queries",
+            f"under a session number of the same user in {SEARCH}: each a search of its own",
         ),
-        _note(len(new_items), "items of events are not in {}; their title is 'item' and their number", ITEMS),
-        _note(len(new_users), "users of events are not in {} and are added", USERS),
-        _note(wordless, "items have no caption; their title is their narrowest category, else 'item' and their number"),
+        _note(len(new_items), "item", "items", f"of events not in {ITEMS}: titled 'item' and the item's number"),
+        _note(len(new_users), "user", "users", f"of events not in {USERS}: added"),
+        _note(wordless, "item has", "items have", _CAPTIONLESS),
     ]
     tables = {
         "items": pl.concat([_items(scans[ITEMS]), new_items.lazy().with_columns(title=_NAMELESS)], how="diagonal"),
@@ -422,5 +429,5 @@ def _follows(scans: Mapping[str, pl.LazyFrame], files: Mapping[str, Path]) -> tu
     return pairs.group_by("user_id", maintain_order=True).agg("follows"), outcomes
 
 
-def _note(count: int, sentence: str, *files: str) -> str:
-    return f"{count:,} {sentence.format(*files)}" if count else ""
+def _note(count: int, one: str, many: str, rest: str) -> str:
+    return f"{of_count(count, one, many)} {rest}" if count else ""

@@ -6,7 +6,17 @@ from pathlib import Path
 
 import polars as pl
 
-from searec.data.formats.base import ROW, ImportOptions, Outcome, Raw, named, reading, refuse_mapping, unlisted
+from searec.data.formats.base import (
+    ROW,
+    ImportOptions,
+    Outcome,
+    Raw,
+    named,
+    of_count,
+    reading,
+    refuse_mapping,
+    unlisted,
+)
 from searec.data.formats.csv_text import read_csv_file
 from searec.data.formats.queries import draw, path_query
 from searec.data.formats.text_files import Room, TableFile
@@ -112,14 +122,16 @@ def read_movielens(source: Path, options: ImportOptions) -> Raw:
     if unknown.height:
         name = published.files["items"].name
         notes.append(
-            f"{unknown.height:,} films are rated or tagged and not in {name}: they are titled 'film' and their number"
+            of_count(unknown.height, "film is", "films are")
+            + f" rated or tagged and not in {name}: titled 'film' and the film's number"
         )
     if published.users is not None:
         strangers = unlisted(published.users, "user_id", _seen(published, "user_id"))
         tables["users"] = pl.concat([published.users, strangers.lazy()], how="diagonal")
         if strangers.height:
             notes.append(
-                f"{strangers.height:,} users are in no line of {published.files['users'].name}: they have no attributes"
+                of_count(strangers.height, "user is", "users are")
+                + f" in no line of {published.files['users'].name}: no attributes are known"
             )
 
     files = {name: path for name, path in published.files.items() if name not in ("tags", "links")}

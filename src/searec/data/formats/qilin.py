@@ -6,7 +6,18 @@ from pathlib import Path
 import polars as pl
 
 from searec.data.convert import as_text
-from searec.data.formats.base import FILE, ROW, ImportOptions, Outcome, Raw, named, reading, refuse_mapping, unlisted
+from searec.data.formats.base import (
+    FILE,
+    ROW,
+    ImportOptions,
+    Outcome,
+    Raw,
+    named,
+    of_count,
+    reading,
+    refuse_mapping,
+    unlisted,
+)
 from searec.data.formats.markup import opening
 from searec.data.log import REJECT_SCHEMA
 from searec.errors import DataError
@@ -14,6 +25,7 @@ from searec.errors import DataError
 HOME = "https://huggingface.co/datasets/THUIR/Qilin"
 _ACTIONS = ("click", "like", "collect", "share", "comment")
 _RECOMMEND = ("recommendation_train", "recommendation_test")
+_UNTITLED = " not among the notes: titled 'note' and the note's number"
 _SEARCH = ("search_train", "search_test")
 _NOTE = {"note_idx": "item_id", "note_title": "title", "note_content": "description"}
 _NOTE_KEPT = (
@@ -68,11 +80,11 @@ def read_qilin(source: Path, options: ImportOptions) -> Raw:
 
     tables["items"], without = _items(source, parts["notes"], tables, clicks)
     if without:
-        notes.append(f"{without:,} clicked notes are not among the notes: they are titled 'note' and their number")
+        notes.append(of_count(without, "clicked note is", "clicked notes are") + _UNTITLED)
     if parts["user_feat"]:
         tables["users"], strangers, taken = _users(source, parts["user_feat"], tables, clicks)
         if strangers:
-            notes.append(f"{strangers:,} users are not in user_feat: they have no attributes")
+            notes.append(of_count(strangers, "user is", "users are") + " not in user_feat: no attributes are known")
         if taken:
             notes.append("user_feat has a column 'user_id' beside user_idx: it is left out")
     files = {

@@ -9,7 +9,7 @@ import polars as pl
 
 from searec.config import nearest
 from searec.data.convert import as_times
-from searec.data.formats.base import FILE, ROW, ImportOptions, Raw, completed, refuse_encoding, split_mapping
+from searec.data.formats.base import FILE, ROW, ImportOptions, Raw, completed, of_count, refuse_encoding, split_mapping
 from searec.data.formats.fields import FieldFile, read_fields
 from searec.data.formats.recbole_text import read, read_list, read_name, unquoted, written, written_list, written_name
 from searec.data.schema import INTERACTIONS, ITEMS, SEARCHES, TABLES, USERS, Column, Kind, Table
@@ -302,7 +302,7 @@ def _complete(frame: pl.LazyFrame, key: str, inter: pl.LazyFrame, notes: list[st
             - frame.select(pl.len()).collect(engine="streaming").item()
         )
         if added:
-            notes.append(f"{added:,} values of {key} that events name are in no file: they are added")
+            notes.append(f"{of_count(added, 'value', 'values')} of {key} that events name and no file has: added")
     return whole
 
 
@@ -314,7 +314,7 @@ def _titled(items: pl.LazyFrame, notes: list[str]) -> pl.LazyFrame:
     blank = title.is_null() | (title.str.strip_chars() == "")
     count = items.select(blank.sum()).collect(engine="streaming").item()
     if count:
-        notes.append(f"{count:,} items have no title: the id is used as the title")
+        notes.append(of_count(count, "item has", "items have") + " no title: the id is used as the title")
     return items.with_columns(pl.when(blank).then("item_id").otherwise(title).alias("title"))
 
 

@@ -11,7 +11,7 @@ import polars as pl
 
 from searec.data.convert import as_text
 from searec.data.events import EventWeights
-from searec.data.formats.base import FILE, ROW, ImportOptions, Raw, completed, split_mapping
+from searec.data.formats.base import FILE, ROW, ImportOptions, Raw, completed, of_count, split_mapping
 from searec.data.formats.object_lines import FAULT, LINE
 from searec.data.formats.plain import ENDINGS as PLAIN
 from searec.data.formats.plain import read_table
@@ -273,7 +273,9 @@ def _items(
     )
     with_words, bare, added = counts.collect(engine="streaming").row(0)
     if added and named:
-        notes.append(f"{added:,} items of events are not in {named} and are added")
+        notes.append(of_count(added, "item", "items") + f" of events not in {named}: added")
     if with_words or bare:
-        notes.append(f"titles: {with_words:,} items go by the description of their events, {bare:,} by their id")
+        notes.append(
+            f"titles: {of_count(with_words, 'item goes', 'items go')} by the description of events, {bare:,} by id"
+        )
     return items.with_columns(title=pl.coalesce("title", _ABOUT, "item_id")).drop(_ABOUT)

@@ -6,7 +6,7 @@ from typing import cast
 
 import polars as pl
 
-from searec.data.convert import as_times
+from searec.data.convert import as_times, time_facts
 from searec.data.formats.base import FILE, ROW, reading
 from searec.data.formats.object_lines import FAULT, LINE, decoded, scan_lines
 from searec.data.log import write_table
@@ -66,7 +66,10 @@ def staged(paths: Sequence[Path], room: Path) -> pl.LazyFrame:
         with reading(path):
             rows = _rows(path).with_columns(place=pl.lit(number << 40) + pl.col(ROW))
             write_table(rows, room / f"{number:06}.parquet")
-    return pl.scan_parquet([room / f"{number:06}.parquet" for number in range(len(paths))])
+    rows = pl.scan_parquet([room / f"{number:06}.parquet" for number in range(len(paths))])
+    facts = time_facts(rows, "timestamp", paths[0], is_unit_given=True)
+    time = cast("pl.Expr", as_times("timestamp", pl.String(), "ms", facts=facts))
+    return rows.with_columns(time.alias("time"))
 
 
 def _rows(path: Path) -> pl.LazyFrame:
@@ -96,11 +99,9 @@ def _rows(path: Path) -> pl.LazyFrame:
         FAULT,
         LINE,
     )
-    time = cast("pl.Expr", as_times("timestamp", pl.String(), "ms"))
     neither = pl.col("kind") == NEITHER
     return rows.with_columns(
         pl.col("ordinal").cast(pl.Float64, strict=False),
-        time.alias("time"),
         pl.lit(path.name).alias(FILE),
         pl.when(neither).then(pl.col(FAULT).fill_null(pl.lit(_NEITHER_RULE))).alias(FAULT),
     )

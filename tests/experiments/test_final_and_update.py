@@ -90,12 +90,14 @@ def test_a_twin_must_be_the_same_run_validated(checkerboard: Any, grown: Dataset
     twin = run_training.train("itemknn", data, tmp_path / "twin")
     run = run_training.train("itemknn", data, tmp_path / "run", final=True, twin=twin.folder)
     assert not (tmp_path / "run" / "validated").exists()
-    with pytest.raises(RunError, match="twin has other settings"):
+    with pytest.raises(RunError, match=r"twin has other settings.*got: settings.model.shrink .*expected: .* 2\.0"):
         run_training.train("itemknn", data, tmp_path / "a", final=True, twin=twin.folder, shrink=2.0)
     with pytest.raises(RunError, match="twin is a final run"):
         run_training.train("itemknn", data, tmp_path / "b", final=True, twin=run.folder)
     with pytest.raises(RunError, match="trained on other data"):
         run_training.train("itemknn", grown, tmp_path / "c", final=True, twin=twin.folder)
+    with pytest.raises(RunError, match="the twin was validated on another split"):
+        run_training.train("itemknn", data, tmp_path / "f", final=True, twin=twin.folder, split_at=0.5)
     with pytest.raises(SettingsError, match="a twin is of a final run"):
         run_training.train("itemknn", data, tmp_path / "d", twin=twin.folder)
     with pytest.raises(RunError, match="the data is what the run was trained on"):

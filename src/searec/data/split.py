@@ -216,7 +216,9 @@ class Split:
             raise SettingsError("bad share of unseen users", got=self.unseen, expected="0 to less than 1")
         if self.final and (self.unseen or self.split_at is not None):
             got = f"unseen {self.unseen}" if self.unseen else "a global split"
-            raise SettingsError("a final split holds nothing out", got=got, expected="neither")
+            raise SettingsError(
+                "a final split holds nothing out", got=got, remedy="leave it out, or train without final"
+            )
         if self.split_at is not None:
             self._refuse_empty_parts(self.split_at)
 

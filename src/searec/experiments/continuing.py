@@ -127,6 +127,17 @@ def recorded(budgets: list[Budget]) -> list[dict[str, Any]]:
     return [asdict(budget) for budget in budgets]
 
 
+def _differing(first: Any, second: Any, name: str = "") -> list[tuple[str, Any, Any]]:
+    """Return name and both values of each setting that differs, at any depth."""
+    if isinstance(first, Mapping) and isinstance(second, Mapping):
+        return [
+            row
+            for key in {**first, **second}
+            for row in _differing(first.get(key), second.get(key), f"{name}.{key}" if name else key)
+        ]
+    return [] if first == second else [(name, first, second)]
+
+
 def twin_record(twin: Run, final: Mapping[str, Any]) -> dict[str, Any]:
     """Return the entry of a final run's config about its validated twin, with that one's figures.
 
@@ -139,11 +150,22 @@ def twin_record(twin: Run, final: Mapping[str, Any]) -> dict[str, Any]:
     """
     if twin.is_final:
         raise RunError("the twin is a final run itself", where=twin.folder, expected="a validated run")
+    remedy = "leave out --twin, so that one is trained, or name another run"
     if twin.is_grown:
-        raise RunError("the twin was trained on other data", where=twin.folder, expected="a run of the same data")
-    names = ("model", "settings", "teacher")
-    if differing := [name for name in names if twin.config.get(name) != final.get(name)]:
-        raise RunError("the twin has other settings", where=twin.folder, got=", ".join(differing))
+        raise RunError(
+            "the twin was trained on other data", where=twin.folder, expected="a run of the same data", remedy=remedy
+        )
+    got, expected = (
+        {name: config.get(name) for name in ("model", "settings", "teacher")} for config in (twin.config, final)
+    )
+    if differing := _differing(got, expected):
+        raise RunError(
+            "the twin has other settings",
+            where=twin.folder,
+            got=", ".join(f"{name} {old}" for name, old, _ in differing),
+            expected=", ".join(f"{name} {new}" for name, _, new in differing),
+            remedy=remedy,
+        )
     phases = twin.config.get(TRAINING)
     figures = phases[-1]["metrics"] if phases else {}
     return {

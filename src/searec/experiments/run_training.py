@@ -154,6 +154,15 @@ def train(
         )
     else:
         validated = read_run(twin, data)
+        requested = Split(data, unseen=unseen, split_at=split_time(data, split_at))
+        if (unseen or split_at is not None) and validated.config["split"] != split_config(requested):
+            raise RunError(
+                "the twin was validated on another split",
+                where=validated.folder,
+                got=validated.config["split"],
+                expected=split_config(requested),
+                remedy="leave out --split-at and --unseen, which only the twin reads, or name another twin",
+            )
     return execute(plan, Split(data, final=True), twin=validated)
 
 
@@ -213,6 +222,10 @@ def execute(
     data, folder, train_config = plan.data, plan.folder, plan.train_config
     if continued is not None and train_config is not None:
         _refuse_later(continued, split)
+        if continued.model.name != plan.model:
+            raise RunError(
+                "the start is another model", where=continued.folder, got=continued.model.name, expected=plan.model
+            )
     grown = None if continued is None else continued.on(split)
     extended = None if grown is None else grown.extended_artifact()
     artifact = extended or prepare(model_named(plan.model), plan.config, split, plan.seed)
@@ -237,9 +250,6 @@ def execute(
         from searec.training.phases import run_phases
 
         if continued is not None and grown is not None:
-            if continued.model.name != learner.name:
-                got, expected = continued.model.name, learner.name
-                raise RunError("the start is another model", where=continued.folder, got=got, expected=expected)
             learner.load_state(continued_state(learner, grown, artifact))
         models = {name: run.model for name, run in sources.items()}
         replaces_first = "start" in models and bool(learner.phases)

@@ -75,7 +75,11 @@ class TrainingExamples(Examples):
             min(len(old), math.ceil(replay * len(new))) for new, old in zip(self.newer, self.older, strict=True)
         ]
         if not any(map(len, self.newer)):
-            raise DataError("nothing new to learn from", got="no training example after those of the run")
+            raise DataError(
+                "nothing new to learn from",
+                got="no training example after those of the run",
+                remedy="name the dataset with the new events, or serve the run as it is",
+            )
         if self.negatives:
             refuse_single_item(split.data, model.name)
         user, item, _ = split.train_clicks(tasks)

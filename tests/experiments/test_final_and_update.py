@@ -13,31 +13,9 @@ from searec.data.split import Split
 from searec.errors import DataError, LeakError, RunError, SettingsError
 from searec.experiments import run_comparison, run_training, run_update
 from searec.experiments.run_leakage import run_leaks
-from searec.models import model_named, model_names
+from searec.models import model_names
 from searec.pipeline.run import Run, read_run
-
-SMALL = {
-    "width": 16,
-    "inner": 16,
-    "layers": 1,
-    "length": 16,
-    "levels": 2,
-    "codes": 8,
-    "code_epochs": 4,
-    "code_least": 0,
-    "heads": 2,
-    "head_width": 8,
-    "vocabulary": 300,
-    "beam": 64,
-    "epochs": 2,
-    "batch": 32,
-}
-
-
-def settings(name: str, **values: Any) -> dict[str, Any]:
-    fields = {*model_named(name).Config.__dataclass_fields__}
-    fields |= {"epochs", "batch", "lr"} if model_named(name).learns == "loss" else set()
-    return {key: value for key, value in {**SMALL, **values}.items() if key in fields}
+from small_models import settings
 
 
 @pytest.mark.parametrize("name", [name for name in model_names() if name not in ("dense", "tiger")])

@@ -12,35 +12,14 @@ from searec.data.dataset import Dataset
 from searec.data.split import requests_at
 from searec.experiments import run_comparison, run_training
 from searec.experiments.run_leakage import run_leaks
-from searec.models import model_named, model_names
+from searec.models import model_names
 from searec.pipeline.run import Run, read_run
 from shared_folders import shared_folder
+from small_models import settings
 
-SMALL = {
-    "width": 16,
-    "inner": 16,
-    "layers": 1,
-    "length": 16,
-    "levels": 2,
-    "codes": 8,
-    "code_epochs": 4,
-    "code_least": 0,
-    "heads": 2,
-    "head_width": 8,
-    "vocabulary": 300,
-    "beam": 64,
-    "epochs": 2,
-    "batch": 32,
-}
 NEW_ITEM, GONE_ITEM, NEW_USER = "0new", "filler111", "0 new user"  # of the fixture `grown`
 DEPENDENT = {"bm25", "gensar", "tiger"}
 """Models whose scores of known items depend on which other items there are."""
-
-
-def settings(name: str, **values: Any) -> dict[str, Any]:
-    fields = {*model_named(name).Config.__dataclass_fields__}
-    fields |= {"epochs", "batch"} if model_named(name).learns == "loss" else set()
-    return {key: value for key, value in {**SMALL, **values}.items() if key in fields}
 
 
 @pytest.fixture(params=model_names())

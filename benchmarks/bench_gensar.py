@@ -168,7 +168,7 @@ def run(data: Path) -> None:
     """Print a training step's time, its data path included, beside the library's T5 on the same tokens."""
     dataset = load(data)
     split = Split(dataset)
-    config, plan = settings_for("gensar", "small", {"code_epochs": 2})
+    config, plan = settings_for("gensar", "default", {"code_epochs": 2})
     assert plan is not None
     model = new_model("gensar", config, split, 0).train()
     assert isinstance(model, GenSAR)

@@ -33,7 +33,7 @@ def run(data: Path) -> None:
     stored = np.asarray(candidate_lists(split, "recommend", "test")[rows])
     models: dict[str, LCRSER] = {}
     for steps in DEPTHS:
-        model = new_model("lcr-ser", settings_for("lcr-ser", "small", {"steps": steps})[0], split, 0).eval()
+        model = new_model("lcr-ser", settings_for("lcr-ser", "default", {"steps": steps})[0], split, 0).eval()
         assert isinstance(model, LCRSER)
         models[f"K={steps}"] = model
     for count in CANDIDATES:

@@ -45,7 +45,7 @@ PAIRS = 2048
 def ours(data: Path, loss: str) -> float:
     """Pairs a second of searec."""
     dataset = load(data)
-    config, plan = settings_for("sasrec", "small", {**EQUAL, "loss": loss, "batch": PAIRS // 8})
+    config, plan = settings_for("sasrec", "default", {**EQUAL, "loss": loss, "batch": PAIRS // 8})
     assert plan is not None
     model = new_model("sasrec", config, Split(dataset), 0).train()
     assert isinstance(model, SASRec)

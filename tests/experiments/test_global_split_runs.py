@@ -161,7 +161,7 @@ def coded(split: Split) -> Any:
 
 
 def identified(split: Split) -> Any:
-    return ItemCoder.make(split, BOTH, run_training.settings_for("gensar", "small", settings("gensar"))[0], seed=0)
+    return ItemCoder.make(split, BOTH, run_training.settings_for("gensar", "default", settings("gensar"))[0], seed=0)
 
 
 def interested(split: Split) -> Any:

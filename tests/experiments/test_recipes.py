@@ -44,8 +44,8 @@ def test_the_table_holds_the_settings_that_tuning_tried() -> None:
         ("itemknn-tuned", "tuning-simple"),
         ("bm25-tuned", "tuning-simple"),
     ):
-        own, _ = settings_for(table[label].model, "small", table[label].settings)
-        assert own in [settings_for(line.model, "small", line.settings)[0] for line in recipe_named(grid).lines]
+        own, _ = settings_for(table[label].model, "default", table[label].settings)
+        assert own in [settings_for(line.model, "default", line.settings)[0] for line in recipe_named(grid).lines]
 
 
 def test_lines_of_the_trade_off_differ_in_tasks_or_identifiers_or_their_start_alone() -> None:
@@ -82,7 +82,7 @@ def test_a_study_can_be_shared_out() -> None:
 def test_several_processes_make_the_runs_that_one_makes(checkerboard: Any, tmp_path: Path) -> None:
     tiny = {"width": 8, "inner": 8, "epochs": 1, "batch": 8, "device": "cpu"}
     lines = (RecipeLine("itemknn", "itemknn"), RecipeLine("bm25", "bm25"), RecipeLine("sasrec", "sasrec", tiny))
-    recipe = Recipe("small", lines)
+    recipe = Recipe("default", lines)
     alone = train_recipe(recipe, checkerboard.data, tmp_path / "one")
     shared = train_recipe(recipe, checkerboard.data, tmp_path / "two", jobs=2)
     assert [run.label for run in shared] == ["itemknn", "bm25", "sasrec"]

@@ -57,7 +57,7 @@ def coded(split: Split) -> Artifact:
 
 
 def identified(split: Split) -> Artifact:
-    return ItemCoder.make(split, BOTH, run_training.settings_for("gensar", "small", GENSAR)[0], seed=0)
+    return ItemCoder.make(split, BOTH, run_training.settings_for("gensar", "default", GENSAR)[0], seed=0)
 
 
 def interested(split: Split) -> Artifact:

@@ -31,7 +31,7 @@ def data(checkerboard: Any) -> Dataset:
 
 @pytest.mark.parametrize("name", model_names())
 def test_presets_are_settings_that_exist(name: str) -> None:
-    for preset in ("small", "paper"):
+    for preset in ("default", "paper"):
         config, plan = settings_for(name, preset, seed=4)
         assert isinstance(config, model_named(name).Config)
         assert (plan is None) == (model_named(name).learns == "fit")
@@ -53,16 +53,16 @@ def test_overrides_go_over_the_preset_and_are_read_as_their_type() -> None:
 @pytest.mark.parametrize(
     ("model", "preset", "overrides", "message"),
     [
-        ("sasrek", "small", {}, "unknown model 'sasrek'.*did you mean 'sasrec'"),
-        ("sasrec", "smal", {}, "unknown preset 'smal'.*did you mean 'small'"),
-        ("sasrec", "small", {"widht": 3}, "unknown setting 'widht'; where: sasrec.*did you mean 'width'"),
-        ("sasrec", "small", {"epoch": 3}, "did you mean 'epochs'"),
-        ("sasrec", "small", {"width": "wide"}, "bad value for setting 'width'.*'wide'"),
-        ("sasrec", "small", {"dropout": 1.0}, "bad value for setting 'dropout'"),
-        ("sasrec", "small", {"lr": 0}, "bad value for setting 'lr'"),
-        ("sasrec", "small", {"seed": 1}, "unknown setting 'seed'"),
-        ("popular", "small", {"epochs": 3}, "unknown setting 'epochs'"),
-        ("unisar", "small", {"tasks": []}, "bad value for setting 'tasks'"),
+        ("sasrek", "default", {}, "unknown model 'sasrek'.*did you mean 'sasrec'"),
+        ("sasrec", "defalt", {}, "unknown preset 'defalt'.*did you mean 'default'"),
+        ("sasrec", "default", {"widht": 3}, "unknown setting 'widht'; where: sasrec.*did you mean 'width'"),
+        ("sasrec", "default", {"epoch": 3}, "did you mean 'epochs'"),
+        ("sasrec", "default", {"width": "wide"}, "bad value for setting 'width'.*'wide'"),
+        ("sasrec", "default", {"dropout": 1.0}, "bad value for setting 'dropout'"),
+        ("sasrec", "default", {"lr": 0}, "bad value for setting 'lr'"),
+        ("sasrec", "default", {"seed": 1}, "unknown setting 'seed'"),
+        ("popular", "default", {"epochs": 3}, "unknown setting 'epochs'"),
+        ("unisar", "default", {"tasks": []}, "bad value for setting 'tasks'"),
     ],
 )
 def test_bad_settings_are_named(model: str, preset: Any, overrides: dict[str, Any], message: str) -> None:
@@ -74,11 +74,11 @@ def test_bad_settings_are_named(model: str, preset: Any, overrides: dict[str, An
 def test_settings_that_do_not_go_together_are_refused(data: Dataset) -> None:
     for name in ("sasrec", "unisar"):
         with pytest.raises(SettingsError):
-            run_training.new_model(name, settings_for(name, "small", {"width": 10, "heads": 3})[0], Split(data), 0)
+            run_training.new_model(name, settings_for(name, "default", {"width": 10, "heads": 3})[0], Split(data), 0)
 
 
 def test_a_new_model_depends_on_its_seed_alone(data: Dataset) -> None:
-    config, _ = settings_for("sasrec", "small", {"width": 8})
+    config, _ = settings_for("sasrec", "default", {"width": 8})
     first = run_training.new_model("sasrec", config, Split(data), 3).state()
     torch.manual_seed(99)
     before = torch.get_rng_state()
@@ -95,7 +95,7 @@ def test_a_run_folder_tells_what_it_is(data: Dataset, tmp_path: Path) -> None:
     run = run_training.train("sasrec", data, tmp_path / "run", seed=2, label="mine", **TINY)
     config = json.loads((run.folder / CONFIG).read_text())
     assert config == run.config
-    assert (config["model"], config["label"], config["seed"], config["preset"]) == ("sasrec", "mine", 2, "small")
+    assert (config["model"], config["label"], config["seed"], config["preset"]) == ("sasrec", "mine", 2, "default")
     assert config["settings"]["model"]["width"] == 8
     assert config["settings"]["train"]["seed"] == 2
     assert config["data"]["fingerprint"] == data.fingerprint

@@ -20,7 +20,7 @@ def test_what_one_task_alone_goes_without_is_told() -> None:
 
 
 @pytest.mark.parametrize("model", model_names())
-@pytest.mark.parametrize("preset", ["small", "paper"])
+@pytest.mark.parametrize("preset", ["default", "paper"])
 def test_presets_lie_inside_and_all_values_are_taken(model: str, preset: str) -> None:
     config, plan = settings_for(model, preset)  # type: ignore[arg-type]
     for name, where in distributions_of(model).items():
@@ -34,7 +34,7 @@ def test_presets_lie_inside_and_all_values_are_taken(model: str, preset: str) ->
 def test_alone_is_a_setting_that_leaves_the_task_itself(model: str) -> None:
     for task, settings in model_named(model).single_task.items():
         assert task in TASKS
-        alone, both = (settings_for(model, "small", given)[0] for given in (settings, {}))
+        alone, both = (settings_for(model, "default", given)[0] for given in (settings, {}))
         assert alone != both
         assert getattr(alone, "tasks", model_named(model).tasks) == (task,)
         assert not set(settings) & set(distributions_of(model)), "a trial would undo it"

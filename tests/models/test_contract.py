@@ -236,7 +236,7 @@ def test_known_answer(taught: MakeRun, checkerboard: Any, name: str) -> None:
     for task in run.model.train_tasks:
         assert reciprocal_rank(run, checkerboard, task) > (0.5 if run.model.learns == "loss" else 0.99)
     if run.model.learns == "loss":
-        config, _ = run_training.settings_for(name, "small", settings(name))
+        config, _ = run_training.settings_for(name, "default", settings(name))
         untaught = dataclasses.replace(run, model=run_training.new_model(name, config, run.split, 0).eval())
         for task in run.model.train_tasks:
             told = reciprocal_rank(untaught, checkerboard, task)
@@ -290,7 +290,7 @@ def test_every_loss_part_moves_a_gradient(
     checkerboard: Any, small_world: Dataset, variant: tuple[str, dict[str, Any]]
 ) -> None:
     name, overrides = variant
-    config, _ = run_training.settings_for(name, "small", settings(name, **overrides))
+    config, _ = run_training.settings_for(name, "default", settings(name, **overrides))
     split = Split(
         small_world if model_named(name).artifact == "interests" else checkerboard.data
     )  # interests need categories
@@ -331,7 +331,7 @@ def test_mixed_precision_gives_about_the_same_loss_and_gradients(
 ) -> None:
     name, overrides = variant
     still = {"user_dropout": 0.0} if "user_dropout" in model_named(name).Config.__dataclass_fields__ else {}
-    config, _ = run_training.settings_for(name, "small", settings(name, **{**overrides, **still}))
+    config, _ = run_training.settings_for(name, "default", settings(name, **{**overrides, **still}))
     model = run_training.new_model(name, config, Split(checkerboard.data), 0)
     batch = TrainingExamples(Split(checkerboard.data), model, batch=32, seed=0).batch(0, 0)
     weights = [weight for weight in model.parameters() if weight.requires_grad]
@@ -529,7 +529,7 @@ def test_declarations_name_what_exists(taught: MakeRun, name: str) -> None:
     assert kind.artifact is None or kind.artifact in artifacts.BUILT_IN
     for task, overrides in kind.single_task.items():
         assert task in kind.tasks
-        run_training.settings_for(name, "small", overrides)
+        run_training.settings_for(name, "default", overrides)
     limit = taught(name).model.candidate_limit
     assert limit is None or limit == SMALL["beam"]
 

@@ -46,14 +46,14 @@ def split(small_world: Dataset) -> Split:
 
 @pytest.fixture(scope="module")
 def made(split: Split) -> InferredInterests:
-    config, _ = run_training.settings_for("serendipity", "small", TINY)
+    config, _ = run_training.settings_for("serendipity", "default", TINY)
     found = prepare(Serendipity, config, split, 0)
     assert isinstance(found, InferredInterests)
     return found
 
 
 def new(split: Split, made: InferredInterests, **overrides: Any) -> Serendipity:
-    config, _ = run_training.settings_for("serendipity", "small", {**TINY, **overrides})
+    config, _ = run_training.settings_for("serendipity", "default", {**TINY, **overrides})
     model = run_training.new_model("serendipity", config, split, 0, made)
     assert isinstance(model, Serendipity)
     return model

@@ -114,8 +114,8 @@ def unisar_vectors(split: Split, seed: int) -> Vectors:
     from searec.training.phases import run_phases
 
     kind = model_named("unisar")
-    config = configure(kind.Config, kind.presets["small"])
-    plan = configure(TrainConfig, {**kind.train_presets["small"], "seed": seed})
+    config = configure(kind.Config, kind.presets["default"])
+    plan = configure(TrainConfig, {**kind.train_presets["default"], "seed": seed})
     made_of = Cutoff.of(split, TASKS)
     key = fingerprint("unisar-vectors-2", made_of.digest, repr(config), repr(plan))
     home = _home(f"unisar-{key}", made_of)

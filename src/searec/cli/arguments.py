@@ -60,7 +60,9 @@ CacheUrl = Annotated[
         show_envvar=True,
     ),
 ]
-Preset = Annotated[str, typer.Option(help="'small' finishes in minutes on two cores; 'paper' is the paper's setting.")]
+Preset = Annotated[
+    str, typer.Option(help="'default' finishes in minutes on two cores; 'paper' is the paper's setting.")
+]
 Split = Annotated[str, typer.Option("--split", help="'test' or 'val'.")]
 SplitAt = Annotated[
     str | None,

@@ -23,7 +23,7 @@ def codes(
         Path | None,
         typer.Option(metavar="FOLDER", help="Also copy the codes and what made them here.", show_default=False),
     ] = None,
-    preset: Preset = "small",
+    preset: Preset = "default",
     overrides: Set = None,
     seed: Annotated[int, seed_option("Same seed, same codes, bit for bit.")] = 0,
     unseen: Annotated[
@@ -40,7 +40,7 @@ def codes(
     from searec.semantic_ids.codebook_usage import code_use, describe, shared
     from searec.semantic_ids.user_code_table import SIDES
 
-    chosen = choice(preset, ("small", "paper"), "--preset")
+    chosen = choice(preset, ("default", "paper"), "--preset")
     settings = configure(CodeSettings, {**(PAPER if chosen == "paper" else {}), **pairs(overrides)}, where="codes")
     coder = UserCoder.make(Split(load(data), unseen=unseen), ("recommend",), settings, seed=seed)
     about = coder.codes.about

@@ -46,7 +46,7 @@ def train(
     model: Annotated[str, typer.Argument(metavar="MODEL", help=f"{', '.join(model_names())}.", show_default=False)],
     data: Data,
     out: Annotated[Path, typer.Option(metavar="RUN", help="The run folder to write.", show_default=False)],
-    preset: Preset = "small",
+    preset: Preset = "default",
     overrides: Set = None,
     seed: Annotated[int, seed_option("Same seed, same weights, bit for bit.")] = 0,
     label: Annotated[
@@ -113,8 +113,9 @@ def train(
     )
     rows = read_rows(run.folder / FILE)
     best = ""
-    if rows and "ndcg@5" in rows[-1]:
-        best = f", best validation ndcg@5 {rows[-1]['ndcg@5']:.4f} in epoch {rows[-1]['best_epoch']}"
+    judge = run.config["train"]["judge"] if rows else ""
+    if rows and judge in rows[-1]:
+        best = f", best validation {judge} {rows[-1][judge]:.4f} in epoch {rows[-1]['best_epoch']}"
     elif rows and not run.is_final:
         best = ", trained without validation: no user has enough events for any to be held out"
     print(f"wrote {run.folder}{best}")

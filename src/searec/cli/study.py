@@ -34,7 +34,7 @@ def study(
     minutes: Annotated[
         float, typer.Option(min=0, help="No trial begins after this many minutes of the model's trials; 0: no limit.")
     ] = 0.0,
-    preset: Preset = "small",
+    preset: Preset = "default",
     tuning_requests: Annotated[
         int, typer.Option(min=0, help="Validation requests a trial is measured on; 0 for all.")
     ] = 2_000,

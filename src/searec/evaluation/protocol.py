@@ -19,7 +19,7 @@ from searec.data.split import Requests, Split
 from searec.errors import DataError, SettingsError
 from searec.evaluation.exposure import Touched
 from searec.evaluation.result import METRIC, SLICE, Evaluation, Metrics, Protocol
-from searec.evaluation.slices import slices
+from searec.evaluation.slices import is_repeat, slices
 from searec.evaluation.threads import side_by_side
 from searec.metrics import (
     DEFAULT,
@@ -214,25 +214,34 @@ def chosen(count: int, limit: int | None, seed: int) -> Ints:
     return np.sort(np.random.default_rng([seed, count]).choice(count, size=limit, replace=False))
 
 
-def validation_score(model: Model, split: Split, *, requests: int, seed: int) -> dict[str, float]:
-    """Return the sampled NDCG@5 on validation, the mean over the model's tasks, and each task's own.
+def validation_score(
+    model: Model, split: Split, judge: str = "ndcg@5", *, requests: int, seed: int
+) -> dict[str, float]:
+    """Return a metric on validation, the mean over the model's tasks, and each task's own.
 
     A task without validation requests is left out; without any the result is empty.
 
     Args:
         model: what is measured.
         split: whose validation requests are scored.
+        judge: "ndcg@5" of the sampled protocol, or "full-ndcg@10" of the full one, of the feed on new targets.
         requests: how many of each task, drawn by `seed`.
         seed: of the draw and the candidates.
     """
     values = {}
     for task in model.train_tasks:
-        held = sampled_requests(split, task, "val", seed=seed)
-        rows = chosen(len(held.requests), requests, seed)
+        if judge == "ndcg@5":
+            held = sampled_requests(split, task, "val", seed=seed)
+            rows = chosen(len(held.requests), requests, seed)
+            ranks = sampled_ranks(model, split, held.requests[rows], held.candidates[rows]) if len(rows) else rows
+        else:
+            full = split.held_out(task, "val")
+            full = full[~is_repeat(split.data, full)] if task == "recommend" else full
+            rows = chosen(len(full), requests, seed)
+            ranks = full_ranks(model, split, full[rows])[0] if len(rows) else rows
         if len(rows):
-            ranks = sampled_ranks(model, split, held.requests[rows], held.candidates[rows])
-            values[f"ndcg@5.{task}"] = float(NDCG(5).of_ranks(ranks).mean())
-    return {"ndcg@5": float(np.mean(list(values.values()))), **values} if values else {}
+            values[f"{judge}.{task}"] = float(NDCG(5 if judge == "ndcg@5" else 10).of_ranks(ranks).mean())
+    return {judge: float(np.mean(list(values.values()))), **values} if values else {}
 
 
 def sampled_ranks(model: Model, split: Split, requests: Requests, candidates: Ints) -> np.ndarray:

@@ -42,8 +42,7 @@ def slices(split: Split, requests: Requests, *, sparse_below: int = SPARSE_BELOW
     both = ~np.isnan(similarity)
     median = np.median(similarity[both]) if both.any() else 0.0
     trained = np.bincount(split.train_clicks((requests.task,))[1], minlength=data.sizes.items + 1)
-    items, owner = history(data, requests)
-    repeat = Seen.of(owner, items, data.sizes.items).contains(np.arange(len(requests)), requests.target)
+    repeat = is_repeat(data, requests)
     masks = {
         "sparse": sessions < sparse_below,
         "rich": sessions >= sparse_below,
@@ -60,6 +59,17 @@ def slices(split: Split, requests: Requests, *, sparse_below: int = SPARSE_BELOW
     if split.unseen:
         masks |= {"unseen-user": ~split.known[requests.user]}
     return masks
+
+
+def is_repeat(data: Dataset, requests: Requests) -> Mask:
+    """Return [R] whether the user has clicked the target before.
+
+    Args:
+        data: the dataset.
+        requests: R requests.
+    """
+    items, owner = history(data, requests)
+    return Seen.of(owner, items, data.sizes.items).contains(np.arange(len(requests)), requests.target)
 
 
 def history(data: Dataset, requests: Requests) -> tuple[Ints, Ints]:

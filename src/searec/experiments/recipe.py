@@ -30,7 +30,7 @@ class RecipeLine:
         label: its name in tables.
         model: a name of `models.model_names`.
         settings: of the model or its training, over the preset.
-        preset: "small" or "paper".
+        preset: "default" or "paper".
         seeds: a run is trained for each.
         full_requests: score only this many requests in the full protocol, drawn with a fixed seed; None for all. Runs
             are compared on the requests they share.
@@ -43,7 +43,7 @@ class RecipeLine:
     label: str
     model: str
     settings: Mapping[str, Any] = field(default_factory=dict)
-    preset: Preset = "small"
+    preset: Preset = "default"
     seeds: tuple[int, ...] = (0,)
     full_requests: int | None = None
     unseen: float = 0.0

@@ -10,6 +10,7 @@ import torch
 from searec.artifacts import prepare
 from searec.artifacts.base import Artifact
 from searec.config import check_seed, configure, nearest
+from searec.data.counts import Counts
 from searec.data.dataset import Dataset
 from searec.data.global_split import iso, split_time
 from searec.data.split import Split
@@ -29,7 +30,7 @@ from searec.models import model_named
 from searec.models.base import Model, Preset
 from searec.models.capabilities import LearnsFromTeacher, supports
 from searec.pipeline.run import Run, read_run
-from searec.pipeline.run_folder import ARTIFACTS, CONFIG, STARTED, describe, split_config, write_run
+from searec.pipeline.run_folder import ARTIFACTS, CONFIG, STARTED, describe, read_config, split_config, write_run
 from searec.training import checkpoint
 from searec.training.budget import Update
 from searec.training.environment import environment
@@ -40,15 +41,21 @@ RUNS = Path("runs")
 
 
 def settings_for(
-    model: str, preset: Preset = "small", overrides: Mapping[str, Any] | None = None, *, seed: int = 0
+    model: str,
+    preset: Preset = "default",
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    seed: int = 0,
+    counts: Counts | None = None,
 ) -> tuple[Any, TrainConfig | None]:
     """Return a model's Config and its training's (None for `fit`): the preset, then `overrides`.
 
     Args:
         model: a name of `models.model_names`.
-        preset: "small" or "paper".
+        preset: "default" or "paper".
         overrides: settings of the model or of its training, by name.
         seed: of the training.
+        counts: of the dataset, by which the default preset chooses sizes and budgets; None leaves them as declared.
 
     Raises:
         SettingsError: an unknown model, preset or name (the nearest is named), or a bad value.
@@ -64,11 +71,14 @@ def settings_for(
             remedy = nearest(name, [*fields, *sorted(train_fields)])
             raise SettingsError(f"unknown setting {name!r}", where=model, remedy=remedy)
     of_model = {name: value for name, value in given.items() if name in fields}
-    config = configure(kind.Config, {**kind.presets[preset], **of_model}, where=model)
+    sized = kind.sized(counts) if counts is not None and preset == "default" else ({}, {})
+    config = configure(kind.Config, {**kind.presets[preset], **sized[0], **of_model}, where=model)
     if kind.learns == "fit":
         return config, None
     of_training = {name: value for name, value in given.items() if name in train_fields}
-    return config, configure(TrainConfig, {**kind.train_presets[preset], **of_training, "seed": seed}, where=model)
+    return config, configure(
+        TrainConfig, {**kind.train_presets[preset], **sized[1], **of_training, "seed": seed}, where=model
+    )
 
 
 def train(
@@ -76,7 +86,7 @@ def train(
     data: Dataset,
     out: Path | str | None = None,
     *,
-    preset: Preset = "small",
+    preset: Preset = "default",
     seed: int = 0,
     label: str | None = None,
     resume: bool = False,
@@ -96,7 +106,7 @@ def train(
         model: a name of `models.model_names`.
         data: as returned by `searec.load`.
         out: the run folder; runs/<label>-<seed> by default.
-        preset: "small" for minutes on two cores, "paper" for the paper's setting.
+        preset: "default" for minutes on two cores, "paper" for the paper's setting.
         seed: of initial weights, order, negatives and dropout.
         label: the run's name in tables; the model's name by default. Runs that differ in seed alone share it.
         resume: continue from the folder's checkpoint; a finished run is opened as it is.
@@ -119,7 +129,10 @@ def train(
         StorageError: the folder cannot be made.
         Interrupted: on Ctrl-C, with a checkpoint written.
     """
-    config, train_config = settings_for(model, preset, overrides, seed=check_seed(seed))
+    given = dict(overrides)
+    if start is not None:
+        given = {**_sizes_of(start, data, model), **given}
+    config, train_config = settings_for(model, preset, given, seed=check_seed(seed), counts=Counts.of(data))
     label = label or model
     folder = Path(out) if out is not None else RUNS / f"{label}-{seed}"
     if not resume:
@@ -180,6 +193,14 @@ class Plan:
     label: str
     resume: bool = False
     teacher: Path | str | None = None
+
+
+def _sizes_of(start: Path | str, data: Dataset, model: str) -> dict[str, Any]:
+    """Return the settings of a run that followed from the counts of its data; another run's weights need the same."""
+    config = read_config(Path(start))
+    of_model, _ = model_named(model).sized(Counts.of(data))
+    known = config["settings"]["model"] if config["model"] == model else {}
+    return {name: known[name] for name in of_model if name in known}
 
 
 def _refuse_later(started: Start, split: Split) -> None:

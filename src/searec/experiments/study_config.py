@@ -31,7 +31,7 @@ class StudyConfig:
 
     models: tuple[str, ...] = Field(default_factory=model_names)
     seeds: Count = 3
-    preset: Literal["small", "paper"] = "small"
+    preset: Literal["default", "paper"] = "default"
     trials: Natural = 10
     minutes: NonNegative = 0.0
     tuning_requests: Natural = 2_000

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from searec.data.batch import Batch, Needs
+from searec.data.counts import Counts
 from searec.data.dataset import Dataset, Sizes
 from searec.data.growth import Growth, Rows
 from searec.data.leakage.checks import count_leaks
@@ -22,7 +23,7 @@ from searec.models.search_space import SearchSpace
 from searec.nn.learner import Learner
 from searec.nn.losses import Losses
 
-Preset = Literal["small", "paper"]
+Preset = Literal["default", "paper"]
 Channel = Literal["behaviour", "interest", "lexical", "dense", "popular"]
 
 
@@ -67,8 +68,8 @@ class Model(Learner):
     search_space: ClassVar[SearchSpace] = {}
     single_task: ClassVar[Mapping[Task, Mapping[str, Any]]] = {}
     single_task_note: ClassVar[str] = ""
-    presets: ClassVar[Mapping[Preset, Mapping[str, Any]]] = {"small": {}, "paper": {}}
-    train_presets: ClassVar[Mapping[Preset, Mapping[str, Any]]] = {"small": {}, "paper": {}}
+    presets: ClassVar[Mapping[Preset, Mapping[str, Any]]] = {"default": {}, "paper": {}}
+    train_presets: ClassVar[Mapping[Preset, Mapping[str, Any]]] = {"default": {}, "paper": {}}
     rows: ClassVar[Mapping[str, Rows]] = {}
     Config: ClassVar[type[Any]]
 
@@ -76,6 +77,18 @@ class Model(Learner):
         super().__init__()
         self.config = config
         self.sizes = sizes
+
+    @classmethod
+    def sized(cls, counts: Counts) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """Return settings of the preset "default" that follow from how much data there is.
+
+        Args:
+            counts: of the dataset.
+
+        Returns:
+            Settings of the model and of its training, over those of the preset.
+        """
+        return {}, {}
 
     @property
     @abstractmethod

@@ -29,7 +29,7 @@ class EASE(ClickMatrixModel):
 
     name = "ease"
     search_space: ClassVar = {"l2": Range(1.0, 10_000.0, log=True)}
-    presets: ClassVar[Mapping[Preset, Mapping[str, Any]]] = {"small": {}, "paper": {"l2": 500.0}}
+    presets: ClassVar[Mapping[Preset, Mapping[str, Any]]] = {"default": {}, "paper": {"l2": 500.0}}
     arrays: ClassVar[tuple[str, ...]] = ("weights", "column", "counts")
     rows: ClassVar[Mapping[str, Rows]] = {name: Rows("items", new="zero") for name in ("column", "counts")}
     weights: Tensor  # [A + 1, A + 1] B of the A items with clicks; row and column 0 are zero

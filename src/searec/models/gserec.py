@@ -90,7 +90,7 @@ class GSERec(TwoHistoriesModel):
         temperature: Positive = 0.1
 
     presets: ClassVar[dict[Preset, dict[str, Any]]] = {
-        "small": {**TARGET_PRESET, "width": 96},
+        "default": {**TARGET_PRESET, "width": 96},
         "paper": {**PAPER, "attention_dropout": 0.1},
     }
 

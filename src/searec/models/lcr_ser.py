@@ -113,7 +113,7 @@ class LCRSER(TwoHistoriesModel):
         distil_weight: NonNegative = 1.0
 
     presets: ClassVar[dict[Preset, dict[str, Any]]] = {
-        "small": {**TARGET_PRESET, "focus": 4, "attend": "means"},
+        "default": {**TARGET_PRESET, "focus": 4, "attend": "means"},
         "paper": {"attention_dropout": 0.1, "rl_steps": 2000},
     }
 

@@ -65,7 +65,7 @@ class SASRec(ItemEmbeddings, Model):
         feed_only: bool = False
 
     presets: ClassVar[dict[Preset, dict[str, Any]]] = {
-        "small": {},
+        "default": {},
         "paper": {
             "width": 50,
             "heads": 1,
@@ -77,7 +77,7 @@ class SASRec(ItemEmbeddings, Model):
         },
     }
     train_presets: ClassVar[dict[Preset, dict[str, Any]]] = {
-        "small": {"epochs": 10, "batch": 256, "patience": 2, "lr": 3e-3},
+        "default": {"epochs": 10, "batch": 256, "patience": 2, "lr": 3e-3},
         "paper": {"epochs": 200, "batch": 128, "patience": 20},
     }
 

@@ -30,7 +30,7 @@ class Tiger(GenSAR):
     single_task: ClassVar = {}
     single_task_note = ""
     presets: ClassVar[dict[Preset, dict[str, Any]]] = {
-        "small": {**GenSAR.presets["small"], **_TIGER},
+        "default": {**GenSAR.presets["default"], **_TIGER},
         "paper": {
             **_TIGER,
             "warm_codes": False,

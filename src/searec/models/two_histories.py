@@ -73,7 +73,7 @@ TARGET_PRESET: dict[str, Any] = {
     "catalogue_weight": 1.0,
     "user_dropout": 0.8,
 }
-"""Settings of the small preset where `TargetConfig` applies."""
+"""Settings of the default preset where `TargetConfig` applies."""
 
 
 class TwoHistoriesModel(ItemEmbeddings, Model):
@@ -87,7 +87,7 @@ class TwoHistoriesModel(ItemEmbeddings, Model):
         "word.weight": Rows("words"),
     }
     train_presets: ClassVar[Mapping[Preset, Mapping[str, Any]]] = {
-        "small": {"epochs": 6, "batch": 512, "patience": 2, "lr": 3e-3, "schedule": "linear"},
+        "default": {"epochs": 6, "batch": 512, "patience": 2, "lr": 3e-3, "schedule": "linear"},
         "paper": {"epochs": 100, "batch": 1024, "patience": 5, "weight_decay": 1e-5},
     }
     user: nn.Embedding

@@ -67,9 +67,9 @@ class UniSAR(TwoHistoriesModel):
         user: bool = True
         tasks: Annotated[tuple[Task, ...], Field(min_length=1)] = TASKS
 
-    presets: ClassVar[dict[Preset, dict[str, Any]]] = {"small": {}, "paper": {"attention_dropout": 0.1}}
+    presets: ClassVar[dict[Preset, dict[str, Any]]] = {"default": {}, "paper": {"attention_dropout": 0.1}}
     train_presets: ClassVar[dict[Preset, dict[str, Any]]] = {
-        "small": {"epochs": 6, "batch": 512, "patience": 2, "lr": 3e-3},
+        "default": {"epochs": 6, "batch": 512, "patience": 2, "lr": 3e-3},
         "paper": {**TwoHistoriesModel.train_presets["paper"]},
     }
 

@@ -20,7 +20,6 @@ from searec.metrics import NDCG
 from searec.models.base import Model
 from searec.nn.learner import Learner
 from searec.nn.losses import Losses
-from searec.training.loop import JUDGE
 from searec.training.phases import PhaseContext, PhaseReport, TrainingPhase
 
 _THRESHOLDS = 50
@@ -135,7 +134,7 @@ class EarlyExitPhase(TrainingPhase):
         def saved(learner: Any) -> dict[str, float]:
             by_depth = depths(model, context.split, requests=requests)
             gain, steps = by_depth.at(by_depth.threshold(config.exit_keep))
-            return {JUDGE: gain, "steps": steps, "saved": 1 - steps / max(by_depth.at(1.0)[1], 1e-9)}
+            return {"ndcg@5": gain, "steps": steps, "saved": 1 - steps / max(by_depth.at(1.0)[1], 1e-9)}
 
         model.requires_grad_(False)
         reasoner.halting.requires_grad_(True)

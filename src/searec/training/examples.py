@@ -86,6 +86,10 @@ class TrainingExamples(Examples):
         self.seen = Seen.of(user, item, split.data.sizes.items)
         self.lengths = [self.batcher.lengths(requests) for requests in self.requests]
 
+    def portions(self, steps: int) -> "Portions":
+        """Return the same batches in epochs of a given number of steps."""
+        return Portions(self, steps)
+
     @override
     def steps(self, epoch: int) -> int:
         return sum(self._batches(len(new) + old) for new, old in zip(self.newer, self.replayed, strict=True))
@@ -138,6 +142,10 @@ class Portions(Examples):
 
     def __init__(self, examples: TrainingExamples, steps: int) -> None:
         self.examples, self.each = examples, steps
+
+    def portions(self, steps: int) -> "Portions":
+        """Return the same batches in epochs of another number of steps."""
+        return Portions(self.examples, steps)
 
     @override
     def steps(self, epoch: int) -> int:

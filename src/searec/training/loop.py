@@ -31,9 +31,6 @@ from searec.training.processes import accelerate_for
 from searec.training.train_config import WITHOUT_EFFECT, TrainConfig, seed_of, share_of_lr
 from searec.training.training_log import Logbook, Row
 
-JUDGE = "ndcg@5"
-"""The validation metric of a model that early stopping and the best weights go by."""
-
 _ROWS_PER_EPOCH = 20
 _DUST = 1e-30
 
@@ -89,7 +86,7 @@ def train(
     settings: TrainConfig,
     *,
     made_from: Mapping[str, Any] | None = None,
-    judge: str = JUDGE,
+    judge: str | None = None,
     stop_after: int | None = None,
     resume: bool = False,
     on_log: Callable[[Row], None] | None = None,
@@ -108,7 +105,7 @@ def train(
         folder: the run folder.
         settings: how to train.
         made_from: what else the result depends on, JSON-ready; a resumed run must have the same.
-        judge: the metric that early stopping and the best weights go by; higher is better.
+        judge: the metric that early stopping and the best weights go by, higher is better; the settings' by default.
         stop_after: epochs after which training ends; the learning rate still follows the schedule of all epochs.
         resume: go on from the checkpoint if there is one; a finished run is only read back.
         on_log: is given each row of the log.
@@ -136,7 +133,7 @@ def train(
         model=model,
         examples=examples,
         validate=validate,
-        judge=judge,
+        judge=judge or settings.judge,
         path=path,
         settings=settings,
         accelerator=accelerator,
@@ -322,7 +319,8 @@ class _Loop:
             else:
                 state.waited += 1
             self._write("validate", **metrics)
-            state.stopped_early = bool(settings.patience) and state.waited >= settings.patience and not last
+            is_enough = bool(settings.patience) and state.waited >= settings.patience
+            state.stopped_early = is_enough and state.steps >= settings.min_steps and not last
         state.finished = last or state.stopped_early
         if not state.finished:
             self._save()

@@ -16,7 +16,7 @@ from searec.plugins import Registry
 from searec.training import checkpoint
 from searec.training.budget import Budget, Update
 from searec.training.examples import Portions, TrainingExamples
-from searec.training.loop import JUDGE, train
+from searec.training.loop import train
 from searec.training.train_config import TrainConfig
 
 SUPERVISED, STARTED = "supervised", "started"
@@ -62,8 +62,14 @@ class PhaseContext:
     epochs: dict[str, tuple[int, int]] = field(default_factory=dict)  # by phase, epochs and steps to its best weights
 
     def validate(self, model: Model) -> dict[str, float]:
-        """Return the validation metrics of the model, `JUDGE` among them; none where nothing is held out."""
-        return validation_score(model, self.split, requests=self.config.validation_requests, seed=0)
+        """Return the validation metrics of the model, `judge` among them; none where nothing is held out."""
+        config = self.config
+        return validation_score(model, self.split, config.judge, requests=config.validation_requests, seed=0)
+
+    @property
+    def judge(self) -> str:
+        """The validation metric of the model."""
+        return self.config.judge
 
     def train(
         self,
@@ -76,7 +82,7 @@ class PhaseContext:
         batch: int,
         lr: float,
         negatives: int | None = None,
-        judge: str = JUDGE,
+        judge: str | None = None,
     ) -> Mapping[str, float]:
         """Train a later phase for some steps, and return the metrics of its best validation.
 
@@ -89,7 +95,7 @@ class PhaseContext:
             batch: requests in each.
             lr: the constant learning rate.
             negatives: for each positive; as many as the model needs by default.
-            judge: the metric that chooses the best weights; higher is better.
+            judge: the metric that chooses the best weights, higher is better; the training's by default.
         """
         folder = self.folder / name
         folder.mkdir(exist_ok=True)
@@ -102,6 +108,7 @@ class PhaseContext:
             schedule="constant",
             warmup=0,
             patience=0,
+            min_steps=0,
             validate_every=1,
         )
         examples = TrainingExamples(self.split, model, batch=batch, seed=config.seed, negatives=negatives)
@@ -207,7 +214,10 @@ def run_phases(
     if update is not None:
         return [_update(model, context, update)]
     if start is None:
+        examples: TrainingExamples | Portions
         examples = TrainingExamples(split, model, batch=config.batch, seed=config.seed)
+        if config.epoch_steps:
+            examples = examples.portions(config.epoch_steps)
         learner: Learner = model
         if teacher is not None:
             from searec.training.ranking_distillation import RankingDistillation
@@ -216,7 +226,7 @@ def run_phases(
         budget = None if budgets is None else budgets[SUPERVISED]
         report = train(
             learner,
-            examples if budget is None else Portions(examples, budget.steps // budget.epochs),
+            examples if budget is None else examples.portions(budget.steps // budget.epochs),
             (lambda _: context.validate(model)) if budget is None else None,
             folder,
             config,

@@ -15,7 +15,6 @@ from searec.nn.learner import Learner
 from searec.nn.losses import Losses
 from searec.training import checkpoint
 from searec.training.examples import TrainingExamples
-from searec.training.loop import JUDGE
 from searec.training.phases import PhaseContext, PhaseReport, TrainingPhase
 
 TRAIN_REWARD = "train_reward"
@@ -117,7 +116,7 @@ class RankingPolicyPhase(TrainingPhase):
             )
         finally:
             model.requires_grad_(True)
-        is_better = context.budgets is not None or best[JUDGE] > before[JUDGE]
+        is_better = context.budgets is not None or best[context.judge] > before[context.judge]
         if not is_better:
             model.load_state(state)
         figures = {} if context.budgets is not None else {**best, f"{TRAIN_REWARD}_before": first}

@@ -7,6 +7,7 @@ import numpy as np
 
 from searec.config import Count, Natural, NonNegative, Positive, Seed, settings
 
+Judge = Literal["ndcg@5", "full-ndcg@10"]
 WITHOUT_EFFECT = ("tensorboard", "checkpoint_minutes", "device")
 """Settings that may change when a run is resumed, for they do not change its result."""
 
@@ -17,6 +18,9 @@ class TrainConfig:
 
     Attributes:
         epochs: at most.
+        epoch_steps: batches in an epoch, after which the model is validated; 0 for one pass over the examples. The
+            examples of the next epoch go on where those of the last one ended.
+        min_steps: batches before which training does not stop early.
         batch: requests a step, over all processes.
         validation_requests: at most, of each task.
         lr: step size, reached after `warmup` steps, then by `schedule` down to 0 at the last step.
@@ -24,7 +28,9 @@ class TrainConfig:
         schedule: of the step size.
         warmup: steps.
         clip: the largest norm of the gradient, 0 for no limit.
-        patience: stop after this many validations in a row without a better ndcg@5, 0 for never.
+        judge: the validation metric that early stopping and the best weights go by, the mean over the tasks: "ndcg@5"
+            among the sampled candidates, or "full-ndcg@10" over the whole catalogue, of the feed on new targets.
+        patience: stop after this many validations in a row without a better `judge`, 0 for never.
         validate_every: epochs.
         precision: arithmetic of the forward pass.
         device: "auto" uses an accelerator if there is one.
@@ -34,6 +40,8 @@ class TrainConfig:
     """
 
     epochs: Count = 20
+    epoch_steps: Natural = 0
+    min_steps: Natural = 0
     batch: Count = 256
     validation_requests: Count = 10_000
     lr: Positive = 1e-3
@@ -41,6 +49,7 @@ class TrainConfig:
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup: Natural = 0
     clip: NonNegative = 0.0
+    judge: Judge = "ndcg@5"
     patience: Natural = 5
     validate_every: Count = 1
     precision: Literal["no", "bf16", "fp16"] = "no"

@@ -96,7 +96,7 @@ def test_codes_start_where_the_codebooks_lie(checkerboard: Any, settings: dict[s
     Words, and codes that tell apart, start at random.
     """
     split = Split(checkerboard.data)
-    config, _ = run_training.settings_for("gensar", "small", {**TINY, "code_width": 8, **settings})
+    config, _ = run_training.settings_for("gensar", "default", {**TINY, "code_width": 8, **settings})
     made = prepare(GenSAR, config, split, 0)
     assert isinstance(made, ItemCoder)
     model, again, cold = (
@@ -185,7 +185,7 @@ def test_tasks_that_are_not_learned_ask_nothing(checkerboard: Any) -> None:
         for task in ("recommend", "search")
     }
     for tasks, others in ((["recommend"], {"search", "query_item"}), (["search"], {"recommend"})):
-        config, _ = run_training.settings_for("gensar", "small", {**_own(), "tasks": tasks})
+        config, _ = run_training.settings_for("gensar", "default", {**_own(), "tasks": tasks})
         model = run_training.new_model("gensar", config, split, 0)
         parts = set(model.loss(batches[tasks[0]]).parts)
         assert not any(part.endswith(other) for part in parts for other in others)
@@ -402,7 +402,7 @@ def test_other_models_take_items_out_but_not_in(checkerboard: Any, tmp_path: Pat
 
 @pytest.mark.parametrize("scheme", ["semantic", "collaborative", "bi-encoder"])
 def test_other_schemes_have_one_identifier_for_both_tasks(checkerboard: Any, scheme: str) -> None:
-    config, _ = run_training.settings_for("gensar", "small", {**_own(), "scheme": scheme})
+    config, _ = run_training.settings_for("gensar", "default", {**_own(), "scheme": scheme})
     model = run_training.new_model("gensar", config, Split(checkerboard.data), 0)
     assert isinstance(model, GenSAR)
     assert torch.equal(model.codes[0], model.codes[1])
@@ -450,7 +450,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_checkpoint_is_taken_up_and_no_longer_needed(checkerboard: Any, checkpoint: Path, tmp_path: Path) -> None:
     from transformers import T5ForConditionalGeneration
 
-    config, _ = run_training.settings_for("gensar", "small", {**_own(), "pretrained": str(checkpoint)})
+    config, _ = run_training.settings_for("gensar", "default", {**_own(), "pretrained": str(checkpoint)})
     model = run_training.new_model("gensar", config, Split(checkerboard.data), 0)
     assert isinstance(model, GenSAR)
     told = T5ForConditionalGeneration.from_pretrained(checkpoint).state_dict()

@@ -20,7 +20,7 @@ class Factors(ItemEmbeddings, Model):
     tasks = ("recommend",)
     learns = "loss"
     search_space: ClassVar = {"lr": LEARNING_RATE, "width": Choice((8, 16, 32))}
-    train_presets: ClassVar = {"small": {"epochs": 2, "batch": 32, "lr": 5e-3}, "paper": {}}
+    train_presets: ClassVar = {"default": {"epochs": 2, "batch": 32, "lr": 5e-3}, "paper": {}}
 
     @settings
     class Config:

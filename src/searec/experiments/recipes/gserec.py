@@ -94,10 +94,10 @@ def gserec_unseen() -> Recipe:
 
 
 def gserec_world() -> Recipe:
-    """Return gserec with and without the graph in a simulated world, in the paper's form and the small preset's."""
+    """Return gserec with and without the graph in a simulated world, in the paper's form and the default preset's."""
     forms: tuple[tuple[str, dict[str, Any], tuple[int, ...]], ...] = (
         ("paper's form", {**PLAIN, "batch": 128, "epochs": 40, "patience": 3}, (0, 1)),
-        ("small preset", {}, (0,)),
+        ("default preset", {}, (0,)),
     )
     depths = (("K=2", 2), ("no graph", 0))
     lines = [
@@ -109,7 +109,7 @@ def gserec_world() -> Recipe:
 
 
 def tuning_gserec() -> Recipe:
-    """Settings of gserec, compared on validation, from the paper's form to the small preset's; three epochs each."""
+    """Settings of gserec, compared on validation, from the paper's form to the default preset's; three epochs each."""
     softmax = {"loss": "softmax", "negatives": 32}
     match = {**softmax, "match": True}
     catalogue = {**match, "negatives": 16, "catalogue_weight": 1.0, "lr": 3e-3, "dropout": 0.2}

@@ -119,7 +119,7 @@ class GenSAR(Model):
         pseudo_queries: Count = 5
 
     presets: ClassVar[dict[Preset, dict[str, Any]]] = {
-        "small": {
+        "default": {
             "width": 128,
             "layers": 2,
             "heads": 4,
@@ -136,7 +136,7 @@ class GenSAR(Model):
         },
     }
     train_presets: ClassVar[dict[Preset, dict[str, Any]]] = {
-        "small": {
+        "default": {
             "epochs": 10,
             "batch": 256,
             "patience": 3,

@@ -118,11 +118,11 @@ class Serendipity(Model):
         index: Kind = "auto"
 
     presets: ClassVar[Mapping[Preset, Mapping[str, Any]]] = {
-        "small": {"loss": "softmax"},
+        "default": {"loss": "softmax"},
         "paper": {"reasoner": "student", "encoder": "sentence-transformers/clip-ViT-B-32", "snapshots": 2},
     }
     train_presets: ClassVar[Mapping[Preset, Mapping[str, Any]]] = {
-        "small": {"epochs": 10, "batch": 512, "patience": 3, "lr": 3e-3},
+        "default": {"epochs": 10, "batch": 512, "patience": 3, "lr": 3e-3},
         "paper": {"epochs": 20, "batch": 1024, "patience": 5},
     }
 

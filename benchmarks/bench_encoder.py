@@ -11,42 +11,11 @@ from timing import line, paired, seconds
 
 ROWS = 1_500
 KEPT = 50_000
-WORDS = [
-    "red",
-    "blue",
-    "steel",
-    "cotton",
-    "wireless",
-    "waterproof",
-    "portable",
-    "vintage",
-    "garden",
-    "kitchen",
-    "leather",
-    "bluetooth",
-    "running",
-    "winter",
-    "coffee",
-    "women",
-    "men",
-    "kids",
-    "bottle",
-    "lamp",
-    "speaker",
-    "jacket",
-    "shoes",
-    "chair",
-    "backpack",
-    "charger",
-    "mug",
-    "blanket",
-    "knife",
-    "set",
-    "pack",
-    "inch",
-    "500ml",
-    "black",
-]
+TEXT = """
+red blue steel cotton wireless waterproof portable vintage garden kitchen leather bluetooth running winter coffee women
+men kids bottle lamp speaker jacket shoes chair backpack charger mug blanket knife set pack inch 500ml black
+"""
+WORDS = TEXT.split()
 
 
 def run() -> None:

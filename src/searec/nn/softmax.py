@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 _CPU_LOGITS, _GPU_LOGITS = 1 << 21, 1 << 26
 """Logits held at once: few enough for the CPU's cache, enough to keep a GPU busy."""
@@ -49,3 +49,38 @@ def linear_cross_entropy(states: Tensor, table: Tensor, target: Tensor) -> Tenso
     """
     with torch.autocast(states.device.type, enabled=False):
         return _LinearCrossEntropy.apply(states, table, target.long())  # type: ignore[no-any-return, no-untyped-call]
+
+
+class SampledSoftmax(nn.Module):
+    """Which items a softmax compares with where the catalogue is too large, and how often each is drawn.
+
+    The sample of a step is the step's own targets and items drawn uniformly. An item's logit is lowered by the
+    logarithm of its expected count in the sample (logQ correction, Bengio and Senecal 2008; Yi et al., RecSys 2019), so
+    that the loss tends to the full softmax. How often an item is a target is counted while learning.
+
+    Args:
+        items: I.
+        size: items drawn uniformly.
+    """
+
+    counts: Tensor
+
+    def __init__(self, items: int, size: int) -> None:
+        super().__init__()
+        self.size = size
+        self.register_buffer("counts", torch.zeros(items + 1))
+
+    def forward(self, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the distinct items [M] of a sample, their logQ [M], and where each target stands in it [P].
+
+        Args:
+            targets: [P] internal ids.
+        """
+        items = len(self.counts) - 1
+        with torch.no_grad():
+            self.counts += torch.bincount(targets, minlength=items + 1).to(self.counts.dtype)
+        drawn = torch.randint(1, items + 1, (self.size,), device=targets.device)
+        sample = torch.unique(torch.cat((targets, drawn)))
+        share = (self.counts[sample] + 1) / (self.counts.sum() + items)
+        expected = 1 - torch.exp(-(len(targets) * share + self.size / items))
+        return sample, torch.log(expected), torch.searchsorted(sample, targets)

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from searec.config import as_dict
 from searec.errors import DataError, Interrupted, SearecError
@@ -33,6 +34,7 @@ from searec.training.training_log import Logbook, Row
 
 _ROWS_PER_EPOCH = 20
 _DUST = 1e-30
+_AVERAGE = "average"
 
 
 class Batch(Protocol):
@@ -186,6 +188,7 @@ class _Loop:
         self.fresh: list[tuple[Tensor, dict[str, Tensor]]] = []
         self.started = self.saved_at = self.row_at = time.monotonic()
         self.before = 0.0  # seconds of earlier parts of the run
+        self.averages: list[Tensor] = []  # of the weights
         self.row_examples = 0
         self.names = [name for name, weight in self.model.named_parameters() if weight.requires_grad]
         self.weights = [weight for weight in self.model.parameters() if weight.requires_grad]
@@ -201,7 +204,11 @@ class _Loop:
         self.before = self.state.seconds
         self.best = dict(saved.best)
         self.model.load_state(self.best if self.state.finished else saved.weights)
-        checkpoint.restore_adam(self.optimizer, self.names, saved.optimizer)
+        keys = [f"{name}.{_AVERAGE}" for name in self.names]
+        if keys[0] in saved.optimizer:
+            self.averages = [saved.optimizer[key].to(self.accelerator.device) for key in keys]
+        adam = {name: part for name, part in saved.optimizer.items() if name not in keys}
+        checkpoint.restore_adam(self.optimizer, self.names, adam)
         if scaler and self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(scaler)
 
@@ -271,12 +278,41 @@ class _Loop:
             self.accelerator.clip_grad_norm_(self.weights, settings.clip)
         self.optimizer.step()
         self.optimizer.zero_grad()
+        if settings.average:
+            self._update_averages()
         # Losses stay on the device until a row needs them, so that a step waits for nothing.
         self.fresh.append((total.detach(), parts))
         state.step += 1
         state.steps += 1
         state.examples += len(batch) * self.accelerator.num_processes
         self.row_examples += len(batch) * self.accelerator.num_processes
+
+    @torch.no_grad()
+    def _update_averages(self) -> None:
+        """Move the average of each weight towards it."""
+        if not self.averages:
+            self.averages = [weight.detach().clone() for weight in self.weights]
+        steps = self.state.steps
+        follow = get_ema_multi_avg_fn(  # type: ignore[no-untyped-call]
+            min(self.settings.average, (1 + steps) / (10 + steps))
+        )
+        follow(self.averages, [weight.detach() for weight in self.weights], steps)
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """In the block the model has the averages of its weights, if they are kept."""
+        self._swap_averages()
+        try:
+            yield
+        finally:
+            self._swap_averages()
+
+    @torch.no_grad()
+    def _swap_averages(self) -> None:
+        for weight, average in zip(self.weights, self.averages, strict=False):  # there are none until the first step
+            now = weight.clone()
+            weight.copy_(average)
+            average.copy_(now)
 
     def _write_step_row(self) -> None:
         """Write a row of means over the steps since the row before, and over processes."""
@@ -308,6 +344,15 @@ class _Loop:
         self._clear_dust()
         last = state.epoch + 1 == self.epochs
         is_due = self.validate is not None and (last or (state.epoch + 1) % settings.validate_every == 0)
+        with self._averaged():
+            self._judge(last=last, is_due=is_due)
+        state.finished = last or state.stopped_early
+        if not state.finished:
+            self._save()
+
+    def _judge(self, *, last: bool, is_due: bool) -> None:
+        """Validate if it is due, and keep the weights if they are the best."""
+        state, settings = self.state, self.settings
         metrics = self._validate() if is_due else None
         state.epoch, state.step = state.epoch + 1, 0
         if metrics == {} or (last and self.validate is None):
@@ -321,9 +366,6 @@ class _Loop:
             self._write("validate", **metrics)
             is_enough = bool(settings.patience) and state.waited >= settings.patience
             state.stopped_early = is_enough and state.steps >= settings.min_steps and not last
-        state.finished = last or state.stopped_early
-        if not state.finished:
-            self._save()
 
     @torch.no_grad()
     def _clear_dust(self) -> None:
@@ -369,6 +411,8 @@ class _Loop:
             counters = dataclasses.asdict(state) | ({} if scaler is None else {"scaler": scaler.state_dict()})
             weights = {} if state.finished else self.model.state()
             adam = {} if state.finished else checkpoint.adam_state(self.optimizer, self.names)
+            if self.averages and not state.finished:
+                adam |= dict(zip([f"{name}.{_AVERAGE}" for name in self.names], self.averages, strict=True))
             checkpoint.save(self.path, Checkpoint(weights, self.best, adam, counters, self.made_with))
         self.saved_at = time.monotonic()
 

@@ -152,7 +152,9 @@ def test_weights_count_in_popular_and_itemknn(make_folder: Folder) -> None:
     popular.fit(data, split)
     assert popular.weighted[0, 1:4].tolist() == [5.0, 4.0, 1.0]
     assert popular.counts[0, 1:4].tolist() == [3.0, 3.0, 1.0]
-    itemknn = ItemKNN(configure(ItemKNN.Config, {"shrink": 0.5}), data.sizes)
+    itemknn = ItemKNN(
+        configure(ItemKNN.Config, {**ItemKNN.presets["paper"], "shrink": 0.5, "weighted": True}), data.sizes
+    )
     itemknn.fit(data, split)
     matrix = np.array([[3.0, 1.0, 0.0], [1.0, 2.0, 0.0], [0.0, 1.0, 1.0]])  # the largest weight of each pair
     length = np.sqrt((matrix**2).sum(axis=0))

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from searec.data.counts import Counts
 from searec.data.dataset import Dataset
 from searec.errors import RunError
 from searec.experiments import run_comparison, run_training, tuning
@@ -61,7 +62,9 @@ def test_the_best_of_the_trials_is_chosen_and_the_preset_is_the_first(
 ) -> None:
     lines: list[str] = []
     found = tuned(small_world, tmp_path, "itemknn", on_progress=lines.append)
-    assert found.trials[0].settings == {name: getattr(ItemKNN.Config(), name) for name in ItemKNN.search_space}
+    sized = ItemKNN.sized(Counts.of(small_world))[0]
+    preset = {name: sized.get(name, getattr(ItemKNN.Config(), name)) for name in ItemKNN.search_space}
+    assert found.trials[0].settings == preset
     assert len(found.trials) == len(lines) == len(trained) == 5
     assert len({tuple(trial.settings.values()) for trial in found.trials}) == 5
     assert len({trial.value for trial in found.trials}) > 1

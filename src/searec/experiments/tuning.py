@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from searec.data.counts import Counts
 from searec.data.dataset import Dataset
 from searec.data.schema import Task
 from searec.errors import RunError, optional_package
@@ -116,7 +117,7 @@ def tune(
         home = folder / f"{number:03d}"
         trial = _read(home / RECORD)
         if trial is None:
-            settings = _preset(model, config, space) if number == 0 else propose(space, trials, number)
+            settings = _preset(model, data, config, space) if number == 0 else propose(space, trials, number)
             trial = _try(model, data, home, config, tasks, settings, trials)
         trials.append(trial)
         values = "  ".join(
@@ -147,9 +148,11 @@ def propose(space: Distributions, trials: Sequence[Trial], number: int) -> dict[
     return dict(study.ask(dict(space)).params)
 
 
-def _preset(model: str, config: StudyConfig, space: Distributions) -> dict[str, Any]:
+def _preset(model: str, data: Dataset, config: StudyConfig, space: Distributions) -> dict[str, Any]:
     """Return the preset's values of the settings searched."""
-    of_model, of_training = run_training.settings_for(model, config.preset, config.fixed.get(model))
+    of_model, of_training = run_training.settings_for(
+        model, config.preset, config.fixed.get(model), counts=Counts.of(data)
+    )
     return {name: getattr(of_model if hasattr(of_model, name) else of_training, name) for name in space}
 
 

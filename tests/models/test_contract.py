@@ -82,9 +82,10 @@ LESSON: dict[str, dict[str, Any]] = {
 }
 """How a model that learns by loss is taught the checkerboard; see LESSON_OF_OTHERS for those not named."""
 LESSON_OF_OTHERS = {"epochs": 30, "batch": 32, "lr": 0.01}
-GIVEN = {(name, task): 0.5 for name in ("gensar", "tiger") for task in TASKS} | {("event-transformer", "search"): 0.6}
-"""What untaught models know: identifiers are learned from clicks, and an untaught T5 repeats codes that it reads; words
-of a query match those of items."""
+GIVEN = {"gensar": 0.5, "tiger": 0.5}
+"""What untaught models know: identifiers are learned from clicks, and an untaught T5 repeats codes that it reads."""
+WORDLESS = {"event-transformer": {"text": False, "tasks": ["recommend"]}}
+"""Settings without words, which alone tell the two blocks of items apart."""
 BLIND = {"popular"}
 """Models that tell no user from another, so that the checkerboard has no answer for them."""
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
@@ -241,11 +242,11 @@ def test_known_answer(taught: MakeRun, checkerboard: Any, name: str) -> None:
     for task in run.model.train_tasks:
         assert reciprocal_rank(run, checkerboard, task) > (0.5 if run.model.learns == "loss" else 0.99)
     if run.model.learns == "loss":
-        config, _ = run_training.settings_for(name, "default", settings(name))
+        config, _ = run_training.settings_for(name, "default", settings(name, **WORDLESS.get(name, {})))
         untaught = dataclasses.replace(run, model=run_training.new_model(name, config, run.split, 0).eval())
-        for task in run.model.train_tasks:
+        for task in untaught.model.train_tasks:
             told = reciprocal_rank(untaught, checkerboard, task)
-            assert told < (GIVEN.get((name, task)) or 5 * chance), "the answer is not given away"
+            assert told < GIVEN.get(name, 5 * chance), "the answer is not given away"
 
 
 def test_popular_counts_clicks_before_each_task_s_cutoff(taught: MakeRun, checkerboard: Any) -> None:
@@ -324,7 +325,8 @@ def test_every_loss_part_moves_a_gradient(
         assert float(losses.total.detach()) == pytest.approx(expected, rel=1e-5)
     assert {part for part, found in moved.items() if not found} == set(), "parts that move nothing"
     if set(model.train_tasks) == set(model.tasks):
-        assert set(names) - moved["total"] == set(), "weights that nothing moves"
+        still = {"trunk.weight"}  # all events of this world weigh the same
+        assert set(names) - moved["total"] - still == set(), "weights that nothing moves"
 
 
 @pytest.mark.parametrize("variant", LEARNERS, ids=said)

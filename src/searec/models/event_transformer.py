@@ -2,13 +2,14 @@
 
 import functools
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 from typing_extensions import override
@@ -22,7 +23,7 @@ from searec.data.lexical import bm25_index
 from searec.data.ragged import Ints
 from searec.data.schema import TASKS, Task
 from searec.data.sparse import SparseRows
-from searec.models.base import Model
+from searec.models.base import Model, Preset
 from searec.models.search_space import DROPOUT, LEARNING_RATE, Choice
 from searec.models.trunk_sizes import trunk_sizes
 from searec.nn.cached_value import CachedValue
@@ -77,6 +78,16 @@ class EventTransformer(Model):
         "width": Choice((32, 64, 96, 128)),
         "layers": Choice((1, 2, 3)),
     }
+    train_presets: ClassVar[Mapping[Preset, Mapping[str, Any]]] = {
+        preset: {
+            "min_steps": 500,
+            "patience": 5,
+            "judge": "full-ndcg@10",
+            "validation_requests": 2_000,
+            "average": 0.99,
+        }
+        for preset in ("default", "paper")
+    }
     single_task: ClassVar = {"recommend": {"tasks": ["recommend"]}, "search": {"tasks": ["search"]}}
     single_task_note = "nothing is learned from the other task's targets; events of both are read all the same"
 
@@ -111,8 +122,8 @@ class EventTransformer(Model):
         categories: bool = True
         encoder: str = DEFAULT
         search_weight: NonNegative = 1.0
-        full_softmax: Count = 50_000
-        sampled: Count = 8_192
+        full_softmax: Count = 5_000
+        sampled: Count = 2_048
         tasks: Annotated[tuple[Task, ...], Field(min_length=1)] = TASKS
 
     lexical_offsets: Tensor | None
@@ -132,7 +143,7 @@ class EventTransformer(Model):
         for name in _INDEX:
             self.register_buffer(name, None)
         self.sampler = SampledSoftmax(sizes.items, config.sampled) if sizes.items > config.full_softmax else None
-        self._query_vectors: OrderedDict[str, Tensor] = OrderedDict()
+        self._query_vectors: OrderedDict[str, NDArray[np.float16]] = OrderedDict()
         self._table, self._texts = CachedValue[Tensor](), CachedValue[Tensor]()
 
     @classmethod
@@ -188,8 +199,7 @@ class EventTransformer(Model):
         """Encode the texts of queries that are not remembered."""
         new = [text for text in dict.fromkeys(texts) if text and text not in self._query_vectors]
         if new:
-            vectors = torch.from_numpy(self._encoder.encode(new)).half()
-            self._query_vectors.update(zip(new, vectors, strict=True))
+            self._query_vectors.update(zip(new, self._encoder.encode(new).astype(np.float16), strict=True))
 
     def query_text(self, texts: Sequence[str]) -> Tensor:
         """Return the text vectors [n, W] of queries; zero for an empty text.
@@ -198,11 +208,11 @@ class EventTransformer(Model):
             texts: of the queries.
         """
         self._remember(texts)
-        none = torch.zeros(self.items.text_mean.shape[0], dtype=torch.float16)
-        vectors = torch.stack([self._query_vectors[text] if text else none for text in texts])
+        none = np.zeros(len(self.items.text_mean), dtype=np.float16)
+        vectors = np.stack([self._query_vectors[text] if text else none for text in texts])
         while len(self._query_vectors) > _REMEMBERED:
             self._query_vectors.popitem(last=False)
-        return vectors.to(self.device).float()
+        return torch.from_numpy(vectors).to(self.device).float()
 
     @override
     def load_state(self, state: Mapping[str, Tensor]) -> None:
@@ -238,15 +248,18 @@ class EventTransformer(Model):
         """Return the vectors of all items [I + 1, D]; row 0 is without meaning."""
         return self._table(self.items, *self.items.parameters())  # type: ignore[no-any-return]
 
-    def states(self, timeline: Timeline, table: Tensor, texts: Tensor | None) -> Tensor:
+    def states(self, timeline: Timeline, table: Tensor, texts: Tensor | None, known: Tensor | None = None) -> Tensor:
         """Return the state before any event and after each one, [B, E + 1, D].
 
         Args:
             timeline: B users.
-            table: [I + 1, D] item vectors.
+            table: [I + 1, D] item vectors, or [M, D] of `known`.
             texts: [Q, W] text vectors of the queries; None without text.
+            known: [M] internal ids, ascending, those of the timeline among them; None for all.
         """
-        content = F.embedding(timeline.item.long(), table) * (timeline.item > 0)[..., None]
+        item = timeline.item.long()
+        place = item if known is None else torch.searchsorted(known, item).clamp(max=len(known) - 1)
+        content = F.embedding(place, table) * (item > 0)[..., None]
         if self.query is not None and texts is not None:
             queries = self.query(self.items.standardised(texts))
             content = content + F.embedding(timeline.query.long(), queries) * (timeline.query > 0)[..., None]
@@ -289,48 +302,56 @@ class EventTransformer(Model):
     def loss(self, batch: Batch) -> Losses:
         """Return the cross-entropy of the next click at every position, and of the clicks of every search."""
         timeline, texts = Timeline.of(batch, self.config.length), self.query_texts(batch)
-        table = self.table()
-        states = self.states(timeline, table, texts)
-        parts: dict[str, Tensor] = {}
-        if "recommend" in self.train_tasks:
-            following, is_known = timeline.next_clicks()
-            if is_known.any():
-                state, target = states[:, :-1][is_known], following[is_known].long()
-                parts["recommend"] = self._cross_entropy(state, target, table, self.bias[0])
+        following, is_known = timeline.next_clicks()
         row, place, item = timeline.found_clicks()
-        if "search" in self.train_tasks and len(row):
-            query = timeline.query[row, place]
-            distinct, which = torch.unique(query, return_inverse=True)
-
-            def match(items: Tensor | None) -> Tensor:
-                return self.matches(batch, distinct, texts, items)[which]
-
+        targets = {"recommend": following[is_known].long(), "search": item.long()}
+        targets = {task: target for task, target in targets.items() if task in self.train_tasks and len(target)}
+        known, log_q = self._compared(targets, timeline)
+        table = self.table() if known is None else self.items(known)
+        states = self.states(timeline, table, texts, known)
+        parts: dict[str, Tensor] = {}
+        if "recommend" in targets:
+            state = states[:, :-1][is_known]
+            parts["recommend"] = self._cross_entropy(state, targets["recommend"], table, self.bias[0], known, log_q)
+        if "search" in targets:
+            distinct, which = torch.unique(timeline.query[row, place], return_inverse=True)
+            match = self.matches(batch, distinct, texts, known)[which]
             state = states[row, place + 1]
-            parts["search"] = self._cross_entropy(state, item.long(), table, self.bias[1], match)
+            parts["search"] = self._cross_entropy(state, targets["search"], table, self.bias[1], known, log_q, match)
         weights = {"recommend": 1.0, "search": self.config.search_weight}
         if not parts:  # a batch of users who clicked nothing
             parts["recommend"] = 0.0 * states.sum()
         return Losses(parts, {name: weights[name] for name in parts})
 
+    def _compared(self, targets: Mapping[str, Tensor], timeline: Timeline) -> tuple[Tensor | None, Tensor | None]:
+        """The items [M] that a sampled softmax compares with, ascending, and their logQ; None for all items."""
+        if self.sampler is None:
+            return None, None
+        listed: tuple[Tensor, Tensor] = self.sampler(
+            torch.cat([*targets.values(), timeline.item.new_zeros(0)]).long(), timeline.item
+        )
+        return listed
+
+    @staticmethod
     def _cross_entropy(
-        self,
         state: Tensor,
         target: Tensor,
         table: Tensor,
         bias: Tensor,
-        match: Callable[[Tensor | None], Tensor] | None = None,
+        known: Tensor | None,
+        log_q: Tensor | None,
+        match: Tensor | None = None,
     ) -> Tensor:
-        """Cross-entropy of targets [P] over the catalogue or a sample of it, from states [P, D]."""
-        if self.sampler is not None:
-            sample, log_q, place = self.sampler(target)
-            logits = state @ table[sample].T + bias[sample] - log_q
-            return F.cross_entropy(logits + match(sample) if match is not None else logits, place)
+        """Cross-entropy of targets [P] over the catalogue or the items that are compared, from states [P, D]."""
+        if known is not None and log_q is not None:
+            target, bias = torch.searchsorted(known, target), bias[known] - log_q
+        else:
+            table, bias, target = table[1:], bias[1:], target - 1
+            match = None if match is None else match[:, 1:]
         if match is None:
             one = state.new_ones(len(state), 1)
-            return linear_cross_entropy(
-                torch.cat((state, one), 1), torch.cat((table, bias[:, None]), 1)[1:], target - 1
-            )
-        return F.cross_entropy((state @ table.T + bias + match(None))[:, 1:], target - 1)
+            return linear_cross_entropy(torch.cat((state, one), 1), torch.cat((table, bias[:, None]), 1), target)
+        return F.cross_entropy(state @ table.T + bias + match, target)
 
     # --- scoring ---
 

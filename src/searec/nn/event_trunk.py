@@ -48,7 +48,8 @@ class Timeline:
             length: events of each user at most.
         """
         sessions = torch.cat((torch.zeros_like(batch.search_query)[..., None], batch.search_click), dim=2)
-        session_kind = torch.where(sessions > 0, SEARCH_CLICK, 0)
+        has_click = (sessions > 0) & (batch.search_query > 0)[..., None]
+        session_kind = torch.where(has_click, SEARCH_CLICK, 0)
         session_kind[..., 0] = torch.where(batch.search_query > 0, SEARCH, 0)
         session_query = torch.zeros_like(sessions)
         session_query[..., 0] = batch.search_query

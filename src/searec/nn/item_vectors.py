@@ -82,16 +82,21 @@ class ItemVectors(nn.Module):
         """Return text vectors [..., W] as the map reads them."""
         return (text.float() - self.text_mean) / self.text_scale
 
-    def forward(self) -> Tensor:
-        """Return the vectors of all items, [I + 1, D]; row 0 is without meaning."""
-        vectors = self.id.weight
+    def forward(self, items: Tensor | None = None) -> Tensor:
+        """Return the vectors of all items, [I + 1, D], row 0 without meaning; or of some.
+
+        Args:
+            items: [n] internal ids; None for all.
+        """
+        vectors = self.id.weight if items is None else self.id(items)
         if self.training and self.id_dropout:
             vectors = vectors * (torch.rand(len(vectors), 1, device=vectors.device) >= self.id_dropout)
         if self.map is not None and self.text is not None:
             text = self.text
-            vectors = vectors + self.map(self._standard(lambda: self.standardised(text), text, self.text_mean))
+            standard = self._standard(lambda: self.standardised(text), text, self.text_mean)
+            vectors = vectors + self.map(standard if items is None else standard[items])
         if self.category is not None and self.category_ids is not None:
-            vectors = vectors + self.category(self.category_ids)
+            vectors = vectors + self.category(self.category_ids if items is None else self.category_ids[items])
         return vectors
 
     def of_new(self, text: Tensor | None, category_ids: Tensor | None) -> Tensor:

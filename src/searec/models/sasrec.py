@@ -83,7 +83,7 @@ class SASRec(ItemEmbeddings, Model):
     }
     train_presets: ClassVar[dict[Preset, dict[str, Any]]] = {
         "default": {
-            "epochs": 60,
+            "epochs": 40,
             "epoch_steps": 50,
             "min_steps": 300,
             "patience": 5,
@@ -106,7 +106,7 @@ class SASRec(ItemEmbeddings, Model):
             of_training |= {"batch": 16, "lr": 2e-3}
         if counts.users >= _MANY_USERS:
             of_model["dropout"] = 0.3
-            of_training = {"batch": 256, "lr": 3e-3, **of_training, "epoch_steps": 100}
+            of_training = {"batch": 256, "lr": 3e-3, **of_training, "epoch_steps": 100, "epochs": 12}
         return of_model, of_training
 
     def __init__(self, config: Config, sizes: Sizes) -> None:

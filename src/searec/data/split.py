@@ -195,6 +195,8 @@ class Split:
     split_at: microseconds since 1970 at which training ends for everybody (`global_split.split_time`); None for
         leave-one-out.
     final: nothing is held out; every event may be learned from. For a model that is served, not measured.
+    joint: what either task holds out ends what any model learns from, also one that learns a single task: such a run may
+        serve the other task too, as a deployment's fusion does. Of a global split this holds anyway.
     read_before: [U + 1] for each user a time, microseconds since 1970, before which a model has read the events already
         (a run that is measured or trained further on data that has grown). Older requests are not held out.
 
@@ -209,6 +211,7 @@ class Split:
     unseen: float = 0.0
     split_at: int | None = None
     final: bool = False
+    joint: bool = False
     read_before: Ints | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -336,6 +339,10 @@ class Split:
     def _time(self, task: Task) -> Ints:
         return self.data.interactions.time if task == "recommend" else self.data.searches.time
 
+    def bounding(self, tasks: Sequence[Task]) -> Sequence[Task]:
+        """Return the tasks whose held-out events end what a model for `tasks` learns from."""
+        return TASKS if self.joint else tasks
+
     @cached_by_arguments
     def cutoff(self, tasks: Sequence[Task]) -> Ints:
         """[U + 1] for each user, the time before which events may be learned from for `tasks`; `NEVER` if not held out.
@@ -349,7 +356,7 @@ class Split:
         if self.split_at is not None:
             return np.full(self.data.sizes.users + 1, self.split_at, dtype=np.int64)
         limit = np.full(self.data.sizes.users + 1, NEVER, dtype=np.int64)
-        for task, part in itertools.product(tasks, PARTS):
+        for task, part in itertools.product(self.bounding(tasks), PARTS):
             users, positions = self._unread(task, *self._held(task, part))
             limit[users] = np.minimum(limit[users], self._time(task)[positions])
         return limit

@@ -121,7 +121,7 @@ def train(
     )
     rows = read_rows(run.folder / FILE)
     best = ""
-    judge = run.config["train"]["judge"] if rows else ""
+    judge = run.config["settings"]["train"]["judge"] if rows else ""
     if rows and judge in rows[-1]:
         best = f", best validation {judge} {rows[-1][judge]:.4f} in epoch {rows[-1]['best_epoch']}"
     elif rows and not run.is_final:

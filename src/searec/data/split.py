@@ -195,8 +195,7 @@ class Split:
     split_at: microseconds since 1970 at which training ends for everybody (`global_split.split_time`); None for
         leave-one-out.
     final: nothing is held out; every event may be learned from. For a model that is served, not measured.
-    joint: what either task holds out ends what any model learns from, also one that learns a single task: such a run may
-        serve the other task too, as a deployment's fusion does. Of a global split this holds anyway.
+    joint: what either task holds out ends what a model of one task learns from too, so that it may serve the other.
     read_before: [U + 1] for each user a time, microseconds since 1970, before which a model has read the events already
         (a run that is measured or trained further on data that has grown). Older requests are not held out.
 
@@ -326,15 +325,10 @@ class Split:
             users = np.flatnonzero(np.diff(offsets) >= self.min_events)
             return users.astype(np.int32), positions[offsets[users + 1] - (2 if part == "val" else 1)]
         time = self._time(task)[positions]
-        first, end = (first_not_before(time, offsets[:-1], offsets[1:], limit) for limit in self._limits(part))
+        limits = (np.full(len(offsets) - 1, limit, dtype=np.int64) for limit in self._period(part))
+        first, end = (first_not_before(time, offsets[:-1], offsets[1:], limit) for limit in limits)
         users = np.flatnonzero(end > first)
         return users.astype(np.int32), positions[end[users] - 1]
-
-    def _limits(self, part: Part) -> tuple[Ints, Ints]:
-        """Return `_period` for each user [U + 1]."""
-        size = self.data.sizes.users + 1
-        low, high = self._period(part)
-        return np.full(size, low, dtype=np.int64), np.full(size, high, dtype=np.int64)
 
     def _time(self, task: Task) -> Ints:
         return self.data.interactions.time if task == "recommend" else self.data.searches.time

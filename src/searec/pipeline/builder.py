@@ -43,9 +43,10 @@ def open_pipeline(
 ) -> Pipeline:
     """Return the pipeline of a deployment, which has answered once.
 
-    Models with the role "ranker" rank, several of them together; without one a model that `ranks_candidates` does where
-    it is not the only channel. All others retrieve. Without a retriever the first ranker retrieves too. Search always
-    has the lexical channel.
+    A learned fusion ranks a task by the parts it names. Without one channels are fused by rank, and in the feed models
+    with the role "ranker" rank, several of them together; without one a model that `ranks_candidates` does where it is
+    not the only channel. All others retrieve. Without a retriever the first ranker retrieves too. Search always has the
+    lexical channel.
 
     Args:
         deployment: what to open.
@@ -74,7 +75,7 @@ def open_pipeline(
     statistics = ItemStatistics.of(split)
     learned = read_fusion(Path(deployment.fusion), deployment.fusion_digest) if deployment.fusion else {}
     learned = {task: one for task, one in learned.items() if one.kind != "rank"}
-    retrieving: dict[Task, list[Run]] = {"search": _retrievers(by_task["search"])}
+    retrieving: dict[Task, list[Run]] = {"search": _retrievers(by_task["search"], "search")}
     ranking: dict[Task, list[Run]] = {"search": []}
     retrieving["recommend"], ranking["recommend"] = _roles(feed, deployment.rank_recommend)
     channels: dict[Task, dict[str, Channel]] = {
@@ -82,9 +83,7 @@ def open_pipeline(
     }
     prior = (deployment.prior * np.log1p(np.maximum(statistics.clicks, 0))).astype(np.float32)
     channels["search"] = {"bm25": LexicalChannel(prior), **channels["search"]}
-    scorers: dict[Task, list[Scorer]] = {
-        task: scorers_of(task, by_task, [*runs.values()], channels[task]) for task in by_task
-    }
+    scorers: dict[Task, list[Scorer]] = {task: scorers_of(task, by_task, channels[task]) for task in by_task}
     rankings = {
         task: _learned_ranking(one, task, scorers[task], channels[task], statistics) for task, one in learned.items()
     }
@@ -178,17 +177,20 @@ def _open_runs(deployment: Deployment, data: Dataset) -> dict[str, Run]:
 
 
 def _able(run: Run, task: Task) -> Run:
-    if task not in run.model.train_tasks:
+    by_history = task == "search" and _scores_pools(run) and not has_read_held_out(run, task)
+    if task not in run.model.train_tasks and not by_history:
         raise SettingsError(
             f"{run.model.name} does not support {task}",
             where=run.folder,
             expected=f"a run for {', '.join(run.model.train_tasks)}",
+            remedy="train it with --joint, and it scores searches by the user's history" if task == "search" else None,
         )
     return run
 
 
-def _retrievers(runs: Sequence[Run]) -> list[Run]:
-    return [run for run in runs if run.model.role == "retriever" and run.model.channel in CHANNELS.names()]
+def _retrievers(runs: Sequence[Run], task: Task) -> list[Run]:
+    able = [run for run in runs if task in run.model.train_tasks]
+    return [run for run in able if run.model.role == "retriever" and run.model.channel in CHANNELS.names()]
 
 
 def _roles(runs: Sequence[Run], labels: Sequence[str] | None) -> tuple[list[Run], list[Run]]:
@@ -199,7 +201,7 @@ def _roles(runs: Sequence[Run], labels: Sequence[str] | None) -> tuple[list[Run]
         rankers = [run for run in runs if run.label in labels]
     else:
         rankers = [run for run in runs if run.model.role == "ranker"]
-    retrievers = _retrievers(runs)
+    retrievers = _retrievers(runs, "recommend")
     if rankers and not retrievers:
         retrievers = rankers[:1]
     if not rankers and labels is None and len(retrievers) > 1:
@@ -207,34 +209,31 @@ def _roles(runs: Sequence[Run], labels: Sequence[str] | None) -> tuple[list[Run]
     return retrievers, rankers
 
 
-def scorers_of(
-    task: Task, by_task: Mapping[Task, Sequence[Run]], runs: Sequence[Run], channels: Mapping[str, Channel]
-) -> list[Scorer]:
+def scorers_of(task: Task, by_task: Mapping[Task, Sequence[Run]], channels: Mapping[str, Channel]) -> list[Scorer]:
     """Return all that can score pools of a task.
 
-    In search runs of the feed score by the user's history, if they have not read what is held out of search.
+    In search runs of the feed score by the user's history, if they have not read what is held out of search
+    (`Split.joint`).
 
     Args:
         task: of the pools.
         by_task: the runs of each task.
-        runs: all runs.
         channels: of the task.
     """
     if task == "recommend":
         return [RunScorer(run, task) for run in by_task[task] if _scores_pools(run)]
     scorers: list[Scorer] = [LexicalScorer()]
-    for run in by_task[task]:
+    for run in {run.label: run for run in (*by_task[task], *by_task["recommend"])}.values():
         channel = channels.get(run.label)
         if isinstance(channel, DenseChannel):
             scorers.append(DenseScorer(channel))
-        elif _scores_pools(run):
-            scorers.append(RunScorer(run, task))
-    by_history = [run for run in by_task["recommend"] if task not in run.model.train_tasks and _scores_pools(run)]
-    return scorers + [RunScorer(run, "recommend") for run in by_history if not has_read_held_out(run, task)]
+        elif _scores_pools(run) and (run in by_task[task] or not has_read_held_out(run, task)):
+            scorers.append(RunScorer(run, task if task in run.model.train_tasks else "recommend"))
+    return scorers
 
 
 def _scores_pools(run: Run) -> bool:
-    return run.model.enumerates and run.model.channel not in ("lexical", "popular")
+    return run.model.enumerates and run.model.channel in CHANNELS.names()
 
 
 def lists_of(channels: Mapping[str, Channel], scorers: Sequence[Scorer]) -> list[str]:
@@ -265,7 +264,7 @@ def _learned_ranking(
             f"the learned fusion of {task} is of other runs",
             got=f"{len(missing)} features differ, as {missing[0]!r}" if missing else "features in another order",
             expected=f"runs with the labels {', '.join(learned.parts)}",
-            remedy="deploy the runs again, or fuse by rank (fusion \"\")",
+            remedy='deploy the runs again, or fuse by rank (fusion "")',
         )
     return LearnedRanking(used, features, learned.model())
 

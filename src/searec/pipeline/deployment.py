@@ -37,7 +37,7 @@ class PipelineSettings:
     pool: Count = 500
     search_pool: Count = 500
     quota: Share = 0.1
-    diversity: Share = 0.3
+    diversity: Share = 0.0
     search_diversity: Share = 0.0
     seconds: Positive = 0.5
     lookup: Share = 0.3
@@ -59,8 +59,8 @@ class Deployment(PipelineSettings):
         search: run folders for search.
         labels: run folder -> the label it has here, where it differs from the run's own.
         weights: channel -> its weight in the fusion of channels, 1 by default.
-        rank_recommend: labels of the runs that rank the feed without a learned fusion; by default those whose models are
-            rankers.
+        rank_recommend: labels of the runs that rank the feed without a learned fusion; by default those whose models
+            are rankers.
         fusion: the file of the learned fusion; empty to fuse by rank.
         fusion_digest: of that file.
     """

@@ -1,4 +1,4 @@
-"""Examples of a learned fusion: held-out requests with the pools that the pipeline makes for them, and folds of users."""
+"""Examples of a learned fusion: held-out requests with the pools that the pipeline makes of them, and folds by user."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ DEPTH = 10
 FOLDS = 4
 _AT_ONCE = 64
 _DRAWN = 100
-"""Candidates of a request that are learned from beside the target, drawn uniformly: to prefer the first ones of the pool
+"""Candidates of a request that are learned from beside the target, drawn uniformly: to prefer the first of the pool
 would teach that the target is further down than it is."""
 
 
@@ -145,7 +145,7 @@ def collect(
                     by.append(np.isin(pool, np.concatenate(lists)))
             advance(len(some), "")
     length = np.concatenate([np.zeros(0, dtype=np.int64), *parts["length"]]).astype(np.int64)
-    row = np.array([row for row, _ in asked], dtype=np.int64)
+    source = np.array([row for row, _ in asked], dtype=np.int64)
     return Examples(
         features=features,
         matrix=np.concatenate(parts["matrix"]),
@@ -153,7 +153,7 @@ def collect(
         is_target=np.concatenate(parts["target"]),
         place=np.concatenate(parts["place"]),
         found_by={name: np.concatenate(by) for name, by in found.items()},
-        user=np.asarray(requests.user)[row],
+        user=np.asarray(requests.user)[source],
         is_named=np.array([request.user is not None for _, request in asked]),
     )
 

@@ -81,7 +81,7 @@ class ItemStatistics:
         order = np.lexsort((time, item))
         ends = (int(time.min()), int(time.max()) + 1) if len(time) else (0, 1)
         return cls(
-            np.bincount(item, weight, minlength=size),
+            np.bincount(item, weight, minlength=size).astype(np.float64),
             np.bincount(item[source == SEARCH], minlength=size).astype(np.float64),
             time[order],
             np.concatenate(([0], np.cumsum(np.bincount(item, minlength=size)))),

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from searec.evaluation.slices import is_repeat
 from searec.pipeline.builder import lists_of, open_pipeline, with_parts
 from searec.pipeline.deployment import Deployment
 from searec.pipeline.executors import Inline
-from searec.pipeline.fusion_examples import DEPTH, Examples, collect, cross_fitted, learned
+from searec.pipeline.fusion_examples import DEPTH, Examples, collect, cross_fitted
 from searec.pipeline.fusion_features import Features, ItemStatistics, groups_of
 from searec.pipeline.fusion_learners import Learner, fit_linear, fit_trees, learn_linear, learn_trees
 from searec.pipeline.learned_fusion import LearnedFusion, has_lightgbm

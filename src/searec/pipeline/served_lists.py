@@ -41,8 +41,8 @@ _SCHEMA = {
 class ServedLists:
     """A pipeline as the evaluation reads a model: it retrieves the lists that are served.
 
-    A request sees only what is strictly older than it. Of the feed consumed items are left out but for the target, as in
-    the full protocol. Search returns them, as it does when it serves: to leave them out would mark a target among them.
+    A request sees only what is strictly older than it. The feed leaves consumed items out but for the target, as the
+    full protocol does. Search returns them, as it serves them: to leave them out would mark a target among them.
 
     Args:
         pipeline: with `Inline` executors and without an event store.

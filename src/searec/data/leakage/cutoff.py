@@ -35,7 +35,7 @@ class Cutoff:
         users: [n] external ids. Of anybody else nothing was read.
         read: [n] for results about the user alone, such as the user's codes.
         learned: [n] for results about others as well: weights, counts, identifiers.
-        about: tasks, min_events, unseen, joint and, of a global split, split_at; and whatever else is to be known; JSON-ready.
+        about: tasks, min_events, unseen, joint, split_at of a global split; and whatever else is known; JSON-ready.
     """
 
     data: str

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import bench_batch
 import bench_encode
+import bench_encoder
 import bench_evaluate
 import bench_events
 import bench_first_step
@@ -37,6 +38,7 @@ def main() -> None:
         choices=(
             "first-step",
             "encode",
+            "encoder",
             "large",
             "text",
             "ids",
@@ -87,6 +89,7 @@ def main() -> None:
             bench_import.large(Path(room))
         alone = {
             "ids": bench_ids.run,
+            "encoder": bench_encoder.run,
             "first-step": bench_first_step.run,
             "gserec-scale": bench_gserec.scale,
             "gensar-decoding": bench_gensar.decoding,

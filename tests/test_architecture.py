@@ -13,7 +13,7 @@ import searec
 HOME = Path(searec.__file__).parent
 LEVELS = {
     **dict.fromkeys(("errors",), 0),
-    **dict.fromkeys(("config", "files", "progress"), 1),
+    **dict.fromkeys(("config", "files", "progress", "threads"), 1),
     **dict.fromkeys(("plugins", "text"), 2),
     **dict.fromkeys(("data",), 3),
     **dict.fromkeys(("nn", "metrics"), 4),

@@ -152,7 +152,9 @@ def test_weights_count_in_popular_and_itemknn(make_folder: Folder) -> None:
     popular.fit(data, split)
     assert popular.weighted[0, 1:4].tolist() == [5.0, 4.0, 1.0]
     assert popular.counts[0, 1:4].tolist() == [3.0, 3.0, 1.0]
-    itemknn = ItemKNN(configure(ItemKNN.Config, {"shrink": 0.5}), data.sizes)
+    itemknn = ItemKNN(
+        configure(ItemKNN.Config, {**ItemKNN.presets["paper"], "shrink": 0.5, "weighted": True}), data.sizes
+    )
     itemknn.fit(data, split)
     matrix = np.array([[3.0, 1.0, 0.0], [1.0, 2.0, 0.0], [0.0, 1.0, 1.0]])  # the largest weight of each pair
     length = np.sqrt((matrix**2).sum(axis=0))
@@ -228,3 +230,13 @@ def test_check_counts_feedback_and_names_unknown_events(make_folder: Folder) -> 
     assert report.findings.repeats == 0.0, "an item that was refused and then chosen is no repeat"
     text = render(report)
     assert "negative  3" in text and "events of no known weight" in text
+
+
+def test_old_clicks_fade_by_half_in_each_half_life(make_folder: Folder) -> None:
+    day = 24 * 3600
+    feed = [("u1", "a", 0), ("u1", "a", 2 * day), ("u2", "b", 4 * day), ("u2", "a", 3 * day)]
+    split = Split(load(folder_of(make_folder, feed)), min_events=99)
+    popular = Popular(configure(Popular.Config, {"half_life": 2.0}), split.data.sizes)
+    popular.fit(split.data, split)
+    assert popular.weighted[0, 1:3].tolist() == pytest.approx([0.25 + 0.5 + 0.5**0.5, 1.0])
+    assert popular.counts[0, 1:3].tolist() == [3.0, 1.0]

@@ -10,7 +10,16 @@ import scipy.stats
 from searec.errors import RunError, SettingsError
 from searec.evaluation.compare import compare
 from searec.evaluation.result import Evaluation
-from searec.evaluation.significance import bootstrap_means, holm, interval, means, sign_flip, t_test, win_tie_loss
+from searec.evaluation.significance import (
+    bootstrap_means,
+    bootstrap_seeds,
+    holm,
+    interval,
+    means,
+    sign_flip,
+    t_test,
+    win_tie_loss,
+)
 from searec.metrics import ACCURACY, parse_metrics
 
 
@@ -224,7 +233,7 @@ def test_seeds_of_a_label_are_averaged_per_user():
     row = table.rows[0]
     cell = row.metrics["ndcg@5"]
     assert len(table.rows) == 2
-    assert cell.mean == cell.low == cell.high == 0.75  # each user: (1 + 1/2) / 2
+    assert cell.mean == 0.75  # each user: (1 + 1/2) / 2
     assert cell.seeds == (0.75, 0.75)
     assert cell.seed_deviation == 0.0
     assert row.totals["coverage@10"] == pytest.approx(0.3)
@@ -232,6 +241,51 @@ def test_seeds_of_a_label_are_averaged_per_user():
     assert any("mean of 2 runs" in note for note in table.notes)
     with pytest.raises(RunError, match="several models"):
         compare([run("a", [1], model="x"), run("a", [1], model="y")])
+
+
+def test_t_test_over_seeds_alone_is_welchs():
+    one, other = np.array([0.1, 0.5, 0.6]), np.array([0.4, 0.5, 0.7, 0.8])
+    differences = np.full((50, 1), one.mean() - other.mean())  # the same for every request
+    expected = scipy.stats.ttest_ind(one, other, equal_var=False).pvalue
+    assert t_test(differences, one[:, None], other[:, None])[0] == pytest.approx(expected)
+    fixed = scipy.stats.ttest_1samp(one, other.mean()).pvalue  # the other side is one run, with no deviation
+    assert t_test(differences, one[:, None], other[:1, None])[0] == pytest.approx(fixed)
+
+
+def test_bootstrap_of_seeds_has_the_error_of_their_mean():
+    means_of_seeds = np.array([0.1, 0.5, 0.6])
+    samples = np.repeat(means_of_seeds[:, None, None], 20_000, axis=1)
+    drawn = bootstrap_seeds(samples, np.random.default_rng(0))
+    assert drawn.mean() == pytest.approx(means_of_seeds.mean(), abs=0.005)
+    assert drawn.var() == pytest.approx(means_of_seeds.var(ddof=1) / 3, rel=0.03)
+
+
+def test_a_run_that_differs_by_its_seed_alone_is_not_shown_to_be_better():
+    base = random_ranks(7)
+    lucky = [run("lucky", base + shift, seed=seed) for seed, shift in enumerate((0, 0, 0, 9))]
+    (one_seed,) = compare([run("base", base + 2), lucky[0]], baseline="base", resamples=300).tables
+    (four,) = compare([run("base", base + 2), *lucky], baseline="base", resamples=300).tables
+    assert one_seed.rows[1].metrics["mrr"].difference.p_holm < 0.05
+    over_seeds = four.rows[1].metrics["mrr"].difference
+    assert over_seeds.p_random < 0.05 < over_seeds.p_holm
+    assert over_seeds.low < 0 < over_seeds.high
+
+
+def test_the_full_protocol_shows_new_targets_with_repeats_apart():
+    ranks, is_new = np.array([1.0, 1.0, 2.0, 9.0]), np.array([False, False, True, True])
+    slices = {"sparse": [True, False, True, False], "repeat": ~is_new, "new": is_new}
+    (table,) = compare([run("a", ranks, protocol="full", slices=slices)], resamples=50).tables
+    gain = 1 / np.log2(1 + ranks)
+    assert (table.targets, table.requests) == ("new", 2)
+    assert table.rows[0].metrics["ndcg@10"].mean == pytest.approx(gain[2:].mean())
+    assert table.slices == {"all": 4, "repeat": 2, "sparse": 1}
+    assert table.rows[0].slices["all"].mean == pytest.approx(gain.mean())
+    assert table.rows[0].slices["repeat"].mean == 1.0
+    assert table.rows[0].slices["sparse"].mean == pytest.approx(gain[2])
+    for other in ({"protocol": "sampled"}, {"protocol": "full", "task": "search"}):
+        (table,) = compare([run("a", ranks, slices=slices, **other)], resamples=50).tables
+        assert (table.targets, table.requests) == ("all", 4)
+        assert "new" in table.slices
 
 
 def test_baseline_is_the_best_by_the_protocols_metric_or_as_named():

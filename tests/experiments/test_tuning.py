@@ -5,13 +5,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import polars as pl
 import pytest
 
+from searec.data.counts import Counts
 from searec.data.dataset import Dataset
 from searec.errors import RunError
 from searec.experiments import run_comparison, run_training, tuning
 from searec.experiments.study_config import StudyConfig
 from searec.experiments.tuning import RECORD, Trial, Tuned, tune
+from searec.models.itemknn import ItemKNN
 from searec.pipeline.run_folder import WEIGHTS
 
 TINY = {"sasrec": {"width": 8, "inner": 8, "epochs": 1, "batch": 64, "heads": 1}}
@@ -58,7 +62,9 @@ def test_the_best_of_the_trials_is_chosen_and_the_preset_is_the_first(
 ) -> None:
     lines: list[str] = []
     found = tuned(small_world, tmp_path, "itemknn", on_progress=lines.append)
-    assert found.trials[0].settings == {"neighbours": 0, "shrink": 0.0, "repeats": True}
+    sized = ItemKNN.sized(Counts.of(small_world))[0]
+    preset = {name: sized.get(name, getattr(ItemKNN.Config(), name)) for name in ItemKNN.search_space}
+    assert found.trials[0].settings == preset
     assert len(found.trials) == len(lines) == len(trained) == 5
     assert len({tuple(trial.settings.values()) for trial in found.trials}) == 5
     assert len({trial.value for trial in found.trials}) > 1
@@ -66,7 +72,9 @@ def test_the_best_of_the_trials_is_chosen_and_the_preset_is_the_first(
     assert found.settings == found.best.settings
     for trial in found.trials:
         run = run_training.train("itemknn", small_world, tmp_path / f"again-{trial.number}", **trial.settings)
-        assert run_comparison.evaluate(run, part="val").summary()["metrics"]["ndcg@5"] == trial.value
+        scores = run_comparison.evaluate(run, protocol="full", part="val").scores.filter(~pl.col("slice:repeat"))
+        ranks = scores["rank"].to_numpy()
+        assert np.where(ranks <= 10, 1 / np.log2(1 + ranks), 0).mean() == pytest.approx(trial.value)
     assert not list(tmp_path.glob(f"0*/{WEIGHTS}")), "only the figures of a trial are kept"
 
 
@@ -88,14 +96,14 @@ def test_a_study_that_was_killed_goes_on_with_the_same_settings(
     whole = tuned(data, tmp_path / "whole")
     trained.clear()
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        measured = run_comparison.evaluation_of
+        measured = tuning.validation_score
 
-        def killed(run: Any, *given: Any, **options: Any) -> Any:
-            if run.folder.name == f"{done:03d}":
+        def killed(*given: Any, **options: Any) -> Any:
+            if len(trained) == done + 1:
                 raise KeyboardInterrupt
-            return measured(run, *given, **options)
+            return measured(*given, **options)
 
-        patch.setattr(run_comparison, "evaluation_of", killed)
+        patch.setattr(tuning, "validation_score", killed)
         tuned(data, tmp_path / "broken")
     assert len(trained) == done + 1
     again = tuned(data, tmp_path / "broken")

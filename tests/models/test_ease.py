@@ -10,12 +10,11 @@ from searec.config import configure
 from searec.data.batch import Batcher
 from searec.data.dataset import FEED, Dataset
 from searec.data.split import Split
-from searec.errors import SettingsError
 from searec.models.ease import EASE
 
 
 def fitted(data: Dataset, **settings: Any) -> EASE:
-    model = EASE(configure(EASE.Config, settings), data.sizes)
+    model = EASE(configure(EASE.Config, {"recency": 0.0, **settings}), data.sizes)
     model.fit(data, Split(data))
     return model
 
@@ -76,6 +75,22 @@ def test_items_without_clicks_take_no_memory_and_never_rank(checkerboard: Any) -
     silent = int(torch.nonzero(model.counts[1:] == 0)[0]) + 1
     ids, strength = model.similar_items(torch.tensor([silent]), 3)
     assert ids.tolist() == [[0, 0, 0]] and bool(strength.isneginf().all())
-    with pytest.raises(SettingsError, match=rf"too large for ease; got: {active} items.*use itemknn"):
-        fitted(data, max_items=active - 1)
-    fitted(data, max_items=active)
+
+
+def test_a_large_catalogue_is_cut_to_its_most_clicked_items(checkerboard: Any) -> None:
+    counts = fitted(checkerboard.data).counts
+    model = fitted(checkerboard.data, max_items=5)
+    modelled = torch.nonzero(model.column).flatten()
+    assert len(model.weights) == 6 and len(modelled) == 5
+    assert counts[modelled].min() >= counts.sort(descending=True).values[5]
+
+
+def test_older_clicks_count_less(checkerboard: Any) -> None:
+    data = checkerboard.data
+    model, even = fitted(data, recency=1.0), fitted(data)
+    requests = Split(data).held_out("recommend", "test")[:1]
+    history = Batcher(data, model.needs).batch(requests).click_item[0].tolist()
+    newest_first = list(dict.fromkeys(reversed([item for item in history if item])))
+    expected = sum(even.weights[even.column[item]] / place for place, item in enumerate(newest_first, 1))
+    found = model.score(Batcher(data, model.needs).batch(requests))[0]
+    np.testing.assert_allclose(found, expected[even.column], atol=1e-6)

@@ -10,6 +10,7 @@ import torch
 
 from searec.config import configure
 from searec.data.batch import Batcher
+from searec.data.counts import Counts
 from searec.data.dataset import Dataset
 from searec.data.split import NEVER, Split, requests_at
 from searec.models.itemknn import ItemKNN, _strongest
@@ -36,7 +37,7 @@ def shop(make_data: Callable[..., Dataset]) -> Dataset:
 
 def scores(data: Dataset, user: str, **settings: Any) -> list[float]:
     """[items] scores of a user after everything."""
-    model = ItemKNN(configure(ItemKNN.Config, settings), data.sizes)
+    model = ItemKNN(configure(ItemKNN.Config, {**ItemKNN.presets["paper"], **settings}), data.sizes)
     model.fit(data, Split(data, min_events=9))
     asked = requests_at(data, "recommend", data.users.to_internal([user]), np.array([NEVER]))
     return model.score(Batcher(data, model.needs).batch(asked))[0, 1:].tolist()
@@ -85,6 +86,33 @@ def test_only_the_strongest_neighbours_are_kept(shop: Dataset) -> None:
     # for b.
     assert scores(shop, "carl", neighbours=1) == pytest.approx([2 / math.sqrt(6), 0, 0, 1 / math.sqrt(2)])
     assert scores(shop, "carl", neighbours=9) == pytest.approx(naive("carl"))
+
+
+def test_pairs_count_by_how_far_apart_their_last_clicks_are_and_in_which_order(shop: Dataset) -> None:
+    # Last clicks in order: anna b, a; ben a, b; carl b, c; dora d, c. Lengths: a sqrt(2), b sqrt(3), c sqrt(2), d 1.
+    near = {"window": 1, "backward": 0.5, "proximity": 1.0}
+    a_to_b, b_to_a = 0.5 + 1, 1 + 0.5  # ben's order and anna's
+    assert scores(shop, "ben", **near)[:2] == pytest.approx([b_to_a / math.sqrt(6), a_to_b / math.sqrt(6)])
+    assert scores(shop, "dora", **near) == pytest.approx([0, 0.5 / math.sqrt(6), 1 / math.sqrt(2), 0.5 / math.sqrt(2)])
+
+
+def test_far_pairs_count_less_and_those_beyond_the_window_not_at_all(make_data: Callable[..., Dataset]) -> None:
+    feed = [("anna", letter, hour) for hour, letter in enumerate("abcd", 1)] + [("ben", "a", 1)]
+    data = make_data(items={letter: letter for letter in "abcd"}, users=["anna", "ben"], feed=feed)
+    far = scores(data, "ben", proximity=1.0)
+    assert far == pytest.approx([0, 1 / math.sqrt(2), 1 / 2 / math.sqrt(2), 1 / 3 / math.sqrt(2)])
+    assert scores(data, "ben", proximity=1.0, window=2) == pytest.approx([*far[:3], 0])
+
+
+def test_older_clicks_of_the_history_count_less(shop: Dataset) -> None:
+    # anna's a, b, a without repeats: a newest, b before it. S(a, b) is 2/sqrt(6), S(b, c) 1/sqrt(6).
+    found = scores(shop, "anna", recency=1.0, repeats=False)
+    assert found == pytest.approx([2 / math.sqrt(6) / 2, 2 / math.sqrt(6), 1 / math.sqrt(6) / 2, 0])
+
+
+def test_recency_follows_from_clicks_a_user() -> None:
+    few, many = (ItemKNN.sized(Counts(100, 50, clicks, 0))[0]["recency"] for clicks in (100, 100_000))
+    assert (few, many) == (0.0, 1.5)
 
 
 def test_strongest_equals_a_loop() -> None:

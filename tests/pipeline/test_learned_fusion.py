@@ -124,8 +124,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     world = World(users=160, items=250, clicks=14.0, searches=14.0, families=2, types=3, seed=4)
     data = load(simulate(home / "shop", world))
     runs = {name: str(home / name) for name in ("itemknn", "ease", "bm25")}
-    for name in runs:
-        run_training.train(name, data, runs[name], joint=name != "ease")
+    for name, folder in runs.items():
+        run_training.train(name, data, folder, joint=name != "ease")
     deployment = Deployment(
         data=str(home / "shop"), recommend=(runs["itemknn"], runs["ease"]), search=(runs["bm25"],), diversity=0.0
     )

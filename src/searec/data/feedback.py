@@ -20,10 +20,26 @@ def train_weights(split: Split, tasks: Sequence[Task]) -> NDArray[np.float32]:
         split: the split.
         tasks: what the model learns for.
     """
+    click_history, old = split.data.click_history, _is_old(split, tasks)
+    return relative_weights(click_history.weight[old], click_history.source[old])
+
+
+def train_times(split: Split, tasks: Sequence[Task]) -> Ints:
+    """Return the times [E] of `Split.train_clicks`, microseconds since 1970.
+
+    Args:
+        split: the split.
+        tasks: what the model learns for.
+    """
+    times: Ints = np.asarray(split.data.click_history.time)[_is_old(split, tasks)]
+    return times
+
+
+def _is_old(split: Split, tasks: Sequence[Task]) -> NDArray[np.bool_]:
     click_history = split.data.click_history
     user = np.repeat(np.arange(len(click_history.offsets) - 1, dtype=np.int32), np.diff(click_history.offsets))
-    old = click_history.time < split.cutoff(tasks)[user]
-    return relative_weights(click_history.weight[old], click_history.source[old])
+    is_old: NDArray[np.bool_] = click_history.time < split.cutoff(tasks)[user]
+    return is_old
 
 
 def relative_weights(weight: NDArray[np.float32], source: Ints) -> NDArray[np.float32]:

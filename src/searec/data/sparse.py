@@ -32,8 +32,15 @@ class SparseRows:
             matrix.shape[1],
         )
 
-    def sum(self, rows: Tensor) -> Tensor:
-        """[B, C] for each line of `rows` [B, W], the sum of those rows; make row 0 empty to use 0 as padding."""
+    def sum(self, rows: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Return the sum [B, C] of some rows for each line; make row 0 empty to use 0 as padding.
+
+        Args:
+            rows: [B, W] of this matrix.
+            weights: [B, W] of each row in the sum; 1 by default. Rows of weight 0 cost nothing.
+        """
+        if weights is not None:
+            rows = torch.where(weights != 0, rows, 0)
         flat = rows.flatten().long()
         start = self.offsets[flat]
         count = self.offsets[flat + 1] - start
@@ -41,6 +48,9 @@ class SparseRows:
         owner = line.repeat_interleave(count)
         shift = (start - (count.cumsum(0) - count)).repeat_interleave(count)
         entry = torch.arange(len(owner), device=rows.device) + shift
+        values = self.values[entry]
+        if weights is not None:
+            values = values * weights.flatten().to(values.dtype).repeat_interleave(count)
         out = torch.zeros(len(rows) * self.width, device=rows.device)
-        out.index_add_(0, owner * self.width + self.columns[entry], self.values[entry])
+        out.index_add_(0, owner * self.width + self.columns[entry], values)
         return out.view(len(rows), self.width)

@@ -1,14 +1,17 @@
 """compare: runs side by side on the same requests, with intervals, paired tests and slices.
 
-One table for each task, protocol and part. Only requests that every run of the table scored count.
+One table for each task, protocol and part. Only requests that every run of the table scored count. In the full protocol
+the figures of the feed are of new targets: what a user clicked before is taken off every list except the target, so a
+model that knows repeats would gain by a leak. Repeats are a slice.
 """
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -17,7 +20,16 @@ from searec.config import nearest
 from searec.data.schema import Part, Task
 from searec.errors import RunError, SettingsError
 from searec.evaluation.result import KEY, SLICE, Evaluation, Protocol
-from searec.evaluation.significance import bootstrap_means, holm, interval, means, sign_flip, t_test, win_tie_loss
+from searec.evaluation.significance import (
+    bootstrap_means,
+    bootstrap_seeds,
+    holm,
+    interval,
+    means,
+    sign_flip,
+    t_test,
+    win_tie_loss,
+)
 from searec.metrics import Metric, request_metrics, total_metrics
 from searec.metrics.base import Bools, Floats
 
@@ -31,8 +43,10 @@ class Difference:
     """A run less the baseline, over the same requests.
 
     mean, low, high: mean difference and its bootstrap interval.
-    p_t, p_random: two-sided p of the paired t-test and of the sign-flip randomisation test.
-    p_holm: p_random corrected over all comparisons of its table.
+    p_t: two-sided p of the paired t-test, over requests and seeds.
+    p_random: two-sided p of the sign-flip randomisation test over requests.
+    p_holm: corrected over all comparisons of its table: p_random, or p_t where a run has several seeds, which p_random
+        does not see.
     win, tie, loss: requests on which the run is better, as good, worse.
     """
 
@@ -51,6 +65,7 @@ class Difference:
 class Cell:
     """One run's mean of one metric with its bootstrap interval; `difference` is None for the baseline.
 
+    low, high: by resampling requests, and seeds where there are several.
     seeds: the mean of each seed, in the order given. NaN where there is none (an empty slice).
     """
 
@@ -86,7 +101,9 @@ class Table:
             protocol), or the first one where it is not among them.
         metrics: metrics per request, in the order of each row's cells.
         totals: metrics of all lists together.
-        requests: requests that every run scored; `slices` counts those in each slice.
+        targets: "new" if the metrics are of the requests whose target the user had not clicked before; the slice "all"
+            then holds every request, and "repeat" the others.
+        requests: requests that the metrics are of and every run scored; `slices` counts those in each slice.
         notes: what a reader has to know about this table (requests left out, a baseline that is not here).
     """
 
@@ -97,6 +114,7 @@ class Table:
     headline: Metric
     metrics: tuple[Metric, ...]
     totals: tuple[Metric, ...]
+    targets: Literal["all", "new"]
     requests: int
     slices: dict[str, int]
     rows: tuple[Row, ...]
@@ -184,14 +202,26 @@ def _table(group: list[Evaluation], requested: str | None, seed: int, resamples:
         id(e): np.stack([value[name] for name in names], axis=1) for e, value in zip(group, values, strict=True)
     }  # each [R, M]
 
-    seeds = [[stacked[id(e)] for e in run] for run in runs.values()]
-    metrics = np.stack([np.mean(run, axis=0) for run in seeds], axis=1)  # [R, runs, M]
+    seeds = [np.stack([stacked[id(e)] for e in run]) for run in runs.values()]  # runs x [S, R, M]
     head = names.index(HEADLINE[first.protocol]) if HEADLINE[first.protocol] in names else 0
     belongs, slice_notes = _slices(group, scores)
     notes += slice_notes
+    counted, belongs = _new_targets(first, belongs, common.height)
+    if not counted.all():
+        notes.append(
+            f"The figures are of the {counted.sum():,} new targets of {common.height:,}; slice repeat has the others."
+        )
+    columns = [
+        np.concatenate(
+            (np.where(counted[:, None], run, np.nan), _by_slice(run[:, :, head], belongs)),
+            axis=2,
+        )
+        for run in seeds
+    ]  # runs x [S, R, M + slices]
 
     order = list(runs)
-    base = order.index(requested) if requested in runs else int(metrics[:, :, head].mean(axis=0).argmax())
+    overall = [means(run.mean(axis=0))[head] for run in columns]
+    base = order.index(requested) if requested in runs else int(np.argmax(overall))
     if requested is not None and requested not in runs:
         notes.append(f"{requested} was not evaluated here, so the baseline is the best run, {order[base]}.")
 
@@ -203,15 +233,13 @@ def _table(group: list[Evaluation], requested: str | None, seed: int, resamples:
             f"{enough:,} or more."
         )
 
-    main, sliced = _cells(metrics, _by_slice(metrics[:, :, head], belongs), base, seed, resamples)
-    seed_main = [np.stack([one.mean(axis=0) for one in run]) for run in seeds]  # runs x [S, M]
-    seed_sliced = [np.stack([means(_by_slice(one[:, [head]], belongs)[:, 0]) for one in run]) for run in seeds]
+    cells = _cells(columns, len(names), base, seed, resamples)
     rows = tuple(
         Row(
             label=label,
             model=run[0].model,
-            metrics={name: _with_seeds(main[r][m], seed_main[r][:, m]) for m, name in enumerate(names)},
-            slices={name: _with_seeds(sliced[r][s], seed_sliced[r][:, s]) for s, name in enumerate(belongs)},
+            metrics=dict(zip(names, cells[r], strict=False)),
+            slices=dict(zip(belongs, cells[r][len(names) :], strict=True)),
             totals={metric.name: float(np.mean([e.totals[metric.name] for e in run])) for metric in totals},
         )
         for r, (label, run) in enumerate(runs.items())
@@ -224,31 +252,37 @@ def _table(group: list[Evaluation], requested: str | None, seed: int, resamples:
         headline=measured[head],
         metrics=tuple(measured),
         totals=tuple(totals),
-        requests=common.height,
+        targets="all" if counted.all() else "new",
+        requests=int(counted.sum()),
         slices={name: int(inside.sum()) for name, inside in belongs.items()},
         rows=rows,
         notes=tuple(notes),
     )
 
 
-def _cells(
-    metrics: Floats, slices: Floats, base: int, seed: int, resamples: int
-) -> tuple[list[list[Cell]], list[list[Cell]]]:
-    """Cells [runs][M] and [runs][S], from values [R, runs, M] and [R, runs, S]; corrected within each of the two."""
-    rows, runs, width = metrics.shape
-    both = np.concatenate([metrics, slices], axis=2)
-    differences = both - both[:, [base]]
-    flat = (rows, runs * both.shape[2])
+def _cells(columns: list[Floats], width: int, base: int, seed: int, resamples: int) -> list[list[Cell]]:
+    """Cells [runs][C] from values [S, R, C] of each run; p corrected in the first `width` columns and in the rest."""
     generator = np.random.default_rng(seed)
-    samples = bootstrap_means(both.reshape(flat), generator, resamples).reshape(resamples, runs, -1)
+    both = np.stack([run.mean(axis=0) for run in columns], axis=1)  # [R, runs, C]
+    differences = both - both[:, [base]]
+    shape, flat = both.shape[1:], (len(both), -1)
+    side_by_side = np.concatenate([one for run in columns for one in run], axis=1)
+    drawn = bootstrap_means(side_by_side, generator, resamples).reshape(resamples, -1, shape[1])
+    places = np.cumsum([0, *(len(run) for run in columns)])
+    samples = np.stack(
+        [bootstrap_seeds(drawn[:, begin:end].swapaxes(0, 1), generator) for begin, end in itertools.pairwise(places)],
+        axis=1,
+    )
     low, high = interval(samples, LEVEL)
     low_d, high_d = interval(samples - samples[:, [base]], LEVEL)
-    shape = both.shape[1:]
     mean, mean_d = means(both.reshape(flat)).reshape(shape), means(differences.reshape(flat)).reshape(shape)
-    p_t = t_test(differences.reshape(flat)).reshape(shape)
+    by_seed = [np.stack([means(one) for one in run]) for run in columns]  # runs x [S, C]
+    p_t = np.stack([t_test(differences[:, r], of_run, by_seed[base]) for r, of_run in enumerate(by_seed)])
     p_random = sign_flip(differences.reshape(flat), generator, resamples).reshape(shape)
     p_random[base] = np.nan  # the baseline against itself is no test
-    p_holm = np.concatenate([holm(p_random[:, :width]), holm(p_random[:, width:])], axis=1)
+    has_seeds = np.array([max(len(of_run), len(by_seed[base])) > 1 for of_run in by_seed])
+    tested = np.where(has_seeds[:, None] & ~np.isnan(p_random), p_t, p_random)
+    p_holm = np.concatenate([holm(tested[:, :width]), holm(tested[:, width:])], axis=1)
     counts = win_tie_loss(differences.reshape(flat)).reshape(*shape, 3)
 
     def cell(r: int, c: int) -> Cell:
@@ -265,22 +299,28 @@ def _cells(
                 tie=int(counts[r, c, 1]),
                 loss=int(counts[r, c, 2]),
             )
-        return Cell(float(mean[r, c]), float(low[r, c]), float(high[r, c]), seeds=(), difference=difference)
+        seeds = tuple(by_seed[r][:, c].tolist())
+        return Cell(float(mean[r, c]), float(low[r, c]), float(high[r, c]), seeds=seeds, difference=difference)
 
-    cells = [[cell(r, c) for c in range(shape[1])] for r in range(runs)]
-    return [row[:width] for row in cells], [row[width:] for row in cells]
-
-
-def _with_seeds(cell: Cell, seeds: Floats) -> Cell:
-    return dataclasses.replace(cell, seeds=tuple(float(mean) for mean in seeds))
+    return [[cell(r, c) for c in range(shape[1])] for r in range(shape[0])]
 
 
 def _by_slice(values: Floats, belongs: dict[str, Bools]) -> Floats:
-    """[R, runs, S] the values [R, runs] once for each slice, NaN outside it."""
+    """[S, R, slices] the values [S, R] once for each slice, NaN outside it."""
     if not belongs:
         return np.empty((*values.shape, 0))
-    inside = np.stack(list(belongs.values()), axis=1)  # [R, S]
-    return np.where(inside[:, None, :], values[:, :, None], np.nan)
+    inside = np.stack(list(belongs.values()), axis=1)  # [R, slices]
+    return np.where(inside, values[:, :, None], np.nan)
+
+
+def _new_targets(first: Evaluation, belongs: dict[str, Bools], requests: int) -> tuple[Bools, dict[str, Bools]]:
+    """Which requests [R] the metrics are of, and the slices: of new targets, beside those of all and of repeats."""
+    everything = np.ones(requests, dtype=bool)
+    is_new = belongs.get("new", everything)
+    if first.protocol != "full" or first.task != "recommend" or is_new.all() or not is_new.any():
+        return everything, belongs
+    apart = {"all": everything, "repeat": ~is_new}
+    return is_new, apart | {name: inside & is_new for name, inside in belongs.items() if name not in ("new", "repeat")}
 
 
 def _common(group: list[Evaluation]) -> pl.DataFrame:

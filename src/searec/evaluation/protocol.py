@@ -20,7 +20,6 @@ from searec.errors import DataError, SettingsError
 from searec.evaluation.exposure import Touched
 from searec.evaluation.result import METRIC, SLICE, Evaluation, Metrics, Protocol
 from searec.evaluation.slices import is_repeat, slices
-from searec.evaluation.threads import side_by_side
 from searec.metrics import (
     DEFAULT,
     NDCG,
@@ -34,6 +33,7 @@ from searec.metrics import (
 )
 from searec.models.base import Model
 from searec.progress import progress
+from searec.threads import side_by_side
 
 RETRIEVED = 30
 """Items retrieved in the full protocol by a model that cannot score a whole catalogue; a deeper metric needs more."""

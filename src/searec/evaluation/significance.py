@@ -55,6 +55,26 @@ def bootstrap_means(values: Floats, generator: np.random.Generator, resamples: i
     return result
 
 
+def bootstrap_seeds(samples: Floats, generator: np.random.Generator) -> Floats:
+    """[resamples, C] the mean over seeds drawn with replacement in each resample, the same seeds for every column.
+
+    The seeds' part of the deviation is widened by sqrt(S / (S - 1)), for a draw of S seeds varies less than S new ones.
+    With requests resampled too this is the bootstrap of two crossed factors (Owen 2007), requests and seeds.
+
+    Args:
+        samples: [S, resamples, C] resampled means of each seed's run (`bootstrap_means`).
+        generator: of the draws.
+    """
+    seeds, resamples = samples.shape[:2]
+    centre: Floats = samples.mean(axis=0)
+    if seeds == 1:
+        return centre
+    times = generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples) / seeds
+    drawn = np.einsum("rs,src->rc", times, samples)
+    widened: Floats = centre + np.sqrt(seeds / (seeds - 1)) * (drawn - centre)
+    return widened
+
+
 def interval(samples: Floats, level: float = 0.95) -> tuple[Floats, Floats]:
     """[...] lower and upper percentile bounds that hold `level` of the resampled means (first axis).
 
@@ -76,10 +96,16 @@ def interval(samples: Floats, level: float = 0.95) -> tuple[Floats, Floats]:
     return np.where(empty, np.nan, low), np.where(empty, np.nan, high)
 
 
-def t_test(differences: Floats) -> Floats:
-    """[C] two-sided p of the paired t-test (Student 1908): t = mean / (sd / sqrt(n)), n - 1 degrees of freedom.
+def t_test(differences: Floats, *seeds: Floats) -> Floats:
+    """[C] two-sided p of the paired t-test (Student 1908), over requests, and over seeds where there are several.
 
+    The squared error of the mean is the sum of those of the requests and of each side's seeds, with the degrees of
+    freedom of Welch (1947) and Satterthwaite. Without several seeds this is t = mean / (sd / sqrt(n)) with n - 1.
     1 where every difference is 0; NaN where fewer than two requests are in the column.
+
+    Args:
+        differences: [R, C] of the means over seeds, NaN where a request is not in the column.
+        seeds: of each side, [S, C] the mean of each seed's run.
 
     >>> t_test(np.array([[1.0], [2.0], [3.0]])).round(4).tolist()
     [0.0742]
@@ -88,10 +114,15 @@ def t_test(differences: Floats) -> Floats:
     count = inside.sum(axis=0)
     mean = means(differences)
     squares = (np.where(inside, differences - mean, 0.0) ** 2).sum(axis=0)
-    spread = np.sqrt(_ratio(squares, count - 1.0)) / np.sqrt(np.maximum(count, 1))
+    parts = [(_ratio(squares, (count - 1.0) * count), np.maximum(count - 1.0, 1.0))]
+    parts += [(side.var(axis=0, ddof=1) / len(side), np.float64(len(side) - 1.0)) for side in seeds if len(side) > 1]
+    variance = np.sum([part for part, _ in parts], axis=0)
+    spread = np.sqrt(variance)
+    freedom = _ratio(variance**2, np.sum([part**2 / of_part for part, of_part in parts], axis=0))
+    freedom = np.where(np.isnan(freedom), parts[0][1], freedom)
     with np.errstate(divide="ignore", invalid="ignore"):
         t = np.abs(mean) / spread  # inf where all differences are equal and not 0: p = 0
-    p = 2.0 * stdtr(np.maximum(count - 1.0, 1.0), -t)
+    p = 2.0 * stdtr(freedom, -t)
     p = np.where(np.abs(mean) + spread <= _SAME, 1.0, p)
     return np.where(count < 2, np.nan, p)
 

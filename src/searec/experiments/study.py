@@ -203,6 +203,7 @@ def _write(result: StudyResult, out: Path, split: Split, config: StudyConfig) ->
         out / REPORT,
         title="searec study",
         links=[(f"{model}, each task alone and together", _page(model)) for model in result.transfers],
+        judge=config.judge,
         tuning=[
             TuningPage(model, [trial.value for trial in one.trials], one.settings, one.seconds)
             for model, one in tuned.items()

@@ -9,6 +9,7 @@ from searec.config import Count, Natural, NonNegative, settings
 from searec.errors import SettingsError
 from searec.metrics import DEFAULT, parse_metrics
 from searec.models import model_named, model_names
+from searec.training.train_config import Judge
 
 
 @settings
@@ -21,6 +22,8 @@ class StudyConfig:
         preset: the settings of the first trial, which the others vary.
         trials: settings tried for each model, the preset first; 0 tunes nothing.
         minutes: no trial of a model begins after this many minutes of its trials; 0 for no limit.
+        judge: the validation metric that chooses settings, the mean over a model's tasks: "full-ndcg@10" over the whole
+            catalogue, of the feed on new targets, or "ndcg@5" among the sampled candidates.
         tuning_requests: validation requests that a trial is measured on, drawn with a fixed seed; 0 for all.
         full_requests: test requests of the full protocol, drawn with a fixed seed; 0 for all.
         metrics: what the tables show, such as "ndcg@20,recall@50"; each shows those defined for its task and protocol.
@@ -34,6 +37,7 @@ class StudyConfig:
     preset: Literal["default", "paper"] = "default"
     trials: Natural = 10
     minutes: NonNegative = 0.0
+    judge: Judge = "full-ndcg@10"
     tuning_requests: Natural = 2_000
     full_requests: Natural = 2_000
     metrics: str = DEFAULT

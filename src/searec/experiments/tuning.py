@@ -5,6 +5,7 @@ so that a study that was killed tries the same settings as one that was not.
 """
 
 import json
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,10 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from searec.data.counts import Counts
 from searec.data.dataset import Dataset
 from searec.data.schema import Task
 from searec.errors import RunError, optional_package
-from searec.experiments import run_comparison, run_training
+from searec.evaluation.protocol import validation_score
+from searec.experiments import run_training
 from searec.experiments.study_config import StudyConfig
 from searec.files import write_json
 from searec.models import model_named
@@ -28,7 +31,6 @@ with optional_package("a study needs optuna", "study"):
     import optuna
     from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
-METRIC = "ndcg@5"
 RECORD = "trial.json"
 _FIRST_AT_RANDOM = 4
 _SEED = 0
@@ -44,9 +46,9 @@ class Trial:
 
     number: int  # from 0
     settings: dict[str, Any]  # over the preset
-    value: float  # the mean validation NDCG@5 (0 to 1) of the model's tasks
+    value: float  # the study's judge on validation (0 to 1), the mean of the model's tasks
     seconds: float
-    figures: dict[str, float]  # NDCG@5 by task
+    figures: dict[str, float]  # the judge by task
 
 
 @dataclass(frozen=True)
@@ -115,14 +117,14 @@ def tune(
         home = folder / f"{number:03d}"
         trial = _read(home / RECORD)
         if trial is None:
-            settings = _preset(model, config, space) if number == 0 else propose(space, trials, number)
+            settings = _preset(model, data, config, space) if number == 0 else propose(space, trials, number)
             trial = _try(model, data, home, config, tasks, settings, trials)
         trials.append(trial)
         values = "  ".join(
             f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
             for name, value in trial.settings.items()
         )
-        figures = f"{METRIC} {trial.value:.4f}, {trial.seconds:.0f} s ({values})"
+        figures = f"{config.judge} {trial.value:.4f}, {trial.seconds:.0f} s ({values})"
         on_progress(f"{model} trial {number + 1} of {config.trials}: {figures}")
     return Tuned(model, tuple(trials))
 
@@ -146,9 +148,11 @@ def propose(space: Distributions, trials: Sequence[Trial], number: int) -> dict[
     return dict(study.ask(dict(space)).params)
 
 
-def _preset(model: str, config: StudyConfig, space: Distributions) -> dict[str, Any]:
+def _preset(model: str, data: Dataset, config: StudyConfig, space: Distributions) -> dict[str, Any]:
     """Return the preset's values of the settings searched."""
-    of_model, of_training = run_training.settings_for(model, config.preset, config.fixed.get(model))
+    of_model, of_training = run_training.settings_for(
+        model, config.preset, config.fixed.get(model), counts=Counts.of(data)
+    )
     return {name: getattr(of_model if hasattr(of_model, name) else of_training, name) for name in space}
 
 
@@ -180,13 +184,10 @@ def _try(
             resume=home.is_dir(),
             **given,
         )
-        limit = config.tuning_requests or None
+        requests = config.tuning_requests or sys.maxsize
+        scored = validation_score(run.model, run.split, config.judge, requests=requests, seed=_SEED)
         figures: dict[str, float] = {
-            task: run_comparison.evaluation_of(run, task, "sampled", "val", max_requests=limit).summary()["metrics"][
-                METRIC
-            ]
-            for task in run.model.train_tasks
-            if task in tasks
+            task: scored[f"{config.judge}.{task}"] for task in run.model.train_tasks if task in tasks
         }
         trial = Trial(number, settings, float(np.mean(list(figures.values()))), time.perf_counter() - started, figures)
     write_json(home / RECORD, asdict(trial))

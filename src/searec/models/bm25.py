@@ -34,7 +34,7 @@ class BM25(FittedModel):
     class Config:
         """k1: how fast repeated words stop counting. b: how much long items are held back."""
 
-        k1: Positive = 1.5
+        k1: Positive = 0.6
         b: Share = 0.75
 
     @property

@@ -1,14 +1,18 @@
 """What models of the user-item matrix share: the matrix of training clicks, and the history they score from."""
 
+import math
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 import scipy.sparse
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
 
 from searec.data.batch import Batch, Needs
+from searec.data.counts import Counts
 from searec.data.dataset import FEED
 from searec.data.feedback import train_weights
 from searec.data.ragged import Ints
@@ -18,7 +22,10 @@ from searec.models.base import FittedModel
 
 
 class ClickMatrixModel(FittedModel):
-    """A model made from who clicked what. Its Config has `history`, newest clicks read, and `feed_only`."""
+    """A model made from who clicked what.
+
+    Its Config has `history`, newest clicks read, `recency`, by which older ones count less, and `feed_only`.
+    """
 
     tasks: ClassVar[tuple[Task, ...]] = ("recommend",)
     single_task: ClassVar[dict[Task, dict[str, Any]]] = {"recommend": {"feed_only": True}}
@@ -32,6 +39,29 @@ class ClickMatrixModel(FittedModel):
     def clicked(self, batch: Batch) -> Tensor:
         """Return the clicks [B, L] that the model reads, old to new, 0 pads."""
         return batch.feed_item if self.config.feed_only else batch.click_item
+
+    @classmethod
+    @override
+    def sized(cls, counts: Counts) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """Return the recency, which grows with the length of histories: 0.45 for 8 clicks a user, 1.1 for 160."""
+        return {"recency": round(min(1.5, 0.5 * math.log10(max(1.0, counts.clicks / max(1, counts.users)))), 2)}, {}
+
+    def recency_weights(self, history: Tensor, *, repeats: bool = False) -> Tensor:
+        """Return the weight [B, T] of each click: a^-recency of the a-th newest, 0 at padding.
+
+        Args:
+            history: [B, T] clicks, old to new, 0 pads.
+            repeats: count every click on an item; the newest alone by default.
+        """
+        counts = history != 0
+        if not repeats:
+            ordered, place = history.sort(dim=1, stable=True)
+            is_last = torch.ones_like(counts)
+            is_last[:, :-1] = ordered[:, :-1] != ordered[:, 1:]
+            counts = counts & torch.zeros_like(counts).scatter(1, place, is_last)
+        newer = counts.flip(1).cumsum(1).flip(1) - 1
+        weights: Tensor = torch.where(counts, (newer.clamp(min=0) + 1.0) ** -self.config.recency, 0.0)
+        return weights
 
     def click_matrix(self, split: Split, *, weighted: bool = False) -> scipy.sparse.csr_matrix:
         """Return [U + 1, I + 1] float32, 1 where a user clicked an item in training, or the weight of that.

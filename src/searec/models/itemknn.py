@@ -1,5 +1,6 @@
-"""itemknn: items whose clickers are like the clickers of what the user clicked (cosine of the training matrix)."""
+"""itemknn: items that others clicked near in time to what the user clicked lately (cosine of the training clicks)."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,39 +10,49 @@ from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
 
-from searec.config import Natural, NonNegative, settings
+from searec.config import Natural, NonNegative, Share, settings
 from searec.data.batch import Batch
-from searec.data.dataset import FEED, Dataset
-from searec.data.feedback import relative_weights
+from searec.data.dataset import FEED, Dataset, Sizes
+from searec.data.feedback import relative_weights, train_weights
 from searec.data.growth import Growth
 from searec.data.leakage.checks import bounds, clicks_of
 from searec.data.leakage.findings import Finding, Leaks, row_at
+from searec.data.ragged import Ints
 from searec.data.sparse import SparseRows
 from searec.data.split import Split
-from searec.models.base import best_items, strongest_click
-from searec.models.click_matrix import ClickMatrixModel, matrix_of
+from searec.models.base import Preset, best_items, strongest_click
+from searec.models.click_matrix import ClickMatrixModel
 from searec.models.search_space import Choice, Range
 
 _CHECKED = 4
-"""Similarities of each item that the leak check computes again."""
-_PAIRS_AT_ONCE = 50_000
+"""Similarities of each item that the leak check compares."""
+_PAIRS_AT_ONCE = 20_000_000
 _ROUNDING = 1e-6
 _SHOWN = 3
 
 
 class ItemKNN(ClickMatrixModel):
-    """score(u, v) = sum over the clicks i of u's history of cos(i, v), from the user-item training matrix.
+    """score(u, v) = sum over the clicks i of u's history of r(i) S(i, v), with cosines S of the training clicks.
 
-    cos(i, v) = sum of w(u, i) w(u, v) over users / (sqrt(sum of w(u, i)^2 * sum of w(u, v)^2) + shrink), where w is the
-    largest weight of the user's events with the item; an item is no neighbour of its own. With events of one weight
-    that is |users of both| / (sqrt(|users of i| |users of v|) + shrink).
+    S(i, v) = sum over users of w(u, i) w(u, v) p(u, i, v) / (sqrt(sum of w(u, i)^2 * sum of w(u, v)^2) + shrink), where
+    w is 1, or the largest weight of the user's events with the item; an item is no neighbour of its own.
+    p = d^-proximity for items that are d apart in the order in which the user last clicked them, times `backward` if v
+    came first; r = a^-recency for the a-th newest click. With both exponents 0 and `backward` 1,
+    S is |users of both| / (sqrt(|users of i| |users of v|) + shrink): the preset "paper".
     """
 
     name = "itemknn"
     search_space: ClassVar = {
         "neighbours": Choice((0, 50, 200, 1000)),
-        "shrink": Range(0.0, 100.0),
-        "repeats": Choice((True, False)),
+        "shrink": Range(0.0, 200.0),
+        "recency": Range(0.0, 2.0),
+        "proximity": Range(0.0, 1.0),
+        "backward": Range(0.0, 1.0),
+        "weighted": Choice((False, True)),
+    }
+    presets: ClassVar[Mapping[Preset, Mapping[str, Any]]] = {
+        "default": {},
+        "paper": {"shrink": 0.0, "recency": 0.0, "proximity": 0.0, "window": 0, "backward": 1.0, "repeats": True},
     }
     arrays: ClassVar[tuple[str, ...]] = ("offsets", "columns", "values")
     offsets: Tensor
@@ -55,28 +66,38 @@ class ItemKNN(ClickMatrixModel):
         Attributes:
             neighbours: stored per item, 0 for all.
             shrink: added to the denominator of each cosine.
+            recency: exponent by which older clicks of the history count less.
+            proximity: exponent by which items that a user clicked far apart count less.
+            window: items further apart are not counted; 0 for no limit.
+            backward: weight of an item that the user clicked before the one of the history.
+            weighted: events count by their weight.
             repeats: an item clicked twice counts twice.
             feed_only: leave clicks after searches out.
             history: newest clicks read.
         """
 
         neighbours: Natural = 0
-        shrink: NonNegative = 0.0
-        repeats: bool = True
+        shrink: NonNegative = 30.0
+        recency: NonNegative = 0.75
+        proximity: NonNegative = 0.5
+        window: Natural = 50
+        backward: Share = 0.8
+        weighted: bool = False
+        repeats: bool = False
         feed_only: bool = False
         history: Natural = 512
 
     @override
     def fit(self, data: Dataset, split: Split) -> None:
-        clicks = self.click_matrix(split, weighted=True)
-        together = (clicks.T @ clicks).tocoo()
-        clickers = _lengths(clicks)
-        keep = together.row != together.col
-        row, column = together.row[keep], together.col[keep]
-        cosine = together.data[keep] / (clickers[row] * clickers[column] + self.config.shrink)
+        user, item, source = split.train_clicks(("recommend",))
+        weight = train_weights(split, ("recommend",)) if self.config.weighted else np.ones(len(user), np.float32)
+        counted = source == FEED if self.config.feed_only else np.ones(len(user), dtype=bool)
+        cosines = item_cosines(user[counted], item[counted], weight[counted], self.config, self.sizes)
         if self.config.neighbours:
-            row, column, cosine = _strongest(row, column, cosine, self.config.neighbours)
-        near = SparseRows.of(scipy.sparse.csr_matrix((cosine, (row, column)), shape=together.shape))
+            cosines = cosines.tocoo()
+            row, column, value = _strongest(cosines.row, cosines.col, cosines.data, self.config.neighbours)
+            cosines = scipy.sparse.csr_matrix((value, (row, column)), shape=cosines.shape)
+        near = SparseRows.of(cosines)
         self.set_arrays(offsets=near.offsets, columns=near.columns, values=near.values)
 
     @override
@@ -111,7 +132,8 @@ class ItemKNN(ClickMatrixModel):
 
     @override
     def explain(self, items: Tensor, clicks: Tensor) -> tuple[Tensor, Tensor]:
-        return strongest_click(self.similarities.sum(clicks[:, None])[:, items.long()].T, clicks)
+        weight = self.recency_weights(clicks[None], repeats=self.config.repeats)[0]
+        return strongest_click((weight[:, None] * self.similarities.sum(clicks[:, None])[:, items.long()]).T, clicks)
 
     @override
     def leaks(self, split: Split) -> Leaks:
@@ -120,10 +142,70 @@ class ItemKNN(ClickMatrixModel):
     @override
     def score(self, batch: Batch) -> Tensor:
         history = self.clicked(batch)
-        if not self.config.repeats:
-            history = _distinct(history)
-        scores = self.similarities.sum(history)
+        scores = self.similarities.sum(history, self.recency_weights(history, repeats=self.config.repeats))
         return scores if batch.candidates is None else scores.gather(1, batch.candidates.long())
+
+
+def item_cosines(
+    user: Ints, item: Ints, weight: NDArray[np.float32], config: ItemKNN.Config, sizes: Sizes
+) -> scipy.sparse.csr_matrix:
+    """Return [I + 1, I + 1] S of `ItemKNN`, all neighbours.
+
+    Args:
+        user: [E] of each click, by user and time.
+        item: [E] of each click.
+        weight: [E] of each click, above 0.
+        config: with the exponents.
+        sizes: of the dataset.
+    """
+    user, item, weight = _last_of_each(user, item, weight, sizes.items + 1)
+    shape = (sizes.items + 1, sizes.items + 1)
+    length = np.sqrt(np.bincount(item, weight.astype(np.float64) ** 2, minlength=shape[0]))
+    total = scipy.sparse.csr_matrix(shape)
+    if not config.proximity and not config.window and config.backward == 1:
+        clicks = scipy.sparse.csr_matrix((weight, (user, item)), shape=(sizes.users + 1, shape[0]))
+        total = clicks.T @ clicks
+        total.setdiag(0)
+    else:
+        longest = int(np.bincount(user).max(initial=0)) - 1
+        parts: list[tuple[Ints, Ints, NDArray[np.float64]]] = []
+        waiting = 0
+        for apart in range(1, min(config.window or longest, longest) + 1):
+            same = user[apart:] == user[:-apart]
+            early, late = item[:-apart][same], item[apart:][same]
+            value = weight[:-apart][same].astype(np.float64) * weight[apart:][same] * apart**-config.proximity
+            parts += [(early, late, value), (late, early, config.backward * value)]
+            waiting += 2 * len(value)
+            if waiting > _PAIRS_AT_ONCE:
+                total, parts, waiting = total + _summed(parts, shape), [], 0
+        total = total + _summed(parts, shape)
+    total.eliminate_zeros()
+    cosines = total.tocoo()
+    cosines.data = cosines.data / (length[cosines.row] * length[cosines.col] + config.shrink)
+    return cosines.tocsr()
+
+
+def _summed(parts: list[tuple[Ints, Ints, NDArray[np.float64]]], shape: tuple[int, int]) -> scipy.sparse.csr_matrix:
+    """A matrix of rows, columns and values, those of one place added up."""
+    if not parts:
+        return scipy.sparse.csr_matrix(shape)
+    row, column, value = (np.concatenate(side) for side in zip(*parts, strict=True))
+    return scipy.sparse.csr_matrix((value, (row, column)), shape=shape)
+
+
+def _last_of_each(
+    user: Ints, item: Ints, weight: NDArray[np.float32], width: int
+) -> tuple[Ints, Ints, NDArray[np.float32]]:
+    """The last click of each user on each item, in the order given, with the largest weight of them."""
+    if not len(user):
+        return user, item, weight
+    key = user.astype(np.int64) * width + item
+    order = np.argsort(key, kind="stable")
+    first = np.flatnonzero(np.diff(key[order], prepend=-1))
+    last = order[np.append(first[1:], len(order)) - 1]
+    largest = np.maximum.reduceat(weight[order], first)
+    by_place = np.argsort(last)
+    return user[last[by_place]], item[last[by_place]], largest[by_place]
 
 
 def _strongest(
@@ -136,23 +218,8 @@ def _strongest(
     return row[place < k], column[place < k], value[place < k]
 
 
-def _lengths(clicks: scipy.sparse.csr_matrix | scipy.sparse.csc_matrix) -> NDArray[np.float64]:
-    """[I + 1] the Euclidean length of each column."""
-    squares: NDArray[np.float64] = np.asarray(clicks.astype(np.float64).power(2).sum(axis=0)).ravel()
-    return np.sqrt(squares)
-
-
-def _distinct(items: Tensor) -> Tensor:
-    """[B, T] each line with repeats set to 0, in any order."""
-    ordered = items.sort(dim=1).values
-    ordered[:, 1:][ordered[:, 1:] == ordered[:, :-1]] = 0
-    return ordered
-
-
 def similarity_leaks(model: ItemKNN, split: Split) -> Leaks:
     """Return similarities that differ from those of the clicks before the cut-off.
-
-    A few of each item are computed again.
 
     One click more changes all similarities of its item, as the number of its clickers is a factor of each.
 
@@ -164,23 +231,17 @@ def similarity_leaks(model: ItemKNN, split: Split) -> Leaks:
     user, item, old = clicks_of(split, bounds(split, model.train_tasks)[1])
     counted = (np.asarray(data.click_history.source) == FEED) if config.feed_only else np.ones(len(user), dtype=bool)
     used = old & counted
-    weight = np.zeros(len(user), dtype=np.float32)
-    weight[old] = relative_weights(data.click_history.weight[old], data.click_history.source[old])
-    shape = (data.sizes.users + 1, data.sizes.items + 1)
-    clicks = matrix_of(user[used], item[used], weight[used], shape).tocsc()
+    weight = np.ones(len(user), dtype=np.float32)
+    if config.weighted:
+        weight[old] = relative_weights(data.click_history.weight[old], data.click_history.source[old])
+    cosines = item_cosines(user[used], item[used], weight[used], config, data.sizes)
     offsets, columns, values = (array.cpu().numpy() for array in (model.offsets, model.columns, model.values))
     lengths = np.diff(offsets)
     rows = np.repeat(np.flatnonzero(lengths), np.minimum(lengths[lengths > 0], _CHECKED))
     step = np.arange(len(rows)) - np.searchsorted(rows, rows)
     places = offsets[rows] + step * lengths[rows] // np.minimum(lengths[rows], _CHECKED)
     others = columns[places].astype(np.int64)
-    expected = np.zeros(len(rows))
-    clickers = _lengths(clicks)
-    for start in range(0, len(rows), _PAIRS_AT_ONCE):
-        part = slice(start, start + _PAIRS_AT_ONCE)
-        both = np.asarray(clicks[:, rows[part]].multiply(clicks[:, others[part]]).sum(axis=0)).ravel()
-        length = clickers[rows[part]] * clickers[others[part]] + config.shrink
-        expected[part] = np.where(both > 0, both / np.where(length > 0, length, 1), 0)
+    expected = np.asarray(cosines[rows, others]).ravel() if len(rows) else np.zeros(0)
     wrong = np.abs(values[places] - expected) > _ROUNDING * np.maximum(np.abs(expected), 1e-3)
     checked = {"similarities of items": len(rows)}
     if not wrong.any():

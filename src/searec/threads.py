@@ -1,4 +1,4 @@
-"""Score several batches at once: on a CPU this is faster than several threads within one batch."""
+"""Run the parts of a work at once: on a CPU this is faster than several threads within one part."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed

@@ -45,7 +45,7 @@ def examples(seed: int = 0, signal: float = 2.0) -> Examples:
         owner=owner,
         is_target=is_target,
         place=np.tile(np.arange(POOL), REQUESTS),
-        found_by={"good": np.ones(len(owner), dtype=bool), "noise": np.ones(len(owner), dtype=bool)},
+        retrieved_by={"good": np.ones(len(owner), dtype=bool), "noise": np.ones(len(owner), dtype=bool)},
         user=np.repeat(np.arange(REQUESTS // 2), 2),
         is_named=np.ones(REQUESTS, dtype=bool),
     )

@@ -109,8 +109,8 @@ def print_fusion(task: str, learned: "LearnedFusion") -> None:
     print(f"{task}: {chosen}" + (f" ({report['reason']})" if "reason" in report else ""))
     if "requests" not in report:
         return
-    found = f"{report['requests']:,} validation requests, {report['in pool']:.1%} with the target among the candidates"
-    print(f"  NDCG@10 of {found}; learned ones are cross-fitted")
+    basis = f"{report['requests']:,} validation requests, {report['in pool']:.1%} with the target among the candidates"
+    print(f"  NDCG@10 of {basis}; learned ones are cross-fitted")
     anonymous = report.get("ndcg@10 without user", {})
     for name, value in sorted(report["ndcg@10"].items(), key=lambda one: -one[1]):
         print(f"    {name:<20}{value:>8.4f}" + (f"{anonymous[name]:>10.4f} without the user" if anonymous else ""))

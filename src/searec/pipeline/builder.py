@@ -257,9 +257,9 @@ def _learned_ranking(
     lists = [name for name in lists_of(channels, scorers) if name in learned.parts]
     groups = [name for name in GROUPS if name in learned.parts]
     features = Features(statistics, [scorer.name for scorer in used], lists, groups)
-    wanted = features.names[:1] if learned.kind == "single" else features.names
-    if learned.features != wanted:
-        missing = sorted(set(learned.features) - set(wanted)) or sorted(set(wanted) - set(learned.features))
+    expected = features.names[:1] if learned.kind == "single" else features.names
+    if learned.features != expected:
+        missing = sorted(set(learned.features) - set(expected)) or sorted(set(expected) - set(learned.features))
         raise SettingsError(
             f"the learned fusion of {task} is of other runs",
             got=f"{len(missing)} features differ, as {missing[0]!r}" if missing else "features in another order",

@@ -36,7 +36,7 @@ class Examples:
         owner: [E] request of each candidate, ascending.
         is_target: [E].
         place: [E] in its pool, from 0: the order of rank fusion.
-        found_by: channel -> [E] whether it has found the candidate.
+        retrieved_by: channel -> [E] whether it has retrieved it.
         user: [R] internal ids.
         is_named: [R] False for a copy of a request without its user.
     """
@@ -46,7 +46,7 @@ class Examples:
     owner: Ints
     is_target: Bools
     place: Ints
-    found_by: dict[str, Bools]
+    retrieved_by: dict[str, Bools]
     user: Ints
     is_named: Bools
 
@@ -70,22 +70,22 @@ class Examples:
 
     def columns(self, parts: Sequence[str]) -> Ints:
         """Return the positions of the columns of some parts."""
-        wanted = {name for part in parts for name in self.features.by_part[part]}
-        return np.array([place for place, name in enumerate(self.features.names) if name in wanted], dtype=np.int64)
+        names = {name for part in parts for name in self.features.by_part[part]}
+        return np.array([place for place, name in enumerate(self.features.names) if name in names], dtype=np.int64)
 
     def in_pool(self, parts: Sequence[str]) -> Bools:
-        """Return [E] whether a candidate is found by any of the parts, or by none of the channels (by popularity).
+        """Return [E] whether a candidate is retrieved by any of the parts, or by none of the channels (by popularity).
 
         Without a channel among the parts all channels retrieve, as in the pipeline.
         """
-        if not set(parts) & self.found_by.keys():
+        if not set(parts) & self.retrieved_by.keys():
             return np.ones(len(self.owner), dtype=bool)
         anyhow = np.ones(len(self.owner), dtype=bool)
-        for found in self.found_by.values():
-            anyhow &= ~found
-        for name, found in self.found_by.items():
+        for is_listed in self.retrieved_by.values():
+            anyhow &= ~is_listed
+        for name, is_listed in self.retrieved_by.items():
             if name in parts:
-                anyhow |= found
+                anyhow |= is_listed
         return anyhow
 
     def ndcg(self, scores: NDArray[np.floating], rows: Bools | None = None) -> NDArray[np.float64]:
@@ -121,40 +121,40 @@ def collect(
     data, task = pipeline.catalog.last.base.data, requests.task
     users = data.users.to_external(requests.user)
     queries: Sequence[str | None] = requests.texts(data) if task == "search" else [None] * len(requests)
-    asked = [
+    pairs = [
         (row, Request(user=user, query=query, time=int(time)))
         for row, (user, query, time) in enumerate(zip(users, queries, requests.time, strict=True))
     ]
     if copies:
-        asked += [(row, Request(query=request.query, time=request.time)) for row, request in asked]
+        pairs += [(row, Request(query=request.query, time=request.time)) for row, request in pairs]
     parts: dict[str, list[Any]] = {"matrix": [], "length": [], "target": [], "place": []}
-    found: dict[str, list[Bools]] = {name: [] for name in pipeline.parts.channels[task]}
-    with progress(f"pools of {task}", len(asked)) as advance:
-        for start in range(0, len(asked), _AT_ONCE):
-            rows, some = zip(*asked[start : start + _AT_ONCE], strict=True)
-            pooled = pipeline.candidates(some, task, scorers)
+    retrieved: dict[str, list[Bools]] = {name: [] for name in pipeline.parts.channels[task]}
+    with progress(f"pools of {task}", len(pairs)) as advance:
+        for start in range(0, len(pairs), _AT_ONCE):
+            rows, batch = zip(*pairs[start : start + _AT_ONCE], strict=True)
+            pooled = pipeline.candidates(batch, task, scorers)
             pools = [pool.items for pool in pooled.pools]
             parts["matrix"].append(features.matrix(pooled.batch, pools, pooled.scores, pooled.lists))
             parts["length"].append([len(pool) for pool in pools])
             parts["target"] += [pool == requests.target[row] for row, pool in zip(rows, pools, strict=True)]
             parts["place"] += [np.arange(len(pool)) for pool in pools]
-            for label, by in found.items():
+            for label, by in retrieved.items():
                 names = [name for name in pipeline.parts.channels[task][label].names if name in pooled.lists]
                 for row, pool in enumerate(pools):
                     lists = [np.zeros(0, dtype=np.int64), *(pooled.lists[name][row].items for name in names)]
                     by.append(np.isin(pool, np.concatenate(lists)))
-            advance(len(some), "")
+            advance(len(batch), "")
     length = np.concatenate([np.zeros(0, dtype=np.int64), *parts["length"]]).astype(np.int64)
-    source = np.array([row for row, _ in asked], dtype=np.int64)
+    source = np.array([row for row, _ in pairs], dtype=np.int64)
     return Examples(
         features=features,
         matrix=np.concatenate(parts["matrix"]),
-        owner=np.repeat(np.arange(len(asked)), length),
+        owner=np.repeat(np.arange(len(pairs)), length),
         is_target=np.concatenate(parts["target"]),
         place=np.concatenate(parts["place"]),
-        found_by={name: np.concatenate(by) for name, by in found.items()},
+        retrieved_by={name: np.concatenate(by) for name, by in retrieved.items()},
         user=np.asarray(requests.user)[source],
-        is_named=np.array([request.user is not None for _, request in asked]),
+        is_named=np.array([request.user is not None for _, request in pairs]),
     )
 
 

@@ -281,9 +281,9 @@ class Features:
             held[at[is_match], number[is_match]] = True
             coverage[place] = held.mean(axis=1)
             for position in place[changed[place]].tolist():
-                said = set(words_of(item_words(batch.catalog.attributes(int(items[position])))))
-                asked = set(words_of(query))
-                coverage[position] = len(asked & said) / len(asked)
+                words_of_item = set(words_of(item_words(batch.catalog.attributes(int(items[position])))))
+                query_words = set(words_of(query))
+                coverage[position] = len(query_words & words_of_item) / len(query_words)
         return [coverage]
 
 

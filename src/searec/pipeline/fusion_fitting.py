@@ -33,7 +33,7 @@ Values = NDArray[np.float64]
 def fit_fusion(deployment: Deployment, *, trees: bool = True, most: int = MOST) -> dict[Task, LearnedFusion]:
     """Return the fusion of each task that a deployment serves, fitted on the validation requests of its runs.
 
-    Of final runs, which hold nothing out, the validated twins are asked.
+    Of final runs, which hold nothing out, the validated twins are used.
 
     Args:
         deployment: without a learned fusion.
@@ -89,12 +89,14 @@ def _fit(pipeline: Pipeline, task: Task, *, trees: bool, most: int) -> LearnedFu
         return _by_rank({"reason": f"{count} validation requests with the target among the candidates"})
     figures = {name: examples.ndcg(_score_of(examples, name)) for name in features.runs}
     figures["rank fusion"] = examples.ndcg(-examples.place.astype(np.float64))
-    kept, gains, dropped = eliminate(examples)
+    parts_left, gains, dropped = eliminate(examples)
     channels = parts.channels[task]
-    if set(with_parts(channels, kept)) != set(channels):
-        scorers = [scorer for scorer in scorers if scorer.name in kept]
-        features = Features(statistics, [scorer.name for scorer in scorers], _kept(lists, kept), _kept(groups, kept))
-        used: Mapping[Task, Any] = {**parts.channels, task: with_parts(channels, kept)}
+    if set(with_parts(channels, parts_left)) != set(channels):
+        scorers = [scorer for scorer in scorers if scorer.name in parts_left]
+        features = Features(
+            statistics, [scorer.name for scorer in scorers], _among(lists, parts_left), _among(groups, parts_left)
+        )
+        used: Mapping[Task, Any] = {**parts.channels, task: with_parts(channels, parts_left)}
         pipeline.parts = dataclasses.replace(parts, channels=used)
         examples = collect(pipeline, features, scorers, requests, copies=task == "search")
         pipeline.parts = parts
@@ -102,7 +104,7 @@ def _fit(pipeline: Pipeline, task: Task, *, trees: bool, most: int) -> LearnedFu
     if trees and has_lightgbm():
         learners["lambdamart"] = learn_trees
     for name, learner in learners.items():
-        figures[name] = examples.ndcg(cross_fitted(examples, kept, learner))
+        figures[name] = examples.ndcg(cross_fitted(examples, parts_left, learner))
     named = examples.is_named
     report: dict[str, Any] = {
         "requests": int(named.sum()),
@@ -119,15 +121,15 @@ def _fit(pipeline: Pipeline, task: Task, *, trees: bool, most: int) -> LearnedFu
     if best not in learners:
         names = (f"{best} score",)
         return LearnedFusion(kind="single", parts=(best,), features=names, report=report)
-    return _fitted(examples, kept, best, report)
+    return _fitted(examples, parts_left, best, report)
 
 
 def _by_rank(report: dict[str, Any]) -> LearnedFusion:
     return LearnedFusion(kind="rank", report=report)
 
 
-def _kept(names: Sequence[str], kept: Sequence[str]) -> list[str]:
-    return [name for name in names if name in kept]
+def _among(names: Sequence[str], parts: Sequence[str]) -> list[str]:
+    return [name for name in names if name in parts]
 
 
 def _score_of(examples: Examples, run: str) -> Values:
@@ -138,13 +140,13 @@ def _score_of(examples: Examples, run: str) -> Values:
 def eliminate(examples: Examples) -> tuple[list[str], dict[str, float], dict[str, float]]:
     """Drop the parts that do not help, by cross-fitted conditional logits; the one that helps least first.
 
-    bm25 always stays: what is searched by words that are new has to be found.
+    bm25 always stays: what is searched by words that are new must be retrieved.
 
     Args:
         examples: of a task.
 
     Returns:
-        The parts that are kept; the gain of each part in NDCG@10 over a fusion of all others; by how much the fusion
+        The parts that stay; the gain of each part in NDCG@10 over a fusion of all others; by how much the fusion
         that was left is worse than the best one seen, for each part that was dropped.
     """
     named = examples.is_named
@@ -152,21 +154,21 @@ def eliminate(examples: Examples) -> tuple[list[str], dict[str, float], dict[str
     def values(parts: Sequence[str]) -> Values:
         return examples.ndcg(cross_fitted(examples, parts, learn_linear))[named]
 
-    kept = list(examples.features.by_part)
-    best = values(kept)
-    without = {part: values([one for one in kept if one != part]) for part in kept}
+    parts_left = list(examples.features.by_part)
+    best = values(parts_left)
+    without = {part: values([one for one in parts_left if one != part]) for part in parts_left}
     gains = {part: float((best - one).mean()) for part, one in without.items()}
     dropped: dict[str, float] = {}
     for part in sorted(gains.keys() - {LexicalScorer.name}, key=lambda name: gains[name]):
-        left = [one for one in kept if one != part]
+        left = [one for one in parts_left if one != part]
         if not left:
             break
         candidate = values(left) if dropped else without[part]
         loss = best - candidate
         if loss.mean() <= _TOLERANCE * loss.std() / np.sqrt(len(loss)):
-            kept, dropped[part] = left, float(loss.mean())
+            parts_left, dropped[part] = left, float(loss.mean())
             best = candidate if loss.mean() < 0 else best
-    return kept, gains, dropped
+    return parts_left, gains, dropped
 
 
 def _fitted(examples: Examples, parts: Sequence[str], kind: str, report: dict[str, Any]) -> LearnedFusion:

@@ -1,4 +1,4 @@
-"""Ranking: runs and indexes score the items of a pool, also those that another channel has found."""
+"""Ranking: runs and indexes score the items of a pool, also those of another channel."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
@@ -45,7 +45,7 @@ class RunScorer:
 
     Args:
         run: of a model.
-        task: which the model is asked for; for a search "recommend" means by the user's history alone.
+        task: of the model; for a search "recommend" means by the user's history alone.
     """
 
     def __init__(self, run: "Run", task: Task) -> None:

@@ -12,7 +12,7 @@ RUN pip install --index-url https://download.pytorch.org/whl/cpu --constraint co
 COPY pyproject.toml README.md LICENSE ./
 # an empty package brings what searec needs, so that a change of the source leaves this layer as it is
 RUN mkdir -p src/searec && touch src/searec/__init__.py \
-    && pip install --constraint constraints.txt '.[dense,generative,serendipity,nearline,service,postgres,chat]' \
+    && pip install --constraint constraints.txt '.[dense,generative,serendipity,nearline,service,postgres,chat,fusion]' \
     && pip uninstall --yes searec
 
 FROM dependencies AS wheel

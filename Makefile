@@ -18,7 +18,7 @@ setup: .venv/ready
 .venv/ready: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(PIP) --requirement constraints.txt
-	$(PIP) --editable '.[dense,generative,serendipity,nearline,service,postgres,distil,chat,study,tensorboard,dev,bench]'
+	$(PIP) --editable '.[dense,generative,serendipity,nearline,service,postgres,distil,chat,study,fusion,tensorboard,dev,bench]'
 	touch $@
 
 demo: setup

@@ -58,6 +58,13 @@ def train(
         typer.Option(min=0, max=0.9, help="Share of users kept out of training, to measure users who come later."),
     ] = 0.0,
     split_at: SplitAt = None,
+    joint: Annotated[
+        bool,
+        typer.Option(
+            "--joint",
+            help="Learn from nothing after what either task holds out, so that the run can also serve the other task.",
+        ),
+    ] = False,
     start: Annotated[
         Path | None,
         typer.Option(
@@ -105,6 +112,7 @@ def train(
         resume=resume,
         unseen=unseen,
         split_at=split_at,
+        joint=joint,
         start=start,
         teacher=teacher,
         final=final,

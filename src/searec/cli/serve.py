@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from searec.cli.arguments import DEFAULT_STORE, CacheUrl, Data, Set, StoreUrl, pairs
+from searec.cli.arguments import DEFAULT_STORE, CacheUrl, Data, Set, StoreUrl, choice, pairs
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+
+    from searec.pipeline.learned_fusion import LearnedFusion
 
 
 def deploy(
@@ -35,10 +37,20 @@ def deploy(
         list[str] | None,
         typer.Option("--weight", metavar="CHANNEL=W", help="Weight in the fusion; 1 by default.", show_default=False),
     ] = None,
+    fusion: Annotated[
+        str,
+        typer.Option(
+            help="'learned' on validation requests, with LightGBM trees where they are better; 'linear', learned "
+            "without trees; or 'rank', by reciprocal rank.",
+        ),
+    ] = "learned",
     out: Annotated[Path, typer.Option(metavar="DEPLOYMENT", help="The file to write.")] = Path("deployment.json"),
     overrides: Set = None,
 ) -> None:
-    """Write the deployment file that `serve` and `evaluate` read, after one request has been answered by it."""
+    """Learn how to combine runs, and write the deployment file that `serve` and `evaluate` read.
+
+    The weights go to a file beside it. One request is answered before anything is written.
+    """
     from searec.config import configure
     from searec.data.dataset import load
     from searec.data.remote import absolute
@@ -46,6 +58,8 @@ def deploy(
     from searec.pipeline.builder import open_pipeline
     from searec.pipeline.deployment import Deployment, write_deployment
     from searec.pipeline.executors import Inline
+    from searec.pipeline.fusion_fitting import fit_fusion
+    from searec.pipeline.learned_fusion import write_fusion
     from searec.pipeline.run import read_run
 
     dataset = load(data)
@@ -68,12 +82,43 @@ def deploy(
         "weights": pairs(weights, "--weight"),
     }
     deployment = configure(Deployment, values, where="deploy")
+    if choice(fusion, ("learned", "linear", "rank"), "--fusion") != "rank":
+        by_task = fit_fusion(deployment, trees=fusion == "learned")
+        for task, one in by_task.items():
+            print_fusion(task, one)
+        path = out.resolve().with_suffix(".fusion.json")
+        digest = write_fusion(path, by_task)
+        deployment = dataclasses.replace(deployment, fusion=str(path), fusion_digest=digest)
     pipeline = open_pipeline(deployment, executor=Inline)
     for run in pipeline.views.served_runs():
         print(f"  {run.label:<16} {run.model:<12} {', '.join(run.uses) or 'not used'}")
     pipeline.close()
     write_deployment(deployment, out)
     print(f"wrote {out}")
+
+
+def print_fusion(task: str, learned: "LearnedFusion") -> None:
+    """Print how the fusion of a task was chosen.
+
+    Args:
+        task: of the requests.
+        learned: its fusion.
+    """
+    report = learned.report
+    chosen = f"the order of {learned.parts[0]} alone" if learned.kind == "single" else f"{learned.kind} fusion"
+    print(f"{task}: {chosen}" + (f" ({report['reason']})" if "reason" in report else ""))
+    if "requests" not in report:
+        return
+    basis = f"{report['requests']:,} validation requests, {report['in pool']:.1%} with the target among the candidates"
+    print(f"  NDCG@10 of {basis}; learned ones are cross-fitted")
+    anonymous = report.get("ndcg@10 without user", {})
+    for name, value in sorted(report["ndcg@10"].items(), key=lambda one: -one[1]):
+        print(f"    {name:<20}{value:>8.4f}" + (f"{anonymous[name]:>10.4f} without the user" if anonymous else ""))
+    print("  gain of each part, over a linear fusion of the others")
+    for name, gain in sorted(report["gain"].items(), key=lambda one: -one[1]):
+        print(f"    {name:<20}{gain:>+8.4f}" + ("  dropped" if name in report["dropped"] else ""))
+    if shares := list(report.get("importance", {}).items())[:8]:
+        print("  importance: " + ", ".join(f"{name} {share:.0%}" for name, share in shares))
 
 
 def serve(

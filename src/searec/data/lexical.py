@@ -94,27 +94,52 @@ class Lexicon:
             out[items] += values
         return out
 
-    def best(self, words: Ints, k: int, allowed: NDArray[np.bool_] | None = None) -> tuple[Ints, NDArray[np.float32]]:
+    def of_items(self, words: Ints, items: Ints) -> NDArray[np.float32]:
+        """Return the scores [n] of some items.
+
+        Args:
+            words: word ids of the query.
+            items: [n] internal ids.
+        """
+        _, matches = self._matches(words, items)
+        return matches
+
+    def _matches(self, words: Ints, items: Ints | None = None) -> tuple[Ints, NDArray[np.float32]]:
+        """Items and their scores; by default each item that holds a word of the query, once for each word."""
+        out: NDArray[np.float32] | None = getattr(self._own, "scores", None)
+        if out is None:  # kept by each thread, and zero between searches
+            out = self._own.scores = np.zeros(self._size, dtype=np.float32)
+        lists = [self._postings(word) for word in words.tolist()]
+        for holding, values in lists:
+            out[holding] += values
+        touched = np.concatenate([np.zeros(0, dtype=np.int32), *(holding for holding, _ in lists)])
+        items = touched if items is None else items
+        matches = out[items]
+        out[touched] = 0
+        return items, matches
+
+    def best(
+        self,
+        words: Ints,
+        k: int,
+        allowed: NDArray[np.bool_] | None = None,
+        prior: NDArray[np.float32] | None = None,
+    ) -> tuple[Ints, NDArray[np.float32]]:
         """Up to k items that hold any of the words, best first, ties by the smaller id; and their scores.
 
         Args:
             words: word ids of the query.
             k: most items.
             allowed: [at least I + 1] items to choose from.
+            prior: [I + 1] added to the scores of items that hold a word.
         """
-        out: NDArray[np.float32] | None = getattr(self._own, "scores", None)
-        if out is None:  # kept by each thread, and zero between searches
-            out = self._own.scores = np.zeros(self._size, dtype=np.float32)
-        lists = [self._postings(word) for word in words.tolist()]
-        for items, values in lists:
-            out[items] += values
-        touched = np.concatenate([items for items, _ in lists]) if lists else np.zeros(0, dtype=np.int32)
-        matches = out[touched]
-        out[touched] = 0
+        touched, matches = self._matches(words)
+        if prior is not None:
+            matches = matches + prior[touched]
         if allowed is not None:
             positive = allowed[touched]
             touched, matches = touched[positive], matches[positive]
-        enough = k * max(1, len(lists))  # an item stands there once for each word of the query that it holds
+        enough = k * max(1, len(words))  # an item stands there once for each word of the query that it holds
         if len(touched) > enough:
             least = np.partition(matches, len(matches) - enough)[len(matches) - enough]
             positive = matches >= least

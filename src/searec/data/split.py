@@ -195,6 +195,7 @@ class Split:
     split_at: microseconds since 1970 at which training ends for everybody (`global_split.split_time`); None for
         leave-one-out.
     final: nothing is held out; every event may be learned from. For a model that is served, not measured.
+    joint: what either task holds out ends what a model of one task learns from too, so that it may serve the other.
     read_before: [U + 1] for each user a time, microseconds since 1970, before which a model has read the events already
         (a run that is measured or trained further on data that has grown). Older requests are not held out.
 
@@ -209,6 +210,7 @@ class Split:
     unseen: float = 0.0
     split_at: int | None = None
     final: bool = False
+    joint: bool = False
     read_before: Ints | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -323,18 +325,17 @@ class Split:
             users = np.flatnonzero(np.diff(offsets) >= self.min_events)
             return users.astype(np.int32), positions[offsets[users + 1] - (2 if part == "val" else 1)]
         time = self._time(task)[positions]
-        first, end = (first_not_before(time, offsets[:-1], offsets[1:], limit) for limit in self._limits(part))
+        limits = (np.full(len(offsets) - 1, limit, dtype=np.int64) for limit in self._period(part))
+        first, end = (first_not_before(time, offsets[:-1], offsets[1:], limit) for limit in limits)
         users = np.flatnonzero(end > first)
         return users.astype(np.int32), positions[end[users] - 1]
 
-    def _limits(self, part: Part) -> tuple[Ints, Ints]:
-        """Return `_period` for each user [U + 1]."""
-        size = self.data.sizes.users + 1
-        low, high = self._period(part)
-        return np.full(size, low, dtype=np.int64), np.full(size, high, dtype=np.int64)
-
     def _time(self, task: Task) -> Ints:
         return self.data.interactions.time if task == "recommend" else self.data.searches.time
+
+    def bounding(self, tasks: Sequence[Task]) -> Sequence[Task]:
+        """Return the tasks whose held-out events end what a model for `tasks` learns from."""
+        return TASKS if self.joint else tasks
 
     @cached_by_arguments
     def cutoff(self, tasks: Sequence[Task]) -> Ints:
@@ -349,7 +350,7 @@ class Split:
         if self.split_at is not None:
             return np.full(self.data.sizes.users + 1, self.split_at, dtype=np.int64)
         limit = np.full(self.data.sizes.users + 1, NEVER, dtype=np.int64)
-        for task, part in itertools.product(tasks, PARTS):
+        for task, part in itertools.product(self.bounding(tasks), PARTS):
             users, positions = self._unread(task, *self._held(task, part))
             limit[users] = np.minimum(limit[users], self._time(task)[positions])
         return limit

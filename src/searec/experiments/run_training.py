@@ -92,6 +92,7 @@ def train(
     resume: bool = False,
     unseen: float = 0.0,
     split_at: float | str | None = None,
+    joint: bool = False,
     start: Path | str | None = None,
     teacher: Path | str | None = None,
     final: bool = False,
@@ -113,6 +114,7 @@ def train(
         unseen: share of users kept out of training, 0 to less than 1, to measure users who come later.
         split_at: train on the events before one time and measure after it: a quantile of all event times, an ISO 8601
             time, or microseconds since 1970 (`data.global_split.split_time`); leave-one-out by default.
+        joint: what either task holds out ends what is learned from, also for a model of one task (`Split.joint`).
         start: run folder of the same model whose weights training begins with. On the data of that run they replace
             the first phase of a model with several; on data that has grown, new users, items and the like get rows.
         teacher: run folder of the model whose ranking is learned too.
@@ -143,7 +145,7 @@ def train(
             raise SettingsError("a twin is of a final run", got=f"--twin {twin}", remedy="add --final")
         started = Start.find(start, data)
         read = None if started is None else started.read.on(data)[0]
-        split = Split(data, unseen=unseen, split_at=split_time(data, split_at), read_before=read)
+        split = Split(data, unseen=unseen, split_at=split_time(data, split_at), joint=joint, read_before=read)
         return execute(plan, split, start=start, continued=started)
     if start is not None:
         raise SettingsError(
@@ -162,19 +164,20 @@ def train(
             resume=resume,
             unseen=unseen,
             split_at=split_at,
+            joint=joint,
             teacher=teacher,
             **overrides,
         )
     else:
         validated = read_run(twin, data)
-        requested = Split(data, unseen=unseen, split_at=split_time(data, split_at))
-        if (unseen or split_at is not None) and validated.config["split"] != split_config(requested):
+        requested = Split(data, unseen=unseen, split_at=split_time(data, split_at), joint=joint)
+        if (unseen or joint or split_at is not None) and validated.config["split"] != split_config(requested):
             raise RunError(
                 "the twin was validated on another split",
                 where=validated.folder,
                 got=validated.config["split"],
                 expected=split_config(requested),
-                remedy="leave out --split-at and --unseen, which only the twin reads, or name another twin",
+                remedy="leave out --split-at, --joint and --unseen, which only the twin reads, or name another twin",
             )
     return execute(plan, Split(data, final=True), twin=validated)
 

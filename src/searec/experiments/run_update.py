@@ -76,6 +76,7 @@ def update(
         split_config["min_events"],
         split_at=split_at,
         final=is_final,
+        joint=split_config.get("joint", False),
         read_before=None if is_final or is_fitted else read,
     )
     return run_training.execute(

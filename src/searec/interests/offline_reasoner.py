@@ -85,7 +85,14 @@ class OfflineReasoner(BuiltInReasoner):
         self._query = split.data.queries.ids
         self._near = self._neighbours(split, tasks)
         digested = json.dumps(
-            [VERSION, split.data.fingerprint, list(tasks), split.unseen, split.split_at, as_dict(self.config)],
+            [
+                VERSION,
+                split.data.fingerprint,
+                list(split.bounding(tasks)),
+                split.unseen,
+                split.split_at,
+                as_dict(self.config),
+            ],
             sort_keys=True,
         )
         self._version = hashlib.blake2b(digested.encode(), digest_size=8).hexdigest()

@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from searec.data.dataset import Dataset, load
 from searec.data.lexical import Lexicon
 from searec.data.schema import Task
@@ -11,15 +13,17 @@ from searec.data.split import Split
 from searec.errors import RunError, SearecError, SettingsError
 from searec.models.capabilities import RetrievesByInterest, ReusesLexicalIndex, SuggestsQueries, supports
 from searec.pipeline.catalog_snapshot import CatalogBase, LiveCatalog
-from searec.pipeline.channels import CHANNELS, Channel, LexicalChannel, PopularChannel
+from searec.pipeline.channels import CHANNELS, Channel, DenseChannel, LexicalChannel, PopularChannel
 from searec.pipeline.deployment import Deployment
 from searec.pipeline.executors import Executor, Runner
 from searec.pipeline.explanations import Explainer
+from searec.pipeline.fusion_features import GROUPS, Features, ItemStatistics
 from searec.pipeline.histories import Histories
-from searec.pipeline.pipeline import Parts, Pipeline
-from searec.pipeline.ranking import Ranker
+from searec.pipeline.learned_fusion import LearnedFusion, read_fusion
+from searec.pipeline.pipeline import INTEREST, LearnedRanking, Parts, Pipeline
+from searec.pipeline.ranking import DenseScorer, LexicalScorer, RunScorer, Scorer
 from searec.pipeline.run import Run, read_run
-from searec.pipeline.run_splits import shared_split
+from searec.pipeline.run_splits import has_read_held_out, shared_split
 from searec.pipeline.suggestions import Suggester
 from searec.pipeline.types import RESERVED, Request, SuggestRequest
 from searec.pipeline.user_interests import InterestSource
@@ -39,9 +43,10 @@ def open_pipeline(
 ) -> Pipeline:
     """Return the pipeline of a deployment, which has answered once.
 
-    Models with the role "ranker" rank, several of them together; without one a model that `ranks_candidates` does where
-    it is not the only channel. All others retrieve. Without a retriever the first ranker retrieves too. Search always
-    has the lexical channel.
+    A learned fusion ranks a task by the parts it names. Without one channels are fused by rank, and in the feed models
+    with the role "ranker" rank, several of them together; without one a model that `ranks_candidates` does where it is
+    not the only channel. All others retrieve. Without a retriever the first ranker retrieves too. Search always has the
+    lexical channel.
 
     Args:
         deployment: what to open.
@@ -65,28 +70,38 @@ def open_pipeline(
     interests = InterestSource(next((run for run in feed if supports(run.model, RetrievesByInterest)), None), reader)
     catalog = LiveCatalog(CatalogBase(data, _lexicon(data, by_task["search"])), events)
     histories = Histories(data, events, after=exported_up_to(deployment.data))
-    retrieving: dict[Task, list[Run]] = {}
-    ranking: dict[Task, list[Run]] = {}
-    ranker_labels: dict[Task, Sequence[str] | None] = {
-        "recommend": deployment.rank_recommend,
-        "search": deployment.rank_search,
-    }
-    for task, labels in ranker_labels.items():
-        retrieving[task], ranking[task] = _roles(by_task[task], labels, task)
+    by_label = {run.label: run for run in runs.values()}
+    split = shared_split([*runs.values()]) if runs else Split(data)
+    statistics = ItemStatistics.of(split)
+    learned = read_fusion(Path(deployment.fusion), deployment.fusion_digest) if deployment.fusion else {}
+    learned = {task: one for task, one in learned.items() if one.kind != "rank"}
+    retrieving: dict[Task, list[Run]] = {"search": _retrievers(by_task["search"], "search")}
+    ranking: dict[Task, list[Run]] = {"search": []}
+    retrieving["recommend"], ranking["recommend"] = _roles(feed, deployment.rank_recommend)
     channels: dict[Task, dict[str, Channel]] = {
         task: {run.label: _channel(run, interests) for run in retrieving[task]} for task in by_task
     }
-    channels["search"] = {"bm25": LexicalChannel(), **channels["search"]}
+    prior = (deployment.prior * np.log1p(np.maximum(statistics.clicks, 0))).astype(np.float32)
+    channels["search"] = {"bm25": LexicalChannel(prior), **channels["search"]}
+    scorers: dict[Task, list[Scorer]] = {task: scorers_of(task, by_task, channels[task]) for task in by_task}
+    rankings = {
+        task: _learned_ranking(one, task, scorers[task], channels[task], statistics) for task, one in learned.items()
+    }
+    for task, one in learned.items():
+        channels[task] = with_parts(channels[task], one.parts)
+        ranking[task] = [by_label[scorer.name] for scorer in rankings[task].scorers if scorer.name in by_label]
+        retrieving[task] = [run for run in retrieving[task] if run.label in channels[task]]
     writer = next((run for run in (*by_task["search"], *feed) if _suggests(run)), None)
     known = {"bm25", *(name for one in channels.values() for channel in one.values() for name in channel.names)}
     if unknown := sorted(deployment.weights.keys() - known):
         raise SettingsError(
             f"a weight for the channel {unknown[0]!r}, which is not served", expected=", ".join(sorted(known))
         )
-    split = shared_split([*runs.values()]) if runs else Split(data)
     parts = Parts(
         channels=channels,
-        rankers={task: [Ranker(run) for run in ranking[task]] for task in by_task},
+        scorers=scorers,
+        rankers={"recommend": [RunScorer(run, "recommend") for run in ranking["recommend"]], "search": []},
+        learned=rankings,
         weights=deployment.weights,
         popular=PopularChannel(split),
         explainer=Explainer({run.label: run.model for run in feed}),
@@ -162,29 +177,107 @@ def _open_runs(deployment: Deployment, data: Dataset) -> dict[str, Run]:
 
 
 def _able(run: Run, task: Task) -> Run:
-    if task not in run.model.train_tasks:
+    by_history = task == "search" and _scores_pools(run) and not has_read_held_out(run, task)
+    if task not in run.model.train_tasks and not by_history:
         raise SettingsError(
             f"{run.model.name} does not support {task}",
             where=run.folder,
             expected=f"a run for {', '.join(run.model.train_tasks)}",
+            remedy="train it with --joint, and it scores searches by the user's history" if task == "search" else None,
         )
     return run
 
 
-def _roles(runs: Sequence[Run], labels: Sequence[str] | None, task: str) -> tuple[list[Run], list[Run]]:
-    """The runs that retrieve, and those that rank."""
+def _retrievers(runs: Sequence[Run], task: Task) -> list[Run]:
+    able = [run for run in runs if task in run.model.train_tasks]
+    return [run for run in able if run.model.role == "retriever" and run.model.channel in CHANNELS.names()]
+
+
+def _roles(runs: Sequence[Run], labels: Sequence[str] | None) -> tuple[list[Run], list[Run]]:
+    """The runs that retrieve for the feed, and those that rank it without a learned fusion."""
     if labels is not None:
         if missing := sorted(set(labels) - {run.label for run in runs}):
-            raise SettingsError(f"rank_{task} names {missing[0]!r}, which is no run of it", got=", ".join(labels))
+            raise SettingsError(f"rank_recommend names {missing[0]!r}, which is no run of it", got=", ".join(labels))
         rankers = [run for run in runs if run.label in labels]
     else:
         rankers = [run for run in runs if run.model.role == "ranker"]
-    retrievers = [run for run in runs if run.model.role == "retriever" and run.model.channel in CHANNELS.names()]
+    retrievers = _retrievers(runs, "recommend")
     if rankers and not retrievers:
         retrievers = rankers[:1]
     if not rankers and labels is None and len(retrievers) > 1:
         rankers = [run for run in retrievers if run.model.ranks_candidates]
     return retrievers, rankers
+
+
+def scorers_of(task: Task, by_task: Mapping[Task, Sequence[Run]], channels: Mapping[str, Channel]) -> list[Scorer]:
+    """Return all that can score pools of a task.
+
+    In search runs of the feed score by the user's history, if they have not read what is held out of search
+    (`Split.joint`).
+
+    Args:
+        task: of the pools.
+        by_task: the runs of each task.
+        channels: of the task.
+    """
+    if task == "recommend":
+        return [RunScorer(run, task) for run in by_task[task] if _scores_pools(run)]
+    scorers: list[Scorer] = [LexicalScorer()]
+    for run in {run.label: run for run in (*by_task[task], *by_task["recommend"])}.values():
+        channel = channels.get(run.label)
+        if isinstance(channel, DenseChannel):
+            scorers.append(DenseScorer(channel))
+        elif _scores_pools(run) and (run in by_task[task] or not has_read_held_out(run, task)):
+            scorers.append(RunScorer(run, task if task in run.model.train_tasks else "recommend"))
+    return scorers
+
+
+def _scores_pools(run: Run) -> bool:
+    return run.model.enumerates and run.model.channel in CHANNELS.names()
+
+
+def lists_of(channels: Mapping[str, Channel], scorers: Sequence[Scorer]) -> list[str]:
+    """Return the channels whose runs cannot score the items of others, so that their order alone is known.
+
+    Args:
+        channels: of a task.
+        scorers: of the same task.
+    """
+    return [label for label in channels if label not in {scorer.name for scorer in scorers}]
+
+
+def _learned_ranking(
+    learned: LearnedFusion,
+    task: Task,
+    scorers: Sequence[Scorer],
+    channels: Mapping[str, Channel],
+    statistics: ItemStatistics,
+) -> LearnedRanking:
+    used = [scorer for scorer in scorers if scorer.name in learned.parts]
+    lists = [name for name in lists_of(channels, scorers) if name in learned.parts]
+    groups = [name for name in GROUPS if name in learned.parts]
+    features = Features(statistics, [scorer.name for scorer in used], lists, groups)
+    expected = features.names[:1] if learned.kind == "single" else features.names
+    if learned.features != expected:
+        missing = sorted(set(learned.features) - set(expected)) or sorted(set(expected) - set(learned.features))
+        raise SettingsError(
+            f"the learned fusion of {task} is of other runs",
+            got=f"{len(missing)} features differ, as {missing[0]!r}" if missing else "features in another order",
+            expected=f"runs with the labels {', '.join(learned.parts)}",
+            remedy='deploy the runs again, or fuse by rank (fusion "")',
+        )
+    return LearnedRanking(used, features, learned.model())
+
+
+def with_parts(channels: Mapping[str, Channel], parts: Sequence[str]) -> dict[str, Channel]:
+    """Return the channels that a learned fusion uses, and the interest channel; all if it uses none.
+
+    Args:
+        channels: of a task.
+        parts: of the fusion.
+    """
+    used = {label: channel for label, channel in channels.items() if label in parts or INTEREST in channel.names}
+    return used or dict(channels)
 
 
 def _channel(run: Run, interests: InterestSource) -> Channel:

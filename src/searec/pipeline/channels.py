@@ -267,9 +267,16 @@ class InterestChannel:
 
 
 class LexicalChannel:
-    """bm25 over the words of items as they are now: new and reworded ones included."""
+    """bm25 over the words of items as they are now: new and reworded ones included.
+
+    Args:
+        prior: [I + 1] added to the scores of items that hold a word of the query; none by default.
+    """
 
     names = ("bm25",)
+
+    def __init__(self, prior: NDArray[np.float32] | None = None) -> None:
+        self._prior = prior
 
     def retrieve(self, requests: RequestBatch, k: int) -> dict[str, list[Candidates]]:
         """As `Channel.retrieve`.
@@ -289,10 +296,10 @@ class LexicalChannel:
                 indexed[catalog.reworded] = False
             else:
                 indexed = allowed
-            items, scores = lexicon.best(lexicon.words(query), k + len(requests.excluded[row]), indexed)
+            items, scores = lexicon.best(lexicon.words(query), k + len(requests.excluded[row]), indexed, self._prior)
             if len(catalog.unindexed):
                 new = catalog.unindexed[allowed[catalog.unindexed]]
-                new_scores = np.array(
+                new_scores = np.array(  # no prior: nobody could click them yet
                     [lexicon.score_new(query, item_words(catalog.attributes(item))) for item in new.tolist()]
                 )
                 items = np.concatenate((items, new[new_scores > 0]))
@@ -354,6 +361,27 @@ class DenseChannel:
             indexes = items.cpu().numpy()
             lists.append(Candidates(requests.permitted(row, indexes[indexes > 0])[:k]))
         return {"dense": lists}
+
+    def products(self, requests: RequestBatch, pools: Sequence[Ints]) -> list[NDArray[np.float32]]:
+        """Return the products of each query's vector with those of some items, as their words are now.
+
+        Args:
+            requests: B requests.
+            pools: [B] of [n] item indexes.
+        """
+        queries, unindexed = self._encoded(requests.queries), requests.catalog.unindexed
+        new = self._encoded_items(requests.catalog)
+        known = len(self._vectors) - 1
+        rows = []
+        for query, pool in zip(queries, pools, strict=True):
+            vectors = self._vectors[torch.from_numpy(np.where(pool <= known, pool, 0)).to(self._vectors.device)]
+            values = (vectors @ torch.from_numpy(query).to(vectors.device)).float().cpu().numpy()
+            if new is not None:
+                at = np.flatnonzero(np.isin(pool, unindexed))
+                order = np.argsort(unindexed)
+                values[at] = new[order[np.searchsorted(unindexed[order], pool[at])]] @ query
+            rows.append(values)
+        return rows
 
     def _encoded(self, queries: Sequence[str]) -> NDArray[np.float32]:
         cache = self._query_vectors

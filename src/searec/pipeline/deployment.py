@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from searec.config import Count, Positive, Share, as_dict, configure, settings
+from searec.config import Count, NonNegative, Positive, Share, as_dict, configure, settings
 from searec.data.remote import absolute, is_url
 from searec.errors import SettingsError
 from searec.files import write_json
@@ -30,20 +30,20 @@ class PipelineSettings:
         retrieve: share of that time until the channels must have answered.
         window: first positions of a list among which items may be set apart, and that the interest channel leaves to
             the other channels.
-        personal: weight of the ranker's order of a search beside each channel's.
+        prior: of the lexical channel: added to an item's bm25, times the logarithm of 1 + its training clicks.
         threads: of PyTorch within one operation.
     """
 
     pool: Count = 500
-    search_pool: Count = 200
+    search_pool: Count = 500
     quota: Share = 0.1
-    diversity: Share = 0.3
-    search_diversity: Share = 0.1
+    diversity: Share = 0.0
+    search_diversity: Share = 0.0
     seconds: Positive = 0.5
     lookup: Share = 0.3
     retrieve: Share = 0.75
     window: Count = 60
-    personal: Positive = 0.5
+    prior: NonNegative = 0.3
     threads: Count = 1
 
 
@@ -59,8 +59,10 @@ class Deployment(PipelineSettings):
         search: run folders for search.
         labels: run folder -> the label it has here, where it differs from the run's own.
         weights: channel -> its weight in the fusion of channels, 1 by default.
-        rank_recommend: labels of the runs that rank the feed; by default those whose models are rankers.
-        rank_search: the same for search.
+        rank_recommend: labels of the runs that rank the feed without a learned fusion; by default those whose models
+            are rankers.
+        fusion: the file of the learned fusion; empty to fuse by rank.
+        fusion_digest: of that file.
     """
 
     version: Literal[1] = 1
@@ -71,7 +73,8 @@ class Deployment(PipelineSettings):
     labels: dict[str, str] = dataclasses.field(default_factory=dict)
     weights: dict[str, Positive] = dataclasses.field(default_factory=dict)
     rank_recommend: tuple[str, ...] | None = None
-    rank_search: tuple[str, ...] | None = None
+    fusion: str = ""
+    fusion_digest: str = ""
 
     @property
     def runs(self) -> tuple[str, ...]:
@@ -143,5 +146,6 @@ def _with_folders(deployment: Deployment, move: Any) -> Deployment:
         data=deployment.data if is_url(deployment.data) else move(deployment.data),
         recommend=tuple(map(move, deployment.recommend)),
         search=tuple(map(move, deployment.search)),
+        fusion=move(deployment.fusion) if deployment.fusion else "",
         labels={move(folder): label for folder, label in deployment.labels.items()},
     )

@@ -1,7 +1,7 @@
 """Fusion: several lists become one, a second channel gets its share, and similar items are set apart."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -189,23 +189,3 @@ def join(
         interest=np.concatenate((np.full(first, -1), interest)),
         second=np.arange(first + len(second)) >= first,
     )
-
-
-def add_ranking(
-    ranked: RankedList, lists: Sequence[Ints], weights: Sequence[float], scores: NDArray[np.floating], weight: float
-) -> RankedList:
-    """Fuse a ranker's order of a search with the channels' lists; items it cannot score are not in its order.
-
-    Args:
-        ranked: the fused list.
-        lists: the channels' lists.
-        weights: their weights.
-        scores: [n] the ranker's, -inf where it has none.
-        weight: of the ranker.
-    """
-    order = ranked.items[np.argsort(-scores, kind="stable")][: int(np.isfinite(scores).sum())]
-    fused = fuse([*lists, order], [*weights, weight])
-    is_listed = np.isin(fused.items, ranked.items)
-    by_item = np.argsort(ranked.items)
-    position = by_item[np.searchsorted(ranked.items[by_item], fused.items[is_listed])]
-    return replace(ranked.at(position), score=fused.score[is_listed])

@@ -1,10 +1,12 @@
-"""The pipeline: retrieve, fuse, rank, diversify and explain make a page of a request, online and offline."""
+"""The pipeline: retrieve, pool, rank, diversify and explain make a page of a request, online and offline."""
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from searec.data.events import EventWeights
 from searec.data.ragged import Ints
@@ -16,10 +18,12 @@ from searec.pipeline.channels import Candidates, Channel, PopularChannel, Reques
 from searec.pipeline.deployment import PipelineSettings
 from searec.pipeline.executors import Executor, Runner, Skipped
 from searec.pipeline.explanations import Explainer
-from searec.pipeline.fusion import RankedList, add_ranking, diversify, fuse, join
+from searec.pipeline.fusion import RankedList, diversify, fuse, join
+from searec.pipeline.fusion_features import Features
 from searec.pipeline.histories import Histories, UserContext
+from searec.pipeline.learned_fusion import FusionModel
 from searec.pipeline.paging import mark, read_token, token
-from searec.pipeline.ranking import Ranker, Scores, fuse_scores
+from searec.pipeline.ranking import Scorer, Scores, fuse_scores
 from searec.pipeline.suggestions import Suggester
 from searec.pipeline.types import MOST, LeftOut, RankedItem, Request, Response, Suggestions, SuggestRequest
 from searec.pipeline.user_interests import InterestSource
@@ -33,13 +37,37 @@ Lists = dict[str, list[Candidates]]
 """Channel -> the candidates of each request."""
 
 
+LeftOuts = list[LeftOut]
+
+
+@dataclass(frozen=True)
+class LearnedRanking:
+    """How a task is ranked by a learned fusion: what scores the pools, the features of that, and the model of them."""
+
+    scorers: Sequence[Scorer]
+    features: Features
+    model: FusionModel
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """What B requests are ranked from: the lists of the channels, the pools, and the scores of each pool by scorer."""
+
+    batch: RequestBatch
+    lists: Lists
+    pools: list[RankedList]
+    scores: dict[str, list[Scores | None]]
+
+
 @dataclass(frozen=True)
 class Parts:
     """The parts of a pipeline.
 
     Attributes:
         channels: of each task, by name.
-        rankers: of each task; the orders of several are fused.
+        scorers: of each task, all that a learned fusion can read.
+        rankers: of each task without a learned fusion; the orders of several are fused.
+        learned: of each task with a learned fusion.
         weights: channel -> its weight in the fusion, 1 by default.
         popular: for users without history.
         explainer: gives the reasons.
@@ -48,7 +76,9 @@ class Parts:
     """
 
     channels: Mapping[Task, Mapping[str, Channel]]
-    rankers: Mapping[Task, Sequence[Ranker]]
+    scorers: Mapping[Task, Sequence[Scorer]]
+    rankers: Mapping[Task, Sequence[Scorer]]
+    learned: Mapping[Task, LearnedRanking]
     weights: Mapping[str, float]
     popular: PopularChannel
     explainer: Explainer
@@ -92,7 +122,8 @@ class Pipeline:
         self.settings = settings
         self.catalog, self.histories, self.interest_source, self.parts = catalog, histories, interests, parts
         names = ["events", "interests", *(name for channels in parts.channels.values() for name in channels)]
-        names += [ranker.name for rankers in parts.rankers.values() for ranker in rankers]
+        names += [scorer.name for scorers in parts.rankers.values() for scorer in scorers]
+        names += [scorer.name for learned in parts.learned.values() for scorer in learned.scorers]
         if parts.suggester.run is not None:
             names.append(parts.suggester.run.label)
         self.executors = {name: executor(name) for name in dict.fromkeys(names)}
@@ -125,11 +156,12 @@ class Pipeline:
             context = self._lookup(valid, started, due)
             batch, refused = self._batch(valid, context)
             lists = self._retrieve(task, batch, started, due, context.left_out)
-            fused = self._fuse_feed if task == "recommend" else self._fuse_search
-            ranked = fused(valid, batch, lists, due, context.left_out)
-            for place, row in enumerate(rows):
+            pools = self._pools(valid, task, lists)
+            scores = self._rank(task, batch, pools, lists, due, context.left_out)
+            for place, (row, quota) in enumerate(zip(rows, self._quotas(valid), strict=True)):
+                ranked = self._ordered(pools[place], scores[place], quota)
                 responses[row] = refused.get(place) or self._page(
-                    valid[place], batch, place, ranked[place], context.left_out, started
+                    valid[place], batch, place, ranked, context.left_out, started
                 )
         return responses  # type: ignore[return-value]  # each valid request has its response now
 
@@ -196,80 +228,91 @@ class Pipeline:
                 left_out.append(LeftOut(name, skipped.why))
         return lists
 
-    def _fuse_feed(
-        self, requests: Sequence[Request], batch: RequestBatch, lists: Lists, due: float, left_out: list[LeftOut]
-    ) -> list[RankedList]:
-        """Fuse the channels, rank, and give the interest channel its share of the positions."""
+    def _pools(self, requests: Sequence[Request], task: Task, lists: Lists) -> list[RankedList]:
+        """The candidates of each request: the channels fused by rank, filled up by popularity, the interest channel."""
         settings = self.settings
-        quotas = [request.quota if request.quota is not None else settings.quota for request in requests]
+        size, window = (settings.pool, settings.window) if task == "recommend" else (settings.search_pool, 0)
         names = [name for name in lists if name not in (INTEREST, "popular")]
         weights = [self.parts.weights.get(name, 1.0) for name in names]
         pools = []
-        for row, quota in enumerate(quotas):
-            share = int(slots(settings.pool, quota).sum())
+        for row, quota in enumerate(self._quotas(requests)):
+            share = int(slots(size, quota).sum())
             second = lists[INTEREST][row].first(share) if INTEREST in lists else Candidates(_NOTHING)
             usual = fuse([lists[name][row].items for name in names], weights)
-            room = settings.pool - min(share, len(second.items))
-            popular = lists["popular"][row].items
-            pools.append(join(names, usual, room, popular, second.items, second.interest, window=settings.window))
-        ranked = []
-        for pool, scores, quota in zip(
-            pools, self._rank("recommend", batch, pools, due, left_out), quotas, strict=True
-        ):
-            by_rank = pool
-            if scores is not None:
-                order = np.lexsort((-scores, pool.second))
-                by_rank = replace(pool.at(order), score=scores[order].astype(np.float64))
-            first = int((~by_rank.second).sum())
-            count = len(by_rank.items)
-            [position], [from_second] = interleave(np.array([first]), np.array([count - first]), count, quota)
-            ranked.append(by_rank.at(np.where(from_second, first + position, position)))
-        return ranked
+            room = size - min(share, len(second.items))
+            popular = lists["popular"][row].items if "popular" in lists else _NOTHING
+            pools.append(join(names, usual, room, popular, second.items, second.interest, window=window))
+        return pools
 
-    def _fuse_search(
-        self, requests: Sequence[Request], batch: RequestBatch, lists: Lists, due: float, left_out: list[LeftOut]
-    ) -> list[RankedList]:
-        """Fuse the channels, and then with the ranker's order."""
-        names = list(lists)
-        weights = [self.parts.weights.get(name, 1.0) for name in names]
-        by_request = [[lists[name][row].items for name in names] for row in range(len(requests))]
-        pools = [
-            join(names, fuse(one, weights), self.settings.search_pool, _NOTHING, _NOTHING, _NOTHING, window=0)
-            for one in by_request
-        ]
-        return [
-            pool if scores is None else add_ranking(pool, one, weights, scores, self.settings.personal)
-            for pool, one, scores in zip(
-                pools, by_request, self._rank("search", batch, pools, due, left_out), strict=True
-            )
-        ]
+    def _quotas(self, requests: Sequence[Request]) -> list[float]:
+        return [request.quota if request.quota is not None else self.settings.quota for request in requests]
+
+    @staticmethod
+    def _ordered(pool: RankedList, scores: NDArray[np.floating] | None, quota: float) -> RankedList:
+        """The pool by its scores, if it has any, and the interest channel's items in its share of the positions."""
+        if scores is not None:
+            order = np.lexsort((-scores, pool.second))
+            pool = replace(pool.at(order), score=scores[order].astype(np.float64))
+        first, count = int((~pool.second).sum()), len(pool.items)
+        [position], [from_second] = interleave(np.array([first]), np.array([count - first]), count, quota)
+        return pool.at(np.where(from_second, first + position, position))
 
     def _rank(
-        self, task: Task, batch: RequestBatch, pools: Sequence[RankedList], due: float, left_out: list[LeftOut]
-    ) -> list[Scores | None]:
-        """The scores of each pool; None for users without history and where no ranker answers in time."""
-        rankers = self.parts.rankers[task]
-        rows = [row for row, pool in enumerate(pools) if batch.histories[row] and len(pool.items)]
-        scores: list[Scores | None] = [None] * len(pools)
-        if not rankers or not rows:
-            return scores
-        queries = [batch.queries[row] for row in rows] if batch.queries else ()
-        ranked = replace(batch, users=[batch.users[row] for row in rows], queries=queries)
-        items = [pools[row].items for row in rows]
+        self, task: Task, batch: RequestBatch, pools: Sequence[RankedList], lists: Lists, due: float, left_out: LeftOuts
+    ) -> Sequence[NDArray[np.floating] | None]:
+        """The scores of each pool: of the learned fusion, else of the rankers of the feed, fused by rank.
 
-        def rank(ranker: Ranker) -> Callable[[], list[Scores]]:
-            return lambda: ranker.score(ranked, items)
+        None where the order of the pool stays: in the feed of users without history, and where no ranker answers.
+        """
+        learned = self.parts.learned.get(task)
+        scorers = self.parts.rankers[task] if learned is None else learned.scorers
+        by_scorer = self._scores(scorers, batch, [pool.items for pool in pools], due, left_out)
+        if learned is not None:
+            matrix = learned.features.matrix(batch, [pool.items for pool in pools], by_scorer, lists)
+            scores = np.split(learned.model.scores(matrix), np.cumsum([len(pool.items) for pool in pools])[:-1])
+            is_ranked = [bool(user) or task == "search" for user in batch.users]
+            return [one if is_one else None for one, is_one in zip(scores, is_ranked, strict=True)]
+        rows = ([one for one in row if one is not None] for row in zip(*by_scorer.values(), strict=True))
+        return [_fused(row) for row in rows] or [None] * len(pools)
 
-        work = [(ranker.name, self.executors[ranker.name].submit(rank(ranker))) for ranker in rankers]
-        by_ranker = []
+    def _scores(
+        self, scorers: Sequence[Scorer], batch: RequestBatch, pools: Sequence[Ints], due: float, left_out: LeftOuts
+    ) -> dict[str, list[Scores | None]]:
+        """The scores of the scorers that answer in time, by name."""
+
+        def score(scorer: Scorer) -> Callable[[], list[Scores | None]]:
+            return lambda: scorer.score(batch, pools)
+
+        work = [(scorer.name, self.executors[scorer.name].submit(score(scorer))) for scorer in scorers]
+        by_scorer = {}
         for name, pending in work:
             try:
-                by_ranker.append(pending.result(due))
+                by_scorer[name] = pending.result(due)
             except Skipped as skipped:
                 left_out.append(LeftOut(name, skipped.why))
-        for row, *values in zip(rows, *by_ranker, strict=True) if by_ranker else ():
-            scores[row] = values[0] if len(values) == 1 else fuse_scores(values)
-        return scores
+        return by_scorer
+
+    def candidates(self, requests: Sequence[Request], task: Task, scorers: Sequence[Scorer]) -> "Pooled":
+        """Return what requests are ranked from, without deadlines; for learning a fusion.
+
+        Args:
+            requests: B valid requests.
+            task: of all of them.
+            scorers: that score the pools.
+
+        Raises:
+            SearecError: a part fails.
+        """
+        started, due = time.monotonic(), math.inf
+        context = self._lookup(requests, started, due)
+        batch, refused = self._batch(requests, context)
+        if refused:
+            raise next(iter(refused.values()))
+        lists = self._retrieve(task, batch, started, due, context.left_out)
+        pools = self._pools(requests, task, lists)
+        return Pooled(
+            batch, lists, pools, self._scores(scorers, batch, [pool.items for pool in pools], due, context.left_out)
+        )
 
     def _page(
         self,
@@ -344,6 +387,10 @@ class Pipeline:
         for executor in self.executors.values():
             executor.close()
         self.interest_source.close()
+
+
+def _fused(scores: Sequence[Scores]) -> NDArray[np.floating] | None:
+    return None if not scores else scores[0] if len(scores) == 1 else fuse_scores(scores)
 
 
 def validate(request: Request, task: Task) -> SettingsError | None:

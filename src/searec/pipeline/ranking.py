@@ -1,14 +1,16 @@
-"""Ranking: runs score the items of a pool."""
+"""Ranking: runs and indexes score the items of a pool, also those of another channel."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from searec.data.ragged import Ints
+from searec.data.schema import Task
 from searec.data.user_history import batch_of, padded
-from searec.pipeline.channels import RequestBatch
+from searec.pipeline.catalog_snapshot import item_words
+from searec.pipeline.channels import DenseChannel, RequestBatch
 from searec.pipeline.fusion import RRF
 
 if TYPE_CHECKING:
@@ -17,14 +19,15 @@ if TYPE_CHECKING:
 Scores = NDArray[np.float32]
 
 
-class Ranker:
-    """Scores by a run; a new item gets the score of its proxy."""
+class Scorer(Protocol):
+    """Scores the items of pools."""
 
-    def __init__(self, run: "Run") -> None:
-        self.name = run.label
-        self._run = run
+    @property
+    def name(self) -> str:
+        """Of the run or the channel."""
+        ...
 
-    def score(self, requests: RequestBatch, pools: Sequence[Ints]) -> list[Scores]:
+    def score(self, requests: RequestBatch, pools: Sequence[Ints]) -> list[Scores | None]:
         """Score each request's pool.
 
         Args:
@@ -32,18 +35,83 @@ class Ranker:
             pools: [B] of [n] item indexes.
 
         Returns:
-            [B] of [n] scores, -inf for new items without a proxy.
+            [B] of [n] scores, -inf for items that it cannot score; None for requests that it cannot.
         """
+        ...
+
+
+class RunScorer:
+    """Scores by a run; a new item gets the score of its proxy.
+
+    Args:
+        run: of a model.
+        task: of the model; for a search "recommend" means by the user's history alone.
+    """
+
+    def __init__(self, run: "Run", task: Task) -> None:
+        self.name = run.label
+        self._run, self._task = run, task
+
+    def score(self, requests: RequestBatch, pools: Sequence[Ints]) -> list[Scores | None]:
+        """As `Scorer.score`; None for users without history if there is no query to go by.
+
+        Args:
+            requests: B requests.
+            pools: [B] of [n] item indexes.
+        """
+        scores: list[Scores | None] = [None] * len(pools)
+        rows = [row for row, pool in enumerate(pools) if len(pool) and (self._task == "search" or requests.users[row])]
+        if not rows:
+            return scores
         model = self._run.model
-        items = [requests.catalog.proxy[pool] for pool in pools]
-        batch = batch_of(
-            self._run.data, requests.histories, model.needs, requests.task, requests.queries, padded(items)
-        )
-        scores = model.score(batch.to(model.device)).float().cpu().numpy()
-        return [
-            np.where(ids > 0, row[: len(ids)], -np.inf).astype(np.float32)
-            for ids, row in zip(items, scores, strict=True)
-        ]
+        queries = [requests.queries[row] for row in rows] if self._task == "search" else ()
+        histories = [requests.histories[row] for row in rows]
+        items = [requests.catalog.proxy[pools[row]] for row in rows]
+        batch = batch_of(self._run.data, histories, model.needs, self._task, queries, padded(items))
+        values = model.score(batch.to(model.device)).float().cpu().numpy()
+        for row, ids, line in zip(rows, items, values, strict=True):
+            scores[row] = np.where(ids > 0, line[: len(ids)], -np.inf).astype(np.float32)
+        return scores
+
+
+class LexicalScorer:
+    """bm25 of every item of a pool, by its words as they are now."""
+
+    name = "bm25"
+
+    def score(self, requests: RequestBatch, pools: Sequence[Ints]) -> list[Scores | None]:
+        """As `Scorer.score`.
+
+        Args:
+            requests: B requests.
+            pools: [B] of [n] item indexes.
+        """
+        catalog = requests.catalog
+        lexicon, known = catalog.base.lexicon, catalog.base.data.sizes.items
+        scores: list[Scores | None] = []
+        for query, pool in zip(requests.queries, pools, strict=True):
+            values = lexicon.of_items(lexicon.words(query), np.where(pool <= known, pool, 0))
+            for at in np.flatnonzero(np.isin(pool, catalog.unindexed)).tolist():
+                values[at] = lexicon.score_new(query, item_words(catalog.attributes(int(pool[at]))))
+            scores.append(values)
+        return scores
+
+
+class DenseScorer:
+    """Products of the query's vector with those of the items of a pool."""
+
+    def __init__(self, channel: DenseChannel) -> None:
+        (self.name,) = channel.names
+        self._channel = channel
+
+    def score(self, requests: RequestBatch, pools: Sequence[Ints]) -> list[Scores | None]:
+        """As `Scorer.score`.
+
+        Args:
+            requests: B requests.
+            pools: [B] of [n] item indexes.
+        """
+        return list(self._channel.products(requests, pools))
 
 
 def fuse_scores(scores: Sequence[NDArray[np.floating]]) -> NDArray[np.float64]:

@@ -63,6 +63,7 @@ def split_config(split: Split) -> dict[str, Any]:
     config |= {"unseen": split.unseen} if split.unseen else {}
     config |= {"split_at": split.split_at} if split.split_at is not None else {}
     config |= {"final": True} if split.final else {}
+    config |= {"joint": True} if split.joint else {}
     return config | ({CONTINUES: True} if split.read_before is not None else {})
 
 

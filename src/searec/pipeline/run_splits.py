@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from searec.data.global_split import iso, split_time
+from searec.data.schema import Task
 from searec.data.split import Split
 from searec.errors import LeakError, RunError
 from searec.pipeline.run import Run
@@ -41,6 +42,17 @@ def split_for(run: Run, split_at: float | str | None = None) -> Split:
             remedy=f"train it with --split-at {iso(time)}, or evaluate without --split-at",
         )
     return Split(run.data, unseen=run.split.unseen, split_at=time)
+
+
+def has_read_held_out(run: Run, task: Task) -> bool:
+    """Return whether a run may have read what its split holds out of a task, as one that learned only the other may.
+
+    Args:
+        run: trained.
+        task: of the requests.
+    """
+    split = run.split
+    return not split.final and split.split_at is None and task not in split.bounding(run.model.train_tasks)
 
 
 def shared_split(runs: Sequence[Run], split_at: float | str | None = None) -> Split:

@@ -41,8 +41,8 @@ _SCHEMA = {
 class ServedLists:
     """A pipeline as the evaluation reads a model: it retrieves the lists that are served.
 
-    A request sees only what is strictly older than it; consumed items are left out but for the target, as in the full
-    protocol.
+    A request sees only what is strictly older than it. The feed leaves consumed items out but for the target, as the
+    full protocol does. Search returns them, as it serves them: to leave them out would mark a target among them.
 
     Args:
         pipeline: with `Inline` executors and without an event store.
@@ -109,10 +109,9 @@ class ServedLists:
                 user=user,
                 query=batch.query_text[row] if batch.task == "search" else None,
                 k=k,
-                seen=False,
                 quota=quota,
                 time=None if times[row] == NEVER else times[row],
-                keep=() if targets is None else (targets[row],),
+                keep=() if targets is None or batch.task == "search" else (targets[row],),
             )
             for row, user in enumerate(users)
         ]

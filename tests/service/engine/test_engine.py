@@ -12,6 +12,7 @@ import torch
 from small_shop import Shop
 
 from searec.data.feedback import train_weights
+from searec.data.schema import TASKS
 from searec.data.taxonomy import Taxonomy
 from searec.errors import RunError, SearecError, SettingsError, StorageError, UnknownIdError
 from searec.interests.interest_graph import Edge, InterestGraph
@@ -307,7 +308,7 @@ def test_filters_hold_and_wrong_ones_are_the_askers_alone(shop: Shop, engines: E
 
 
 def test_search_by_words_is_the_models_own_list(shop: Shop, engines: Engines, busy: str) -> None:
-    engine = engines((), ("bm25",), search_diversity=0.0)
+    engine = engines((), ("bm25",), prior=0.0)
     run = read_run(shop.runs["bm25"], shop.data)
     for query in shop.data.queries.texts.to_list()[:20]:
         expected = run.search([busy], [query], k=300)
@@ -316,13 +317,27 @@ def test_search_by_words_is_the_models_own_list(shop: Shop, engines: Engines, bu
         assert [scores[item] for item in ids(answer)] == pytest.approx(sorted(scores.values(), reverse=True)[:10])
 
 
-def test_a_ranker_makes_search_personal(engines: Engines, shop: Shop) -> None:
-    plain, personal = engines((), ("bm25", "dense")), engines((), ("bm25", "dense", "unisar"))
+def test_search_that_is_fused_by_rank_is_the_same_for_everybody(engines: Engines, shop: Shop) -> None:
+    engine = engines((), ("bm25", "dense", "unisar"))
     query = shop.data.queries.texts[0]
     users = shop.data.users.texts.to_list()[:20]
-    assert len({tuple(ids(found(plain, user=user, query=query))) for user in users}) == 1
-    assert len({tuple(ids(found(personal, user=user, query=query))) for user in users}) > 1
-    assert {line.label: line.uses for line in personal.views.served_runs()}["unisar"] == ("search ranker",)
+    assert len({tuple(ids(found(engine, user=user, query=query))) for user in users}) == 1
+    assert {line.label: line.uses for line in engine.views.served_runs()}["unisar"] == ()
+
+
+def test_the_prior_puts_what_is_clicked_before_what_matches_as_well(engines: Engines, shop: Shop) -> None:
+    split = engines((), ("bm25",)).parts.popular.split
+    item, weight = split.train_clicks(TASKS)[1], train_weights(split, TASKS)
+    counts = np.bincount(item, weight, minlength=shop.data.sizes.items + 1)
+    plain = read_run(shop.runs["bm25"], shop.data)
+    for query in shop.data.queries.texts.to_list()[:5]:
+        lists = plain.search([None], [query], k=300)
+        score = {
+            item: value + 0.3 * np.log1p(counts[shop.data.items.find(item)])
+            for item, value in zip(lists["item_id"], lists["score"], strict=True)
+        }
+        listed = [score[item] for item in ids(found(engines((), ("bm25",)), query=query))]
+        assert listed == pytest.approx(sorted(score.values(), reverse=True)[:10])
 
 
 def test_suggestions(engines: Engines, shop: Shop, busy: str) -> None:

@@ -46,7 +46,7 @@ def bounds(split: Split, tasks: Sequence[Task]) -> tuple[Ints, Ints]:
     """
     limit = NEVER if split.split_at is None else split.split_at
     read = np.full(split.data.sizes.users + 1, limit, dtype=np.int64)
-    for task, part in itertools.product(tasks, PARTS):
+    for task, part in itertools.product(split.bounding(tasks), PARTS):
         held = split.held_out(task, part)
         np.minimum.at(read, held.user, held.time)
     return read, np.where(split.known, read, NOTHING)

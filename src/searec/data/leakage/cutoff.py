@@ -35,7 +35,7 @@ class Cutoff:
         users: [n] external ids. Of anybody else nothing was read.
         read: [n] for results about the user alone, such as the user's codes.
         learned: [n] for results about others as well: weights, counts, identifiers.
-        about: tasks, min_events, unseen and, of a global split, split_at; and whatever else is to be known; JSON-ready.
+        about: tasks, min_events, unseen, joint, split_at of a global split; and whatever else is known; JSON-ready.
     """
 
     data: str
@@ -59,6 +59,7 @@ class Cutoff:
         read, learned = (np.minimum(times[1:], end) for times in (split.visible(tasks), split.cutoff(tasks)))
         about: dict[str, Any] = {"tasks": list(tasks), "min_events": split.min_events, "unseen": split.unseen}
         about |= {} if split.split_at is None else {"split_at": split.split_at}
+        about |= {"joint": True} if split.joint else {}
         return cls(split.data.fingerprint, split.data.users.texts, read, learned, about)
 
     @classmethod

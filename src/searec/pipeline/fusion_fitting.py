@@ -1,0 +1,198 @@
+"""Fitting of a deployment's fusion on validation requests: which parts help, which model is best, and its weights."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from searec.data.schema import TASKS, Task
+from searec.data.split import Requests
+from searec.evaluation.slices import is_repeat
+from searec.pipeline.builder import lists_of, open_pipeline, with_parts
+from searec.pipeline.deployment import Deployment
+from searec.pipeline.executors import Inline
+from searec.pipeline.fusion_examples import DEPTH, Examples, collect, cross_fitted
+from searec.pipeline.fusion_features import Features, ItemStatistics, groups_of
+from searec.pipeline.fusion_learners import Learner, fit_linear, fit_trees, learn_linear, learn_trees
+from searec.pipeline.learned_fusion import LearnedFusion, has_lightgbm
+from searec.pipeline.pipeline import Pipeline
+from searec.pipeline.ranking import LexicalScorer
+from searec.pipeline.run_folder import read_config
+
+FEWEST = 100
+"""Validation requests with their target in the pool from which a fusion is learned."""
+MOST = 2_500
+"""Validation requests of a task that are learned from, drawn with a fixed seed."""
+_TOLERANCE = 0.5
+"""Standard errors by which a fusion may be worse than the best one seen, for the parts that it lacks to be dropped."""
+Values = NDArray[np.float64]
+
+
+def fit_fusion(deployment: Deployment, *, trees: bool = True, most: int = MOST) -> dict[Task, LearnedFusion]:
+    """Return the fusion of each task that a deployment serves, fitted on the validation requests of its runs.
+
+    Of final runs, which hold nothing out, the validated twins are used.
+
+    Args:
+        deployment: without a learned fusion.
+        trees: also try LightGBM trees.
+        most: validation requests of a task, at most.
+
+    Raises:
+        SearecError: as `open_pipeline`.
+    """
+    pipeline = open_pipeline(_validated(deployment), executor=Inline)
+    try:
+        tasks = [task for task in TASKS if task == "search" or deployment.recommend]
+        return {task: _fit(pipeline, task, trees=trees, most=most) for task in tasks}
+    finally:
+        pipeline.close()
+
+
+def _validated(deployment: Deployment) -> Deployment:
+    """The deployment with the validated twins of its final runs."""
+
+    def twin(folder: str) -> str:
+        entry = read_config(folder).get("twin")
+        return str(entry["folder"]) if entry else folder
+
+    labels = {twin(folder): label for folder, label in deployment.labels.items()}
+    feed, search = (tuple(map(twin, runs)) for runs in (deployment.recommend, deployment.search))
+    return dataclasses.replace(
+        deployment, recommend=feed, search=search, labels=labels, fusion="", fusion_digest="", weights={}
+    )
+
+
+def _requests(pipeline: Pipeline, task: Task, most: int) -> Requests:
+    """The validation requests to learn from; of the feed those on new targets, as it leaves out what was consumed."""
+    split = pipeline.parts.popular.split
+    requests = split.held_out(task, "val")
+    if task == "recommend":
+        requests = requests[~is_repeat(split.data, requests)]
+    chosen = np.random.default_rng([0, len(requests)]).permutation(len(requests))[:most]
+    return requests[np.sort(chosen)]
+
+
+def _fit(pipeline: Pipeline, task: Task, *, trees: bool, most: int) -> LearnedFusion:
+    parts, scorers = pipeline.parts, pipeline.parts.scorers[task]
+    requests = _requests(pipeline, task, most)
+    if len(requests) < FEWEST:
+        return _by_rank({"reason": f"{len(requests)} validation requests, fewer than {FEWEST}"})
+    statistics = ItemStatistics.of(parts.popular.split)
+    lists = lists_of(parts.channels[task], scorers)
+    groups = groups_of(statistics, parts.popular.split.data, task)
+    features = Features(statistics, [scorer.name for scorer in scorers], lists, groups)
+    examples = collect(pipeline, features, scorers, requests, copies=task == "search")
+    if (count := int(examples.has_target[examples.is_named].sum())) < FEWEST:
+        return _by_rank({"reason": f"{count} validation requests with the target among the candidates"})
+    figures = {name: examples.ndcg(_score_of(examples, name)) for name in features.runs}
+    figures["rank fusion"] = examples.ndcg(-examples.place.astype(np.float64))
+    parts_left, gains, dropped = eliminate(examples)
+    channels = parts.channels[task]
+    if set(with_parts(channels, parts_left)) != set(channels):
+        scorers = [scorer for scorer in scorers if scorer.name in parts_left]
+        features = Features(
+            statistics, [scorer.name for scorer in scorers], _among(lists, parts_left), _among(groups, parts_left)
+        )
+        used: Mapping[Task, Any] = {**parts.channels, task: with_parts(channels, parts_left)}
+        pipeline.parts = dataclasses.replace(parts, channels=used)
+        examples = collect(pipeline, features, scorers, requests, copies=task == "search")
+        pipeline.parts = parts
+    learners: dict[str, Learner] = {"linear": learn_linear}
+    if trees and has_lightgbm():
+        learners["lambdamart"] = learn_trees
+    for name, learner in learners.items():
+        figures[name] = examples.ndcg(cross_fitted(examples, parts_left, learner))
+    named = examples.is_named
+    report: dict[str, Any] = {
+        "requests": int(named.sum()),
+        "in pool": float(examples.has_target[named].mean()),
+        f"ndcg@{DEPTH}": {name: float(values[named].mean()) for name, values in figures.items()},
+        "gain": gains,
+        "dropped": dropped,
+    }
+    if not named.all():
+        report[f"ndcg@{DEPTH} without user"] = {name: float(values[~named].mean()) for name, values in figures.items()}
+    best = max(figures, key=lambda name: float(figures[name][named].mean()))
+    if best == "rank fusion":
+        return _by_rank({**report, "reason": "rank fusion is best on validation"})
+    if best not in learners:
+        names = (f"{best} score",)
+        return LearnedFusion(kind="single", parts=(best,), features=names, report=report)
+    return _fitted(examples, parts_left, best, report)
+
+
+def _by_rank(report: dict[str, Any]) -> LearnedFusion:
+    return LearnedFusion(kind="rank", report=report)
+
+
+def _among(names: Sequence[str], parts: Sequence[str]) -> list[str]:
+    return [name for name in names if name in parts]
+
+
+def _score_of(examples: Examples, run: str) -> Values:
+    column = examples.features.names.index(f"{run} score")
+    return np.nan_to_num(examples.matrix[:, column].astype(np.float64), nan=-np.inf)
+
+
+def eliminate(examples: Examples) -> tuple[list[str], dict[str, float], dict[str, float]]:
+    """Drop the parts that do not help, by cross-fitted conditional logits; the one that helps least first.
+
+    bm25 always stays: what is searched by words that are new must be retrieved.
+
+    Args:
+        examples: of a task.
+
+    Returns:
+        The parts that stay; the gain of each part in NDCG@10 over a fusion of all others; by how much the fusion
+        that was left is worse than the best one seen, for each part that was dropped.
+    """
+    named = examples.is_named
+
+    def values(parts: Sequence[str]) -> Values:
+        return examples.ndcg(cross_fitted(examples, parts, learn_linear))[named]
+
+    parts_left = list(examples.features.by_part)
+    best = values(parts_left)
+    without = {part: values([one for one in parts_left if one != part]) for part in parts_left}
+    gains = {part: float((best - one).mean()) for part, one in without.items()}
+    dropped: dict[str, float] = {}
+    for part in sorted(gains.keys() - {LexicalScorer.name}, key=lambda name: gains[name]):
+        left = [one for one in parts_left if one != part]
+        if not left:
+            break
+        candidate = values(left) if dropped else without[part]
+        loss = best - candidate
+        if loss.mean() <= _TOLERANCE * loss.std() / np.sqrt(len(loss)):
+            parts_left, dropped[part] = left, float(loss.mean())
+            best = candidate if loss.mean() < 0 else best
+    return parts_left, gains, dropped
+
+
+def _fitted(examples: Examples, parts: Sequence[str], kind: str, report: dict[str, Any]) -> LearnedFusion:
+    """The fusion fitted on all requests."""
+    columns = examples.columns(parts)
+    names = tuple(examples.features.names[column] for column in columns.tolist())
+    rows = examples.learned_from
+    matrix, is_target, owner = examples.matrix[rows][:, columns], examples.is_target[rows], examples.owner[rows]
+    linear = fit_linear(matrix, is_target, owner)
+    text = ""
+    importance = dict(zip(names, np.abs(linear.weights).tolist(), strict=True))
+    if kind == "lambdamart":
+        trees = fit_trees(linear, matrix, is_target, owner)
+        text = trees.model_to_string()
+        importance = dict(zip(names, trees.feature_importance("gain").tolist(), strict=True))
+    total = sum(importance.values()) or 1.0
+    shares = {name: value / total for name, value in sorted(importance.items(), key=lambda one: -one[1])}
+    return LearnedFusion(
+        kind="lambdamart" if text else "linear",
+        parts=tuple(parts),
+        features=names,
+        mean=tuple(linear.mean.tolist()),
+        scale=tuple(linear.scale.tolist()),
+        weights=tuple(linear.weights.tolist()),
+        trees=text,
+        report={**report, "importance": shares},
+    )

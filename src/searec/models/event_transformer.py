@@ -216,8 +216,9 @@ class EventTransformer(Model):
 
     @override
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        own = "items."
-        self.items.shape_as({name[len(own) :]: part for name, part in state.items() if name.startswith(own)})
+        inside = "items."
+        parts = {name.removeprefix(inside): part for name, part in state.items() if name.startswith(inside)}
+        self.items.shape_as(parts)
         if "query.weight" in state and self.query is None:
             self._add_query_map(state["query.weight"].shape[1])
         for name in _INDEX:

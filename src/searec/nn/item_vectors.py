@@ -22,7 +22,7 @@ class ItemVectors(nn.Module):
     Args:
         items: how many, I.
         width: D.
-        id_dropout: share of id embeddings hidden in a training step, so that text learns to stand for an item.
+        id_dropout: share of id embeddings hidden in a training step, so that text learns to describe it alone.
     """
 
     text: Tensor | None

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,13 +18,13 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from searec.config import as_dict
 from searec.errors import DataError, Interrupted, SearecError
 from searec.nn.learner import Learner
 from searec.progress import progress
 from searec.training import checkpoint
+from searec.training.averages import WeightAverages
 from searec.training.checkpoint import Checkpoint
 from searec.training.interrupts import StopRequest, stop_requests
 from searec.training.loop_state import LoopState, TrainReport, fetch_losses
@@ -34,7 +34,6 @@ from searec.training.training_log import Logbook, Row
 
 _ROWS_PER_EPOCH = 20
 _DUST = 1e-30
-_AVERAGE = "average"
 
 
 class Batch(Protocol):
@@ -188,10 +187,10 @@ class _Loop:
         self.fresh: list[tuple[Tensor, dict[str, Tensor]]] = []
         self.started = self.saved_at = self.row_at = time.monotonic()
         self.before = 0.0  # seconds of earlier parts of the run
-        self.averages: list[Tensor] = []  # of the weights
         self.row_examples = 0
         self.names = [name for name, weight in self.model.named_parameters() if weight.requires_grad]
         self.weights = [weight for weight in self.model.parameters() if weight.requires_grad]
+        self.averages = WeightAverages(self.weights, self.settings.average)
         settings, fused = self.settings, self.accelerator.device.type in ("cpu", "cuda")
         adam = torch.optim.Adam(self.weights, lr=settings.lr, weight_decay=settings.weight_decay, fused=fused)
         self.objective, self.optimizer = self.accelerator.prepare(_Objective(self.model), adam)
@@ -204,10 +203,7 @@ class _Loop:
         self.before = self.state.seconds
         self.best = dict(saved.best)
         self.model.load_state(self.best if self.state.finished else saved.weights)
-        keys = [f"{name}.{_AVERAGE}" for name in self.names]
-        if keys[0] in saved.optimizer:
-            self.averages = [saved.optimizer[key].to(self.accelerator.device) for key in keys]
-        adam = {name: part for name, part in saved.optimizer.items() if name not in keys}
+        adam = self.averages.restore(self.names, saved.optimizer)
         checkpoint.restore_adam(self.optimizer, self.names, adam)
         if scaler and self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(scaler)
@@ -278,41 +274,13 @@ class _Loop:
             self.accelerator.clip_grad_norm_(self.weights, settings.clip)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        if settings.average:
-            self._update_averages()
+        self.averages.update(state.steps)
         # Losses stay on the device until a row needs them, so that a step waits for nothing.
         self.fresh.append((total.detach(), parts))
         state.step += 1
         state.steps += 1
         state.examples += len(batch) * self.accelerator.num_processes
         self.row_examples += len(batch) * self.accelerator.num_processes
-
-    @torch.no_grad()
-    def _update_averages(self) -> None:
-        """Move the average of each weight towards it."""
-        if not self.averages:
-            self.averages = [weight.detach().clone() for weight in self.weights]
-        steps = self.state.steps
-        follow = get_ema_multi_avg_fn(  # type: ignore[no-untyped-call]
-            min(self.settings.average, (1 + steps) / (10 + steps))
-        )
-        follow(self.averages, [weight.detach() for weight in self.weights], steps)
-
-    @contextmanager
-    def _averaged(self) -> Iterator[None]:
-        """In the block the model has the averages of its weights, if they are kept."""
-        self._swap_averages()
-        try:
-            yield
-        finally:
-            self._swap_averages()
-
-    @torch.no_grad()
-    def _swap_averages(self) -> None:
-        for weight, average in zip(self.weights, self.averages, strict=False):  # there are none until the first step
-            now = weight.clone()
-            weight.copy_(average)
-            average.copy_(now)
 
     def _write_step_row(self) -> None:
         """Write a row of means over the steps since the row before, and over processes."""
@@ -344,7 +312,7 @@ class _Loop:
         self._clear_dust()
         last = state.epoch + 1 == self.epochs
         is_due = self.validate is not None and (last or (state.epoch + 1) % settings.validate_every == 0)
-        with self._averaged():
+        with self.averages.in_place():
             self._judge(last=last, is_due=is_due)
         state.finished = last or state.stopped_early
         if not state.finished:
@@ -411,8 +379,7 @@ class _Loop:
             counters = dataclasses.asdict(state) | ({} if scaler is None else {"scaler": scaler.state_dict()})
             weights = {} if state.finished else self.model.state()
             adam = {} if state.finished else checkpoint.adam_state(self.optimizer, self.names)
-            if self.averages and not state.finished:
-                adam |= dict(zip([f"{name}.{_AVERAGE}" for name in self.names], self.averages, strict=True))
+            adam |= {} if state.finished else self.averages.tensors(self.names)
             checkpoint.save(self.path, Checkpoint(weights, self.best, adam, counters, self.made_with))
         self.saved_at = time.monotonic()
 

@@ -160,6 +160,20 @@ def test_a_run_that_has_read_what_is_held_out_of_search_does_not_score_it(shop: 
     assert has_read_held_out(runs["ease"], "search") and not has_read_held_out(runs["itemknn"], "search")
 
 
+def test_a_run_of_the_feed_serves_search_alone_if_it_was_trained_for_that(shop: Shop) -> None:
+    itemknn, ease = shop.deployment.recommend
+    for_search = dataclasses.replace(
+        shop.deployment, recommend=(ease,), search=(*shop.deployment.search, itemknn), fusion="", fusion_digest=""
+    )
+    pipeline = open_pipeline(for_search, executor=Inline)
+    assert [scorer.name for scorer in pipeline.parts.scorers["search"]] == ["bm25", "itemknn"]
+    assert [scorer.name for scorer in pipeline.parts.scorers["recommend"]] == ["ease"]
+    assert list(pipeline.parts.channels["search"]) == ["bm25"]
+    pipeline.close()
+    with pytest.raises(SettingsError, match="--joint"):
+        open_pipeline(dataclasses.replace(for_search, search=(ease,)), executor=Inline)
+
+
 def test_a_joint_split_ends_before_what_either_task_holds_out(shop: Shop) -> None:
     joint, both = Split(shop.data, joint=True), Split(shop.data).cutoff(("recommend", "search"))
     assert joint.cutoff(("recommend",)).tolist() == joint.cutoff(("search",)).tolist() == both.tolist()

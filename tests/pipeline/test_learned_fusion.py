@@ -45,6 +45,7 @@ def examples(seed: int = 0, signal: float = 2.0) -> Examples:
         owner=owner,
         is_target=is_target,
         place=np.tile(np.arange(POOL), REQUESTS),
+        second=np.zeros(len(owner), dtype=bool),
         retrieved_by={"good": np.ones(len(owner), dtype=bool), "noise": np.ones(len(owner), dtype=bool)},
         user=np.repeat(np.arange(REQUESTS // 2), 2),
         is_named=np.ones(REQUESTS, dtype=bool),
@@ -104,6 +105,16 @@ def test_ndcg_counts_ties_as_halves_and_missing_targets_as_nothing() -> None:
     scores[given.is_target] = 1
     rows = given.owner > 0
     assert given.ndcg(scores, rows).tolist() == [0.0, *[1.0] * (REQUESTS - 1)]
+
+
+def test_the_interest_channel_takes_its_places() -> None:
+    given = examples()
+    assert given.ndcg_with_quota(given.matrix[:, 0], 0.3) == pytest.approx(given.ndcg(given.matrix[:, 0]))
+    scores = np.where(given.is_target, 2.0, -given.place / POOL)
+    alone = dataclasses.replace(given, second=given.is_target)
+    assert alone.ndcg_with_quota(scores, 0.3) == pytest.approx(1 / np.log2(1 + 4))  # the fourth place is its first
+    others = dataclasses.replace(given, second=~given.is_target)
+    assert others.ndcg_with_quota(scores, 0.3) == pytest.approx(1.0)
 
 
 # --- deployments ---

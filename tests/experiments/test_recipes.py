@@ -41,8 +41,6 @@ def test_the_table_holds_the_settings_that_tuning_tried() -> None:
         ("sasrec", "tuning-sasrec"),
         ("sasrec-bce", "tuning-sasrec"),
         ("unisar", "tuning-unisar"),
-        ("itemknn-tuned", "tuning-simple"),
-        ("bm25-tuned", "tuning-simple"),
     ):
         own, _ = settings_for(table[label].model, "default", table[label].settings)
         assert own in [settings_for(line.model, "default", line.settings)[0] for line in recipe_named(grid).lines]

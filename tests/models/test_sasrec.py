@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from searec.config import configure
+from searec.data.counts import Counts
 from searec.data.dataset import Dataset, Sizes
 from searec.data.split import Split
 from searec.models.sasrec import SASRec, next_click
@@ -106,3 +107,12 @@ def test_the_paper_preset_reads_the_feed_alone() -> None:
     config = configure(SASRec.Config, SASRec.presets["paper"])
     one = SASRec(config, SIZES)
     assert (one.needs.feed, one.needs.clicks, one.negatives) == (50, 0, 1)
+
+
+def test_settings_follow_from_users_and_the_length_of_their_histories() -> None:
+    small, long, many = (
+        SASRec.sized(Counts(users, 9, clicks, 0)) for users, clicks in ((50, 900), (50, 9_000), (20_000, 90_000))
+    )
+    assert small == ({}, {})
+    assert (long[0]["length"], long[1]["batch"]) == (200, 16)
+    assert "length" not in many[0] and many[1]["batch"] == 256

@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from searec.config import Count, DropoutRate, Positive, settings
 from searec.data.batch import Batch, Needs
+from searec.data.counts import Counts
 from searec.data.dataset import Sizes
 from searec.data.growth import Rows
 from searec.data.schema import Task
@@ -21,6 +22,10 @@ from searec.nn.dropout import Dropout
 from searec.nn.losses import Losses
 from searec.nn.pooling import age
 from searec.nn.softmax import linear_cross_entropy
+
+_LONG = 50
+"""Clicks a user from which histories are long."""
+_MANY_USERS = 10_000
 
 
 class SASRec(ItemEmbeddings, Model):
@@ -56,7 +61,7 @@ class SASRec(ItemEmbeddings, Model):
         layers: Count = 2
         heads: Count = 2
         inner: Count = 64
-        dropout: DropoutRate = 0.3
+        dropout: DropoutRate = 0.5
         attention_dropout: DropoutRate = 0.0
         init: Positive = 0.02
         length: Annotated[int, Field(ge=2)] = 50
@@ -77,9 +82,32 @@ class SASRec(ItemEmbeddings, Model):
         },
     }
     train_presets: ClassVar[dict[Preset, dict[str, Any]]] = {
-        "default": {"epochs": 10, "batch": 256, "patience": 2, "lr": 3e-3},
+        "default": {
+            "epochs": 40,
+            "epoch_steps": 50,
+            "min_steps": 300,
+            "patience": 5,
+            "batch": 128,
+            "lr": 1e-3,
+            "judge": "full-ndcg@10",
+            "validation_requests": 2_000,
+        },
         "paper": {"epochs": 200, "batch": 128, "patience": 20},
     }
+
+    @classmethod
+    @override
+    def sized(cls, counts: Counts) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """Return settings for long histories, which are read further back in smaller batches, and for many users."""
+        of_model: dict[str, Any] = {}
+        of_training: dict[str, Any] = {}
+        if counts.clicks >= _LONG * counts.users:
+            of_model |= {"length": 200, "dropout": 0.3}
+            of_training |= {"batch": 16, "lr": 2e-3}
+        if counts.users >= _MANY_USERS:
+            of_model["dropout"] = 0.3
+            of_training = {"batch": 256, "lr": 3e-3, **of_training, "epoch_steps": 100, "epochs": 12}
+        return of_model, of_training
 
     def __init__(self, config: Config, sizes: Sizes) -> None:
         super().__init__(config, sizes)

@@ -14,7 +14,7 @@ def demo() -> Recipe:
             RecipeLine("itemknn", "itemknn"),
             RecipeLine("bm25", "bm25"),
             RecipeLine("dense", "dense"),
-            RecipeLine("sasrec", "sasrec", {"batch": 32, "epochs": 40}),
+            RecipeLine("sasrec", "sasrec"),
             RecipeLine("unisar", "unisar", {"batch": 256, "epochs": 4}),
             RecipeLine("gserec", "gserec", {"batch": 128, "epochs": 4}),
             RecipeLine("lcr-ser", "lcr-ser", {"batch": 128, "epochs": 4}),
@@ -38,15 +38,16 @@ def demo() -> Recipe:
 
 
 def baselines() -> Recipe:
-    """The baselines' table of docs/results.md, with the settings that `tuning_*` chose on validation."""
+    """The baselines' table of docs/results.md: the defaults, and the published forms beside them."""
     return Recipe(
         "baselines",
         (
             RecipeLine("popular", "popular"),
             RecipeLine("itemknn", "itemknn"),
-            RecipeLine("itemknn-tuned", "itemknn", {"repeats": False, "shrink": 60.0}),
+            RecipeLine("itemknn-paper", "itemknn", preset="paper"),
+            RecipeLine("ease", "ease"),
+            RecipeLine("ease-paper", "ease", preset="paper"),
             RecipeLine("bm25", "bm25"),
-            RecipeLine("bm25-tuned", "bm25", {"k1": 0.6}),
             RecipeLine("dense", "dense"),
             RecipeLine("sasrec-bce", "sasrec", SASREC_BCE),
             RecipeLine("sasrec", "sasrec"),
@@ -57,38 +58,49 @@ def baselines() -> Recipe:
     )
 
 
-SASREC_BCE = {"loss": "bce", "negatives": 4, "dropout": 0.3, "lr": 2e-3, "batch": 128, "epochs": 20, "patience": 4}
+SASREC_BCE = {
+    "loss": "bce",
+    "negatives": 4,
+    "dropout": 0.3,
+    "lr": 2e-3,
+    "batch": 128,
+    "epochs": 20,
+    "epoch_steps": 0,
+    "patience": 4,
+}
 """sasrec with its paper's loss: steps cost little, so there are more of them."""
 
 
 def tuning_simple() -> Recipe:
-    """Settings of itemknn and bm25, compared on validation."""
-    knn = ((0, True, 0.0), *product((0, 1000), (False,), (0.0, 5.0, 20.0, 60.0)))
-    words = product((0.6, 0.9, 1.5), (0.4, 0.75))
+    """Settings of itemknn, ease, popular and bm25, compared on validation."""
+    knn = product((10.0, 30.0, 100.0), (0.25, 0.75, 1.25), (0.0, 0.5, 1.0))
+    words = product((0.3, 0.6, 1.5), (0.4, 0.75))
     return _tuning(
         "tuning-simple",
         *(
             RecipeLine(
-                f"itemknn neighbours={k} repeats={r} shrink={s:g}",
+                f"itemknn shrink={shrink:g} recency={recency:g} proximity={proximity:g}",
                 "itemknn",
-                {"neighbours": k, "repeats": r, "shrink": s},
+                {"shrink": shrink, "recency": recency, "proximity": proximity},
             )
-            for k, r, s in knn
+            for shrink, recency, proximity in knn
         ),
+        *(
+            RecipeLine(f"ease l2={l2:g} recency={recency:g}", "ease", {"l2": l2, "recency": recency})
+            for l2, recency in product((30.0, 100.0, 300.0), (0.0, 0.5, 1.0))
+        ),
+        *(RecipeLine(f"popular half_life={days:g}", "popular", {"half_life": days}) for days in (0.0, 30.0, 365.0)),
         *(RecipeLine(f"bm25 k1={k1:g} b={b:g}", "bm25", {"k1": k1, "b": b}) for k1, b in words),
     )
 
 
 def tuning_sasrec() -> Recipe:
-    """Settings of sasrec with both losses, compared on validation after a few epochs each."""
+    """Settings of sasrec with both losses, compared on validation."""
     full = ((0.5, 3e-3), (0.3, 3e-3), (0.5, 1e-3))
     sampled = ((0.3, 2e-3, 1), (0.5, 2e-3, 1), (0.3, 2e-3, 4))
     return _tuning(
         "tuning-sasrec",
-        *(
-            RecipeLine(f"softmax dropout={d:g} lr={lr:g}", "sasrec", {"dropout": d, "lr": lr, "epochs": 3})
-            for d, lr in full
-        ),
+        *(RecipeLine(f"softmax dropout={d:g} lr={lr:g}", "sasrec", {"dropout": d, "lr": lr}) for d, lr in full),
         *(
             RecipeLine(
                 f"bce dropout={d:g} lr={lr:g} negatives={m}",
@@ -117,4 +129,4 @@ def tuning_unisar() -> Recipe:
 
 
 def _tuning(name: str, *runs: RecipeLine) -> Recipe:
-    return Recipe(name, runs, protocols=("sampled",), part="val")
+    return Recipe(name, runs, protocols=("full",), part="val")

@@ -15,7 +15,7 @@ BOOKS = 4
 def gensar() -> Recipe:
     """Return gensar beside the baselines of both tasks and generative retrieval for recommendation alone."""
     known = {line.label: line for line in (*baselines().lines, *gserec().lines)}
-    others = (known[label] for label in ("popular", "bm25-tuned", "dense", "itemknn-tuned", "sasrec", "unisar"))
+    others = (known[label] for label in ("popular", "bm25", "dense", "itemknn", "sasrec", "unisar"))
     generative = (
         RecipeLine("tiger", "tiger", ON_YELP, full_requests=5_000),
         RecipeLine("gensar", "gensar", ON_YELP, full_requests=5_000),

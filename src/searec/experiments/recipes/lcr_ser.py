@@ -14,7 +14,7 @@ EXIT: dict[str, Any] = {"exit_steps": 60, "exit_keep": 0.999}
 
 def lcr_ser() -> Recipe:
     """Return lcr-ser part by part (the paper's order: base < +LCR < +TCL < +RL), early exit and one-pass student."""
-    names = ("popular", "itemknn-tuned", "sasrec", "unisar", "gserec")
+    names = ("popular", "itemknn", "sasrec", "unisar", "gserec")
     others = tuple(line for line in gserec_table().lines if line.label in names)
     return Recipe("lcr-ser", others + tuple(replace(line, full_requests=5_000) for line in parts(ON_YELP)))
 

@@ -10,7 +10,7 @@ from searec.experiments.recipes.gserec import gserec
 def serendipity() -> Recipe:
     """The runs that `searec exposure` shows in docs/results.md."""
     known = {line.label: line for line in (*baselines().lines, *gserec().lines)}
-    others = (known[label] for label in ("popular", "itemknn-tuned", "sasrec"))
+    others = (known[label] for label in ("popular", "itemknn", "sasrec"))
     parts: dict[str, dict[str, Any]] = {
         "serendipity": {},
         "-contrast": {"contrast_weight": 0.0},

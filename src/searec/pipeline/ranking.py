@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from searec.pipeline.run import Run
 
 Scores = NDArray[np.float32]
+_CLICKS = 10
+"""The newest clicks whose texts `HistoryTextScorer` reads."""
 
 
 class Scorer(Protocol):
@@ -111,7 +113,33 @@ class DenseScorer:
             requests: B requests.
             pools: [B] of [n] item indexes.
         """
-        return list(self._channel.products(requests, pools))
+        queries = self._channel.encoded(requests.queries)
+        return [
+            self._channel.vectors_of(requests.catalog, pool) @ query for query, pool in zip(queries, pools, strict=True)
+        ]
+
+
+class HistoryTextScorer:
+    """Mean product of the vectors of what the user clicked last with those of the items of a pool."""
+
+    def __init__(self, channel: DenseChannel) -> None:
+        self.name = f"{channel.names[0]} of history"
+        self._channel = channel
+
+    def score(self, requests: RequestBatch, pools: Sequence[Ints]) -> list[Scores | None]:
+        """As `Scorer.score`; None for users without clicks.
+
+        Args:
+            requests: B requests.
+            pools: [B] of [n] item indexes.
+        """
+        scores: list[Scores | None] = []
+        for user, pool in zip(requests.users, pools, strict=True):
+            clicked = user.recent[:_CLICKS]
+            vectors = self._channel.vectors_of(requests.catalog, np.concatenate((clicked, pool)))
+            mean = vectors[: len(clicked)].sum(axis=0) / max(1, len(clicked))
+            scores.append(vectors[len(clicked) :] @ mean if len(clicked) else None)
+        return scores
 
 
 def fuse_scores(scores: Sequence[NDArray[np.floating]]) -> NDArray[np.float64]:

@@ -131,8 +131,6 @@ def test_texts_of_the_newest_clicks_are_compared_with_those_of_candidates(data: 
     vectors = np.random.default_rng(1).normal(size=(data.sizes.items + 1, 4)).astype(np.float32)
 
     class Channel:
-        names = ("dense",)
-
         def vectors_of(self, catalog: CatalogSnapshot, items: np.ndarray) -> np.ndarray:
             return vectors[items]
 
@@ -140,7 +138,7 @@ def test_texts_of_the_newest_clicks_are_compared_with_those_of_candidates(data: 
     nobody = Histories(data).context(None, (), batch.catalog)
     both = RequestBatch(batch.catalog, [*batch.users, nobody])
     pool = np.array([4, 9, 30])
-    scorer = HistoryTextScorer(Channel())  # type: ignore[arg-type]
+    scorer = HistoryTextScorer("dense", Channel())  # type: ignore[arg-type]
     scores, none = scorer.score(both, [pool, pool])
     expected = [np.mean([vectors[item] @ vectors[one] for one in batch.users[0].recent[:10]]) for item in pool]
     assert scorer.name == "dense of history" and none is None

@@ -89,7 +89,7 @@ def open_pipeline(
     }
     for task, one in learned.items():
         channels[task] = with_parts(channels[task], one.parts)
-        ranking[task] = [by_label[scorer.name] for scorer in rankings[task].scorers if scorer.name in by_label]
+        ranking[task] = [by_label[scorer.run] for scorer in rankings[task].scorers if scorer.run in by_label]
         retrieving[task] = [run for run in retrieving[task] if run.label in channels[task]]
     writer = next((run for run in (*by_task["search"], *feed) if _suggests(run)), None)
     known = {"bm25", *(name for one in channels.values() for channel in one.values() for name in channel.names)}
@@ -220,14 +220,16 @@ def scorers_of(task: Task, by_task: Mapping[Task, Sequence[Run]], channels: Mapp
         by_task: the runs of each task.
         channels: of search.
     """
-    texts = [HistoryTextScorer(channel) for channel in channels.values() if isinstance(channel, DenseChannel)]
+    texts = [
+        HistoryTextScorer(label, channel) for label, channel in channels.items() if isinstance(channel, DenseChannel)
+    ]
     if task == "recommend":
         return [*(RunScorer(run, task) for run in by_task[task] if _scores_pools(run)), *texts]
     scorers: list[Scorer] = [LexicalScorer()]
     for run in {run.label: run for run in (*by_task[task], *by_task["recommend"])}.values():
         channel = channels.get(run.label)
         if isinstance(channel, DenseChannel):
-            scorers.append(DenseScorer(channel))
+            scorers.append(DenseScorer(run.label, channel))
         elif _scores_pools(run) and (run in by_task[task] or not has_read_held_out(run, task)):
             scorers.append(RunScorer(run, task if task in run.model.train_tasks else "recommend"))
     return [*scorers, *texts]

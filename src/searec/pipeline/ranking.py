@@ -26,7 +26,12 @@ class Scorer(Protocol):
 
     @property
     def name(self) -> str:
-        """Of the run or the channel."""
+        """Of the part of a fusion."""
+        ...
+
+    @property
+    def run(self) -> str:
+        """The label of the run that it reads."""
         ...
 
     def score(self, requests: RequestBatch, pools: Sequence[Ints]) -> list[Scores | None]:
@@ -51,7 +56,7 @@ class RunScorer:
     """
 
     def __init__(self, run: "Run", task: Task) -> None:
-        self.name = run.label
+        self.name = self.run = run.label
         self._run, self._task = run, task
 
     def score(self, requests: RequestBatch, pools: Sequence[Ints]) -> list[Scores | None]:
@@ -79,7 +84,7 @@ class RunScorer:
 class LexicalScorer:
     """bm25 of every item of a pool, by its words as they are now."""
 
-    name = "bm25"
+    name = run = "bm25"
 
     def score(self, requests: RequestBatch, pools: Sequence[Ints]) -> list[Scores | None]:
         """As `Scorer.score`.
@@ -100,10 +105,15 @@ class LexicalScorer:
 
 
 class DenseScorer:
-    """Products of the query's vector with those of the items of a pool."""
+    """Products of the query's vector with those of the items of a pool.
 
-    def __init__(self, channel: DenseChannel) -> None:
-        (self.name,) = channel.names
+    Args:
+        run: label of the run.
+        channel: of that run.
+    """
+
+    def __init__(self, run: str, channel: DenseChannel) -> None:
+        self.name = self.run = run
         self._channel = channel
 
     def score(self, requests: RequestBatch, pools: Sequence[Ints]) -> list[Scores | None]:
@@ -120,10 +130,15 @@ class DenseScorer:
 
 
 class HistoryTextScorer:
-    """Mean product of the vectors of what the user clicked last with those of the items of a pool."""
+    """Mean product of the vectors of what the user clicked last with those of the items of a pool.
 
-    def __init__(self, channel: DenseChannel) -> None:
-        self.name = f"{channel.names[0]} of history"
+    Args:
+        run: label of the run.
+        channel: of that run.
+    """
+
+    def __init__(self, run: str, channel: DenseChannel) -> None:
+        self.run, self.name = run, f"{run} of history"
         self._channel = channel
 
     def score(self, requests: RequestBatch, pools: Sequence[Ints]) -> list[Scores | None]:

@@ -14,6 +14,7 @@ import bench_encoder
 import bench_evaluate
 import bench_events
 import bench_first_step
+import bench_fusion
 import bench_gensar
 import bench_gserec
 import bench_http
@@ -42,6 +43,7 @@ def main() -> None:
             "large",
             "text",
             "ids",
+            "fusion",
             "import",
             "batch",
             "evaluate",
@@ -91,6 +93,7 @@ def main() -> None:
             bench_import.large(Path(room))
         alone = {
             "ids": bench_ids.run,
+            "fusion": bench_fusion.run,
             "encoder": bench_encoder.run,
             "first-step": bench_first_step.run,
             "gserec-scale": bench_gserec.scale,

@@ -56,9 +56,12 @@ searec evaluate "$release/$feed" "$release/shop" --task recommend --json "$relea
 searec evaluate "$release/$search" "$release/shop" --task search --json "$release/search.json"
 searec deploy "$release/shop" --recommend "$release/$feed" --search "$release/$search" --out "$release/deployment.json"
 
+digest=$(grep -o '"fusion_digest": "[0-9a-f]*"' "$release/deployment.json")
+
 offered=yes # from here on the service may read the release, whatever we hear of it
 call --request PUT --header 'Content-Type: application/json' "$url/v1/deployment" \
-    --data "{\"data\": \"$release/shop\", \"recommend\": [\"$release/$feed\"], \"search\": [\"$release/$search\"]}"
+    --data "{\"data\": \"$release/shop\", \"recommend\": [\"$release/$feed\"], \"search\": [\"$release/$search\"], \
+             \"fusion\": \"$release/deployment.fusion.json\", $digest}"
 echo
 
 ln -sfn "releases/$name" "$home/current.new"

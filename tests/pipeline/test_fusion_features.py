@@ -14,6 +14,7 @@ from searec.pipeline.catalog_snapshot import CatalogBase, CatalogSnapshot
 from searec.pipeline.channels import Candidates, RequestBatch
 from searec.pipeline.fusion_features import GROUPS, Features, ItemStatistics, groups_of, of_scores
 from searec.pipeline.histories import Histories
+from searec.pipeline.ranking import HistoryTextScorer
 from searec.store.events import ItemChange
 from searec.text.analysis import words_of
 
@@ -124,3 +125,21 @@ def test_nobody_and_new_items_have_missing_values_not_wrong_ones(data: Dataset) 
         assert np.isnan(found[name]).all(), name
     assert found["coverage"][1] == 1 and found["clicks"][1] == 0
     assert found["price to pool"].tolist()[1] == 0  # the other has no price
+
+
+def test_texts_of_the_newest_clicks_are_compared_with_those_of_candidates(data: Dataset) -> None:
+    vectors = np.random.default_rng(1).normal(size=(data.sizes.items + 1, 4)).astype(np.float32)
+
+    class Channel:
+        def vectors_of(self, catalog: CatalogSnapshot, items: np.ndarray) -> np.ndarray:
+            return vectors[items]
+
+    batch = batch_for(data, [1], [], int(data.click_history.time.max()))
+    nobody = Histories(data).context(None, (), batch.catalog)
+    both = RequestBatch(batch.catalog, [*batch.users, nobody])
+    pool = np.array([4, 9, 30])
+    scorer = HistoryTextScorer("dense", Channel())  # type: ignore[arg-type]
+    scores, none = scorer.score(both, [pool, pool])
+    expected = [np.mean([vectors[item] @ vectors[one] for one in batch.users[0].recent[:10]]) for item in pool]
+    assert scorer.name == "dense of history" and none is None
+    assert scores == pytest.approx(expected, abs=1e-5)

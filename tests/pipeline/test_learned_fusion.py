@@ -45,6 +45,7 @@ def examples(seed: int = 0, signal: float = 2.0) -> Examples:
         owner=owner,
         is_target=is_target,
         place=np.tile(np.arange(POOL), REQUESTS),
+        second=np.zeros(len(owner), dtype=bool),
         retrieved_by={"good": np.ones(len(owner), dtype=bool), "noise": np.ones(len(owner), dtype=bool)},
         user=np.repeat(np.arange(REQUESTS // 2), 2),
         is_named=np.ones(REQUESTS, dtype=bool),
@@ -106,6 +107,16 @@ def test_ndcg_counts_ties_as_halves_and_missing_targets_as_nothing() -> None:
     assert given.ndcg(scores, rows).tolist() == [0.0, *[1.0] * (REQUESTS - 1)]
 
 
+def test_the_interest_channel_takes_its_places() -> None:
+    given = examples()
+    assert given.ndcg_with_quota(given.matrix[:, 0], 0.3) == pytest.approx(given.ndcg(given.matrix[:, 0]))
+    scores = np.where(given.is_target, 2.0, -given.place / POOL)
+    alone = dataclasses.replace(given, second=given.is_target)
+    assert alone.ndcg_with_quota(scores, 0.3) == pytest.approx(1 / np.log2(1 + 4))  # the fourth place is its first
+    others = dataclasses.replace(given, second=~given.is_target)
+    assert others.ndcg_with_quota(scores, 0.3) == pytest.approx(1.0)
+
+
 # --- deployments ---
 
 
@@ -158,6 +169,20 @@ def test_a_run_that_has_read_what_is_held_out_of_search_does_not_score_it(shop: 
     assert names == ["bm25", "itemknn"]
     runs = {run.label: run for run in pipeline.views.runs}
     assert has_read_held_out(runs["ease"], "search") and not has_read_held_out(runs["itemknn"], "search")
+
+
+def test_a_run_of_the_feed_serves_search_alone_if_it_was_trained_for_that(shop: Shop) -> None:
+    itemknn, ease = shop.deployment.recommend
+    for_search = dataclasses.replace(
+        shop.deployment, recommend=(ease,), search=(*shop.deployment.search, itemknn), fusion="", fusion_digest=""
+    )
+    pipeline = open_pipeline(for_search, executor=Inline)
+    assert [scorer.name for scorer in pipeline.parts.scorers["search"]] == ["bm25", "itemknn"]
+    assert [scorer.name for scorer in pipeline.parts.scorers["recommend"]] == ["ease"]
+    assert list(pipeline.parts.channels["search"]) == ["bm25"]
+    pipeline.close()
+    with pytest.raises(SettingsError, match="--joint"):
+        open_pipeline(dataclasses.replace(for_search, search=(ease,)), executor=Inline)
 
 
 def test_a_joint_split_ends_before_what_either_task_holds_out(shop: Shop) -> None:

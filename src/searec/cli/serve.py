@@ -117,6 +117,9 @@ def print_fusion(task: str, learned: "LearnedFusion") -> None:
     print("  gain of each part, over a linear fusion of the others")
     for name, gain in sorted(report["gain"].items(), key=lambda one: -one[1]):
         print(f"    {name:<20}{gain:>+8.4f}" + ("  dropped" if name in report["dropped"] else ""))
+    if interest := report.get("interest channel"):
+        without = f"{interest['ndcg@10 without']:.4f} without"
+        print(f"  the interest channel has {interest['quota']:.0%} of the feed: {interest['ndcg@10']:.4f}, {without}")
     if shares := list(report.get("importance", {}).items())[:8]:
         print("  importance: " + ", ".join(f"{name} {share:.0%}" for name, share in shares))
 

@@ -21,7 +21,7 @@ from searec.pipeline.fusion_features import GROUPS, Features, ItemStatistics
 from searec.pipeline.histories import Histories
 from searec.pipeline.learned_fusion import LearnedFusion, read_fusion
 from searec.pipeline.pipeline import INTEREST, LearnedRanking, Parts, Pipeline
-from searec.pipeline.ranking import DenseScorer, LexicalScorer, RunScorer, Scorer
+from searec.pipeline.ranking import DenseScorer, HistoryTextScorer, LexicalScorer, RunScorer, Scorer
 from searec.pipeline.run import Run, read_run
 from searec.pipeline.run_splits import has_read_held_out, shared_split
 from searec.pipeline.suggestions import Suggester
@@ -83,13 +83,13 @@ def open_pipeline(
     }
     prior = (deployment.prior * np.log1p(np.maximum(statistics.clicks, 0))).astype(np.float32)
     channels["search"] = {"bm25": LexicalChannel(prior), **channels["search"]}
-    scorers: dict[Task, list[Scorer]] = {task: scorers_of(task, by_task, channels[task]) for task in by_task}
+    scorers: dict[Task, list[Scorer]] = {task: scorers_of(task, by_task, channels["search"]) for task in by_task}
     rankings = {
         task: _learned_ranking(one, task, scorers[task], channels[task], statistics) for task, one in learned.items()
     }
     for task, one in learned.items():
         channels[task] = with_parts(channels[task], one.parts)
-        ranking[task] = [by_label[scorer.name] for scorer in rankings[task].scorers if scorer.name in by_label]
+        ranking[task] = [by_label[scorer.run] for scorer in rankings[task].scorers if scorer.run in by_label]
         retrieving[task] = [run for run in retrieving[task] if run.label in channels[task]]
     writer = next((run for run in (*by_task["search"], *feed) if _suggests(run)), None)
     known = {"bm25", *(name for one in channels.values() for channel in one.values() for name in channel.names)}
@@ -218,18 +218,21 @@ def scorers_of(task: Task, by_task: Mapping[Task, Sequence[Run]], channels: Mapp
     Args:
         task: of the pools.
         by_task: the runs of each task.
-        channels: of the task.
+        channels: of search.
     """
+    texts = [
+        HistoryTextScorer(label, channel) for label, channel in channels.items() if isinstance(channel, DenseChannel)
+    ]
     if task == "recommend":
-        return [RunScorer(run, task) for run in by_task[task] if _scores_pools(run)]
+        return [*(RunScorer(run, task) for run in by_task[task] if _scores_pools(run)), *texts]
     scorers: list[Scorer] = [LexicalScorer()]
     for run in {run.label: run for run in (*by_task[task], *by_task["recommend"])}.values():
         channel = channels.get(run.label)
         if isinstance(channel, DenseChannel):
-            scorers.append(DenseScorer(channel))
+            scorers.append(DenseScorer(run.label, channel))
         elif _scores_pools(run) and (run in by_task[task] or not has_read_held_out(run, task)):
             scorers.append(RunScorer(run, task if task in run.model.train_tasks else "recommend"))
-    return scorers
+    return [*scorers, *texts]
 
 
 def _scores_pools(run: Run) -> bool:

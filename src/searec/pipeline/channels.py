@@ -353,7 +353,7 @@ class DenseChannel:
             requests: B requests.
             k: items of each.
         """
-        queries = torch.from_numpy(self._encoded(requests.queries)).to(self._vectors.device)
+        queries = torch.from_numpy(self.encoded(requests.queries)).to(self._vectors.device)
         new = self._encoded_items(requests.catalog)
         known = len(self._vectors) - 1
         lists = []
@@ -380,28 +380,23 @@ class DenseChannel:
             lists.append(Candidates(requests.permitted(row, indexes[indexes > 0])[:k]))
         return {"dense": lists}
 
-    def products(self, requests: RequestBatch, pools: Sequence[Ints]) -> list[NDArray[np.float32]]:
-        """Return the products of each query's vector with those of some items, as their words are now.
+    def vectors_of(self, catalog: CatalogSnapshot, items: Ints) -> NDArray[np.float32]:
+        """Return the vectors [n, E] of items, as their words are now.
 
         Args:
-            requests: B requests.
-            pools: [B] of [n] item indexes.
+            catalog: of the items.
+            items: [n] item indexes.
         """
-        queries, unindexed = self._encoded(requests.queries), requests.catalog.unindexed
-        new = self._encoded_items(requests.catalog)
-        known = len(self._vectors) - 1
-        rows = []
-        for query, pool in zip(queries, pools, strict=True):
-            vectors = self._vectors[torch.from_numpy(np.where(pool <= known, pool, 0)).to(self._vectors.device)]
-            values = (vectors @ torch.from_numpy(query).to(vectors.device)).float().cpu().numpy()
-            if new is not None:
-                at = np.flatnonzero(np.isin(pool, unindexed))
-                order = np.argsort(unindexed)
-                values[at] = new[order[np.searchsorted(unindexed[order], pool[at])]] @ query
-            rows.append(values)
-        return rows
+        inside = torch.from_numpy(np.where(items < len(self._vectors), items, 0)).to(self._vectors.device)
+        vectors = self._vectors[inside].float().cpu().numpy()
+        new = self._encoded_items(catalog)
+        if new is not None:
+            at, order = np.flatnonzero(np.isin(items, catalog.unindexed)), np.argsort(catalog.unindexed)
+            vectors[at] = new[order[np.searchsorted(catalog.unindexed[order], items[at])]]
+        return vectors
 
-    def _encoded(self, queries: Sequence[str]) -> NDArray[np.float32]:
+    def encoded(self, queries: Sequence[str]) -> NDArray[np.float32]:
+        """Return the vectors [B, E] of queries."""
         cache = self._query_vectors
         missing = [query for query in dict.fromkeys(queries) if query not in cache]
         if missing:

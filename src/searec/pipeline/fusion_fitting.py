@@ -60,17 +60,21 @@ def _validated(deployment: Deployment) -> Deployment:
 
     labels = {twin(folder): label for folder, label in deployment.labels.items()}
     feed, search = (tuple(map(twin, runs)) for runs in (deployment.recommend, deployment.search))
-    return dataclasses.replace(
-        deployment, recommend=feed, search=search, labels=labels, fusion="", fusion_digest="", weights={}
-    )
+    return dataclasses.replace(deployment, recommend=feed, search=search, labels=labels, fusion="", fusion_digest="")
 
 
 def _requests(pipeline: Pipeline, task: Task, most: int) -> Requests:
-    """The validation requests to learn from; of the feed those on new targets, as it leaves out what was consumed."""
+    """The validation requests to learn from; of the feed those on new targets, as it leaves out what was consumed.
+
+    Users without history get what is popular.
+    """
     split = pipeline.parts.popular.split
     requests = split.held_out(task, "val")
     if task == "recommend":
-        requests = requests[~is_repeat(split.data, requests)]
+        data = split.data
+        has_history = requests.click_end > data.click_history.offsets[requests.user]
+        has_history |= requests.search_end > data.searches.offsets[requests.user]
+        requests = requests[has_history & ~is_repeat(data, requests)]
     chosen = np.random.default_rng([0, len(requests)]).permutation(len(requests))[:most]
     return requests[np.sort(chosen)]
 
@@ -103,8 +107,8 @@ def _fit(pipeline: Pipeline, task: Task, *, trees: bool, most: int) -> LearnedFu
     learners: dict[str, Learner] = {"linear": learn_linear}
     if trees and has_lightgbm():
         learners["lambdamart"] = learn_trees
-    for name, learner in learners.items():
-        figures[name] = examples.ndcg(cross_fitted(examples, parts_left, learner))
+    scores = {name: cross_fitted(examples, parts_left, learner) for name, learner in learners.items()}
+    figures |= {name: examples.ndcg(values) for name, values in scores.items()}
     named = examples.is_named
     report: dict[str, Any] = {
         "requests": int(named.sum()),
@@ -121,6 +125,10 @@ def _fit(pipeline: Pipeline, task: Task, *, trees: bool, most: int) -> LearnedFu
     if best not in learners:
         names = (f"{best} score",)
         return LearnedFusion(kind="single", parts=(best,), features=names, report=report)
+    if examples.second.any():
+        quota = pipeline.settings.quota
+        with_quota, without = (float(examples.ndcg_with_quota(scores[best], one).mean()) for one in (quota, 0.0))
+        report["interest channel"] = {"quota": quota, f"ndcg@{DEPTH}": with_quota, f"ndcg@{DEPTH} without": without}
     return _fitted(examples, parts_left, best, report)
 
 

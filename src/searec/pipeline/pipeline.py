@@ -122,8 +122,9 @@ class Pipeline:
         self.settings = settings
         self.catalog, self.histories, self.interest_source, self.parts = catalog, histories, interests, parts
         names = ["events", "interests", *(name for channels in parts.channels.values() for name in channels)]
-        names += [scorer.name for scorers in parts.rankers.values() for scorer in scorers]
-        names += [scorer.name for learned in parts.learned.values() for scorer in learned.scorers]
+        names += [
+            scorer.name for part in (parts.scorers, parts.rankers) for scorers in part.values() for scorer in scorers
+        ]
         if parts.suggester.run is not None:
             names.append(parts.suggester.run.label)
         self.executors = {name: executor(name) for name in dict.fromkeys(names)}

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from searec.pipeline.run import Run
 
 Scores = NDArray[np.float32]
+_CLICKS = 10
+"""The newest clicks whose texts `HistoryTextScorer` reads."""
 
 
 class Scorer(Protocol):
@@ -25,7 +27,12 @@ class Scorer(Protocol):
 
     @property
     def name(self) -> str:
-        """Of the run or the channel."""
+        """Of the part of a fusion."""
+        ...
+
+    @property
+    def run(self) -> str:
+        """The label of the run that it reads."""
         ...
 
     def score(self, requests: RequestBatch, pools: Sequence[Ints]) -> list[Scores | None]:
@@ -50,7 +57,7 @@ class RunScorer:
     """
 
     def __init__(self, run: "Run", task: Task) -> None:
-        self.name = run.label
+        self.name = self.run = run.label
         self._run, self._task, self._new = run, task, NewItemScorer(run)
 
     def score(self, requests: RequestBatch, pools: Sequence[Ints]) -> list[Scores | None]:
@@ -85,7 +92,7 @@ class RunScorer:
 class LexicalScorer:
     """bm25 of every item of a pool, by its words as they are now."""
 
-    name = "bm25"
+    name = run = "bm25"
 
     def score(self, requests: RequestBatch, pools: Sequence[Ints]) -> list[Scores | None]:
         """As `Scorer.score`.
@@ -106,10 +113,15 @@ class LexicalScorer:
 
 
 class DenseScorer:
-    """Products of the query's vector with those of the items of a pool."""
+    """Products of the query's vector with those of the items of a pool.
 
-    def __init__(self, channel: DenseChannel) -> None:
-        (self.name,) = channel.names
+    Args:
+        run: label of the run.
+        channel: of that run.
+    """
+
+    def __init__(self, run: str, channel: DenseChannel) -> None:
+        self.name = self.run = run
         self._channel = channel
 
     def score(self, requests: RequestBatch, pools: Sequence[Ints]) -> list[Scores | None]:
@@ -119,7 +131,38 @@ class DenseScorer:
             requests: B requests.
             pools: [B] of [n] item indexes.
         """
-        return list(self._channel.products(requests, pools))
+        queries = self._channel.encoded(requests.queries)
+        return [
+            self._channel.vectors_of(requests.catalog, pool) @ query for query, pool in zip(queries, pools, strict=True)
+        ]
+
+
+class HistoryTextScorer:
+    """Mean product of the vectors of what the user clicked last with those of the items of a pool.
+
+    Args:
+        run: label of the run.
+        channel: of that run.
+    """
+
+    def __init__(self, run: str, channel: DenseChannel) -> None:
+        self.run, self.name = run, f"{run} of history"
+        self._channel = channel
+
+    def score(self, requests: RequestBatch, pools: Sequence[Ints]) -> list[Scores | None]:
+        """As `Scorer.score`; None for users without clicks.
+
+        Args:
+            requests: B requests.
+            pools: [B] of [n] item indexes.
+        """
+        scores: list[Scores | None] = []
+        for user, pool in zip(requests.users, pools, strict=True):
+            clicked = user.recent[:_CLICKS]
+            vectors = self._channel.vectors_of(requests.catalog, np.concatenate((clicked, pool)))
+            mean = vectors[: len(clicked)].sum(axis=0) / max(1, len(clicked))
+            scores.append(vectors[len(clicked) :] @ mean if len(clicked) else None)
+        return scores
 
 
 def fuse_scores(scores: Sequence[NDArray[np.floating]]) -> NDArray[np.float64]:

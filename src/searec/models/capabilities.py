@@ -115,7 +115,7 @@ class UpdatesItems(Protocol):
 
 @runtime_checkable
 class RemembersNeighbours(Protocol):
-    """A model that adds the similarities of `itemknn` to its scores, by weights that are chosen after it has learned."""
+    """A model that adds the similarities of `itemknn` to its scores, weighted after it has learned."""
 
     def remember_neighbours(self, split: "Split") -> None:
         """Compute the similarities from the training events of a split."""

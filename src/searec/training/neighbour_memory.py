@@ -9,7 +9,7 @@ from typing_extensions import override
 from searec.models.base import Model
 from searec.training.phases import PhaseContext, PhaseReport, TrainingPhase
 
-WEIGHTS = (0.25, 0.5, 1.0, 2.0, 4.0)
+WEIGHTS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 
 
 class NeighbourMemoryPhase(TrainingPhase):

@@ -61,7 +61,7 @@ SMALL = {
 """Taken up by each model that has such a setting."""
 WRITERS = {"batch": 16, "lr": 0.005, "width": 32, "inner": 32, "schedule": "constant", "warmup": 0}
 LESSON: dict[str, dict[str, Any]] = {
-    "sasrec": {"epochs": 20, "batch": 16, "lr": 0.01},
+    "sasrec": {"epochs": 20, "epoch_steps": 0, "batch": 16, "lr": 0.01},
     "gserec": {"epochs": 30, "batch": 16, "lr": 0.005, "width": 32, "inner": 32},
     "lcr-ser": {"epochs": 30, "batch": 16, "lr": 0.005, "width": 32, "inner": 32},
     "gensar": {**WRITERS, "epochs": 20, "code_epochs": 200},

@@ -224,6 +224,7 @@ def simulated_batch(rng: np.random.Generator, users: int) -> Batch:
         time=times[:, 0],
         feed_item=torch.from_numpy(history(REC, ITEMS)),
         feed_time=times.expand(-1, REC),
+        feed_weight=torch.ones(BATCH, REC),
         search_query=torch.from_numpy(row.reshape(query.shape).astype(np.int32)),
         search_click=torch.from_numpy(click),
         search_time=times.expand(-1, SRC),

@@ -75,6 +75,7 @@ class Batch:
     time: Tensor  # [B] int64, microseconds since 1970
     feed_item: Tensor  # [B, L]
     feed_time: Tensor  # [B, L] int64
+    feed_weight: Tensor  # [B, L] float32, of the event
     search_query: Tensor  # [B, S] row of `words`
     search_click: Tensor  # [B, S, P]
     search_time: Tensor  # [B, S] int64
@@ -185,6 +186,7 @@ class Batcher:
             time=_tensor(requests.time),
             feed_item=_tensor(rec.gather(streams.interactions.item)),
             feed_time=_tensor(rec.gather(streams.interactions.time)),
+            feed_weight=_tensor(rec.gather(streams.interactions.weight)),
             search_query=_tensor(search_query),
             search_click=_tensor(self._clicks(src, streams.searches.clicks)),
             search_time=_tensor(src.gather(streams.searches.time)),
@@ -257,5 +259,5 @@ def _windows(offsets: Ints, user: Ints, end: Ints, limit: int) -> Windows:
     return Windows.of(end - length, length)
 
 
-def _tensor(values: Ints) -> Tensor:
+def _tensor(values: NDArray[Any]) -> Tensor:
     return torch.from_numpy(np.require(values, requirements=["C", "W"]))  # a read-only view is copied

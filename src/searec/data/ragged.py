@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.integer]
+Number = TypeVar("Number", bound=np.number[Any])
 
 
 @dataclass(frozen=True)
@@ -102,11 +104,11 @@ class Windows:
         position *= mask
         return cls(position, mask)
 
-    def gather(self, values: Ints) -> Ints:
+    def gather(self, values: NDArray[Number]) -> NDArray[Number]:
         """[..., W] the values in each window, 0 outside, in one indexing call."""
         if len(values) == 0:
             return np.zeros(self.mask.shape, dtype=values.dtype)
-        picked: Ints = values.take(self.position)
+        picked: NDArray[Number] = values.take(self.position)
         picked *= self.mask
         return picked
 

@@ -13,6 +13,8 @@ from searec.data.schema import Task
 from searec.data.split import NEVER, Requests
 
 _NONE = np.zeros(0, dtype=np.int64)
+_NO_WEIGHTS = np.zeros(0, dtype=np.float32)
+Weights = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class UserHistory:
         user: internal id; 0 for a user the training did not know.
         feed_item: [n] items of feed events.
         feed_time: [n] microseconds since 1970.
+        feed_weight: [n] of the events; empty if all weigh 1.
         search_query: [m] query id of each search; 0 where the text is new.
         search_text: texts of those that are new, in order.
         search_time: [m].
@@ -35,6 +38,7 @@ class UserHistory:
     user: int = 0
     feed_item: Ints = field(default_factory=_NONE.copy)
     feed_time: Ints = field(default_factory=_NONE.copy)
+    feed_weight: Weights = field(default_factory=_NO_WEIGHTS.copy)
     search_query: Ints = field(default_factory=_NONE.copy)
     search_text: tuple[str, ...] = ()
     search_time: Ints = field(default_factory=_NONE.copy)
@@ -45,6 +49,11 @@ class UserHistory:
 
     def __bool__(self) -> bool:
         return bool(len(self.click_item) or len(self.search_query) or len(self.feed_item))
+
+    @property
+    def weights(self) -> Weights:
+        """[n] the weights of the feed events."""
+        return self.feed_weight if len(self.feed_weight) else np.ones(len(self.feed_item), dtype=np.float32)
 
     @classmethod
     def of(cls, data: Dataset, user: int, *, newest: int, before: int | None = None) -> "UserHistory":
@@ -68,6 +77,7 @@ class UserHistory:
             user=user,
             feed_item=data.interactions.item[rec],
             feed_time=data.interactions.time[rec],
+            feed_weight=data.interactions.weight[rec],
             search_query=data.searches.query[src],
             search_time=data.searches.time[src],
             search_click=Ragged(offsets - offsets[0], clicks.values[offsets[0] : offsets[-1]]),
@@ -76,15 +86,18 @@ class UserHistory:
             time=time,
         )
 
-    def merged(self, searches: "UserHistory", feed: tuple[Ints, Ints], clicks: tuple[Ints, Ints]) -> "UserHistory":
+    def merged(
+        self, searches: "UserHistory", feed: tuple[Ints, Ints, Weights], clicks: tuple[Ints, Ints]
+    ) -> "UserHistory":
         """Return the history with later events merged in by time; of equal times this history's come first.
 
         Args:
             searches: their `search_*` are added.
-            feed: items and times of feed events.
+            feed: items, times and weights of feed events.
             clicks: items and times of all clicks.
         """
-        feed_item, feed_time, _ = _by_time(self.feed_item, self.feed_time, *feed)
+        feed_item, feed_time, feed_order = _by_time(self.feed_item, self.feed_time, *feed[:2])
+        feed_weight = np.concatenate((self.weights, feed[2]))[feed_order]
         click_item, click_time, _ = _by_time(self.click_item, self.click_time, *clicks)
         search_query, search_time, order = _by_time(
             self.search_query, self.search_time, searches.search_query, searches.search_time
@@ -97,6 +110,7 @@ class UserHistory:
             user=self.user,
             feed_item=feed_item,
             feed_time=feed_time,
+            feed_weight=feed_weight,
             search_query=search_query,
             search_text=tuple(new_texts[text[order][is_new[order]]]),
             search_time=search_time,
@@ -137,8 +151,8 @@ def batch_of(
     click = stream([one.click_item for one in histories], [one.click_time for one in histories])
     clicked = Ragged.joined([history.search_click for history in histories])
     clicked = Ragged(clicked.offsets, clicked.values.astype(np.int32, copy=False))
-    no_weights = np.zeros(0, dtype=np.float32)
-    feed_events, clicks = Interactions(*feed, none, no_weights), ClickHistory(*click, none, no_weights)
+    weights = np.concatenate([*(one.weights for one in histories), _NO_WEIGHTS])
+    feed_events, clicks = Interactions(*feed, none, weights), ClickHistory(*click, none, _NO_WEIGHTS)
     streams = Streams(feed_events, Searches(*search, clicked), clicks)
     count = len(histories)
     requests = Requests(

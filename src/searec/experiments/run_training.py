@@ -325,6 +325,8 @@ def new_model(model: str, config: Any, split: Split, seed: int, artifact: Artifa
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         learner = kind(config, split.data.sizes)
+        if learner.learns == "loss":
+            learner.read_items(split.data)
         if artifact is not None:
             artifact.attach(learner, split)
     return learner

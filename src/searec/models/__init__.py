@@ -20,6 +20,7 @@ BUILT_IN = {
     "ease": "searec.models.ease:EASE",
     "bm25": "searec.models.bm25:BM25",
     "dense": "searec.models.dense:Dense",
+    "event-transformer": "searec.models.event_transformer:EventTransformer",
     "sasrec": "searec.models.sasrec:SASRec",
     "unisar": "searec.models.unisar:UniSAR",
     "gserec": "searec.models.gserec:GSERec",

@@ -37,7 +37,8 @@ class Model(Learner):
     Attributes:
         tasks: what it can learn; `train_tasks` says what it has learned as configured.
         examples: training examples are "each" event of a user, or the "last" one (a causal model learns the rest from
-            its history).
+            its history), or stretches of the "timeline", of as many events as `length` in its Config (it learns from
+            each event).
         artifact: what must be derived from the training events before it learns, by name in `searec.artifacts`; it is
             given to `load_artifacts`.
         phases: training phases after the first one, by name in `searec.training`.
@@ -58,7 +59,7 @@ class Model(Learner):
 
     tasks: ClassVar[tuple[Task, ...]]
     learns: ClassVar[Literal["loss", "fit"]]
-    examples: ClassVar[Literal["each", "last"]] = "each"
+    examples: ClassVar[Literal["each", "last", "timeline"]] = "each"
     artifact: ClassVar[str | None] = None
     phases: ClassVar[tuple[str, ...]] = ()
     role: ClassVar[Literal["retriever", "ranker"]] = "retriever"
@@ -121,6 +122,13 @@ class Model(Learner):
     def loss(self, batch: Batch) -> Losses:
         """Return the named loss parts of a training batch whose candidates [B, N] hold the target first."""
         raise TypeError(f"{self.name} learns by fit(), not by loss()")
+
+    def read_items(self, data: Dataset) -> None:
+        """Read what the items and queries say in words; called once, before a model with `loss` learns.
+
+        Args:
+            data: the dataset.
+        """
 
     def fit(self, data: Dataset, split: Split) -> None:
         """Learn from the training events of a split in one pass.

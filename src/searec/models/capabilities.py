@@ -112,6 +112,29 @@ class UpdatesItems(Protocol):
 
 
 @runtime_checkable
+class ScoresNewItems(Protocol):
+    """A model that scores items that came after the training by what is said of them."""
+
+    def describe_items(self, texts: Sequence[str], category_ids: Tensor) -> Any:
+        """Return what `score_new` needs of some items.
+
+        Args:
+            texts: [n] of the items, as `Dataset.item_texts`.
+            category_ids: [n, M] of the items, 0 pads.
+        """
+        ...
+
+    def score_new(self, batch: Batch, items: Any) -> Tensor:
+        """Return scores [B, n], comparable with those of `Model.score`.
+
+        Args:
+            batch: B requests.
+            items: what `describe_items` returned.
+        """
+        ...
+
+
+@runtime_checkable
 class ColdStartUsers(Protocol):
     """A model that scores users who are not in the dataset, from what its artifact makes of their records."""
 

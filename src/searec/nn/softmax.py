@@ -3,8 +3,9 @@
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+_NOT_DRAWN = 1e4
 _CPU_LOGITS, _GPU_LOGITS = 1 << 21, 1 << 26
 """Logits held at once: few enough for the CPU's cache, enough to keep a GPU busy."""
 
@@ -49,3 +50,46 @@ def linear_cross_entropy(states: Tensor, table: Tensor, target: Tensor) -> Tenso
     """
     with torch.autocast(states.device.type, enabled=False):
         return _LinearCrossEntropy.apply(states, table, target.long())  # type: ignore[no-any-return, no-untyped-call]
+
+
+def _distinct(first: Tensor, second: Tensor) -> Tensor:
+    distinct: Tensor = torch.unique(torch.cat((first, second)))
+    return distinct
+
+
+class SampledSoftmax(nn.Module):
+    """Which items a softmax compares with where the catalogue is too large, and how often each is drawn.
+
+    The sample of a step is the step's own targets and items drawn uniformly. An item's logit is lowered by the
+    logarithm of its expected count in the sample (logQ correction, Bengio and Senecal 2008; Yi et al., RecSys 2019), so
+    that the loss tends to the full softmax. How often an item is a target is counted while learning.
+
+    Args:
+        items: I.
+        size: items drawn uniformly.
+    """
+
+    counts: Tensor
+
+    def __init__(self, items: int, size: int) -> None:
+        super().__init__()
+        self.size = size
+        self.register_buffer("counts", torch.zeros(items + 1))
+
+    def forward(self, targets: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the distinct items [M] of a sample, ascending, and their logQ [M], very large where not drawn.
+
+        Args:
+            targets: [P] internal ids.
+            others: internal ids, 0 pads, that are listed with the sample without being compared with.
+        """
+        items = len(self.counts) - 1
+        with torch.no_grad():
+            self.counts += torch.bincount(targets, minlength=items + 1).to(self.counts.dtype)
+        drawn = torch.randint(1, items + 1, (self.size,), device=targets.device)
+        sample = _distinct(targets, drawn)
+        listed = _distinct(sample, others[others > 0].to(sample.dtype))
+        share = (self.counts[listed] + 1) / (self.counts.sum() + items)
+        expected = 1 - torch.exp(-(len(targets) * share + self.size / items))
+        is_drawn = torch.isin(listed, sample)
+        return listed, torch.where(is_drawn, torch.log(expected), _NOT_DRAWN)

@@ -139,7 +139,7 @@ class Histories:
     def _with(self, base: UserHistory, events: Sequence[Event], catalog: CatalogSnapshot) -> tuple[UserHistory, Ints]:
         """A history with events added, and the item indexes that were clicked, in order."""
         session = {event.event_id: list(event.clicked) for event in events if event.kind == SEARCH}
-        feed: list[tuple[int, int]] = []
+        feed: list[tuple[int, int, float]] = []
         clicks: list[tuple[int, int]] = []
         for event in events:
             if event.kind == SEARCH:
@@ -150,7 +150,7 @@ class Histories:
                 if event.search in session:
                     session[event.search].append(event.item)
                 else:
-                    feed.append((item, event.time))
+                    feed.append((item, event.time, self._data.event_weights.weight(event.kind)))
         searches = [event for event in events if event.kind == SEARCH and event.query]
         texts = [str(event.query) for event in searches]
         query_ids = [self._data.queries.ids.find(text) for text in texts]
@@ -161,7 +161,10 @@ class Histories:
             search_time=np.array([event.time for event in searches], dtype=np.int64),
             search_click=Ragged.of([_proxies(items, catalog) for items in rows]),
         )
-        history = base.merged(queries, _for_models(feed, catalog), _for_models(clicks, catalog))
+        readable = [catalog.proxy[item] > 0 for item, _, _ in feed]
+        weights = np.array([one[2] for one, is_read in zip(feed, readable, strict=True) if is_read], dtype=np.float32)
+        items, times = _for_models([one[:2] for one in feed], catalog)
+        history = base.merged(queries, (items, times, weights), _for_models(clicks, catalog))
         return history, np.array([item for item, _ in clicks if item], dtype=np.int64)
 
     @property

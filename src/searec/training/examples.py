@@ -12,6 +12,7 @@ from searec.data.batch import Batch, Batcher
 from searec.data.candidates import Seen, draw_unseen, refuse_single_item
 from searec.data.ragged import Ints
 from searec.data.split import Requests, Split
+from searec.data.timelines import timelines
 from searec.errors import DataError
 from searec.models.base import Model
 from searec.training.loop import Examples
@@ -57,8 +58,10 @@ class TrainingExamples(Examples):
         self.model = model
         self.negatives = model.negatives if negatives is None else negatives
         self.batcher = Batcher(split.data, model.needs)
-        if model.examples == "last":
-            self.requests: list[Requests] = [split.sequences(tasks, feed_only=model.needs.clicks == 0)]
+        if model.examples == "timeline":
+            self.requests: list[Requests] = [timelines(split, tasks, model.config.length)]
+        elif model.examples == "last":
+            self.requests = [split.sequences(tasks, feed_only=model.needs.clicks == 0)]
         else:
             self.requests = [split.train(task, tasks) for task in tasks]
         self.requests = [requests for requests in self.requests if len(requests)]

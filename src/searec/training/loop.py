@@ -24,6 +24,7 @@ from searec.errors import DataError, Interrupted, SearecError
 from searec.nn.learner import Learner
 from searec.progress import progress
 from searec.training import checkpoint
+from searec.training.averages import WeightAverages
 from searec.training.checkpoint import Checkpoint
 from searec.training.interrupts import StopRequest, stop_requests
 from searec.training.loop_state import LoopState, TrainReport, fetch_losses
@@ -189,6 +190,7 @@ class _Loop:
         self.row_examples = 0
         self.names = [name for name, weight in self.model.named_parameters() if weight.requires_grad]
         self.weights = [weight for weight in self.model.parameters() if weight.requires_grad]
+        self.averages = WeightAverages(self.weights, self.settings.average)
         settings, fused = self.settings, self.accelerator.device.type in ("cpu", "cuda")
         adam = torch.optim.Adam(self.weights, lr=settings.lr, weight_decay=settings.weight_decay, fused=fused)
         self.objective, self.optimizer = self.accelerator.prepare(_Objective(self.model), adam)
@@ -201,7 +203,8 @@ class _Loop:
         self.before = self.state.seconds
         self.best = dict(saved.best)
         self.model.load_state(self.best if self.state.finished else saved.weights)
-        checkpoint.restore_adam(self.optimizer, self.names, saved.optimizer)
+        adam = self.averages.restore(self.names, saved.optimizer)
+        checkpoint.restore_adam(self.optimizer, self.names, adam)
         if scaler and self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(scaler)
 
@@ -271,6 +274,7 @@ class _Loop:
             self.accelerator.clip_grad_norm_(self.weights, settings.clip)
         self.optimizer.step()
         self.optimizer.zero_grad()
+        self.averages.update(state.steps)
         # Losses stay on the device until a row needs them, so that a step waits for nothing.
         self.fresh.append((total.detach(), parts))
         state.step += 1
@@ -308,6 +312,15 @@ class _Loop:
         self._clear_dust()
         last = state.epoch + 1 == self.epochs
         is_due = self.validate is not None and (last or (state.epoch + 1) % settings.validate_every == 0)
+        with self.averages.in_place():
+            self._judge(last=last, is_due=is_due)
+        state.finished = last or state.stopped_early
+        if not state.finished:
+            self._save()
+
+    def _judge(self, *, last: bool, is_due: bool) -> None:
+        """Validate if it is due, and keep the weights if they are the best."""
+        state, settings = self.state, self.settings
         metrics = self._validate() if is_due else None
         state.epoch, state.step = state.epoch + 1, 0
         if metrics == {} or (last and self.validate is None):
@@ -321,9 +334,6 @@ class _Loop:
             self._write("validate", **metrics)
             is_enough = bool(settings.patience) and state.waited >= settings.patience
             state.stopped_early = is_enough and state.steps >= settings.min_steps and not last
-        state.finished = last or state.stopped_early
-        if not state.finished:
-            self._save()
 
     @torch.no_grad()
     def _clear_dust(self) -> None:
@@ -369,6 +379,7 @@ class _Loop:
             counters = dataclasses.asdict(state) | ({} if scaler is None else {"scaler": scaler.state_dict()})
             weights = {} if state.finished else self.model.state()
             adam = {} if state.finished else checkpoint.adam_state(self.optimizer, self.names)
+            adam |= {} if state.finished else self.averages.tensors(self.names)
             checkpoint.save(self.path, Checkpoint(weights, self.best, adam, counters, self.made_with))
         self.saved_at = time.monotonic()
 

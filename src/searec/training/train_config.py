@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from searec.config import Count, Natural, NonNegative, Positive, Seed, settings
+from searec.config import Count, DropoutRate, Natural, NonNegative, Positive, Seed, settings
 
 Judge = Literal["ndcg@5", "full-ndcg@10"]
 WITHOUT_EFFECT = ("tensorboard", "checkpoint_minutes", "device")
@@ -27,6 +27,8 @@ class TrainConfig:
         weight_decay: L2, as in Adam.
         schedule: of the step size.
         warmup: steps.
+        average: decay a step of the moving average of the weights, which is what is validated and kept; 0 for the
+            weights themselves. It starts low: at most (1 + step) / (10 + step).
         clip: the largest norm of the gradient, 0 for no limit.
         judge: the validation metric that early stopping and the best weights go by, the mean over the tasks: "ndcg@5"
             among the sampled candidates, or "full-ndcg@10" over the whole catalogue, of the feed on new targets.
@@ -48,6 +50,7 @@ class TrainConfig:
     weight_decay: NonNegative = 0.0
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup: Natural = 0
+    average: DropoutRate = 0.0
     clip: NonNegative = 0.0
     judge: Judge = "ndcg@5"
     patience: Natural = 5

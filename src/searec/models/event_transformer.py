@@ -1,0 +1,410 @@
+"""event-transformer: a causal Transformer over clicks and searches, with the texts of items and queries."""
+
+import functools
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor, nn
+from typing_extensions import override
+
+from searec.config import Count, DropoutRate, NonNegative, settings
+from searec.data.batch import Batch, Needs
+from searec.data.counts import Counts
+from searec.data.dataset import Dataset, Sizes
+from searec.data.growth import Growth, Rows
+from searec.data.lexical import bm25_index
+from searec.data.ragged import Ints
+from searec.data.schema import TASKS, Task
+from searec.data.sparse import SparseRows
+from searec.models.base import Model, Preset
+from searec.models.search_space import DROPOUT, LEARNING_RATE, Choice
+from searec.models.trunk_sizes import trunk_sizes
+from searec.nn.cached_value import CachedValue
+from searec.nn.event_trunk import EventTrunk, Timeline
+from searec.nn.item_vectors import ItemVectors
+from searec.nn.losses import Losses
+from searec.nn.softmax import SampledSoftmax, linear_cross_entropy
+from searec.text.encoder import DEFAULT, Encoder
+
+_CATEGORIES = 8
+"""Categories read of an item."""
+_WORDS = 16
+"""Words read of a query."""
+_REMEMBERED = 50_000
+_FIRST_WEIGHTS, _RATE = (1.0, 5.0), 10.0
+"""Weights of lexical and dense match before training, and how much faster than other weights they are learned."""
+_MATCHES_AT_ONCE = 1 << 24
+_INDEX = ("lexical_offsets", "lexical_columns", "lexical_values")
+
+
+@dataclass(frozen=True)
+class NewItems:
+    """Items that came after the training: [n, D] vectors, and [n, W] text vectors (None without text)."""
+
+    vectors: Tensor
+    text: Tensor | None
+
+
+class EventTransformer(Model):
+    """Next item after each event of the merged timeline of feed clicks, searches and search clicks.
+
+    An item is its id embedding, its text and its categories (`nn.item_vectors`); a query is its text. The state after
+    an event scores every item by inner product and a bias of the item. In search the query is the last event, and the
+    score adds lexical (BM25) and dense (cosine) match with learned weights.
+    """
+
+    name = "event-transformer"
+    tasks: ClassVar[tuple[Task, ...]] = TASKS
+    learns = "loss"
+    examples = "timeline"
+    ranks_candidates = True
+    rows: ClassVar[Mapping[str, Rows]] = {
+        "items.id.weight": Rows("items", new="zero"),
+        "bias": Rows("items", dim=1, new="zero"),
+        "sampler.counts": Rows("items", new="zero"),
+        "items.category.weight": Rows("categories"),
+    }
+    search_space: ClassVar = {
+        "lr": LEARNING_RATE,
+        "dropout": DROPOUT,
+        "id_dropout": Choice((0.0, 0.1, 0.2, 0.4)),
+        "width": Choice((32, 64, 96, 128)),
+        "layers": Choice((1, 2, 3)),
+    }
+    train_presets: ClassVar[Mapping[Preset, Mapping[str, Any]]] = {
+        preset: {
+            "min_steps": 500,
+            "patience": 5,
+            "judge": "full-ndcg@10",
+            "validation_requests": 2_000,
+            "average": 0.99,
+        }
+        for preset in ("default", "paper")
+    }
+    single_task: ClassVar = {"recommend": {"tasks": ["recommend"]}, "search": {"tasks": ["search"]}}
+    single_task_note = "nothing is learned from the other task's targets; events of both are read all the same"
+
+    @settings
+    class Config:
+        """Sizes, inputs and loss.
+
+        Attributes:
+            width: D of all vectors. layers, heads: of the Transformer. inner: feed-forward width.
+            dropout: of event vectors and residual branches.
+            id_dropout: share of id embeddings hidden in a training step.
+            length: newest events read, and events of a training stretch.
+            search_clicks: clicks read of a search.
+            text: read the sentence vectors of items and queries.
+            categories: read the categories of items.
+            encoder: "minilm", or a sentence-transformers model by hub name or path.
+            search_weight: of the loss of search.
+            full_softmax: items up to which the loss compares with the whole catalogue; above it with a sample.
+            sampled: items drawn for a step where the loss samples.
+            tasks: those that it learns.
+        """
+
+        width: Count = 64
+        layers: Count = 2
+        heads: Count = 2
+        inner: Count = 128
+        dropout: DropoutRate = 0.4
+        id_dropout: DropoutRate = 0.2
+        length: Annotated[int, Field(ge=2)] = 50
+        search_clicks: Count = 5
+        text: bool = True
+        categories: bool = True
+        encoder: str = DEFAULT
+        search_weight: NonNegative = 1.0
+        full_softmax: Count = 5_000
+        sampled: Count = 2_048
+        tasks: Annotated[tuple[Task, ...], Field(min_length=1)] = TASKS
+
+    lexical_offsets: Tensor | None
+    lexical_columns: Tensor | None
+    lexical_values: Tensor | None
+
+    def __init__(self, config: Config, sizes: Sizes) -> None:
+        super().__init__(config, sizes)
+        width = config.width
+        self.items = ItemVectors(sizes.items, width, config.id_dropout)
+        self.trunk = EventTrunk(
+            width, config.layers, config.heads, config.inner, config.dropout, length=config.length + 1
+        )
+        self.query: nn.Linear | None = None
+        self.bias = nn.Parameter(torch.zeros(len(TASKS), sizes.items + 1))
+        self.match = nn.Parameter(torch.zeros(2))
+        for name in _INDEX:
+            self.register_buffer(name, None)
+        self.sampler = SampledSoftmax(sizes.items, config.sampled) if sizes.items > config.full_softmax else None
+        self._query_vectors: OrderedDict[str, NDArray[np.float16]] = OrderedDict()
+        self._table, self._texts = CachedValue[Tensor](), CachedValue[Tensor]()
+
+    @classmethod
+    @override
+    def sized(cls, counts: Counts) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        return trunk_sizes(counts)
+
+    @property
+    @override
+    def train_tasks(self) -> tuple[Task, ...]:
+        tasks: tuple[Task, ...] = self.config.tasks
+        return tasks
+
+    @property
+    @override
+    def needs(self) -> Needs:
+        length, clicks = self.config.length, self.config.search_clicks
+        return Needs(feed=length, searches=length, search_clicks=clicks, words=_WORDS, queries=True)
+
+    @functools.cached_property
+    def _encoder(self) -> Encoder:
+        """The encoder of queries and items."""
+        return Encoder(self.config.encoder)
+
+    # --- what items and queries say ---
+
+    @override
+    def read_items(self, data: Dataset) -> None:
+        texts = data.item_texts()
+        has_text = self.config.text and len(set(texts)) > 1
+        categories = data.sizes.categories if self.config.categories else 0
+        self.items.describe(
+            torch.from_numpy(self._encoder.encode(texts)) if has_text else None,
+            torch.from_numpy(_category_ids(data)) if categories > 1 else None,
+            categories,
+        )
+        if self.items.map is not None:
+            self._add_query_map(self.items.map.in_features)
+            self._remember(data.queries.texts.to_list())
+        self._index_words(data)
+
+    def _add_query_map(self, text_width: int) -> None:
+        self.query = nn.Linear(text_width, self.config.width, bias=False)
+        nn.init.normal_(self.query.weight, std=0.16 / text_width**0.5)
+
+    def _index_words(self, data: Dataset) -> None:
+        if "search" in self.train_tasks:
+            index = bm25_index(data)
+            for name, part in zip(_INDEX, (index.offsets, index.columns, index.values), strict=True):
+                setattr(self, name, part)
+
+    def _remember(self, texts: Sequence[str]) -> None:
+        """Encode the texts of queries that are not remembered."""
+        new = [text for text in dict.fromkeys(texts) if text and text not in self._query_vectors]
+        if new:
+            self._query_vectors.update(zip(new, self._encoder.encode(new).astype(np.float16), strict=True))
+
+    def query_text(self, texts: Sequence[str]) -> Tensor:
+        """Return the text vectors [n, W] of queries; zero for an empty text.
+
+        Args:
+            texts: of the queries.
+        """
+        self._remember(texts)
+        none = np.zeros(len(self.items.text_mean), dtype=np.float16)
+        vectors = np.stack([self._query_vectors[text] if text else none for text in texts])
+        while len(self._query_vectors) > _REMEMBERED:
+            self._query_vectors.popitem(last=False)
+        return torch.from_numpy(vectors).to(self.device).float()
+
+    @override
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        inside = "items."
+        parts = {name.removeprefix(inside): part for name, part in state.items() if name.startswith(inside)}
+        self.items.shape_as(parts)
+        if "query.weight" in state and self.query is None:
+            self._add_query_map(state["query.weight"].shape[1])
+        for name in _INDEX:
+            setattr(self, name, state.get(name))
+        super().load_state(state)
+
+    @override
+    def grown_state(self, growth: Growth, described: Any = None) -> dict[str, Tensor]:
+        """Return the state for data that has grown: new items are known by text and categories, with a mean bias."""
+        state = growth.gather_all(self.state(), self.rows)
+        new = torch.from_numpy(growth.new("items"))
+        state["bias"][:, new] = self.bias[:, 1:].mean(1, keepdim=True).cpu()
+        fresh = type(self)(self.config, growth.data.sizes)
+        fresh.read_items(growth.data)
+        for name, part in fresh.state().items():
+            if name in _INDEX or name in ("items.text", "items.category_ids"):
+                state[name] = part
+        return state
+
+    # --- states ---
+
+    @property
+    def item_vectors(self) -> Tensor:
+        """[I + 1, D] the vectors that states are compared with; row 0 is padding."""
+        return self.table().detach()
+
+    def table(self) -> Tensor:
+        """Return the vectors of all items [I + 1, D]; row 0 is without meaning."""
+        return self._table(self.items, *self.items.parameters())  # type: ignore[no-any-return]
+
+    def states(self, timeline: Timeline, table: Tensor, texts: Tensor | None, known: Tensor | None = None) -> Tensor:
+        """Return the state before any event and after each one, [B, E + 1, D].
+
+        Args:
+            timeline: B users.
+            table: [I + 1, D] item vectors, or [M, D] of `known`.
+            texts: [Q, W] text vectors of the queries; None without text.
+            known: [M] internal ids, ascending, those of the timeline among them; None for all.
+        """
+        item = timeline.item.long()
+        place = item if known is None else torch.searchsorted(known, item).clamp(max=len(known) - 1)
+        content = F.embedding(place, table) * (item > 0)[..., None]
+        if self.query is not None and texts is not None:
+            queries = self.query(self.items.standardised(texts))
+            content = content + F.embedding(timeline.query.long(), queries) * (timeline.query > 0)[..., None]
+        return self.trunk(content, timeline)  # type: ignore[no-any-return]
+
+    def query_texts(self, batch: Batch) -> Tensor | None:
+        """Return the text vectors [Q, W] of the queries of a batch; None without text."""
+        return None if self.query is None else self.query_text(batch.texts)
+
+    def _match_weights(self) -> Tensor:
+        """[2] the weights of lexical and dense match."""
+        return self.match.new_tensor(_FIRST_WEIGHTS) * torch.exp(_RATE * self.match)
+
+    def matches(self, batch: Batch, rows: Tensor, texts: Tensor | None, items: Tensor | None = None) -> Tensor:
+        """Return how well the words of queries match items, [n, I + 1] or [n, M].
+
+        Args:
+            batch: with words.
+            rows: [n] queries, as rows of `batch.words`.
+            texts: [Q, W] text vectors of the queries; None without text.
+            items: [M] internal ids; None for all.
+        """
+        weights, rows = self._match_weights(), rows.long()
+        assert self.lexical_offsets is not None and self.lexical_columns is not None
+        assert self.lexical_values is not None
+        index = SparseRows(self.lexical_offsets, self.lexical_columns, self.lexical_values, self.sizes.items + 1)
+        size = max(1, _MATCHES_AT_ONCE // index.width)
+        lexical = [index.sum(batch.words[part]) for part in torch.split(rows, size)]
+        words = torch.cat(lexical if items is None else [part[:, items] for part in lexical])
+        total = weights[0] * torch.log1p(words)
+        text = self.items.text
+        if texts is not None and text is not None:
+            known = text[items].float() if items is not None else self._texts(text.float, text)
+            total = total + weights[1] * (texts[rows] @ known.T)
+        return total
+
+    # --- learning ---
+
+    @override
+    def loss(self, batch: Batch) -> Losses:
+        """Return the cross-entropy of the next click at every position, and of the clicks of every search."""
+        timeline, texts = Timeline.of(batch, self.config.length), self.query_texts(batch)
+        following, is_known = timeline.next_clicks()
+        row, place, item = timeline.found_clicks()
+        targets = {"recommend": following[is_known].long(), "search": item.long()}
+        targets = {task: target for task, target in targets.items() if task in self.train_tasks and len(target)}
+        known, log_q = self._compared(targets, timeline)
+        table = self.table() if known is None else self.items(known)
+        states = self.states(timeline, table, texts, known)
+        parts: dict[str, Tensor] = {}
+        if "recommend" in targets:
+            state = states[:, :-1][is_known]
+            parts["recommend"] = self._cross_entropy(state, targets["recommend"], table, self.bias[0], known, log_q)
+        if "search" in targets:
+            distinct, which = torch.unique(timeline.query[row, place], return_inverse=True)
+            match = self.matches(batch, distinct, texts, known)[which]
+            state = states[row, place + 1]
+            parts["search"] = self._cross_entropy(state, targets["search"], table, self.bias[1], known, log_q, match)
+        weights = {"recommend": 1.0, "search": self.config.search_weight}
+        if not parts:  # a batch of users who clicked nothing
+            parts["recommend"] = 0.0 * states.sum()
+        return Losses(parts, {name: weights[name] for name in parts})
+
+    def _compared(self, targets: Mapping[str, Tensor], timeline: Timeline) -> tuple[Tensor | None, Tensor | None]:
+        """The items [M] that a sampled softmax compares with, ascending, and their logQ; None for all items."""
+        if self.sampler is None:
+            return None, None
+        listed: tuple[Tensor, Tensor] = self.sampler(
+            torch.cat([*targets.values(), timeline.item.new_zeros(0)]).long(), timeline.item
+        )
+        return listed
+
+    @staticmethod
+    def _cross_entropy(
+        state: Tensor,
+        target: Tensor,
+        table: Tensor,
+        bias: Tensor,
+        known: Tensor | None,
+        log_q: Tensor | None,
+        match: Tensor | None = None,
+    ) -> Tensor:
+        """Cross-entropy of targets [P] over the catalogue or the items that are compared, from states [P, D]."""
+        if known is not None and log_q is not None:
+            target, bias = torch.searchsorted(known, target), bias[known] - log_q
+        else:
+            table, bias, target = table[1:], bias[1:], target - 1
+            match = None if match is None else match[:, 1:]
+        if match is None:
+            one = state.new_ones(len(state), 1)
+            return linear_cross_entropy(torch.cat((state, one), 1), torch.cat((table, bias[:, None]), 1), target)
+        return F.cross_entropy(state @ table.T + bias + match, target)
+
+    # --- scoring ---
+
+    @override
+    def score(self, batch: Batch) -> Tensor:
+        state, texts = self._request_states(batch)
+        table, bias = self.table(), self.bias[TASKS.index(batch.task)]
+        matches = self.matches(batch, batch.query, texts) if batch.task == "search" else None
+        if batch.candidates is None:
+            scores = state @ table.T + bias
+            return scores if matches is None else scores + matches
+        candidates = batch.candidates.long()
+        scores = torch.einsum("bd,bnd->bn", state, table[candidates]) + bias[candidates]
+        return scores if matches is None else scores + matches.gather(1, candidates)
+
+    def _request_states(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """The state [B, D] at each request, and the text vectors of the queries."""
+        texts = self.query_texts(batch)
+        timeline = Timeline.of(batch, self.config.length)
+        if batch.task == "search":
+            timeline = timeline.with_query(batch.query, batch.time)
+        states = self.states(timeline, self.table(), texts)
+        return states[torch.arange(len(states), device=states.device), timeline.present.sum(1)], texts
+
+    @torch.no_grad()
+    def describe_items(self, texts: Sequence[str], category_ids: Tensor) -> NewItems:
+        """Return what `score_new` needs of items that came after the training.
+
+        Args:
+            texts: [n] of the items.
+            category_ids: [n, M] of the items, 0 pads.
+        """
+        text = None if self.items.map is None else torch.from_numpy(self._encoder.encode(texts)).to(self.device)
+        has_categories = self.items.category is not None
+        vectors = self.items.of_new(text, category_ids[:, :_CATEGORIES].to(self.device) if has_categories else None)
+        return NewItems(vectors, text)
+
+    @torch.no_grad()
+    def score_new(self, batch: Batch, items: NewItems) -> Tensor:
+        """Return scores [B, n] of items that came after the training, comparable with those of `score`.
+
+        Args:
+            batch: B requests.
+            items: what `describe_items` returned.
+        """
+        state, texts = self._request_states(batch)
+        scores = state @ items.vectors.T + self.bias[TASKS.index(batch.task), 1:].mean()
+        if batch.task == "search" and texts is not None and items.text is not None:
+            scores = scores + self._match_weights()[1] * (texts[batch.query.long()] @ items.text.T)
+        return scores
+
+
+def _category_ids(data: Dataset) -> Ints:
+    """[I + 1, M] the categories read of each item, the narrowest."""
+    return data.item_categories.pad(np.arange(data.sizes.items + 1), _CATEGORIES).astype(np.int32)

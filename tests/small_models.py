@@ -18,6 +18,7 @@ SMALL = {
     "vocabulary": 300,
     "beam": 64,
     "epochs": 2,
+    "epoch_steps": 0,
     "batch": 32,
 }
 
@@ -25,5 +26,5 @@ SMALL = {
 def settings(name: str, **values: Any) -> dict[str, Any]:
     """Return those of `SMALL` and `values` that a model or its training has."""
     fields = {*model_named(name).Config.__dataclass_fields__}
-    fields |= {"epochs", "batch", "lr"} if model_named(name).learns == "loss" else set()
+    fields |= {"epochs", "epoch_steps", "batch", "lr"} if model_named(name).learns == "loss" else set()
     return {key: value for key, value in {**SMALL, **values}.items() if key in fields}

@@ -25,7 +25,7 @@ def test_every_model_has_a_final_run_that_an_update_continues(
     """But dense, which is fitted as bm25 is, and tiger, which is gensar with other settings."""
     run = run_training.train(name, checkerboard.data, tmp_path / "run", final=True, **settings(name))
     assert run.is_final and run.config["twin"]["folder"] == str(tmp_path / "run" / "validated")
-    assert run.config["twin"]["validation"]["ndcg@5"] >= 0
+    assert min(run.config["twin"]["validation"].values()) >= 0
     twin = read_run(tmp_path / "run" / "validated", checkerboard.data)
     if run.model.learns == "loss":
         assert [phase["steps"] for phase in run.config["training"]] == [
@@ -56,7 +56,7 @@ def test_a_final_run_learns_from_the_last_events(make_data: Any, tmp_path: Path)
         users=[f"u{n}" for n in range(4)],
         feed=feed,
     )
-    run = run_training.train("itemknn", data, tmp_path / "run", final=True)
+    run = run_training.train("itemknn", data, tmp_path / "run", final=True, preset="paper")
     validated = read_run(tmp_path / "run" / "validated", data)
     assert validated.similar(["planted"], k=3).is_empty(), "its only click is held out"
     assert set(run.similar(["planted"], k=4)["item_id"]) == {"i0", "i1", "i2", "i3"}

@@ -63,7 +63,7 @@ SMALL = {
 WRITERS = {"batch": 16, "lr": 0.005, "width": 32, "inner": 32, "schedule": "constant", "warmup": 0}
 LESSON: dict[str, dict[str, Any]] = {
     "event-transformer": {"epochs": 4, "batch": 16, "lr": 0.01, "dropout": 0.1, "average": 0.9},
-    "sasrec": {"epochs": 20, "batch": 16, "lr": 0.01},
+    "sasrec": {"epochs": 20, "epoch_steps": 0, "batch": 16, "lr": 0.01},
     "gserec": {"epochs": 30, "batch": 16, "lr": 0.005, "width": 32, "inner": 32},
     "lcr-ser": {"epochs": 30, "batch": 16, "lr": 0.005, "width": 32, "inner": 32},
     "gensar": {**WRITERS, "epochs": 20, "code_epochs": 200},

@@ -91,7 +91,7 @@ def deploy(
         deployment = dataclasses.replace(deployment, fusion=str(path), fusion_digest=digest)
     pipeline = open_pipeline(deployment, executor=Inline)
     for run in pipeline.views.served_runs():
-        print(f"  {run.label:<16} {run.model:<12} {', '.join(run.uses) or 'not used'}")
+        print(f"  {run.label:<18} {run.model:<18} {', '.join(run.uses) or 'not used'}")
     pipeline.close()
     write_deployment(deployment, out)
     print(f"wrote {out}")

@@ -384,10 +384,10 @@ class EventTransformer(Model):
 
     @override
     def leaks(self, split: Split) -> Leaks:
-        found = super().leaks(split)
+        total = super().leaks(split)
         if self.near.values is not None:
-            found += self.near.leaks(self._split_of_neighbours(split))
-        return found
+            total += self.near.leaks(self._split_of_neighbours(split))
+        return total
 
     # --- scoring ---
 

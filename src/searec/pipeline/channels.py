@@ -191,8 +191,8 @@ class ModelChannel:
         model = self._run.model
         batch = batch_of(self._run.data, requests.histories, model.needs, requests.task, requests.queries)
         batch, excluded = batch.to(model.device), requests.excluded_ids().to(model.device)
-        found = model.retrieve(batch, min(k, model.candidate_limit or k), excluded)
-        ids, scores = (part.cpu().numpy() for part in found)
+        retrieved = model.retrieve(batch, min(k, model.candidate_limit or k), excluded)
+        ids, scores = (part.cpu().numpy() for part in retrieved)
         if self._new.applies(requests.catalog):
             new = self._new.scores(batch, requests.catalog)
             lists = [self._merged(requests, row, ids[row], scores[row], new[row])[:k] for row in range(len(ids))]

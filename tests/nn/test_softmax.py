@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from searec.nn import softmax
-from searec.nn.softmax import linear_cross_entropy
+from searec.nn.softmax import SampledSoftmax, linear_cross_entropy
 
 
 @pytest.mark.parametrize("logits", [1, 1 << 12, 1 << 21])
@@ -31,3 +31,35 @@ def test_large_logits_do_not_overflow() -> None:
     assert loss.item() == pytest.approx(500.0)  # the first is certain, the second is 1000 below
     (grad,) = torch.autograd.grad(loss, states)
     assert torch.isfinite(grad).all()
+
+
+def test_a_sample_stands_for_the_catalogue() -> None:
+    """The mean loss over many samples is near that of the full softmax; without the correction it is not."""
+    generator = torch.Generator().manual_seed(0)
+    items = 400
+    states = torch.randn(64, 4, generator=generator)
+    table = torch.randn(items + 1, 4, generator=generator)
+    popular = torch.randint(1, 20, (64,), generator=generator)  # in-batch items are drawn by popularity
+    full = F.cross_entropy((states @ table.T)[:, 1:], popular - 1)
+    sampler = SampledSoftmax(items, 100)
+    torch.manual_seed(0)
+    losses, plain = [], []
+    for _ in range(300):
+        listed, log_q = sampler(popular, torch.tensor([0]))
+        logits = states @ table[listed].T
+        place = torch.searchsorted(listed, popular)
+        losses.append(F.cross_entropy(logits - log_q, place).item())
+        plain.append(F.cross_entropy(logits, place).item())
+    found, raw = sum(losses[100:]) / 200, sum(plain[100:]) / 200
+    assert abs(found - full.item()) < 0.25
+    assert abs(raw - full.item()) > 1
+
+
+def test_what_is_listed_without_being_drawn_takes_no_part() -> None:
+    sampler = SampledSoftmax(1_000, 1)
+    torch.manual_seed(0)
+    listed, log_q = sampler(torch.tensor([5, 5, 9]), torch.tensor([[0, 700], [5, 701]]))
+    drawn = listed[log_q < 100].tolist()
+    assert {5, 9} <= set(drawn) and len(drawn) <= 3
+    assert {700, 701} <= set(listed.tolist()) and 0 not in listed
+    assert sampler.counts[[5, 9]].tolist() == [2, 1]

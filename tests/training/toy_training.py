@@ -60,6 +60,7 @@ def toy_batch(users: np.ndarray, task: str = "recommend") -> Batch:
         time=empty,
         feed_item=none,
         feed_time=none,
+        feed_weight=none.float(),
         search_query=none,
         search_click=none[:, :, None],
         search_time=none,

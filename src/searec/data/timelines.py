@@ -12,7 +12,8 @@ from searec.data.split import Requests, Split, requests_at
 def timelines(split: Split, tasks: Sequence[Task], length: int) -> Requests:
     """Return requests whose histories together hold every training event, those of a user `length` at a time.
 
-    The newest stretch of a user ends at the cut-off. Targets are 0: what follows each event lies in the history.
+    The newest stretch of a user ends at the cut-off. Where one begins amid events of one time, such as a search and its
+    clicks, the older of them are left out. Targets are 0: what follows each event lies in the history.
 
     Args:
         split: whose training events are read.

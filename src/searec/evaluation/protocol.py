@@ -38,6 +38,7 @@ from searec.threads import side_by_side
 RETRIEVED = 30
 """Items retrieved in the full protocol by a model that cannot score a whole catalogue; a deeper metric needs more."""
 _SCORES_AT_ONCE = 1 << 23
+_LEAST = 1e-4
 _BEAM_COST = 4096
 """Memory of an item retrieved, in scores."""
 
@@ -217,7 +218,7 @@ def chosen(count: int, limit: int | None, seed: int) -> Ints:
 def validation_score(
     model: Model, split: Split, judge: str = "ndcg@5", *, requests: int, seed: int
 ) -> dict[str, float]:
-    """Return a metric on validation, the mean over the model's tasks, and each task's own.
+    """Return a metric on validation, its mean over the model's tasks (geometric over the whole catalogue), and each.
 
     A task without validation requests is left out; without any the result is empty.
 
@@ -241,7 +242,12 @@ def validation_score(
             ranks = full_ranks(model, split, full[rows])[0] if len(rows) else rows
         if len(rows):
             values[f"{judge}.{task}"] = float(NDCG(5 if judge == "ndcg@5" else 10).of_ranks(ranks).mean())
-    return {judge: float(np.mean(list(values.values()))), **values} if values else {}
+    if not values:
+        return {}
+    each = np.array(list(values.values()))
+    # Search has far higher figures than the feed over the whole catalogue, and would decide alone by a plain mean.
+    mean = each.mean() if judge == "ndcg@5" else np.exp(np.log(each + _LEAST).mean()) - _LEAST
+    return {judge: float(mean), **values}
 
 
 def sampled_ranks(model: Model, split: Split, requests: Requests, candidates: Ints) -> np.ndarray:

@@ -10,6 +10,8 @@ from searec.data.batch import Batch
 from searec.nn.losses import Losses
 
 if TYPE_CHECKING:  # training one model loads nothing that only other models need
+    from searec.data.schema import Task
+    from searec.data.split import Split
     from searec.models.serendipity.batch_interests import BatchInterests
     from searec.models.serendipity.retrieval import Channels, InterestPool
     from searec.semantic_ids.trie import Trie
@@ -108,6 +110,23 @@ class UpdatesItems(Protocol):
             added: what `Artifact.new_items` returns for their records.
             removed: internal ids.
         """
+        ...
+
+
+@runtime_checkable
+class RemembersNeighbours(Protocol):
+    """A model that adds the similarities of `itemknn` to its scores, weighted after it has learned."""
+
+    def remember_neighbours(self, split: "Split") -> None:
+        """Compute the similarities from the training events of a split."""
+        ...
+
+    def weigh_neighbours(self, weights: Mapping["Task", float]) -> None:
+        """Set the weight of the similarities for each task; 0 for none."""
+        ...
+
+    def forget_neighbours(self) -> None:
+        """Do without."""
         ...
 
 

@@ -3,7 +3,7 @@
 import functools
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -14,22 +14,24 @@ from pydantic import Field
 from torch import Tensor, nn
 from typing_extensions import override
 
-from searec.config import Count, DropoutRate, NonNegative, settings
+from searec.config import Count, DropoutRate, NonNegative, configure, settings
 from searec.data.batch import Batch, Needs
 from searec.data.counts import Counts
 from searec.data.dataset import Dataset, Sizes
 from searec.data.growth import Growth, Rows
-from searec.data.lexical import bm25_index
+from searec.data.leakage.findings import Leaks
 from searec.data.ragged import Ints
 from searec.data.schema import TASKS, Task
-from searec.data.sparse import SparseRows
+from searec.data.split import Split
 from searec.models.base import Model, Preset
+from searec.models.itemknn import ItemKNN
 from searec.models.search_space import DROPOUT, LEARNING_RATE, Choice
 from searec.models.trunk_sizes import trunk_sizes
 from searec.nn.cached_value import CachedValue
 from searec.nn.event_trunk import EventTrunk, Timeline
 from searec.nn.item_vectors import ItemVectors
 from searec.nn.losses import Losses
+from searec.nn.query_match import QueryMatch
 from searec.nn.softmax import SampledSoftmax, linear_cross_entropy
 from searec.text.encoder import DEFAULT, Encoder
 
@@ -38,10 +40,10 @@ _CATEGORIES = 8
 _WORDS = 16
 """Words read of a query."""
 _REMEMBERED = 50_000
-_FIRST_WEIGHTS, _RATE = (1.0, 5.0), 10.0
-"""Weights of lexical and dense match before training, and how much faster than other weights they are learned."""
-_MATCHES_AT_ONCE = 1 << 24
-_INDEX = ("lexical_offsets", "lexical_columns", "lexical_values")
+_SHARPNESS = 20.0
+"""What the cosine of an item's nearest neighbour is multiplied by on average, before log(1 + x)."""
+_NEAR = "near."
+_WORDS_OF_ITEMS = ("match.offsets", "match.columns", "match.values")
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class EventTransformer(Model):
     tasks: ClassVar[tuple[Task, ...]] = TASKS
     learns = "loss"
     examples = "timeline"
+    phases = ("neighbours",)
     ranks_candidates = True
     rows: ClassVar[Mapping[str, Rows]] = {
         "items.id.weight": Rows("items", new="zero"),
@@ -107,6 +110,9 @@ class EventTransformer(Model):
             search_weight: of the loss of search.
             full_softmax: items up to which the loss compares with the whole catalogue; above it with a sample.
             sampled: items drawn for a step where the loss samples.
+            neighbours: after training, add the cosines of `itemknn` with weights chosen on validation: exact pairs of
+                items, which vectors of this width cannot hold.
+            recency: of these neighbours, as in `itemknn`.
             tasks: those that it learns.
         """
 
@@ -124,11 +130,12 @@ class EventTransformer(Model):
         search_weight: NonNegative = 1.0
         full_softmax: Count = 5_000
         sampled: Count = 2_048
+        neighbours: bool = True
+        recency: NonNegative = 0.75
         tasks: Annotated[tuple[Task, ...], Field(min_length=1)] = TASKS
 
-    lexical_offsets: Tensor | None
-    lexical_columns: Tensor | None
-    lexical_values: Tensor | None
+    near_weight: Tensor
+    near: ItemKNN
 
     def __init__(self, config: Config, sizes: Sizes) -> None:
         super().__init__(config, sizes)
@@ -139,12 +146,12 @@ class EventTransformer(Model):
         )
         self.query: nn.Linear | None = None
         self.bias = nn.Parameter(torch.zeros(len(TASKS), sizes.items + 1))
-        self.match = nn.Parameter(torch.zeros(2))
-        for name in _INDEX:
-            self.register_buffer(name, None)
+        self.match = QueryMatch(sizes.items)
+        self.near = ItemKNN(configure(ItemKNN.Config, {"recency": config.recency}), sizes)
+        self.register_buffer("near_weight", torch.zeros(1 + len(TASKS)))
         self.sampler = SampledSoftmax(sizes.items, config.sampled) if sizes.items > config.full_softmax else None
         self._query_vectors: OrderedDict[str, NDArray[np.float16]] = OrderedDict()
-        self._table, self._texts = CachedValue[Tensor](), CachedValue[Tensor]()
+        self._table = CachedValue[Tensor]()
 
     @classmethod
     @override
@@ -183,17 +190,12 @@ class EventTransformer(Model):
         if self.items.map is not None:
             self._add_query_map(self.items.map.in_features)
             self._remember(data.queries.texts.to_list())
-        self._index_words(data)
+        if "search" in self.train_tasks:
+            self.match.index_words(data)
 
     def _add_query_map(self, text_width: int) -> None:
         self.query = nn.Linear(text_width, self.config.width, bias=False)
         nn.init.normal_(self.query.weight, std=0.16 / text_width**0.5)
-
-    def _index_words(self, data: Dataset) -> None:
-        if "search" in self.train_tasks:
-            index = bm25_index(data)
-            for name, part in zip(_INDEX, (index.offsets, index.columns, index.values), strict=True):
-                setattr(self, name, part)
 
     def _remember(self, texts: Sequence[str]) -> None:
         """Encode the texts of queries that are not remembered."""
@@ -216,13 +218,15 @@ class EventTransformer(Model):
 
     @override
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        inside = "items."
-        parts = {name.removeprefix(inside): part for name, part in state.items() if name.startswith(inside)}
-        self.items.shape_as(parts)
+        self.items.shape_as(_inside(state, "items."))
+        self.match.shape_as(_inside(state, "match."))
         if "query.weight" in state and self.query is None:
             self._add_query_map(state["query.weight"].shape[1])
-        for name in _INDEX:
-            setattr(self, name, state.get(name))
+        near = _inside(state, _NEAR)
+        if near:
+            self.near.set_arrays(**near)
+        else:
+            self.forget_neighbours()
         super().load_state(state)
 
     @override
@@ -234,9 +238,10 @@ class EventTransformer(Model):
         fresh = type(self)(self.config, growth.data.sizes)
         fresh.read_items(growth.data)
         for name, part in fresh.state().items():
-            if name in _INDEX or name in ("items.text", "items.category_ids"):
+            if name in ("items.text", "items.category_ids") or name in _WORDS_OF_ITEMS:
                 state[name] = part
-        return state
+        near = self.near.grown_state(growth) if self.near.values is not None else {}
+        return state | {_NEAR + name: part for name, part in near.items()}
 
     # --- states ---
 
@@ -270,32 +275,11 @@ class EventTransformer(Model):
         """Return the text vectors [Q, W] of the queries of a batch; None without text."""
         return None if self.query is None else self.query_text(batch.texts)
 
-    def _match_weights(self) -> Tensor:
-        """[2] the weights of lexical and dense match."""
-        return self.match.new_tensor(_FIRST_WEIGHTS) * torch.exp(_RATE * self.match)
-
-    def matches(self, batch: Batch, rows: Tensor, texts: Tensor | None, items: Tensor | None = None) -> Tensor:
-        """Return how well the words of queries match items, [n, I + 1] or [n, M].
-
-        Args:
-            batch: with words.
-            rows: [n] queries, as rows of `batch.words`.
-            texts: [Q, W] text vectors of the queries; None without text.
-            items: [M] internal ids; None for all.
-        """
-        weights, rows = self._match_weights(), rows.long()
-        assert self.lexical_offsets is not None and self.lexical_columns is not None
-        assert self.lexical_values is not None
-        index = SparseRows(self.lexical_offsets, self.lexical_columns, self.lexical_values, self.sizes.items + 1)
-        size = max(1, _MATCHES_AT_ONCE // index.width)
-        lexical = [index.sum(batch.words[part]) for part in torch.split(rows, size)]
-        words = torch.cat(lexical if items is None else [part[:, items] for part in lexical])
-        total = weights[0] * torch.log1p(words)
-        text = self.items.text
-        if texts is not None and text is not None:
-            known = text[items].float() if items is not None else self._texts(text.float, text)
-            total = total + weights[1] * (texts[rows] @ known.T)
-        return total
+    def _matches(self, batch: Batch, queries: Tensor, texts: Tensor | None, items: Tensor | None = None) -> Tensor:
+        """The match of queries [n], rows of `batch.words`, with all items [n, I + 1] or some [n, M]."""
+        rows = queries.long()
+        match: Tensor = self.match(batch.words[rows], None if texts is None else texts[rows], self.items.text, items)
+        return match
 
     # --- learning ---
 
@@ -316,7 +300,7 @@ class EventTransformer(Model):
             parts["recommend"] = self._cross_entropy(state, targets["recommend"], table, self.bias[0], known, log_q)
         if "search" in targets:
             distinct, which = torch.unique(timeline.query[row, place], return_inverse=True)
-            match = self.matches(batch, distinct, texts, known)[which]
+            match = self._matches(batch, distinct, texts, known)[which]
             state = states[row, place + 1]
             parts["search"] = self._cross_entropy(state, targets["search"], table, self.bias[1], known, log_q, match)
         weights = {"recommend": 1.0, "search": self.config.search_weight}
@@ -354,28 +338,79 @@ class EventTransformer(Model):
             return linear_cross_entropy(torch.cat((state, one), 1), torch.cat((table, bias[:, None]), 1), target)
         return F.cross_entropy(state @ table.T + bias + match, target)
 
+    # --- neighbours ---
+
+    def remember_neighbours(self, split: Split) -> None:
+        """Compute the cosines of items from the training clicks, and the scale at which they are read.
+
+        Args:
+            split: that the model learns from.
+        """
+        self.near.fit(split.data, self._split_of_neighbours(split))
+        largest = torch.zeros(self.sizes.items + 1)
+        rows = torch.repeat_interleave(self.near.offsets.diff())
+        largest.scatter_reduce_(0, rows, self.near.values, "amax")
+        is_known = largest > 0
+        self.near_weight[0] = _SHARPNESS / largest[is_known].mean() if is_known.any() else 0.0
+        self.near.to(self.device)
+
+    def _split_of_neighbours(self, split: Split) -> Split:
+        """The split whose training events end before what any task of the model holds out."""
+        return split if self.train_tasks == ("recommend",) else replace(split, joint=True)
+
+    def weigh_neighbours(self, weights: Mapping[Task, float]) -> None:
+        """Set how much the neighbours count.
+
+        Args:
+            weights: task -> weight; 0 for none.
+        """
+        for task, weight in weights.items():
+            self.near_weight[1 + TASKS.index(task)] = weight
+
+    def forget_neighbours(self) -> None:
+        """Do without neighbours."""
+        for name in self.near.arrays:
+            setattr(self.near, name, None)
+        self.near_weight.zero_()
+
+    def _neighbours(self, batch: Batch, timeline: Timeline) -> Tensor | None:
+        """[B, I + 1] what the neighbours of the user's clicks add to the scores."""
+        weight = self.near_weight[1 + TASKS.index(batch.task)]
+        if self.near.values is None or not weight:
+            return None
+        history = timeline.item
+        cosines = self.near.similarities.sum(history, self.near.recency_weights(history))
+        return weight * torch.log1p(self.near_weight[0] * cosines)
+
+    @override
+    def leaks(self, split: Split) -> Leaks:
+        total = super().leaks(split)
+        if self.near.values is not None:
+            total += self.near.leaks(self._split_of_neighbours(split))
+        return total
+
     # --- scoring ---
 
     @override
     def score(self, batch: Batch) -> Tensor:
-        state, texts = self._request_states(batch)
+        state, texts, timeline = self._request_states(batch)
         table, bias = self.table(), self.bias[TASKS.index(batch.task)]
-        matches = self.matches(batch, batch.query, texts) if batch.task == "search" else None
+        more = [self._neighbours(batch, timeline)]
+        more += [self._matches(batch, batch.query, texts)] if batch.task == "search" else []
         if batch.candidates is None:
-            scores = state @ table.T + bias
-            return scores if matches is None else scores + matches
+            return sum((part for part in more if part is not None), state @ table.T + bias)
         candidates = batch.candidates.long()
         scores = torch.einsum("bd,bnd->bn", state, table[candidates]) + bias[candidates]
-        return scores if matches is None else scores + matches.gather(1, candidates)
+        return sum((part.gather(1, candidates) for part in more if part is not None), scores)
 
-    def _request_states(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        """The state [B, D] at each request, and the text vectors of the queries."""
+    def _request_states(self, batch: Batch) -> tuple[Tensor, Tensor | None, Timeline]:
+        """The state [B, D] at each request, the text vectors of the queries, and the timelines."""
         texts = self.query_texts(batch)
         timeline = Timeline.of(batch, self.config.length)
         if batch.task == "search":
             timeline = timeline.with_query(batch.query, batch.time)
         states = self.states(timeline, self.table(), texts)
-        return states[torch.arange(len(states), device=states.device), timeline.present.sum(1)], texts
+        return states[torch.arange(len(states), device=states.device), timeline.present.sum(1)], texts, timeline
 
     @torch.no_grad()
     def describe_items(self, texts: Sequence[str], category_ids: Tensor) -> NewItems:
@@ -398,13 +433,18 @@ class EventTransformer(Model):
             batch: B requests.
             items: what `describe_items` returned.
         """
-        state, texts = self._request_states(batch)
+        state, texts, _ = self._request_states(batch)
         scores = state @ items.vectors.T + self.bias[TASKS.index(batch.task), 1:].mean()
         if batch.task == "search" and texts is not None and items.text is not None:
-            scores = scores + self._match_weights()[1] * (texts[batch.query.long()] @ items.text.T)
+            scores = scores + self.match.weights[1] * (texts[batch.query.long()] @ items.text.T)
         return scores
 
 
 def _category_ids(data: Dataset) -> Ints:
     """[I + 1, M] the categories read of each item, the narrowest."""
     return data.item_categories.pad(np.arange(data.sizes.items + 1), _CATEGORIES).astype(np.int32)
+
+
+def _inside(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors of one part of a state, by their names in it."""
+    return {name.removeprefix(prefix): part for name, part in state.items() if name.startswith(prefix)}

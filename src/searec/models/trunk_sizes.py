@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from searec.data.counts import Counts
+from searec.models.itemknn import ItemKNN
 
 _LENGTH = 50
 _STEPS = 4_000
@@ -25,6 +26,7 @@ def trunk_sizes(counts: Counts) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     batch = min(128, max(32, 2 ** int(math.log2(max(1, stretches // 64)))))
     epoch_steps = min(250, max(25, stretches // batch))
     is_large = counts.items > 10_000
-    model = {"length": _LENGTH, "width": 128, "inner": 256, "dropout": 0.3, "id_dropout": 0.1} if is_large else {}
+    model: dict[str, Any] = {"recency": ItemKNN.sized(counts)[0]["recency"]}
+    model |= {"length": _LENGTH, "width": 128, "inner": 256, "dropout": 0.3, "id_dropout": 0.1} if is_large else {}
     training = {"lr": 1e-3 * batch / 64, "batch": batch, "epoch_steps": epoch_steps}
     return model, {**training, "epochs": math.ceil(_STEPS / epoch_steps)}

@@ -20,6 +20,7 @@ from searec.interests.user_interests import UserInterests
 from searec.models.capabilities import RetrievesByInterest, supports
 from searec.pipeline.catalog_snapshot import CatalogSnapshot, item_words
 from searec.pipeline.histories import UserContext
+from searec.pipeline.new_items import NewItemScorer
 from searec.pipeline.user_interests import InterestEncoder
 from searec.plugins import Registry
 from searec.retrieval.vector_index import VectorIndex
@@ -178,7 +179,7 @@ class ModelChannel:
 
     def __init__(self, run: "Run", encoder: InterestEncoder | None = None) -> None:
         self.names: tuple[str, ...] = (run.label,)
-        self._run = run
+        self._run, self._new = run, NewItemScorer(run)
 
     def retrieve(self, requests: RequestBatch, k: int) -> dict[str, list[Candidates]]:
         """As `Channel.retrieve`.
@@ -189,15 +190,32 @@ class ModelChannel:
         """
         model = self._run.model
         batch = batch_of(self._run.data, requests.histories, model.needs, requests.task, requests.queries)
-        excluded = requests.excluded_ids().to(model.device)
-        ids, _ = model.retrieve(batch.to(model.device), min(k, model.candidate_limit or k), excluded)
+        batch, excluded = batch.to(model.device), requests.excluded_ids().to(model.device)
+        retrieved = model.retrieve(batch, min(k, model.candidate_limit or k), excluded)
+        ids, scores = (part.cpu().numpy() for part in retrieved)
+        if self._new.applies(requests.catalog):
+            new = self._new.scores(batch, requests.catalog)
+            lists = [self._merged(requests, row, ids[row], scores[row], new[row])[:k] for row in range(len(ids))]
+        else:
+            lists = [requests.with_new_items(row, items) for row, items in enumerate(ids)]
         has_request = [bool(requests.queries) or bool(history) for history in requests.histories]
         return {
             self.names[0]: [
-                Candidates(requests.with_new_items(row, items) if has_request[row] else _NOTHING)
-                for row, items in enumerate(ids.cpu().numpy())
+                Candidates(items if is_served else _NOTHING)
+                for items, is_served in zip(lists, has_request, strict=True)
             ]
         }
+
+    @staticmethod
+    def _merged(
+        requests: RequestBatch, row: int, ids: Ints, scores: NDArray[np.floating], new: NDArray[np.floating]
+    ) -> Ints:
+        """A model's list with the new items that it scores itself."""
+        is_item = ids > 0
+        first = requests.catalog.size - len(new) + 1
+        items = np.concatenate((ids[is_item], np.arange(first, first + len(new))))
+        order = np.argsort(-np.concatenate((scores[is_item], new)), kind="stable")
+        return requests.permitted(row, items[order])
 
 
 class RunChannel:

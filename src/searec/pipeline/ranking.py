@@ -12,6 +12,7 @@ from searec.data.user_history import batch_of, padded
 from searec.pipeline.catalog_snapshot import item_words
 from searec.pipeline.channels import DenseChannel, RequestBatch
 from searec.pipeline.fusion import RRF
+from searec.pipeline.new_items import NewItemScorer
 
 if TYPE_CHECKING:
     from searec.pipeline.run import Run
@@ -48,7 +49,7 @@ class Scorer(Protocol):
 
 
 class RunScorer:
-    """Scores by a run; a new item gets the score of its proxy.
+    """Scores by a run; a new item gets the score of its proxy if the model cannot score it by its text.
 
     Args:
         run: of a model.
@@ -57,7 +58,7 @@ class RunScorer:
 
     def __init__(self, run: "Run", task: Task) -> None:
         self.name = self.run = run.label
-        self._run, self._task = run, task
+        self._run, self._task, self._new = run, task, NewItemScorer(run)
 
     def score(self, requests: RequestBatch, pools: Sequence[Ints]) -> list[Scores | None]:
         """As `Scorer.score`; None for users without history if there is no query to go by.
@@ -75,9 +76,16 @@ class RunScorer:
         histories = [requests.histories[row] for row in rows]
         items = [requests.catalog.proxy[pools[row]] for row in rows]
         batch = batch_of(self._run.data, histories, model.needs, self._task, queries, padded(items))
-        values = model.score(batch.to(model.device)).float().cpu().numpy()
+        batch = batch.to(model.device)
+        values = model.score(batch).float().cpu().numpy()
         for row, ids, line in zip(rows, items, values, strict=True):
             scores[row] = np.where(ids > 0, line[: len(ids)], -np.inf).astype(np.float32)
+        known = requests.catalog.base.data.sizes.items
+        if self._new.applies(requests.catalog) and any((pools[row] > known).any() for row in rows):
+            for row, line in zip(rows, self._new.scores(batch, requests.catalog), strict=True):
+                place, score = pools[row] - known - 1, scores[row]
+                assert score is not None
+                scores[row] = np.where(place >= 0, line[np.maximum(place, 0)], score).astype(np.float32)
         return scores
 
 

@@ -1,0 +1,59 @@
+"""The phase that gives a model the exact pairs of items which its vectors cannot hold, weighted by validation."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from typing_extensions import override
+
+from searec.models.base import Model
+from searec.training.phases import PhaseContext, PhaseReport, TrainingPhase
+
+WEIGHTS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+
+
+class NeighbourMemoryPhase(TrainingPhase):
+    """Adds the cosines of itemknn to a `capabilities.RemembersNeighbours`, of each task by the best of some weights.
+
+    A task without a better weight does without; if none has one, the memory is left out.
+    """
+
+    name = "neighbours"
+    weights = ("near.", "near_weight")
+
+    @override
+    def is_configured(self, model: Model) -> bool:
+        return bool(getattr(model.config, "neighbours", False))
+
+    @override
+    def run(self, model: Model, context: PhaseContext, before: Mapping[str, float]) -> PhaseReport:
+        memory: Any = model
+        memory.remember_neighbours(context.split)
+        context.epochs[self.name] = (0, 0)
+        if context.budgets is not None:
+            metrics = context.budgets[self.name].metrics
+            memory.weigh_neighbours({task: metrics[f"weight.{task}"] for task in model.train_tasks})
+            return PhaseReport(self.name, metrics, is_kept=True)
+        chosen = self._chosen(model, context, before)
+        memory.weigh_neighbours(chosen)
+        is_kept = any(chosen.values())
+        if not is_kept:
+            memory.forget_neighbours()
+        figures = context.validate(model) if is_kept else dict(before)
+        return PhaseReport(self.name, {**figures, **{f"weight.{task}": w for task, w in chosen.items()}}, is_kept)
+
+    @staticmethod
+    def _chosen(model: Model, context: PhaseContext, before: Mapping[str, float]) -> dict[str, float]:
+        """The best weight of each task, 0 for none."""
+        memory: Any = model
+        best = {task: before.get(f"{context.judge}.{task}", 0.0) for task in model.train_tasks}
+        chosen: dict[str, float] = dict.fromkeys(model.train_tasks, 0.0)
+        for weight in WEIGHTS:
+            memory.weigh_neighbours(dict.fromkeys(model.train_tasks, weight))
+            with torch.no_grad():
+                figures = context.validate(model)
+            for task in model.train_tasks:
+                figure = figures.get(f"{context.judge}.{task}", 0.0)
+                if figure > best[task]:
+                    best[task], chosen[task] = figure, weight
+        return chosen

@@ -1,0 +1,125 @@
+"""What the event-transformer adds to the trunk: items known by text, words of queries, neighbours by validation."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from searec.data.batch import Batcher
+from searec.data.counts import Counts
+from searec.data.dataset import Dataset
+from searec.data.split import Split
+from searec.experiments import run_training
+from searec.models import model_named
+from searec.models.trunk_sizes import trunk_sizes
+from searec.pipeline.run import Run
+
+SMALL: dict[str, Any] = {"width": 16, "inner": 16, "layers": 1, "epochs": 2, "batch": 16, "lr": 5e-3}
+
+
+@pytest.fixture(scope="module")
+def run(checkerboard: Any, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return run_training.train("event-transformer", checkerboard.data, tmp_path_factory.mktemp("run") / "run", **SMALL)
+
+
+def test_an_item_without_clicks_is_scored_by_its_text_alone(run: Run, checkerboard: Any) -> None:
+    """A new item of the same text as a known one is scored as that one without its id, its bias and its neighbours."""
+    data, model = checkerboard.data, run.model
+    requests = run.split.held_out("recommend", "test")
+    batch = Batcher(data, model.needs).batch(requests)
+    item = 3
+    described = model.describe_items([data.item_texts()[item - 1]], torch.zeros(1, 1, dtype=torch.long))
+    state = {name: tensor.clone() for name, tensor in model.state().items()}
+    with torch.no_grad():
+        new = model.score_new(batch, described)[:, 0]
+        model.items.id.weight[item] = 0
+        model.bias[0, item] = model.bias[0, 1:].mean()
+        model.weigh_neighbours({"recommend": 0.0})
+        known = model.eval().score(batch)[:, item]
+    model.load_state(state)
+    # the mean of the biases moved by less than the item's own share of it
+    torch.testing.assert_close(new, known, rtol=1e-2, atol=2e-2)
+
+
+def test_neighbours_weigh_what_validation_chooses(run: Run, checkerboard: Any) -> None:
+    phase = run.config["phases"][-1]
+    chosen = {task: phase[f"weight.{task}"] for task in run.model.train_tasks}
+    assert phase["phase"] == "neighbours" and phase["kept"] == any(chosen.values())
+    assert run.model.near_weight[1:].tolist() == [chosen["recommend"], chosen["search"]]
+
+
+def test_neighbours_are_those_of_itemknn_before_the_cutoff(checkerboard: Any, tmp_path: Path) -> None:
+    data = checkerboard.data
+    own = run_training.train("event-transformer", data, tmp_path / "own", **SMALL, tasks=["recommend"])
+    recency = own.model.config.recency
+    knn = run_training.train("itemknn", data, tmp_path / "knn", recency=recency)
+    own.model.remember_neighbours(own.split)
+    assert torch.equal(own.model.near.values, knn.model.values)
+    assert torch.equal(own.model.near.columns, knn.model.columns)
+    joint = run_training.train("itemknn", data, tmp_path / "joint", joint=True, recency=recency)
+    both = run_training.train("event-transformer", data, tmp_path / "both", **SMALL)
+    both.model.remember_neighbours(both.split)
+    assert torch.equal(both.model.near.values, joint.model.values)
+
+
+def test_the_words_of_a_query_raise_the_items_that_hold_them(run: Run, checkerboard: Any) -> None:
+    data = checkerboard.data
+    requests = run.split.held_out("search", "test")
+    with torch.no_grad():
+        scores = run.model.score(Batcher(data, run.model.needs).batch(requests))
+    words = data.queries.words
+    for row in range(len(requests)):
+        asked = set(words.row(int(requests.query[row])).tolist())
+        holds = np.array(
+            [item for item in range(1, data.sizes.items + 1) if asked <= set(data.item_words.row(item).tolist())]
+        )
+        others = np.setdiff1d(np.arange(1, data.sizes.items + 1), holds)
+        if len(holds):
+            assert scores[row, holds].mean() > scores[row, others].mean()
+
+
+@pytest.mark.parametrize("settings", [{"text": False}, {"categories": False}, {"full_softmax": 20, "sampled": 64}])
+def test_it_learns_without_text_without_categories_and_from_samples(
+    checkerboard: Any, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    data = checkerboard.data
+    run = run_training.train("event-transformer", data, tmp_path / "run", **{**SMALL, "epochs": 6, **settings})
+    assert run.config["training"][0]["metrics"]["full-ndcg@10"] > 0.4, "the blocks are told apart"
+
+
+def test_titles_that_are_all_alike_are_not_read(make_data: Callable[..., Dataset], tmp_path: Path) -> None:
+    feed = [(f"u{user}", f"i{(user + n) % 4}", 60.0 * n) for user in range(4) for n in range(5)]
+    data = make_data(items={f"i{n}": "thing" for n in range(4)}, users=[f"u{n}" for n in range(4)], feed=feed)
+    run = run_training.train("event-transformer", data, tmp_path / "run", **SMALL)
+    assert run.model.items.map is None and run.model.items.text is None
+
+
+def test_sizes_follow_the_counts() -> None:
+    """Known answers of the rule: a small shop, long histories, and a large catalogue."""
+    small, long, large = (
+        trunk_sizes(Counts(users, items, clicks, searches))
+        for users, items, clicks, searches in (
+            (800, 1_000, 9_000, 5_000),
+            (610, 9_742, 100_836, 3_683),
+            (30_431, 20_033, 243_909, 81_177),
+        )
+    )
+    assert [one[1]["batch"] for one in (small, long, large)] == [32, 32, 128]
+    assert [one[1]["epoch_steps"] for one in (small, long, large)] == [25, 65, 237]
+    assert "width" not in small[0] and large[0]["width"] == 128
+    for model, training in (small, long, large):
+        config, plan = run_training.settings_for("event-transformer", "default", {**model, **training})
+        assert plan is not None and plan.epochs * plan.epoch_steps >= 4_000
+        assert isinstance(config, model_named("event-transformer").Config)
+
+
+def test_a_split_without_searches_trains_for_the_feed(make_data: Callable[..., Dataset], tmp_path: Path) -> None:
+    feed = [(f"u{user}", f"i{(user + n) % 6}", 60.0 * n) for user in range(6) for n in range(6)]
+    data = make_data(items={f"i{n}": f"lamp {n}" for n in range(6)}, users=[f"u{n}" for n in range(6)], feed=feed)
+    run = run_training.train("event-transformer", data, tmp_path / "run", **SMALL)
+    items = run.recommend(["u1"], k=3)["item_id"].to_list()
+    assert len(items) == 0 or set(items) <= set(data.item_table["item_id"])
+    assert Split(data).held_out("search", "test").user.size == 0

@@ -117,6 +117,11 @@ class UpdatesItems(Protocol):
 class RemembersNeighbours(Protocol):
     """A model that adds the similarities of `itemknn` to its scores, weighted after it has learned."""
 
+    @property
+    def has_neighbours(self) -> bool:
+        """Whether it holds them."""
+        ...
+
     def remember_neighbours(self, split: "Split") -> None:
         """Compute the similarities from the training events of a split."""
         ...

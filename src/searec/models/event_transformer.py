@@ -23,6 +23,7 @@ from searec.data.leakage.findings import Leaks
 from searec.data.ragged import Ints
 from searec.data.schema import TASKS, Task
 from searec.data.split import Split
+from searec.errors import DependencyError
 from searec.models.base import Model, Preset
 from searec.models.itemknn import ItemKNN
 from searec.models.search_space import DROPOUT, LEARNING_RATE, Choice
@@ -183,38 +184,45 @@ class EventTransformer(Model):
         has_text = self.config.text and len(set(texts)) > 1
         categories = data.sizes.categories if self.config.categories else 0
         self.items.describe(
-            torch.from_numpy(self._encoder.encode(texts)) if has_text else None,
+            self._item_text(texts) if has_text else None,
             torch.from_numpy(_category_ids(data)) if categories > 1 else None,
             categories,
         )
         if self.items.map is not None:
             self._add_query_map(self.items.map.in_features)
-            self._remember(data.queries.texts.to_list())
+            self.query_text(data.queries.texts.to_list(), keep=True)
         if "search" in self.train_tasks:
             self.match.index_words(data)
+
+    def _item_text(self, texts: Sequence[str]) -> Tensor:
+        try:
+            return torch.from_numpy(self._encoder.encode(texts))
+        except DependencyError as error:
+            remedy = f"{error.remedy}; or train without the texts of items: --set text=false"
+            raise DependencyError(error.what, where=self.name, got=error.got, remedy=remedy) from error
 
     def _add_query_map(self, text_width: int) -> None:
         self.query = nn.Linear(text_width, self.config.width, bias=False)
         nn.init.normal_(self.query.weight, std=0.16 / text_width**0.5)
 
-    def _remember(self, texts: Sequence[str]) -> None:
-        """Encode the texts of queries that are not remembered."""
-        new = [text for text in dict.fromkeys(texts) if text and text not in self._query_vectors]
-        if new:
-            self._query_vectors.update(zip(new, self._encoder.encode(new).astype(np.float16), strict=True))
-
-    def query_text(self, texts: Sequence[str]) -> Tensor:
+    def query_text(self, texts: Sequence[str], *, keep: bool = False) -> Tensor:
         """Return the text vectors [n, W] of queries; zero for an empty text.
 
         Args:
             texts: of the queries.
+            keep: the vectors on disk, as for queries of the dataset.
         """
-        self._remember(texts)
+        vectors = {text: self._query_vectors.get(text) for text in texts if text}
+        new = [text for text, vector in vectors.items() if vector is None]
+        if new:
+            encoded = dict(zip(new, self._encoder.encode(new, keep=keep).astype(np.float16), strict=True))
+            vectors.update(encoded)
+            self._query_vectors.update(encoded)
+            while len(self._query_vectors) > _REMEMBERED:
+                self._query_vectors.popitem(last=False)
         none = np.zeros(len(self.items.text_mean), dtype=np.float16)
-        vectors = np.stack([self._query_vectors[text] if text else none for text in texts])
-        while len(self._query_vectors) > _REMEMBERED:
-            self._query_vectors.popitem(last=False)
-        return torch.from_numpy(vectors).to(self.device).float()
+        rows = np.array([vectors.get(text, none) for text in texts], dtype=np.float16).reshape(len(texts), len(none))
+        return torch.from_numpy(rows).to(self.device).float()
 
     @override
     def load_state(self, state: Mapping[str, Tensor]) -> None:
@@ -240,7 +248,7 @@ class EventTransformer(Model):
         for name, part in fresh.state().items():
             if name in ("items.text", "items.category_ids") or name in _WORDS_OF_ITEMS:
                 state[name] = part
-        near = self.near.grown_state(growth) if self.near.values is not None else {}
+        near = self.near.grown_state(growth) if self.has_neighbours else {}
         return state | {_NEAR + name: part for name, part in near.items()}
 
     # --- states ---
@@ -340,6 +348,11 @@ class EventTransformer(Model):
 
     # --- neighbours ---
 
+    @property
+    def has_neighbours(self) -> bool:
+        """Whether it holds the cosines of items."""
+        return self.near.values is not None
+
     def remember_neighbours(self, split: Split) -> None:
         """Compute the cosines of items from the training clicks, and the scale at which they are read.
 
@@ -376,7 +389,7 @@ class EventTransformer(Model):
     def _neighbours(self, batch: Batch, timeline: Timeline) -> Tensor | None:
         """[B, I + 1] what the neighbours of the user's clicks add to the scores."""
         weight = self.near_weight[1 + TASKS.index(batch.task)]
-        if self.near.values is None or not weight:
+        if not self.has_neighbours or not weight:
             return None
         history = timeline.item
         cosines = self.near.similarities.sum(history, self.near.recency_weights(history))
@@ -385,7 +398,7 @@ class EventTransformer(Model):
     @override
     def leaks(self, split: Split) -> Leaks:
         total = super().leaks(split)
-        if self.near.values is not None:
+        if self.has_neighbours:
             total += self.near.leaks(self._split_of_neighbours(split))
         return total
 

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from typing_extensions import override
 
+from searec.data.split import Split
 from searec.models.base import Model
 from searec.training.phases import PhaseContext, PhaseReport, TrainingPhase
 
@@ -28,6 +29,9 @@ class NeighbourMemoryPhase(TrainingPhase):
     @override
     def run(self, model: Model, context: PhaseContext, before: Mapping[str, float]) -> PhaseReport:
         memory: Any = model
+        if memory.has_neighbours:  # those of the run that it starts from
+            memory.forget_neighbours()
+            before = context.validate(model)
         memory.remember_neighbours(context.split)
         context.epochs[self.name] = (0, 0)
         if context.budgets is not None:
@@ -41,6 +45,12 @@ class NeighbourMemoryPhase(TrainingPhase):
             memory.forget_neighbours()
         figures = context.validate(model) if is_kept else dict(before)
         return PhaseReport(self.name, {**figures, **{f"weight.{task}": w for task, w in chosen.items()}}, is_kept)
+
+    @override
+    def refresh(self, model: Model, split: Split) -> None:
+        memory: Any = model
+        if memory.has_neighbours:
+            memory.remember_neighbours(split)
 
     @staticmethod
     def _chosen(model: Model, context: PhaseContext, before: Mapping[str, float]) -> dict[str, float]:

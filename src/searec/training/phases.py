@@ -1,7 +1,7 @@
 """The phases of a training: the model's loss, then the phases that it names, each by the one loop with a checkpoint."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -152,8 +152,18 @@ class TrainingPhase(ABC):
             before: the metrics of the phase before.
         """
 
+    def refresh(self, model: Model, split: Split) -> None:
+        """Make anew what a model holds of this phase, after an update on new events; by default it stays.
 
-def _update(model: Model, context: PhaseContext, update: Update) -> PhaseReport:
+        Args:
+            model: updated.
+            split: whose training events it has learned from.
+        """
+
+
+def _update(
+    model: Model, context: PhaseContext, update: Update, phases: Sequence[TrainingPhase]
+) -> PhaseReport:
     """Train a model on what is new; its last weights are the result, and validation, if there is any, only measures."""
     config = context.config
     examples = TrainingExamples(
@@ -172,6 +182,8 @@ def _update(model: Model, context: PhaseContext, update: Update) -> PhaseReport:
         stop_after=update.passes,
         resume=context.resume,
     )
+    for phase in phases:
+        phase.refresh(model, context.split)
     metrics = {} if context.split.final else context.validate(model)
     return PhaseReport(SUPERVISED, metrics, is_kept=True, epochs=report.best_epoch, steps=report.steps)
 
@@ -213,7 +225,7 @@ def run_phases(
     phases: list[TrainingPhase] = [_PHASES.named(name)() for name in model.phases]
     context = PhaseContext(split, folder, config, made_from, resume, budgets)
     if update is not None:
-        return [_update(model, context, update)]
+        return [_update(model, context, update, phases)]
     if start is None:
         examples: TrainingExamples | Portions
         examples = TrainingExamples(split, model, batch=config.batch, seed=config.seed)

@@ -1,6 +1,7 @@
 """Vectors of items: an embedding of its own for each, and what its text and its categories say."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,14 @@ _DESCRIPTION = ("text", "text_mean", "text_scale", "category_ids")
 _INIT = 0.02
 _TEXT_INIT = 0.16
 """Standard deviation of the map's weights times the root of the text's width: texts begin louder than ids."""
+
+
+@dataclass(frozen=True)
+class NewItems:
+    """Items that came after the training: [n, D] vectors, and [n, W] text vectors (None without text)."""
+
+    vectors: Tensor
+    text: Tensor | None
 
 
 class ItemVectors(nn.Module):
@@ -73,9 +82,13 @@ class ItemVectors(nn.Module):
         """
         for name in _DESCRIPTION:
             setattr(self, name, state.get(name))
-        if "map.weight" in state and self.map is None:
+        if "map.weight" not in state:
+            self.map = None
+        elif self.map is None:
             self._add_map(state["map.weight"].shape[1])
-        if "category.weight" in state and self.category is None:
+        if "category.weight" not in state:
+            self.category = None
+        elif self.category is None:
             self._add_categories(len(state["category.weight"]) - 1)
 
     def standardised(self, text: Tensor) -> Tensor:

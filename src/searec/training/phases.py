@@ -21,6 +21,7 @@ from searec.training.train_config import TrainConfig
 
 SUPERVISED, STARTED = "supervised", "started"
 BUILT_IN = {
+    "text_choice": "searec.training.text_choice:TextChoicePhase",
     "neighbours": "searec.training.neighbour_memory:NeighbourMemoryPhase",
     "ranking_policy": "searec.training.ranking_policy:RankingPolicyPhase",
     "early_exit": "searec.training.early_exit:EarlyExitPhase",
@@ -152,7 +153,7 @@ class TrainingPhase(ABC):
             before: the metrics of the phase before.
         """
 
-    def refresh(self, model: Model, split: Split) -> None:
+    def refresh(self, model: Model, split: Split) -> None:  # noqa: B027 - most phases have nothing to do
         """Make anew what a model holds of this phase, after an update on new events; by default it stays.
 
         Args:
@@ -161,9 +162,7 @@ class TrainingPhase(ABC):
         """
 
 
-def _update(
-    model: Model, context: PhaseContext, update: Update, phases: Sequence[TrainingPhase]
-) -> PhaseReport:
+def _update(model: Model, context: PhaseContext, update: Update, phases: Sequence[TrainingPhase]) -> PhaseReport:
     """Train a model on what is new; its last weights are the result, and validation, if there is any, only measures."""
     config = context.config
     examples = TrainingExamples(

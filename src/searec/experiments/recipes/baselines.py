@@ -37,6 +37,26 @@ def demo() -> Recipe:
     )
 
 
+def headline() -> Recipe:
+    """The first table of docs/results.md: default settings, each task alone, and joint runs that may serve search."""
+    seeds = (0, 1, 2)
+    return Recipe(
+        "headline",
+        (
+            RecipeLine("popular", "popular"),
+            RecipeLine("itemknn", "itemknn"),
+            RecipeLine("itemknn-joint", "itemknn", joint=True),
+            RecipeLine("ease", "ease"),
+            RecipeLine("bm25", "bm25"),
+            RecipeLine("dense", "dense"),
+            RecipeLine("sasrec", "sasrec", seeds=seeds),
+            RecipeLine("event-transformer", "event-transformer", {"tasks": ["recommend"]}, seeds=seeds),
+            RecipeLine("event-transformer-joint", "event-transformer", seeds=seeds),
+        ),
+        protocols=("full",),
+    )
+
+
 def baselines() -> Recipe:
     """The baselines' table of docs/results.md: the defaults, and the published forms beside them."""
     return Recipe(

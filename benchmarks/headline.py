@@ -160,9 +160,8 @@ def table(folders: Sequence[Path]) -> str:
     for task, title in TITLES.items():
         of_task = [column.get(task, {"requests": 0, "rows": {}, "gains": {}}) for column in figures]
         lines.append([f"**{title}**", *(f"{column['requests']:,} requests" for column in of_task)])
-        for label in dict.fromkeys(label for column in of_task for label in column["rows"] if label != DEPLOYMENT):
-            lines.append([label, *(_cell(column["rows"], label) for column in of_task)])
-        lines.append([DEPLOYMENT, *(_cell(column["rows"], DEPLOYMENT) for column in of_task)])
+        labels = dict.fromkeys(label for column in of_task for label in column["rows"] if label != DEPLOYMENT)
+        lines += [[label, *(_cell(column["rows"], label) for column in of_task)] for label in (*labels, DEPLOYMENT)]
         for label in (EVENTS[task], DEPLOYMENT):
             gains = [column["gains"].get(label) for column in of_task]
             lines.append([f"{label} over the best other", *(_gain(one) for one in gains)])

@@ -15,7 +15,8 @@ from searec.data.split import Split
 from searec.experiments import run_training
 from searec.models import model_named
 from searec.models.trunk_sizes import trunk_sizes
-from searec.pipeline.run import Run
+from searec.pipeline.run import Run, read_run
+from searec.training.phases import PhaseContext
 
 SMALL: dict[str, Any] = {"width": 16, "inner": 16, "layers": 1, "epochs": 2, "batch": 16, "lr": 5e-3}
 
@@ -123,3 +124,36 @@ def test_a_split_without_searches_trains_for_the_feed(make_data: Callable[..., D
     items = run.recommend(["u1"], k=3)["item_id"].to_list()
     assert len(items) == 0 or set(items) <= set(data.item_table["item_id"])
     assert Split(data).held_out("search", "test").user.size == 0
+
+
+def test_text_is_kept_where_it_is_better_on_validation(checkerboard: Any, tmp_path: Path) -> None:
+    """The titles of the checkerboard tell its blocks apart."""
+    run = run_training.train("event-transformer", checkerboard.data, tmp_path / "run", **SMALL)
+    choice = next(phase for phase in run.config["phases"] if phase["phase"] == "text_choice")
+    assert not choice["kept"] and run.model.query is not None
+    assert choice["full-ndcg@10.without_text"] <= choice["full-ndcg@10"]
+
+
+def test_text_that_validation_is_against_is_dropped(
+    checkerboard: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run opens without text, and so does a final one."""
+    validate = PhaseContext.validate
+
+    def against_text(context: PhaseContext, model: Any) -> dict[str, float]:
+        return {name: value / (1 + 9 * (model.query is not None)) for name, value in validate(context, model).items()}
+
+    monkeypatch.setattr(PhaseContext, "validate", against_text)
+    data = checkerboard.data
+    given = {**SMALL, "epochs": 4, "min_steps": 25, "neighbours": False}
+    run = run_training.train("event-transformer", data, tmp_path / "run", **given)
+    choice = run.config["phases"][-1]
+    assert choice["phase"] == "text_choice" and choice["kept"], choice
+    assert run.model.query is None
+    opened = read_run(run.folder, data)
+    requests = run.split.held_out("recommend", "test")
+    batch = Batcher(data, run.model.needs).batch(requests)
+    with torch.no_grad():
+        assert torch.equal(opened.model.score(batch), run.model.score(batch))
+    final = run_training.train("event-transformer", data, tmp_path / "final", final=True, twin=run.folder, **given)
+    assert final.model.query is None and final.is_final

@@ -10,8 +10,10 @@ from searec.data.batch import Batch
 from searec.nn.losses import Losses
 
 if TYPE_CHECKING:  # training one model loads nothing that only other models need
+    from searec.data.dataset import Dataset
     from searec.data.schema import Task
     from searec.data.split import Split
+    from searec.models.base import Model
     from searec.models.serendipity.batch_interests import BatchInterests
     from searec.models.serendipity.retrieval import Channels, InterestPool
     from searec.semantic_ids.trie import Trie
@@ -109,6 +111,25 @@ class UpdatesItems(Protocol):
         Args:
             added: what `Artifact.new_items` returns for their records.
             removed: internal ids.
+        """
+        ...
+
+
+@runtime_checkable
+class ChoosesText(Protocol):
+    """A model that reads texts if that makes it better."""
+
+    @property
+    def may_drop_text(self) -> bool:
+        """Whether it reads texts, and its settings leave it to validation."""
+        ...
+
+    def without_text(self, data: "Dataset", seed: int) -> "Model":
+        """Return a model of the same settings that reads no text, with weights of its own.
+
+        Args:
+            data: the dataset.
+            seed: of the weights.
         """
         ...
 

@@ -1,15 +1,13 @@
 """event-transformer: a causal Transformer over clicks and searches, with the texts of items and queries."""
 
 import functools
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 from typing_extensions import override
@@ -34,16 +32,16 @@ from searec.nn.losses import Losses
 from searec.nn.query_match import QueryMatch
 from searec.nn.softmax import SampledSoftmax, linear_cross_entropy
 from searec.text.encoder import DEFAULT, Encoder
+from searec.text.recent_vectors import RecentVectors
 
 _CATEGORIES = 8
 """Categories read of an item."""
 _WORDS = 16
 """Words read of a query."""
-_REMEMBERED = 50_000
 _SHARPNESS = 20.0
 """What the cosine of an item's nearest neighbour is multiplied by on average, before log(1 + x)."""
 _NEAR = "near."
-_WORDS_OF_ITEMS = ("match.offsets", "match.columns", "match.values")
+_OF_ITEMS = ("items.text", "items.category_ids", "match.offsets", "match.columns", "match.values")
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ class EventTransformer(Model):
     tasks: ClassVar[tuple[Task, ...]] = TASKS
     learns = "loss"
     examples = "timeline"
-    phases = ("neighbours",)
+    phases = ("text_choice", "neighbours")
     ranks_candidates = True
     rows: ClassVar[Mapping[str, Rows]] = {
         "items.id.weight": Rows("items", new="zero"),
@@ -104,7 +102,7 @@ class EventTransformer(Model):
             id_dropout: share of id embeddings hidden in a training step.
             length: newest events read, and events of a training stretch.
             search_clicks: clicks read of a search.
-            text: read the sentence vectors of items and queries.
+            text: read the sentence vectors of items and queries; "auto" if it is better with them on validation.
             categories: read the categories of items.
             encoder: "minilm", or a sentence-transformers model by hub name or path.
             search_weight: of the loss of search.
@@ -124,7 +122,7 @@ class EventTransformer(Model):
         id_dropout: DropoutRate = 0.2
         length: Annotated[int, Field(ge=2)] = 50
         search_clicks: Count = 5
-        text: bool = True
+        text: bool | Literal["auto"] = "auto"
         categories: bool = True
         encoder: str = DEFAULT
         search_weight: NonNegative = 1.0
@@ -150,7 +148,6 @@ class EventTransformer(Model):
         self.near = ItemKNN(configure(ItemKNN.Config, {"recency": config.recency}), sizes)
         self.register_buffer("near_weight", torch.zeros(1 + len(TASKS)))
         self.sampler = SampledSoftmax(sizes.items, config.sampled) if sizes.items > config.full_softmax else None
-        self._query_vectors: OrderedDict[str, NDArray[np.float16]] = OrderedDict()
         self._table = CachedValue[Tensor]()
 
     @classmethod
@@ -168,59 +165,60 @@ class EventTransformer(Model):
     @override
     def needs(self) -> Needs:
         length, clicks = self.config.length, self.config.search_clicks
-        return Needs(feed=length, searches=length, search_clicks=clicks, words=_WORDS, queries=True)
+        return Needs(feed=length, searches=length, search_clicks=clicks, words=_WORDS, queries=self.query is not None)
 
     @functools.cached_property
-    def _encoder(self) -> Encoder:
-        """The encoder of queries and items."""
-        return Encoder(self.config.encoder)
+    def _texts(self) -> RecentVectors:
+        """Vectors of the texts of queries, and the encoder of items."""
+        return RecentVectors(Encoder(self.config.encoder))
 
     # --- what items and queries say ---
 
     @override
     def read_items(self, data: Dataset) -> None:
         texts = data.item_texts()
-        has_text = self.config.text and len(set(texts)) > 1
+        has_text = bool(self.config.text) and len(set(texts)) > 1
         categories = data.sizes.categories if self.config.categories else 0
         self.items.describe(
-            torch.from_numpy(self._encoder.encode(texts)) if has_text else None,
+            torch.from_numpy(self._texts.encoder.encode(texts)) if has_text else None,
             torch.from_numpy(_category_ids(data)) if categories > 1 else None,
             categories,
         )
         if self.items.map is not None:
             self._add_query_map(self.items.map.in_features)
-            self._remember(data.queries.texts.to_list())
+            self._texts.add(data.queries.texts.to_list())
         if "search" in self.train_tasks:
             self.match.index_words(data)
+
+    @property
+    def may_drop_text(self) -> bool:
+        """Whether it reads texts, and its settings leave it to validation."""
+        return self.config.text == "auto" and self.query is not None
+
+    def without_text(self, data: Dataset, seed: int) -> "EventTransformer":
+        """Return a model of the same settings that reads no text, with weights of its own.
+
+        Args:
+            data: the dataset.
+            seed: of the weights.
+        """
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            other = EventTransformer(replace(self.config, text=False), self.sizes)
+            other.read_items(data)
+        return other
 
     def _add_query_map(self, text_width: int) -> None:
         self.query = nn.Linear(text_width, self.config.width, bias=False)
         nn.init.normal_(self.query.weight, std=0.16 / text_width**0.5)
 
-    def _remember(self, texts: Sequence[str]) -> None:
-        """Encode the texts of queries that are not remembered."""
-        new = [text for text in dict.fromkeys(texts) if text and text not in self._query_vectors]
-        if new:
-            self._query_vectors.update(zip(new, self._encoder.encode(new).astype(np.float16), strict=True))
-
-    def query_text(self, texts: Sequence[str]) -> Tensor:
-        """Return the text vectors [n, W] of queries; zero for an empty text.
-
-        Args:
-            texts: of the queries.
-        """
-        self._remember(texts)
-        none = np.zeros(len(self.items.text_mean), dtype=np.float16)
-        vectors = np.stack([self._query_vectors[text] if text else none for text in texts])
-        while len(self._query_vectors) > _REMEMBERED:
-            self._query_vectors.popitem(last=False)
-        return torch.from_numpy(vectors).to(self.device).float()
-
     @override
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         self.items.shape_as(_inside(state, "items."))
         self.match.shape_as(_inside(state, "match."))
-        if "query.weight" in state and self.query is None:
+        if "query.weight" not in state:
+            self.query = None
+        elif self.query is None:
             self._add_query_map(state["query.weight"].shape[1])
         near = _inside(state, _NEAR)
         if near:
@@ -238,7 +236,7 @@ class EventTransformer(Model):
         fresh = type(self)(self.config, growth.data.sizes)
         fresh.read_items(growth.data)
         for name, part in fresh.state().items():
-            if name in ("items.text", "items.category_ids") or name in _WORDS_OF_ITEMS:
+            if name in state and name in _OF_ITEMS:
                 state[name] = part
         near = self.near.grown_state(growth) if self.near.values is not None else {}
         return state | {_NEAR + name: part for name, part in near.items()}
@@ -273,7 +271,9 @@ class EventTransformer(Model):
 
     def query_texts(self, batch: Batch) -> Tensor | None:
         """Return the text vectors [Q, W] of the queries of a batch; None without text."""
-        return None if self.query is None else self.query_text(batch.texts)
+        if self.query is None:
+            return None
+        return torch.from_numpy(self._texts.of(batch.texts, self.query.in_features)).to(self.device)
 
     def _matches(self, batch: Batch, queries: Tensor, texts: Tensor | None, items: Tensor | None = None) -> Tensor:
         """The match of queries [n], rows of `batch.words`, with all items [n, I + 1] or some [n, M]."""
@@ -420,7 +420,7 @@ class EventTransformer(Model):
             texts: [n] of the items.
             category_ids: [n, M] of the items, 0 pads.
         """
-        text = None if self.items.map is None else torch.from_numpy(self._encoder.encode(texts)).to(self.device)
+        text = None if self.items.map is None else torch.from_numpy(self._texts.encoder.encode(texts)).to(self.device)
         has_categories = self.items.category is not None
         vectors = self.items.of_new(text, category_ids[:, :_CATEGORIES].to(self.device) if has_categories else None)
         return NewItems(vectors, text)

@@ -73,9 +73,13 @@ class ItemVectors(nn.Module):
         """
         for name in _DESCRIPTION:
             setattr(self, name, state.get(name))
-        if "map.weight" in state and self.map is None:
+        if "map.weight" not in state:
+            self.map = None
+        elif self.map is None:
             self._add_map(state["map.weight"].shape[1])
-        if "category.weight" in state and self.category is None:
+        if "category.weight" not in state:
+            self.category = None
+        elif self.category is None:
             self._add_categories(len(state["category.weight"]) - 1)
 
     def standardised(self, text: Tensor) -> Tensor:

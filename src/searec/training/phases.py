@@ -21,6 +21,7 @@ from searec.training.train_config import TrainConfig
 
 SUPERVISED, STARTED = "supervised", "started"
 BUILT_IN = {
+    "text_choice": "searec.training.text_choice:TextChoicePhase",
     "neighbours": "searec.training.neighbour_memory:NeighbourMemoryPhase",
     "ranking_policy": "searec.training.ranking_policy:RankingPolicyPhase",
     "early_exit": "searec.training.early_exit:EarlyExitPhase",

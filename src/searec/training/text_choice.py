@@ -1,0 +1,88 @@
+"""The phase that drops the texts that a model reads if validation is better without."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from typing_extensions import override
+
+from searec.models.base import Model
+from searec.models.capabilities import ChoosesText, supports
+from searec.training import checkpoint
+from searec.training.examples import Portions, TrainingExamples
+from searec.training.loop import train
+from searec.training.loop_state import TrainReport
+from searec.training.phases import PhaseContext, PhaseReport, TrainingPhase
+from searec.training.training_log import FILE, read_rows
+
+_WHOLE = "whole"
+"""Folder, within that of the phase, of the training that is not broken off."""
+
+
+class TextChoicePhase(TrainingPhase):
+    """Trains a `capabilities.ChoosesText` without text, from other weights, and keeps the better one by validation.
+
+    The model without text first gets the steps that training takes at least. If it is behind by then, it is given up.
+    """
+
+    name = "text_choice"
+
+    @override
+    def is_configured(self, model: Model) -> bool:
+        return supports(model, ChoosesText) and model.may_drop_text
+
+    @override
+    def run(self, model: Model, context: PhaseContext, before: Mapping[str, float]) -> PhaseReport:
+        config, judge = context.config, context.judge
+        chooser: Any = model
+        if context.budgets is not None:
+            budget = context.budgets[self.name]
+            other = chooser.without_text(context.split.data, config.seed)
+            self._train(other, context, context.folder / self.name, stop_after=budget.epochs, validates=False)
+            model.load_state(other.state())
+            context.epochs[self.name] = (budget.epochs, budget.steps)
+            return PhaseReport(self.name, budget.metrics, is_kept=True)
+        context.epochs[self.name] = (0, 0)
+        each = self._examples(chooser, context).steps(0)
+        pilot = min(config.epochs, math.ceil(max(1, config.min_steps) / each))
+        rows = [row for row in read_rows(context.folder / FILE) if row["event"] == "validate" and row["epoch"] <= pilot]
+        to_beat = max((row[judge] for row in rows), default=math.inf)
+        other = chooser.without_text(context.split.data, config.seed)
+        report = self._train(other, context, context.folder / self.name, stop_after=pilot)
+        if report.best[judge] > to_beat and pilot < config.epochs:
+            other = chooser.without_text(context.split.data, config.seed)
+            report = self._train(other, context, context.folder / self.name / _WHOLE)
+        if report.best[judge] <= before[judge]:
+            figures = {**before, f"{judge}.without_text": report.best[judge]}
+            return PhaseReport(self.name, figures, is_kept=False)
+        model.load_state(other.state())
+        context.epochs[self.name] = (report.best_epoch, report.best_epoch * each)
+        return PhaseReport(self.name, report.best, is_kept=True)
+
+    @staticmethod
+    def _examples(model: Model, context: PhaseContext) -> TrainingExamples | Portions:
+        config = context.config
+        examples = TrainingExamples(context.split, model, batch=config.batch, seed=config.seed)
+        return examples.portions(config.epoch_steps) if config.epoch_steps else examples
+
+    def _train(
+        self,
+        model: Model,
+        context: PhaseContext,
+        folder: Path,
+        *,
+        stop_after: int | None = None,
+        validates: bool = True,
+    ) -> TrainReport:
+        folder.mkdir(exist_ok=True)
+        return train(
+            model,
+            self._examples(model, context),
+            context.validate if validates else None,
+            folder,
+            context.config,
+            made_from={**context.made_from, "phase": self.name},
+            stop_after=stop_after,
+            resume=context.resume and (folder / checkpoint.FILE).exists(),
+        )

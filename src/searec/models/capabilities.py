@@ -138,6 +138,11 @@ class ChoosesText(Protocol):
 class RemembersNeighbours(Protocol):
     """A model that adds the similarities of `itemknn` to its scores, weighted after it has learned."""
 
+    @property
+    def has_neighbours(self) -> bool:
+        """Whether it adds any."""
+        ...
+
     def remember_neighbours(self, split: "Split") -> None:
         """Compute the similarities from the training events of a split."""
         ...

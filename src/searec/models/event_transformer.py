@@ -238,7 +238,7 @@ class EventTransformer(Model):
         for name, part in fresh.state().items():
             if name in state and name in _OF_ITEMS:
                 state[name] = part
-        near = self.near.grown_state(growth) if self.near.values is not None else {}
+        near = self.near.grown_state(growth) if self.has_neighbours else {}
         return state | {_NEAR + name: part for name, part in near.items()}
 
     # --- states ---
@@ -340,6 +340,11 @@ class EventTransformer(Model):
 
     # --- neighbours ---
 
+    @property
+    def has_neighbours(self) -> bool:
+        """Whether it adds the similarities of neighbours."""
+        return self.near.values is not None
+
     def remember_neighbours(self, split: Split) -> None:
         """Compute the cosines of items from the training clicks, and the scale at which they are read.
 
@@ -376,7 +381,7 @@ class EventTransformer(Model):
     def _neighbours(self, batch: Batch, timeline: Timeline) -> Tensor | None:
         """[B, I + 1] what the neighbours of the user's clicks add to the scores."""
         weight = self.near_weight[1 + TASKS.index(batch.task)]
-        if self.near.values is None or not weight:
+        if not self.has_neighbours or not weight:
             return None
         history = timeline.item
         cosines = self.near.similarities.sum(history, self.near.recency_weights(history))
@@ -385,7 +390,7 @@ class EventTransformer(Model):
     @override
     def leaks(self, split: Split) -> Leaks:
         total = super().leaks(split)
-        if self.near.values is not None:
+        if self.has_neighbours:
             total += self.near.leaks(self._split_of_neighbours(split))
         return total
 

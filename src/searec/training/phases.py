@@ -11,6 +11,7 @@ from torch import Tensor
 from searec.data.split import Split
 from searec.evaluation.protocol import validation_score
 from searec.models.base import Model
+from searec.models.capabilities import RemembersNeighbours, supports
 from searec.nn.learner import Learner
 from searec.plugins import Registry
 from searec.training import checkpoint
@@ -173,6 +174,8 @@ def _update(model: Model, context: PhaseContext, update: Update) -> PhaseReport:
         stop_after=update.passes,
         resume=context.resume,
     )
+    if supports(model, RemembersNeighbours) and model.has_neighbours:
+        model.remember_neighbours(context.split)
     metrics = {} if context.split.final else context.validate(model)
     return PhaseReport(SUPERVISED, metrics, is_kept=True, epochs=report.best_epoch, steps=report.steps)
 

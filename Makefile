@@ -11,7 +11,7 @@ help:
 	@echo "make test     all tests (CI=1 measures coverage), with the servers and the browser they start (installed where that is possible)"
 	@echo "make lint     ruff and mypy"
 	@echo "make bench    benchmarks, one JSON line each (DATA=folder to measure on your own data)"
-	@echo "make results  the baselines' table (DATA=folder, OUT=folder)"
+	@echo "make results  the headline table (DATA=folder, OUT=folder)"
 
 setup: .venv/ready
 
@@ -40,7 +40,7 @@ bench: setup
 	$(BIN)/python benchmarks/all.py $(if $(DATA),--data $(DATA))
 
 results: setup
-	$(BIN)/searec recipe baselines $(DATA) --out $(or $(OUT),runs/baselines)
+	$(BIN)/python benchmarks/headline.py run $(DATA) --out $(or $(OUT),runs/headline)
 
 clean:
 	rm -rf .venv build dist runs

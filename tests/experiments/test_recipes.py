@@ -19,7 +19,7 @@ def test_settings_are_valid_and_lines_differ(name: str) -> None:
     recipe = recipe_named(name)
     assert recipe.name == name and recipe.lines
     made = [
-        (line.model, line.start, line.teacher, str(settings_for(line.model, line.preset, line.settings)))
+        (line.model, line.joint, line.start, line.teacher, str(settings_for(line.model, line.preset, line.settings)))
         for line in recipe.lines
     ]
     assert len({line.label for line in recipe.lines}) == len(made)

@@ -11,6 +11,7 @@ from searec.pipeline.deployment import Deployment
 
 RUNS: dict[str, dict[str, Any]] = {
     "sasrec": {"epochs": 1, "width": 16},
+    "event-transformer": {"epochs": 1, "width": 16, "inner": 16, "layers": 1, "text": True},
     "itemknn": {},
     "bm25": {},
     "dense": {},

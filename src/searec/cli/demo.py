@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from searec.service.client import Client
 
 STATE = "service.json"
-RECOMMEND = ("sasrec", "serendipity", "gensar", "gserec", "lcr-ser")
-SEARCH = ("bm25", "dense", "gensar", "unisar")
+RECOMMEND = ("itemknn", "ease", "event-transformer", "sasrec", "serendipity", "gensar", "gserec", "lcr-ser")
+SEARCH = ("bm25", "dense", "event-transformer", "gensar", "unisar")
 _PATIENCE_SECONDS = 180.0
 _LOAD = 100
 """Requests of each kind that are timed."""

@@ -12,8 +12,9 @@ from searec.data.split import Requests, Split, requests_at
 def timelines(split: Split, tasks: Sequence[Task], length: int) -> Requests:
     """Return requests whose histories together hold every training event, those of a user `length` at a time.
 
-    The newest stretch of a user ends at the cut-off. Where one begins amid events of one time, such as a search and its
-    clicks, the older of them are left out. Targets are 0: what follows each event lies in the history.
+    The newest stretch of a user ends after the newest event before the cut-off. Where one begins amid events of one
+    time, such as a search and its clicks, the older of them are left out. Targets are 0: what follows each event lies
+    in the history.
 
     Args:
         split: whose training events are read.
@@ -31,7 +32,7 @@ def timelines(split: Split, tasks: Sequence[Task], length: int) -> Requests:
     newer = np.arange(len(user)) - np.repeat(np.cumsum(stretches) - stretches, stretches)
     first = np.cumsum(count) - count
     end = first[user] + count[user] - newer * length
-    until = np.where(newer == 0, cutoff[user], time[np.minimum(end, len(time) - 1)] if len(time) else 0)
+    until = time[np.where(newer == 0, end - 1, end)] + (newer == 0)
     return requests_at(split.data, "recommend", user, until)
 
 

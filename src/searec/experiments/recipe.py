@@ -36,6 +36,7 @@ class RecipeLine:
             are compared on the requests they share.
         unseen: share of users kept out of training (`split.Split`).
         split_at: time of a global split (`global_split.split_time`); leave-one-out by default.
+        joint: whether what either task holds out ends what is learned from (`Split.joint`).
         start: the label of an earlier line, whose run of the same seed this one starts from.
         teacher: the label of an earlier line, from whose run of the same seed this one learns.
     """
@@ -48,6 +49,7 @@ class RecipeLine:
     full_requests: int | None = None
     unseen: float = 0.0
     split_at: float | str | None = None
+    joint: bool = False
     start: str | None = None
     teacher: str | None = None
 
@@ -74,6 +76,7 @@ class RecipeLine:
             label=self.label,
             unseen=self.unseen,
             split_at=self.split_at,
+            joint=self.joint,
             resume=folder.is_dir(),
             start=sources.get("start"),
             teacher=sources.get("teacher"),

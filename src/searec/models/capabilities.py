@@ -140,7 +140,7 @@ class RemembersNeighbours(Protocol):
 
     @property
     def has_neighbours(self) -> bool:
-        """Whether it holds them."""
+        """Whether it adds any."""
         ...
 
     def remember_neighbours(self, split: "Split") -> None:

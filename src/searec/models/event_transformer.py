@@ -339,7 +339,7 @@ class EventTransformer(Model):
 
     @property
     def has_neighbours(self) -> bool:
-        """Whether it holds the cosines of items."""
+        """Whether it adds the similarities of neighbours."""
         return self.near.values is not None
 
     def remember_neighbours(self, split: Split) -> None:

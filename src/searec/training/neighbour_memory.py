@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from typing_extensions import override
 
-from searec.data.split import Split
 from searec.models.base import Model
 from searec.training.phases import PhaseContext, PhaseReport, TrainingPhase
 
@@ -45,12 +44,6 @@ class NeighbourMemoryPhase(TrainingPhase):
             memory.forget_neighbours()
         figures = context.validate(model) if is_kept else dict(before)
         return PhaseReport(self.name, {**figures, **{f"weight.{task}": w for task, w in chosen.items()}}, is_kept)
-
-    @override
-    def refresh(self, model: Model, split: Split) -> None:
-        memory: Any = model
-        if memory.has_neighbours:
-            memory.remember_neighbours(split)
 
     @staticmethod
     def _chosen(model: Model, context: PhaseContext, before: Mapping[str, float]) -> dict[str, float]:

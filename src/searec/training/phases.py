@@ -1,7 +1,7 @@
 """The phases of a training: the model's loss, then the phases that it names, each by the one loop with a checkpoint."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,6 +11,7 @@ from torch import Tensor
 from searec.data.split import Split
 from searec.evaluation.protocol import validation_score
 from searec.models.base import Model
+from searec.models.capabilities import RemembersNeighbours, supports
 from searec.nn.learner import Learner
 from searec.plugins import Registry
 from searec.training import checkpoint
@@ -153,16 +154,8 @@ class TrainingPhase(ABC):
             before: the metrics of the phase before.
         """
 
-    def refresh(self, model: Model, split: Split) -> None:  # noqa: B027 - most phases have nothing to do
-        """Make anew what a model holds of this phase, after an update on new events; by default it stays.
 
-        Args:
-            model: updated.
-            split: whose training events it has learned from.
-        """
-
-
-def _update(model: Model, context: PhaseContext, update: Update, phases: Sequence[TrainingPhase]) -> PhaseReport:
+def _update(model: Model, context: PhaseContext, update: Update) -> PhaseReport:
     """Train a model on what is new; its last weights are the result, and validation, if there is any, only measures."""
     config = context.config
     examples = TrainingExamples(
@@ -181,8 +174,8 @@ def _update(model: Model, context: PhaseContext, update: Update, phases: Sequenc
         stop_after=update.passes,
         resume=context.resume,
     )
-    for phase in phases:
-        phase.refresh(model, context.split)
+    if supports(model, RemembersNeighbours) and model.has_neighbours:
+        model.remember_neighbours(context.split)
     metrics = {} if context.split.final else context.validate(model)
     return PhaseReport(SUPERVISED, metrics, is_kept=True, epochs=report.best_epoch, steps=report.steps)
 
@@ -224,7 +217,7 @@ def run_phases(
     phases: list[TrainingPhase] = [_PHASES.named(name)() for name in model.phases]
     context = PhaseContext(split, folder, config, made_from, resume, budgets)
     if update is not None:
-        return [_update(model, context, update, phases)]
+        return [_update(model, context, update)]
     if start is None:
         examples: TrainingExamples | Portions
         examples = TrainingExamples(split, model, batch=config.batch, seed=config.seed)

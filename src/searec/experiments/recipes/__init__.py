@@ -5,7 +5,7 @@ from collections.abc import Callable
 from searec.config import nearest
 from searec.errors import SettingsError
 from searec.experiments.recipe import Recipe, RecipeLine
-from searec.experiments.recipes.baselines import baselines, demo, tuning_sasrec, tuning_simple, tuning_unisar
+from searec.experiments.recipes.baselines import baselines, demo, headline, tuning_sasrec, tuning_simple, tuning_unisar
 from searec.experiments.recipes.gensar import gensar, gensar_tradeoff
 from searec.experiments.recipes.gserec import (
     gserec,
@@ -22,6 +22,7 @@ __all__ = ["RECIPES", "Recipe", "RecipeLine", "recipe_named"]
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "demo": demo,
+    "headline": headline,
     "baselines": baselines,
     "tuning-simple": tuning_simple,
     "tuning-sasrec": tuning_sasrec,

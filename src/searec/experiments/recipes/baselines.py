@@ -12,10 +12,12 @@ def demo() -> Recipe:
         (
             RecipeLine("popular", "popular"),
             RecipeLine("itemknn", "itemknn"),
+            RecipeLine("ease", "ease"),
             RecipeLine("bm25", "bm25"),
             RecipeLine("dense", "dense"),
             RecipeLine("sasrec", "sasrec"),
-            RecipeLine("unisar", "unisar", {"batch": 256, "epochs": 4}),
+            RecipeLine("event-transformer", "event-transformer", {"text": True}),
+            RecipeLine("unisar", "unisar", {"batch": 256, "epochs": 2}),
             RecipeLine("gserec", "gserec", {"batch": 128, "epochs": 4}),
             RecipeLine("lcr-ser", "lcr-ser", {"batch": 128, "epochs": 4}),
             RecipeLine("serendipity", "serendipity", {"batch": 128}),
@@ -28,12 +30,32 @@ def demo() -> Recipe:
                     "heads": 2,
                     "inner": 128,
                     "batch": 128,
-                    "epochs": 3,
+                    "epochs": 2,
                     "validation_requests": 500,
                     "code_epochs": 100,
                 },
             ),
         ),
+    )
+
+
+def headline() -> Recipe:
+    """The first table of docs/results.md: default settings, each task alone, and joint runs that may serve search."""
+    seeds = (0, 1, 2)
+    return Recipe(
+        "headline",
+        (
+            RecipeLine("popular", "popular"),
+            RecipeLine("itemknn", "itemknn"),
+            RecipeLine("itemknn-joint", "itemknn", joint=True),
+            RecipeLine("ease", "ease"),
+            RecipeLine("bm25", "bm25"),
+            RecipeLine("dense", "dense"),
+            RecipeLine("sasrec", "sasrec", seeds=seeds),
+            RecipeLine("event-transformer", "event-transformer", {"tasks": ["recommend"]}, seeds=seeds),
+            RecipeLine("event-transformer-joint", "event-transformer", seeds=seeds),
+        ),
+        protocols=("full",),
     )
 
 

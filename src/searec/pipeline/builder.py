@@ -33,7 +33,7 @@ from searec.store.event_store import EventStore
 from searec.store.interest_reader import Reader
 
 _TRIAL_SECONDS = 60.0
-_NOT_ASKED = "a query of a trial"
+_UNKNOWN = "a query of a trial"
 
 
 def open_pipeline(
@@ -123,7 +123,7 @@ def open_pipeline(
 def try_out(pipeline: Pipeline, data: Dataset) -> None:
     """Request a feed, search results and suggestions, for a user with a history and for nobody.
 
-    Nobody has asked one of the queries before, so that the first such request waits for no encoder to be loaded.
+    One of the queries is not in the log, so that encoders are loaded before the first such request of a person.
 
     Args:
         pipeline: to try.
@@ -144,7 +144,7 @@ def try_out(pipeline: Pipeline, data: Dataset) -> None:
         *pipeline.search(
             [
                 dataclasses.replace(request, query=text)
-                for request, text in zip(requests, (query, f"{query} {_NOT_ASKED}"), strict=True)
+                for request, text in zip(requests, (query, f"{query} {_UNKNOWN}"), strict=True)
             ]
         ),
         *pipeline.suggest([SuggestRequest(request.user, seconds=request.seconds) for request in requests]),

@@ -126,3 +126,13 @@ def optional_package(what: str, extra: str, *, where: object = None) -> Iterator
         yield
     except ImportError as error:
         raise DependencyError(what, where=where, got=error, remedy=installation(extra)) from error
+
+
+@contextmanager
+def alternative(remedy: str) -> Iterator[None]:
+    """Add what one can do without a package to a DependencyError in the block."""
+    try:
+        yield
+    except DependencyError as error:
+        both = f"{error.remedy}; or {remedy}"
+        raise DependencyError(error.what, where=error.where, got=error.got, remedy=both) from error

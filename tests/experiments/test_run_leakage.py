@@ -384,7 +384,7 @@ def test_a_training_warns_of_negatives_and_keeps_what_was_looked_at(
     small_world: Dataset, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, logger="searec.leaks"):
-        run = run_training.train("unisar", small_world, tmp_path / "run", width=8, epochs=1)
+        run = run_training.train("unisar", small_world, tmp_path / "run", width=8, epochs=1, epoch_steps=0)
     assert (
         len(caplog.messages) == 1
         and "negatives may be items that their user chose after the cut-off" in caplog.messages[0]
@@ -395,7 +395,7 @@ def test_a_training_warns_of_negatives_and_keeps_what_was_looked_at(
     assert config["leaks"]["checked"]["training requests, recommend"] == len(
         Split(small_world).train("recommend", run.model.train_tasks)
     )
-    again = run_training.train("unisar", small_world, tmp_path / "run", width=8, epochs=1, resume=True)
+    again = run_training.train("unisar", small_world, tmp_path / "run", width=8, epochs=1, epoch_steps=0, resume=True)
     assert again.config == run.config
 
 

@@ -71,6 +71,7 @@ LESSON: dict[str, dict[str, Any]] = {
     "serendipity": {"epochs": 60, "batch": 16, "lr": 0.01},
     "unisar": {
         "epochs": 30,
+        "epoch_steps": 0,
         "batch": 16,
         "lr": 0.005,
         "width": 32,

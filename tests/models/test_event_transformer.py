@@ -1,5 +1,6 @@
 """What the event-transformer adds to the trunk: items known by text, words of queries, neighbours by validation."""
 
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,13 @@ from searec.data.batch import Batcher
 from searec.data.counts import Counts
 from searec.data.dataset import Dataset
 from searec.data.split import Split
+from searec.errors import DependencyError, installation
 from searec.experiments import run_training
 from searec.models import model_named
 from searec.models.trunk_sizes import trunk_sizes
 from searec.pipeline.run import Run, read_run
+from searec.text.encoder import Encoder
+from searec.text.recent_vectors import RecentVectors
 from searec.training.phases import PhaseContext
 
 SMALL: dict[str, Any] = {"width": 16, "inner": 16, "layers": 1, "epochs": 2, "batch": 16, "lr": 5e-3}
@@ -157,3 +161,38 @@ def test_text_that_validation_is_against_is_dropped(
         assert torch.equal(opened.model.score(batch), run.model.score(batch))
     final = run_training.train("event-transformer", data, tmp_path / "final", final=True, twin=run.folder, **given)
     assert final.model.query is None and final.is_final
+
+
+def test_starting_from_a_run_keeps_the_neighbours_that_it_chose(checkerboard: Any, tmp_path: Path) -> None:
+    """They are judged against the model without them, and the figures are those of what is stored."""
+    data = checkerboard.data
+    given = {**SMALL, "epochs": 1, "min_steps": 0, "text": False, "lr": 1e-6}
+    first = run_training.train("event-transformer", data, tmp_path / "first", **given)
+    assert first.model.has_neighbours
+    again = run_training.train("event-transformer", data, tmp_path / "again", start=first.folder, **given)
+    assert torch.equal(again.model.near_weight, first.model.near_weight)
+    assert again.config["phases"][-1] == first.config["phases"][-1]
+
+
+def test_queries_of_people_are_not_kept_on_disk(tmp_path: Path) -> None:
+    encoder = Encoder(folder=tmp_path)
+    recent = RecentVectors(encoder, most=2)
+    assert recent.of(["mine", "", "mine"], 384)[1].tolist() == [0.0] * 384
+    texts = ["one", "two", "three"]
+    np.testing.assert_allclose(recent.of(texts, 384), encoder.encode(texts), atol=1e-3)
+    count = "SELECT count(*) FROM vectors"
+    store = sqlite3.connect(next(tmp_path.glob("*.sqlite")))
+    assert store.execute(count).fetchone() == (3,), "those of `encode` alone"
+    store.close()
+
+
+def test_without_the_encoder_the_error_names_the_extra_and_the_setting(
+    checkerboard: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def absent(texts: object, **_: object) -> None:
+        raise DependencyError("the sentence encoder is not installed", where="minilm", remedy=installation("dense"))
+
+    monkeypatch.setattr(Encoder, "encode", lambda self, texts, keep=True: absent(texts))
+    with pytest.raises(DependencyError, match=r"\[dense\].*--set text=false"):
+        run_training.train("event-transformer", checkerboard.data, tmp_path / "run", **SMALL)
+    run_training.train("event-transformer", checkerboard.data, tmp_path / "run", **SMALL, text=False)

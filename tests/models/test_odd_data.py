@@ -66,7 +66,7 @@ def settings(name: str) -> dict[str, Any]:
     config, training = run_training.settings_for(name)
     known = set(type(config).__dataclass_fields__)
     chosen = {key: value for key, value in SMALL.items() if key in known}
-    return chosen | ({"epochs": 1, "batch": 32} if training is not None else {})
+    return chosen | ({"epochs": 1, "epoch_steps": 0, "batch": 32} if training is not None else {})
 
 
 @pytest.mark.parametrize("kind", ODD)

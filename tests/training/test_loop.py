@@ -146,6 +146,19 @@ def test_a_run_broken_off_at_any_step_ends_with_the_same_bits(tmp_path, unbroken
         assert mine == theirs
 
 
+@pytest.mark.parametrize("at", [2, 4, 7, 11])
+def test_a_run_with_averages_broken_off_ends_with_the_same_bits(tmp_path, at):
+    settings = TrainConfig(**{**vars_of(SETTINGS), "average": 0.99})
+    whole, report = run(tmp_path / "whole", settings=settings)
+    with pytest.raises(Interrupted):
+        run(tmp_path / "broken", InterruptedAt(at), settings)
+    other, resumed = run(tmp_path / "broken", Toy(ToyConfig(), seed=99), settings, resume=True)
+    assert_same(whole.state(), other.state())
+    assert resumed.best == report.best
+    plain, _ = run(tmp_path / "plain")
+    assert not torch.equal(plain.users.weight, whole.users.weight), "averages are what is kept"
+
+
 def test_a_run_killed_outright_goes_on_from_its_last_checkpoint_without_a_doubled_row(tmp_path, unbroken):
     class Killed(Toy):
         left = 7

@@ -27,7 +27,9 @@ def test_requests_are_made_once_for_checks_training_and_validation(
         return plain_ever(data)
 
     monkeypatch.setattr(Split, "_ask", requests)
-    run_training.train("unisar", small_world, tmp_path / "first", width=8, epochs=1, batch=256, validation_requests=50)
+    run_training.train(
+        "unisar", small_world, tmp_path / "first", width=8, epochs=1, epoch_steps=0, batch=256, validation_requests=50
+    )
     once = Counter(counts)
     # For each task: training, validation and test. Validation and test requests may be as many as one another.
     assert {key[1]: sum(n for other, n in once.items() if other[1] == key[1]) for key in once} == {
@@ -36,7 +38,9 @@ def test_requests_are_made_once_for_checks_training_and_validation(
     }
     monkeypatch.setattr(Seen, "ever", ever)
     counts.clear()
-    run_training.train("unisar", small_world, tmp_path / "second", width=8, epochs=2, batch=256, validation_requests=50)
+    run_training.train(
+        "unisar", small_world, tmp_path / "second", width=8, epochs=2, epoch_steps=0, batch=256, validation_requests=50
+    )
     assert counts["ever"] == 0, "the candidates are stored, and their file is found without the clicks of all users"
     assert sum(counts.values()) == 6, "one more epoch makes no more requests"
 

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -21,13 +21,14 @@ from searec.data.leakage.findings import Leaks
 from searec.data.ragged import Ints
 from searec.data.schema import TASKS, Task
 from searec.data.split import Split
+from searec.errors import alternative
 from searec.models.base import Model, Preset
 from searec.models.itemknn import ItemKNN
 from searec.models.search_space import DROPOUT, LEARNING_RATE, Choice
 from searec.models.trunk_sizes import trunk_sizes
 from searec.nn.cached_value import CachedValue
 from searec.nn.event_trunk import EventTrunk, Timeline
-from searec.nn.item_vectors import ItemVectors
+from searec.nn.item_vectors import ItemVectors, NewItems
 from searec.nn.losses import Losses
 from searec.nn.query_match import QueryMatch
 from searec.nn.softmax import SampledSoftmax, linear_cross_entropy
@@ -42,14 +43,6 @@ _SHARPNESS = 20.0
 """What the cosine of an item's nearest neighbour is multiplied by on average, before log(1 + x)."""
 _NEAR = "near."
 _OF_ITEMS = ("items.text", "items.category_ids", "match.offsets", "match.columns", "match.values")
-
-
-@dataclass(frozen=True)
-class NewItems:
-    """Items that came after the training: [n, D] vectors, and [n, W] text vectors (None without text)."""
-
-    vectors: Tensor
-    text: Tensor | None
 
 
 class EventTransformer(Model):
@@ -180,15 +173,19 @@ class EventTransformer(Model):
         has_text = bool(self.config.text) and len(set(texts)) > 1
         categories = data.sizes.categories if self.config.categories else 0
         self.items.describe(
-            torch.from_numpy(self._texts.encoder.encode(texts)) if has_text else None,
+            self._item_text(texts) if has_text else None,
             torch.from_numpy(_category_ids(data)) if categories > 1 else None,
             categories,
         )
         if self.items.map is not None:
             self._add_query_map(self.items.map.in_features)
-            self._texts.add(data.queries.texts.to_list())
+            self._texts.add(data.queries.texts.to_list(), keep=True)
         if "search" in self.train_tasks:
             self.match.index_words(data)
+
+    def _item_text(self, texts: Sequence[str]) -> Tensor:
+        with alternative("train without the texts of items: --set text=false"):
+            return torch.from_numpy(self._texts.encoder.encode(texts))
 
     @property
     def may_drop_text(self) -> bool:
@@ -352,11 +349,8 @@ class EventTransformer(Model):
             split: that the model learns from.
         """
         self.near.fit(split.data, self._split_of_neighbours(split))
-        largest = torch.zeros(self.sizes.items + 1)
-        rows = torch.repeat_interleave(self.near.offsets.diff())
-        largest.scatter_reduce_(0, rows, self.near.values, "amax")
-        is_known = largest > 0
-        self.near_weight[0] = _SHARPNESS / largest[is_known].mean() if is_known.any() else 0.0
+        nearest = self.near.mean_of_nearest()
+        self.near_weight[0] = _SHARPNESS / nearest if nearest else 0.0
         self.near.to(self.device)
 
     def _split_of_neighbours(self, split: Split) -> Split:

@@ -117,6 +117,12 @@ class ItemKNN(ClickMatrixModel):
         """[I + 1, I + 1] cosines of items, a row for each."""
         return SparseRows(self.offsets, self.columns, self.values, self.sizes.items + 1)
 
+    def mean_of_nearest(self) -> float:
+        """Return the mean over items of the cosine of their nearest neighbour; 0 where no item has one."""
+        largest = torch.zeros(self.sizes.items + 1, device=self.values.device)
+        largest.scatter_reduce_(0, torch.repeat_interleave(self.offsets.diff()), self.values, "amax")
+        return float(largest[largest > 0].mean()) if len(self.values) else 0.0
+
     def similar_items(self, items: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Return the k nearest neighbours of each of some items.
 

@@ -69,7 +69,7 @@ class UniSAR(TwoHistoriesModel):
 
     presets: ClassVar[dict[Preset, dict[str, Any]]] = {"default": {}, "paper": {"attention_dropout": 0.1}}
     train_presets: ClassVar[dict[Preset, dict[str, Any]]] = {
-        "default": {"epochs": 6, "batch": 512, "patience": 2, "lr": 3e-3},
+        "default": {"epochs": 12, "epoch_steps": 150, "min_steps": 450, "batch": 256, "patience": 3, "lr": 2e-3},
         "paper": {**TwoHistoriesModel.train_presets["paper"]},
     }
 

@@ -1,6 +1,7 @@
 """Vectors of items: an embedding of its own for each, and what its text and its categories say."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,14 @@ _DESCRIPTION = ("text", "text_mean", "text_scale", "category_ids")
 _INIT = 0.02
 _TEXT_INIT = 0.16
 """Standard deviation of the map's weights times the root of the text's width: texts begin louder than ids."""
+
+
+@dataclass(frozen=True)
+class NewItems:
+    """Items that came after the training: [n, D] vectors, and [n, W] text vectors (None without text)."""
+
+    vectors: Tensor
+    text: Tensor | None
 
 
 class ItemVectors(nn.Module):
@@ -86,6 +95,14 @@ class ItemVectors(nn.Module):
         """Return text vectors [..., W] as the map reads them."""
         return (text.float() - self.text_mean) / self.text_scale
 
+    @torch.no_grad()
+    def _all_text(self) -> Tensor:
+        """[I + 1, W] the text vectors of all items as the map reads them; they are not learned."""
+        text = self.text
+        assert text is not None
+        standard: Tensor = self._standard(lambda: self.standardised(text), text, self.text_mean)
+        return standard
+
     def forward(self, items: Tensor | None = None) -> Tensor:
         """Return the vectors of all items, [I + 1, D], row 0 without meaning; or of some.
 
@@ -96,9 +113,7 @@ class ItemVectors(nn.Module):
         if self.training and self.id_dropout:
             vectors = vectors * (torch.rand(len(vectors), 1, device=vectors.device) >= self.id_dropout)
         if self.map is not None and self.text is not None:
-            text = self.text
-            standard = self._standard(lambda: self.standardised(text), text, self.text_mean)
-            vectors = vectors + self.map(standard if items is None else standard[items])
+            vectors = vectors + self.map(self._all_text() if items is None else self.standardised(self.text[items]))
         if self.category is not None and self.category_ids is not None:
             vectors = vectors + self.category(self.category_ids if items is None else self.category_ids[items])
         return vectors

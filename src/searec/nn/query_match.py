@@ -73,5 +73,6 @@ class QueryMatch(nn.Module):
         )
         if texts is None or item_texts is None:
             return total
-        known = item_texts[items].float() if items is not None else self._texts(item_texts.float, item_texts)
+        with torch.no_grad():  # texts are not learned
+            known = item_texts[items].float() if items is not None else self._texts(item_texts.float, item_texts)
         return total + self.weights[1] * (texts @ known.T)

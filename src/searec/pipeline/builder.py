@@ -33,6 +33,7 @@ from searec.store.event_store import EventStore
 from searec.store.interest_reader import Reader
 
 _TRIAL_SECONDS = 60.0
+_UNKNOWN = "a query of a trial"
 
 
 def open_pipeline(
@@ -122,6 +123,8 @@ def open_pipeline(
 def try_out(pipeline: Pipeline, data: Dataset) -> None:
     """Request a feed, search results and suggestions, for a user with a history and for nobody.
 
+    One of the queries is not in the log, so that encoders are loaded before the first such request of a person.
+
     Args:
         pipeline: to try.
         data: its dataset.
@@ -138,7 +141,12 @@ def try_out(pipeline: Pipeline, data: Dataset) -> None:
     query = str(data.queries.texts[0]) if data.sizes.queries else str(data.item_table["title"][0] or "a")
     responses = [
         *pipeline.recommend(requests),
-        *pipeline.search([dataclasses.replace(request, query=query) for request in requests]),
+        *pipeline.search(
+            [
+                dataclasses.replace(request, query=text)
+                for request, text in zip(requests, (query, f"{query} {_UNKNOWN}"), strict=True)
+            ]
+        ),
         *pipeline.suggest([SuggestRequest(request.user, seconds=request.seconds) for request in requests]),
     ]
     for response in responses:

@@ -81,8 +81,13 @@ class Encoder:
             home / f"{hashlib.blake2b(f'{name} {precision(device)}'.encode(), digest_size=8).hexdigest()}.sqlite"
         )
 
-    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """[n, D] float32 vectors of length 1, in the order of `texts`; [0, 0] of none."""
+    def encode(self, texts: Sequence[str], *, keep: bool = True) -> NDArray[np.float32]:
+        """Return vectors of length 1 [n, D], in the order of `texts`; [0, 0] of none.
+
+        Args:
+            texts: n texts.
+            keep: those that are new; without it they are only looked up, as for queries of people.
+        """
         if not texts:
             return np.zeros((0, 0), dtype=np.float32)
         keys = [hashlib.blake2b(text.encode(), digest_size=16).digest() for text in texts]
@@ -97,8 +102,9 @@ class Encoder:
                     part = missing[start : start + _CHUNK]
                     vectors = self.encode_now([distinct[key] for key in part])
                     rows = [(key, vector.tobytes()) for key, vector in zip(part, vectors, strict=True)]
-                    with store:
-                        store.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", rows)
+                    if keep:
+                        with store:
+                            store.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", rows)
                     known.update(rows)
                     advance(len(part), "")
         finally:

@@ -21,11 +21,23 @@ class RecentVectors:
         self.encoder, self._most = encoder, most
         self._vectors: OrderedDict[str, NDArray[np.float16]] = OrderedDict()
 
-    def add(self, texts: Sequence[str]) -> None:
-        """Encode texts that are not in memory, except empty ones."""
-        new = [text for text in dict.fromkeys(texts) if text and text not in self._vectors]
+    def add(self, texts: Sequence[str], *, keep: bool = False) -> dict[str, NDArray[np.float16]]:
+        """Encode texts that are not in memory, except empty ones, and return the vectors of all.
+
+        Args:
+            texts: any number.
+            keep: the new ones on disk, as texts of a dataset; those of people are not written down.
+        """
+        # Threads share the memory: what another one drops meanwhile is still here.
+        vectors = {text: vector for text in texts if (vector := self._vectors.get(text)) is not None}
+        new = [text for text in dict.fromkeys(texts) if text and text not in vectors]
         if new:
-            self._vectors.update(zip(new, self.encoder.encode(new).astype(np.float16), strict=True))
+            encoded = dict(zip(new, self.encoder.encode(new, keep=keep).astype(np.float16), strict=True))
+            vectors |= encoded
+            self._vectors.update(encoded)
+            while len(self._vectors) > self._most:
+                self._vectors.popitem(last=False)
+        return vectors
 
     def of(self, texts: Sequence[str], width: int) -> NDArray[np.float32]:
         """Return the vectors [n, width] of texts; zero for an empty one.
@@ -34,9 +46,5 @@ class RecentVectors:
             texts: n texts.
             width: of the vectors.
         """
-        self.add(texts)
-        none = np.zeros(width, dtype=np.float16)
-        vectors = [self._vectors[text] if text else none for text in texts]
-        while len(self._vectors) > self._most:
-            self._vectors.popitem(last=False)
-        return np.stack(vectors).astype(np.float32)
+        vectors, none = self.add(texts), np.zeros(width, dtype=np.float16)
+        return np.stack([vectors.get(text, none) for text in texts]).astype(np.float32)

@@ -28,6 +28,9 @@ class NeighbourMemoryPhase(TrainingPhase):
     @override
     def run(self, model: Model, context: PhaseContext, before: Mapping[str, float]) -> PhaseReport:
         memory: Any = model
+        if memory.has_neighbours:  # those of the run that it starts from
+            memory.forget_neighbours()
+            before = context.validate(model)
         memory.remember_neighbours(context.split)
         context.epochs[self.name] = (0, 0)
         if context.budgets is not None:

@@ -44,6 +44,8 @@ class TextChoicePhase(TrainingPhase):
             context.epochs[self.name] = (budget.epochs, budget.steps)
             return PhaseReport(self.name, budget.metrics, is_kept=True)
         context.epochs[self.name] = (0, 0)
+        if not (context.folder / FILE).exists():  # the run that it starts from has chosen
+            return PhaseReport(self.name, dict(before), is_kept=False)
         each = self._examples(chooser, context).steps(0)
         pilot = min(config.epochs, math.ceil(max(1, config.min_steps) / each))
         rows = [row for row in read_rows(context.folder / FILE) if row["event"] == "validate" and row["epoch"] <= pilot]

@@ -4,8 +4,8 @@ python benchmarks/headline.py run DATA --out DIR      trains, deploys and measur
 python benchmarks/headline.py table DIR...            joins such folders: one column each
 
 Figures are NDCG@10 on test requests, of the feed on new targets alone, with half of the 95 % interval over users and
-seeds; beside them processor seconds of training (of a deployment: of its fitting), the mean over seeds. The gain of a row
-is over the best single run, of event-transformer over the best run of another model; * if p < 0.05, paired over requests.
+seeds; beside them processor seconds of training (of a deployment: of its fitting), the mean over seeds. A gain is over
+the best single run, of event-transformer over the best run of another model; * if p < 0.05.
 """
 
 import argparse

@@ -57,4 +57,4 @@ def test_the_table_has_a_column_for_each_folder_and_its_best_in_bold(headline: M
     assert "| itemknn | 0.1000 ±0.010, 2 s | - |" in lines
     assert "| ease | - | **0.3000** ±0.010, 2 s |" in lines
     assert "| deployment | **0.2000** ±0.010, 2 s | - |" in lines
-    assert "| deployment over the best other | itemknn +100%, p 0.004 | - |" in lines
+    assert "| gain of deployment | +100%* over itemknn | - |" in lines

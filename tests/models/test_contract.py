@@ -82,6 +82,8 @@ LESSON: dict[str, dict[str, Any]] = {
     },
 }
 """How a model that learns by loss is taught the checkerboard; see LESSON_OF_OTHERS for those not named."""
+BEGUN = {"unisar": {"epoch_steps": 0}}
+"""Settings of a model that is only just begun."""
 LESSON_OF_OTHERS = {"epochs": 30, "batch": 32, "lr": 0.01}
 GIVEN = {"gensar": 0.5, "tiger": 0.5}
 """What untaught models know: identifiers are learned from clicks, and an untaught T5 repeats codes that it reads."""
@@ -176,7 +178,7 @@ def taught(teach: MakeRun) -> MakeRun:
             return teach(name, **overrides)
         if not overrides:
             return teach(name, patience=0, validate_every=15, **LESSON.get(name, LESSON_OF_OTHERS))
-        return teach(name, epochs=2, lr=0.03, batch=32, **overrides)
+        return teach(name, lr=0.03, batch=32, **{**BEGUN.get(name, {}), "epochs": 2, **overrides})
 
     return taught
 

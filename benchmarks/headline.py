@@ -83,7 +83,8 @@ def headline(
     ]
     for seed in range(seeds):
         evaluations += deployed(data, lines, out, seed, requests)
-    figures = {task: of_task for task in TASKS if (of_task := summary(task, evaluations, read_seconds(out)))}
+    tasks = dict.fromkeys(one.task for one in evaluations)
+    figures = {task: summary(task, evaluations, read_seconds(out)) for task in tasks}
     write_json(out / RESULT, figures)
 
 
@@ -140,7 +141,11 @@ def summary(task: Task, evaluations: Sequence[Evaluation], seconds: dict[str, di
     return {
         "requests": compared.requests,
         "rows": rows,
-        "gains": {label: gain(of_task, rows, label, left_out) for label, left_out in gains.items() if label in rows},
+        "gains": {
+            label: gain(of_task, rows, label, left_out)
+            for label, left_out in gains.items()
+            if label in rows and rows.keys() - left_out
+        },
     }
 
 

@@ -43,6 +43,12 @@ def test_a_folder_holds_the_figures_of_runs_and_deployment_and_is_resumed(headli
     assert json.loads((out / headline.RESULT).read_text()) == figures
 
 
+def test_a_single_line_gains_over_nothing(headline: ModuleType, tmp_path: Path) -> None:
+    world = World(users=60, items=300, clicks=12.0, searches=16.0, families=3, types=4, seed=3)
+    headline.headline(str(simulate(tmp_path / "data", world)), tmp_path / "one", seeds=1, only=["bm25"])
+    assert set(json.loads((tmp_path / "one" / headline.RESULT).read_text())) == {"search"}
+
+
 def test_the_table_has_a_column_for_each_folder_and_its_best_in_bold(headline: ModuleType, tmp_path: Path) -> None:
     def row(mean: float) -> dict[str, float]:
         return {"mean": mean, "half": 0.01, "seeds": 1, "seconds": 2.4}

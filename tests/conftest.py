@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import polars as pl
 import pytest
 import torch
@@ -55,6 +56,8 @@ Search = tuple[str, str, float, Sequence[str]]
 
 def pytest_configure(config: pytest.Config) -> None:
     torch.set_num_threads(1)
+    hypothesis.settings.register_profile("no deadline", deadline=None)  # a loaded machine is slow now and then
+    hypothesis.settings.load_profile("no deadline")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; tests press Ctrl-C
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -23,8 +23,8 @@ from searec.experiments.study import FIGURES, RECORD, REPORT, StudyResult, study
 from searec.experiments.study_config import StudyConfig, settings_by_model
 from searec.models import model_named, model_names
 
-SMALL = {"width": 8, "inner": 8, "epochs": 1, "batch": 64}
-FIXED = {"sasrec": SMALL, "unisar": {**SMALL, "epoch_steps": 0, "feed": 5, "searches": 5}}
+SMALL = {"width": 8, "inner": 8, "epochs": 1, "epoch_steps": 0, "batch": 64}
+FIXED = {"sasrec": SMALL, "unisar": {**SMALL, "feed": 5, "searches": 5}}
 MODELS = ("popular", "itemknn", "bm25", "sasrec", "unisar")
 
 

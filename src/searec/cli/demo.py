@@ -62,7 +62,8 @@ def _deploy(data: Path, out: Path) -> Path:
 
     path = out / "deployment.json"
     print("\ndeployment:")
-    deploy(str(data), recommend=[out / name for name in RECOMMEND], search=[out / name for name in SEARCH], out=path)
+    feed, search = ([out / name for name in names] for names in (RECOMMEND, SEARCH))
+    deploy(str(data), recommend=feed, search=search, out=path)
     print("\nfigures of the lists that it serves, in the full protocol as those of the runs above:")
     evaluate(path, str(data), protocol="full")
     return path

@@ -44,6 +44,9 @@ def deploy(
             "without trees; or 'rank', by reciprocal rank.",
         ),
     ] = "learned",
+    requests: Annotated[
+        int, typer.Option(min=1, help="Validation requests of a task that the fusion is learned from, at most.")
+    ] = 2_500,
     out: Annotated[Path, typer.Option(metavar="DEPLOYMENT", help="The file to write.")] = Path("deployment.json"),
     overrides: Set = None,
 ) -> None:
@@ -83,7 +86,7 @@ def deploy(
     }
     deployment = configure(Deployment, values, where="deploy")
     if choice(fusion, ("learned", "linear", "rank"), "--fusion") != "rank":
-        by_task = fit_fusion(deployment, trees=fusion == "learned")
+        by_task = fit_fusion(deployment, trees=fusion == "learned", most=requests)
         for task, one in by_task.items():
             print_fusion(task, one)
         path = out.resolve().with_suffix(".fusion.json")

@@ -23,14 +23,12 @@ from searec.pipeline.run_folder import read_config
 
 FEWEST = 100
 """Validation requests with their target in the pool from which a fusion is learned."""
-MOST = 2_500
-"""Validation requests of a task that are learned from, drawn with a fixed seed."""
 _TOLERANCE = 0.5
 """Standard errors by which a fusion may be worse than the best one seen, for the parts that it lacks to be dropped."""
 Values = NDArray[np.float64]
 
 
-def fit_fusion(deployment: Deployment, *, trees: bool = True, most: int = MOST) -> dict[Task, LearnedFusion]:
+def fit_fusion(deployment: Deployment, *, trees: bool = True, most: int = 2_500) -> dict[Task, LearnedFusion]:
     """Return the fusion of each task that a deployment serves, fitted on the validation requests of its runs.
 
     Of final runs, which hold nothing out, the validated twins are used.
@@ -38,7 +36,7 @@ def fit_fusion(deployment: Deployment, *, trees: bool = True, most: int = MOST) 
     Args:
         deployment: without a learned fusion.
         trees: also try LightGBM trees.
-        most: validation requests of a task, at most.
+        most: validation requests of a task that are learned from, at most, drawn with a fixed seed.
 
     Raises:
         SearecError: as `open_pipeline`.

@@ -17,6 +17,7 @@ from searec.errors import DependencyError, installation
 from searec.experiments import run_training
 from searec.models import model_named
 from searec.models.trunk_sizes import trunk_sizes
+from searec.pipeline.new_items import NewItemScorer
 from searec.pipeline.run import Run, read_run
 from searec.text.encoder import Encoder
 from searec.text.recent_vectors import RecentVectors
@@ -100,6 +101,7 @@ def test_titles_that_are_all_alike_are_not_read(make_data: Callable[..., Dataset
     data = make_data(items={f"i{n}": "thing" for n in range(4)}, users=[f"u{n}" for n in range(4)], feed=feed)
     run = run_training.train("event-transformer", data, tmp_path / "run", **SMALL)
     assert run.model.items.map is None and run.model.items.text is None
+    assert not NewItemScorer(run).is_able, "nothing is read of a new item, so that it goes by its proxy"
 
 
 def test_sizes_follow_the_counts() -> None:

@@ -160,6 +160,11 @@ class RemembersNeighbours(Protocol):
 class ScoresNewItems(Protocol):
     """A model that scores items that came after the training by what is said of them."""
 
+    @property
+    def tells_new_items_apart(self) -> bool:
+        """Whether it reads anything of an item that came after the training."""
+        ...
+
     def describe_items(self, texts: Sequence[str], category_ids: Tensor) -> Any:
         """Return what `score_new` needs of some items.
 

@@ -73,13 +73,7 @@ class EventTransformer(Model):
         "layers": Choice((1, 2, 3)),
     }
     train_presets: ClassVar[Mapping[Preset, Mapping[str, Any]]] = {
-        preset: {
-            "min_steps": 500,
-            "patience": 5,
-            "judge": "full-ndcg@10",
-            "validation_requests": 2_000,
-            "average": 0.99,
-        }
+        preset: {"min_steps": 500, "judge": "full-ndcg@10", "validation_requests": 2_000, "average": 0.99}
         for preset in ("default", "paper")
     }
     single_task: ClassVar = {"recommend": {"tasks": ["recommend"]}, "search": {"tasks": ["search"]}}
@@ -411,6 +405,11 @@ class EventTransformer(Model):
         states = self.states(timeline, self.table(), texts)
         return states[torch.arange(len(states), device=states.device), timeline.present.sum(1)], texts, timeline
 
+    @property
+    def tells_new_items_apart(self) -> bool:
+        """Whether it reads texts or categories."""
+        return self.items.map is not None or self.items.category is not None
+
     @torch.no_grad()
     def describe_items(self, texts: Sequence[str], category_ids: Tensor) -> NewItems:
         """Return what `score_new` needs of items that came after the training.
@@ -440,7 +439,7 @@ class EventTransformer(Model):
 
 
 def _category_ids(data: Dataset) -> Ints:
-    """[I + 1, M] the categories read of each item, the narrowest."""
+    """[I + 1, M] the first categories of each item."""
     return data.item_categories.pad(np.arange(data.sizes.items + 1), _CATEGORIES).astype(np.int32)
 
 

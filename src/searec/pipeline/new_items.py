@@ -20,12 +20,13 @@ class NewItemScorer:
     """Scores the new items of a catalogue by their texts and categories; they are described once for each snapshot.
 
     Args:
-        run: of a model that `ScoresNewItems`; of another model new items go by their proxies.
+        run: of a model that `ScoresNewItems`; of another model, or of one that reads neither text nor categories, new
+            items go by their proxies.
     """
 
     def __init__(self, run: "Run") -> None:
         self._run = run
-        self.is_able = supports(run.model, ScoresNewItems)
+        self.is_able = supports(run.model, ScoresNewItems) and run.model.tells_new_items_apart
         self._described: tuple[CatalogSnapshot | None, Any] = (None, None)
 
     def applies(self, catalog: CatalogSnapshot) -> bool:

@@ -248,6 +248,24 @@ class EventTransformer(WithNeighbours):
             content = content + F.embedding(timeline.query.long(), queries) * (timeline.query > 0)[..., None]
         return content
 
+    def timeline_of(self, batch: Batch) -> Timeline:
+        """Return the events that are read of each user."""
+        return Timeline.of(batch, self.config.length)
+
+    def targets_of(self, timeline: Timeline) -> dict[Task, ClickTargets]:
+        """Return the clicks that are learned."""
+        return click_targets(timeline, self.train_tasks)
+
+    def trunk_states(self, content: Tensor, timeline: Timeline) -> Tensor:
+        """Return the states [B, E + 1, D] of the trunk.
+
+        Args:
+            content: [B, E, D] as `content` returns it.
+            timeline: of B users.
+        """
+        states: Tensor = self.trunk(content, timeline)
+        return states
+
     def refined(self, read: TimelineRead, batch: Batch) -> Tensor:
         """Return the states [B, E + 1, D] that scores are made of; models on this trunk add their mechanism here.
 
@@ -283,12 +301,12 @@ class EventTransformer(WithNeighbours):
         Args:
             batch: of the timeline's examples.
         """
-        timeline, texts = Timeline.of(batch, self.config.length), self.query_texts(batch)
-        targets = click_targets(timeline, self.train_tasks)
+        timeline, texts = self.timeline_of(batch), self.query_texts(batch)
+        targets = self.targets_of(timeline)
         known, log_q = self._compared(targets, timeline)
         table = self.table() if known is None else self.items(known)
         content = self.content(timeline, table, texts, known)
-        return TimelineRead(timeline, texts, table, content, self.trunk(content, timeline), targets, known, log_q)
+        return TimelineRead(timeline, texts, table, content, self.trunk_states(content, timeline), targets, known, log_q)
 
     def target_losses(self, batch: Batch, read: TimelineRead, states: Tensor) -> Losses:
         """Return the cross-entropy of the targets by states [B, E + 1, D].
@@ -382,11 +400,11 @@ class EventTransformer(WithNeighbours):
             batch: B requests.
         """
         texts, table = self.query_texts(batch), self.table()
-        timeline = Timeline.of(batch, self.config.length)
+        timeline = self.timeline_of(batch)
         if batch.task == "search":
             timeline = timeline.with_query(batch.query, batch.time)
         content = self.content(timeline, table, texts)
-        return TimelineRead(timeline, texts, table, content, self.trunk(content, timeline))
+        return TimelineRead(timeline, texts, table, content, self.trunk_states(content, timeline))
 
     @property
     def tells_new_items_apart(self) -> bool:

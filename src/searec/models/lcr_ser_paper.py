@@ -218,7 +218,8 @@ class LCRSERPaper(TwoHistoriesModel):
 
     def users(self, batch: Batch) -> Tensor:
         """[B, 1, D] e_u."""
-        return self.user(batch.user)[:, None]
+        vectors: Tensor = self.user(batch.user)
+        return vectors[:, None]
 
     @override
     def score(self, batch: Batch) -> Tensor:

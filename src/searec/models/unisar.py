@@ -1,5 +1,6 @@
 """unisar: transitions within and between search and recommendation (arXiv 2404.09520)."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -68,7 +69,7 @@ class UniSAR(TwoHistoriesModel):
         tasks: Annotated[tuple[Task, ...], Field(min_length=1)] = TASKS
 
     presets: ClassVar[dict[Preset, dict[str, Any]]] = {"default": {"attention_dropout": 0.0}, "paper": {}}
-    train_presets: ClassVar[dict[Preset, dict[str, Any]]] = {
+    train_presets: ClassVar[Mapping[Preset, Mapping[str, Any]]] = {
         "default": {"epochs": 12, "epoch_steps": 150, "min_steps": 450, "batch": 256, "patience": 3, "lr": 2e-3},
         "paper": PUBLISHED,
     }

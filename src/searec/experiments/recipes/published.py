@@ -1,4 +1,4 @@
-"""The published forms of GSERec and LCR-SER beside the default forms and the best of others (Table 2 of both papers)."""
+"""GSERec and LCR-SER as published, beside their default forms and the models of others, in one table."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ PHASE_2: dict[str, Any] = {"rl_steps": 100}
 
 
 def published() -> Recipe:
-    """Return each published form, trained until its validation stops, and what stands beside it; three seeds."""
+    """Return each published form, trained until its validation stops, and its rivals; three seeds."""
     seeds = (0, 1, 2)
     return Recipe(
         "published",

@@ -12,7 +12,7 @@ import pytest
 from searec.config import configure
 from searec.data.log import load_log
 from searec.data.synthetic.simulate import CLICK_TRUTH, TRUTH_FILE, USER_TRUTH, World, simulate
-from searec.data.synthetic.world_events import INTENTS
+from searec.data.synthetic.world_queries import INTENTS
 from searec.errors import SettingsError
 
 BASE: dict[str, Any] = {"users": 1_500, "items": 1_000, "clicks": 6.0, "reveal": 0.3, "truth": True}

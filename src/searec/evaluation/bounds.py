@@ -69,7 +69,7 @@ class Bounds:
 
 
 def verdict(headroom: float) -> str:
-    """The words beside a headroom in which nothing can be told; empty if it is wide enough."""
+    """The words beside a headroom that is too narrow; empty if it is wide enough."""
     return f" (no verdict: headroom below {LEAST_HEADROOM:.0%})" if headroom < LEAST_HEADROOM else ""
 
 

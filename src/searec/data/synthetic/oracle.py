@@ -13,26 +13,16 @@ import scipy.sparse
 from searec.data.synthetic.twins import Truth, blocks
 from searec.data.synthetic.world import World
 from searec.data.synthetic.world_arcs import ARCS
-from searec.data.synthetic.world_events import (
-    ARC,
-    CHAIN,
-    MONTH,
-    NEED,
-    PARTNER_SHARE,
-    REVEAL,
-    TASTE_SHARE,
-    Block,
-    Mask,
-    fed_departments,
-)
+from searec.data.synthetic.world_events import CHAIN, MONTH, PARTNER_SHARE, TASTE_SHARE, Block, fed_departments
 from searec.data.synthetic.world_feed import BY_INTEREST, BY_NEED, CLOSES_ARC, FOLLOWS, OF_SIGNATURE, SOURCES
-from searec.data.synthetic.world_items import TIERS, Floats, Ints, Shop
+from searec.data.synthetic.world_items import TIERS, Floats, Ints, Mask, Shop
+from searec.data.synthetic.world_queries import ARC, NEED, REVEAL
 from searec.errors import SettingsError
 
 Knowledge = Literal["oracle", "no neighbours", "no searches"]
 KNOWLEDGE: tuple[Knowledge, ...] = ("oracle", "no neighbours", "no searches")
 _REVEALED = len(SOURCES)
-_OPEN = 4  # searches that may announce the click, told apart by age
+_OPEN = 4  # searches that may announce the click, by age
 
 
 @dataclass(frozen=True)
@@ -170,8 +160,8 @@ class Oracle:
         row = np.flatnonzero(feed.left == 0)
         users, types = len(row), len(self._shop.type_department)
         clicked = feed.user[feed.left > 0] * types + feed.kind[feed.left > 0]
-        own = (block.foreign == 0) & (block.search_time < feed.time[row][block.search_user])
-        needs = np.flatnonzero(own & np.isin(block.intent, (NEED, REVEAL)))
+        visible = (block.foreign == 0) & (block.search_time < feed.time[row][block.search_user])
+        needs = np.flatnonzero(visible & np.isin(block.intent, (NEED, REVEAL)))
         needs = needs[~np.isin(block.search_user[needs] * types + block.intent_type[needs], clicked)][::-1]
         keys = block.search_user[needs] * types + block.intent_type[needs]
         needs = needs[np.sort(np.unique(keys, return_index=True)[1])]
@@ -187,7 +177,7 @@ class Oracle:
             earlier = (feed.left > 0) & (feed.arc >= 0)
             np.maximum.at(closed, feed.user[earlier], feed.arc[earlier] + 1)
             remaining = np.where(np.arange(ARCS) >= closed[:, None], truth.members.bought, -1)
-            searched = np.flatnonzero(own & (block.intent == ARC))
+            searched = np.flatnonzero(visible & (block.intent == ARC))
             who = block.search_user[searched]
             arc = closed[who].clip(0, ARCS - 1)
             due = (closed[who] < ARCS) & (block.intent_type[searched] == truth.members.searched[who, arc])

@@ -16,9 +16,10 @@ from searec.data.schema import INTERACTIONS, SEARCHES, TABLES, USERS
 from searec.data.synthetic.twins import Truth, blocks
 from searec.data.synthetic.world import SAMPLE, World
 from searec.data.synthetic.world_arcs import ARCS
-from searec.data.synthetic.world_events import EVENTS, INTENTS, Block
+from searec.data.synthetic.world_events import EVENTS, Block
 from searec.data.synthetic.world_feed import SOURCES
 from searec.data.synthetic.world_items import Ints, Shop, join_words
+from searec.data.synthetic.world_queries import INTENTS
 from searec.data.synthetic.world_tables import profile_table, search_ids, user_ids
 from searec.errors import DataError, SettingsError
 from searec.files import replacing, write_json
@@ -73,7 +74,7 @@ def simulate(out: Path | str, world: World) -> Path:
     Users are made a block at a time, so memory does not grow with their number (about half a GiB). Rows are by user and
     time; times are UTC, strictly increasing within a user, and a user clicks an item once, in the feed or in search (a
     click for which a small catalogue has no new item left is dropped). With `world.truth` truth.parquet holds for each
-    search its intent (`world_events.INTENTS`), its product type and whether the type returns in a feed click; in worlds
+    search its intent (`world_queries.INTENTS`), its product type and whether the type returns in a feed click; in worlds
     with controls truth_clicks.parquet holds for each feed click its source (`world_feed.SOURCES`) and whether a search
     revealed it, truth_users.parquet each user's archetype and arcs (product types).
     An older simulated folder at `out` is replaced.

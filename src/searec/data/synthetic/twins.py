@@ -8,9 +8,9 @@ import polars as pl
 
 from searec.data.synthetic.world import World
 from searec.data.synthetic.world_arcs import Archetypes, Members, draw_archetypes, draw_members
-from searec.data.synthetic.world_events import Block, Mask, People, draw_people, simulate_block
+from searec.data.synthetic.world_events import Block, People, draw_people, simulate_block
 from searec.data.synthetic.world_feed import Feed, draw_feed
-from searec.data.synthetic.world_items import Ints, Shop, build_shop
+from searec.data.synthetic.world_items import Ints, Mask, Shop, build_shop
 from searec.data.synthetic.world_searches import add_foreign, simulate_searches
 from searec.data.synthetic.world_words import ERRANDS
 from searec.errors import SettingsError

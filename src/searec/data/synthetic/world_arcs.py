@@ -4,7 +4,7 @@ An archetype has a signature (product types, in one price tier, that its users c
 searches for the first type later buys the second. Types are drawn evenly from the whole tree, so no text tells an arc.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,10 +77,10 @@ def draw_members(world: World, archetypes: Archetypes, users: int, seed: np.rand
         users: how many.
         seed: of a stream of its own.
     """
-    own, other = (np.random.default_rng(part) for part in seed.spawn(2))
-    archetype = own.integers(0, world.archetypes, users)
-    order = np.argsort(own.random((users, ARCS)), axis=1)
-    sparse = own.random(users) < world.sparse_share
+    stream, other = (np.random.default_rng(part) for part in seed.spawn(2))
+    archetype = stream.integers(0, world.archetypes, users)
+    order = np.argsort(stream.random((users, ARCS)), axis=1)
+    sparse = stream.random(users) < world.sparse_share
     arcs = other.integers(0, world.archetypes, users) if world.shuffle_arcs else archetype
     return Members(
         archetype,
@@ -114,12 +114,3 @@ def arc_clicks(members: Members, user: Ints, number: Ints, left: Ints, rng: np.r
     place -= np.searchsorted(user, user)
     closes: NDArray[np.bool_] = (place < ARCS) & (priority < 1)
     return closes
-
-
-def without_arcs(members: Members) -> Members:
-    """Return the members as a model without neighbours knows them: no arcs.
-
-    Args:
-        members: the users.
-    """
-    return replace(members, searched=np.full_like(members.searched, -1), bought=np.full_like(members.bought, -1))

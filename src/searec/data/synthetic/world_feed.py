@@ -13,7 +13,6 @@ from searec.data.synthetic.world_arcs import SIGNATURE, Members, arc_clicks
 from searec.data.synthetic.world_events import (
     EVENT_SHARES,
     MONTH,
-    Mask,
     People,
     draw_items,
     draw_slot,
@@ -22,7 +21,7 @@ from searec.data.synthetic.world_events import (
     fed_departments,
     without_repeats,
 )
-from searec.data.synthetic.world_items import Ints, Shop
+from searec.data.synthetic.world_items import Ints, Mask, Shop
 
 SOURCES = ("interest", "need", "follow", "signature", "arc")
 BY_INTEREST, BY_NEED, FOLLOWS, OF_SIGNATURE, CLOSES_ARC = range(5)
@@ -34,7 +33,7 @@ _SPARSE_SEARCHES = 0.5  # of the sparse members of an archetype have one search,
 
 @dataclass(frozen=True)
 class Feed:
-    """F feed clicks by user and time, with what brought each about.
+    """F feed clicks by user and time, with where each comes from.
 
     kind: product type; source: code of `SOURCES`; depth: clicks in a row that it follows; arc: which of the user's arcs
     it closes, if its source is one. number, left: clicks of the user before and after it.
@@ -103,13 +102,13 @@ def draw_feed(
         feed_at=np.arange(count),
         carried=source >= OF_SIGNATURE,
     )
-    wanted = kind.copy()
+    drawn_kind = kind.copy()
     source[depth > 0] = FOLLOWS
     keep = without_repeats(shop, user, item, np.ones(count, dtype=bool), rng)
     step = rng.random(count)
     event = (step >= EVENT_SHARES[0]).astype(np.int64) + (step >= EVENT_SHARES[1])
     kind = shop.item_type[item].astype(np.int64)
-    source[(kind != wanted) & (source != FOLLOWS)] = BY_NEED  # redrawn, for the user knew all items of the type
+    source[(kind != drawn_kind) & (source != FOLLOWS)] = BY_NEED  # redrawn, for the user knew all items of the type
     number, left = _numbers(user[keep])
     user, time, item, event, kind = user[keep], time[keep], item[keep], event[keep], kind[keep]
     drawn = Feed(user, time, item, event, kind, source[keep], depth[keep], arc[keep], number, left)

@@ -12,31 +12,32 @@ import numpy as np
 from searec.data.synthetic.world import World
 from searec.data.synthetic.world_arcs import SIGNATURE, Members
 from searec.data.synthetic.world_events import (
-    ARC,
-    ERRAND,
     ERRAND_SHARE,
-    FOREIGN,
-    INTEREST,
     MONTH,
-    NEED,
     NEED_SHARE,
-    OF_ARCHETYPE,
-    OTHER,
-    OUTSIDE,
     OUTSIDE_INTERESTS,
-    REVEAL,
     TASTE_SHARE,
     Block,
-    Mask,
     People,
-    draw_queries,
     draw_slot,
     fed_departments,
-    search_clicks,
     without_repeats,
 )
 from searec.data.synthetic.world_feed import CLOSES_ARC, Feed
-from searec.data.synthetic.world_items import Floats, Ints, Shop
+from searec.data.synthetic.world_items import Floats, Ints, Mask, Shop
+from searec.data.synthetic.world_queries import (
+    ARC,
+    ERRAND,
+    FOREIGN,
+    INTEREST,
+    NEED,
+    OF_ARCHETYPE,
+    OTHER,
+    OUTSIDE,
+    REVEAL,
+    draw_queries,
+    search_clicks,
+)
 from searec.errors import SettingsError
 
 MOST_FOREIGN = 8
@@ -80,7 +81,7 @@ def simulate_searches(
         rng: all draws come from it.
 
     Raises:
-        SettingsError: fewer last clicks can be announced than `reveal` asks for.
+        SettingsError: `reveal` is more than the share of last clicks that can be announced.
     """
     searches = _Searches(user, time, np.arange(len(user)) - np.searchsorted(user, user))
     intent, kind = _draw_intents(world, shop, people, members, feed, searches, rng)
@@ -110,7 +111,7 @@ def simulate_searches(
         intent=intent,
         intent_type=kind,
         returns=intent == REVEAL,
-        own=np.arange(len(user)),
+        number=np.arange(len(user)),
         foreign=np.zeros(len(user), dtype=np.int64),
     )
 
@@ -208,8 +209,8 @@ def _unrelated(
     noisy = rng.random(count) * max(unrelated.mean() if count else 0.0, 1e-9) < world.noise_share
     noise = np.where(rng.random(count) < ERRAND_SHARE, ERRAND, OTHER)
     shared = np.where(rng.random(count) < NEED_SHARE, NEED, INTEREST)
-    own = np.where(rng.random(count) < world.overlap, shared, OUTSIDE)
-    intent = np.where(noisy, noise, own)
+    related = np.where(rng.random(count) < world.overlap, shared, OUTSIDE)
+    intent = np.where(noisy, noise, related)
 
     clicked, has_clicked = _clicked_types(feed, searches, rng)
     intent[(intent == INTEREST) & ~has_clicked] = OUTSIDE
@@ -260,12 +261,12 @@ def add_foreign(world: World, block: Block, rng: np.random.Generator) -> Block:
     source = (np.searchsorted(user, user) + size + drawn) % max(count, 1)
     time = _beside(block, rng.random(shape), rng.random(shape) < 0.5)
     more = np.tile(count > size, (world.inject, 1)).ravel()  # a user who alone searches has nobody to get one from
-    own = np.tile(np.arange(count), world.inject)[more]
+    beside = np.tile(np.arange(count), world.inject)[more]
     foreign = np.repeat(np.arange(1, world.inject + 1), count)[more]
     source, time = source[: world.inject].ravel()[more], time[: world.inject].ravel()[more]
 
     row = np.concatenate((np.arange(count), source))
-    who, when = user[np.concatenate((np.arange(count), own))], np.concatenate((block.search_time, time))
+    who, when = user[np.concatenate((np.arange(count), beside))], np.concatenate((block.search_time, time))
     length = np.diff(block.clicked_first)[row]
     search = np.repeat(np.arange(len(row)), length)
     item = block.clicked[_ranges(block.clicked_first[row], length)]
@@ -287,10 +288,10 @@ def add_foreign(world: World, block: Block, rng: np.random.Generator) -> Block:
         words=[part[row][order] for part in block.words],
         clicked=clicked,
         clicked_first=np.concatenate(([0], np.cumsum(sizes))),
-        intent=np.concatenate((block.intent, np.full(len(own), FOREIGN)))[order],
+        intent=np.concatenate((block.intent, np.full(len(beside), FOREIGN)))[order],
         intent_type=block.intent_type[row][order],
-        returns=np.concatenate((block.returns, np.zeros(len(own), dtype=bool)))[order],
-        own=np.concatenate((block.own, own))[order],
+        returns=np.concatenate((block.returns, np.zeros(len(beside), dtype=bool)))[order],
+        number=np.concatenate((block.number, beside))[order],
         foreign=np.concatenate((block.foreign, foreign))[order],
     )
 

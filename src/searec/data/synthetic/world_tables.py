@@ -30,9 +30,9 @@ def search_ids(block: Block, first: int) -> pl.Series:
         block: of users.
         first: number of its first search.
     """
-    own = pl.format("s{}", pl.lit(pl.Series(block.own + first)))
+    number = pl.format("s{}", pl.lit(pl.Series(block.number + first)))
     nth = pl.lit(pl.Series(block.foreign))
-    return pl.select(pl.when(nth == 0).then(own).otherwise(pl.format("{}-{}", own, nth))).to_series()
+    return pl.select(pl.when(nth == 0).then(number).otherwise(pl.format("{}-{}", number, nth))).to_series()
 
 
 def user_ids(first: int, count: int) -> pl.Series:

@@ -24,7 +24,7 @@ from searec.data.candidates import candidate_lists
 from searec.data.dataset import Dataset, Sizes, load
 from searec.data.split import Split
 from searec.evaluation.protocol import sampled_ranks
-from searec.models.gserec import GSERec
+from searec.models.gserec_paper import GSERecPaper
 from searec.semantic_ids.user_code_table import UserCodes
 from searec.training.examples import TrainingExamples
 from timing import in_child, line, paired, seconds
@@ -253,11 +253,11 @@ def random_codes(users: int) -> NDArray[np.int16]:
     return codes
 
 
-def our_model(sizes: Sizes, codes: NDArray[np.int16]) -> GSERec:
+def our_model(sizes: Sizes, codes: NDArray[np.int16]) -> GSERecPaper:
     """searec's model at the benchmark's settings, in training mode."""
     torch.manual_seed(0)
-    model = GSERec(
-        GSERec.Config(
+    model = GSERecPaper(
+        GSERecPaper.Config(
             width=WIDTH,
             inner=WIDTH,
             feed=REC,
@@ -277,7 +277,7 @@ def our_model(sizes: Sizes, codes: NDArray[np.int16]) -> GSERec:
     return model.train()
 
 
-def our_adam(model: GSERec) -> torch.optim.Optimizer:
+def our_adam(model: GSERecPaper) -> torch.optim.Optimizer:
     """As in searec's training loop."""
     return torch.optim.Adam(model.parameters(), lr=LR, weight_decay=WEIGHT_DECAY, fused=True)
 
@@ -301,7 +301,7 @@ def reference_model(dataset: Dataset, codes: NDArray[np.int16]) -> ReferenceGSER
     )
 
 
-def learn(model: GSERec, optimizer: torch.optim.Optimizer, batches: Iterable[Batch]) -> None:
+def learn(model: GSERecPaper, optimizer: torch.optim.Optimizer, batches: Iterable[Batch]) -> None:
     """Training steps of searec."""
     for batch in batches:
         torch.autograd.backward(model.loss(batch).total)

@@ -14,7 +14,7 @@ from searec.data.candidates import candidate_lists
 from searec.data.dataset import load
 from searec.data.split import Split
 from searec.experiments.run_training import new_model, settings_for
-from searec.models.lcr_ser import LCRSER
+from searec.models.lcr_ser_paper import LCRSERPaper
 from searec.reports.reasoning import costs
 from timing import line
 
@@ -31,10 +31,12 @@ def run(data: Path) -> None:
     rng = np.random.default_rng(0)
     rows = np.sort(rng.choice(len(held), size=min(REQUESTS, len(held)), replace=False))
     stored = np.asarray(candidate_lists(split, "recommend", "test")[rows])
-    models: dict[str, LCRSER] = {}
+    models: dict[str, LCRSERPaper] = {}
     for steps in DEPTHS:
-        model = new_model("lcr-ser", settings_for("lcr-ser", "default", {"steps": steps})[0], split, 0).eval()
-        assert isinstance(model, LCRSER)
+        model = new_model(
+            "lcr-ser-paper", settings_for("lcr-ser-paper", "default", {"steps": steps})[0], split, 0
+        ).eval()
+        assert isinstance(model, LCRSERPaper)
         models[f"K={steps}"] = model
     for count in CANDIDATES:
         more = rng.integers(

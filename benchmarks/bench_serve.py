@@ -32,7 +32,7 @@ from searec.store.connection import this_clock
 from searec.store.store import Store
 from timing import line
 
-CHANNELS = {"recommend": ("serendipity", "gserec"), "search": ("bm25", "dense", "unisar")}
+CHANNELS = {"recommend": ("serendipity", "gserec-paper"), "search": ("bm25", "dense", "unisar")}
 CONNECTIONS = 64
 WARM = 300
 """Requests before those that count."""

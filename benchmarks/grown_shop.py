@@ -24,7 +24,7 @@ WORLD = World(users=400, items=800)
 USERS, ITEMS = 100_000, 1_000_000
 MODELS: Mapping[str, dict[str, Any]] = {
     "serendipity": {"epochs": 2, "patience": 0},
-    "gserec": {"epochs": 2, "patience": 0},
+    "gserec-paper": {"epochs": 2, "patience": 0},
     "bm25": {},
     "dense": {},
     "unisar": {"epochs": 2, "patience": 0},

@@ -122,7 +122,7 @@ def test_unseen_users_are_quantised_but_teach_nothing(small_world: Dataset) -> N
 def run(small_world: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A tiny gserec run."""
     tiny = {"levels": 2, "codes": 8, "code_epochs": 3, "code_batch": 8, "epochs": 1, "width": 8}
-    return run_training.train("gserec", small_world, tmp_path_factory.mktemp("run") / "run", **tiny)
+    return run_training.train("gserec-paper", small_world, tmp_path_factory.mktemp("run") / "run", **tiny)
 
 
 def record_of(data: Dataset, user: int) -> dict[str, Any]:

@@ -189,7 +189,7 @@ def jsonl_lone_surrogate(case: Case) -> None:
 def lcr_ser_short_logs(case: Case) -> None:
     data = case.dataset()
     settings = ["--set", "width=8", "--set", "epochs=1"]
-    for model, more in (("sasrec", []), ("lcr-ser", ["--set", "rl_steps=1", "--set", "exit_steps=1"])):
+    for model, more in (("sasrec", []), ("lcr-ser-paper", ["--set", "rl_steps=1", "--set", "exit_steps=1"])):
         text = case.run("train", model, data, "--out", case / model, *settings, *more)
         assert "trained without validation" in text
         assert "0.0000" not in text

@@ -48,7 +48,7 @@ def test_train_runs_all_stages_and_the_folder_says_who_wrote_the_texts(
     world: Path, tmp_path: Path, searec: Any
 ) -> None:
     quick = [*TINY, "--set", "epochs=1", "--set", "width=8", "--set", "validation_requests=20"]
-    code, _, error = searec("train", "gserec", world, "--out", tmp_path / "run", "--unseen", "0.2", *quick)
+    code, _, error = searec("train", "gserec-paper", world, "--out", tmp_path / "run", "--unseen", "0.2", *quick)
     assert code == 0, error
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["split"]["unseen"] == 0.2 and config["settings"]["model"]["summaries"] == "offline"
@@ -70,7 +70,7 @@ def test_train_runs_all_stages_and_the_folder_says_who_wrote_the_texts(
         "--json",
         "-",
     )
-    assert code == 0 and json.loads(out)["depths"] == {"gserec": 2}, "nothing but JSON"
+    assert code == 0 and json.loads(out)["depths"] == {"gserec-paper": 2}, "nothing but JSON"
     code, out, _ = searec(
         "audit", tmp_path / "run", world, "--out", tmp_path / "audit.html", "--users", "3", "--points", "20"
     )

@@ -59,7 +59,7 @@ def test_they_are_asked_about_with_their_history(small_world: Dataset, split: Sp
     assert np.array_equal(split.visible(("recommend",)), every.visible(("recommend",)))
 
 
-@pytest.mark.parametrize("name", [name for name in model_names() if name not in ("gserec", "bm25", "dense")])
+@pytest.mark.parametrize("name", [name for name in model_names() if name not in ("gserec-paper", "bm25", "dense")])
 def test_models_learn_without_them_and_their_runs_remember_it(name: str, small_world: Dataset, tmp_path: Path) -> None:
     settings: dict[str, Any] = TINY if model_named(name).learns != "fit" else {}
     if model_named(name).artifact == "interests":

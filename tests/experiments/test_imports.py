@@ -9,7 +9,7 @@ OF_OTHERS = (
     "searec.interests",
     "searec.distillation",
     "searec.models.gensar",
-    "searec.models.lcr_ser",
+    "searec.models.lcr_ser_paper",
     "searec.models.serendipity",
     "searec.semantic_ids",
     "searec.training.ranking_policy",

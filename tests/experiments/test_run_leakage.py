@@ -354,7 +354,7 @@ def test_a_training_that_counts_test_events_fails_and_leaves_no_run(
 @pytest.mark.parametrize(
     ("model", "make", "options"),
     [
-        ("gserec", coded, {"levels": 2, "codes": 8}),
+        ("gserec-paper", coded, {"levels": 2, "codes": 8}),
         ("gensar", identified, GENSAR),
         ("serendipity", interested, {"interests": 2, "snapshots": 2}),
     ],
@@ -441,7 +441,7 @@ def test_a_run_of_an_older_version_or_of_other_times_is_refused(checkerboard: An
 def test_what_a_run_folder_holds_beside_the_weights_is_audited(checkerboard: Any, tmp_path: Path) -> None:
     data = checkerboard.data
     options: dict[str, Any] = {"levels": 2, "codes": 8, "code_epochs": 1, "code_batch": 32, "epochs": 1, "width": 8}
-    run = run_training.train("gserec", data, tmp_path / "run", **options)
+    run = run_training.train("gserec-paper", data, tmp_path / "run", **options)
     leaks = run_leaks(run.folder, data)
     assert leaks.errors == () and leaks.checked["made beforehand"] == 2
     late = UserCoder.make(Split(data, min_events=99), FEED, CODES, seed=0)

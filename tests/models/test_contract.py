@@ -64,8 +64,8 @@ WRITERS = {"batch": 16, "lr": 0.005, "width": 32, "inner": 32, "schedule": "cons
 LESSON: dict[str, dict[str, Any]] = {
     "event-transformer": {"epochs": 4, "batch": 16, "lr": 0.01, "dropout": 0.1, "average": 0.9},
     "sasrec": {"epochs": 20, "epoch_steps": 0, "batch": 16, "lr": 0.01},
-    "gserec": {"epochs": 30, "batch": 16, "lr": 0.005, "width": 32, "inner": 32},
-    "lcr-ser": {"epochs": 30, "batch": 16, "lr": 0.005, "width": 32, "inner": 32},
+    "gserec-paper": {"epochs": 30, "batch": 16, "lr": 0.005, "width": 32, "inner": 32},
+    "lcr-ser-paper": {"epochs": 30, "batch": 16, "lr": 0.005, "width": 32, "inner": 32},
     "gensar": {**WRITERS, "epochs": 20, "code_epochs": 200},
     "tiger": {**WRITERS, "epochs": 20},
     "serendipity": {"epochs": 60, "batch": 16, "lr": 0.01},
@@ -96,9 +96,9 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("itemknn", {"feed_only": True, "neighbours": 5, "shrink": 2.0}),
     ("sasrec", {"feed_only": True, "loss": "bce", "negatives": 2, "heads": 1}),
     ("unisar", {"tasks": ["recommend"], "user": False}),
-    ("gserec", {"loss": "softmax", "match": True, "catalogue_weight": 1.0, "user_dropout": 0.5, "layers": 2}),
+    ("gserec-paper", {"loss": "softmax", "match": True, "catalogue_weight": 1.0, "user_dropout": 0.5, "layers": 2}),
     (
-        "gserec",
+        "gserec-paper",
         {
             "loss": "bce",
             "match": False,
@@ -110,9 +110,9 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
             "words": 1,
         },
     ),
-    ("gserec", {"query": "sentence", "layers": 4}),
+    ("gserec-paper", {"query": "sentence", "layers": 4}),
     (
-        "lcr-ser",
+        "lcr-ser-paper",
         {
             "init": 0.3,
             "steps": 0,
@@ -124,9 +124,9 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
             "words": 1,
         },
     ),
-    ("lcr-ser", {"loss": "bce", "detach": False, "distance": "euclidean", "step_embedding": False, "steps": 2}),
-    ("lcr-ser", {"searches": 0, "steps": 1}),
-    ("lcr-ser", {"trust": True}),
+    ("lcr-ser-paper", {"loss": "bce", "detach": False, "distance": "euclidean", "step_embedding": False, "steps": 2}),
+    ("lcr-ser-paper", {"searches": 0, "steps": 1}),
+    ("lcr-ser-paper", {"trust": True}),
     ("unisar", {"tasks": ["search"], "feed": 2, "searches": 2, "search_clicks": 1, "words": 1}),
     ("serendipity", {"loss": "bce", "snapshots": 2, "quota": 0.5, "order": "interest", "index": "exact"}),
 ]
@@ -519,8 +519,8 @@ CAPABILITIES = {
     "event-transformer": {"HasItemVectors", "ScoresNewItems"},
     "sasrec": {"HasItemVectors"},
     "unisar": {"HasItemVectors"},
-    "gserec": {"HasItemVectors", "ColdStartUsers"},
-    "lcr-ser": {"HasItemVectors"},
+    "gserec-paper": {"HasItemVectors", "ColdStartUsers"},
+    "lcr-ser-paper": {"HasItemVectors"},
     "gensar": {"SuggestsQueries", "UpdatesItems"},
     "tiger": {"SuggestsQueries", "UpdatesItems"},
     "serendipity": {"HasItemVectors", "RetrievesByInterest"},

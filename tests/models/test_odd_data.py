@@ -96,7 +96,7 @@ def answer(run: Run, data: Dataset) -> None:
             assert table["score"].is_finite().all()
 
 
-@pytest.mark.parametrize("name", ["sasrec", "gserec", "lcr-ser", "unisar"])
+@pytest.mark.parametrize("name", ["sasrec", "gserec-paper", "lcr-ser-paper", "unisar"])
 def test_nothing_held_out_is_trained_without_validation(
     name: str, make_data: Callable[..., Dataset], tmp_path: Path
 ) -> None:

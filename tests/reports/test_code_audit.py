@@ -86,7 +86,10 @@ def runs(small_world: Dataset, tmp_path_factory: pytest.TempPathFactory) -> list
     """Two tiny gserec runs of one seed that differ in K, and one of another model."""
     home = tmp_path_factory.mktemp("audit")
     tiny = {"levels": 2, "codes": 8, "code_epochs": 2, "epochs": 1, "width": 8}
-    made = [run_training.train("gserec", small_world, home / f"K{k}", label=f"K={k}", layers=k, **tiny) for k in (2, 1)]
+    made = [
+        run_training.train("gserec-paper", small_world, home / f"K{k}", label=f"K={k}", layers=k, **tiny)
+        for k in (2, 1)
+    ]
     return [*made, run_training.train("popular", small_world, home / "popular")]
 
 
@@ -131,5 +134,5 @@ def test_embeddings_are_those_the_model_scores_with(runs: list[Run]) -> None:
 
 
 def test_other_models_alone_are_refused(runs: list[Run]) -> None:
-    with pytest.raises(SettingsError, match="gserec"):
+    with pytest.raises(SettingsError, match="gserec-paper"):
         audit(runs[2:])

@@ -18,7 +18,7 @@ from searec.evaluation.protocol import full_ranks
 from searec.experiments import run_comparison, run_training
 from searec.experiments.recipe import Recipe, train_recipe
 from searec.experiments.recipes.lcr_ser import lcr_ser_report
-from searec.models.lcr_ser import LCRSER
+from searec.models.lcr_ser_paper import LCRSERPaper
 from searec.pipeline.run import Run
 from searec.reports.reasoning import Reasoning, costs, reasoning, tail_coverage
 from searec.reports.reasoning_page import render
@@ -74,7 +74,7 @@ def test_costs_are_of_every_form(found: Reasoning) -> None:
 
 def test_costing_leaves_the_threads_as_they_were(runs: list[Run]) -> None:
     model = runs[0].model
-    assert isinstance(model, LCRSER)
+    assert isinstance(model, LCRSERPaper)
     held = runs[0].split.held_out("recommend", "test")[:5]
     before = torch.get_num_threads()
     torch.set_num_threads(2)
@@ -109,7 +109,7 @@ def test_exits_go_from_no_step_to_all(found: Reasoning, runs: list[Run]) -> None
 
 def test_the_long_tail_is_counted_by_hand(runs: list[Run]) -> None:
     run = runs[0]
-    assert isinstance(run.model, LCRSER)
+    assert isinstance(run.model, LCRSERPaper)
     requests = run.split.held_out("recommend", "test")[:30]
     _, top = full_ranks(run.model, run.split, requests)
     items = run.data.sizes.items

@@ -20,7 +20,7 @@ from searec.data.split import Split
 from searec.errors import Interrupted, RunError, SettingsError
 from searec.evaluation.protocol import validation_score
 from searec.experiments import run_training
-from searec.models.lcr_ser import LCRSER
+from searec.models.lcr_ser_paper import LCRSERPaper
 from searec.nn.grpo import rewards
 from searec.pipeline.run import Run, read_run
 from searec.training.early_exit import Depths, EarlyExit, depths, may_stop
@@ -31,22 +31,22 @@ from searec.training.ranking_policy import RankingPolicy
 TINY: dict[str, Any] = {"width": 8, "inner": 8, "dropout": 0.0, "epochs": 2, "batch": 64, "lr": 0.01, "steps": 2}
 
 
-def built(data: Dataset, **settings: Any) -> LCRSER:
+def built(data: Dataset, **settings: Any) -> LCRSERPaper:
     torch.manual_seed(0)
-    return LCRSER(
-        configure(LCRSER.Config, {"width": 8, "inner": 8, "dropout": 0.0, "init": 0.3, "steps": 2, **settings}),
+    return LCRSERPaper(
+        configure(LCRSERPaper.Config, {"width": 8, "inner": 8, "dropout": 0.0, "init": 0.3, "steps": 2, **settings}),
         data.sizes,
     )
 
 
-def batch_for(data: Dataset, model: LCRSER, negatives: int = 7, size: int = 64) -> Any:
+def batch_for(data: Dataset, model: LCRSERPaper, negatives: int = 7, size: int = 64) -> Any:
     return TrainingExamples(Split(data), model, batch=size, seed=0, negatives=negatives).batch(0, 0)
 
 
 # --- GRPO ---
 
 
-def again(model: LCRSER, batch: Any, seed: int) -> list[Tensor]:
+def again(model: LCRSERPaper, batch: Any, seed: int) -> list[Tensor]:
     torch.manual_seed(seed)
     return model.draw_noise(batch)
 
@@ -103,7 +103,7 @@ def test_the_policy_that_acts_is_renewed_every_few_batches(small_world: Dataset)
     assert not torch.equal(policy.reference.item.weight, policy.policy.item.weight)
 
 
-def earned(model: LCRSER, batch: Any) -> float:
+def earned(model: LCRSERPaper, batch: Any) -> float:
     torch.manual_seed(5)
     with torch.no_grad():
         return float(rewards(model.score_trajectories(batch, model.draw_noise(batch)), model.config.reward).mean())
@@ -252,14 +252,16 @@ LATER: dict[str, Any] = {"rl_steps": 10, "rl_batch": 32, "trajectories": 3, "exi
 
 @pytest.fixture(scope="module")
 def whole(checkerboard: Any, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return run_training.train("lcr-ser", checkerboard.data, tmp_path_factory.mktemp("lcr") / "run", **TINY, **LATER)
+    return run_training.train(
+        "lcr-ser-paper", checkerboard.data, tmp_path_factory.mktemp("lcr") / "run", **TINY, **LATER
+    )
 
 
 def test_phases_follow_one_another_and_the_better_is_kept(whole: Run, checkerboard: Any) -> None:
     phases = {phase["phase"]: phase for phase in whole.config["phases"]}
     assert list(phases) == ["supervised", "ranking_policy", "early_exit"]
     assert phases["ranking_policy"]["kept"] == (phases["ranking_policy"]["ndcg@5"] > phases["supervised"]["ndcg@5"])
-    assert isinstance(whole.model, LCRSER)
+    assert isinstance(whole.model, LCRSERPaper)
     best = max(phases["ranking_policy"]["ndcg@5"], phases["supervised"]["ndcg@5"])
     threshold = float(whole.model.halt_above)
     assert threshold == pytest.approx(phases["early_exit"]["halt_above"])
@@ -272,9 +274,9 @@ def test_phases_follow_one_another_and_the_better_is_kept(whole: Run, checkerboa
 
 
 def test_a_phase_that_is_not_better_is_undone(checkerboard: Any, tmp_path: Path) -> None:
-    first = run_training.train("lcr-ser", checkerboard.data, tmp_path / "first", **TINY)
+    first = run_training.train("lcr-ser-paper", checkerboard.data, tmp_path / "first", **TINY)
     wild = run_training.train(
-        "lcr-ser",
+        "lcr-ser-paper",
         checkerboard.data,
         tmp_path / "wild",
         start=first.folder,
@@ -291,7 +293,7 @@ def test_a_phase_that_is_not_better_is_undone(checkerboard: Any, tmp_path: Path)
     assert same(first, wild)
 
 
-@pytest.mark.parametrize("learner", [LCRSER, RankingPolicy, EarlyExit])
+@pytest.mark.parametrize("learner", [LCRSERPaper, RankingPolicy, EarlyExit])
 def test_a_run_broken_off_in_any_phase_ends_with_the_same_bits(
     whole: Run, checkerboard: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, learner: Any
 ) -> None:
@@ -306,8 +308,8 @@ def test_a_run_broken_off_in_any_phase_ends_with_the_same_bits(
     with monkeypatch.context() as patch:
         patch.setattr(learner, "loss", loss)
         with pytest.raises(Interrupted):
-            run_training.train("lcr-ser", checkerboard.data, tmp_path / "run", **TINY, **LATER)
-    again = run_training.train("lcr-ser", checkerboard.data, tmp_path / "run", resume=True, **TINY, **LATER)
+            run_training.train("lcr-ser-paper", checkerboard.data, tmp_path / "run", **TINY, **LATER)
+    again = run_training.train("lcr-ser-paper", checkerboard.data, tmp_path / "run", resume=True, **TINY, **LATER)
     assert same(again, whole)
     assert again.config["phases"] == whole.config["phases"]
 
@@ -315,14 +317,14 @@ def test_a_run_broken_off_in_any_phase_ends_with_the_same_bits(
 def test_what_a_run_starts_from_must_fit(whole: Run, checkerboard: Any, tmp_path: Path) -> None:
     data = checkerboard.data
     with pytest.raises(RunError, match="weights do not fit"):
-        run_training.train("lcr-ser", data, tmp_path / "a", start=whole.folder, **{**TINY, "width": 16})
+        run_training.train("lcr-ser-paper", data, tmp_path / "a", start=whole.folder, **{**TINY, "width": 16})
     with pytest.raises(SettingsError, match="popular has no use for --start"):
         run_training.train("popular", data, tmp_path / "b", start=whole.folder)
     popular = run_training.train("popular", data, tmp_path / "popular")
     with pytest.raises(RunError, match="the start is another model"):
-        run_training.train("lcr-ser", data, tmp_path / "c", start=popular.folder, **TINY)
+        run_training.train("lcr-ser-paper", data, tmp_path / "c", start=popular.folder, **TINY)
     with pytest.raises(RunError, match="the teacher was trained on another split"):
-        run_training.train("lcr-ser", data, tmp_path / "d", teacher=popular.folder, unseen=0.2, **TINY)
+        run_training.train("lcr-ser-paper", data, tmp_path / "d", teacher=popular.folder, unseen=0.2, **TINY)
 
 
 def test_portions_are_the_same_batches_in_other_epochs(small_world: Dataset) -> None:

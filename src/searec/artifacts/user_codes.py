@@ -41,7 +41,7 @@ from searec.data.schema import Task
 from searec.data.split import Split
 from searec.errors import DataError, RunError
 from searec.files import fingerprint, replacing
-from searec.models.gserec import NewUsers
+from searec.models.gserec_paper import NewUsers
 from searec.semantic_ids.code_config import CodeSettings
 from searec.semantic_ids.codebook_usage import code_use
 from searec.semantic_ids.rqvae import TextBatch, TwoSidedRQVAE

@@ -26,7 +26,7 @@ from searec.experiments.continuing import (
 )
 from searec.experiments.run_leakage import leak_record, training_leaks
 from searec.files import replacing
-from searec.models import model_named
+from searec.models import form_of, model_named
 from searec.models.base import Model, Preset
 from searec.models.capabilities import LearnsFromTeacher, supports
 from searec.pipeline.run import Run, read_run
@@ -60,6 +60,7 @@ def settings_for(
     Raises:
         SettingsError: an unknown model, preset or name (the nearest is named), or a bad value.
     """
+    model = form_of(model, preset)
     kind = model_named(model)
     if preset not in kind.presets:
         raise SettingsError(f"unknown preset {preset!r}", where=model, remedy=nearest(preset, list(kind.presets)))
@@ -131,6 +132,7 @@ def train(
         StorageError: the folder cannot be made.
         Interrupted: on Ctrl-C, with a checkpoint written.
     """
+    model = form_of(model, preset)
     given = dict(overrides)
     if start is not None:
         given = {**_sizes_of(start, data, model), **given}

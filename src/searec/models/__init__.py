@@ -12,7 +12,7 @@ from searec.plugins import Registry
 if TYPE_CHECKING:
     from searec.models.base import Model
 
-__all__ = ["BUILT_IN", "model_named", "model_names"]
+__all__ = ["BUILT_IN", "form_of", "model_named", "model_names"]
 
 BUILT_IN = {
     "popular": "searec.models.popular:Popular",
@@ -23,8 +23,8 @@ BUILT_IN = {
     "event-transformer": "searec.models.event_transformer:EventTransformer",
     "sasrec": "searec.models.sasrec:SASRec",
     "unisar": "searec.models.unisar:UniSAR",
-    "gserec": "searec.models.gserec:GSERec",
-    "lcr-ser": "searec.models.lcr_ser:LCRSER",
+    "gserec-paper": "searec.models.gserec_paper:GSERecPaper",
+    "lcr-ser-paper": "searec.models.lcr_ser_paper:LCRSERPaper",
     "gensar": "searec.models.gensar.model:GenSAR",
     "tiger": "searec.models.tiger:Tiger",
     "serendipity": "searec.models.serendipity.model:Serendipity",
@@ -56,3 +56,13 @@ def model_named(name: str) -> "type[Model]":
                 remedy="repair or uninstall the package",
             )
     return kind  # type: ignore[no-any-return]
+
+
+def form_of(model: str, preset: str) -> str:
+    """Return the name of the model that a preset trains: `Model.paper_form` for "paper", if the model has one.
+
+    Args:
+        model: a name of `model_names`.
+        preset: "default" or "paper".
+    """
+    return (model_named(model).paper_form if preset == "paper" else None) or model

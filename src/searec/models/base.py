@@ -53,6 +53,8 @@ class Model(Learner):
         single_task_note: what it then does without, in words.
         presets: settings of the model in each preset, over the defaults of its Config.
         train_presets: settings of its training in each preset, over the defaults of `TrainConfig`.
+        paper_form: the name of the model that the preset "paper" trains, where that is another one: the structure
+            as published, of which this one is a better form.
         rows: which of the tensors of its state have rows of users, items or the like. By these a run is opened on data
             that has grown. Names of tensors that a configuration does without may be there.
     """
@@ -71,6 +73,7 @@ class Model(Learner):
     single_task_note: ClassVar[str] = ""
     presets: ClassVar[Mapping[Preset, Mapping[str, Any]]] = {"default": {}, "paper": {}}
     train_presets: ClassVar[Mapping[Preset, Mapping[str, Any]]] = {"default": {}, "paper": {}}
+    paper_form: ClassVar[str | None] = None
     rows: ClassVar[Mapping[str, Rows]] = {}
     Config: ClassVar[type[Any]]
 

@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from typing_extensions import override
 
-from searec.config import Count, DropoutRate, NonNegative, configure, settings
+from searec.config import Count, DropoutRate, NonNegative, settings
 from searec.data.batch import Batch, Needs
 from searec.data.counts import Counts
 from searec.data.dataset import Dataset, Sizes
@@ -22,9 +22,10 @@ from searec.data.ragged import Ints
 from searec.data.schema import TASKS, Task
 from searec.data.split import Split
 from searec.errors import alternative
-from searec.models.base import Model, Preset
-from searec.models.itemknn import ItemKNN
+from searec.models.base import Preset
+from searec.models.neighbours import WithNeighbours
 from searec.models.search_space import DROPOUT, LEARNING_RATE, Choice
+from searec.models.timeline_read import ClickTargets, TimelineRead, click_targets
 from searec.models.trunk_sizes import trunk_sizes
 from searec.nn.cached_value import CachedValue
 from searec.nn.event_trunk import EventTrunk, Timeline
@@ -39,13 +40,10 @@ _CATEGORIES = 8
 """Categories read of an item."""
 _WORDS = 16
 """Words read of a query."""
-_SHARPNESS = 20.0
-"""What the cosine of an item's nearest neighbour is multiplied by on average, before log(1 + x)."""
-_NEAR = "near."
 _OF_ITEMS = ("items.text", "items.category_ids", "match.offsets", "match.columns", "match.values")
 
 
-class EventTransformer(Model):
+class EventTransformer(WithNeighbours):
     """Next item after each event of the merged timeline of feed clicks, searches and search clicks.
 
     An item is its id embedding, its text and its categories (`nn.item_vectors`); a query is its text. The state after
@@ -119,9 +117,6 @@ class EventTransformer(Model):
         recency: NonNegative = 0.75
         tasks: Annotated[tuple[Task, ...], Field(min_length=1)] = TASKS
 
-    near_weight: Tensor
-    near: ItemKNN
-
     def __init__(self, config: Config, sizes: Sizes) -> None:
         super().__init__(config, sizes)
         width = config.width
@@ -132,8 +127,6 @@ class EventTransformer(Model):
         self.query: nn.Linear | None = None
         self.bias = nn.Parameter(torch.zeros(len(TASKS), sizes.items + 1))
         self.match = QueryMatch(sizes.items)
-        self.near = ItemKNN(configure(ItemKNN.Config, {"recency": config.recency}), sizes)
-        self.register_buffer("near_weight", torch.zeros(1 + len(TASKS)))
         self.sampler = SampledSoftmax(sizes.items, config.sampled) if sizes.items > config.full_softmax else None
         self._table = CachedValue[Tensor]()
 
@@ -195,7 +188,7 @@ class EventTransformer(Model):
         """
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            other = EventTransformer(replace(self.config, text=False), self.sizes)
+            other = type(self)(replace(self.config, text=False), self.sizes)
             other.read_items(data)
         return other
 
@@ -211,11 +204,7 @@ class EventTransformer(Model):
             self.query = None
         elif self.query is None:
             self._add_query_map(state["query.weight"].shape[1])
-        near = _inside(state, _NEAR)
-        if near:
-            self.near.set_arrays(**near)
-        else:
-            self.forget_neighbours()
+        self.load_neighbours(state)
         super().load_state(state)
 
     @override
@@ -229,8 +218,7 @@ class EventTransformer(Model):
         for name, part in fresh.state().items():
             if name in state and name in _OF_ITEMS:
                 state[name] = part
-        near = self.near.grown_state(growth) if self.has_neighbours else {}
-        return state | {_NEAR + name: part for name, part in near.items()}
+        return state | self.grown_neighbours(growth)
 
     # --- states ---
 
@@ -243,8 +231,8 @@ class EventTransformer(Model):
         """Return the vectors of all items [I + 1, D]; row 0 is without meaning."""
         return self._table(self.items, *self.items.parameters())  # type: ignore[no-any-return]
 
-    def states(self, timeline: Timeline, table: Tensor, texts: Tensor | None, known: Tensor | None = None) -> Tensor:
-        """Return the state before any event and after each one, [B, E + 1, D].
+    def content(self, timeline: Timeline, table: Tensor, texts: Tensor | None, known: Tensor | None = None) -> Tensor:
+        """Return what each event is of, [B, E, D]: the vector of its item or of its query.
 
         Args:
             timeline: B users.
@@ -258,7 +246,16 @@ class EventTransformer(Model):
         if self.query is not None and texts is not None:
             queries = self.query(self.items.standardised(texts))
             content = content + F.embedding(timeline.query.long(), queries) * (timeline.query > 0)[..., None]
-        return self.trunk(content, timeline)  # type: ignore[no-any-return]
+        return content
+
+    def refined(self, read: TimelineRead, batch: Batch) -> Tensor:
+        """Return the states [B, E + 1, D] that scores are made of; models on this trunk add their mechanism here.
+
+        Args:
+            read: the timelines and what the trunk made of them.
+            batch: B requests or stretches.
+        """
+        return read.states
 
     def query_texts(self, batch: Batch) -> Tensor | None:
         """Return the text vectors [Q, W] of the queries of a batch; None without text."""
@@ -277,50 +274,72 @@ class EventTransformer(Model):
     @override
     def loss(self, batch: Batch) -> Losses:
         """Return the cross-entropy of the next click at every position, and of the clicks of every search."""
+        read = self.read_stretches(batch)
+        return self.target_losses(batch, read, self.refined(read, batch))
+
+    def read_stretches(self, batch: Batch) -> TimelineRead:
+        """Return training stretches, with the states of the trunk at every event.
+
+        Args:
+            batch: of the timeline's examples.
+        """
         timeline, texts = Timeline.of(batch, self.config.length), self.query_texts(batch)
-        following, is_known = timeline.next_clicks()
-        row, place, item = timeline.found_clicks()
-        targets = {"recommend": following[is_known].long(), "search": item.long()}
-        targets = {task: target for task, target in targets.items() if task in self.train_tasks and len(target)}
+        targets = click_targets(timeline, self.train_tasks)
         known, log_q = self._compared(targets, timeline)
         table = self.table() if known is None else self.items(known)
-        states = self.states(timeline, table, texts, known)
+        content = self.content(timeline, table, texts, known)
+        return TimelineRead(timeline, texts, table, content, self.trunk(content, timeline), targets, known, log_q)
+
+    def target_losses(self, batch: Batch, read: TimelineRead, states: Tensor) -> Losses:
+        """Return the cross-entropy of the targets by states [B, E + 1, D].
+
+        Args:
+            batch: of the timeline's examples.
+            read: what `read_stretches` returned of it.
+            states: `read.states`, or what a mechanism made of them.
+        """
         parts: dict[str, Tensor] = {}
-        if "recommend" in targets:
-            state = states[:, :-1][is_known]
-            parts["recommend"] = self._cross_entropy(state, targets["recommend"], table, self.bias[0], known, log_q)
-        if "search" in targets:
-            distinct, which = torch.unique(timeline.query[row, place], return_inverse=True)
-            match = self._matches(batch, distinct, texts, known)[which]
-            state = states[row, place + 1]
-            parts["search"] = self._cross_entropy(state, targets["search"], table, self.bias[1], known, log_q, match)
+        for task, target in read.targets.items():
+            match = None
+            if task == "search":
+                queries = read.timeline.query[target.row, target.place - 1]
+                distinct, which = torch.unique(queries, return_inverse=True)
+                match = self._matches(batch, distinct, read.texts, read.known)[which]
+            state = states[target.row, target.place]
+            parts[task] = self.cross_entropy(state, target.item, read, self.bias[TASKS.index(task)], match)
         weights = {"recommend": 1.0, "search": self.config.search_weight}
         if not parts:  # a batch of users who clicked nothing
             parts["recommend"] = 0.0 * states.sum()
         return Losses(parts, {name: weights[name] for name in parts})
 
-    def _compared(self, targets: Mapping[str, Tensor], timeline: Timeline) -> tuple[Tensor | None, Tensor | None]:
+    def _compared(
+        self, targets: Mapping[Task, ClickTargets], timeline: Timeline
+    ) -> tuple[Tensor | None, Tensor | None]:
         """The items [M] that a sampled softmax compares with, ascending, and their logQ; None for all items."""
         if self.sampler is None:
             return None, None
+        items = [target.item for target in targets.values()]
         listed: tuple[Tensor, Tensor] = self.sampler(
-            torch.cat([*targets.values(), timeline.item.new_zeros(0)]).long(), timeline.item
+            torch.cat([*items, timeline.item.new_zeros(0)]).long(), timeline.item
         )
         return listed
 
     @staticmethod
-    def _cross_entropy(
-        state: Tensor,
-        target: Tensor,
-        table: Tensor,
-        bias: Tensor,
-        known: Tensor | None,
-        log_q: Tensor | None,
-        match: Tensor | None = None,
+    def cross_entropy(
+        state: Tensor, target: Tensor, read: TimelineRead, bias: Tensor, match: Tensor | None = None
     ) -> Tensor:
-        """Cross-entropy of targets [P] over the catalogue or the items that are compared, from states [P, D]."""
-        if known is not None and log_q is not None:
-            target, bias = torch.searchsorted(known, target), bias[known] - log_q
+        """Return the mean cross-entropy of targets over the catalogue, or over the items that are compared.
+
+        Args:
+            state: [P, D].
+            target: [P] internal ids.
+            read: whose items are compared.
+            bias: [I + 1] of all items.
+            match: [P, I + 1] or [P, M], what is added to the scores; None for nothing.
+        """
+        table = read.table
+        if read.known is not None and read.log_q is not None:
+            target, bias = torch.searchsorted(read.known, target), bias[read.known] - read.log_q
         else:
             table, bias, target = table[1:], bias[1:], target - 1
             match = None if match is None else match[:, 1:]
@@ -329,57 +348,11 @@ class EventTransformer(Model):
             return linear_cross_entropy(torch.cat((state, one), 1), torch.cat((table, bias[:, None]), 1), target)
         return F.cross_entropy(state @ table.T + bias + match, target)
 
-    # --- neighbours ---
-
-    @property
-    def has_neighbours(self) -> bool:
-        """Whether it adds the similarities of neighbours."""
-        return self.near.values is not None
-
-    def remember_neighbours(self, split: Split) -> None:
-        """Compute the cosines of items from the training clicks, and the scale at which they are read.
-
-        Args:
-            split: that the model learns from.
-        """
-        self.near.fit(split.data, self._split_of_neighbours(split))
-        nearest = self.near.mean_of_nearest()
-        self.near_weight[0] = _SHARPNESS / nearest if nearest else 0.0
-        self.near.to(self.device)
-
-    def _split_of_neighbours(self, split: Split) -> Split:
-        """The split whose training events end before what any task of the model holds out."""
-        return split if self.train_tasks == ("recommend",) else replace(split, joint=True)
-
-    def weigh_neighbours(self, weights: Mapping[Task, float]) -> None:
-        """Set how much the neighbours count.
-
-        Args:
-            weights: task -> weight; 0 for none.
-        """
-        for task, weight in weights.items():
-            self.near_weight[1 + TASKS.index(task)] = weight
-
-    def forget_neighbours(self) -> None:
-        """Do without neighbours."""
-        for name in self.near.arrays:
-            setattr(self.near, name, None)
-        self.near_weight.zero_()
-
-    def _neighbours(self, batch: Batch, timeline: Timeline) -> Tensor | None:
-        """[B, I + 1] what the neighbours of the user's clicks add to the scores."""
-        weight = self.near_weight[1 + TASKS.index(batch.task)]
-        if not self.has_neighbours or not weight:
-            return None
-        history = timeline.item
-        cosines = self.near.similarities.sum(history, self.near.recency_weights(history))
-        return weight * torch.log1p(self.near_weight[0] * cosines)
-
     @override
     def leaks(self, split: Split) -> Leaks:
         total = super().leaks(split)
         if self.has_neighbours:
-            total += self.near.leaks(self._split_of_neighbours(split))
+            total += self.near.leaks(self.split_of_neighbours(split))
         return total
 
     # --- scoring ---
@@ -388,7 +361,7 @@ class EventTransformer(Model):
     def score(self, batch: Batch) -> Tensor:
         state, texts, timeline = self._request_states(batch)
         table, bias = self.table(), self.bias[TASKS.index(batch.task)]
-        more = [self._neighbours(batch, timeline)]
+        more = [self.neighbour_scores(batch, timeline)]
         more += [self._matches(batch, batch.query, texts)] if batch.task == "search" else []
         if batch.candidates is None:
             return sum((part for part in more if part is not None), state @ table.T + bias)
@@ -398,12 +371,22 @@ class EventTransformer(Model):
 
     def _request_states(self, batch: Batch) -> tuple[Tensor, Tensor | None, Timeline]:
         """The state [B, D] at each request, the text vectors of the queries, and the timelines."""
-        texts = self.query_texts(batch)
+        read = self.read_requests(batch)
+        states, timeline = self.refined(read, batch), read.timeline
+        return states[torch.arange(len(states), device=states.device), timeline.present.sum(1)], read.texts, timeline
+
+    def read_requests(self, batch: Batch) -> TimelineRead:
+        """Return the timelines of requests, that of a search with its query at the end, and the trunk's states.
+
+        Args:
+            batch: B requests.
+        """
+        texts, table = self.query_texts(batch), self.table()
         timeline = Timeline.of(batch, self.config.length)
         if batch.task == "search":
             timeline = timeline.with_query(batch.query, batch.time)
-        states = self.states(timeline, self.table(), texts)
-        return states[torch.arange(len(states), device=states.device), timeline.present.sum(1)], texts, timeline
+        content = self.content(timeline, table, texts)
+        return TimelineRead(timeline, texts, table, content, self.trunk(content, timeline))
 
     @property
     def tells_new_items_apart(self) -> bool:

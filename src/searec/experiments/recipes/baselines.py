@@ -18,8 +18,8 @@ def demo() -> Recipe:
             RecipeLine("sasrec", "sasrec", {"epochs": 6}),
             RecipeLine("event-transformer", "event-transformer", {"text": True}),
             RecipeLine("unisar", "unisar", {"batch": 256, "epochs": 2}),
-            RecipeLine("gserec", "gserec", {"batch": 128, "epochs": 3}),
-            RecipeLine("lcr-ser", "lcr-ser", {"batch": 128, "epochs": 3}),
+            RecipeLine("gserec-paper", "gserec-paper", {"batch": 128, "epochs": 3}),
+            RecipeLine("lcr-ser-paper", "lcr-ser-paper", {"batch": 128, "epochs": 3}),
             RecipeLine("serendipity", "serendipity", {"batch": 128}),
             RecipeLine(
                 "gensar",

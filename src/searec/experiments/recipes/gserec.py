@@ -24,7 +24,7 @@ PLAIN = {
 SASREC_WIDE = {"width": 96, "inner": 96, "schedule": "linear", "epochs": 6, "epoch_steps": 0}
 """sasrec with gserec's width and schedule, chosen on validation."""
 ABLATIONS: dict[str, dict[str, Any]] = {
-    "gserec": {},
+    "gserec-paper": {},
     "no graph": {"layers": 0},
     "no graph, user kept": {"layers": 0, "user_dropout": 0.0},
     "no user contrast": {"user_weight": 0.0},
@@ -47,8 +47,8 @@ def gserec() -> Recipe:
             RecipeLine(
                 "unisar", "unisar", {"user": False, "epochs": 4, "validation_requests": 3_000}, full_requests=5_000
             ),
-            RecipeLine("gserec", "gserec", ON_YELP, seeds=SEEDS, full_requests=5_000),
-            RecipeLine("gserec-plain", "gserec", PLAIN, full_requests=5_000),
+            RecipeLine("gserec-paper", "gserec-paper", ON_YELP, seeds=SEEDS, full_requests=5_000),
+            RecipeLine("gserec-plain", "gserec-paper", PLAIN, full_requests=5_000),
         ),
     )
 
@@ -59,7 +59,10 @@ def gserec_ablations() -> Recipe:
         "gserec-ablations",
         tuple(
             RecipeLine(
-                label, "gserec", {**ON_YELP, **settings}, seeds=SEEDS if label in ("gserec", "no graph") else (0,)
+                label,
+                "gserec-paper",
+                {**ON_YELP, **settings},
+                seeds=SEEDS if label in ("gserec-paper", "no graph") else (0,),
             )
             for label, settings in ABLATIONS.items()
         ),
@@ -69,8 +72,8 @@ def gserec_ablations() -> Recipe:
 
 def gserec_depth() -> Recipe:
     """K from 1 to 4; K = 2 is gserec."""
-    others = tuple(RecipeLine(f"K={k}", "gserec", {**ON_YELP, "layers": k}) for k in (1, 3, 4))
-    lines = (RecipeLine("gserec", "gserec", ON_YELP, seeds=SEEDS), *others)
+    others = tuple(RecipeLine(f"K={k}", "gserec-paper", {**ON_YELP, "layers": k}) for k in (1, 3, 4))
+    lines = (RecipeLine("gserec-paper", "gserec-paper", ON_YELP, seeds=SEEDS), *others)
     return Recipe("gserec-depth", lines, protocols=("sampled",))
 
 
@@ -80,8 +83,8 @@ def gserec_unseen() -> Recipe:
         ("popular", {}),
         ("itemknn", {"repeats": False, "shrink": 60.0}),
         ("sasrec", {}),
-        ("gserec", {}),
-        ("gserec", {"layers": 0}),
+        ("gserec-paper", {}),
+        ("gserec-paper", {"layers": 0}),
     )
     return Recipe(
         "gserec-unseen",
@@ -101,7 +104,7 @@ def gserec_world() -> Recipe:
     )
     depths = (("K=2", 2), ("no graph", 0))
     lines = [
-        RecipeLine(f"{form}, {name}", "gserec", {**settings, "layers": k}, seeds=seeds)
+        RecipeLine(f"{form}, {name}", "gserec-paper", {**settings, "layers": k}, seeds=seeds)
         for form, settings, seeds in forms
         for name, k in depths
     ]
@@ -122,5 +125,7 @@ def tuning_gserec() -> Recipe:
         "wide, user dropout 0.5": {**wide, "user_dropout": 0.5},
         "wide, user dropout 0.8, dropout 0.3": {**wide, "user_dropout": 0.8, "dropout": 0.3},
     }
-    lines = tuple(RecipeLine(label, "gserec", {**PLAIN, "epochs": 3, **settings}) for label, settings in trials.items())
+    lines = tuple(
+        RecipeLine(label, "gserec-paper", {**PLAIN, "epochs": 3, **settings}) for label, settings in trials.items()
+    )
     return Recipe("tuning-gserec", lines, protocols=("sampled",), part="val")

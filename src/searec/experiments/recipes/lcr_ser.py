@@ -14,7 +14,7 @@ EXIT: dict[str, Any] = {"exit_steps": 60, "exit_keep": 0.999}
 
 def lcr_ser() -> Recipe:
     """Return lcr-ser part by part (the paper's order: base < +LCR < +TCL < +RL), early exit and one-pass student."""
-    names = ("popular", "itemknn", "sasrec", "unisar", "gserec")
+    names = ("popular", "itemknn", "sasrec", "unisar", "gserec-paper")
     others = tuple(line for line in gserec_table().lines if line.label in names)
     return Recipe("lcr-ser", others + tuple(replace(line, full_requests=5_000) for line in parts(ON_YELP)))
 
@@ -35,7 +35,7 @@ def parts(settings: dict[str, Any], seeds: tuple[int, ...] = SEEDS) -> tuple[Rec
         teacher: str | None = None,
     ) -> RecipeLine:
         merged = {name: value for values in (settings, *changes) for name, value in values.items()}
-        return RecipeLine(label, "lcr-ser", merged, seeds=seeds, start=start, teacher=teacher)
+        return RecipeLine(label, "lcr-ser-paper", merged, seeds=seeds, start=start, teacher=teacher)
 
     return (
         line("base", {"steps": 0}),
@@ -51,19 +51,21 @@ def lcr_ser_depth() -> Recipe:
     """K from 0 to 5, where +TCL of `lcr_ser` is K = 3; and without the searches."""
     depths = {"base": 0, "K=1": 1, "K=2": 2, "+TCL": 3, "K=4": 4, "K=5": 5}
     lines = (
-        RecipeLine(label, "lcr-ser", {**ON_YELP, "steps": k}, seeds=(0,) if label.startswith("K") else SEEDS)
+        RecipeLine(label, "lcr-ser-paper", {**ON_YELP, "steps": k}, seeds=(0,) if label.startswith("K") else SEEDS)
         for label, k in depths.items()
     )
-    no_search = RecipeLine("no search", "lcr-ser", {**ON_YELP, "searches": 0, "steps": 0})
+    no_search = RecipeLine("no search", "lcr-ser-paper", {**ON_YELP, "searches": 0, "steps": 0})
     return Recipe("lcr-ser-depth", (no_search, *lines), protocols=("sampled",))
 
 
 def lcr_ser_reward() -> Recipe:
     """The rewards of phase 2 from the same first phase."""
     rewards = ("hit@1", "hit@5", "ndcg@5", "mrr")
-    first = RecipeLine("+TCL", "lcr-ser", ON_YELP, seeds=SEEDS, full_requests=5_000)
+    first = RecipeLine("+TCL", "lcr-ser-paper", ON_YELP, seeds=SEEDS, full_requests=5_000)
     lines = tuple(
-        RecipeLine(f"reward {name}", "lcr-ser", {**ON_YELP, **RL, "reward": name}, start="+TCL", full_requests=5_000)
+        RecipeLine(
+            f"reward {name}", "lcr-ser-paper", {**ON_YELP, **RL, "reward": name}, start="+TCL", full_requests=5_000
+        )
         for name in rewards
     )
     return Recipe("lcr-ser-reward", (first, *lines))
@@ -74,11 +76,11 @@ def lcr_ser_noise() -> Recipe:
     seeds = SEEDS[:2]
     lines = (
         RecipeLine("unisar", "unisar", {"tasks": ["recommend"], "epochs": 12, "patience": 4}),
-        RecipeLine("gserec", "gserec"),
-        RecipeLine("no search", "lcr-ser", {"searches": 0, "steps": 0}, seeds=seeds),
-        RecipeLine("base", "lcr-ser", {"steps": 0}, seeds=seeds),
-        RecipeLine("lcr-ser", "lcr-ser", seeds=seeds),
-        RecipeLine("lcr-ser, trust", "lcr-ser", {"trust": True}, seeds=seeds),
+        RecipeLine("gserec-paper", "gserec-paper"),
+        RecipeLine("no search", "lcr-ser-paper", {"searches": 0, "steps": 0}, seeds=seeds),
+        RecipeLine("base", "lcr-ser-paper", {"steps": 0}, seeds=seeds),
+        RecipeLine("lcr-ser-paper", "lcr-ser-paper", seeds=seeds),
+        RecipeLine("lcr-ser, trust", "lcr-ser-paper", {"trust": True}, seeds=seeds),
     )
     return Recipe("lcr-ser-noise", lines, protocols=("sampled",))
 
@@ -86,11 +88,11 @@ def lcr_ser_noise() -> Recipe:
 def lcr_ser_report() -> Recipe:
     """Return what `searec reasoning` draws: parts, depths, rewards, and sensitivity to m, lambda_KL and gamma."""
     lines = list(parts({}, seeds=(0,)))
-    lines += [RecipeLine(f"K={k}", "lcr-ser", {"steps": k}) for k in (1, 2, 4, 5)]
-    lines += [RecipeLine(f"m={m:g}", "lcr-ser", {"margin": m}) for m in (0.05, 0.5, 1.0)]
+    lines += [RecipeLine(f"K={k}", "lcr-ser-paper", {"steps": k}) for k in (1, 2, 4, 5)]
+    lines += [RecipeLine(f"m={m:g}", "lcr-ser-paper", {"margin": m}) for m in (0.05, 0.5, 1.0)]
     later: dict[str, list[Any]] = {"reward": ["ndcg@5", "mrr"], "kl_weight": [0.0, 1.0], "noise": [0.03, 0.3]}
     lines += [
-        RecipeLine(f"{name}={value}", "lcr-ser", {**RL, name: value}, start="+TCL")
+        RecipeLine(f"{name}={value}", "lcr-ser-paper", {**RL, name: value}, start="+TCL")
         for name, values in later.items()
         for value in values
     ]

@@ -45,12 +45,12 @@ class NewUsers:
     sentences: Tensor | None = None
 
 
-class GSERec(TwoHistoriesModel):
+class GSERecPaper(TwoHistoriesModel):
     """Histories of both sides fused with the user's propagated codes, pooled by the candidate, scored by an MLP."""
 
     sentences: Tensor  # [Q + 1, query_width] float16, if queries are read as sentences
 
-    name = "gserec"
+    name = "gserec-paper"
     tasks: ClassVar[tuple[Task, ...]] = ("recommend",)
     artifact = "user_codes"
     rows: ClassVar[Mapping[str, Rows]] = {

@@ -13,14 +13,14 @@ from searec.config import configure
 from searec.data.batch import Batch, Batcher
 from searec.data.dataset import Dataset
 from searec.data.split import Split
-from searec.models.lcr_ser import LCRSER
+from searec.models.lcr_ser_paper import LCRSERPaper
 from searec.nn.pooling import masked_mean
 
 
-def built(data: Dataset, **settings: Any) -> LCRSER:
+def built(data: Dataset, **settings: Any) -> LCRSERPaper:
     torch.manual_seed(0)
-    model = LCRSER(
-        configure(LCRSER.Config, {"width": 16, "inner": 16, "dropout": 0.0, "init": 0.3, "steps": 3, **settings}),
+    model = LCRSERPaper(
+        configure(LCRSERPaper.Config, {"width": 16, "inner": 16, "dropout": 0.0, "init": 0.3, "steps": 3, **settings}),
         data.sizes,
     )
     if model.reasoning is not None:
@@ -29,7 +29,7 @@ def built(data: Dataset, **settings: Any) -> LCRSER:
     return model.eval()
 
 
-def asked(data: Dataset, model: LCRSER) -> Batch:
+def asked(data: Dataset, model: LCRSERPaper) -> Batch:
     requests = Split(data).held_out("recommend", "test")
     others = np.random.default_rng(1).integers(1, data.sizes.items + 1, (len(requests), 6)).astype(np.int32)
     return Batcher(data, model.needs).batch(requests, np.concatenate((requests.target[:, None], others), axis=1))
@@ -39,7 +39,7 @@ def both(batch: Batch) -> Tensor:
     return (batch.feed_item != 0).any(1) & (batch.search_query != 0).any(1)
 
 
-def one_by_one(model: LCRSER, batch: Batch, depth: list[int]) -> Tensor:
+def one_by_one(model: LCRSERPaper, batch: Batch, depth: list[int]) -> Tensor:
     """Scores [B, N] of the structure written out.
 
     Each user alone, `depth` steps, attention over all states, the MLP.
@@ -122,7 +122,7 @@ def test_losses_are_those_of_the_paper(small_world: Dataset) -> None:
     assert losses.weights == {"softmax": 1.0, "catalogue": 0.5, "tcl": 0.3}
 
 
-def gradients(model: LCRSER, value: Tensor) -> dict[str, Tensor]:
+def gradients(model: LCRSERPaper, value: Tensor) -> dict[str, Tensor]:
     names, weights = zip(*model.named_parameters(), strict=True)
     found = torch.autograd.grad(value, weights, allow_unused=True, retain_graph=True)
     return {name: gradient for name, gradient in zip(names, found, strict=True) if gradient is not None}
@@ -190,7 +190,7 @@ def test_who_is_not_trusted_is_read_as_if_he_had_not_searched(small_world: Datas
 # --- early exit ---
 
 
-def exiting(data: Dataset, **settings: Any) -> LCRSER:
+def exiting(data: Dataset, **settings: Any) -> LCRSERPaper:
     """Whose halting scores differ between users and change a little with each step."""
     model = built(data, exit_steps=1, **settings)
     assert model.halting is not None

@@ -43,12 +43,12 @@ class Step:
     alone: list[Tensor] | None
 
 
-class LCRSER(TwoHistoriesModel):
+class LCRSERPaper(TwoHistoriesModel):
     """Two encoded histories, K steps of cross reasoning, target attention over the states of every step, an MLP."""
 
     halt_above: Tensor  # [] a user halts where the halting score is above this
 
-    name = "lcr-ser"
+    name = "lcr-ser-paper"
     tasks: ClassVar[tuple[Task, ...]] = ("recommend",)
     phases = ("ranking_policy", "early_exit")
     search_space: ClassVar = {

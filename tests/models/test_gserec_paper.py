@@ -17,7 +17,7 @@ from searec.data.batch import Batch, Batcher
 from searec.data.dataset import Dataset
 from searec.data.split import Requests, Split
 from searec.errors import SettingsError
-from searec.models.gserec import GSERec, first_rows
+from searec.models.gserec_paper import GSERecPaper, first_rows
 from searec.semantic_ids.user_code_table import UserCodes
 from searec.training.examples import TrainingExamples
 
@@ -33,10 +33,10 @@ def coded(data: Dataset, size: int = 8, levels: int = 2, absent: float = 0.2) ->
     return UserCodes(codes, size)
 
 
-def built(data: Dataset, known: Tensor | None = None, **settings: Any) -> GSERec:
+def built(data: Dataset, known: Tensor | None = None, **settings: Any) -> GSERecPaper:
     torch.manual_seed(0)
     base = {"width": 16, "inner": 16, "levels": 2, "codes": 8, "dropout": 0.0, "init": 0.3}
-    model = GSERec(configure(GSERec.Config, {**base, **settings}), data.sizes)
+    model = GSERecPaper(configure(GSERecPaper.Config, {**base, **settings}), data.sizes)
     model.load_artifacts(coded(data), torch.ones(data.sizes.users + 1, dtype=torch.bool) if known is None else known)
     return model
 
@@ -47,7 +47,7 @@ def asked(data: Dataset) -> tuple[Requests, np.ndarray]:
     return requests, np.concatenate((requests.target[:, None], others), axis=1)
 
 
-def batch_of(model: GSERec, data: Dataset) -> Batch:
+def batch_of(model: GSERecPaper, data: Dataset) -> Batch:
     return Batcher(data, model.needs).batch(*asked(data))
 
 
@@ -69,7 +69,7 @@ def reference() -> Any:
         sys.path.remove(str(BENCHMARKS))
 
 
-def copied(ours: GSERec, theirs: Any) -> None:
+def copied(ours: GSERecPaper, theirs: Any) -> None:
     """Our weights in the reference; its positions count from the oldest event and are set by `placed`."""
     with torch.no_grad():
         theirs.user.weight.copy_(ours.user.weight)

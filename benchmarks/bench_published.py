@@ -14,12 +14,13 @@ from reference_loader import read_arrays
 from searec.artifacts.user_codes import UserCoder
 from searec.data.candidates import sampled_requests
 from searec.data.dataset import load
+from searec.data.schema import Task
 from searec.data.split import Split
 from searec.experiments.run_training import settings_for, train
 from searec.training.training_log import FILE, read_rows
 from timing import line
 
-TASKS = ("recommend",)
+TASKS: tuple[Task, ...] = ("recommend",)
 JUDGE = "ndcg@5"
 PUBLISHED = {"summaries": "offline", "encoder": "minilm"}
 """The published settings without a chat server."""

@@ -306,7 +306,9 @@ class EventTransformer(WithNeighbours):
         known, log_q = self._compared(targets, timeline)
         table = self.table() if known is None else self.items(known)
         content = self.content(timeline, table, texts, known)
-        return TimelineRead(timeline, texts, table, content, self.trunk_states(content, timeline), targets, known, log_q)
+        return TimelineRead(
+            timeline, texts, table, content, self.trunk_states(content, timeline), targets, known, log_q
+        )
 
     def target_losses(self, batch: Batch, read: TimelineRead, states: Tensor) -> Losses:
         """Return the cross-entropy of the targets by states [B, E + 1, D].

@@ -1,59 +1,105 @@
 """lcr-ser: feed and searches question each other in a few latent steps on the event trunk (arXiv 2508.04152)."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor, nn
 from typing_extensions import override
 
-from searec.config import Natural, NonNegative, Positive, Share, settings
+from searec.config import Count, Natural, NonNegative, Positive, settings
 from searec.data.batch import Batch, Needs
-from searec.data.dataset import Sizes
+from searec.data.dataset import Dataset, Sizes
 from searec.data.schema import TASKS, Task
 from searec.models.event_transformer import EventTransformer
+from searec.models.search_space import Choice, Range
 from searec.models.timeline_read import ClickTargets, TimelineRead, click_targets
 from searec.nn.event_trunk import FEED_CLICK, Timeline
 from searec.nn.foreign_sessions import with_foreign_sessions
 from searec.nn.losses import Losses
-from searec.nn.timeline_reasoning import Memory, Thought, TimelineReasoning, first_states
+from searec.nn.timeline_reasoning import Memory, Step, TimelineReasoning, belief_loss, target_contrast
+
+_SIDES: Mapping[Task, int] = {"recommend": 0, "search": 1}
+"""Whose state each task begins with."""
+_FAR = 1e4
+
+
+@dataclass(frozen=True)
+class Start:
+    """What reasoning starts from, at Q places of each timeline.
+
+    Attributes:
+        base: [B, Q, D] the states that scores are made of without reasoning.
+        states: [B, Q, 2, D] the first state of each side.
+        memory: the events that are read; None where there is no reasoning.
+    """
+
+    base: Tensor
+    states: Tensor
+    memory: Memory | None
 
 
 class LCRSER(EventTransformer):
-    """event-transformer, and K steps of cross reasoning from the newest feed state and the newest search state."""
+    """event-transformer with K steps of cross reasoning, and with feed and searches encoded apart where that is better.
+
+    Apart, events attend to those of their own side alone, and reasoning is the one way from searches to the feed.
+    """
+
+    is_apart: Tensor  # [] whether feed and searches are encoded apart
 
     name = "lcr-ser"
     paper_form = "lcr-ser-paper"
+    phases = ("side_choice", "text_choice", "neighbours")
+    search_space: ClassVar = {
+        **EventTransformer.search_space,
+        "steps": Choice((0, 1, 2, 3, 4)),
+        "tcl_weight": Range(0.01, 1.0, log=True),
+    }
+    single_task: ClassVar = {
+        "recommend": {"tasks": ["recommend"], "searches": False},
+        "search": {"tasks": ["search"]},
+    }
+    single_task_note = "no search is read for the feed; search is learned alone, feed clicks are read all the same"
 
     @settings
     class Config(EventTransformer.Config):
-        """As event-transformer, and how it reasons."""
+        """As event-transformer, and how it reasons.
+
+        Attributes:
+            steps: K; 0 is the model without reasoning.
+            apart: encode feed and searches apart; "auto" if that is better on validation.
+            searches: read searches; without them nothing is reasoned.
+            places: of a stretch that reasoning is learned at.
+            foreign: sessions of other users put into half of the training stretches, for each own session.
+            belief_weight: of the loss that tells them from own ones; 0 puts none in.
+            step_weight: of the cross-entropy after each step but the last.
+            tcl_weight: of the contrast of what reasoning adds, between the target and hard items.
+            temperature, hard: of the contrast; hard items of each target.
+        """
 
         steps: Natural = 3
-        trunk: Literal["sides", "merged"] = "sides"
+        apart: bool | Literal["auto"] = "auto"
         searches: bool = True
-        foreign: NonNegative = 1.0
-        belief_weight: NonNegative = 0.3
+        places: Count = 16
+        foreign: NonNegative = 0.5
+        belief_weight: NonNegative = 0.1
         step_weight: NonNegative = 0.1
         tcl_weight: NonNegative = 0.1
         temperature: Positive = 0.1
-        hard: int = 31
-        found_weight: NonNegative = 0.3
+        hard: Count = 31
 
     def __init__(self, config: Config, sizes: Sizes) -> None:
         super().__init__(config, sizes)
         self.reasoning: TimelineReasoning | None = None
+        self.register_buffer("is_apart", torch.tensor(config.searches and config.apart is True))
         if config.steps and config.searches:
-            with torch.random.fork_rng():  # the trunk's weights are those of event-transformer with the same seed
+            with torch.random.fork_rng():  # the trunk's weights are those of event-transformer with this seed
                 self.reasoning = TimelineReasoning(
                     config.width, config.heads, config.inner, config.dropout, config.steps
                 )
-                self.closed = nn.Linear(2 * config.width, config.width, bias=False)
-            nn.init.zeros_(self.closed.weight)
-        self._foreign_from: int | None = None
+            self.added = nn.ModuleDict({task: _closed(2 * config.width, config.width) for task in TASKS})
 
     @property
     @override
@@ -61,134 +107,213 @@ class LCRSER(EventTransformer):
         needs = super().needs
         return needs if self.config.searches else replace(needs, searches=0)
 
+    @property
+    def may_encode_apart(self) -> bool:
+        """Whether it reads searches, and its settings leave it to validation how."""
+        return self.config.searches and self.config.apart == "auto" and not bool(self.is_apart)
+
+    def encoded_apart(self, data: Dataset, seed: int) -> "LCRSER":
+        """Return a model of the same settings that encodes feed and searches apart, with weights of its own.
+
+        Args:
+            data: the dataset.
+            seed: of the weights.
+        """
+        return self._other(data, seed, apart=True)
+
+    @override
+    def without_text(self, data: Dataset, seed: int) -> "LCRSER":
+        return self._other(data, seed, text=False, apart=bool(self.is_apart))
+
+    def _other(self, data: Dataset, seed: int, **changes: Any) -> "LCRSER":
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            other = type(self)(replace(self.config, **changes), self.sizes)
+            other.read_items(data)
+        return other
+
     # --- reading ---
 
     @override
     def timeline_of(self, batch: Batch) -> Timeline:
-        return Timeline.of(batch, self.config.length, each=self.config.length // 2)
+        length = self.config.length
+        return Timeline.of(batch, length, each=length // 2 if self.is_apart else 0)
 
     @override
-    def targets_of(self, timeline: Timeline) -> dict[Task, ClickTargets]:
-        own = timeline.item if self._foreign_from is None else timeline.item * (timeline.session <= self._foreign_from)
-        feed = click_targets(replace(timeline, item=own * (timeline.kind == FEED_CLICK)), ("recommend",))
-        found = click_targets(replace(timeline, item=own, kind=timeline.kind * (own == timeline.item)), ("search",))
-        return feed | found
+    def targets_of(self, timeline: Timeline, own_sessions: int | None = None) -> dict[Task, ClickTargets]:
+        item, kind = timeline.item, timeline.kind
+        if own_sessions is not None:
+            item = item * (timeline.session <= own_sessions)
+            kind = kind * ((item > 0) | (timeline.item == 0))
+        if not self.is_apart:
+            return click_targets(replace(timeline, item=item, kind=kind), self.train_tasks)
+        feed = click_targets(replace(timeline, item=item * (kind == FEED_CLICK)), ("recommend",))
+        return feed | click_targets(replace(timeline, item=item, kind=kind), ("search",))
 
     @override
     def trunk_states(self, content: Tensor, timeline: Timeline) -> Tensor:
-        if self.config.trunk == "merged":
+        if not self.is_apart:
             return super().trunk_states(content, timeline)
-        side = F.pad((timeline.session > 0).float(), (1, 0))
-        apart = (side[:, :, None] != side[:, None]).float()
-        apart[:, :, 0] = 0
-        states: Tensor = self.trunk(content, timeline, apart * -1e4)
+        states: Tensor = self.trunk(content, timeline, _apart(timeline))
         return states
 
     # --- reasoning ---
 
-    def remembered(self, read: TimelineRead, places: Tensor) -> tuple[Tensor, Tensor, Memory | None]:
-        """Return the base state, the first states, and the events."""
-        first = first_states(read.states, read.timeline, places)
-        base = first[:, :, 0] if self.config.trunk == "sides" else read.states.gather(1, places[..., None].expand(-1, -1, read.states.shape[-1]))
+    def start(self, read: TimelineRead, places: Tensor, task: Task) -> Start:
+        """Return what reasoning starts from.
+
+        Args:
+            read: the timelines.
+            places: [B, Q]; place e is after e events.
+            task: whose scores are made of it.
+        """
+        after = torch.arange(1, read.states.shape[1], device=places.device)
+        sides = []
+        for is_there in (read.timeline.kind == FEED_CLICK, read.timeline.session > 0):
+            newest = F.pad((after * is_there).cummax(1).values, (1, 0)).gather(1, places)
+            sides.append(_gather(read.states, newest))
+        base = sides[_SIDES[task]] if self.is_apart else _gather(read.states, places)
+        states = torch.stack(sides, dim=2)
         if self.reasoning is None:
-            return base, first, None
-        return base, first + self.reasoning.side.weight, self.reasoning.remember(read.content, read.states, read.timeline, places)
+            return Start(base, states, None)
+        return Start(base, states, self.reasoning.remember(read.content, read.states, read.timeline, places))
 
-    def reasoned(self, first: Tensor, memory: Memory | None) -> list[Thought]:
-        thoughts: list[Thought] = []
-        if self.reasoning is None or memory is None:
-            return thoughts
-        states = first
-        for number in range(self.config.steps):
-            thoughts.append(self.reasoning(states, memory, number))
-            states = thoughts[-1].states
-        return thoughts
+    def reasoned(self, start: Start) -> list[Step]:
+        """Return the K steps taken from a start; none without reasoning.
 
-    def added(self, base: Tensor, states: Tensor) -> Tensor:
-        out: Tensor = base + self.closed(states.flatten(-2))
-        return out
+        Args:
+            start: what `start` returned; other first states may be put in its place.
+        """
+        steps: list[Step] = []
+        if self.reasoning is not None and start.memory is not None:
+            for number in range(self.config.steps):
+                states = steps[-1].states if steps else start.states
+                steps.append(self.reasoning(states, start.memory, number))
+        return steps
+
+    def state_after(self, start: Start, step: Step | None, task: Task) -> Tensor:
+        """Return the states [B, Q, D] that scores are made of after a step; after none, the base.
+
+        Args:
+            start: what the steps started from.
+            step: the last one taken.
+            task: whose scores are made of it.
+        """
+        return start.base if step is None else start.base + self.added[task](step.states.flatten(-2))  # type: ignore[no-any-return]
+
+    def request_start(self, batch: Batch) -> tuple[Start, TimelineRead]:
+        """Return what reasoning starts from at each request, Q = 1, and the timelines.
+
+        Args:
+            batch: B requests.
+        """
+        read = self.read_requests(batch)
+        return self.start(read, read.timeline.present.sum(1, keepdim=True), batch.task), read
 
     @override
     def _request_states(self, batch: Batch) -> tuple[Tensor, Tensor | None, Timeline]:
-        read = self.read_requests(batch)
-        place = read.timeline.present.sum(1, keepdim=True)
-        if batch.task == "search":
-            return read.states[torch.arange(len(place)), place[:, 0]], read.texts, read.timeline
-        base, first, memory = self.remembered(read, place)
-        thoughts = self.reasoned(first, memory)
-        return (self.added(base, thoughts[-1].states) if thoughts else base)[:, 0], read.texts, read.timeline
+        start, read = self.request_start(batch)
+        steps = self.reasoned(start)
+        state = self.state_after(start, steps[-1] if steps else None, batch.task)
+        return state[:, 0], read.texts, read.timeline
 
     # --- learning ---
 
     @override
     def loss(self, batch: Batch) -> Losses:
-        config = self.config
-        self._foreign_from = batch.search_query.shape[1]
-        if config.foreign and config.belief_weight and config.searches:
+        """Return the losses without reasoning at all places, and those of reasoning at some of them."""
+        config, own = self.config, batch.search_query.shape[1]
+        if self.reasoning is not None and config.foreign and config.belief_weight:
             batch = with_foreign_sessions(batch, config.foreign)
         read = self.read_stretches(batch)
-        places = torch.arange(read.states.shape[1]).expand(len(batch), -1)
-        base, first, memory = self.remembered(read, places)
-        thoughts = self.reasoned(first, memory)
-        states = [base, *(self.added(base, thought.states) for thought in thoughts)]
-        parts: dict[str, Tensor] = {}
-        weights: dict[str, float] = {}
-        bias = self.bias[TASKS.index("recommend")]
-        feed = read.targets.get("recommend")
-        if feed is not None:
-            each = [self.cross_entropy(s[feed.row, feed.place], feed.item, read, bias) for s in (states if config.step_weight else states[-1:])]
-            parts["recommend"], weights["recommend"] = each[-1], 1.0
-            if each[:-1]:
-                parts["steps"], weights["steps"] = torch.stack(each[:-1]).mean(), config.step_weight
-        found = read.targets.get("search")
-        if found is not None:
-            if "search" in self.train_tasks:
-                only = replace(read, targets={"search": found})
-                one = self.target_losses(batch, only, read.states)
-                parts |= one.parts; weights |= one.weights
-            else:
-                parts["found"] = self.cross_entropy(read.states[found.row, found.place], found.item, read, bias)
-                weights["found"] = config.found_weight
+        if own < batch.search_query.shape[1]:
+            read = replace(read, targets=self.targets_of(read.timeline, own))
+        states = read.states
+        if self.is_apart:  # the feed's clicks are predicted by the feed, those of a search by it
+            feed = self.start(read, _all_places(states), "recommend").base
+            losses = [
+                self.target_losses(batch, one, feed if task == "recommend" else states) for task, one in _by_task(read)
+            ]
+        else:
+            losses = [self.target_losses(batch, read, states)]
+        parts = {name: part for one in losses for name, part in one.parts.items()}
+        weights = {name: weight for one in losses for name, weight in one.weights.items()}
         if not parts:
-            parts["recommend"], weights["recommend"] = 0.0 * states[-1].sum(), 1.0
-        if thoughts and memory is not None:
-            if config.belief_weight and config.foreign:
-                parts["belief"] = self.belief_loss(read, memory, thoughts, self._foreign_from)
-                weights["belief"] = config.belief_weight
-            if config.tcl_weight and feed is not None:
-                parts["tcl"] = self.tcl(read, base, thoughts)
-                weights["tcl"] = config.tcl_weight
-        self._foreign_from = None
+            parts, weights = {"recommend": 0.0 * states.sum()}, {"recommend": 1.0}
+        for task, one in _by_task(read) if self.reasoning is not None else ():
+            if task in self.train_tasks:
+                for name, (part, weight) in self._reasoning_losses(task, batch, one, own).items():
+                    parts[name], weights[name] = part, weight
         return Losses(parts, weights)
 
-    def belief_loss(self, read: TimelineRead, memory: Memory, thoughts: Sequence[Thought], own: int) -> Tensor:
-        foreign = read.timeline.session > own
-        present = torch.cat((torch.ones_like(foreign[:, :1]), read.timeline.present), 1)
-        counts = (memory.allowed[:, :, 0] & present[..., None] & foreign.any(1)[:, None, None]).float()
-        label = (~foreign).float()[:, None].expand_as(counts)
-        total = read.states.new_zeros(())
-        for thought in thoughts:
-            each = F.binary_cross_entropy_with_logits(thought.belief, label, reduction="none")
-            total = total + (each * counts).sum() / counts.sum().clamp(min=1)
-        return total / len(thoughts)
-
-    def tcl(self, read: TimelineRead, base: Tensor, thoughts: Sequence[Thought]) -> Tensor:
+    def _reasoning_losses(
+        self, task: Task, batch: Batch, read: TimelineRead, own: int
+    ) -> dict[str, tuple[Tensor, float]]:
+        """The losses of a task after each step at some of its targets, and their weights."""
         config = self.config
-        t = read.targets["recommend"]
-        chosen = torch.randperm(len(t.item))[:256]
-        row, place, item = t.row[chosen], t.place[chosen], t.item[chosen]
-        table = read.table
-        target = item if read.known is None else torch.searchsorted(read.known, item)
-        with torch.no_grad():
-            scores = base[row, place] @ table.T
-            scores.scatter_(1, target[:, None], torch.inf)
-            if read.known is None:
-                scores[:, 0] = -torch.inf
-            listed = scores.topk(min(config.hard + 1, scores.shape[1] - 1), dim=1).indices
-            items = F.normalize(table[listed], dim=-1)
-        total = read.states.new_zeros(())
-        for thought in thoughts:
-            crossed = F.normalize(self.closed(thought.states[row, place].flatten(-2)) + base[row, place].detach(), dim=-1)
-            logits = torch.einsum("pd,pnd->pn", crossed, items) / config.temperature
-            total = total + F.cross_entropy(logits, torch.zeros_like(item))
-        return total / len(thoughts)
+        places, row, column, item = _some_places(read.targets[task], read.states, config.places)
+        start = self.start(read, places, task)
+        steps = self.reasoned(start)
+        place = places[row, column]
+        only = replace(read, targets={task: ClickTargets(row, place, item)})
+        losses: dict[str, tuple[Tensor, float]] = {}
+        for number, step in enumerate(steps, start=1):
+            is_last = number == len(steps)
+            weight = (1.0 if is_last else config.step_weight) * (config.search_weight if task == "search" else 1.0)
+            if weight:
+                states = read.states.index_put((row, place), self.state_after(start, step, task)[row, column])
+                losses[f"{task}.after_{number}"] = (self.target_losses(batch, only, states).parts[task], weight)
+        if task == "recommend" and config.tcl_weight:
+            base = start.base[row, column].detach()
+            crossed = [
+                self.state_after(start, step, task)[row, column] - start.base[row, column] + base for step in steps
+            ]
+            target = item if read.known is None else torch.searchsorted(read.known, item)
+            contrast = target_contrast(crossed, base, read.table, target, config.hard, config.temperature)
+            losses["tcl"] = (contrast, config.tcl_weight)
+        if own < batch.search_query.shape[1] and start.memory is not None:
+            is_asked = torch.zeros_like(places, dtype=torch.bool).index_put((row, column), torch.tensor(True))
+            belief = belief_loss(steps, start.memory, read.timeline.session, own, is_asked)
+            losses[f"belief.{task}"] = (belief, config.belief_weight)
+        return losses
+
+
+def _closed(inputs: int, outputs: int) -> nn.Linear:
+    """A map that gives zeros until it has learned."""
+    closed = nn.Linear(inputs, outputs, bias=False)
+    nn.init.zeros_(closed.weight)
+    return closed
+
+
+def _gather(states: Tensor, places: Tensor) -> Tensor:
+    """[B, Q, D] of states [B, E + 1, D] at places [B, Q]."""
+    return states.gather(1, places[..., None].expand(-1, -1, states.shape[-1]))
+
+
+def _all_places(states: Tensor) -> Tensor:
+    """[B, E + 1] the places of all states."""
+    return torch.arange(states.shape[1], device=states.device).expand(len(states), -1)
+
+
+def _apart(timeline: Timeline) -> Tensor:
+    """[B, E + 1, E + 1] what keeps the events of one side from attending to those of the other; all read the start."""
+    side = F.pad((timeline.session > 0).float(), (1, 0))
+    other = (side[:, :, None] != side[:, None]).float()
+    other[:, :, 0] = 0
+    return -_FAR * other
+
+
+def _by_task(read: TimelineRead) -> list[tuple[Task, TimelineRead]]:
+    """What was read, once for each task, with the targets of that task alone."""
+    return [(task, replace(read, targets={task: targets})) for task, targets in read.targets.items()]
+
+
+def _some_places(targets: ClickTargets, states: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Places [B, Q] drawn of the targets of each row, `count` at most; and row, column and item of those drawn."""
+    item = torch.zeros(states.shape[:2], dtype=torch.long, device=states.device)
+    item[targets.row, targets.place] = targets.item
+    chance = torch.rand(item.shape, device=item.device) * (item > 0)
+    places = chance.topk(min(count, item.shape[1]), dim=1).indices
+    item = item.gather(1, places)
+    row, column = torch.nonzero(item > 0, as_tuple=True)
+    return places, row, column, item[row, column]

@@ -89,7 +89,7 @@ class Timeline:
             "kind": torch.full_like(query, SEARCH),
             "time": torch.where(time == NEVER, newest, time),
             "weight": torch.ones_like(query, dtype=torch.float32),
-            "session": torch.zeros_like(query),
+            "session": self.session.amax(1) + 1,
         }
         parts = {}
         for name, value in values.items():
@@ -120,7 +120,7 @@ class Timeline:
 
 
 def _with_both_sides(order: Tensor, kind: Tensor, is_search: Tensor, length: int, each: int) -> tuple[Tensor, Tensor]:
-    """The order of events and their kinds [B, N] without the oldest, so that `each` of both sides are among `length`."""
+    """Order and kinds [B, N] of events without the oldest ones, so that `each` of both sides are among `length`."""
     present, in_search = (part.gather(1, order) for part in (kind > 0, is_search))
     in_search &= present
     in_feed = present & ~in_search

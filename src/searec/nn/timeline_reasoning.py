@@ -1,5 +1,6 @@
 """Latent cross reasoning over a timeline: feed and searches question each other's events (arXiv 2508.04152)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,8 +11,8 @@ from searec.nn.attention import FeedForward
 from searec.nn.dropout import Dropout
 from searec.nn.event_trunk import FEED_CLICK, Timeline
 
-FEED, SEARCHES = 0, 1
-"""The sides."""
+FEED = 0
+"""The feed's side; 1 is that of the searches."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Thought:
+class Step:
     """What a step left.
 
     Attributes:
@@ -91,7 +92,7 @@ class TimelineReasoning(nn.Module):
         sides = torch.stack((timeline.session > 0, timeline.kind == FEED_CLICK), dim=1)
         return Memory(key, value, belief, older[:, :, None] & sides[:, None])
 
-    def forward(self, states: Tensor, memory: Memory, number: int) -> Thought:
+    def forward(self, states: Tensor, memory: Memory, number: int) -> Step:
         """Take a step.
 
         Args:
@@ -99,7 +100,7 @@ class TimelineReasoning(nn.Module):
             memory: what `remember` returned.
             number: of the step, from 0.
         """
-        x = self.norm(states + self.step.weight[number])
+        x = self.norm(states + self.side.weight + self.step.weight[number])
         both = torch.cat((x, x.flip(2)), dim=-1)  # a side knows where the other stands
         query, gate = self.query(both).chunk(2, dim=-1)
         belief = self.believe(gate[:, :, FEED]) @ memory.belief.mT * x.shape[-1] ** -0.5 + self.first_belief
@@ -107,25 +108,55 @@ class TimelineReasoning(nn.Module):
         bias = bias.masked_fill(~memory.allowed, torch.finfo(bias.dtype).min).flatten(1, 2)  # (B, 2Q, E)
         read = []
         width = x.shape[-1] // self.heads
-        for q, k, v in zip(*(part.split(width, -1) for part in (query.flatten(1, 2), memory.key, memory.value)), strict=True):
+        for q, k, v in zip(
+            *(part.split(width, -1) for part in (query.flatten(1, 2), memory.key, memory.value)), strict=True
+        ):
             logits = torch.baddbmm(bias, q, k.mT, alpha=width**-0.5)
             read.append(torch.softmax(F.pad(logits, (1, 0)), dim=-1)[..., 1:] @ v)
         states = self.dropout.added(self.out(torch.cat(read, dim=-1)).view_as(states), states)
         states = self.dropout.added(self.feed_forward(self.norm_feed_forward(states)), states)
-        return Thought(states, belief)
+        return Step(states, belief)
 
 
-def first_states(states: Tensor, timeline: Timeline, places: Tensor) -> Tensor:
-    """Return [B, Q, 2, D] the trunk's states after the newest event of each side, or before any.
+def belief_loss(steps: Sequence[Step], memory: Memory, session: Tensor, own: int, is_asked: Tensor) -> Tensor:
+    """Return the mean cross-entropy of "the session is the user's own", in timelines that hold foreign sessions.
 
     Args:
-        states: [B, E + 1, D] of the trunk.
-        timeline: the events.
-        places: [B, Q] as in `TimelineReasoning.remember`.
+        steps: taken at Q places.
+        memory: that they read.
+        session: [B, E] number of each event's session, 0 for the feed.
+        own: the largest number of an own session.
+        is_asked: [B, Q] the places that count.
     """
-    after = torch.arange(1, states.shape[1], device=places.device)
-    chosen = []
-    for is_there in (timeline.kind == FEED_CLICK, timeline.session > 0):
-        newest = F.pad((after * is_there).cummax(1).values, (1, 0)).gather(1, places)
-        chosen.append(states.gather(1, newest[..., None].expand(-1, -1, states.shape[-1])))
-    return torch.stack(chosen, dim=2)
+    is_foreign = session > own
+    counts = memory.allowed[:, :, FEED] & is_asked[..., None] & is_foreign.any(1)[:, None, None]
+    label = (~is_foreign).float()[:, None].expand(counts.shape)[counts]
+    if not len(label):
+        return steps[-1].belief.sum() * 0
+    return torch.stack([F.binary_cross_entropy_with_logits(step.belief[counts], label) for step in steps]).mean()
+
+
+def target_contrast(
+    crossed: Sequence[Tensor], base: Tensor, table: Tensor, target: Tensor, hard: int, temperature: float
+) -> Tensor:
+    """Return InfoNCE of the state after each step, between its target and hard items: L_TCL as a contrast.
+
+    Args:
+        crossed: [P, D] after each step; what the base adds to them gets no gradient.
+        base: [P, D] without reasoning; an item is hard if its inner product with it is high.
+        table: [M, D] item vectors.
+        target: [P] rows of the table.
+        hard: items besides the target.
+        temperature: of the cosine.
+    """
+    with torch.no_grad():
+        scores = base @ table.T
+        scores[:, 0] = -torch.inf  # padding, or an item among many
+        scores.scatter_(1, target[:, None], torch.inf)
+        listed = scores.topk(min(hard + 1, len(table)), dim=1).indices
+        items = F.normalize(table[listed], dim=-1)
+    losses = []
+    for states in crossed:
+        logits = torch.einsum("pd,pnd->pn", F.normalize(states, dim=-1), items) / temperature
+        losses.append(F.cross_entropy(logits, torch.zeros_like(target)))
+    return torch.stack(losses).mean()

@@ -159,6 +159,20 @@ class LCRSER(EventTransformer):
 
     # --- reasoning ---
 
+    def sides(self, read: TimelineRead, places: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the trunk's states [B, Q, D] after the newest feed event, and after the newest one of a search.
+
+        Args:
+            read: the timelines.
+            places: [B, Q]; place e is after e events.
+        """
+        after = torch.arange(1, read.states.shape[1], device=places.device)
+        feed, searches = (
+            _gather(read.states, F.pad((after * is_there).cummax(1).values, (1, 0)).gather(1, places))
+            for is_there in (read.timeline.kind == FEED_CLICK, read.timeline.session > 0)
+        )
+        return feed, searches
+
     def start(self, read: TimelineRead, places: Tensor, task: Task) -> Start:
         """Return what reasoning starts from.
 
@@ -167,16 +181,12 @@ class LCRSER(EventTransformer):
             places: [B, Q]; place e is after e events.
             task: whose scores are made of it.
         """
-        after = torch.arange(1, read.states.shape[1], device=places.device)
-        sides = []
-        for is_there in (read.timeline.kind == FEED_CLICK, read.timeline.session > 0):
-            newest = F.pad((after * is_there).cummax(1).values, (1, 0)).gather(1, places)
-            sides.append(_gather(read.states, newest))
+        sides = self.sides(read, places)
         base = sides[_SIDES[task]] if self.is_apart else _gather(read.states, places)
-        states = torch.stack(sides, dim=2)
-        if self.reasoning is None:
-            return Start(base, states, None)
-        return Start(base, states, self.reasoning.remember(read.content, read.states, read.timeline, places))
+        memory = None
+        if self.reasoning is not None:
+            memory = self.reasoning.remember(read.content, read.states, read.timeline, places)
+        return Start(base, torch.stack(sides, dim=2), memory)
 
     def reasoned(self, start: Start) -> list[Step]:
         """Return the K steps taken from a start; none without reasoning.
@@ -229,15 +239,20 @@ class LCRSER(EventTransformer):
         if own < batch.search_query.shape[1]:
             read = replace(read, targets=self.targets_of(read.timeline, own))
         states = read.states
-        if self.is_apart:  # the feed's clicks are predicted by the feed, those of a search by it
-            feed = self.start(read, _all_places(states), "recommend").base
-            losses = [
-                self.target_losses(batch, one, feed if task == "recommend" else states) for task, one in _by_task(read)
-            ]
-        else:
-            losses = [self.target_losses(batch, read, states)]
-        parts = {name: part for one in losses for name, part in one.parts.items()}
-        weights = {name: weight for one in losses for name, weight in one.weights.items()}
+        parts: dict[str, Tensor] = {}
+        weights: dict[str, float] = {}
+        for task, one in _by_task(read) if self.is_apart else [("all", read)]:
+            if task == "search" and task not in self.train_tasks:  # search clicks still say which items are alike
+                targets = one.targets["search"]
+                state, bias = states[targets.row, targets.place], self.bias[TASKS.index("search")]
+                parts["found"] = self.cross_entropy(state, targets.item, one, bias)
+                weights["found"] = config.search_weight
+                continue
+            of_feed = self.is_apart and task == "recommend"  # apart, the feed alone predicts the feed's clicks
+            base = self.sides(read, _all_places(states))[0] if of_feed else states
+            losses = self.target_losses(batch, one, base)
+            parts |= losses.parts
+            weights |= losses.weights
         if not parts:
             parts, weights = {"recommend": 0.0 * states.sum()}, {"recommend": 1.0}
         for task, one in _by_task(read) if self.reasoning is not None else ():

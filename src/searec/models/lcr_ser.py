@@ -44,7 +44,7 @@ class Start:
 class LCRSER(EventTransformer):
     """event-transformer with K steps of cross reasoning, and with feed and searches encoded apart where that is better.
 
-    Apart, events attend to those of their own side alone, and reasoning is the one way from searches to the feed.
+    Apart, feed clicks do not attend to searches, and reasoning is the one way from searches to the feed.
     """
 
     is_apart: Tensor  # [] whether feed and searches are encoded apart
@@ -99,7 +99,8 @@ class LCRSER(EventTransformer):
                 self.reasoning = TimelineReasoning(
                     config.width, config.heads, config.inner, config.dropout, config.steps
                 )
-            self.added = nn.ModuleDict({task: _closed(2 * config.width, config.width) for task in TASKS})
+            self.opened = nn.ModuleDict({task: _closed(2 * config.width, config.width) for task in TASKS})
+            self.scale = nn.Parameter(torch.zeros(len(TASKS), 2))
 
     @property
     @override
@@ -209,7 +210,18 @@ class LCRSER(EventTransformer):
             step: the last one taken.
             task: whose scores are made of it.
         """
-        return start.base if step is None else start.base + self.added[task](step.states.flatten(-2))  # type: ignore[no-any-return]
+        return start.base if step is None else start.base + self.added[task](step.states.flatten(-2))
+
+    def added(self, step: Step, task: Task) -> Tensor:
+        """Return what a step adds to the states [B, Q, D]: a map of both sides' states, and what they have read.
+
+        Args:
+            step: taken.
+            task: whose scores are made of it.
+        """
+        scale = self.scale[TASKS.index(task)] * step.read.shape[-1] ** 0.5
+        mapped: Tensor = self.opened[task](step.states.flatten(-2))
+        return mapped + (scale[:, None] * step.read).sum(2)
 
     def request_start(self, batch: Batch) -> tuple[Start, TimelineRead]:
         """Return what reasoning starts from at each request, Q = 1, and the timelines.
@@ -311,11 +323,9 @@ def _all_places(states: Tensor) -> Tensor:
 
 
 def _apart(timeline: Timeline) -> Tensor:
-    """[B, E + 1, E + 1] what keeps the events of one side from attending to those of the other; all read the start."""
-    side = F.pad((timeline.session > 0).float(), (1, 0))
-    other = (side[:, :, None] != side[:, None]).float()
-    other[:, :, 0] = 0
-    return -_FAR * other
+    """[B, E + 1, E + 1] what keeps feed clicks from attending to searches and their clicks."""
+    is_search = F.pad((timeline.session > 0).float(), (1, 0))
+    return -_FAR * (1 - is_search)[:, :, None] * is_search[:, None]
 
 
 def _by_task(read: TimelineRead) -> list[tuple[Task, TimelineRead]]:

@@ -21,6 +21,7 @@ class Memory:
 
     Attributes:
         key, value, belief: [B, E, D] keys and values of attention, and keys of belief.
+        content: [B, E, D] what each event is of.
         allowed: [B, Q, 2, E] bool, where the feed's state may read a search event, and the searches' a feed event: only
             what is before the state.
     """
@@ -28,6 +29,7 @@ class Memory:
     key: Tensor
     value: Tensor
     belief: Tensor
+    content: Tensor
     allowed: Tensor
 
 
@@ -37,10 +39,12 @@ class Step:
 
     Attributes:
         states: [B, Q, 2, D] of each side.
+        read: [B, Q, 2, D] the mean content of the events that each side has read.
         belief: [B, Q, E] logits that the session of an event is the user's own; of meaning at search events only.
     """
 
     states: Tensor
+    read: Tensor
     belief: Tensor
 
 
@@ -90,7 +94,7 @@ class TimelineReasoning(nn.Module):
         key, value, belief = memory.chunk(3, dim=-1)
         older = torch.arange(content.shape[1], device=places.device) < places[..., None]
         sides = torch.stack((timeline.session > 0, timeline.kind == FEED_CLICK), dim=1)
-        return Memory(key, value, belief, older[:, :, None] & sides[:, None])
+        return Memory(key, value, belief, content, older[:, :, None] & sides[:, None])
 
     def forward(self, states: Tensor, memory: Memory, number: int) -> Step:
         """Take a step.
@@ -106,16 +110,16 @@ class TimelineReasoning(nn.Module):
         belief = self.believe(gate[:, :, FEED]) @ memory.belief.mT * x.shape[-1] ** -0.5 + self.first_belief
         bias = torch.stack((F.logsigmoid(belief), torch.zeros_like(belief)), dim=2)
         bias = bias.masked_fill(~memory.allowed, torch.finfo(bias.dtype).min).flatten(1, 2)  # (B, 2Q, E)
-        read = []
         width = x.shape[-1] // self.heads
-        for q, k, v in zip(
-            *(part.split(width, -1) for part in (query.flatten(1, 2), memory.key, memory.value)), strict=True
-        ):
+        weights, read = torch.zeros_like(bias), []
+        for q, k, v in zip(*(t.split(width, -1) for t in (query.flatten(1, 2), memory.key, memory.value)), strict=True):
             logits = torch.baddbmm(bias, q, k.mT, alpha=width**-0.5)
-            read.append(torch.softmax(F.pad(logits, (1, 0)), dim=-1)[..., 1:] @ v)
+            head = torch.softmax(F.pad(logits, (1, 0)), dim=-1)[..., 1:]
+            read.append(head @ v)
+            weights = weights + head / self.heads
         states = self.dropout.added(self.out(torch.cat(read, dim=-1)).view_as(states), states)
         states = self.dropout.added(self.feed_forward(self.norm_feed_forward(states)), states)
-        return Step(states, belief)
+        return Step(states, (weights @ memory.content).view_as(states), belief)
 
 
 def belief_loss(steps: Sequence[Step], memory: Memory, session: Tensor, own: int, is_asked: Tensor) -> Tensor:

@@ -210,7 +210,7 @@ class LCRSER(EventTransformer):
             step: the last one taken.
             task: whose scores are made of it.
         """
-        return start.base if step is None else start.base + self.added[task](step.states.flatten(-2))
+        return start.base if step is None else start.base + self.added(step, task)
 
     def added(self, step: Step, task: Task) -> Tensor:
         """Return what a step adds to the states [B, Q, D]: a map of both sides' states, and what they have read.

@@ -27,11 +27,11 @@ from searec.semantic_ids.quantiser import kmeans, nearest
 
 VectorSource = Literal["clicks", "text"]
 Assignment = Literal["own", "shuffled", "one"]
-WIDTH = 32
+WIDTH = 64
 LEAST_SENDERS = 32
 """Rich searchers below which there is nothing to group."""
-_SHARPNESS, _PRIOR = 50.0, 20.0
-"""A message is log(1 + sharpness x clicks on the item / (all clicks + prior))."""
+_SHARPNESS, _PRIOR = 50.0, 200.0
+"""A message is log(1 + sharpness x share of clicks); `prior` clicks of each share are those of the level above."""
 _RESTARTS = 4
 _AT_ONCE = 1024
 _STATE = ("vectors", "codebooks", "codes", "weights", "offsets", "columns", "values", "of_text")
@@ -102,7 +102,7 @@ class CodeMessages(nn.Module):
             source: what they are made from.
             rich_from: searches from which a user sends messages.
             levels: L.
-            codes: C of each level; 0 for about half the root of the number of senders.
+            codes: C of each level; 0 for `code_count`.
             assignment: the senders' own codes; codes shuffled among them, or one code for all, as controls.
             seed: of the codebooks.
         """
@@ -211,7 +211,9 @@ class CodeMessages(nn.Module):
     # --- messages ---
 
     def forward(self, batch: Batch) -> Tensor:
-        """Return the messages [B, I + 1], summed over levels; what the user sent is left out.
+        """Return the messages [B, I + 1]; what the user sent is left out.
+
+        The share of an item among the clicks of a level's senders is drawn to that of the level above, which has more.
 
         Args:
             batch: B requests.
@@ -222,13 +224,12 @@ class CodeMessages(nn.Module):
         width = self.items + 1
         sums = SparseRows(self.sum_offsets, self.sum_columns, self.sum_values, width)
         sent = SparseRows(self.offsets, self.columns, self.values, width)
-        total = torch.zeros(len(nodes), width, device=nodes.device)
+        share = torch.zeros(len(nodes), width, device=nodes.device)
         for level in range(nodes.shape[1]):
-            clicks = sums.sum(nodes[:, level, None])
             own = torch.where(sends[:, level] & (nodes[:, level] > 0), user, 0)
-            clicks = (clicks - sent.sum(own[:, None])).clamp(min=0)
-            total += torch.log1p(_SHARPNESS * clicks / (clicks.sum(1, keepdim=True) + _PRIOR))
-        return total
+            clicks = (sums.sum(nodes[:, level, None]) - sent.sum(own[:, None])).clamp(min=0)
+            share = (clicks + _PRIOR * share) / (clicks.sum(1, keepdim=True) + _PRIOR)
+        return torch.log1p(_SHARPNESS * share)
 
     # --- state ---
 
@@ -287,12 +288,12 @@ class CodeMessages(nn.Module):
 
 
 def code_count(senders: int) -> int:
-    """Return the codes of a level: the power of two nearest to half the root of the senders, from 4 to 128.
+    """Return the codes of a level: the power of two nearest to twice the root of the senders, from 4 to 256.
 
     Args:
         senders: how many.
     """
-    return int(2 ** min(7, max(2, round(math.log2(math.sqrt(senders) / 2)))))
+    return int(2 ** min(8, max(2, round(math.log2(2 * math.sqrt(senders))))))
 
 
 def residual_codebooks(rows: Tensor, levels: int, size: int) -> Tensor:
@@ -313,7 +314,7 @@ def residual_codebooks(rows: Tensor, levels: int, size: int) -> Tensor:
 
 
 def text_vectors(text: Tensor) -> Tensor:
-    """Return unit vectors [I + 1, 32] of the largest principal components of text vectors.
+    """Return unit vectors [I + 1, 64] of the largest principal components of text vectors.
 
     Args:
         text: [I + 1, W], row 0 is padding.
@@ -324,7 +325,7 @@ def text_vectors(text: Tensor) -> Tensor:
 
 
 def vectors_of_clicks(split: Split, tasks: tuple[Task, ...]) -> Tensor:
-    """Return unit vectors [I + 1, 32] of items by who clicked them in training.
+    """Return unit vectors [I + 1, 64] of items by who clicked them in training.
 
     Args:
         split: whose training events are read.

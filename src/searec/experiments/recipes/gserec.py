@@ -23,6 +23,8 @@ PLAIN = {
 """The paper's loss, score and width, for longer, as its steps cost less."""
 SASREC_WIDE = {"width": 96, "inner": 96, "schedule": "linear", "epochs": 6, "epoch_steps": 0}
 """sasrec with gserec's width and schedule, chosen on validation."""
+IN_WORLD = {"text": True}
+"""Titles are read in a simulated world, where they tell the product types apart."""
 ABLATIONS: dict[str, dict[str, Any]] = {
     "gserec-paper": {},
     "no graph": {"layers": 0},
@@ -97,18 +99,25 @@ def gserec_unseen() -> Recipe:
 
 
 def gserec_world() -> Recipe:
-    """Return gserec with and without the graph in a simulated world, in the paper's form and the default preset's."""
-    forms: tuple[tuple[str, dict[str, Any], tuple[int, ...]], ...] = (
-        ("paper's form", {**PLAIN, "batch": 128, "epochs": 40, "patience": 3}, (0, 1)),
-        ("default preset", {}, (0,)),
+    """Return gserec and its controls, all from the weights of the same event-transformers, in a simulated world."""
+    controls: dict[str, dict[str, Any]] = {
+        "gserec": {},
+        "shuffled codes": {"assignment": "shuffled"},
+        "no codes": {"assignment": "one"},
+    }
+    return Recipe(
+        "gserec-world",
+        (
+            RecipeLine("popular", "popular"),
+            RecipeLine("itemknn", "itemknn"),
+            RecipeLine("ease", "ease"),
+            RecipeLine("no graph", "gserec", {**IN_WORLD, "messages": False}, seeds=SEEDS),
+            *(
+                RecipeLine(label, "gserec", {**IN_WORLD, **settings}, seeds=SEEDS, start="no graph")
+                for label, settings in controls.items()
+            ),
+        ),
     )
-    depths = (("K=2", 2), ("no graph", 0))
-    lines = [
-        RecipeLine(f"{form}, {name}", "gserec-paper", {**settings, "layers": k}, seeds=seeds)
-        for form, settings, seeds in forms
-        for name, k in depths
-    ]
-    return Recipe("gserec-world", tuple(lines), protocols=("sampled",))
 
 
 def tuning_gserec() -> Recipe:

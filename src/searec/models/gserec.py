@@ -36,10 +36,7 @@ class GSERec(EventTransformer):
 
     name = "gserec"
     paper_form = "gserec-paper"
-    tasks: ClassVar[tuple[Task, ...]] = ("recommend",)
     phases: ClassVar[tuple[str, ...]] = (*EventTransformer.phases, "user_codes")
-    single_task: ClassVar = {}
-    single_task_note = ""
 
     message_weight: Tensor  # [1]
 
@@ -55,6 +52,7 @@ class GSERec(EventTransformer):
             code_vectors: of items, from which codes are made: by who clicked them, by their text, or the better one by
                 validation.
             assignment: "shuffled" deals the senders' codes out among them, "one" gives all the same code: controls.
+            tasks: those that it learns; messages are of the feed alone.
         """
 
         messages: bool = True
@@ -63,7 +61,7 @@ class GSERec(EventTransformer):
         codes: Natural = 0
         code_vectors: Literal["auto", "clicks", "text"] = "auto"
         assignment: Assignment = "own"
-        tasks: Annotated[tuple[Literal["recommend"]], Field(min_length=1)] = ("recommend",)
+        tasks: Annotated[tuple[Task, ...], Field(min_length=1)] = ("recommend",)
 
     def __init__(self, config: Config, sizes: Sizes) -> None:
         super().__init__(config, sizes)
@@ -142,7 +140,7 @@ class GSERec(EventTransformer):
     def neighbour_scores(self, batch: Batch, timeline: Timeline) -> Tensor | None:
         """Return [B, I + 1] what the neighbours of items, and users with the same codes, add; None for nothing."""
         scores = super().neighbour_scores(batch, timeline)
-        if not self.has_messages or not self.message_weight:
+        if batch.task != "recommend" or not self.has_messages or not self.message_weight:
             return scores
         messages: Tensor = self.message_weight * self.messages(batch)
         return messages if scores is None else scores + messages

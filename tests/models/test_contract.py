@@ -520,6 +520,7 @@ CAPABILITIES = {
     "event-transformer": {"HasItemVectors", "ScoresNewItems"},
     "sasrec": {"HasItemVectors"},
     "unisar": {"HasItemVectors"},
+    "gserec": {"HasItemVectors", "ScoresNewItems"},
     "gserec-paper": {"HasItemVectors", "ColdStartUsers"},
     "lcr-ser-paper": {"HasItemVectors"},
     "gensar": {"SuggestsQueries", "UpdatesItems"},

@@ -118,11 +118,11 @@ class CodeMessages(nn.Module):
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self.codebooks = residual_codebooks(latents[is_known], 1 if assignment == "one" else levels, size)
-        own = self.codes_of(latents, is_known)
+        codes_sent = self.codes_of(latents, is_known)
         if assignment == "shuffled":
-            own = own[np.random.default_rng(seed).permutation(len(own))]
-        self.codes = torch.full((self.users + 1, own.shape[1]), -1, dtype=torch.int32)
-        self.codes[senders] = own.to(torch.int32)
+            codes_sent = codes_sent[np.random.default_rng(seed).permutation(len(senders))]
+        self.codes = torch.full((self.users + 1, codes_sent.shape[1]), -1, dtype=torch.int32)
+        self.codes[senders] = codes_sent.to(torch.int32)
         self.weights = torch.zeros(self.users + 1)
         self.weights[senders] = torch.from_numpy(np.log1p(sessions[senders]).astype(np.float32))
         clicks = SparseRows.of(scipy.sparse.diags(self.weights.numpy()) @ _feed_clicks(split, tasks, senders))
@@ -165,9 +165,10 @@ class CodeMessages(nn.Module):
         Args:
             batch: B requests.
         """
-        found, has_found = self._mean(batch.search_click.flatten(1))
-        fed, has_fed = self._mean(batch.feed_item)
-        return F.normalize(torch.where(has_found[:, None], found, fed), dim=1), has_found | has_fed
+        of_searches, has_searches = self._mean(batch.search_click.flatten(1))
+        of_feed, has_feed = self._mean(batch.feed_item)
+        latents = torch.where(has_searches[:, None], of_searches, of_feed)
+        return F.normalize(latents, dim=1), has_searches | has_feed
 
     def _mean(self, items: Tensor) -> tuple[Tensor, Tensor]:
         """Mean vector [B, W] of the items [B, T] that have one, and whether any has."""
@@ -226,8 +227,8 @@ class CodeMessages(nn.Module):
         sent = SparseRows(self.offsets, self.columns, self.values, width)
         share = torch.zeros(len(nodes), width, device=nodes.device)
         for level in range(nodes.shape[1]):
-            own = torch.where(sends[:, level] & (nodes[:, level] > 0), user, 0)
-            clicks = (sums.sum(nodes[:, level, None]) - sent.sum(own[:, None])).clamp(min=0)
+            sender = torch.where(sends[:, level] & (nodes[:, level] > 0), user, 0)
+            clicks = (sums.sum(nodes[:, level, None]) - sent.sum(sender[:, None])).clamp(min=0)
             share = (clicks + _PRIOR * share) / (clicks.sum(1, keepdim=True) + _PRIOR)
         return torch.log1p(_SHARPNESS * share)
 

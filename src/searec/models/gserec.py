@@ -153,8 +153,8 @@ class GSERec(EventTransformer):
 
     @override
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        own = {name.removeprefix(_MESSAGES): part for name, part in state.items() if name.startswith(_MESSAGES)}
-        self.messages.shape_as(own)
+        parts = {name.removeprefix(_MESSAGES): part for name, part in state.items() if name.startswith(_MESSAGES)}
+        self.messages.shape_as(parts)
         super().load_state(state)
         if self.has_messages:
             self.messages.link()

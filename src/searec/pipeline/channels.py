@@ -101,11 +101,38 @@ class RequestBatch:
             row: of the request.
             items: item indexes.
         """
+        return items[self.is_permitted(row, items)]
+
+    def is_permitted(self, row: int, items: Ints) -> NDArray[np.bool_]:
+        """Return which items of a list a request may get.
+
+        Args:
+            row: of the request.
+            items: [n] item indexes.
+        """
         allowed = self.allowed[row]
         is_permitted = ~self.catalog.unavailable[items] if allowed is None else allowed[items]
         if len(self.excluded[row]):
             is_permitted &= ~np.isin(items, self.excluded[row])
-        return items[is_permitted]
+        return is_permitted
+
+    def with_scored_items(
+        self, row: int, ids: Ints, scores: NDArray[np.floating], new: NDArray[np.floating]
+    ) -> tuple[Ints, NDArray[np.floating]]:
+        """Return a model's list, and its scores, with the new items that the model scores itself.
+
+        Args:
+            row: of the request.
+            ids: [n] internal ids, 0 for none.
+            scores: [n] of them.
+            new: scores of the catalogue's new items.
+        """
+        is_item = ids > 0
+        items = np.concatenate((ids[is_item], np.arange(self.catalog.size - len(new), self.catalog.size) + 1))
+        values = np.concatenate((scores[is_item], new))
+        order = np.argsort(-values, kind="stable")
+        order = order[self.is_permitted(row, items[order])]
+        return items[order], values[order]
 
 
 @dataclass(frozen=True)
@@ -195,7 +222,10 @@ class ModelChannel:
         ids, scores = (part.cpu().numpy() for part in retrieved)
         if self._new.applies(requests.catalog):
             new = self._new.scores(batch, requests.catalog)
-            lists = [self._merged(requests, row, ids[row], scores[row], new[row])[:k] for row in range(len(ids))]
+            lists = [
+                requests.with_scored_items(row, *one)[0][:k]
+                for row, one in enumerate(zip(ids, scores, new, strict=True))
+            ]
         else:
             lists = [requests.with_new_items(row, items) for row, items in enumerate(ids)]
         has_request = [bool(requests.queries) or bool(history) for history in requests.histories]
@@ -206,17 +236,6 @@ class ModelChannel:
             ]
         }
 
-    @staticmethod
-    def _merged(
-        requests: RequestBatch, row: int, ids: Ints, scores: NDArray[np.floating], new: NDArray[np.floating]
-    ) -> Ints:
-        """A model's list with the new items that it scores itself."""
-        is_item = ids > 0
-        first = requests.catalog.size - len(new) + 1
-        items = np.concatenate((ids[is_item], np.arange(first, first + len(new))))
-        order = np.argsort(-np.concatenate((scores[is_item], new)), kind="stable")
-        return requests.permitted(row, items[order])
-
 
 class RunChannel:
     """A run's list as its model gives it, with its scores, for users without history too: `Run.recommend` and `search`.
@@ -226,7 +245,7 @@ class RunChannel:
 
     def __init__(self, run: "Run") -> None:
         self.names = (run.label,)
-        self._run = run
+        self._run, self._new = run, NewItemScorer(run)
 
     def retrieve(self, requests: RequestBatch, k: int) -> dict[str, list[Candidates]]:
         """As `Channel.retrieve`.
@@ -238,6 +257,12 @@ class RunChannel:
         model = self._run.model
         batch = batch_of(self._run.data, requests.histories, model.needs, requests.task, requests.queries)
         batch, excluded = batch.to(model.device), requests.excluded_ids(None).to(model.device)
+        if self._new.applies(requests.catalog):
+            retrieved = model.retrieve(batch, k, excluded)
+            new = self._new.scores(batch, requests.catalog)
+            merged = zip(*(part.cpu().numpy() for part in retrieved), new, strict=True)
+            lists = [requests.with_scored_items(row, *one) for row, one in enumerate(merged)]
+            return {self.names[0]: [Candidates(items[:k], score=scores[:k]) for items, scores in lists]}
         if supports(model, RetrievesByInterest):
             pool = model.pool(batch, k, excluded)
             ids, scores, interest = pool.pool.items, pool.score, pool.interest

@@ -116,24 +116,6 @@ class RequestBatch:
             is_permitted &= ~np.isin(items, self.excluded[row])
         return is_permitted
 
-    def with_scored_items(
-        self, row: int, ids: Ints, scores: NDArray[np.floating], new: NDArray[np.floating]
-    ) -> tuple[Ints, NDArray[np.floating]]:
-        """Return a model's list, and its scores, with the new items that the model scores itself.
-
-        Args:
-            row: of the request.
-            ids: [n] internal ids, 0 for none.
-            scores: [n] of them.
-            new: scores of the catalogue's new items.
-        """
-        is_item = ids > 0
-        items = np.concatenate((ids[is_item], np.arange(self.catalog.size - len(new), self.catalog.size) + 1))
-        values = np.concatenate((scores[is_item], new))
-        order = np.argsort(-values, kind="stable")
-        order = order[self.is_permitted(row, items[order])]
-        return items[order], values[order]
-
 
 @dataclass(frozen=True)
 class Candidates:
@@ -219,15 +201,10 @@ class ModelChannel:
         batch = batch_of(self._run.data, requests.histories, model.needs, requests.task, requests.queries)
         batch, excluded = batch.to(model.device), requests.excluded_ids().to(model.device)
         retrieved = model.retrieve(batch, min(k, model.candidate_limit or k), excluded)
-        ids, scores = (part.cpu().numpy() for part in retrieved)
         if self._new.applies(requests.catalog):
-            new = self._new.scores(batch, requests.catalog)
-            lists = [
-                requests.with_scored_items(row, *one)[0][:k]
-                for row, one in enumerate(zip(ids, scores, new, strict=True))
-            ]
+            lists = [items[:k] for items, _ in self._new.merged(requests, batch, *retrieved)]
         else:
-            lists = [requests.with_new_items(row, items) for row, items in enumerate(ids)]
+            lists = [requests.with_new_items(row, items) for row, items in enumerate(retrieved[0].cpu().numpy())]
         has_request = [bool(requests.queries) or bool(history) for history in requests.histories]
         return {
             self.names[0]: [
@@ -258,10 +235,7 @@ class RunChannel:
         batch = batch_of(self._run.data, requests.histories, model.needs, requests.task, requests.queries)
         batch, excluded = batch.to(model.device), requests.excluded_ids(None).to(model.device)
         if self._new.applies(requests.catalog):
-            retrieved = model.retrieve(batch, k, excluded)
-            new = self._new.scores(batch, requests.catalog)
-            merged = zip(*(part.cpu().numpy() for part in retrieved), new, strict=True)
-            lists = [requests.with_scored_items(row, *one) for row, one in enumerate(merged)]
+            lists = self._new.merged(requests, batch, *model.retrieve(batch, k, excluded))
             return {self.names[0]: [Candidates(items[:k], score=scores[:k]) for items, scores in lists]}
         if supports(model, RetrievesByInterest):
             pool = model.pool(batch, k, excluded)

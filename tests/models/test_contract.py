@@ -63,6 +63,7 @@ SMALL = {
 WRITERS = {"batch": 16, "lr": 0.005, "width": 32, "inner": 32, "schedule": "constant", "warmup": 0}
 LESSON: dict[str, dict[str, Any]] = {
     "event-transformer": {"epochs": 4, "batch": 16, "lr": 0.01, "dropout": 0.1, "average": 0.9},
+    "gserec": {"epochs": 4, "batch": 16, "lr": 0.01, "dropout": 0.1, "average": 0.9},
     "lcr-ser": {"epochs": 4, "batch": 16, "lr": 0.01, "dropout": 0.1, "average": 0.9, "apart": True},
     "sasrec": {"epochs": 20, "epoch_steps": 0, "batch": 16, "lr": 0.01},
     "gserec-paper": {"epochs": 30, "batch": 16, "lr": 0.005, "width": 32, "inner": 32},
@@ -88,7 +89,10 @@ BEGUN = {"unisar": {"epoch_steps": 0}}
 LESSON_OF_OTHERS = {"epochs": 30, "batch": 32, "lr": 0.01}
 GIVEN = {"gensar": 0.5, "tiger": 0.5}
 """What untaught models know: identifiers are learned from clicks, and an untaught T5 repeats codes that it reads."""
-WORDLESS = {name: {"text": False, "tasks": ["recommend"]} for name in ("event-transformer", "lcr-ser")}
+WORDLESS: dict[str, dict[str, Any]] = {
+    **{name: {"text": False, "tasks": ["recommend"]} for name in ("event-transformer", "lcr-ser")},
+    "gserec": {"text": False},
+}
 """Settings without words, which alone tell the two blocks of items apart."""
 BLIND = {"popular"}
 """Models that tell no user from another, so that the checkerboard has no answer for them."""
@@ -520,6 +524,7 @@ CAPABILITIES = {
     "lcr-ser": {"HasItemVectors", "ScoresNewItems"},
     "sasrec": {"HasItemVectors"},
     "unisar": {"HasItemVectors"},
+    "gserec": {"HasItemVectors", "ScoresNewItems"},
     "gserec-paper": {"HasItemVectors", "ColdStartUsers"},
     "lcr-ser-paper": {"HasItemVectors"},
     "gensar": {"SuggestsQueries", "UpdatesItems"},

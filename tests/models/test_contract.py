@@ -101,7 +101,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("itemknn", {"feed_only": True, "neighbours": 5, "shrink": 2.0}),
     ("sasrec", {"feed_only": True, "loss": "bce", "negatives": 2, "heads": 1}),
     ("unisar", {"tasks": ["recommend"], "user": False}),
-    ("lcr-ser", {"apart": False, "steps": 1}),
+    ("lcr-ser", {"apart": False, "steps": 2}),
     ("gserec-paper", {"user_weight": 0.0, "history_weight": 0.0, "text_fallback": False, "layers": 3}),
     (
         "gserec-paper",

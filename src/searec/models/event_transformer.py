@@ -263,8 +263,7 @@ class EventTransformer(WithNeighbours):
             content: [B, E, D] as `content` returns it.
             timeline: of B users.
         """
-        states: Tensor = self.trunk(content, timeline)
-        return states
+        return self.trunk(content, timeline)  # type: ignore[no-any-return]
 
     def refined(self, read: TimelineRead, batch: Batch) -> Tensor:
         """Return the states [B, E + 1, D] that scores are made of; models on this trunk add their mechanism here.

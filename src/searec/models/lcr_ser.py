@@ -220,8 +220,8 @@ class LCRSER(EventTransformer):
             task: whose scores are made of it.
         """
         scale = self.scale[TASKS.index(task)] * step.read.shape[-1] ** 0.5
-        mapped: Tensor = self.opened[task](step.states.flatten(-2))
-        return mapped + (scale[:, None] * step.read).sum(2)
+        added: Tensor = self.opened[task](step.states.flatten(-2)) + (scale[:, None] * step.read).sum(2)
+        return added
 
     def request_start(self, batch: Batch) -> tuple[Start, TimelineRead]:
         """Return what reasoning starts from at each request, Q = 1, and the timelines.
@@ -299,8 +299,8 @@ class LCRSER(EventTransformer):
             contrast = target_contrast(crossed, base, read.table, target, config.hard, config.temperature)
             losses["tcl"] = (contrast, config.tcl_weight)
         if own < batch.search_query.shape[1] and start.memory is not None:
-            is_asked = torch.zeros_like(places, dtype=torch.bool).index_put((row, column), torch.tensor(True))
-            belief = belief_loss(steps, start.memory, read.timeline.session, own, is_asked)
+            is_learned = torch.zeros_like(places, dtype=torch.bool).index_put((row, column), torch.tensor(True))
+            belief = belief_loss(steps, start.memory, read.timeline.session, own, is_learned)
             losses[f"belief.{task}"] = (belief, config.belief_weight)
         return losses
 

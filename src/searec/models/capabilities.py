@@ -271,6 +271,13 @@ class ScoresTrajectories(Protocol):
 
 
 @runtime_checkable
+class AddsStateNoise(Protocol):
+    """A model that adds normal noise of this deviation to the first states of requests, where it is above 0."""
+
+    state_noise: float
+
+
+@runtime_checkable
 class ReasonsInSteps(Protocol):
     """A model that refines the states of a user's histories in up to K steps and can stop after any of them."""
 

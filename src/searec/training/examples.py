@@ -15,6 +15,7 @@ from searec.data.split import Requests, Split
 from searec.data.timelines import timelines
 from searec.errors import DataError
 from searec.models.base import Model
+from searec.training.loop import Batch as LearnedBatch
 from searec.training.loop import Examples
 
 _BLOCK = 50
@@ -128,11 +129,23 @@ class TrainingExamples(Examples):
                 rows = np.concatenate((rows, rng.choice(self.older[part], self.replayed[part], replace=False)))
             if not len(rows):
                 continue
-            order = rng.permutation(rows)
-            blocks = np.array_split(order, -(-len(order) // (self.size * _BLOCK)))
-            order = np.concatenate([block[np.argsort(lengths[block], kind="stable")] for block in blocks])
-            plan += [(part, rows) for rows in np.array_split(order, self._batches(len(order)))]
+            plan += [(part, batch) for batch in shuffled_batches(rng, rows, lengths, self.size)]
         return [plan[place] for place in rng.permutation(len(plan))]
+
+
+def shuffled_batches(rng: np.random.Generator, rows: Ints, lengths: Ints, size: int) -> list[Ints]:
+    """Return batches of rows in a random order, those of similar lengths together.
+
+    Args:
+        rng: of the order.
+        rows: [n] into `lengths`.
+        lengths: of each example.
+        size: rows of a batch, at most.
+    """
+    order = rng.permutation(rows)
+    blocks = np.array_split(order, -(-len(order) // (size * _BLOCK)))
+    order = np.concatenate([block[np.argsort(lengths[block], kind="stable")] for block in blocks])
+    return np.array_split(order, -(-len(order) // size))
 
 
 class Portions(Examples):
@@ -143,7 +156,7 @@ class Portions(Examples):
         steps: batches in an epoch.
     """
 
-    def __init__(self, examples: TrainingExamples, steps: int) -> None:
+    def __init__(self, examples: Examples, steps: int) -> None:
         self.examples, self.each = examples, steps
 
     def portions(self, steps: int) -> "Portions":
@@ -155,6 +168,6 @@ class Portions(Examples):
         return self.each
 
     @override
-    def batch(self, epoch: int, step: int, process: int = 0, processes: int = 1) -> Batch:
+    def batch(self, epoch: int, step: int, process: int = 0, processes: int = 1) -> LearnedBatch:
         whole, place = divmod(epoch * self.each + step, self.examples.steps(0))
         return self.examples.batch(whole, place, process, processes)

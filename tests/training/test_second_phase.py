@@ -209,8 +209,16 @@ def test_groups_without_signal_teach_nothing(small_world: Dataset) -> None:
 
 @pytest.mark.parametrize("kind", BOTH)
 def test_the_phase_is_judged_and_logged(checkerboard: Any, tmp_path: Path, kind: str) -> None:
-    settings = {"width": 16, "inner": 16, "layers": 1, "text": False, "epochs": 2, "batch": 16, "lr": 5e-3}
-    later = {"second_phase": kind, "second_steps": 10, "second_batch": 16, "trajectories": 4}
+    settings: dict[str, Any] = {
+        "width": 16,
+        "inner": 16,
+        "layers": 1,
+        "text": False,
+        "epochs": 2,
+        "batch": 16,
+        "lr": 5e-3,
+    }
+    later: dict[str, Any] = {"second_phase": kind, "second_steps": 10, "second_batch": 16, "trajectories": 4}
     run = run_training.train("event-transformer", checkerboard.data, tmp_path / "run", **settings, **later)
     phases = {phase["phase"]: phase for phase in run.config["phases"]}
     first, second = phases["supervised"], phases["second_phase"]

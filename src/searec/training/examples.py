@@ -37,6 +37,7 @@ class TrainingExamples(Examples):
             microseconds since 1970. An epoch then is the newer examples and `replay` times as many older ones, drawn
             anew each time.
         replay: older examples for each newer one.
+        feed_requests: whatever the model's examples are: each feed click is a request, with negatives.
 
     Raises:
         DataError: there is nothing to learn from.
@@ -52,6 +53,7 @@ class TrainingExamples(Examples):
         negatives: int | None = None,
         learned: Ints | None = None,
         replay: float = 1.0,
+        feed_requests: bool = False,
     ) -> None:
         tasks = model.train_tasks
         self.size = batch
@@ -59,8 +61,11 @@ class TrainingExamples(Examples):
         self.model = model
         self.negatives = model.negatives if negatives is None else negatives
         self.batcher = Batcher(split.data, model.needs)
-        if model.examples == "timeline":
-            self.requests: list[Requests] = [timelines(split, tasks, model.config.length)]
+        self.has_candidates = feed_requests or model.examples == "each"
+        if feed_requests:
+            self.requests: list[Requests] = [split.train("recommend", tasks)]
+        elif model.examples == "timeline":
+            self.requests = [timelines(split, tasks, model.config.length)]
         elif model.examples == "last":
             self.requests = [split.sequences(tasks, feed_only=model.needs.clicks == 0)]
         else:
@@ -104,7 +109,7 @@ class TrainingExamples(Examples):
         requests = self.requests[part][rows[process::processes]]
         rng = np.random.default_rng([self.seed, epoch, step, process])
         count = self.negatives
-        if self.model.examples == "each":
+        if self.has_candidates:
             target = requests.target[:, None]
             others = draw_unseen(rng, self.seen, requests.user, count, excluded=target, else_any=True)
             return self.batcher.batch(requests, np.concatenate((target, others), axis=1))

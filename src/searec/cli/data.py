@@ -23,16 +23,38 @@ def simulate(
     users: Annotated[int | None, typer.Option(min=1, help="Users.", show_default=False)] = None,
     items: Annotated[int | None, typer.Option(min=1, help="Items.", show_default=False)] = None,
     seed: Annotated[int, seed_option("Same seed, same bytes.")] = 0,
+    reveal: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Share of targets that only earlier searches announce.", show_default=False),
+    ] = None,
+    inject: Annotated[int, typer.Option(min=0, max=8, help="Foreign searches beside each search; needs --reveal.")] = 0,
+    archetypes: Annotated[
+        int, typer.Option(min=0, help="Hidden clusters of users with needs of their own; needs --reveal.")
+    ] = 0,
+    bounds: Annotated[
+        bool,
+        typer.Option("--bounds", help="Also print what an oracle reaches, and models without neighbours or searches."),
+    ] = False,
     dials: Set = None,
 ) -> None:
-    """Write a simulated shop: users with drifting interests, clicks and searches, with dials (see docs/data.md)."""
+    """Write a simulated shop: users with drifting interests, clicks and searches, with dials (see docs/data.md).
+
+    Worlds that differ in --reveal or --inject alone share their feed clicks, and so their targets.
+    """
     from searec.config import configure
     from searec.data.synthetic.simulate import World
     from searec.data.synthetic.simulate import simulate as write
 
-    values = {name: value for name, value in (("users", users), ("items", items)) if value is not None}
-    folder = write(out, configure(World, {"seed": seed, **values, **pairs(dials)}, where="simulate"))
+    options = {"users": users, "items": items, "reveal": reveal, "inject": inject, "archetypes": archetypes}
+    values = {name: value for name, value in options.items() if value is not None}
+    world = configure(World, {"seed": seed, **values, **pairs(dials)}, where="simulate")
+    folder = write(out, world)
     print(f"wrote {folder}")
+    if bounds:
+        from searec.evaluation.bounds import bounds as measure
+
+        for line in measure(folder, world).lines():
+            print(line)
 
 
 def import_(

@@ -12,7 +12,7 @@ import pytest
 from shopfront import CHROMIUM, FLAGS, Locked
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, ConsoleMessage, Page, Route
+    from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Route
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 expect = sync_api.expect
@@ -35,6 +35,13 @@ def browser() -> Iterator[Browser]:
 
 
 Open = Callable[..., Any]
+
+
+def close(context: BrowserContext) -> None:
+    """Close it once no handler of a route is at work in it."""
+    for page in context.pages:
+        page.unroute_all(behavior="wait")
+    context.close()
 
 
 @pytest.fixture
@@ -64,7 +71,7 @@ def visit(browser: Browser) -> Iterator[Open]:
 
     yield visit
     for context in contexts:
-        context.close()
+        close(context)
     assert requests
     assert [asked for url, asked in requests if httpx.URL(asked).netloc != httpx.URL(url).netloc] == []
     assert said == []
@@ -98,6 +105,17 @@ def ready(page: Page, panel: str = "feed") -> None:
     """The list stands."""
     expect(page.locator(f"#{panel}-list .title").first).to_be_visible()
     expect(page.locator(f"#{panel}-list")).not_to_have_attribute("aria-busy", "true")
+
+
+def hold(page: Page, url: str) -> list[Route]:
+    """The requests of an address from now on; each waits until it is told to continue."""
+    held: list[Route] = []
+
+    def keep(route: Route) -> None:
+        held.append(route)
+
+    page.route(url, keep)
+    return held
 
 
 # --- lists ---
@@ -213,7 +231,6 @@ def test_a_click_is_recorded_leaves_the_feed_and_is_in_the_history(
 ) -> None:
     page = visit(f"{service}/?user=u5")
     ready(page)
-    expect(page.locator("#record")).to_be_checked()
     target = page.locator("#feed-list .title").nth(2)
     item, title = target.get_attribute("data-item"), target.inner_text()
     target.click()
@@ -230,7 +247,6 @@ def test_a_search_and_a_click_in_it_belong_together(visit: Open, service: str, a
     query = ask("/v1/suggest", k=1)["queries"][0]["query"]
     page = visit(f"{service}/?user=u6")
     ready(page)
-    expect(page.locator("#record")).to_be_checked()
     page.fill("#query", query)
     page.keyboard.press("Enter")
     expect(page.locator("#history .past li.search").first).to_contain_text(query)
@@ -262,6 +278,63 @@ def test_nothing_is_recorded_when_it_is_switched_off(visit: Open, service: str, 
     ready(page)
     expect(page.locator("#record")).not_to_be_checked()
     assert posted == [] and ask("/v1/users/u7")["history"] == before
+
+
+@pytest.fixture
+def slow_start(visit: Open, service: str) -> Iterator[tuple[Page, Callable[[], None]]]:
+    """A page whose start is held before it knows what its key may do, and what lets it go on."""
+    page = visit(f"{service}/?user=u10")
+    held = hold(page, "**/v1/filters")
+    page.reload()
+    ready(page)
+
+    def go_on() -> None:
+        with page.expect_response("**/v1/users?count=1"):  # the permission follows it
+            held.pop().continue_()
+
+    yield page, go_on
+
+
+def test_recording_can_be_switched_off_before_the_page_knows_its_rights(
+    slow_start: tuple[Page, Callable[[], None]], ask: Callable[..., Any]
+) -> None:
+    page, go_on = slow_start
+    before, shown = ask("/v1/users/u10")["history"], titles(page, "feed")
+    expect(page.locator("#record")).to_be_checked()
+    page.locator("#record").uncheck()
+    go_on()
+    expect(page.locator("#record")).not_to_be_checked()
+    target = page.locator("#feed-list .title").first
+    target.click()
+    expect(target).to_have_attribute("aria-expanded", "true")
+    assert titles(page, "feed") == shown and ask("/v1/users/u10")["history"] == before
+
+
+def test_a_click_before_the_page_knows_its_rights_is_recorded(
+    slow_start: tuple[Page, Callable[[], None]], ask: Callable[..., Any]
+) -> None:
+    page, go_on = slow_start
+    target = page.locator("#feed-list .title").first
+    item = target.get_attribute("data-item")
+    target.click()
+    expect(page.locator("#toast")).to_contain_text("Recorded")
+    go_on()
+    assert ask("/v1/users/u10")["history"][0]["item_id"] == item
+
+
+def test_details_of_two_items_load_side_by_side(visit: Open, service: str) -> None:
+    page = visit(service)
+    ready(page)
+    held = hold(page, "**/v1/items/*")
+    rows = page.locator("#feed-list li")
+    for at in range(2):
+        with page.expect_request("**/v1/items/*"):
+            rows.nth(at).locator(".title").click()
+    for route in held:
+        route.continue_()
+    for at in range(2):
+        item = str(rows.nth(at).locator(".title").get_attribute("data-item"))
+        expect(rows.nth(at).locator(".about")).to_contain_text(f"item_id{item}")
 
 
 def test_graph_and_reasons_hold_what_the_service_tells(
@@ -316,7 +389,7 @@ def test_of_a_drawing_only_known_shapes_are_copied(browser: Browser, service: st
     expect(page.locator("#query")).to_have_value("<i>")
     assert page.evaluate("document.body.dataset.hacked ?? 'no'") == "no"
     assert page.locator("#interests").is_visible()
-    context.close()
+    close(context)
 
 
 # --- models ---
@@ -374,7 +447,10 @@ def test_without_a_key_one_is_asked_for_and_a_wrong_one_is_told(visit: Open, loc
     assert page.evaluate("sessionStorage.getItem('searec-key')") is None
     page.fill("#key", locked.write)
     page.keyboard.press("Enter")
+    ready(page)
     expect(page.locator("#record")).to_be_checked()
+    page.locator("#feed-list .title").first.click()
+    expect(page.locator("#toast")).to_contain_text("Recorded")
     assert locked.write not in page.url and locked.write not in page.content()
 
 
@@ -454,6 +530,7 @@ def test_the_address_holds_what_is_chosen(visit: Open, service: str, ask: Callab
     page.keyboard.press("Enter")
     page.fill("#query", "blue")
     page.keyboard.press("Enter")
+    expect(page.locator("#history .past li.search").first).to_contain_text("blue")  # recorded: the lists have settled
     page.locator("#diversity").focus()
     page.keyboard.press("End")
     page.locator("summary", has_text="Category").click()

@@ -13,10 +13,14 @@ import pyarrow.parquet as pq
 
 from searec.config import as_dict
 from searec.data.schema import INTERACTIONS, SEARCHES, TABLES, USERS
+from searec.data.synthetic.twins import Truth, blocks
 from searec.data.synthetic.world import SAMPLE, World
-from searec.data.synthetic.world_events import EVENTS, INTENTS, Block, numbered, profile_table, simulate_block, user_ids
-from searec.data.synthetic.world_items import Ints, Shop, build_shop, join_words
-from searec.data.synthetic.world_words import ERRANDS
+from searec.data.synthetic.world_arcs import ARCS
+from searec.data.synthetic.world_events import EVENTS, Block
+from searec.data.synthetic.world_feed import SOURCES
+from searec.data.synthetic.world_items import Ints, Shop, join_words
+from searec.data.synthetic.world_queries import INTENTS
+from searec.data.synthetic.world_tables import profile_table, search_ids, user_ids
 from searec.errors import DataError, SettingsError
 from searec.files import replacing, write_json
 from searec.progress import progress
@@ -24,6 +28,7 @@ from searec.progress import progress
 __all__ = ["SAMPLE", "World", "sample_folder", "simulate"]
 
 WORLD_FILE, TRUTH_FILE = "world.json", "truth.parquet"
+CLICK_TRUTH, USER_TRUTH = "truth_clicks.parquet", "truth_users.parquet"
 _TIME = pa.timestamp("us", tz="UTC")
 _SCHEMAS = {
     USERS.file: pa.schema([(name, pa.string()) for name in ("user_id", "age_group", "gender", "city")]),
@@ -43,6 +48,19 @@ _SCHEMAS = {
         [("search_id", pa.string()), ("intent", pa.string()), ("type", pa.string()), ("returns", pa.bool_())]
     ),
 }
+_TRUTH = {
+    CLICK_TRUTH: pa.schema(
+        [("user_id", pa.string()), ("item_id", pa.string()), ("source", pa.string()), ("revealed", pa.bool_())]
+    ),
+    USER_TRUTH: pa.schema(
+        [
+            ("user_id", pa.string()),
+            ("archetype", pa.int64()),
+            ("searched", pa.list_(pa.string())),
+            ("bought", pa.list_(pa.string())),
+        ]
+    ),
+}
 
 
 def sample_folder() -> Path:
@@ -55,9 +73,10 @@ def simulate(out: Path | str, world: World) -> Path:
 
     Users are made a block at a time, so memory does not grow with their number (about half a GiB). Rows are by user and
     time; times are UTC, strictly increasing within a user, and a user clicks an item once, in the feed or in search (a
-    click for which a small catalogue has no new item left is dropped). With `world.truth` a fifth file, truth.parquet,
-    holds for each search its intent (`world_events.INTENTS`), its product type and whether the type returns in
-    a feed click.
+    click for which a small catalogue has no new item left is dropped). With `world.truth` truth.parquet holds for each
+    search its intent (`world_queries.INTENTS`), its product type and whether the type returns in a feed click; in worlds
+    with controls truth_clicks.parquet holds for each feed click its source (`world_feed.SOURCES`) and whether a search
+    revealed it, truth_users.parquet each user's archetype and arcs (product types).
     An older simulated folder at `out` is replaced.
 
     Args:
@@ -65,32 +84,31 @@ def simulate(out: Path | str, world: World) -> Path:
         world: the settings.
 
     Raises:
-        SettingsError: fewer items than product types, or a world that ends in the future.
+        SettingsError: fewer items than product types, a world that ends in the future, controls without `reveal`, or
+            more of it than the feed allows.
         DataError: `out` holds something that is no simulated folder.
         StorageError: the disk is full or refuses the write; `out` is as it was.
     """
     out = Path(out)
     _refuse_future(world)
     _refuse_other_content(out)
-    of_shop, *of_blocks = np.random.SeedSequence(world.seed).spawn(1 + -(-world.users // world.block_users))
-    shop = build_shop(world, np.random.default_rng(of_shop))
-    first_errand = len(shop.words)
-    words = pl.concat([shop.words, pl.Series(shop.words.name, ERRANDS)])
-    errands = np.arange(first_errand, first_errand + len(ERRANDS))
+    world_blocks = blocks(world)
+    shop, words = world_blocks.shop, world_blocks.words
 
     with replacing(out) as folder:
         folder.mkdir()
         shop.items.write_parquet(folder / "items.parquet", compression="zstd")
         first_user, first_search = 1, 1
-        with _tables(folder, world.truth) as write, progress("simulating users", world.users) as advance:
-            for seed in of_blocks:
-                users = min(world.block_users, world.users + 1 - first_user)
-                block = simulate_block(world, shop, errands, users, np.random.default_rng(seed))
-                for name, table in _as_tables(
-                    world, shop, words, block, first_user=first_user, first_search=first_search
-                ):
+        with _tables(folder, world) as write, progress("simulating users", world.users) as advance:
+            for block, truth in world_blocks:
+                users = len(block.age)
+                tables = _as_tables(world, shop, words, block, first_user=first_user, first_search=first_search)
+                for name, table in tables:
                     write[name].write_table(table)
-                first_user, first_search = first_user + users, first_search + len(block.search_user)
+                if world.truth and truth is not None:
+                    write[CLICK_TRUTH].write_table(_click_truth(shop, block, truth, first_user))
+                    write[USER_TRUTH].write_table(_user_truth(shop, words, truth, first_user))
+                first_user, first_search = first_user + users, first_search + int((block.foreign == 0).sum())
                 advance(users, "")
         write_json(folder / WORLD_FILE, as_dict(world))
     return out
@@ -109,7 +127,7 @@ def _refuse_future(world: World) -> None:
 
 
 def _refuse_other_content(out: Path) -> None:
-    known = {WORLD_FILE, TRUTH_FILE, *(table.file for table in TABLES)}
+    known = {WORLD_FILE, TRUTH_FILE, CLICK_TRUTH, USER_TRUTH, *(table.file for table in TABLES)}
     if out.exists():
         others = sorted({p.name for p in out.iterdir()} - known) if out.is_dir() else [out.name]
         if others:
@@ -123,13 +141,13 @@ def _refuse_other_content(out: Path) -> None:
 
 
 @contextmanager
-def _tables(folder: Path, truth: bool) -> Iterator[dict[str, pq.ParquetWriter]]:
+def _tables(folder: Path, world: World) -> Iterator[dict[str, pq.ParquetWriter]]:
     """An open writer for each table that grows by blocks, by file name."""
     with ExitStack() as open_files:
         yield {
             name: open_files.enter_context(pq.ParquetWriter(folder / name, schema, compression="zstd"))
-            for name, schema in _SCHEMAS.items()
-            if truth or name != TRUTH_FILE
+            for name, schema in (_SCHEMAS | (_TRUTH if world.reveal is not None else {})).items()
+            if world.truth or not name.startswith("truth")
         }
 
 
@@ -140,7 +158,7 @@ def _as_tables(
     start = np.datetime64(world.start, "us")
     people = _texts(user_ids(first_user, len(block.age)))
     items = _texts(shop.items["item_id"])
-    search_id = _texts(numbered("s", first_search, len(block.search_user)))
+    search_id = _texts(search_ids(block, first_search))
 
     yield USERS.file, profile_table(block, first_user).to_arrow().cast(_SCHEMAS[USERS.file])
     yield (
@@ -179,6 +197,30 @@ def _as_tables(
             pa.array(block.returns),
         ]
         yield TRUTH_FILE, pa.table(columns, schema=_SCHEMAS[TRUTH_FILE])
+
+
+def _click_truth(shop: Shop, block: Block, truth: Truth, first_user: int) -> pa.Table:
+    """The block's rows of truth_clicks.parquet."""
+    people, items = _texts(user_ids(first_user, len(block.age))), _texts(shop.items["item_id"])
+    source = pa.array(SOURCES).take(pa.array(truth.feed.source))
+    columns = [people.take(pa.array(block.user)), items.take(pa.array(block.item)), source]
+    return pa.table([*columns, pa.array(truth.revealed(block))], schema=_TRUTH[CLICK_TRUTH])
+
+
+def _user_truth(shop: Shop, words: pl.Series, truth: Truth, first_user: int) -> pa.Table:
+    """The block's rows of truth_users.parquet; without archetypes -1 and no arcs."""
+    users = len(truth.people.age)
+    columns = [_texts(user_ids(first_user, users))]
+    if truth.members is None:
+        none: list[list[str]] = [[]] * users
+        return pa.table([*columns, pa.array([-1] * users), pa.array(none), pa.array(none)], schema=_TRUTH[USER_TRUTH])
+    arcs = [
+        pa.ListArray.from_arrays(
+            pa.array(np.arange(users + 1, dtype=np.int32) * ARCS), _texts(words.gather(shop.type_name[types.ravel()]))
+        )
+        for types in (truth.members.searched, truth.members.bought)
+    ]
+    return pa.table([*columns, pa.array(truth.members.archetype), *arcs], schema=_TRUTH[USER_TRUTH])
 
 
 def _texts(series: pl.Series) -> Any:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from searec.config import Count, NonNegative, Seed, Share, settings
+from searec.config import Count, Natural, NonNegative, Seed, Share, settings
 
 
 @settings
@@ -33,8 +33,19 @@ class World:
         skew: Zipf exponent of item popularity within a type, half of it for types within a department.
         profile: how strongly age, gender and city decide the departments; 0 not at all.
 
+    Controls (worlds that differ in these alone share their feed, and so their targets, byte for byte):
+        reveal: share of the users' last clicks whose type occurs before only in searches of theirs; 0 for none, when
+            with `overlap` 0 no search says anything of the feed. None: an older simulator, without controls.
+        needs: share of feed clicks that go neither with an interest nor with the click before; most are of a new type.
+            Not a control: another share is another feed.
+        inject: foreign searches, of other users, beside each search.
+        archetypes: hidden clusters of users; 0 for none (`world_arcs`). Their sparse searchers have four feed clicks
+            and at most one search.
+        shuffle_arcs: give each user the arcs of an archetype drawn at random: a world of archetypes where neighbours
+            know nothing.
+
     seed: same settings, same folder, byte for byte.
-    truth: also write truth.parquet, the intent behind every search.
+    truth: also write truth*.parquet: what is behind every search, feed click and user.
     """
 
     users: Count = 2_000
@@ -57,6 +68,11 @@ class World:
     typo_share: Share = 0.04
     skew: NonNegative = 0.8
     profile: NonNegative = 1.0
+    reveal: Share | None = None
+    needs: Share = 0.5
+    inject: Annotated[int, Field(ge=0, le=8)] = 0
+    archetypes: Natural = 0
+    shuffle_arcs: bool = False
     seed: Seed = 0
     truth: bool = False
 

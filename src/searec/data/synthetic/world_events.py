@@ -11,30 +11,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
-from numpy.typing import NDArray
 
 from searec.data.synthetic.world import World
-from searec.data.synthetic.world_items import TIERS, Ints, Shop
-from searec.data.synthetic.world_words import AGE_GROUPS, CITIES, ERRANDS, GENDERS
+from searec.data.synthetic.world_items import TIERS, Ints, Mask, Shop
+from searec.data.synthetic.world_queries import ERRAND, INTEREST, NEED, OTHER, OUTSIDE, draw_queries, search_clicks
+from searec.data.synthetic.world_words import AGE_GROUPS, CITIES, GENDERS
 
-Mask = NDArray[np.bool_]
-
-INTENTS = ("interest", "need", "outside", "other department", "errand")
-INTEREST, NEED, OUTSIDE, OTHER, ERRAND = range(5)
 EVENTS = ("click", "cart", "purchase")
 
-_MONTH = 30 * 86_400_000_000
-_DAY = 86_400_000_000
+MONTH = 30 * 86_400_000_000
+DAY = 86_400_000_000
 _FEED_DEPARTMENTS = 3
-_OUTSIDE_INTERESTS = 2
-_NEED_SHARE = 0.4  # of the shared searches: a type of the feed's departments that is no interest yet
-_ERRAND_SHARE = 0.5  # of the noisy searches
-_TASTE_SHARE = 0.7  # of the draws that keep to the user's price tier and audience
-_PARTNER_SHARE = 0.5  # of the clicks that follow another: exactly its partner item
-_CHAIN = 5  # a click that would be the fifth in a row to follow another starts afresh
-_MORE_CLICKS = (0.25, 0.08)  # of clicked searches with a second, a third click
-_EVENT_SHARES = (0.8, 0.9)  # click below the first, cart below the second, else purchase
+OUTSIDE_INTERESTS = 2
+NEED_SHARE = 0.4  # of the shared searches: a type of the feed's departments that is no interest yet
+ERRAND_SHARE = 0.5  # of the noisy searches
+TASTE_SHARE = 0.7  # of the draws that keep to the user's price tier and audience
+PARTNER_SHARE = 0.5  # of the clicks that follow another: exactly its partner item
+CHAIN = 5  # a click that would be the fifth in a row to follow another starts afresh
+EVENT_SHARES = (0.8, 0.9)  # click below the first, cart below the second, else purchase
 _REDRAWS = (
     "type",
     "type",
@@ -44,17 +38,6 @@ _REDRAWS = (
     "shop",
     "shop",
 )  # how far each redraw of a repeated item may go
-# Share of queries by what they hold beside the product type: (words before, words after, share).
-_PATTERNS = (
-    ("", "", 0.28),
-    ("adjective", "", 0.24),
-    ("brand", "", 0.12),
-    ("brand adjective", "", 0.05),
-    ("", "first", 0.10),
-    ("", "second", 0.06),
-    ("adjective", "first", 0.08),
-    ("broad", "", 0.07),
-)
 
 
 @dataclass(frozen=True)
@@ -62,7 +45,8 @@ class Block:
     """A block of U users: profile codes, E clicks of the feed and S searches, by user and then time.
 
     user is 0-based within the block, time in microseconds since the start, item 0-based. words: S x 4 codes of a query;
-    clicked items of search s are clicked[clicked_first[s]:clicked_first[s + 1]].
+    clicked items of search s are clicked[clicked_first[s]:clicked_first[s + 1]]. A search of the user's has its number
+    as `number` and 0 as `foreign`; the first, second, ... of other users beside it have that number and 1, 2, ...
     """
 
     age: Ints
@@ -80,10 +64,12 @@ class Block:
     intent: Ints
     intent_type: Ints
     returns: Mask
+    number: Ints
+    foreign: Ints
 
 
 @dataclass(frozen=True)
-class _People:
+class People:
     """departments [U, D] most liked first; feed, outside [U, slots, months] types; taste [U] tier x 2 + audience."""
 
     age: Ints
@@ -105,9 +91,9 @@ def simulate_block(world: World, shop: Shop, errand_codes: Ints, users: int, rng
         users: how many users.
         rng: all draws come from it.
     """
-    people = _people(world, shop, users, rng)
-    user, time, searching = _moments(world, users, rng)
-    month = time // _MONTH
+    people = draw_people(world, shop, users, rng)
+    user, time, searching = event_times(world, *event_counts(world, users, rng), rng)
+    month = time // MONTH
     feed_at, search_at = np.flatnonzero(~searching), np.flatnonzero(searching)
 
     intent, searched = _search_intents(world, shop, people, rng, user=user[search_at], month=month[search_at])
@@ -118,17 +104,19 @@ def simulate_block(world: World, shop: Shop, errand_codes: Ints, users: int, rng
 
     kind = np.zeros(len(user), dtype=np.int64)
     kind[search_at] = np.maximum(searched, 0)
-    kind[feed_at] = people.feed[user[feed_at], _slot(world.interests, len(feed_at), rng), month[feed_at]]
+    kind[feed_at] = people.feed[user[feed_at], draw_slot(world.interests, len(feed_at), rng), month[feed_at]]
     kind[carrier[1]] = kind[carrier[0]]
     carried = np.zeros(len(user), dtype=bool)
     carried[carrier[1]] = True
-    item = _items(world, shop, rng, taste=people.taste, user=user, kind=kind, feed_at=feed_at, carried=carried[feed_at])
+    item, _ = draw_items(
+        world, shop, rng, taste=people.taste, user=user, kind=kind, feed_at=feed_at, carried=carried[feed_at]
+    )
 
     clicks = np.ones(len(user), dtype=bool)
     clicks[search_at] = (intent != ERRAND) & (rng.random(len(search_at)) >= world.unclicked_share)
-    clicks &= _without_repeats(shop, user, item, clicks, rng)
+    clicks &= without_repeats(shop, user, item, clicks, rng)
     feed_at = feed_at[clicks[feed_at]]
-    clicked, clicked_first = _search_clicks(
+    clicked, clicked_first = search_clicks(
         shop, rng, taste=people.taste, user=user, item=item, clicks=clicks, search_at=search_at
     )
     step = rng.random(len(feed_at))
@@ -139,20 +127,29 @@ def simulate_block(world: World, shop: Shop, errand_codes: Ints, users: int, rng
         user=user[feed_at],
         time=time[feed_at],
         item=item[feed_at],
-        event=(step >= _EVENT_SHARES[0]).astype(np.int64) + (step >= _EVENT_SHARES[1]),
+        event=(step >= EVENT_SHARES[0]).astype(np.int64) + (step >= EVENT_SHARES[1]),
         search_user=user[search_at],
         search_time=time[search_at],
-        words=_queries(world, shop, rng, errand_codes=errand_codes, target_item=item[search_at], intent=intent),
+        words=draw_queries(world, shop, rng, errand_codes=errand_codes, target_item=item[search_at], intent=intent),
         clicked=clicked,
         clicked_first=clicked_first,
         intent=intent,
         intent_type=searched,
         returns=returns,
+        number=np.arange(len(search_at)),
+        foreign=np.zeros(len(search_at), dtype=np.int64),
     )
 
 
-def _people(world: World, shop: Shop, users: int, rng: np.random.Generator) -> _People:
-    """Profiles, the departments they lead to, and interests that drift."""
+def draw_people(world: World, shop: Shop, users: int, rng: np.random.Generator) -> People:
+    """Draw profiles, the departments they lead to, and interests that drift.
+
+    Args:
+        world: the settings.
+        shop: the catalogue.
+        users: how many.
+        rng: all draws come from it.
+    """
     age = rng.choice(len(AGE_GROUPS), users, p=(0.18, 0.26, 0.21, 0.16, 0.11, 0.08))
     gender = rng.choice(len(GENDERS), users, p=(0.5, 0.46, 0.04))
     city = rng.integers(0, len(CITIES), users)
@@ -160,21 +157,21 @@ def _people(world: World, shop: Shop, users: int, rng: np.random.Generator) -> _
     sign = np.array([1.0, -1.0, 0.0])[gender]
     liking = 2.5 * sign[:, None] * lean - 0.7 * np.abs(age[:, None] - centre) + shop.city_lean[city]
     departments = np.argsort(-(world.profile * liking + rng.gumbel(size=liking.shape)), axis=1)
-    fed = _fed(world)
+    fed = fed_departments(world)
     tier = rng.integers(0, TIERS, users)
     audience = np.where(gender == 2, rng.integers(0, 2, users), gender)
-    return _People(
+    return People(
         age=age,
         gender=gender,
         city=city,
         departments=departments,
         feed=_drifting(world, shop, departments[:, :fed], world.interests, rng),
-        outside=_drifting(world, shop, departments[:, fed:-1][:, :_OUTSIDE_INTERESTS], _OUTSIDE_INTERESTS, rng),
+        outside=_drifting(world, shop, departments[:, fed:-1][:, :OUTSIDE_INTERESTS], OUTSIDE_INTERESTS, rng),
         taste=tier * 2 + audience,
     )
 
 
-def _fed(world: World) -> int:
+def fed_departments(world: World) -> int:
     """Departments of a user's feed: three, fewer in a small tree, for one is searched only and one is neither."""
     return min(_FEED_DEPARTMENTS, world.departments - 2)
 
@@ -191,22 +188,48 @@ def _drifting(world: World, shop: Shop, departments: Ints, slots: int, rng: np.r
     return types
 
 
-def _slot(slots: int, count: int, rng: np.random.Generator) -> Ints:
-    """An interest's place, the first likelier than the next (1, 1/2, 1/3, ...)."""
+def draw_slot(slots: int, count: int, rng: np.random.Generator) -> Ints:
+    """Draw an interest's place, the first likelier than the next (1, 1/2, 1/3, ...).
+
+    Args:
+        slots: how many places.
+        count: how many draws.
+        rng: all draws come from it.
+    """
     cumulative = np.cumsum(1 / np.arange(1, slots + 1))
     slot: Ints = np.searchsorted(cumulative, rng.random(count) * cumulative[-1], side="right").clip(0, slots - 1)
     return slot
 
 
-def _moments(world: World, users: int, rng: np.random.Generator) -> tuple[Ints, Ints, Mask]:
-    """User, time (microseconds since the start, increasing within a user) and whether it is a search, by event."""
+def event_counts(world: World, users: int, rng: np.random.Generator) -> tuple[Ints, Ints]:
+    """Draw [U] feed clicks and [U] searches.
+
+    Args:
+        world: the settings.
+        users: how many.
+        rng: all draws come from it.
+    """
     zeal = rng.standard_exponential(users)
     feed = 3 + rng.poisson((world.clicks - 3) * zeal)
     sparse = rng.random(users) < world.sparse_share
     few = (10 * rng.random(users) ** 1.5).astype(np.int64)
     many = 10 + rng.poisson((world.searches - 10) * (zeal + rng.standard_exponential(users)) / 2)
-    searches = np.where(sparse, few, many)
+    return feed, np.where(sparse, few, many)
 
+
+def event_times(
+    world: World, feed: Ints, searches: Ints, rng: np.random.Generator, apart: int = 1
+) -> tuple[Ints, Ints, Mask]:
+    """Return user, time (microseconds since the start, increasing within a user) and whether it is a search, by event.
+
+    Args:
+        world: the settings.
+        feed: [U] feed clicks.
+        searches: [U] searches.
+        rng: all draws come from it.
+        apart: microseconds that two events of a user are apart at least.
+    """
+    users = len(feed)
     count = feed + searches
     user = np.repeat(np.arange(users), count)
     place = np.arange(len(user)) - np.repeat(np.cumsum(count) - count, count)
@@ -219,29 +242,29 @@ def _moments(world: World, users: int, rng: np.random.Generator) -> tuple[Ints, 
     running = np.concatenate(([0.0], np.cumsum(gap)))
     base, total = running[first_gap], running[first_gap + count + 1] - running[first_gap]
     part = (running[np.arange(len(user)) + user + 1] - base[user]) / total[user]
-    whole = world.days * _DAY
+    whole = world.days * DAY
     joined = (0.4 * rng.random(users) * whole).astype(np.int64)
-    room = whole - joined - count - 1
-    time = joined[user] + (part.clip(0, 1) * room[user]).astype(np.int64) + place
+    room = whole - joined - count * apart - 1
+    time = joined[user] + (part.clip(0, 1) * room[user]).astype(np.int64) + place * apart
     return user, time, searching
 
 
 def _search_intents(
-    world: World, shop: Shop, people: _People, rng: np.random.Generator, *, user: Ints, month: Ints
+    world: World, shop: Shop, people: People, rng: np.random.Generator, *, user: Ints, month: Ints
 ) -> tuple[Ints, Ints]:
     """Intent code and type (-1 for an errand) of each search."""
-    count, fed = len(user), _fed(world)
-    noise = np.where(rng.random(count) < _ERRAND_SHARE, ERRAND, OTHER)
-    shared = np.where(rng.random(count) < _NEED_SHARE, NEED, INTEREST)
+    count, fed = len(user), fed_departments(world)
+    noise = np.where(rng.random(count) < ERRAND_SHARE, ERRAND, OTHER)
+    shared = np.where(rng.random(count) < NEED_SHARE, NEED, INTEREST)
     own_interest = np.where(rng.random(count) < world.overlap, shared, OUTSIDE)
     intent = np.where(rng.random(count) < world.noise_share, noise, own_interest)
 
     kind = np.full(count, -1)
     at = intent == INTEREST
-    kind[at] = people.feed[user[at], _slot(world.interests, int(at.sum()), rng), month[at]]
+    kind[at] = people.feed[user[at], draw_slot(world.interests, int(at.sum()), rng), month[at]]
     at = intent == OUTSIDE
-    kind[at] = people.outside[user[at], _slot(_OUTSIDE_INTERESTS, int(at.sum()), rng), month[at]]
-    never = min(fed + _OUTSIDE_INTERESTS, world.departments - 1)
+    kind[at] = people.outside[user[at], draw_slot(OUTSIDE_INTERESTS, int(at.sum()), rng), month[at]]
+    never = min(fed + OUTSIDE_INTERESTS, world.departments - 1)
     for code, low, high in ((NEED, 0, fed), (OTHER, never, world.departments)):
         at = intent == code
         department = people.departments[user[at], rng.integers(low, high, int(at.sum()))]
@@ -269,7 +292,7 @@ def _carriers(world: World, searching: Mask, user: Ints, shared: Ints, rng: np.r
     return sources[ok], feed_at[taken[ok]]
 
 
-def _items(
+def draw_items(
     world: World,
     shop: Shop,
     rng: np.random.Generator,
@@ -279,36 +302,64 @@ def _items(
     kind: Ints,
     feed_at: Ints,
     carried: Mask,
-) -> Ints:
-    """[events] the item of each event; clicks that follow another get their type here, in `kind`, too."""
+) -> tuple[Ints, Ints]:
+    """Return [events] the item of each event, and [F] how many clicks in a row each feed click has followed.
+
+    Clicks that follow another get their type here, in `kind`, too.
+
+    Args:
+        world: the settings.
+        shop: the catalogue.
+        rng: all draws come from it.
+        taste: [U] taste of each user.
+        user: [events] user of each event.
+        kind: [events] product type of each event.
+        feed_at: [F] places of the feed clicks.
+        carried: [F] feed clicks that follow none.
+    """
     count = len(user)
-    own_interest = np.where(rng.random(count) < _TASTE_SHARE, taste[user], -1)
+    own_interest = np.where(rng.random(count) < TASTE_SHARE, taste[user], -1)
     item = shop.draw_item(kind, own_interest, rng.random(count))
 
     place = np.arange(len(feed_at))
     opens = np.ones(len(feed_at), dtype=bool)
     opens[1:] = user[feed_at[1:]] != user[feed_at[:-1]]
     fresh = opens | carried | (rng.random(len(feed_at)) >= world.follow_share)
-    depth = (place - np.maximum.accumulate(np.where(fresh, place, 0))) % _CHAIN
-    for step in range(1, _CHAIN):
+    depth = (place - np.maximum.accumulate(np.where(fresh, place, 0))) % CHAIN
+    for step in range(1, CHAIN):
         now = feed_at[depth == step]
         before = feed_at[np.flatnonzero(depth == step) - 1]
-        paired = rng.random(len(now)) < _PARTNER_SHARE
+        paired = rng.random(len(now)) < PARTNER_SHARE
         side = np.where(paired, 0, rng.integers(0, 2, len(now)))
         kind[now] = shop.complements[kind[before], side]
         item[now] = np.where(
             paired, shop.partner[item[before]], shop.draw_item(kind[now], own_interest[now], rng.random(len(now)))
         )
-    return item
+    return item, depth
 
 
-def _without_repeats(shop: Shop, user: Ints, item: Ints, clicks: Mask, rng: np.random.Generator) -> Mask:
+def without_repeats(
+    shop: Shop,
+    user: Ints,
+    item: Ints,
+    clicks: Mask,
+    rng: np.random.Generator,
+    redraws: Sequence[str] = _REDRAWS,
+) -> Mask:
     """Redraw items a user would click twice, in `item`: of its type, department, then any. False where that failed.
 
     So an item is clicked by a user once, in the feed or in search.
+
+    Args:
+        shop: the catalogue.
+        user: [events] user of each event.
+        item: [events] item of each event; of two equal ones the later is redrawn.
+        clicks: [events] whether the event has a click.
+        rng: all draws come from it.
+        redraws: how far each redraw may go.
     """
     rows, items = np.flatnonzero(clicks), len(shop.item_type)
-    for widen in (*_REDRAWS, None):
+    for widen in (*redraws, None):
         _, first = np.unique(user[rows] * items + item[rows], return_index=True)
         again = np.ones(len(rows), dtype=bool)
         again[first] = False
@@ -324,94 +375,3 @@ def _without_repeats(shop: Shop, user: Ints, item: Ints, clicks: Mask, rng: np.r
     keep = np.ones(len(user), dtype=bool)
     keep[repeat] = False
     return keep
-
-
-def _search_clicks(
-    shop: Shop, rng: np.random.Generator, *, taste: Ints, user: Ints, item: Ints, clicks: Mask, search_at: Ints
-) -> tuple[Ints, Ints]:
-    """Clicked items of the searches, end to end, and where each search's begin ([S + 1])."""
-    target_item, who = item[search_at], user[search_at]
-    count, share = len(search_at), rng.random(len(search_at))
-    more = [shop.draw_item(shop.item_type[target_item], taste[who], rng.random(count)) for _ in _MORE_CLICKS]
-    repeated = np.flatnonzero(np.concatenate([clicks[search_at] & (share < limit) for limit in _MORE_CLICKS]))
-
-    # Of equal pairs (user, item) unique keeps the first, and what is clicked anyway comes first.
-    owner = np.concatenate([user[clicks], who[repeated % count]])
-    chosen = np.concatenate([item[clicks], np.concatenate(more)[repeated]])
-    _, first = np.unique(owner * len(shop.item_type) + chosen, return_index=True)
-    new = np.zeros(count * len(_MORE_CLICKS), dtype=bool)
-    new[repeated[first[first >= clicks.sum()] - clicks.sum()]] = True
-    mask = np.stack([clicks[search_at], *new.reshape(len(_MORE_CLICKS), count)], axis=1)
-    return np.stack([target_item, *more], axis=1)[mask], np.concatenate(([0], np.cumsum(mask.sum(axis=1))))
-
-
-def _queries(
-    world: World, shop: Shop, rng: np.random.Generator, *, errand_codes: Ints, target_item: Ints, intent: Ints
-) -> list[Ints]:
-    """Four codes a query: words of the target item's title or its broader family, or an errand."""
-    count = len(target_item)
-    shares = np.cumsum([share for _, _, share in _PATTERNS])
-    pattern = np.searchsorted(shares, rng.random(count) * shares[-1], side="right").clip(0, len(_PATTERNS) - 1)
-    kind = shop.item_type[target_item]
-
-    def held(part: Sequence[str], word: str) -> Mask:
-        rows: Mask = np.array([word in words.split() for words in part])[pattern]
-        return rows
-
-    before, after = [row[0] for row in _PATTERNS], [row[1] for row in _PATTERNS]
-    name = np.where(
-        rng.random(count) < world.typo_share, shop.type_typos[kind, rng.integers(0, 2, count)], shop.type_name[kind]
-    )
-    name = np.where(held(before, "broad"), shop.type_broad[kind], name)
-    errand = intent == ERRAND
-    return [
-        np.where(held(before, "brand") & ~errand, shop.brand[target_item], 0),
-        np.where(held(before, "adjective") & ~errand, shop.adjective[target_item], 0),
-        np.where(errand, errand_codes[rng.integers(0, len(ERRANDS), count)], name),
-        np.where(
-            errand,
-            0,
-            np.select(
-                [held(after, "first"), held(after, "second")],
-                [shop.first_half[target_item], shop.second_half[target_item]],
-            ),
-        ),
-    ]
-
-
-def profile_table(block: Block, first: int) -> pl.DataFrame:
-    """Return the block's rows of users.parquet.
-
-    Args:
-        block: of users.
-        first: the number of its first user.
-    """
-    return pl.DataFrame(
-        {
-            "user_id": user_ids(first, len(block.age)),
-            "age_group": pl.Series(AGE_GROUPS).gather(block.age),
-            "gender": pl.Series(GENDERS).gather(block.gender),
-            "city": pl.Series(CITIES).gather(block.city),
-        }
-    )
-
-
-def user_ids(first: int, count: int) -> pl.Series:
-    """Return 'u{first}' and the `count - 1` ids after it.
-
-    Args:
-        first: number of the first.
-        count: how many.
-    """
-    return numbered("u", first, count)
-
-
-def numbered(letter: str, first: int, count: int) -> pl.Series:
-    """Return a letter with the numbers first, first + 1, ... after it.
-
-    Args:
-        letter: the prefix.
-        first: number of the first.
-        count: how many.
-    """
-    return pl.select(pl.format(f"{letter}{{}}", pl.int_range(first, first + count))).to_series()

@@ -16,6 +16,7 @@ from searec.errors import SettingsError
 
 Ints = NDArray[np.integer[Any]]
 Floats = NDArray[np.floating[Any]]
+Mask = NDArray[np.bool_]
 
 TIERS = 3
 _TIER_PRICE = np.array([0.6, 1.0, 1.7])

@@ -16,7 +16,6 @@ const FROM = {
 
 export class ItemList {
   #latest = new Latest();
-  #details = new Latest();
   #parameters = null;
   #next = null;
   items = [];
@@ -160,17 +159,14 @@ export class ItemList {
     button.setAttribute("aria-expanded", String(!about.hidden));
     if (about.hidden || about.childNodes.length) return;
     about.append(el("p", { class: "muted" }, "Loading…"));
-    const signal = this.#details.begin();
     try {
-      const response = await get(`/v1/items/${encodeURIComponent(item.item_id)}`, {}, signal);
+      const response = await get(`/v1/items/${encodeURIComponent(item.item_id)}`);
       const rows = Object.entries({ item_id: response.item_id, ...response.about }).filter(([name, value]) => name !== "title" && value !== null && value !== "");
       about.replaceChildren(
         el("dl", {}, rows.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", { dir: "auto" }, Array.isArray(value) ? value.join(" › ") : String(value))))),
       );
     } catch (problem) {
-      about.replaceChildren();
-      if (signal.aborted) about.hidden = true;
-      else about.append(problemBox(problem));
+      about.replaceChildren(problemBox(problem));
     }
   }
 

@@ -1,6 +1,6 @@
 // The page: choices go into the address, and what depends on them is loaded again.
 
-import { get, key, mayWrite, newId, post, whenRefused } from "./api.js";
+import { get, key, Latest, mayWrite, newId, post, whenRefused } from "./api.js";
 import { combobox } from "./combobox.js";
 import { dial, Filters } from "./controls.js";
 import { bdi, byId, empty, toast } from "./dom.js";
@@ -14,7 +14,8 @@ const SHOWN = 1000;
 const DEFAULTS = { user: "", q: "", quota: null, diversity: null, filters: [] };
 let state = read();
 let search = null; // the recorded search whose results are shown: {id, user, stored: promise of whether it was stored}
-let allowed = null; // whether events may be written; null while unknown
+let allowed = null; // whether events may be written; null while unknown, when the service decides on each
+const starts = new Latest();
 
 // --- lists ---
 
@@ -66,7 +67,7 @@ function loadFeed({ keep = false } = {}) {
 
 // --- what the user does ---
 
-const recording = () => allowed === true && byId("record").checked && Boolean(state.user);
+const recording = () => allowed !== false && byId("record").checked && Boolean(state.user);
 
 /** Store an event; whether it was stored. */
 async function store(event) {
@@ -92,7 +93,7 @@ const sending = new Set();
 /** A click on an item; true if it is recorded and the item will leave its list. */
 function clicked(item, list) {
   if (!recording()) {
-    if (state.user && allowed === true) toast("Not recorded: “Record what I do” is off.");
+    if (state.user && allowed !== false) toast("Not recorded: “Record what I do” is off.");
     return false;
   }
   const { user } = state;
@@ -112,11 +113,12 @@ function clicked(item, list) {
   return list === feed;
 }
 
+/** Show whether the key may write. The box is the user's from the start: what it says never turns on by itself. */
 function permit(may) {
   allowed = may;
   const box = byId("record"), why = byId("record-why");
-  box.disabled = may !== true;
-  box.checked = may === true && sessionStorage.getItem(RECORD) !== "no";
+  box.disabled = may === false;
+  box.checked = may !== false && sessionStorage.getItem(RECORD) !== "no";
   why.textContent = may === false ? "This key can only read." : may === null ? "" : state.user ? "" : "Choose a user first.";
 }
 
@@ -230,15 +232,16 @@ byId("forget-key").addEventListener("click", () => {
 
 /** Load everything; the responses show whether a key is needed and what it may do. */
 async function start() {
+  const signal = starts.begin();
   byId("forget-key").hidden = !key.get();
   permit(null);
   follow(Object.keys(DEFAULTS));
   models.load();
   try {
     await filters.load();
-    await get("/v1/users", { count: 1 });
+    await get("/v1/users", { count: 1 }, signal);
   } catch (problem) {
-    if (problem.status !== 401) permit(await mayWrite());
+    if (!signal.aborted && problem.status !== 401) await askPermission(signal);
     return;
   }
   const form = byId("key-form");
@@ -246,7 +249,12 @@ async function start() {
     form.hidden = true;
     byId("query").focus();
   }
-  permit(await mayWrite());
+  await askPermission(signal);
+}
+
+async function askPermission(signal) {
+  const may = await mayWrite();
+  if (!signal.aborted) permit(may);
 }
 
 start();

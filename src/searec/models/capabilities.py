@@ -271,10 +271,16 @@ class ScoresTrajectories(Protocol):
 
 
 @runtime_checkable
-class AddsStateNoise(Protocol):
-    """A model that adds normal noise of this deviation to the first states of requests, where it is above 0."""
+class RanksAsPolicy(Protocol):
+    """A model that a short training on lists may improve.
+
+    Attributes:
+        state_noise: deviation of the normal noise that it adds to the first states of requests.
+        description_weights: prefixes of the weights that describe items and queries, which such a training leaves.
+    """
 
     state_noise: float
+    description_weights: tuple[str, ...]
 
 
 @runtime_checkable

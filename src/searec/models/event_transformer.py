@@ -59,6 +59,7 @@ class EventTransformer(WithNeighbours):
     phases = ("text_choice", "second_phase", "neighbours")
     ranks_candidates = True
     state_noise: float
+    description_weights = ("items.", "query.", "match.")
     rows: ClassVar[Mapping[str, Rows]] = {
         "items.id.weight": Rows("items", new="zero"),
         "bias": Rows("items", dim=1, new="zero"),

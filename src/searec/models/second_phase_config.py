@@ -15,7 +15,8 @@ class SecondPhaseConfig:
         second_steps, second_batch, second_lr: batches, requests in each, and learning rate.
         newest: share of each user's training clicks that are learned from, the newest.
         horizon: next clicks that are relevant in a list.
-        list_pool, list_size: a list holds so many others of the items that the model ranks so high.
+        list_pool: best items of the model that lists are made of.
+        list_size: other items of a list.
         refresh: batches until the policy that mines and draws lists is renewed.
         trajectories: lists drawn for each request.
         noise: gamma, deviation of the noise that a trajectory adds to the first states.
@@ -29,8 +30,8 @@ class SecondPhaseConfig:
     second_phase: Literal["none", "cross-entropy", "grpo"] = "none"
     second_steps: Count = 300
     second_batch: Count = 64
-    second_lr: Positive = 1e-4
-    newest: Share = 0.2
+    second_lr: Positive = 3e-4
+    newest: Share = 1.0
     horizon: Count = 3
     list_pool: Count = 100
     list_size: Count = 31

@@ -50,12 +50,12 @@ class HardLists:
     Attributes:
         requests: n of the requests, with their lists as candidates [n, H + M]: the relevant items, then others; 0 pads.
         relevant: [n, H + M] bool, the relevant ones.
-        found: share of the requests for which a relevant item is ranked high.
+        listed: share of the requests for which a relevant item is ranked high.
     """
 
     requests: Batch
     relevant: Tensor
-    found: Tensor
+    listed: Tensor
 
     @classmethod
     @torch.no_grad()
@@ -182,11 +182,11 @@ def next_clicks(user: Ints, target: Ints, horizon: int) -> Ints:
         target: [R] internal ids.
         horizon: H.
     """
-    found = np.zeros((len(user), horizon), dtype=np.int64)
+    clicks = np.zeros((len(user), horizon), dtype=np.int64)
     for ahead in range(horizon):
         later = np.arange(ahead, len(user))
         same = user[later] == user[later - ahead]
         item = np.where(same, target[later], 0)
-        is_repeated = (found[later - ahead] == item[:, None]).any(1)
-        found[later - ahead, ahead] = np.where(is_repeated, 0, item)
-    return found
+        is_repeated = (clicks[later - ahead] == item[:, None]).any(1)
+        clicks[later - ahead, ahead] = np.where(is_repeated, 0, item)
+    return clicks

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from searec.models.base import Model
-from searec.models.capabilities import AddsStateNoise, RemembersNeighbours, supports
+from searec.models.capabilities import RanksAsPolicy, RemembersNeighbours, supports
 from searec.nn.grpo import (
     DEPTH,
     advantages,
@@ -32,10 +32,11 @@ from searec.training.phases import PhaseContext, PhaseReport, TrainingPhase
 class ListCrossEntropy(Learner):
     """A model that learns on hard lists, and the copy of it that mines them.
 
-    The copy is renewed every `refresh` batches. Embeddings stay: a short training with Adam moves rare ones by noise.
+    The copy is renewed every `refresh` batches. Embeddings and what describes items stay: a short training with Adam
+    moves them by noise, for its steps are as long for rare and weak gradients as for others.
 
     Args:
-        model: of `models.second_phase_config`.
+        model: `capabilities.RanksAsPolicy` with the settings of `models.second_phase_config`.
     """
 
     since: Tensor  # [] batches since the acting policy was replaced
@@ -46,8 +47,8 @@ class ListCrossEntropy(Learner):
         super().__init__()
         self.policy = model
         self.acting = copy.deepcopy(model).requires_grad_(False)
-        for module in model.modules():
-            if isinstance(module, nn.Embedding):
+        for name, module in model.named_modules():
+            if isinstance(module, nn.Embedding) or f"{name}." in model.description_weights:
                 module.requires_grad_(False)
         self.register_buffer("since", torch.zeros((), dtype=torch.int64))
 
@@ -68,7 +69,7 @@ class ListCrossEntropy(Learner):
         """Return the cross-entropy of the relevant items in hard lists."""
         lists = self.lists(batch)
         loss = lists.cross_entropy(lists.masked(self.policy.score(lists.requests)))
-        return Losses({"cross_entropy": loss}, {"cross_entropy": 1.0}, {"found": lists.found})
+        return Losses({"cross_entropy": loss}, {"cross_entropy": 1.0}, {"listed": lists.listed})
 
 
 class ListPolicy(ListCrossEntropy):
@@ -93,7 +94,7 @@ class ListPolicy(ListCrossEntropy):
 
         def trajectories(policy: Any) -> Tensor:
             torch.manual_seed(seed)
-            policy.state_noise = config.noise if supports(policy, AddsStateNoise) else 0.0
+            policy.state_noise = config.noise
             scores = policy.score(requests).view(count, config.trajectories, -1)
             policy.state_noise = 0.0
             return lists.masked(scores)
@@ -114,7 +115,7 @@ class ListPolicy(ListCrossEntropy):
         weights = {"policy": 1.0, "likelihood": config.likelihood_weight, "kl": config.kl_weight}
         ratio = (chance - old).detach().exp()
         figures = {
-            "found": lists.found,
+            "listed": lists.listed,
             "signal": (reward != reward[:, :1]).any(1).float().mean(),
             "reward": reward.mean(),
             "reward_deviation": reward.std(1, correction=0).mean(),
@@ -133,7 +134,7 @@ class SecondPhase(TrainingPhase):
 
     @override
     def is_configured(self, model: Model) -> bool:
-        return getattr(model.config, "second_phase", "none") != "none"
+        return supports(model, RanksAsPolicy) and model.config.second_phase != "none"
 
     @override
     def run(self, model: Model, context: PhaseContext, before: Mapping[str, float]) -> PhaseReport:

@@ -56,7 +56,7 @@ class EventTransformer(WithNeighbours):
     tasks: ClassVar[tuple[Task, ...]] = TASKS
     learns = "loss"
     examples = "timeline"
-    phases = ("text_choice", "second_phase", "neighbours")
+    phases: ClassVar[tuple[str, ...]] = ("text_choice", "second_phase", "neighbours")
     ranks_candidates = True
     state_noise: float
     description_weights = ("items.", "query.", "match.")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from searec.models.base import Model
-from searec.models.capabilities import RanksAsPolicy, RemembersNeighbours, supports
+from searec.models.capabilities import PassesMessages, RanksAsPolicy, RemembersNeighbours, supports
 from searec.nn.grpo import (
     DEPTH,
     advantages,
@@ -139,9 +139,8 @@ class SecondPhase(TrainingPhase):
     @override
     def run(self, model: Model, context: PhaseContext, before: Mapping[str, float]) -> PhaseReport:
         config = model.config
-        if supports(model, RemembersNeighbours) and model.has_neighbours:  # they know what is to be learned
-            model.forget_neighbours()
-            before = context.validate(model) if context.budgets is None else before
+        if self._forgets_memory(model) and context.budgets is None:
+            before = context.validate(model)
         state = checkpoint.snapshot(model.state())
         examples = HardListExamples(
             context.split,
@@ -168,3 +167,14 @@ class SecondPhase(TrainingPhase):
         if not is_better:
             model.load_state(state)
         return PhaseReport(self.name, best if context.budgets is None else {}, is_kept=is_better)
+
+    @staticmethod
+    def _forgets_memory(model: Model) -> bool:
+        """Remove the memory of the run that a model starts from: it knows what is to be learned; later phases add it."""
+        had_neighbours = supports(model, RemembersNeighbours) and model.has_neighbours
+        had_messages = supports(model, PassesMessages) and model.has_messages
+        if had_neighbours:
+            model.forget_neighbours()
+        if had_messages:
+            model.forget_messages()
+        return had_neighbours or had_messages

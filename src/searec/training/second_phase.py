@@ -171,10 +171,11 @@ class SecondPhase(TrainingPhase):
     @staticmethod
     def _forgets_memory(model: Model) -> bool:
         """Remove the memory of the run that a model starts from: it knows what is to be learned; later phases add it."""
-        had_neighbours = supports(model, RemembersNeighbours) and model.has_neighbours
-        had_messages = supports(model, PassesMessages) and model.has_messages
+        memory: Any = model
+        had_neighbours = supports(model, RemembersNeighbours) and memory.has_neighbours
+        had_messages = supports(model, PassesMessages) and memory.has_messages
         if had_neighbours:
-            model.forget_neighbours()
+            memory.forget_neighbours()
         if had_messages:
-            model.forget_messages()
+            memory.forget_messages()
         return had_neighbours or had_messages

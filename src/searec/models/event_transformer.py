@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import Field
@@ -18,14 +17,14 @@ from searec.data.counts import Counts
 from searec.data.dataset import Dataset, Sizes
 from searec.data.growth import Growth, Rows
 from searec.data.leakage.findings import Leaks
-from searec.data.ragged import Ints
 from searec.data.schema import TASKS, Task
 from searec.data.split import Split
 from searec.errors import alternative
 from searec.models.base import Preset
 from searec.models.neighbours import WithNeighbours
 from searec.models.search_space import DROPOUT, LEARNING_RATE, Choice
-from searec.models.timeline_read import ClickTargets, TimelineRead, click_targets
+from searec.models.second_phase_config import SecondPhaseConfig
+from searec.models.timeline_read import CATEGORIES, ClickTargets, TimelineRead, category_ids, click_targets
 from searec.models.trunk_sizes import trunk_sizes
 from searec.nn.cached_value import CachedValue
 from searec.nn.event_trunk import EventTrunk, Timeline
@@ -36,8 +35,6 @@ from searec.nn.softmax import SampledSoftmax, linear_cross_entropy
 from searec.text.encoder import DEFAULT, Encoder
 from searec.text.recent_vectors import RecentVectors
 
-_CATEGORIES = 8
-"""Categories read of an item."""
 _WORDS = 16
 """Words read of a query."""
 _OF_ITEMS = ("items.text", "items.category_ids", "match.offsets", "match.columns", "match.values")
@@ -55,8 +52,10 @@ class EventTransformer(WithNeighbours):
     tasks: ClassVar[tuple[Task, ...]] = TASKS
     learns = "loss"
     examples = "timeline"
-    phases: ClassVar[tuple[str, ...]] = ("text_choice", "neighbours")
+    phases: ClassVar[tuple[str, ...]] = ("text_choice", "second_phase", "neighbours")
     ranks_candidates = True
+    state_noise: float
+    description_weights = ("items.", "query.", "match.")
     rows: ClassVar[Mapping[str, Rows]] = {
         "items.id.weight": Rows("items", new="zero"),
         "bias": Rows("items", dim=1, new="zero"),
@@ -78,8 +77,8 @@ class EventTransformer(WithNeighbours):
     single_task_note = "nothing is learned from the other task's targets; events of both are read all the same"
 
     @settings
-    class Config:
-        """Sizes, inputs and loss.
+    class Config(SecondPhaseConfig):
+        """Sizes, inputs and loss, and the second phase.
 
         Attributes:
             width: D of all vectors. layers, heads: of the Transformer. inner: feed-forward width.
@@ -129,6 +128,7 @@ class EventTransformer(WithNeighbours):
         self.match = QueryMatch(sizes.items)
         self.sampler = SampledSoftmax(sizes.items, config.sampled) if sizes.items > config.full_softmax else None
         self._table = CachedValue[Tensor]()
+        self.state_noise = 0.0
 
     @classmethod
     @override
@@ -161,7 +161,7 @@ class EventTransformer(WithNeighbours):
         categories = data.sizes.categories if self.config.categories else 0
         self.items.describe(
             self._item_text(texts) if has_text else None,
-            torch.from_numpy(_category_ids(data)) if categories > 1 else None,
+            torch.from_numpy(category_ids(data)) if categories > 1 else None,
             categories,
         )
         if self.items.map is not None:
@@ -405,7 +405,10 @@ class EventTransformer(WithNeighbours):
         if batch.task == "search":
             timeline = timeline.with_query(batch.query, batch.time)
         content = self.content(timeline, table, texts)
-        return TimelineRead(timeline, texts, table, content, self.trunk_states(content, timeline))
+        states = self.trunk_states(content, timeline)
+        if self.state_noise:
+            states = states + self.state_noise * torch.randn_like(states)
+        return TimelineRead(timeline, texts, table, content, states)
 
     @property
     def tells_new_items_apart(self) -> bool:
@@ -422,7 +425,7 @@ class EventTransformer(WithNeighbours):
         """
         text = None if self.items.map is None else torch.from_numpy(self._texts.encoder.encode(texts)).to(self.device)
         has_categories = self.items.category is not None
-        vectors = self.items.of_new(text, category_ids[:, :_CATEGORIES].to(self.device) if has_categories else None)
+        vectors = self.items.of_new(text, category_ids[:, :CATEGORIES].to(self.device) if has_categories else None)
         return NewItems(vectors, text)
 
     @torch.no_grad()
@@ -438,11 +441,6 @@ class EventTransformer(WithNeighbours):
         if batch.task == "search" and texts is not None and items.text is not None:
             scores = scores + self.match.weights[1] * (texts[batch.query.long()] @ items.text.T)
         return scores
-
-
-def _category_ids(data: Dataset) -> Ints:
-    """[I + 1, M] the first categories of each item."""
-    return data.item_categories.pad(np.arange(data.sizes.items + 1), _CATEGORIES).astype(np.int32)
 
 
 def _inside(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

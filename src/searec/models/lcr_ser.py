@@ -51,7 +51,7 @@ class LCRSER(EventTransformer):
 
     name = "lcr-ser"
     paper_form = "lcr-ser-paper"
-    phases = ("side_choice", "text_choice", "neighbours")
+    phases = ("side_choice", *EventTransformer.phases)
     search_space: ClassVar = {
         **EventTransformer.search_space,
         "steps": Choice((0, 1, 2, 3, 4)),
@@ -244,12 +244,12 @@ class LCRSER(EventTransformer):
     @override
     def loss(self, batch: Batch) -> Losses:
         """Return the losses without reasoning at all places, and those of reasoning at some of them."""
-        config, own = self.config, batch.search_query.shape[1]
+        config, own_sessions = self.config, batch.search_query.shape[1]
         if self.reasoning is not None and config.foreign and config.belief_weight:
             batch = with_foreign_sessions(batch, config.foreign)
         read = self.read_stretches(batch)
-        if own < batch.search_query.shape[1]:
-            read = replace(read, targets=self.targets_of(read.timeline, own))
+        if own_sessions < batch.search_query.shape[1]:
+            read = replace(read, targets=self.targets_of(read.timeline, own_sessions))
         states = read.states
         parts: dict[str, Tensor] = {}
         weights: dict[str, float] = {}
@@ -269,12 +269,12 @@ class LCRSER(EventTransformer):
             parts, weights = {"recommend": 0.0 * states.sum()}, {"recommend": 1.0}
         for task, one in _by_task(read) if self.reasoning is not None else ():
             if task in self.train_tasks:
-                for name, (part, weight) in self._reasoning_losses(task, batch, one, own).items():
+                for name, (part, weight) in self._reasoning_losses(task, batch, one, own_sessions).items():
                     parts[name], weights[name] = part, weight
         return Losses(parts, weights)
 
     def _reasoning_losses(
-        self, task: Task, batch: Batch, read: TimelineRead, own: int
+        self, task: Task, batch: Batch, read: TimelineRead, own_sessions: int
     ) -> dict[str, tuple[Tensor, float]]:
         """The losses of a task after each step at some of its targets, and their weights."""
         config = self.config
@@ -298,9 +298,9 @@ class LCRSER(EventTransformer):
             target = item if read.known is None else torch.searchsorted(read.known, item)
             contrast = target_contrast(crossed, base, read.table, target, config.hard, config.temperature)
             losses["tcl"] = (contrast, config.tcl_weight)
-        if own < batch.search_query.shape[1] and start.memory is not None:
+        if own_sessions < batch.search_query.shape[1] and start.memory is not None:
             is_learned = torch.zeros_like(places, dtype=torch.bool).index_put((row, column), torch.tensor(True))
-            belief = belief_loss(steps, start.memory, read.timeline.session, own, is_learned)
+            belief = belief_loss(steps, start.memory, read.timeline.session, own_sessions, is_learned)
             losses[f"belief.{task}"] = (belief, config.belief_weight)
         return losses
 

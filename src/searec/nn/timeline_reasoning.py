@@ -122,17 +122,19 @@ class TimelineReasoning(nn.Module):
         return Step(states, (weights @ memory.content).view_as(states), belief)
 
 
-def belief_loss(steps: Sequence[Step], memory: Memory, session: Tensor, own: int, is_learned: Tensor) -> Tensor:
+def belief_loss(
+    steps: Sequence[Step], memory: Memory, session: Tensor, own_sessions: int, is_learned: Tensor
+) -> Tensor:
     """Return the mean cross-entropy of "the session is the user's own", in timelines that hold foreign sessions.
 
     Args:
         steps: taken at Q places.
         memory: that they read.
         session: [B, E] number of each event's session, 0 for the feed.
-        own: the largest number of an own session.
+        own_sessions: the largest number of an own session.
         is_learned: [B, Q] the places that count.
     """
-    is_foreign = session > own
+    is_foreign = session > own_sessions
     counts = memory.allowed[:, :, FEED] & is_learned[..., None] & is_foreign.any(1)[:, None, None]
     label = (~is_foreign).float()[:, None].expand(counts.shape)[counts]
     if not len(label):

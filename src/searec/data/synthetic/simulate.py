@@ -74,7 +74,7 @@ def simulate(out: Path | str, world: World) -> Path:
     Users are made a block at a time, so memory does not grow with their number (about half a GiB). Rows are by user and
     time; times are UTC, strictly increasing within a user, and a user clicks an item once, in the feed or in search (a
     click for which a small catalogue has no new item left is dropped). With `world.truth` truth.parquet holds for each
-    search its intent (`world_queries.INTENTS`), its product type and whether the type returns in a feed click; in worlds
+    search its intent (`world_queries.INTENTS`), its product type and whether it returns in a feed click; in worlds
     with controls truth_clicks.parquet holds for each feed click its source (`world_feed.SOURCES`) and whether a search
     revealed it, truth_users.parquet each user's archetype and arcs (product types).
     An older simulated folder at `out` is replaced.

@@ -39,8 +39,10 @@ class World:
         needs: share of feed clicks that go neither with an interest nor with the click before; most are of a new type.
             Not a control: another share is another feed.
         inject: foreign searches, of other users, beside each search.
-        archetypes: hidden clusters of users; 0 for none (`world_arcs`). Their sparse searchers have four feed clicks
-            and at most one search.
+        archetypes: hidden clusters of users; 0 for none (`world_arcs`).
+        arc_share: share of the last two clicks of a user that close an arc of the archetype.
+        sparse_clicks: feed clicks of an archetype's sparse searchers, with at most one search; 0 for as many clicks as
+            others have, and up to 9 searches.
         shuffle_arcs: give each user the arcs of an archetype drawn at random: a world of archetypes where neighbours
             know nothing.
 
@@ -72,6 +74,8 @@ class World:
     needs: Share = 0.5
     inject: Annotated[int, Field(ge=0, le=8)] = 0
     archetypes: Natural = 0
+    arc_share: Share = 0.6
+    sparse_clicks: Natural = 4
     shuffle_arcs: bool = False
     seed: Seed = 0
     truth: bool = False

@@ -212,9 +212,19 @@ def event_counts(world: World, users: int, rng: np.random.Generator) -> tuple[In
     zeal = rng.standard_exponential(users)
     feed = 3 + rng.poisson((world.clicks - 3) * zeal)
     sparse = rng.random(users) < world.sparse_share
-    few = (10 * rng.random(users) ** 1.5).astype(np.int64)
+    few = few_searches(rng, users)
     many = 10 + rng.poisson((world.searches - 10) * (zeal + rng.standard_exponential(users)) / 2)
     return feed, np.where(sparse, few, many)
+
+
+def few_searches(rng: np.random.Generator, users: int) -> Ints:
+    """Draw 0 to 9 searches for each sparse searcher.
+
+    Args:
+        rng: all draws come from it.
+        users: how many.
+    """
+    return (10 * rng.random(users) ** 1.5).astype(np.int64)
 
 
 def event_times(

@@ -163,7 +163,7 @@ def _announced(world: World, feed: Feed, searches: _Searches, free: Mask, opens:
         able = np.flatnonzero(
             part & fits & (_latest_search(feed, searches, free, announced | opens | (part & fits)) >= 0)
         )
-        count = round((world.reveal or 0) * int(part.sum()))
+        count = round(world.reveal * int(part.sum()))
         if count > len(able) and not feed.left[part].any():
             raise SettingsError(
                 "too few last clicks can be announced by a search",

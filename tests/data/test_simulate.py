@@ -253,7 +253,9 @@ def test_noise_lies_outside_the_departments_of_the_feed() -> None:
 
 def test_drift_parts_early_from_late_interests() -> None:
     def overlap(drift: float) -> float:
-        rows = clicks(world(drift=drift, clicks=30.0, days=360, items=3_000, follow_share=0.0, needs=0.0), "feed")
+        rows = clicks(
+            world(drift=drift, clicks=30.0, days=360, items=3_000, follow_share=0.0, needs=0.0, reveal=0.0), "feed"
+        )
         late = pl.col("timestamp").dt.date() >= date(2024, 8, 1)
         kinds = rows.group_by("user_id").agg(
             early=pl.col("kind").filter(~late).unique(), late=pl.col("kind").filter(late).unique()
@@ -284,7 +286,7 @@ def test_overlap_sets_how_alike_search_and_feed_are() -> None:
     apart, half, alike = (cosine(world(overlap=share, noise_share=0.0, reveal=0.0)) for share in (0.0, 0.5, 1.0))
     assert apart < 0.1
     assert 0.3 < half < 0.7
-    assert alike > 0.8
+    assert alike > 0.7
     assert "interest" not in shares(world(overlap=0.0, noise_share=0.0, reveal=0.0)["truth"]["intent"])
 
 

@@ -21,6 +21,7 @@ import bench_http
 import bench_ids
 import bench_import
 import bench_lcr_ser
+import bench_published
 import bench_recbole
 import bench_serendipity
 import bench_serve
@@ -51,6 +52,7 @@ def main() -> None:
             "recbole-quality",
             "gserec",
             "gserec-scale",
+            "gserec-quality",
             "lcr-ser",
             "gensar",
             "gensar-decoding",
@@ -74,6 +76,7 @@ def main() -> None:
             "recbole": bench_recbole.run,
             "recbole-quality": bench_recbole.to_quality,
             "gserec": bench_gserec.run,
+            "gserec-quality": bench_published.run,
             "lcr-ser": bench_lcr_ser.run,
             "gensar": bench_gensar.run,
         }

@@ -73,7 +73,7 @@ class FixedRows(RowDataset):
 
     Args:
         feed, searches: newest events kept; shorter histories are padded with 0 at the end.
-        candidates: [R, N] ready lists; without them, `negatives` are drawn for each row.
+        candidates: [R, N] ready lists; without them, `negatives` are drawn for each row, from the list of events.
     """
 
     def __init__(
@@ -102,6 +102,10 @@ class FixedRows(RowDataset):
         ready = self.candidates
         chosen = [target, *self._draw(user, target)] if ready is None else ready[index]
         return {"user": user, "feed": feed, "searches": searches, "candidates": np.asarray(chosen, dtype=np.int64)}
+
+    def _item(self) -> int:
+        events = self.arrays["interactions.item"]
+        return int(events[self.random.randrange(len(events))])
 
 
 def reference_rows(
@@ -274,7 +278,7 @@ class ReferenceGSERec(nn.Module):
         self.contrast = Contrast(width, temperature)
         steps: list[nn.Module] = []
         for inside, outside in itertools.pairwise((5 * width, *hidden)):
-            steps += [nn.Linear(inside, outside), nn.ReLU()]
+            steps += [nn.Linear(inside, outside), nn.ReLU(), nn.Dropout(dropout)]
         self.predictor = nn.Sequential(*steps, nn.Linear(hidden[-1], 1))
 
     def forward(self, batch: Tensors) -> tuple[Tensor, Tensor, Tensor]:

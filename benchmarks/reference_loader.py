@@ -110,10 +110,13 @@ class RowDataset(Dataset[Row]):
         drawn: list[int] = []
         touched = self.touched[user]
         while len(drawn) < self.negatives:
-            item = self.random.randint(1, self.items)
+            item = self._item()
             if item != target and item not in touched:
                 drawn.append(item)
         return drawn
+
+    def _item(self) -> int:
+        return self.random.randint(1, self.items)
 
 
 def collate(rows: Sequence[Row]) -> dict[str, Tensor]:

@@ -1,5 +1,6 @@
 """User codes from a dataset: the cut-off holds, each stage is kept, and newcomers get what known users get."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from searec.artifacts import user_codes as derived
 from searec.artifacts.new_users import titled
 from searec.artifacts.user_codes import UserCoder, learn, new_rqvae, vectors_of
 from searec.data.dataset import Dataset
+from searec.data.leakage.cutoff import Cutoff
 from searec.data.split import Split
 from searec.errors import DataError, Interrupted, RunError, SettingsError, UnknownIdError
 from searec.experiments import run_training
@@ -113,6 +115,30 @@ def test_unseen_users_are_quantised_but_teach_nothing(small_world: Dataset) -> N
     assert weights is not None
     assert [weights.population[side] for side in ("recommend", "search")] == has[split.known].sum(axis=0).tolist()
     assert (weights.terms["users"] <= has[split.known].any(axis=1).sum()).all()
+
+
+def test_the_text_of_the_other_side_stands_in(small_world: Dataset) -> None:
+    split = Split(small_world)
+    alone, filled = (
+        UserCoder.make(split, TASKS, dataclasses.replace(TINY, text_fallback=fallback), seed=0)
+        for fallback in (False, True)
+    )
+    has, told = alone.codes.has(), alone.summaries.has()
+    assert (has == told).all() and 0 < (~has[1:]).any(axis=1).sum() < len(has)
+    assert (filled.codes.has() == told.any(axis=1, keepdims=True)).all(), "who has a text has codes on both sides"
+    assert filled.summaries.texts.equals(alone.summaries.texts), "nothing is written of who did nothing"
+    vectors, present = vectors_of(filled.summaries, "minilm", fallback=True)
+    only_clicks = int(np.flatnonzero(told[:, 0] & ~told[:, 1])[0])
+    assert present[only_clicks].all() and np.array_equal(vectors[only_clicks, 0], vectors[only_clicks, 1])
+    record = record_of(small_world, only_clicks)
+    assert np.array_equal(filled.codes_of(titled(small_world, [record]))[0], filled.codes.codes[only_clicks])
+    cutoff = Cutoff.of(split, TASKS)
+    for coder in (alone, filled):
+        assert coder.findings(split, TASKS, cutoff, "here") == []
+    wrong = dataclasses.replace(alone, codes=filled.codes)
+    assert any(
+        "codes tell of users who had done nothing" in one.what for one in wrong.findings(split, TASKS, cutoff, "")
+    )
 
 
 # --- newcomers ---

@@ -173,6 +173,16 @@ def test_drawing_avoids_what_is_seen_and_kept() -> None:
     assert (np.sort(one_by_one, axis=1) == [1, 2, 4, 5, 6, 7, 8, 10]).all()
 
 
+def test_drawing_follows_a_list_of_events() -> None:
+    seen = Seen.of(np.array([1] * 3 + [2]), np.array([1, 2, 3, 7]), 10)
+    user, events = np.array([1, 2] * 2000), np.array([1, 2, 3, 4, 4, 4, 5])
+    drawn = draw_unseen(np.random.default_rng(0), seen, user, 2, events=events)
+    assert np.bincount(drawn[0::2].ravel(), minlength=6)[[4, 5]] == pytest.approx([3000, 1000], rel=0.1)
+    assert set(drawn[1::2].ravel().tolist()) == {1, 2, 3, 4, 5}
+    nothing_left = draw_unseen(np.random.default_rng(0), seen, user[0::2], 2, events=events[:3])
+    assert set(nothing_left.ravel().tolist()) == {4, 5, 6, 7, 8, 9, 10}, "others, where all events are the user's own"
+
+
 def test_drawing_where_nothing_is_left_is_an_error() -> None:
     seen = Seen.of(np.ones(9, np.int32), np.arange(1, 10), 10)
     with pytest.raises(DataError, match="too few items are left"):

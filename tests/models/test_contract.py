@@ -96,13 +96,10 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("itemknn", {"feed_only": True, "neighbours": 5, "shrink": 2.0}),
     ("sasrec", {"feed_only": True, "loss": "bce", "negatives": 2, "heads": 1}),
     ("unisar", {"tasks": ["recommend"], "user": False}),
-    ("gserec-paper", {"loss": "softmax", "match": True, "catalogue_weight": 1.0, "user_dropout": 0.5, "layers": 2}),
+    ("gserec-paper", {"user_weight": 0.0, "history_weight": 0.0, "text_fallback": False, "layers": 3}),
     (
         "gserec-paper",
         {
-            "loss": "bce",
-            "match": False,
-            "catalogue_weight": 0.0,
             "layers": 0,
             "feed": 3,
             "searches": 2,
@@ -116,17 +113,14 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
         {
             "init": 0.3,
             "steps": 0,
-            "match": False,
-            "catalogue_weight": 0.0,
             "feed": 3,
             "searches": 2,
             "search_clicks": 1,
             "words": 1,
         },
     ),
-    ("lcr-ser-paper", {"loss": "bce", "detach": False, "distance": "euclidean", "step_embedding": False, "steps": 2}),
+    ("lcr-ser-paper", {"detach": False, "distance": "euclidean", "step_embedding": False, "steps": 2}),
     ("lcr-ser-paper", {"searches": 0, "steps": 1}),
-    ("lcr-ser-paper", {"trust": True}),
     ("unisar", {"tasks": ["search"], "feed": 2, "searches": 2, "search_clicks": 1, "words": 1}),
     ("serendipity", {"loss": "bce", "snapshots": 2, "quota": 0.5, "order": "interest", "index": "exact"}),
 ]

@@ -16,11 +16,13 @@ from searec.data.split import Split
 from searec.models.lcr_ser_paper import LCRSERPaper
 from searec.nn.pooling import masked_mean
 
+SIZES: dict[str, Any] = {"width": 16, "inner": 16, "dropout": 0.0, "attention_dropout": 0.0, "init": 0.3}
+
 
 def built(data: Dataset, **settings: Any) -> LCRSERPaper:
     torch.manual_seed(0)
     model = LCRSERPaper(
-        configure(LCRSERPaper.Config, {"width": 16, "inner": 16, "dropout": 0.0, "init": 0.3, "steps": 3, **settings}),
+        configure(LCRSERPaper.Config, {**SIZES, "steps": 3, **settings}),
         data.sizes,
     )
     if model.reasoning is not None:
@@ -50,15 +52,15 @@ def one_by_one(model: LCRSERPaper, batch: Batch, depth: list[int]) -> Tensor:
     for row in range(len(batch)):
         sides = [side[row, present[row]] for side, present in zip(states, here, strict=True)]
         read = [[side] for side in sides]
-        now = [side[-model.config.focus :] if model.config.focus else side for side in sides]
+        now = list(sides)
         for number in range(depth[row]):
             assert model.reasoning is not None
             some = [torch.ones(1, len(side), dtype=torch.bool) for side in now]
             now = [side[0] for side in model.reasoning([side[None] for side in now], some, number).crossed]
             for place, side in enumerate(now):
-                read[place].append(side.mean(0, keepdim=True) if model.config.attend == "means" else side)
+                read[place].append(side)
         vectors, user = model.item(batch.candidates[row]), model.user(batch.user[row])
-        parts, match = [], vectors @ user
+        parts = []
         for place, pieces in enumerate(read):
             memory = torch.cat(pieces)
             weights = (
@@ -67,25 +69,12 @@ def one_by_one(model: LCRSERPaper, batch: Batch, depth: list[int]) -> Tensor:
                 else torch.zeros(len(vectors), 0)
             )
             parts.append(weights @ memory)
-            match = match + (parts[-1] * vectors).sum(-1)
         joined = torch.cat((*parts, user.expand(len(vectors), -1), vectors), dim=-1)
-        score = model.scorer.rest(model.scorer.first(joined)).squeeze(-1)
-        found.append(score + match if model.config.match else score)
+        found.append(model.scorer.rest(model.scorer.first(joined)).squeeze(-1))
     return torch.stack(found)
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {},
-        {"attend": "means", "match": True},
-        {"focus": 2},
-        {"focus": 2, "attend": "means"},
-        {"steps": 0},
-        {"searches": 0, "focus": 1},
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize("settings", [{}, {"steps": 0}, {"searches": 0}], ids=str)
 def test_scores_are_those_of_the_structure_written_out(small_world: Dataset, settings: dict[str, Any]) -> None:
     model = built(small_world, **settings)
     torch.nn.init.normal_(model.user.weight)
@@ -98,11 +87,12 @@ def test_scores_are_those_of_the_structure_written_out(small_world: Dataset, set
 
 
 def test_losses_are_those_of_the_paper(small_world: Dataset) -> None:
-    model = built(small_world, tcl_weight=0.3, margin=0.4, catalogue_weight=0.5, loss="softmax")
+    model = built(small_world, tcl_weight=0.3, margin=0.4)
     batch = asked(small_world, model)
     with torch.no_grad():
         losses, scores = model.loss_and_scores(batch)
-        torch.testing.assert_close(losses.parts["softmax"], -scores.log_softmax(1)[:, 0].mean())
+        truth = F.one_hot(torch.zeros(len(batch), dtype=torch.long), scores.shape[1]).float()
+        torch.testing.assert_close(losses.parts["bce"], F.binary_cross_entropy_with_logits(scores, truth))
         states, here = model.encoded(batch)
         rows = both(batch).nonzero().squeeze(1)
         states, here = [side[rows] for side in states], [side[rows] for side in here]
@@ -119,7 +109,7 @@ def test_losses_are_those_of_the_paper(small_world: Dataset) -> None:
                 total = total + (near - far + 0.4).clamp(min=0).mean()
             states = thoughts.crossed
     torch.testing.assert_close(losses.parts["tcl"], total)
-    assert losses.weights == {"softmax": 1.0, "catalogue": 0.5, "tcl": 0.3}
+    assert losses.weights == {"bce": 1.0, "tcl": 0.3}
 
 
 def gradients(model: LCRSERPaper, value: Tensor) -> dict[str, Tensor]:
@@ -175,18 +165,6 @@ def test_steps_are_not_taken_without_both_histories(small_world: Dataset) -> Non
     assert float(model.loss(nothing).parts["tcl"]) == 0
 
 
-def test_who_is_not_trusted_is_read_as_if_he_had_not_searched(small_world: Dataset) -> None:
-    model = built(small_world, trust=True, steps=0, match=True)
-    assert model.trusting is not None
-    batch = asked(small_world, model)
-    unheard = dataclasses.replace(batch, search_query=torch.zeros_like(batch.search_query))
-    with torch.no_grad():
-        assert not torch.allclose(model.score(batch), model.score(unheard), atol=1e-3)
-        model.trusting.weight.zero_()
-        model.trusting.bias.fill_(-50.0)
-        torch.testing.assert_close(model.score(batch), model.score(unheard), atol=1e-5, rtol=1e-5)
-
-
 # --- early exit ---
 
 
@@ -202,11 +180,8 @@ def exiting(data: Dataset, **settings: Any) -> LCRSERPaper:
     return model
 
 
-@pytest.mark.parametrize("settings", [{}, {"attend": "means", "focus": 2}], ids=str)
-def test_users_who_halt_leave_the_batch_and_score_as_at_that_depth(
-    small_world: Dataset, settings: dict[str, Any]
-) -> None:
-    model = exiting(small_world, **settings)
+def test_users_who_halt_leave_the_batch_and_score_as_at_that_depth(small_world: Dataset) -> None:
+    model = exiting(small_world)
     batch = asked(small_world, model)
     with torch.no_grad():
         by_depth, halting = model.score_by_depth(batch)
@@ -251,3 +226,15 @@ def test_trajectories_start_from_noise(small_world: Dataset) -> None:
         assert (scores[:, 1] - scores[:, 2]).abs().amax(1).min() > 1e-4, "each trajectory is its own"
         small = model.score_trajectories(batch, [own / 100 for own in noise])
     assert (small[:, 1] - small[:, 0]).abs().max() < (scores[:, 1] - scores[:, 0]).abs().max() / 10
+
+
+def test_each_trajectory_has_its_own_dropout_from_the_encoder_on(small_world: Dataset) -> None:
+    model = built(small_world, steps=0, dropout=0.5)
+    batch = asked(small_world, model)
+    states, _ = model.encoded(batch)
+    silence = [torch.zeros(len(batch), 3, *side.shape[1:]) for side in states]
+    with torch.no_grad():
+        torch.testing.assert_close(model.score_trajectories(batch, silence)[:, 1], model.score(batch))
+        scores = model.train().score_trajectories(batch, silence)
+    reads = both(batch)
+    assert (scores[reads, 0] - scores[reads, 1]).abs().amax(1).min() > 1e-4

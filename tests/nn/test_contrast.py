@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from searec.nn.contrast import info_nce
+from searec.nn.contrast import BilinearContrast, info_nce
 
 
 def naive(
@@ -82,3 +82,24 @@ def test_without_a_negative_the_loss_is_zero_and_can_be_learned_from(
 def test_aligned_views_lose_less(views: tuple[torch.Tensor, torch.Tensor]) -> None:
     a, b = views
     assert 10 * info_nce(a, 3 * a, 0.1) < info_nce(a, b, 0.1)
+
+
+def test_the_bilinear_contrast_is_a_loop_over_both_sides(views: tuple[torch.Tensor, torch.Tensor]) -> None:
+    """Each of the 2N vectors against the 2N - 2 of the other rows and its partner."""
+    a, b = views
+    contrast = BilinearContrast(4, 0.2).double()
+    both, weight = [*a.tolist(), *b.tolist()], contrast.weight.tolist()
+
+    def likeness(x: list[float], y: list[float]) -> float:
+        product = sum(x[i] * weight[i][j] * y[j] for i in range(4) for j in range(4))
+        return math.exp(math.tanh(product) / 0.2)
+
+    total = 0.0
+    for row, one in enumerate(both):
+        others = {place: likeness(one, other) for place, other in enumerate(both) if place != row}
+        total -= math.log(others[(row + 6) % 12] / sum(others.values()))
+    assert contrast(a, b).item() == pytest.approx(total / 12)
+    assert contrast(a[:1], b[:1]).item() == contrast(a[:0], b[:0]).item() == 0
+    with torch.no_grad():
+        contrast.temperature.fill_(-1.0)
+    assert contrast(a, b).isfinite(), "a temperature that is learned away stays above zero"

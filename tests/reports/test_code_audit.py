@@ -134,5 +134,5 @@ def test_embeddings_are_those_the_model_scores_with(runs: list[Run]) -> None:
 
 
 def test_other_models_alone_are_refused(runs: list[Run]) -> None:
-    with pytest.raises(SettingsError, match="gserec-paper"):
+    with pytest.raises(SettingsError, match="a gserec run"):
         audit(runs[2:])

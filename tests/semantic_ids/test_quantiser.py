@@ -177,6 +177,16 @@ def test_sinkhorn_is_of_training_only() -> None:
     assert balanced_codes.unique().numel() > plain.unique().numel()
 
 
+def test_sinkhorn_is_of_the_last_level_only() -> None:
+    torch.manual_seed(0)
+    quantiser = ResidualQuantiser(2, 8, 2, sinkhorn=0.02, reseed_every=0).train()
+    quantiser(torch.randn(200, 2))
+    lopsided = torch.randn(200, 2) * 0.1
+    trained, plain = quantiser(lopsided).codes, quantiser.encode(lopsided)
+    assert torch.equal(trained[:, 0], plain[:, 0])
+    assert torch.bincount(trained[:, 1], minlength=8).max() < torch.bincount(plain[:, 1], minlength=8).max()
+
+
 def test_a_seed_repeats_bit_for_bit() -> None:
     def learned(seed: int) -> Tensor:
         torch.manual_seed(seed)

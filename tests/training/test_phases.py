@@ -52,9 +52,7 @@ def again(model: LCRSERPaper, batch: Any, seed: int) -> list[Tensor]:
 
 
 def test_at_its_start_the_policy_is_the_reference_and_nothing_is_dropped_out(small_world: Dataset) -> None:
-    policy = RankingPolicy(
-        built(small_world, dropout=0.5, user_dropout=0.5, kl_weight=1.0, noise=1.0, reward="mrr")
-    ).train()
+    policy = RankingPolicy(built(small_world, dropout=0.5, kl_weight=1.0, noise=1.0, reward="mrr")).train()
     batch = batch_for(small_world, policy.policy)
     losses = policy.loss(batch)
     assert losses.parts["kl"] == 0

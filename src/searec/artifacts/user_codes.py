@@ -96,7 +96,7 @@ class UserCoder(Artifact):
         if home.is_dir():
             return cls.load(home)
         summaries = summarise(histories, settings, counted=split.known)
-        vectors, present = vectors_of(summaries, settings.encoder)
+        vectors, present = vectors_of(summaries, settings.encoder, fallback=settings.text_fallback)
         rqvae = new_rqvae(settings, vectors.shape[2], seed)
         work = home.with_name(f"{home.name}.training")
         if settings.code_standardise:
@@ -192,8 +192,7 @@ class UserCoder(Artifact):
         if not len(histories.clicks) and not len(histories.searches):
             return None, codes
         summaries = summarise(histories, self.settings, like=self.summaries)
-        vectors, present = vectors_of(summaries, self.settings.encoder)
-        return summaries, quantise(self.rqvae, vectors, present)
+        return summaries, self._coded(summaries)
 
     @override
     def grown(self, growth: Growth, split: Split, tasks: Sequence[Task], described: NewUsers) -> "UserCoder":
@@ -230,8 +229,12 @@ class UserCoder(Artifact):
         """Return codes [n, 2, L] of new users, from texts made now; records as in `Histories.of`."""
         histories = Histories.of(records, limit=self.settings.summary_events)
         summaries = summarise(histories, self.settings, like=self.summaries)
-        vectors, present = vectors_of(summaries, self.settings.encoder)
-        return quantise(self.rqvae, vectors, present)[1:]
+        return self._coded(summaries)[1:]
+
+    def _coded(self, summaries: Summaries) -> NDArray[np.int16]:
+        """Codes [U + 1, 2, L] of texts."""
+        vectors, present = vectors_of(summaries, self.settings.encoder, fallback=self.settings.text_fallback)
+        return quantise(self.rqvae, vectors, present)
 
     @override
     def findings(self, split: Split, tasks: Sequence[Task], cutoff: Cutoff, where: str) -> list[Finding]:
@@ -242,10 +245,16 @@ class UserCoder(Artifact):
             ("interactions", data.interactions.time, data.interactions.offsets),
             ("searches", data.searches.time, data.searches.offsets),
         )
-        for place, (side, (table, time, offsets)) in enumerate(zip(SIDES, tables, strict=True)):
-            end = first_not_before(time, offsets[:-1], offsets[1:], read)
-            for what, has in (("codes", self.codes.has()[:, place]), ("summaries", self.summaries.has()[:, place])):
-                users = np.flatnonzero(has & (end == offsets[:-1]))
+        ends = [first_not_before(time, offsets[:-1], offsets[1:], read) for _, time, offsets in tables]
+        is_empty = np.stack([end == offsets[:-1] for end, (_, _, offsets) in zip(ends, tables, strict=True)], axis=1)
+        is_unread = is_empty.all(axis=1, keepdims=True) if self.settings.text_fallback else is_empty
+        for place, (side, (table, _, _)) in enumerate(zip(SIDES, tables, strict=True)):
+            end = ends[place]
+            for what, wrong in (
+                ("codes", self.codes.has() & is_unread),
+                ("summaries", self.summaries.has() & is_empty),
+            ):
+                users = np.flatnonzero(wrong[:, place])
                 if len(users):
                     row = event_at(data, table, int(end[users[0]]))
                     whose = data.users.to_external(users[:1])[0]
@@ -292,12 +301,15 @@ def summarise(
         return chat_summaries(histories, chat)
 
 
-def vectors_of(summaries: Summaries, encoder: str) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def vectors_of(
+    summaries: Summaries, encoder: str, *, fallback: bool = False
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Return unit vectors [U + 1, 2, E] of the texts, zero where there is none, and where there is one [U + 1, 2].
 
     Args:
         summaries: the texts.
         encoder: name of the sentence encoder.
+        fallback: a user with a text on one side has it on both.
     """
     present = summaries.has()
     encode = Encoder(encoder).encode
@@ -310,6 +322,9 @@ def vectors_of(summaries: Summaries, encoder: str) -> tuple[NDArray[np.float32],
     for place, side in enumerate(sides):
         if len(side):
             vectors[present[:, place], place] = side
+    if fallback:
+        vectors = np.where(present[:, :, None], vectors, vectors[:, ::-1])
+        present = np.broadcast_to(present.any(axis=1, keepdims=True), present.shape)
     return vectors, present
 
 

@@ -102,8 +102,9 @@ def draw_unseen(
     excluded: Ints | None = None,
     distinct: bool = False,
     else_any: bool = False,
+    events: Ints | None = None,
 ) -> NDArray[np.int32]:
-    """[R, n] items drawn uniformly from those the user has not clicked.
+    """[R, n] items drawn from those the user has not clicked, uniformly or as often as they occur in `events`.
 
     Args:
         rng: all draws come from it.
@@ -113,12 +114,19 @@ def draw_unseen(
         excluded: [R, M] items that must not be drawn either; 0 pads.
         distinct: no item twice in a row.
         else_any: for a user who has clicked everything, draw from all items but the excluded ones.
+        events: [E] items of a list of events to draw from. A user who has clicked nearly all of them gets others.
 
     Raises:
         DataError: a user has clicked so much that too few items are left.
     """
     excluded = np.zeros((len(user), 0), dtype=np.int32) if excluded is None else excluded
-    out = rng.integers(1, seen.items + 1, size=(len(user), n), dtype=np.int32)
+
+    def drawn(*size: int) -> NDArray[np.int32]:
+        if events is None:
+            return rng.integers(1, seen.items + 1, size=size, dtype=np.int32)
+        return events[rng.integers(len(events), size=size)].astype(np.int32, copy=False)
+
+    out = drawn(len(user), n)
     rows = np.arange(len(user))
     for _ in range(_REDRAWS):
         bad = _unfit(seen, user[rows], out[rows], excluded[rows], distinct)
@@ -127,7 +135,7 @@ def draw_unseen(
             return out
         rows, bad = rows[again], bad[again]
         fresh = out[rows]
-        fresh[bad] = rng.integers(1, seen.items + 1, size=int(bad.sum()), dtype=np.int32)
+        fresh[bad] = drawn(int(bad.sum()))
         out[rows] = fresh
     for row in rows:  # users who have clicked nearly everything: draw from what is left
         permitted = np.setdiff1d(np.arange(1, seen.items + 1), excluded[row])

@@ -39,6 +39,8 @@ class Model(Learner):
         examples: training examples are "each" event of a user, or the "last" one (a causal model learns the rest from
             its history), or stretches of the "timeline", of as many events as `length` in its Config (it learns from
             each event).
+        negatives_by: negatives are drawn uniformly from the "catalogue", or from the training "events", an item as
+            often as it was clicked.
         artifact: what must be derived from the training events before it learns, by name in `searec.artifacts`; it is
             given to `load_artifacts`.
         phases: training phases after the first one, by name in `searec.training`.
@@ -62,6 +64,7 @@ class Model(Learner):
     tasks: ClassVar[tuple[Task, ...]]
     learns: ClassVar[Literal["loss", "fit"]]
     examples: ClassVar[Literal["each", "last", "timeline"]] = "each"
+    negatives_by: ClassVar[Literal["catalogue", "events"]] = "catalogue"
     artifact: ClassVar[str | None] = None
     phases: ClassVar[tuple[str, ...]] = ()
     role: ClassVar[Literal["retriever", "ranker"]] = "retriever"

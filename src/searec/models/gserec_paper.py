@@ -1,4 +1,4 @@
-"""gserec: users who hardly search, joined to those who do by shared preference codes (arXiv 2508.04145)."""
+"""gserec-paper: users who hardly search, joined to those who do by shared codes, as published (arXiv 2508.04145)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,17 +17,17 @@ from searec.data.schema import Task
 from searec.errors import SettingsError
 from searec.models.base import Preset
 from searec.models.search_space import DROPOUT, LEARNING_RATE, Choice, Range
-from searec.models.two_histories import TARGET_PRESET, TargetConfig, TwoHistoriesConfig, TwoHistoriesModel
+from searec.models.two_histories import TwoHistoriesConfig, TwoHistoriesModel
 from searec.nn.attention import DecoderLayer, EncoderLayer
 from searec.nn.cached_value import CachedValue
-from searec.nn.contrast import BilinearContrast, info_nce
+from searec.nn.contrast import BilinearContrast
 from searec.nn.event_vectors import embed_events
 from searec.nn.experts import mlp
 from searec.nn.light_gcn import UserCodeGraphs
-from searec.nn.losses import Losses
+from searec.nn.losses import Losses, target_loss
 from searec.nn.pooling import age, masked_mean, mean_embedding
 from searec.nn.scoring import CandidateScorer
-from searec.semantic_ids.code_config import PAPER, CodeSettings
+from searec.semantic_ids.code_config import PAPER, SINKHORN, CodeSettings
 from searec.semantic_ids.user_code_table import SIDES, UserCodes
 
 REC, SRC = SIDES.index("recommend"), SIDES.index("search")
@@ -52,6 +52,7 @@ class GSERecPaper(TwoHistoriesModel):
 
     name = "gserec-paper"
     tasks: ClassVar[tuple[Task, ...]] = ("recommend",)
+    negatives_by = "events"
     artifact = "user_codes"
     rows: ClassVar[Mapping[str, Rows]] = {
         **TwoHistoriesModel.rows,
@@ -68,8 +69,8 @@ class GSERecPaper(TwoHistoriesModel):
     }
 
     @settings
-    class Config(CodeSettings, TargetConfig, TwoHistoriesConfig):
-        """How codes are made (`CodeSettings`), the sizes, how the target is learned, then the mechanism.
+    class Config(CodeSettings, TwoHistoriesConfig):
+        """How codes are made (`CodeSettings`), the sizes, then the mechanism.
 
         Attributes:
             query: a query is the mean of its words' embeddings, or a frozen sentence vector through an MLP.
@@ -78,9 +79,11 @@ class GSERecPaper(TwoHistoriesModel):
                 embedding.
             user_weight: of the contrast between a user's two sides (L_U-CL), 0 to leave it out.
             history_weight: of the contrast of histories with codes (L_His-CL), 0 to leave it out.
-            temperature: of both contrasts.
+            temperature: at first, of all three contrasts, each of which learns its own.
         """
 
+        text_fallback: bool = True
+        sinkhorn: NonNegative = SINKHORN
         searches: Count = 20
         query: Literal["words", "sentence"] = "words"
         query_width: Count = 384
@@ -90,8 +93,8 @@ class GSERecPaper(TwoHistoriesModel):
         temperature: Positive = 0.1
 
     presets: ClassVar[dict[Preset, dict[str, Any]]] = {
-        "default": {**TARGET_PRESET, "width": 96},
-        "paper": {**PAPER, "attention_dropout": 0.1},
+        "default": {},
+        "paper": PAPER,
     }
 
     def __init__(self, config: Config, sizes: Sizes) -> None:
@@ -113,7 +116,10 @@ class GSERecPaper(TwoHistoriesModel):
         self.encode = nn.ModuleList(EncoderLayer(width, **layer) for _ in SIDES)
         self.fuse = nn.ModuleList(DecoderLayer(width, **layer) for _ in SIDES)
         self.user_contrast = BilinearContrast(width, config.temperature) if config.user_weight else None
-        self.scorer = CandidateScorer(width, sides=len(SIDES), users=len(SIDES), match=config.match)
+        self.history_contrast = nn.ModuleList(
+            BilinearContrast(width, config.temperature) for _ in SIDES if config.history_weight
+        )
+        self.scorer = CandidateScorer(width, sides=len(SIDES), users=len(SIDES), dropout=config.dropout)
         self.draw_embeddings(*tables)
 
     def load_artifacts(self, codes: UserCodes, known: Tensor, sentences: Tensor | None = None) -> None:
@@ -186,7 +192,7 @@ class GSERecPaper(TwoHistoriesModel):
             read: what users read from, as `propagated` returns it.
         """
         own_embedding = self.user(batch.user) * self.graphs.known[batch.user.long(), None]
-        return self.graphs.embed(self.hide_users(own_embedding), nodes, read, self.config.layers)
+        return self.graphs.embed(own_embedding, nodes, read, self.config.layers)
 
     def events(self, batch: Batch, sentences: Tensor | None = None) -> tuple[list[Tensor], list[Tensor]]:
         """Return what `embed_events` does, with queries read as configured.
@@ -237,19 +243,18 @@ class GSERecPaper(TwoHistoriesModel):
         users = self.user_sides(batch, nodes, read)
         fused, here, views = self.sides(batch, nodes, mean)
         logits = self.scorer(self.item.weight, batch.candidates, fused, here, users)
-        parts, weights = self.target_losses(batch, logits, users, fused, here)
+        parts, weights = {"bce": target_loss(logits, "bce")}, {"bce": 1.0}
         coded = (nodes < self.graphs.count).all(2)  # (B, 2)
         if self.user_contrast is not None:
-            rows = first_rows(batch.user)
-            rows = rows[coded[rows].all(1)]
-            parts["user_contrast"] = self.user_contrast(users[rows, SRC], users[rows, REC])
+            both = coded.all(1)
+            parts["user_contrast"] = self.user_contrast(users[both, SRC], users[both, REC])
             weights["user_contrast"] = config.user_weight
-        if config.history_weight:
-            same = batch.user[:, None] == batch.user  # a user's other examples have the same codes
-            for side, (history, code) in enumerate(views):
-                name = f"history_contrast_{SIDES[side]}"
-                parts[name] = info_nce(history, code, config.temperature, here[side].any(1) & coded[:, side], same)
-                weights[name] = config.history_weight
+        for side, contrast in enumerate(self.history_contrast):
+            name = f"history_contrast_{SIDES[side]}"
+            rows = here[side].any(1) & coded[:, side]
+            history, code = views[side]
+            parts[name] = contrast(history[rows], code[rows])
+            weights[name] = config.history_weight
         return Losses(parts, weights)
 
     @torch.no_grad()
@@ -279,9 +284,3 @@ class GSERecPaper(TwoHistoriesModel):
             nodes, sentences = self.graphs.nodes_of(new_users.codes), new_users.sentences
         fused, here, _ = self.sides(batch, nodes, mean, sentences)
         return self.scorer(self.item.weight, batch.candidates, fused, here, self.user_sides(batch, nodes, read))  # type: ignore[no-any-return]
-
-
-def first_rows(values: Tensor) -> Tensor:
-    """Rows [n] where each distinct value of `values` [B] stands first, by value."""
-    ordered, order = values.sort(stable=True)
-    return order[torch.cat((ordered.new_ones(1, dtype=torch.bool), ordered[1:] != ordered[:-1]))]

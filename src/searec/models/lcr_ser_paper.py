@@ -1,8 +1,9 @@
-"""lcr-ser: noisy search histories, questioned by the feed history and back in a few latent steps (arXiv 2508.04152)."""
+"""lcr-ser-paper: feed and search history question each other in latent steps, as published (arXiv 2508.04152)."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -14,12 +15,12 @@ from searec.data.dataset import Sizes
 from searec.data.schema import Task
 from searec.models.base import Preset
 from searec.models.search_space import DROPOUT, LEARNING_RATE, Choice, Range
-from searec.models.two_histories import TARGET_PRESET, TargetConfig, TwoHistoriesConfig, TwoHistoriesModel
+from searec.models.two_histories import TwoHistoriesConfig, TwoHistoriesModel
 from searec.nn.attention import EncoderLayer
 from searec.nn.event_vectors import embed_events
 from searec.nn.grpo import Reward
-from searec.nn.losses import Losses
-from searec.nn.pooling import age, masked_mean, mean_embedding, newest
+from searec.nn.losses import Losses, target_loss
+from searec.nn.pooling import age, masked_mean, mean_embedding
 from searec.nn.reasoning import CrossReasoning, Distance, distance, triplet
 from searec.nn.scoring import CandidateScorer
 
@@ -61,15 +62,12 @@ class LCRSERPaper(TwoHistoriesModel):
     single_task_note = "search histories are not read"
 
     @settings
-    class Config(TargetConfig, TwoHistoriesConfig):
-        """The sizes (`searches` 0 leaves the searches out), how the target is learned, then the phases.
+    class Config(TwoHistoriesConfig):
+        """The sizes (`searches` 0 leaves the searches out), the mechanism, then the phases.
 
         Attributes:
             steps: K; 0 is the model without reasoning.
             step_embedding: each step has its own.
-            focus: reason about this many of the newest events of each side, 0 for all.
-            attend: a candidate attends to H^0 and, of each step, to all "states" or to their "means".
-            trust: the search side is scaled by a number from 0 to 1, learned from both histories; not in the paper.
             tcl_weight, margin: of L_TCL (Eq. 9), 0 to leave it out; its m.
             distance: 1 - cosine or Euclidean.
             detach: the state without the cross term gets no gradient, so that the loss cannot win by spoiling it.
@@ -90,9 +88,6 @@ class LCRSERPaper(TwoHistoriesModel):
 
         steps: Natural = 3
         step_embedding: bool = True
-        focus: Natural = 0
-        attend: Literal["states", "means"] = "states"
-        trust: bool = False
         tcl_weight: NonNegative = 0.1
         margin: NonNegative = 0.2
         distance: Distance = "cosine"
@@ -113,8 +108,8 @@ class LCRSERPaper(TwoHistoriesModel):
         distil_weight: NonNegative = 1.0
 
     presets: ClassVar[dict[Preset, dict[str, Any]]] = {
-        "default": {**TARGET_PRESET, "focus": 4, "attend": "means"},
-        "paper": {"attention_dropout": 0.1, "rl_steps": 2000},
+        "default": {},
+        "paper": {"rl_steps": 2000},
     }
 
     def __init__(self, config: Config, sizes: Sizes) -> None:
@@ -130,8 +125,7 @@ class LCRSERPaper(TwoHistoriesModel):
             if config.steps
             else None
         )
-        self.scorer = CandidateScorer(width, sides=len(limits), users=1, match=config.match)
-        self.trusting = nn.Linear(2 * width, 1) if config.trust and config.searches else None
+        self.scorer = CandidateScorer(width, sides=len(limits), users=1)
         self.halting = nn.Linear(len(limits) * width, 1) if config.exit_steps and config.steps else None
         self.register_buffer("halt_above", torch.ones(()))  # nobody halts until the score is learned
         tables = [self.item, *self.position]
@@ -156,7 +150,7 @@ class LCRSERPaper(TwoHistoriesModel):
     def reasoned(
         self, states: list[Tensor], here: list[Tensor], *, alone: bool = False, halt: bool = False
     ) -> list[Step]:
-        """Return up to K steps from H^0, on the newest `focus` events of each side.
+        """Return up to K steps from H^0.
 
         Users without a history on one of the sides have nothing to cross and take no step. Those who are done leave the
         batch, so that their time is saved.
@@ -169,9 +163,6 @@ class LCRSERPaper(TwoHistoriesModel):
         """
         if self.reasoning is None:
             return []
-        if self.config.focus:
-            pairs = [newest(side, present, self.config.focus) for side, present in zip(states, here, strict=True)]
-            states, here = [side for side, _ in pairs], [present for _, present in pairs]
         go_on = torch.stack([present.any(1) for present in here]).all(0)
         rows = torch.arange(len(go_on), device=go_on.device)
         taken: list[Step] = []
@@ -204,8 +195,6 @@ class LCRSERPaper(TwoHistoriesModel):
             left, there = [first], [is_event]
             for step in steps:
                 value, mask = step.crossed[side], step.here[side]
-                if self.config.attend == "means":
-                    value, mask = masked_mean(value, mask)[:, None], mask.any(1, keepdim=True)
                 if len(step.rows) < len(first):
                     value = value.new_zeros(len(first), *value.shape[1:]).index_copy(0, step.rows, value)
                     mask = mask.new_zeros(len(first), *mask.shape[1:]).index_copy(0, step.rows, mask)
@@ -213,9 +202,6 @@ class LCRSERPaper(TwoHistoriesModel):
                 there.append(mask)
             every.append(torch.cat(left, dim=1))
             present.append(torch.cat(there, dim=1))
-        if self.trusting is not None:
-            means = [masked_mean(side, is_event) for side, is_event in zip(states, here, strict=True)]
-            every[1] = every[1] * self.trusting(torch.cat(means, dim=-1)).sigmoid()[:, None]
         return every, present
 
     def halting_score(self, states: Sequence[Tensor], here: Sequence[Tensor]) -> Tensor:
@@ -232,7 +218,8 @@ class LCRSERPaper(TwoHistoriesModel):
 
     def users(self, batch: Batch) -> Tensor:
         """[B, 1, D] e_u."""
-        return self.hide_users(self.user(batch.user))[:, None]
+        vectors: Tensor = self.user(batch.user)
+        return vectors[:, None]
 
     @override
     def score(self, batch: Batch) -> Tensor:
@@ -269,25 +256,28 @@ class LCRSERPaper(TwoHistoriesModel):
     def score_trajectories(self, batch: Batch, noise: Sequence[Tensor]) -> Tensor:
         """[B, T, N] scores of the candidates, each trajectory from H^0 + gamma x noise (Eq. 14).
 
+        In training each trajectory has a dropout of its own, from the encoder on.
+
         Args:
             batch: B requests with candidates.
             noise: [B, T, L, D] per side, standard normal.
         """
         assert batch.candidates is not None
-        states, here = self.encoded(batch)
         many = noise[0].shape[1]
-        noisy = [
-            (side[:, None] + self.config.noise * drawn).flatten(0, 1) for side, drawn in zip(states, noise, strict=True)
-        ]
-        present = [side.repeat_interleave(many, dim=0) for side in here]
-        users, candidates = (x.repeat_interleave(many, dim=0) for x in (self.users(batch), batch.candidates))
+        names = ("user", "feed_item", "search_query", "search_click", "candidates")
+        repeated = {name: getattr(batch, name).repeat_interleave(many, dim=0) for name in names}
+        trajectories = dataclasses.replace(batch, **repeated)
+        states, present = self.encoded(trajectories)
+        noisy = [side + self.config.noise * drawn.flatten(0, 1) for side, drawn in zip(states, noise, strict=True)]
         steps = self.reasoned(noisy, present)
-        scores: Tensor = self.scorer(self.item.weight, candidates, *self.read(noisy, present, steps), users)
+        scores: Tensor = self.scorer(
+            self.item.weight, trajectories.candidates, *self.read(noisy, present, steps), self.users(trajectories)
+        )
         return scores.view(len(batch), many, -1)
 
     @override
     def loss(self, batch: Batch) -> Losses:
-        """The target's loss, a softmax over the catalogue by the mean interests if there is one, and L_TCL."""
+        """BCE of the target and each negative, and L_TCL."""
         return self.loss_and_scores(batch)[0]
 
     def loss_and_scores(self, batch: Batch) -> tuple[Losses, Tensor]:
@@ -299,7 +289,7 @@ class LCRSERPaper(TwoHistoriesModel):
         every, present = self.read(states, here, steps)
         users = self.users(batch)
         scores = self.scorer(self.item.weight, batch.candidates, every, present, users)
-        parts, weights = self.target_losses(batch, scores, users, every, present)
+        parts, weights = {"bce": target_loss(scores, "bce")}, {"bce": 1.0}
         if cross:
             parts["tcl"] = self.target_contrast(batch, steps)
             weights["tcl"] = config.tcl_weight

@@ -1,5 +1,6 @@
 """unisar: transitions within and between search and recommendation (arXiv 2404.09520)."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -13,7 +14,7 @@ from searec.data.dataset import Sizes
 from searec.data.schema import TASKS, Task
 from searec.models.base import Preset
 from searec.models.search_space import DROPOUT, LEARNING_RATE, Choice, Range
-from searec.models.two_histories import TwoHistoriesConfig, TwoHistoriesModel
+from searec.models.two_histories import PUBLISHED, TwoHistoriesConfig, TwoHistoriesModel
 from searec.nn.attention import DecoderLayer, EncoderLayer, TargetAttention
 from searec.nn.contrast import info_nce
 from searec.nn.event_vectors import embed_events
@@ -67,10 +68,10 @@ class UniSAR(TwoHistoriesModel):
         user: bool = True
         tasks: Annotated[tuple[Task, ...], Field(min_length=1)] = TASKS
 
-    presets: ClassVar[dict[Preset, dict[str, Any]]] = {"default": {}, "paper": {"attention_dropout": 0.1}}
-    train_presets: ClassVar[dict[Preset, dict[str, Any]]] = {
+    presets: ClassVar[dict[Preset, dict[str, Any]]] = {"default": {"attention_dropout": 0.0}, "paper": {}}
+    train_presets: ClassVar[Mapping[Preset, Mapping[str, Any]]] = {
         "default": {"epochs": 12, "epoch_steps": 150, "min_steps": 450, "batch": 256, "patience": 3, "lr": 2e-3},
-        "paper": {**TwoHistoriesModel.train_presets["paper"]},
+        "paper": PUBLISHED,
     }
 
     def __init__(self, config: Config, sizes: Sizes) -> None:

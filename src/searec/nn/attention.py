@@ -62,11 +62,11 @@ class MultiHead(nn.Module):
 
         Weights are [B, Lk, Lq]: softmax over a short last axis is many times slower than over one before it.
         """
-        if not torch.is_grad_enabled() and query.shape[1] * memory.shape[1] <= _SHORT:
+        if not torch.is_grad_enabled() and not self.training and query.shape[1] * memory.shape[1] <= _SHORT:
             q, k, v = (torch.unflatten(part, -1, (self.heads, -1)) for part in self._parts(query, memory))
             logits = (q[:, None] * k[:, :, None]).sum(-1) * q.shape[-1] ** -0.5  # (B, Lk, Lq, h)
             logits = logits.masked_fill(~allowed.mT[..., None], torch.finfo(logits.dtype).min)
-            weights = self.dropout(torch.softmax(logits, dim=1))
+            weights = torch.softmax(logits, dim=1)
             read: Tensor = (weights[..., None] * v[:, :, None]).sum(1).flatten(-2)
             return read
         width = query.shape[-1] // self.heads

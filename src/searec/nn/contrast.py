@@ -1,6 +1,5 @@
 """InfoNCE: two views of one thing are trained to be nearer than views of different things."""
 
-import math
 from typing import Any
 
 import numpy as np
@@ -42,8 +41,7 @@ def info_nce(
     a, b = F.normalize(a, dim=-1), F.normalize(b, dim=-1)
     if both_sides:
         views = torch.cat((a, b))
-        logits = (views @ views.T / temperature).fill_diagonal_(-torch.inf)
-        return F.cross_entropy(logits, torch.arange(len(views), device=a.device).roll(len(a)))
+        return own_pair_loss(views @ views.T / temperature)
     logits = (a / temperature) @ b.T
     if pairs is not None:
         row, column = pairs[pairs[:, 0] != pairs[:, 1]].T
@@ -112,16 +110,20 @@ class _SymmetricCrossEntropy(torch.autograd.Function):
 
 
 class BilinearContrast(nn.Module):
-    """Symmetric InfoNCE over tanh(a W b') / tau, W and tau learned (arXiv 2508.04145, L_U-CL).
+    """InfoNCE of pairs over tanh(z W z') / tau, W and tau learned (arXiv 2508.04145, L_U-CL and L_His-CL).
 
-    tau is at least `_COLDEST`, which keeps the logits finite.
+    Each of the 2B vectors is an anchor against the 2B - 2 of other rows. tau is at least `_COLDEST`, which keeps the
+    logits finite.
+
+    Args:
+        width: D.
+        temperature: tau at first.
     """
 
     def __init__(self, width: int, temperature: float) -> None:
         super().__init__()
-        self.bridge = nn.Linear(width, width, bias=False)
-        nn.init.eye_(self.bridge.weight)
-        self.log_temperature = nn.Parameter(torch.tensor(math.log(temperature)))
+        self.weight = nn.Parameter(nn.init.xavier_normal_(torch.empty(width, width)))
+        self.temperature = nn.Parameter(torch.tensor(temperature))
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """Return the loss, a scalar; 0 for fewer than two rows.
@@ -130,10 +132,18 @@ class BilinearContrast(nn.Module):
             a: [B, D].
             b: [B, D]; row i belongs to row i of `a`.
         """
-        temperature = self.log_temperature.exp().clamp(min=_COLDEST)
-        logits = torch.tanh(a @ self.bridge(b).T) / temperature
         if len(a) < 2:
-            return logits.sum() * 0
-        return symmetric_cross_entropy(
-            logits, 1 / float(temperature.detach()) if logits.device.type == "cpu" else 1 / _COLDEST
-        )
+            return (a.sum() + b.sum()) * 0
+        views = torch.cat((a, b))
+        logits = torch.tanh(views @ self.weight @ views.T) / self.temperature.clamp(min=_COLDEST)
+        return own_pair_loss(logits)
+
+
+def own_pair_loss(logits: Tensor) -> Tensor:
+    """Return the mean of -log softmax of each vector's own partner among all others, a scalar.
+
+    Args:
+        logits: [2B, 2B] of all pairs; row i belongs to row i + B.
+    """
+    others = logits.masked_fill(torch.eye(len(logits), dtype=torch.bool, device=logits.device), -torch.inf)
+    return F.cross_entropy(others, torch.arange(len(logits), device=logits.device).roll(len(logits) // 2))

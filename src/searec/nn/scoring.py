@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from searec.nn.attention import TargetAttention, attention_weights
-from searec.nn.experts import mlp
+from searec.nn.dropout import Dropout
 
 _PAIRS_AT_ONCE, _ITEMS_AT_ONCE = 2048, 2048
 """Pairs of request and candidate scored together: as many as the cache holds the hidden layer of."""
@@ -19,16 +19,18 @@ class CandidateScorer(nn.Module):
     Args:
         sides: how many histories there are.
         users: how many vectors a user has.
-        match: add the inner product of e_v with interests and user vectors to the score; an MLP learns products slowly.
+        dropout: of the MLP's hidden layers.
     """
 
-    def __init__(self, width: int, *, sides: int, users: int, match: bool) -> None:
+    def __init__(self, width: int, *, sides: int, users: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.width, self.match = width, match
+        self.width = width
         self.pool = nn.ModuleList(TargetAttention(width) for _ in range(sides))
         # The first layer's input is (interests, user vectors, e_v), in this order.
         self.first = nn.Linear((sides + users + 1) * width, 200)
-        self.rest = nn.Sequential(nn.ReLU(inplace=True), mlp(200, 80, 1))
+        self.rest = nn.Sequential(
+            nn.ReLU(inplace=True), Dropout(dropout), nn.Linear(200, 80), nn.ReLU(), Dropout(dropout), nn.Linear(80, 1)
+        )
 
     def forward(
         self, item: Tensor, candidates: Tensor | None, states: Sequence[Tensor], here: Sequence[Tensor], users: Tensor
@@ -45,20 +47,18 @@ class CandidateScorer(nn.Module):
         of_sides, of_users, of_item = torch.split(
             self.first.weight, [len(states) * self.width, users.shape[1] * self.width, self.width], dim=1
         )
-        # The query is one more state, of weight 1: its map is that of the user vectors, its match their sum.
-        query_state = F.linear(users.flatten(1), of_users, self.first.bias)[:, None]
+        # The user vectors are one more state, of weight 1.
+        of_user = F.linear(users.flatten(1), of_users, self.first.bias)[:, None]
         # An empty history adds nothing.
         states = [side * present[..., None] for side, present in zip(states, here, strict=True)]
-        read = torch.cat((*states, users.sum(1, keepdim=True)), dim=1)  # (B, P + 1, D)
         keys = torch.cat([pool.bridge(side) for pool, side in zip(self.pool, states, strict=True)], dim=1)  # type: ignore[operator]
-        keys = torch.cat((keys, read), dim=1) if self.match else keys
         maps = [side @ one.T for side, one in zip(states, torch.split(of_sides, self.width, dim=1), strict=True)]
-        mapped = torch.cat((*maps, query_state), dim=1)  # (B, P + 1, 200)
+        mapped = torch.cat((*maps, of_user), dim=1)  # (B, P + 1, 200)
         lengths = [side.shape[1] for side in states]
 
         def block(rows: slice, vectors: Tensor, projected: Tensor) -> Tensor:
-            products = keys[rows] @ vectors.mT  # (b, P or 2 P + 1, N): logits of the attention, then matches
-            logits = torch.split(products[:, : sum(lengths)], lengths, dim=1)
+            products = keys[rows] @ vectors.mT  # (b, P, N)
+            logits = torch.split(products, lengths, dim=1)
             weights = [attention_weights(logits_of, mask[rows]) for logits_of, mask in zip(logits, here, strict=True)]
             every = torch.cat((*weights, torch.ones_like(products[:, :1])), dim=1)
             # Only the projection of the catalogue is needed again.
@@ -68,7 +68,7 @@ class CandidateScorer(nn.Module):
                 else torch.baddbmm(projected, every.mT, mapped[rows])
             )
             score: Tensor = self.rest(hidden).squeeze(-1)
-            return score + (every * products[:, sum(lengths) :]).sum(1) if self.match else score
+            return score
 
         if candidates is not None:
             step = max(1, _PAIRS_AT_ONCE // candidates.shape[1])

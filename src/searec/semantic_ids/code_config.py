@@ -15,15 +15,17 @@ class CodeSettings:
         model.
     chat_model: its name on the OpenAI-compatible server (its address and key come from the environment).
     summary_events: newest events of a side that the text tells.
+    text_fallback: a user without a history on one side has the text of the other side there, and so codes on both.
     encoder: "minilm", or a sentence-transformers model by name or path.
     levels, codes: codebooks a side (L), codes in each (N_c). code_width: of a codebook's vectors.
     code_*: training of the RQ-VAE; code_standardise removes mean and scale from the vectors first (not in the paper).
-    sinkhorn: epsilon of balanced assignment in training, 0 for plain nearest codes.
+    sinkhorn: epsilon of balanced assignment at the last level in training, 0 for plain nearest codes.
     """
 
     summaries: Literal["offline", "chat"] = "offline"
     chat_model: str = ""
     summary_events: Count = 20
+    text_fallback: bool = False
     encoder: str = "minilm"
     levels: Count = 4
     codes: Count = 256
@@ -79,6 +81,8 @@ class IdentifierSettings:
     apart: Literal["code", "nearest"] = "code"
 
 
+SINKHORN = 0.0015
+"""As published: 0.003 of distances scaled to [-1, 1], where ours are to [0, 1]."""
 PAPER = {
     "summaries": "chat",
     "encoder": "BAAI/bge-m3",

@@ -73,7 +73,7 @@ def describe(uses: Sequence[LevelUse]) -> str:
     lines += [
         f"  Level {use.level + 1} has collapsed: {use.largest:.0%} of the users have one code and the perplexity is "
         f"{use.perplexity:.1f} of at most {min(use.size, use.users)}. "
-        "Try more epochs, a smaller reseed_every, sinkhorn above 0, or fewer codes."
+        "Try more epochs, a smaller reseed_every, sinkhorn above 0 (last level), or fewer codes."
         for use in uses
         if use.collapsed
     ]

@@ -35,8 +35,8 @@ class ResidualQuantiser(nn.Module):
         width: D.
         commitment: weight of ||r_l - sg[c_l]||^2 beside ||sg[r_l] - c_l||^2, each a mean over rows and width.
         reseed_every: training steps between two looks for dead codes, 0 for never.
-        sinkhorn: epsilon of the balanced assignment in training (arXiv 1306.0895), over distances scaled to [0, 1]; 0
-            for nearest codes.
+        sinkhorn: epsilon of the balanced assignment (arXiv 1306.0895) at the last level in training, over distances
+            scaled to [0, 1]; 0 for nearest codes.
     """
 
     initted: Tensor  # [] bool, whether k-means is done
@@ -100,7 +100,7 @@ class ResidualQuantiser(nn.Module):
         return torch.stack([book[codes[:, level]] for level, book in enumerate(self.books)]).sum(0)
 
     def _pick(self, residual: Tensor, level: int) -> Tensor:
-        if self.training and self.sinkhorn and len(residual):
+        if self.training and self.sinkhorn and level == self.levels - 1 and len(residual):
             return balanced(distances(residual, self.books[level].detach()), self.sinkhorn)
         return nearest(residual, self.books[level].detach())
 

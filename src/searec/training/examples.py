@@ -87,6 +87,7 @@ class TrainingExamples(Examples):
             refuse_single_item(split.data, model.name)
         user, item, _ = split.train_clicks(tasks)
         self.seen = Seen.of(user, item, split.data.sizes.items)
+        self.events = item if model.negatives_by == "events" else None
         self.lengths = [self.batcher.lengths(requests) for requests in self.requests]
 
     def portions(self, steps: int) -> "Portions":
@@ -105,13 +106,15 @@ class TrainingExamples(Examples):
         count = self.negatives
         if self.model.examples == "each":
             target = requests.target[:, None]
-            others = draw_unseen(rng, self.seen, requests.user, count, excluded=target, else_any=True)
+            others = draw_unseen(
+                rng, self.seen, requests.user, count, excluded=target, else_any=True, events=self.events
+            )
             return self.batcher.batch(requests, np.concatenate((target, others), axis=1))
         batch = self.batcher.batch(requests)
         if not count:
             return batch
         length = max(batch.feed_item.shape[1], batch.click_item.shape[1])
-        drawn = draw_unseen(rng, self.seen, requests.user, length * count, else_any=True)
+        drawn = draw_unseen(rng, self.seen, requests.user, length * count, else_any=True, events=self.events)
         return dataclasses.replace(batch, negatives=torch.from_numpy(drawn.reshape(len(requests), length, count)))
 
     def _batches(self, count: int) -> int:

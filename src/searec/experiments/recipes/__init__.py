@@ -13,9 +13,9 @@ from searec.experiments.recipes.gserec import (
     gserec_depth,
     gserec_unseen,
     gserec_world,
-    tuning_gserec,
 )
 from searec.experiments.recipes.lcr_ser import lcr_ser, lcr_ser_depth, lcr_ser_noise, lcr_ser_report, lcr_ser_reward
+from searec.experiments.recipes.published import published
 from searec.experiments.recipes.serendipity import serendipity
 
 __all__ = ["RECIPES", "Recipe", "RecipeLine", "recipe_named"]
@@ -32,12 +32,12 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "gserec-depth": gserec_depth,
     "gserec-unseen": gserec_unseen,
     "gserec-world": gserec_world,
-    "tuning-gserec": tuning_gserec,
     "lcr-ser": lcr_ser,
     "lcr-ser-depth": lcr_ser_depth,
     "lcr-ser-reward": lcr_ser_reward,
     "lcr-ser-noise": lcr_ser_noise,
     "lcr-ser-report": lcr_ser_report,
+    "published": published,
     "gensar": gensar,
     "gensar-tradeoff": gensar_tradeoff,
     "serendipity": serendipity,

@@ -11,11 +11,6 @@ PLAIN = {
     "width": 64,
     "dropout": 0.1,
     "init": 0.1,
-    "loss": "bce",
-    "negatives": 4,
-    "match": False,
-    "catalogue_weight": 0.0,
-    "user_dropout": 0.0,
     "schedule": "constant",
     "lr": 2e-3,
     "epochs": 10,
@@ -26,7 +21,6 @@ SASREC_WIDE = {"width": 96, "inner": 96, "schedule": "linear", "epochs": 6, "epo
 ABLATIONS: dict[str, dict[str, Any]] = {
     "gserec-paper": {},
     "no graph": {"layers": 0},
-    "no graph, user kept": {"layers": 0, "user_dropout": 0.0},
     "no user contrast": {"user_weight": 0.0},
     "no history contrast": {"history_weight": 0.0},
     "no code contrast": {"code_contrast": 0.0},
@@ -109,23 +103,3 @@ def gserec_world() -> Recipe:
         for name, k in depths
     ]
     return Recipe("gserec-world", tuple(lines), protocols=("sampled",))
-
-
-def tuning_gserec() -> Recipe:
-    """Settings of gserec, compared on validation, from the paper's form to the default preset's; three epochs each."""
-    softmax = {"loss": "softmax", "negatives": 32}
-    match = {**softmax, "match": True}
-    catalogue = {**match, "negatives": 16, "catalogue_weight": 1.0, "lr": 3e-3, "dropout": 0.2}
-    wide = {**catalogue, "width": 96, "init": 0.05, "schedule": "linear", "epochs": 5}
-    trials: dict[str, dict[str, Any]] = {
-        "plain": {},
-        "softmax": softmax,
-        "match": match,
-        "catalogue": catalogue,
-        "wide, user dropout 0.5": {**wide, "user_dropout": 0.5},
-        "wide, user dropout 0.8, dropout 0.3": {**wide, "user_dropout": 0.8, "dropout": 0.3},
-    }
-    lines = tuple(
-        RecipeLine(label, "gserec-paper", {**PLAIN, "epochs": 3, **settings}) for label, settings in trials.items()
-    )
-    return Recipe("tuning-gserec", lines, protocols=("sampled",), part="val")

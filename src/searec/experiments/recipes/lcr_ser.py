@@ -80,7 +80,6 @@ def lcr_ser_noise() -> Recipe:
         RecipeLine("no search", "lcr-ser-paper", {"searches": 0, "steps": 0}, seeds=seeds),
         RecipeLine("base", "lcr-ser-paper", {"steps": 0}, seeds=seeds),
         RecipeLine("lcr-ser-paper", "lcr-ser-paper", seeds=seeds),
-        RecipeLine("lcr-ser, trust", "lcr-ser-paper", {"trust": True}, seeds=seeds),
     )
     return Recipe("lcr-ser-noise", lines, protocols=("sampled",))
 

@@ -11,19 +11,20 @@ from torch import Tensor
 from searec.data.split import Split
 from searec.evaluation.protocol import validation_score
 from searec.models.base import Model
-from searec.models.capabilities import RemembersNeighbours, supports
 from searec.nn.learner import Learner
 from searec.plugins import Registry
 from searec.training import checkpoint
 from searec.training.budget import Budget, Update
 from searec.training.examples import Portions, TrainingExamples
-from searec.training.loop import train
+from searec.training.loop import Examples, train
 from searec.training.train_config import TrainConfig
 
 SUPERVISED, STARTED = "supervised", "started"
 BUILT_IN = {
     "text_choice": "searec.training.text_choice:TextChoicePhase",
     "neighbours": "searec.training.neighbour_memory:NeighbourMemoryPhase",
+    "second_phase": "searec.training.second_phase:SecondPhase",
+    "user_codes": "searec.training.user_codes:UserCodesPhase",
     "ranking_policy": "searec.training.ranking_policy:RankingPolicyPhase",
     "early_exit": "searec.training.early_exit:EarlyExitPhase",
 }
@@ -85,6 +86,7 @@ class PhaseContext:
         batch: int,
         lr: float,
         negatives: int | None = None,
+        examples: Examples | None = None,
         judge: str | None = None,
     ) -> Mapping[str, float]:
         """Train a later phase for some steps, and return the metrics of its best validation.
@@ -98,6 +100,7 @@ class PhaseContext:
             batch: requests in each.
             lr: the constant learning rate.
             negatives: for each positive; as many as the model needs by default.
+            examples: its batches; those of the model by default.
             judge: the metric that chooses the best weights, higher is better; the training's by default.
         """
         folder = self.folder / name
@@ -114,7 +117,8 @@ class PhaseContext:
             min_steps=0,
             validate_every=1,
         )
-        examples = TrainingExamples(self.split, model, batch=batch, seed=config.seed, negatives=negatives)
+        if examples is None:
+            examples = TrainingExamples(self.split, model, batch=batch, seed=config.seed, negatives=negatives)
         budget = None if self.budgets is None else self.budgets[name]
         report = train(
             learner,
@@ -154,6 +158,14 @@ class TrainingPhase(ABC):
             before: the metrics of the phase before.
         """
 
+    def refresh(self, model: Model, context: PhaseContext) -> None:  # noqa: B027 - most phases have nothing to refresh
+        """Compute anew, after an update, what the phase adds from training events.
+
+        Args:
+            model: updated.
+            context: of the update.
+        """
+
 
 def _update(model: Model, context: PhaseContext, update: Update) -> PhaseReport:
     """Train a model on what is new; its last weights are the result, and validation, if there is any, only measures."""
@@ -174,8 +186,8 @@ def _update(model: Model, context: PhaseContext, update: Update) -> PhaseReport:
         stop_after=update.passes,
         resume=context.resume,
     )
-    if supports(model, RemembersNeighbours) and model.has_neighbours:
-        model.remember_neighbours(context.split)
+    for name in model.phases:
+        _PHASES.named(name)().refresh(model, context)
     metrics = {} if context.split.final else context.validate(model)
     return PhaseReport(SUPERVISED, metrics, is_kept=True, epochs=report.best_epoch, steps=report.steps)
 

@@ -63,6 +63,7 @@ SMALL = {
 WRITERS = {"batch": 16, "lr": 0.005, "width": 32, "inner": 32, "schedule": "constant", "warmup": 0}
 LESSON: dict[str, dict[str, Any]] = {
     "event-transformer": {"epochs": 4, "batch": 16, "lr": 0.01, "dropout": 0.1, "average": 0.9},
+    "gserec": {"epochs": 4, "batch": 16, "lr": 0.01, "dropout": 0.1, "average": 0.9},
     "sasrec": {"epochs": 20, "epoch_steps": 0, "batch": 16, "lr": 0.01},
     "gserec-paper": {"epochs": 30, "batch": 16, "lr": 0.005, "width": 32, "inner": 32},
     "lcr-ser-paper": {"epochs": 30, "batch": 16, "lr": 0.005, "width": 32, "inner": 32},
@@ -87,7 +88,7 @@ BEGUN = {"unisar": {"epoch_steps": 0}}
 LESSON_OF_OTHERS = {"epochs": 30, "batch": 32, "lr": 0.01}
 GIVEN = {"gensar": 0.5, "tiger": 0.5}
 """What untaught models know: identifiers are learned from clicks, and an untaught T5 repeats codes that it reads."""
-WORDLESS = {"event-transformer": {"text": False, "tasks": ["recommend"]}}
+WORDLESS = {"event-transformer": {"text": False, "tasks": ["recommend"]}, "gserec": {"text": False}}
 """Settings without words, which alone tell the two blocks of items apart."""
 BLIND = {"popular"}
 """Models that tell no user from another, so that the checkerboard has no answer for them."""
@@ -513,6 +514,7 @@ CAPABILITIES = {
     "event-transformer": {"HasItemVectors", "ScoresNewItems"},
     "sasrec": {"HasItemVectors"},
     "unisar": {"HasItemVectors"},
+    "gserec": {"HasItemVectors", "ScoresNewItems"},
     "gserec-paper": {"HasItemVectors", "ColdStartUsers"},
     "lcr-ser-paper": {"HasItemVectors"},
     "gensar": {"SuggestsQueries", "UpdatesItems"},

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
@@ -13,7 +14,8 @@ from searec.data.batch import Batcher
 from searec.data.counts import Counts
 from searec.data.dataset import Dataset
 from searec.data.split import Split
-from searec.errors import DependencyError, installation
+from searec.data.user_history import UserHistory, batch_of
+from searec.errors import DependencyError, SettingsError, installation
 from searec.experiments import run_training
 from searec.models import model_named
 from searec.models.trunk_sizes import trunk_sizes
@@ -48,6 +50,37 @@ def test_an_item_without_clicks_is_scored_by_its_text_alone(run: Run, checkerboa
     model.load_state(state)
     # the mean of the biases moved by less than the item's own share of it
     torch.testing.assert_close(new, known, rtol=1e-2, atol=2e-2)
+
+
+def test_a_single_run_returns_new_items_at_once_where_their_texts_put_them(run: Run, checkerboard: Any) -> None:
+    data = checkerboard.data
+    fresh = read_run(run.folder, data, device="cpu")
+    title = str(data.item_table["title"][2])
+    before = fresh.recommend(["u0"], k=500)
+    assert "fresh" not in before["item_id"]
+    fresh.add_items([{"item_id": "fresh", "title": title}, {"item_id": "gone", "title": title, "categories": ["none"]}])
+    after = fresh.recommend(["u0"], k=500)
+    assert after.filter(~pl.col("item_id").is_in(["fresh", "gone"]))["item_id"].to_list() == before["item_id"].to_list()
+    assert {"fresh", "gone"} <= set(after["item_id"]) and after["score"].is_sorted(descending=True)
+    history = UserHistory.of(data, int(data.users.to_internal(["u0"])[0]), newest=512)
+    with torch.no_grad():
+        described = fresh.model.describe_items([title], torch.zeros(1, 1, dtype=torch.long))
+        score = fresh.model.score_new(batch_of(data, [history], fresh.model.needs, "recommend"), described)
+    assert after.filter(pl.col("item_id") == "fresh")["score"].to_list() == pytest.approx(score[0].tolist(), abs=1e-4)
+    assert "fresh" in set(fresh.search(["u0"], [title], k=500)["item_id"])
+    assert fresh.recommend(["u0"], k=3)["item_id"].to_list() == after["item_id"].to_list()[:3]
+    fresh.remove_items(["gone"])
+    left = [item for item in after["item_id"] if item != "gone"]
+    assert fresh.recommend(["u0"], k=500)["item_id"].to_list() == left
+
+
+def test_a_run_that_reads_nothing_of_items_takes_in_none(checkerboard: Any, tmp_path: Path) -> None:
+    blind = run_training.train(
+        "event-transformer", checkerboard.data, tmp_path / "run", **{**SMALL, "epochs": 1}, text=False, categories=False
+    )
+    with pytest.raises(SettingsError, match="event-transformer cannot add items"):
+        blind.add_items([{"item_id": "fresh", "title": "thing"}])
+    assert not blind.new_items
 
 
 def test_neighbours_weigh_what_validation_chooses(run: Run, checkerboard: Any) -> None:

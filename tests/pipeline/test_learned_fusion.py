@@ -15,7 +15,7 @@ from searec.experiments import run_training
 from searec.pipeline.builder import open_pipeline
 from searec.pipeline.deployment import Deployment, read_deployment, write_deployment
 from searec.pipeline.executors import Inline
-from searec.pipeline.fusion_examples import FOLDS, Examples, cross_fitted
+from searec.pipeline.fusion_examples import FOLDS, Examples, LinearFolds, cross_fitted
 from searec.pipeline.fusion_features import Features, ItemStatistics, Matrix
 from searec.pipeline.fusion_fitting import FEWEST, eliminate, fit_fusion
 from searec.pipeline.fusion_learners import Bools, fit_linear, learn_linear, learn_trees
@@ -96,6 +96,16 @@ def test_a_part_of_noise_is_dropped_and_named() -> None:
     kept, gains, dropped = eliminate(examples())
     assert kept == ["good"] and set(dropped) == {"noise"}
     assert gains["good"] > 0.2 and gains["noise"] < 0.01
+
+
+def test_parts_are_dropped_by_the_figures_of_fusions_that_are_fitted_anew() -> None:
+    given = examples(signal=1.0)
+    given = dataclasses.replace(given, retrieved_by={**given.retrieved_by, "good": given.is_target | (given.place > 2)})
+    folds = LinearFolds(given)
+    for parts in (["good", "noise"], ["good"], ["noise"], ["good", "noise"]):  # each starts from the one before
+        anew = given.ndcg(cross_fitted(given, parts, learn_linear), given.in_pool(parts))
+        assert folds.ndcg(parts).mean() == pytest.approx(anew.mean(), abs=0.01)
+        assert np.mean(np.abs(folds.ndcg(parts) - anew)) < 0.02
 
 
 def test_ndcg_counts_ties_as_halves_and_missing_targets_as_nothing() -> None:

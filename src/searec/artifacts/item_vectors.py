@@ -6,15 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from scipy.sparse.linalg import svds
 from torch import Tensor, nn
 
 from searec.config import Count, Positive, configure, settings
 from searec.data.candidates import refuse_single_item
+from searec.data.click_vectors import click_vectors
 from searec.data.leakage.cutoff import Cutoff
 from searec.data.schema import TASKS
 from searec.data.split import Split
@@ -28,9 +27,7 @@ from searec.training.checkpoint import FILE as CHECKPOINT
 from searec.training.train_config import TrainConfig
 
 Vectors = NDArray[np.float32]
-_RECENT, _DENSE = 5, 1_000
-_NOISE = 1e-3
-"""What is smaller than this, as a share of the largest, is rounding."""
+_RECENT = 5
 
 
 def item_vectors(split: Split, settings: IdentifierSettings, seed: int) -> list[Vectors]:
@@ -64,44 +61,9 @@ def collaborative(split: Split, settings: IdentifierSettings, seed: int) -> Vect
         seed: of what is trained.
     """
     if settings.collaborative == "svd":
-        return decomposed(split, settings.collaborative_width)
+        refuse_single_item(split.data, "item identifiers")
+        return click_vectors(split, settings.collaborative_width)
     return unisar_vectors(split, seed)
-
-
-def decomposed(split: Split, width: int) -> Vectors:
-    """Return right singular vectors [I, width] of the matrix of clicks, scaled by the roots of their singular values.
-
-    Rows and columns are divided by the root of their sums first, so that busy users and popular items do not dominate.
-
-    Args:
-        split: whose training clicks are read.
-        width: of the vectors; zeros fill up.
-
-    Raises:
-        DataError: there is one item.
-    """
-    refuse_single_item(split.data, "item identifiers")
-    user, item, _ = split.train_clicks(TASKS)
-    sizes = split.data.sizes
-    clicks = sp.csr_matrix((np.ones(len(user)), (user, item - 1)), shape=(sizes.users + 1, sizes.items))
-    clicks.data[:] = 1
-    rows, columns = (np.asarray(clicks.sum(axis=axis)).ravel() for axis in (1, 0))
-    clicks = sp.diags(1 / np.sqrt(np.maximum(rows, 1))) @ clicks @ sp.diags(1 / np.sqrt(np.maximum(columns, 1)))
-    rank = min(width, min(clicks.shape) - 1)
-    if (
-        min(clicks.shape) <= _DENSE
-    ):  # few users or items may have so little to tell that the sparse method draws at random
-        _, values, right = np.linalg.svd(clicks.toarray(), full_matrices=False)
-        values, right = values[:rank], right[:rank]
-    else:
-        _, values, right = svds(clicks, k=rank, v0=np.ones(min(clicks.shape)))
-    sign = np.sign(right[np.arange(rank), np.abs(right).argmax(axis=1)])  # a singular vector's sign is free
-    right = right * sign[:, None]
-    right *= (values > _NOISE * values.max())[:, None]
-    vectors = (right * np.sqrt(np.maximum(values, 0))[:, None]).T
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    vectors = np.where(length > _NOISE * length.max(), vectors / np.maximum(length, 1e-12), 0)
-    return np.pad(vectors, ((0, 0), (0, width - rank))).astype(np.float32)
 
 
 def unisar_vectors(split: Split, seed: int) -> Vectors:

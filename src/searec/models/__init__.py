@@ -23,6 +23,7 @@ BUILT_IN = {
     "event-transformer": "searec.models.event_transformer:EventTransformer",
     "sasrec": "searec.models.sasrec:SASRec",
     "unisar": "searec.models.unisar:UniSAR",
+    "gserec": "searec.models.gserec:GSERec",
     "gserec-paper": "searec.models.gserec_paper:GSERecPaper",
     "lcr-ser-paper": "searec.models.lcr_ser_paper:LCRSERPaper",
     "gensar": "searec.models.gensar.model:GenSAR",

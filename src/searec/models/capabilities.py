@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # training one model loads nothing that only other models nee
     from searec.data.schema import Task
     from searec.data.split import Split
     from searec.models.base import Model
+    from searec.models.code_messages import VectorSource
     from searec.models.serendipity.batch_interests import BatchInterests
     from searec.models.serendipity.retrieval import Channels, InterestPool
     from searec.semantic_ids.trie import Trie
@@ -152,6 +153,54 @@ class RemembersNeighbours(Protocol):
         ...
 
     def forget_neighbours(self) -> None:
+        """Do without."""
+        ...
+
+
+@runtime_checkable
+class PassesMessages(Protocol):
+    """A model that reads messages between users with the same codes, weighted after it has learned."""
+
+    @property
+    def has_messages(self) -> bool:
+        """Whether it reads any."""
+        ...
+
+    @property
+    def vector_sources(self) -> "Sequence[VectorSource]":
+        """What codes can be made from."""
+        ...
+
+    @property
+    def vector_source(self) -> "VectorSource":
+        """What its codes are made from."""
+        ...
+
+    @property
+    def neighbour_weight(self) -> float:
+        """The weight of the neighbours of items."""
+        ...
+
+    def fit_messages(self, split: "Split", source: "VectorSource", seed: int) -> bool:
+        """Make codes and messages from training events; return False if too few users search enough.
+
+        Args:
+            split: that the model learns from.
+            source: one of `vector_sources`.
+            seed: of the codebooks.
+        """
+        ...
+
+    def weigh_messages(self, weight: float, neighbour_weight: float) -> None:
+        """Set how much messages count, and how much the neighbours of items do beside them.
+
+        Args:
+            weight: of messages.
+            neighbour_weight: of neighbours.
+        """
+        ...
+
+    def forget_messages(self) -> None:
         """Do without."""
         ...
 

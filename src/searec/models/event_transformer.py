@@ -55,7 +55,7 @@ class EventTransformer(WithNeighbours):
     tasks: ClassVar[tuple[Task, ...]] = TASKS
     learns = "loss"
     examples = "timeline"
-    phases = ("text_choice", "neighbours")
+    phases: ClassVar[tuple[str, ...]] = ("text_choice", "neighbours")
     ranks_candidates = True
     rows: ClassVar[Mapping[str, Rows]] = {
         "items.id.weight": Rows("items", new="zero"),

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from searec.errors import SearecError, SettingsError
-from searec.pipeline.catalog_snapshot import CatalogBase, CatalogSnapshot, NewItem
 from searec.pipeline.channels import RequestBatch, RunChannel
 from searec.pipeline.histories import Histories
 from searec.pipeline.types import MOST, Request
@@ -38,7 +37,7 @@ def run_results(run: "Run", queries: Sequence[str], k: int) -> list[list[str]]:
             expected=f"at most {model.candidate_limit}",
             remedy="choose a smaller depth with --metrics",
         )
-    catalog = CatalogSnapshot(CatalogBase(run.data), [NewItem(item, {}, 0) for item in run.new_items])
+    catalog = run.catalog()
     nobody, channel = Histories(run.data).context(None, (), catalog), RunChannel(run)
     results: list[list[str]] = []
     with progress(f"search {run.label}", len(queries)) as advance:

@@ -101,11 +101,20 @@ class RequestBatch:
             row: of the request.
             items: item indexes.
         """
+        return items[self.is_permitted(row, items)]
+
+    def is_permitted(self, row: int, items: Ints) -> NDArray[np.bool_]:
+        """Return which items of a list a request may get.
+
+        Args:
+            row: of the request.
+            items: [n] item indexes.
+        """
         allowed = self.allowed[row]
         is_permitted = ~self.catalog.unavailable[items] if allowed is None else allowed[items]
         if len(self.excluded[row]):
             is_permitted &= ~np.isin(items, self.excluded[row])
-        return items[is_permitted]
+        return is_permitted
 
 
 @dataclass(frozen=True)
@@ -192,12 +201,10 @@ class ModelChannel:
         batch = batch_of(self._run.data, requests.histories, model.needs, requests.task, requests.queries)
         batch, excluded = batch.to(model.device), requests.excluded_ids().to(model.device)
         retrieved = model.retrieve(batch, min(k, model.candidate_limit or k), excluded)
-        ids, scores = (part.cpu().numpy() for part in retrieved)
         if self._new.applies(requests.catalog):
-            new = self._new.scores(batch, requests.catalog)
-            lists = [self._merged(requests, row, ids[row], scores[row], new[row])[:k] for row in range(len(ids))]
+            lists = [items[:k] for items, _ in self._new.merged(requests, batch, *retrieved)]
         else:
-            lists = [requests.with_new_items(row, items) for row, items in enumerate(ids)]
+            lists = [requests.with_new_items(row, items) for row, items in enumerate(retrieved[0].cpu().numpy())]
         has_request = [bool(requests.queries) or bool(history) for history in requests.histories]
         return {
             self.names[0]: [
@@ -205,17 +212,6 @@ class ModelChannel:
                 for items, is_served in zip(lists, has_request, strict=True)
             ]
         }
-
-    @staticmethod
-    def _merged(
-        requests: RequestBatch, row: int, ids: Ints, scores: NDArray[np.floating], new: NDArray[np.floating]
-    ) -> Ints:
-        """A model's list with the new items that it scores itself."""
-        is_item = ids > 0
-        first = requests.catalog.size - len(new) + 1
-        items = np.concatenate((ids[is_item], np.arange(first, first + len(new))))
-        order = np.argsort(-np.concatenate((scores[is_item], new)), kind="stable")
-        return requests.permitted(row, items[order])
 
 
 class RunChannel:
@@ -226,7 +222,7 @@ class RunChannel:
 
     def __init__(self, run: "Run") -> None:
         self.names = (run.label,)
-        self._run = run
+        self._run, self._new = run, NewItemScorer(run)
 
     def retrieve(self, requests: RequestBatch, k: int) -> dict[str, list[Candidates]]:
         """As `Channel.retrieve`.
@@ -238,6 +234,9 @@ class RunChannel:
         model = self._run.model
         batch = batch_of(self._run.data, requests.histories, model.needs, requests.task, requests.queries)
         batch, excluded = batch.to(model.device), requests.excluded_ids(None).to(model.device)
+        if self._new.applies(requests.catalog):
+            lists = self._new.merged(requests, batch, *model.retrieve(batch, k, excluded))
+            return {self.names[0]: [Candidates(items[:k], score=scores[:k]) for items, scores in lists]}
         if supports(model, RetrievesByInterest):
             pool = model.pool(batch, k, excluded)
             ids, scores, interest = pool.pool.items, pool.score, pool.interest

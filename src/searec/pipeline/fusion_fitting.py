@@ -13,7 +13,7 @@ from searec.evaluation.slices import is_repeat
 from searec.pipeline.builder import lists_of, open_pipeline, with_parts
 from searec.pipeline.deployment import Deployment
 from searec.pipeline.executors import Inline
-from searec.pipeline.fusion_examples import DEPTH, Examples, collect, cross_fitted
+from searec.pipeline.fusion_examples import DEPTH, Examples, LinearFolds, collect, cross_fitted
 from searec.pipeline.fusion_features import Features, ItemStatistics, groups_of
 from searec.pipeline.fusion_learners import Learner, fit_linear, fit_trees, learn_linear, learn_trees
 from searec.pipeline.learned_fusion import LearnedFusion, has_lightgbm
@@ -155,10 +155,10 @@ def eliminate(examples: Examples) -> tuple[list[str], dict[str, float], dict[str
         The parts that stay; the gain of each part in NDCG@10 over a fusion of all others; by how much the fusion
         that was left is worse than the best one seen, for each part that was dropped.
     """
-    named = examples.is_named
+    named, folds = examples.is_named, LinearFolds(examples)
 
     def values(parts: Sequence[str]) -> Values:
-        return examples.ndcg(cross_fitted(examples, parts, learn_linear))[named]
+        return folds.ndcg(parts)[named]
 
     parts_left = list(examples.features.by_part)
     best = values(parts_left)

@@ -30,38 +30,72 @@ _TREES: dict[str, Any] = {
 }
 
 
-def fit_linear(matrix: Matrix, is_target: Bools, owner: Ints) -> Linear:
-    """Return the weights of the conditional logit: the softmax over each request's scores is to give the target 1.
+def scaling(matrix: Matrix) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the mean and the standard deviation of each column [F], 0 and 1 of one that is constant or empty.
 
     Args:
         matrix: [E, F] rows, NaN where a value is missing.
-        is_target: [E] one in each request.
-        owner: [E] request of each row, ascending.
     """
     mean, scale = np.zeros(matrix.shape[1]), np.ones(matrix.shape[1])
     for column in range(matrix.shape[1]):
         values = matrix[:, column][np.isfinite(matrix[:, column])].astype(np.float64)
         if len(values) and values.std() > 0:
             mean[column], scale[column] = values.mean(), values.std()
-    scaled = ((matrix - mean) / scale).astype(np.float32)
-    np.nan_to_num(scaled, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
-    start = np.flatnonzero(np.diff(owner, prepend=-1))
-    request = np.cumsum(np.diff(owner, prepend=-1) > 0) - 1
-    count, targets = len(start), scaled[is_target].sum(axis=0, dtype=np.float64)
+    return mean, scale
+
+
+def scaled_columns(matrix: Matrix, mean: NDArray[np.float64], scale: NDArray[np.float64]) -> Matrix:
+    """Return scaled columns [F, E], 0 where a value is missing; so laid out, they are multiplied fastest.
+
+    Args:
+        matrix: [E, F] rows, NaN where a value is missing.
+        mean: [F] subtracted.
+        scale: [F] divided by.
+    """
+    columns = np.ascontiguousarray(matrix.T)
+    columns -= mean.astype(np.float32)[:, None]
+    columns /= scale.astype(np.float32)[:, None]
+    return np.nan_to_num(columns, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def conditional_logit(
+    columns: Matrix, is_target: Bools, owner: Ints, start: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the weights [F] by which the softmax over each request's scores gives its target most.
+
+    Args:
+        columns: [F, E] scaled.
+        is_target: [E] one in each request.
+        owner: [E] request of each row, ascending.
+        start: [F] weights that the search starts from.
+    """
+    is_first = np.diff(owner, prepend=-1) > 0
+    first, request = np.flatnonzero(is_first), np.cumsum(is_first) - 1
+    count, targets = len(first), columns[:, is_target].sum(axis=1, dtype=np.float64)
 
     def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        scores = scaled @ weights.astype(np.float32)
-        highest = np.maximum.reduceat(scores, start)
+        scores = weights.astype(np.float32) @ columns
+        highest = np.maximum.reduceat(scores, first)
         share = np.exp(scores - highest[request])
-        total = np.add.reduceat(share, start)
+        total = np.add.reduceat(share, first)
         value = float((np.log(total) + highest).sum() - scores[is_target].sum() + 0.5 * weights @ weights)
-        gradient = (share / total[request]) @ scaled - targets + weights
+        gradient = columns @ (share / total[request]) - targets + weights
         return value / count, gradient / count
 
-    result = scipy.optimize.minimize(
-        loss, np.zeros(matrix.shape[1]), jac=True, method="L-BFGS-B", options={"maxiter": 100}
-    )
-    return Linear(mean, scale, result.x)
+    return np.asarray(scipy.optimize.minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 100}).x)
+
+
+def fit_linear(matrix: Matrix, is_target: Bools, owner: Ints) -> Linear:
+    """Return the conditional logit of scaled columns.
+
+    Args:
+        matrix: [E, F] rows, NaN where a value is missing.
+        is_target: [E] one in each request.
+        owner: [E] request of each row, ascending.
+    """
+    mean, scale = scaling(matrix)
+    columns = scaled_columns(matrix, mean, scale)
+    return Linear(mean, scale, conditional_logit(columns, is_target, owner, np.zeros(len(columns))))
 
 
 def learn_linear(matrix: Matrix, is_target: Bools, owner: Ints) -> FusionModel:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from searec.data.batch import Batch
 from searec.data.ragged import Ints
@@ -13,6 +14,7 @@ from searec.models.capabilities import ScoresNewItems, supports
 from searec.pipeline.catalog_snapshot import CATEGORIES, CatalogSnapshot, item_words
 
 if TYPE_CHECKING:
+    from searec.pipeline.channels import RequestBatch
     from searec.pipeline.run import Run
 
 
@@ -54,3 +56,24 @@ class NewItemScorer:
             self._described = (catalog, described)
         values: NDArray[np.float32] = model.score_new(batch, described).float().cpu().numpy()
         return values
+
+    def merged(
+        self, requests: "RequestBatch", batch: Batch, ids: Tensor, scores: Tensor
+    ) -> list[tuple[Ints, NDArray[np.float32]]]:
+        """Return what the model retrieved for each request and its scores, with the new items among them.
+
+        Args:
+            requests: B requests.
+            batch: of them.
+            ids: [B, k] internal ids that the model retrieved, 0 for none.
+            scores: [B, k] of them.
+        """
+        catalog, lists = requests.catalog, []
+        new = self.scores(batch, catalog)
+        for row, (known, value) in enumerate(zip(ids.cpu().numpy(), scores.float().cpu().numpy(), strict=True)):
+            items = np.concatenate((known[known > 0], np.arange(catalog.size - len(catalog.new), catalog.size) + 1))
+            values = np.concatenate((value[known > 0], new[row]))
+            order = np.argsort(-values, kind="stable")
+            order = order[requests.is_permitted(row, items[order])]
+            lists.append((items[order], values[order]))
+        return lists

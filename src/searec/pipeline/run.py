@@ -18,6 +18,8 @@ from searec.pipeline.run_folder import ARTIFACTS, read_model, split_of
 if TYPE_CHECKING:
     import polars as pl
 
+    from searec.pipeline.catalog_snapshot import CatalogSnapshot, NewItem
+
 
 @dataclass(frozen=True)
 class Run:
@@ -29,7 +31,7 @@ class Run:
         data: it was trained on, as it was or grown.
         config: model, preset, label, seed, settings ("model" and, if it was trained by steps, "train"), data
             (fingerprint and sizes) and split, as in config.json.
-        new_items: external ids of items added since, whose internal ids follow those of the dataset.
+        new_items: added since, whose internal ids follow those of the dataset.
         removed: internal ids of items removed since.
     """
 
@@ -37,7 +39,7 @@ class Run:
     model: Model
     data: Dataset
     config: dict[str, Any]
-    new_items: list[str] = field(default_factory=list)
+    new_items: list["NewItem"] = field(default_factory=list)
     removed: set[int] = field(default_factory=set)
 
     @property
@@ -64,6 +66,12 @@ class Run:
     def figures(self) -> Path:
         """Folder of its evaluations: the run folder, or one in it for data that has grown."""
         return self.folder / f"on-{self.data.fingerprint[:12]}" if self.is_grown else self.folder
+
+    def catalog(self) -> "CatalogSnapshot":
+        """Return the items that the model knows, and those added since."""
+        from searec.pipeline.catalog_snapshot import CatalogBase, CatalogSnapshot
+
+        return CatalogSnapshot(CatalogBase(self.data), self.new_items, unavailable=self.removed)
 
     def artifact(self) -> Artifact:
         """Return what was derived before the model learned, read from the run folder.
@@ -191,19 +199,23 @@ class Run:
             records: {"item_id", "title", optional "brand", "categories" (list), "description"} an item.
 
         Raises:
-            SettingsError: the model cannot add items.
+            SettingsError: the model cannot add items, or reads nothing of what is said of them.
             DataError: a record without id or title, an id that is known, or no identifier is free.
         """
         from searec.artifacts.new_items import check_items
+        from searec.pipeline.catalog_snapshot import NewItem
+        from searec.pipeline.new_items import NewItemScorer
 
-        if not supports(self.model, UpdatesItems):
+        if not supports(self.model, UpdatesItems) and not NewItemScorer(self).is_able:
             raise SettingsError(
-                f"{self.model.name} cannot add items", expected="a run of a model that can (gensar, tiger)"
+                f"{self.model.name} cannot add items",
+                where=self.folder,
+                expected="a run of a model that can: gensar, tiger, or event-transformer with texts or categories",
             )
-        check_items(records, self.data, self.new_items)
-        if records:
+        check_items(records, self.data, [one.item for one in self.new_items])
+        if records and supports(self.model, UpdatesItems):
             self.model.change_items(self.artifact().new_items(records, self.model))
-            self.new_items.extend(str(record["item_id"]) for record in records)
+        self.new_items.extend(NewItem(str(record["item_id"]), record, proxy=0) for record in records)
 
     def remove_items(self, items: Sequence[str]) -> None:
         """Remove items; from now on they are not returned.
@@ -211,7 +223,7 @@ class Run:
         Raises:
             UnknownIdError: an item that is not known.
         """
-        new = {item: place for place, item in enumerate(self.new_items, start=self.data.sizes.items + 1)}
+        new = {one.item: place for place, one in enumerate(self.new_items, start=self.data.sizes.items + 1)}
         known = self.data.items.to_internal([item for item in items if item not in new]).tolist()
         inside = [one for one in (*(new[item] for item in items if item in new), *known) if one not in self.removed]
         self.removed.update(inside)

@@ -13,7 +13,7 @@ from searec.errors import SettingsError
 from searec.interests.interest_table import read_graphs
 from searec.metrics.base import Floats
 from searec.models.capabilities import ColdStartUsers, RetrievesByInterest, SuggestsQueries, supports
-from searec.pipeline.catalog_snapshot import CatalogBase, CatalogSnapshot, NewItem
+from searec.pipeline.catalog_snapshot import CatalogSnapshot
 from searec.pipeline.channels import Candidates, RequestBatch, RunChannel
 from searec.pipeline.histories import Histories, UserContext
 from searec.pipeline.run_folder import ARTIFACTS
@@ -50,7 +50,7 @@ def best_items(
     if task not in run.model.train_tasks:
         raise SettingsError(f"{run.model.name} does not support {task}", expected=", ".join(run.model.train_tasks))
     _refuse_none(k)
-    catalog, removed = _catalog(run), np.array(sorted(run.removed), dtype=np.int64)
+    catalog, removed = run.catalog(), np.array(sorted(run.removed), dtype=np.int64)
     channel, lists = RunChannel(run), list[Candidates]()
     for contexts, start in _contexts(run, users, catalog):
         excluded = [
@@ -77,7 +77,7 @@ def best_for_newcomers(run: "Run", records: Sequence[Mapping[str, Any]], k: int,
         raise SettingsError(f"{run.model.name} cannot score new users", expected="a run of a model that can (gserec)")
     _refuse_none(k)
     ids, scores = best_for_new_users(run.model, run.artifact(), run.data, records, k, seen=seen)
-    return _table(_catalog(run), {"record": range(len(records))}, _candidates(ids.cpu().numpy(), scores.cpu().numpy()))
+    return _table(run.catalog(), {"record": range(len(records))}, _candidates(ids.cpu().numpy(), scores.cpu().numpy()))
 
 
 def best_queries(run: "Run", users: Sequence[str], k: int, min_users: int) -> pl.DataFrame:
@@ -95,7 +95,7 @@ def best_queries(run: "Run", users: Sequence[str], k: int, min_users: int) -> pl
     _refuse_none(k)
     texts = queries_of_several(run.data, min_users)[0].to_list()
     rows: list[tuple[str, int, str, float]] = []
-    batches = _contexts(run, users, _catalog(run))
+    batches = _contexts(run, users, run.catalog())
     trie = model.query_trie(texts) if texts else None
     for contexts, start in batches:
         if trie is None:
@@ -119,17 +119,12 @@ def most_similar(run: "Run", items: Sequence[str], k: int) -> pl.DataFrame:
         k: items of each.
     """
     best = similar_items(run.model, run.data.items.to_internal(items), k, run.removed)
-    return _table(_catalog(run), {"similar_to": items}, _candidates(*best))
+    return _table(run.catalog(), {"similar_to": items}, _candidates(*best))
 
 
 def _refuse_none(k: int) -> None:
     if k < 1:
         raise SettingsError("k is too small", got=k, expected="1 or more")
-
-
-def _catalog(run: "Run") -> CatalogSnapshot:
-    """The items that the run's model knows, those added since included."""
-    return CatalogSnapshot(CatalogBase(run.data), [NewItem(item, {}, 0) for item in run.new_items])
 
 
 def _contexts(run: "Run", users: Sequence[str | None], catalog: CatalogSnapshot) -> list[tuple[list[UserContext], int]]:

@@ -7,6 +7,7 @@ import torch
 from typing_extensions import override
 
 from searec.models.base import Model
+from searec.models.capabilities import RemembersNeighbours, supports
 from searec.training.phases import PhaseContext, PhaseReport, TrainingPhase
 
 WEIGHTS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
@@ -44,6 +45,11 @@ class NeighbourMemoryPhase(TrainingPhase):
             memory.forget_neighbours()
         figures = context.validate(model) if is_kept else dict(before)
         return PhaseReport(self.name, {**figures, **{f"weight.{task}": w for task, w in chosen.items()}}, is_kept)
+
+    @override
+    def refresh(self, model: Model, context: PhaseContext) -> None:
+        if supports(model, RemembersNeighbours) and model.has_neighbours:
+            model.remember_neighbours(context.split)
 
     @staticmethod
     def _chosen(model: Model, context: PhaseContext, before: Mapping[str, float]) -> dict[str, float]:

@@ -11,7 +11,6 @@ from torch import Tensor
 from searec.data.split import Split
 from searec.evaluation.protocol import validation_score
 from searec.models.base import Model
-from searec.models.capabilities import RemembersNeighbours, supports
 from searec.nn.learner import Learner
 from searec.plugins import Registry
 from searec.training import checkpoint
@@ -24,6 +23,7 @@ SUPERVISED, STARTED = "supervised", "started"
 BUILT_IN = {
     "text_choice": "searec.training.text_choice:TextChoicePhase",
     "neighbours": "searec.training.neighbour_memory:NeighbourMemoryPhase",
+    "user_codes": "searec.training.user_codes:UserCodesPhase",
     "ranking_policy": "searec.training.ranking_policy:RankingPolicyPhase",
     "early_exit": "searec.training.early_exit:EarlyExitPhase",
 }
@@ -154,6 +154,14 @@ class TrainingPhase(ABC):
             before: the metrics of the phase before.
         """
 
+    def refresh(self, model: Model, context: PhaseContext) -> None:  # noqa: B027 - most phases have nothing to refresh
+        """Compute anew, after an update, what the phase adds from training events.
+
+        Args:
+            model: updated.
+            context: of the update.
+        """
+
 
 def _update(model: Model, context: PhaseContext, update: Update) -> PhaseReport:
     """Train a model on what is new; its last weights are the result, and validation, if there is any, only measures."""
@@ -174,8 +182,8 @@ def _update(model: Model, context: PhaseContext, update: Update) -> PhaseReport:
         stop_after=update.passes,
         resume=context.resume,
     )
-    if supports(model, RemembersNeighbours) and model.has_neighbours:
-        model.remember_neighbours(context.split)
+    for name in model.phases:
+        _PHASES.named(name)().refresh(model, context)
     metrics = {} if context.split.final else context.validate(model)
     return PhaseReport(SUPERVISED, metrics, is_kept=True, epochs=report.best_epoch, steps=report.steps)
 

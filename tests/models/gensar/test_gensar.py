@@ -382,7 +382,7 @@ def test_bad_new_items_are_refused_and_nothing_is_lost(run: Run) -> None:
         fresh.add_items([{"item_id": "a", "title": "thing"}, {"item_id": "a", "title": "thing"}])
     with pytest.raises(UnknownIdError, match="unknown item id 'nothing'"):
         fresh.remove_items(["nothing"])
-    assert fresh.new_items == []
+    assert not fresh.new_items
     assert len(fresh.recommend(["u1"], k=140, seen=True)) == 140
 
 

@@ -7,13 +7,7 @@ from searec.errors import SettingsError
 from searec.experiments.recipe import Recipe, RecipeLine
 from searec.experiments.recipes.baselines import baselines, demo, headline, tuning_sasrec, tuning_simple, tuning_unisar
 from searec.experiments.recipes.gensar import gensar, gensar_tradeoff
-from searec.experiments.recipes.gserec import (
-    gserec,
-    gserec_ablations,
-    gserec_depth,
-    gserec_unseen,
-    gserec_world,
-)
+from searec.experiments.recipes.gserec import gserec, gserec_ablations, gserec_unseen, gserec_world
 from searec.experiments.recipes.lcr_ser import lcr_ser, lcr_ser_depth, lcr_ser_noise, lcr_ser_report, lcr_ser_reward
 from searec.experiments.recipes.published import published
 from searec.experiments.recipes.serendipity import serendipity
@@ -29,7 +23,6 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "tuning-unisar": tuning_unisar,
     "gserec": gserec,
     "gserec-ablations": gserec_ablations,
-    "gserec-depth": gserec_depth,
     "gserec-unseen": gserec_unseen,
     "gserec-world": gserec_world,
     "lcr-ser": lcr_ser,

@@ -18,7 +18,7 @@ def demo() -> Recipe:
             RecipeLine("sasrec", "sasrec", {"epochs": 6}),
             RecipeLine("event-transformer", "event-transformer", {"text": True}),
             RecipeLine("unisar", "unisar", {"batch": 256, "epochs": 2}),
-            RecipeLine("gserec-paper", "gserec-paper", {"batch": 128, "epochs": 3}),
+            RecipeLine("gserec", "gserec", {"text": True}),
             RecipeLine("lcr-ser-paper", "lcr-ser-paper", {"batch": 128, "epochs": 3}),
             RecipeLine("serendipity", "serendipity", {"batch": 128}),
             RecipeLine(

@@ -21,6 +21,7 @@ def published() -> Recipe:
             RecipeLine("itemknn", "itemknn"),
             RecipeLine("sasrec", "sasrec", seeds=SEEDS),
             RecipeLine("event-transformer", "event-transformer", {"tasks": ["recommend"]}, seeds=SEEDS),
+            RecipeLine("gserec", "gserec", seeds=SEEDS),
             RecipeLine("gserec-paper", "gserec-paper", {**TRAINING, **CODES}, "paper", seeds=SEEDS),
             RecipeLine("lcr-ser-paper", "lcr-ser-paper", {**TRAINING, **PHASE_2}, "paper", seeds=SEEDS),
         ),

@@ -23,7 +23,7 @@ from timing import line
 
 TASKS: tuple[Task, ...] = ("recommend",)
 JUDGE = "ndcg@5"
-BATCH, LEAST, PATIENCE, EPOCHS = 256, 2_000, 5, 100
+BATCH, LEAST, PATIENCE, EPOCHS = 256, 1_000, 5, 100
 """Of the reference: rows a batch, steps before which it does not stop, validations without a gain, passes at most."""
 
 

@@ -8,24 +8,28 @@ import torch
 from searec.nn.contrast import BilinearContrast, info_nce
 
 
-def naive(a: list[list[float]], b: list[list[float]], temperature: float) -> float:
+def naive(
+    a: list[list[float]], b: list[list[float]], temperature: float, same: list[list[bool]] | None = None
+) -> float:
     """Mean over rows of -log softmax of the own pair, both ways, halved."""
 
     def cosine(x: list[float], y: list[float]) -> float:
         return sum(p * q for p, q in zip(x, y, strict=True)) / (math.hypot(*x) * math.hypot(*y))
 
-    def one_way(left: list[list[float]], right: list[list[float]]) -> float:
+    def one_way(left: list[list[float]], right: list[list[float]], flip: bool) -> float:
         total = 0.0
         for i in range(len(left)):
             own, sum_ = 0.0, 0.0
             for j in range(len(right)):
+                if i != j and same is not None and (same[j][i] if flip else same[i][j]):
+                    continue
                 value = math.exp(cosine(left[i], right[j]) / temperature)
                 sum_ += value
                 own = value if i == j else own
             total -= math.log(own / sum_)
         return total / len(left)
 
-    return (one_way(a, b) + one_way(b, a)) / 2
+    return (one_way(a, b, False) + one_way(b, a, True)) / 2
 
 
 @pytest.fixture
@@ -42,12 +46,23 @@ def test_equals_a_loop(views: tuple[torch.Tensor, torch.Tensor], temperature: fl
     assert info_nce(a, b, temperature).item() == pytest.approx(naive(a.tolist(), b.tolist(), temperature))
 
 
+def test_the_same_thing_twice_is_no_negative(views: tuple[torch.Tensor, torch.Tensor]) -> None:
+    a, b = views
+    same = torch.rand(6, 6, generator=torch.Generator().manual_seed(1)) < 0.4
+    same = same | torch.eye(6, dtype=torch.bool)
+    assert info_nce(a, b, 0.3, same=same).item() == pytest.approx(naive(a.tolist(), b.tolist(), 0.3, same.tolist()))
+    assert info_nce(a, b, 0.3, same=same) < info_nce(a, b, 0.3)
+    all_same = torch.ones(6, 6, dtype=torch.bool)
+    assert info_nce(a, b, 0.3, same=all_same).item() == pytest.approx(0, abs=1e-6)
+
+
 def test_only_valid_rows_take_part(views: tuple[torch.Tensor, torch.Tensor]) -> None:
     a, b = (view.clone().requires_grad_() for view in views)
     valid = torch.tensor([True, False, True, True, False, True])
+    same = torch.rand(6, 6, generator=torch.Generator().manual_seed(2)) < 0.3
     keep = valid.nonzero().squeeze(1)
-    value = info_nce(a, b, 0.3, valid)
-    assert value.item() == pytest.approx(naive(a[keep].tolist(), b[keep].tolist(), 0.3))
+    value = info_nce(a, b, 0.3, valid, same)
+    assert value.item() == pytest.approx(naive(a[keep].tolist(), b[keep].tolist(), 0.3, same[keep][:, keep].tolist()))
     value.backward()
     assert (a.grad[~valid] == 0).all()
     assert (b.grad[keep] != 0).any(dim=1).all()

@@ -23,7 +23,6 @@ from searec.nn.timeline_reasoning import Memory, Step, TimelineReasoning, belief
 
 _SIDES: Mapping[Task, int] = {"recommend": 0, "search": 1}
 """Whose state each task begins with."""
-_FAR = 1e4
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class Start:
 class LCRSER(EventTransformer):
     """event-transformer with K steps of cross reasoning, and with feed and searches encoded apart where that is better.
 
-    Apart, feed clicks do not attend to searches, and reasoning is the one way from searches to the feed.
+    Apart, the state after a feed click is as if there were no searches, and reasoning is the one way to them.
     """
 
     is_apart: Tensor  # [] whether feed and searches are encoded apart
@@ -153,9 +152,7 @@ class LCRSER(EventTransformer):
 
     @override
     def trunk_states(self, content: Tensor, timeline: Timeline) -> Tensor:
-        if not self.is_apart:
-            return super().trunk_states(content, timeline)
-        states: Tensor = self.trunk(content, timeline, _apart(timeline))
+        states: Tensor = self.trunk(content, timeline, apart=bool(self.is_apart))
         return states
 
     # --- reasoning ---
@@ -320,12 +317,6 @@ def _gather(states: Tensor, places: Tensor) -> Tensor:
 def _all_places(states: Tensor) -> Tensor:
     """[B, E + 1] the places of all states."""
     return torch.arange(states.shape[1], device=states.device).expand(len(states), -1)
-
-
-def _apart(timeline: Timeline) -> Tensor:
-    """[B, E + 1, E + 1] what keeps feed clicks from attending to searches and their clicks."""
-    is_search = F.pad((timeline.session > 0).float(), (1, 0))
-    return -_FAR * (1 - is_search)[:, :, None] * is_search[:, None]
 
 
 def _by_task(read: TimelineRead) -> list[tuple[Task, TimelineRead]]:

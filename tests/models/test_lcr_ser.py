@@ -84,28 +84,27 @@ def test_a_step_is_its_formula_at_each_place(reasoning: TimelineReasoning, timel
             }
             for side in (0, 1):
                 query = linear(np.concatenate((x[side], x[1 - side])), "query")
-                gate = linear(query[WIDTH:], "believe")
-                heads, copied = [np.zeros(4), np.zeros(4)], np.zeros(WIDTH)
+                gate = query[2 * WIDTH :]
+                heads, copied = [np.zeros(WIDTH), np.zeros(WIDTH)], np.zeros(WIDTH)
                 shares: list[list[tuple[int, float]]] = [[], []]
-                values = {}
+                events = {}
                 for event in range(place):
                     in_search = SESSIONS[event] > 0
                     if int(timeline.kind[row, event]) == 0 or in_search != (side == 0):
                         continue
                     memory = (content[row, event] * WIDTH**0.5 + states[row, event + 1]).double().numpy()
-                    read = linear(norm(memory, "norm_memory"), "memory")
-                    key, values[event], belief = read[:8], read[8:16], read[16:]
-                    logit = gate @ belief / math.sqrt(WIDTH) + weights["first_belief"]
+                    events[event] = norm(memory, "norm_memory")
+                    logit = gate @ events[event] / math.sqrt(WIDTH) + weights["first_belief"]
                     if side == 0:
                         assert step.belief[row, place, event].item() == pytest.approx(float(logit), abs=1e-4)
                     bias = -math.log1p(math.exp(-logit)) if side == 0 else 0.0
                     for head in (0, 1):
-                        part = slice(4 * head, 4 * head + 4)
-                        shares[head].append((event, math.exp(query[part] @ key[part] / 2 + bias)))
+                        part = query[WIDTH * head : WIDTH * (head + 1)]
+                        shares[head].append((event, math.exp(part @ events[event] / math.sqrt(WIDTH) + bias)))
                 for head in (0, 1):
                     total = 1 + sum(share for _, share in shares[head])  # the null event has logit 0
                     for event, share in shares[head]:
-                        heads[head] = heads[head] + share / total * values[event][4 * head : 4 * head + 4]
+                        heads[head] = heads[head] + share / total * events[event]
                         copied = copied + share / total / 2 * content[row, event].double().numpy()
                 np.testing.assert_allclose(step.read[row, place, side].numpy(), copied, atol=1e-4)
                 state = (states if side == 0 else states.flip(2))[row, place].double().numpy()
@@ -129,8 +128,8 @@ def test_later_events_change_nothing_before_them(reasoning: TimelineReasoning, t
 @torch.no_grad()
 def test_a_search_that_is_not_believed_is_not_read(reasoning: TimelineReasoning, timeline: Timeline) -> None:
     content, states = drawn()
-    reasoning.believe.weight.zero_()
-    reasoning.believe.bias.zero_()
+    reasoning.query.weight[2 * WIDTH :] = 0
+    reasoning.query.bias[2 * WIDTH :] = 0
     reasoning.first_belief.fill_(-60.0)
     _, steps = two_steps(reasoning, content, states, timeline)
     assert float(steps[-1].read[:, :, 0].abs().max()) < 1e-6
@@ -236,7 +235,7 @@ def test_foreign_sessions_are_of_others_and_are_never_targets(checkerboard: Any)
 def test_losses_have_their_known_answers() -> None:
     allowed = torch.ones(1, 1, 2, 3, dtype=torch.bool)
     none = torch.zeros(1)
-    memory = Memory(none, none, none, none, allowed)
+    memory = Memory(none, none, allowed)
     step = Step(none, none, torch.tensor([[[2.0, -1.0, 0.0]]]))
     session, learned = torch.tensor([[1, 2, 3]]), torch.tensor([[True]])
     expected = (math.log1p(math.exp(-2.0)) + math.log1p(math.exp(-1.0)) + math.log(2)) / 3

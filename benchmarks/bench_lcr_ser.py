@@ -34,7 +34,7 @@ def run(data: Path) -> None:
     stored = np.asarray(candidate_lists(split, "recommend", "test")[rows])
     models: dict[int, Model] = {}
     for steps in DEPTHS:
-        config = settings_for("lcr-ser", "default", {"steps": steps, "apart": True})[0]
+        config = settings_for("lcr-ser", "default", {"steps": steps, "apart": True, "searches": True})[0]
         models[steps] = new_model("lcr-ser", config, split, 0).eval()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -1,26 +1,40 @@
-"""LCR-SER beside the others, by part, depth and reward, and where searches mislead (arXiv 2508.04152, Section 4)."""
+"""LCR-SER by part and beside its controls, and what `searec reasoning` draws of the published structure."""
 
-from dataclasses import replace
 from typing import Any
 
 from searec.experiments.recipe import Recipe, RecipeLine
 from searec.experiments.recipes.gserec import SEEDS
-from searec.experiments.recipes.gserec import gserec as gserec_table
 
-ON_YELP: dict[str, Any] = {"epochs": 3}
 RL: dict[str, Any] = {"rl_steps": 60, "rl_lr": 1e-5}
 EXIT: dict[str, Any] = {"exit_steps": 60, "exit_keep": 0.999}
 
 
 def lcr_ser() -> Recipe:
-    """Return lcr-ser part by part (the paper's order: base < +LCR < +TCL < +RL), early exit and one-pass student."""
-    names = ("popular", "itemknn", "sasrec", "unisar", "gserec-paper")
-    others = tuple(line for line in gserec_table().lines if line.label in names)
-    return Recipe("lcr-ser", others + tuple(replace(line, full_requests=5_000) for line in parts(ON_YELP)))
+    """Return lcr-ser part by part beside its controls, for data and for worlds that differ in `--inject` alone."""
+    bare: dict[str, Any] = {"foreign": 0.0, "tcl_weight": 0.0, "step_weight": 0.0}
+    apart: dict[str, Any] = {"apart": True, "searches": True}
+
+    def line(label: str, model: str = "lcr-ser", seeds: tuple[int, ...] = SEEDS, **changes: Any) -> RecipeLine:
+        return RecipeLine(label, model, {"text": True, "neighbours": False, **changes}, seeds=seeds)
+
+    return Recipe(
+        "lcr-ser",
+        (
+            line("event-transformer", "event-transformer", tasks=["recommend"]),
+            line("no search", searches=False),
+            line("apart, K=0", **apart, steps=0),
+            line("+LCR", **apart, **bare),
+            line("+TCL", **apart, **{**bare, "tcl_weight": 0.1, "step_weight": 0.1}),
+            line("+belief", **apart),
+            line("merged", apart=False, searches=True),
+            line("lcr-ser"),
+            *(line(f"K={steps}", seeds=SEEDS[:1], **apart, steps=steps) for steps in (1, 2, 4, 5)),
+        ),
+    )
 
 
 def parts(settings: dict[str, Any], seeds: tuple[int, ...] = SEEDS) -> tuple[RecipeLine, ...]:
-    """Return lcr-ser part by part; early exit and student with the first seed alone.
+    """Return lcr-ser-paper part by part; early exit and student with the first seed alone.
 
     Args:
         settings: of every line.
@@ -45,43 +59,6 @@ def parts(settings: dict[str, Any], seeds: tuple[int, ...] = SEEDS) -> tuple[Rec
         line("early exit", EXIT, seeds=seeds[:1], start="+RL"),
         line("student", {"steps": 0}, seeds=seeds[:1], teacher="+RL"),
     )
-
-
-def lcr_ser_depth() -> Recipe:
-    """K from 0 to 5, where +TCL of `lcr_ser` is K = 3; and without the searches."""
-    depths = {"base": 0, "K=1": 1, "K=2": 2, "+TCL": 3, "K=4": 4, "K=5": 5}
-    lines = (
-        RecipeLine(label, "lcr-ser-paper", {**ON_YELP, "steps": k}, seeds=(0,) if label.startswith("K") else SEEDS)
-        for label, k in depths.items()
-    )
-    no_search = RecipeLine("no search", "lcr-ser-paper", {**ON_YELP, "searches": 0, "steps": 0})
-    return Recipe("lcr-ser-depth", (no_search, *lines), protocols=("sampled",))
-
-
-def lcr_ser_reward() -> Recipe:
-    """The rewards of phase 2 from the same first phase."""
-    rewards = ("hit@1", "hit@5", "ndcg@5", "mrr")
-    first = RecipeLine("+TCL", "lcr-ser-paper", ON_YELP, seeds=SEEDS, full_requests=5_000)
-    lines = tuple(
-        RecipeLine(
-            f"reward {name}", "lcr-ser-paper", {**ON_YELP, **RL, "reward": name}, start="+TCL", full_requests=5_000
-        )
-        for name in rewards
-    )
-    return Recipe("lcr-ser-reward", (first, *lines))
-
-
-def lcr_ser_noise() -> Recipe:
-    """Return the models for worlds with and without noise among the queries, or with no common intent."""
-    seeds = SEEDS[:2]
-    lines = (
-        RecipeLine("unisar", "unisar", {"tasks": ["recommend"], "epochs": 12, "patience": 4}),
-        RecipeLine("gserec-paper", "gserec-paper"),
-        RecipeLine("no search", "lcr-ser-paper", {"searches": 0, "steps": 0}, seeds=seeds),
-        RecipeLine("base", "lcr-ser-paper", {"steps": 0}, seeds=seeds),
-        RecipeLine("lcr-ser-paper", "lcr-ser-paper", seeds=seeds),
-    )
-    return Recipe("lcr-ser-noise", lines, protocols=("sampled",))
 
 
 def lcr_ser_report() -> Recipe:

@@ -173,6 +173,13 @@ def test_validation_keeps_messages_that_help_and_a_run_repeats_them(run: Run, sh
     run.model.weigh_messages(phase["weight.messages"], phase["weight.neighbours"])
 
 
+def test_messages_are_added_to_an_event_transformer_that_is_trained(run: Run, shop: Dataset, tmp_path: Path) -> None:
+    trunk = run_training.train("event-transformer", shop, tmp_path / "et", **SMALL, tasks=["recommend"])
+    started = run_training.train("gserec", shop, tmp_path / "run", **SMALL, start=trunk.folder)
+    state = run.model.state()
+    assert all(torch.equal(part, state[name]) for name, part in started.model.state().items())
+
+
 def test_too_few_searchers_leave_an_event_transformer(checkerboard: Any, tmp_path: Path) -> None:
     run = run_training.train("gserec", checkerboard.data, tmp_path / "run", **SMALL)
     phases = {phase["phase"]: phase["kept"] for phase in run.config["phases"]}

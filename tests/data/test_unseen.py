@@ -4,7 +4,6 @@ And a run remembers them.
 """
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,11 +13,11 @@ from searec.data.dataset import Dataset
 from searec.data.split import Split
 from searec.errors import SettingsError
 from searec.experiments import run_comparison, run_training
-from searec.models import model_named, model_names
+from searec.models import model_names
 from searec.pipeline.run import read_run
+from small_models import settings
 
 SHARE = 0.3
-TINY = {"width": 8, "inner": 8, "epochs": 1, "batch": 64}
 
 
 @pytest.fixture(scope="module")
@@ -61,23 +60,12 @@ def test_they_are_asked_about_with_their_history(small_world: Dataset, split: Sp
 
 @pytest.mark.parametrize("name", [name for name in model_names() if name not in ("gserec-paper", "bm25", "dense")])
 def test_models_learn_without_them_and_their_runs_remember_it(name: str, small_world: Dataset, tmp_path: Path) -> None:
-    settings: dict[str, Any] = TINY if model_named(name).learns != "fit" else {}
-    if model_named(name).artifact == "interests":
-        settings = {key: value for key, value in settings.items() if key != "inner"}
-    if model_named(name).artifact == "item_identifiers":
-        settings = settings | {
-            "layers": 1,
-            "heads": 1,
-            "codes": 16,
-            "code_epochs": 2,
-            "code_least": 0,
-            "vocabulary": 300,
-        }
-    run = run_training.train(name, small_world, tmp_path / "run", unseen=SHARE, **settings)
+    chosen = settings(name, epochs=1, batch=64)
+    run = run_training.train(name, small_world, tmp_path / "run", unseen=SHARE, **chosen)
     again = read_run(run.folder, small_world)
     assert np.array_equal(again.split.known, Split(small_world, unseen=SHARE).known)
     assert "unseen-user" in run_comparison.evaluate(again).slices
-    whole = run_training.train(name, small_world, tmp_path / "whole", **settings)
+    whole = run_training.train(name, small_world, tmp_path / "whole", **chosen)
     ours, theirs = again.model.state(), whole.model.state()
     assert any(not torch.equal(ours[key], theirs[key]) for key in ours)
 

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 import torch
 
+import small_models
 from searec.artifacts.interests import InferredInterests
 from searec.artifacts.item_identifiers import ItemCoder
 from searec.artifacts.user_codes import UserCoder
@@ -35,21 +36,7 @@ from shared_folders import shared_folder
 
 FEED: Any = ("recommend",)
 BOTH: Any = ("recommend", "search")
-SMALL = {
-    "width": 8,
-    "inner": 8,
-    "layers": 1,
-    "heads": 1,
-    "levels": 2,
-    "codes": 8,
-    "code_epochs": 1,
-    "code_least": 0,
-    "vocabulary": 300,
-    "snapshots": 2,
-    "epochs": 1,
-    "batch": 64,
-}
-"""Taken up by each model that has such a setting."""
+SMALL = {"width": 8, "inner": 8, "heads": 1, "code_epochs": 1, "snapshots": 2, "epochs": 1, "batch": 64}
 
 
 @dataclass(frozen=True)
@@ -104,11 +91,9 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
 
 
 def settings(name: str) -> dict[str, Any]:
-    kind = model_named(name)
-    fields = kind.Config.__dataclass_fields__.keys() | ({"epochs", "batch"} if kind.learns == "loss" else set())
     # What validation chooses does depend on events after the split.
-    chosen = {"text": True, "neighbours": False} if "text_choice" in kind.phases else {}
-    return {key: value for key, value in SMALL.items() if key in fields} | chosen
+    chosen = {"text": True, "neighbours": False} if "text_choice" in model_named(name).phases else {}
+    return small_models.settings(name, **SMALL) | chosen
 
 
 def trained(name: str, data: Dataset, folder: Path, time: Any) -> Run:

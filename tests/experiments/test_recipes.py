@@ -78,7 +78,7 @@ def test_a_study_can_be_shared_out() -> None:
 
 
 def test_several_processes_make_the_runs_that_one_makes(checkerboard: Any, tmp_path: Path) -> None:
-    tiny = {"width": 8, "inner": 8, "epochs": 1, "batch": 8, "device": "cpu"}
+    tiny = {"width": 8, "inner": 8, "epochs": 1, "epoch_steps": 0, "batch": 8, "device": "cpu"}
     lines = (RecipeLine("itemknn", "itemknn"), RecipeLine("bm25", "bm25"), RecipeLine("sasrec", "sasrec", tiny))
     recipe = Recipe("default", lines)
     alone = train_recipe(recipe, checkerboard.data, tmp_path / "one")

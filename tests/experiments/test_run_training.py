@@ -18,7 +18,7 @@ from searec.models import model_named, model_names
 from searec.pipeline.run import read_run
 from searec.pipeline.run_folder import CONFIG, WEIGHTS
 
-TINY = {"width": 8, "inner": 8, "epochs": 1, "batch": 64}
+TINY = {"width": 8, "inner": 8, "epochs": 1, "epoch_steps": 0, "batch": 64}
 
 
 @pytest.fixture(scope="module")

@@ -42,23 +42,9 @@ from searec.pipeline.run import Run, read_run
 from searec.pipeline.run_folder import write_run
 from searec.training.examples import TrainingExamples
 from shared_folders import shared_folder
+from small_models import MODEL
 
-SMALL = {
-    "width": 16,
-    "inner": 16,
-    "dropout": 0.0,
-    "attention_dropout": 0.0,
-    "layers": 1,
-    "length": 16,
-    "levels": 2,
-    "codes": 8,
-    "code_epochs": 4,
-    "code_least": 0,
-    "heads": 2,
-    "head_width": 8,
-    "vocabulary": 300,
-    "beam": 64,
-}
+SMALL = {**MODEL, "dropout": 0.0, "attention_dropout": 0.0}
 """Taken up by each model that has such a setting."""
 WRITERS = {"batch": 16, "lr": 0.005, "width": 32, "inner": 32, "schedule": "constant", "warmup": 0}
 LESSON: dict[str, dict[str, Any]] = {

@@ -13,11 +13,12 @@ from searec.errors import SearecError
 from searec.experiments import run_training
 from searec.models import model_names
 from searec.pipeline.run import Run
+from small_models import settings
 
 SMALL: dict[str, Any] = {
     **{"width": 8, "inner": 8, "layers": 1, "heads": 2, "head_width": 4, "length": 8, "levels": 1, "codes": 2},
     **{"code_epochs": 1, "code_least": 0, "vocabulary": 300, "beam": 4, "hidden": 8, "vector": 8, "interests": 2},
-    **{"snapshots": 2, "negatives": 2, "rl_steps": 1, "exit_steps": 1, "steps": 1},
+    **{"snapshots": 2, "negatives": 2, "rl_steps": 1, "exit_steps": 1, "steps": 1, "epochs": 1},
 }
 Event = tuple[str, str, float]
 ITEMS = {f"i{n}": f"thing {n}" for n in range(6)}
@@ -62,13 +63,6 @@ TOO_LITTLE = {"one item", "no interactions"}
 """Datasets that some model cannot learn from."""
 
 
-def settings(name: str) -> dict[str, Any]:
-    config, training = run_training.settings_for(name)
-    known = set(type(config).__dataclass_fields__)
-    chosen = {key: value for key, value in SMALL.items() if key in known}
-    return chosen | ({"epochs": 1, "epoch_steps": 0, "batch": 32} if training is not None else {})
-
-
 @pytest.mark.parametrize("kind", ODD)
 @pytest.mark.parametrize("name", model_names())
 def test_a_model_trains_or_says_why_not(
@@ -76,7 +70,7 @@ def test_a_model_trains_or_says_why_not(
 ) -> None:
     data = make_data(**ODD[kind])
     try:
-        run = run_training.train(name, data, tmp_path / "run", **settings(name))
+        run = run_training.train(name, data, tmp_path / "run", **settings(name, **SMALL))
     except SearecError as error:
         assert kind in TOO_LITTLE, error
         assert str(error)
@@ -100,7 +94,7 @@ def answer(run: Run, data: Dataset) -> None:
 def test_nothing_held_out_is_trained_without_validation(
     name: str, make_data: Callable[..., Dataset], tmp_path: Path
 ) -> None:
-    run = run_training.train(name, make_data(**ODD["nothing held out"]), tmp_path / "run", **settings(name))
+    run = run_training.train(name, make_data(**ODD["nothing held out"]), tmp_path / "run", **settings(name, **SMALL))
     assert "phases" not in run.config, "later phases are judged by validation"
     log = (run.folder / "log.jsonl").read_text(encoding="utf-8")
     assert "ndcg" not in log

@@ -7,7 +7,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from searec.nn.grpo import advantages, clipped_objective, divergence, log_probability, rewards
+from searec.nn.grpo import (
+    advantages,
+    clipped_objective,
+    divergence,
+    list_rewards,
+    log_probability,
+    rewards,
+    sample_lists,
+)
 
 NAMES = ("hit@1", "hit@5", "ndcg@5", "mrr")
 
@@ -72,6 +80,43 @@ def test_the_chance_of_a_list_by_hand() -> None:
         torch.testing.assert_close(log_probability(scores, order, depth).exp(), torch.tensor(expected))
     every = torch.tensor(list(itertools.permutations(range(3))))
     torch.testing.assert_close(log_probability(scores.expand(6, 3), every, None).exp().sum(), torch.tensor(1.0))
+
+
+def test_lists_are_drawn_as_often_as_their_chance_says() -> None:
+    scores = torch.tensor([0.5, -0.3, 1.0])
+    torch.manual_seed(0)
+    drawn = sample_lists(scores.expand(20_000, 3))
+    for order in itertools.permutations(range(3)):
+        listed = torch.tensor(order)
+        share = (drawn == listed).all(1).float().mean()
+        assert share == pytest.approx(float(log_probability(scores, listed, None).exp()), abs=0.015)
+
+
+def test_the_policy_gradient_of_two_items_is_the_analytic_one() -> None:
+    """J = P(first item on top) = p has the gradient p (1 - p) for the first score and its negative for the second."""
+    scores = torch.tensor([0.4, -0.2], requires_grad=True)
+    torch.manual_seed(0)
+    many = scores.expand(1, 40_000, 2)
+    order = sample_lists(many.detach())
+    reward = list_rewards(order == 0, "hit@1")
+    chance = log_probability(many, order, 1)
+    loss = clipped_objective(chance, chance.detach(), advantages(reward, scaled=False), 0.2)
+    (gradient,) = torch.autograd.grad(loss, scores)
+    p = float(torch.sigmoid(torch.tensor(0.6)))
+    torch.testing.assert_close(-gradient, torch.tensor([p * (1 - p), -p * (1 - p)]), atol=0.01, rtol=0)
+
+
+def test_rewards_of_lists_with_several_relevant_items_by_hand() -> None:
+    relevant = torch.tensor([[0, 1, 0, 1, 0, 0], [1, 1, 0, 0, 0, 0], [0, 0, 0, 0, 0, 1]]).bool()
+    ideal = 1 + 1 / math.log2(3)
+    expected = {
+        "hit@1": [0.0, 1.0, 0.0],
+        "hit@5": [1.0, 1.0, 0.0],
+        "ndcg@5": [(1 / math.log2(3) + 1 / math.log2(5)) / ideal, 1.0, 0.0],
+        "mrr": [0.5, 1.0, 1 / 6],
+    }
+    for name, values in expected.items():
+        torch.testing.assert_close(list_rewards(relevant, name), torch.tensor(values))  # type: ignore[arg-type]
 
 
 def test_the_clipped_objective_by_hand() -> None:

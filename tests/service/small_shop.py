@@ -15,7 +15,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "itemknn": {},
     "bm25": {},
     "dense": {},
-    "unisar": {"epochs": 1, "width": 16},
+    "unisar": {"epochs": 1, "width": 16, "epoch_steps": 20, "feed": 10, "searches": 10},
     "serendipity": {"width": 8, "hidden": 16, "vector": 8, "negatives": 4, "interests": 4, "snapshots": 3, "epochs": 1},
 }
 

@@ -163,6 +163,7 @@ def test_thresholds_trade_steps_for_accuracy() -> None:
     assert found.at(1.0) == (1.0, 2.0)
     assert found.at(0.5) == (1.0, 1.0)  # after 1, 0 and 2 steps
     assert found.at(0.0) == (0.5, 0.0)
+    assert found.fixed(1.0) == pytest.approx(2.5 / 3) and found.fixed(0.5) == pytest.approx((0.5 + 2.5 / 3) / 2)
     for keep, steps in ((1.0, 1.0), (0.8, 1 / 3), (0.5, 0.0)):
         gain_kept, taken = found.at(found.threshold(keep))
         assert gain_kept >= keep

@@ -20,6 +20,9 @@ from searec.data.schema import Task
 from searec.data.split import Requests, check_no_leak
 from searec.text.analysis import words_of
 
+_PER_QUERY = ("words", "query_id")
+"""Tensors of a batch with a row for each distinct query, not for each request."""
+
 
 class Histories(Protocol):
     """Histories by user in CSR layout, as a `Dataset` holds them."""
@@ -105,6 +108,20 @@ class Batch:
     def with_candidates(self, candidates: Tensor | None) -> "Batch":
         """Return the same requests over other candidates [B, N]."""
         return dataclasses.replace(self, candidates=candidates)
+
+    def at(self, rows: Tensor) -> "Batch":
+        """Return some of the requests, each as often as it is named.
+
+        Args:
+            rows: [n] of the requests.
+        """
+        parts: dict[str, Any] = {
+            f.name: value[rows]
+            for f in dataclasses.fields(self)
+            if isinstance(value := getattr(self, f.name), Tensor) and f.name not in _PER_QUERY
+        }
+        texts = tuple(self.query_text[row] for row in rows.tolist()) if self.query_text else ()
+        return dataclasses.replace(self, **parts, query_text=texts)
 
 
 class Batcher:

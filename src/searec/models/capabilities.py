@@ -320,6 +320,19 @@ class ScoresTrajectories(Protocol):
 
 
 @runtime_checkable
+class RanksAsPolicy(Protocol):
+    """A model that a short training on lists may improve.
+
+    Attributes:
+        state_noise: deviation of the normal noise that it adds to the first states of requests.
+        description_weights: prefixes of the weights that describe items and queries, which such a training leaves.
+    """
+
+    state_noise: float
+    description_weights: tuple[str, ...]
+
+
+@runtime_checkable
 class ReasonsInSteps(Protocol):
     """A model that refines the states of a user's histories in up to K steps and can stop after any of them."""
 

@@ -25,6 +25,7 @@ from searec.errors import alternative
 from searec.models.base import Preset
 from searec.models.neighbours import WithNeighbours
 from searec.models.search_space import DROPOUT, LEARNING_RATE, Choice
+from searec.models.second_phase_config import SecondPhaseConfig
 from searec.models.timeline_read import ClickTargets, TimelineRead, click_targets
 from searec.models.trunk_sizes import trunk_sizes
 from searec.nn.cached_value import CachedValue
@@ -55,8 +56,10 @@ class EventTransformer(WithNeighbours):
     tasks: ClassVar[tuple[Task, ...]] = TASKS
     learns = "loss"
     examples = "timeline"
-    phases: ClassVar[tuple[str, ...]] = ("text_choice", "neighbours")
+    phases: ClassVar[tuple[str, ...]] = ("text_choice", "second_phase", "neighbours")
     ranks_candidates = True
+    state_noise: float
+    description_weights = ("items.", "query.", "match.")
     rows: ClassVar[Mapping[str, Rows]] = {
         "items.id.weight": Rows("items", new="zero"),
         "bias": Rows("items", dim=1, new="zero"),
@@ -78,8 +81,8 @@ class EventTransformer(WithNeighbours):
     single_task_note = "nothing is learned from the other task's targets; events of both are read all the same"
 
     @settings
-    class Config:
-        """Sizes, inputs and loss.
+    class Config(SecondPhaseConfig):
+        """Sizes, inputs and loss, and the second phase.
 
         Attributes:
             width: D of all vectors. layers, heads: of the Transformer. inner: feed-forward width.
@@ -129,6 +132,7 @@ class EventTransformer(WithNeighbours):
         self.match = QueryMatch(sizes.items)
         self.sampler = SampledSoftmax(sizes.items, config.sampled) if sizes.items > config.full_softmax else None
         self._table = CachedValue[Tensor]()
+        self.state_noise = 0.0
 
     @classmethod
     @override
@@ -386,7 +390,10 @@ class EventTransformer(WithNeighbours):
         if batch.task == "search":
             timeline = timeline.with_query(batch.query, batch.time)
         content = self.content(timeline, table, texts)
-        return TimelineRead(timeline, texts, table, content, self.trunk(content, timeline))
+        states = self.trunk(content, timeline)
+        if self.state_noise:
+            states = states + self.state_noise * torch.randn_like(states)
+        return TimelineRead(timeline, texts, table, content, states)
 
     @property
     def tells_new_items_apart(self) -> bool:

@@ -38,14 +38,46 @@ def rewards(scores: Tensor, name: Reward) -> Tensor:
     return _OF_RANK[name](rank)
 
 
-def advantages(reward: Tensor) -> Tensor:
+def list_rewards(relevant: Tensor, name: Reward) -> Tensor:
+    """Return the metric [...] of lists in which several items may be relevant.
+
+    Args:
+        relevant: [..., N] whether the item at each place is relevant, best first; a list without one earns 0.
+        name: of the metric: of the first relevant item, except for NDCG, which counts them all.
+
+    >>> list_rewards(torch.tensor([[False, True, True], [True, False, True]]), "mrr").tolist()
+    [0.5, 1.0]
+    """
+    if name != "ndcg@5":
+        return _OF_RANK[name](1.0 + relevant.int().argmax(-1)) * relevant.any(-1)
+    places = torch.arange(relevant.shape[-1], device=relevant.device)
+    gain = torch.where(places < 5, 1 / torch.log2(places + 2.0), 0.0)
+    ideal = gain.cumsum(0)[relevant.sum(-1) - 1]
+    return (relevant * gain).sum(-1) / ideal
+
+
+def sample_lists(scores: Tensor) -> Tensor:
+    """Return lists [..., N] of candidates drawn place by place by softmax (Plackett-Luce), by Gumbel noise.
+
+    Args:
+        scores: [..., N] log-weights.
+    """
+    uniform = torch.rand_like(scores).clamp(1e-20, 1 - 1e-7)
+    return (scores - torch.log(-torch.log(uniform))).argsort(dim=-1, descending=True)
+
+
+def advantages(reward: Tensor, *, scaled: bool = True) -> Tensor:
     """Return (reward - mean of its group) / (standard deviation + 1e-6), [B, T]; 0 in a group of equal rewards.
+
+    Args:
+        reward: [B, T].
+        scaled: divide by the deviation, which gives groups that hardly differ the weight of others.
 
     >>> advantages(torch.tensor([[1.0, 0.0], [1.0, 1.0]])).round(decimals=3).tolist()
     [[1.0, -1.0], [0.0, 0.0]]
     """
     apart = reward - reward.mean(-1, keepdim=True)
-    value = apart / (reward.std(-1, correction=0, keepdim=True) + _SMALL)
+    value = apart / (reward.std(-1, correction=0, keepdim=True) + _SMALL) if scaled else apart
     return torch.where((reward == reward[..., :1]).all(-1, keepdim=True), 0.0, value)
 
 

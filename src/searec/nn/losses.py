@@ -1,7 +1,7 @@
 """Losses: the named parts of an objective and their weights."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -15,6 +15,11 @@ TargetLoss = Literal["bce", "softmax"]
 class Losses:
     """Named loss parts and their weights; the total is derived from them, so a logged part cannot be forgotten.
 
+    Attributes:
+        parts: scalars that are minimised.
+        weights: of the parts.
+        figures: scalars that are logged beside them.
+
     >>> losses = Losses({"bce": torch.tensor(2.0), "align": torch.tensor(3.0)}, {"bce": 1.0, "align": 0.1})
     >>> round(losses.total.item(), 3)
     2.3
@@ -22,6 +27,7 @@ class Losses:
 
     parts: Mapping[str, Tensor]
     weights: Mapping[str, float]
+    figures: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.parts.keys() != self.weights.keys():

@@ -20,10 +20,13 @@ from searec.metrics import NDCG
 from searec.models.base import Model
 from searec.nn.learner import Learner
 from searec.nn.losses import Losses
+from searec.training.examples import TrainingExamples
 from searec.training.phases import PhaseContext, PhaseReport, TrainingPhase
 
 _THRESHOLDS = 50
 _LEARNING_RATE = 1e-2
+_OTHERS = 31
+"""Negatives of a request, for a model whose own loss has none."""
 
 
 class EarlyExit(Learner):
@@ -81,6 +84,11 @@ class Depths:
         depth = np.where(above.any(1), above.argmax(1), above.shape[1])
         return float(self.gain[np.arange(len(depth)), depth].mean()), float(depth.mean())
 
+    def fixed(self, steps: float) -> float:
+        """Return NDCG@5 if everybody stops after the same number of steps; between whole numbers, a mix of two."""
+        at_depth = self.gain.mean(0)
+        return float(np.interp(steps, np.arange(len(at_depth)), at_depth))
+
     def threshold(self, keep: float) -> float:
         """Return the threshold of the fewest mean steps with this share of the NDCG@5 at K steps; 1 if none has it."""
         whole = self.gain[:, -1].mean()
@@ -129,12 +137,18 @@ class EarlyExitPhase(TrainingPhase):
     @override
     def run(self, model: Model, context: PhaseContext, before: Mapping[str, float]) -> PhaseReport:
         reasoner: Any = model
-        config, requests = model.config, context.config.validation_requests
+        config, requests, seed = model.config, context.config.validation_requests, context.config.seed
+        batch = context.config.batch
+        examples = TrainingExamples(
+            context.split, model, batch=batch, seed=seed, negatives=model.negatives or _OTHERS, feed_requests=True
+        )
 
         def saved(learner: Any) -> dict[str, float]:
             by_depth = depths(model, context.split, requests=requests)
             gain, steps = by_depth.at(by_depth.threshold(config.exit_keep))
-            return {"ndcg@5": gain, "steps": steps, "saved": 1 - steps / max(by_depth.at(1.0)[1], 1e-9)}
+            whole, most = by_depth.at(1.0)
+            saved = 1 - steps / max(most, 1e-9)
+            return {"ndcg@5": gain, "steps": steps, "saved": saved, "whole": whole, "fixed": by_depth.fixed(steps)}
 
         model.requires_grad_(False)
         reasoner.halting.requires_grad_(True)
@@ -145,8 +159,9 @@ class EarlyExitPhase(TrainingPhase):
                 model,
                 saved,
                 config.exit_steps,
-                batch=context.config.batch,
+                batch=batch,
                 lr=_LEARNING_RATE,
+                examples=examples,
                 judge="saved",
             )
         finally:

@@ -15,6 +15,7 @@ from searec.data.split import Requests, Split
 from searec.data.timelines import timelines
 from searec.errors import DataError
 from searec.models.base import Model
+from searec.training.loop import Batch as LearnedBatch
 from searec.training.loop import Examples
 
 _BLOCK = 50
@@ -36,6 +37,7 @@ class TrainingExamples(Examples):
             microseconds since 1970. An epoch then is the newer examples and `replay` times as many older ones, drawn
             anew each time.
         replay: older examples for each newer one.
+        feed_requests: whatever the model's examples are: each feed click is a request, with negatives.
 
     Raises:
         DataError: there is nothing to learn from.
@@ -51,6 +53,7 @@ class TrainingExamples(Examples):
         negatives: int | None = None,
         learned: Ints | None = None,
         replay: float = 1.0,
+        feed_requests: bool = False,
     ) -> None:
         tasks = model.train_tasks
         self.size = batch
@@ -58,8 +61,11 @@ class TrainingExamples(Examples):
         self.model = model
         self.negatives = model.negatives if negatives is None else negatives
         self.batcher = Batcher(split.data, model.needs)
-        if model.examples == "timeline":
-            self.requests: list[Requests] = [timelines(split, tasks, model.config.length)]
+        self.has_candidates = feed_requests or model.examples == "each"
+        if feed_requests:
+            self.requests: list[Requests] = [split.train("recommend", tasks)]
+        elif model.examples == "timeline":
+            self.requests = [timelines(split, tasks, model.config.length)]
         elif model.examples == "last":
             self.requests = [split.sequences(tasks, feed_only=model.needs.clicks == 0)]
         else:
@@ -104,7 +110,7 @@ class TrainingExamples(Examples):
         requests = self.requests[part][rows[process::processes]]
         rng = np.random.default_rng([self.seed, epoch, step, process])
         count = self.negatives
-        if self.model.examples == "each":
+        if self.has_candidates:
             target = requests.target[:, None]
             others = draw_unseen(
                 rng, self.seen, requests.user, count, excluded=target, else_any=True, events=self.events
@@ -131,11 +137,23 @@ class TrainingExamples(Examples):
                 rows = np.concatenate((rows, rng.choice(self.older[part], self.replayed[part], replace=False)))
             if not len(rows):
                 continue
-            order = rng.permutation(rows)
-            blocks = np.array_split(order, -(-len(order) // (self.size * _BLOCK)))
-            order = np.concatenate([block[np.argsort(lengths[block], kind="stable")] for block in blocks])
-            plan += [(part, rows) for rows in np.array_split(order, self._batches(len(order)))]
+            plan += [(part, batch) for batch in shuffled_batches(rng, rows, lengths, self.size)]
         return [plan[place] for place in rng.permutation(len(plan))]
+
+
+def shuffled_batches(rng: np.random.Generator, rows: Ints, lengths: Ints, size: int) -> list[Ints]:
+    """Return batches of rows in a random order, those of similar lengths together.
+
+    Args:
+        rng: of the order.
+        rows: [n] into `lengths`.
+        lengths: of each example.
+        size: rows of a batch, at most.
+    """
+    order = rng.permutation(rows)
+    blocks = np.array_split(order, -(-len(order) // (size * _BLOCK)))
+    order = np.concatenate([block[np.argsort(lengths[block], kind="stable")] for block in blocks])
+    return np.array_split(order, -(-len(order) // size))
 
 
 class Portions(Examples):
@@ -146,7 +164,7 @@ class Portions(Examples):
         steps: batches in an epoch.
     """
 
-    def __init__(self, examples: TrainingExamples, steps: int) -> None:
+    def __init__(self, examples: Examples, steps: int) -> None:
         self.examples, self.each = examples, steps
 
     def portions(self, steps: int) -> "Portions":
@@ -158,6 +176,6 @@ class Portions(Examples):
         return self.each
 
     @override
-    def batch(self, epoch: int, step: int, process: int = 0, processes: int = 1) -> Batch:
+    def batch(self, epoch: int, step: int, process: int = 0, processes: int = 1) -> LearnedBatch:
         whole, place = divmod(epoch * self.each + step, self.examples.steps(0))
         return self.examples.batch(whole, place, process, processes)

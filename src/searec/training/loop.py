@@ -76,7 +76,8 @@ class _Objective(nn.Module):
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         losses = self.model.loss(batch)
-        return losses.total, {name: part.detach() for name, part in losses.parts.items()}
+        parts = {f"loss.{name}": part.detach() for name, part in losses.parts.items()}
+        return losses.total, {**parts, **losses.figures}
 
 
 def train(

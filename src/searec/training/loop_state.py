@@ -61,14 +61,14 @@ def fetch_losses(losses: list[tuple[Tensor, dict[str, Tensor]]]) -> list[dict[st
     """Return the losses of some steps, means over the processes, from the device; NaN if one of them is not finite.
 
     Args:
-        losses: of each step its total and its parts.
+        losses: of each step its total and what is logged beside it, by name.
     """
     if not losses:
         return []
     values = iter(
         torch.stack([value.float() for total, parts in losses for value in (total, *parts.values())]).tolist()
     )
-    local = [{name: next(values) for name in ("loss", *(f"loss.{part}" for part in parts))} for _, parts in losses]
+    local = [{name: next(values) for name in ("loss", *parts)} for _, parts in losses]
     means = []
     for processes in zip(*gather_object([local]), strict=True):
         names = dict.fromkeys(name for step in processes for name in step)

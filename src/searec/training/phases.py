@@ -16,13 +16,14 @@ from searec.plugins import Registry
 from searec.training import checkpoint
 from searec.training.budget import Budget, Update
 from searec.training.examples import Portions, TrainingExamples
-from searec.training.loop import train
+from searec.training.loop import Examples, train
 from searec.training.train_config import TrainConfig
 
 SUPERVISED, STARTED = "supervised", "started"
 BUILT_IN = {
     "text_choice": "searec.training.text_choice:TextChoicePhase",
     "neighbours": "searec.training.neighbour_memory:NeighbourMemoryPhase",
+    "second_phase": "searec.training.second_phase:SecondPhase",
     "user_codes": "searec.training.user_codes:UserCodesPhase",
     "ranking_policy": "searec.training.ranking_policy:RankingPolicyPhase",
     "early_exit": "searec.training.early_exit:EarlyExitPhase",
@@ -85,6 +86,7 @@ class PhaseContext:
         batch: int,
         lr: float,
         negatives: int | None = None,
+        examples: Examples | None = None,
         judge: str | None = None,
     ) -> Mapping[str, float]:
         """Train a later phase for some steps, and return the metrics of its best validation.
@@ -98,6 +100,7 @@ class PhaseContext:
             batch: requests in each.
             lr: the constant learning rate.
             negatives: for each positive; as many as the model needs by default.
+            examples: its batches; those of the model by default.
             judge: the metric that chooses the best weights, higher is better; the training's by default.
         """
         folder = self.folder / name
@@ -114,7 +117,8 @@ class PhaseContext:
             min_steps=0,
             validate_every=1,
         )
-        examples = TrainingExamples(self.split, model, batch=batch, seed=config.seed, negatives=negatives)
+        if examples is None:
+            examples = TrainingExamples(self.split, model, batch=batch, seed=config.seed, negatives=negatives)
         budget = None if self.budgets is None else self.budgets[name]
         report = train(
             learner,

@@ -236,11 +236,11 @@ def test_losses_have_their_known_answers() -> None:
     allowed = torch.ones(1, 1, 2, 3, dtype=torch.bool)
     none = torch.zeros(1)
     memory = Memory(none, none, allowed)
-    step = Step(none, none, torch.tensor([[[2.0, -1.0, 0.0]]]))
+    step = Step(none, none, none, torch.tensor([[[2.0, -1.0, 0.0]]]))
     session, learned = torch.tensor([[1, 2, 3]]), torch.tensor([[True]])
     expected = (math.log1p(math.exp(-2.0)) + math.log1p(math.exp(-1.0)) + math.log(2)) / 3
     assert belief_loss([step], memory, session, 1, learned).item() == pytest.approx(expected)
-    step = Step(none, none, torch.zeros(1, 1, 3, requires_grad=True))
+    step = Step(none, none, none, torch.zeros(1, 1, 3, requires_grad=True))
     assert belief_loss([step], memory, session, 3, learned).item() == 0  # no foreign session, nothing to tell apart
 
     table = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])

@@ -37,13 +37,20 @@ class Step:
 
     Attributes:
         states: [B, Q, 2, D] of each side.
-        read: [B, Q, 2, D] the mean content of the events that each side has read.
+        weights: [B, 2Q, E] of attention, the mean over heads.
+        content: [B, E, D] what each event is of.
         belief: [B, Q, E] logits that the session of an event is the user's own; of meaning at search events only.
     """
 
     states: Tensor
-    read: Tensor
+    weights: Tensor
+    content: Tensor
     belief: Tensor
+
+    @property
+    def read(self) -> Tensor:
+        """[B, Q, 2, D] the mean content of the events that each side has read; of the null event it is zero."""
+        return (self.weights @ self.content).view_as(self.states)
 
 
 class TimelineReasoning(nn.Module):
@@ -114,7 +121,7 @@ class TimelineReasoning(nn.Module):
             weights = weights + head / self.heads
         states = self.dropout.added(self.out(torch.cat(read, dim=-1)).view_as(states), states)
         states = self.dropout.added(self.feed_forward(self.norm_feed_forward(states)), states)
-        return Step(states, (weights @ memory.content).view_as(states), belief)
+        return Step(states, weights, memory.content, belief)
 
 
 def belief_loss(

@@ -302,6 +302,15 @@ class LearnsFromTeacher(Protocol):
 
 
 @runtime_checkable
+class TeachesTimelines(Protocol):
+    """A teacher that scores the catalogue at places of training stretches."""
+
+    def teaching_scores(self, batch: Batch) -> Tensor:
+        """Return scores [P, I] at places that follow from the batch alone."""
+        ...
+
+
+@runtime_checkable
 class ScoresTrajectories(Protocol):
     """A model whose ranking is a policy: it scores the candidates along several noisy trajectories."""
 

@@ -9,6 +9,7 @@ from searec.experiments.recipes.gserec import gserec as gserec_table
 
 ON_YELP: dict[str, Any] = {"epochs": 3}
 RL: dict[str, Any] = {"rl_steps": 60, "rl_lr": 1e-5}
+SECOND_PHASE_OF = "event-transformer"
 EXIT: dict[str, Any] = {"exit_steps": 60, "exit_keep": 0.999}
 
 
@@ -59,16 +60,16 @@ def lcr_ser_depth() -> Recipe:
 
 
 def lcr_ser_reward() -> Recipe:
-    """The rewards of phase 2 from the same first phase."""
-    rewards = ("hit@1", "hit@5", "ndcg@5", "mrr")
-    first = RecipeLine("+TCL", "lcr-ser-paper", ON_YELP, seeds=SEEDS, full_requests=5_000)
-    lines = tuple(
-        RecipeLine(
-            f"reward {name}", "lcr-ser-paper", {**ON_YELP, **RL, "reward": name}, start="+TCL", full_requests=5_000
-        )
-        for name in rewards
-    )
-    return Recipe("lcr-ser-reward", (first, *lines))
+    """Return phase 1, cross-entropy on hard lists from it (reward likelihood), and policy optimisation by reward."""
+    first: dict[str, Any] = {"neighbours": False, "text": True, "tasks": ["recommend"]}
+    second = {**first, "second_steps": 200, "second_batch": 32}
+
+    def line(label: str, **settings: Any) -> RecipeLine:
+        return RecipeLine(label, SECOND_PHASE_OF, {**second, **settings}, seeds=SEEDS, start="phase 1")
+
+    lines = [line("cross-entropy", second_phase="cross-entropy")]
+    lines += [line(f"GRPO, {name}", second_phase="grpo", reward=name) for name in ("ndcg@5", "hit@1", "mrr")]
+    return Recipe("lcr-ser-reward", (RecipeLine("phase 1", SECOND_PHASE_OF, first, seeds=SEEDS), *lines))
 
 
 def lcr_ser_noise() -> Recipe:

@@ -16,15 +16,15 @@ from searec.data.candidates import sampled_requests
 from searec.data.dataset import load
 from searec.data.schema import Task
 from searec.data.split import Split
+from searec.experiments.recipes.published import CODES
 from searec.experiments.run_training import settings_for, train
 from searec.training.training_log import FILE, read_rows
 from timing import line
 
 TASKS: tuple[Task, ...] = ("recommend",)
 JUDGE = "ndcg@5"
-PUBLISHED = {"summaries": "offline", "encoder": "minilm"}
-"""The published settings without a chat server."""
-BATCH, PATIENCE, EPOCHS = 1024, 5, 100
+BATCH, LEAST, PATIENCE, EPOCHS = 256, 1_000, 5, 100
+"""Of the reference: rows a batch, steps before which it does not stop, validations without a gain, passes at most."""
 
 
 def run(data: Path) -> None:
@@ -58,7 +58,7 @@ def theirs(data: Path) -> tuple[float, float, int]:
     """Return the reference's best validation NDCG@5, the seconds until it first had it, and the epochs until then."""
     dataset = load(data)
     split, arrays = Split(dataset), read_arrays(dataset.folder)
-    config, _ = settings_for("gserec-paper", "paper", PUBLISHED)
+    config, _ = settings_for("gserec-paper", "paper", CODES)
     codes = UserCoder.make(split, TASKS, config).codes.codes
     torch.manual_seed(0)
     model = ReferenceGSERec(
@@ -76,13 +76,13 @@ def theirs(data: Path) -> tuple[float, float, int]:
     rows = FixedRows(arrays, split.train("recommend", TASKS), feed=REC, searches=SRC, negatives=NEGATIVES)
     held = sampled_requests(split, "recommend", "val")
     watched = FixedRows(arrays, held.requests, feed=REC, searches=SRC, candidates=np.asarray(held.candidates))
-    best, at, stop_epoch = -1.0, 0.0, 0
+    best, at, best_epoch = -1.0, 0.0, 0
     started = time.perf_counter()
     for epoch in range(1, EPOCHS + 1):
         train_steps(model, reference_rows(rows, BATCH, shuffle=True, seed=epoch), sys.maxsize, optimizer)
         value = evaluate(model, reference_rows(watched, BATCH))[1][JUDGE]
         if value > best:
-            best, at, stop_epoch = value, time.perf_counter() - started, epoch
-        if epoch - stop_epoch >= PATIENCE:
+            best, at, best_epoch = value, time.perf_counter() - started, epoch
+        if epoch - best_epoch >= PATIENCE and epoch * len(rows) >= LEAST * BATCH:
             break
-    return best, at, stop_epoch
+    return best, at, best_epoch

@@ -102,12 +102,6 @@ def test_more_than_the_feed_allows_is_refused_with_what_it_allows(tmp_path: Path
         simulate(tmp_path / "world", configure(World, {**BASE, "reveal": 0.9}))
 
 
-def test_controls_need_reveal(tmp_path: Path) -> None:
-    for dials in ({"inject": 1}, {"archetypes": 10}, {"shuffle_arcs": True}):
-        with pytest.raises(SettingsError, match="--reveal"):
-            simulate(tmp_path / "world", configure(World, {"users": 50, **dials}))
-
-
 def test_needs_raises_the_share_of_new_types() -> None:
     def new(share: float) -> float:
         world = tables(needs=share, reveal=0.0, drift=0.0)

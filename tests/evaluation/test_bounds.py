@@ -11,7 +11,6 @@ import pytest
 from searec.config import configure
 from searec.data.synthetic.oracle import KNOWLEDGE, Oracle
 from searec.data.synthetic.simulate import World, simulate
-from searec.errors import SettingsError
 from searec.evaluation.bounds import Bounds, bounds, verdict
 
 BASE: dict[str, Any] = {"users": 800, "items": 800, "clicks": 6.0, "reveal": 0.0}
@@ -68,11 +67,6 @@ def test_the_oracle_gives_probabilities_that_come_true(dials: dict[str, Any], tm
             inside = (scores >= low) & (scores < high)
             if inside.sum() > 2_000:
                 assert hit[inside].mean() == pytest.approx(scores[inside].mean(), rel=0.2)
-
-
-def test_a_world_without_controls_has_no_bounds(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="--reveal"):
-        measured(tmp_path, reveal=None)
 
 
 def test_no_verdict_where_there_is_no_headroom(searec: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:

@@ -118,6 +118,7 @@ def test_full_ranks_leave_out_what_was_seen_and_keep_the_target(small_world: Dat
 
 def test_what_is_new_in_the_lists_is_kept_user_by_user(small_world: Dataset) -> None:
     model, split = Coarse(small_world), Split(small_world)
+    model.values = 4
     found = evaluate(model, split, "recommend", "full")
     requests = split.held_out("recommend", "test")
     _, top = full_ranks(model, split, requests)

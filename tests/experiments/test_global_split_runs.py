@@ -55,7 +55,7 @@ class Shop:
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     def make(folder: Path) -> None:
-        dials = World(users=40, items=70, clicks=10.0, searches=10.0, families=2, types=3, seed=5)
+        dials = World(users=40, items=70, clicks=10.0, searches=10.0, families=2, types=3, seed=1)
         world = simulate(folder / "world", dials)
         tables = {
             name: pl.read_parquet(world / f"{name}.parquet") for name in ("items", "users", "interactions", "searches")

@@ -50,6 +50,7 @@ WRITERS = {"batch": 16, "lr": 0.005, "width": 32, "inner": 32, "schedule": "cons
 LESSON: dict[str, dict[str, Any]] = {
     "event-transformer": {"epochs": 4, "batch": 16, "lr": 0.01, "dropout": 0.1, "average": 0.9},
     "gserec": {"epochs": 4, "batch": 16, "lr": 0.01, "dropout": 0.1, "average": 0.9},
+    "lcr-ser": {"epochs": 4, "batch": 16, "lr": 0.01, "dropout": 0.1, "average": 0.9, "apart": True},
     "sasrec": {"epochs": 20, "epoch_steps": 0, "batch": 16, "lr": 0.01},
     "gserec-paper": {"epochs": 30, "batch": 16, "lr": 0.005, "width": 32, "inner": 32},
     "lcr-ser-paper": {"epochs": 30, "batch": 16, "lr": 0.005, "width": 32, "inner": 32},
@@ -74,7 +75,10 @@ BEGUN = {"unisar": {"epoch_steps": 0}}
 LESSON_OF_OTHERS = {"epochs": 30, "batch": 32, "lr": 0.01}
 GIVEN = {"gensar": 0.5, "tiger": 0.5}
 """What untaught models know: identifiers are learned from clicks, and an untaught T5 repeats codes that it reads."""
-WORDLESS = {"event-transformer": {"text": False, "tasks": ["recommend"]}, "gserec": {"text": False}}
+WORDLESS: dict[str, dict[str, Any]] = {
+    **{name: {"text": False, "tasks": ["recommend"]} for name in ("event-transformer", "lcr-ser")},
+    "gserec": {"text": False},
+}
 """Settings without words, which alone tell the two blocks of items apart."""
 BLIND = {"popular"}
 """Models that tell no user from another, so that the checkerboard has no answer for them."""
@@ -83,6 +87,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("itemknn", {"feed_only": True, "neighbours": 5, "shrink": 2.0}),
     ("sasrec", {"feed_only": True, "loss": "bce", "negatives": 2, "heads": 1}),
     ("unisar", {"tasks": ["recommend"], "user": False}),
+    ("lcr-ser", {"apart": False, "steps": 2}),
     ("gserec-paper", {"user_weight": 0.0, "history_weight": 0.0, "text_fallback": False, "layers": 3}),
     (
         "gserec-paper",
@@ -267,6 +272,10 @@ def test_events_after_the_cutoff_teach_nothing(teach: MakeRun, rewritten: Datase
     short: dict[str, Any] = {"epochs": 1, "batch": 32} if model_named(name).learns == "loss" else {}
     if "neighbours" in model_named(name).phases:  # validation chooses their weight, and does change here
         short["neighbours"] = False
+    if "text_choice" in model_named(name).phases:  # as does the choice of texts
+        short["text"] = True
+    if "side_choice" in model_named(name).phases:
+        short["apart"] = True
     told = teach(name, **short)
     assert not np.array_equal(told.data.click_history.item, rewritten.click_history.item)
     other = run_training.train(name, rewritten, tmp_path / "run", **settings(name, **short)).model.state()
@@ -498,6 +507,7 @@ CAPABILITIES = {
     "bm25": {"ReusesLexicalIndex"},
     "dense": {"HasItemVectors", "EncodesQueries"},
     "event-transformer": {"HasItemVectors", "ScoresNewItems"},
+    "lcr-ser": {"HasItemVectors", "ScoresNewItems"},
     "sasrec": {"HasItemVectors"},
     "unisar": {"HasItemVectors"},
     "gserec": {"HasItemVectors", "ScoresNewItems"},

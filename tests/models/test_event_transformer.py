@@ -170,7 +170,7 @@ def test_text_is_kept_where_it_is_better_on_validation(checkerboard: Any, tmp_pa
     run = run_training.train("event-transformer", checkerboard.data, tmp_path / "run", **SMALL)
     choice = next(phase for phase in run.config["phases"] if phase["phase"] == "text_choice")
     assert not choice["kept"] and run.model.query is not None
-    assert choice["full-ndcg@10.without_text"] <= choice["full-ndcg@10"]
+    assert choice["full-ndcg@10.text_choice"] <= choice["full-ndcg@10"]
 
 
 def test_text_that_validation_is_against_is_dropped(

@@ -12,13 +12,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from searec.artifacts.user_codes import new_rqvae
 from searec.config import configure
 from searec.data.batch import Batch, Batcher
 from searec.data.dataset import Dataset
 from searec.data.split import Requests, Split
 from searec.errors import SettingsError
+from searec.experiments.run_training import settings_for
+from searec.models.base import Preset
 from searec.models.gserec_paper import GSERecPaper
 from searec.models.lcr_ser_paper import LCRSERPaper
+from searec.semantic_ids.code_config import SINKHORN
 from searec.semantic_ids.user_code_table import UserCodes
 from searec.training.examples import TrainingExamples
 
@@ -179,6 +183,25 @@ def test_first_weights_go_by_the_size_of_each_table(small_world: Dataset) -> Non
         assert float(table.weight.detach().std()) == pytest.approx((2 / (rows + width)) ** 0.5, rel=0.15)
     assert model.item.weight[0].abs().sum() == 0
     assert model.user.weight.std() > 2 * model.code.weight.std()
+
+
+def test_the_predictor_drops_hidden_units_in_training(small_world: Dataset) -> None:
+    model = built(small_world, dropout=0.5).eval()
+    batch = batch_of(model, small_world)
+    with torch.no_grad():
+        assert torch.equal(model.score(batch), model.score(batch))
+        model.scorer.train()
+        assert not torch.equal(model.score(batch), model.score(batch))
+
+
+@pytest.mark.parametrize("preset", ["default", "paper"])
+def test_codes_are_made_as_published(preset: Preset) -> None:
+    """Everybody has codes on both sides, and the last level is balanced in training."""
+    config, training = settings_for("gserec-paper", preset, {})
+    assert config.text_fallback
+    rqvae = new_rqvae(config, 8, 0)
+    assert [quantiser.sinkhorn for quantiser in rqvae.quantisers] == [SINKHORN, SINKHORN]
+    assert (training.batch, training.lr, training.weight_decay, training.patience) == (1024, 1e-3, 1e-5, 5)
 
 
 def test_negatives_are_drawn_as_often_as_they_were_clicked(small_world: Dataset) -> None:

@@ -269,7 +269,7 @@ def test_interest_that_brings_an_item_is_the_one_nearest_to_it(split: Split, mad
     assert torch.allclose(values[both], shown[both], atol=1e-5)
 
 
-@pytest.mark.parametrize("reach", [17, 40])
+@pytest.mark.parametrize("reach", [25, 40])
 def test_of_equal_items_i2i_looks_at_the_most_clicked(split: Split, made: InferredInterests, reach: int) -> None:
     """Against a sort of the whole catalogue: nearest first, of equal ones the most clicked."""
     model = new(split, made, order="interest", reach=reach).eval()

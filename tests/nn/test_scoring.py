@@ -2,7 +2,6 @@
 
 import torch
 
-from searec.nn.event_vectors import mask_at_random
 from searec.nn.scoring import CandidateScorer
 
 
@@ -31,11 +30,3 @@ def test_dropout_is_of_both_hidden_layers_in_training() -> None:
     alone = scorer.rest[-1](torch.relu(scorer.rest[2].bias))
     torch.testing.assert_close(scorer(item, None, states, here, users), alone.expand(3, 5))
     assert scorer.eval()(item, None, states, here, users).unique().numel() == 15
-
-
-def test_vectors_are_masked_whole() -> None:
-    vectors = torch.ones(4, 3)
-    assert mask_at_random(vectors, 0.0).equal(vectors)
-    assert mask_at_random(vectors, 1.0).equal(torch.zeros(4, 3))
-    rows = mask_at_random(torch.ones(1000, 3), 0.5).sum(1)
-    assert set(rows.tolist()) == {0.0, 3.0}

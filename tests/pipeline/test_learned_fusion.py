@@ -142,7 +142,7 @@ class Shop:
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     """A world with enough users, and a deployment that is learned on it."""
     home = tmp_path_factory.mktemp("learned")
-    world = World(users=160, items=250, clicks=14.0, searches=14.0, families=2, types=3, seed=4)
+    world = World(users=200, items=250, clicks=14.0, searches=14.0, families=2, types=3, seed=4)
     data = load(simulate(home / "shop", world))
     runs = {name: str(home / name) for name in ("itemknn", "ease", "bm25")}
     for name, folder in runs.items():

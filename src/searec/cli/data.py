@@ -27,10 +27,8 @@ def simulate(
         float | None,
         typer.Option(min=0, max=1, help="Share of targets that only earlier searches announce.", show_default=False),
     ] = None,
-    inject: Annotated[int, typer.Option(min=0, max=8, help="Foreign searches beside each search; needs --reveal.")] = 0,
-    archetypes: Annotated[
-        int, typer.Option(min=0, help="Hidden clusters of users with needs of their own; needs --reveal.")
-    ] = 0,
+    inject: Annotated[int, typer.Option(min=0, max=8, help="Foreign searches beside each search.")] = 0,
+    archetypes: Annotated[int, typer.Option(min=0, help="Hidden clusters of users with needs of their own.")] = 0,
     bounds: Annotated[
         bool,
         typer.Option("--bounds", help="Also print what an oracle reaches, and models without neighbours or searches."),

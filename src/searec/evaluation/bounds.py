@@ -79,9 +79,6 @@ def bounds(folder: Path | str, world: World) -> Bounds:
     Args:
         folder: the world as `simulate` wrote it.
         world: its settings.
-
-    Raises:
-        SettingsError: a world without controls.
     """
     data = load(folder)
     split, oracle = Split(data), Oracle(world)

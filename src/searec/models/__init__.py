@@ -24,6 +24,7 @@ BUILT_IN = {
     "sasrec": "searec.models.sasrec:SASRec",
     "unisar": "searec.models.unisar:UniSAR",
     "gserec": "searec.models.gserec:GSERec",
+    "lcr-ser": "searec.models.lcr_ser:LCRSER",
     "gserec-paper": "searec.models.gserec_paper:GSERecPaper",
     "lcr-ser-paper": "searec.models.lcr_ser_paper:LCRSERPaper",
     "gensar": "searec.models.gensar.model:GenSAR",

@@ -136,6 +136,25 @@ class ChoosesText(Protocol):
 
 
 @runtime_checkable
+class ChoosesSides(Protocol):
+    """A model that encodes feed and searches apart if that makes it better."""
+
+    @property
+    def may_encode_apart(self) -> bool:
+        """Whether it reads searches, and its settings leave it to validation how."""
+        ...
+
+    def encoded_apart(self, data: "Dataset", seed: int) -> "Model":
+        """Return a model of the same settings that encodes feed and searches apart, with weights of its own.
+
+        Args:
+            data: the dataset.
+            seed: of the weights.
+        """
+        ...
+
+
+@runtime_checkable
 class RemembersNeighbours(Protocol):
     """A model that adds the similarities of `itemknn` to its scores, weighted after it has learned."""
 

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import Field
@@ -18,7 +17,6 @@ from searec.data.counts import Counts
 from searec.data.dataset import Dataset, Sizes
 from searec.data.growth import Growth, Rows
 from searec.data.leakage.findings import Leaks
-from searec.data.ragged import Ints
 from searec.data.schema import TASKS, Task
 from searec.data.split import Split
 from searec.errors import alternative
@@ -26,7 +24,7 @@ from searec.models.base import Preset
 from searec.models.neighbours import WithNeighbours
 from searec.models.search_space import DROPOUT, LEARNING_RATE, Choice
 from searec.models.second_phase_config import SecondPhaseConfig
-from searec.models.timeline_read import ClickTargets, TimelineRead, click_targets
+from searec.models.timeline_read import CATEGORIES, ClickTargets, TimelineRead, category_ids, click_targets
 from searec.models.trunk_sizes import trunk_sizes
 from searec.nn.cached_value import CachedValue
 from searec.nn.event_trunk import EventTrunk, Timeline
@@ -37,8 +35,6 @@ from searec.nn.softmax import SampledSoftmax, linear_cross_entropy
 from searec.text.encoder import DEFAULT, Encoder
 from searec.text.recent_vectors import RecentVectors
 
-_CATEGORIES = 8
-"""Categories read of an item."""
 _WORDS = 16
 """Words read of a query."""
 _OF_ITEMS = ("items.text", "items.category_ids", "match.offsets", "match.columns", "match.values")
@@ -165,7 +161,7 @@ class EventTransformer(WithNeighbours):
         categories = data.sizes.categories if self.config.categories else 0
         self.items.describe(
             self._item_text(texts) if has_text else None,
-            torch.from_numpy(_category_ids(data)) if categories > 1 else None,
+            torch.from_numpy(category_ids(data)) if categories > 1 else None,
             categories,
         )
         if self.items.map is not None:
@@ -252,6 +248,23 @@ class EventTransformer(WithNeighbours):
             content = content + F.embedding(timeline.query.long(), queries) * (timeline.query > 0)[..., None]
         return content
 
+    def timeline_of(self, batch: Batch) -> Timeline:
+        """Return the events that are read of each user."""
+        return Timeline.of(batch, self.config.length)
+
+    def targets_of(self, timeline: Timeline) -> dict[Task, ClickTargets]:
+        """Return the clicks that are learned."""
+        return click_targets(timeline, self.train_tasks)
+
+    def trunk_states(self, content: Tensor, timeline: Timeline) -> Tensor:
+        """Return the states [B, E + 1, D] of the trunk.
+
+        Args:
+            content: [B, E, D] as `content` returns it.
+            timeline: of B users.
+        """
+        return self.trunk(content, timeline)  # type: ignore[no-any-return]
+
     def refined(self, read: TimelineRead, batch: Batch) -> Tensor:
         """Return the states [B, E + 1, D] that scores are made of; models on this trunk add their mechanism here.
 
@@ -287,12 +300,14 @@ class EventTransformer(WithNeighbours):
         Args:
             batch: of the timeline's examples.
         """
-        timeline, texts = Timeline.of(batch, self.config.length), self.query_texts(batch)
-        targets = click_targets(timeline, self.train_tasks)
+        timeline, texts = self.timeline_of(batch), self.query_texts(batch)
+        targets = self.targets_of(timeline)
         known, log_q = self._compared(targets, timeline)
         table = self.table() if known is None else self.items(known)
         content = self.content(timeline, table, texts, known)
-        return TimelineRead(timeline, texts, table, content, self.trunk(content, timeline), targets, known, log_q)
+        return TimelineRead(
+            timeline, texts, table, content, self.trunk_states(content, timeline), targets, known, log_q
+        )
 
     def target_losses(self, batch: Batch, read: TimelineRead, states: Tensor) -> Losses:
         """Return the cross-entropy of the targets by states [B, E + 1, D].
@@ -386,11 +401,11 @@ class EventTransformer(WithNeighbours):
             batch: B requests.
         """
         texts, table = self.query_texts(batch), self.table()
-        timeline = Timeline.of(batch, self.config.length)
+        timeline = self.timeline_of(batch)
         if batch.task == "search":
             timeline = timeline.with_query(batch.query, batch.time)
         content = self.content(timeline, table, texts)
-        states = self.trunk(content, timeline)
+        states = self.trunk_states(content, timeline)
         if self.state_noise:
             states = states + self.state_noise * torch.randn_like(states)
         return TimelineRead(timeline, texts, table, content, states)
@@ -410,7 +425,7 @@ class EventTransformer(WithNeighbours):
         """
         text = None if self.items.map is None else torch.from_numpy(self._texts.encoder.encode(texts)).to(self.device)
         has_categories = self.items.category is not None
-        vectors = self.items.of_new(text, category_ids[:, :_CATEGORIES].to(self.device) if has_categories else None)
+        vectors = self.items.of_new(text, category_ids[:, :CATEGORIES].to(self.device) if has_categories else None)
         return NewItems(vectors, text)
 
     @torch.no_grad()
@@ -426,11 +441,6 @@ class EventTransformer(WithNeighbours):
         if batch.task == "search" and texts is not None and items.text is not None:
             scores = scores + self.match.weights[1] * (texts[batch.query.long()] @ items.text.T)
         return scores
-
-
-def _category_ids(data: Dataset) -> Ints:
-    """[I + 1, M] the first categories of each item."""
-    return data.item_categories.pad(np.arange(data.sizes.items + 1), _CATEGORIES).astype(np.int32)
 
 
 def _inside(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -3,11 +3,17 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from searec.data.dataset import Dataset
+from searec.data.ragged import Ints
 from searec.data.schema import Task
 from searec.nn.event_trunk import Timeline
+
+CATEGORIES = 8
+"""Categories read of an item."""
 
 
 @dataclass(frozen=True)
@@ -57,3 +63,8 @@ def click_targets(timeline: Timeline, tasks: Sequence[Task]) -> dict[Task, Click
     row, place, item = timeline.found_clicks()
     targets["search"] = ClickTargets(row, place + 1, item.long())
     return {task: one for task, one in targets.items() if task in tasks and len(one.item)}
+
+
+def category_ids(data: Dataset) -> Ints:
+    """Return the first categories of each item, [I + 1, M]."""
+    return data.item_categories.pad(np.arange(data.sizes.items + 1), CATEGORIES).astype(np.int32)

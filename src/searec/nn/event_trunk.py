@@ -26,6 +26,7 @@ class Timeline:
         kind: [B, E] one of the kinds of events.
         time: [B, E] int64, microseconds since 1970.
         weight: [B, E] of a feed click by its event; 1 elsewhere.
+        session: [B, E] the column of its session in the batch, from 1, for searches and their clicks; 0 elsewhere.
     """
 
     item: Tensor
@@ -33,6 +34,7 @@ class Timeline:
     kind: Tensor
     time: Tensor
     weight: Tensor
+    session: Tensor
 
     @property
     def present(self) -> Tensor:
@@ -40,12 +42,13 @@ class Timeline:
         return self.kind > 0
 
     @classmethod
-    def of(cls, batch: Batch, length: int) -> "Timeline":
+    def of(cls, batch: Batch, length: int, each: int = 0) -> "Timeline":
         """Return the newest events of a batch; of equal times a search first, then its clicks, then feed clicks.
 
         Args:
             batch: with feed clicks and searches.
             length: events of each user at most.
+            each: events that are kept of the feed and of the searches, if there are as many, whatever is newer.
         """
         sessions = torch.cat((torch.zeros_like(batch.search_query)[..., None], batch.search_click), dim=2)
         has_click = (sessions > 0) & (batch.search_query > 0)[..., None]
@@ -54,17 +57,21 @@ class Timeline:
         session_query = torch.zeros_like(sessions)
         session_query[..., 0] = batch.search_query
         session_time = batch.search_time[..., None].expand_as(sessions)
+        place_of = torch.arange(1, sessions.shape[1] + 1, device=sessions.device)[:, None].expand_as(sessions)
         item = torch.cat((sessions.flatten(1), batch.feed_item), dim=1)
         kind = torch.cat((session_kind.flatten(1), torch.where(batch.feed_item > 0, FEED_CLICK, 0)), dim=1)
         query = torch.cat((session_query.flatten(1), torch.zeros_like(batch.feed_item)), dim=1)
         time = torch.cat((session_time.flatten(1), batch.feed_time), dim=1)
         weight = torch.cat((torch.ones_like(session_time.flatten(1), dtype=torch.float32), batch.feed_weight), dim=1)
+        session = torch.cat((place_of.flatten(1), torch.zeros_like(batch.feed_item)), dim=1)
         order = torch.where(kind > 0, time, torch.iinfo(torch.int64).max).argsort(dim=1, stable=True)
+        if each:
+            order, kind = _with_both_sides(order, kind, session > 0, length, each)
         count = (kind > 0).sum(1, keepdim=True)
         place = (count - length).clamp(min=0) + torch.arange(min(length, max(1, int(count.max()))), device=item.device)
         is_event = place < count
         order = order.gather(1, place.clamp(max=order.shape[1] - 1))
-        parts = (part.gather(1, order) * is_event for part in (item, query, kind, time, weight))
+        parts = (part.gather(1, order) * is_event for part in (item, query, kind, time, weight, session))
         return cls(*parts)
 
     def with_query(self, query: Tensor, time: Tensor) -> "Timeline":
@@ -82,6 +89,7 @@ class Timeline:
             "kind": torch.full_like(query, SEARCH),
             "time": torch.where(time == NEVER, newest, time),
             "weight": torch.ones_like(query, dtype=torch.float32),
+            "session": self.session.amax(1) + 1,
         }
         parts = {}
         for name, value in values.items():
@@ -111,6 +119,21 @@ class Timeline:
         return row, newest[row, place], self.item[row, place]
 
 
+def _with_both_sides(order: Tensor, kind: Tensor, is_search: Tensor, length: int, each: int) -> tuple[Tensor, Tensor]:
+    """Order and kinds [B, N] of events without the oldest ones, so that `each` of both sides are among `length`."""
+    present, in_search = (part.gather(1, order) for part in (kind > 0, is_search))
+    in_search &= present
+    in_feed = present & ~in_search
+    searches, clicks = in_search.sum(1, keepdim=True), in_feed.sum(1, keepdim=True)
+    room = clicks.clamp(max=each).maximum(length - searches)
+    older = torch.where(in_search, searches - in_search.cumsum(1) >= length - clicks.minimum(room), False)
+    older |= in_feed & (clicks - in_feed.cumsum(1) >= room)
+    kind = kind.scatter(1, order, kind.gather(1, order) * ~older)
+    left = (~older & present).float()
+    again = torch.where(left > 0, 0, 1).argsort(dim=1, stable=True)
+    return order.gather(1, again), kind
+
+
 class EventTrunk(nn.Module):
     """Causal pre-norm Transformer over event vectors, after a learned start event.
 
@@ -137,12 +160,13 @@ class EventTrunk(nn.Module):
             nn.init.normal_(table.weight, std=0.02)
         nn.init.normal_(self.start, std=0.02)
 
-    def forward(self, content: Tensor, timeline: Timeline) -> Tensor:
+    def forward(self, content: Tensor, timeline: Timeline, bias: Tensor | None = None) -> Tensor:
         """Return the state before any event and after each one, [B, E + 1, D]; without meaning at padding.
 
         Args:
             content: [B, E, D] what each event is of: the item or the query.
             timeline: the events.
+            bias: [B, E + 1, E + 1] added to the logits of attention; none by default.
         """
         x = content * content.shape[-1] ** 0.5 + self.kind(timeline.kind) + self.gap(gaps(timeline.time))
         x = x + torch.log(timeline.weight.clamp(min=1e-3))[..., None] * self.weight
@@ -151,7 +175,7 @@ class EventTrunk(nn.Module):
         x = self.dropout(x + self.position.weight[: x.shape[1]])
         allowed = causal(present)
         for layer in self.layers:
-            x = layer(x, allowed)
+            x = layer(x, allowed, bias=bias)
         return self.norm(x)  # type: ignore[no-any-return]
 
 

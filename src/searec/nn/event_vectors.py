@@ -1,6 +1,5 @@
 """Vectors of a user's events: clicks and search sessions."""
 
-import torch
 from torch import Tensor, nn
 
 from searec.data.batch import Batch
@@ -19,13 +18,3 @@ def embed_events(batch: Batch, item: nn.Embedding, queries: Tensor) -> tuple[lis
     """
     sessions = queries[batch.search_query.long()] + mean_embedding(item, batch.search_click)
     return [item(batch.feed_item), sessions], [batch.feed_item != 0, batch.search_query != 0]
-
-
-def mask_at_random(vectors: Tensor, share: float) -> Tensor:
-    """Return the vectors, whole ones set to zero at random.
-
-    Args:
-        vectors: [B, D].
-        share: probability of zero for a vector.
-    """
-    return vectors * (torch.rand(len(vectors), 1, device=vectors.device) >= share)

@@ -21,7 +21,8 @@ from searec.training.train_config import TrainConfig
 
 SUPERVISED, STARTED = "supervised", "started"
 BUILT_IN = {
-    "text_choice": "searec.training.text_choice:TextChoicePhase",
+    "side_choice": "searec.training.choices:SideChoicePhase",
+    "text_choice": "searec.training.choices:TextChoicePhase",
     "neighbours": "searec.training.neighbour_memory:NeighbourMemoryPhase",
     "second_phase": "searec.training.second_phase:SecondPhase",
     "user_codes": "searec.training.user_codes:UserCodesPhase",
@@ -64,6 +65,7 @@ class PhaseContext:
     budgets: Mapping[str, Budget] | None = None  # by phase, of the validated twin; None if there is validation
 
     epochs: dict[str, tuple[int, int]] = field(default_factory=dict)  # by phase, epochs and steps to its best weights
+    logs: list[Path] = field(default_factory=list)  # folders of the trainings whose weights were chosen, newest last
 
     def validate(self, model: Model) -> dict[str, float]:
         """Return the validation metrics of the model, `judge` among them; none where nothing is held out."""

@@ -1,4 +1,4 @@
-"""What can be known of each user's last feed click in a world with controls: the probability of every item.
+"""What can be known of each user's last feed click in a simulated world: the probability of every item.
 
 Three grades of knowledge: the oracle knows what a user is after, every archetype's arcs and the user's own history;
 without neighbours the arcs are unknown; without searches the user's own searches too.
@@ -10,14 +10,13 @@ from typing import Literal
 import numpy as np
 import scipy.sparse
 
-from searec.data.synthetic.twins import Truth, blocks
 from searec.data.synthetic.world import World
 from searec.data.synthetic.world_arcs import ARCS
+from searec.data.synthetic.world_blocks import Truth, blocks
 from searec.data.synthetic.world_events import CHAIN, MONTH, PARTNER_SHARE, TASTE_SHARE, Block, fed_departments
 from searec.data.synthetic.world_feed import BY_INTEREST, BY_NEED, CLOSES_ARC, FOLLOWS, OF_SIGNATURE, SOURCES
 from searec.data.synthetic.world_items import TIERS, Floats, Ints, Mask, Shop
 from searec.data.synthetic.world_queries import ARC, NEED, REVEAL
-from searec.errors import SettingsError
 
 Knowledge = Literal["oracle", "no neighbours", "no searches"]
 KNOWLEDGE: tuple[Knowledge, ...] = ("oracle", "no neighbours", "no searches")
@@ -51,22 +50,14 @@ class Oracle:
     """
 
     def __init__(self, world: World) -> None:
-        if world.reveal is None:
-            raise SettingsError(
-                "no bounds are known of this world",
-                where="setting 'reveal'",
-                got="nothing",
-                expected="a world with controls",
-                remedy="simulate it with --reveal",
-            )
         source = blocks(world)
         self._world, self._shop = world, source.shop
         parts, clicked, counts = [], [], [np.zeros(1, dtype=np.int64)]
         for block, truth in source:
-            if truth is not None:
-                parts.append(self._block(block, truth))
-                clicked.append(block.item[truth.feed.left > 0])
-                counts.append(np.bincount(block.user[truth.feed.left > 0], minlength=len(block.age)))
+            earlier = truth.feed.left > 0
+            parts.append(self._block(block, truth))
+            clicked.append(block.item[earlier])
+            counts.append(np.bincount(block.user[earlier], minlength=len(block.age)))
         self._clicked, self._clicked_first = np.concatenate(clicked), np.cumsum(np.concatenate(counts))
         self._taste = np.concatenate([taste for taste, _, _, _ in parts])
         self._partner = np.concatenate([partner for _, partner, _, _ in parts])

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 
 from searec.config import as_dict
 from searec.data.schema import INTERACTIONS, SEARCHES, TABLES, USERS
-from searec.data.synthetic.twins import Truth, blocks
 from searec.data.synthetic.world import SAMPLE, World
 from searec.data.synthetic.world_arcs import ARCS
+from searec.data.synthetic.world_blocks import Truth, blocks
 from searec.data.synthetic.world_events import EVENTS, Block
 from searec.data.synthetic.world_feed import SOURCES
 from searec.data.synthetic.world_items import Ints, Shop, join_words
@@ -47,8 +47,6 @@ _SCHEMAS = {
     TRUTH_FILE: pa.schema(
         [("search_id", pa.string()), ("intent", pa.string()), ("type", pa.string()), ("returns", pa.bool_())]
     ),
-}
-_TRUTH = {
     CLICK_TRUTH: pa.schema(
         [("user_id", pa.string()), ("item_id", pa.string()), ("source", pa.string()), ("revealed", pa.bool_())]
     ),
@@ -74,7 +72,7 @@ def simulate(out: Path | str, world: World) -> Path:
     Users are made a block at a time, so memory does not grow with their number (about half a GiB). Rows are by user and
     time; times are UTC, strictly increasing within a user, and a user clicks an item once, in the feed or in search (a
     click for which a small catalogue has no new item left is dropped). With `world.truth` truth.parquet holds for each
-    search its intent (`world_queries.INTENTS`), its product type and whether the type returns in a feed click; in worlds
+    search its intent (`world_queries.INTENTS`), its product type and whether it returns in a feed click; in worlds
     with controls truth_clicks.parquet holds for each feed click its source (`world_feed.SOURCES`) and whether a search
     revealed it, truth_users.parquet each user's archetype and arcs (product types).
     An older simulated folder at `out` is replaced.
@@ -84,8 +82,8 @@ def simulate(out: Path | str, world: World) -> Path:
         world: the settings.
 
     Raises:
-        SettingsError: fewer items than product types, a world that ends in the future, controls without `reveal`, or
-            more of it than the feed allows.
+        SettingsError: fewer items than product types, a world that ends in the future, or
+            more `reveal` than the feed allows.
         DataError: `out` holds something that is no simulated folder.
         StorageError: the disk is full or refuses the write; `out` is as it was.
     """
@@ -105,7 +103,7 @@ def simulate(out: Path | str, world: World) -> Path:
                 tables = _as_tables(world, shop, words, block, first_user=first_user, first_search=first_search)
                 for name, table in tables:
                     write[name].write_table(table)
-                if world.truth and truth is not None:
+                if world.truth:
                     write[CLICK_TRUTH].write_table(_click_truth(shop, block, truth, first_user))
                     write[USER_TRUTH].write_table(_user_truth(shop, words, truth, first_user))
                 first_user, first_search = first_user + users, first_search + int((block.foreign == 0).sum())
@@ -146,7 +144,7 @@ def _tables(folder: Path, world: World) -> Iterator[dict[str, pq.ParquetWriter]]
     with ExitStack() as open_files:
         yield {
             name: open_files.enter_context(pq.ParquetWriter(folder / name, schema, compression="zstd"))
-            for name, schema in (_SCHEMAS | (_TRUTH if world.reveal is not None else {})).items()
+            for name, schema in _SCHEMAS.items()
             if world.truth or not name.startswith("truth")
         }
 
@@ -204,7 +202,7 @@ def _click_truth(shop: Shop, block: Block, truth: Truth, first_user: int) -> pa.
     people, items = _texts(user_ids(first_user, len(block.age))), _texts(shop.items["item_id"])
     source = pa.array(SOURCES).take(pa.array(truth.feed.source))
     columns = [people.take(pa.array(block.user)), items.take(pa.array(block.item)), source]
-    return pa.table([*columns, pa.array(truth.revealed(block))], schema=_TRUTH[CLICK_TRUTH])
+    return pa.table([*columns, pa.array(truth.revealed(block))], schema=_SCHEMAS[CLICK_TRUTH])
 
 
 def _user_truth(shop: Shop, words: pl.Series, truth: Truth, first_user: int) -> pa.Table:
@@ -213,14 +211,14 @@ def _user_truth(shop: Shop, words: pl.Series, truth: Truth, first_user: int) -> 
     columns = [_texts(user_ids(first_user, users))]
     if truth.members is None:
         none: list[list[str]] = [[]] * users
-        return pa.table([*columns, pa.array([-1] * users), pa.array(none), pa.array(none)], schema=_TRUTH[USER_TRUTH])
+        return pa.table([*columns, pa.array([-1] * users), pa.array(none), pa.array(none)], schema=_SCHEMAS[USER_TRUTH])
     arcs = [
         pa.ListArray.from_arrays(
             pa.array(np.arange(users + 1, dtype=np.int32) * ARCS), _texts(words.gather(shop.type_name[types.ravel()]))
         )
         for types in (truth.members.searched, truth.members.bought)
     ]
-    return pa.table([*columns, pa.array(truth.members.archetype), *arcs], schema=_TRUTH[USER_TRUTH])
+    return pa.table([*columns, pa.array(truth.members.archetype), *arcs], schema=_SCHEMAS[USER_TRUTH])
 
 
 def _texts(series: pl.Series) -> Any:

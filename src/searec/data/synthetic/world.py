@@ -24,9 +24,8 @@ class World:
         drift: share of a user's interests replaced every 30 days.
         sparse_share: share of users with 0 to 9 searches; the others have 10 or more.
         noise_share: share of searches that have nothing to do with the user: errands, or a department of no interest.
-        overlap: share of the other searches whose intent belongs to the feed's departments; the rest lies outside them.
-        precede_share: share of those shared searches whose type comes back in a later feed click; less where
-            users have fewer feed clicks left than that takes.
+        overlap: share of the other searches that reveal nothing whose intent belongs to the feed's departments; the
+            rest lies outside them.
         unclicked_share: share of the searches for products that end without a click; errands never have one.
         follow_share: share of feed clicks that go with the click before: a complement, half the time its exact partner.
         typo_share: share of the queries that name a product type and misspell it.
@@ -35,12 +34,14 @@ class World:
 
     Controls (worlds that differ in these alone share their feed, and so their targets, byte for byte):
         reveal: share of the users' last clicks whose type occurs before only in searches of theirs; 0 for none, when
-            with `overlap` 0 no search says anything of the feed. None: an older simulator, without controls.
+            with `overlap` 0 no search says anything of the feed.
         needs: share of feed clicks that go neither with an interest nor with the click before; most are of a new type.
             Not a control: another share is another feed.
         inject: foreign searches, of other users, beside each search.
-        archetypes: hidden clusters of users; 0 for none (`world_arcs`). Their sparse searchers have four feed clicks
-            and at most one search.
+        archetypes: hidden clusters of users; 0 for none (`world_arcs`).
+        arc_share: share of the last two clicks of a user that close an arc of the archetype.
+        sparse_clicks: feed clicks of an archetype's sparse searchers, with at most one search; 0 for as many clicks as
+            others have, and up to 9 searches.
         shuffle_arcs: give each user the arcs of an archetype drawn at random: a world of archetypes where neighbours
             know nothing.
 
@@ -62,16 +63,17 @@ class World:
     sparse_share: Share = 0.6
     noise_share: Share = 0.15
     overlap: Share = 0.6
-    precede_share: Share = 0.5
     unclicked_share: Share = 0.25
     follow_share: Share = 0.3
     typo_share: Share = 0.04
     skew: NonNegative = 0.8
     profile: NonNegative = 1.0
-    reveal: Share | None = None
+    reveal: Share = 0.2
     needs: Share = 0.5
     inject: Annotated[int, Field(ge=0, le=8)] = 0
     archetypes: Natural = 0
+    arc_share: Share = 0.6
+    sparse_clicks: Natural = 4
     shuffle_arcs: bool = False
     seed: Seed = 0
     truth: bool = False
@@ -88,5 +90,18 @@ class World:
         return max(64, min(16_384, int(1_000_000 / a_user)))
 
 
-SAMPLE = World(users=800, items=600, clicks=14.0, searches=20.0, families=3, types=4, precede_share=0.7, seed=7)
-"""The world of the packaged sample."""
+SAMPLE = World(
+    users=800,
+    items=600,
+    clicks=14.0,
+    searches=24.0,
+    families=3,
+    types=4,
+    reveal=0.3,
+    needs=0.3,
+    archetypes=40,
+    arc_share=0.25,
+    sparse_clicks=0,
+    seed=7,
+)
+"""The world of the packaged sample: searches announce later clicks, rich searchers inform sparse ones, some err."""

@@ -15,7 +15,6 @@ from searec.errors import SettingsError
 
 SIGNATURE, ARCS = 3, 3
 _STREAM = 1 << 20  # a key that no block of users has
-_ARC_SHARE = 0.6  # of the last two clicks of a user
 
 
 @dataclass(frozen=True)
@@ -92,12 +91,15 @@ def draw_members(world: World, archetypes: Archetypes, users: int, seed: np.rand
     )
 
 
-def arc_clicks(members: Members, user: Ints, number: Ints, left: Ints, rng: np.random.Generator) -> NDArray[np.bool_]:
+def arc_clicks(
+    share: float, members: Members, user: Ints, number: Ints, left: Ints, rng: np.random.Generator
+) -> NDArray[np.bool_]:
     """Return [F] which feed clicks close an arc.
 
-    Of the last two clicks of a user 60 % do; a rich searcher's other arcs are closed by clicks drawn from the third on.
+    Of a user's last two clicks a share does; a rich searcher's other arcs are closed by clicks from the third on.
 
     Args:
+        share: of the last two clicks.
         members: the users.
         user: [F] user of each click.
         number: [F] clicks of the user before it.
@@ -106,7 +108,7 @@ def arc_clicks(members: Members, user: Ints, number: Ints, left: Ints, rng: np.r
     """
     chance = rng.random(len(user))
     late = left < 2
-    priority = np.where(late, np.where(chance < _ARC_SHARE, -1.0, 2.0), chance)
+    priority = np.where(late, np.where(chance < share, -1.0, 2.0), chance)
     priority[~late & (members.sparse[user] | (number < 2))] = 2.0
     order = np.lexsort((priority, user))
     place = np.empty(len(user), dtype=np.int64)

@@ -1,10 +1,6 @@
-"""What the users of a simulated world do, a block of users at a time, in whole columns.
+"""What the events of a simulated world are drawn from: users, times and items, in whole columns.
 
-Each user has feed departments (where the interests lie), two departments searched but never fed, and the rest. An event
-has a type; where it comes from is the world's behaviour:
-
-    search: noise, or an interest or new need of the feed's departments (shared), or an interest outside them
-    click:  the intent of an earlier search, or what goes with the click before, or an interest
+Each user has feed departments (where the interests lie), two departments searched but never fed, and the rest.
 """
 
 from collections.abc import Sequence
@@ -14,7 +10,6 @@ import numpy as np
 
 from searec.data.synthetic.world import World
 from searec.data.synthetic.world_items import TIERS, Ints, Mask, Shop
-from searec.data.synthetic.world_queries import ERRAND, INTEREST, NEED, OTHER, OUTSIDE, draw_queries, search_clicks
 from searec.data.synthetic.world_words import AGE_GROUPS, CITIES, GENDERS
 
 EVENTS = ("click", "cart", "purchase")
@@ -79,66 +74,6 @@ class People:
     feed: Ints
     outside: Ints
     taste: Ints
-
-
-def simulate_block(world: World, shop: Shop, errand_codes: Ints, users: int, rng: np.random.Generator) -> Block:
-    """Draw everything that a block of users does.
-
-    Args:
-        world: the settings.
-        shop: the catalogue.
-        errand_codes: words of queries about nothing in the shop.
-        users: how many users.
-        rng: all draws come from it.
-    """
-    people = draw_people(world, shop, users, rng)
-    user, time, searching = event_times(world, *event_counts(world, users, rng), rng)
-    month = time // MONTH
-    feed_at, search_at = np.flatnonzero(~searching), np.flatnonzero(searching)
-
-    intent, searched = _search_intents(world, shop, people, rng, user=user[search_at], month=month[search_at])
-    carrier = _carriers(world, searching, user, search_at[intent <= NEED], rng)
-    returns = np.zeros(len(user), dtype=bool)
-    returns[carrier[0]] = True
-    returns = returns[search_at]
-
-    kind = np.zeros(len(user), dtype=np.int64)
-    kind[search_at] = np.maximum(searched, 0)
-    kind[feed_at] = people.feed[user[feed_at], draw_slot(world.interests, len(feed_at), rng), month[feed_at]]
-    kind[carrier[1]] = kind[carrier[0]]
-    carried = np.zeros(len(user), dtype=bool)
-    carried[carrier[1]] = True
-    item, _ = draw_items(
-        world, shop, rng, taste=people.taste, user=user, kind=kind, feed_at=feed_at, carried=carried[feed_at]
-    )
-
-    clicks = np.ones(len(user), dtype=bool)
-    clicks[search_at] = (intent != ERRAND) & (rng.random(len(search_at)) >= world.unclicked_share)
-    clicks &= without_repeats(shop, user, item, clicks, rng)
-    feed_at = feed_at[clicks[feed_at]]
-    clicked, clicked_first = search_clicks(
-        shop, rng, taste=people.taste, user=user, item=item, clicks=clicks, search_at=search_at
-    )
-    step = rng.random(len(feed_at))
-    return Block(
-        age=people.age,
-        gender=people.gender,
-        city=people.city,
-        user=user[feed_at],
-        time=time[feed_at],
-        item=item[feed_at],
-        event=(step >= EVENT_SHARES[0]).astype(np.int64) + (step >= EVENT_SHARES[1]),
-        search_user=user[search_at],
-        search_time=time[search_at],
-        words=draw_queries(world, shop, rng, errand_codes=errand_codes, target_item=item[search_at], intent=intent),
-        clicked=clicked,
-        clicked_first=clicked_first,
-        intent=intent,
-        intent_type=searched,
-        returns=returns,
-        number=np.arange(len(search_at)),
-        foreign=np.zeros(len(search_at), dtype=np.int64),
-    )
 
 
 def draw_people(world: World, shop: Shop, users: int, rng: np.random.Generator) -> People:
@@ -212,9 +147,19 @@ def event_counts(world: World, users: int, rng: np.random.Generator) -> tuple[In
     zeal = rng.standard_exponential(users)
     feed = 3 + rng.poisson((world.clicks - 3) * zeal)
     sparse = rng.random(users) < world.sparse_share
-    few = (10 * rng.random(users) ** 1.5).astype(np.int64)
+    few = few_searches(rng, users)
     many = 10 + rng.poisson((world.searches - 10) * (zeal + rng.standard_exponential(users)) / 2)
     return feed, np.where(sparse, few, many)
+
+
+def few_searches(rng: np.random.Generator, users: int) -> Ints:
+    """Draw 0 to 9 searches for each sparse searcher.
+
+    Args:
+        rng: all draws come from it.
+        users: how many.
+    """
+    return (10 * rng.random(users) ** 1.5).astype(np.int64)
 
 
 def event_times(
@@ -247,49 +192,6 @@ def event_times(
     room = whole - joined - count * apart - 1
     time = joined[user] + (part.clip(0, 1) * room[user]).astype(np.int64) + place * apart
     return user, time, searching
-
-
-def _search_intents(
-    world: World, shop: Shop, people: People, rng: np.random.Generator, *, user: Ints, month: Ints
-) -> tuple[Ints, Ints]:
-    """Intent code and type (-1 for an errand) of each search."""
-    count, fed = len(user), fed_departments(world)
-    noise = np.where(rng.random(count) < ERRAND_SHARE, ERRAND, OTHER)
-    shared = np.where(rng.random(count) < NEED_SHARE, NEED, INTEREST)
-    own_interest = np.where(rng.random(count) < world.overlap, shared, OUTSIDE)
-    intent = np.where(rng.random(count) < world.noise_share, noise, own_interest)
-
-    kind = np.full(count, -1)
-    at = intent == INTEREST
-    kind[at] = people.feed[user[at], draw_slot(world.interests, int(at.sum()), rng), month[at]]
-    at = intent == OUTSIDE
-    kind[at] = people.outside[user[at], draw_slot(OUTSIDE_INTERESTS, int(at.sum()), rng), month[at]]
-    never = min(fed + OUTSIDE_INTERESTS, world.departments - 1)
-    for code, low, high in ((NEED, 0, fed), (OTHER, never, world.departments)):
-        at = intent == code
-        department = people.departments[user[at], rng.integers(low, high, int(at.sum()))]
-        kind[at] = shop.draw_type(department, rng.random(int(at.sum())))
-    return intent, kind
-
-
-def _carriers(world: World, searching: Mask, user: Ints, shared: Ints, rng: np.random.Generator) -> tuple[Ints, Ints]:
-    """Pairs (search, click): each chosen shared search and the later feed click of the user that carries its intent.
-
-    Searches queue for clicks, first come first served: the k-th of a user takes click max over i <= k of (p_i - i) + k,
-    p_i the first click after search i or one soon after. A search with no click left after its turn has none;
-    searches with no later click at all are never chosen, the others as much oftener.
-    """
-    feed_at = np.flatnonzero(~searching)
-    last = np.searchsorted(user[feed_at], user[shared], side="right") - 1
-    following = np.cumsum(~searching)[shared]
-    able = following <= last
-    chosen = able & (rng.random(len(shared)) * able.mean() < world.precede_share) if able.any() else able
-    sources, place = shared[chosen], np.arange(int(chosen.sum()))
-    soon = np.minimum(following[chosen] + rng.geometric(0.7, len(sources)) - 1, last[chosen])
-    apart = user[sources] * (4 * len(searching) + 4)  # keeps the running maximum of one user clear of the next
-    taken = np.maximum.accumulate(soon - place + apart) - apart + place
-    ok = taken <= last[chosen]
-    return sources[ok], feed_at[taken[ok]]
 
 
 def draw_items(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from searec.data.synthetic.world import World
-from searec.data.synthetic.world_arcs import SIGNATURE, Members, arc_clicks
+from searec.data.synthetic.world_arcs import ARCS, SIGNATURE, Members, arc_clicks
 from searec.data.synthetic.world_events import (
     EVENT_SHARES,
     MONTH,
@@ -19,6 +19,7 @@ from searec.data.synthetic.world_events import (
     event_counts,
     event_times,
     fed_departments,
+    few_searches,
     without_repeats,
 )
 from searec.data.synthetic.world_items import Ints, Mask, Shop
@@ -27,7 +28,6 @@ SOURCES = ("interest", "need", "follow", "signature", "arc")
 BY_INTEREST, BY_NEED, FOLLOWS, OF_SIGNATURE, CLOSES_ARC = range(5)
 APART = 1000
 """Microseconds between two events of a user at least, so that foreign searches fit between them."""
-_SPARSE_CLICKS = 4
 _SPARSE_SEARCHES = 0.5  # of the sparse members of an archetype have one search, the others none
 
 
@@ -74,8 +74,9 @@ def draw_feed(
     feed, searches = event_counts(world, len(people.age), rng)
     if members is not None:
         one = rng.random(len(feed)) < _SPARSE_SEARCHES
-        feed = np.where(members.sparse, _SPARSE_CLICKS, np.maximum(feed, _SPARSE_CLICKS + 2))
-        searches = np.where(members.sparse, one, np.maximum(searches, 10))
+        fewer = world.sparse_clicks > 0
+        feed = np.where(members.sparse, max(world.sparse_clicks, 3) if fewer else feed, np.maximum(feed, ARCS + 3))
+        searches = np.where(members.sparse, one if fewer else few_searches(rng, len(feed)), np.maximum(searches, 10))
     all_users, all_times, searching = event_times(world, feed, searches, rng, APART)
     user, time = all_users[~searching], all_times[~searching]
     number, left = _numbers(user)
@@ -91,7 +92,7 @@ def draw_feed(
     source = np.where(needed, BY_NEED, BY_INTEREST)
     arc = np.full(count, -1)
     if members is not None:
-        arc = _draw_of_archetypes(members, user, number, left, rng, kind=kind, source=source)
+        arc = _draw_of_archetypes(world, members, user, number, left, rng, kind=kind, source=source)
     item, depth = draw_items(
         world,
         shop,
@@ -122,11 +123,19 @@ def _numbers(user: Ints) -> tuple[Ints, Ints]:
 
 
 def _draw_of_archetypes(
-    members: Members, user: Ints, number: Ints, left: Ints, rng: np.random.Generator, *, kind: Ints, source: Ints
+    world: World,
+    members: Members,
+    user: Ints,
+    number: Ints,
+    left: Ints,
+    rng: np.random.Generator,
+    *,
+    kind: Ints,
+    source: Ints,
 ) -> Ints:
     """Write the clicks that members owe to their archetype into `kind` and `source`; [F] the arc that each closes."""
-    closes = arc_clicks(members, user, number, left, rng)
-    signed = members.sparse[user] & ~closes
+    closes = arc_clicks(world.arc_share, members, user, number, left, rng)
+    signed = members.sparse[user] & ~closes & ((number < SIGNATURE - 1) | (world.sparse_clicks > 0))
     place = rng.integers(0, SIGNATURE, len(user))
     kind[signed] = members.signature[user, place][signed]
     source[signed] = OF_SIGNATURE

@@ -142,7 +142,7 @@ def _draw_intents(
     intent, kind = _unrelated(world, shop, people, feed, searches, click < 0, rng)
     if members is not None:
         place = np.where(members.sparse[user], rng.integers(0, SIGNATURE, len(user)), searches.number % SIGNATURE)
-        signed = (click < 0) & (members.sparse[user] | (searches.number < SIGNATURE))
+        signed = (click < 0) & (searches.number < np.where(members.sparse[user], 1, SIGNATURE))
         intent[signed], kind[signed] = OF_ARCHETYPE, members.signature[user, place][signed]
         opening = (click >= 0) & opens[click]
         intent[opening], kind[opening] = ARC, members.searched[user[opening], feed.arc[click[opening]]]
@@ -163,7 +163,7 @@ def _announced(world: World, feed: Feed, searches: _Searches, free: Mask, opens:
         able = np.flatnonzero(
             part & fits & (_latest_search(feed, searches, free, announced | opens | (part & fits)) >= 0)
         )
-        count = round((world.reveal or 0) * int(part.sum()))
+        count = round(world.reveal * int(part.sum()))
         if count > len(able) and not feed.left[part].any():
             raise SettingsError(
                 "too few last clicks can be announced by a search",

@@ -1,4 +1,4 @@
-"""The blocks of a world. With controls, feed, searches and foreign searches have a stream of random numbers each."""
+"""The blocks of a world. Feed, searches and foreign searches have a stream of random numbers each."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -8,12 +8,11 @@ import polars as pl
 
 from searec.data.synthetic.world import World
 from searec.data.synthetic.world_arcs import Archetypes, Members, draw_archetypes, draw_members
-from searec.data.synthetic.world_events import Block, People, draw_people, simulate_block
+from searec.data.synthetic.world_events import Block, People, draw_people
 from searec.data.synthetic.world_feed import Feed, draw_feed
 from searec.data.synthetic.world_items import Ints, Mask, Shop, build_shop
 from searec.data.synthetic.world_searches import add_foreign, simulate_searches
 from searec.data.synthetic.world_words import ERRANDS
-from searec.errors import SettingsError
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Truth:
 
 @dataclass(frozen=True)
 class Blocks:
-    """Iterates over a world's blocks and, in a world with controls, the truth behind each; the same each time.
+    """Iterates over a world's blocks and the truth behind each; the same each time.
 
     words: texts of the codes of queries.
     """
@@ -48,16 +47,13 @@ class Blocks:
     words: pl.Series
     archetypes: Archetypes | None
 
-    def __iter__(self) -> Iterator[tuple[Block, Truth | None]]:
+    def __iter__(self) -> Iterator[tuple[Block, Truth]]:
         world, block_users = self.world, self.world.block_users
         _, *seeds = np.random.SeedSequence(world.seed).spawn(1 + -(-world.users // block_users))
         errands = np.arange(len(self.shop.words), len(self.words))
         for place, seed in enumerate(seeds):
             users = min(block_users, world.users - place * block_users)
-            if world.reveal is None:
-                yield simulate_block(world, self.shop, errands, users, np.random.default_rng(seed)), None
-            else:
-                yield simulate_twin(world, self.shop, self.archetypes, errands, users, seed)
+            yield simulate_block(world, self.shop, self.archetypes, errands, users, seed)
 
 
 def blocks(world: World) -> Blocks:
@@ -67,22 +63,14 @@ def blocks(world: World) -> Blocks:
         world: the settings.
 
     Raises:
-        SettingsError: fewer items than product types, or controls without `reveal`.
+        SettingsError: fewer items than product types, or too few product types for archetypes.
     """
-    if world.reveal is None and (world.inject or world.archetypes or world.shuffle_arcs):
-        raise SettingsError(
-            "a world with controls says how many targets searches reveal",
-            where="setting 'reveal'",
-            got="nothing, with inject, archetypes or shuffle_arcs",
-            expected="a share from 0 to 1",
-            remedy="add --reveal 0.2, or --reveal 0 for none",
-        )
     shop = build_shop(world, np.random.default_rng(np.random.SeedSequence(world.seed).spawn(1)[0]))
     words = pl.concat([shop.words, pl.Series(shop.words.name, ERRANDS)])
     return Blocks(world, shop, words, draw_archetypes(world, shop) if world.archetypes else None)
 
 
-def simulate_twin(
+def simulate_block(
     world: World,
     shop: Shop,
     archetypes: Archetypes | None,

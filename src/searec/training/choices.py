@@ -1,6 +1,7 @@
-"""The phase that drops the texts that a model reads if validation is better without."""
+"""The phases that train another form of a model and keep the better one by validation."""
 
 import math
+from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 from typing_extensions import override
 
 from searec.models.base import Model
-from searec.models.capabilities import ChoosesText, supports
+from searec.models.capabilities import ChoosesSides, ChoosesText, supports
 from searec.training import checkpoint
 from searec.training.examples import Portions, TrainingExamples
 from searec.training.loop import train
@@ -20,25 +21,27 @@ _WHOLE = "whole"
 """Folder, within that of the phase, of the training that is not broken off."""
 
 
-class TextChoicePhase(TrainingPhase):
-    """Trains a `capabilities.ChoosesText` without text, from other weights, and keeps the better one by validation.
+class ChoicePhase(TrainingPhase):
+    """Trains another form of a model, from other weights, and keeps the better one by validation.
 
-    The model without text first gets the steps that training takes at least. If it is behind by then, it is given up.
+    The other form first gets the steps that training takes at least. If it is behind by then, it is given up.
     """
 
-    name = "text_choice"
+    @abstractmethod
+    def other(self, model: Any, context: PhaseContext) -> Model:
+        """Return the other form, untrained.
 
-    @override
-    def is_configured(self, model: Model) -> bool:
-        return supports(model, ChoosesText) and model.may_drop_text
+        Args:
+            model: trained by the phases before.
+            context: of the training.
+        """
 
     @override
     def run(self, model: Model, context: PhaseContext, before: Mapping[str, float]) -> PhaseReport:
         config, judge = context.config, context.judge
-        chooser: Any = model
         if context.budgets is not None:
             budget = context.budgets[self.name]
-            other = chooser.without_text(context.split.data, config.seed)
+            other = self.other(model, context)
             self._train(other, context, context.folder / self.name, stop_after=budget.epochs, validates=False)
             model.load_state(other.state())
             context.epochs[self.name] = (budget.epochs, budget.steps)
@@ -46,19 +49,23 @@ class TextChoicePhase(TrainingPhase):
         context.epochs[self.name] = (0, 0)
         if not (context.folder / FILE).exists():  # the run that it starts from has chosen
             return PhaseReport(self.name, dict(before), is_kept=False)
-        each = self._examples(chooser, context).steps(0)
+        each = self._examples(model, context).steps(0)
         pilot = min(config.epochs, math.ceil(max(1, config.min_steps) / each))
-        rows = [row for row in read_rows(context.folder / FILE) if row["event"] == "validate" and row["epoch"] <= pilot]
+        log = context.logs[-1] if context.logs else context.folder
+        rows = [row for row in read_rows(log / FILE) if row["event"] == "validate" and row["epoch"] <= pilot]
         to_beat = max((row[judge] for row in rows), default=math.inf)
-        other = chooser.without_text(context.split.data, config.seed)
-        report = self._train(other, context, context.folder / self.name, stop_after=pilot)
+        folder = context.folder / self.name
+        other = self.other(model, context)
+        report = self._train(other, context, folder, stop_after=pilot)
         if report.best[judge] > to_beat and pilot < config.epochs:
-            other = chooser.without_text(context.split.data, config.seed)
-            report = self._train(other, context, context.folder / self.name / _WHOLE)
+            other = self.other(model, context)
+            folder = folder / _WHOLE
+            report = self._train(other, context, folder)
         if report.best[judge] <= before[judge]:
-            figures = {**before, f"{judge}.without_text": report.best[judge]}
+            figures = {**before, f"{judge}.{self.name}": report.best[judge]}
             return PhaseReport(self.name, figures, is_kept=False)
         model.load_state(other.state())
+        context.logs.append(folder)
         context.epochs[self.name] = (report.best_epoch, report.best_epoch * each)
         return PhaseReport(self.name, report.best, is_kept=True)
 
@@ -88,3 +95,33 @@ class TextChoicePhase(TrainingPhase):
             stop_after=stop_after,
             resume=context.resume and (folder / checkpoint.FILE).exists(),
         )
+
+
+class TextChoicePhase(ChoicePhase):
+    """Tries a `capabilities.ChoosesText` without text."""
+
+    name = "text_choice"
+
+    @override
+    def is_configured(self, model: Model) -> bool:
+        return supports(model, ChoosesText) and model.may_drop_text
+
+    @override
+    def other(self, model: Any, context: PhaseContext) -> Model:
+        other: Model = model.without_text(context.split.data, context.config.seed)
+        return other
+
+
+class SideChoicePhase(ChoicePhase):
+    """Tries a `capabilities.ChoosesSides` with feed and searches apart."""
+
+    name = "side_choice"
+
+    @override
+    def is_configured(self, model: Model) -> bool:
+        return supports(model, ChoosesSides) and model.may_encode_apart
+
+    @override
+    def other(self, model: Any, context: PhaseContext) -> Model:
+        other: Model = model.encoded_apart(context.split.data, context.config.seed)
+        return other

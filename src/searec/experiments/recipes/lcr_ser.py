@@ -64,11 +64,12 @@ def lcr_ser_reward() -> Recipe:
     first: dict[str, Any] = {"neighbours": False, "text": True, "tasks": ["recommend"]}
     second = {**first, "second_steps": 200, "second_batch": 32}
 
-    def line(label: str, **settings: Any) -> RecipeLine:
-        return RecipeLine(label, SECOND_PHASE_OF, {**second, **settings}, seeds=SEEDS, start="phase 1")
+    def line(label: str, seeds: tuple[int, ...], **settings: Any) -> RecipeLine:
+        return RecipeLine(label, SECOND_PHASE_OF, {**second, **settings}, seeds=seeds, start="phase 1")
 
-    lines = [line("cross-entropy", second_phase="cross-entropy")]
-    lines += [line(f"GRPO, {name}", second_phase="grpo", reward=name) for name in ("ndcg@5", "hit@1", "mrr")]
+    lines = [line("cross-entropy", SEEDS, second_phase="cross-entropy")]
+    rewards = {"ndcg@5": SEEDS, "hit@1": SEEDS[:2], "mrr": SEEDS[:2]}
+    lines += [line(f"GRPO, {name}", seeds, second_phase="grpo", reward=name) for name, seeds in rewards.items()]
     return Recipe("lcr-ser-reward", (RecipeLine("phase 1", SECOND_PHASE_OF, first, seeds=SEEDS), *lines))
 
 

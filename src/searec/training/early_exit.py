@@ -129,7 +129,7 @@ class EarlyExitPhase(TrainingPhase):
     """Learns the halting score of a `capabilities.StopsEarly`, all else frozen, then chooses its threshold."""
 
     name = "early_exit"
-    weights = ("halting.",)
+    weights = ("halting.", "halt_above")
 
     @override
     def is_configured(self, model: Model) -> bool:

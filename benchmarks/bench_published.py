@@ -34,6 +34,7 @@ def run(data: Path) -> None:
     its codes. Both are measured on the same requests and candidates.
     """
     best, theirs_s, epochs = theirs(data)
+    print(f"reference: {best:.4f} after {theirs_s:.0f} s", file=sys.stderr)
     with TemporaryDirectory() as room:
         started = time.perf_counter()
         run = train("gserec", load(data), Path(room) / "gserec", judge=JUDGE, validation_requests=sys.maxsize)

@@ -22,6 +22,7 @@ def published() -> Recipe:
             RecipeLine("sasrec", "sasrec", seeds=SEEDS),
             RecipeLine("event-transformer", "event-transformer", {"tasks": ["recommend"]}, seeds=SEEDS),
             RecipeLine("gserec", "gserec", seeds=SEEDS),
+            RecipeLine("lcr-ser", "lcr-ser", seeds=SEEDS),
             RecipeLine("gserec-paper", "gserec-paper", {**TRAINING, **CODES}, "paper", seeds=SEEDS),
             RecipeLine("lcr-ser-paper", "lcr-ser-paper", {**TRAINING, **PHASE_2}, "paper", seeds=SEEDS),
         ),

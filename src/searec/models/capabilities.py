@@ -362,7 +362,7 @@ class RanksAsPolicy(Protocol):
 
 @runtime_checkable
 class StopsEarly(Protocol):
-    """A model that takes up to K steps for each request and can stop after any of them.
+    """A model that reasons about each request in K steps at most, and can stop after any of them.
 
     Attributes:
         halting: the weights of its halting score.

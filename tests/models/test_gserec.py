@@ -12,8 +12,10 @@ from searec.data.batch import Batcher
 from searec.data.dataset import FEED, Dataset
 from searec.data.split import NEVER, Split, requests_at
 from searec.experiments import run_training
+from searec.experiments.run_update import update
 from searec.models.code_messages import CodeMessages, code_count, residual_codebooks, text_vectors, vectors_of_clicks
 from searec.pipeline.run import Run, read_run
+from searec.training.user_codes import LEAST_GAIN
 
 SMALL: dict[str, Any] = {
     "width": 16,
@@ -171,6 +173,58 @@ def test_validation_keeps_messages_that_help_and_a_run_repeats_them(run: Run, sh
         run.model.weigh_messages(0.0, alone.model.near_weight[1])
         torch.testing.assert_close(run.model.score(batch), alone.model.score(batch))
     run.model.weigh_messages(phase["weight.messages"], phase["weight.neighbours"])
+
+
+def test_a_gain_that_may_be_chance_leaves_an_event_transformer(
+    run: Run, shop: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, after = (phase["full-ndcg@10"] for phase in (run.config["phases"][0], run.config["phases"][-1]))
+    assert after > LEAST_GAIN * before > 0
+    monkeypatch.setattr("searec.training.user_codes.LEAST_GAIN", 1.001 * after / before)
+    again = run_training.train("gserec", shop, tmp_path / "run", **SMALL)
+    assert not again.config["phases"][-1]["kept"] and not again.model.has_messages
+
+
+def test_messages_are_added_to_an_event_transformer_that_is_trained(run: Run, shop: Dataset, tmp_path: Path) -> None:
+    trunk = run_training.train("event-transformer", shop, tmp_path / "et", **SMALL, tasks=["recommend"])
+    started = run_training.train("gserec", shop, tmp_path / "run", **SMALL, start=trunk.folder)
+    state = run.model.state()
+    assert all(torch.equal(part, state[name]) for name, part in started.model.state().items())
+
+
+def test_a_final_run_repeats_what_its_twin_chose_and_an_update_sends_what_is_new(
+    run: Run, make_data: Shop, shop: Dataset, tmp_path: Path
+) -> None:
+    final = run_training.train("gserec", shop, tmp_path / "final", **SMALL, final=True, twin=run.folder)
+    chosen, messages = run.config["phases"][-1], final.model.messages
+    assert final.model.message_weight.item() == chosen["weight.messages"]
+    assert len(messages.values) > len(run.model.messages.values), "the clicks that were held out are sent too"
+    tables = events()
+    tables["feed"] += [("rich0-0", "s3-0", 90_000.0), ("sparse0-0", "s3-0", 90_000.0)]
+    updated = update(final.folder, make_data(**tables), tmp_path / "updated")
+    assert updated.model.message_weight.item() == chosen["weight.messages"]
+    assert len(updated.model.messages.values) == len(messages.values) + 1, "rich users send, sparse ones do not"
+
+
+def test_messages_follow_data_that_has_grown(run: Run, make_data: Shop, shop: Dataset) -> None:
+    tables = events()
+    tables["items"] = {"0 first": "new", **tables["items"]}
+    tables["users"] = ["0 first", *tables["users"]]
+    tables["feed"] += [("0 first", f"s2-{n}", 60.0 * n) for n in range(3)]
+    grown = read_run(run.folder, make_data(**tables), device="cpu")
+    scores = []
+    for one in (run, grown):
+        users = one.data.users.to_internal(["rich1-2", "sparse2-3"]).astype(np.int32)
+        requests = requests_at(one.data, "recommend", users, np.full(2, 1_682_900_000_000_000 + 900_000_000))
+        with torch.no_grad():
+            messages = one.model.messages(Batcher(one.data, one.model.needs).batch(requests))
+        scores.append(messages[:, one.data.items.to_internal(list(events()["items"]))])
+    torch.testing.assert_close(*scores)
+    newcomer = requests_at(grown.data, "recommend", grown.data.users.to_internal(["0 first"]), np.array([NEVER]))
+    with torch.no_grad():
+        message = grown.model.messages(Batcher(grown.data, grown.model.needs).batch(newcomer))[0]
+    best = grown.data.items.to_external(message.topk(3).indices.numpy())
+    assert {item[:2] for item in best} == {"b2"}, "codes of a user who came later, from the clicks alone"
 
 
 def test_too_few_searchers_leave_an_event_transformer(checkerboard: Any, tmp_path: Path) -> None:

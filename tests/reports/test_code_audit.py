@@ -39,6 +39,8 @@ def test_connectivity_by_hand() -> None:
     assert search.counts.tolist() == [0, 2, 0, 0]
     assert either.side == EITHER and either.counts.tolist() == [2, 2, 1, 0]
     assert (recommend.alone, either.alone) == (0.5, 0.25)
+    assert (recommend.uncoded, search.uncoded, either.uncoded) == (0.25, 0.75, 0.25), "user 4 has none, 1 and 3 a side"
+    assert "; 75% have no code." in search.reference
     assert recommend.closest == pytest.approx((1 + 0 + 1 + 0) / 4)
     assert "over 30%, so the mechanism cannot work here" in recommend.verdict
     assert "share one with 2 or more" in either.verdict and "cannot" not in either.verdict

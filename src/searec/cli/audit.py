@@ -39,11 +39,7 @@ def audit(
         for run in audited.runs:
             print(f"{run.label}, seed {run.seed}: texts by {run.author}")
             for reach in run.reach:
-                assert reach.chance is not None
-                print(
-                    f"  {reach.side}: {reach.verdict} By chance it would be {reach.chance.alone:.0%} "
-                    f"and {reach.chance.quartiles[1]:,.0f}."
-                )
+                print(f"  {reach.side}: {reach.verdict} {reach.reference}")
             for side, uses in run.use.items():
                 print(f"  codes, {side}\n{describe(uses)}")
             print(f"  a user's two sides: cosine {run.sides.agree:.3f}; of different users: {run.sides.differ:.3f}")

@@ -116,8 +116,9 @@ def train(
         split_at: train on the events before one time and measure after it: a quantile of all event times, an ISO 8601
             time, or microseconds since 1970 (`data.global_split.split_time`); leave-one-out by default.
         joint: what either task holds out ends what is learned from, also for a model of one task (`Split.joint`).
-        start: run folder of the same model whose weights training begins with. On the data of that run they replace
-            the first phase of a model with several; on data that has grown, new users, items and the like get rows.
+        start: run folder of the same model, or of one that it is built on, whose weights training begins with. On the
+            data of that run they replace the first phase of a model with several; on data that has grown, new users,
+            items and the like get rows, and the model is the same.
         teacher: run folder of the model whose ranking is learned too.
         final: learn from all events and hold nothing out, for a run that is served. A validated twin chooses the number
             of steps, and its figures are kept in config.json.
@@ -352,8 +353,9 @@ def _sources(model: Model, split: Split, start: Path | str | None, teacher: Path
         if run.config["split"] != split_config(split) and not split.final:
             got, expected = run.config["split"], split_config(split)
             raise RunError(f"the {name} was trained on another split", where=folder, got=got, expected=expected)
-        if name == "start" and run.model.name != model.name:
-            raise RunError("the start is another model", where=folder, got=run.model.name, expected=model.name)
+        if name == "start" and type(run.model) not in type(model).__mro__:
+            usable_models = f"{model.name}, or a model that it is built on"
+            raise RunError("the start is another model", where=folder, got=run.model.name, expected=usable_models)
         runs[name] = run
     return runs
 

@@ -1,7 +1,7 @@
 """Connectivity: with how many rich searchers a sparse one shares a code (docs/gserec.md)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,10 +22,9 @@ class Reach:
     """Sparse searchers and the rich ones they share a code with, on one side or on either.
 
     users: sparse searchers. counts: [users] rich searchers that share at least one code with each. closest: mean over
-        users of the
-        most codes shared with one rich searcher. chance: the same figures with the codes dealt out anew within side
-        and level,
-        to users who have some.
+        users of the most codes shared with one rich searcher. uncoded: share of users without a code on these sides,
+        who can share none. chance: the same figures with the codes dealt out anew within side and level, to users who
+        have some.
     """
 
     side: str
@@ -33,6 +32,7 @@ class Reach:
     rich: int
     counts: Ints
     closest: float
+    uncoded: float
     chance: "Reach | None" = None
 
     @property
@@ -67,6 +67,13 @@ class Reach:
             f"so there are paths for preferences to travel."
         )
 
+    @property
+    def reference(self) -> str:
+        """In a sentence, what the verdict is to be read beside: chance, and how many users have no code at all."""
+        assert self.chance is not None
+        by_chance = f"With codes dealt out by chance {self.chance.alone:.0%} share none"
+        return f"{by_chance}, and half {self.chance.quartiles[1]:,.0f} or more; {self.uncoded:.0%} have no code."
+
     def as_json(self) -> dict[str, Any]:
         """JSON-ready, without the counts."""
         low, median, high = self.quartiles
@@ -77,7 +84,7 @@ class Reach:
             "median": median,
             "quartiles": [low, high],
         }
-        actual |= {"closest": self.closest, "verdict": self.verdict}
+        actual |= {"closest": self.closest, "uncoded": self.uncoded, "verdict": self.verdict}
         return actual | ({} if self.chance is None else {"chance": self.chance.as_json()})
 
 
@@ -94,7 +101,7 @@ def connectivity(codes: UserCodes, sparse: Ints, rich: Ints, *, seed: int = 0) -
     computed = []
     for name, sides in (*((side, [place]) for place, side in enumerate(SIDES)), (EITHER, list(range(len(SIDES))))):
         actual, chance = (_reach(name, table, codes.size, sides, sparse, rich) for table in (codes.codes, dealt))
-        computed.append(Reach(actual.side, actual.users, actual.rich, actual.counts, actual.closest, chance))
+        computed.append(replace(actual, chance=chance))
     return computed
 
 
@@ -137,7 +144,9 @@ def _reach(name: str, codes: NDArray[np.int16], size: int, sides: Sequence[int],
         counts.append(np.diff(common.indptr))
         closest.append(np.asarray(common.max(axis=1).todense()).ravel() if len(rich) else np.zeros(common.shape[0]))
     every = np.concatenate(closest)
-    return Reach(name, len(sparse), len(rich), np.concatenate(counts), float(every.mean()) if len(every) else 0.0)
+    uncoded = float((np.diff(table[sparse].indptr) == 0).mean()) if len(sparse) else 0.0
+    closest_mean = float(every.mean()) if len(every) else 0.0
+    return Reach(name, len(sparse), len(rich), np.concatenate(counts), closest_mean, uncoded)
 
 
 def likeness(

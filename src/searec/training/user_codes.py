@@ -13,6 +13,8 @@ WEIGHTS, SHARES = (4.0, 16.0), (1.0, 0.25, 0.0625)
 """Weights of messages, and shares of the neighbours' weight beside them, of which all pairs are tried."""
 _TRIED_LAST = ((2.0, 1.0), (0.5, 1.0), (1.0, 2.0), (1.0, 0.5))
 """Factors of both, tried from the best pair on."""
+LEAST_GAIN = 1.02
+"""What validation must be better by: with shuffled codes the best of the pairs gains up to 1 % by chance."""
 Tried = tuple[str, float, float]
 """What codes are made from, the weight of messages and that of neighbours."""
 
@@ -52,7 +54,7 @@ class UserCodesPhase(TrainingPhase):
                 if best is not None and best[0] == source:
                     tried = (source, best[1] * more, best[2] * share)
                     figures, best = self._better(model, context, figures, best, tried)
-        if best is None:
+        if best is None or figures[context.judge] < LEAST_GAIN * before[context.judge]:
             memory.forget_messages()
             memory.weigh_messages(0.0, alone)
             return PhaseReport(self.name, dict(before), is_kept=False)

@@ -30,7 +30,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
 
 
 def _with_controls(settings: dict[str, Any]) -> tuple[RecipeLine, ...]:
-    """Gserec and its controls, all from the weights of one event-transformer a seed: the line "no graph"."""
+    """The model and its controls, all from the weights of one event-transformer a seed: the line "no graph"."""
     return (
         RecipeLine("no graph", "gserec", {**settings, "messages": False}, seeds=SEEDS),
         *(

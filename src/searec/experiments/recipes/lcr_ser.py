@@ -9,6 +9,7 @@ from searec.experiments.recipes.gserec import gserec as gserec_table
 
 ON_YELP: dict[str, Any] = {"epochs": 3}
 RL: dict[str, Any] = {"rl_steps": 60, "rl_lr": 1e-5}
+SECOND_PHASE_OF = "event-transformer"
 EXIT: dict[str, Any] = {"exit_steps": 60, "exit_keep": 0.999}
 
 
@@ -59,16 +60,17 @@ def lcr_ser_depth() -> Recipe:
 
 
 def lcr_ser_reward() -> Recipe:
-    """The rewards of phase 2 from the same first phase."""
-    rewards = ("hit@1", "hit@5", "ndcg@5", "mrr")
-    first = RecipeLine("+TCL", "lcr-ser-paper", ON_YELP, seeds=SEEDS, full_requests=5_000)
-    lines = tuple(
-        RecipeLine(
-            f"reward {name}", "lcr-ser-paper", {**ON_YELP, **RL, "reward": name}, start="+TCL", full_requests=5_000
-        )
-        for name in rewards
-    )
-    return Recipe("lcr-ser-reward", (first, *lines))
+    """Return phase 1, cross-entropy on hard lists from it (reward likelihood), and policy optimisation by reward."""
+    first: dict[str, Any] = {"neighbours": False, "text": True, "tasks": ["recommend"]}
+    second = {**first, "second_steps": 200, "second_batch": 32}
+
+    def line(label: str, seeds: tuple[int, ...], **settings: Any) -> RecipeLine:
+        return RecipeLine(label, SECOND_PHASE_OF, {**second, **settings}, seeds=seeds, start="phase 1")
+
+    lines = [line("cross-entropy", SEEDS, second_phase="cross-entropy")]
+    rewards = {"ndcg@5": SEEDS, "hit@1": SEEDS[:2], "mrr": SEEDS[:2]}
+    lines += [line(f"GRPO, {name}", seeds, second_phase="grpo", reward=name) for name, seeds in rewards.items()]
+    return Recipe("lcr-ser-reward", (RecipeLine("phase 1", SECOND_PHASE_OF, first, seeds=SEEDS), *lines))
 
 
 def lcr_ser_noise() -> Recipe:

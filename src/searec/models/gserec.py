@@ -36,6 +36,7 @@ class GSERec(EventTransformer):
 
     name = "gserec"
     paper_form = "gserec-paper"
+    single_task: ClassVar = {}
     phases: ClassVar[tuple[str, ...]] = (*EventTransformer.phases, "user_codes")
 
     message_weight: Tensor  # [1]

@@ -14,7 +14,7 @@ from searec.errors import RunError, SearecError, SettingsError
 from searec.evaluation.result import Evaluation
 from searec.experiments import run_comparison, run_training
 from searec.experiments.run_training import settings_for
-from searec.models import model_named, model_names
+from searec.models import form_of, model_named, model_names
 from searec.pipeline.run import read_run
 from searec.pipeline.run_folder import CONFIG, WEIGHTS
 
@@ -33,13 +33,11 @@ def data(checkerboard: Any) -> Dataset:
 def test_presets_are_settings_that_exist(name: str) -> None:
     for preset in ("default", "paper"):
         config, plan = settings_for(name, preset, seed=4)
-        assert isinstance(config, model_named(name).Config)
-        assert (plan is None) == (model_named(name).learns == "fit")
+        kind = model_named(form_of(name, preset))
+        assert isinstance(config, kind.Config)
+        assert (plan is None) == (kind.learns == "fit")
         assert plan is None or plan.seed == 4
-        for key, value in {
-            **model_named(name).presets[preset],
-            **(model_named(name).train_presets[preset] if plan else {}),
-        }.items():
+        for key, value in {**kind.presets[preset], **(kind.train_presets[preset] if plan else {})}.items():
             assert getattr(config, key, None) == value or getattr(plan, key, None) == value
 
 

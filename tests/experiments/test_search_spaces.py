@@ -7,7 +7,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from searec.data.schema import TASKS
 from searec.experiments.run_training import settings_for
 from searec.experiments.tuning import Trial, distributions_of, propose
-from searec.models import model_named, model_names
+from searec.models import form_of, model_named, model_names
 
 
 def ends(where: BaseDistribution) -> list[object]:
@@ -22,6 +22,7 @@ def test_what_one_task_alone_goes_without_is_told() -> None:
 @pytest.mark.parametrize("model", model_names())
 @pytest.mark.parametrize("preset", ["default", "paper"])
 def test_presets_lie_inside_and_all_values_are_taken(model: str, preset: str) -> None:
+    model = form_of(model, preset)  # type: ignore[arg-type]
     config, plan = settings_for(model, preset)  # type: ignore[arg-type]
     for name, where in distributions_of(model).items():
         value = getattr(config, name) if hasattr(config, name) else getattr(plan, name)

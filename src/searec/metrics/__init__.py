@@ -41,6 +41,7 @@ METRICS = Registry(
         "serendipity": "searec.metrics.exposure:Serendipity",
         "coverage": "searec.metrics.coverage:Coverage",
         "gini": "searec.metrics.coverage:Gini",
+        "tail": "searec.metrics.coverage:LongTail",
         "cnr": "searec.metrics.exposure:ClickNovelty",
     },
     group="searec.metrics",

@@ -1,4 +1,4 @@
-"""Coverage and Gini: how much of the catalogue the lists show, and how evenly."""
+"""Coverage, Gini and long tail: how much of the catalogue the lists show, and how evenly."""
 
 from dataclasses import dataclass
 
@@ -51,6 +51,26 @@ class Gini(TotalMetric):
         if total == 0:
             return 0.0
         return float((2 * np.arange(1, items + 1) - items - 1) @ exposures) / (items * total)
+
+
+@dataclass(frozen=True)
+class LongTail(TotalMetric):
+    """Tail@k = places in lists that show an item of the less clicked half of the catalogue / all places, in [0, 1].
+
+    >>> results = Results(np.ones(2), lists=np.array([[1, 2], [2, 4]]), clicks=np.array([0, 9, 3, 5, 1]))
+    >>> LongTail(k=2).total(results)  # items 2 and 4 are the less clicked half
+    0.75
+    """
+
+    k: int
+    key, title, reads = "tail", "Long tail", "lists"
+    description = "The share of places in lists of k that show an item of the less clicked half of the catalogue."
+
+    def total(self, results: Results) -> float:
+        """Return the share of places."""
+        exposures = _exposures(self, results)
+        order = np.argsort(self.required(results, "clicks")[1:], kind="stable")
+        return float(exposures[order[: len(order) // 2]].sum()) / max(1, int(exposures.sum()))
 
 
 def _exposures(metric: TotalMetric, results: Results) -> Ints:

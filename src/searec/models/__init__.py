@@ -24,7 +24,7 @@ BUILT_IN = {
     "sasrec": "searec.models.sasrec:SASRec",
     "unisar": "searec.models.unisar:UniSAR",
     "gserec": "searec.models.gserec:GSERec",
-    "lcr-ser": "searec.models.lcr_ser:LCRSER",
+    "lcr-ser": "searec.models.lcr_ser_exits:LCRSERWithExits",
     "gserec-paper": "searec.models.gserec_paper:GSERecPaper",
     "lcr-ser-paper": "searec.models.lcr_ser_paper:LCRSERPaper",
     "gensar": "searec.models.gensar.model:GenSAR",

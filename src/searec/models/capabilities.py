@@ -335,6 +335,15 @@ class LearnsFromTeacher(Protocol):
 
 
 @runtime_checkable
+class TeachesTimelines(Protocol):
+    """A teacher that scores the catalogue at places of training stretches."""
+
+    def teaching_scores(self, batch: Batch) -> Tensor:
+        """Return scores [P, I] at places that follow from the batch alone."""
+        ...
+
+
+@runtime_checkable
 class ScoresTrajectories(Protocol):
     """A model whose ranking is a policy: it scores the candidates along several noisy trajectories."""
 
@@ -366,11 +375,25 @@ class RanksAsPolicy(Protocol):
 
 
 @runtime_checkable
-class ReasonsInSteps(Protocol):
-    """A model that refines the states of a user's histories in up to K steps and can stop after any of them."""
+class StopsEarly(Protocol):
+    """A model that reasons about each request in K steps at most, and can stop after any of them.
+
+    Attributes:
+        halting: the weights of its halting score.
+        halt_above: [] a request stops where the score is above this.
+    """
 
     halting: Any
     halt_above: Tensor
+
+    def score_by_depth(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return scores [B, K + 1, N] after 0..K steps, and the logits of halting [B, K] before each step."""
+        ...
+
+
+@runtime_checkable
+class ReasonsInSteps(StopsEarly, Protocol):
+    """A model that refines the states of a user's histories in up to K steps."""
 
     def encoded(self, batch: Batch) -> tuple[list[Tensor], list[Tensor]]:
         """Return the first states [B, L, D] of each history, and where there is an event [B, L]."""
@@ -387,10 +410,6 @@ class ReasonsInSteps(Protocol):
             alone: also compute the states without the cross term.
             halt: users stop by their halting score.
         """
-        ...
-
-    def score_by_depth(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return scores [B, K + 1, N] after 0..K steps, and the logits of halting [B, K] before each step."""
         ...
 
     def distances(self, batch: Batch) -> tuple[Tensor, Tensor]:

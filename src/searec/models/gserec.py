@@ -36,6 +36,8 @@ class GSERec(EventTransformer):
 
     name = "gserec"
     paper_form = "gserec-paper"
+    single_task: ClassVar = {}
+    single_task_note = ""
     phases: ClassVar[tuple[str, ...]] = (*EventTransformer.phases, "user_codes")
 
     message_weight: Tensor  # [1]

@@ -18,6 +18,7 @@ from searec.data.split import Split
 from searec.evaluation.protocol import chosen, score_batches, tie_rank
 from searec.metrics import NDCG
 from searec.models.base import Model
+from searec.models.capabilities import StopsEarly, supports
 from searec.nn.learner import Learner
 from searec.nn.losses import Losses
 from searec.training.examples import TrainingExamples
@@ -33,7 +34,7 @@ class EarlyExit(Learner):
     """The halting score of a model whose other weights stay as they are.
 
     Args:
-        model: `capabilities.ReasonsInSteps` with a halting score.
+        model: `capabilities.StopsEarly` with a halting score.
     """
 
     name = "early_exit"
@@ -102,7 +103,7 @@ def depths(model: Any, split: Split, *, requests: int, seed: int = 0) -> Depths:
     """Measure every depth on the sampled protocol's validation requests.
 
     Args:
-        model: `capabilities.ReasonsInSteps`.
+        model: `capabilities.StopsEarly`.
         split: whose validation requests are scored.
         requests: at most this many.
         seed: of their draw and of the candidates.
@@ -125,14 +126,14 @@ def depths(model: Any, split: Split, *, requests: int, seed: int = 0) -> Depths:
 
 
 class EarlyExitPhase(TrainingPhase):
-    """Learns the halting score of a `capabilities.ReasonsInSteps`, all else frozen, then chooses its threshold."""
+    """Learns the halting score of a `capabilities.StopsEarly`, all else frozen, then chooses its threshold."""
 
     name = "early_exit"
-    weights = ("halting.",)
+    weights = ("halting.", "halt_above")
 
     @override
     def is_configured(self, model: Model) -> bool:
-        return getattr(model, "halting", None) is not None
+        return supports(model, StopsEarly) and model.halting is not None
 
     @override
     def run(self, model: Model, context: PhaseContext, before: Mapping[str, float]) -> PhaseReport:

@@ -6,6 +6,7 @@ import torch
 
 from searec.data.batch import Batch
 from searec.models.base import Model
+from searec.models.capabilities import TeachesTimelines, supports
 from searec.nn.grpo import divergence
 from searec.nn.learner import Learner
 from searec.nn.losses import Losses
@@ -31,9 +32,10 @@ class RankingDistillation(Learner):
         return str(self.model.name)
 
     def loss(self, batch: Batch) -> Losses:
-        """Return the model's losses and KL(teacher || model) over the candidates."""
+        """Return the model's losses and KL(teacher || model) over the candidates, or the catalogue."""
         losses, scores = self.model.loss_and_scores(batch)
         with torch.no_grad():
-            target = self._teacher[0].to(scores.device).score(batch)
+            teacher = self._teacher[0].to(scores.device)
+            target = teacher.teaching_scores(batch) if supports(teacher, TeachesTimelines) else teacher.score(batch)
         parts = {**losses.parts, "distil": divergence(target, scores)}
         return Losses(parts, {**losses.weights, "distil": self.model.config.distil_weight})

@@ -170,7 +170,7 @@ class SecondPhase(TrainingPhase):
 
     @staticmethod
     def _forgets_memory(model: Model) -> bool:
-        """Remove the memory of the run that a model starts from: it knows what is to be learned; later phases add it."""
+        """Remove the memory of the run that it starts from: it knows what is to be learned, and later phases add it."""
         memory: Any = model
         had_neighbours = supports(model, RemembersNeighbours) and memory.has_neighbours
         had_messages = supports(model, PassesMessages) and memory.has_messages

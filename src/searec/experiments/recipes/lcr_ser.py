@@ -6,6 +6,7 @@ from searec.experiments.recipe import Recipe, RecipeLine
 from searec.experiments.recipes.gserec import SEEDS
 
 RL: dict[str, Any] = {"rl_steps": 60, "rl_lr": 1e-5}
+SECOND_PHASE_OF = "event-transformer"
 EXIT: dict[str, Any] = {"exit_steps": 60, "exit_keep": 0.999}
 
 
@@ -59,6 +60,20 @@ def parts(settings: dict[str, Any], seeds: tuple[int, ...] = SEEDS) -> tuple[Rec
         line("early exit", EXIT, seeds=seeds[:1], start="+RL"),
         line("student", {"steps": 0}, seeds=seeds[:1], teacher="+RL"),
     )
+
+
+def lcr_ser_reward() -> Recipe:
+    """Return phase 1, cross-entropy on hard lists from it (reward likelihood), and policy optimisation by reward."""
+    first: dict[str, Any] = {"neighbours": False, "text": True, "tasks": ["recommend"]}
+    second = {**first, "second_steps": 200, "second_batch": 32}
+
+    def line(label: str, seeds: tuple[int, ...], **settings: Any) -> RecipeLine:
+        return RecipeLine(label, SECOND_PHASE_OF, {**second, **settings}, seeds=seeds, start="phase 1")
+
+    lines = [line("cross-entropy", SEEDS, second_phase="cross-entropy")]
+    rewards = {"ndcg@5": SEEDS, "hit@1": SEEDS[:2], "mrr": SEEDS[:2]}
+    lines += [line(f"GRPO, {name}", seeds, second_phase="grpo", reward=name) for name, seeds in rewards.items()]
+    return Recipe("lcr-ser-reward", (RecipeLine("phase 1", SECOND_PHASE_OF, first, seeds=SEEDS), *lines))
 
 
 def lcr_ser_report() -> Recipe:

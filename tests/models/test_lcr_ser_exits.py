@@ -1,0 +1,137 @@
+"""lcr-ser that stops reasoning early, and its students."""
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from searec.config import configure
+from searec.data.batch import Batch
+from searec.data.dataset import Dataset
+from searec.data.split import Split
+from searec.evaluation.protocol import validation_score
+from searec.experiments import run_training
+from searec.models.lcr_ser_exits import LCRSERWithExits
+from searec.training.early_exit import EarlyExit, depths
+from searec.training.examples import TrainingExamples
+from searec.training.ranking_distillation import RankingDistillation
+
+SMALL: dict[str, Any] = {"width": 8, "inner": 8, "layers": 1, "text": False, "apart": False, "neighbours": False}
+
+
+def built(data: Dataset, seed: int = 0, **settings: Any) -> LCRSERWithExits:
+    """A model whose steps and halting score have weights, as if they had learned."""
+    torch.manual_seed(seed)
+    model = LCRSERWithExits(configure(LCRSERWithExits.Config, {**SMALL, "exit_steps": 1, **settings}), data.sizes)
+    model.read_items(data)
+    with torch.no_grad():
+        if model.reasoning is not None:
+            model.scale.fill_(1.0)
+            model.opened["recommend"].weight.normal_(std=0.5)
+        if model.halting is not None:
+            model.halting.weight.normal_(std=0.5)
+    return model.eval()
+
+
+def requests_of(data: Dataset, model: LCRSERWithExits) -> Batch:
+    return TrainingExamples(Split(data), model, batch=64, seed=0, negatives=9, feed_requests=True).batch(0, 0)
+
+
+def test_each_request_is_scored_after_its_own_number_of_steps(small_world: Dataset) -> None:
+    model = built(small_world)
+    batch = requests_of(small_world, model)
+    with torch.no_grad():
+        by_depth, halting = model.score_by_depth(batch)
+        assert by_depth.shape[1] == 4 and not torch.allclose(by_depth[:, 0], by_depth[:, 3])
+        torch.testing.assert_close(model.score(batch), by_depth[:, 3], msg="nobody stops before the score is learned")
+        reads = halting.isfinite().all(1)
+        taken = set()
+        for threshold in (0.0, *halting[reads].sigmoid().quantile(torch.tensor([0.2, 0.5, 0.8])).tolist()):
+            model.halt_above.fill_(threshold)
+            above = halting.sigmoid() > model.halt_above
+            depth = torch.where(above.any(1), above.int().argmax(1), 3)
+            expected = by_depth[torch.arange(len(batch)), depth]
+            torch.testing.assert_close(model.score(batch), expected, rtol=1e-4, atol=1e-5)
+            taken |= set(depth.tolist())
+    assert taken == {0, 1, 2, 3}
+
+
+def test_without_events_no_step_is_taken(small_world: Dataset) -> None:
+    model = built(small_world)
+    batch = requests_of(small_world, model)
+    batch = replace(
+        batch, search_query=torch.zeros_like(batch.search_query), feed_item=torch.zeros_like(batch.feed_item)
+    )
+    with torch.no_grad():
+        by_depth, halting = model.score_by_depth(batch)
+        model.halt_above.fill_(0.5)
+        torch.testing.assert_close(model.score(batch), by_depth[:, 0])
+    assert halting.isinf().all()
+
+
+def test_the_halting_score_learns_and_nothing_else(small_world: Dataset) -> None:
+    model = built(small_world, exit_slack=0.0).requires_grad_(False)
+    assert model.halting is not None
+    model.halting.requires_grad_(True)
+    before = copy.deepcopy(model.state())
+    learner, batch = EarlyExit(model).train(), requests_of(small_world, model)
+    adam = torch.optim.Adam(model.halting.parameters(), lr=0.05)
+    values = []
+    for _ in range(40):
+        loss = learner.loss(batch).total
+        loss.backward()
+        adam.step()
+        adam.zero_grad()
+        values.append(loss.item())
+    assert values[-1] < 0.95 * values[0]
+    changed = {name for name, tensor in model.state().items() if not torch.equal(tensor, before[name])}
+    assert changed == {"halting.weight", "halting.bias"}
+
+
+def test_depths_agree_with_the_protocol(small_world: Dataset) -> None:
+    model, split = built(small_world), Split(small_world)
+    measured = depths(model, split, requests=200)
+    for threshold in (1.0, float(torch.tensor(measured.halting).median())):
+        model.halt_above.fill_(threshold)
+        score = validation_score(model, split, requests=200, seed=0)["ndcg@5.recommend"]
+        assert score == pytest.approx(measured.at(float(model.halt_above))[0], abs=2e-3)
+    assert measured.fixed(3.0) == pytest.approx(measured.at(1.0)[0])
+
+
+def test_a_student_moves_towards_its_teacher(small_world: Dataset) -> None:
+    teacher = built(small_world, seed=3)
+    kept = copy.deepcopy(teacher.state())
+    student = RankingDistillation(built(small_world, steps=0, exit_steps=0, dropout=0.0, distil_weight=50.0), teacher)
+    batch = TrainingExamples(Split(small_world), student.model, batch=16, seed=0).batch(0, 0)
+    adam = torch.optim.Adam(student.parameters(), lr=0.01)
+    apart = []
+    for _ in range(30):
+        losses = student.loss(batch)
+        losses.total.backward()
+        adam.step()
+        adam.zero_grad()
+        apart.append(losses.parts["distil"].item())
+    assert apart[-1] < 0.7 * apart[0]
+    assert all(torch.equal(tensor, kept[name]) for name, tensor in teacher.state().items())
+
+
+def test_the_teacher_is_asked_at_the_newest_targets(small_world: Dataset) -> None:
+    teacher, student = built(small_world, seed=3, distil_places=2), built(small_world, steps=0, distil_places=2)
+    batch = TrainingExamples(Split(small_world), teacher, batch=16, seed=0).batch(0, 0)
+    with torch.no_grad():
+        asked = teacher.teaching_scores(batch)
+        assert asked.shape == student.teaching_scores(batch).shape
+        assert 0 < len(asked) <= 2 * len(batch) and asked.shape[1] == small_world.sizes.items
+
+
+def test_exits_keep_what_they_must(checkerboard: Any, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {**SMALL, "epochs": 2, "batch": 16, "lr": 5e-3, "exit_steps": 5, "exit_keep": 0.9}
+    run = run_training.train("lcr-ser", checkerboard.data, tmp_path / "run", **settings)
+    phase = run.config["phases"][-1]
+    assert phase["phase"] == "early_exit"
+    assert phase["ndcg@5"] >= 0.9 * phase["whole"] - 1e-9
+    assert 0 <= phase["steps"] <= 3 and phase["saved"] <= 1
+    assert float(run.model.halt_above) == pytest.approx(phase["halt_above"])

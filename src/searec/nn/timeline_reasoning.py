@@ -62,7 +62,7 @@ class TimelineReasoning(nn.Module):
 
     Args:
         width: D.
-        heads: of attention, each over all D: keys and values are the events themselves, so that few queries cost little.
+        heads: of attention, each over all D: keys and values are the events themselves, so that a query costs little.
         inner: feed-forward width.
         dropout: of what is added to a state.
         steps: K at most; each adds its own embedding.

@@ -19,7 +19,8 @@ from searec.training.early_exit import EarlyExit, depths
 from searec.training.examples import TrainingExamples
 from searec.training.ranking_distillation import RankingDistillation
 
-SMALL: dict[str, Any] = {"width": 8, "inner": 8, "layers": 1, "text": False, "apart": False, "neighbours": False}
+SMALL: dict[str, Any] = {"width": 8, "inner": 8, "layers": 1, "text": False, "neighbours": False}
+SMALL |= {"apart": False, "searches": True}
 
 
 def built(data: Dataset, seed: int = 0, **settings: Any) -> LCRSERWithExits:
@@ -30,6 +31,7 @@ def built(data: Dataset, seed: int = 0, **settings: Any) -> LCRSERWithExits:
     with torch.no_grad():
         if model.reasoning is not None:
             model.scale.fill_(1.0)
+            model.reasoning.out.weight.normal_(std=1.0)
             model.opened["recommend"].weight.normal_(std=0.5)
         if model.halting is not None:
             model.halting.weight.normal_(std=0.5)

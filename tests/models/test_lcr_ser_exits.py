@@ -30,6 +30,7 @@ def built(data: Dataset, seed: int = 0, **settings: Any) -> LCRSERWithExits:
     model.read_items(data)
     with torch.no_grad():
         if model.reasoning is not None:
+            model.is_open.fill_(True)
             model.scale.fill_(1.0)
             model.reasoning.out.weight.normal_(std=1.0)
             model.opened["recommend"].weight.normal_(std=0.5)

@@ -50,7 +50,7 @@ WRITERS = {"batch": 16, "lr": 0.005, "width": 32, "inner": 32, "schedule": "cons
 LESSON: dict[str, dict[str, Any]] = {
     "event-transformer": {"epochs": 4, "batch": 16, "lr": 0.01, "dropout": 0.1, "average": 0.9},
     "gserec": {"epochs": 4, "batch": 16, "lr": 0.01, "dropout": 0.1, "average": 0.9},
-    "lcr-ser": {"epochs": 4, "batch": 16, "lr": 0.01, "dropout": 0.1, "average": 0.9, "apart": True},
+    "lcr-ser": {"epochs": 4, "batch": 16, "lr": 0.01, "dropout": 0.1, "average": 0.9, "apart": True, "searches": True},
     "sasrec": {"epochs": 20, "epoch_steps": 0, "batch": 16, "lr": 0.01},
     "gserec-paper": {"epochs": 30, "batch": 16, "lr": 0.005, "width": 32, "inner": 32},
     "lcr-ser-paper": {"epochs": 30, "batch": 16, "lr": 0.005, "width": 32, "inner": 32},
@@ -87,7 +87,8 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("itemknn", {"feed_only": True, "neighbours": 5, "shrink": 2.0}),
     ("sasrec", {"feed_only": True, "loss": "bce", "negatives": 2, "heads": 1}),
     ("unisar", {"tasks": ["recommend"], "user": False}),
-    ("lcr-ser", {"apart": False, "steps": 2}),
+    ("lcr-ser", {"apart": False, "steps": 2, "tasks": ["recommend", "search"]}),
+    ("lcr-ser", {"apart": True, "tasks": ["recommend", "search"]}),
     ("gserec-paper", {"user_weight": 0.0, "history_weight": 0.0, "text_fallback": False, "layers": 3}),
     (
         "gserec-paper",
@@ -275,7 +276,7 @@ def test_events_after_the_cutoff_teach_nothing(teach: MakeRun, rewritten: Datase
     if "text_choice" in model_named(name).phases:  # as does the choice of texts
         short["text"] = True
     if "side_choice" in model_named(name).phases:
-        short["apart"] = True
+        short |= {"apart": True, "searches": True}
     told = teach(name, **short)
     assert not np.array_equal(told.data.click_history.item, rewritten.click_history.item)
     other = run_training.train(name, rewritten, tmp_path / "run", **settings(name, **short)).model.state()

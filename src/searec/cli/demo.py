@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from searec.service.client import Client
 
 STATE = "service.json"
-RECOMMEND = ("itemknn", "ease", "event-transformer", "sasrec", "serendipity", "gensar", "gserec", "lcr-ser-paper")
+RECOMMEND = ("itemknn", "ease", "event-transformer", "sasrec", "serendipity", "gensar", "gserec", "lcr-ser")
 SEARCH = ("bm25", "dense", "event-transformer", "gensar", "unisar")
 _PATIENCE_SECONDS = 180.0
 _LOAD = 100

@@ -25,7 +25,7 @@ def reasoning(
     recipe: Annotated[str, typer.Option(help="Which runs; see docs/study.md.")] = "lcr-ser-report",
     figures: Json = None,
 ) -> None:
-    """Train lcr-ser in many forms and draw accuracy by depth, distances, cost and sensitivity to its settings."""
+    """Train lcr-ser-paper in many forms and draw accuracy by depth, distances, cost and sensitivity to its settings."""
     from searec.data.dataset import load
     from searec.experiments.recipe import train_recipe
     from searec.experiments.recipes import recipe_named

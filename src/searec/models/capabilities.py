@@ -137,15 +137,29 @@ class ChoosesText(Protocol):
 
 @runtime_checkable
 class ChoosesSides(Protocol):
-    """A model that encodes feed and searches apart if that makes it better."""
+    """A model that encodes feed and searches apart, or reads no searches, if that makes it better."""
 
     @property
     def may_encode_apart(self) -> bool:
         """Whether it reads searches, and its settings leave it to validation how."""
         ...
 
+    @property
+    def may_drop_searches(self) -> bool:
+        """Whether it reads searches, and its settings leave it to validation."""
+        ...
+
     def encoded_apart(self, data: "Dataset", seed: int) -> "Model":
         """Return a model of the same settings that encodes feed and searches apart, with weights of its own.
+
+        Args:
+            data: the dataset.
+            seed: of the weights.
+        """
+        ...
+
+    def without_searches(self, data: "Dataset", seed: int) -> "Model":
+        """Return a model of the same settings that reads no searches, with weights of its own.
 
         Args:
             data: the dataset.

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -23,7 +24,6 @@ from searec.nn.timeline_reasoning import Memory, Step, TimelineReasoning, belief
 
 _SIDES: Mapping[Task, int] = {"recommend": 0, "search": 1}
 """Whose state each task begins with."""
-_FAR = 1e4
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,15 @@ class Start:
 class LCRSER(EventTransformer):
     """event-transformer with K steps of cross reasoning, and with feed and searches encoded apart where that is better.
 
-    Apart, feed clicks do not attend to searches, and reasoning is the one way from searches to the feed.
+    Apart, the state after a feed click is as if there were no searches, and reasoning is the one way to them.
     """
 
     is_apart: Tensor  # [] whether feed and searches are encoded apart
+    reads_searches: Tensor  # []
 
     name = "lcr-ser"
     paper_form = "lcr-ser-paper"
-    phases = ("side_choice", *EventTransformer.phases)
+    phases = ("side_choice", "search_choice", *EventTransformer.phases)
     search_space: ClassVar = {
         **EventTransformer.search_space,
         "steps": Choice((0, 1, 2, 3, 4)),
@@ -70,18 +71,19 @@ class LCRSER(EventTransformer):
         Attributes:
             steps: K; 0 is the model without reasoning.
             apart: encode feed and searches apart; "auto" if that is better on validation.
-            searches: read searches; without them nothing is reasoned.
+            searches: read searches, without which nothing is reasoned; "auto" if that is better on validation.
             places: of a stretch that reasoning is learned at.
             foreign: sessions of other users put into half of the training stretches, for each own session.
             belief_weight: of the loss that tells them from own ones; 0 puts none in.
             step_weight: of the cross-entropy after each step but the last.
             tcl_weight: of the contrast of what reasoning adds, between the target and hard items.
             temperature, hard: of the contrast; hard items of each target.
+            tasks: those that it learns; the feed alone by default.
         """
 
         steps: Natural = 3
         apart: bool | Literal["auto"] = "auto"
-        searches: bool = True
+        searches: bool | Literal["auto"] = "auto"
         places: Count = 16
         foreign: NonNegative = 0.5
         belief_weight: NonNegative = 0.1
@@ -89,11 +91,13 @@ class LCRSER(EventTransformer):
         tcl_weight: NonNegative = 0.1
         temperature: Positive = 0.1
         hard: Count = 31
+        tasks: Annotated[tuple[Task, ...], Field(min_length=1)] = ("recommend",)
 
     def __init__(self, config: Config, sizes: Sizes) -> None:
         super().__init__(config, sizes)
         self.reasoning: TimelineReasoning | None = None
-        self.register_buffer("is_apart", torch.tensor(config.searches and config.apart is True))
+        self.register_buffer("is_apart", torch.tensor(bool(config.searches) and config.apart is True))
+        self.register_buffer("reads_searches", torch.tensor(bool(config.searches)))
         if config.steps and config.searches:
             with torch.random.fork_rng():  # the trunk's weights are those of event-transformer with this seed
                 self.reasoning = TimelineReasoning(
@@ -106,12 +110,17 @@ class LCRSER(EventTransformer):
     @override
     def needs(self) -> Needs:
         needs = super().needs
-        return needs if self.config.searches else replace(needs, searches=0)
+        return needs if self.reads_searches else replace(needs, searches=0)
+
+    @property
+    def reasons(self) -> bool:
+        """Whether there are steps, and searches to reason about."""
+        return self.reasoning is not None and bool(self.reads_searches)
 
     @property
     def may_encode_apart(self) -> bool:
         """Whether it reads searches, and its settings leave it to validation how."""
-        return self.config.searches and self.config.apart == "auto" and not bool(self.is_apart)
+        return bool(self.reads_searches) and self.config.apart == "auto" and not self.is_apart
 
     def encoded_apart(self, data: Dataset, seed: int) -> "LCRSER":
         """Return a model of the same settings that encodes feed and searches apart, with weights of its own.
@@ -120,17 +129,34 @@ class LCRSER(EventTransformer):
             data: the dataset.
             seed: of the weights.
         """
-        return self._other(data, seed, apart=True)
+        return self._other(self.config, data, seed, apart=True, searches=True)
+
+    @property
+    def may_drop_searches(self) -> bool:
+        """Whether it reads searches, and its settings leave it to validation."""
+        return self.config.searches == "auto" and bool(self.reads_searches) and "search" not in self.train_tasks
+
+    def without_searches(self, data: Dataset, seed: int) -> "LCRSER":
+        """Return a model of the same settings that reads no searches, with weights of its own.
+
+        Args:
+            data: the dataset.
+            seed: of the weights.
+        """
+        return self._other(self.config, data, seed, apart=False, searches=False)
 
     @override
     def without_text(self, data: Dataset, seed: int) -> "LCRSER":
-        return self._other(data, seed, text=False, apart=bool(self.is_apart))
+        config = replace(self.config, text=False)
+        return self._other(config, data, seed, apart=bool(self.is_apart), searches=bool(self.reads_searches))
 
-    def _other(self, data: Dataset, seed: int, **changes: Any) -> "LCRSER":
+    def _other(self, config: Config, data: Dataset, seed: int, *, apart: bool, searches: bool) -> "LCRSER":
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            other = type(self)(replace(self.config, **changes), self.sizes)
+            other = type(self)(config, self.sizes)
             other.read_items(data)
+        other.is_apart.fill_(apart)
+        other.reads_searches.fill_(searches)
         return other
 
     # --- reading ---
@@ -153,9 +179,7 @@ class LCRSER(EventTransformer):
 
     @override
     def trunk_states(self, content: Tensor, timeline: Timeline) -> Tensor:
-        if not self.is_apart:
-            return super().trunk_states(content, timeline)
-        states: Tensor = self.trunk(content, timeline, _apart(timeline))
+        states: Tensor = self.trunk(content, timeline, apart=bool(self.is_apart))
         return states
 
     # --- reasoning ---
@@ -185,7 +209,7 @@ class LCRSER(EventTransformer):
         sides = self.sides(read, places)
         base = sides[_SIDES[task]] if self.is_apart else _gather(read.states, places)
         memory = None
-        if self.reasoning is not None:
+        if self.reasoning is not None and self.reads_searches:
             memory = self.reasoning.remember(read.content, read.states, read.timeline, places)
         return Start(base, torch.stack(sides, dim=2), memory)
 
@@ -245,7 +269,7 @@ class LCRSER(EventTransformer):
     def loss(self, batch: Batch) -> Losses:
         """Return the losses without reasoning at all places, and those of reasoning at some of them."""
         config, own_sessions = self.config, batch.search_query.shape[1]
-        if self.reasoning is not None and config.foreign and config.belief_weight:
+        if self.reasons and config.foreign and config.belief_weight:
             batch = with_foreign_sessions(batch, config.foreign)
         read = self.read_stretches(batch)
         if own_sessions < batch.search_query.shape[1]:
@@ -267,7 +291,7 @@ class LCRSER(EventTransformer):
             weights |= losses.weights
         if not parts:
             parts, weights = {"recommend": 0.0 * states.sum()}, {"recommend": 1.0}
-        for task, one in _by_task(read) if self.reasoning is not None else ():
+        for task, one in _by_task(read) if self.reasons else ():
             if task in self.train_tasks:
                 for name, (part, weight) in self._reasoning_losses(task, batch, one, own_sessions).items():
                     parts[name], weights[name] = part, weight
@@ -320,12 +344,6 @@ def _gather(states: Tensor, places: Tensor) -> Tensor:
 def _all_places(states: Tensor) -> Tensor:
     """[B, E + 1] the places of all states."""
     return torch.arange(states.shape[1], device=states.device).expand(len(states), -1)
-
-
-def _apart(timeline: Timeline) -> Tensor:
-    """[B, E + 1, E + 1] what keeps feed clicks from attending to searches and their clicks."""
-    is_search = F.pad((timeline.session > 0).float(), (1, 0))
-    return -_FAR * (1 - is_search)[:, :, None] * is_search[:, None]
 
 
 def _by_task(read: TimelineRead) -> list[tuple[Task, TimelineRead]]:

@@ -51,7 +51,7 @@ class LCRSERWithExits(LCRSER):
 
     @override
     def _request_states(self, batch: Batch) -> tuple[Tensor, Tensor | None, Timeline]:
-        if self.halting is None or self.halt_above >= 1 or batch.task != "recommend":
+        if self.halting is None or not self.reasons or self.halt_above >= 1 or batch.task != "recommend":
             return super()._request_states(batch)
         start, read = self.request_start(batch)
         state = start.base.clone()

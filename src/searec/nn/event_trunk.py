@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from searec.data.batch import Batch
@@ -14,6 +15,8 @@ FEED_CLICK, SEARCH, SEARCH_CLICK = 1, 2, 3
 """Kinds of events; 0 is padding."""
 _GAPS = 24
 """Classes of time gaps: one for each doubling from a second on, so the last one begins at 97 days."""
+_FAR = 1e4
+"""Taken from a logit of attention, it leaves no weight."""
 
 
 @dataclass(frozen=True)
@@ -160,23 +163,43 @@ class EventTrunk(nn.Module):
             nn.init.normal_(table.weight, std=0.02)
         nn.init.normal_(self.start, std=0.02)
 
-    def forward(self, content: Tensor, timeline: Timeline, bias: Tensor | None = None) -> Tensor:
+    def forward(self, content: Tensor, timeline: Timeline, *, apart: bool = False) -> Tensor:
         """Return the state before any event and after each one, [B, E + 1, D]; without meaning at padding.
 
         Args:
             content: [B, E, D] what each event is of: the item or the query.
             timeline: the events.
-            bias: [B, E + 1, E + 1] added to the logits of attention; none by default.
+            apart: the state after a feed click is as if there were no searches; the others read everything.
         """
-        x = content * content.shape[-1] ** 0.5 + self.kind(timeline.kind) + self.gap(gaps(timeline.time))
+        gap, bias = gaps(timeline.time), None
+        place = torch.arange(1, content.shape[1] + 1, device=content.device).expand_as(gap)
+        if apart:
+            is_feed = timeline.kind == FEED_CLICK
+            gap = torch.where(is_feed, gaps_between(timeline.time, is_feed), gap)
+            place = torch.where(is_feed, is_feed.cumsum(1), place)
+            in_search = F.pad((timeline.session > 0).float(), (1, 0))
+            bias = -_FAR * (1 - in_search)[:, :, None] * in_search[:, None]
+        x = content * content.shape[-1] ** 0.5 + self.kind(timeline.kind) + self.gap(gap)
         x = x + torch.log(timeline.weight.clamp(min=1e-3))[..., None] * self.weight
         x = torch.cat((self.start.expand(len(x), 1, -1), x), dim=1)
         present = torch.cat((torch.ones_like(timeline.present[:, :1]), timeline.present), dim=1)
-        x = self.dropout(x + self.position.weight[: x.shape[1]])
+        position = self.position(F.pad(place, (1, 0))) if apart else self.position.weight[: x.shape[1]]
+        x = self.dropout(x + position)
         allowed = causal(present)
         for layer in self.layers:
             x = layer(x, allowed, bias=bias)
         return self.norm(x)  # type: ignore[no-any-return]
+
+
+def gaps_between(time: Tensor, chosen: Tensor) -> Tensor:
+    """Return the class of the time since the chosen event before, [B, E]: 0 if there is none.
+
+    Args:
+        time: [B, E] microseconds since 1970, from old to new.
+        chosen: [B, E] bool.
+    """
+    before = F.pad(torch.where(chosen, time, -1).cummax(1).values, (1, -1), value=-1)
+    return _gap_class(torch.where(before >= 0, time - before, 0))
 
 
 def gaps(time: Tensor) -> Tensor:
@@ -185,6 +208,10 @@ def gaps(time: Tensor) -> Tensor:
     Args:
         time: [B, E] microseconds since 1970, from old to new.
     """
-    seconds = torch.zeros_like(time, dtype=torch.float32)
-    seconds[:, 1:] = (time[:, 1:] - time[:, :-1]).clamp(min=0).float() / 1e6
+    return _gap_class(F.pad(time[:, 1:] - time[:, :-1], (1, 0)))
+
+
+def _gap_class(microseconds: Tensor) -> Tensor:
+    """The class of a gap: one for each doubling from a second on."""
+    seconds = microseconds.clamp(min=0).float() / 1e6
     return torch.log2(seconds.clamp(min=1)).ceil().long().clamp(max=_GAPS - 1)

@@ -20,15 +20,13 @@ class Memory:
     """The events that are read, and how.
 
     Attributes:
-        key, value, belief: [B, E, D] keys and values of attention, and keys of belief.
+        events: [B, E, D] what queries are compared with, and what is read.
         content: [B, E, D] what each event is of.
         allowed: [B, Q, 2, E] bool, where the feed's state may read a search event, and the searches' a feed event: only
             what is before the state.
     """
 
-    key: Tensor
-    value: Tensor
-    belief: Tensor
+    events: Tensor
     content: Tensor
     allowed: Tensor
 
@@ -39,13 +37,20 @@ class Step:
 
     Attributes:
         states: [B, Q, 2, D] of each side.
-        read: [B, Q, 2, D] the mean content of the events that each side has read.
+        weights: [B, 2Q, E] of attention, the mean over heads.
+        content: [B, E, D] what each event is of.
         belief: [B, Q, E] logits that the session of an event is the user's own; of meaning at search events only.
     """
 
     states: Tensor
-    read: Tensor
+    weights: Tensor
+    content: Tensor
     belief: Tensor
+
+    @property
+    def read(self) -> Tensor:
+        """[B, Q, 2, D] the mean content of the events that each side has read; of the null event it is zero."""
+        return (self.weights @ self.content).view_as(self.states)
 
 
 class TimelineReasoning(nn.Module):
@@ -57,7 +62,7 @@ class TimelineReasoning(nn.Module):
 
     Args:
         width: D.
-        heads: of attention; they divide D.
+        heads: of attention, each over all D: keys and values are the events themselves, so that a query costs little.
         inner: feed-forward width.
         dropout: of what is added to a state.
         steps: K at most; each adds its own embedding.
@@ -67,14 +72,12 @@ class TimelineReasoning(nn.Module):
         super().__init__()
         self.heads = heads
         self.norm_memory = nn.LayerNorm(width)
-        self.memory = nn.Linear(width, 3 * width)
         self.side = nn.Embedding(2, width)
         self.step = nn.Embedding(steps, width)
         self.norm = nn.LayerNorm(width)
-        self.query = nn.Linear(2 * width, 2 * width)
-        self.believe = nn.Linear(width, width)
+        self.query = nn.Linear(2 * width, (heads + 1) * width)  # of each head, and of belief
         self.first_belief = nn.Parameter(torch.ones(()))
-        self.out = nn.Linear(width, width)
+        self.out = nn.Linear(heads * width, width)
         self.norm_feed_forward = nn.LayerNorm(width)
         self.feed_forward = FeedForward(width, inner, dropout)
         self.dropout = Dropout(dropout)
@@ -90,11 +93,10 @@ class TimelineReasoning(nn.Module):
             timeline: the events.
             places: [B, Q] of the states that reason: place e is before event e.
         """
-        memory = self.memory(self.norm_memory(content * content.shape[-1] ** 0.5 + states[:, 1:]))
-        key, value, belief = memory.chunk(3, dim=-1)
+        events = self.norm_memory(content * content.shape[-1] ** 0.5 + states[:, 1:])
         older = torch.arange(content.shape[1], device=places.device) < places[..., None]
         sides = torch.stack((timeline.session > 0, timeline.kind == FEED_CLICK), dim=1)
-        return Memory(key, value, belief, content, older[:, :, None] & sides[:, None])
+        return Memory(events, content, older[:, :, None] & sides[:, None])
 
     def forward(self, states: Tensor, memory: Memory, number: int) -> Step:
         """Take a step.
@@ -106,20 +108,20 @@ class TimelineReasoning(nn.Module):
         """
         x = self.norm(states + self.side.weight + self.step.weight[number])
         both = torch.cat((x, x.flip(2)), dim=-1)  # a side knows where the other stands
-        query, gate = self.query(both).chunk(2, dim=-1)
-        belief = self.believe(gate[:, :, FEED]) @ memory.belief.mT * x.shape[-1] ** -0.5 + self.first_belief
+        width = x.shape[-1]
+        *queries, gate = self.query(both).split(width, dim=-1)
+        belief = gate[:, :, FEED] @ memory.events.mT * width**-0.5 + self.first_belief
         bias = torch.stack((F.logsigmoid(belief), torch.zeros_like(belief)), dim=2)
         bias = bias.masked_fill(~memory.allowed, torch.finfo(bias.dtype).min).flatten(1, 2)  # (B, 2Q, E)
-        width = x.shape[-1] // self.heads
         weights, read = torch.zeros_like(bias), []
-        for q, k, v in zip(*(t.split(width, -1) for t in (query.flatten(1, 2), memory.key, memory.value)), strict=True):
-            logits = torch.baddbmm(bias, q, k.mT, alpha=width**-0.5)
+        for query in queries:
+            logits = torch.baddbmm(bias, query.flatten(1, 2), memory.events.mT, alpha=width**-0.5)
             head = torch.softmax(F.pad(logits, (1, 0)), dim=-1)[..., 1:]
-            read.append(head @ v)
+            read.append(head @ memory.events)
             weights = weights + head / self.heads
         states = self.dropout.added(self.out(torch.cat(read, dim=-1)).view_as(states), states)
         states = self.dropout.added(self.feed_forward(self.norm_feed_forward(states)), states)
-        return Step(states, (weights @ memory.content).view_as(states), belief)
+        return Step(states, weights, memory.content, belief)
 
 
 def belief_loss(

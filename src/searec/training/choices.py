@@ -125,3 +125,18 @@ class SideChoicePhase(ChoicePhase):
     def other(self, model: Any, context: PhaseContext) -> Model:
         other: Model = model.encoded_apart(context.split.data, context.config.seed)
         return other
+
+
+class SearchChoicePhase(ChoicePhase):
+    """Tries a `capabilities.ChoosesSides` without searches."""
+
+    name = "search_choice"
+
+    @override
+    def is_configured(self, model: Model) -> bool:
+        return supports(model, ChoosesSides) and model.may_drop_searches
+
+    @override
+    def other(self, model: Any, context: PhaseContext) -> Model:
+        other: Model = model.without_searches(context.split.data, context.config.seed)
+        return other

@@ -22,6 +22,7 @@ from searec.training.train_config import TrainConfig
 SUPERVISED, STARTED = "supervised", "started"
 BUILT_IN = {
     "side_choice": "searec.training.choices:SideChoicePhase",
+    "search_choice": "searec.training.choices:SearchChoicePhase",
     "text_choice": "searec.training.choices:TextChoicePhase",
     "neighbours": "searec.training.neighbour_memory:NeighbourMemoryPhase",
     "second_phase": "searec.training.second_phase:SecondPhase",

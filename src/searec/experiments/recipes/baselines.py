@@ -19,7 +19,7 @@ def demo() -> Recipe:
             RecipeLine("event-transformer", "event-transformer", {"text": True}),
             RecipeLine("unisar", "unisar", {"batch": 256, "epochs": 2}),
             RecipeLine("gserec", "gserec", {"text": True}),
-            RecipeLine("lcr-ser-paper", "lcr-ser-paper", {"batch": 128, "epochs": 3}),
+            RecipeLine("lcr-ser", "lcr-ser", {"text": True}),
             RecipeLine("serendipity", "serendipity", {"batch": 128}),
             RecipeLine(
                 "gensar",

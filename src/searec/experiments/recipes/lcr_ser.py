@@ -1,27 +1,41 @@
-"""LCR-SER beside the others, by part, depth and reward, and where searches mislead (arXiv 2508.04152, Section 4)."""
+"""LCR-SER by part and beside its controls, and what `searec reasoning` draws of the published structure."""
 
-from dataclasses import replace
 from typing import Any
 
 from searec.experiments.recipe import Recipe, RecipeLine
 from searec.experiments.recipes.gserec import SEEDS
-from searec.experiments.recipes.gserec import gserec as gserec_table
 
-ON_YELP: dict[str, Any] = {"epochs": 3}
 RL: dict[str, Any] = {"rl_steps": 60, "rl_lr": 1e-5}
 SECOND_PHASE_OF = "event-transformer"
 EXIT: dict[str, Any] = {"exit_steps": 60, "exit_keep": 0.999}
 
 
 def lcr_ser() -> Recipe:
-    """Return lcr-ser part by part (the paper's order: base < +LCR < +TCL < +RL), early exit and one-pass student."""
-    names = ("popular", "itemknn", "sasrec", "unisar", "gserec-paper")
-    others = tuple(line for line in gserec_table().lines if line.label in names)
-    return Recipe("lcr-ser", others + tuple(replace(line, full_requests=5_000) for line in parts(ON_YELP)))
+    """Return lcr-ser part by part beside its controls, for data and for worlds that differ in `--inject` alone."""
+    bare: dict[str, Any] = {"foreign": 0.0, "tcl_weight": 0.0, "step_weight": 0.0}
+    apart: dict[str, Any] = {"apart": True, "searches": True}
+
+    def line(label: str, model: str = "lcr-ser", seeds: tuple[int, ...] = SEEDS, **changes: Any) -> RecipeLine:
+        return RecipeLine(label, model, {"text": True, "neighbours": False, **changes}, seeds=seeds)
+
+    return Recipe(
+        "lcr-ser",
+        (
+            line("event-transformer", "event-transformer", tasks=["recommend"]),
+            line("no search", searches=False),
+            line("apart, K=0", **apart, steps=0),
+            line("+LCR", **apart, **bare),
+            line("+TCL", **apart, **{**bare, "tcl_weight": 0.1, "step_weight": 0.1}),
+            line("+belief", **apart),
+            line("merged", apart=False, searches=True),
+            line("lcr-ser"),
+            *(line(f"K={steps}", seeds=SEEDS[:1], **apart, steps=steps) for steps in (1, 2, 4, 5)),
+        ),
+    )
 
 
 def parts(settings: dict[str, Any], seeds: tuple[int, ...] = SEEDS) -> tuple[RecipeLine, ...]:
-    """Return lcr-ser part by part; early exit and student with the first seed alone.
+    """Return lcr-ser-paper part by part; early exit and student with the first seed alone.
 
     Args:
         settings: of every line.
@@ -48,17 +62,6 @@ def parts(settings: dict[str, Any], seeds: tuple[int, ...] = SEEDS) -> tuple[Rec
     )
 
 
-def lcr_ser_depth() -> Recipe:
-    """K from 0 to 5, where +TCL of `lcr_ser` is K = 3; and without the searches."""
-    depths = {"base": 0, "K=1": 1, "K=2": 2, "+TCL": 3, "K=4": 4, "K=5": 5}
-    lines = (
-        RecipeLine(label, "lcr-ser-paper", {**ON_YELP, "steps": k}, seeds=(0,) if label.startswith("K") else SEEDS)
-        for label, k in depths.items()
-    )
-    no_search = RecipeLine("no search", "lcr-ser-paper", {**ON_YELP, "searches": 0, "steps": 0})
-    return Recipe("lcr-ser-depth", (no_search, *lines), protocols=("sampled",))
-
-
 def lcr_ser_reward() -> Recipe:
     """Return phase 1, cross-entropy on hard lists from it (reward likelihood), and policy optimisation by reward."""
     first: dict[str, Any] = {"neighbours": False, "text": True, "tasks": ["recommend"]}
@@ -71,19 +74,6 @@ def lcr_ser_reward() -> Recipe:
     rewards = {"ndcg@5": SEEDS, "hit@1": SEEDS[:2], "mrr": SEEDS[:2]}
     lines += [line(f"GRPO, {name}", seeds, second_phase="grpo", reward=name) for name, seeds in rewards.items()]
     return Recipe("lcr-ser-reward", (RecipeLine("phase 1", SECOND_PHASE_OF, first, seeds=SEEDS), *lines))
-
-
-def lcr_ser_noise() -> Recipe:
-    """Return the models for worlds with and without noise among the queries, or with no common intent."""
-    seeds = SEEDS[:2]
-    lines = (
-        RecipeLine("unisar", "unisar", {"tasks": ["recommend"], "epochs": 12, "patience": 4}),
-        RecipeLine("gserec-paper", "gserec-paper"),
-        RecipeLine("no search", "lcr-ser-paper", {"searches": 0, "steps": 0}, seeds=seeds),
-        RecipeLine("base", "lcr-ser-paper", {"steps": 0}, seeds=seeds),
-        RecipeLine("lcr-ser-paper", "lcr-ser-paper", seeds=seeds),
-    )
-    return Recipe("lcr-ser-noise", lines, protocols=("sampled",))
 
 
 def lcr_ser_report() -> Recipe:

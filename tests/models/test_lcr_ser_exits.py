@@ -30,8 +30,9 @@ def built(data: Dataset, seed: int = 0, **settings: Any) -> LCRSERWithExits:
     model.read_items(data)
     with torch.no_grad():
         if model.reasoning is not None:
+            model.is_open.fill_(True)
             model.scale.fill_(1.0)
-            model.reasoning.out.weight.normal_(std=1.0)
+            model.reasoning.out.weight.normal_(std=8.0)
             model.opened["recommend"].weight.normal_(std=0.5)
         if model.halting is not None:
             model.halting.weight.normal_(std=0.5)
@@ -51,7 +52,7 @@ def test_each_request_is_scored_after_its_own_number_of_steps(small_world: Datas
         torch.testing.assert_close(model.score(batch), by_depth[:, 3], msg="nobody stops before the score is learned")
         reads = halting.isfinite().all(1)
         taken = set()
-        for threshold in (0.0, *halting[reads].sigmoid().quantile(torch.tensor([0.2, 0.5, 0.8])).tolist()):
+        for threshold in (0.0, *halting[reads].sigmoid().quantile(torch.linspace(0.02, 0.98, 25)).tolist()):
             model.halt_above.fill_(threshold)
             above = halting.sigmoid() > model.halt_above
             depth = torch.where(above.any(1), above.int().argmax(1), 3)

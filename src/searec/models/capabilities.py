@@ -169,6 +169,18 @@ class ChoosesSides(Protocol):
 
 
 @runtime_checkable
+class LearnsReasoning(Protocol):
+    """A model that reasons on a base, if that makes it better."""
+
+    is_open: Tensor
+    reasons: bool
+
+    def reasoning_weights(self) -> Sequence[Tensor]:
+        """Return the weights that reasoning adds to the base; none without steps."""
+        ...
+
+
+@runtime_checkable
 class RemembersNeighbours(Protocol):
     """A model that adds the similarities of `itemknn` to its scores, weighted after it has learned."""
 

@@ -49,10 +49,18 @@ class LCRSER(EventTransformer):
 
     is_apart: Tensor  # [] whether feed and searches are encoded apart
     reads_searches: Tensor  # []
+    is_open: Tensor  # [] whether reasoning adds to the scores
 
     name = "lcr-ser"
     paper_form = "lcr-ser-paper"
-    phases = ("side_choice", "search_choice", *EventTransformer.phases)
+    phases: ClassVar[tuple[str, ...]] = (
+        "side_choice",
+        "search_choice",
+        "text_choice",
+        "reasoning",
+        "second_phase",
+        "neighbours",
+    )
     search_space: ClassVar = {
         **EventTransformer.search_space,
         "steps": Choice((0, 1, 2, 3, 4)),
@@ -98,12 +106,13 @@ class LCRSER(EventTransformer):
         self.reasoning: TimelineReasoning | None = None
         self.register_buffer("is_apart", torch.tensor(bool(config.searches) and config.apart is True))
         self.register_buffer("reads_searches", torch.tensor(bool(config.searches)))
+        self.register_buffer("is_open", self.is_apart.clone())
         if config.steps and config.searches:
             with torch.random.fork_rng():  # the trunk's weights are those of event-transformer with this seed
                 self.reasoning = TimelineReasoning(
                     config.width, config.heads, config.inner, config.dropout, config.steps
                 )
-            self.opened = nn.ModuleDict({task: _closed(2 * config.width, config.width) for task in TASKS})
+                self.opened = nn.ModuleDict({task: _closed(2 * config.width, config.width) for task in TASKS})
             self.scale = nn.Parameter(torch.zeros(len(TASKS), 2))
 
     @property
@@ -114,13 +123,19 @@ class LCRSER(EventTransformer):
 
     @property
     def reasons(self) -> bool:
-        """Whether there are steps, and searches to reason about."""
-        return self.reasoning is not None and bool(self.reads_searches)
+        """Whether steps are taken: where feed and searches are merged, once the base has been learned."""
+        return self.reasoning is not None and bool(self.reads_searches) and bool(self.is_open)
 
     @property
     def may_encode_apart(self) -> bool:
         """Whether it reads searches, and its settings leave it to validation how."""
         return bool(self.reads_searches) and self.config.apart == "auto" and not self.is_apart
+
+    def reasoning_weights(self) -> list[nn.Parameter]:
+        """Return the weights that reasoning adds to the base."""
+        if self.reasoning is None:
+            return []
+        return [*self.reasoning.parameters(), *self.opened.parameters(), self.scale]
 
     def encoded_apart(self, data: Dataset, seed: int) -> "LCRSER":
         """Return a model of the same settings that encodes feed and searches apart, with weights of its own.
@@ -156,6 +171,7 @@ class LCRSER(EventTransformer):
             other = type(self)(config, self.sizes)
             other.read_items(data)
         other.is_apart.fill_(apart)
+        other.is_open.fill_(apart)
         other.reads_searches.fill_(searches)
         return other
 
@@ -209,7 +225,7 @@ class LCRSER(EventTransformer):
         sides = self.sides(read, places)
         base = sides[_SIDES[task]] if self.is_apart else _gather(read.states, places)
         memory = None
-        if self.reasoning is not None and self.reads_searches:
+        if self.reasoning is not None and self.reasons:
             memory = self.reasoning.remember(read.content, read.states, read.timeline, places)
         return Start(base, torch.stack(sides, dim=2), memory)
 
@@ -267,35 +283,47 @@ class LCRSER(EventTransformer):
 
     @override
     def loss(self, batch: Batch) -> Losses:
-        """Return the losses without reasoning at all places, and those of reasoning at some of them."""
+        """Return the losses without reasoning at all places, and those of reasoning at some of them.
+
+        Merged, there is one or the other: reasoning is learned on the base as it is.
+        """
         config, own_sessions = self.config, batch.search_query.shape[1]
         if self.reasons and config.foreign and config.belief_weight:
             batch = with_foreign_sessions(batch, config.foreign)
         read = self.read_stretches(batch)
         if own_sessions < batch.search_query.shape[1]:
             read = replace(read, targets=self.targets_of(read.timeline, own_sessions))
-        states = read.states
         parts: dict[str, Tensor] = {}
         weights: dict[str, float] = {}
-        for task, one in _by_task(read) if self.is_apart else [("all", read)]:
-            if task == "search" and task not in self.train_tasks:  # search clicks still say which items are alike
-                targets = one.targets["search"]
-                state, bias = states[targets.row, targets.place], self.bias[TASKS.index("search")]
-                parts["found"] = self.cross_entropy(state, targets.item, one, bias)
-                weights["found"] = config.search_weight
-                continue
-            of_feed = self.is_apart and task == "recommend"  # apart, the feed alone predicts the feed's clicks
-            base = self.sides(read, _all_places(states))[0] if of_feed else states
-            losses = self.target_losses(batch, one, base)
-            parts |= losses.parts
-            weights |= losses.weights
-        if not parts:
-            parts, weights = {"recommend": 0.0 * states.sum()}, {"recommend": 1.0}
-        for task, one in _by_task(read) if self.reasons else ():
+        losses = [] if self.reasons and not self.is_apart else self._base_losses(batch, read)
+        for one in losses:
+            parts |= one.parts
+            weights |= one.weights
+        for task, only in _by_task(read) if self.reasons else ():
             if task in self.train_tasks:
-                for name, (part, weight) in self._reasoning_losses(task, batch, one, own_sessions).items():
+                for name, (part, weight) in self._reasoning_losses(task, batch, only, own_sessions).items():
                     parts[name], weights[name] = part, weight
+        if not parts:
+            nothing = read.states.sum() + (self.scale.sum() if self.reasons else 0.0)
+            parts, weights = {"recommend": 0.0 * nothing}, {"recommend": 1.0}
         return Losses(parts, weights)
+
+    def _base_losses(self, batch: Batch, read: TimelineRead) -> list[Losses]:
+        """The losses without reasoning; apart, the feed alone predicts the feed's clicks."""
+        if not self.is_apart:
+            return [self.target_losses(batch, read, read.states)]
+        losses = []
+        for task, one in _by_task(read):
+            if task == "recommend":
+                losses.append(self.target_losses(batch, one, self.sides(read, _all_places(read.states))[0]))
+            elif task in self.train_tasks:
+                losses.append(self.target_losses(batch, one, read.states))
+            else:  # search clicks still say which items are alike
+                targets = one.targets["search"]
+                state, bias = read.states[targets.row, targets.place], self.bias[TASKS.index("search")]
+                clicks = self.cross_entropy(state, targets.item, one, bias)
+                losses.append(Losses({"search_clicks": clicks}, {"search_clicks": self.config.search_weight}))
+        return losses
 
     def _reasoning_losses(
         self, task: Task, batch: Batch, read: TimelineRead, own_sessions: int

@@ -133,7 +133,8 @@ class EarlyExitPhase(TrainingPhase):
 
     @override
     def is_configured(self, model: Model) -> bool:
-        return supports(model, StopsEarly) and model.halting is not None
+        reasons = bool(getattr(model, "reasons", True))  # validation may have left the searches out
+        return supports(model, StopsEarly) and model.halting is not None and reasons
 
     @override
     def run(self, model: Model, context: PhaseContext, before: Mapping[str, float]) -> PhaseReport:

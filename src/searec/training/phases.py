@@ -23,6 +23,7 @@ SUPERVISED, STARTED = "supervised", "started"
 BUILT_IN = {
     "side_choice": "searec.training.choices:SideChoicePhase",
     "search_choice": "searec.training.choices:SearchChoicePhase",
+    "reasoning": "searec.training.reasoning:ReasoningPhase",
     "text_choice": "searec.training.choices:TextChoicePhase",
     "neighbours": "searec.training.neighbour_memory:NeighbourMemoryPhase",
     "second_phase": "searec.training.second_phase:SecondPhase",

@@ -60,7 +60,7 @@ def settings_by_model(given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         SettingsError: a name without a model.
 
     >>> settings_by_model({"sasrec.width": "32", "lcr-ser.steps": "2"})
-    {'sasrec': {'width': '32'}, 'lcr-ser-paper': {'steps': '2'}}
+    {'sasrec': {'width': '32'}, 'lcr-ser': {'steps': '2'}}
     """
     by_model: dict[str, dict[str, Any]] = {}
     for name, value in given.items():

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from searec.data.exporting import export_folder
-from searec.data.formats import EXPORTS
+from searec.data.formats import EXPORTS, recbole_text
 from searec.data.importing import import_folder
 from searec.data.log import load_log
 from searec.data.schema import TABLES, TIME
@@ -159,6 +159,13 @@ def test_every_event_returns(
     report = import_folder(format, room / "out", room / "back")
     assert report.rejects.is_empty()
     same(data, room / "back")
+
+
+def test_an_id_that_is_a_byte_order_mark_returns() -> None:
+    ids = pl.Series(["\ufeff", "\ufeffx", "a"])
+    fields = pl.select(recbole_text.written(pl.lit(ids))).to_series()
+    assert not fields.str.starts_with("\ufeff").any(), "a line of it alone counts as empty"
+    assert pl.select(recbole_text.read(pl.lit(fields))).to_series().to_list() == ids.to_list()
 
 
 @settings(max_examples=15, deadline=None)

@@ -87,4 +87,5 @@ def _replaced(value: pl.Expr, escapes: dict[str, str]) -> pl.Expr:
 
 
 def _guarded(text: pl.Expr) -> pl.Expr:
-    return pl.when(text.is_in(_GAPS) | text.str.starts_with('"')).then(pl.lit(_NOTHING) + text).otherwise(text)
+    is_misread = text.is_in(_GAPS) | text.str.starts_with('"') | text.str.starts_with("\ufeff")  # byte order mark
+    return pl.when(is_misread).then(pl.lit(_NOTHING) + text).otherwise(text)

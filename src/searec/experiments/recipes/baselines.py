@@ -17,9 +17,9 @@ def demo() -> Recipe:
             RecipeLine("dense", "dense"),
             RecipeLine("sasrec", "sasrec", {"epochs": 6}),
             RecipeLine("event-transformer", "event-transformer", {"text": True}),
-            RecipeLine("unisar", "unisar", {"batch": 256, "epochs": 2}),
+            RecipeLine("unisar", "unisar", {"batch": 256, "epochs": 1}),
             RecipeLine("gserec", "gserec", {"text": True}),
-            RecipeLine("lcr-ser", "lcr-ser", {"text": True}),
+            RecipeLine("lcr-ser", "lcr-ser", {"text": True, "apart": False, "searches": True}),
             RecipeLine("serendipity", "serendipity", {"batch": 128}),
             RecipeLine(
                 "gensar",

@@ -132,10 +132,8 @@ class CodeMessages(nn.Module):
 
     def _latents_at(self, split: Split, users: Ints, time: Ints) -> tuple[Tensor, Tensor]:
         """`latents` of users before times."""
-        requests, batcher = (
-            requests_at(split.data, "recommend", users.astype(np.int32), time),
-            Batcher(split.data, self.needs),
-        )
+        requests = requests_at(split.data, "recommend", users.astype(np.int32), time)
+        batcher = Batcher(split.data, self.needs)
         parts = [
             self.latents(batcher.batch(requests[slice(at, at + _AT_ONCE)])) for at in range(0, len(users), _AT_ONCE)
         ]

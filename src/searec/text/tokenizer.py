@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from searec.errors import DependencyError, RunError, optional_package
+from searec.text.model_building import BUILDING
 
 PAD, EOS = 0, 1
 """Ids of padding and end of text; T5's, and those of every tokenizer trained here."""
@@ -129,9 +130,10 @@ def needs_transformers() -> AbstractContextManager[None]:
 
 @contextmanager
 def loading(path: str | Path) -> Iterator[None]:
-    """Turn errors of opening a checkpoint in the block into a DependencyError."""
+    """Turn errors of opening a checkpoint in the block into a DependencyError; one thread at a time is in one."""
     try:
-        yield
+        with BUILDING:
+            yield
     except (OSError, ValueError) as error:
         got, remedy = str(error).splitlines()[0], "name a local folder or a reachable model"
         raise DependencyError("cannot load the checkpoint", where=path, got=got, remedy=remedy) from error

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from searec.nn.dropout import Dropout
+from searec.text.model_building import BUILDING
 from searec.text.tokenizer import PAD, loading, needs_transformers
 
 _SHAPE = (
@@ -53,7 +54,8 @@ def new_t5(
             "tie_word_embeddings": shape["scaled"],
             "decoder_start_token_id": PAD,
         }
-        model: Any = T5ForConditionalGeneration(T5Config(**sizes))
+        with BUILDING:
+            model: Any = T5ForConditionalGeneration(T5Config(**sizes))
         own_head = None if shape["tied"] else model.shared.weight.detach().clone()
     elif config.pretrained:
         with loading(config.pretrained):
@@ -75,7 +77,8 @@ def new_t5(
             "tie_word_embeddings": False,  # by which the library means no scale; it ties them all the same
             "decoder_start_token_id": PAD,
         }
-        model = T5ForConditionalGeneration(T5Config(**new))
+        with BUILDING:
+            model = T5ForConditionalGeneration(T5Config(**new))
         nn.init.normal_(model.shared.weight, std=config.init)
     if own_head is not None:
         model.lm_head = nn.Linear(own_head.shape[1], own_head.shape[0], bias=False)

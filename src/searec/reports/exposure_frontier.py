@@ -16,6 +16,7 @@ from searec.errors import SettingsError
 from searec.evaluation.exposure import Touched
 from searec.evaluation.protocol import chosen
 from searec.evaluation.replay import Difference, Shown, replay
+from searec.evaluation.slices import is_repeat
 from searec.nn.sets import is_first, is_in
 from searec.pipeline.fusion_features import novel_items
 from searec.pipeline.pipeline import INTEREST, Pipeline
@@ -211,8 +212,6 @@ def _comparison(users: Ints, seed: int) -> Callable[[Shown, Shown], dict[str, Di
 
 
 def _new_targets(split: Split, part: Part) -> Requests:
-    from searec.evaluation.slices import is_repeat
-
     held_out = split.held_out("recommend", part)
     return held_out[~is_repeat(split.data, held_out)]
 
@@ -244,8 +243,8 @@ def _pools(pipeline: Pipeline, held_out: Requests, touched: Touched) -> _Pools:
                 recent = pooled.batch.users[place].recent
                 served_novel[row, : len(best)] = novel_items(pooled.batch.catalog, recent, pool[best])
                 if INTEREST in pooled.lists:
-                    found = pooled.lists[INTEREST][place].items[: interest.shape[1]]
-                    interest[row, : len(found)] = found
+                    channel = pooled.lists[INTEREST][place].items[: interest.shape[1]]
+                    interest[row, : len(channel)] = channel
             advance(len(rows), "")
     return _Pools(items, chance, touched.novel_lists(items) & (items > 0), served_novel, interest)
 
@@ -253,7 +252,7 @@ def _pools(pipeline: Pipeline, held_out: Requests, touched: Touched) -> _Pools:
 def _matched(
     pools: _Pools, source: Ints, goal: float, share: NDArray[np.float64], touched: Touched, *, is_quota: bool
 ) -> Ints:
-    """[R, 10] lists in which items of a control have so many places that as much is novel as is to be.
+    """[R, 10] lists in which a control has the number of places by which a share of novel items is reached.
 
     Args:
         pools: of the requests.

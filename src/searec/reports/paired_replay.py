@@ -155,6 +155,11 @@ def lists(source: Run | Source, held_out: Requests, k: int = SHOWN) -> Ints:
 
 
 def seen_items(split: Split, held_out: Requests) -> torch.Tensor:
-    """[R, E] what each user clicked before or refused, the target left in."""
+    """Return [R, E] what each user clicked before or refused, the target left in.
+
+    Args:
+        split: of the requests.
+        held_out: R requests.
+    """
     seen = excluded_items(split.data, held_out)
     return torch.from_numpy(np.where(seen == np.asarray(held_out.target)[:, None], 0, seen))

@@ -1,6 +1,6 @@
 """Do interests name what a user clicks next: hit@K on later clicks in categories that the user had never touched."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from searec.evaluation.significance import bootstrap_means, interval
 from searec.interests.category_index import CategoryIndex
 from searec.interests.novelty import NEAR, History
 from searec.interests.profile import Profile, profiles
-from searec.interests.reasoner import Reasoner
+from searec.interests.reasoner import Reasoner, ReasoningResult
 
 POPULAR, RANDOM = "popular untouched", "random untouched"
 _RESAMPLES = 10_000
@@ -121,10 +121,12 @@ def interest_hits(
         RANDOM: [generator.permutation(click.untouched)[:k].tolist() for click in clicks],
     }
     for label, reasoner in reasoners.items():
-        graphs = [one.graph for one in reasoner.infer([click.profile for click in clicks])]
-        texts = [[one.text for one in graph.interests()[:k]] if graph else [] for graph in graphs]
-        meant = meanings([text for line in texts for text in line], catalogue)
-        named[label] = [[meant[text] for text in line if meant[text]] for line in texts]
+        thoughts = reasoner.infer([click.profile for click in clicks])
+        by_agent = {label: [[one.text for one in (r.graph.interests() if r.graph else [])] for r in thoughts]}
+        by_agent |= {f"{label}: {agent} alone": texts for agent, texts in _proposals(thoughts).items()}
+        for name, texts in by_agent.items():
+            meant = meanings([text for line in texts for text in line[:k]], catalogue)
+            named[name] = [[meant[text] for text in line[:k] if meant[text]] for line in texts]
     hits = {
         label: np.array([bool(click.categories.intersection(line)) for click, line in zip(clicks, lines, strict=True)])
         for label, lines in named.items()
@@ -132,7 +134,7 @@ def interest_hits(
     table = np.stack([one.astype(np.float64) for one in hits.values()], axis=1)
     drawn = bootstrap_means(table, generator, _RESAMPLES) if len(clicks) else np.zeros((1, len(hits)))
     base = list(hits).index(POPULAR)
-    results = {}
+    results: dict[str, InterestHits] = {}
     for column, (label, lines) in enumerate(named.items()):
         low, high = interval(drawn[:, [column]])
         apart = drawn[:, column] - drawn[:, base]
@@ -151,6 +153,18 @@ def interest_hits(
     return results
 
 
+def _proposals(results: Sequence[ReasoningResult]) -> dict[str, list[list[str]]]:
+    """By agent of debates: the interests that it proposed alone, the surest first, of each result."""
+    agents: dict[str, list[list[str]]] = {}
+    for row, result in enumerate(results):
+        for entry in result.transcript:
+            if isinstance(entry, Mapping) and entry.get("kind") == "proposal" and entry.get("round") == 0:
+                lines = agents.setdefault(str(entry["agent"]), [[] for _ in results])
+                surest = sorted(entry["interests"], key=lambda one: -float(one["confidence"]))
+                lines[row] = list(dict.fromkeys(str(one["interest"]) for one in surest))
+    return agents
+
+
 def meanings(texts: Sequence[str], catalogue: CategoryIndex) -> dict[str, int]:
     """Return the category that each text means, 0 if none.
 
@@ -159,5 +173,5 @@ def meanings(texts: Sequence[str], catalogue: CategoryIndex) -> dict[str, int]:
         catalogue: of the dataset.
     """
     distinct = list(dict.fromkeys(texts))
-    found = catalogue.find(distinct, most=1)
-    return {text: one[0].category if one else 0 for text, one in zip(distinct, found, strict=True)}
+    matches = catalogue.find(distinct, most=1)
+    return {text: one[0].category if one else 0 for text, one in zip(distinct, matches, strict=True)}

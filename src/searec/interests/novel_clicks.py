@@ -10,7 +10,7 @@ from scipy.sparse import csr_array
 from searec.data.ragged import Ints
 from searec.nn.conditional_logit import conditional_logit
 
-FEATURES = ("popularity", "taste", "share", "recent", "siblings", "demand", "below demand", "meaning", "asked")
+FEATURES = ("popularity", "taste", "share", "recent", "siblings", "demand", "below demand", "meaning", "queried")
 """Of a category b, logarithms of: the share of users who clicked b; the mean P(b | a) over the touched categories a,
 the same by shares of clicks, and of the last click. Share of clicks beside b. Logarithm of P(b | demand) over the
 demands of queries; share of these right above b; cosine of their names to that of b; share of queries that mean b."""
@@ -82,26 +82,28 @@ def _rows_over(table: csr_array, by: Floats) -> csr_array:
 
 
 @dataclass(frozen=True)
-class Signals:
+class CategorySignals:
     """What B users did, by category, each [B, C + 1].
 
     Attributes:
         clicks: newest clicks of each narrow category.
         last: 1 for the categories of the last click.
-        asked: weight of each category that the queries mean; rows add up to at most the meanings of a query.
+        queried: weight of each category that the queries mean; rows add up to at most the meanings of a query.
         demands: weight of each demand of these.
         barred: touched categories, demands, what stands above them, and what is no category.
     """
 
     clicks: Floats
     last: Floats
-    asked: Floats
+    queried: Floats
     demands: Floats
     barred: NDArray[np.bool_]
 
-    def at(self, rows: NDArray[np.bool_]) -> "Signals":
+    def at(self, rows: NDArray[np.bool_]) -> "CategorySignals":
         """Return those of some users."""
-        return Signals(self.clicks[rows], self.last[rows], self.asked[rows], self.demands[rows], self.barred[rows])
+        return CategorySignals(
+            self.clicks[rows], self.last[rows], self.queried[rows], self.demands[rows], self.barred[rows]
+        )
 
 
 class NovelClickModel:
@@ -123,7 +125,7 @@ class NovelClickModel:
         popularity = np.log((statistics.users + 0.5) / (statistics.total + 1))
         self._popularity = popularity.astype(np.float32)
 
-    def features(self, signals: Signals) -> NDArray[np.float32]:
+    def features(self, signals: CategorySignals) -> NDArray[np.float32]:
         """Return the features [F, B, C + 1] of each category for each user."""
         after, parent = self.statistics.after, self._parent
         touched = (signals.clicks > 0).astype(np.float64)
@@ -140,11 +142,11 @@ class NovelClickModel:
             np.log(_times(signals.demands, self._given_demand) + _FLOOR) * has_demand,
             signals.demands[:, parent] * (parent > 0),
             toward @ self._vectors.T,
-            signals.asked,
+            signals.queried,
         )
         return np.stack(columns).astype(np.float32)
 
-    def chances(self, signals: Signals) -> NDArray[np.float64]:
+    def chances(self, signals: CategorySignals) -> NDArray[np.float64]:
         """Return [B, C + 1] the chance that a category is the next novel one; 0 where it is barred."""
         scores = np.tensordot(self.weights, self.features(signals), axes=1)
         scores[signals.barred] = -np.inf
@@ -152,7 +154,9 @@ class NovelClickModel:
         share = np.exp(scores - np.where(np.isfinite(highest), highest, 0.0))
         return np.asarray(share / np.maximum(share.sum(axis=1, keepdims=True), 1e-300))
 
-    def fitted(self, examples: Sequence[tuple["NovelClickModel", Signals, Ints]], seed: int = 0) -> "NovelClickModel":
+    def fitted(
+        self, examples: Sequence[tuple["NovelClickModel", CategorySignals, Ints]], seed: int = 0
+    ) -> "NovelClickModel":
         """Return this model with weights fitted to clicks, or as it is if there are too few.
 
         Args:

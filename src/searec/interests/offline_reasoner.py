@@ -19,7 +19,7 @@ from searec.data.schema import TASKS, Task
 from searec.data.split import Split
 from searec.interests.category_index import NEAR, CategoryIndex, CategoryMatch, Encode
 from searec.interests.interest_graph import Edge, InterestGraph, Signal, merge_edges
-from searec.interests.novel_clicks import CategoryStatistics, NovelClickModel, Signals
+from searec.interests.novel_clicks import CategorySignals, CategoryStatistics, NovelClickModel
 from searec.interests.profile import Profile, profiles
 from searec.interests.reasoner import BuiltInReasoner, ReasoningResult
 from searec.text.encoder import DEFAULT, Encoder
@@ -161,10 +161,10 @@ class OfflineReasoner(BuiltInReasoner):
                 title = click.title.strip() or taxonomy.name(category)
                 yield _Meant(title, "click", category, 1 / len(narrow), "its category", click.time)
 
-    def _signals(self, profiles: Sequence[Profile], meant: Sequence[Sequence[_Meant]]) -> Signals:
+    def _signals(self, profiles: Sequence[Profile], meant: Sequence[Sequence[_Meant]]) -> CategorySignals:
         """What the model reads of each profile."""
         shape = (len(profiles), len(self._demand))
-        clicks, last, asked, demands = (np.zeros(shape) for _ in range(4))
+        clicks, last, queried, demands = (np.zeros(shape) for _ in range(4))
         barred = np.zeros(shape, dtype=bool)
         barred[:] = ~self.catalogue.usable
         for row, (profile, signals) in enumerate(zip(profiles, meant, strict=True)):
@@ -175,9 +175,9 @@ class OfflineReasoner(BuiltInReasoner):
                 barred[row, touched] = True
             for one in signals:
                 if one.kind == "query":
-                    asked[row, one.category] += one.confidence / len(profile.queries)
+                    queried[row, one.category] += one.confidence / len(profile.queries)
                     demands[row, self._demand[one.category]] += one.confidence / len(profile.queries)
-        return Signals(clicks, last, asked, demands, barred)
+        return CategorySignals(clicks, last, queried, demands, barred)
 
     # --- hop 2 ---
 
@@ -307,7 +307,7 @@ class OfflineReasoner(BuiltInReasoner):
 
     def _examples(
         self, split: Split, clicked: csr_array, tasks: Sequence[Task]
-    ) -> Iterator[tuple[NovelClickModel, Signals, Ints]]:
+    ) -> Iterator[tuple[NovelClickModel, CategorySignals, Ints]]:
         """Novel training clicks by fold of their users, with statistics of the other folds."""
         user, time, category = _last_novel_clicks(split, self.catalogue.taxonomy.narrow, tasks)
         chosen = np.sort(np.random.default_rng(0).permutation(len(user))[:_EXAMPLES])

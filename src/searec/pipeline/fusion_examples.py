@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from searec.data.ragged import Ints
 from searec.data.split import Requests
+from searec.nn.conditional_logit import conditional_logit
 from searec.pipeline.fusion_features import Features, Matrix, novel_items
-from searec.pipeline.fusion_learners import Bools, Learner, conditional_logit, scaled_columns, scaling
+from searec.pipeline.fusion_learners import Bools, Learner, scaled_columns, scaling
 from searec.pipeline.pipeline import Pipeline
 from searec.pipeline.ranking import Scorer
 from searec.pipeline.types import Request

@@ -378,21 +378,31 @@ class EventTransformer(WithNeighbours):
 
     @override
     def score(self, batch: Batch) -> Tensor:
-        state, texts, timeline = self._request_states(batch)
+        state, read = self._request_states(batch)
         table, bias = self.table(), self.bias[TASKS.index(batch.task)]
-        more = [self.neighbour_scores(batch, timeline)]
-        more += [self._matches(batch, batch.query, texts)] if batch.task == "search" else []
+        more = [self.neighbour_scores(batch, read.timeline), self.more_scores(batch, read, state)]
+        more += [self._matches(batch, batch.query, read.texts)] if batch.task == "search" else []
         if batch.candidates is None:
             return sum((part for part in more if part is not None), state @ table.T + bias)
         candidates = batch.candidates.long()
         scores = torch.einsum("bd,bnd->bn", state, table[candidates]) + bias[candidates]
         return sum((part.gather(1, candidates) for part in more if part is not None), scores)
 
-    def _request_states(self, batch: Batch) -> tuple[Tensor, Tensor | None, Timeline]:
-        """The state [B, D] at each request, the text vectors of the queries, and the timelines."""
+    def more_scores(self, batch: Batch, read: TimelineRead, state: Tensor) -> Tensor | None:
+        """Return [B, I + 1] what a mechanism adds to the scores; None for nothing.
+
+        Args:
+            batch: B requests.
+            read: their timelines and what the trunk made of them.
+            state: [B, D] at each request.
+        """
+        return None
+
+    def _request_states(self, batch: Batch) -> tuple[Tensor, TimelineRead]:
+        """The state [B, D] at each request, and what was read."""
         read = self.read_requests(batch)
-        states, timeline = self.refined(read, batch), read.timeline
-        return states[torch.arange(len(states), device=states.device), timeline.present.sum(1)], read.texts, timeline
+        states = self.refined(read, batch)
+        return states[torch.arange(len(states), device=states.device), read.timeline.present.sum(1)], read
 
     def read_requests(self, batch: Batch) -> TimelineRead:
         """Return the timelines of requests, that of a search with its query at the end, and the trunk's states.
@@ -436,10 +446,10 @@ class EventTransformer(WithNeighbours):
             batch: B requests.
             items: what `describe_items` returned.
         """
-        state, texts, _ = self._request_states(batch)
+        state, read = self._request_states(batch)
         scores = state @ items.vectors.T + self.bias[TASKS.index(batch.task), 1:].mean()
-        if batch.task == "search" and texts is not None and items.text is not None:
-            scores = scores + self.match.weights[1] * (texts[batch.query.long()] @ items.text.T)
+        if batch.task == "search" and read.texts is not None and items.text is not None:
+            scores = scores + self.match.weights[1] * (read.texts[batch.query.long()] @ items.text.T)
         return scores
 
 

@@ -380,16 +380,18 @@ class EventTransformer(WithNeighbours):
     def score(self, batch: Batch) -> Tensor:
         state, read = self._request_states(batch)
         table, bias = self.table(), self.bias[TASKS.index(batch.task)]
-        more = [self.neighbour_scores(batch, read.timeline), self.more_scores(batch, read, state)]
+        added, more = self.added_scores(batch, read, state), [self.neighbour_scores(batch, read.timeline)]
         more += [self._matches(batch, batch.query, read.texts)] if batch.task == "search" else []
         if batch.candidates is None:
-            return sum((part for part in more if part is not None), state @ table.T + bias)
+            scores = state @ table.T + bias
+            return sum((part for part in (*more, added) if part is not None), scores)
         candidates = batch.candidates.long()
         scores = torch.einsum("bd,bnd->bn", state, table[candidates]) + bias[candidates]
+        scores = scores if added is None else scores + added
         return sum((part.gather(1, candidates) for part in more if part is not None), scores)
 
-    def more_scores(self, batch: Batch, read: TimelineRead, state: Tensor) -> Tensor | None:
-        """Return [B, I + 1] what a mechanism adds to the scores; None for nothing.
+    def added_scores(self, batch: Batch, read: TimelineRead, state: Tensor) -> Tensor | None:
+        """Return what a mechanism adds to the scores, of the batch's candidates or of all items; None for nothing.
 
         Args:
             batch: B requests.

@@ -1,6 +1,7 @@
 """lcr-ser: the feed's state asks every search session, in a few latent steps, whether it matters (arXiv 2508.04152)."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal
 
@@ -26,8 +27,8 @@ from searec.nn.sessions import QueryMatches, Sessions, read_sessions
 
 _MATCHES = 1 << 24
 """Matches of queries with items held at once, where requests are scored."""
-_SIGNALS = 3
-"""What a session adds to the scores of items: match of words, of texts, and of learned vectors."""
+_FIRST_SCALE = (0.3, 0.5, 0.0)
+"""Of what a session adds to the scores of items before it learns: match of words, of texts, of learned vectors."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ class LCRSER(EventTransformer):
                 self.reasoning = SessionReasoning(
                     config.width, config.inner, config.dropout, config.steps, config.sessions
                 )
-        self.scale = nn.Parameter(torch.zeros(len(TASKS), _SIGNALS), requires_grad=config.searches)
+        self.scale = nn.Parameter(torch.tensor(_FIRST_SCALE).repeat(len(TASKS), 1), requires_grad=config.searches)
 
     @property
     @override
@@ -243,21 +244,30 @@ class LCRSER(EventTransformer):
         return steps
 
     def added(self, start: Start, weights: Tensor, task: Task, table: Tensor, items: Tensor | None = None) -> Tensor:
-        """Return what sessions add to the scores of items, [P, I + 1] or [P, M].
+        """Return what sessions add to the scores of items, [P, I + 1], [P, M] or [P, N].
 
         Args:
             start: what the weights are of.
             weights: [P, R] of the sessions.
             task: whose scores they are.
-            table: [I + 1, D] item vectors, or [M, D] of `items`.
-            items: [M] internal ids; None for all.
+            table: [I + 1, D] item vectors; [M, D] of shared items.
+            items: [M] internal ids for all places, or [P, N] for each; None for all items.
         """
         words, texts, vectors = self.scale[TASKS.index(task)]
         sessions, matches = start.sessions, start.matches
+        content, has_text = (weights[:, None] @ sessions.content).squeeze(1), matches.texts is not None
+        scores: Tensor
+        if items is not None and items.dim() == 2:
+            scores = words * (weights[:, None] @ matches.words[sessions.query[..., None], items[:, None]]).squeeze(1)
+            scores = scores + vectors * torch.einsum("pd,pnd->pn", content, table[items])
+            if has_text and matches.item_texts is not None:
+                item_texts = matches.item_texts[items].float()
+                scores = scores + texts * torch.einsum("pw,pnw->pn", self._texts_read(start, weights), item_texts)
+            return scores
         known = matches.words if items is None else matches.words[:, items]
         scores = words * F.embedding_bag(sessions.query, known, per_sample_weights=weights, mode="sum")
-        scores = scores + vectors * ((weights[:, None] @ sessions.content).squeeze(1) @ table.T)
-        if matches.texts is not None and matches.item_texts is not None:
+        scores = scores + vectors * (content @ table.T)
+        if has_text and matches.item_texts is not None:
             item_texts = matches.item_texts if items is None else matches.item_texts[items]
             scores = scores + texts * (self._texts_read(start, weights) @ item_texts.float().T)
         return scores
@@ -282,8 +292,8 @@ class LCRSER(EventTransformer):
         steps = self.reasoned(start)
         return steps[-1].weights if steps else self.reasoning.by_age(start.sessions)
 
-    def request_starts(self, batch: Batch, read: TimelineRead, state: Tensor) -> list[Start]:
-        """Return what reasoning starts from at requests, some of them at a time.
+    def request_starts(self, batch: Batch, read: TimelineRead, state: Tensor) -> Iterator[tuple[Tensor, Start]]:
+        """Yield some of the requests at a time, their rows [n] and what reasoning starts from.
 
         Args:
             batch: B requests.
@@ -294,20 +304,21 @@ class LCRSER(EventTransformer):
         place = timeline.present.sum(1) - int(batch.task == "search")  # before the query itself
         columns = max(1, int((timeline.kind == SEARCH).sum(1).max()))
         size = max(1, _MATCHES // ((self.sizes.items + 1) * columns))
-        starts = []
         for rows in torch.split(torch.arange(len(place), device=place.device), size):
             some = Timeline(**{name: part[rows] for name, part in vars(timeline).items()})
             only = replace(read, timeline=some, content=read.content[rows])
             each = torch.arange(len(rows), device=rows.device)
-            starts.append(self.start(only, batch, each, place[rows], state[rows]))
-        return starts
+            yield rows, self.start(only, batch, each, place[rows], state[rows])
 
     @override
-    def more_scores(self, batch: Batch, read: TimelineRead, state: Tensor) -> Tensor | None:
+    def added_scores(self, batch: Batch, read: TimelineRead, state: Tensor) -> Tensor | None:
         if not self.reasons:
             return None
-        starts, table = self.request_starts(batch, read, state), self.table()
-        return torch.cat([self.added(one, self.final_weights(one, batch.task), batch.task, table) for one in starts])
+        table, parts = self.table(), []
+        for rows, start in self.request_starts(batch, read, state):
+            items = None if batch.candidates is None else batch.candidates[rows].long()
+            parts.append(self.added(start, self.final_weights(start, batch.task), batch.task, table, items))
+        return torch.cat(parts)
 
     @override
     @torch.no_grad()
@@ -318,7 +329,7 @@ class LCRSER(EventTransformer):
         state, read = self._request_states(batch)
         _, texts, vectors = self.scale[TASKS.index(batch.task)]
         more = []
-        for start in self.request_starts(batch, read, state):
+        for _, start in self.request_starts(batch, read, state):
             weights = self.final_weights(start, batch.task)
             one = vectors * ((weights[:, None] @ start.sessions.content).squeeze(1) @ items.vectors.T)
             if start.matches.texts is not None and items.text is not None:

@@ -86,14 +86,14 @@ class LCRSERWithExits(LCRSER):
         if near is not None:
             scores = scores + near.gather(1, candidates)
         added, halting = [], []
-        for start in self.request_starts(batch, read, state):
+        for rows, start in self.request_starts(batch, read, state):
             steps = self.reasoned(start)
             depths = [self.reasoning.by_age(start.sessions), *(step.weights for step in steps)]
-            added.append(torch.stack([self.added(start, one, batch.task, table) for one in depths], 1))
+            listed = candidates[rows]
+            added.append(torch.stack([self.added(start, one, batch.task, table, listed) for one in depths], 1))
             before = torch.stack([self.halting_score(one) for one in (start.state, *(s.state for s in steps[:-1]))], 1)
             halting.append(before.masked_fill(~start.sessions.present.any(1, keepdim=True), torch.inf))
-        places = candidates[:, None].expand(-1, self.config.steps + 1, -1)
-        return scores[:, None] + torch.cat(added).gather(2, places), torch.cat(halting)
+        return scores[:, None] + torch.cat(added), torch.cat(halting)
 
     # --- teacher and student ---
 

@@ -11,7 +11,6 @@ from searec.nn.attention import FeedForward
 from searec.nn.dropout import Dropout
 from searec.nn.sessions import FEATURES, Sessions
 
-
 _TRUST = 3.0
 """Logit of belief in a session before it learns."""
 

@@ -217,6 +217,20 @@ def test_scores_do_not_depend_on_the_batch(checkerboard: Any, monkeypatch: pytes
     torch.testing.assert_close(one[0], whole[5], rtol=1e-4, atol=1e-5)
 
 
+@torch.no_grad()
+def test_a_query_is_no_session_of_its_own_request(checkerboard: Any) -> None:
+    model = new(checkerboard, "lcr-ser", tasks=["recommend", "search"], text=True).eval()
+    model.is_open.fill_(True)
+    batch = Batcher(checkerboard.data, model.needs).batch(model_split(checkerboard).held_out("search", "test"))
+    state, read = model._request_states(batch)
+    ((_, start),) = model.request_starts(batch, read, state)
+    before = ((read.timeline.kind == SEARCH).sum(1) - 1).clamp(max=model.config.sessions)
+    assert torch.equal(start.sessions.present.sum(1), before) and int(before.max()) > 1
+    scores = model.score(batch)
+    model.scale[1] += 1.0
+    assert not torch.allclose(scores, model.score(batch))
+
+
 def test_without_searches_nothing_of_them_is_read(checkerboard: Any) -> None:
     model = new(checkerboard, "lcr-ser", searches=False)
     assert model.reasoning is None and model.needs.searches == 0 and not model.may_read_feed_alone
@@ -224,6 +238,7 @@ def test_without_searches_nothing_of_them_is_read(checkerboard: Any) -> None:
 
 def test_foreign_sessions_are_of_others_and_are_never_targets(checkerboard: Any) -> None:
     model = new(checkerboard, "lcr-ser", trunk="feed")
+    model.is_open.fill_(True)
     batch = TrainingExamples(model_split(checkerboard), model, batch=32, seed=0).batch(0, 0)
     torch.manual_seed(0)
     more = with_foreign_sessions(batch, 2.0)

@@ -87,7 +87,7 @@ class LCRSER(EventTransformer):
             searches: read searches; False is the control without, whose trunk reads the feed alone.
             sessions: newest ones read, R.
             places: targets of a stretch at which reasoning is learned, on average.
-            reasoning_steps, reasoning_lr: batches that reasoning is learned in, and their learning rate.
+            reasoning_steps, reasoning_lr: batches that reasoning is learned in (0: it is not), and their learning rate.
             foreign: sessions of other users put into half of the training stretches, for each own session.
             belief_weight: of the loss that tells them from own ones; 0 puts none in.
             step_weight: of the cross-entropy after each step but the last.
@@ -101,12 +101,12 @@ class LCRSER(EventTransformer):
         searches: bool = True
         sessions: Count = 10
         places: Count = 8
-        reasoning_steps: Count = 600
+        reasoning_steps: Natural = 600
         reasoning_lr: Positive = 3e-3
         foreign: NonNegative = 0.0
         belief_weight: NonNegative = 0.1
         step_weight: NonNegative = 0.1
-        tcl_weight: NonNegative = 0.1
+        tcl_weight: NonNegative = 1.0
         hard: Count = 31
         tasks: Annotated[tuple[Task, ...], Field(min_length=1)] = ("recommend",)
 
@@ -127,7 +127,7 @@ class LCRSER(EventTransformer):
     @override
     def needs(self) -> Needs:
         needs = super().needs
-        return needs if self.config.searches else replace(needs, searches=0)
+        return replace(needs, searches=0) if self.reads_feed_alone and not self.reasons else needs
 
     @override
     def read_items(self, data: Dataset) -> None:
@@ -150,7 +150,8 @@ class LCRSER(EventTransformer):
     def may_read_feed_alone(self) -> bool:
         """Whether the settings leave it to validation what the trunk reads."""
         config = self.config
-        can: bool = config.trunk == "auto" and config.searches and config.tasks == ("recommend",)
+        learns = config.searches and config.reasoning_steps > 0
+        can: bool = config.trunk == "auto" and learns and config.tasks == ("recommend",)
         return can
 
     def reading_feed_alone(self, data: Dataset, seed: int) -> "LCRSER":

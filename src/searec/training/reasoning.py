@@ -46,10 +46,12 @@ class ReasoningPhase(TrainingPhase):
     """Learns the reasoning of a `capabilities.LearnsReasoning` on its base, and keeps it if validation is better."""
 
     name = "reasoning"
+    weights = ("reasoning.", "scale", "is_open", "match.")
 
     @override
     def is_configured(self, model: Model) -> bool:
-        return supports(model, LearnsReasoning) and bool(model.reasoning_weights())
+        can_learn = supports(model, LearnsReasoning) and bool(model.reasoning_weights())
+        return can_learn and model.config.reasoning_steps > 0
 
     @override
     def run(self, model: Any, context: PhaseContext, before: Mapping[str, float]) -> PhaseReport:

@@ -115,7 +115,7 @@ def test_a_step_is_its_formula(timeline: Timeline, matches: QueryMatches) -> Non
     row, place = torch.tensor([0, 0, 1, 1]), torch.tensor([6, 3, 4, 1])
     sessions = read_sessions(timeline, content_of(timeline), row, place, 3, matches)
     state = torch.randn(4, WIDTH)
-    step = reasoning(state, sessions, reasoning.remember(sessions), 1)
+    step = reasoning(state, sessions, reasoning.keys(sessions), 1)
 
     def norm(x: Any, name: str) -> Any:
         return (x - x.mean()) / np.sqrt(x.var() + 1e-5) * weights[f"{name}.weight"] + weights[f"{name}.bias"]
@@ -152,7 +152,7 @@ def test_a_session_that_is_not_believed_adds_nothing(timeline: Timeline, matches
     reasoning = SessionReasoning(WIDTH, 16, 0.1, steps=1, count=3).eval()
     reasoning.belief[2].bias.fill_(-60.0)  # type: ignore[operator, union-attr]
     sessions = read_sessions(timeline, content_of(timeline), torch.tensor([0]), torch.tensor([6]), 3, matches)
-    step = reasoning(torch.randn(1, WIDTH), sessions, reasoning.remember(sessions), 0)
+    step = reasoning(torch.randn(1, WIDTH), sessions, reasoning.keys(sessions), 0)
     assert float(step.weights.max()) < 1e-6 < float(reasoning.by_age(sessions).max())
 
 

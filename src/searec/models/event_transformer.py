@@ -24,14 +24,21 @@ from searec.models.base import Preset
 from searec.models.neighbours import WithNeighbours
 from searec.models.search_space import DROPOUT, LEARNING_RATE, Choice
 from searec.models.second_phase_config import SecondPhaseConfig
-from searec.models.timeline_read import CATEGORIES, ClickTargets, TimelineRead, category_ids, click_targets
+from searec.models.timeline_read import (
+    CATEGORIES,
+    ClickTargets,
+    TimelineRead,
+    category_ids,
+    click_targets,
+    cross_entropy,
+)
 from searec.models.trunk_sizes import trunk_sizes
 from searec.nn.cached_value import CachedValue
 from searec.nn.event_trunk import EventTrunk, Timeline
 from searec.nn.item_vectors import ItemVectors, NewItems
 from searec.nn.losses import Losses
 from searec.nn.query_match import QueryMatch
-from searec.nn.softmax import SampledSoftmax, linear_cross_entropy
+from searec.nn.softmax import SampledSoftmax
 from searec.text.encoder import DEFAULT, Encoder
 from searec.text.recent_vectors import RecentVectors
 
@@ -325,7 +332,7 @@ class EventTransformer(WithNeighbours):
                 distinct, which = torch.unique(queries, return_inverse=True)
                 match = self._matches(batch, distinct, read.texts, read.known)[which]
             state = states[target.row, target.place]
-            parts[task] = self.cross_entropy(state, target.item, read, self.bias[TASKS.index(task)], match)
+            parts[task] = cross_entropy(state, target.item, read, self.bias[TASKS.index(task)], match)
         weights = {"recommend": 1.0, "search": self.config.search_weight}
         if not parts:  # a batch of users who clicked nothing
             parts["recommend"] = 0.0 * states.sum()
@@ -342,30 +349,6 @@ class EventTransformer(WithNeighbours):
             torch.cat([*items, timeline.item.new_zeros(0)]).long(), timeline.item
         )
         return listed
-
-    @staticmethod
-    def cross_entropy(
-        state: Tensor, target: Tensor, read: TimelineRead, bias: Tensor, match: Tensor | None = None
-    ) -> Tensor:
-        """Return the mean cross-entropy of targets over the catalogue, or over the items that are compared.
-
-        Args:
-            state: [P, D].
-            target: [P] internal ids.
-            read: whose items are compared.
-            bias: [I + 1] of all items.
-            match: [P, I + 1] or [P, M], what is added to the scores; None for nothing.
-        """
-        table = read.table
-        if read.known is not None and read.log_q is not None:
-            target, bias = torch.searchsorted(read.known, target), bias[read.known] - read.log_q
-        else:
-            table, bias, target = table[1:], bias[1:], target - 1
-            match = None if match is None else match[:, 1:]
-        if match is None:
-            one = state.new_ones(len(state), 1)
-            return linear_cross_entropy(torch.cat((state, one), 1), torch.cat((table, bias[:, None]), 1), target)
-        return F.cross_entropy(state @ table.T + bias + match, target)
 
     @override
     def leaks(self, split: Split) -> Leaks:

@@ -1,4 +1,4 @@
-"""lcr-ser: the feed's state asks every search session, in a few latent steps, whether it matters (arXiv 2508.04152)."""
+"""lcr-ser: the feed's state weighs the search sessions in a few latent steps (arXiv 2508.04152)."""
 
 import math
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from searec.data.dataset import Dataset, Sizes
 from searec.data.schema import TASKS, Task
 from searec.models.event_transformer import EventTransformer
 from searec.models.search_space import Choice, Range
-from searec.models.timeline_read import ClickTargets, TimelineRead, click_targets
+from searec.models.timeline_read import ClickTargets, TimelineRead, click_targets, cross_entropy
 from searec.nn.event_trunk import FEED_CLICK, SEARCH, Timeline
 from searec.nn.foreign_sessions import with_foreign_sessions
 from searec.nn.item_vectors import NewItems
@@ -218,13 +218,13 @@ class LCRSER(EventTransformer):
         """
         timeline = read.timeline
         queries = timeline.query.long() * (timeline.kind == SEARCH)
-        asked, which = torch.unique(torch.cat((queries.new_zeros(1), queries.flatten())), return_inverse=True)
+        distinct, which = torch.unique(torch.cat((queries.new_zeros(1), queries.flatten())), return_inverse=True)
         timeline = replace(timeline, query=which[1:].view_as(queries))
-        texts = None if read.texts is None else read.texts[asked]
-        words = self.match.lexical(batch.words[asked])
-        as_items = state.new_zeros(len(asked), state.shape[1])
+        texts = None if read.texts is None else read.texts[distinct]
+        words = self.match.lexical(batch.words[distinct])
+        as_items = state.new_zeros(len(distinct), state.shape[1])
         if texts is not None and self.items.map is not None:
-            as_items = self.items.map(self.items.standardised(texts)) * (asked > 0)[:, None]
+            as_items = self.items.map(self.items.standardised(texts)) * (distinct > 0)[:, None]
         matches = QueryMatches(words, texts, self.items.text, as_items)
         sessions = read_sessions(timeline, read.content, row, place, self.config.sessions, matches)
         return Start(state, sessions, matches)
@@ -238,10 +238,10 @@ class LCRSER(EventTransformer):
         assert self.reasoning is not None
         steps: list[Step] = []
         if self.config.steps:
-            asked = self.reasoning.remember(start.sessions)
+            keys = self.reasoning.keys(start.sessions)
             for number in range(self.config.steps):
                 state = steps[-1].state if steps else start.state
-                steps.append(self.reasoning(state, start.sessions, asked, number))
+                steps.append(self.reasoning(state, start.sessions, keys, number))
         return steps
 
     def added(self, start: Start, weights: Tensor, task: Task, table: Tensor, items: Tensor | None = None) -> Tensor:
@@ -387,7 +387,7 @@ class LCRSER(EventTransformer):
             if weight:
                 more = self.added(start, weights, task, read.table, read.known)
                 both = more if match is None else more + match
-                losses[f"{task}.after_{number}"] = (self.cross_entropy(state, item, read, bias, both), weight)
+                losses[f"{task}.after_{number}"] = (cross_entropy(state, item, read, bias, both), weight)
         if config.tcl_weight and steps:
             known = bias if read.known is None else bias[read.known]
             base = state @ read.table.T + known + (0.0 if match is None else match)

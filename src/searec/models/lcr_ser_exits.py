@@ -53,15 +53,15 @@ class LCRSERWithExits(LCRSER):
         assert self.reasoning is not None
         weights = self.reasoning.by_age(start.sessions)
         rows = start.sessions.present.any(1).nonzero().squeeze(1)
-        now, asked = start.at(rows), self.reasoning.remember(start.sessions)[rows]
+        now, keys = start.at(rows), self.reasoning.keys(start.sessions)[rows]
         state = now.state
         for number in range(self.config.steps):
             keep = (self.halting_score(state).sigmoid() <= self.halt_above).nonzero().squeeze(1)
             if not len(keep):
                 break
             if len(keep) < len(rows):
-                rows, now, asked, state = rows[keep], now.at(keep), asked[keep], state[keep]
-            step = self.reasoning(state, now.sessions, asked, number)
+                rows, now, keys, state = rows[keep], now.at(keep), keys[keep], state[keep]
+            step = self.reasoning(state, now.sessions, keys, number)
             weights = weights.index_put((rows,), step.weights)
             state = step.state
         return weights

@@ -1,4 +1,4 @@
-"""Latent cross reasoning: the feed asks each session whether it matters now (arXiv 2508.04152, on sessions)."""
+"""Latent cross reasoning: the feed's state weighs the search sessions (arXiv 2508.04152)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,8 +33,8 @@ class Step:
 class SessionReasoning(nn.Module):
     """K steps with the same weights, from the feed's state at any places.
 
-    A session is a vector of what was searched for and of which feed clicks answer it. In a step the state asks every
-    session, sessions weigh by the answer, and the state takes in what it has read. Weights are independent, not a
+    A session is a vector of what was searched for and of which feed clicks answer it. In a step each
+    session gets a weight from the state, and the state takes in what it has read. Weights are independent, not a
     softmax: a place with foreign sessions alone reads nothing (the null state of arXiv 1908.11322).
 
     Args:
@@ -69,28 +69,28 @@ class SessionReasoning(nn.Module):
         """Return the weights [P, R] of sessions without reasoning."""
         return F.softplus(self.age[: sessions.present.shape[1]]) * sessions.present
 
-    def remember(self, sessions: Sessions) -> Tensor:
-        """Return the sessions as they are asked, [P, R, D]."""
+    def keys(self, sessions: Sessions) -> Tensor:
+        """Return the keys of attention to the sessions, [P, R, D]."""
         vectors = sessions.content * sessions.content.shape[-1] ** 0.5 + self.features(sessions.features)
-        asked: Tensor = self.norm_session(vectors)
-        return asked
+        keys: Tensor = self.norm_session(vectors)
+        return keys
 
-    def forward(self, state: Tensor, sessions: Sessions, asked: Tensor, number: int) -> Step:
+    def forward(self, state: Tensor, sessions: Sessions, keys: Tensor, number: int) -> Step:
         """Take a step.
 
         Args:
             state: [P, D] of the feed.
             sessions: of the places.
-            asked: [P, R, D] what `remember` returned of them.
+            keys: [P, R, D] what `keys` returned of them.
             number: of the step, from 0.
         """
         width = state.shape[-1]
         query, gate = (self.query(self.norm(state) + self.step.weight[number])).split(width, dim=-1)
-        answers = torch.stack((query, gate), dim=1) @ asked.mT * width**-0.5  # [P, 2, R]
+        answers = torch.stack((query, gate), dim=1) @ keys.mT * width**-0.5  # [P, 2, R]
         belief = answers[:, 1] + self.belief(sessions.features).squeeze(-1)
         relevance = answers[:, 0] + self.relevance(sessions.features).squeeze(-1)
         logits = self.age[: relevance.shape[1]] + relevance + F.logsigmoid(belief)
-        read = (torch.sigmoid(logits) * sessions.present)[:, None] @ asked
+        read = (torch.sigmoid(logits) * sessions.present)[:, None] @ keys
         state = self.dropout.added(self.out(read.squeeze(1)), state)
         state = self.dropout.added(self.feed_forward(self.norm_feed_forward(state)), state)
         return Step(state, F.softplus(logits) * sessions.present, belief)

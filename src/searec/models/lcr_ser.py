@@ -306,8 +306,8 @@ class LCRSER(EventTransformer):
         columns = max(1, int((timeline.kind == SEARCH).sum(1).max()))
         size = max(1, _MATCHES // ((self.sizes.items + 1) * columns))
         for rows in torch.split(torch.arange(len(place), device=place.device), size):
-            some = Timeline(**{name: part[rows] for name, part in vars(timeline).items()})
-            only = replace(read, timeline=some, content=read.content[rows])
+            part_of = Timeline(**{name: part[rows] for name, part in vars(timeline).items()})
+            only = replace(read, timeline=part_of, content=read.content[rows])
             each = torch.arange(len(rows), device=rows.device)
             yield rows, self.start(only, batch, each, place[rows], state[rows])
 
@@ -351,9 +351,9 @@ class LCRSER(EventTransformer):
         read = self.read_stretches(batch)
         targets = _feed_targets(read.timeline)
         if "search" in read.targets:
-            found = read.targets["search"]
-            own = read.timeline.session[found.row, found.place - 1] <= own_sessions
-            targets["search"] = ClickTargets(found.row[own], found.place[own], found.item[own])
+            clicks = read.targets["search"]
+            counts = read.timeline.session[clicks.row, clicks.place - 1] <= own_sessions
+            targets["search"] = ClickTargets(clicks.row[counts], clicks.place[counts], clicks.item[counts])
         parts: dict[str, Tensor] = {}
         weights: dict[str, float] = {}
         for task, target in targets.items():

@@ -34,7 +34,7 @@ class SessionReasoning(nn.Module):
     """K steps with the same weights, from the feed's state at any places.
 
     A session is a vector of what was searched for and of which feed clicks answer it. In a step each
-    session gets a weight from the state, and the state takes in what it has read. Weights are independent, not a
+    session gets a weight from the state, and what it reads is added to the state. Weights are independent, not a
     softmax: a place with foreign sessions alone reads nothing (the null state of arXiv 1908.11322).
 
     Args:

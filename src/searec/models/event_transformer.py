@@ -379,14 +379,22 @@ class EventTransformer(WithNeighbours):
     @override
     def score(self, batch: Batch) -> Tensor:
         state, texts, timeline = self._request_states(batch)
+        return self._item_scores(batch, state, self._remembered(batch, texts, timeline), batch.candidates)
+
+    def _remembered(self, batch: Batch, texts: Tensor | None, timeline: Timeline) -> list[Tensor]:
+        """What is added to the scores of all items, [B, I + 1] each: neighbours, and in search the match."""
+        neighbours = self.neighbour_scores(batch, timeline)
+        added = [] if neighbours is None else [neighbours]
+        return added + [self._matches(batch, batch.query, texts)] if batch.task == "search" else added
+
+    def _item_scores(self, batch: Batch, state: Tensor, added: Sequence[Tensor], items: Tensor | None) -> Tensor:
+        """The scores [B, N] of some items, or [B, I + 1] of all, by states [B, D] and what is added to them."""
         table, bias = self.table(), self.bias[TASKS.index(batch.task)]
-        more = [self.neighbour_scores(batch, timeline)]
-        more += [self._matches(batch, batch.query, texts)] if batch.task == "search" else []
-        if batch.candidates is None:
-            return sum((part for part in more if part is not None), state @ table.T + bias)
-        candidates = batch.candidates.long()
-        scores = torch.einsum("bd,bnd->bn", state, table[candidates]) + bias[candidates]
-        return sum((part.gather(1, candidates) for part in more if part is not None), scores)
+        if items is None:
+            return sum(added, state @ table.T + bias)
+        items = items.long()
+        scores = torch.einsum("bd,bnd->bn", state, table[items]) + bias[items]
+        return sum((part.gather(1, items) for part in added), scores)
 
     def _request_states(self, batch: Batch) -> tuple[Tensor, Tensor | None, Timeline]:
         """The state [B, D] at each request, the text vectors of the queries, and the timelines."""

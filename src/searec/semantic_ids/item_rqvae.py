@@ -54,8 +54,8 @@ class ItemRQVAE(Learner):
     class Config:
         """Sizes and weights.
 
-        hidden: widths between E and `width`, mirrored in the decoder. shared, specific: codebooks. The rest as in
-        `ResidualQuantiser`.
+        hidden: widths between E and `width`, mirrored in the decoder. shared, specific: codebooks. shared_size: codes
+        of a shared one, 0 for `size`. The rest as in `ResidualQuantiser`.
         """
 
         hidden: Annotated[tuple[Count, ...], Field(min_length=1)] = (512, 256, 128, 64)
@@ -63,6 +63,7 @@ class ItemRQVAE(Learner):
         shared: Natural = 2
         specific: Natural = 2
         size: Count = 256
+        shared_size: Natural = 0
         commitment: NonNegative = 0.25
         reseed_every: Natural = 20
 
@@ -79,16 +80,17 @@ class ItemRQVAE(Learner):
         self.encoders = nn.ModuleList(mlp(width, *config.hidden, config.width) for width in inside)
         self.decoders = nn.ModuleList(mlp(config.width, *config.hidden[::-1], width) for width in inside)
         wide = config.width * len(inside)
-        self.shared = self._quantiser(config.shared, wide) if config.shared else None
+        shared_size = config.shared_size or config.size
+        self.shared = self._quantiser(config.shared, shared_size, wide) if config.shared else None
         self.specific = (
-            nn.ModuleList(self._quantiser(config.specific, config.width) for _ in inside) if config.specific else None
+            nn.ModuleList(self._quantiser(config.specific, config.size, config.width) for _ in inside)
+            if config.specific
+            else None
         )
 
-    def _quantiser(self, levels: int, width: int) -> ResidualQuantiser:
+    def _quantiser(self, levels: int, size: int, width: int) -> ResidualQuantiser:
         config = self.config
-        return ResidualQuantiser(
-            levels, config.size, width, commitment=config.commitment, reseed_every=config.reseed_every
-        )
+        return ResidualQuantiser(levels, size, width, commitment=config.commitment, reseed_every=config.reseed_every)
 
     def standardise(self, sides: Sequence[NDArray[np.float32]]) -> None:
         """Set mean and root mean square of `read` from vectors [N, E] a side; before any training."""

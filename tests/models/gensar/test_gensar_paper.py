@@ -20,7 +20,7 @@ from searec.data.split import NEVER, Split, requests_at
 from searec.errors import DataError, DependencyError, SettingsError, UnknownIdError
 from searec.evaluation.protocol import RETRIEVED, full_ranks, tie_rank
 from searec.experiments import run_training
-from searec.models.gensar.model import GenSAR
+from searec.models.gensar.paper import GenSARPaper
 from searec.models.gensar.prompt_templates import TEMPLATES
 from searec.models.gensar.t5 import new_t5
 from searec.pipeline.run import Run, read_run
@@ -48,7 +48,7 @@ TINY: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def run(checkerboard: Any, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run that has just begun to learn."""
-    return run_training.train("gensar", checkerboard.data, tmp_path_factory.mktemp("gensar") / "run", **TINY)
+    return run_training.train("gensar-paper", checkerboard.data, tmp_path_factory.mktemp("gensar") / "run", **TINY)
 
 
 def again(run: Run) -> Run:
@@ -56,8 +56,8 @@ def again(run: Run) -> Run:
     return read_run(run.folder, run.data, device="cpu")
 
 
-def model_of(run: Run) -> GenSAR:
-    assert isinstance(run.model, GenSAR)
+def model_of(run: Run) -> GenSARPaper:
+    assert isinstance(run.model, GenSARPaper)
     return run.model
 
 
@@ -65,7 +65,7 @@ def held(run: Run, task: Any, rows: slice = slice(None)) -> Batch:
     return Batcher(run.data, run.model.needs).batch(run.split.held_out(task, "test")[rows])
 
 
-def identifier(model: GenSAR, item: int, side: int) -> list[int]:
+def identifier(model: GenSARPaper, item: int, side: int) -> list[int]:
     """The tokens of an item: behaviour, then codes."""
     mark = model.layout.first + (0 if side == 0 else 2)
     return [
@@ -74,7 +74,7 @@ def identifier(model: GenSAR, item: int, side: int) -> list[int]:
     ]
 
 
-def words(model: GenSAR, text: str) -> list[int]:
+def words(model: GenSARPaper, text: str) -> list[int]:
     return list(model.tokens.ids([text], 1 << 16)[0])
 
 
@@ -96,15 +96,15 @@ def test_codes_start_where_the_codebooks_lie(checkerboard: Any, settings: dict[s
     Words, and codes that tell apart, start at random.
     """
     split = Split(checkerboard.data)
-    config, _ = run_training.settings_for("gensar", "default", {**TINY, "code_width": 8, **settings})
-    made = prepare(GenSAR, config, split, 0)
+    config, _ = run_training.settings_for("gensar-paper", "default", {**TINY, "code_width": 8, **settings})
+    made = prepare(GenSARPaper, config, split, 0)
     assert isinstance(made, ItemCoder)
     model, again, cold = (
-        run_training.new_model("gensar", one, split, 0, made)
+        run_training.new_model("gensar-paper", one, split, 0, made)
         for one in (config, config, dataclasses.replace(config, warm_codes=False))
     )
-    assert isinstance(model, GenSAR)
-    assert isinstance(cold, GenSAR)
+    assert isinstance(model, GenSARPaper)
+    assert isinstance(cold, GenSARPaper)
     assert all(torch.equal(tensor, again.state()[name]) for name, tensor in model.state().items())
     table, other = model.t5.shared.weight.detach(), cold.t5.shared.weight.detach()
     assert torch.equal(table[: model.layout.blocks[0][0]], other[: model.layout.blocks[0][0]])
@@ -185,21 +185,21 @@ def test_tasks_that_are_not_learned_ask_nothing(checkerboard: Any) -> None:
         for task in ("recommend", "search")
     }
     for tasks, others in ((["recommend"], {"search", "query_item"}), (["search"], {"recommend"})):
-        config, _ = run_training.settings_for("gensar", "default", {**_own(), "tasks": tasks})
-        model = run_training.new_model("gensar", config, split, 0)
+        config, _ = run_training.settings_for("gensar-paper", "default", {**_own(), "tasks": tasks})
+        model = run_training.new_model("gensar-paper", config, split, 0)
         parts = set(model.loss(batches[tasks[0]]).parts)
         assert not any(part.endswith(other) for part in parts for other in others)
         assert f"describe_{tasks[0]}" in parts
 
 
 def _own() -> dict[str, Any]:
-    return {name: value for name, value in TINY.items() if name in GenSAR.Config.__dataclass_fields__}
+    return {name: value for name, value in TINY.items() if name in GenSARPaper.Config.__dataclass_fields__}
 
 
 # --- what it writes ---
 
 
-def chances(model: GenSAR, ids: Tensor, mask: Tensor, task: Any) -> Tensor:
+def chances(model: GenSARPaper, ids: Tensor, mask: Tensor, task: Any) -> Tensor:
     """[B, I] by the library's whole forward pass, an identifier at a time.
 
     Each code among those that some item goes on with.
@@ -402,9 +402,9 @@ def test_other_models_take_items_out_but_not_in(checkerboard: Any, tmp_path: Pat
 
 @pytest.mark.parametrize("scheme", ["semantic", "collaborative", "bi-encoder"])
 def test_other_schemes_have_one_identifier_for_both_tasks(checkerboard: Any, scheme: str) -> None:
-    config, _ = run_training.settings_for("gensar", "default", {**_own(), "scheme": scheme})
-    model = run_training.new_model("gensar", config, Split(checkerboard.data), 0)
-    assert isinstance(model, GenSAR)
+    config, _ = run_training.settings_for("gensar-paper", "default", {**_own(), "scheme": scheme})
+    model = run_training.new_model("gensar-paper", config, Split(checkerboard.data), 0)
+    assert isinstance(model, GenSARPaper)
     assert torch.equal(model.codes[0], model.codes[1])
     assert model.layout.blocks[0] == model.layout.blocks[1]
 
@@ -422,7 +422,7 @@ def test_what_it_was_made_of_stands_in_the_run_folder_with_its_cut_off(
 ) -> None:
     about = json.loads((run.folder / "artifacts" / "about.json").read_text(encoding="utf-8"))
     assert set(about["collisions"]) == {"semantic", "collaborative"}
-    other = run_training.train("gensar", rewritten, tmp_path / "run", **{**TINY, "epochs": 1})
+    other = run_training.train("gensar-paper", rewritten, tmp_path / "run", **{**TINY, "epochs": 1})
     told = json.loads((other.folder / "artifacts" / "about.json").read_text(encoding="utf-8"))
     assert told["cutoff"] != about["cutoff"], "of other data"
 
@@ -450,9 +450,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_checkpoint_is_taken_up_and_no_longer_needed(checkerboard: Any, checkpoint: Path, tmp_path: Path) -> None:
     from transformers import T5ForConditionalGeneration
 
-    config, _ = run_training.settings_for("gensar", "default", {**_own(), "pretrained": str(checkpoint)})
-    model = run_training.new_model("gensar", config, Split(checkerboard.data), 0)
-    assert isinstance(model, GenSAR)
+    config, _ = run_training.settings_for("gensar-paper", "default", {**_own(), "pretrained": str(checkpoint)})
+    model = run_training.new_model("gensar-paper", config, Split(checkerboard.data), 0)
+    assert isinstance(model, GenSARPaper)
     told = T5ForConditionalGeneration.from_pretrained(checkpoint).state_dict()
     own = model.t5.state_dict()
     for name, tensor in told.items():
@@ -466,7 +466,7 @@ def test_a_checkpoint_is_taken_up_and_no_longer_needed(checkerboard: Any, checkp
             new_t5(config, 200, start=128)
         moved.rename(checkpoint)
         run = run_training.train(
-            "gensar", checkerboard.data, tmp_path / "run", **{**TINY, "epochs": 1}, pretrained=str(checkpoint)
+            "gensar-paper", checkerboard.data, tmp_path / "run", **{**TINY, "epochs": 1}, pretrained=str(checkpoint)
         )
         checkpoint.rename(moved)
         opened = read_run(run.folder, run.data, device="cpu")

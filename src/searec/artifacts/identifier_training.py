@@ -21,6 +21,41 @@ from searec.semantic_ids.user_code_table import SIDES
 TASK_OF_SIDE = (SIDES.index("search"), SIDES.index("recommend"))
 """Meaning is for search, behaviour for recommendation."""
 
+NEIGHBOURS = 10
+"""Items nearest by their words that the behaviour of an item without clicks is taken from."""
+_ROWS_AT_ONCE = 1_024
+
+
+def behaviour_of_nearest(texts: Vectors, known: Vectors, behaviour: Vectors) -> Vectors:
+    """Return the mean behaviour [n, E] of the known items nearest by text.
+
+    Args:
+        texts: [n, W] unit vectors.
+        known: [I, W] of known items.
+        behaviour: [I, E] of known items.
+    """
+    rows = [np.zeros((0, behaviour.shape[1]), dtype=np.float32)]
+    for start in range(0, len(texts), _ROWS_AT_ONCE):
+        cosines = texts[start : start + _ROWS_AT_ONCE] @ known.T
+        near = np.argsort(-cosines, axis=1, kind="stable")[:, :NEIGHBOURS]
+        rows.append(behaviour[near].mean(axis=1))
+    return np.concatenate(rows)
+
+
+def with_behaviour(sides: Sequence[Vectors]) -> list[Vectors]:
+    """Return text and behaviour vectors [I, E], where items without clicks behave as those nearest by text.
+
+    Args:
+        sides: of all items; zero where there is no behaviour.
+    """
+    texts, behaviour = sides
+    is_silent = ~np.asarray(behaviour).any(axis=1)
+    if not is_silent.any() or is_silent.all():
+        return [texts, behaviour]
+    full = np.array(behaviour, dtype=np.float32)
+    full[is_silent] = behaviour_of_nearest(texts[is_silent], texts[~is_silent], full[~is_silent])
+    return [texts, full]
+
 
 def new_rqvae(settings: IdentifierSettings, widths: Sequence[int], seed: int) -> ItemRQVAE:
     """Return an untrained RQ-VAE.
@@ -40,6 +75,7 @@ def new_rqvae(settings: IdentifierSettings, widths: Sequence[int], seed: int) ->
             "size": settings.codes,
             "shared_size": settings.shared_codes if both else 0,
             "reseed_every": settings.reseed_every,
+            **({"hidden": ()} if settings.quantiser == "k-means" else {}),
         },
     )
     with torch.random.fork_rng():
@@ -50,7 +86,7 @@ def new_rqvae(settings: IdentifierSettings, widths: Sequence[int], seed: int) ->
 def learn(
     rqvae: ItemRQVAE, sides: Sequence[Vectors], settings: IdentifierSettings, seed: int, folder: Path
 ) -> dict[str, float]:
-    """Train the RQ-VAE on all items; returns the variance it explains.
+    """Train the RQ-VAE on all items, or fit it in one pass; returns the variance it explains.
 
     Args:
         rqvae: to train, in place.
@@ -59,6 +95,13 @@ def learn(
         seed: of the batches' order.
         folder: of log and checkpoint.
     """
+    if settings.quantiser == "k-means":
+        folder.mkdir(parents=True, exist_ok=True)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            rqvae.fit(sides)
+        shares = rqvae.explained(ItemBatch(tuple(torch.from_numpy(np.asarray(side)) for side in sides))).tolist()
+        return {"explained": float(np.mean(shares)), **{f"explained.{n}": share for n, share in enumerate(shares)}}
 
     def batch_of(items: Ints) -> ItemBatch:
         return ItemBatch(tuple(torch.from_numpy(np.asarray(side)[items]) for side in sides))

@@ -19,19 +19,25 @@ from torch import Tensor
 from typing_extensions import override
 
 from searec.artifacts.base import ABOUT, Artifact, cached_folder, own_settings, written
-from searec.artifacts.identifier_training import TASK_OF_SIDE, identify, learn, new_rqvae
+from searec.artifacts.identifier_training import (
+    TASK_OF_SIDE,
+    behaviour_of_nearest,
+    identify,
+    learn,
+    new_rqvae,
+    with_behaviour,
+)
 from searec.artifacts.item_vectors import Vectors, item_vectors
 from searec.artifacts.new_items import texts_of
 from searec.artifacts.pseudo_queries import VERSION as PSEUDO_VERSION
 from searec.artifacts.pseudo_queries import from_words, pseudo_queries
-from searec.artifacts.quantiser_training import ShuffledRows, train_quantiser
 from searec.config import configure
 from searec.data.dataset import Dataset
 from searec.data.growth import Growth
 from searec.data.leakage.checks import bounds, clicks_of
 from searec.data.leakage.cutoff import Cutoff
 from searec.data.leakage.findings import Finding, event_at, row_at
-from searec.data.ragged import Ints, Ragged
+from searec.data.ragged import Ragged
 from searec.data.schema import TASKS, Task
 from searec.data.split import Split
 from searec.errors import DataError, RunError
@@ -39,9 +45,8 @@ from searec.files import fingerprint, replacing
 from searec.models.gensar.item_corpus import ItemCorpus
 from searec.models.gensar.prompt_templates import TEMPLATE_TEXTS
 from searec.semantic_ids.code_config import IdentifierSettings
-from searec.semantic_ids.codebook_usage import code_use
-from searec.semantic_ids.identifiers import Identifiers, add_extra_code, free_codes, moved_apart, spread
-from searec.semantic_ids.item_rqvae import ItemBatch, ItemRQVAE
+from searec.semantic_ids.identifiers import Identifiers, free_codes
+from searec.semantic_ids.item_rqvae import ItemRQVAE
 from searec.semantic_ids.user_code_table import SIDES
 from searec.text.encoder import Encoder
 from searec.text.tokenizer import Tokens
@@ -49,10 +54,8 @@ from searec.training.checkpoint import read_tensors, write_tensors
 from searec.training.processes import first_process
 from searec.training.training_log import FILE as LOG
 
-VERSION = "items-3"
+VERSION = "items-4"
 """Changes with every change to what is made here from the same input."""
-NEIGHBOURS = 10
-"""Items nearest by their words that a new item's behaviour is taken from."""
 _IDENTIFIERS, _WEIGHTS, _TOKENS = "identifiers.safetensors", "rqvae.safetensors", "tokenizer.json"
 _OF_TEXTS = ("vocabulary", "pretrained", "doc2query", "pseudo_queries")
 _QUERIES, _VECTORS = "pseudo_queries.parquet", "vectors_{}.npy"
@@ -104,11 +107,12 @@ class ItemCoder(Artifact):
         settings = configure(IdentifierSettings, chosen)
         sides = item_vectors(split, settings, seed)
         rqvae = new_rqvae(settings, [side.shape[1] for side in sides], seed)
+        quantised = with_behaviour(sides) if settings.quantiser == "k-means" and len(sides) == 2 else sides
         if settings.code_standardise:
-            rqvae.standardise(sides)
+            rqvae.standardise(quantised)
         work = home.with_name(f"{home.name}.training")
-        explained = learn(rqvae, sides, settings, seed, work)
-        identifiers = identify(rqvae, sides, settings)
+        explained = learn(rqvae, quantised, settings, seed, work)
+        identifiers = identify(rqvae, quantised, settings)
         tokens, queries, of_item = cls._texts(split, texts, seed) if texts else (None, [], _no_queries(split.data))
         about = {
             "made": VERSION,
@@ -133,7 +137,8 @@ class ItemCoder(Artifact):
                 pl.DataFrame(
                     {"query": [[queries[place] for place in of_item.row(item)] for item in range(len(of_item))]}
                 ).write_parquet(beside / _QUERIES)
-                shutil.copy(work / LOG, beside / LOG)
+                if (work / LOG).exists():
+                    shutil.copy(work / LOG, beside / LOG)
                 made_of.save(beside)
                 (beside / ABOUT).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         return cls.load(home)
@@ -214,7 +219,7 @@ class ItemCoder(Artifact):
     def new_items(self, records: Sequence[Mapping[str, Any]], model: Any) -> NDArray[np.integer[Any]]:
         """Return identifiers [2, n, K] of items that came after the training, from their texts; no two are alike.
 
-        Nobody has clicked them yet, so their behaviour is that of the items nearest by words (mean of `NEIGHBOURS`).
+        Nobody has clicked them yet, so their behaviour is that of the items nearest by words.
 
         Raises:
             DataError: a scheme that needs clicks of every item; or no identifier is free.
@@ -227,10 +232,8 @@ class ItemCoder(Artifact):
         semantic = Encoder(self.settings.encoder).encode(texts)
         sides: list[Vectors] = [semantic]
         if scheme == "joint":
-            near = np.argsort(-(semantic @ np.asarray(self.vectors[0], dtype=np.float32).T), axis=1, kind="stable")[
-                :, :NEIGHBOURS
-            ]
-            sides.append(np.asarray(self.vectors[1], dtype=np.float32)[near].mean(axis=1))
+            known, behaviour = (np.asarray(part, dtype=np.float32) for part in self.vectors)
+            sides.append(behaviour_of_nearest(semantic, known, behaviour))
         codes, left = self.rqvae.codes(self.rqvae.latents(sides))
         free = []
         one = taken.one

@@ -21,7 +21,7 @@ from searec.data.schema import TASKS, Task
 from searec.data.split import Split
 from searec.errors import alternative
 from searec.models.base import Preset
-from searec.models.neighbours import WithNeighbours
+from searec.models.neighbours import WithNeighbours, inside
 from searec.models.search_space import DROPOUT, LEARNING_RATE, Choice
 from searec.models.second_phase_config import SecondPhaseConfig
 from searec.models.timeline_read import CATEGORIES, ClickTargets, TimelineRead, category_ids, click_targets
@@ -198,8 +198,8 @@ class EventTransformer(WithNeighbours):
 
     @override
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        self.items.shape_as(_inside(state, "items."))
-        self.match.shape_as(_inside(state, "match."))
+        self.items.shape_as(inside(state, "items."))
+        self.match.shape_as(inside(state, "match."))
         if "query.weight" not in state:
             self.query = None
         elif self.query is None:
@@ -383,18 +383,17 @@ class EventTransformer(WithNeighbours):
 
     def _remembered(self, batch: Batch, texts: Tensor | None, timeline: Timeline) -> list[Tensor]:
         """What is added to the scores of all items, [B, I + 1] each: neighbours, and in search the match."""
-        neighbours = self.neighbour_scores(batch, timeline)
-        added = [] if neighbours is None else [neighbours]
-        return added + [self._matches(batch, batch.query, texts)] if batch.task == "search" else added
+        added = [self.neighbour_scores(batch, timeline)]
+        added += [self._matches(batch, batch.query, texts)] if batch.task == "search" else []
+        return [part for part in added if part is not None]
 
     def _item_scores(self, batch: Batch, state: Tensor, added: Sequence[Tensor], items: Tensor | None) -> Tensor:
         """The scores [B, N] of some items, or [B, I + 1] of all, by states [B, D] and what is added to them."""
         table, bias = self.table(), self.bias[TASKS.index(batch.task)]
         if items is None:
             return sum(added, state @ table.T + bias)
-        items = items.long()
-        scores = torch.einsum("bd,bnd->bn", state, table[items]) + bias[items]
-        return sum((part.gather(1, items) for part in added), scores)
+        scores = torch.einsum("bd,bnd->bn", state, table[items.long()]) + bias[items.long()]
+        return sum((part.gather(1, items.long()) for part in added), scores)
 
     def _request_states(self, batch: Batch) -> tuple[Tensor, Tensor | None, Timeline]:
         """The state [B, D] at each request, the text vectors of the queries, and the timelines."""
@@ -449,8 +448,3 @@ class EventTransformer(WithNeighbours):
         if batch.task == "search" and texts is not None and items.text is not None:
             scores = scores + self.match.weights[1] * (texts[batch.query.long()] @ items.text.T)
         return scores
-
-
-def _inside(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors of one part of a state, by their names in it."""
-    return {name.removeprefix(prefix): part for name, part in state.items() if name.startswith(prefix)}

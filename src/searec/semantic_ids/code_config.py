@@ -53,6 +53,7 @@ class IdentifierSettings:
     collaborative_width: of "svd".
     shared, specific: codebooks of both identifiers (L_m) and of each (L_n); other schemes have shared + specific in
         one.
+    quantiser: "rq-vae", trained; or "k-means" of the residuals of principal components, in seconds.
     codes: in each codebook; shared_codes: in the shared ones, 0 for as many. Few shared codes leave the specific ones
         something to decide. code_width: of a side's latent; shared codebooks are as wide as both.
     code_*: training of the RQ-VAE; code_standardise removes mean and scale from the vectors first (not in the paper).
@@ -66,6 +67,7 @@ class IdentifierSettings:
     encoder: str = "minilm"
     collaborative: Literal["unisar", "svd"] = "svd"
     collaborative_width: Count = 128
+    quantiser: Literal["rq-vae", "k-means"] = "rq-vae"
     shared: Natural = 2
     specific: Natural = 2
     codes: Annotated[int, Field(ge=2, le=1 << 15)] = 256

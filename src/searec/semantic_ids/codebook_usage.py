@@ -35,19 +35,19 @@ class LevelUse:
         return {**asdict(self), "collapsed": self.collapsed}
 
 
-def code_use(codes: NDArray[np.integer], size: int | Sequence[int]) -> list[LevelUse]:
+def code_use(codes: NDArray[np.integer], sizes: int | Sequence[int]) -> list[LevelUse]:
     """Return the use of each level.
 
     Args:
         codes: [N, L], each 0 to size - 1.
-        size: C, of all levels or of each.
+        sizes: C, of all levels or of each.
 
     >>> [use] = code_use(np.array([[0], [0], [1], [1]]), 8)
     >>> (use.used, use.perplexity, use.largest)
     (2, 2.0, 0.5)
     """
     levels = []
-    for level, size in enumerate([size] * codes.shape[1] if isinstance(size, int) else size):
+    for level, size in enumerate([sizes] * codes.shape[1] if isinstance(sizes, int) else sizes):
         counts = np.bincount(codes[:, level], minlength=size)
         share = counts[counts > 0] / max(1, len(codes))
         perplexity = float(np.round(np.exp(-(share * np.log(share)).sum()), 6)) if len(share) else 0.0

@@ -10,9 +10,9 @@ from searec.models.capabilities import ScoresIdentifiers, supports
 from searec.training.neighbour_memory import best_weights
 from searec.training.phases import PhaseContext, PhaseReport, TrainingPhase
 
-FIRST = 1.0
+FIRST = 0.25
 """The weight while the model learns."""
-WEIGHTS = (0.0, 0.25, 0.5, 2.0, 4.0)
+WEIGHTS = (0.0, 0.5, 1.0, 2.0)
 
 
 class CodeWeightPhase(TrainingPhase):
@@ -23,7 +23,7 @@ class CodeWeightPhase(TrainingPhase):
 
     @override
     def is_configured(self, model: Model) -> bool:
-        return supports(model, ScoresIdentifiers)
+        return supports(model, ScoresIdentifiers) and model.config.log_p == "auto" and model.config.item_head
 
     @override
     def run(self, model: Model, context: PhaseContext, before: Mapping[str, float]) -> PhaseReport:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from searec.semantic_ids.trie import Trie
@@ -20,9 +21,9 @@ class CodeHeads(nn.Module):
 
     def __init__(self, width: int, inner: int, places: int, tokens: int) -> None:
         super().__init__()
-        self.maps = nn.ModuleList(
-            nn.Sequential(nn.Linear(2 * width, inner), nn.ReLU(), nn.Linear(inner, width)) for _ in range(places)
-        )
+        self.of_state = nn.ModuleList(nn.Linear(width, inner) for _ in range(places))
+        self.of_prefix = nn.ModuleList(nn.Linear(width, inner, bias=False) for _ in range(places))
+        self.out = nn.ModuleList(nn.Linear(inner, width) for _ in range(places))
         self.bias = nn.Parameter(torch.zeros(tokens))
 
     def forward(self, place: int, state: Tensor, prefix: Tensor, table: Tensor, block: slice) -> Tensor:
@@ -30,13 +31,14 @@ class CodeHeads(nn.Module):
 
         Args:
             place: from 0.
-            state: [..., D].
+            state: [..., D], or [B, 1, D] of all prefixes of a row.
             prefix: [..., D] sum of the vectors of the codes before.
             table: [T, D] vectors of all codes.
             block: rows of the place's codes.
         """
-        hidden = state + self.maps[place](torch.cat((state, prefix), dim=-1))
-        return hidden @ table[block].T + self.bias[block]  # type: ignore[no-any-return]
+        hidden = F.relu(self.of_state[place](state) + self.of_prefix[place](prefix))
+        scores: Tensor = F.linear(state + self.out[place](hidden), table[block], self.bias[block])
+        return scores
 
     def cross_entropy(self, state: Tensor, items: Tensor, table: Tensor, blocks: Sequence[slice], trie: Trie) -> Tensor:
         """Return the mean of -log p(identifier | state), each code among its siblings in the trie.
@@ -60,7 +62,8 @@ class CodeHeads(nn.Module):
                 log_sum = scores.gather(1, siblings).masked_fill(~exists, -torch.inf).logsumexp(1)
                 total = total + (log_sum - scores.gather(1, code[rows, None])[:, 0]).sum()
             prefix, node = prefix + vectors_of(table, block, code), child
-        return total / len(items)
+        mean: Tensor = total / len(items)
+        return mean
 
 
 def vectors_of(table: Tensor, block: slice, codes: Tensor) -> Tensor:
@@ -99,7 +102,6 @@ class CodeWriter:
         if codes is not None and parent is not None:
             before = self._prefix.gather(1, parent[..., None].expand(-1, -1, self._prefix.shape[2]))
             self._prefix = before + vectors_of(self._table, self._blocks[self._place - 1], codes)
-        state = self._state.expand(-1, self._prefix.shape[1], -1)
-        scores: Tensor = self._heads(self._place, state, self._prefix, self._table, self._blocks[self._place])
+        scores: Tensor = self._heads(self._place, self._state, self._prefix, self._table, self._blocks[self._place])
         self._place += 1
         return scores

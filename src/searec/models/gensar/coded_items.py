@@ -1,7 +1,5 @@
 """Vectors of items by the codes of their identifiers."""
 
-from collections.abc import Mapping, Sequence
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -10,7 +8,6 @@ from typing_extensions import override
 
 from searec.nn.item_vectors import ItemVectors
 from searec.semantic_ids.identifiers import Identifiers
-from searec.semantic_ids.warm_codes import warm
 
 _INIT = 0.02
 

@@ -36,7 +36,7 @@ from searec.semantic_ids.user_code_table import SIDES
 from searec.semantic_ids.warm_codes import warm
 
 _CELLS_AT_ONCE = 1 << 22
-_SLACK = 4
+_SLACK = 16
 """Identifiers that there is room for in a shared code, for each item."""
 
 
@@ -74,10 +74,12 @@ class GenSAR(EventTransformer):
         """As event-transformer, then the identifiers (`IdentifierSettings`), and how they are learned and written.
 
         Attributes:
+            item_head: items are also scored by the state and their vectors; without, by log p(identifier) alone.
             ids: items have embeddings of their own beside those of their codes.
             warm_codes: embeddings of codes start where the RQ-VAE put the codes, not at random.
             beam: identifiers in each step of a search.
             lexical: candidates by words in search, and by neighbours.
+            log_p: how much log p(identifier) counts in the scores; "auto" for the best by validation.
             code_weight: of the loss of identifiers, beside that of items, 1.
             query_weight: of the loss of the next query.
             identify_weight: of the loss of identifiers by the texts of items.
@@ -85,16 +87,19 @@ class GenSAR(EventTransformer):
         """
 
         scheme: Literal["joint", "semantic", "collaborative", "bi-encoder"] = "joint"
+        quantiser: Literal["rq-vae", "k-means"] = "k-means"
         shared: Natural = 1
         specific: Natural = 2
         codes: Annotated[int, Field(ge=2, le=1 << 15)] = 64
         shared_codes: Natural = 32
         sinkhorn_rounds: Natural = 0
         apart: Literal["code", "nearest"] = "nearest"
+        item_head: bool = True
         ids: bool = True
         warm_codes: bool = True
-        beam: Count = 50
+        beam: Count = 100
         lexical: Natural = 50
+        log_p: NonNegative | Literal["auto"] = "auto"
         code_weight: NonNegative = 1.0
         query_weight: NonNegative = 0.1
         identify_weight: NonNegative = 0.1
@@ -104,10 +109,13 @@ class GenSAR(EventTransformer):
     def __init__(self, config: Config, sizes: Sizes) -> None:
         super().__init__(config, sizes)
         self.items = CodedItemVectors(sizes.items, config.width, config.id_dropout, has_ids=config.ids)
-        self.next_query = nn.Linear(config.width, config.width, bias=False)
+        self.next_query = nn.Linear(config.width, config.width, bias=False) if "search" in config.tasks else None
+        self.match.requires_grad_("search" in config.tasks)
         self.register_buffer("spec", None)
         self.register_buffer("codes", None)
-        self.register_buffer("log_p_weight", torch.ones(len(TASKS)))
+        self.register_buffer(
+            "log_p_weight", torch.full((len(TASKS),), 0.25 if config.log_p == "auto" else config.log_p)
+        )
         self._tries: list[Trie] = []
         self._blocks: list[list[slice]] = []
         self._code_vectors: Tensor | None = None
@@ -212,12 +220,14 @@ class GenSAR(EventTransformer):
     @override
     def target_losses(self, batch: Batch, read: TimelineRead, states: Tensor) -> Losses:
         """Return the losses of event-transformer, of the targets' identifiers, of next queries and of items' texts."""
-        config, items = self.config, super().target_losses(batch, read, states)
-        parts, weights = dict(items.parts), dict(items.weights)
+        config, parts, weights = self.config, dict[str, Tensor](), dict[str, float]()
+        if config.item_head or not read.targets:
+            items = super().target_losses(batch, read, states)
+            parts, weights = dict(items.parts), dict(items.weights)
         for task, target in read.targets.items() if config.code_weight else ():
             parts[f"codes.{task}"] = self._code_loss(states[target.row, target.place], target.item, task)
-            weights[f"codes.{task}"] = config.code_weight * weights[task]
-        if self.query is not None and read.texts is not None and "search" in self.train_tasks:
+            weights[f"codes.{task}"] = config.code_weight * (config.search_weight if task == "search" else 1.0)
+        if self.next_query is not None and read.texts is not None:
             row, place = torch.nonzero(read.timeline.kind == SEARCH, as_tuple=True)
             if config.query_weight and len(row):
                 parts["query"] = self._query_loss(states[row, place], read.timeline.query[row, place], read.texts)
@@ -237,6 +247,7 @@ class GenSAR(EventTransformer):
 
         So the product says how much likelier than usual a query is, and `suggest` adds how usual it is.
         """
+        assert self.next_query is not None
         distinct, which = torch.unique(queries, return_inverse=True)
         return F.cross_entropy(self.next_query(states) @ self._query_vectors(texts[distinct.long()]).T, which)
 
@@ -259,52 +270,71 @@ class GenSAR(EventTransformer):
     @override
     def score(self, batch: Batch) -> Tensor:
         state, texts, timeline = self._request_states(batch)
-        added = self._remembered(batch, texts, timeline)
-        scores = self._item_scores(batch, state, added, batch.candidates)
-        weight = self.log_p_weight[TASKS.index(batch.task)]
-        if not weight:
-            return scores
         items = batch.candidates
         if items is None:
-            items = torch.arange(1, self.codes.shape[1], device=self.device).expand(len(batch), -1)
-        log_p = weight * self._log_p(state, items.long(), batch.task)
-        return scores + (log_p if batch.candidates is not None else F.pad(log_p, (1, 0)))
+            items = torch.arange(self.codes.shape[1], device=self.device).expand(len(batch), -1)
+        scores = self._log_p_scores(state, items.long(), batch.task)
+        if not self.config.item_head:
+            return scores
+        return scores + self._item_scores(batch, state, self._remembered(batch, texts, timeline), batch.candidates)
 
     def _writer(self, state: Tensor, task: Task) -> CodeWriter:
         assert self.items.code is not None
         return CodeWriter(self.heads, state, self.items.code.weight, self._blocks[SIDES.index(task)])
 
-    def _log_p(self, state: Tensor, items: Tensor, task: Task) -> Tensor:
-        """The log-probability [B, N] of the identifiers of items [B, N] after states [B, D]; 0 at padding."""
-        step = max(1, _CELLS_AT_ONCE // max(1, items.shape[1] * max(block.stop - block.start for block in self._blocks[0])))
+    def _log_p_scores(self, state: Tensor, items: Tensor, task: Task) -> Tensor:
+        """The weighted log-probability [B, N] of the identifiers of items [B, N] after states [B, D]; 0 at padding."""
+        weight = self._weight(task)
+        if not weight or not items.shape[1]:
+            return torch.zeros(items.shape, device=items.device)
+        most = max(block.stop - block.start for block in self._blocks[0])
+        step = max(1, _CELLS_AT_ONCE // (items.shape[1] * most))
         parts = [
             beam.score(self._writer(rows, task), self.trie(task), those)
             for rows, those in zip(torch.split(state, step), torch.split(items, step), strict=True)
         ]
-        return torch.cat(parts).masked_fill(items == 0, 0.0)
+        return weight * torch.cat(parts).masked_fill(items == 0, 0.0)
+
+    def _weight(self, task: Task) -> Tensor:
+        """How much the log-probability counts, []."""
+        weight = self.log_p_weight[TASKS.index(task)]
+        return weight if self.config.item_head else torch.ones_like(weight)
 
     @override
     @torch.no_grad()
     def retrieve(self, batch: Batch, k: int, exclude: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the k best of the candidates by beam search, by words and by neighbours; see `Model.retrieve`."""
         state, texts, timeline = self._request_states(batch)
-        added, task = self._remembered(batch, texts, timeline), batch.task
-        k, weight = min(k, self.codes.shape[1] - 1), self.log_p_weight[TASKS.index(task)]
+        task, k = batch.task, min(k, self.codes.shape[1] - 1)
         exclude = None if exclude is None or not exclude.shape[1] else exclude.long()
         items, log_p = beam.search(self._writer(state, task), self.trie(task), max(self.config.beam, k), exclude)
-        beams = items.shape[1]
-        for part in added if self.config.lexical else ():
-            best, more = part.topk(min(self.config.lexical, part.shape[1]), dim=1)
-            more = torch.where(best > 0, more, 0)
-            items = torch.cat((items, more if exclude is None else torch.where(is_in(more, exclude), 0, more)), dim=1)
-        items = torch.where(is_first(items), items, 0)
-        scores = self._item_scores(batch, state, added, items)
-        if weight:
-            more_log_p = self._log_p(state, items[:, beams:], task) if items.shape[1] > beams else log_p[:, :0]
-            scores = scores + weight * torch.cat((log_p, more_log_p), dim=1)
+        scores = self._weight(task) * log_p if self._weight(task) else torch.zeros_like(log_p)
+        if self.config.item_head:
+            added = self._remembered(batch, texts, timeline)
+            more = self._more_candidates(added, items, exclude)
+            scores = torch.cat((scores, self._log_p_scores(state, more, task)), dim=1)
+            items = torch.cat((items, more), dim=1)
+            scores = scores + self._item_scores(batch, state, added, items)
         best, order = scores.masked_fill(items == 0, -torch.inf).topk(min(k, items.shape[1]), dim=1)
         short = (0, k - order.shape[1])
-        return F.pad(torch.where(best.isneginf(), 0, items.gather(1, order)), short), F.pad(best, short, value=-torch.inf)
+        found = torch.where(best.isneginf(), 0, items.gather(1, order))
+        return F.pad(found, short), F.pad(best, short, value=-torch.inf)
+
+    def _more_candidates(self, added: Sequence[Tensor], items: Tensor, exclude: Tensor | None) -> Tensor:
+        """The best items [B, n] by each part of the scores [B, I + 1], 0 for those that are excluded or there already.
+
+        Args:
+            added: parts of the scores.
+            items: [B, K] that are there already.
+            exclude: [B, E] not to give.
+        """
+        more = [items[:, :0]]
+        for part in added if self.config.lexical else ():
+            best, found = part.topk(min(self.config.lexical, part.shape[1]), dim=1)
+            more.append(torch.where(best > 0, found, 0))
+        candidates = torch.cat(more, dim=1)
+        known = items if exclude is None else torch.cat((items, exclude), dim=1)
+        return torch.where(is_first(candidates) & ~is_in(candidates, known), candidates, 0)
 
     def weigh_codes(self, weights: Mapping[Task, float]) -> None:
         """Set how much log p(identifier) counts in the scores.
@@ -320,7 +350,7 @@ class GenSAR(EventTransformer):
     @property
     def suggests_queries(self) -> bool:
         """Whether it has learned which query comes next, by the texts of queries."""
-        return self.query is not None and "search" in self.train_tasks and self.config.query_weight > 0
+        return self.query is not None and self.next_query is not None and self.config.query_weight > 0
 
     @torch.no_grad()
     def index_queries(self, queries: Sequence[str], counts: Sequence[int]) -> KnownQueries:
@@ -346,6 +376,7 @@ class GenSAR(EventTransformer):
         Returns:
             Positions [B, k] in the queries, from 1, best first; log-probabilities [B, k].
         """
+        assert self.next_query is not None
         read = self.read_requests(replace(batch, task="recommend"))
         state = read.states[torch.arange(len(batch)), read.timeline.present.sum(1)]
         scores = (self.next_query(state) @ queries.vectors.T + queries.log_count).log_softmax(1)

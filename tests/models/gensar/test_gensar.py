@@ -17,13 +17,21 @@ from searec.data.counts import Counts
 from searec.data.schema import TASKS
 from searec.data.split import Split
 from searec.errors import SettingsError
+from searec.evaluation.protocol import validation_score
 from searec.experiments import run_training
 from searec.models.gensar.model import GenSAR
 from searec.pipeline.run import Run, read_run
+from searec.training.code_weight import FIRST, WEIGHTS
 from searec.training.examples import TrainingExamples
 from small_models import settings
 
-SMALL: dict[str, Any] = {**settings("gensar", log_p=1.0), "text": True, "neighbours": False, "dropout": 0.0, "id_dropout": 0.0}
+SMALL: dict[str, Any] = {
+    **settings("gensar", log_p=1.0),
+    "text": True,
+    "neighbours": False,
+    "dropout": 0.0,
+    "id_dropout": 0.0,
+}
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +74,7 @@ def test_wide_beams_find_what_scores_say(run: Run, model: GenSAR, task: Any) -> 
     with torch.no_grad():
         log_p = by_codes(model).score(held(run, task))[:, 1:]
         items, found = model.retrieve(held(run, task), 9)
-    best, order = log_p.topk(9, dim=1)
+    best = log_p.topk(9, dim=1).values
     torch.testing.assert_close(found, best, atol=1e-4, rtol=0)
     torch.testing.assert_close(log_p.gather(1, items - 1), best, atol=1e-4, rtol=0)
 
@@ -209,3 +217,36 @@ def test_tiger_differs_in_identifiers_and_tasks_alone(checkerboard: Any) -> None
     ours, theirs = as_dict(gensar), as_dict(tiger)
     assert {name for name in ours if ours[name] != theirs[name]} == {"scheme", "tasks"}
     assert training == same
+
+
+# --- what validation chooses, and items that come later ---
+
+
+def test_the_weight_of_probabilities_is_what_validation_prefers(checkerboard: Any, tmp_path: Path) -> None:
+    run = run_training.train("gensar", checkerboard.data, tmp_path / "run", **{**SMALL, "log_p": "auto"})
+    assert isinstance(run.model, GenSAR)
+    phases = {one["phase"]: one for one in run.config["phases"]}
+    chosen = {task: phases["code_weight"][f"weight.{task}"] for task in TASKS}
+    assert chosen == dict(zip(TASKS, run.model.log_p_weight.tolist(), strict=True))
+    for task in TASKS:
+        figure = phases["code_weight"][f"full-ndcg@10.{task}"]
+        for weight in (FIRST, *WEIGHTS):
+            run.model.weigh_codes({task: weight})
+            assert (
+                validation_score(run.model, run.split, "full-ndcg@10", requests=2_000, seed=0)[f"full-ndcg@10.{task}"]
+                <= figure + 1e-6
+            )
+        run.model.weigh_codes(chosen)
+
+
+def test_a_new_item_has_the_codes_of_the_nearest_by_text(run: Run, model: GenSAR) -> None:
+    """One with the words of a known item is scored as that one without its id, its bias and the index of words."""
+    known, batch = 3, held(run, "search")
+    text = run.data.item_texts()[known - 1]
+    with torch.no_grad():
+        model.match.log_weights[0] = -10.0
+        new = model.score_new(batch, model.describe_items([text], torch.zeros(1, 1, dtype=torch.long)))
+        model.items.id.weight[known] = 0
+        model.bias[:, known] = model.bias[:, 1:].mean(1)
+        as_known = model.score(batch)[:, [known]]
+    torch.testing.assert_close(new, as_known, atol=2e-2, rtol=0)

@@ -22,7 +22,7 @@ class CodeHeads(nn.Module):
     def __init__(self, width: int, inner: int, places: int, tokens: int) -> None:
         super().__init__()
         self.of_state = nn.ModuleList(nn.Linear(width, inner) for _ in range(places))
-        self.of_prefix = nn.ModuleList(nn.Linear(width, inner, bias=False) for _ in range(places))
+        self.of_prefix = nn.ModuleList(nn.Linear(width, inner, bias=False) for _ in range(1, places))
         self.out = nn.ModuleList(nn.Linear(inner, width) for _ in range(places))
         self.bias = nn.Parameter(torch.zeros(tokens))
 
@@ -36,8 +36,8 @@ class CodeHeads(nn.Module):
             table: [T, D] vectors of all codes.
             block: rows of the place's codes.
         """
-        hidden = F.relu(self.of_state[place](state) + self.of_prefix[place](prefix))
-        scores: Tensor = F.linear(state + self.out[place](hidden), table[block], self.bias[block])
+        hidden = self.of_state[place](state) + (self.of_prefix[place - 1](prefix) if place else 0.0)
+        scores: Tensor = F.linear(state + self.out[place](F.relu(hidden)), table[block], self.bias[block])
         return scores
 
     def cross_entropy(self, state: Tensor, items: Tensor, table: Tensor, blocks: Sequence[slice], trie: Trie) -> Tensor:
@@ -74,7 +74,8 @@ def vectors_of(table: Tensor, block: slice, codes: Tensor) -> Tensor:
         block: rows of the codes.
         codes: [...].
     """
-    return table[block.start + codes] * table.shape[1] ** 0.5
+    vectors: Tensor = table[block.start + codes] * table.shape[1] ** 0.5
+    return vectors
 
 
 class CodeWriter:

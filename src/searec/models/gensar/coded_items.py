@@ -1,15 +1,24 @@
 """Vectors of items by the codes of their identifiers."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from typing_extensions import override
 
-from searec.nn.item_vectors import ItemVectors
+from searec.nn.item_vectors import ItemVectors, NewItems
 from searec.semantic_ids.identifiers import Identifiers
 
 _INIT = 0.02
+
+
+@dataclass(frozen=True)
+class NewCodedItems(NewItems):
+    """As `NewItems`, and the known item [n] whose codes each one has: the nearest by text and categories."""
+
+    like: Tensor
 
 
 class CodedItemVectors(ItemVectors):
@@ -47,6 +56,16 @@ class CodedItemVectors(ItemVectors):
 
     @override
     def forward(self, items: Tensor | None = None) -> Tensor:
+        return super().forward(items) + self._of_codes(self.item_codes if items is None else self.item_codes[items])
+
+    def _of_codes(self, codes: Tensor) -> Tensor:
         assert self.code is not None
-        codes = self.item_codes if items is None else self.item_codes[items]
-        return super().forward(items) + F.embedding_bag(codes, self.code.weight, mode="sum")
+        return F.embedding_bag(codes, self.code.weight, mode="sum")
+
+    def coded(self, items: NewItems) -> NewCodedItems:
+        """Return new items with the codes of the known ones that are nearest by text and categories."""
+        known = self.of_new(
+            None if self.text is None else self.text[1:], None if self.category_ids is None else self.category_ids[1:]
+        )
+        like = (F.normalize(items.vectors, dim=1) @ F.normalize(known, dim=1).T).argmax(1) + 1
+        return NewCodedItems(items.vectors + self._of_codes(self.item_codes[like]), items.text, like)

@@ -22,10 +22,11 @@ from searec.data.schema import TASKS, Task
 from searec.errors import SettingsError
 from searec.models.event_transformer import EventTransformer
 from searec.models.gensar.code_heads import CodeHeads, CodeWriter
-from searec.models.gensar.coded_items import CodedItemVectors
+from searec.models.gensar.coded_items import CodedItemVectors, NewCodedItems
 from searec.models.search_space import Range
 from searec.models.timeline_read import TimelineRead
 from searec.nn.event_trunk import SEARCH, Timeline
+from searec.nn.item_vectors import NewItems
 from searec.nn.losses import Losses
 from searec.nn.sets import is_first, is_in
 from searec.semantic_ids import beam
@@ -335,6 +336,19 @@ class GenSAR(EventTransformer):
         candidates = torch.cat(more, dim=1)
         known = items if exclude is None else torch.cat((items, exclude), dim=1)
         return torch.where(is_first(candidates) & ~is_in(candidates, known), candidates, 0)
+
+    @override
+    @torch.no_grad()
+    def describe_items(self, texts: Sequence[str], category_ids: Tensor) -> NewCodedItems:
+        return self.items.coded(super().describe_items(texts, category_ids))
+
+    @override
+    @torch.no_grad()
+    def score_new(self, batch: Batch, items: NewItems) -> Tensor:
+        assert isinstance(items, NewCodedItems)
+        state, _, _ = self._request_states(batch)
+        log_p = self._log_p_scores(state, items.like.expand(len(batch), -1), batch.task)
+        return super().score_new(batch, items) + log_p if self.config.item_head else log_p
 
     def weigh_codes(self, weights: Mapping[Task, float]) -> None:
         """Set how much log p(identifier) counts in the scores.

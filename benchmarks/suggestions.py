@@ -43,7 +43,7 @@ def measured(folder: str, data: str, count: int) -> dict[str, Any]:
     trained = run.split.train("search", model.train_tasks)
     known, counts = np.unique(trained.query, return_counts=True)
     texts: list[str] = dataset.queries.texts.gather(known.astype(np.int64) - 1).to_list()
-    index = model.index_queries(texts, counts.tolist())
+    index = model.index_queries(dict(zip(texts, counts.tolist(), strict=True)))
     popular = counts / (1 + counts.sum())
     searches = dataset.searches
     ranks: dict[str, list[NDArray[np.float64]]] = {}

@@ -88,25 +88,17 @@ class SuggestsQueries(Protocol):
         """Whether it has learned which query comes next."""
         ...
 
-    def index_queries(self, queries: Sequence[str], counts: Sequence[int]) -> Any:
-        """Return what `suggest` chooses from.
-
-        Args:
-            queries: n distinct texts.
-            counts: [n] how often each is searched.
-        """
+    def index_queries(self, counts: Mapping[str, int]) -> Any:
+        """Return what `suggest` chooses from: the texts of queries, and how often each is searched."""
         ...
 
     def suggest(self, batch: Batch, queries: Any, k: int) -> tuple[Tensor, Tensor]:
-        """Return the k most probable next queries of each user.
+        """Return positions [B, k] of the most probable next queries, from 1, 0 pads, and log-probabilities [B, k].
 
         Args:
             batch: B requests.
             queries: what `index_queries` returned.
             k: queries per user.
-
-        Returns:
-            Positions in the queries from 1 [B, k], best first, 0 pads; log-probabilities [B, k].
         """
         ...
 
@@ -454,13 +446,4 @@ class WritesIdentifiers(Protocol):
     @property
     def identifier_length(self) -> int:
         """Codes of an identifier."""
-        ...
-
-
-@runtime_checkable
-class ScoresIdentifiers(WritesIdentifiers, Protocol):
-    """A model that adds the weighted log-probability of an item's identifier to its score."""
-
-    def weigh_codes(self, weights: Mapping["Task", float]) -> None:
-        """Set the weight of the log-probability for each task; 0 for none."""
         ...

@@ -98,7 +98,7 @@ def best_queries(run: "Run", users: Sequence[str], k: int, min_users: int) -> pl
     texts: list[str] = queries.to_list()
     rows: list[tuple[str, int, str, float]] = []
     batches = _contexts(run, users, run.catalog())
-    known = model.index_queries(texts, counts.tolist()) if texts else None
+    known = model.index_queries(dict(zip(texts, counts.tolist(), strict=True))) if texts else None
     for contexts, start in batches:
         if known is None:
             break

@@ -42,11 +42,9 @@ class Suggester:
         self._order = sorted(range(len(folded)), key=folded.__getitem__)
         self._sorted = [folded[number] for number in self._order]
         self._model = cast("Any", run.model) if run is not None else None
-        self._known = (
-            self._model.index_queries(self._texts, self._counts.tolist())
-            if self._model is not None and self._texts
-            else None
-        )
+        self._known = None
+        if self._model is not None and self._texts:
+            self._known = self._model.index_queries(dict(zip(self._texts, self._counts.tolist(), strict=True)))
 
     def by_model(self, user: UserContext, k: int) -> list[str]:
         """Return the model's suggestions for one user; none without history.

@@ -6,7 +6,6 @@ from typing import Any
 from typing_extensions import override
 
 from searec.models.base import Model
-from searec.models.capabilities import ScoresIdentifiers, supports
 from searec.training.neighbour_memory import best_weights
 from searec.training.phases import PhaseContext, PhaseReport, TrainingPhase
 
@@ -16,14 +15,14 @@ WEIGHTS = (0.0, 0.5, 1.0, 2.0)
 
 
 class CodeWeightPhase(TrainingPhase):
-    """Gives each task of a `capabilities.ScoresIdentifiers` the best of some weights by validation."""
+    """Gives each task of a model that `weigh_codes` the best of some weights by validation."""
 
     name = "code_weight"
     weights = ("log_p_weight",)
 
     @override
     def is_configured(self, model: Model) -> bool:
-        return supports(model, ScoresIdentifiers) and model.config.log_p == "auto" and model.config.item_head
+        return getattr(model.config, "log_p", None) == "auto" and bool(model.config.item_head)
 
     @override
     def run(self, model: Model, context: PhaseContext, before: Mapping[str, float]) -> PhaseReport:

@@ -189,10 +189,10 @@ def test_suggestions_are_the_product_with_the_state_and_how_usual_a_query_is(run
     batch = held(run, "search")
     assert model.suggests_queries and model.next_query is not None
     with torch.no_grad():
-        place, log_p = model.suggest(batch, model.index_queries(queries, [1, 1, 1]), 3)
-        often, _ = model.suggest(batch, model.index_queries(queries, [1, 10**9, 1]), 3)
+        place, log_p = model.suggest(batch, model.index_queries(dict(zip(queries, [1, 1, 1], strict=True))), 3)
+        often, _ = model.suggest(batch, model.index_queries(dict(zip(queries, [1, 10**9, 1], strict=True))), 3)
         torch.nn.init.zeros_(model.next_query.weight)
-        usual, share = model.suggest(batch, model.index_queries(queries, [1, 3, 6]), 2)
+        usual, share = model.suggest(batch, model.index_queries(dict(zip(queries, [1, 3, 6], strict=True))), 2)
     assert log_p.exp().sum(1).numpy() == pytest.approx(1, abs=1e-4)
     assert {tuple(sorted(row)) for row in place.tolist()} == {(1, 2, 3)}
     assert set(often[:, 0].tolist()) == {2}

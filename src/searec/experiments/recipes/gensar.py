@@ -51,5 +51,5 @@ def gensar_tradeoff() -> Recipe:
         "cold codes": {"warm_codes": False},
     }
     kinds |= {f"shared {count} of {BOOKS}": {"shared": count, "specific": BOOKS - count} for count in (0, 2, 3)}
-    lines = (RecipeLine(label, "gensar", {**CODES_ALONE, **own}, seeds=SEEDS) for label, own in kinds.items())
+    lines = (RecipeLine(label, "gensar", {**CODES_ALONE, **changes}, seeds=SEEDS) for label, changes in kinds.items())
     return Recipe("gensar-tradeoff", tuple(lines), protocols=("sampled",))

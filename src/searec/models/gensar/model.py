@@ -84,7 +84,7 @@ class GenSAR(EventTransformer):
             code_weight: of the loss of identifiers, beside that of items, 1.
             query_weight: of the loss of the next query.
             identify_weight: of the loss of identifiers by the texts of items.
-            identify_items, identify_every: items drawn for it, in one step of so many.
+            identify_items, identify_every: items drawn for it, in one step of that number.
         """
 
         scheme: Literal["joint", "semantic", "collaborative", "bi-encoder"] = "joint"
@@ -318,8 +318,8 @@ class GenSAR(EventTransformer):
             scores = scores + self._item_scores(batch, state, added, items)
         best, order = scores.masked_fill(items == 0, -torch.inf).topk(min(k, items.shape[1]), dim=1)
         short = (0, k - order.shape[1])
-        found = torch.where(best.isneginf(), 0, items.gather(1, order))
-        return F.pad(found, short), F.pad(best, short, value=-torch.inf)
+        ranked = torch.where(best.isneginf(), 0, items.gather(1, order))
+        return F.pad(ranked, short), F.pad(best, short, value=-torch.inf)
 
     def _more_candidates(self, added: Sequence[Tensor], items: Tensor, exclude: Tensor | None) -> Tensor:
         """The best items [B, n] by each part of the scores [B, I + 1], 0 for those that are excluded or there already.
@@ -331,8 +331,8 @@ class GenSAR(EventTransformer):
         """
         more = [items[:, :0]]
         for part in added if self.config.lexical else ():
-            best, found = part.topk(min(self.config.lexical, part.shape[1]), dim=1)
-            more.append(torch.where(best > 0, found, 0))
+            best, by_part = part.topk(min(self.config.lexical, part.shape[1]), dim=1)
+            more.append(torch.where(best > 0, by_part, 0))
         candidates = torch.cat(more, dim=1)
         known = items if exclude is None else torch.cat((items, exclude), dim=1)
         return torch.where(is_first(candidates) & ~is_in(candidates, known), candidates, 0)
@@ -367,16 +367,11 @@ class GenSAR(EventTransformer):
         return self.query is not None and self.next_query is not None and self.config.query_weight > 0
 
     @torch.no_grad()
-    def index_queries(self, queries: Sequence[str], counts: Sequence[int]) -> KnownQueries:
-        """Return queries to choose from in `suggest`.
-
-        Args:
-            queries: n distinct texts.
-            counts: [n] how often each is searched.
-        """
+    def index_queries(self, counts: Mapping[str, int]) -> KnownQueries:
+        """Return queries to choose from in `suggest`, by their texts and how often each is searched."""
         assert self.query is not None
-        texts = torch.from_numpy(self._texts.of(queries, self.query.in_features)).to(self.device)
-        return KnownQueries(self._query_vectors(texts), torch.log(torch.as_tensor(counts, device=self.device).float()))
+        texts = torch.from_numpy(self._texts.of(list(counts), self.query.in_features)).to(self.device)
+        return KnownQueries(self._query_vectors(texts), torch.log(torch.tensor([*counts.values()], device=self.device)))
 
     @torch.no_grad()
     def suggest(self, batch: Batch, queries: KnownQueries, k: int) -> tuple[Tensor, Tensor]:

@@ -364,13 +364,9 @@ class GenSARPaper(Model):
         """Whether it has learned to search."""
         return "search" in self.train_tasks
 
-    def index_queries(self, queries: Sequence[str], counts: Sequence[int]) -> Trie:
-        """Return distinct queries to choose from in `suggest`; its items are their positions, from 1.
-
-        Args:
-            queries: texts.
-            counts: not read.
-        """
+    def index_queries(self, counts: Mapping[str, int]) -> Trie:
+        """Return queries to choose from in `suggest`; its items are their positions, from 1."""
+        queries = list(counts)
         flat, lengths = self.tokens.ids(queries, self.config.query_tokens)
         codes = np.full((len(queries), int(lengths.max()) + 1), PAD)
         codes[np.arange(codes.shape[1]) < lengths[:, None]] = flat

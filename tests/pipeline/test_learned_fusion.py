@@ -17,7 +17,7 @@ from searec.pipeline.deployment import Deployment, read_deployment, write_deploy
 from searec.pipeline.executors import Inline
 from searec.pipeline.fusion_examples import FOLDS, Examples, LinearFolds, cross_fitted
 from searec.pipeline.fusion_features import Features, ItemStatistics, Matrix
-from searec.pipeline.fusion_fitting import FEWEST, eliminate, fit_fusion
+from searec.pipeline.fusion_fitting import FEWEST, best_sharpness, eliminate, fit_fusion
 from searec.pipeline.fusion_learners import Bools, fit_linear, learn_linear, learn_trees
 from searec.pipeline.learned_fusion import LearnedFusion, read_fusion, write_fusion
 from searec.pipeline.run_splits import has_read_held_out
@@ -45,7 +45,7 @@ def examples(seed: int = 0, signal: float = 2.0) -> Examples:
         owner=owner,
         is_target=is_target,
         place=np.tile(np.arange(POOL), REQUESTS),
-        second=np.zeros(len(owner), dtype=bool),
+        novel=np.zeros(len(owner), dtype=bool),
         retrieved_by={"good": np.ones(len(owner), dtype=bool), "noise": np.ones(len(owner), dtype=bool)},
         user=np.repeat(np.arange(REQUESTS // 2), 2),
         is_named=np.ones(REQUESTS, dtype=bool),
@@ -117,14 +117,25 @@ def test_ndcg_counts_ties_as_halves_and_missing_targets_as_nothing() -> None:
     assert given.ndcg(scores, rows).tolist() == [0.0, *[1.0] * (REQUESTS - 1)]
 
 
-def test_the_interest_channel_takes_its_places() -> None:
-    given = examples()
-    assert given.ndcg_with_quota(given.matrix[:, 0], 0.3) == pytest.approx(given.ndcg(given.matrix[:, 0]))
+def test_a_premium_lifts_novel_candidates_and_is_measured() -> None:
+    given = dataclasses.replace(examples(), novel=np.tile(np.arange(POOL) % 2 == 0, REQUESTS))
     scores = np.where(given.is_target, 2.0, -given.place / POOL)
-    alone = dataclasses.replace(given, second=given.is_target)
-    assert alone.ndcg_with_quota(scores, 0.3) == pytest.approx(1 / np.log2(1 + 4))  # the fourth place is its first
-    others = dataclasses.replace(given, second=~given.is_target)
-    assert others.ndcg_with_quota(scores, 0.3) == pytest.approx(1.0)
+    plain, lifted = given.with_premium(scores, 1.0, 0.0), given.with_premium(scores, 1.0, 1.0)
+    assert plain[:, 0] == pytest.approx(given.ndcg(scores)) and plain[:, 0].tolist() == [1.0] * REQUESTS
+    assert lifted[:, 1].tolist() == [1.0] * REQUESTS and plain[:, 1].mean() < 0.6
+    target_novel = given.novel[given.is_target]
+    assert lifted[:, 0].tolist() == target_novel.astype(float).tolist()
+
+
+def test_the_sharpness_is_that_of_the_scores_that_made_the_data() -> None:
+    rng = np.random.default_rng(3)
+    truth = rng.normal(size=REQUESTS * POOL) * 2
+    drawn = (truth + rng.gumbel(size=len(truth))).reshape(REQUESTS, POOL).argmax(axis=1)
+    is_target = np.zeros(len(truth), dtype=bool)
+    is_target[np.arange(REQUESTS) * POOL + drawn] = True
+    given = dataclasses.replace(examples(), is_target=is_target)
+    for factor in (0.1, 1.0, 20.0):
+        assert best_sharpness(given, truth / factor) == pytest.approx(factor, rel=0.2)
 
 
 # --- deployments ---
@@ -236,6 +247,25 @@ def test_scores_are_those_of_the_model_on_the_features(shop: Shop) -> None:
     assert isinstance(response, Response)
     assert [one.item for one in response.items] == pooled.batch.catalog.items(pools[0][order])
     assert [one.score for one in response.items] == pytest.approx(scores[order].tolist())
+
+
+def test_a_premium_on_novelty_is_fitted_within_its_cost_and_served(shop: Shop) -> None:
+    plain = dataclasses.replace(shop.deployment, fusion="", fusion_digest="")
+    fusion = fit_fusion(plain, trees=False, novelty_cost=0.05, tasks=("recommend",))["recommend"]
+    report = fusion.report["novelty"]
+    assert fusion.novelty == report["premiums"][-1]["premium"] > 0
+    assert all(row["ndcg@10"] >= 0.95 * report["base"]["ndcg@10"] for row in report["premiums"])
+    assert report["premiums"][-1]["enr"] > report["base"]["enr"]
+    assert shop.fusion["recommend"].novelty == 0.0, "without an interest channel nothing is to be lost"
+    users = [Request(user=user) for user in shop.data.users.texts.to_list()[:40]]
+    enr = []
+    for novelty in (0.0, None, 1.0):
+        deployment = dataclasses.replace(plain, novelty=novelty)
+        pipeline = open_pipeline(deployment, executor=Inline, fusion={"recommend": fusion})
+        pages = pipeline.recommend(users)
+        pipeline.close()
+        enr.append(np.mean([page.enr for page in pages if isinstance(page, Response)]))
+    assert enr[0] < enr[1] < enr[2] == 1.0
 
 
 def test_the_deployment_is_measured_with_its_fusion(shop: Shop) -> None:

@@ -13,6 +13,7 @@ from searec.cli import (
     export,
     exposure,
     inference,
+    interest_quality,
     interests,
     keys,
     reasoning,
@@ -59,6 +60,9 @@ for command in (
     app.command(name=command.__name__.rstrip("_"))(command)
 interests.app.command()(students.distil)
 interests.app.command()(students.evaluate)
+interests.app.command()(interest_quality.hits)
+interests.app.command()(interest_quality.labels)
+interests.app.command()(interest_quality.agreement)
 app.add_typer(interests.app)
 app.add_typer(keys.app)
 

@@ -19,7 +19,9 @@ from searec.errors import SettingsError
 
 if TYPE_CHECKING:
     from searec.data.dataset import Dataset
-    from searec.reports.exposure_frontier import Exposure, Source
+    from searec.pipeline.pipeline import Pipeline
+    from searec.reports.exposure_frontier import Exposure
+    from searec.reports.paired_replay import Source
 
 Level = Annotated[
     str, typer.Option(help="Whose categories decide what is novel: 'narrow', or a depth of the tree, 1 the broadest.")
@@ -41,9 +43,12 @@ def exposure(
             show_default=False,
         ),
     ],
-    quota: Annotated[
+    gain: Annotated[
         list[float] | None,
-        typer.Option(help="A share of the pool for the serendipity channel; may be given many times."),
+        typer.Option(
+            help="Points of novelty to add, as a share (0.05); may be given many times. By default 0.05 to 0.2.",
+            show_default=False,
+        ),
     ] = None,
     level: Level = "narrow",
     days: Days = None,
@@ -52,9 +57,12 @@ def exposure(
     seed: Seed = 0,
     figures: Json = None,
 ) -> None:
-    """Replay held-out clicks against each share of the first one's interest channel, and against the others."""
+    """Measure what novelty costs the first one's feed, by a premium on novel items and by controls.
+
+    A run by itself gets a linear fusion that is fitted on its validation requests.
+    """
     from searec.data.dataset import load
-    from searec.reports.exposure_frontier import QUOTAS
+    from searec.reports.exposure_frontier import GAINS
     from searec.reports.exposure_frontier import exposure as look
 
     part = choice(split, ("test", "val"), "--split")
@@ -62,20 +70,38 @@ def exposure(
     if not paths:
         raise SettingsError("nothing to look at", got="one folder", expected="RUN|DEPLOYMENT... DATA")
     dataset = load(data)
-    sources = [_source(Path(path), dataset, data, {}) for path in paths]
-    result = look(
-        sources[0],
-        sources[1:],
-        quotas=quota or QUOTAS,
-        part=part,
-        requests=requests,
-        level=_level(level),
-        days=days,
-        seed=seed,
-    )
+    pipeline = _learned_pipeline(Path(paths[0]), data)
+    try:
+        result = look(
+            pipeline,
+            Path(paths[0]).stem,
+            [_source(Path(path), dataset, data, {}) for path in paths[1:]],
+            gains=gain or GAINS,
+            part=part,
+            requests=requests,
+            level=_level(level),
+            days=days,
+            seed=seed,
+        )
+    finally:
+        pipeline.close()
     if str(figures) != "-":
         _print(result)
     emit(result.as_json(), figures)
+
+
+def _learned_pipeline(path: Path, data: str) -> "Pipeline":
+    """The pipeline of a deployment, or of a run by itself with a fusion of its own."""
+    from searec.data.remote import absolute
+    from searec.pipeline.builder import open_pipeline
+    from searec.pipeline.deployment import Deployment, read_deployment
+    from searec.pipeline.executors import Inline
+    from searec.pipeline.fusion_fitting import fit_fusion
+
+    if path.is_file():
+        return open_pipeline(read_deployment(path, data=data), executor=Inline)
+    deployment = Deployment(data=absolute(data), recommend=(str(path.resolve()),), quota=0.0)
+    return open_pipeline(deployment, executor=Inline, fusion=fit_fusion(deployment, trees=False, tasks=("recommend",)))
 
 
 def replay(
@@ -105,7 +131,7 @@ def replay(
 ) -> None:
     """An A/B test in replay: held-out clicks against what two configurations would have shown, with 95 % intervals."""
     from searec.data.dataset import load
-    from searec.reports.exposure_frontier import compared
+    from searec.reports.paired_replay import compared
 
     part = choice(split, ("test", "val"), "--split")
     dataset = load(data)
@@ -140,7 +166,7 @@ def _source(path: Path, dataset: "Dataset", data: str, values: dict[str, str]) -
     from searec.pipeline.executors import Inline
     from searec.pipeline.run import read_run
     from searec.pipeline.served_lists import ServedLists
-    from searec.reports.exposure_frontier import Source, with_settings
+    from searec.reports.paired_replay import Source, with_settings
 
     if not path.is_file():
         return Source.of(with_settings(read_run(path, dataset), values))
@@ -157,10 +183,10 @@ def _level(level: str) -> "Literal['narrow'] | int":
 
 
 def _print(result: "Exposure") -> None:
-    """Figures of everything shown, a line each; then what each share changes."""
+    """Figures of everything shown, a line each; then the frontier beside its controls."""
     about = result.about
     print(
-        f"  {about['requests']:,} {about['part']} requests, {about['shown']} items each; "
+        f"  {about['requests']:,} {about['part']} requests on new targets, {about['shown']} items each; "
         f"novel: categories at level {about['level']}, ",
         end="",
     )
@@ -170,12 +196,25 @@ def _print(result: "Exposure") -> None:
     for shown in result.rows():
         values = shown.figures()
         print(f"  {shown.label:<{wide}}" + "".join(f"{values[name]:>12.4f}" for name in _FIGURES))
-    print("\n  NDCG and ENR against U2I alone; CNR against items drawn from untouched categories in the same places")
-    for one in result.swept:
-        ndcg, enr, cnr = one.beside["ndcg"], one.beside["enr"], one.against["cnr"]
-        lost = ndcg.difference / ndcg.a if ndcg.a else 0.0
-        times = enr.b / enr.a if enr.a else float("inf")
+    print("\n  NDCG and CNR against the list without a premium; in brackets p of the premium against the control")
+    base = result.base.figures()
+    for one in result.frontier:
+        ndcg, cnr = one.beside["ndcg"], one.beside["cnr"]
         print(
-            f"  quota {one.quota:<5g} NDCG {lost:+.1%} (p {ndcg.p:.4f})   ENR x{times:.2f}   "
-            f"CNR {cnr.b:.4f} against {cnr.a:.4f} (p {cnr.p:.4f})"
+            f"  +{100 * one.gain:g} points of ENR by premium {one.premium:.2g}: NDCG {_share(ndcg.b, ndcg.a):+.2%} "
+            f"({_share(ndcg.a + ndcg.low, ndcg.a):+.2%} to {_share(ndcg.a + ndcg.high, ndcg.a):+.2%}), "
+            f"CNR {100 * cnr.difference:+.1f} points"
         )
+        for name, control in one.controls.items():
+            values, against = control.figures(), one.against[name]
+            print(
+                f"    {name:<20} ENR {100 * (values['enr'] - base['enr']):+.1f}   "
+                f"NDCG {_share(values['ndcg'], base['ndcg']):+.2%} (p {against['ndcg'].p:.4f})   "
+                f"CNR {100 * (values['cnr'] - base['cnr']):+.1f} (p {against['cnr'].p:.4f})   "
+                f"serendipity {values['serendipity']:.4f} against {one.lists.figures()['serendipity']:.4f} "
+                f"(p {against['serendipity'].p:.4f})"
+            )
+
+
+def _share(value: float, base: float) -> float:
+    return value / base - 1 if base else 0.0

@@ -47,6 +47,16 @@ def deploy(
     requests: Annotated[
         int, typer.Option(min=1, help="Validation requests of a task that the fusion is learned from, at most.")
     ] = 2_500,
+    novelty_cost: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Share of the feed's NDCG@10 that novelty may cost on validation; by default 0.005 with an interest "
+            "channel, else 0.",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option(metavar="DEPLOYMENT", help="The file to write.")] = Path("deployment.json"),
     overrides: Set = None,
 ) -> None:
@@ -77,7 +87,9 @@ def deploy(
         raise SettingsError(
             "nothing to deploy", expected="at least one run folder", remedy="searec deploy DATA RUN ..."
         )
+    is_learned = choice(fusion, ("learned", "linear", "rank"), "--fusion") != "rank"
     values = {
+        **({"quota": 0.0} if is_learned else {}),  # the interest channel competes by its scores
         **pairs(overrides),
         **folders,
         "data": absolute(data),
@@ -85,13 +97,15 @@ def deploy(
         "weights": pairs(weights, "--weight"),
     }
     deployment = configure(Deployment, values, where="deploy")
-    if choice(fusion, ("learned", "linear", "rank"), "--fusion") != "rank":
-        by_task = fit_fusion(deployment, trees=fusion == "learned", most=requests)
+    if is_learned:
+        by_task = fit_fusion(deployment, trees=fusion == "learned", most=requests, novelty_cost=novelty_cost)
         for task, one in by_task.items():
             print_fusion(task, one)
         path = out.resolve().with_suffix(".fusion.json")
         digest = write_fusion(path, by_task)
         deployment = dataclasses.replace(deployment, fusion=str(path), fusion_digest=digest)
+        if "recommend" in by_task and by_task["recommend"].kind == "rank" and "quota" not in pairs(overrides):
+            deployment = dataclasses.replace(deployment, quota=Deployment().quota)  # nothing scores its items
     pipeline = open_pipeline(deployment, executor=Inline)
     for run in pipeline.views.served_runs():
         print(f"  {run.label:<18} {run.model:<18} {', '.join(run.uses) or 'not used'}")
@@ -120,9 +134,10 @@ def print_fusion(task: str, learned: "LearnedFusion") -> None:
     print("  gain of each part, over a linear fusion of the others")
     for name, gain in sorted(report["gain"].items(), key=lambda one: -one[1]):
         print(f"    {name:<20}{gain:>+8.4f}" + ("  dropped" if name in report["dropped"] else ""))
-    if interest := report.get("interest channel"):
-        without = f"{interest['ndcg@10 without']:.4f} without"
-        print(f"  the interest channel has {interest['quota']:.0%} of the feed: {interest['ndcg@10']:.4f}, {without}")
+    if novelty := report.get("novelty"):
+        shown = {"premium": 0.0, **novelty["base"]}
+        for row in [shown, *novelty["premiums"][-1:]]:
+            print(f"  novelty premium {row['premium']:g}: NDCG@10 {row['ndcg@10']:.4f}, ENR {row['enr']:.4f}")
     if shares := list(report.get("importance", {}).items())[:8]:
         print("  importance: " + ", ".join(f"{name} {share:.0%}" for name, share in shares))
 

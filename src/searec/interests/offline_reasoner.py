@@ -1,57 +1,56 @@
-"""The reasoner that needs no model: it walks the catalogue.
-
-Up and down its hierarchy, and from category to category by meaning and by who clicks both.
-"""
+"""The reasoner that needs no model of language: queries to demands to categories that a learned model expects next."""
 
 import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array, vstack
+from scipy.sparse import csr_array
 from typing_extensions import override
 
 from searec.config import Count, NonNegative, Share, as_dict, configure, settings
-from searec.data.ragged import Ragged
+from searec.data.ragged import Ints, Ragged
 from searec.data.schema import TASKS, Task
 from searec.data.split import Split
 from searec.interests.category_index import NEAR, CategoryIndex, CategoryMatch, Encode
 from searec.interests.interest_graph import Edge, InterestGraph, Signal, merge_edges
-from searec.interests.profile import Profile
+from searec.interests.novel_clicks import CategorySignals, CategoryStatistics, NovelClickModel
+from searec.interests.profile import Profile, profiles
 from searec.interests.reasoner import BuiltInReasoner, ReasoningResult
 from searec.text.encoder import DEFAULT, Encoder
 
-VERSION = "offline-1"
+VERSION = "offline-2"
 """Changes with every change to what is said from the same input."""
 _HOW = {"name": "named", "word": "named in it", "meaning": "near in meaning"}
-_ROWS_AT_ONCE = 1024
 _CANDIDATES = 3
 """Candidates for each interest of a graph, before the rule of novelty."""
+_AT_ONCE = 256
+_FOLDS = 4
+_EXAMPLES = 4_000
+"""Users whose last novel training click the model is fitted to, at most."""
 
 
 @settings
 class OfflineSettings:
-    """How far the walk goes.
+    """What is read and how far it leads.
 
     Attributes:
-        interests: in a graph at most, the most confident ones.
+        interests: in a graph at most, the most likely ones.
         meanings: categories that one query may mean.
-        near: least cosine at which a query means a category that it does not name.
-        neighbours: categories reached from one category.
-        behaviour: weight of who clicks both, the rest is that of meaning.
-        shrink: users by which the former is held back, so that a pair that few have clicked counts less.
-        clicks: newest clicks, used where there is no query.
+        near: least cosine at which a query means a category that it does not name, and a demand leads to a category
+            that nobody clicked with it.
+        shrink: users by which shares are held back, so that a pair that few have clicked counts less.
+        clicks: newest clicks whose categories are demands, where no query leads to an interest.
     """
 
     interests: Count = 8
     meanings: Count = 3
     near: Share = NEAR
-    neighbours: Count = 40
-    behaviour: Share = 0.7
     shrink: NonNegative = 10.0
     clicks: Count = 10
 
@@ -68,10 +67,17 @@ class _Meant:
     time: int
 
 
-class OfflineReasoner(BuiltInReasoner):
-    """From queries to the categories clicked after them (or named, or meant), up to demands, down to new categories.
+_Step = tuple[int, bool, str]
+"""Of a category: the demand that leads to it, whether it stands below that, and the evidence."""
 
-    Events are read from training alone, `split.cutoff` of `tasks`.
+
+class OfflineReasoner(BuiltInReasoner):
+    """Two hops over the catalogue's categories, ranked by what users click next (`novel_clicks`).
+
+    Hop 1: a query means the categories that were clicked after it (or that it names, or is near to); its demands stand
+    above them. Hop 2: from each demand to the categories below it, or clicked by those who clicked something of it.
+    Events are read from training alone, `split.cutoff` of `tasks`; the model is fitted to each user's last novel click
+    in it, by statistics of other users.
     """
 
     name = "offline"
@@ -83,7 +89,11 @@ class OfflineReasoner(BuiltInReasoner):
         self.catalogue = CategoryIndex(split.data, encode)
         self._after = _clicked_after(split, self.catalogue.taxonomy.narrow, tasks)
         self._query = split.data.queries.ids
-        self._near = self._neighbours(split, tasks)
+        self._demand = self._demands()
+        self._narrow = cache(self._narrow_of)
+        clicked = _clicked(split, self.catalogue.taxonomy.narrow, tasks)
+        self.model = self._model(clicked)
+        self.model = self.model.fitted(list(self._examples(split, clicked, tasks)))
         digested = json.dumps(
             [
                 VERSION,
@@ -111,18 +121,80 @@ class OfflineReasoner(BuiltInReasoner):
 
     @override
     def infer(self, profiles: Sequence[Profile]) -> list[ReasoningResult]:
+        results = []
+        for start in range(0, len(profiles), _AT_ONCE):
+            block = profiles[start : start + _AT_ONCE]
+            meant = self._meant(block)
+            chances = self.model.chances(self._signals(block, meant))
+            results += [
+                ReasoningResult(profile, self._graph(profile, one, row))
+                for profile, one, row in zip(block, meant, chances, strict=True)
+            ]
+        return results
+
+    # --- hop 1 ---
+
+    def _meant(self, profiles: Sequence[Profile]) -> list[list[_Meant]]:
         queries = dict.fromkeys(one.text for profile in profiles for one in profile.queries)
         texts = [text for text in queries if not self._clicks_after(text)]
         matches = self.catalogue.find(texts, near=self.config.near, most=self.config.meanings)
         meanings = dict(zip(texts, matches, strict=True))
-        return [ReasoningResult(profile, self._graph(profile, meanings)) for profile in profiles]
+        return [
+            [one for one in self._meant_by(profile, meanings) if self._demand[one.category]] for profile in profiles
+        ]
 
-    def _graph(self, profile: Profile, meanings: Mapping[str, list[CategoryMatch]]) -> InterestGraph:
-        meant = [one for one in self._meant(profile, meanings) if self._demand(one.category)]
+    def _meant_by(self, profile: Profile, meanings: Mapping[str, list[CategoryMatch]]) -> Iterator[_Meant]:
+        """What each query means, and what was clicked."""
+        taxonomy = self.catalogue.taxonomy
+        for one in profile.queries:
+            if clicked := self._clicks_after(one.text):
+                total = sum(clicked.values())
+                for category, count in clicked.most_common(self.config.meanings):
+                    evidence = f"{count} of {total} clicks after it"
+                    yield _Meant(one.text, "query", category, count / total, evidence, one.time)
+            for meaning in meanings.get(one.text, ()):
+                evidence = f"{taxonomy.name(meaning.category)}: {_HOW[meaning.matched_by]}"
+                yield _Meant(one.text, "query", meaning.category, meaning.sureness, evidence, one.time)
+        for click in profile.clicks[: self.config.clicks]:
+            narrow, _ = self._narrow(click.categories)
+            for category in narrow:
+                title = click.title.strip() or taxonomy.name(category)
+                yield _Meant(title, "click", category, 1 / len(narrow), "its category", click.time)
+
+    def _signals(self, profiles: Sequence[Profile], meant: Sequence[Sequence[_Meant]]) -> CategorySignals:
+        """What the model reads of each profile."""
+        shape = (len(profiles), len(self._demand))
+        clicks, last, queried, demands = (np.zeros(shape) for _ in range(4))
+        barred = np.zeros(shape, dtype=bool)
+        barred[:] = ~self.catalogue.usable
+        for row, (profile, signals) in enumerate(zip(profiles, meant, strict=True)):
+            for place, click in enumerate(profile.clicks):
+                narrow, touched = self._narrow(click.categories)
+                clicks[row, narrow] += 1
+                last[row, narrow] += place == 0
+                barred[row, touched] = True
+            for one in signals:
+                if one.kind == "query":
+                    queried[row, one.category] += one.confidence / len(profile.queries)
+                    demands[row, self._demand[one.category]] += one.confidence / len(profile.queries)
+        return CategorySignals(clicks, last, queried, demands, barred)
+
+    # --- hop 2 ---
+
+    def _graph(self, profile: Profile, meant: Sequence[_Meant], chances: NDArray[np.float64]) -> InterestGraph:
+        taxonomy = self.catalogue.taxonomy
+        by_kind: dict[Signal, dict[int, _Meant]] = {"query": {}, "click": {}}
+        for one in meant:
+            sure, demand = by_kind[one.kind], int(self._demand[one.category])
+            if demand not in sure or one.confidence > sure[demand].confidence:
+                sure[demand] = one
+        steps = self._steps([list(sure) for sure in by_kind.values()], chances)
+        sure = {**by_kind["click"], **by_kind["query"]}
+        leads = {demand for _, (demand, _, _) in steps}
         up = merge_edges(
             Edge(
                 source=one.signal,
-                target=self._demand(one.category),
+                target=taxonomy.name(self._demand[one.category]),
                 relation="hypernym",
                 signal=one.kind,
                 evidence=one.evidence,
@@ -130,71 +202,82 @@ class OfflineReasoner(BuiltInReasoner):
                 time=one.time,
             )
             for one in meant
+            if one.kind == "query"
+            or not by_kind["query"]
+            or (self._demand[one.category] in leads and self._demand[one.category] not in by_kind["query"])
         )
         origin = {"reasoner": self.name, "version": self.version}
-        graph = InterestGraph(profile.user, profile.at, (*up, *merge_edges(self._widened(profile, meant))), origin)
+        graph = InterestGraph(
+            profile.user, profile.at, (*up, *merge_edges(self._widened(sure, steps, chances))), origin
+        )
         return graph.novel(profile).top(self.config.interests)
 
-    def _meant(self, profile: Profile, meanings: Mapping[str, list[CategoryMatch]]) -> Iterator[_Meant]:
-        """What each query means; where no query means anything, what was clicked."""
-        any_match = False
-        taxonomy = self.catalogue.taxonomy
-        for one in profile.queries:
-            if clicked := self._clicks_after(one.text):
-                total = sum(clicked.values())
-                for category, count in clicked.most_common(self.config.meanings):
-                    any_match = True
-                    evidence = f"{count} of {total} clicks after it"
-                    yield _Meant(one.text, "query", category, count / total, evidence, one.time)
-            for meaning in meanings.get(one.text, ()):
-                any_match = True
-                evidence = f"{taxonomy.name(meaning.category)}: {_HOW[meaning.matched_by]}"
-                yield _Meant(one.text, "query", meaning.category, meaning.sureness, evidence, one.time)
-        if not any_match:
-            for click in profile.clicks[: self.config.clicks]:
-                clicked_on = [self.catalogue.named(name) for name in click.categories]
-                narrow = [
-                    c
-                    for c in clicked_on
-                    if c and not any(c in self._ancestors(other) for other in clicked_on if other != c)
-                ]
-                for category in narrow:
-                    title = click.title.strip() or taxonomy.name(category)
-                    yield _Meant(title, "click", category, 1 / len(narrow), "its category", click.time)
+    def _steps(self, demands: Sequence[Sequence[int]], chances: NDArray[np.float64]) -> list[tuple[int, _Step]]:
+        """The likeliest categories that a demand leads to, and how; demands of queries before those of clicks."""
+        count = _CANDIDATES * self.config.interests
+        steps = []
+        for category in np.argsort(-chances, kind="stable")[: 2 * count].tolist():
+            ways = [way for part in demands if (way := self._step(part, category)) is not None]
+            strong = [way for way in ways if way[1]]
+            if chances[category] > 0 and ways:
+                steps.append((category, (strong or ways)[0][0]))
+        return steps[:count]
 
-    def _widened(self, profile: Profile, meant: Sequence[_Meant]) -> list[Edge]:
-        """Return edges from each demand to near categories that the user has not touched, the surest."""
+    def _widened(
+        self, sure: Mapping[int, _Meant], steps: Sequence[tuple[int, _Step]], chances: NDArray[np.float64]
+    ) -> list[Edge]:
+        """Edges from the demands to the likeliest categories; confidence of a path falls as the chance does."""
+        if not steps:
+            return []
+        least = min(sure[demand].confidence for _, (demand, _, _) in steps)
+        highest = max(chances[category] for category, _ in steps)
         taxonomy = self.catalogue.taxonomy
-        touched = {self.catalogue.named(name) for click in profile.clicks for name in click.categories}
-        touched |= {one.category for one in meant}
-        touched |= {above for category in touched for above in self._ancestors(category)}
-        # By demand and category: the confidence of the whole path and of the step.
-        best: dict[tuple[str, int], tuple[float, float, _Meant]] = {}
-        for one in meant:
-            demand = self._demand(one.category)
-            span = slice(self._near.indptr[one.category], self._near.indptr[one.category + 1])
-            for category, near in zip(self._near.indices[span].tolist(), self._near.data[span].tolist(), strict=True):
-                if category not in touched and near * one.confidence > best.get((demand, category), (0.0,))[0]:
-                    best[demand, category] = (near * one.confidence, near, one)
-        surest = sorted(best.items(), key=lambda entry: (-entry[1][0], entry[0]))[: _CANDIDATES * self.config.interests]
         return [
             Edge(
-                source=demand,
+                source=taxonomy.name(demand),
                 target=taxonomy.name(category),
-                relation="hyponym" if self.catalogue.named(demand) in self._ancestors(category) else "co-hyponym",
-                evidence=f"near {taxonomy.name(one.category)}",
-                confidence=near,
-                time=one.time,
+                relation="hyponym" if is_below else "co-hyponym",
+                evidence=evidence,
+                confidence=min(1.0, float(least * chances[category] / highest / sure[demand].confidence)),
+                time=sure[demand].time,
             )
-            for (demand, category), (_, near, one) in surest
-            if self.catalogue.usable[category]
+            for category, (demand, is_below, evidence) in steps
         ]
 
-    def _demand(self, category: int) -> str:
-        """Return the name of the nearest ancestor that has a usable one, else the category's, "" if it has none."""
-        usable = (place for place in (*self._ancestors(category), category) if self.catalogue.usable[place])
-        place = next(usable, 0)
-        return self.catalogue.taxonomy.name(place) if place else ""
+    def _step(self, demands: Sequence[int], category: int) -> tuple[_Step, bool] | None:
+        """The step from one of the demands to a category, and whether the demand says anything of it.
+
+        It does if the category stands below it, if those who clicked something of the demand click the category more
+        often than others, or if their names are near. None if nothing leads to the category.
+        """
+        demands = [demand for demand in demands if demand != category]
+        if not demands:
+            return None
+        statistics, taxonomy = self.model.statistics, self.catalogue.taxonomy
+        both = {demand: int(statistics.both[demand, category]) for demand in demands}
+        above = [one for one in self._ancestors(category) if one in both]
+        best = above[0] if above else max(both, key=lambda one: both[one] / (statistics.demand_users[one] + 1))
+        name, users = taxonomy.name(best), int(statistics.demand_users[best])
+        evidence = f"{both[best]:,} of {users:,} who clicked something of {name}" if both[best] else f"a kind of {name}"
+        if above:
+            return (best, True, evidence), True
+        cosine = self.catalogue.vectors[demands] @ self.catalogue.vectors[category]
+        if both[best]:
+            is_lifted = both[best] * statistics.total > users * statistics.users[category]
+            return (best, False, evidence), bool(is_lifted or cosine.max() >= self.config.near)
+        if cosine.max() >= self.config.near:
+            return (demands[int(cosine.argmax())], False, "near in meaning"), True
+        return None
+
+    # --- categories ---
+
+    def _demands(self) -> Ints:
+        """[C + 1] the nearest usable category above each one, else itself; 0 if its name is not usable."""
+        demands = np.zeros(len(self.catalogue) + 1, dtype=np.int64)
+        for category in range(1, len(demands)):
+            usable = (place for place in (*self._ancestors(category), category) if self.catalogue.usable[place])
+            demands[category] = next(usable, 0)
+        return demands
 
     def _ancestors(self, category: int) -> list[int]:
         """Return the ancestors of a category, upwards."""
@@ -204,36 +287,41 @@ class OfflineReasoner(BuiltInReasoner):
             above = int(self.catalogue.taxonomy.parent[above])
         return line
 
+    def _narrow_of(self, names: tuple[str, ...]) -> tuple[list[int], list[int]]:
+        """The narrow categories of those named, and all of them with what stands above."""
+        named = {category for name in names if (category := self.catalogue.named(name))}
+        above = {one for category in named for one in self._ancestors(category)}
+        return sorted(named - above), sorted(named | above)
+
     def _clicks_after(self, query: str) -> Counter[int]:
         """Clicks after a query in training, by narrow category."""
         row = self._query.find(query)
         span = slice(self._after.indptr[row], self._after.indptr[row + 1])
         return Counter(dict(zip(self._after.indices[span].tolist(), self._after.data[span].tolist(), strict=True)))
 
-    def _neighbours(self, split: Split, tasks: Sequence[Task]) -> csr_array:
-        """[C + 1, C + 1] how near each category's nearest ones are, in (0, 1]."""
-        config, count = self.config, len(self.catalogue) + 1
-        both = _clicked_by_the_same(split, self.catalogue.taxonomy.narrow, count, tasks, config.shrink)
-        parts = [csr_array((0, count))]
-        for start in range(0, count, _ROWS_AT_ONCE):
-            rows = slice(start, min(start + _ROWS_AT_ONCE, count))
-            near = config.behaviour * both[rows].toarray()
-            if config.behaviour < 1:
-                vectors = self.catalogue.vectors
-                near += (1 - config.behaviour) * np.clip(vectors[rows] @ vectors.T, 0, 1)
-            near[:, 0] = 0
-            near[np.arange(len(near)), np.arange(rows.start, rows.stop)] = 0
-            parts.append(_largest(near, config.neighbours))
-        return csr_array(vstack(parts, format="csr"))
+    # --- learning ---
 
+    def _model(self, clicked: csr_array) -> NovelClickModel:
+        statistics = CategoryStatistics.of(clicked, self._demand, self.config.shrink)
+        return NovelClickModel(statistics, self.catalogue.taxonomy.parent, self.catalogue.vectors)
 
-def _largest(rows: NDArray[np.floating], keep: int) -> csr_array:
-    """The `keep` largest values of each row that are above 0, largest first."""
-    best = np.argsort(-rows, axis=1, kind="stable")[:, :keep]
-    values = np.take_along_axis(rows, best, axis=1)
-    positive = values > 0
-    offsets = np.concatenate(([0], np.cumsum(positive.sum(axis=1))))
-    return csr_array((np.clip(values[positive], 1e-6, 1.0), best[positive], offsets), shape=rows.shape)
+    def _examples(
+        self, split: Split, clicked: csr_array, tasks: Sequence[Task]
+    ) -> Iterator[tuple[NovelClickModel, CategorySignals, Ints]]:
+        """Novel training clicks by fold of their users, with statistics of the other folds."""
+        user, time, category = _last_novel_clicks(split, self.catalogue.taxonomy.narrow, tasks)
+        chosen = np.sort(np.random.default_rng(0).permutation(len(user))[:_EXAMPLES])
+        user, time, category = user[chosen], time[chosen], category[chosen]
+        fold_of_user = np.random.default_rng(1).integers(_FOLDS, size=clicked.shape[0])
+        for fold in range(_FOLDS):
+            model = self._model(csr_array(clicked.multiply((fold_of_user != fold)[:, None])))
+            rows = np.flatnonzero(fold_of_user[user] == fold)
+            for start in range(0, len(rows), _AT_ONCE):
+                part = rows[start : start + _AT_ONCE]
+                block = list(profiles(split.data, user[part], time[part]))
+                signals = self._signals(block, self._meant(block))
+                is_new = ~signals.barred[np.arange(len(part)), category[part]]
+                yield model, signals.at(is_new), category[part][is_new]
 
 
 def _clicked_after(split: Split, narrow: Ragged, tasks: Sequence[Task]) -> csr_array:
@@ -250,14 +338,36 @@ def _clicked_after(split: Split, narrow: Ragged, tasks: Sequence[Task]) -> csr_a
     return clicks
 
 
-def _clicked_by_the_same(split: Split, narrow: Ragged, count: int, tasks: Sequence[Task], shrink: float) -> csr_array:
-    """[C + 1, C + 1] cosine of the sets of users who clicked each category in training, held back by `shrink` users."""
+def _clicked(split: Split, narrow: Ragged, tasks: Sequence[Task]) -> csr_array:
+    """[U + 1, C + 1] 1 where a user clicked a narrow category in training."""
     user, item, _ = split.train_clicks(tasks)
     category, click = narrow.take(item)
-    clicked = csr_array((np.ones(len(category)), (user[click], category)), shape=(split.data.sizes.users + 1, count))
+    sizes = split.data.sizes
+    where = (user[click], category)
+    clicked = csr_array((np.ones(len(category)), where), shape=(sizes.users + 1, sizes.categories + 1))
     clicked.sum_duplicates()
     clicked.data[:] = 1
-    users = np.asarray(clicked.sum(axis=0))
-    both = (clicked.T @ clicked).tocoo()
-    a, b = both.coords
-    return csr_array((both.data / (np.sqrt(users[a] * users[b]) + shrink), (a, b)), shape=(count, count))
+    return clicked
+
+
+def _last_novel_clicks(split: Split, narrow: Ragged, tasks: Sequence[Task]) -> tuple[Ints, Ints, Ints]:
+    """User, time and first narrow category of each user's last training click of which no category was touched."""
+    history = split.data.click_history
+    user = np.repeat(np.arange(len(history.offsets) - 1), np.diff(history.offsets))
+    old = np.flatnonzero(history.time < split.cutoff(tasks)[user])
+    category, click = narrow.take(history.item[old])
+    place = old[click]
+    width = split.data.sizes.categories + 1
+    _, first = np.unique(user[place].astype(np.int64) * width + category, return_index=True)
+    is_first = np.zeros(len(place), dtype=bool)
+    is_first[first] = True
+    known = np.bincount(click, ~is_first, minlength=len(old)) > 0
+    has_category = np.bincount(click, minlength=len(old)) > 0
+    begins = history.time[old] > history.time[history.offsets[user[old]]]
+    novel = old[~known & has_category & begins]
+    last = novel[np.flatnonzero(np.diff(user[novel], append=-1))]
+    return (
+        user[last],
+        np.asarray(history.time[last]),
+        np.array([narrow.row(int(item))[0] for item in history.item[last]]),
+    )

@@ -41,6 +41,7 @@ def open_pipeline(
     events: EventStore | None = None,
     reader: Reader | None = None,
     executor: Callable[[str], Runner] = Executor,
+    fusion: Mapping[Task, LearnedFusion] | None = None,
 ) -> Pipeline:
     """Return the pipeline of a deployment, which has answered once.
 
@@ -54,6 +55,7 @@ def open_pipeline(
         events: what happened since the dataset was made; None for the dataset alone.
         reader: of the interest store; None for interests inferred at training.
         executor: as `Pipeline`.
+        fusion: in place of that of the deployment's file.
 
     Raises:
         SearecError: a folder is missing or damaged, a run is of other data or cannot do what it is for, runs are of
@@ -74,7 +76,9 @@ def open_pipeline(
     by_label = {run.label: run for run in runs.values()}
     split = shared_split([*runs.values()]) if runs else Split(data)
     statistics = ItemStatistics.of(split)
-    learned = read_fusion(Path(deployment.fusion), deployment.fusion_digest) if deployment.fusion else {}
+    learned = dict(fusion or {})
+    if fusion is None and deployment.fusion:
+        learned = read_fusion(Path(deployment.fusion), deployment.fusion_digest)
     learned = {task: one for task, one in learned.items() if one.kind != "rank"}
     retrieving: dict[Task, list[Run]] = {"search": _retrievers(by_task["search"], "search")}
     ranking: dict[Task, list[Run]] = {"search": []}
@@ -88,6 +92,8 @@ def open_pipeline(
     rankings = {
         task: _learned_ranking(one, task, scorers[task], channels[task], statistics) for task, one in learned.items()
     }
+    if deployment.novelty is not None:
+        rankings = {task: dataclasses.replace(one, novelty=deployment.novelty) for task, one in rankings.items()}
     for task, one in learned.items():
         channels[task] = with_parts(channels[task], one.parts)
         ranking[task] = [by_label[scorer.run] for scorer in rankings[task].scorers if scorer.run in by_label]
@@ -277,7 +283,7 @@ def _learned_ranking(
             expected=f"runs with the labels {', '.join(learned.parts)}",
             remedy='deploy the runs again, or fuse by rank (fusion "")',
         )
-    return LearnedRanking(used, features, learned.model())
+    return LearnedRanking(used, features, learned.model(), learned.novelty)
 
 
 def with_parts(channels: Mapping[str, Channel], parts: Sequence[str]) -> dict[str, Channel]:

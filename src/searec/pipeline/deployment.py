@@ -22,7 +22,10 @@ class PipelineSettings:
     Attributes:
         pool: items of a feed that are ranked, at most.
         search_pool: the same of a search.
-        quota: share of the feed for the interest channel.
+        novelty: premium on novel items of the feed, in chances of a click (`retrieval.novelty`); None for the one that
+            the learned fusion was fitted with. It needs a learned fusion.
+        quota: share of the feed that the interest channel has by right; with 0 its items compete by their scores, where
+            a learned fusion gives them any.
         diversity: how far near-identical items of a feed are set apart, 0 to 1.
         search_diversity: the same of a search, where similar items are often what is needed.
         seconds: until a response is due.
@@ -36,6 +39,7 @@ class PipelineSettings:
 
     pool: Count = 500
     search_pool: Count = 500
+    novelty: NonNegative | None = None
     quota: Share = 0.1
     diversity: Share = 0.0
     search_diversity: Share = 0.0

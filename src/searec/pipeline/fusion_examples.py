@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from searec.data.ragged import Ints
 from searec.data.split import Requests
-from searec.pipeline.fusion_features import Features, Matrix
-from searec.pipeline.fusion_learners import Bools, Learner, conditional_logit, scaled_columns, scaling
+from searec.nn.conditional_logit import conditional_logit
+from searec.pipeline.fusion_features import Features, Matrix, novel_items
+from searec.pipeline.fusion_learners import Bools, Learner, scaled_columns, scaling
 from searec.pipeline.pipeline import Pipeline
 from searec.pipeline.ranking import Scorer
 from searec.pipeline.types import Request
 from searec.progress import progress
-from searec.retrieval.quota_pool import interleave
+from searec.retrieval.novelty import chances, novelty_order
 
 DEPTH = 10
 """Of the NDCG that a fusion is chosen by."""
@@ -37,7 +38,7 @@ class Examples:
         owner: [E] request of each candidate, ascending.
         is_target: [E].
         place: [E] in its pool, from 0: the order of rank fusion.
-        second: [E] whether it is of the interest channel.
+        novel: [E] whether it is novel to the user.
         retrieved_by: channel -> [E] whether it has retrieved it.
         user: [R] internal ids.
         is_named: [R] False for a copy of a request without its user.
@@ -48,7 +49,7 @@ class Examples:
     owner: Ints
     is_target: Bools
     place: Ints
-    second: Bools
+    novel: Bools
     retrieved_by: dict[str, Bools]
     user: Ints
     is_named: Bools
@@ -112,25 +113,22 @@ class Examples:
         rank = 1 + better + (ties - 1) / 2
         return np.where(~np.isnan(best) & (rank <= DEPTH), 1 / np.log2(1 + np.maximum(rank, 1)), 0.0)
 
-    def ndcg_with_quota(self, scores: NDArray[np.floating], quota: float) -> NDArray[np.float64]:
-        """Return NDCG@10 [R] of the lists in which the interest channel has its share of the positions.
+    def with_premium(self, scores: NDArray[np.floating], sharpness: float, premium: float) -> NDArray[np.float64]:
+        """Return [R, 2] NDCG@10 and the share of novel items of lists with a premium on novelty.
 
         Args:
             scores: [E].
-            quota: share of the interest channel.
+            sharpness: of the softmax of a request's scores.
+            premium: on novel items, in chances of a click.
         """
-        values = np.zeros(len(self.user))
+        figures = np.zeros((len(self.user), 2))
         ends = np.cumsum(np.bincount(self.owner, minlength=len(self.user)))
         for row, end in enumerate(ends.tolist()):
-            rows = np.arange(ends[row - 1] if row else 0, end)
-            if not self.is_target[rows].any():
-                continue
-            order = rows[np.lexsort((-scores[rows], self.second[rows]))]
-            first = int((~self.second[rows]).sum())
-            position, from_second = interleave(np.array([first]), np.array([len(rows) - first]), len(rows), quota)
-            served = order[np.where(from_second[0], first + position[0], position[0])][:DEPTH]
-            values[row] = self.is_target[served] @ (1 / np.log2(2 + np.arange(len(served))))
-        return values
+            rows = slice(ends[row - 1] if row else 0, end)
+            order = novelty_order(chances(scores[rows], sharpness), self.novel[rows], premium)[:DEPTH]
+            figures[row, 0] = self.is_target[rows][order] @ (1 / np.log2(2 + np.arange(len(order))))
+            figures[row, 1] = self.novel[rows][order].mean() if len(order) else 0.0
+        return figures
 
 
 def collect(
@@ -154,7 +152,7 @@ def collect(
     ]
     if copies:
         pairs += [(row, Request(query=request.query, time=request.time)) for row, request in pairs]
-    parts: dict[str, list[Any]] = {"matrix": [], "length": [], "target": [], "place": [], "second": []}
+    parts: dict[str, list[Any]] = {"matrix": [], "length": [], "target": [], "place": [], "novel": []}
     retrieved: dict[str, list[Bools]] = {name: [] for name in pipeline.parts.channels[task]}
     with progress(f"pools of {task}", len(pairs)) as advance:
         for start in range(0, len(pairs), _AT_ONCE):
@@ -165,7 +163,10 @@ def collect(
             parts["length"].append([len(pool) for pool in pools])
             parts["target"] += [pool == requests.target[row] for row, pool in zip(rows, pools, strict=True)]
             parts["place"] += [np.arange(len(pool)) for pool in pools]
-            parts["second"] += [pool.second for pool in pooled.pools]
+            contexts = pooled.batch.users
+            parts["novel"] += [
+                novel_items(pooled.batch.catalog, user.recent, pool) for user, pool in zip(contexts, pools, strict=True)
+            ]
             for label, by in retrieved.items():
                 names = [name for name in pipeline.parts.channels[task][label].names if name in pooled.lists]
                 for row, pool in enumerate(pools):
@@ -180,7 +181,7 @@ def collect(
         owner=np.repeat(np.arange(len(pairs)), length),
         is_target=np.concatenate(parts["target"]),
         place=np.concatenate(parts["place"]),
-        second=np.concatenate(parts["second"]),
+        novel=np.concatenate(parts["novel"]),
         retrieved_by={name: np.concatenate(by) for name, by in retrieved.items()},
         user=np.asarray(requests.user)[source],
         is_named=np.array([request.user is not None for _, request in pairs]),

@@ -344,6 +344,20 @@ def _narrow(catalog: CatalogSnapshot, items: Ints) -> tuple[Ints, Ints]:
     return category, at
 
 
+def novel_items(catalog: CatalogSnapshot, recent: Ints, items: Ints) -> NDArray[np.bool_]:
+    """Return which items [n] have categories of which the user has touched none.
+
+    Args:
+        catalog: of the items.
+        recent: item indexes that the user has clicked.
+        items: [n] item indexes.
+    """
+    category, at = _narrow(catalog, items)
+    is_known = np.isin(category, _narrow(catalog, recent)[0])
+    touched = np.bincount(at, is_known, minlength=len(items)) > 0
+    return ~touched & (np.bincount(at, minlength=len(items)) > 0)
+
+
 def _median(values: Floats) -> float:
     present = values[~np.isnan(values)]
     return float(np.median(present)) if len(present) else float("nan")

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import scipy.optimize
 from numpy.typing import NDArray
 
 from searec.data.schema import TASKS, Task
@@ -17,18 +18,29 @@ from searec.pipeline.fusion_examples import DEPTH, Examples, LinearFolds, collec
 from searec.pipeline.fusion_features import Features, ItemStatistics, groups_of
 from searec.pipeline.fusion_learners import Learner, fit_linear, fit_trees, learn_linear, learn_trees
 from searec.pipeline.learned_fusion import LearnedFusion, has_lightgbm
-from searec.pipeline.pipeline import Pipeline
+from searec.pipeline.pipeline import INTEREST, Pipeline
 from searec.pipeline.ranking import LexicalScorer
 from searec.pipeline.run_folder import read_config
 
 FEWEST = 100
 """Validation requests with their target in the pool from which a fusion is learned."""
+NOVELTY_COST = 0.005
+"""Share of NDCG@10 that novelty may cost by default, where a run has an interest channel."""
+PREMIUMS = tuple(float(f"{1e-4 * 1.25**step:.3g}") for step in range(32))
+"""Premiums on novelty that are tried, 0.0001 to 0.1."""
 _TOLERANCE = 0.5
 """Standard errors by which a fusion may be worse than the best one seen, for the parts that it lacks to be dropped."""
 Values = NDArray[np.float64]
 
 
-def fit_fusion(deployment: Deployment, *, trees: bool = True, most: int = 2_500) -> dict[Task, LearnedFusion]:
+def fit_fusion(
+    deployment: Deployment,
+    *,
+    trees: bool = True,
+    most: int = 2_500,
+    novelty_cost: float | None = None,
+    tasks: Sequence[Task] = TASKS,
+) -> dict[Task, LearnedFusion]:
     """Return the fusion of each task that a deployment serves, fitted on the validation requests of its runs.
 
     Of final runs, which hold nothing out, the validated twins are used.
@@ -37,14 +49,26 @@ def fit_fusion(deployment: Deployment, *, trees: bool = True, most: int = 2_500)
         deployment: without a learned fusion.
         trees: also try LightGBM trees.
         most: validation requests of a task that are learned from, at most, drawn with a fixed seed.
+        novelty_cost: share of the feed's NDCG@10 on validation that novelty may cost; by default `NOVELTY_COST` with an
+            interest channel, else nothing.
+        tasks: to fit, of those that it serves.
 
     Raises:
         SearecError: as `open_pipeline`.
     """
     pipeline = open_pipeline(_validated(deployment), executor=Inline)
     try:
-        tasks = [task for task in TASKS if task == "search" or deployment.recommend]
-        return {task: _fit(pipeline, task, trees=trees, most=most) for task in tasks}
+        tasks = [task for task in tasks if task == "search" or deployment.recommend]
+        fusions = {}
+        for task in tasks:
+            learned, examples, scores = _fit(pipeline, task, trees=trees, most=most)
+            if examples is not None and task == "recommend":
+                channels = pipeline.parts.channels[task].values()
+                has_interests = any(INTEREST in channel.names for channel in channels)
+                cost = novelty_cost if novelty_cost is not None else NOVELTY_COST * has_interests
+                learned = _with_novelty(learned, examples, scores, cost)
+            fusions[task] = learned
+        return fusions
     finally:
         pipeline.close()
 
@@ -77,7 +101,11 @@ def _requests(pipeline: Pipeline, task: Task, most: int) -> Requests:
     return requests[np.sort(chosen)]
 
 
-def _fit(pipeline: Pipeline, task: Task, *, trees: bool, most: int) -> LearnedFusion:
+_Fit = tuple[LearnedFusion, Examples | None, Values]
+"""A fusion, the examples it is fitted to, and their cross-fitted scores; no examples where it does not score."""
+
+
+def _fit(pipeline: Pipeline, task: Task, *, trees: bool, most: int) -> _Fit:
     parts, scorers = pipeline.parts, pipeline.parts.scorers[task]
     requests = _requests(pipeline, task, most)
     if len(requests) < FEWEST:
@@ -122,16 +150,51 @@ def _fit(pipeline: Pipeline, task: Task, *, trees: bool, most: int) -> LearnedFu
         return _by_rank({**report, "reason": "rank fusion is best on validation"})
     if best not in learners:
         names = (f"{best} score",)
-        return LearnedFusion(kind="single", parts=(best,), features=names, report=report)
-    if examples.second.any():
-        quota = pipeline.settings.quota
-        with_quota, without = (float(examples.ndcg_with_quota(scores[best], one).mean()) for one in (quota, 0.0))
-        report["interest channel"] = {"quota": quota, f"ndcg@{DEPTH}": with_quota, f"ndcg@{DEPTH} without": without}
-    return _fitted(examples, parts_left, best, report)
+        single = LearnedFusion(kind="single", parts=(best,), features=names, report=report)
+        return single, examples, _score_of(examples, best)
+    return _fitted(examples, parts_left, best, report), examples, scores[best]
 
 
-def _by_rank(report: dict[str, Any]) -> LearnedFusion:
-    return LearnedFusion(kind="rank", report=report)
+def _by_rank(report: dict[str, Any]) -> _Fit:
+    return LearnedFusion(kind="rank", report=report), None, np.zeros(0)
+
+
+def _with_novelty(learned: LearnedFusion, examples: Examples, scores: Values, cost: float) -> LearnedFusion:
+    """The fusion with its sharpness, and the highest premium up to which novelty costs no more than it may."""
+    sharpness = best_sharpness(examples, scores)
+    base = examples.with_premium(scores, sharpness, 0.0).mean(axis=0)
+    rows, chosen = [], 0.0
+    for premium in PREMIUMS if cost else ():
+        ndcg, enr = examples.with_premium(scores, sharpness, premium).mean(axis=0)
+        if ndcg < (1 - cost) * base[0]:
+            break
+        chosen = premium
+        rows.append({"premium": premium, f"ndcg@{DEPTH}": float(ndcg), "enr": float(enr)})
+    novelty = {"cost": cost, "base": {f"ndcg@{DEPTH}": float(base[0]), "enr": float(base[1])}, "premiums": rows}
+    report = {**learned.report, "novelty": novelty} if cost else learned.report
+    return dataclasses.replace(learned, sharpness=sharpness, novelty=chosen, report=report)
+
+
+def best_sharpness(examples: Examples, scores: Values) -> float:
+    """Return the factor of the scores by which their softmax over a request's pool gives its target most.
+
+    Args:
+        examples: of a task.
+        scores: [E] of the candidates, -inf for what cannot be clicked.
+    """
+    rows = np.flatnonzero(examples.with_target(np.isfinite(scores)))
+    owner, values, is_target = examples.owner[rows], scores[rows], examples.is_target[rows]
+    first = np.flatnonzero(np.diff(owner, prepend=-1) > 0)
+    if not len(first):
+        return 1.0
+    request = np.cumsum(np.diff(owner, prepend=-1) > 0) - 1
+    values = values - np.maximum.reduceat(values, first)[request]
+
+    def loss(log_factor: float) -> float:
+        scaled = np.exp(log_factor) * values
+        return float(np.log(np.add.reduceat(np.exp(scaled), first)).sum() - scaled[is_target].sum())
+
+    return float(np.exp(scipy.optimize.minimize_scalar(loss, bounds=(-5.0, 7.0), method="bounded").x))
 
 
 def _among(names: Sequence[str], parts: Sequence[str]) -> list[str]:

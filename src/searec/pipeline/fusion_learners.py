@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import scipy.optimize
 from numpy.typing import NDArray
 
 from searec.data.ragged import Ints
+from searec.nn.conditional_logit import conditional_logit
 from searec.pipeline.fusion_features import Matrix
 from searec.pipeline.learned_fusion import FusionModel, Linear
 
@@ -56,33 +56,6 @@ def scaled_columns(matrix: Matrix, mean: NDArray[np.float64], scale: NDArray[np.
     columns -= mean.astype(np.float32)[:, None]
     columns /= scale.astype(np.float32)[:, None]
     return np.nan_to_num(columns, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
-
-
-def conditional_logit(
-    columns: Matrix, is_target: Bools, owner: Ints, start: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return the weights [F] by which the softmax over each request's scores gives its target most.
-
-    Args:
-        columns: [F, E] scaled.
-        is_target: [E] one in each request.
-        owner: [E] request of each row, ascending.
-        start: [F] weights that the search starts from.
-    """
-    is_first = np.diff(owner, prepend=-1) > 0
-    first, request = np.flatnonzero(is_first), np.cumsum(is_first) - 1
-    count, targets = len(first), columns[:, is_target].sum(axis=1, dtype=np.float64)
-
-    def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        scores = weights.astype(np.float32) @ columns
-        highest = np.maximum.reduceat(scores, first)
-        share = np.exp(scores - highest[request])
-        total = np.add.reduceat(share, first)
-        value = float((np.log(total) + highest).sum() - scores[is_target].sum() + 0.5 * weights @ weights)
-        gradient = columns @ (share / total[request]) - targets + weights
-        return value / count, gradient / count
-
-    return np.asarray(scipy.optimize.minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 100}).x)
 
 
 def fit_linear(matrix: Matrix, is_target: Bools, owner: Ints) -> Linear:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from searec.config import as_dict, configure, settings
+from searec.config import NonNegative, Positive, as_dict, configure, settings
 from searec.data.schema import Task
 from searec.errors import SettingsError, installation
 from searec.files import fingerprint, write_json
@@ -34,6 +34,8 @@ class LearnedFusion:
         scale: [F] each column is divided by.
         weights: [F] of the scaled columns; a missing value counts 0.
         trees: a LightGBM model in its text format; empty for the other kinds.
+        sharpness: of the softmax that makes chances of a click of its scores.
+        novelty: premium on novel items of the feed, in chances of a click.
         report: how it was chosen: figures, gains, importance; for people.
     """
 
@@ -44,6 +46,8 @@ class LearnedFusion:
     scale: tuple[float, ...] = ()
     weights: tuple[float, ...] = ()
     trees: str = ""
+    sharpness: Positive = 1.0
+    novelty: NonNegative = 0.0
     report: dict[str, Any] = field(default_factory=dict)
 
     def model(self) -> "FusionModel":
@@ -57,7 +61,7 @@ class LearnedFusion:
         if lengths != {count} or not self.features or bool(self.trees) != (self.kind == "lambdamart"):
             raise SettingsError("the learned fusion is damaged", got=f"{self.kind}, lengths {lengths}", remedy=_REMEDY)
         linear = Linear(np.array(self.mean), np.array(self.scale), np.array(self.weights)) if count else None
-        return FusionModel(linear, booster(self.trees) if self.trees else None, len(self.features))
+        return FusionModel(linear, booster(self.trees) if self.trees else None, len(self.features), self.sharpness)
 
 
 @dataclass(frozen=True)
@@ -81,10 +85,11 @@ class FusionModel:
         linear: the weighted sum; None to order by the first column.
         trees: a LightGBM booster that adds to the sum; None without.
         width: number of columns.
+        sharpness: of the softmax of its scores, as of `LearnedFusion`.
     """
 
-    def __init__(self, linear: Linear | None, trees: Any | None, width: int) -> None:
-        self._linear, self._trees = linear, trees
+    def __init__(self, linear: Linear | None, trees: Any | None, width: int, sharpness: float = 1.0) -> None:
+        self._linear, self._trees, self.sharpness = linear, trees, sharpness
         if trees is not None and trees.num_feature() != width:
             raise SettingsError(
                 "the learned fusion is damaged", got=f"trees over {trees.num_feature()} features", expected=width

@@ -19,18 +19,22 @@ from searec.pipeline.deployment import PipelineSettings
 from searec.pipeline.executors import Executor, Runner, Skipped
 from searec.pipeline.explanations import Explainer
 from searec.pipeline.fusion import RankedList, diversify, fuse, join
-from searec.pipeline.fusion_features import Features
+from searec.pipeline.fusion_features import Features, novel_items
 from searec.pipeline.histories import Histories, UserContext
 from searec.pipeline.learned_fusion import FusionModel
 from searec.pipeline.paging import mark, read_token, token
 from searec.pipeline.ranking import Scorer, Scores, fuse_scores
+from searec.pipeline.request_checks import validate
 from searec.pipeline.suggestions import Suggester
 from searec.pipeline.types import MOST, LeftOut, RankedItem, Request, Response, Suggestions, SuggestRequest
 from searec.pipeline.user_interests import InterestSource
 from searec.pipeline.views import Views
+from searec.retrieval.novelty import chances, novelty_order
 from searec.retrieval.quota_pool import interleave, slots
 
 INTEREST = "interest"
+INTEREST_CANDIDATES = 100
+"""Items of the interest channel that compete in a pool where it has no quota."""
 MOST_QUERIES = 100
 _NOTHING: Ints = np.zeros(0, dtype=np.int64)
 Lists = dict[str, list[Candidates]]
@@ -42,11 +46,19 @@ LeftOuts = list[LeftOut]
 
 @dataclass(frozen=True)
 class LearnedRanking:
-    """How a task is ranked by a learned fusion: what scores the pools, the features of that, and the model of them."""
+    """How a task is ranked by a learned fusion: what scores the pools, the features of that, and the model of them.
+
+    Attributes:
+        scorers: of the pools.
+        features: of the scores and of the items.
+        model: of the features.
+        novelty: premium on novel items, in chances of a click.
+    """
 
     scorers: Sequence[Scorer]
     features: Features
     model: FusionModel
+    novelty: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -157,10 +169,10 @@ class Pipeline:
             context = self._lookup(valid, started, due)
             batch, refused = self._batch(valid, context)
             lists = self._retrieve(task, batch, started, due, context.left_out)
-            pools = self._pools(valid, task, lists)
+            pools = self._pools(valid, task, lists, is_scored=task in self.parts.learned)
             scores = self._rank(task, batch, pools, lists, due, context.left_out)
             for place, (row, quota) in enumerate(zip(rows, self._quotas(valid), strict=True)):
-                ranked = self._ordered(pools[place], scores[place], quota)
+                ranked = self._ordered(task, batch, place, pools[place], scores[place], quota)
                 responses[row] = refused.get(place) or self._page(
                     valid[place], batch, place, ranked, context.left_out, started
                 )
@@ -229,7 +241,7 @@ class Pipeline:
                 left_out.append(LeftOut(name, skipped.why))
         return lists
 
-    def _pools(self, requests: Sequence[Request], task: Task, lists: Lists) -> list[RankedList]:
+    def _pools(self, requests: Sequence[Request], task: Task, lists: Lists, *, is_scored: bool) -> list[RankedList]:
         """The candidates of each request: the channels fused by rank, filled up by popularity, the interest channel."""
         settings = self.settings
         size, window = (settings.pool, settings.window) if task == "recommend" else (settings.search_pool, 0)
@@ -237,22 +249,40 @@ class Pipeline:
         weights = [self.parts.weights.get(name, 1.0) for name in names]
         pools = []
         for row, quota in enumerate(self._quotas(requests)):
-            share = int(slots(size, quota).sum())
+            competes = is_scored and not quota
+            share = INTEREST_CANDIDATES if competes else int(slots(size, quota).sum())
             second = lists[INTEREST][row].first(share) if INTEREST in lists else Candidates(_NOTHING)
             usual = fuse([lists[name][row].items for name in names], weights)
             room = size - min(share, len(second.items))
             popular = lists["popular"][row].items if "popular" in lists else _NOTHING
-            pools.append(join(names, usual, room, popular, second.items, second.interest, window=window))
+            pool = join(names, usual, room, popular, second.items, second.interest, window=window)
+            pools.append(replace(pool, second=np.zeros_like(pool.second)) if competes else pool)
         return pools
 
     def _quotas(self, requests: Sequence[Request]) -> list[float]:
         return [request.quota if request.quota is not None else self.settings.quota for request in requests]
 
-    @staticmethod
-    def _ordered(pool: RankedList, scores: NDArray[np.floating] | None, quota: float) -> RankedList:
-        """The pool by its scores, if it has any, and the interest channel's items in its share of the positions."""
+    def _ordered(
+        self,
+        task: Task,
+        batch: RequestBatch,
+        row: int,
+        pool: RankedList,
+        scores: NDArray[np.floating] | None,
+        quota: float,
+    ) -> RankedList:
+        """The pool by its scores, if it has any, with the premium on novelty.
+
+        The interest channel's items are in its share of the positions, if it has one.
+        """
         if scores is not None:
             order = np.lexsort((-scores, pool.second))
+            learned = self.parts.learned.get(task)
+            if learned is not None and learned.novelty and task == "recommend":
+                usual = order[~pool.second[order]]
+                novel = novel_items(batch.catalog, batch.users[row].recent, pool.items[usual])
+                chance = chances(scores[usual], learned.model.sharpness)
+                order[: len(usual)] = usual[novelty_order(chance, novel, learned.novelty)]
             pool = replace(pool.at(order), score=scores[order].astype(np.float64))
         first, count = int((~pool.second).sum()), len(pool.items)
         [position], [from_second] = interleave(np.array([first]), np.array([count - first]), count, quota)
@@ -310,7 +340,7 @@ class Pipeline:
         if refused:
             raise next(iter(refused.values()))
         lists = self._retrieve(task, batch, started, due, context.left_out)
-        pools = self._pools(requests, task, lists)
+        pools = self._pools(requests, task, lists, is_scored=True)
         return Pooled(
             batch, lists, pools, self._scores(scorers, batch, [pool.items for pool in pools], due, context.left_out)
         )
@@ -392,37 +422,3 @@ class Pipeline:
 
 def _fused(scores: Sequence[Scores]) -> NDArray[np.floating] | None:
     return None if not scores else scores[0] if len(scores) == 1 else fuse_scores(scores)
-
-
-def validate(request: Request, task: Task) -> SettingsError | None:
-    """Return the error of a request that cannot be answered, or None.
-
-    Args:
-        request: to check.
-        task: it is for.
-    """
-    if task == "search" and not (request.query or "").strip():
-        return SettingsError("empty query", got=repr(request.query), expected="text")
-    if not 1 <= request.k <= MOST or request.offset < 0 or request.offset + request.k > MOST:
-        return SettingsError(
-            "no such page",
-            got=f"k {request.k}, offset {request.offset}",
-            expected=f"k from 1, offset from 0, together at most {MOST}",
-        )
-    if request.after is not None and request.offset:
-        return SettingsError(
-            "an offset and the token of a page", got=f"offset {request.offset}", expected="one of them"
-        )
-    try:
-        read_token(request.after or token(()))
-    except SettingsError as error:
-        return error
-    shares = {"quota": request.quota, "diversity": request.diversity}
-    if wrong := [name for name, value in shares.items() if value is not None and not 0 <= value <= 1]:
-        return SettingsError(f"{wrong[0]} out of range", got=shares[wrong[0]], expected="0 to 1")
-    is_deadline = request.seconds is None or 0 < request.seconds <= 60
-    return (
-        None
-        if is_deadline
-        else SettingsError("no such deadline", got=f"{request.seconds} s", expected="above 0, at most 60 s")
-    )

@@ -16,14 +16,12 @@ from searec.errors import SearecError, SettingsError
 from searec.evaluation.protocol import evaluate
 from searec.evaluation.result import Evaluation
 from searec.files import replacing
-from searec.models.serendipity.retrieval import InterestPool
 from searec.pipeline.builder import open_pipeline
 from searec.pipeline.deployment import Deployment
 from searec.pipeline.executors import Inline
-from searec.pipeline.pipeline import INTEREST, Pipeline
+from searec.pipeline.pipeline import Pipeline
 from searec.pipeline.run_splits import shared_split
 from searec.pipeline.types import MOST, RankedItem, Request
-from searec.retrieval.quota_pool import Pool
 
 _SCHEMA = {
     "task": pl.String,
@@ -64,11 +62,6 @@ class ServedLists:
         self._rows: list[tuple[Any, ...]] = []
         self._lock = threading.Lock()
 
-    @property
-    def has_interest_channel(self) -> bool:
-        """Whether a channel of the feed retrieves by interest."""
-        return any(INTEREST in channel.names for channel in self._pipeline.parts.channels["recommend"].values())
-
     def train(self, mode: bool = True) -> None:
         """Do nothing; there is nothing to train."""
 
@@ -86,21 +79,6 @@ class ServedLists:
         Raises:
             SearecError: a request cannot be answered.
         """
-        served = self.pool(batch, k)
-        return served.pool.items, served.score
-
-    def pool(self, batch: Batch, k: int, exclude: Tensor | None = None, *, quota: float | None = None) -> InterestPool:
-        """Return the served items and which are of the interest channel; as `RetrievesByInterest.pool`.
-
-        Args:
-            batch: as for `retrieve`.
-            k: as for `retrieve`.
-            exclude: as for `retrieve`.
-            quota: share of the interest channel; the deployment's by default.
-
-        Raises:
-            SearecError: a request cannot be answered.
-        """
         users = self.data.users.to_external(batch.user.numpy())
         targets = self.data.items.to_external(batch.target.numpy()) if bool((batch.target > 0).all()) else None
         times = batch.time.tolist()
@@ -109,7 +87,6 @@ class ServedLists:
                 user=user,
                 query=batch.query_text[row] if batch.task == "search" else None,
                 k=k,
-                quota=quota,
                 time=None if times[row] == NEVER else times[row],
                 keep=() if targets is None or batch.task == "search" else (targets[row],),
             )
@@ -117,17 +94,14 @@ class ServedLists:
         ]
         answer = self._pipeline.search if batch.task == "search" else self._pipeline.recommend
         items, scores = torch.zeros(len(requests), k, dtype=torch.long), torch.full((len(requests), k), -torch.inf)
-        second = torch.zeros(len(requests), k, dtype=torch.bool)
         for row, response in enumerate(answer(requests)):
             if isinstance(response, SearecError):
                 raise response
             ranked, count = response.items, len(response.items)
             items[row, :count] = torch.from_numpy(self.data.items.to_internal([one.item for one in ranked])).long()
             scores[row, :count] = torch.tensor([one.score for one in ranked])
-            second[row, :count] = torch.tensor([one.channel == INTEREST for one in ranked], dtype=torch.bool)
             self._record(batch.task, requests[row], ranked)
-        place = torch.arange(k).expand(len(requests), -1) * (items > 0)
-        return InterestPool(Pool(items, second, place), torch.where(second, 0, -1), scores)
+        return items, scores
 
     def _record(self, task: Task, request: Request, ranked: "list[RankedItem] | Any") -> None:
         rows = [

@@ -1,0 +1,34 @@
+"""The conditional logit: weights by which the softmax over a request's candidates finds its target."""
+
+import numpy as np
+import scipy.optimize
+from numpy.typing import NDArray
+
+from searec.data.ragged import Ints
+
+
+def conditional_logit(
+    columns: NDArray[np.float32], is_target: NDArray[np.bool_], owner: Ints, start: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the weights [F] by which the softmax over each request's scores gives its target most.
+
+    Args:
+        columns: [F, E] scaled.
+        is_target: [E] one in each request.
+        owner: [E] request of each row, ascending.
+        start: [F] weights that the search starts from.
+    """
+    is_first = np.diff(owner, prepend=-1) > 0
+    first, request = np.flatnonzero(is_first), np.cumsum(is_first) - 1
+    count, targets = len(first), columns[:, is_target].sum(axis=1, dtype=np.float64)
+
+    def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        scores = weights.astype(np.float32) @ columns
+        highest = np.maximum.reduceat(scores, first)
+        share = np.exp(scores - highest[request])
+        total = np.add.reduceat(share, first)
+        value = float((np.log(total) + highest).sum() - scores[is_target].sum() + 0.5 * weights @ weights)
+        gradient = columns @ (share / total[request]) - targets + weights
+        return value / count, gradient / count
+
+    return np.asarray(scipy.optimize.minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 100}).x)

@@ -224,7 +224,7 @@ def test_i2i_brings_what_is_new_meets_an_interest_and_is_not_excluded(
     exclude = torch.randint(1, split.data.sizes.items, (len(batch), 60), generator=torch.Generator().manual_seed(0))
     found = model.pool(batch, 20, exclude, quota=0.4)
     items, second = found.pool.items, found.pool.second
-    assert (second.sum(1) == 8).all()
+    assert (second.sum(1) <= 8).all() and second.sum(1).float().mean() > 6
     touched = Touched.of(split.data, requests)
     assert touched.novel_lists(items.numpy())[second.numpy()].all()
     assert not (items[:, :, None] == exclude[:, None, :]).any()
@@ -235,6 +235,9 @@ def test_i2i_brings_what_is_new_meets_an_interest_and_is_not_excluded(
     wishes = model.interests_at(batch.user, batch.time)
     brought = wishes.confidence.gather(1, found.interest.clamp(min=0))
     assert (brought[second] > 0).all()
+    for row, place in second.nonzero().tolist():
+        meant = set(wishes.categories[row, found.interest[row, place]].tolist()) - {0}
+        assert meant & set(model.item_given[items[row, place]].tolist()), "an item carries the interest it is shown for"
 
 
 def test_u2i_alone_is_the_head_of_all_scores(split: Split, made: InferredInterests) -> None:
@@ -269,7 +272,7 @@ def test_interest_that_brings_an_item_is_the_one_nearest_to_it(split: Split, mad
     assert torch.allclose(values[both], shown[both], atol=1e-5)
 
 
-@pytest.mark.parametrize("reach", [25, 40])
+@pytest.mark.parametrize("reach", [2, 3])
 def test_of_equal_items_i2i_looks_at_the_most_clicked(split: Split, made: InferredInterests, reach: int) -> None:
     """Against a sort of the whole catalogue: nearest first, of equal ones the most clicked."""
     model = new(split, made, order="interest", reach=reach).eval()
@@ -284,12 +287,14 @@ def test_of_equal_items_i2i_looks_at_the_most_clicked(split: Split, made: Inferr
     new_ = untouched(model.item_level, batch.click_item, items.expand(len(batch), -1), split.data.sizes.categories)
     full = 0
     for row in range(len(batch)):
-        good = [item for item in items.tolist() if new_[row, item] and near[row, item] > 0]
+        meant = set(wishes.categories[row, 0].tolist()) - {0}
+        carries = [item for item in items.tolist() if meant & set(model.item_given[item].tolist())]
+        good = [item for item in carries if new_[row, item] and near[row, item] > 0]
         order = sorted(good, key=lambda item: (-round(float(near[row, item]), 4), -int(model.clicks[item]), item))[
             :reach
         ]
         told = found.items[row][found.second[row]].tolist()
-        if len(order) == reach and len({round(float(near[row, item]), 4) for item in good}) > 1:
+        if len(order) == reach:
             edge = round(float(near[row, order[-1]]), 4)  # several groups may be as near; of them any may come first
             assert {item for item in order if round(float(near[row, item]), 4) > edge} <= set(told)
             assert all(round(float(near[row, item]), 4) >= edge for item in told)

@@ -90,7 +90,7 @@ class OfflineReasoner(BuiltInReasoner):
         self._after = _clicked_after(split, self.catalogue.taxonomy.narrow, tasks)
         self._query = split.data.queries.ids
         self._demand = self._demands()
-        self._narrow = cache(self._narrow_of)
+        self._narrow, self._both = cache(self._narrow_of), cache(self._both_of)
         clicked = _clicked(split, self.catalogue.taxonomy.narrow, tasks)
         self.model = self._model(clicked)
         self.model = self.model.fitted(list(self._examples(split, clicked, tasks)))
@@ -221,7 +221,9 @@ class OfflineReasoner(BuiltInReasoner):
             strong = [way for way in ways if way[1]]
             if chances[category] > 0 and ways:
                 steps.append((category, (strong or ways)[0][0]))
-        return steps[:count]
+            if len(steps) == count:
+                break
+        return steps
 
     def _widened(
         self, sure: Mapping[int, _Meant], steps: Sequence[tuple[int, _Step]], chances: NDArray[np.float64]
@@ -254,7 +256,7 @@ class OfflineReasoner(BuiltInReasoner):
         if not demands:
             return None
         statistics, taxonomy = self.model.statistics, self.catalogue.taxonomy
-        both = {demand: int(statistics.both[demand, category]) for demand in demands}
+        both = {demand: self._both(demand).get(category, 0) for demand in demands}
         above = [one for one in self._ancestors(category) if one in both]
         best = above[0] if above else max(both, key=lambda one: both[one] / (statistics.demand_users[one] + 1))
         name, users = taxonomy.name(best), int(statistics.demand_users[best])
@@ -292,6 +294,12 @@ class OfflineReasoner(BuiltInReasoner):
         named = {category for name in names if (category := self.catalogue.named(name))}
         above = {one for category in named for one in self._ancestors(category)}
         return sorted(named - above), sorted(named | above)
+
+    def _both_of(self, demand: int) -> dict[int, int]:
+        """Users who clicked something of a demand and each category."""
+        both = self.model.statistics.both
+        span = slice(both.indptr[demand], both.indptr[demand + 1])
+        return dict(zip(both.indices[span].tolist(), both.data[span].astype(int).tolist(), strict=True))
 
     def _clicks_after(self, query: str) -> Counter[int]:
         """Clicks after a query in training, by narrow category."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from searec.interests.interest_graph import InterestGraph
+from searec.interests.novelty import stems
 
 Source = Literal["fresh", "last", "own", "run", "none"]
 
@@ -43,3 +44,26 @@ class UserInterests:
         if not graph:
             return cls()
         return cls(source, [Interest(one.text, one.confidence, one.reason) for one in graph.interests()], graph.at)
+
+
+def true_reason(interests: Sequence[Interest], place: int, categories: Sequence[str]) -> str | None:
+    """Return the reason of an interest that an item carries: the one that it was retrieved for, else the surest.
+
+    An item carries an interest if the name of one of its categories has all words of it. None if it carries none.
+
+    Args:
+        interests: of the user, the surest first.
+        place: of the one that the item was retrieved for.
+        categories: names of the item's categories.
+
+    >>> interests = [Interest("tent", 0.9, "you looked for a hike"), Interest("stove", 0.5, "you looked for a meal")]
+    >>> true_reason(interests, 0, ["Camping Stoves"]), true_reason(interests, 0, ["Boots"])
+    ('you looked for a meal', None)
+    """
+    names = [stems(name) for name in categories]
+    retrieved_for = [interests[place]] if 0 <= place < len(interests) else []
+    for interest in (*retrieved_for, *interests):
+        words = stems(interest.text)
+        if words and any(words <= name for name in names):
+            return interest.reason
+    return None

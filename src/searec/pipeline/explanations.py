@@ -6,9 +6,11 @@ import numpy as np
 import torch
 
 from searec.data.ragged import Ints
+from searec.interests.user_interests import true_reason
 from searec.models.base import Model
 from searec.pipeline.catalog_snapshot import item_words
 from searec.pipeline.channels import RequestBatch
+from searec.pipeline.fusion_features import novel_items
 from searec.text.analysis import words_of
 
 _CLOSE = 0.5
@@ -28,7 +30,7 @@ class Explainer:
         self._models = list(dict.fromkeys(models.values()))
 
     def feed(self, requests: RequestBatch, row: int, items: Ints, channels: Sequence[str], interest: Ints) -> list[str]:
-        """Return why each item is in a feed.
+        """Return why each item is in a feed; an interest is only named if the item carries its category.
 
         Args:
             requests: the batch.
@@ -41,9 +43,16 @@ class Explainer:
         titles = iter(requests.catalog.titles(clicks[clicks > 0]))
         title_of = [next(titles) if click else "" for click in clicks.tolist()]
         reasons = []
-        for channel, position, title in zip(channels, interest.tolist(), title_of, strict=True):
-            if channel == "interest":
-                reasons.append(requests.interests[row].interests[position].reason)
+        catalog, user = requests.catalog, requests.users[row]
+        novel = novel_items(catalog, user.recent, items)
+        columns = (items.tolist(), channels, interest.tolist(), title_of, novel.tolist())
+        for item, channel, position, title, is_novel in zip(*columns, strict=True):
+            categories = catalog.categories(item)
+            reason = true_reason(requests.interests[row].interests, position, categories) if position >= 0 else None
+            if reason is not None:
+                reasons.append(reason)
+            elif channel == "interest" and is_novel:
+                reasons.append(f"new to you: {categories[-1]}")
             elif channel == "popular":
                 reasons.append("often clicked by others")
             elif title:

@@ -11,6 +11,7 @@ from searec.data.ragged import Ints
 from searec.data.schema import Task
 from searec.errors import SettingsError
 from searec.interests.interest_table import read_graphs
+from searec.interests.user_interests import UserInterests, true_reason
 from searec.metrics.base import Floats
 from searec.models.capabilities import ColdStartUsers, RetrievesByInterest, SuggestsQueries, supports
 from searec.pipeline.catalog_snapshot import CatalogSnapshot
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _REQUESTS_AT_ONCE = 256
 _LIKE_CLICKED = "like what you clicked before"
+_NEW = "of a category that is new to you"
 
 
 def best_items(
@@ -169,13 +171,14 @@ def _table(catalog: CatalogSnapshot, about: Mapping[str, Sequence[Any]], lists: 
 def _reasons(run: "Run", users: Sequence[str | None], lists: Sequence[Candidates]) -> list[pl.Series]:
     """The channel of each item and the reason for it."""
     graphs = read_graphs(run.folder / ARTIFACTS, [user for user in users if user is not None])
-    reasons: dict[str | None, list[str]] = {
-        user: [one.reason for one in graph.interests()] for user, graph in graphs.items()
-    }
-    interests = [(user, place) for user, one in zip(users, lists, strict=True) for place in one.interest.tolist()]
-    return [
-        pl.Series("channel", ["behaviour" if place < 0 else "interest" for _, place in interests], dtype=pl.String),
-        pl.Series(
-            "reason", [_LIKE_CLICKED if place < 0 else reasons[user][place] for user, place in interests], pl.String
-        ),
-    ]
+    interests = {user: UserInterests.from_graph(graph).interests for user, graph in graphs.items()}
+    catalog = run.catalog()
+    channels, reasons = [], []
+    for user, one in zip(users, lists, strict=True):
+        for item, place in zip(one.items.tolist(), one.interest.tolist(), strict=True):
+            channels.append("behaviour" if place < 0 else "interest")
+            known = interests.get(user, ()) if user is not None and place >= 0 else ()
+            reasons.append(
+                true_reason(known, place, catalog.categories(item)) or (_LIKE_CLICKED if place < 0 else _NEW)
+            )
+    return [pl.Series("channel", channels, dtype=pl.String), pl.Series("reason", reasons, dtype=pl.String)]

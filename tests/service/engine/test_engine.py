@@ -379,7 +379,7 @@ def test_interests_of_the_store_go_before_those_of_the_training(
         Edge(source="d", target=wish, relation="hyponym"),
     )
     with Store(f"sqlite:///{tmp_path / 'interests.db'}") as opened, Reader(opened) as reader:
-        engine = engines(("serendipity", "sasrec"), reader=reader)
+        engine = engines(("serendipity", "sasrec"), reader=reader, window=1)  # few items carry a single interest
         assert feed(engine, user=busy).interests == "run"
         opened.interests.write([InterestGraph(busy, START, edges)])
         answer: Response | None = None

@@ -400,8 +400,7 @@ class Serendipity(Model):
         near = near.masked_fill(value.isneginf() | is_in(near, exclude), 0)
         interesting = k if interesting is None else interesting
         if not interesting:
-            nothing = torch.zeros(len(batch), 0, dtype=torch.long, device=users.device)
-            return Channels(users, near, nothing, nothing)
+            return Channels(users, near, near[:, :0], near[:, :0])
         items, interest = items_by_interest(
             tables,
             users,
@@ -409,6 +408,8 @@ class Serendipity(Model):
             interests.confidence,
             batch.click_item[:, -config.known :],
             self.item_level,
+            self.item_given,
+            interests.categories.flatten(0, 1),
             exclude,
             interesting,
             reach=config.reach,

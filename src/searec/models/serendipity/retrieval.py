@@ -70,6 +70,8 @@ def items_by_interest(
     confidence: Tensor,
     touched: Tensor,
     item_level: Tensor,
+    item_given: Tensor,
+    meant: Tensor,
     exclude: Tensor,
     k: int,
     *,
@@ -77,7 +79,7 @@ def items_by_interest(
     order: Literal["user", "interest"],
     categories: int,
 ) -> tuple[Tensor, Tensor]:
-    """Return items near the interests, of categories that the user has not touched.
+    """Return items near the interests that carry them, of categories that the user has not touched.
 
     Args:
         tables: what is searched.
@@ -86,6 +88,8 @@ def items_by_interest(
         confidence: [B, K] of each interest.
         touched: [B, T] items the user clicked, 0 pads.
         item_level: [I + 1, G] categories of items at the level that decides what is new.
+        item_given: [I + 1, G'] categories of items as given, 0 pads.
+        meant: [B K, M] categories that each interest means, 0 pads; an item carries one of them.
         exclude: [B, E] items to leave out, 0 pads.
         k: most items per request.
         reach: groups and items looked at per interest.
@@ -97,8 +101,10 @@ def items_by_interest(
     """
     rows, count = confidence.shape
     near, cosine = tables.by_interest.search(interests, tables.groups.enough(reach))
-    new = untouched(item_level, touched, tables.groups.first[near].view(rows, -1), categories).view_as(near)
-    items, place = tables.groups.lay_out(near.masked_fill(~new | (cosine <= 0), 0), reach)
+    first = tables.groups.first[near]
+    new = untouched(item_level, touched, first.view(rows, -1), categories).view_as(near)
+    carries = (item_given[first][..., None] == meant.masked_fill(meant == 0, -1)[:, None, None]).any(-1).any(-1)
+    items, place = tables.groups.lay_out(near.masked_fill(~new | ~carries | (cosine <= 0), 0), reach)
     strength = (cosine.gather(1, place).view(rows, count, -1) * confidence[..., None]).flatten(1)
     items = items.view(rows, -1)
     ranking = strength.argsort(dim=1, descending=True, stable=True)

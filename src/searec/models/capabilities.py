@@ -137,30 +137,16 @@ class ChoosesText(Protocol):
 
 
 @runtime_checkable
-class ChoosesSides(Protocol):
-    """A model that encodes feed and searches apart, or reads no searches, if that makes it better."""
+class ChoosesTrunk(Protocol):
+    """A model whose trunk reads the merged timeline, or the feed alone if that makes it better."""
 
     @property
-    def may_encode_apart(self) -> bool:
-        """Whether it reads searches, and its settings leave it to validation how."""
+    def may_read_feed_alone(self) -> bool:
+        """Whether the settings leave it to validation."""
         ...
 
-    @property
-    def may_drop_searches(self) -> bool:
-        """Whether it reads searches, and its settings leave it to validation."""
-        ...
-
-    def encoded_apart(self, data: "Dataset", seed: int) -> "Model":
-        """Return a model of the same settings that encodes feed and searches apart, with weights of its own.
-
-        Args:
-            data: the dataset.
-            seed: of the weights.
-        """
-        ...
-
-    def without_searches(self, data: "Dataset", seed: int) -> "Model":
-        """Return a model of the same settings that reads no searches, with weights of its own.
+    def reading_feed_alone(self, data: "Dataset", seed: int) -> "Model":
+        """Return a model of the same settings whose trunk reads the feed alone, with weights of its own.
 
         Args:
             data: the dataset.
@@ -171,10 +157,12 @@ class ChoosesSides(Protocol):
 
 @runtime_checkable
 class LearnsReasoning(Protocol):
-    """A model that reasons on a base, if that makes it better."""
+    """A model that reasons on a base, if that makes it better.
+
+    is_open: whether it reasons. Its settings say how long reasoning is learned: `reasoning_steps`, `reasoning_lr`.
+    """
 
     is_open: Tensor
-    reasons: bool
 
     def reasoning_weights(self) -> Sequence[Tensor]:
         """Return the weights that reasoning adds to the base; none without steps."""

@@ -270,14 +270,17 @@ class GenSAR(EventTransformer):
 
     @override
     def score(self, batch: Batch) -> Tensor:
-        state, texts, timeline = self._request_states(batch)
+        if self.config.item_head:
+            return super().score(batch)
+        state, read = self._request_states(batch)
+        return self.added_scores(batch, read, state)
+
+    @override
+    def added_scores(self, batch: Batch, read: TimelineRead, state: Tensor) -> Tensor:
         items = batch.candidates
         if items is None:
             items = torch.arange(self.codes.shape[1], device=self.device).expand(len(batch), -1)
-        scores = self._log_p_scores(state, items.long(), batch.task)
-        if not self.config.item_head:
-            return scores
-        return scores + self._item_scores(batch, state, self._remembered(batch, texts, timeline), batch.candidates)
+        return self._log_p_scores(state, items.long(), batch.task)
 
     def _writer(self, state: Tensor, task: Task) -> CodeWriter:
         assert self.items.code is not None
@@ -305,13 +308,13 @@ class GenSAR(EventTransformer):
     @torch.no_grad()
     def retrieve(self, batch: Batch, k: int, exclude: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the k best of the candidates by beam search, by words and by neighbours; see `Model.retrieve`."""
-        state, texts, timeline = self._request_states(batch)
+        state, read = self._request_states(batch)
         task, k = batch.task, min(k, self.codes.shape[1] - 1)
         exclude = None if exclude is None or not exclude.shape[1] else exclude.long()
         items, log_p = beam.search(self._writer(state, task), self.trie(task), max(self.config.beam, k), exclude)
         scores = self._weight(task) * log_p if self._weight(task) else torch.zeros_like(log_p)
         if self.config.item_head:
-            added = self._remembered(batch, texts, timeline)
+            added = self._remembered(batch, read)
             more = self._more_candidates(added, items, exclude)
             scores = torch.cat((scores, self._log_p_scores(state, more, task)), dim=1)
             items = torch.cat((items, more), dim=1)
@@ -346,7 +349,7 @@ class GenSAR(EventTransformer):
     @torch.no_grad()
     def score_new(self, batch: Batch, items: NewItems) -> Tensor:
         assert isinstance(items, NewCodedItems)
-        state, _, _ = self._request_states(batch)
+        state, _ = self._request_states(batch)
         log_p = self._log_p_scores(state, items.like.expand(len(batch), -1), batch.task)
         return super().score_new(batch, items) + log_p if self.config.item_head else log_p
 

@@ -5,6 +5,7 @@ The arithmetic does not depend on what was learned, so the models are untrained.
 
 import functools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,10 +33,12 @@ def run(data: Path) -> None:
     rng = np.random.default_rng(0)
     rows = np.sort(rng.choice(len(held), size=min(REQUESTS, len(held)), replace=False))
     stored = np.asarray(candidate_lists(split, "recommend", "test")[rows])
-    models: dict[int, Model] = {}
+    models: dict[int, Any] = {}
     for steps in DEPTHS:
-        config = settings_for("lcr-ser", "default", {"steps": steps, "apart": True, "searches": True})[0]
-        models[steps] = new_model("lcr-ser", config, split, 0).eval()
+        config = settings_for("lcr-ser", "default", {"steps": steps, "trunk": "feed"})[0]
+        model: Any = new_model("lcr-ser", config, split, 0).eval()
+        model.is_open.fill_(True)
+        models[steps] = model
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     for count in CANDIDATES:

@@ -94,7 +94,7 @@ def settings(name: str) -> dict[str, Any]:
     # What validation chooses does depend on events after the split.
     phases = model_named(name).phases
     chosen = {"text": True, "neighbours": False} if "text_choice" in phases else {}
-    chosen |= {"apart": True, "searches": True} if "side_choice" in phases else {}
+    chosen |= {"searches": False} if "reasoning" in phases else {}
     return small_models.settings(name, **SMALL) | chosen
 
 

@@ -10,8 +10,10 @@ import torch
 
 from searec.config import configure
 from searec.data.batch import Batch
-from searec.data.dataset import Dataset
+from searec.data.dataset import Dataset, load
 from searec.data.split import Split
+from searec.data.synthetic.simulate import simulate
+from searec.data.synthetic.world import World
 from searec.evaluation.protocol import validation_score
 from searec.experiments import run_training
 from searec.models.lcr_ser_exits import LCRSERWithExits
@@ -20,7 +22,7 @@ from searec.training.examples import TrainingExamples
 from searec.training.ranking_distillation import RankingDistillation
 
 SMALL: dict[str, Any] = {"width": 8, "inner": 8, "layers": 1, "text": False, "neighbours": False}
-SMALL |= {"apart": False, "searches": True}
+SMALL |= {"trunk": "merged"}
 
 
 def built(data: Dataset, seed: int = 0, **settings: Any) -> LCRSERWithExits:
@@ -32,8 +34,9 @@ def built(data: Dataset, seed: int = 0, **settings: Any) -> LCRSERWithExits:
         if model.reasoning is not None:
             model.is_open.fill_(True)
             model.scale.fill_(1.0)
-            model.reasoning.out.weight.normal_(std=8.0)
-            model.opened["recommend"].weight.normal_(std=0.5)
+            if model.config.steps:
+                model.reasoning.out.weight.normal_(std=8.0)
+                model.reasoning.query.weight.normal_(std=0.5)
         if model.halting is not None:
             model.halting.weight.normal_(std=0.5)
     return model.eval()
@@ -130,9 +133,12 @@ def test_the_teacher_is_asked_at_the_newest_targets(small_world: Dataset) -> Non
         assert 0 < len(asked) <= 2 * len(batch) and asked.shape[1] == small_world.sizes.items
 
 
-def test_exits_keep_what_they_must(checkerboard: Any, tmp_path: Path) -> None:
+def test_exits_keep_what_they_must(tmp_path: Path) -> None:
+    world = World(users=200, items=150, families=2, types=3, reveal=0.4, overlap=0.0, seed=1)  # reasoning is kept here
+    simulate(tmp_path / "world", world)
     settings: dict[str, Any] = {**SMALL, "epochs": 2, "batch": 16, "lr": 5e-3, "exit_steps": 5, "exit_keep": 0.9}
-    run = run_training.train("lcr-ser", checkerboard.data, tmp_path / "run", **settings)
+    settings |= {"reasoning_steps": 50, "min_steps": 0}
+    run = run_training.train("lcr-ser", load(tmp_path / "world"), tmp_path / "run", **settings)
     phase = run.config["phases"][-1]
     assert phase["phase"] == "early_exit"
     assert phase["ndcg@5"] >= 0.9 * phase["whole"] - 1e-9

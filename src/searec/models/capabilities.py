@@ -17,7 +17,6 @@ if TYPE_CHECKING:  # training one model loads nothing that only other models nee
     from searec.models.code_messages import VectorSource
     from searec.models.serendipity.batch_interests import BatchInterests
     from searec.models.serendipity.retrieval import Channels, InterestPool
-    from searec.semantic_ids.trie import Trie
     from searec.text.encoder import Encoder
 
 
@@ -84,20 +83,22 @@ class ReusesLexicalIndex(Protocol):
 class SuggestsQueries(Protocol):
     """A model that ranks the queries a user may enter next, if it has learned to search."""
 
-    def query_trie(self, queries: Sequence[str]) -> "Trie":
-        """Return the trie of the query texts that may be suggested."""
+    @property
+    def suggests_queries(self) -> bool:
+        """Whether it has learned which query comes next."""
         ...
 
-    def suggest(self, batch: Batch, queries: "Trie", k: int) -> tuple[Tensor, Tensor]:
-        """Return the k most probable next queries of each user.
+    def index_queries(self, counts: Mapping[str, int]) -> Any:
+        """Return what `suggest` chooses from: the texts of queries, and how often each is searched."""
+        ...
+
+    def suggest(self, batch: Batch, queries: Any, k: int) -> tuple[Tensor, Tensor]:
+        """Return positions [B, k] of the most probable next queries, from 1, 0 pads, and log-probabilities [B, k].
 
         Args:
             batch: B requests.
-            queries: what `query_trie` returned.
+            queries: what `index_queries` returned.
             k: queries per user.
-
-        Returns:
-            Positions in the trie's texts from 1 [B, k], best first, 0 pads; log-probabilities [B, k].
         """
         ...
 
@@ -136,30 +137,16 @@ class ChoosesText(Protocol):
 
 
 @runtime_checkable
-class ChoosesSides(Protocol):
-    """A model that encodes feed and searches apart, or reads no searches, if that makes it better."""
+class ChoosesTrunk(Protocol):
+    """A model whose trunk reads the merged timeline, or the feed alone if that makes it better."""
 
     @property
-    def may_encode_apart(self) -> bool:
-        """Whether it reads searches, and its settings leave it to validation how."""
+    def may_read_feed_alone(self) -> bool:
+        """Whether the settings leave it to validation."""
         ...
 
-    @property
-    def may_drop_searches(self) -> bool:
-        """Whether it reads searches, and its settings leave it to validation."""
-        ...
-
-    def encoded_apart(self, data: "Dataset", seed: int) -> "Model":
-        """Return a model of the same settings that encodes feed and searches apart, with weights of its own.
-
-        Args:
-            data: the dataset.
-            seed: of the weights.
-        """
-        ...
-
-    def without_searches(self, data: "Dataset", seed: int) -> "Model":
-        """Return a model of the same settings that reads no searches, with weights of its own.
+    def reading_feed_alone(self, data: "Dataset", seed: int) -> "Model":
+        """Return a model of the same settings whose trunk reads the feed alone, with weights of its own.
 
         Args:
             data: the dataset.
@@ -170,10 +157,12 @@ class ChoosesSides(Protocol):
 
 @runtime_checkable
 class LearnsReasoning(Protocol):
-    """A model that reasons on a base, if that makes it better."""
+    """A model that reasons on a base, if that makes it better.
+
+    is_open: whether it reasons. Its settings say how long reasoning is learned: `reasoning_steps`, `reasoning_lr`.
+    """
 
     is_open: Tensor
-    reasons: bool
 
     def reasoning_weights(self) -> Sequence[Tensor]:
         """Return the weights that reasoning adds to the base; none without steps."""

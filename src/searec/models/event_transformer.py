@@ -21,17 +21,24 @@ from searec.data.schema import TASKS, Task
 from searec.data.split import Split
 from searec.errors import alternative
 from searec.models.base import Preset
-from searec.models.neighbours import WithNeighbours
+from searec.models.neighbours import WithNeighbours, inside
 from searec.models.search_space import DROPOUT, LEARNING_RATE, Choice
 from searec.models.second_phase_config import SecondPhaseConfig
-from searec.models.timeline_read import CATEGORIES, ClickTargets, TimelineRead, category_ids, click_targets
+from searec.models.timeline_read import (
+    CATEGORIES,
+    ClickTargets,
+    TimelineRead,
+    category_ids,
+    click_targets,
+    cross_entropy,
+)
 from searec.models.trunk_sizes import trunk_sizes
 from searec.nn.cached_value import CachedValue
 from searec.nn.event_trunk import EventTrunk, Timeline
 from searec.nn.item_vectors import ItemVectors, NewItems
 from searec.nn.losses import Losses
 from searec.nn.query_match import QueryMatch
-from searec.nn.softmax import SampledSoftmax, linear_cross_entropy
+from searec.nn.softmax import SampledSoftmax
 from searec.text.encoder import DEFAULT, Encoder
 from searec.text.recent_vectors import RecentVectors
 
@@ -198,8 +205,8 @@ class EventTransformer(WithNeighbours):
 
     @override
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        self.items.shape_as(_inside(state, "items."))
-        self.match.shape_as(_inside(state, "match."))
+        self.items.shape_as(inside(state, "items."))
+        self.match.shape_as(inside(state, "match."))
         if "query.weight" not in state:
             self.query = None
         elif self.query is None:
@@ -325,7 +332,7 @@ class EventTransformer(WithNeighbours):
                 distinct, which = torch.unique(queries, return_inverse=True)
                 match = self._matches(batch, distinct, read.texts, read.known)[which]
             state = states[target.row, target.place]
-            parts[task] = self.cross_entropy(state, target.item, read, self.bias[TASKS.index(task)], match)
+            parts[task] = cross_entropy(state, target.item, read, self.bias[TASKS.index(task)], match)
         weights = {"recommend": 1.0, "search": self.config.search_weight}
         if not parts:  # a batch of users who clicked nothing
             parts["recommend"] = 0.0 * states.sum()
@@ -343,30 +350,6 @@ class EventTransformer(WithNeighbours):
         )
         return listed
 
-    @staticmethod
-    def cross_entropy(
-        state: Tensor, target: Tensor, read: TimelineRead, bias: Tensor, match: Tensor | None = None
-    ) -> Tensor:
-        """Return the mean cross-entropy of targets over the catalogue, or over the items that are compared.
-
-        Args:
-            state: [P, D].
-            target: [P] internal ids.
-            read: whose items are compared.
-            bias: [I + 1] of all items.
-            match: [P, I + 1] or [P, M], what is added to the scores; None for nothing.
-        """
-        table = read.table
-        if read.known is not None and read.log_q is not None:
-            target, bias = torch.searchsorted(read.known, target), bias[read.known] - read.log_q
-        else:
-            table, bias, target = table[1:], bias[1:], target - 1
-            match = None if match is None else match[:, 1:]
-        if match is None:
-            one = state.new_ones(len(state), 1)
-            return linear_cross_entropy(torch.cat((state, one), 1), torch.cat((table, bias[:, None]), 1), target)
-        return F.cross_entropy(state @ table.T + bias + match, target)
-
     @override
     def leaks(self, split: Split) -> Leaks:
         total = super().leaks(split)
@@ -378,21 +361,40 @@ class EventTransformer(WithNeighbours):
 
     @override
     def score(self, batch: Batch) -> Tensor:
-        state, texts, timeline = self._request_states(batch)
-        table, bias = self.table(), self.bias[TASKS.index(batch.task)]
-        more = [self.neighbour_scores(batch, timeline)]
-        more += [self._matches(batch, batch.query, texts)] if batch.task == "search" else []
-        if batch.candidates is None:
-            return sum((part for part in more if part is not None), state @ table.T + bias)
-        candidates = batch.candidates.long()
-        scores = torch.einsum("bd,bnd->bn", state, table[candidates]) + bias[candidates]
-        return sum((part.gather(1, candidates) for part in more if part is not None), scores)
+        state, read = self._request_states(batch)
+        scores = self._item_scores(batch, state, self._remembered(batch, read), batch.candidates)
+        added = self.added_scores(batch, read, state)
+        return scores if added is None else scores + added
 
-    def _request_states(self, batch: Batch) -> tuple[Tensor, Tensor | None, Timeline]:
-        """The state [B, D] at each request, the text vectors of the queries, and the timelines."""
+    def _remembered(self, batch: Batch, read: TimelineRead) -> list[Tensor]:
+        """What is added to the scores of all items, [B, I + 1] each: neighbours, and in search the match."""
+        parts = [self.neighbour_scores(batch, read.timeline)]
+        parts += [self._matches(batch, batch.query, read.texts)] if batch.task == "search" else []
+        return [part for part in parts if part is not None]
+
+    def _item_scores(self, batch: Batch, state: Tensor, parts: Sequence[Tensor], items: Tensor | None) -> Tensor:
+        """The scores [B, N] of some items, or [B, I + 1] of all, by states [B, D] and what is added to them."""
+        table, bias = self.table(), self.bias[TASKS.index(batch.task)]
+        if items is None:
+            return sum(parts, state @ table.T + bias)
+        scores = torch.einsum("bd,bnd->bn", state, table[items.long()]) + bias[items.long()]
+        return sum((part.gather(1, items.long()) for part in parts), scores)
+
+    def added_scores(self, batch: Batch, read: TimelineRead, state: Tensor) -> Tensor | None:
+        """Return what a mechanism adds to the scores, of the batch's candidates or of all items; None for nothing.
+
+        Args:
+            batch: B requests.
+            read: their timelines and what the trunk made of them.
+            state: [B, D] at each request.
+        """
+        return None
+
+    def _request_states(self, batch: Batch) -> tuple[Tensor, TimelineRead]:
+        """The state [B, D] at each request, and what was read."""
         read = self.read_requests(batch)
-        states, timeline = self.refined(read, batch), read.timeline
-        return states[torch.arange(len(states), device=states.device), timeline.present.sum(1)], read.texts, timeline
+        states = self.refined(read, batch)
+        return states[torch.arange(len(states), device=states.device), read.timeline.present.sum(1)], read
 
     def read_requests(self, batch: Batch) -> TimelineRead:
         """Return the timelines of requests, that of a search with its query at the end, and the trunk's states.
@@ -436,13 +438,8 @@ class EventTransformer(WithNeighbours):
             batch: B requests.
             items: what `describe_items` returned.
         """
-        state, texts, _ = self._request_states(batch)
+        state, read = self._request_states(batch)
         scores = state @ items.vectors.T + self.bias[TASKS.index(batch.task), 1:].mean()
-        if batch.task == "search" and texts is not None and items.text is not None:
-            scores = scores + self.match.weights[1] * (texts[batch.query.long()] @ items.text.T)
+        if batch.task == "search" and read.texts is not None and items.text is not None:
+            scores = scores + self.match.weights[1] * (read.texts[batch.query.long()] @ items.text.T)
         return scores
-
-
-def _inside(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors of one part of a state, by their names in it."""
-    return {name.removeprefix(prefix): part for name, part in state.items() if name.startswith(prefix)}

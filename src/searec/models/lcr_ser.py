@@ -1,6 +1,7 @@
-"""lcr-ser: feed and searches question each other in a few latent steps on the event trunk (arXiv 2508.04152)."""
+"""lcr-ser: the feed's state weighs the search sessions in a few latent steps (arXiv 2508.04152)."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal
 
@@ -16,51 +17,55 @@ from searec.data.dataset import Dataset, Sizes
 from searec.data.schema import TASKS, Task
 from searec.models.event_transformer import EventTransformer
 from searec.models.search_space import Choice, Range
-from searec.models.timeline_read import ClickTargets, TimelineRead, click_targets
-from searec.nn.event_trunk import FEED_CLICK, Timeline
+from searec.models.timeline_read import ClickTargets, TimelineRead, click_targets, cross_entropy
+from searec.nn.event_trunk import FEED_CLICK, SEARCH, Timeline
 from searec.nn.foreign_sessions import with_foreign_sessions
+from searec.nn.item_vectors import NewItems
 from searec.nn.losses import Losses
-from searec.nn.timeline_reasoning import Memory, Step, TimelineReasoning, belief_loss, target_contrast
+from searec.nn.session_reasoning import SessionReasoning, Step, belief_loss, target_contrast
+from searec.nn.sessions import QueryMatches, Sessions, read_sessions
 
-_SIDES: Mapping[Task, int] = {"recommend": 0, "search": 1}
-"""Whose state each task begins with."""
+_MATCHES = 1 << 24
+"""Matches of queries with items held at once, where requests are scored."""
+_FIRST_SCALE = (0.3, 0.5, 0.0)
+"""Of what a session adds to the scores of items before it learns: match of words, of texts, of learned vectors."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """What reasoning starts from, at Q places of each timeline.
+    """What reasoning starts from, at P places.
 
     Attributes:
-        base: [B, Q, D] the states that scores are made of without reasoning.
-        states: [B, Q, 2, D] the first state of each side.
-        memory: the events that are read; None where there is no reasoning.
+        state: [P, D] of the trunk.
+        sessions: before each place.
+        matches: of their queries.
     """
 
-    base: Tensor
-    states: Tensor
-    memory: Memory | None
+    state: Tensor
+    sessions: Sessions
+    matches: QueryMatches
+
+    def at(self, rows: Tensor) -> "Start":
+        """Return some places.
+
+        Args:
+            rows: [n] of them.
+        """
+        return replace(self, state=self.state[rows], sessions=self.sessions.at(rows))
 
 
 class LCRSER(EventTransformer):
-    """event-transformer with K steps of cross reasoning, and with feed and searches encoded apart where that is better.
+    """event-transformer whose scores add what the user's search sessions say, each by a weight that reasoning sets.
 
-    Apart, the state after a feed click is as if there were no searches, and reasoning is the one way to them.
+    The trunk reads the merged timeline, or the feed alone; then reasoning is the one way from searches to the feed.
     """
 
-    is_apart: Tensor  # [] whether feed and searches are encoded apart
-    reads_searches: Tensor  # []
-    is_open: Tensor  # [] whether reasoning adds to the scores
+    reads_feed_alone: Tensor  # [] whether the trunk reads the feed alone
+    is_open: Tensor  # [] whether sessions add to the scores
 
     name = "lcr-ser"
     paper_form = "lcr-ser-paper"
-    phases: ClassVar[tuple[str, ...]] = (
-        "side_choice",
-        "search_choice",
-        "text_choice",
-        "reasoning",
-        "second_phase",
-        "neighbours",
-    )
+    phases: ClassVar[tuple[str, ...]] = ("text_choice", "reasoning", "trunk_choice", "second_phase", "neighbours")
     search_space: ClassVar = {
         **EventTransformer.search_space,
         "steps": Choice((0, 1, 2, 3, 4)),
@@ -77,314 +82,328 @@ class LCRSER(EventTransformer):
         """As event-transformer, and how it reasons.
 
         Attributes:
-            steps: K; 0 is the model without reasoning.
-            apart: encode feed and searches apart; "auto" if that is better on validation.
-            searches: read searches, without which nothing is reasoned; "auto" if that is better on validation.
-            places: of a stretch that reasoning is learned at.
+            steps: K; with 0, sessions weigh by how many are newer.
+            trunk: what the trunk reads: "merged", "feed", or with "auto" what is better on validation.
+            searches: read searches; False is the control without, whose trunk reads the feed alone.
+            sessions: newest ones read, R.
+            places: targets of a stretch at which reasoning is learned, on average.
+            reasoning_steps, reasoning_lr: batches that reasoning is learned in (0: it is not), and their learning rate.
             foreign: sessions of other users put into half of the training stretches, for each own session.
             belief_weight: of the loss that tells them from own ones; 0 puts none in.
             step_weight: of the cross-entropy after each step but the last.
-            tcl_weight: of the contrast of what reasoning adds, between the target and hard items.
-            temperature, hard: of the contrast; hard items of each target.
+            tcl_weight: of the contrast of the target with hard items.
+            hard: items of that contrast.
             tasks: those that it learns; the feed alone by default.
         """
 
         steps: Natural = 3
-        apart: bool | Literal["auto"] = "auto"
-        searches: bool | Literal["auto"] = "auto"
-        places: Count = 16
-        foreign: NonNegative = 0.5
+        trunk: Literal["auto", "merged", "feed"] = "auto"
+        searches: bool = True
+        sessions: Count = 10
+        places: Count = 8
+        reasoning_steps: Natural = 600
+        reasoning_lr: Positive = 3e-3
+        foreign: NonNegative = 0.0
         belief_weight: NonNegative = 0.1
         step_weight: NonNegative = 0.1
-        tcl_weight: NonNegative = 0.1
-        temperature: Positive = 0.1
+        tcl_weight: NonNegative = 1.0
         hard: Count = 31
         tasks: Annotated[tuple[Task, ...], Field(min_length=1)] = ("recommend",)
 
     def __init__(self, config: Config, sizes: Sizes) -> None:
         super().__init__(config, sizes)
-        self.reasoning: TimelineReasoning | None = None
-        self.register_buffer("is_apart", torch.tensor(bool(config.searches) and config.apart is True))
-        self.register_buffer("reads_searches", torch.tensor(bool(config.searches)))
-        self.register_buffer("is_open", self.is_apart.clone())
-        if config.steps and config.searches:
+        alone = config.trunk == "feed" or not config.searches
+        self.register_buffer("reads_feed_alone", torch.tensor(alone))
+        self.register_buffer("is_open", torch.tensor(False))
+        self.reasoning: SessionReasoning | None = None
+        if config.searches:
             with torch.random.fork_rng():  # the trunk's weights are those of event-transformer with this seed
-                self.reasoning = TimelineReasoning(
-                    config.width, config.heads, config.inner, config.dropout, config.steps
+                self.reasoning = SessionReasoning(
+                    config.width, config.inner, config.dropout, config.steps, config.sessions
                 )
-                self.opened = nn.ModuleDict({task: _closed(2 * config.width, config.width) for task in TASKS})
-            self.scale = nn.Parameter(torch.zeros(len(TASKS), 2))
+        self.scale = nn.Parameter(torch.tensor(_FIRST_SCALE).repeat(len(TASKS), 1), requires_grad=config.searches)
 
     @property
     @override
     def needs(self) -> Needs:
         needs = super().needs
-        return needs if self.reads_searches else replace(needs, searches=0)
+        return replace(needs, searches=0) if self.reads_feed_alone and not self.reasons else needs
+
+    @override
+    def read_items(self, data: Dataset) -> None:
+        super().read_items(data)
+        if self.reasoning is not None and self.match.offsets is None:
+            self.match.index_words(data)
+
+    # --- forms ---
 
     @property
     def reasons(self) -> bool:
-        """Whether steps are taken: where feed and searches are merged, once the base has been learned."""
-        return self.reasoning is not None and bool(self.reads_searches) and bool(self.is_open)
-
-    @property
-    def may_encode_apart(self) -> bool:
-        """Whether it reads searches, and its settings leave it to validation how."""
-        return bool(self.reads_searches) and self.config.apart == "auto" and not self.is_apart
+        """Whether sessions add to the scores: once the base has been learned."""
+        return self.reasoning is not None and bool(self.is_open)
 
     def reasoning_weights(self) -> list[nn.Parameter]:
         """Return the weights that reasoning adds to the base."""
-        if self.reasoning is None:
-            return []
-        return [*self.reasoning.parameters(), *self.opened.parameters(), self.scale]
-
-    def encoded_apart(self, data: Dataset, seed: int) -> "LCRSER":
-        """Return a model of the same settings that encodes feed and searches apart, with weights of its own.
-
-        Args:
-            data: the dataset.
-            seed: of the weights.
-        """
-        return self._other(self.config, data, seed, apart=True, searches=True)
+        return [] if self.reasoning is None else [*self.reasoning.parameters(), self.scale]
 
     @property
-    def may_drop_searches(self) -> bool:
-        """Whether it reads searches, and its settings leave it to validation."""
-        return self.config.searches == "auto" and bool(self.reads_searches) and "search" not in self.train_tasks
+    def may_read_feed_alone(self) -> bool:
+        """Whether the settings leave it to validation what the trunk reads."""
+        config = self.config
+        learns = config.searches and config.reasoning_steps > 0
+        can: bool = config.trunk == "auto" and learns and config.tasks == ("recommend",)
+        return can
 
-    def without_searches(self, data: Dataset, seed: int) -> "LCRSER":
-        """Return a model of the same settings that reads no searches, with weights of its own.
+    def reading_feed_alone(self, data: Dataset, seed: int) -> "LCRSER":
+        """Return a model of the same settings whose trunk reads the feed alone, with weights of its own.
 
         Args:
             data: the dataset.
             seed: of the weights.
         """
-        return self._other(self.config, data, seed, apart=False, searches=False)
+        config = replace(self.config, text=self.config.text if self.query is not None else False)
+        other = self._other(config, data, seed)
+        other.reads_feed_alone.fill_(True)
+        return other
 
     @override
     def without_text(self, data: Dataset, seed: int) -> "LCRSER":
-        config = replace(self.config, text=False)
-        return self._other(config, data, seed, apart=bool(self.is_apart), searches=bool(self.reads_searches))
+        return self._other(replace(self.config, text=False), data, seed)
 
-    def _other(self, config: Config, data: Dataset, seed: int, *, apart: bool, searches: bool) -> "LCRSER":
+    def _other(self, config: Config, data: Dataset, seed: int) -> "LCRSER":
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             other = type(self)(config, self.sizes)
             other.read_items(data)
-        other.is_apart.fill_(apart)
-        other.is_open.fill_(apart)
-        other.reads_searches.fill_(searches)
         return other
 
     # --- reading ---
 
     @override
     def timeline_of(self, batch: Batch) -> Timeline:
-        length = self.config.length
-        return Timeline.of(batch, length, each=length // 2 if self.is_apart else 0)
+        if not self.reads_feed_alone:
+            return super().timeline_of(batch)
+        sessions, clicks = batch.search_click.shape[1:]
+        return Timeline.of(batch, batch.feed_item.shape[1] + sessions * (1 + clicks))
 
     @override
-    def targets_of(self, timeline: Timeline, own_sessions: int | None = None) -> dict[Task, ClickTargets]:
-        item, kind = timeline.item, timeline.kind
-        if own_sessions is not None:
-            item = item * (timeline.session <= own_sessions)
-            kind = kind * ((item > 0) | (timeline.item == 0))
-        if not self.is_apart:
-            return click_targets(replace(timeline, item=item, kind=kind), self.train_tasks)
-        feed = click_targets(replace(timeline, item=item * (kind == FEED_CLICK)), ("recommend",))
-        return feed | click_targets(replace(timeline, item=item, kind=kind), ("search",))
+    def targets_of(self, timeline: Timeline) -> dict[Task, ClickTargets]:
+        if not self.reads_feed_alone:
+            return super().targets_of(timeline)
+        return _feed_targets(timeline)
 
     @override
     def trunk_states(self, content: Tensor, timeline: Timeline) -> Tensor:
-        states: Tensor = self.trunk(content, timeline, apart=bool(self.is_apart))
-        return states
+        if not self.reads_feed_alone:
+            return super().trunk_states(content, timeline)
+        is_feed = timeline.kind == FEED_CLICK
+        length = max(1, int(is_feed.sum(1).max()))
+        order = is_feed.int().argsort(dim=1, descending=True, stable=True)[:, :length]
+        there = is_feed.gather(1, order)
+        feed = Timeline(**{name: part.gather(1, order) * there for name, part in vars(timeline).items()})
+        states = super().trunk_states(_gather(content, order) * there[..., None], feed)
+        return _gather(states, F.pad(is_feed.cumsum(1), (1, 0)))
 
     # --- reasoning ---
 
-    def sides(self, read: TimelineRead, places: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the trunk's states [B, Q, D] after the newest feed event, and after the newest one of a search.
-
-        Args:
-            read: the timelines.
-            places: [B, Q]; place e is after e events.
-        """
-        after = torch.arange(1, read.states.shape[1], device=places.device)
-        feed, searches = (
-            _gather(read.states, F.pad((after * is_there).cummax(1).values, (1, 0)).gather(1, places))
-            for is_there in (read.timeline.kind == FEED_CLICK, read.timeline.session > 0)
-        )
-        return feed, searches
-
-    def start(self, read: TimelineRead, places: Tensor, task: Task) -> Start:
+    def start(self, read: TimelineRead, batch: Batch, row: Tensor, place: Tensor, state: Tensor) -> Start:
         """Return what reasoning starts from.
 
         Args:
             read: the timelines.
-            places: [B, Q]; place e is after e events.
-            task: whose scores are made of it.
+            batch: that they are of.
+            row: [P] of the user.
+            place: [P] events before each place.
+            state: [P, D] at each place.
         """
-        sides = self.sides(read, places)
-        base = sides[_SIDES[task]] if self.is_apart else _gather(read.states, places)
-        memory = None
-        if self.reasoning is not None and self.reasons:
-            memory = self.reasoning.remember(read.content, read.states, read.timeline, places)
-        return Start(base, torch.stack(sides, dim=2), memory)
+        timeline = read.timeline
+        queries = timeline.query.long() * (timeline.kind == SEARCH)
+        distinct, which = torch.unique(torch.cat((queries.new_zeros(1), queries.flatten())), return_inverse=True)
+        timeline = replace(timeline, query=which[1:].view_as(queries))
+        texts = None if read.texts is None else read.texts[distinct]
+        words = self.match.lexical(batch.words[distinct])
+        as_items = state.new_zeros(len(distinct), state.shape[1])
+        if texts is not None and self.items.map is not None:
+            as_items = self.items.map(self.items.standardised(texts)) * (distinct > 0)[:, None]
+        matches = QueryMatches(words, texts, self.items.text, as_items)
+        sessions = read_sessions(timeline, read.content, row, place, self.config.sessions, matches)
+        return Start(state, sessions, matches)
 
     def reasoned(self, start: Start) -> list[Step]:
-        """Return the K steps taken from a start; none without reasoning.
+        """Return the K steps taken from a start.
 
         Args:
-            start: what `start` returned; other first states may be put in its place.
+            start: what `start` returned.
         """
+        assert self.reasoning is not None
         steps: list[Step] = []
-        if self.reasoning is not None and start.memory is not None:
+        if self.config.steps:
+            keys = self.reasoning.keys(start.sessions)
             for number in range(self.config.steps):
-                states = steps[-1].states if steps else start.states
-                steps.append(self.reasoning(states, start.memory, number))
+                state = steps[-1].state if steps else start.state
+                steps.append(self.reasoning(state, start.sessions, keys, number))
         return steps
 
-    def state_after(self, start: Start, step: Step | None, task: Task) -> Tensor:
-        """Return the states [B, Q, D] that scores are made of after a step; after none, the base.
+    def added(self, start: Start, weights: Tensor, task: Task, table: Tensor, items: Tensor | None = None) -> Tensor:
+        """Return what sessions add to the scores of items, [P, I + 1], [P, M] or [P, N].
 
         Args:
-            start: what the steps started from.
-            step: the last one taken.
-            task: whose scores are made of it.
+            start: what the weights are of.
+            weights: [P, R] of the sessions.
+            task: whose scores they are.
+            table: [I + 1, D] item vectors; [M, D] of shared items.
+            items: [M] internal ids for all places, or [P, N] for each; None for all items.
         """
-        return start.base if step is None else start.base + self.added(step, task)
+        words, texts, vectors = self.scale[TASKS.index(task)]
+        sessions, matches = start.sessions, start.matches
+        content, has_text = (weights[:, None] @ sessions.content).squeeze(1), matches.texts is not None
+        scores: Tensor
+        if items is not None and items.dim() == 2:
+            scores = words * (weights[:, None] @ matches.words[sessions.query[..., None], items[:, None]]).squeeze(1)
+            scores = scores + vectors * torch.einsum("pd,pnd->pn", content, table[items])
+            if has_text and matches.item_texts is not None:
+                item_texts = matches.item_texts[items].float()
+                scores = scores + texts * torch.einsum("pw,pnw->pn", self._texts_read(start, weights), item_texts)
+            return scores
+        known = matches.words if items is None else matches.words[:, items]
+        scores = words * F.embedding_bag(sessions.query, known, per_sample_weights=weights, mode="sum")
+        scores = scores + vectors * (content @ table.T)
+        if has_text and matches.item_texts is not None:
+            item_texts = matches.item_texts if items is None else matches.item_texts[items]
+            scores = scores + texts * (self._texts_read(start, weights) @ item_texts.float().T)
+        return scores
 
-    def added(self, step: Step, task: Task) -> Tensor:
-        """Return what a step adds to the states [B, Q, D]: a map of both sides' states, and what they have read.
+    @staticmethod
+    def _texts_read(start: Start, weights: Tensor) -> Tensor:
+        """[P, E] the sum of the text vectors of queries by the weights of their sessions."""
+        assert start.matches.texts is not None
+        read: Tensor = F.embedding_bag(
+            start.sessions.query, start.matches.texts, per_sample_weights=weights, mode="sum"
+        )
+        return read
+
+    def final_weights(self, start: Start, task: Task) -> Tensor:
+        """Return the weights [P, R] of sessions after all steps.
 
         Args:
-            step: taken.
-            task: whose scores are made of it.
+            start: what `start` returned.
+            task: whose scores are made of them.
         """
-        scale = self.scale[TASKS.index(task)] * step.read.shape[-1] ** 0.5
-        added: Tensor = self.opened[task](step.states.flatten(-2)) + (scale[:, None] * step.read).sum(2)
-        return added
+        assert self.reasoning is not None
+        steps = self.reasoned(start)
+        return steps[-1].weights if steps else self.reasoning.by_age(start.sessions)
 
-    def request_start(self, batch: Batch) -> tuple[Start, TimelineRead]:
-        """Return what reasoning starts from at each request, Q = 1, and the timelines.
+    def request_starts(self, batch: Batch, read: TimelineRead, state: Tensor) -> Iterator[tuple[Tensor, Start]]:
+        """Yield some of the requests at a time, their rows [n] and what reasoning starts from.
 
         Args:
             batch: B requests.
+            read: their timelines.
+            state: [B, D] at each request.
         """
-        read = self.read_requests(batch)
-        return self.start(read, read.timeline.present.sum(1, keepdim=True), batch.task), read
+        timeline = read.timeline
+        place = timeline.present.sum(1) - int(batch.task == "search")  # before the query itself
+        columns = max(1, int((timeline.kind == SEARCH).sum(1).max()))
+        size = max(1, _MATCHES // ((self.sizes.items + 1) * columns))
+        for rows in torch.split(torch.arange(len(place), device=place.device), size):
+            part_of = Timeline(**{name: part[rows] for name, part in vars(timeline).items()})
+            only = replace(read, timeline=part_of, content=read.content[rows])
+            each = torch.arange(len(rows), device=rows.device)
+            yield rows, self.start(only, batch, each, place[rows], state[rows])
 
     @override
-    def _request_states(self, batch: Batch) -> tuple[Tensor, Tensor | None, Timeline]:
-        start, read = self.request_start(batch)
-        steps = self.reasoned(start)
-        state = self.state_after(start, steps[-1] if steps else None, batch.task)
-        return state[:, 0], read.texts, read.timeline
+    def added_scores(self, batch: Batch, read: TimelineRead, state: Tensor) -> Tensor | None:
+        if not self.reasons:
+            return None
+        table, parts = self.table(), []
+        for rows, start in self.request_starts(batch, read, state):
+            items = None if batch.candidates is None else batch.candidates[rows].long()
+            parts.append(self.added(start, self.final_weights(start, batch.task), batch.task, table, items))
+        return torch.cat(parts)
+
+    @override
+    @torch.no_grad()
+    def score_new(self, batch: Batch, items: NewItems) -> Tensor:
+        scores = super().score_new(batch, items)
+        if not self.reasons:
+            return scores
+        state, read = self._request_states(batch)
+        _, texts, vectors = self.scale[TASKS.index(batch.task)]
+        more = []
+        for _, start in self.request_starts(batch, read, state):
+            weights = self.final_weights(start, batch.task)
+            one = vectors * ((weights[:, None] @ start.sessions.content).squeeze(1) @ items.vectors.T)
+            if start.matches.texts is not None and items.text is not None:
+                one = one + texts * (self._texts_read(start, weights) @ items.text.T)
+            more.append(one)
+        return scores + torch.cat(more)
 
     # --- learning ---
 
     @override
     def loss(self, batch: Batch) -> Losses:
-        """Return the losses without reasoning at all places, and those of reasoning at some of them.
-
-        Merged, there is one or the other: reasoning is learned on the base as it is.
-        """
+        """Return the losses of the base; once sessions count, those of reasoning, which is learned on the base."""
+        if not self.reasons:
+            return super().loss(batch)
         config, own_sessions = self.config, batch.search_query.shape[1]
-        if self.reasons and config.foreign and config.belief_weight:
+        if config.foreign and config.belief_weight:
             batch = with_foreign_sessions(batch, config.foreign)
         read = self.read_stretches(batch)
-        if own_sessions < batch.search_query.shape[1]:
-            read = replace(read, targets=self.targets_of(read.timeline, own_sessions))
+        targets = _feed_targets(read.timeline)
+        if "search" in read.targets:
+            clicks = read.targets["search"]
+            counts = read.timeline.session[clicks.row, clicks.place - 1] <= own_sessions
+            targets["search"] = ClickTargets(clicks.row[counts], clicks.place[counts], clicks.item[counts])
         parts: dict[str, Tensor] = {}
         weights: dict[str, float] = {}
-        losses = [] if self.reasons and not self.is_apart else self._base_losses(batch, read)
-        for one in losses:
-            parts |= one.parts
-            weights |= one.weights
-        for task, only in _by_task(read) if self.reasons else ():
-            if task in self.train_tasks:
-                for name, (part, weight) in self._reasoning_losses(task, batch, only, own_sessions).items():
+        for task, target in targets.items():
+            if task in self.train_tasks and len(target.item):
+                for name, (part, weight) in self._reasoning_losses(task, target, batch, read, own_sessions).items():
                     parts[name], weights[name] = part, weight
         if not parts:
-            nothing = read.states.sum() + (self.scale.sum() if self.reasons else 0.0)
-            parts, weights = {"recommend": 0.0 * nothing}, {"recommend": 1.0}
+            parts, weights = {"recommend": 0.0 * self.scale.sum()}, {"recommend": 1.0}
         return Losses(parts, weights)
 
-    def _base_losses(self, batch: Batch, read: TimelineRead) -> list[Losses]:
-        """The losses without reasoning; apart, the feed alone predicts the feed's clicks."""
-        if not self.is_apart:
-            return [self.target_losses(batch, read, read.states)]
-        losses = []
-        for task, one in _by_task(read):
-            if task == "recommend":
-                losses.append(self.target_losses(batch, one, self.sides(read, _all_places(read.states))[0]))
-            elif task in self.train_tasks:
-                losses.append(self.target_losses(batch, one, read.states))
-            else:  # search clicks still say which items are alike
-                targets = one.targets["search"]
-                state, bias = read.states[targets.row, targets.place], self.bias[TASKS.index("search")]
-                clicks = self.cross_entropy(state, targets.item, one, bias)
-                losses.append(Losses({"search_clicks": clicks}, {"search_clicks": self.config.search_weight}))
-        return losses
-
     def _reasoning_losses(
-        self, task: Task, batch: Batch, read: TimelineRead, own_sessions: int
+        self, task: Task, targets: ClickTargets, batch: Batch, read: TimelineRead, own_sessions: int
     ) -> dict[str, tuple[Tensor, float]]:
         """The losses of a task after each step at some of its targets, and their weights."""
-        config = self.config
-        places, row, column, item = _some_places(read.targets[task], read.states, config.places)
-        start = self.start(read, places, task)
+        config, match = self.config, None
+        chosen = torch.randperm(len(targets.item), device=targets.item.device)[: config.places * len(batch)]
+        row, place, item = targets.row[chosen], targets.place[chosen], targets.item[chosen]
+        if task == "search":
+            queries, which = torch.unique(read.timeline.query[row, place - 1], return_inverse=True)
+            match = self._matches(batch, queries, read.texts, read.known)[which]
+        state = read.states[row, place]
+        start = self.start(read, batch, row, place - int(task == "search"), state)
         steps = self.reasoned(start)
-        place = places[row, column]
-        only = replace(read, targets={task: ClickTargets(row, place, item)})
+        assert self.reasoning is not None
+        depths = [step.weights for step in steps] or [self.reasoning.by_age(start.sessions)]
+        bias = self.bias[TASKS.index(task)]
         losses: dict[str, tuple[Tensor, float]] = {}
-        for number, step in enumerate(steps, start=1):
-            is_last = number == len(steps)
+        for number, weights in enumerate(depths, start=1):
+            is_last = number == len(depths)
             weight = (1.0 if is_last else config.step_weight) * (config.search_weight if task == "search" else 1.0)
             if weight:
-                states = read.states.index_put((row, place), self.state_after(start, step, task)[row, column])
-                losses[f"{task}.after_{number}"] = (self.target_losses(batch, only, states).parts[task], weight)
-        if task == "recommend" and config.tcl_weight:
-            base = start.base[row, column].detach()
-            crossed = [
-                self.state_after(start, step, task)[row, column] - start.base[row, column] + base for step in steps
-            ]
+                more = self.added(start, weights, task, read.table, read.known)
+                both = more if match is None else more + match
+                losses[f"{task}.after_{number}"] = (cross_entropy(state, item, read, bias, both), weight)
+        if config.tcl_weight and steps:
+            known = bias if read.known is None else bias[read.known]
+            base = state @ read.table.T + known + (0.0 if match is None else match)
+            base[:, 0] = -math.inf if read.known is None else base[:, 0]  # padding, or an item among many
             target = item if read.known is None else torch.searchsorted(read.known, item)
-            contrast = target_contrast(crossed, base, read.table, target, config.hard, config.temperature)
-            losses["tcl"] = (contrast, config.tcl_weight)
-        if own_sessions < batch.search_query.shape[1] and start.memory is not None:
-            is_learned = torch.zeros_like(places, dtype=torch.bool).index_put((row, column), torch.tensor(True))
-            belief = belief_loss(steps, start.memory, read.timeline.session, own_sessions, is_learned)
-            losses[f"belief.{task}"] = (belief, config.belief_weight)
+            losses[f"tcl.{task}"] = (target_contrast(base, base + more, target, config.hard), config.tcl_weight)
+        if steps and own_sessions < batch.search_query.shape[1]:
+            losses[f"belief.{task}"] = (belief_loss(steps, start.sessions, own_sessions), config.belief_weight)
         return losses
 
 
-def _closed(inputs: int, outputs: int) -> nn.Linear:
-    """A map that gives zeros until it has learned."""
-    closed = nn.Linear(inputs, outputs, bias=False)
-    nn.init.zeros_(closed.weight)
-    return closed
+def _feed_targets(timeline: Timeline) -> dict[Task, ClickTargets]:
+    """The next feed click after each event."""
+    return click_targets(replace(timeline, item=timeline.item * (timeline.kind == FEED_CLICK)), ("recommend",))
 
 
-def _gather(states: Tensor, places: Tensor) -> Tensor:
-    """[B, Q, D] of states [B, E + 1, D] at places [B, Q]."""
-    return states.gather(1, places[..., None].expand(-1, -1, states.shape[-1]))
-
-
-def _all_places(states: Tensor) -> Tensor:
-    """[B, E + 1] the places of all states."""
-    return torch.arange(states.shape[1], device=states.device).expand(len(states), -1)
-
-
-def _by_task(read: TimelineRead) -> list[tuple[Task, TimelineRead]]:
-    """What was read, once for each task, with the targets of that task alone."""
-    return [(task, replace(read, targets={task: targets})) for task, targets in read.targets.items()]
-
-
-def _some_places(targets: ClickTargets, states: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Places [B, Q] drawn of the targets of each row, `count` at most; and row, column and item of those drawn."""
-    item = torch.zeros(states.shape[:2], dtype=torch.long, device=states.device)
-    item[targets.row, targets.place] = targets.item
-    chance = torch.rand(item.shape, device=item.device) * (item > 0)
-    places = chance.topk(min(count, item.shape[1]), dim=1).indices
-    item = item.gather(1, places)
-    row, column = torch.nonzero(item > 0, as_tuple=True)
-    return places, row, column, item[row, column]
+def _gather(values: Tensor, places: Tensor) -> Tensor:
+    """[B, Q, D] of values [B, E, D] at places [B, Q]."""
+    return values.gather(1, places[..., None].expand(-1, -1, values.shape[-1]))

@@ -1,7 +1,5 @@
 """lcr-ser that may stop reasoning early, and that can be the teacher of a model which does not reason."""
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor, nn
 from typing_extensions import override
@@ -9,9 +7,8 @@ from typing_extensions import override
 from searec.config import Count, Natural, NonNegative, Share, settings
 from searec.data.batch import Batch
 from searec.data.dataset import Sizes
-from searec.data.schema import TASKS
+from searec.data.schema import TASKS, Task
 from searec.models.lcr_ser import LCRSER, Start
-from searec.nn.event_trunk import Timeline
 from searec.nn.losses import Losses
 
 
@@ -43,56 +40,60 @@ class LCRSERWithExits(LCRSER):
 
     def __init__(self, config: Config, sizes: Sizes) -> None:
         super().__init__(config, sizes)
-        has_exits = config.exit_steps and self.reasoning is not None
-        self.halting = nn.Linear(2 * config.width, 1) if has_exits else None
+        has_exits = config.exit_steps and config.steps and self.reasoning is not None
+        self.halting = nn.Linear(config.width, 1) if has_exits else None
         self.register_buffer("halt_above", torch.ones(()))  # nobody halts until the score is learned
 
     # --- early exit ---
 
     @override
-    def _request_states(self, batch: Batch) -> tuple[Tensor, Tensor | None, Timeline]:
-        if self.halting is None or not self.reasons or self.halt_above >= 1 or batch.task != "recommend":
-            return super()._request_states(batch)
-        start, read = self.request_start(batch)
-        state = start.base.clone()
-        rows = _reads_anything(start).nonzero().squeeze(1)
-        now = _at(start, rows)
+    def final_weights(self, start: Start, task: Task) -> Tensor:
+        if self.halting is None or self.halt_above >= 1 or task != "recommend":
+            return super().final_weights(start, task)
+        assert self.reasoning is not None
+        weights = self.reasoning.by_age(start.sessions)
+        rows = start.sessions.present.any(1).nonzero().squeeze(1)
+        now, keys = start.at(rows), self.reasoning.keys(start.sessions)[rows]
+        state = now.state
         for number in range(self.config.steps):
-            keep = (self.halting_score(now.states).sigmoid() <= self.halt_above).nonzero().squeeze(1)
+            keep = (self.halting_score(state).sigmoid() <= self.halt_above).nonzero().squeeze(1)
             if not len(keep):
                 break
             if len(keep) < len(rows):
-                rows, now = rows[keep], _at(now, keep)
-            step = self.reasoning(now.states, now.memory, number)  # type: ignore[misc]
-            state[rows] = self.state_after(now, step, batch.task)
-            now = replace(now, states=step.states)
-        return state[:, 0], read.texts, read.timeline
+                rows, now, keys, state = rows[keep], now.at(keep), keys[keep], state[keep]
+            step = self.reasoning(state, now.sessions, keys, number)
+            weights = weights.index_put((rows,), step.weights)
+            state = step.state
+        return weights
 
-    def halting_score(self, states: Tensor) -> Tensor:
-        """Return the logit [B] that no further step would help.
+    def halting_score(self, state: Tensor) -> Tensor:
+        """Return the logit [P] that no further step would help.
 
         Args:
-            states: [B, 1, 2, D] of each side.
+            state: [P, D] of the feed.
         """
         assert self.halting is not None
-        score: Tensor = self.halting(states.flatten(1)).squeeze(-1)
+        score: Tensor = self.halting(state).squeeze(-1)
         return score
 
     def score_by_depth(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return scores [B, K + 1, N] after 0..K steps, and logits of halting [B, K] before each, inf without one."""
-        start, read = self.request_start(batch)
-        steps = self.reasoned(start)
-        states = [start.base, *(self.state_after(start, step, batch.task) for step in steps)]
-        assert batch.candidates is not None
-        candidates = batch.candidates.long()
-        scores = torch.einsum("bkd,bnd->bkn", torch.cat(states, 1), self.table()[candidates])
-        scores = scores + self.bias[TASKS.index(batch.task)][candidates][:, None]
+        assert self.reasoning is not None and batch.candidates is not None
+        state, read = self._request_states(batch)
+        candidates, table = batch.candidates.long(), self.table()
+        scores = torch.einsum("bd,bnd->bn", state, table[candidates]) + self.bias[TASKS.index(batch.task)][candidates]
         near = self.neighbour_scores(batch, read.timeline)
         if near is not None:
-            scores = scores + near.gather(1, candidates)[:, None]
-        before = [start.states, *(step.states for step in steps[:-1])]
-        halting = torch.stack([self.halting_score(one) for one in before], 1)
-        return scores, halting.masked_fill(~_reads_anything(start)[:, None], torch.inf)
+            scores = scores + near.gather(1, candidates)
+        added, halting = [], []
+        for rows, start in self.request_starts(batch, read, state):
+            steps = self.reasoned(start)
+            depths = [self.reasoning.by_age(start.sessions), *(step.weights for step in steps)]
+            listed = candidates[rows]
+            added.append(torch.stack([self.added(start, one, batch.task, table, listed) for one in depths], 1))
+            before = torch.stack([self.halting_score(one) for one in (start.state, *(s.state for s in steps[:-1]))], 1)
+            halting.append(before.masked_fill(~start.sessions.present.any(1, keepdim=True), torch.inf))
+        return scores[:, None] + torch.cat(added), torch.cat(halting)
 
     # --- teacher and student ---
 
@@ -110,22 +111,12 @@ class LCRSERWithExits(LCRSER):
         target = self.targets_of(read.timeline)["recommend"]
         places = torch.zeros(read.states.shape[:2], dtype=torch.long, device=self.device)
         places[target.row, target.place] = target.place
-        places = places.topk(min(self.config.distil_places, places.shape[1]), dim=1).values
-        start = self.start(read, places, "recommend")
-        steps = self.reasoned(start)
-        state = self.state_after(start, steps[-1] if steps else None, "recommend")[places > 0]
-        scores: Tensor = state @ self.table()[1:].T + self.bias[TASKS.index("recommend"), 1:]
-        return scores
-
-
-def _reads_anything(start: Start) -> Tensor:
-    """[B] where there is something of the other side to read."""
-    assert start.memory is not None
-    return start.memory.allowed.flatten(1).any(1)
-
-
-def _at(start: Start, rows: Tensor) -> Start:
-    """Some rows of a start."""
-    assert start.memory is not None
-    parts = {name: part[rows] for name, part in vars(start.memory).items()}
-    return Start(start.base[rows], start.states[rows], replace(start.memory, **parts))
+        newest = places.topk(min(self.config.distil_places, places.shape[1]), dim=1).values
+        row, column = newest.nonzero(as_tuple=True)
+        place = newest[row, column]
+        state, table = read.states[row, place], self.table()
+        scores = state @ table.T + self.bias[TASKS.index("recommend")]
+        if self.reasons:
+            start = self.start(read, batch, row, place, state)
+            scores = scores + self.added(start, self.final_weights(start, "recommend"), "recommend", table)
+        return scores[:, 1:]

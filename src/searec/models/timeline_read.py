@@ -5,12 +5,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from searec.data.dataset import Dataset
 from searec.data.ragged import Ints
 from searec.data.schema import Task
 from searec.nn.event_trunk import Timeline
+from searec.nn.softmax import linear_cross_entropy
 
 CATEGORIES = 8
 """Categories read of an item."""
@@ -68,3 +70,27 @@ def click_targets(timeline: Timeline, tasks: Sequence[Task]) -> dict[Task, Click
 def category_ids(data: Dataset) -> Ints:
     """Return the first categories of each item, [I + 1, M]."""
     return data.item_categories.pad(np.arange(data.sizes.items + 1), CATEGORIES).astype(np.int32)
+
+
+def cross_entropy(
+    state: Tensor, target: Tensor, read: TimelineRead, bias: Tensor, match: Tensor | None = None
+) -> Tensor:
+    """Return the mean cross-entropy of targets over the catalogue, or over the items that are compared.
+
+    Args:
+        state: [P, D].
+        target: [P] internal ids.
+        read: whose items are compared.
+        bias: [I + 1] of all items.
+        match: [P, I + 1] or [P, M], what is added to the scores; None for nothing.
+    """
+    table = read.table
+    if read.known is not None and read.log_q is not None:
+        target, bias = torch.searchsorted(read.known, target), bias[read.known] - read.log_q
+    else:
+        table, bias, target = table[1:], bias[1:], target - 1
+        match = None if match is None else match[:, 1:]
+    if match is None:
+        one = state.new_ones(len(state), 1)
+        return linear_cross_entropy(torch.cat((state, one), 1), torch.cat((table, bias[:, None]), 1), target)
+    return F.cross_entropy(state @ table.T + bias + match, target)

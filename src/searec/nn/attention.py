@@ -32,25 +32,22 @@ class MultiHead(nn.Module):
         self.key_value = nn.Linear(width, 2 * width)
         self.out = nn.Linear(width, width)
 
-    def forward(self, query: Tensor, memory: Tensor, allowed: Tensor, bias: Tensor | None = None) -> Tensor:
+    def forward(self, query: Tensor, memory: Tensor, allowed: Tensor) -> Tensor:
         """Return what each query position reads from the memory, [B, Lq, D].
 
         Args:
             query: [B, Lq, D].
             memory: [B, Lk, D].
             allowed: [B, 1 or Lq, Lk] bool, True where a query position may look.
-            bias: [B, Lq, Lk] added to the logits; none by default.
         """
         has_any = allowed.any(dim=-1, keepdim=True)  # (B, 1 or Lq, 1)
         mask = allowed | ~has_any  # a row with nothing allowed looks anywhere, and is zeroed below
         if query.device.type == "cpu":
-            read = self._read_on_cpu(query, memory, mask, bias)
+            read = self._read_on_cpu(query, memory, mask)
         else:
             q, k, v = (
                 torch.unflatten(part, -1, (self.heads, -1)).transpose(1, 2) for part in self._parts(query, memory)
             )
-            if bias is not None:
-                mask = bias.masked_fill(~mask, torch.finfo(bias.dtype).min)
             read = F.scaled_dot_product_attention(
                 q, k, v, mask.unsqueeze(1), dropout_p=self.dropout.p if self.training else 0.0
             )
@@ -58,7 +55,7 @@ class MultiHead(nn.Module):
         out: Tensor = self.out(read)
         return out if query.device.type == "cpu" and bool(has_any.all()) else out * has_any
 
-    def _read_on_cpu(self, query: Tensor, memory: Tensor, allowed: Tensor, bias: Tensor | None) -> Tensor:
+    def _read_on_cpu(self, query: Tensor, memory: Tensor, allowed: Tensor) -> Tensor:
         """Return what is read before the last map, [B, Lq, D].
 
         For short histories on a CPU the way of the library is mostly copies.
@@ -68,7 +65,6 @@ class MultiHead(nn.Module):
         if not torch.is_grad_enabled() and not self.training and query.shape[1] * memory.shape[1] <= _SHORT:
             q, k, v = (torch.unflatten(part, -1, (self.heads, -1)) for part in self._parts(query, memory))
             logits = (q[:, None] * k[:, :, None]).sum(-1) * q.shape[-1] ** -0.5  # (B, Lk, Lq, h)
-            logits = logits if bias is None else logits + bias.mT[..., None]
             logits = logits.masked_fill(~allowed.mT[..., None], torch.finfo(logits.dtype).min)
             weights = torch.softmax(logits, dim=1)
             read: Tensor = (weights[..., None] * v[:, :, None]).sum(1).flatten(-2)
@@ -78,7 +74,7 @@ class MultiHead(nn.Module):
         hidden = torch.zeros(allowed.mT.shape, dtype=parts[0].dtype).masked_fill_(
             ~allowed.mT, torch.finfo(parts[0].dtype).min
         )
-        hidden = hidden.expand(-1, -1, query.shape[1]) if bias is None else hidden + bias.mT
+        hidden = hidden.expand(-1, -1, query.shape[1])
         heads = []
         for q, k, v in zip(
             parts[: self.heads], parts[self.heads : 2 * self.heads], parts[2 * self.heads :], strict=True
@@ -135,23 +131,20 @@ class EncoderLayer(nn.Module):
         self.norm_feed_forward = nn.LayerNorm(width)
         self.dropout = Dropout(dropout)
 
-    def forward(
-        self, x: Tensor, allowed: Tensor, memory: Tensor | None = None, *, bias: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, x: Tensor, allowed: Tensor, memory: Tensor | None = None) -> Tensor:
         """Return the layer's output, [B, L, D].
 
         Args:
             x: [B, L, D].
             allowed: as in `MultiHead`.
             memory: [B, Lk, D] the sequence to read; `x` itself by default.
-            bias: as in `MultiHead`.
         """
         if self.norm_first:
             read = self.norm_attention(x)
-            x = self.dropout.added(self.attention(read, read if memory is None else memory, allowed, bias), x)
+            x = self.dropout.added(self.attention(read, read if memory is None else memory, allowed), x)
             return self.dropout.added(self.feed_forward(self.norm_feed_forward(x)), x)
         read_from = x if memory is None else memory
-        return self.without_reading(self.dropout.added(self.attention(x, read_from, allowed, bias), x))
+        return self.without_reading(self.dropout.added(self.attention(x, read_from, allowed), x))
 
     def without_reading(self, x: Tensor) -> Tensor:
         """Return the output of the post-norm layer where attention adds nothing, [B, L, D]."""

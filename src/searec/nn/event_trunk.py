@@ -15,8 +15,6 @@ FEED_CLICK, SEARCH, SEARCH_CLICK = 1, 2, 3
 """Kinds of events; 0 is padding."""
 _GAPS = 24
 """Classes of time gaps: one for each doubling from a second on, so the last one begins at 97 days."""
-_FAR = 1e4
-"""Taken from a logit of attention, it leaves no weight."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +43,12 @@ class Timeline:
         return self.kind > 0
 
     @classmethod
-    def of(cls, batch: Batch, length: int, each: int = 0) -> "Timeline":
+    def of(cls, batch: Batch, length: int) -> "Timeline":
         """Return the newest events of a batch; of equal times a search first, then its clicks, then feed clicks.
 
         Args:
             batch: with feed clicks and searches.
             length: events of each user at most.
-            each: events that are kept of the feed and of the searches, if there are as many, whatever is newer.
         """
         sessions = torch.cat((torch.zeros_like(batch.search_query)[..., None], batch.search_click), dim=2)
         has_click = (sessions > 0) & (batch.search_query > 0)[..., None]
@@ -68,8 +65,6 @@ class Timeline:
         weight = torch.cat((torch.ones_like(session_time.flatten(1), dtype=torch.float32), batch.feed_weight), dim=1)
         session = torch.cat((place_of.flatten(1), torch.zeros_like(batch.feed_item)), dim=1)
         order = torch.where(kind > 0, time, torch.iinfo(torch.int64).max).argsort(dim=1, stable=True)
-        if each:
-            order, kind = _with_both_sides(order, kind, session > 0, length, each)
         count = (kind > 0).sum(1, keepdim=True)
         place = (count - length).clamp(min=0) + torch.arange(min(length, max(1, int(count.max()))), device=item.device)
         is_event = place < count
@@ -122,21 +117,6 @@ class Timeline:
         return row, newest[row, place], self.item[row, place]
 
 
-def _with_both_sides(order: Tensor, kind: Tensor, is_search: Tensor, length: int, each: int) -> tuple[Tensor, Tensor]:
-    """Order and kinds [B, N] of events without the oldest ones, so that `each` of both sides are among `length`."""
-    present, in_search = (part.gather(1, order) for part in (kind > 0, is_search))
-    in_search &= present
-    in_feed = present & ~in_search
-    searches, clicks = in_search.sum(1, keepdim=True), in_feed.sum(1, keepdim=True)
-    room = clicks.clamp(max=each).maximum(length - searches)
-    older = torch.where(in_search, searches - in_search.cumsum(1) >= length - clicks.minimum(room), False)
-    older |= in_feed & (clicks - in_feed.cumsum(1) >= room)
-    kind = kind.scatter(1, order, kind.gather(1, order) * ~older)
-    left = (~older & present).float()
-    again = torch.where(left > 0, 0, 1).argsort(dim=1, stable=True)
-    return order.gather(1, again), kind
-
-
 class EventTrunk(nn.Module):
     """Causal pre-norm Transformer over event vectors, after a learned start event.
 
@@ -163,43 +143,22 @@ class EventTrunk(nn.Module):
             nn.init.normal_(table.weight, std=0.02)
         nn.init.normal_(self.start, std=0.02)
 
-    def forward(self, content: Tensor, timeline: Timeline, *, apart: bool = False) -> Tensor:
+    def forward(self, content: Tensor, timeline: Timeline) -> Tensor:
         """Return the state before any event and after each one, [B, E + 1, D]; without meaning at padding.
 
         Args:
             content: [B, E, D] what each event is of: the item or the query.
             timeline: the events.
-            apart: the state after a feed click is as if there were no searches; the others read everything.
         """
-        gap, bias = gaps(timeline.time), None
-        place = torch.arange(1, content.shape[1] + 1, device=content.device).expand_as(gap)
-        if apart:
-            is_feed = timeline.kind == FEED_CLICK
-            gap = torch.where(is_feed, gaps_between(timeline.time, is_feed), gap)
-            place = torch.where(is_feed, is_feed.cumsum(1), place)
-            in_search = F.pad((timeline.session > 0).float(), (1, 0))
-            bias = -_FAR * (1 - in_search)[:, :, None] * in_search[:, None]
-        x = content * content.shape[-1] ** 0.5 + self.kind(timeline.kind) + self.gap(gap)
+        x = content * content.shape[-1] ** 0.5 + self.kind(timeline.kind) + self.gap(gaps(timeline.time))
         x = x + torch.log(timeline.weight.clamp(min=1e-3))[..., None] * self.weight
         x = torch.cat((self.start.expand(len(x), 1, -1), x), dim=1)
         present = torch.cat((torch.ones_like(timeline.present[:, :1]), timeline.present), dim=1)
-        position = self.position(F.pad(place, (1, 0))) if apart else self.position.weight[: x.shape[1]]
-        x = self.dropout(x + position)
+        x = self.dropout(x + self.position.weight[: x.shape[1]])
         allowed = causal(present)
         for layer in self.layers:
-            x = layer(x, allowed, bias=bias)
+            x = layer(x, allowed)
         return self.norm(x)  # type: ignore[no-any-return]
-
-
-def gaps_between(time: Tensor, chosen: Tensor) -> Tensor:
-    """Return the class of the time since the chosen event before, [B, E]: 0 if there is none.
-
-    Args:
-        time: [B, E] microseconds since 1970, from old to new.
-        chosen: [B, E] bool.
-    """
-    before = F.pad(torch.where(chosen, time, -1).cummax(1).values, (1, -1), value=-1)
-    return _gap_class(torch.where(before >= 0, time - before, 0))
 
 
 def gaps(time: Tensor) -> Tensor:
@@ -208,10 +167,5 @@ def gaps(time: Tensor) -> Tensor:
     Args:
         time: [B, E] microseconds since 1970, from old to new.
     """
-    return _gap_class(F.pad(time[:, 1:] - time[:, :-1], (1, 0)))
-
-
-def _gap_class(microseconds: Tensor) -> Tensor:
-    """The class of a gap: one for each doubling from a second on."""
-    seconds = microseconds.clamp(min=0).float() / 1e6
+    seconds = F.pad(time[:, 1:] - time[:, :-1], (1, 0)).clamp(min=0).float() / 1e6
     return torch.log2(seconds.clamp(min=1)).ceil().long().clamp(max=_GAPS - 1)

@@ -65,14 +65,24 @@ class QueryMatch(nn.Module):
             item_texts: [I + 1, E] text vectors of the items; None without text.
             items: [M] internal ids; None for all.
         """
-        assert self.offsets is not None and self.columns is not None and self.values is not None
-        index = SparseRows(self.offsets, self.columns, self.values, self._width)
-        lexical = [index.sum(part) for part in torch.split(words, max(1, _MATCHES_AT_ONCE // self._width))]
-        total = self.weights[0] * torch.log1p(
-            torch.cat(lexical if items is None else [part[:, items] for part in lexical])
-        )
+        lexical = self.lexical(words)
+        total: Tensor = self.weights[0] * (lexical if items is None else lexical[:, items])
         if texts is None or item_texts is None:
             return total
         with torch.no_grad():  # texts are not learned
             known = item_texts[items].float() if items is not None else self._texts(item_texts.float, item_texts)
         return total + self.weights[1] * (texts @ known.T)
+
+    def lexical(self, words: Tensor) -> Tensor:
+        """Return log(1 + BM25) of queries and all items, [n, I + 1].
+
+        Args:
+            words: [n, W] word ids of the queries, 0 pads.
+        """
+        assert self.offsets is not None and self.columns is not None and self.values is not None
+        index = SparseRows(self.offsets, self.columns, self.values, self._width)
+        return torch.log1p(torch.cat([index.sum(part) for part in torch.split(words, self._at_once)]))
+
+    @property
+    def _at_once(self) -> int:
+        return max(1, _MATCHES_AT_ONCE // self._width)

@@ -4,12 +4,12 @@ import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from typing_extensions import override
 
 from searec.models.base import Model
-from searec.models.capabilities import ChoosesSides, ChoosesText, supports
+from searec.models.capabilities import ChoosesText, supports
 from searec.training import checkpoint
 from searec.training.examples import Portions, TrainingExamples
 from searec.training.loop import train
@@ -24,8 +24,10 @@ _WHOLE = "whole"
 class ChoicePhase(TrainingPhase):
     """Trains another form of a model, from other weights, and keeps the better one by validation.
 
-    The other form first gets the steps that training takes at least. If it is behind by then, it is given up.
+    gives_up: the other form first gets the steps that training takes at least, and is given up if it is behind by then.
     """
+
+    gives_up: ClassVar[bool] = True
 
     @abstractmethod
     def other(self, model: Any, context: PhaseContext) -> Model:
@@ -36,38 +38,55 @@ class ChoicePhase(TrainingPhase):
             context: of the training.
         """
 
+    def trained(self, other: Any, context: PhaseContext, best: Mapping[str, float]) -> Mapping[str, float]:
+        """Finish the other form once its first training has ended, and return its metrics.
+
+        Args:
+            other: the other form, trained.
+            context: of the training.
+            best: metrics of its best validation.
+        """
+        return best
+
     @override
     def run(self, model: Model, context: PhaseContext, before: Mapping[str, float]) -> PhaseReport:
-        config, judge = context.config, context.judge
+        judge = context.judge
         if context.budgets is not None:
             budget = context.budgets[self.name]
             other = self.other(model, context)
             self._train(other, context, context.folder / self.name, stop_after=budget.epochs, validates=False)
+            self.trained(other, context, budget.metrics)
             model.load_state(other.state())
             context.epochs[self.name] = (budget.epochs, budget.steps)
             return PhaseReport(self.name, budget.metrics, is_kept=True)
         context.epochs[self.name] = (0, 0)
         if not (context.folder / FILE).exists():  # the run that it starts from has chosen
             return PhaseReport(self.name, dict(before), is_kept=False)
-        each = self._examples(model, context).steps(0)
-        pilot = min(config.epochs, math.ceil(max(1, config.min_steps) / each))
-        log = context.logs[-1] if context.logs else context.folder
-        rows = [row for row in read_rows(log / FILE) if row["event"] == "validate" and row["epoch"] <= pilot]
-        to_beat = max((row[judge] for row in rows), default=math.inf)
-        folder = context.folder / self.name
-        other = self.other(model, context)
-        report = self._train(other, context, folder, stop_after=pilot)
-        if report.best[judge] > to_beat and pilot < config.epochs:
-            other = self.other(model, context)
-            folder = folder / _WHOLE
-            report = self._train(other, context, folder)
-        if report.best[judge] <= before[judge]:
-            figures = {**before, f"{judge}.{self.name}": report.best[judge]}
-            return PhaseReport(self.name, figures, is_kept=False)
+        other, report, folder = self._chosen(model, context)
+        best = self.trained(other, context, report.best)
+        if best[judge] <= before[judge]:
+            return PhaseReport(self.name, {**before, f"{judge}.{self.name}": best[judge]}, is_kept=False)
         model.load_state(other.state())
         context.logs.append(folder)
-        context.epochs[self.name] = (report.best_epoch, report.best_epoch * each)
-        return PhaseReport(self.name, report.best, is_kept=True)
+        context.epochs[self.name] = (report.best_epoch, report.best_epoch * self._examples(model, context).steps(0))
+        return PhaseReport(self.name, best, is_kept=True)
+
+    def _chosen(self, model: Model, context: PhaseContext) -> tuple[Model, TrainReport, Path]:
+        """The other form, trained: whole if it is ahead after the fewest steps, or in any case."""
+        config, judge = context.config, context.judge
+        pilot = min(config.epochs, math.ceil(max(1, config.min_steps) / self._examples(model, context).steps(0)))
+        folder = context.folder / self.name
+        if self.gives_up:
+            log = context.logs[-1] if context.logs else context.folder
+            rows = [row for row in read_rows(log / FILE) if row["event"] == "validate" and row["epoch"] <= pilot]
+            to_beat = max((row[judge] for row in rows), default=math.inf)
+            other = self.other(model, context)
+            report = self._train(other, context, folder, stop_after=pilot)
+            if report.best[judge] <= to_beat or pilot == config.epochs:
+                return other, report, folder
+            folder = folder / _WHOLE
+        other = self.other(model, context)
+        return other, self._train(other, context, folder), folder
 
     @staticmethod
     def _examples(model: Model, context: PhaseContext) -> TrainingExamples | Portions:
@@ -109,34 +128,4 @@ class TextChoicePhase(ChoicePhase):
     @override
     def other(self, model: Any, context: PhaseContext) -> Model:
         other: Model = model.without_text(context.split.data, context.config.seed)
-        return other
-
-
-class SideChoicePhase(ChoicePhase):
-    """Tries a `capabilities.ChoosesSides` with feed and searches apart."""
-
-    name = "side_choice"
-
-    @override
-    def is_configured(self, model: Model) -> bool:
-        return supports(model, ChoosesSides) and model.may_encode_apart
-
-    @override
-    def other(self, model: Any, context: PhaseContext) -> Model:
-        other: Model = model.encoded_apart(context.split.data, context.config.seed)
-        return other
-
-
-class SearchChoicePhase(ChoicePhase):
-    """Tries a `capabilities.ChoosesSides` without searches."""
-
-    name = "search_choice"
-
-    @override
-    def is_configured(self, model: Model) -> bool:
-        return supports(model, ChoosesSides) and model.may_drop_searches
-
-    @override
-    def other(self, model: Any, context: PhaseContext) -> Model:
-        other: Model = model.without_searches(context.split.data, context.config.seed)
         return other

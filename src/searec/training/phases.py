@@ -21,10 +21,10 @@ from searec.training.train_config import TrainConfig
 
 SUPERVISED, STARTED = "supervised", "started"
 BUILT_IN = {
-    "side_choice": "searec.training.choices:SideChoicePhase",
-    "search_choice": "searec.training.choices:SearchChoicePhase",
+    "trunk_choice": "searec.training.reasoning:TrunkChoicePhase",
     "reasoning": "searec.training.reasoning:ReasoningPhase",
     "text_choice": "searec.training.choices:TextChoicePhase",
+    "code_weight": "searec.training.code_weight:CodeWeightPhase",
     "neighbours": "searec.training.neighbour_memory:NeighbourMemoryPhase",
     "second_phase": "searec.training.second_phase:SecondPhase",
     "user_codes": "searec.training.user_codes:UserCodesPhase",
@@ -92,6 +92,7 @@ class PhaseContext:
         negatives: int | None = None,
         examples: Examples | None = None,
         judge: str | None = None,
+        budget: Budget | None = None,
     ) -> Mapping[str, float]:
         """Train a later phase for some steps, and return the metrics of its best validation.
 
@@ -106,6 +107,7 @@ class PhaseContext:
             negatives: for each positive; as many as the model needs by default.
             examples: its batches; those of the model by default.
             judge: the metric that chooses the best weights, higher is better; the training's by default.
+            budget: how long to train where no validation decides; that of the phase by default.
         """
         folder = self.folder / name
         folder.mkdir(exist_ok=True)
@@ -123,7 +125,8 @@ class PhaseContext:
         )
         if examples is None:
             examples = TrainingExamples(self.split, model, batch=batch, seed=config.seed, negatives=negatives)
-        budget = None if self.budgets is None else self.budgets[name]
+        if self.budgets is not None and budget is None:
+            budget = self.budgets[name]
         report = train(
             learner,
             Portions(examples, portion),

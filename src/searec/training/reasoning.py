@@ -1,46 +1,63 @@
-"""The phase that gives a trained base its reasoning, or leaves it out."""
+"""The phases that give a trained base its reasoning, and that try another base for it."""
 
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from typing_extensions import override
 
 from searec.models.base import Model
-from searec.models.capabilities import LearnsReasoning, supports
+from searec.models.capabilities import ChoosesTrunk, LearnsReasoning, supports
+from searec.training.budget import Budget
 from searec.training.checkpoint import snapshot
+from searec.training.choices import ChoicePhase
 from searec.training.phases import PhaseContext, PhaseReport, TrainingPhase
 
 
-class ReasoningPhase(TrainingPhase):
-    """Learns the reasoning of a `capabilities.LearnsReasoning` on its base, and keeps it if validation is better.
+def learn_reasoning(model: Any, context: PhaseContext, name: str, budget: Budget | None = None) -> Mapping[str, float]:
+    """Learn the reasoning of a model, its base held, and return the metrics of the best validation.
 
-    A model that has learned it with the base is only tried without.
+    Args:
+        model: `capabilities.LearnsReasoning`.
+        context: of the training.
+        name: of the phase.
+        budget: how long to train where no validation decides.
     """
+    model.requires_grad_(False)
+    for weight in model.reasoning_weights():
+        weight.requires_grad_(True)
+    model.is_open.fill_(True)
+    config = model.config
+    try:
+        return context.train(
+            name,
+            model,
+            model,
+            context.validate,
+            config.reasoning_steps,
+            batch=context.config.batch,
+            lr=config.reasoning_lr,
+            budget=budget,
+        )
+    finally:
+        model.requires_grad_(True)
+
+
+class ReasoningPhase(TrainingPhase):
+    """Learns the reasoning of a `capabilities.LearnsReasoning` on its base, and keeps it if validation is better."""
 
     name = "reasoning"
+    weights = ("reasoning.", "scale", "is_open", "match.")
 
     @override
     def is_configured(self, model: Model) -> bool:
-        reads = bool(getattr(model, "reads_searches", False))
-        return supports(model, LearnsReasoning) and reads and bool(model.reasoning_weights())
+        can_learn = supports(model, LearnsReasoning) and bool(model.reasoning_weights())
+        return can_learn and model.config.reasoning_steps > 0
 
     @override
     def run(self, model: Any, context: PhaseContext, before: Mapping[str, float]) -> PhaseReport:
         context.epochs[self.name] = (0, 0)
-        if model.reasons:
-            return self._closed(model, context, before)
         base = snapshot(model.state())
-        model.requires_grad_(False)
-        for weight in model.reasoning_weights():
-            weight.requires_grad_(True)
-        model.is_open.fill_(True)
-        config = context.config
-        try:
-            steps = max(1, config.min_steps)
-            best = context.train(self.name, model, model, context.validate, steps, batch=config.batch, lr=config.lr)
-        finally:
-            model.requires_grad_(True)
+        best = learn_reasoning(model, context, self.name)
         if context.budgets is None and best[context.judge] <= before[context.judge]:
             model.load_state(base)
             return PhaseReport(
@@ -48,14 +65,41 @@ class ReasoningPhase(TrainingPhase):
             )
         return PhaseReport(self.name, best, is_kept=True)
 
-    def _closed(self, model: Any, context: PhaseContext, before: Mapping[str, float]) -> PhaseReport:
-        """Leave out what was learned with the base, if validation is better so."""
+
+class TrunkChoicePhase(ChoicePhase):
+    """Tries a `capabilities.ChoosesTrunk` whose trunk reads the feed alone, with reasoning learned on it.
+
+    Without reasoning such a model reads no search at all: it is kept so where reasoning does not help.
+    """
+
+    name = "trunk_choice"
+    gives_up = False
+
+    @override
+    def is_configured(self, model: Model) -> bool:
+        return supports(model, ChoosesTrunk) and model.may_read_feed_alone
+
+    @override
+    def other(self, model: Any, context: PhaseContext) -> Model:
+        other: Model = model.reading_feed_alone(context.split.data, context.config.seed)
+        return other
+
+    @override
+    def trained(self, other: Any, context: PhaseContext, best: Mapping[str, float]) -> Mapping[str, float]:
+        name = f"{self.name}/reasoning"
         if context.budgets is not None:
-            model.is_open.fill_(bool(context.budgets[self.name].metrics["is_open"]))
-            return PhaseReport(self.name, context.budgets[self.name].metrics, is_kept=True)
-        model.is_open.fill_(False)
-        with torch.no_grad():
-            closed = context.validate(model)
-        is_open = closed[context.judge] <= before[context.judge]
-        model.is_open.fill_(is_open)
-        return PhaseReport(self.name, {**(before if is_open else closed), "is_open": float(is_open)}, is_kept=True)
+            metrics = context.budgets[self.name].metrics
+            epochs = int(metrics["reasoning_epochs"])
+            if epochs:
+                learn_reasoning(other, context, name, Budget(name, epochs, 0, is_kept=True, metrics={}))
+            return metrics
+        base = snapshot(other.state())
+        reasoned = learn_reasoning(other, context, name)
+        if reasoned[context.judge] <= best[context.judge]:
+            other.load_state(base)
+            return {**best, "reasoning_epochs": 0}
+        return {
+            **reasoned,
+            "reasoning_epochs": context.epochs[name][0],
+            f"{context.judge}.no_search": best[context.judge],
+        }

@@ -8,7 +8,7 @@ from searec.experiments.recipe import Recipe, RecipeLine
 from searec.experiments.recipes.baselines import baselines, demo, headline, tuning_sasrec, tuning_simple, tuning_unisar
 from searec.experiments.recipes.gensar import gensar, gensar_tradeoff
 from searec.experiments.recipes.gserec import gserec, gserec_ablations, gserec_unseen, gserec_world
-from searec.experiments.recipes.lcr_ser import lcr_ser, lcr_ser_report, lcr_ser_reward
+from searec.experiments.recipes.lcr_ser import lcr_ser, lcr_ser_cost, lcr_ser_report, lcr_ser_reward
 from searec.experiments.recipes.published import published
 from searec.experiments.recipes.serendipity import serendipity
 
@@ -26,6 +26,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "gserec-unseen": gserec_unseen,
     "gserec-world": gserec_world,
     "lcr-ser": lcr_ser,
+    "lcr-ser-cost": lcr_ser_cost,
     "lcr-ser-reward": lcr_ser_reward,
     "lcr-ser-report": lcr_ser_report,
     "published": published,

@@ -12,24 +12,54 @@ EXIT: dict[str, Any] = {"exit_steps": 60, "exit_keep": 0.999}
 
 def lcr_ser() -> Recipe:
     """Return lcr-ser part by part beside its controls, for data and for worlds that differ in `--inject` alone."""
-    bare: dict[str, Any] = {"foreign": 0.0, "tcl_weight": 0.0, "step_weight": 0.0}
-    apart: dict[str, Any] = {"apart": True, "searches": True}
+    feed: dict[str, Any] = {
+        "trunk": "feed",
+        "start": "no search",
+    }  # the same base of each seed, reasoning learned on it
+    bare: dict[str, Any] = {"tcl_weight": 0.0, "step_weight": 0.0}
 
-    def line(label: str, model: str = "lcr-ser", seeds: tuple[int, ...] = SEEDS, **changes: Any) -> RecipeLine:
-        return RecipeLine(label, model, {"text": True, "neighbours": False, **changes}, seeds=seeds)
+    def line(
+        label: str,
+        model: str = "lcr-ser",
+        seeds: tuple[int, ...] = SEEDS,
+        start: str | None = None,
+        teacher: str | None = None,
+        **changes: Any,
+    ) -> RecipeLine:
+        settings = {"text": True, "neighbours": False, **changes}
+        return RecipeLine(label, model, settings, seeds=seeds, start=start, teacher=teacher)
 
     return Recipe(
         "lcr-ser",
         (
             line("event-transformer", "event-transformer", tasks=["recommend"]),
             line("no search", searches=False),
-            line("apart, K=0", **apart, steps=0),
-            line("+LCR", **apart, **bare),
-            line("+TCL", **apart, **{**bare, "tcl_weight": 0.1, "step_weight": 0.1}),
-            line("+belief", **apart),
-            line("merged", apart=False, searches=True),
-            line("lcr-ser"),
-            *(line(f"K={steps}", seeds=SEEDS[:1], **apart, steps=steps) for steps in (1, 2, 4, 5)),
+            line("K=0, by age", **feed, steps=0),
+            line("+LCR", **feed, **bare),
+            line("+TCL", **feed),
+            line("+foreign", seeds=SEEDS[:1], **feed, foreign=0.5),
+            *(line(f"K={steps}", seeds=SEEDS[:1], **feed, steps=steps) for steps in (1, 2, 5)),
+            line("lcr-ser", seeds=SEEDS),
+        ),
+    )
+
+
+def lcr_ser_cost() -> Recipe:
+    """Return early exit, and a one-pass student beside a student of a teacher that does not reason."""
+    shared: dict[str, Any] = {"text": True, "neighbours": False, "trunk": "feed"}
+
+    def line(label: str, start: str | None = None, teacher: str | None = None, **changes: Any) -> RecipeLine:
+        return RecipeLine(label, "lcr-ser", {**shared, **changes}, seeds=SEEDS, start=start, teacher=teacher)
+
+    return Recipe(
+        "lcr-ser-cost",
+        (
+            line("no search", searches=False),
+            line("+TCL", start="no search"),
+            line("early exit", start="+TCL", exit_steps=60),
+            line("one pass", trunk="merged", reasoning_steps=0),
+            line("student", teacher="+TCL", trunk="merged", reasoning_steps=0),
+            line("student of no search", teacher="no search", trunk="merged", reasoning_steps=0),
         ),
     )
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from searec.data.dataset import load
 from searec.data.split import Split
 from searec.experiments.run_training import new_model, settings_for
-from searec.models.gensar.model import GenSAR
+from searec.models.gensar.paper import GenSARPaper
 from searec.models.gensar.seq2seq_tasks import Seq2SeqTask
 from searec.nn.t5_decoder import BeamDecoder
 from searec.semantic_ids import beam
@@ -168,10 +168,10 @@ def run(data: Path) -> None:
     """Print a training step's time, its data path included, beside the library's T5 on the same tokens."""
     dataset = load(data)
     split = Split(dataset)
-    config, plan = settings_for("gensar", "default", {"code_epochs": 2})
+    config, plan = settings_for("gensar-paper", "default", {"code_epochs": 2})
     assert plan is not None
-    model = new_model("gensar", config, split, 0).train()
-    assert isinstance(model, GenSAR)
+    model = new_model("gensar-paper", config, split, 0).train()
+    assert isinstance(model, GenSARPaper)
     examples = TrainingExamples(split, model, batch=plan.batch, seed=0)
     adam = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
     torch.manual_seed(0)
@@ -195,7 +195,7 @@ def run(data: Path) -> None:
     line("gensar training step against a bare T5 step", data, {**found, "steps": _STEPS, "batch": plan.batch})
 
 
-def _bare(model: GenSAR, task: Seq2SeqTask) -> dict[str, Tensor]:
+def _bare(model: GenSARPaper, task: Seq2SeqTask) -> dict[str, Tensor]:
     """A task as the library's T5 takes it; its loss is over the whole vocabulary."""
     if task.is_token is None:
         assert task.task is not None

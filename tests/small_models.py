@@ -16,7 +16,7 @@ MODEL: dict[str, Any] = {
     "heads": 2,
     "head_width": 8,
     "vocabulary": 300,
-    "beam": 64,
+    "beam": 160,
     "reasoning_steps": 10,
 }
 """Taken up by each model that has such a setting."""

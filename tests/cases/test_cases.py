@@ -16,8 +16,8 @@ from searec.pipeline.types import Request
 from searec.store.store import Store
 
 HERE = Path(__file__).parent
-SMALL_GENSAR = ["width=16", "layers=1", "heads=2", "head_width=8", "inner=16", "vocabulary=300", "codes=128"]
-SMALL_GENSAR += ["code_epochs=4", "code_least=0", "epochs=1"]
+SMALL_GENSAR = ["width=16", "layers=1", "heads=2", "inner=16", "codes=128", "length=16"]
+SMALL_GENSAR += ["epochs=1", "epoch_steps=0"]
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ def coded(split: Split) -> Artifact:
 
 
 def identified(split: Split) -> Artifact:
-    return ItemCoder.make(split, BOTH, run_training.settings_for("gensar", "default", GENSAR)[0], seed=0)
+    return ItemCoder.make(split, BOTH, run_training.settings_for("gensar-paper", "default", GENSAR)[0], seed=0)
 
 
 def interested(split: Split) -> Artifact:
@@ -355,7 +355,7 @@ def test_a_training_that_counts_test_events_fails_and_leaves_no_run(
     ("model", "make", "options"),
     [
         ("gserec-paper", coded, {"levels": 2, "codes": 8}),
-        ("gensar", identified, GENSAR),
+        ("gensar-paper", identified, GENSAR),
         ("serendipity", interested, {"interests": 2, "snapshots": 2}),
     ],
 )
@@ -364,7 +364,7 @@ def test_a_training_on_what_was_made_too_late_fails_before_it_learns(
 ) -> None:
     made = make(Split(checkerboard.data, min_events=99))
     monkeypatch.setattr(run_training, "prepare", lambda *_: made)
-    tasks = BOTH if model == "gensar" else FEED
+    tasks = BOTH if model == "gensar-paper" else FEED
     user, time = first_held_out(checkerboard.data, tasks)
     with pytest.raises(
         LeakError, match=rf"{made.folder}, user '{user}'.*got: \w+ of '{user}' at {np.datetime64(time, 'us')}"

@@ -56,8 +56,10 @@ LESSON: dict[str, dict[str, Any]] = {
     "sasrec": {"epochs": 20, "epoch_steps": 0, "batch": 16, "lr": 0.01},
     "gserec-paper": {"epochs": 30, "batch": 16, "lr": 0.005, "width": 32, "inner": 32},
     "lcr-ser-paper": {"epochs": 30, "batch": 16, "lr": 0.005, "width": 32, "inner": 32},
-    "gensar": {**WRITERS, "epochs": 20, "code_epochs": 200},
-    "tiger": {**WRITERS, "epochs": 20},
+    "gensar": {"epochs": 4, "batch": 16, "lr": 0.01, "dropout": 0.1, "average": 0.9},
+    "tiger": {"epochs": 4, "batch": 16, "lr": 0.01, "dropout": 0.1, "average": 0.9},
+    "gensar-paper": {**WRITERS, "epochs": 20, "code_epochs": 200},
+    "tiger-paper": {**WRITERS, "epochs": 20},
     "serendipity": {"epochs": 60, "batch": 16, "lr": 0.01},
     "unisar": {
         "epochs": 30,
@@ -75,10 +77,11 @@ LESSON: dict[str, dict[str, Any]] = {
 BEGUN = {"unisar": {"epoch_steps": 0}}
 """Settings of a model that is only just begun."""
 LESSON_OF_OTHERS = {"epochs": 30, "batch": 32, "lr": 0.01}
-GIVEN = {"gensar": 0.5, "tiger": 0.5}
+GIVEN = {"gensar": 0.5, "gensar-paper": 0.5, "tiger-paper": 0.5}
 """What untaught models know: identifiers are learned from clicks, and an untaught T5 repeats codes that it reads."""
 WORDLESS: dict[str, dict[str, Any]] = {
-    **{name: {"text": False, "tasks": ["recommend"]} for name in ("event-transformer", "lcr-ser")},
+    **{name: {"text": False, "tasks": ["recommend"]} for name in ("event-transformer", "lcr-ser", "gensar")},
+    "tiger": {"text": False},
     "gserec": {"text": False},
 }
 """Settings without words, which alone tell the two blocks of items apart."""
@@ -277,6 +280,8 @@ def test_events_after_the_cutoff_teach_nothing(teach: MakeRun, rewritten: Datase
         short["neighbours"] = False
     if "text_choice" in model_named(name).phases:  # as does the choice of texts
         short["text"] = True
+    if "code_weight" in model_named(name).phases:
+        short["log_p"] = 1.0
     if "reasoning" in model_named(name).phases:  # and reasoning
         short["searches"] = False
     told = teach(name, **short)
@@ -518,8 +523,10 @@ CAPABILITIES = {
     "gserec": {"HasItemVectors", "ScoresNewItems"},
     "gserec-paper": {"HasItemVectors", "ColdStartUsers"},
     "lcr-ser-paper": {"HasItemVectors"},
-    "gensar": {"SuggestsQueries", "UpdatesItems"},
-    "tiger": {"SuggestsQueries", "UpdatesItems"},
+    "gensar": {"HasItemVectors", "ScoresNewItems", "SuggestsQueries"},
+    "tiger": {"HasItemVectors", "ScoresNewItems", "SuggestsQueries"},
+    "gensar-paper": {"SuggestsQueries", "UpdatesItems"},
+    "tiger-paper": {"SuggestsQueries", "UpdatesItems"},
     "serendipity": {"HasItemVectors", "RetrievesByInterest"},
 }
 

@@ -18,7 +18,7 @@ from shared_folders import shared_folder
 from small_models import settings
 
 NEW_ITEM, GONE_ITEM, NEW_USER = "0new", "filler111", "0 new user"  # of the fixture `grown`
-DEPENDENT = {"bm25", "event-transformer", "gensar", "tiger"}
+DEPENDENT = {"bm25", "event-transformer", "gensar", "tiger", "gensar-paper", "tiger-paper"}
 """Models whose scores of known items depend on which other items there are."""
 
 

@@ -119,9 +119,14 @@ def test_a_registry_gives_what_its_table_names() -> None:
 def test_a_model_loads_nothing_of_the_others(name: str) -> None:
     """Apart from a base that it is declared to stand on."""
     trunk = {"event_transformer", "itemknn"}
-    shared = {"tiger": {"gensar.model"}, "event-transformer": {"itemknn"}, "gserec": trunk, "lcr-ser": trunk}.get(
-        name, set()
-    )
+    shared = {
+        "event-transformer": {"itemknn"},
+        "gserec": trunk,
+        "lcr-ser": trunk,
+        "gensar": trunk,
+        "tiger": {*trunk, "gensar.model"},
+        "tiger-paper": {"gensar.paper"},
+    }.get(name, set())
     others = {path.split(":")[0] for other, path in BUILT_IN.items() if other != name}
     own = BUILT_IN[name].split(":")[0]
     code = f"from searec.models import model_named; model_named({name!r}); import sys; print(*sys.modules)"

@@ -240,20 +240,21 @@ def test_what_is_all_but_impossible_comes_last_and_breaks_nothing() -> None:
 
 
 def test_fewer_items_than_beams_are_padded() -> None:
-    """One item stands alone and two stand together, so that the last step has room for four."""
-    world = World({3: (0, 0), 5: (1, 0), 8: (1, 1)}, (2, 2), (0,))
-    items, scores = search(world.toy, world.trie, 10)
-    assert items.shape == (1, 4)
-    assert items[0, 3] == 0
-    assert scores[0, 3] == -torch.inf
-    assert set(items[0, :3].tolist()) == {3, 5, 8}
+    world = World({3: (0, 0), 5: (1, 0), 8: (1, 1)}, (2, 2), (0, 1))
+    items, scores = search(world.toy, world.trie, 10, torch.tensor([[5], [0]]))
+    assert items.shape == (2, 3)
+    assert items[0, 2] == 0
+    assert scores[0, 2] == -torch.inf
+    assert set(items[0, :2].tolist()) == {3, 8} and set(items[1].tolist()) == {3, 5, 8}
 
 
-def test_beams_that_no_query_has_are_not_written() -> None:
+def test_what_one_identifier_alone_begins_with_is_not_written_to_its_end() -> None:
+    """Item 3 is certain after one code, 5 and 8 after two of three."""
     world = World({3: (0, 0, 0), 5: (1, 0, 0), 8: (1, 1, 0)}, (2, 2, 1), (0, 1))
     toy = world.toy
-    search(toy, world.trie, 10)
-    assert toy.widths == [1, 2, 3]
+    items, _ = search(toy, world.trie, 10)
+    assert toy.widths == [1, 1]
+    assert set(items[0].tolist()) == {3, 5, 8}
 
 
 @many

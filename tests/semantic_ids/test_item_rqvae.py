@@ -317,3 +317,25 @@ def test_books_of_a_side_add_up_to_what_its_decoder_reads(shared: int, specific:
             part = slice(side * learner.config.width, (side + 1) * learner.config.width)
             assert isinstance(total, Tensor)
             assert torch.allclose(total[part], read[side], atol=1e-5)
+
+
+def test_principal_components_keep_what_few_dimensions_hold() -> None:
+    """Four groups in two dimensions of each side: a code for each explains all, in one pass."""
+    generator = np.random.default_rng(0)
+    group = generator.integers(0, 4, 60)
+    sides = [
+        (generator.normal(size=(4, 2)) @ generator.normal(size=(2, width)))[group].astype(np.float32)
+        for width in INSIDE
+    ]
+    learner = model(hidden=(), width=2, shared=1, specific=1, size=4).eval()
+    learner.fit(sides)
+    explained = learner.explained(ItemBatch(tuple(map(torch.from_numpy, sides))))
+    assert explained.tolist() == pytest.approx([1, 1], abs=1e-4)
+    codes, _ = learner.codes(learner.latents(sides))
+    assert len({(int(code), one) for code, one in zip(codes[0, :, 0], group, strict=True)}) == 4
+
+
+def test_shared_codebooks_may_be_smaller() -> None:
+    learner = model(hidden=(), shared_size=2)
+    assert learner.shared is not None and learner.specific is not None
+    assert learner.shared.books.shape[1] == 2 and learner.specific[0].books.shape[1] == TINY["size"]

@@ -164,3 +164,9 @@ def test_it_takes_seven_bytes_an_item() -> None:
 def test_all_of_it_goes_to_a_device() -> None:
     moved = Trie.build(np.array([[0, 1], [0, 2]]), np.array([5, 6])).to("meta")
     assert {array.device.type for array in (*moved.codes, *moved.first, moved.items)} == {"meta"}
+
+
+def test_nodes_of_one_identifier_know_their_leaf() -> None:
+    trie = Trie.build(np.array([[0, 0, 0], [0, 1, 2], [0, 1, 3], [1, 0, 0]]), np.array([1, 2, 3, 4]))
+    found = [trie.only_leaf(level, torch.arange(len(codes))).tolist() for level, codes in enumerate(trie.codes, 1)]
+    assert found == [[-1, 3], [0, -1, 3], [0, 1, 2, 3]]

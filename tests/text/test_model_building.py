@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from searec.config import configure
-from searec.models.gensar.model import GenSAR
+from searec.models.gensar.paper import GenSARPaper
 from searec.models.gensar.t5 import new_t5
 from searec.text import encoder
 from searec.text.model_building import BUILDING
@@ -16,7 +16,7 @@ from searec.text.tokenizer import loading
 
 
 def seq2seq() -> Any:
-    return new_t5(configure(GenSAR.Config, {"width": 16, "inner": 16, "layers": 1}), 20, start=10)
+    return new_t5(configure(GenSARPaper.Config, {"width": 16, "inner": 16, "layers": 1}), 20, start=10)
 
 
 def sentence_encoder() -> Any:

@@ -19,18 +19,25 @@ from torch import Tensor
 from typing_extensions import override
 
 from searec.artifacts.base import ABOUT, Artifact, cached_folder, own_settings, written
+from searec.artifacts.identifier_training import (
+    TASK_OF_SIDE,
+    behaviour_of_nearest,
+    identify,
+    learn,
+    new_rqvae,
+    with_behaviour,
+)
 from searec.artifacts.item_vectors import Vectors, item_vectors
 from searec.artifacts.new_items import texts_of
 from searec.artifacts.pseudo_queries import VERSION as PSEUDO_VERSION
 from searec.artifacts.pseudo_queries import from_words, pseudo_queries
-from searec.artifacts.quantiser_training import ShuffledRows, train_quantiser
 from searec.config import configure
 from searec.data.dataset import Dataset
 from searec.data.growth import Growth
 from searec.data.leakage.checks import bounds, clicks_of
 from searec.data.leakage.cutoff import Cutoff
 from searec.data.leakage.findings import Finding, event_at, row_at
-from searec.data.ragged import Ints, Ragged
+from searec.data.ragged import Ragged
 from searec.data.schema import TASKS, Task
 from searec.data.split import Split
 from searec.errors import DataError, RunError
@@ -38,9 +45,8 @@ from searec.files import fingerprint, replacing
 from searec.models.gensar.item_corpus import ItemCorpus
 from searec.models.gensar.prompt_templates import TEMPLATE_TEXTS
 from searec.semantic_ids.code_config import IdentifierSettings
-from searec.semantic_ids.codebook_usage import code_use
-from searec.semantic_ids.identifiers import Identifiers, add_extra_code, free_codes, moved_apart, spread
-from searec.semantic_ids.item_rqvae import ItemBatch, ItemRQVAE
+from searec.semantic_ids.identifiers import Identifiers, free_codes
+from searec.semantic_ids.item_rqvae import ItemRQVAE
 from searec.semantic_ids.user_code_table import SIDES
 from searec.text.encoder import Encoder
 from searec.text.tokenizer import Tokens
@@ -48,16 +54,11 @@ from searec.training.checkpoint import read_tensors, write_tensors
 from searec.training.processes import first_process
 from searec.training.training_log import FILE as LOG
 
-VERSION = "items-2"
+VERSION = "items-4"
 """Changes with every change to what is made here from the same input."""
-NEIGHBOURS = 10
-"""Items nearest by their words that a new item's behaviour is taken from."""
 _IDENTIFIERS, _WEIGHTS, _TOKENS = "identifiers.safetensors", "rqvae.safetensors", "tokenizer.json"
+_OF_TEXTS = ("vocabulary", "pretrained", "doc2query", "pseudo_queries")
 _QUERIES, _VECTORS = "pseudo_queries.parquet", "vectors_{}.npy"
-
-
-_TASK_OF_SIDE = (SIDES.index("search"), SIDES.index("recommend"))
-"""Meaning is for search, behaviour for recommendation."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class ItemCoder(Artifact):
     settings: IdentifierSettings
     identifiers: Identifiers
     rqvae: ItemRQVAE
-    tokens: Tokens
+    tokens: Tokens | None  # of a model that reads and writes texts
     vectors: Sequence[NDArray[np.floating[Any]]]
     queries: list[str]
     of_item: Ragged
@@ -88,7 +89,8 @@ class ItemCoder(Artifact):
         Args:
             split: whose training events they are made from.
             tasks: not used; identifiers serve both tasks.
-            config: a generative model's `IdentifierSettings`, vocabulary, pretrained, doc2query and pseudo_queries.
+            config: a generative model's `IdentifierSettings`, and of one that reads and writes texts vocabulary,
+                pretrained, doc2query and pseudo_queries.
             seed: of the RQ-VAE's weights and batches, and of what else is trained or drawn.
 
         Raises:
@@ -96,7 +98,7 @@ class ItemCoder(Artifact):
             Interrupted: on request; the same call goes on.
         """
         chosen = own_settings(config, IdentifierSettings)
-        texts = {name: getattr(config, name) for name in ("vocabulary", "pretrained", "doc2query", "pseudo_queries")}
+        texts = {name: getattr(config, name) for name in _OF_TEXTS if hasattr(config, name)}
         made_of = Cutoff.of(split, TASKS)
         made_from = (VERSION, PSEUDO_VERSION, made_of.digest, str(seed), json.dumps([chosen, texts], sort_keys=True))
         home = cached_folder("items", *made_from)
@@ -105,22 +107,13 @@ class ItemCoder(Artifact):
         settings = configure(IdentifierSettings, chosen)
         sides = item_vectors(split, settings, seed)
         rqvae = new_rqvae(settings, [side.shape[1] for side in sides], seed)
+        quantised = with_behaviour(sides) if settings.quantiser == "k-means" and len(sides) == 2 else sides
         if settings.code_standardise:
-            rqvae.standardise(sides)
+            rqvae.standardise(quantised)
         work = home.with_name(f"{home.name}.training")
-        explained = learn(rqvae, sides, settings, seed, work)
-        identifiers = identify(rqvae, sides, settings)
-        words = split.data.item_texts()
-        table = split.data.item_table
-        queries, of_item = pseudo_queries(
-            table, words, model=texts["doc2query"], count=texts["pseudo_queries"], seed=seed
-        )
-        if texts["pretrained"]:
-            tokens = Tokens.of_checkpoint(texts["pretrained"])
-        else:
-            trained = np.unique(split.train("search").query)
-            known = split.data.queries.texts.gather(trained.astype(np.int64) - 1).to_list()
-            tokens = Tokens.trained([*TEMPLATE_TEXTS, *words, *known, *queries], texts["vocabulary"])
+        explained = learn(rqvae, quantised, settings, seed, work)
+        identifiers = identify(rqvae, quantised, settings)
+        tokens, queries, of_item = cls._texts(split, texts, seed) if texts else (None, [], _no_queries(split.data))
         about = {
             "made": VERSION,
             "cutoff": made_of.digest,
@@ -139,14 +132,28 @@ class ItemCoder(Artifact):
                 write_tensors(beside / _WEIGHTS, rqvae.state())
                 for side, rows in enumerate(sides):
                     np.save(beside / _VECTORS.format(side), rows.astype(np.float16))
-                (beside / _TOKENS).write_text(tokens.text, encoding="utf-8")
+                if tokens is not None:
+                    (beside / _TOKENS).write_text(tokens.text, encoding="utf-8")
                 pl.DataFrame(
                     {"query": [[queries[place] for place in of_item.row(item)] for item in range(len(of_item))]}
                 ).write_parquet(beside / _QUERIES)
-                shutil.copy(work / LOG, beside / LOG)
+                if (work / LOG).exists():
+                    shutil.copy(work / LOG, beside / LOG)
                 made_of.save(beside)
                 (beside / ABOUT).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         return cls.load(home)
+
+    @staticmethod
+    def _texts(split: Split, settings: Mapping[str, Any], seed: int) -> tuple[Tokens, list[str], Ragged]:
+        """The tokenizer, the distinct pseudo-queries, and which of them each item has."""
+        words = split.data.item_texts()
+        model, count = settings["doc2query"], settings["pseudo_queries"]
+        queries, of_item = pseudo_queries(split.data.item_table, words, model=model, count=count, seed=seed)
+        if settings["pretrained"]:
+            return Tokens.of_checkpoint(settings["pretrained"]), queries, of_item
+        trained = np.unique(split.train("search").query)
+        known = split.data.queries.texts.gather(trained.astype(np.int64) - 1).to_list()
+        return Tokens.trained([*TEMPLATE_TEXTS, *words, *known, *queries], settings["vocabulary"]), queries, of_item
 
     @classmethod
     @override
@@ -161,7 +168,7 @@ class ItemCoder(Artifact):
             widths = about["vector_widths"]
             vectors = [np.load(folder / _VECTORS.format(side), mmap_mode="r") for side in range(len(widths))]
             table = pl.read_parquet(folder / _QUERIES)
-            tokens = Tokens((folder / _TOKENS).read_text(encoding="utf-8"))
+            tokens = Tokens((folder / _TOKENS).read_text(encoding="utf-8")) if about["texts"] else None
         except (OSError, ValueError, KeyError, pl.exceptions.PolarsError) as error:
             raise RunError(
                 "cannot read the identifiers", where=folder, got=str(error).splitlines()[0], remedy="make them again"
@@ -193,7 +200,7 @@ class ItemCoder(Artifact):
         blocks = self.identifiers.blocks(0)
         vectors = torch.zeros(self.identifiers.tokens, self.rqvae.config.width * len(self.vectors))
         for side in range(len(self.vectors)):
-            task = 0 if self.identifiers.one else _TASK_OF_SIDE[side]
+            task = 0 if self.identifiers.one else TASK_OF_SIDE[side]
             for start, book in zip(
                 blocks[task].tolist(), self.rqvae.books(side), strict=False
             ):  # a code that tells apart is in no book
@@ -202,6 +209,9 @@ class ItemCoder(Artifact):
 
     @override
     def attach(self, model: Any, split: Split) -> None:
+        if self.tokens is None:
+            model.load_artifacts(self.identifiers, self.code_vectors())
+            return
         texts = split.data.item_texts()
         model.load_artifacts(self.identifiers, self.tokens, self.corpus(texts), self.code_vectors())
 
@@ -209,7 +219,7 @@ class ItemCoder(Artifact):
     def new_items(self, records: Sequence[Mapping[str, Any]], model: Any) -> NDArray[np.integer[Any]]:
         """Return identifiers [2, n, K] of items that came after the training, from their texts; no two are alike.
 
-        Nobody has clicked them yet, so their behaviour is that of the items nearest by words (mean of `NEIGHBOURS`).
+        Nobody has clicked them yet, so their behaviour is that of the items nearest by words.
 
         Raises:
             DataError: a scheme that needs clicks of every item; or no identifier is free.
@@ -222,17 +232,15 @@ class ItemCoder(Artifact):
         semantic = Encoder(self.settings.encoder).encode(texts)
         sides: list[Vectors] = [semantic]
         if scheme == "joint":
-            near = np.argsort(-(semantic @ np.asarray(self.vectors[0], dtype=np.float32).T), axis=1, kind="stable")[
-                :, :NEIGHBOURS
-            ]
-            sides.append(np.asarray(self.vectors[1], dtype=np.float32)[near].mean(axis=1))
+            known, behaviour = (np.asarray(part, dtype=np.float32) for part in self.vectors)
+            sides.append(behaviour_of_nearest(semantic, known, behaviour))
         codes, left = self.rqvae.codes(self.rqvae.latents(sides))
         free = []
         one = taken.one
         for side, book in enumerate(self.rqvae.last_books()):
-            task = side if one else _TASK_OF_SIDE[side]
+            task = side if one else TASK_OF_SIDE[side]
             free.append(free_codes(codes[side].cpu().numpy(), left[side], book, taken.codes[task, 1:], taken.sizes))
-        return np.stack((free[0], free[0]) if one else [free[_TASK_OF_SIDE.index(task)] for task in range(len(SIDES))])
+        return np.stack((free[0], free[0]) if one else [free[TASK_OF_SIDE.index(task)] for task in range(len(SIDES))])
 
     @override
     def describe_new(self, growth: Growth, split: Split, model: Any) -> NDArray[np.integer[Any]]:
@@ -255,13 +263,13 @@ class ItemCoder(Artifact):
             codes = np.ascontiguousarray(self.identifiers.codes[:, source], dtype=np.int32)
             codes[:, new] = described
             table = pl.read_parquet(self.folder / _QUERIES)["query"].to_list()
-            words = from_words(data.item_table, json.loads(self._about())["texts"]["pseudo_queries"])
+            words = from_words(data.item_table, json.loads(self._about())["texts"].get("pseudo_queries", 0))
             queries = [table[at - 1] if at else words[item] for item, at in enumerate(source[1:].tolist())]
             semantic = Encoder(self.settings.encoder).encode(data.item_texts()) if len(new) else None
             with replacing(home) as beside:
                 beside.mkdir()
                 dataclasses.replace(self.identifiers, codes=codes).save(beside / _IDENTIFIERS)
-                for name in (_WEIGHTS, _TOKENS):
+                for name in (_WEIGHTS, *([_TOKENS] if self.tokens is not None else [])):
                     shutil.copy(self.folder / name, beside / name)
                 for side, vectors in enumerate(self.vectors):
                     rows = np.asarray(vectors)[np.maximum(source[1:] - 1, 0)]
@@ -345,98 +353,13 @@ class ItemCoder(Artifact):
         return findings
 
 
-def new_rqvae(settings: IdentifierSettings, widths: Sequence[int], seed: int) -> ItemRQVAE:
-    """Return an untrained RQ-VAE.
-
-    Args:
-        settings: of the identifiers.
-        widths: of the vectors of each side.
-        seed: that its weights are drawn from, and nothing else.
-    """
-    both = len(widths) == 2
-    config = configure(
-        ItemRQVAE.Config,
-        {
-            "width": settings.code_width,
-            "shared": settings.shared if both else settings.shared + settings.specific,
-            "specific": settings.specific if both else 0,
-            "size": settings.codes,
-            "reseed_every": settings.reseed_every,
-        },
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return ItemRQVAE(config, widths)
-
-
-def learn(
-    rqvae: ItemRQVAE, sides: Sequence[Vectors], settings: IdentifierSettings, seed: int, folder: Path
-) -> dict[str, float]:
-    """Train the RQ-VAE on all items; returns the variance it explains.
-
-    Args:
-        rqvae: to train, in place.
-        sides: [I, E] vectors of each side.
-        settings: of the identifiers.
-        seed: of the batches' order.
-        folder: of log and checkpoint.
-    """
-
-    def batch_of(items: Ints) -> ItemBatch:
-        return ItemBatch(tuple(torch.from_numpy(np.asarray(side)[items]) for side in sides))
-
-    examples = ShuffledRows(np.arange(len(sides[0])), batch_of, settings.code_batch, seed)
-    epochs = max(settings.code_epochs, -(-settings.code_least // examples.steps(0)))
-    shown = list(range(len(sides)))
-    return train_quantiser(rqvae, examples, settings, folder, epochs=epochs, clip=1.0, sides=shown)
-
-
-def identify(rqvae: ItemRQVAE, sides: Sequence[Vectors], settings: IdentifierSettings) -> Identifiers:
-    """Return identifiers of all items: quantised, spread where they collide, with an extra code where they still do.
-
-    Args:
-        rqvae: trained.
-        sides: [I, E] vectors of each side.
-        settings: of the identifiers.
-    """
-    codes, left = rqvae.codes(rqvae.latents(sides))
-    by_side: list[NDArray[np.integer[Any]]] = []
-    shares, use, levels = {}, {}, codes.shape[2]
-    names = ("semantic", "collaborative") if len(sides) == 2 else (settings.scheme,)
-    books = rqvae.last_books()
-    for side, name in enumerate(names):
-        quantised = codes[side].cpu().numpy()
-        use[name] = [level.as_json() for level in code_use(quantised, settings.codes)]
-        if rqvae.specific is None and side:  # both read the same codes
-            moved = by_side[0]
-        else:
-            moved, shares[name] = spread(
-                quantised, left[side], books[side], epsilon=settings.sinkhorn, rounds=settings.sinkhorn_rounds
-            )
-        by_side.append(moved)
-    if settings.apart == "nearest":
-        by_side = [moved_apart(side, left[place], books[place], settings.codes) for place, side in enumerate(by_side)]
-    apart = [add_extra_code(side) for side in by_side]
-    extra = max(count for _, count in apart)
-    whole = [side if side.shape[1] > levels or not extra else np.pad(side, ((0, 0), (0, 1))) for side, _ in apart]
-    one = len(whole) == 1 or rqvae.specific is None
-    order = [whole[0], whole[0]] if one else [whole[_TASK_OF_SIDE.index(task)] for task in range(len(SIDES))]
-    return Identifiers(
-        np.pad(np.stack(order), ((0, 0), (1, 0), (0, 0))).astype(np.int32),
-        (settings.codes,) * levels + ((extra,) if extra else ()),
-        levels if one else settings.shared,
-        one,
-        {
-            "collisions": {name: {"before": share[0], "after": share[-1]} for name, share in shares.items()},
-            "extra_codes": extra,
-            "use": use,
-        },
-    )
-
-
 def _first_entered(data: Dataset) -> pl.DataFrame:
     """Return query, position: where each text was entered first."""
     searches = data.searches
     order = np.argsort(searches.time, kind="stable")
     query, place = np.unique(np.asarray(searches.query)[order], return_index=True)
     return pl.DataFrame({"query": data.queries.texts.gather(query.astype(np.int64) - 1), "position": order[place]})
+
+
+def _no_queries(data: Dataset) -> Ragged:
+    return Ragged(np.zeros(data.sizes.items + 1, dtype=np.int64), np.zeros(0, dtype=np.int64))

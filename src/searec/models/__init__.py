@@ -29,6 +29,8 @@ BUILT_IN = {
     "lcr-ser-paper": "searec.models.lcr_ser_paper:LCRSERPaper",
     "gensar": "searec.models.gensar.model:GenSAR",
     "tiger": "searec.models.tiger:Tiger",
+    "gensar-paper": "searec.models.gensar.paper:GenSARPaper",
+    "tiger-paper": "searec.models.tiger_paper:TigerPaper",
     "serendipity": "searec.models.serendipity.model:Serendipity",
 }
 _MODELS = Registry("model", BUILT_IN, group="searec.models")

@@ -17,7 +17,6 @@ if TYPE_CHECKING:  # training one model loads nothing that only other models nee
     from searec.models.code_messages import VectorSource
     from searec.models.serendipity.batch_interests import BatchInterests
     from searec.models.serendipity.retrieval import Channels, InterestPool
-    from searec.semantic_ids.trie import Trie
     from searec.text.encoder import Encoder
 
 
@@ -84,20 +83,22 @@ class ReusesLexicalIndex(Protocol):
 class SuggestsQueries(Protocol):
     """A model that ranks the queries a user may enter next, if it has learned to search."""
 
-    def query_trie(self, queries: Sequence[str]) -> "Trie":
-        """Return the trie of the query texts that may be suggested."""
+    @property
+    def suggests_queries(self) -> bool:
+        """Whether it has learned which query comes next."""
         ...
 
-    def suggest(self, batch: Batch, queries: "Trie", k: int) -> tuple[Tensor, Tensor]:
-        """Return the k most probable next queries of each user.
+    def index_queries(self, counts: Mapping[str, int]) -> Any:
+        """Return what `suggest` chooses from: the texts of queries, and how often each is searched."""
+        ...
+
+    def suggest(self, batch: Batch, queries: Any, k: int) -> tuple[Tensor, Tensor]:
+        """Return positions [B, k] of the most probable next queries, from 1, 0 pads, and log-probabilities [B, k].
 
         Args:
             batch: B requests.
-            queries: what `query_trie` returned.
+            queries: what `index_queries` returned.
             k: queries per user.
-
-        Returns:
-            Positions in the trie's texts from 1 [B, k], best first, 0 pads; log-probabilities [B, k].
         """
         ...
 

@@ -21,7 +21,7 @@ from searec.data.schema import TASKS, Task
 from searec.data.split import Split
 from searec.errors import alternative
 from searec.models.base import Preset
-from searec.models.neighbours import WithNeighbours
+from searec.models.neighbours import WithNeighbours, inside
 from searec.models.search_space import DROPOUT, LEARNING_RATE, Choice
 from searec.models.second_phase_config import SecondPhaseConfig
 from searec.models.timeline_read import (
@@ -205,8 +205,8 @@ class EventTransformer(WithNeighbours):
 
     @override
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        self.items.shape_as(_inside(state, "items."))
-        self.match.shape_as(_inside(state, "match."))
+        self.items.shape_as(inside(state, "items."))
+        self.match.shape_as(inside(state, "match."))
         if "query.weight" not in state:
             self.query = None
         elif self.query is None:
@@ -362,16 +362,23 @@ class EventTransformer(WithNeighbours):
     @override
     def score(self, batch: Batch) -> Tensor:
         state, read = self._request_states(batch)
+        scores = self._item_scores(batch, state, self._remembered(batch, read), batch.candidates)
+        added = self.added_scores(batch, read, state)
+        return scores if added is None else scores + added
+
+    def _remembered(self, batch: Batch, read: TimelineRead) -> list[Tensor]:
+        """What is added to the scores of all items, [B, I + 1] each: neighbours, and in search the match."""
+        parts = [self.neighbour_scores(batch, read.timeline)]
+        parts += [self._matches(batch, batch.query, read.texts)] if batch.task == "search" else []
+        return [part for part in parts if part is not None]
+
+    def _item_scores(self, batch: Batch, state: Tensor, parts: Sequence[Tensor], items: Tensor | None) -> Tensor:
+        """The scores [B, N] of some items, or [B, I + 1] of all, by states [B, D] and what is added to them."""
         table, bias = self.table(), self.bias[TASKS.index(batch.task)]
-        added, more = self.added_scores(batch, read, state), [self.neighbour_scores(batch, read.timeline)]
-        more += [self._matches(batch, batch.query, read.texts)] if batch.task == "search" else []
-        if batch.candidates is None:
-            scores = state @ table.T + bias
-            return sum((part for part in (*more, added) if part is not None), scores)
-        candidates = batch.candidates.long()
-        scores = torch.einsum("bd,bnd->bn", state, table[candidates]) + bias[candidates]
-        scores = scores if added is None else scores + added
-        return sum((part.gather(1, candidates) for part in more if part is not None), scores)
+        if items is None:
+            return sum(parts, state @ table.T + bias)
+        scores = torch.einsum("bd,bnd->bn", state, table[items.long()]) + bias[items.long()]
+        return sum((part.gather(1, items.long()) for part in parts), scores)
 
     def added_scores(self, batch: Batch, read: TimelineRead, state: Tensor) -> Tensor | None:
         """Return what a mechanism adds to the scores, of the batch's candidates or of all items; None for nothing.
@@ -436,8 +443,3 @@ class EventTransformer(WithNeighbours):
         if batch.task == "search" and read.texts is not None and items.text is not None:
             scores = scores + self.match.weights[1] * (read.texts[batch.query.long()] @ items.text.T)
         return scores
-
-
-def _inside(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors of one part of a state, by their names in it."""
-    return {name.removeprefix(prefix): part for name, part in state.items() if name.startswith(prefix)}

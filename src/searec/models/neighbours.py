@@ -93,7 +93,7 @@ class WithNeighbours(Model):
         Args:
             state: of the model.
         """
-        near = {name.removeprefix(_NEAR): part for name, part in state.items() if name.startswith(_NEAR)}
+        near = inside(state, _NEAR)
         if near:
             self.near.set_arrays(**near)
         else:
@@ -103,3 +103,13 @@ class WithNeighbours(Model):
         """Return the state of the neighbours for data that has grown."""
         near = self.near.grown_state(growth) if self.has_neighbours else {}
         return {_NEAR + name: part for name, part in near.items()}
+
+
+def inside(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors of one part of a state, by their names in it.
+
+    Args:
+        state: name -> tensor.
+        prefix: of the part's names.
+    """
+    return {name.removeprefix(prefix): part for name, part in state.items() if name.startswith(prefix)}

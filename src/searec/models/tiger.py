@@ -1,48 +1,31 @@
-"""tiger: generative retrieval by semantic identifiers (arXiv 2305.05065), from gensar's code."""
+"""tiger: generative retrieval by semantic identifiers (arXiv 2305.05065), by gensar's structure."""
 
-from typing import Any, ClassVar
+from typing import Annotated, ClassVar, Literal
 
+from pydantic import Field
+
+from searec.config import settings
 from searec.data.schema import Task
-from searec.models.base import Preset
 from searec.models.gensar.model import GenSAR
-from searec.models.search_space import DROPOUT, LEARNING_RATE, Choice
-
-_TIGER: dict[str, Any] = {
-    "tasks": ("recommend",),
-    "scheme": "semantic",
-    "shared": 3,
-    "specific": 0,
-    "sinkhorn_rounds": 0,
-    "feed": 20,
-    "searches": 0,
-    "user_tokens": 2000,
-    "identify_weight": 0.0,
-    "describe_weight": 0.0,
-}
 
 
 class Tiger(GenSAR):
-    """The next item's semantic identifier from those of the items clicked before (arXiv 2305.05065)."""
+    """gensar with identifiers of meaning alone, for the feed alone: it differs in its identifiers and tasks only."""
 
     name = "tiger"
+    paper_form = "tiger-paper"
     tasks: ClassVar[tuple[Task, ...]] = ("recommend",)
-    search_space: ClassVar = {"lr": LEARNING_RATE, "dropout": DROPOUT, "warm_codes": Choice((True, False))}
     single_task: ClassVar = {}
     single_task_note = ""
-    presets: ClassVar[dict[Preset, dict[str, Any]]] = {
-        "default": {**GenSAR.presets["default"], **_TIGER},
-        "paper": {
-            **_TIGER,
-            "warm_codes": False,
-            "width": 128,
-            "layers": 4,
-            "heads": 6,
-            "head_width": 64,
-            "inner": 1024,
-            "code_standardise": False,
-            "code_epochs": 500,
-            "code_batch": 1024,
-            "code_least": 0,
-        },
-    }
-    train_presets = GenSAR.train_presets
+
+    @settings
+    class Config(GenSAR.Config):
+        """As of gensar.
+
+        Attributes:
+            scheme: of the identifiers: what the texts say.
+            tasks: those that it learns.
+        """
+
+        scheme: Literal["joint", "semantic", "collaborative", "bi-encoder"] = "semantic"
+        tasks: Annotated[tuple[Task, ...], Field(min_length=1)] = ("recommend",)

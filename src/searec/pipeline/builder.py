@@ -306,7 +306,7 @@ def _channel(run: Run, interests: InterestSource) -> Channel:
 
 
 def _suggests(run: Run) -> bool:
-    return supports(run.model, SuggestsQueries) and "search" in run.model.train_tasks
+    return supports(run.model, SuggestsQueries) and run.model.suggests_queries
 
 
 def _lexicon(data: Dataset, search: Sequence[Run]) -> Lexicon:

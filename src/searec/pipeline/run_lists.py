@@ -92,17 +92,19 @@ def best_queries(run: "Run", users: Sequence[str], k: int, min_users: int) -> pl
         min_users: who must have searched a query.
     """
     model = run.model
-    if not supports(model, SuggestsQueries) or "search" not in model.train_tasks:
-        raise SettingsError(f"{model.name} cannot suggest queries", expected="a gensar run that has learnt to search")
+    if not supports(model, SuggestsQueries) or not model.suggests_queries:
+        expected = "a gensar run that has learnt to search, and reads texts"
+        raise SettingsError(f"{model.name} cannot suggest queries", expected=expected)
     _refuse_none(k)
-    texts = queries_of_several(run.data, min_users)[0].to_list()
+    queries, counts = queries_of_several(run.data, min_users)
+    texts: list[str] = queries.to_list()
     rows: list[tuple[str, int, str, float]] = []
     batches = _contexts(run, users, run.catalog())
-    trie = model.query_trie(texts) if texts else None
+    known = model.index_queries(dict(zip(texts, counts.tolist(), strict=True))) if texts else None
     for contexts, start in batches:
-        if trie is None:
+        if known is None:
             break
-        numbers, scores = model_suggestions(model, run.data, [user.history for user in contexts], trie, k)
+        numbers, scores = model_suggestions(model, run.data, [user.history for user in contexts], known, k)
         row, place = np.nonzero(numbers)
         rows += [
             (users[start + at], rank + 1, texts[numbers[at, rank] - 1], float(scores[at, rank]))

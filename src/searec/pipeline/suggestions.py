@@ -17,7 +17,6 @@ from searec.pipeline.types import SuggestedQuery
 
 if TYPE_CHECKING:
     from searec.pipeline.run import Run
-    from searec.semantic_ids.trie import Trie
 
 MIN_USERS = 2
 """A query is shown to others if at least this many users have searched it."""
@@ -43,7 +42,9 @@ class Suggester:
         self._order = sorted(range(len(folded)), key=folded.__getitem__)
         self._sorted = [folded[number] for number in self._order]
         self._model = cast("Any", run.model) if run is not None else None
-        self._trie = self._model.query_trie(self._texts) if self._model is not None and self._texts else None
+        self._known = None
+        if self._model is not None and self._texts:
+            self._known = self._model.index_queries(dict(zip(self._texts, self._counts.tolist(), strict=True)))
 
     def by_model(self, user: UserContext, k: int) -> list[str]:
         """Return the model's suggestions for one user; none without history.
@@ -52,9 +53,9 @@ class Suggester:
             user: with the history.
             k: how many.
         """
-        if self._model is None or self._trie is None or not user:
+        if self._model is None or self._known is None or not user:
             return []
-        numbers, _ = model_suggestions(self._model, self._data, [user.history], self._trie, k)
+        numbers, _ = model_suggestions(self._model, self._data, [user.history], self._known, k)
         return [self._texts[number - 1] for number in numbers[0].tolist() if number]
 
     def frequent(self, prefix: str, k: int) -> list[str]:
@@ -115,19 +116,19 @@ class Suggester:
 
 
 def model_suggestions(
-    model: Any, data: Dataset, histories: Sequence[UserHistory], trie: "Trie", k: int
+    model: Any, data: Dataset, histories: Sequence[UserHistory], known: Any, k: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the k likeliest next queries by a model: positions in the trie's texts from 1, 0 pads, and scores [B, k].
+    """Return the k likeliest next queries by a model: positions in them from 1, 0 pads, and scores [B, k].
 
     Args:
         model: one that suggests queries.
         data: the dataset.
         histories: [B] of the users.
-        trie: of the queries.
+        known: the queries, as `index_queries` of the model returns them.
         k: queries of each.
     """
     batch = batch_of(data, histories, model.needs, "recommend").to(model.device)
-    numbers, scores = model.suggest(batch, trie, k)
+    numbers, scores = model.suggest(batch, known, k)
     return numbers.cpu().numpy(), scores.cpu().numpy()
 
 

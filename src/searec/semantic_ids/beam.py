@@ -30,6 +30,8 @@ class CodeDecoder(Protocol):
 def search(writer: CodeDecoder, trie: Trie, beams: int, exclude: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Return the best identifiers by beam search; exact if no prefix of the best is pruned.
 
+    What follows of itself, because one identifier alone begins so, is not computed.
+
     Args:
         writer: scores the next codes.
         trie: the identifiers of the catalogue.
@@ -39,26 +41,43 @@ def search(writer: CodeDecoder, trie: Trie, beams: int, exclude: Tensor | None =
     Returns:
         items [B, K], best first, 0 where there are no more; log-probabilities [B, K], -inf there.
     """
-    if exclude is not None and not exclude.shape[1]:
-        exclude = None
-    total, node, codes, parent = None, None, None, None
+    barred = None
+    if exclude is not None and exclude.shape[1]:
+        barred = trie.leaves_of(exclude)
+        barred = torch.where(barred < 0, len(trie), barred)
+    scores = writer.step(None, None)  # (B, 1, C)
+    rows, device = len(scores), scores.device
+    total = torch.zeros(rows, 1, device=device)
+    node, slot, codes = (torch.zeros(rows, 1, dtype=torch.long, device=device) for _ in range(3))
+    leaf = torch.full_like(node, -1)  # of a beam that can only be ended in one way; it takes no more steps
     for level in range(trie.depth):
-        scores = writer.step(codes, parent)  # (B, K, C)
-        if node is None or total is None:
-            node = torch.zeros(scores.shape[:2], dtype=torch.long, device=scores.device)
-            total = torch.zeros(scores.shape[:2], device=scores.device)
-        place, name, exists = trie.children(level, node)  # (B, K, W)
-        value = _siblings(scores, name, exists) + total[..., None]
-        value, place = value.flatten(1), place.flatten(1)
-        if level == trie.depth - 1 and exclude is not None:
-            value.masked_fill_(is_in(place, trie.leaves_of(exclude)), -torch.inf)
+        is_open = leaf < 0
+        width = int(is_open.sum(1).max())
+        if not width:
+            break
+        picked = is_open.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :width]
+        if level:
+            scores = writer.step(codes.gather(1, picked), slot.gather(1, picked))  # (B, W, C)
+        place, name, exists = trie.children(level, node.gather(1, picked))  # (B, W, N)
+        before = total.masked_fill(~is_open, -torch.inf).gather(1, picked)
+        value, place = (_siblings(scores, name, exists) + before[..., None]).flatten(1), place.flatten(1)
+        old = total.masked_fill(is_open, -torch.inf)
+        if barred is not None and level == trie.depth - 1:
+            value, old = (part.masked_fill(is_in(of, barred), -torch.inf) for part, of in ((value, place), (old, leaf)))
+        value = torch.cat((value, old), dim=1)
         total, pick = value.topk(min(beams, value.shape[1]), dim=1)
-        if level < trie.depth - 1:  # only beams that some query still has
-            alive = int((~total.isneginf()).sum(1).max())
-            total, pick = total[:, :alive], pick[:, :alive]
-        parent, node, codes = pick // name.shape[2], place.gather(1, pick), name.flatten(1).gather(1, pick)
-    assert total is not None and node is not None
-    return torch.where(total.isneginf(), 0, trie.items[node]).long(), total
+        alive = max(1, int((~total.isneginf()).sum(1).max()))  # only beams that some query still has
+        total, pick = total[:, :alive], pick[:, :alive]
+        is_new = pick < place.shape[1]
+        ended = leaf.gather(1, (pick - place.shape[1]).clamp(min=0))
+        step = pick.clamp(max=place.shape[1] - 1)
+        node, codes, slot = place.gather(1, step), name.flatten(1).gather(1, step), step // name.shape[2]
+        leaf = torch.where(is_new, trie.only_leaf(level + 1, node), ended)
+        leaf = torch.where(total.isneginf(), 0, leaf)
+    if barred is not None:
+        total = total.masked_fill(is_in(leaf, barred), -torch.inf)
+    total, order = total.sort(dim=1, descending=True, stable=True)
+    return torch.where(total.isneginf(), 0, trie.items[leaf.gather(1, order)]).long(), total
 
 
 @torch.no_grad()

@@ -53,7 +53,9 @@ class IdentifierSettings:
     collaborative_width: of "svd".
     shared, specific: codebooks of both identifiers (L_m) and of each (L_n); other schemes have shared + specific in
         one.
-    codes: in each codebook. code_width: of a side's latent; shared codebooks are as wide as both.
+    quantiser: "rq-vae", trained; or "k-means" of the residuals of principal components, in seconds.
+    codes: in each codebook; shared_codes: in the shared ones, 0 for as many. Few shared codes leave the specific ones
+        something to decide. code_width: of a side's latent; shared codebooks are as wide as both.
     code_*: training of the RQ-VAE; code_standardise removes mean and scale from the vectors first (not in the paper).
         Small catalogues get more epochs, until there are `code_least` steps.
     sinkhorn, sinkhorn_rounds: epsilon and rounds of giving colliding items other last codes.
@@ -65,9 +67,11 @@ class IdentifierSettings:
     encoder: str = "minilm"
     collaborative: Literal["unisar", "svd"] = "svd"
     collaborative_width: Count = 128
+    quantiser: Literal["rq-vae", "k-means"] = "rq-vae"
     shared: Natural = 2
     specific: Natural = 2
     codes: Annotated[int, Field(ge=2, le=1 << 15)] = 256
+    shared_codes: Natural = 0
     code_width: Count = 32
     code_standardise: bool = True
     code_epochs: Count = 60

@@ -35,24 +35,52 @@ class LevelUse:
         return {**asdict(self), "collapsed": self.collapsed}
 
 
-def code_use(codes: NDArray[np.integer], size: int) -> list[LevelUse]:
+def code_use(codes: NDArray[np.integer], sizes: int | Sequence[int]) -> list[LevelUse]:
     """Return the use of each level.
 
     Args:
         codes: [N, L], each 0 to size - 1.
-        size: C.
+        sizes: C, of all levels or of each.
 
     >>> [use] = code_use(np.array([[0], [0], [1], [1]]), 8)
     >>> (use.used, use.perplexity, use.largest)
     (2, 2.0, 0.5)
     """
     levels = []
-    for level in range(codes.shape[1]):
+    for level, size in enumerate([sizes] * codes.shape[1] if isinstance(sizes, int) else sizes):
         counts = np.bincount(codes[:, level], minlength=size)
         share = counts[counts > 0] / max(1, len(codes))
         perplexity = float(np.round(np.exp(-(share * np.log(share)).sum()), 6)) if len(share) else 0.0
         levels.append(LevelUse(level, size, len(codes), len(share), perplexity, float(share.max(initial=0.0))))
     return levels
+
+
+def decided(codes: NDArray[np.integer]) -> dict[str, list[float]]:
+    """Return what each level of distinct identifiers decides, given the levels before.
+
+    Args:
+        codes: [N, L].
+
+    Returns:
+        entropy: bits of each level's code given those before; log2 N in all.
+        forced: share of the identifiers whose code follows from those before, so that it says nothing.
+
+    >>> decided(np.array([[0, 0], [0, 1], [1, 0], [2, 5]]))
+    {'entropy': [1.5, 0.5], 'forced': [0.0, 0.5]}
+    """
+    known = np.zeros(len(codes), dtype=np.int64)
+    entropy, forced, before = [], [], 0.0
+    for level in range(codes.shape[1]):
+        _, first, group, counts = np.unique(
+            np.stack((known, codes[:, level])), axis=1, return_index=True, return_inverse=True, return_counts=True
+        )
+        branches = np.bincount(known[first], minlength=len(codes))
+        share = counts / max(1, len(codes))
+        bits = float(-(share * np.log2(share)).sum())
+        entropy.append(round(bits - before, 4))
+        forced.append(round(float((branches[known] == 1).mean()) if len(codes) else 0.0, 4))
+        known, before = group.ravel(), bits
+    return {"entropy": entropy, "forced": forced}
 
 
 def shared(codes: NDArray[np.integer]) -> tuple[int, float]:

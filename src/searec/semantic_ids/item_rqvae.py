@@ -2,13 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from pydantic import Field
 from torch import Tensor, nn
 
 from searec.config import Count, Natural, NonNegative, settings
@@ -54,15 +52,16 @@ class ItemRQVAE(Learner):
     class Config:
         """Sizes and weights.
 
-        hidden: widths between E and `width`, mirrored in the decoder. shared, specific: codebooks. The rest as in
-        `ResidualQuantiser`.
+        hidden: widths between E and `width`, mirrored in the decoder; none for linear maps. shared, specific: books.
+        shared_size: codes of a shared one, 0 for `size`. The rest as in `ResidualQuantiser`.
         """
 
-        hidden: Annotated[tuple[Count, ...], Field(min_length=1)] = (512, 256, 128, 64)
+        hidden: tuple[Count, ...] = (512, 256, 128, 64)
         width: Count = 32
         shared: Natural = 2
         specific: Natural = 2
         size: Count = 256
+        shared_size: Natural = 0
         commitment: NonNegative = 0.25
         reseed_every: Natural = 20
 
@@ -79,16 +78,17 @@ class ItemRQVAE(Learner):
         self.encoders = nn.ModuleList(mlp(width, *config.hidden, config.width) for width in inside)
         self.decoders = nn.ModuleList(mlp(config.width, *config.hidden[::-1], width) for width in inside)
         wide = config.width * len(inside)
-        self.shared = self._quantiser(config.shared, wide) if config.shared else None
+        shared_size = config.shared_size or config.size
+        self.shared = self._quantiser(config.shared, shared_size, wide) if config.shared else None
         self.specific = (
-            nn.ModuleList(self._quantiser(config.specific, config.width) for _ in inside) if config.specific else None
+            nn.ModuleList(self._quantiser(config.specific, config.size, config.width) for _ in inside)
+            if config.specific
+            else None
         )
 
-    def _quantiser(self, levels: int, width: int) -> ResidualQuantiser:
+    def _quantiser(self, levels: int, size: int, width: int) -> ResidualQuantiser:
         config = self.config
-        return ResidualQuantiser(
-            levels, config.size, width, commitment=config.commitment, reseed_every=config.reseed_every
-        )
+        return ResidualQuantiser(levels, size, width, commitment=config.commitment, reseed_every=config.reseed_every)
 
     def standardise(self, sides: Sequence[NDArray[np.float32]]) -> None:
         """Set mean and root mean square of `read` from vectors [N, E] a side; before any training."""
@@ -96,6 +96,33 @@ class ItemRQVAE(Learner):
             centre, spread = centre_and_spread(rows)
             getattr(self, f"centre_{side}").copy_(centre)
             getattr(self, f"spread_{side}").fill_(spread)
+
+    @torch.no_grad()
+    def fit(self, sides: Sequence[NDArray[np.float32]]) -> None:
+        """Make linear maps principal components, and codebooks k-means of residuals; there is nothing to train then.
+
+        Args:
+            sides: [N, E] vectors of each side. All sides count alike.
+        """
+        for side, rows in enumerate(sides):
+            read = self.read(torch.from_numpy(np.asarray(rows, dtype=np.float32)), side)
+            mean = read.mean(0)
+            values, directions = torch.linalg.eigh(torch.cov(read.T, correction=0))
+            width = min(self.config.width, len(values))
+            scale = values[-width:].sum().clamp(min=1e-12).rsqrt() * width**0.5
+            encode, decode = self.encoders[side][0], self.decoders[side][0]  # type: ignore[index]
+            for weight in (encode.weight, decode.weight):
+                weight.zero_()
+            encode.weight[:width] = directions[:, -width:].T * scale
+            encode.bias.copy_(-encode.weight @ mean)
+            decode.weight[:, :width] = directions[:, -width:] / scale
+            decode.bias.copy_(mean)
+        rest = self.latents(sides)
+        if self.shared is not None:
+            rest = self.shared.fit(rest)
+        if self.specific is not None:
+            for quantise, part in zip(self.specific, self._parts(rest), strict=True):
+                quantise.fit(part)  # type: ignore[operator]
 
     def read(self, vectors: Tensor, side: int) -> Tensor:
         """Return vectors as the encoder of a side reads them, [N, E].

@@ -111,6 +111,11 @@ class ResidualQuantiser(nn.Module):
         self._agree(ready)
         if not ready:
             return
+        self.fit(residual)
+
+    @torch.no_grad()
+    def fit(self, residual: Tensor) -> Tensor:
+        """Set the codebooks to k-means of the residuals [B, D], level by level; returns what is left."""
         for level in range(self.levels):
             if len(residual):
                 centres = kmeans(residual, self.size)
@@ -118,6 +123,7 @@ class ResidualQuantiser(nn.Module):
             self._agree(self.books.data[level])
             residual = residual - self.books[level][nearest(residual, self.books[level])]
         self.initted.fill_(True)
+        return residual
 
     @torch.no_grad()
     def _reseed(self, codes: list[Tensor], left: list[Tensor]) -> None:

@@ -92,6 +92,25 @@ class Trie:
         leaf[self.items.long()] = torch.arange(len(self), dtype=torch.int32, device=leaf.device)
         return leaf
 
+    @functools.cached_property
+    def _only_leaf(self) -> tuple[Tensor, ...]:
+        """For each depth from 1 to K, [n_l] the leaf of nodes that lead to one identifier alone, -1 of others."""
+        end = torch.arange(len(self) + 1, dtype=torch.int32, device=self.items.device)
+        leaves = []
+        for first in (*self.first[:0:-1], None):
+            leaves.append(torch.where(end[1:] - end[:-1] == 1, end[:-1], -1))
+            end = end if first is None else end[first.long()]
+        return tuple(leaves[::-1])
+
+    def only_leaf(self, level: int, nodes: Tensor) -> Tensor:
+        """Return the leaf [...] of nodes that lead to one identifier alone, -1 of others.
+
+        Args:
+            level: depth of the nodes, from 1.
+            nodes: [...].
+        """
+        return self._only_leaf[level - 1][nodes].long()
+
     def leaves_of(self, items: Tensor) -> Tensor:
         """Return the leaf of each item, [...] int64; -1 where it has none."""
         is_item = (items >= 0) & (items < len(self.leaves))

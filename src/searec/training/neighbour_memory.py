@@ -1,11 +1,12 @@
 """The phase that gives a model the exact pairs of items which its vectors cannot hold, weighted by validation."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from typing_extensions import override
 
+from searec.data.schema import Task
 from searec.models.base import Model
 from searec.models.capabilities import RemembersNeighbours, supports
 from searec.training.phases import PhaseContext, PhaseReport, TrainingPhase
@@ -38,7 +39,7 @@ class NeighbourMemoryPhase(TrainingPhase):
             metrics = context.budgets[self.name].metrics
             memory.weigh_neighbours({task: metrics[f"weight.{task}"] for task in model.train_tasks})
             return PhaseReport(self.name, metrics, is_kept=True)
-        chosen = self._chosen(model, context, before)
+        chosen = best_weights(model, context, before, memory.weigh_neighbours, WEIGHTS)
         memory.weigh_neighbours(chosen)
         is_kept = any(chosen.values())
         if not is_kept:
@@ -51,18 +52,33 @@ class NeighbourMemoryPhase(TrainingPhase):
         if supports(model, RemembersNeighbours) and model.has_neighbours:
             model.remember_neighbours(context.split)
 
-    @staticmethod
-    def _chosen(model: Model, context: PhaseContext, before: Mapping[str, float]) -> dict[str, float]:
-        """The best weight of each task, 0 for none."""
-        memory: Any = model
-        best = {task: before.get(f"{context.judge}.{task}", 0.0) for task in model.train_tasks}
-        chosen: dict[str, float] = dict.fromkeys(model.train_tasks, 0.0)
-        for weight in WEIGHTS:
-            memory.weigh_neighbours(dict.fromkeys(model.train_tasks, weight))
-            with torch.no_grad():
-                figures = context.validate(model)
-            for task in model.train_tasks:
-                figure = figures.get(f"{context.judge}.{task}", 0.0)
-                if figure > best[task]:
-                    best[task], chosen[task] = figure, weight
-        return chosen
+
+def best_weights(
+    model: Model,
+    context: PhaseContext,
+    before: Mapping[str, float],
+    weigh: Callable[[Mapping[Task, float]], None],
+    weights: Sequence[float],
+    first: float = 0.0,
+) -> dict[Task, float]:
+    """Return the weight of each task that validation prefers.
+
+    Args:
+        model: with what is weighed.
+        context: of the training.
+        before: the metrics with the first weight.
+        weigh: sets the weight of each task.
+        weights: that are tried.
+        first: the weight it has, which stays where none is better.
+    """
+    best = {task: before.get(f"{context.judge}.{task}", 0.0) for task in model.train_tasks}
+    chosen: dict[Task, float] = dict.fromkeys(model.train_tasks, first)
+    for weight in weights:
+        weigh(dict.fromkeys(model.train_tasks, weight))
+        with torch.no_grad():
+            figures = context.validate(model)
+        for task in model.train_tasks:
+            figure = figures.get(f"{context.judge}.{task}", 0.0)
+            if figure > best[task]:
+                best[task], chosen[task] = figure, weight
+    return chosen

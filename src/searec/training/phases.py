@@ -24,6 +24,7 @@ BUILT_IN = {
     "trunk_choice": "searec.training.reasoning:TrunkChoicePhase",
     "reasoning": "searec.training.reasoning:ReasoningPhase",
     "text_choice": "searec.training.choices:TextChoicePhase",
+    "code_weight": "searec.training.code_weight:CodeWeightPhase",
     "neighbours": "searec.training.neighbour_memory:NeighbourMemoryPhase",
     "second_phase": "searec.training.second_phase:SecondPhase",
     "user_codes": "searec.training.user_codes:UserCodesPhase",

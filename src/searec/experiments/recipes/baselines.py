@@ -21,20 +21,7 @@ def demo() -> Recipe:
             RecipeLine("gserec", "gserec", {"text": True}),
             RecipeLine("lcr-ser", "lcr-ser", {"text": True, "apart": False, "searches": True}),
             RecipeLine("serendipity", "serendipity", {"batch": 128}),
-            RecipeLine(
-                "gensar",
-                "gensar",
-                {
-                    "width": 64,
-                    "layers": 1,
-                    "heads": 2,
-                    "inner": 128,
-                    "batch": 128,
-                    "epochs": 2,
-                    "validation_requests": 500,
-                    "code_epochs": 100,
-                },
-            ),
+            RecipeLine("gensar", "gensar", {"text": True}),
         ),
     )
 

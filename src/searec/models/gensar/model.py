@@ -1,175 +1,134 @@
-"""gensar: search and recommendation by one model that writes item identifiers (arXiv 2504.05730)."""
+"""gensar: search and recommendation by one model that writes item identifiers, on the event trunk."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 from typing_extensions import override
 
-from searec.config import Count, DropoutRate, Natural, NonNegative, Positive, Share, settings
-from searec.data.batch import Batch, Needs
-from searec.data.dataset import Sizes
+from searec.config import Count, Natural, NonNegative, settings
+from searec.data.batch import Batch
+from searec.data.counts import Counts
+from searec.data.dataset import Dataset, Sizes
 from searec.data.growth import Growth, Rows
 from searec.data.schema import TASKS, Task
 from searec.errors import SettingsError
-from searec.models.base import Model, Preset
-from searec.models.gensar.constrained_decoding import PromptWriter
-from searec.models.gensar.item_corpus import ItemCorpus, ItemCorpusTokens
-from searec.models.gensar.prompt_builder import BEHAVIOURS, PromptBuilder, Prompts
-from searec.models.gensar.seq2seq_tasks import Seq2SeqTask, TaskBuilder, decoder_states, task_loss
-from searec.models.gensar.t5 import new_t5, warm
-from searec.models.gensar.token_layout import TokenLayout
-from searec.models.search_space import DROPOUT, LEARNING_RATE, Choice, Range, SearchSpace
+from searec.models.event_transformer import EventTransformer
+from searec.models.gensar.code_heads import CodeHeads, CodeWriter
+from searec.models.gensar.coded_items import CodedItemVectors, NewCodedItems
+from searec.models.search_space import Range
+from searec.models.timeline_read import TimelineRead
+from searec.nn.event_trunk import SEARCH, Timeline
+from searec.nn.item_vectors import NewItems
 from searec.nn.losses import Losses
+from searec.nn.sets import is_first, is_in
 from searec.semantic_ids import beam
-from searec.semantic_ids.code_config import PAPER_IDENTIFIERS, IdentifierSettings
+from searec.semantic_ids.code_config import IdentifierSettings
 from searec.semantic_ids.identifiers import Identifiers
 from searec.semantic_ids.trie import Trie
 from searec.semantic_ids.user_code_table import SIDES
-from searec.text.tokenizer import EOS, PAD, Tokens
+from searec.semantic_ids.warm_codes import warm
 
 _CELLS_AT_ONCE = 1 << 22
-_BUFFERS = ("spec", "tokenizer", "codes")
-_TABLE = "t5.shared.weight"
-_PLACES = "user_places"
-_SPREAD, _RANGE = 2654435761, 1 << 32  # Knuth's multiplicative hash
+_SLACK = 16
+"""Identifiers that there is room for in a shared code, for each item."""
 
 
-class GenSAR(Model):
-    """T5 over the user's newest feed clicks and searches, which writes the next item's identifier, code by code.
+@dataclass(frozen=True)
+class KnownQueries:
+    """Queries to suggest from: [n, D] vectors, and [n] the logarithm of how often each is searched."""
 
-    A code competes with its siblings in the trie, a word with words. The behaviour token starts the decoder, so that
-    all that is written is identifier (docs/decisions.md 34 to 36).
+    vectors: Tensor
+    log_count: Tensor
+
+
+class GenSAR(EventTransformer):
+    """event-transformer that reads items by the codes of their identifiers, and writes the next item's code by code.
+
+    Beam search over the identifiers that exist finds candidates, in search beside the best by words. All are scored by
+    the state and the item's vector, and log p(identifier) with a weight that validation chooses.
     """
 
     spec: Tensor  # JSON as bytes
-    tokenizer: Tensor  # JSON as bytes
     codes: Tensor  # [2, I + 1, K] uint8 or int16
-    user_places: Tensor  # [U + 1] int32, which of the tokens of users each user has, if there are any
+    log_p_weight: Tensor  # [tasks]
+    items: CodedItemVectors
+    heads: CodeHeads
 
     name = "gensar"
-    tasks: ClassVar[tuple[Task, ...]] = TASKS
-    learns = "loss"
+    paper_form = "gensar-paper"
     artifact = "item_identifiers"
     enumerates = False
-    search_space: ClassVar[SearchSpace] = {
-        "lr": LEARNING_RATE,
-        "dropout": DROPOUT,
-        "search_weight": Range(0.1, 10.0, log=True),
-        "warm_codes": Choice((True, False)),
-    }
-    single_task: ClassVar[Mapping[Task, Mapping[str, Any]]] = {
-        "recommend": {"tasks": ["recommend"]},
-        "search": {"tasks": ["search"]},
-    }
-    single_task_note = "nothing is learned from the other task's events; histories of both are read all the same"
+    phases: ClassVar[tuple[str, ...]] = ("text_choice", "second_phase", "code_weight", "neighbours")
+    rows: ClassVar[Mapping[str, Rows]] = {**EventTransformer.rows, "codes": Rows("items", dim=1, new="zero")}
+    search_space: ClassVar = {**EventTransformer.search_space, "code_weight": Range(0.1, 10.0, log=True)}
 
     @settings
-    class Config(IdentifierSettings):
-        """How identifiers are made (`IdentifierSettings`), then the model.
+    class Config(EventTransformer.Config, IdentifierSettings):
+        """As event-transformer, then the identifiers (`IdentifierSettings`), and how they are learned and written.
 
         Attributes:
-            tasks: those that it learns.
-            pretrained: a T5 checkpoint by path or hub id; "" for one trained from the sizes below.
-            vocabulary: most tokens of text, where the tokenizer is trained here.
-            width, layers, heads, head_width, inner: of encoder and decoder alike.
-            init: standard deviation of the first embeddings.
+            item_head: items are also scored by the state and their vectors; without, by log p(identifier) alone.
+            ids: items have embeddings of their own beside those of their codes.
             warm_codes: embeddings of codes start where the RQ-VAE put the codes, not at random.
-            feed, searches: newest feed clicks and search sessions read.
-            query_tokens, text_tokens: read of a query, and of an item's text.
-            user_tokens: users are hashed to so few tokens, one of which begins the prompt (TIGER); 0 for none.
             beam: identifiers in each step of a search.
-            *_weight: of the tasks: next item, next query, searched item, pseudo-query to item, text to identifier and
-                back.
-            item_share: items drawn for each task about items, as a share of the batch.
-            doc2query: a checkpoint that writes pseudo-queries; "" takes them from item texts.
-            pseudo_queries: most per item.
+            lexical: candidates by words in search, and by neighbours.
+            log_p: how much log p(identifier) counts in the scores; "auto" for the best by validation.
+            code_weight: of the loss of identifiers, beside that of items, 1.
+            query_weight: of the loss of the next query.
+            identify_weight: of the loss of identifiers by the texts of items.
+            identify_items, identify_every: items drawn for it, in one step of that number.
         """
 
-        tasks: Annotated[tuple[Task, ...], Field(min_length=1)] = TASKS
-        pretrained: str = ""
-        vocabulary: Annotated[int, Field(ge=300)] = 4096
-        width: Count = 512
-        layers: Count = 6
-        heads: Count = 8
-        head_width: Count = 64
-        inner: Count = 2048
-        dropout: DropoutRate = 0.1
-        init: Positive = 0.05
+        scheme: Literal["joint", "semantic", "collaborative", "bi-encoder"] = "joint"
+        quantiser: Literal["rq-vae", "k-means"] = "k-means"
+        shared: Natural = 1
+        specific: Natural = 2
+        codes: Annotated[int, Field(ge=2, le=1 << 15)] = 64
+        shared_codes: Natural = 32
+        sinkhorn_rounds: Natural = 0
+        apart: Literal["code", "nearest"] = "nearest"
+        item_head: bool = True
+        ids: bool = True
         warm_codes: bool = True
-        feed: Natural = 5
-        searches: Natural = 5
-        query_tokens: Count = 12
-        text_tokens: Count = 32
-        user_tokens: Natural = 0
-        beam: Count = 30
-        recommend_weight: NonNegative = 1.0
-        search_weight: NonNegative = 1.0
-        query_weight: NonNegative = 1.0
-        query_item_weight: NonNegative = 1.0
-        identify_weight: NonNegative = 1.0
-        describe_weight: NonNegative = 1.0
-        item_share: Share = 0.125
-        doc2query: str = ""
-        pseudo_queries: Count = 5
-
-    presets: ClassVar[dict[Preset, dict[str, Any]]] = {
-        "default": {
-            "width": 128,
-            "layers": 2,
-            "heads": 4,
-            "head_width": 32,
-            "inner": 256,
-            "sinkhorn_rounds": 0,
-            "apart": "nearest",
-        },
-        "paper": {
-            **PAPER_IDENTIFIERS,
-            "pretrained": "google-t5/t5-small",
-            "doc2query": "doc2query/msmarco-t5-base-v1",
-            "warm_codes": False,
-        },
-    }
-    train_presets: ClassVar[dict[Preset, dict[str, Any]]] = {
-        "default": {
-            "epochs": 10,
-            "batch": 256,
-            "patience": 3,
-            "lr": 2e-3,
-            "schedule": "cosine",
-            "warmup": 100,
-            "clip": 1.0,
-            "validation_requests": 2_000,
-        },
-        "paper": {"epochs": 20, "batch": 256, "patience": 5, "lr": 1e-3, "schedule": "cosine", "warmup": 200},
-    }
+        beam: Count = 100
+        lexical: Natural = 50
+        log_p: NonNegative | Literal["auto"] = "auto"
+        code_weight: NonNegative = 1.0
+        query_weight: NonNegative = 0.1
+        identify_weight: NonNegative = 0.1
+        identify_items: Count = 128
+        identify_every: Count = 4
 
     def __init__(self, config: Config, sizes: Sizes) -> None:
         super().__init__(config, sizes)
-        for name in (*_BUFFERS, _PLACES):
-            self.register_buffer(name, None)
-        self.t5: Any = None
-        self.tokens: Tokens
-        self.layout: TokenLayout
-        self.prompts: PromptBuilder
+        self.items = CodedItemVectors(sizes.items, config.width, config.id_dropout, has_ids=config.ids)
+        self.next_query = nn.Linear(config.width, config.width, bias=False) if "search" in config.tasks else None
+        self.match.requires_grad_("search" in config.tasks)
+        self.register_buffer("spec", None)
+        self.register_buffer("codes", None)
+        self.register_buffer(
+            "log_p_weight", torch.full((len(TASKS),), 0.25 if config.log_p == "auto" else config.log_p)
+        )
         self._tries: list[Trie] = []
-        self._corpus: ItemCorpusTokens | None = None
+        self._blocks: list[list[slice]] = []
+        self._code_vectors: Tensor | None = None
 
-    @property
+    @classmethod
     @override
-    def needs(self) -> Needs:
-        return Needs(feed=self.config.feed, searches=self.config.searches, search_clicks=1, queries=True)
-
-    @property
-    @override
-    def train_tasks(self) -> tuple[Task, ...]:
-        tasks: tuple[Task, ...] = self.config.tasks
-        return tasks
+    def sized(cls, counts: Counts) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """Return what event-transformer does, and codebooks of which the specific ones have something to decide."""
+        model, training = super().sized(counts)
+        shared = min(64, max(8, 2 ** round(math.log2(max(2, counts.items)) / 3)))
+        codes = 2 ** math.ceil(math.log2(max(4.0, (_SLACK * counts.items / shared) ** 0.5)))
+        return {**model, "shared_codes": shared, "codes": codes}, training
 
     @property
     @override
@@ -177,96 +136,54 @@ class GenSAR(Model):
         """The beam; items beyond it are found by chance."""
         return int(self.config.beam)
 
-    @property
-    def identifier_length(self) -> int:
-        """Codes of an identifier."""
-        return len(self.layout.sizes)
+    # --- identifiers and state ---
 
-    # --- artifacts, state and items ---
-
-    def load_artifacts(self, identifiers: Identifiers, tokens: Tokens, corpus: ItemCorpus, vectors: Tensor) -> None:
-        """Load what was derived before the model learns, and draw its weights (from PyTorch's generator).
+    def load_artifacts(self, identifiers: Identifiers, vectors: Tensor) -> None:
+        """Load the identifiers, and draw the weights that write them (from PyTorch's generator).
 
         Args:
             identifiers: of all items.
-            tokens: makes tokens of texts.
-            corpus: texts about the items.
             vectors: [T, E] where each code is among the RQ-VAE's latents, as `warm_codes` reads them.
 
         Raises:
-            SettingsError: identifiers or texts of other items.
-            DependencyError: transformers is not installed, or the checkpoint cannot be loaded.
+            SettingsError: identifiers of other items.
         """
-        config = self.config
-        if identifiers.items != self.sizes.items or len(corpus.texts) != self.sizes.items:
+        if identifiers.items != self.sizes.items:
             raise SettingsError(
                 "identifiers do not fit the data",
                 got=f"{identifiers.items} items",
                 expected=f"{self.sizes.items} items",
             )
-        text = tokens.size
-        size = text + BEHAVIOURS + config.user_tokens + identifiers.tokens
-        self.t5, shape, capacity = new_t5(config, size, start=text)
-        spec = {"t5": shape, "text": text, "start": capacity - (size - text), "sizes": identifiers.sizes}
-        spec |= {"shared": identifiers.shared, "one": identifiers.one}
+        self._code_vectors = vectors
+        self._read(identifiers)
+        assert self.items.code is not None
+        if self.config.warm_codes:
+            warm(self.items.code.weight, vectors, identifiers.books)
+
+    def _read(self, identifiers: Identifiers) -> None:
+        """Make all that follows from the identifiers: buffers, tries, and modules of the right sizes."""
+        spec = {"sizes": identifiers.sizes, "shared": identifiers.shared, "one": identifiers.one}
         small = torch.uint8 if max(identifiers.sizes) <= 1 << 8 else torch.int16
-        self.spec, self.tokenizer = _bytes(json.dumps(spec)), _bytes(tokens.text)
-        self.codes = torch.from_numpy(identifiers.codes.astype(np.int32)).to(small)
-        if config.user_tokens:
-            users = torch.arange(self.sizes.users + 1)
-            self.user_places = (users * _SPREAD % _RANGE % config.user_tokens).int()
-        self._set_up()
-        if config.warm_codes:
-            warm(self.t5.shared.weight[-identifiers.tokens :], vectors, identifiers.books)
-        self._corpus = ItemCorpusTokens(corpus, tokens, config.text_tokens, config.query_tokens)
-
-    @override
-    def state(self) -> dict[str, Tensor]:
-        """Return what `Learner.state` does, the embedding table once only."""
-        return {name: tensor for name, tensor in super().state().items() if name not in self._tied()}
-
-    @override
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        if self.t5 is None and all(name in state for name in _BUFFERS):
-            for name in (*_BUFFERS, *([_PLACES] if _PLACES in state else [])):
-                setattr(self, name, state[name])
-            shape = json.loads(_text(self.spec))["t5"]
-            self.t5 = new_t5(None, shape["vocab_size"], start=0, shape=shape)[0]
-        super().load_state({**state, **{name: state[_TABLE] for name in self._tied() if _TABLE in state}})
-        self._set_up()
-
-    def _tied(self) -> list[str]:
-        """Return other names of the embedding table."""
-        if self.t5 is None:
-            return []
-        tied = ["t5.encoder.embed_tokens.weight", "t5.decoder.embed_tokens.weight"]
-        return [*tied, "t5.lm_head.weight"] if self.t5.lm_head.weight is self.t5.shared.weight else tied
-
-    def _set_up(self) -> None:
-        """Make tries, tokens and prompts from the buffers."""
-        spec, identifiers = json.loads(_text(self.spec)), self.identifiers
-        self.tokens = Tokens(_text(self.tokenizer))
-        self.layout = TokenLayout.of(spec["text"], spec["start"], self.config.user_tokens, identifiers)
+        device = self.bias.device
+        self.spec = torch.frombuffer(bytearray(json.dumps(spec).encode()), dtype=torch.uint8).to(device)
+        self.codes = torch.from_numpy(identifiers.codes.astype(np.int32)).to(small).to(device)
+        self.items.encode(identifiers)
+        self.heads = CodeHeads(self.config.width, self.config.inner, identifiers.depth, identifiers.tokens).to(device)
         self._tries = [identifiers.trie(side) for side in range(1 if identifiers.one else len(SIDES))]
-        self._set_prompts()
-
-    def _set_prompts(self) -> None:
-        blocks = torch.tensor(self.layout.blocks, device=self.codes.device)
-        self.prompts = PromptBuilder(
-            self.codes.long() + blocks[:, None],
-            self.tokens,
-            first=self.layout.first,
-            user_tokens=self.config.user_tokens,
-            user_places=self.user_places,
-            query_tokens=self.config.query_tokens,
-        )
-        self.prompts.train(self.training)
+        firsts = identifiers.blocks(0).tolist()
+        self._blocks = [
+            [slice(first, first + size) for first, size in zip(row, identifiers.sizes, strict=True)] for row in firsts
+        ]
 
     @property
     def identifiers(self) -> Identifiers:
         """The identifiers of all items."""
-        spec = json.loads(_text(self.spec))
-        return Identifiers(self.codes.cpu().numpy().astype(np.int32), tuple(spec["sizes"]), spec["shared"], spec["one"])
+        return _identifiers(self.spec, self.codes)
+
+    @property
+    def identifier_length(self) -> int:
+        """Codes of an identifier."""
+        return len(self._blocks[0])
 
     def trie(self, task: Task) -> Trie:
         """Return the identifiers of a task."""
@@ -275,130 +192,212 @@ class GenSAR(Model):
             self._tries[side] = self._tries[side].to(self.device)
         return self._tries[side]
 
-    def change_items(self, added: np.ndarray | None = None, removed: Sequence[int] = ()) -> None:
-        """Add and remove items; no weight changes.
-
-        Args:
-            added: [2, n, K] identifiers of new items, which are numbered after the last one.
-            removed: internal ids.
-
-        Raises:
-            DataError: an identifier is taken, or no item would be left.
-        """
-        if added is not None and added.shape[1]:
-            identifiers = self.identifiers.with_items(added)
-            self.codes = torch.from_numpy(identifiers.codes).to(self.codes.dtype).to(self.codes.device)
-            numbers = np.arange(identifiers.items - added.shape[1] + 1, identifiers.items + 1)
-            self._tries = [trie.with_items(added[side], numbers) for side, trie in enumerate(self._tries)]
-            self._set_prompts()
-        if removed:
-            self._tries = [trie.without(removed) for trie in self._tries]
+    @override
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        if "spec" in state and "codes" in state:
+            self._read(_identifiers(state["spec"], state["codes"]))
+        super().load_state(state)
 
     @override
-    def grown_state(self, growth: Growth, described: np.ndarray | None = None) -> dict[str, Tensor]:
-        """Return the state with the identifiers of the items that are there now.
+    def without_text(self, data: Dataset, seed: int) -> "GenSAR":
+        other = super().without_text(data, seed)
+        assert isinstance(other, GenSAR) and self._code_vectors is not None
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            other.load_artifacts(self.identifiers, self._code_vectors)
+        return other
 
-        Args:
-            growth: to the data that has grown.
-            described: [2, n, K] identifiers of the new items by internal id.
-        """
-        codes = growth.gather(self.codes, Rows("items", dim=1, new="zero"))
+    @override
+    def grown_state(self, growth: Growth, described: Any = None) -> dict[str, Tensor]:
+        """Return the state for data that has grown; new items have the identifiers [2, n, K] `described`."""
+        state = super().grown_state(growth)
         new = growth.new("items")
         if described is not None and len(new):
-            codes[:, torch.from_numpy(new).to(codes.device)] = torch.from_numpy(described).to(codes)
-        state = {**self.state(), "codes": codes}
-        return state | ({_PLACES: growth.gather(self.user_places, Rows("users"))} if self.config.user_tokens else {})
+            state["codes"][:, torch.from_numpy(new).to(self.device)] = torch.from_numpy(described).to(state["codes"])
+        return state
 
     # --- learning ---
 
     @override
-    def loss(self, batch: Batch) -> Losses:
-        """Return the mean negative log-likelihood per code, or per token, of each task that the batch has a part in."""
-        parts: dict[str, Tensor] = {}
-        weights: dict[str, float] = {}
-        for group in self.training_tasks(batch):
-            for task, states in zip(group, decoder_states(self.t5, group), strict=True):
-                parts[task.name] = task_loss(self.t5, task, states, self.layout, self.trie)
-                weights[task.name] = task.weight
+    def target_losses(self, batch: Batch, read: TimelineRead, states: Tensor) -> Losses:
+        """Return the losses of event-transformer, of the targets' identifiers, of next queries and of items' texts."""
+        config, parts, weights = self.config, dict[str, Tensor](), dict[str, float]()
+        if config.item_head or not read.targets:
+            items = super().target_losses(batch, read, states)
+            parts, weights = dict(items.parts), dict(items.weights)
+        for task, target in read.targets.items() if config.code_weight else ():
+            parts[f"codes.{task}"] = self._code_loss(states[target.row, target.place], target.item, task)
+            weights[f"codes.{task}"] = config.code_weight * (config.search_weight if task == "search" else 1.0)
+        if self.next_query is not None and read.texts is not None:
+            row, place = torch.nonzero(read.timeline.kind == SEARCH, as_tuple=True)
+            if config.query_weight and len(row):
+                parts["query"] = self._query_loss(states[row, place], read.timeline.query[row, place], read.texts)
+                weights["query"] = config.query_weight
+            if config.identify_weight and torch.rand(()) * config.identify_every < 1:
+                parts["identify"], weights["identify"] = self._identify_loss(), config.identify_weight
         return Losses(parts, weights)
 
-    def training_tasks(self, batch: Batch) -> list[list[Seq2SeqTask]]:
-        """Return the tasks of a training batch, in groups that are one pass each."""
-        return TaskBuilder(self.config, self.layout, self.prompts, self.codes, self._corpus).tasks(batch)
+    def _code_loss(self, states: Tensor, items: Tensor, task: Task) -> Tensor:
+        """The mean of -log p(identifier | state) of items [n] after states [n, D]."""
+        assert self.items.code is not None
+        blocks = self._blocks[SIDES.index(task)]
+        return self.heads.cross_entropy(states, items, self.items.code.weight, blocks, self.trie(task))
+
+    def _query_loss(self, states: Tensor, queries: Tensor, texts: Tensor) -> Tensor:
+        """The cross-entropy of the next query among those of the batch, which are there as often as they are searched.
+
+        So the product says how much likelier than usual a query is, and `suggest` adds how usual it is.
+        """
+        assert self.next_query is not None
+        distinct, which = torch.unique(queries, return_inverse=True)
+        return F.cross_entropy(self.next_query(states) @ self._query_vectors(texts[distinct.long()]).T, which)
+
+    def _query_vectors(self, texts: Tensor) -> Tensor:
+        assert self.query is not None
+        vectors: Tensor = self.query(self.items.standardised(texts))
+        return vectors
+
+    def _identify_loss(self) -> Tensor:
+        """The loss of the identifiers of items drawn, each searched by its own text by a user without history."""
+        assert self.items.text is not None
+        drawn = torch.randint(1, self.sizes.items + 1, (self.config.identify_items, 1), device=self.device)
+        one = torch.ones_like(drawn)
+        timeline = Timeline(0 * one, one, SEARCH * one, 0 * one, one.float(), one)
+        content = self._query_vectors(self.items.text[drawn])
+        return self._code_loss(self.trunk_states(content, timeline)[:, 1], drawn[:, 0], "search")
 
     # --- scoring and retrieval ---
 
     @override
     def score(self, batch: Batch) -> Tensor:
-        """Return log-probabilities as in `Model.score`; of a whole catalogue by writing every identifier."""
-        candidates = batch.candidates
-        if candidates is None:
-            candidates = torch.arange(self.codes.shape[1], device=self.device).expand(len(batch), -1)
-        ids, mask = self.prompts.users(batch, batch.task)
-        trie = self.trie(batch.task)
-        step = max(1, _CELLS_AT_ONCE // (candidates.shape[1] * max(self.layout.sizes)))
-        parts = []
-        for start in range(0, len(batch), step):
-            rows = slice(start, start + step)
-            writer = self._item_writer(_trimmed(ids[rows], mask[rows]), batch.task)
-            parts.append(beam.score(writer, trie, candidates[rows].long()))
-        scores = torch.cat(parts)
-        if batch.candidates is None:
-            scores[:, 0] = 0
-        return scores
+        if self.config.item_head:
+            return super().score(batch)
+        state, read = self._request_states(batch)
+        return self.added_scores(batch, read, state)
+
+    @override
+    def added_scores(self, batch: Batch, read: TimelineRead, state: Tensor) -> Tensor:
+        items = batch.candidates
+        if items is None:
+            items = torch.arange(self.codes.shape[1], device=self.device).expand(len(batch), -1)
+        return self._log_p_scores(state, items.long(), batch.task)
+
+    def _writer(self, state: Tensor, task: Task) -> CodeWriter:
+        assert self.items.code is not None
+        return CodeWriter(self.heads, state, self.items.code.weight, self._blocks[SIDES.index(task)])
+
+    def _log_p_scores(self, state: Tensor, items: Tensor, task: Task) -> Tensor:
+        """The weighted log-probability [B, N] of the identifiers of items [B, N] after states [B, D]; 0 at padding."""
+        weight = self._weight(task)
+        if not weight or not items.shape[1]:
+            return torch.zeros(items.shape, device=items.device)
+        most = max(block.stop - block.start for block in self._blocks[0])
+        step = max(1, _CELLS_AT_ONCE // (items.shape[1] * most))
+        parts = [
+            beam.score(self._writer(rows, task), self.trie(task), those)
+            for rows, those in zip(torch.split(state, step), torch.split(items, step), strict=True)
+        ]
+        return weight * torch.cat(parts).masked_fill(items == 0, 0.0)
+
+    def _weight(self, task: Task) -> Tensor:
+        """How much the log-probability counts, []."""
+        weight = self.log_p_weight[TASKS.index(task)]
+        return weight if self.config.item_head else torch.ones_like(weight)
 
     @override
     @torch.no_grad()
     def retrieve(self, batch: Batch, k: int, exclude: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return the k best items by beam search among the identifiers, with at least k beams; see `Model.retrieve`."""
-        k = min(k, self.codes.shape[1] - 1)
-        writer = self._item_writer(self.prompts.users(batch, batch.task), batch.task)
-        return _padded(*beam.search(writer, self.trie(batch.task), max(self.config.beam, k), exclude), k)
+        """Return the k best of the candidates by beam search, by words and by neighbours; see `Model.retrieve`."""
+        state, read = self._request_states(batch)
+        task, k = batch.task, min(k, self.codes.shape[1] - 1)
+        exclude = None if exclude is None or not exclude.shape[1] else exclude.long()
+        items, log_p = beam.search(self._writer(state, task), self.trie(task), max(self.config.beam, k), exclude)
+        scores = self._weight(task) * log_p if self._weight(task) else torch.zeros_like(log_p)
+        if self.config.item_head:
+            added = self._remembered(batch, read)
+            more = self._more_candidates(added, items, exclude)
+            scores = torch.cat((scores, self._log_p_scores(state, more, task)), dim=1)
+            items = torch.cat((items, more), dim=1)
+            scores = scores + self._item_scores(batch, state, added, items)
+        best, order = scores.masked_fill(items == 0, -torch.inf).topk(min(k, items.shape[1]), dim=1)
+        short = (0, k - order.shape[1])
+        ranked = torch.where(best.isneginf(), 0, items.gather(1, order))
+        return F.pad(ranked, short), F.pad(best, short, value=-torch.inf)
 
-    def _item_writer(self, prompts: Prompts, task: Task) -> PromptWriter:
-        return PromptWriter(self.t5, prompts, self.layout.mark(task), self.layout.heads(task))
-
-    def query_trie(self, queries: Sequence[str]) -> Trie:
-        """Return distinct queries to choose from in `suggest`; its items are their positions, from 1."""
-        flat, lengths = self.tokens.ids(queries, self.config.query_tokens)
-        codes = np.full((len(queries), int(lengths.max()) + 1), PAD)
-        codes[np.arange(codes.shape[1]) < lengths[:, None]] = flat
-        codes[np.arange(len(codes)), lengths] = EOS
-        _, first = np.unique(codes, axis=0, return_index=True)  # texts may differ beyond the tokens that are read
-        return Trie.build(codes[first], first + 1).to(self.device)
-
-    @torch.no_grad()
-    def suggest(self, batch: Batch, queries: Trie, k: int) -> tuple[Tensor, Tensor]:
-        """Return the k most probable next queries of each user, by beam search among known ones.
+    def _more_candidates(self, added: Sequence[Tensor], items: Tensor, exclude: Tensor | None) -> Tensor:
+        """The best items [B, n] by each part of the scores [B, I + 1], 0 for those that are excluded or there already.
 
         Args:
-            batch: B requests of any task.
-            queries: what `query_trie` returned.
+            added: parts of the scores.
+            items: [B, K] that are there already.
+            exclude: [B, E] not to give.
+        """
+        more = [items[:, :0]]
+        for part in added if self.config.lexical else ():
+            best, by_part = part.topk(min(self.config.lexical, part.shape[1]), dim=1)
+            more.append(torch.where(best > 0, by_part, 0))
+        candidates = torch.cat(more, dim=1)
+        known = items if exclude is None else torch.cat((items, exclude), dim=1)
+        return torch.where(is_first(candidates) & ~is_in(candidates, known), candidates, 0)
+
+    @override
+    @torch.no_grad()
+    def describe_items(self, texts: Sequence[str], category_ids: Tensor) -> NewCodedItems:
+        return self.items.coded(super().describe_items(texts, category_ids))
+
+    @override
+    @torch.no_grad()
+    def score_new(self, batch: Batch, items: NewItems) -> Tensor:
+        assert isinstance(items, NewCodedItems)
+        state, _ = self._request_states(batch)
+        log_p = self._log_p_scores(state, items.like.expand(len(batch), -1), batch.task)
+        return super().score_new(batch, items) + log_p if self.config.item_head else log_p
+
+    def weigh_codes(self, weights: Mapping[Task, float]) -> None:
+        """Set how much log p(identifier) counts in the scores.
+
+        Args:
+            weights: task -> weight; 0 for none.
+        """
+        for task, weight in weights.items():
+            self.log_p_weight[TASKS.index(task)] = weight
+
+    # --- next queries ---
+
+    @property
+    def suggests_queries(self) -> bool:
+        """Whether it has learned which query comes next, by the texts of queries."""
+        return self.query is not None and self.next_query is not None and self.config.query_weight > 0
+
+    @torch.no_grad()
+    def index_queries(self, counts: Mapping[str, int]) -> KnownQueries:
+        """Return queries to choose from in `suggest`, by their texts and how often each is searched."""
+        assert self.query is not None
+        texts = torch.from_numpy(self._texts.of(list(counts), self.query.in_features)).to(self.device)
+        return KnownQueries(self._query_vectors(texts), torch.log(torch.tensor([*counts.values()], device=self.device)))
+
+    @torch.no_grad()
+    def suggest(self, batch: Batch, queries: KnownQueries, k: int) -> tuple[Tensor, Tensor]:
+        """Return the k likeliest next queries of each user.
+
+        Args:
+            batch: B requests of any task; queries of searches are not read.
+            queries: what `index_queries` returned.
             k: queries per user.
 
         Returns:
-            Positions [B, k] in the queries, from 1, best first, 0 where there are no more; log-probabilities [B, k],
-            -inf there.
+            Positions [B, k] in the queries, from 1, best first; log-probabilities [B, k].
         """
-        heads = [(0, self.layout.text)] * queries.depth
-        writer = PromptWriter(self.t5, self.prompts.users(batch, "query"), self.layout.query_mark, heads)
-        return _padded(*beam.search(writer, queries, max(self.config.beam, k)), k)
+        assert self.next_query is not None
+        read = self.read_requests(replace(batch, task="recommend"))
+        state = read.states[torch.arange(len(batch)), read.timeline.present.sum(1)]
+        scores = (self.next_query(state) @ queries.vectors.T + queries.log_count).log_softmax(1)
+        best, place = scores.topk(min(k, scores.shape[1]), dim=1)
+        short = (0, k - place.shape[1])
+        return F.pad(place + 1, short), F.pad(best, short, value=-torch.inf)
 
 
-def _padded(ids: Tensor, scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Return the first k columns, 0 and -inf where there are fewer."""
-    short = max(0, k - ids.shape[1])
-    return F.pad(ids[:, :k], (0, short)), F.pad(scores[:, :k], (0, short), value=-torch.inf)
-
-
-def _trimmed(ids: Tensor, mask: Tensor) -> Prompts:
-    width = max(1, int(mask.sum(1).max())) if len(mask) else 1
-    return ids[:, :width], mask[:, :width]
-
-
-def _bytes(text: str) -> Tensor:
-    return torch.from_numpy(np.frombuffer(text.encode(), dtype=np.uint8).copy())
-
-
-def _text(data: Tensor) -> str:
-    return data.cpu().numpy().tobytes().decode()
+def _identifiers(spec: Tensor, codes: Tensor) -> Identifiers:
+    """The identifiers that buffers hold."""
+    about = json.loads(spec.cpu().numpy().tobytes().decode())
+    return Identifiers(codes.cpu().numpy().astype(np.int32), tuple(about["sizes"]), about["shared"], about["one"])

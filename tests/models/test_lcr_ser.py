@@ -270,13 +270,21 @@ def test_losses_have_their_known_answers() -> None:
 def test_reasoning_reads_searches_that_announce_clicks(tmp_path: Path) -> None:
     """Worlds with the same feed: with `reveal` searches announce clicks, without it they say nothing of the feed."""
     gains = {}
+    settings: dict[str, Any] = {"width": 16, "inner": 16, "layers": 1, "text": False, "neighbours": False}
+    settings |= {"epochs": 3, "min_steps": 0, "batch": 16, "reasoning_steps": 100}
     for reveal in (0.4, 0.0):
         folder = tmp_path / f"world{reveal}"
         simulate(folder, World(users=200, items=150, families=2, types=3, reveal=reveal, overlap=0.0, seed=1))
-        settings: dict[str, Any] = {"width": 16, "inner": 16, "layers": 1, "text": False, "neighbours": False}
-        settings |= {"trunk": "feed", "epochs": 3, "min_steps": 0, "batch": 16, "reasoning_steps": 100}
         run = run_training.train("lcr-ser", load(folder), tmp_path / f"run{reveal}", **settings)
-        base, reasoning = run.config["phases"][:2]
-        judge = "full-ndcg@10"
-        gains[reveal] = reasoning.get(f"{judge}.reasoning", reasoning[judge]) / base[judge] - 1
+        choice = run.config["phases"][-1]
+        assert choice["phase"] == "trunk_choice"
+        is_feed = choice["kept"]
+        without = choice["full-ndcg@10.no_search"] if is_feed else run.config["phases"][0]["full-ndcg@10"]
+        gains[reveal] = choice["full-ndcg@10"] / without - 1
+        if reveal:
+            assert is_feed and choice["reasoning_epochs"] > 0
+            twin = tmp_path / "run0.4"
+            final = run_training.train("lcr-ser", load(folder), tmp_path / "final", final=True, twin=twin, **settings)
+            assert bool(final.model.reads_feed_alone) and bool(final.model.is_open)
+            assert not torch.equal(final.model.scale, run.model.scale)  # it has learned from what was held out
     assert gains[0.4] > 0.3 and gains[0.0] < 0.15, gains

@@ -50,8 +50,9 @@ class ReasoningPhase(TrainingPhase):
 
     @override
     def is_configured(self, model: Model) -> bool:
-        can_learn = supports(model, LearnsReasoning) and bool(model.reasoning_weights())
-        return can_learn and model.config.reasoning_steps > 0
+        if not supports(model, LearnsReasoning) or model.is_open:  # open: the run that it starts from has learned it
+            return False
+        return bool(model.reasoning_weights()) and model.config.reasoning_steps > 0
 
     @override
     def run(self, model: Any, context: PhaseContext, before: Mapping[str, float]) -> PhaseReport:

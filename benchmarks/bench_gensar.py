@@ -3,6 +3,7 @@
 And a training step against a bare T5 step.
 """
 
+import functools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +16,10 @@ from torch import Tensor
 from searec.data.dataset import load
 from searec.data.split import Split
 from searec.experiments.run_training import new_model, settings_for
+from searec.models.gensar.code_heads import CodeHeads, CodeWriter
 from searec.models.gensar.paper import GenSARPaper
 from searec.models.gensar.seq2seq_tasks import Seq2SeqTask
+from searec.nn.event_trunk import EventTrunk, Timeline
 from searec.nn.t5_decoder import BeamDecoder
 from searec.semantic_ids import beam
 from searec.semantic_ids.trie import Trie
@@ -24,7 +27,7 @@ from searec.semantic_ids.user_code_table import SIDES
 from searec.training.examples import TrainingExamples
 from timing import line, paired, seconds
 
-PLACES, CODES, BEAMS = 4, 256, 30
+PLACES, CODES, BEAMS, EVENTS = 4, 256, 30, 50
 PROMPT = 85
 """Tokens of a prompt with five feed clicks and five search sessions."""
 SHAPES: dict[str, dict[str, Any]] = {
@@ -70,10 +73,30 @@ class _Writer:
         return (states @ self.t5.lm_head.weight[first : first + CODES].T).log_softmax(2)  # type: ignore[no-any-return]
 
 
+class _EventForm:
+    """Identifiers by the event trunk: 50 events of each user are read, then heads write the codes."""
+
+    def __init__(self, shape: dict[str, Any], rows: int) -> None:
+        width, inner, layers = shape["d_model"], shape["d_ff"], shape["num_layers"]
+        self.trunk = EventTrunk(width, layers, shape["num_heads"], inner, 0.0, length=EVENTS).eval()
+        self.heads = CodeHeads(width, inner, PLACES, PLACES * CODES).eval()
+        self.table = torch.randn(PLACES * CODES, width) / width**0.5
+        self.blocks = [slice(place * CODES, (place + 1) * CODES) for place in range(PLACES)]
+        one = torch.ones(rows, EVENTS, dtype=torch.long)
+        self.timeline = Timeline(one, 0 * one, one, one.cumsum(1), one.float(), 0 * one)
+        self.content = torch.randn(rows, EVENTS, width) / width**0.5
+
+    def search(self, trie: Trie) -> object:
+        """The best identifiers of each user, the reading of the events included."""
+        state = self.trunk(self.content, self.timeline)[:, -1]
+        return beam.search(CodeWriter(self.heads, state, self.table, self.blocks), trie, BEAMS)
+
+
 def decoding() -> None:
     """Queries/s of beam search among 20 thousand and a million identifiers.
 
-    Random weights and identifiers, as both cost the same.
+    Random weights and identifiers, as both cost the same. `event_per_s` is of gensar's default form of the same width
+    and layers.
     """
     from transformers import T5Config, T5ForConditionalGeneration
 
@@ -98,7 +121,10 @@ def decoding() -> None:
             def free(t5: Any = t5, ids: Tensor = many) -> object:
                 return _unconstrained(_Writer(t5, ids))
 
+            event_form = _EventForm(shape, len(many))
             with torch.no_grad():
+                event_form.search(trie)
+                event_s = min(seconds(functools.partial(event_form.search, trie)) for _ in range(5))
                 for warm in (ours, free):
                     warm()
                 against_free = paired(ours, free, rounds=9)
@@ -106,9 +132,11 @@ def decoding() -> None:
             rates = {
                 "ours_per_s": len(many) / against_library["ours_s"],
                 "generate_per_s": len(few) / against_library["theirs_s"],
+                "event_per_s": len(many) / event_s,
             }
             ratios = {
                 "ratio": round(rates["ours_per_s"] / rates["generate_per_s"], 1),
+                "event_ratio": round(rates["event_per_s"] / rates["generate_per_s"], 1),
                 "to_unconstrained": round(1 / against_free["ratio"], 3),
             }
             line(

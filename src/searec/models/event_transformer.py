@@ -212,7 +212,9 @@ class EventTransformer(WithNeighbours):
         elif self.query is None:
             self._add_query_map(state["query.weight"].shape[1])
         self.load_neighbours(state)
+        device = self.device
         super().load_state(state)
+        self.to(device)  # what is new was made elsewhere
 
     @override
     def grown_state(self, growth: Growth, described: Any = None) -> dict[str, Tensor]:
@@ -364,7 +366,7 @@ class EventTransformer(WithNeighbours):
         state, read = self._request_states(batch)
         scores = self._item_scores(batch, state, self._remembered(batch, read), batch.candidates)
         added = self.added_scores(batch, read, state)
-        return scores if added is None else scores + added
+        return scores
 
     def _remembered(self, batch: Batch, read: TimelineRead) -> list[Tensor]:
         """What is added to the scores of all items, [B, I + 1] each: neighbours, and in search the match."""

@@ -366,7 +366,7 @@ class EventTransformer(WithNeighbours):
         state, read = self._request_states(batch)
         scores = self._item_scores(batch, state, self._remembered(batch, read), batch.candidates)
         added = self.added_scores(batch, read, state)
-        return scores
+        return scores if added is None else scores + added
 
     def _remembered(self, batch: Batch, read: TimelineRead) -> list[Tensor]:
         """What is added to the scores of all items, [B, I + 1] each: neighbours, and in search the match."""

@@ -1,12 +1,17 @@
-"""Reasoners and a real language model on transformers' own server.
+"""Reasoners and a real language model on transformers' own server, in this process and by command.
 
-Random weights never write JSON, and that is what must be said.
+Random weights never write JSON, and that is what must be said; nothing is claimed of their quality. Summaries by the
+same server: tests/text/test_transformers_server.py.
 """
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from minds import GARDEN, SHOES
 
+from searec.data.synthetic.simulate import sample_folder
 from searec.interests.chat_reasoner import ChatReasoner
 from searec.interests.debate_reasoner import DebateReasoner
 from searec.interests.profile import Profile
@@ -32,3 +37,21 @@ def test_answers_without_sense_are_repaired_once_named_and_replayed(
     with Chat(ChatSettings(model=model, base_url=url, max_tokens=12, offline=True), folder=tmp_path) as chat:
         assert ChatReasoner(chat).infer(profiles) == thoughts
         assert DebateReasoner([chat]).infer([GARDEN]) == [debate]
+
+
+def test_chat_and_debate_are_measured_by_command(
+    tiny_model: tuple[str, str], searec: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Users with a recent query get nothing from such a model, the others the interests of their clicks."""
+    model, url = tiny_model
+    values = {"OPENAI_BASE_URL": url, "OPENAI_API_KEY": "none", "SEAREC_CHAT_MAX_TOKENS": "8"}
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    given = ("--reasoner", "chat", "--reasoner", "debate", "--clicks", "4", "--set", f"chat_model={model}")
+    code, out, err = searec("interests", "hits", sample_folder(), *given, "--json", "-")
+    assert code == 0, err
+    figures = json.loads(out)
+    assert set(figures["hits"]) == {"popular untouched", "random untouched", "chat", "debate"}
+    assert 0 < figures["clicks"] <= 4
+    assert figures["hits"]["chat"] == figures["hits"]["debate"], "neither hears a word of sense"
+    assert figures["hits"]["chat"]["named"] < 8

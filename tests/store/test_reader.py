@@ -19,6 +19,7 @@ from searec.interests.profile import Profile
 from searec.interests.reasoner import ReasoningResult
 from searec.interests.user_interests import Interest, UserInterests
 from searec.store.connection import StoreSettings
+from searec.store.events import Event
 from searec.store.interest_reader import Reader, ReaderSettings
 from searec.store.interest_store import StoredInterests
 from searec.store.store import Store
@@ -109,6 +110,25 @@ def test_fresh_then_last_then_own(store: Store, clock: Any, graph: Any, readers:
     assert [(job.user, job.reason) for job in jobs] == [("known", "missing"), ("nobody", "missing"), ("u", "stale")]
     counts = reader.counts()
     assert counts == {"own": 1, "none": 1, "fresh": 1, "last": 1, "enqueued": 3}
+
+
+def test_users_who_do_not_exist_get_neither_job_nor_row(store: Store, clock: Any, readers: Readers) -> None:
+    """Those of the dataset and of events or attributes are sent to the queue; a forgotten one is unknown again."""
+    store.events.append([Event(event_id="e1", user="clicker", kind="click", time=1, item="i")])
+    store.events.put_users([{"user_id": "described", "age": "30"}])
+    reader = readers(store)
+    reader.dataset_users = {"customer"}
+    for user in ("customer", "clicker", "described", "stranger", "robot-1"):
+        assert reader.interests(user).source == "none"
+    reader.flush()
+    assert {job.user for job in store.jobs.lease("w", 10, 60)} == {"customer", "clicker", "described"}
+    assert reader.counts()["unknown"] == 2 and reader.counts()["enqueued"] == 3
+    store.forget("clicker")
+    later = readers(store)
+    later.dataset_users = {"customer"}
+    later.interests("clicker")
+    later.flush()
+    assert later.counts() == {"none": 1, "unknown": 1}
 
 
 def test_an_empty_value_is_not_asked_for_again(store: Store, graph: Any, readers: Readers) -> None:

@@ -458,3 +458,18 @@ def test_edges_that_do_not_fit_fail_their_job_alone(
     monkeypatch.setattr("searec.store.worker.renewed", refuse)
     store.jobs.enqueue(["a", "bad", "b"], "missing")
     assert drained(make_worker()) == {"refreshed": 2, "failed": 1}
+
+
+def test_nothing_is_written_of_a_user_who_does_not_exist(store: Store, graph: Any, make_worker: Any) -> None:
+    """The job is done, the row of one who was deleted meanwhile goes, and others are written."""
+    store.interests.write([graph("gone", "caps")])
+    store.interests.mark_stale(["gone"])
+    store.jobs.enqueue(["gone", "here", "ghost"], "requested")
+
+    def some_exist(users: Sequence[str]) -> list[Profile]:
+        return [Profile(user, 50 * DAY, exists=user == "here") for user in users]
+
+    ended = make_worker(profiles=some_exist).run(threading.Event(), drain=True)
+    assert ended == {"refreshed": 1, "unknown": 2}
+    assert [store.interests.read(user) is not None for user in ("gone", "here", "ghost")] == [False, True, False]
+    assert store.jobs.counts().queued == store.jobs.counts().leased == 0

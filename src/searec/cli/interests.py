@@ -111,6 +111,7 @@ def show(
     from datetime import UTC, datetime
 
     from searec.errors import DataError, SettingsError, UnknownIdError
+    from searec.interests.click_fallback import INSTEAD
     from searec.interests.interest_table import read_graphs
     from searec.pipeline.run_folder import ARTIFACTS
     from searec.store.connection import without_password
@@ -138,6 +139,8 @@ def show(
         )
     if str(figures) != "-":
         by = f", made by {graph.origin['reasoner']}" if "reasoner" in graph.origin else ""
+        if INSTEAD in graph.origin:
+            by += f" from clicks: no recent query for {graph.origin[INSTEAD]}"
         print(f"{user}{by}{state}")
         for one in graph.interests():
             print(f"  {one.confidence:.2f}  {one.text:<32} {one.reason}")

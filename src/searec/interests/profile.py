@@ -47,6 +47,7 @@ class Profile:
         queries: distinct ones of the last `DAYS` days, newest first.
         clicks: the newest, newest first; for what is known already, and for users who ask nothing.
         earlier: distinct queries older than these days, newest first; known, but nothing is inferred from them.
+        exists: False if nothing is stored of the user anywhere.
     """
 
     user: str
@@ -55,6 +56,7 @@ class Profile:
     queries: tuple[ProfileQuery, ...] = ()
     clicks: tuple[ProfileClick, ...] = ()
     earlier: tuple[str, ...] = ()
+    exists: bool = True
 
 
 def profiles(

@@ -5,6 +5,8 @@ from typing import cast
 
 from searec.data.schema import Task
 from searec.data.split import Split
+from searec.errors import SettingsError
+from searec.interests.click_fallback import ClickFallback
 from searec.interests.reasoner import Reasoner
 from searec.plugins import Registry
 
@@ -21,6 +23,10 @@ REASONERS = Registry(
 """Classes with `open(split, tasks, options) -> Reasoner`."""
 
 
+READ_QUERIES_ALONE = ("chat", "debate")
+"""Reasoners that infer nothing of users without recent queries; the offline one then reads their clicks."""
+
+
 def reasoner_named(
     name: str, split: Split, tasks: Sequence[Task], options: Mapping[str, str] | None = None
 ) -> Reasoner:
@@ -30,7 +36,8 @@ def reasoner_named(
         name: of the reasoner.
         split: whose training events it may read.
         tasks: whose training events it may read.
-        options: settings by name, as text; also `encoder` of the offline one, `chat_model` of chat and debate (for
+        options: settings by name, as text; `fallback` of chat and debate, "none" to leave users without recent queries
+            without interests; also `encoder` of the offline one, `chat_model` of chat and debate (for
             debate several with commas), `model` of the student, a folder or hub id.
 
     Raises:
@@ -38,4 +45,11 @@ def reasoner_named(
         DependencyError: the package that declares it cannot be imported.
         SearecError: it cannot be opened.
     """
-    return cast(Reasoner, REASONERS.named(name).open(split, tasks, dict(options or {})))
+    given = dict(options or {})
+    if name not in READ_QUERIES_ALONE:
+        return cast(Reasoner, REASONERS.named(name).open(split, tasks, given))
+    fallback = given.pop("fallback", "offline")
+    if fallback not in ("offline", "none"):
+        raise SettingsError("unknown fallback", where=f"{name} reasoner", got=fallback, expected="offline or none")
+    reasoner = cast(Reasoner, REASONERS.named(name).open(split, tasks, given))
+    return reasoner if fallback == "none" else ClickFallback(reasoner, lambda: reasoner_named("offline", split, tasks))

@@ -71,6 +71,8 @@ def open_pipeline(
     }
     feed = by_task["recommend"]
     interests = InterestSource(next((run for run in feed if supports(run.model, RetrievesByInterest)), None), reader)
+    if reader is not None:
+        reader.dataset_users = data.users
     catalog = LiveCatalog(CatalogBase(data, _lexicon(data, by_task["search"])), events)
     histories = Histories(data, events, after=exported_up_to(deployment.data))
     by_label = {run.label: run for run in runs.values()}

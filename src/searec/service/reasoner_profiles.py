@@ -63,7 +63,8 @@ class Profiles:
         for user in users:
             profile = by_user.get(user)
             if profile is None:
-                profile = Profile(user, 0 if user in happened else this_clock())
+                exists = user in happened or user in attributes
+                profile = Profile(user, 0 if user in happened else this_clock(), exists=exists)
             result.append(extended(profile, happened.get(user, ()), items, attributes.get(user)))
         return result
 
@@ -158,6 +159,7 @@ def extended(
         earlier=tuple(
             text for text in dict.fromkeys((*(text for text, _ in by_time), *profile.earlier)) if text not in read
         ),
+        exists=profile.exists,
     )
 
 

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Self
 
 from searec.config import Count, Positive, settings
@@ -72,6 +72,9 @@ class Reader:
         self._wake = threading.Event()
         self._flusher: threading.Thread | None = None
         self._closed = False
+        self.dataset_users: Container[str] | None = None
+        """Users of the dataset that is served. Others are enqueued if events or attributes are stored of them; without
+        it everybody is."""
 
     def interests(self, user: str) -> UserInterests:
         """Return the interests of a user; it always returns, however the store fails."""
@@ -110,7 +113,8 @@ class Reader:
 
         fresh, last, own, none: reads by source. failed, slow: reads after which the store was not used for a while.
         skipped: reads meanwhile. damaged, unreadable: values, and ids, that could not be read. enqueued, dropped: users
-        sent to the queue, and not. cache_failed: calls of the cache that failed.
+        sent to the queue, and not. unknown: those who do not exist. cache_failed: calls of the
+        cache that failed.
         """
         cache = self._store.interests.cache
         with self._lock:
@@ -130,9 +134,18 @@ class Reader:
         """Enqueue what waits, now and in this thread; if the store fails, it is dropped."""
         with self._lock:
             pending, self._pending = self._pending, {}
+        try:
+            unknown = self._unknown(list(pending))
+        except SearecError as error:
+            self._note(error)
+            self._count("dropped", len(pending))
+            return
+        if unknown:
+            self._count("unknown", len(unknown))
         by_reason: dict[Reason, list[str]] = {}
         for user, reason in pending.items():
-            by_reason.setdefault(reason, []).append(user)
+            if user not in unknown:
+                by_reason.setdefault(reason, []).append(user)
         for reason, users in by_reason.items():
             try:
                 self._store.jobs.enqueue(users, reason)
@@ -141,6 +154,13 @@ class Reader:
                 self._count("dropped", len(users))
             else:
                 self._count("enqueued", len(users))
+
+    def _unknown(self, users: Sequence[str]) -> set[str]:
+        """Those who are in neither the dataset nor the store."""
+        if self.dataset_users is None:
+            return set()
+        strangers = [user for user in users if user not in self.dataset_users]
+        return set(strangers) - self._store.events.existing(strangers) if strangers else set()
 
     def close(self) -> None:
         """Enqueue what waits and end the thread that does so; the store stays open."""

@@ -223,21 +223,25 @@ class JobQueue:
             db.execute(change)
             return [job for job in leased if job in held.values()]
 
-    def complete(self, job: Job, graph: InterestGraph) -> bool:
+    def complete(self, job: Job, graph: InterestGraph | None) -> bool:
         """Write the graph and close the job in one transaction; return False if the job is no longer the caller's.
 
         Args:
             job: as leased.
-            graph: the interests of its user.
+            graph: the interests of its user; None of a user who does not exist, whose interests are deleted.
         """
         with self._step() as (db, now):
             held = sa.delete(jobs).where(_C.user_id == job.user, _C.token == job.token, _C.state == LEASED)
             row = db.execute(held.returning(_C.again)).first()
             if row is None:
                 return False
-            entries = self._interests.save(db, [graph], now)
+            if graph is None:
+                self._interests.delete(db, [job.user])
+            entries = {} if graph is None else self._interests.save(db, [graph], now)
             if row.again is not None:
                 self._enqueue(db, now, [job.user], row.again, 0)
+        if graph is None:
+            self._interests.forget_cached([job.user])
         self._interests.publish(entries)
         return True
 

@@ -257,7 +257,10 @@ class Worker:
     def _close(
         self, job: Job, profile: Profile, thought: ReasoningResult, batch: _Batch, stop: threading.Event
     ) -> None:
-        """Write the graph of one thought, or why there is none."""
+        """Write the graph of one thought, or why there is none; of a user who does not exist nothing is written."""
+        if not profile.exists:
+            self._end("unknown" if self._write(job, None, stop) else "lost", batch)
+            return
         if thought.graph is None or thought.graph.user != job.user:
             problem = (
                 thought.problem or "no graph" if thought.graph is None else f"a graph of user {thought.graph.user!r}"
@@ -272,7 +275,7 @@ class Worker:
         graph = renewed(older, thought.graph, profile, half_life=self._settings.half_life, keep=self._settings.keep)
         self._end("refreshed" if self._write(job, graph, stop) else "lost", batch)
 
-    def _write(self, job: Job, graph: InterestGraph, stop: threading.Event) -> bool:
+    def _write(self, job: Job, graph: InterestGraph | None, stop: threading.Event) -> bool:
         """Write a graph; a thought may have cost money, so a store that fails for a moment is tried again."""
         for attempt in range(1, _WRITES):
             try:

@@ -9,9 +9,9 @@ from searec.store.store import Store
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-Outcome = Literal["refreshed", "failed", "postponed", "lost", "returned"]
-OUTCOMES: tuple[Outcome, ...] = ("refreshed", "failed", "postponed", "lost", "returned")
-"""Of a job: written; failed by itself; failed with the reasoner; its lease was lost; given back on a stop."""
+Outcome = Literal["refreshed", "failed", "postponed", "lost", "returned", "unknown"]
+OUTCOMES: tuple[Outcome, ...] = ("refreshed", "failed", "postponed", "lost", "returned", "unknown")
+"""Of a job: written; failed by itself; failed with the reasoner; lease lost; given back on a stop; no such user."""
 _SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 
 

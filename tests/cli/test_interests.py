@@ -89,16 +89,16 @@ def test_users_are_refreshed_once(tmp_path: Path, searec: Any, toy: None) -> Non
         assert graph is not None and graph.interests()[0].text == "brand new deluxe"
         store.jobs.enqueue(["stranger"], "missing")
     code, out, _ = searec(*command, "--concurrency", "3", "--enqueue", "all", "--json", tmp_path / "figures.json")
-    assert code == 0 and "799 refreshed" in out, "two of 800 were fresh, and a stranger was asked for"
+    assert code == 0 and "798 refreshed, 1 unknown" in out, "two of 800 were fresh, and a stranger does not exist"
     figures = json.loads((tmp_path / "figures.json").read_text())
-    assert figures["jobs"] == {"refreshed": 799} and figures["store"]["fresh"] == 801
+    assert figures["jobs"] == {"refreshed": 798, "unknown": 1} and figures["store"]["fresh"] == 800
     assert json.loads(searec(*command, "--enqueue", "u1", "--json", "-")[1])["jobs"] == {"refreshed": 1}, (
         "nothing but JSON"
     )
     with Store(url) as store:
         kept, stranger = store.interests.read("u1"), store.interests.read("stranger")
         assert kept is not None and kept.revision == 2
-        assert stranger is not None and stranger.interests() == []
+        assert stranger is None, "no row of a user who does not exist"
 
 
 def test_who_asks_for_something_else_is_refreshed(

@@ -15,6 +15,7 @@ from searec.data.dataset import load
 from searec.data.split import Split
 from searec.data.synthetic.simulate import simulate
 from searec.data.synthetic.world import World
+from searec.errors import SettingsError
 from searec.experiments import run_training
 from searec.models import lcr_ser
 from searec.models.event_transformer import EventTransformer
@@ -251,6 +252,34 @@ def test_foreign_sessions_are_of_others_and_are_never_targets(checkerboard: Any)
     for at, place in zip(row.tolist(), column.tolist(), strict=True):
         others = sessions[torch.arange(len(batch)) != at].flatten(0, 1)
         assert bool((others == foreign[at, place]).all(1).any())
+
+
+def test_settings_that_contradict_each_other_are_refused(checkerboard: Any) -> None:
+    for given in ({"trunk": "feed"}, {"searches": False}):
+        with pytest.raises(SettingsError, match="search cannot be learned"):
+            new(checkerboard, "lcr-ser", tasks=["recommend", "search"], **given)
+    merged, feed = (new(checkerboard, "lcr-ser", trunk=trunk) for trunk in ("merged", "feed"))
+    with pytest.raises(SettingsError, match="weights are of another trunk"):
+        feed.load_state(merged.state())
+    anything = new(checkerboard, "lcr-ser")
+    anything.load_state(feed.state())
+    assert anything.reads_feed_alone
+
+
+def test_what_reasoning_learns_is_compared_with_all_of_its_targets(checkerboard: Any) -> None:
+    """Above `full_softmax` items, each feed click that is learned is among the items compared, with a real logQ."""
+    model = new(checkerboard, "lcr-ser", full_softmax=1, sampled=4)
+    model.is_open.fill_(True)
+    batch = TrainingExamples(model_split(checkerboard), model, batch=32, seed=0).batch(0, 0)
+    same = batch.feed_time.clone()  # a search at the time of a feed click: the next click of any kind is another one
+    rows = (batch.search_query[:, 0] > 0) & (batch.feed_item[:, 1] > 0)
+    times = batch.search_time.clone()
+    times[rows, 0] = same[rows, 1]
+    read = model.train().read_stretches(replace(batch, search_time=times))
+    assert rows.any() and read.known is not None and read.log_q is not None
+    places = torch.searchsorted(read.known, read.targets["recommend"].item)
+    assert torch.equal(read.known[places], read.targets["recommend"].item)
+    assert float(read.log_q[places].max()) < 100
 
 
 def test_losses_have_their_known_answers() -> None:

@@ -124,13 +124,28 @@ def test_a_student_moves_towards_its_teacher(small_world: Dataset) -> None:
     assert all(torch.equal(tensor, kept[name]) for name, tensor in teacher.state().items())
 
 
-def test_the_teacher_is_asked_at_the_newest_targets(small_world: Dataset) -> None:
-    teacher, student = built(small_world, seed=3, distil_places=2), built(small_world, steps=0, distil_places=2)
-    batch = TrainingExamples(Split(small_world), teacher, batch=16, seed=0).batch(0, 0)
+def test_teacher_and_student_score_the_same_places(small_world: Dataset) -> None:
+    """A teacher whose trunk reads the feed alone, and a student that reads everything."""
+    teacher = built(small_world, seed=3, distil_places=2, trunk="feed")
+    student = built(small_world, steps=0, distil_places=2)
+    batch = TrainingExamples(Split(small_world), student, batch=16, seed=0).batch(0, 0)
     with torch.no_grad():
-        asked = teacher.teaching_scores(batch)
-        assert asked.shape == student.teaching_scores(batch).shape
-        assert 0 < len(asked) <= 2 * len(batch) and asked.shape[1] == small_world.sizes.items
+        taught = teacher.teaching_scores(batch)
+        assert taught.shape == student.teaching_scores(batch).shape
+        assert 0 < len(taught) <= 2 * len(batch) and taught.shape[1] == small_world.sizes.items
+        # A teacher without reasoning scores each place as the state before that click does.
+        teacher.is_open.fill_(False)
+        scores, row = teacher.teaching_scores(batch), 0
+        for user in range(len(batch)):
+            clicks = int((batch.feed_item[user] > 0).sum())
+            for column in range(max(1, clicks - 2), clicks):
+                cut = replace(batch, feed_item=batch.feed_item * (torch.arange(batch.feed_item.shape[1]) < column))
+                read = teacher.read_requests(cut)
+                state = read.states[user, int(read.timeline.present[user].sum())]
+                expected = state @ teacher.table()[1:].T + teacher.bias[0, 1:]
+                torch.testing.assert_close(scores[row], expected, rtol=1e-4, atol=1e-4)
+                row += 1
+        assert row == len(scores)
 
 
 def test_exits_keep_what_they_must(tmp_path: Path) -> None:

@@ -308,7 +308,11 @@ def execute(
                 beside.mkdir()
                 continued.read.save(beside)
         write_run(folder, learner, about, environment(), split=split)
-        for file in (folder / checkpoint.FILE, *folder.glob(f"*/{checkpoint.FILE}")):
+        for file in (
+            folder / checkpoint.FILE,
+            *folder.glob(f"*/{checkpoint.FILE}"),
+            *folder.glob(f"*/*/{checkpoint.FILE}"),
+        ):
             file.unlink(missing_ok=True)
     return run
 

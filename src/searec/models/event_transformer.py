@@ -212,7 +212,9 @@ class EventTransformer(WithNeighbours):
         elif self.query is None:
             self._add_query_map(state["query.weight"].shape[1])
         self.load_neighbours(state)
+        device = self.device
         super().load_state(state)
+        self.to(device)  # what is new was made elsewhere
 
     @override
     def grown_state(self, growth: Growth, described: Any = None) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
 """lcr-ser: the feed's state weighs the search sessions in a few latent steps (arXiv 2508.04152)."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal
 
@@ -15,6 +15,7 @@ from searec.config import Count, Natural, NonNegative, Positive, settings
 from searec.data.batch import Batch, Needs
 from searec.data.dataset import Dataset, Sizes
 from searec.data.schema import TASKS, Task
+from searec.errors import SettingsError
 from searec.models.event_transformer import EventTransformer
 from searec.models.search_space import Choice, Range
 from searec.models.timeline_read import ClickTargets, TimelineRead, click_targets, cross_entropy
@@ -113,6 +114,12 @@ class LCRSER(EventTransformer):
     def __init__(self, config: Config, sizes: Sizes) -> None:
         super().__init__(config, sizes)
         alone = config.trunk == "feed" or not config.searches
+        if alone and "search" in config.tasks:
+            raise SettingsError(
+                "search cannot be learned without reading searches in the trunk",
+                got=f"tasks {', '.join(config.tasks)}, trunk {config.trunk}, searches {config.searches}",
+                expected="tasks recommend alone, or trunk merged",
+            )
         self.register_buffer("reads_feed_alone", torch.tensor(alone))
         self.register_buffer("is_open", torch.tensor(False))
         self.reasoning: SessionReasoning | None = None
@@ -134,6 +141,16 @@ class LCRSER(EventTransformer):
         super().read_items(data)
         if self.reasoning is not None and self.match.offsets is None:
             self.match.index_words(data)
+
+    @override
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        given = "feed" if not self.config.searches else self.config.trunk
+        loaded = "feed" if state.get("reads_feed_alone") else "merged"
+        if given not in ("auto", loaded):
+            raise SettingsError(
+                "the weights are of another trunk", got=f"trunk={given}", expected=f"trunk={loaded} or auto"
+            )
+        super().load_state(state)
 
     # --- forms ---
 
@@ -188,9 +205,11 @@ class LCRSER(EventTransformer):
 
     @override
     def targets_of(self, timeline: Timeline) -> dict[Task, ClickTargets]:
-        if not self.reads_feed_alone:
+        if not self.reads_feed_alone and not self.reasons:
             return super().targets_of(timeline)
-        return _feed_targets(timeline)
+        clicks = click_targets(replace(timeline, item=timeline.item * (timeline.kind == FEED_CLICK)), ("recommend",))
+        clicks |= click_targets(timeline, ("search",))
+        return {task: one for task, one in clicks.items() if task in self.train_tasks}
 
     @override
     def trunk_states(self, content: Tensor, timeline: Timeline) -> Tensor:
@@ -349,15 +368,15 @@ class LCRSER(EventTransformer):
         if config.foreign and config.belief_weight:
             batch = with_foreign_sessions(batch, config.foreign)
         read = self.read_stretches(batch)
-        targets = _feed_targets(read.timeline)
-        if "search" in read.targets:
-            clicks = read.targets["search"]
+        targets = dict(read.targets)
+        if "search" in targets:
+            clicks = targets["search"]
             counts = read.timeline.session[clicks.row, clicks.place - 1] <= own_sessions
             targets["search"] = ClickTargets(clicks.row[counts], clicks.place[counts], clicks.item[counts])
         parts: dict[str, Tensor] = {}
         weights: dict[str, float] = {}
         for task, target in targets.items():
-            if task in self.train_tasks and len(target.item):
+            if len(target.item):
                 for name, (part, weight) in self._reasoning_losses(task, target, batch, read, own_sessions).items():
                     parts[name], weights[name] = part, weight
         if not parts:
@@ -397,11 +416,6 @@ class LCRSER(EventTransformer):
         if steps and own_sessions < batch.search_query.shape[1]:
             losses[f"belief.{task}"] = (belief_loss(steps, start.sessions, own_sessions), config.belief_weight)
         return losses
-
-
-def _feed_targets(timeline: Timeline) -> dict[Task, ClickTargets]:
-    """The next feed click after each event."""
-    return click_targets(replace(timeline, item=timeline.item * (timeline.kind == FEED_CLICK)), ("recommend",))
 
 
 def _gather(values: Tensor, places: Tensor) -> Tensor:

@@ -102,18 +102,19 @@ class LCRSERWithExits(LCRSER):
         return self.loss(batch), self.teaching_scores(batch)
 
     def teaching_scores(self, batch: Batch) -> Tensor:
-        """Return scores [P, I] of the catalogue for the newest feed targets of each stretch, after all steps.
+        """Return scores [P, I] of the catalogue before the newest feed clicks of each stretch, after all steps.
+
+        The places follow from the batch alone: teacher and student may read other timelines.
 
         Args:
             batch: of the timeline's examples.
         """
         read = self.read_stretches(batch)
-        target = self.targets_of(read.timeline)["recommend"]
-        places = torch.zeros(read.states.shape[:2], dtype=torch.long, device=self.device)
-        places[target.row, target.place] = target.place
-        newest = places.topk(min(self.config.distil_places, places.shape[1]), dim=1).values
-        row, column = newest.nonzero(as_tuple=True)
-        place = newest[row, column]
+        count, column = (batch.feed_item > 0).sum(1), torch.arange(batch.feed_item.shape[1], device=self.device)
+        is_target = (column < count[:, None]) & (column >= (count - self.config.distil_places).clamp(min=1)[:, None])
+        row, column = is_target.nonzero(as_tuple=True)
+        is_older = read.timeline.present[row] & (read.timeline.time[row] < batch.feed_time[row, column][:, None])
+        place = is_older.sum(1)
         state, table = read.states[row, place], self.table()
         scores = state @ table.T + self.bias[TASKS.index("recommend")]
         if self.reasons:

@@ -25,16 +25,16 @@ def with_foreign_sessions(batch: Batch, share: float) -> Batch:
     copies = max(1, int(-(-2 * share // 1)))
     if len(torch.unique(present // columns)) < 2:
         return batch
-    rate = (torch.rand(rows, 1) < 0.5) * torch.rand(rows, 1) * 2 * share / copies
-    is_drawn = (torch.rand(rows, copies * columns) < rate) & has.repeat(1, copies)
-    source = present[torch.randint(len(present), is_drawn.shape)]
-    is_drawn &= source // columns != torch.arange(rows)[:, None]
+    rate = (torch.rand(rows, 1, device=has.device) < 0.5) * torch.rand(rows, 1, device=has.device) * 2 * share / copies
+    is_drawn = (torch.rand(rows, copies * columns, device=has.device) < rate) & has.repeat(1, copies)
+    source = present[torch.randint(len(present), is_drawn.shape, device=has.device)]
+    is_drawn &= source // columns != torch.arange(rows, device=has.device)[:, None]
     feed = batch.feed_item > 0
     times = torch.cat((batch.feed_time, batch.search_time), 1)
     there = torch.cat((feed, has), 1)
     first = torch.where(there, times, _NEVER).min(1, keepdim=True).values
     last = torch.where(there, times, 0).max(1, keepdim=True).values
-    time = first + (torch.rand(is_drawn.shape, dtype=torch.float64) * (last - first)).long()
+    time = first + (torch.rand(is_drawn.shape, dtype=torch.float64, device=has.device) * (last - first)).long()
     query = batch.search_query.flatten()[source] * is_drawn
     click = batch.search_click.flatten(0, 1)[source] * is_drawn[..., None]
     return replace(

@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from searec.nn.event_trunk import FEED_CLICK, SEARCH, SEARCH_CLICK, Timeline
-from searec.nn.pooling import masked_mean
 
 FEATURES = 8
 """Numbers known of a session: see `Sessions.features`."""
@@ -62,7 +61,7 @@ class QueryMatches:
 def read_sessions(
     timeline: Timeline, content: Tensor, row: Tensor, place: Tensor, count: int, matches: QueryMatches
 ) -> Sessions:
-    """Return the newest sessions before some places of timelines; nothing at or after a place is read.
+    """Return the newest sessions before some places of timelines, each with all of its clicks.
 
     Args:
         timeline: B users.
@@ -72,7 +71,7 @@ def read_sessions(
         count: R at most.
         matches: of the batch's queries.
     """
-    # A session's clicks have its time, and a place is strictly newer than what is before it: they are all before it.
+    # A session's clicks have its time: what is learned at a place between them is newer than all of them.
     kind, events = timeline.kind, torch.arange(timeline.kind.shape[1], device=row.device)
     is_search = kind == SEARCH
     columns = max(1, int(is_search.sum(1).max()))
@@ -93,7 +92,8 @@ def read_sessions(
     after = [F.pad((answer * is_later).cummax(2).values, (1, 0)) for answer in of_feed]  # [B, S, E + 1] by place
     same = (timeline.session[:, None] == timeline.session.gather(1, at)[..., None]) & (kind == SEARCH_CLICK)[:, None]
     clicks_before = F.pad(is_feed.cumsum(1), (1, 0))
-    vectors = matches.as_items[query] + masked_mean(content[:, None] * same[..., None], same)
+    clicked = same.to(content.dtype)
+    vectors = matches.as_items[query] + (clicked @ content) / clicked.sum(2, keepdim=True).clamp(min=1)
 
     older = at[row] < place[:, None]
     older &= there[row]

@@ -74,6 +74,7 @@ class TrunkChoicePhase(ChoicePhase):
     """
 
     name = "trunk_choice"
+    weights = ("reads_feed_alone",)
     gives_up = False
 
     @override

@@ -166,7 +166,9 @@ class SecondPhase(TrainingPhase):
         is_better = context.budgets is not None or best[context.judge] > before[context.judge]
         if not is_better:
             model.load_state(state)
-        return PhaseReport(self.name, best if context.budgets is None else {}, is_kept=is_better)
+            figures = {**before, f"{context.judge}.{self.name}": best[context.judge]}
+            return PhaseReport(self.name, figures, is_kept=False)
+        return PhaseReport(self.name, best if context.budgets is None else {}, is_kept=True)
 
     @staticmethod
     def _forgets_memory(model: Model) -> bool:

@@ -64,9 +64,10 @@ def test_chat_and_debate_take_models_by_name(split: Split, monkeypatch: pytest.M
     monkeypatch.setenv("SEAREC_CACHE", str(tmp_path))
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
     one: Any = reasoner_for(InterestSettings(reasoner="chat", chat_model="a", interests=4), split, TASKS)
-    assert (one.name, one.chat.config.model, one.config.interests) == ("chat", "a", 4)
+    chat = one.reasoner
+    assert (one.name, chat.chat.config.model, chat.config.interests) == ("chat", "a", 4)
     several: Any = reasoner_for(InterestSettings(reasoner="debate", chat_model="a,b"), split, TASKS)
-    assert several.name == "debate" and [seat.chat.config.model for seat in several.seats] == ["a", "b", "a"]
+    assert several.name == "debate" and [seat.chat.config.model for seat in several.reasoner.seats] == ["a", "b", "a"]
     for kind in ("chat", "debate"):
         with pytest.raises(SettingsError, match="chat_model=NAME"):
             reasoner_for(configure(InterestSettings, {"reasoner": kind}), split, TASKS)

@@ -1,7 +1,10 @@
 """The conditional logit: weights by which the softmax over a request's candidates finds its target."""
 
+import functools
+
 import numpy as np
 import scipy.optimize
+import threadpoolctl
 from numpy.typing import NDArray
 
 from searec.data.ragged import Ints
@@ -31,4 +34,14 @@ def conditional_logit(
         gradient = columns @ (share / total[request]) - targets + weights
         return value / count, gradient / count
 
-    return np.asarray(scipy.optimize.minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 100}).x)
+    with _blas().limit(
+        limits=1, user_api="blas"
+    ):  # two threads of BLAS take seven times as long for such short vectors
+        best = scipy.optimize.minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 100})
+    return np.asarray(best.x)
+
+
+@functools.cache
+def _blas() -> threadpoolctl.ThreadpoolController:
+    """The thread pools of the libraries that are loaded; looking them up takes milliseconds."""
+    return threadpoolctl.ThreadpoolController()

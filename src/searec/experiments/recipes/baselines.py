@@ -19,7 +19,7 @@ def demo() -> Recipe:
             RecipeLine("event-transformer", "event-transformer", {"text": True}),
             RecipeLine("unisar", "unisar", {"batch": 256, "epochs": 1}),
             RecipeLine("gserec", "gserec", {"text": True}),
-            RecipeLine("lcr-ser", "lcr-ser", {"text": True, "trunk": "feed"}),
+            RecipeLine("lcr-ser", "lcr-ser", {"text": True, "trunk": "feed", "reasoning_steps": 400}),
             RecipeLine("serendipity", "serendipity", {"batch": 128}),
             RecipeLine("gensar", "gensar", {"text": True}),
         ),

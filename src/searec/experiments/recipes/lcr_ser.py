@@ -6,7 +6,7 @@ from searec.experiments.recipe import Recipe, RecipeLine
 from searec.experiments.recipes.gserec import SEEDS
 
 RL: dict[str, Any] = {"rl_steps": 60, "rl_lr": 1e-5}
-SECOND_PHASE_OF = "lcr-ser"
+SECOND_PHASE_OF = "event-transformer"
 EXIT: dict[str, Any] = {"exit_steps": 60, "exit_keep": 0.999}
 
 
@@ -94,7 +94,7 @@ def parts(settings: dict[str, Any], seeds: tuple[int, ...] = SEEDS) -> tuple[Rec
 
 def lcr_ser_reward() -> Recipe:
     """Return phase 1, cross-entropy on hard lists from it (reward likelihood), and policy optimisation by reward."""
-    first: dict[str, Any] = {"neighbours": False, "text": True, "trunk": "feed"}
+    first: dict[str, Any] = {"neighbours": False, "text": True, "tasks": ["recommend"]}
     second = {**first, "second_steps": 200, "second_batch": 32}
 
     def line(label: str, seeds: tuple[int, ...], **settings: Any) -> RecipeLine:

@@ -289,7 +289,10 @@ def worker(
         finally:
             metrics.close()
     if str(figures) != "-":
-        print("jobs: " + (", ".join(f"{number:,} {outcome}" for outcome, number in ended.items() if number) or "none"))
+        print(
+            "jobs: "
+            + (", ".join(f"{number:,} {outcome}" for outcome, number in sorted(ended.items()) if number) or "none")
+        )
         print(
             f"store: {counts.stored:,} users, {counts.fresh:,} of them fresh; "
             f"queue: {counts.queued + counts.leased:,} to do, {counts.waiting:,} for later, {counts.dead:,} dead"

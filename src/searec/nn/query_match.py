@@ -65,24 +65,21 @@ class QueryMatch(nn.Module):
             item_texts: [I + 1, E] text vectors of the items; None without text.
             items: [M] internal ids; None for all.
         """
-        lexical = self.lexical(words)
-        total: Tensor = self.weights[0] * (lexical if items is None else lexical[:, items])
+        total: Tensor = self.weights[0] * self.lexical(words, items)
         if texts is None or item_texts is None:
             return total
         with torch.no_grad():  # texts are not learned
             known = item_texts[items].float() if items is not None else self._texts(item_texts.float, item_texts)
         return total + self.weights[1] * (texts @ known.T)
 
-    def lexical(self, words: Tensor) -> Tensor:
-        """Return log(1 + BM25) of queries and all items, [n, I + 1].
+    def lexical(self, words: Tensor, items: Tensor | None = None) -> Tensor:
+        """Return log(1 + BM25) of queries and all items, [n, I + 1], or some, [n, M].
 
         Args:
             words: [n, W] word ids of the queries, 0 pads.
+            items: [M] internal ids; None for all.
         """
         assert self.offsets is not None and self.columns is not None and self.values is not None
         index = SparseRows(self.offsets, self.columns, self.values, self._width)
-        return torch.log1p(torch.cat([index.sum(part) for part in torch.split(words, self._at_once)]))
-
-    @property
-    def _at_once(self) -> int:
-        return max(1, _MATCHES_AT_ONCE // self._width)
+        sums = map(index.sum, torch.split(words, max(1, _MATCHES_AT_ONCE // self._width)))
+        return torch.log1p(torch.cat([part if items is None else part[:, items] for part in sums]))

@@ -12,10 +12,8 @@ EXIT: dict[str, Any] = {"exit_steps": 60, "exit_keep": 0.999}
 
 def lcr_ser() -> Recipe:
     """Return lcr-ser part by part beside its controls, for data and for worlds that differ in `--inject` alone."""
-    feed: dict[str, Any] = {
-        "trunk": "feed",
-        "start": "no search",
-    }  # the same base of each seed, reasoning learned on it
+    # Reasoning is learned on the same base for all lines of a seed.
+    feed: dict[str, Any] = {"trunk": "feed", "start": "no search"}
     bare: dict[str, Any] = {"tcl_weight": 0.0, "step_weight": 0.0}
 
     def line(
@@ -23,11 +21,9 @@ def lcr_ser() -> Recipe:
         model: str = "lcr-ser",
         seeds: tuple[int, ...] = SEEDS,
         start: str | None = None,
-        teacher: str | None = None,
         **changes: Any,
     ) -> RecipeLine:
-        settings = {"text": True, "neighbours": False, **changes}
-        return RecipeLine(label, model, settings, seeds=seeds, start=start, teacher=teacher)
+        return RecipeLine(label, model, {"text": True, "neighbours": False, **changes}, seeds=seeds, start=start)
 
     return Recipe(
         "lcr-ser",
@@ -39,7 +35,7 @@ def lcr_ser() -> Recipe:
             line("+TCL", **feed),
             line("+foreign", seeds=SEEDS[:1], **feed, foreign=0.5),
             *(line(f"K={steps}", seeds=SEEDS[:1], **feed, steps=steps) for steps in (1, 2, 5)),
-            line("lcr-ser", seeds=SEEDS),
+            line("lcr-ser"),
         ),
     )
 

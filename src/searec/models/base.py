@@ -104,8 +104,9 @@ class Model(Learner):
 
     @property
     def train_tasks(self) -> tuple[Task, ...]:
-        """The tasks whose training events this model learns from."""
-        return self.tasks
+        """The tasks whose training events this model learns from: those of its settings, if they name any."""
+        tasks: tuple[Task, ...] = getattr(self.config, "tasks", self.tasks)
+        return tasks
 
     @property
     def negatives(self) -> int:

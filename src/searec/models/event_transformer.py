@@ -144,12 +144,6 @@ class EventTransformer(WithNeighbours):
 
     @property
     @override
-    def train_tasks(self) -> tuple[Task, ...]:
-        tasks: tuple[Task, ...] = self.config.tasks
-        return tasks
-
-    @property
-    @override
     def needs(self) -> Needs:
         length, clicks = self.config.length, self.config.search_clicks
         return Needs(feed=length, searches=length, search_clicks=clicks, words=_WORDS, queries=self.query is not None)

@@ -92,12 +92,6 @@ class UniSAR(TwoHistoriesModel):
         )
         self.draw_embeddings(self.item, self.word, self.user, self.position)
 
-    @property
-    @override
-    def train_tasks(self) -> tuple[Task, ...]:
-        tasks: tuple[Task, ...] = self.config.tasks
-        return tasks
-
     def sides(self, batch: Batch) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
         """Embedded events, their presence and their pooled cross states; feed first, then search.
 

@@ -156,16 +156,6 @@ class EventStore:
                 attributes.update({row[0]: row[1] for row in rows})
         return {user: attributes[user] for user in names if user in attributes}
 
-    def existing(self, users: Sequence[str]) -> set[str]:
-        """Return those of the users that have events or attributes in the store."""
-        existing: set[str] = set()
-        names = list(dict.fromkeys(name(user, "user", "existing") for user in users))
-        with self._database.reading() as db:
-            for part in chunks(names):
-                for column in (tables.events.c.user_id, tables.users.c.user_id):
-                    existing.update(db.scalars(sa.select(column).where(column.in_(part)).distinct()))
-        return existing
-
     def all_users(self) -> dict[str, dict[str, Any]]:
         """Return the attributes of every user who was put."""
         table = tables.users.c
@@ -255,3 +245,19 @@ def _refuse_change(row: Mapping[str, Any], known: Mapping[str, Any]) -> None:
             got=f"another {', '.join(other)}",  # and not what it was, which may be another reporter's
             remedy="give every event an id of its own; nothing of the call was kept",
         )
+
+
+def existing_users(database: Database, users: Sequence[str]) -> set[str]:
+    """Return those of the users that have events or attributes in the store.
+
+    Args:
+        database: of the store.
+        users: outside ids.
+    """
+    existing: set[str] = set()
+    names = list(dict.fromkeys(name(user, "user", "existing_users") for user in users))
+    with database.reading() as db:
+        for part in chunks(names):
+            for column in (tables.events.c.user_id, tables.users.c.user_id):
+                existing.update(db.scalars(sa.select(column).where(column.in_(part)).distinct()))
+    return existing

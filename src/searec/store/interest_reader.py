@@ -9,6 +9,7 @@ from typing import Self
 from searec.config import Count, Positive, settings
 from searec.errors import DataError, SearecError
 from searec.interests.user_interests import Interest, Source, UserInterests
+from searec.store.event_store import existing_users
 from searec.store.job_queue import Reason
 from searec.store.store import Store
 
@@ -160,7 +161,7 @@ class Reader:
         if self.dataset_users is None:
             return set()
         strangers = [user for user in users if user not in self.dataset_users]
-        return set(strangers) - self._store.events.existing(strangers) if strangers else set()
+        return set(strangers) - existing_users(self._store.database, strangers) if strangers else set()
 
     def close(self) -> None:
         """Enqueue what waits and end the thread that does so; the store stays open."""

@@ -168,12 +168,6 @@ class GenSARPaper(Model):
 
     @property
     @override
-    def train_tasks(self) -> tuple[Task, ...]:
-        tasks: tuple[Task, ...] = self.config.tasks
-        return tasks
-
-    @property
-    @override
     def candidate_limit(self) -> int:
         """The beam; items beyond it are found by chance."""
         return int(self.config.beam)

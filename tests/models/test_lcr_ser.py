@@ -277,6 +277,11 @@ def test_what_reasoning_learns_is_compared_with_all_of_its_targets(checkerboard:
     times[rows, 0] = same[rows, 1]
     read = model.train().read_stretches(replace(batch, search_time=times))
     assert rows.any() and read.known is not None and read.log_q is not None
+    feed = {(row, item) for row, line in enumerate(batch.feed_item.tolist()) for item in line}
+    learned = read.targets["recommend"]
+    assert set(zip(learned.row.tolist(), learned.item.tolist(), strict=True)) <= feed, (
+        "clicks of searches are no targets"
+    )
     places = torch.searchsorted(read.known, read.targets["recommend"].item)
     assert torch.equal(read.known[places], read.targets["recommend"].item)
     assert float(read.log_q[places].max()) < 100

@@ -14,6 +14,7 @@ from searec.data.dataset import Dataset, load
 from searec.data.split import Split
 from searec.data.synthetic.simulate import simulate
 from searec.data.synthetic.world import World
+from searec.errors import SettingsError
 from searec.evaluation.protocol import validation_score
 from searec.experiments import run_training
 from searec.models.lcr_ser_exits import LCRSERWithExits
@@ -146,6 +147,12 @@ def test_teacher_and_student_score_the_same_places(small_world: Dataset) -> None
                 torch.testing.assert_close(scores[row], expected, rtol=1e-4, atol=1e-4)
                 row += 1
         assert row == len(scores)
+
+
+def test_a_teacher_of_another_kind_is_refused(small_world: Dataset, tmp_path: Path) -> None:
+    teacher = run_training.train("sasrec", small_world, tmp_path / "run", width=8, layers=1, epochs=1, epoch_steps=0)
+    with pytest.raises(SettingsError, match="do not score the same requests; got: teacher sasrec, student lcr-ser"):
+        RankingDistillation(built(small_world, steps=0), teacher.model)
 
 
 def test_exits_keep_what_they_must(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from searec.data.batch import Batch
+from searec.errors import SettingsError
 from searec.models.base import Model
 from searec.models.capabilities import TeachesTimelines, supports
 from searec.nn.grpo import divergence
@@ -19,10 +20,19 @@ class RankingDistillation(Learner):
         model: `capabilities.LearnsFromTeacher`: learns its own losses, and the teacher's softmax over the candidates
             by `distil_weight`.
         teacher: any model that scores the same batches; it must read no more of a history than the model does.
+
+    Raises:
+        SettingsError: one of them scores places of training stretches, and the other does not.
     """
 
     def __init__(self, model: Any, teacher: Model) -> None:
         super().__init__()
+        if supports(model, TeachesTimelines) != supports(teacher, TeachesTimelines):
+            raise SettingsError(
+                "teacher and student do not score the same requests",
+                got=f"teacher {teacher.name}, student {model.name}",
+                remedy="choose a teacher of the student's own kind",
+            )
         self.model = model
         self._teacher = (teacher.eval().requires_grad_(False),)  # in a tuple it is no part of this module
 

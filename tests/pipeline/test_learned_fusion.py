@@ -74,7 +74,7 @@ def test_no_request_is_scored_by_a_model_that_has_seen_its_user() -> None:
             scored.append({int(given.user[given.owner[number[row.tobytes()]]]) for row in matrix})
             return matrix[:, 0].astype(np.float64)
 
-    def learner(matrix: Matrix, is_target: Bools, owner: np.ndarray) -> Spy:
+    def learner(matrix: Matrix, is_target: Bools, owner: np.ndarray, weight: np.ndarray | None) -> Spy:
         seen.append({int(given.user[given.owner[number[row.tobytes()]]]) for row in matrix})
         assert is_target.sum() == len(np.unique(owner))
         return Spy()

@@ -133,7 +133,7 @@ def _informative(log: ClickLog, group: Ints) -> tuple[Floats, Floats, Ints]:
     shape = (int(is_used.sum()), int(group.max()))
     cell = (np.cumsum(is_used) - 1)[log.pair[rows]] * shape[1] + group[rows] - 1
     shown = np.bincount(cell, minlength=shape[0] * shape[1]).astype(np.float64).reshape(shape)
-    clicks = np.bincount(cell, log.is_clicked[rows], shape[0] * shape[1]).reshape(shape)
+    clicks: Floats = np.bincount(cell, log.is_clicked[rows], shape[0] * shape[1]).reshape(shape)
     query = np.zeros(log.pairs, dtype=np.int64)
     query[log.pair] = log.query
     return shown, clicks, query[is_used]
@@ -192,7 +192,7 @@ def relevance(log: ClickLog, examination: Examination) -> Floats:
     chance = examination.chance[examination.group(log.position)]
     clicks, seen = np.bincount(log.pair, log.is_clicked, log.pairs), np.bincount(log.pair, chance, log.pairs)
     mean = clicks.sum() / seen.sum()
-    return np.minimum((clicks + _PRIOR * mean) / (seen + _PRIOR), 1.0)
+    return np.asarray(np.minimum((clicks + _PRIOR * mean) / (seen + _PRIOR), 1.0))
 
 
 def expectation_maximisation(log: ClickLog, first: Ints, rounds: int = _ROUNDS) -> Floats:
@@ -216,7 +216,7 @@ def expectation_maximisation(log: ClickLog, first: Ints, rounds: int = _ROUNDS) 
         is_relevant = np.where(log.is_clicked, 1.0, r * (1 - p) / none)
         chance = (np.bincount(group, examined, len(first)) / n_group).clip(1e-6, 1 - 1e-6)
         relevant = (np.bincount(log.pair, is_relevant, log.pairs) / np.maximum(n_pair, 1)).clip(1e-6, 1 - 1e-6)
-    return chance / chance[0]
+    return np.asarray(chance / chance[0])
 
 
 @dataclass(frozen=True)
@@ -248,7 +248,7 @@ class CascadeModel:
         """Return [N] the chance that each result is examined."""
         goes_on = np.log1p(-np.minimum(self.attractive * self.satisfying, 1 - 1e-9))[log.pair]
         before = np.cumsum(goes_on) - goes_on
-        return np.exp(before - before[np.searchsorted(log.search, log.search)])
+        return np.asarray(np.exp(before - before[np.searchsorted(log.search, log.search)]))
 
 
 def perplexity(chance: Floats, log: ClickLog) -> float:

@@ -9,6 +9,8 @@ WSDM 2017). IPS divides it by the number of requests, SNIPS by the sum of the we
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+
 from searec.data.schema import Task
 from searec.metrics.accuracy import MRR, NDCG
 from searec.metrics.base import Floats, RankMetric, Results
@@ -33,7 +35,7 @@ class Weighted(RankMetric):
         """
         weights: Floats = self.required(results, "weights")
         values = weights * self.of_ranks(results.ranks)
-        return values / weights.mean() if self.is_normalised else values
+        return values / np.mean(weights) if self.is_normalised else values
 
 
 @dataclass(frozen=True)

@@ -138,9 +138,10 @@ _Fit = tuple[LearnedFusion, Examples | None, Values]
 
 def _fit(pipeline: Pipeline, task: Task, *, trees: bool, most: int, is_debiased: bool) -> _Fit:
     parts, scorers = pipeline.parts, pipeline.parts.scorers[task]
-    requests, weight, bias = _requests(pipeline, task, most), None, {}
+    requests = _requests(pipeline, task, most)
     if len(requests) < FEWEST:
         return _by_rank({"reason": f"{len(requests)} validation requests, fewer than {FEWEST}"})
+    weight, bias = None, dict[str, Any]()
     if task == "search":
         requests, weight, bias = _weighted_clicks(pipeline, requests, is_debiased=is_debiased)
     statistics = ItemStatistics.of(parts.popular.split)

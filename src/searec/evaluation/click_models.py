@@ -260,3 +260,26 @@ def perplexity(chance: Floats, log: ClickLog) -> float:
     """
     chance = chance.clip(1e-6, 1 - 1e-6)
     return float(2 ** -np.mean(np.log2(np.where(log.is_clicked, chance, 1 - chance))))
+
+
+def perplexities(log: ClickLog) -> dict[str, float]:
+    """Return the perplexity of a fifth of the searches by models of the others: "none", "position", "cascade".
+
+    "none" is the control: relevance by clicks over times shown, all positions examined alike.
+
+    Args:
+        log: of searches.
+
+    Raises:
+        DataError: as `harvest`.
+    """
+    is_held = np.random.default_rng(0).random(log.searches) < 0.2
+    train, test = log.where(~is_held), log.where(is_held)
+    alike = Examination(np.array([1]), np.ones(1), np.zeros(1), np.zeros(1, dtype=np.int64), train.searches)
+    chances = {
+        name: one.chance[one.group(test.position)] * relevance(train, one)[test.pair]
+        for name, one in {"none": alike, "position": harvest(train)}.items()
+    }
+    cascade = CascadeModel.fit(train)
+    chances["cascade"] = cascade.examination(test) * cascade.attractive[test.pair]
+    return {name: perplexity(chance, test) for name, chance in chances.items()}

@@ -53,7 +53,11 @@ class SNIPSNDCG(Weighted, NDCG):
 
 @dataclass(frozen=True)
 class SNIPSMRR(Weighted, MRR):
-    """SNIPS-MRR = sum of weight / rank, over the sum of weights, in (0, 1]."""
+    """SNIPS-MRR = sum of weight / rank, over the sum of weights, in (0, 1].
+
+    >>> float(SNIPSMRR().values(Results(np.array([1.0, 2.0]), weights=np.array([1.0, 4.0]))).mean())
+    0.6
+    """
 
     key, title = "snips-mrr", "SNIPS-MRR"
     description = "MRR without position bias: the mean over clicks, weighted by 1 / chance of examination."
@@ -74,7 +78,11 @@ class IPSNDCG(Weighted, NDCG):
 
 @dataclass(frozen=True)
 class IPSMRR(Weighted, MRR):
-    """IPS-MRR = sum of weight / rank, over the number of requests."""
+    """IPS-MRR = sum of weight / rank, over the number of requests.
+
+    >>> float(IPSMRR().values(Results(np.array([1.0, 2.0]), weights=np.array([1.0, 4.0]))).mean())
+    1.5
+    """
 
     key, title, is_normalised = "ips-mrr", "IPS-MRR", False
     description = "The sum of 1 / rank over clicks, each times 1 / chance of examination, for each request."

@@ -23,7 +23,7 @@ from searec.pipeline.served_lists import ServedLists
 from searec.reports.exposure_frontier import OWN, POPULAR, QUOTA, RANDOM, Exposure, exposure
 from searec.reports.paired_replay import SHOWN, Source, compared, lists, with_settings
 
-TINY: dict[str, Any] = {"width": 8, "hidden": 16, "vector": 8, "interests": 4, "epochs": 2}
+TINY: dict[str, Any] = {"width": 16, "inner": 16, "layers": 1, "text": False, "interests": 4, "epochs": 2}
 
 
 @pytest.fixture(scope="module")

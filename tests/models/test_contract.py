@@ -81,7 +81,10 @@ LESSON_OF_OTHERS = {"epochs": 30, "batch": 32, "lr": 0.01}
 GIVEN = {"gensar": 0.5, "gensar-paper": 0.5, "tiger-paper": 0.5}
 """What untaught models know: identifiers are learned from clicks, and an untaught T5 repeats codes that it reads."""
 WORDLESS: dict[str, dict[str, Any]] = {
-    **{name: {"text": False, "tasks": ["recommend"]} for name in ("event-transformer", "lcr-ser", "gensar", "serendipity")},
+    **{
+        name: {"text": False, "tasks": ["recommend"]}
+        for name in ("event-transformer", "lcr-ser", "gensar", "serendipity")
+    },
     "tiger": {"text": False},
     "gserec": {"text": False},
 }

@@ -88,7 +88,8 @@ def test_reading_by_hand() -> None:
         read = reading(states, vectors, confidence, allowed)
         logits = torch.tensor(
             [
-                float(reading.ask(states[0, 0]) @ reading.key(vectors[0, one])) / 3**0.5 + float(confidence[0, one].log())
+                float(reading.ask(states[0, 0]) @ reading.key(vectors[0, one])) / 3**0.5
+                + float(confidence[0, one].log())
                 for one in range(2)
             ]
             + [0.0]
@@ -160,7 +161,15 @@ def test_interests_are_read_where_validation_is_better_for_it(
     """Interests that name the category of the next click are read; of users without any, nothing is."""
     ids = of_next_click(split, made.table) if tells else np.zeros_like(made.table.ids)
     monkeypatch.setattr(run_training, "prepare", lambda *_: with_interests(made, ids))
-    settings = {**SMALL, "epochs": 2, "batch": 16, "min_steps": 0, "interest_steps": 200, "neighbours": False, "interest_lr": 0.01}
+    settings = {
+        **SMALL,
+        "epochs": 2,
+        "batch": 16,
+        "min_steps": 0,
+        "interest_steps": 200,
+        "neighbours": False,
+        "interest_lr": 0.01,
+    }
     model = run_training.train("serendipity", split.data, tmp_path / "run", **settings).model
     assert isinstance(model, Serendipity)
     assert bool(model.is_open) == tells

@@ -17,7 +17,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "bm25": {},
     "dense": {},
     "unisar": {"epochs": 1, "width": 16, "epoch_steps": 20, "feed": 10, "searches": 10},
-    "serendipity": {**SMALL_TRUNK, "text": False, "interests": 4, "quota": 0.1, "interest_steps": 20},
+    "serendipity": {**SMALL_TRUNK, "text": True, "interests": 4, "interest_steps": 20},
 }
 
 DIALS = World(users=60, items=300, clicks=12.0, searches=16.0, families=3, types=4, seed=3)

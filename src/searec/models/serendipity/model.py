@@ -244,5 +244,7 @@ class Serendipity(KnowsInterests, EventTransformer):
         """[B, N] the surest interest that each item carries a category of; -1 for none."""
         meant = interests.categories.masked_fill(interests.categories == 0, -1)  # (B, K, G)
         given = self.item_given[items.long()]  # (B, N, G')
-        carries = torch.stack([(given[..., None] == one[:, None, None]).flatten(2).any(2) for one in meant.unbind(1)], 2)
+        carries = torch.stack(
+            [(given[..., None] == one[:, None, None]).flatten(2).any(2) for one in meant.unbind(1)], 2
+        )
         return torch.where(carries.any(2), carries.int().argmax(2), -1)

@@ -88,7 +88,7 @@ def test_reading_by_hand() -> None:
         read = reading(states, vectors, confidence, allowed)
         logits = torch.tensor(
             [
-                float(reading.ask(states[0, 0]) @ reading.key(vectors[0, one])) / 3**0.5
+                float(reading.query(states[0, 0]) @ reading.key(vectors[0, one])) / 3**0.5
                 + float(confidence[0, one].log())
                 for one in range(2)
             ]

@@ -1,4 +1,4 @@
-"""Reading of interests: the state of a user asks the interests that were inferred before it."""
+"""Reading of interests: attention of a state over the interests that were inferred before it."""
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ class InterestReading(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.ask = nn.Linear(width, width)
+        self.query = nn.Linear(width, width)
         self.key = nn.Linear(width, width)
         self.out = nn.Linear(width, width, bias=False)
         self.sureness = nn.Parameter(torch.ones(()))
@@ -31,7 +31,7 @@ class InterestReading(nn.Module):
             confidence: [B, M] of each, 0 where there is none.
             allowed: [B, Q, M] interests that a state may read.
         """
-        score = self.ask(states) @ self.key(vectors).transpose(1, 2) / states.shape[-1] ** 0.5
+        score = self.query(states) @ self.key(vectors).transpose(1, 2) / states.shape[-1] ** 0.5
         score = score + self.sureness * confidence.clamp(min=1e-9).log()[:, None]
         score = score.masked_fill(~allowed | (confidence <= 0)[:, None], -torch.inf)
         share = torch.cat((score, self.nothing.expand(*score.shape[:2], 1)), dim=2).softmax(2)[..., :-1]

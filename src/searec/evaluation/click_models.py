@@ -133,7 +133,7 @@ def _informative(log: ClickLog, group: Ints) -> tuple[Floats, Floats, Ints]:
     shape = (int(is_used.sum()), int(group.max()))
     cell = (np.cumsum(is_used) - 1)[log.pair[rows]] * shape[1] + group[rows] - 1
     shown = np.bincount(cell, minlength=shape[0] * shape[1]).astype(np.float64).reshape(shape)
-    clicks: Floats = np.bincount(cell, log.is_clicked[rows], shape[0] * shape[1]).reshape(shape)
+    clicks = np.bincount(cell, log.is_clicked[rows], shape[0] * shape[1]).astype(np.float64).reshape(shape)
     query = np.zeros(log.pairs, dtype=np.int64)
     query[log.pair] = log.query
     return shown, clicks, query[is_used]

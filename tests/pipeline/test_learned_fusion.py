@@ -357,7 +357,7 @@ def test_clicks_on_result_pages_are_weighed_unless_that_is_off_or_unknown(
     assert auto["without a position"] == 0 and off == {"reason": "switched off (--debias off)"}
     monkeypatch.setattr("searec.pipeline.fusion_fitting.position_bias", refused)
     report = fit_fusion(deployment, trees=False)["search"].report
-    assert "cannot be told" in report["position bias"]["reason"]
+    assert "cannot be separated" in report["position bias"]["reason"]
     assert report["ndcg@10"] == reports["off"]["ndcg@10"]
 
     run = read_run(tmp_path / "bm25", data)
@@ -371,4 +371,4 @@ def test_clicks_on_result_pages_are_weighed_unless_that_is_off_or_unknown(
 
 
 def refused(split: Split) -> None:
-    raise DataError("the position bias cannot be told from relevance")
+    raise DataError("the position bias cannot be separated from relevance")

@@ -18,10 +18,14 @@ def clicks(data: Data, figures: Json = None) -> None:
     from searec.evaluation.click_models import expectation_maximisation, harvest, perplexities
 
     log = click_log(load(data))
-    found = harvest(log)
-    fitted = expectation_maximisation(log, found.first)
-    about: dict[str, Any] = {**found.as_json(), "clicks not on the page": log.off_page, "perplexity": perplexities(log)}
-    for row, rate, chance in zip(about["groups"], _rates(log, found.group(log.position)), fitted, strict=True):
+    estimate = harvest(log)
+    fitted = expectation_maximisation(log, estimate.first)
+    about: dict[str, Any] = {
+        **estimate.as_json(),
+        "clicks not on the page": log.off_page,
+        "perplexity": perplexities(log),
+    }
+    for row, rate, chance in zip(about["groups"], _rates(log, estimate.group(log.position)), fitted, strict=True):
         row |= {"click rate": rate, "examination by EM": float(chance)}
     if str(figures) != "-":
         total = int(log.is_clicked.sum())

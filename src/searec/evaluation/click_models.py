@@ -84,7 +84,7 @@ def position_bias(split: Split) -> Examination:
         split: searches from its cut-off for search on are not read.
 
     Raises:
-        DataError: there are no result pages, or the examination cannot be told from relevance.
+        DataError: there are no result pages, or the examination cannot be separated from relevance.
     """
     searches = split.data.searches
     user = np.repeat(np.arange(len(searches.offsets) - 1), np.diff(searches.offsets))
@@ -151,7 +151,7 @@ def _groups(clicks: Floats, fewest: int) -> Ints:
 
 
 def _check_identified(first: Ints, shown: Floats, clicked: Floats, fewest: int) -> None:
-    what = "the position bias cannot be told from relevance"
+    what = "the position bias cannot be separated from relevance"
     if len(first) < 2 or not len(shown):
         got = f"{clicked.sum():.0f} clicks on results that one query has shown at several positions"
         raise DataError(what, got=got, expected=f"{fewest} for each of two positions", remedy=_REMEDY)

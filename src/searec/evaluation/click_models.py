@@ -78,7 +78,7 @@ class Examination:
 
 
 def position_bias(split: Split) -> Examination:
-    """Return the examination of positions as the training searches of a split tell it.
+    """Return the examination of positions as estimated from the training searches of a split.
 
     Args:
         split: searches from its cut-off for search on are not read.
@@ -99,7 +99,7 @@ def harvest(log: ClickLog, fewest: int = FEWEST) -> Examination:
     conditioned out, as in a Poisson regression with fixed effects: of its clicks, position k gets the share
     n_k chance_k / sum_j n_j chance_j, for n_k times shown there. That needs the mean of the clicks alone
     to be right (Wooldridge, Journal of Econometrics 1999). Errors are robust, with queries as clusters. It fails where
-    rankings are personal and good: an item then is higher for the users to whom it is relevant.
+    rankings are personal and good: an item is then higher for users who like it.
 
     Args:
         log: of searches.

@@ -133,7 +133,7 @@ def import_(
     ] = None,
     language: Annotated[
         str | None,
-        typer.Option(help="Of titles and descriptions, as de; by default told from them.", show_default=False),
+        typer.Option(help="Of titles and descriptions, as de; by default detected.", show_default=False),
     ] = None,
     shard_rows: Annotated[
         int, typer.Option(min=1, help="Write a table of more rows as a folder of Parquet files of at most this many.")

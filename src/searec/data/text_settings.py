@@ -10,7 +10,7 @@ from searec.text.language import LANGUAGES
 
 FILE = "text_settings.json"
 AUTO = "auto"
-"""The language is told from titles and descriptions."""
+"""The language is detected from titles and descriptions."""
 
 
 @dataclass(frozen=True)

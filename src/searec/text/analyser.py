@@ -129,15 +129,15 @@ def fold(word: str) -> str:
     """
     if word.isascii():
         return word
-    kept: list[str] = []
+    letters: list[str] = []
     folds = False
     for char in unicodedata.normalize("NFD", word.translate(_LETTERS)):
         if not unicodedata.combining(char):
             folds = unicodedata.name(char, "").startswith(_FOLDS)
-            kept.append(char)
+            letters.append(char)
         elif not folds:
-            kept.append(char)
-    return unicodedata.normalize("NFC", "".join(kept)) or word
+            letters.append(char)
+    return unicodedata.normalize("NFC", "".join(letters)) or word
 
 
 def units() -> Mapping[str, str]:

@@ -44,9 +44,9 @@ _SCRIPTS = {
     "GREEK": "greek",
     "TAMIL": "tamil",
 }
-"""The stemmer of words in other letters: the first word of a letter's Unicode name tells the script."""
+"""The stemmer of words in other letters, by the first word of a letter's Unicode name."""
 LANGUAGES = (*sorted(_LATIN), NO_LANGUAGE)
-"""What a catalogue's Latin words can be in; other scripts tell their language themselves."""
+"""What a catalogue's Latin words can be in; a word in another script is read by its script."""
 
 _FUNCTION_WORDS = {
     "de": "am an auf aus bei das dem den der des die ein eine einem einen einer eines er es fur im in ist mit nach "
@@ -61,10 +61,12 @@ _FUNCTION_WORDS = {
     "sv": "att av de den det en ett for fran i med och om pa som till",
 }
 _ABBREVIATIONS = re.compile("[bcdfghjklmnpqrtvwxz]{2,}s")
+_SHORTEST = 2
+"""Letters of a stem in other scripts, marks apart: the Hindi stemmer would make one letter of many short words."""
 _SAMPLE = 20_000
-"""Characters that are read to tell a language."""
+"""Characters that are read to detect a language."""
 _LEAST = 200
-"""Fewer letters tell nothing."""
+"""Fewer letters are too little."""
 
 
 def stemmer(language: str) -> Callable[[str], str]:
@@ -75,15 +77,16 @@ def stemmer(language: str) -> Callable[[str], str]:
     """
     latin = _english if language == "en" else _snowball(_LATIN[language]) if language in _LATIN else None
 
-    def stem(word: str) -> str:
+    def stem_of(word: str) -> str:
         if word.isascii():
             return latin(word) if latin is not None else word
         script = _script(word[0])
         if script == "LATIN":
             return latin(word) if latin is not None else word
-        return _snowball(_SCRIPTS[script])(word) if script in _SCRIPTS else word
+        stem = _snowball(_SCRIPTS[script])(word) if script in _SCRIPTS else word
+        return stem if sum(map(str.isalpha, stem)) >= _SHORTEST else word
 
-    return stem
+    return stem_of
 
 
 def function_words(language: str) -> frozenset[str]:
@@ -96,7 +99,7 @@ def function_words(language: str) -> frozenset[str]:
 
 
 def detect(texts: Sequence[str]) -> str:
-    """Return the language of the Latin words of texts, "none" where too little tells it.
+    """Return the language of the Latin words of texts, "none" where the texts are too short.
 
     Args:
         texts: titles and descriptions in any order; a sample spread over all of them is read.

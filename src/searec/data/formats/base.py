@@ -46,7 +46,7 @@ class ImportOptions:
     fold_ids: differences between ids that are none: blanks around, invisible characters, case, leading zeros, a
         trailing ".0". Ids that are equal but for these become one.
     event_weights: weight by event name, beside those that `data.events` has.
-    language: of titles and descriptions (`text.language.LANGUAGES`); that of SOURCE, else told from them, if None.
+    language: of titles and descriptions (`text.language.LANGUAGES`); that of SOURCE, else detected, if None.
     """
 
     mapping: Mapping[str, str] = field(default_factory=dict)

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from searec.data.dataset import FEED, SEARCH, Dataset, load
 from searec.errors import DataError, SearecError
 from searec.text.analyser import analyser
-from searec.text.analysis import words_of
 
 SHOP = {
     "items": {
@@ -90,7 +89,7 @@ def test_words_and_categories(shop: Dataset) -> None:
         ["desk", "oak"],
     ]
     assert [[spoken[word] for word in shop.queries.words.row(n)] for n in range(4)][1:] == [
-        words_of(text) for text in shop.queries.texts.to_list()
+        analyser("en").terms(text) for text in shop.queries.texts.to_list()
     ]
     assert [shop.category_names.to_external(shop.item_categories.row(n)) for n in (1, 2, 3)] == [
         ["home", "light"],

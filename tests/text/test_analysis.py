@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from searec.text.analyser import analyser
 from searec.text.analysis import split_indexed, split_words, words_of
 
 ODD = "aAzZ09-‐'’_ \u0301\u094d\u093f\u0915電自ｶㄱ한กา٣½²ßẞΣς™Ａ１\u200d\u20e3\ufe0f\u104aⅧǰ㎏"

@@ -17,8 +17,8 @@ from searec.data.ragged import Ints, Ragged, group
 from searec.data.remote import is_url
 from searec.data.schema import TABLES
 from searec.data.tables import contents_digest, local_folder, remembered, shards
-from searec.data.vocabulary import IdMap
 from searec.data.text_settings import AUTO, TextSettings
+from searec.data.vocabulary import IdMap
 from searec.errors import DataError
 from searec.files import cache_folder, fingerprint, replacing
 from searec.text.analyser import Analyser, analyser

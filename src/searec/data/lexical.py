@@ -166,7 +166,12 @@ class Lexicon:
                 number = self._word_index.get(word, 0)
                 holding = int(self._offsets[number + 1] - self._offsets[number]) if number else 0
                 rare = math.log(1 + (items - holding + 0.5) / (holding + 0.5))
-                total += self._analyser.weight(word) * rare * often / (often + self._k1 * (1 - self._b + self._b * len(words) / self._mean))
+                total += (
+                    self._analyser.weight(word)
+                    * rare
+                    * often
+                    / (often + self._k1 * (1 - self._b + self._b * len(words) / self._mean))
+                )
         return total
 
     def _postings(self, word: int) -> tuple[Ints, NDArray[np.float32]]:

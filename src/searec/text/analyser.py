@@ -69,7 +69,7 @@ class Analyser:
         Args:
             text: of an item or a query.
 
-        >>> Analyser("en").terms("The Cafés’ 32in TVs")
+        >>> Analyser("en").terms("The Cafés: 32in TVs")
         ['the', 'cafe', 'tv', '32in', '32', 'inch']
         """
         return [self.term(word) for word in words_of(text)]

@@ -1,9 +1,9 @@
 """Words of titles and queries, before they are folded and stemmed (`text.analyser`).
 
 Texts are first normalised (NFKC, lower case), so that characters typed in different ways are equal. Words are runs of
-letters, digits and the marks on them. A script without spaces between words is segmented by ICU's dictionaries; Chinese,
-Japanese and Korean also into overlapping pairs of characters, so that a query meets a title that is segmented in another
-way. A model number is also searched by its parts and with its hyphens closed up; 32" is 32 inches.
+letters, digits and the marks on them. A script without spaces between words is segmented by ICU's dictionaries;
+Chinese, Japanese and Korean also into overlapping pairs of characters, so that a query meets a title that is segmented
+in another way. A model number is also searched by its parts and with its hyphens closed up; 32" is 32 inches.
 """
 
 import functools
@@ -61,7 +61,7 @@ def words_of(text: str) -> list[str]:
     ['sals', 'pizza', 'no', '7']
     >>> words_of("WF-1000XM5"), words_of("12V")
     (['wf1000xm5', 'wf', '1000xm5', '1000', 'xm', '5'], ['12v', '12', 'v'])
-    >>> words_of("32\" TV"), words_of("ภาษาไทย")
+    >>> words_of('32" TV'), words_of("ภาษาไทย")
     (['tv', '32inch', '32', 'inch'], ['ภาษา', 'ไทย'])
     >>> words_of("电动自行车")
     ['电动', '动自', '自行', '行车', '电', '动', '车']

@@ -7,10 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from searec.cli.clicks import clicks
+from searec.cli.serve import print_fusion
 from searec.data.dataset import Dataset, load
 from searec.data.split import Split
 from searec.data.synthetic.simulate import World, simulate
 from searec.errors import DataError, SettingsError
+from searec.evaluation.click_models import Examination
 from searec.evaluation.result import Evaluation
 from searec.experiments import run_comparison, run_training
 from searec.pipeline.builder import open_pipeline
@@ -339,7 +342,7 @@ def test_too_few_requests_leave_rank_fusion(shop: Shop) -> None:
 
 
 def test_clicks_on_result_pages_are_weighed_unless_that_is_off_or_unknown(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dials = {"departments": 3, "families": 1, "types": 2, "reveal": 0.0, "sparse_share": 0.2, "shown": 6}
     world = World(users=250, items=80, clicks=4.0, searches=14.0, seed=4, **dials)  # type: ignore[arg-type]
@@ -355,6 +358,17 @@ def test_clicks_on_result_pages_are_weighed_unless_that_is_off_or_unknown(
     assert examined[0] == 1 and examined[1] == pytest.approx(0.5, abs=0.15) and examined[-1] < 0.4
     assert auto["clicks"] == reports["auto"]["requests"] > reports["off"]["requests"]
     assert auto["without a position"] == 0 and off == {"reason": "switched off (--debias off)"}
+    assert "examination of their position (1: 1.00" in printed(capsys, "search", reports["auto"])
+    assert "not weighed against position bias: switched off" in printed(capsys, "search", reports["off"])
+    clicks(str(tmp_path / "shop"), Path("-"))
+    assert [row["examination"] for row in json.loads(capsys.readouterr().out)["groups"]][1] == pytest.approx(
+        0.5, abs=0.15
+    )
+    alike = Examination(np.array([1]), np.ones(1), np.zeros(1), np.zeros(1, dtype=np.int64), 1)
+    monkeypatch.setattr("searec.pipeline.fusion_fitting.position_bias", lambda split: alike)
+    unweighted = fit_fusion(deployment, trees=False)["search"].report
+    assert unweighted["requests"] == auto["clicks"]
+    assert unweighted["ndcg@10"]["bm25"] != pytest.approx(reports["auto"]["ndcg@10"]["bm25"], abs=1e-3)
     monkeypatch.setattr("searec.pipeline.fusion_fitting.position_bias", refused)
     report = fit_fusion(deployment, trees=False)["search"].report
     assert "cannot be separated" in report["position bias"]["reason"]
@@ -368,6 +382,11 @@ def test_clicks_on_result_pages_are_weighed_unless_that_is_off_or_unknown(
     stored = Evaluation.load(run.figures, "search", "full", "test", "ips-mrr")
     assert stored.means()["ips-mrr"] == pytest.approx((weights / rank).mean())
     assert stored.position_bias["groups"][0]["examination"] == 1
+
+
+def printed(capsys: pytest.CaptureFixture[str], task: str, report: dict[str, object]) -> str:
+    print_fusion(task, LearnedFusion(kind="rank", report=report))
+    return capsys.readouterr().out
 
 
 def refused(split: Split) -> None:

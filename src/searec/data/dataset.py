@@ -25,7 +25,7 @@ from searec.text.analyser import Analyser, analyser
 from searec.text.analysis import item_text
 from searec.text.language import detect
 
-FORMAT = 6
+FORMAT = 7
 """Version of the encoding; a change here makes every cached dataset be encoded anew."""
 
 FEED, SEARCH = 0, 1

@@ -20,6 +20,8 @@ class BFloat16Linear(nn.Module):
         weight: W, [n, D].
     """
 
+    weight: Tensor
+
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
         self.register_buffer("weight", weight.detach().to(torch.bfloat16))

@@ -17,6 +17,10 @@ class DecoderWeights(nn.Module):
         stack: the library's `T5Stack` of a decoder.
     """
 
+    heads: int
+    eps: float
+    relative: Any
+
     def __init__(self, stack: Any) -> None:
         super().__init__()
         self.relative = stack.block[0].layer[0].SelfAttention

@@ -1,4 +1,4 @@
-"""serendipity: retrieval of 500 items from a million by both channels, one request at a time.
+"""serendipity-paper: retrieval of 500 items from a million by both channels, one request at a time.
 
 Against exact search of the same vectors.
 """
@@ -19,7 +19,7 @@ from searec.data.dataset import Sizes, load
 from searec.data.ragged import gather_windows
 from searec.data.split import Requests, Split
 from searec.experiments import run_training
-from searec.models.serendipity.model import Serendipity
+from searec.models.serendipity.paper import SerendipityPaper
 from searec.models.serendipity.retrieval import Tables
 from searec.retrieval.item_groups import ItemGroups
 from searec.retrieval.vector_index import VectorIndex
@@ -34,8 +34,8 @@ KINDS = ("ivf", "hnsw")
 def retrieval(data: Path, room: Path) -> None:
     """Train the two towers, grow their catalogue to a million items, and ask for pools."""
     threads = torch.get_num_threads()
-    run = run_training.train("serendipity", load(data), room / "serendipity", epochs=EPOCHS, patience=0)
-    assert isinstance(run.model, Serendipity)
+    run = run_training.train("serendipity-paper", load(data), room / "serendipity", epochs=EPOCHS, patience=0)
+    assert isinstance(run.model, SerendipityPaper)
     model, split = run.model.eval(), run.split
     rows = np.random.default_rng(0).permutation(len(split.held_out("recommend", "test")))[:REQUESTS]
     asked = split.held_out("recommend", "test")[rows]
@@ -86,7 +86,7 @@ def retrieval(data: Path, room: Path) -> None:
     torch.set_num_threads(threads)
 
 
-def grown(model: Serendipity, count: int) -> tuple[Tensor, Tensor, Tensor]:
+def grown(model: SerendipityPaper, count: int) -> tuple[Tensor, Tensor, Tensor]:
     """Vectors, categories and clicks of `count` items.
 
     The learned ones, then each between two learned ones that are near one another.
@@ -109,7 +109,7 @@ def grown(model: Serendipity, count: int) -> tuple[Tensor, Tensor, Tensor]:
     )
 
 
-def _grow(model: Serendipity, labels: Tensor, worth: Tensor) -> None:
+def _grow(model: SerendipityPaper, labels: Tensor, worth: Tensor) -> None:
     """Let the model know the categories of the new items."""
     narrow = model.item_narrow.shape[1]
     model.item_narrow, model.item_level, model.clicks = (
@@ -121,13 +121,13 @@ def _grow(model: Serendipity, labels: Tensor, worth: Tensor) -> None:
     model.sizes = Sizes(**{**vars(model.sizes), "items": len(worth) - 1})
 
 
-def _interests(model: Serendipity, batches: list[tuple[Batch, Tensor]]) -> Tensor:
+def _interests(model: SerendipityPaper, batches: list[tuple[Batch, Tensor]]) -> Tensor:
     with torch.no_grad():
         wishes = [model.interests_at(batch.user, batch.time) for batch, _ in batches[:100]]
         return F.normalize(model.interest(torch.cat([one.vectors[one.present] for one in wishes])), dim=1)
 
 
-def _ask(model: Serendipity, batches: list[tuple[Batch, Tensor]], quota: float, row: int) -> None:
+def _ask(model: SerendipityPaper, batches: list[tuple[Batch, Tensor]], quota: float, row: int) -> None:
     batch, seen = batches[row]
     model.pool(batch, POOL, seen, quota=quota)
 

@@ -22,7 +22,7 @@ from searec.errors import DataError
 from searec.files import cache_folder, fingerprint, replacing
 from searec.text.analysis import index_words, item_text
 
-FORMAT = 5
+FORMAT = 6
 """Version of the encoding; a change here makes every cached dataset be encoded anew."""
 
 FEED, SEARCH = 0, 1
@@ -62,6 +62,7 @@ class Searches:
     query: Ints  # [S] query id
     time: Ints  # [S]
     clicks: Ragged  # [S] clicked items of each session
+    shown: Ragged | None = None  # [S] items of each result page by position, 0 if unknown; None if the log has none
 
 
 @dataclass(frozen=True)
@@ -264,10 +265,12 @@ def _write_events(log: Log, queries: pl.Series, folder: Path) -> tuple[list[str]
     query = _codes(log.searches["query"], queries, pl.Int32)
     searches = _in_order(log.searches.with_columns(query), "search_id").drop("search_id")
     _save_columns(folder, "searches", searches, ("query", "time"), users)
-    lengths = searches["clicked"].list.len().to_numpy()
-    clicked = searches["clicked"].explode().drop_nulls().to_numpy().astype(np.int32)
-    offsets = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
-    _save_rows(folder, "searches.clicked", Ragged(offsets, clicked))
+    for name in ("clicked", "shown"):
+        if name in searches.columns:
+            lists = searches[name].list.eval(pl.element().fill_null(0))
+            values = lists.explode().drop_nulls().to_numpy().astype(np.int32)
+            offsets = np.concatenate(([0], np.cumsum(lists.list.len().to_numpy(), dtype=np.int64)))
+            _save_rows(folder, f"searches.{name}", Ragged(offsets, values))
 
     from_feed = feed.select("user", "time", "item", "weight", source=pl.lit(FEED, pl.Int8))
     of_search = (pl.lit(1.0, pl.Float32).alias("weight"), pl.lit(SEARCH, pl.Int8).alias("source"))
@@ -367,7 +370,11 @@ def _assemble(folder: Path, key: str, meta: Mapping[str, object], arrays: Mappin
         items=IdMap("item", table("items", "item_id")),
         interactions=stream(Interactions, "interactions"),
         searches=Searches(
-            arrays["searches.offsets"], arrays["searches.query"], arrays["searches.time"], ragged("searches.clicked")
+            arrays["searches.offsets"],
+            arrays["searches.query"],
+            arrays["searches.time"],
+            ragged("searches.clicked"),
+            ragged("searches.shown") if "searches.shown" in arrays else None,
         ),
         click_history=stream(ClickHistory, "click_history"),
         dislikes=stream(Dislikes, "dislikes"),

@@ -21,11 +21,10 @@ FLAGS = [
 ]
 PATIENCE = 120.0
 TINY: dict[str, Any] = {
-    "width": 8,
-    "hidden": 16,
-    "vector": 8,
-    "negatives": 4,
-    "dropout": 0.0,
+    "width": 16,
+    "inner": 16,
+    "layers": 1,
+    "text": False,
     "interests": 4,
     "snapshots": 3,
     "epochs": 1,

@@ -9,7 +9,7 @@ from torch import Tensor
 from searec.models.serendipity.batch_interests import untouched
 from searec.nn.sets import is_first, is_in
 from searec.retrieval.item_groups import ItemGroups
-from searec.retrieval.quota_pool import Pool
+from searec.retrieval.quota_pool import Pool, merge
 from searec.retrieval.vector_index import VectorIndex, products
 
 
@@ -21,7 +21,7 @@ class InterestPool:
         pool: the items.
         interest: [B, k] the interest that each item of the second channel matches, by its place among the user's
             interests from 0; -1 elsewhere.
-        score: [B, k] of the towers.
+        score: [B, k] of the model.
     """
 
     pool: Pool
@@ -34,16 +34,37 @@ class Channels:
     """The items of each channel, before they are merged.
 
     Attributes:
-        users: [B, D'] user vectors.
         usual: [B, n] items by behaviour (U2I), best first, 0 for none.
+        usual_score: [B, n] of each.
         interesting: [B, m] items by interest (I2I), best first, 0 for none.
+        interesting_score: [B, m] of each.
         interest: [B, m] the interest that each of the latter matches.
     """
 
-    users: Tensor
     usual: Tensor
+    usual_score: Tensor
     interesting: Tensor
+    interesting_score: Tensor
     interest: Tensor
+
+    def merged(self, k: int, quota: float) -> InterestPool:
+        """Return k items of both channels.
+
+        Args:
+            k: items per request.
+            quota: share of I2I.
+        """
+        pool = merge(self.usual, self.interesting, k, quota)
+        score = _at(self.usual_score, pool.place)
+        if self.interest.shape[1]:
+            score = torch.where(pool.second, _at(self.interesting_score, pool.place), score)
+        interest = _at(self.interest, pool.place).masked_fill(~pool.second, -1)
+        return InterestPool(pool, interest, score.masked_fill(pool.items == 0, -torch.inf))
+
+
+def _at(values: Tensor, place: Tensor) -> Tensor:
+    """[B, k] of values [B, n] at places; some value at places past the end."""
+    return values.gather(1, place.clamp(max=values.shape[1] - 1)) if values.shape[1] else place
 
 
 @dataclass(frozen=True)

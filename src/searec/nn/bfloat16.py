@@ -1,6 +1,6 @@
 """Linear layers in bfloat16, in half of float32's time on processors that multiply it (AVX512-BF16, AMX).
 
-Layers in int8 take a third less time still and change too many of the best items (docs/results.md).
+Layers in int8 take a sixth less time still, and change too many of the best items (docs/results.md).
 """
 
 import copy

@@ -20,6 +20,8 @@ class DecoderWeights(nn.Module):
     heads: int
     eps: float
     relative: Any
+    layers: Any
+    final: Any
 
     def __init__(self, stack: Any) -> None:
         super().__init__()
@@ -56,7 +58,7 @@ class BeamDecoder:
     """
 
     def __init__(self, weights: DecoderWeights, states: Tensor, mask: Tensor, length: int) -> None:
-        self.weights: Any = weights
+        self.weights = weights
         self.heads = weights.heads
         self.bias = self.weights.relative.compute_bias(length, length)[0]  # (h, T, T)
         self.hidden = torch.zeros(mask.shape, dtype=states.dtype, device=states.device).masked_fill(

@@ -19,7 +19,7 @@ from searec.service.client import Client
 from searec.store.store import Store
 
 SCRIPT = Path(__file__).parent.parent / "deploy" / "retrain.sh"
-SEAREC = [sys.executable, "-m", "searec.cli"]
+SEAREC = [sys.executable, "-m", "searec"]
 
 
 @pytest.fixture

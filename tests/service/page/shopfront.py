@@ -54,7 +54,7 @@ class Locked:
 @contextlib.contextmanager
 def serving(arguments: list[str], log: Path) -> Iterator[str]:
     """The address of `searec serve` with these arguments, until the end."""
-    searec, deployment = [sys.executable, "-m", "searec.cli"], log.with_name("deployment.json")
+    searec, deployment = [sys.executable, "-m", "searec"], log.with_name("deployment.json")
     first = arguments.index("--store")
     subprocess.run([*searec, "deploy", *arguments[:first], "--out", str(deployment)], check=True, env=os.environ)
     command = [*searec, "serve", str(deployment), *arguments[first:], "--port", "0"]

@@ -131,6 +131,10 @@ def import_(
             show_default=False,
         ),
     ] = None,
+    language: Annotated[
+        str | None,
+        typer.Option(help="Of titles and descriptions, as de; by default detected.", show_default=False),
+    ] = None,
     shard_rows: Annotated[
         int, typer.Option(min=1, help="Write a table of more rows as a folder of Parquet files of at most this many.")
     ] = 20_000_000,
@@ -152,6 +156,7 @@ def import_(
         list_separator=list_separator,
         fold_ids=folds,
         event_weights=parse_weights(event or ()),
+        language=language,
     )
     report = import_folder(format, source, out, options, drop_bad=drop_bad, shard_rows=shard_rows)
     for note in report.notes:

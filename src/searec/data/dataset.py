@@ -17,12 +17,15 @@ from searec.data.ragged import Ints, Ragged, group
 from searec.data.remote import is_url
 from searec.data.schema import TABLES
 from searec.data.tables import contents_digest, local_folder, remembered, shards
+from searec.data.text_settings import AUTO, TextSettings
 from searec.data.vocabulary import IdMap
 from searec.errors import DataError
 from searec.files import cache_folder, fingerprint, replacing
-from searec.text.analysis import index_words, item_text
+from searec.text.analyser import Analyser, analyser
+from searec.text.analysis import item_text
+from searec.text.language import detect
 
-FORMAT = 6
+FORMAT = 7
 """Version of the encoding; a change here makes every cached dataset be encoded anew."""
 
 FEED, SEARCH = 0, 1
@@ -115,6 +118,7 @@ class Dataset:
     sizes: Sizes
     event_names: tuple[str, ...]
     event_weights: EventWeights
+    analyser: Analyser
     users: IdMap
     items: IdMap
     interactions: Interactions
@@ -193,7 +197,8 @@ def _key(contents: str, settings: Path) -> str:
         contents: `tables.contents_digest`.
         settings: a folder with its settings files (`tables.SETTINGS_FILES`).
     """
-    return fingerprint(f"searec dataset {FORMAT}{EventWeights.read(settings).digest}", contents)
+    digests = EventWeights.read(settings).digest + TextSettings.read(settings).digest
+    return fingerprint(f"searec dataset {FORMAT}{digests}", contents)
 
 
 def _home(key: str) -> Path:
@@ -216,8 +221,11 @@ def write(log: Log, folder: Path) -> None:
     _write_dislikes(log.interactions.filter(pl.col("weight") < 0), clicks, folder, log.users.height)
     del clicks
 
-    item_words = log.items.select(index_words(item_text(log.items.columns)).alias("word"))["word"]
-    query_words = queries.to_frame("query").select(index_words(pl.col("query")).alias("word"))["word"]
+    item_texts = log.items.select(item_text(log.items.columns)).to_series()
+    language = detect(item_texts.to_list()) if log.text.language == AUTO else log.text.language
+    of_texts = analyser(language).column(pl.col("text")).alias("word")
+    item_words = item_texts.to_frame("text").select(of_texts)["word"]
+    query_words = queries.to_frame("text").select(of_texts)["word"]
     vocabulary = pl.concat([item_words.explode(), query_words.explode()]).drop_nulls().unique().sort()
     _save_rows(folder, "item_words", _coded_lists(item_words, vocabulary))
     _save_rows(folder, "query_words", _coded_lists(query_words, vocabulary))
@@ -246,6 +254,7 @@ def write(log: Log, folder: Path) -> None:
         "sizes": asdict(sizes),
         "event_names": event_names,
         "event_weights": dict(log.event_weights.changes),
+        "language": language,
     }
     (folder / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
 
@@ -366,6 +375,7 @@ def _assemble(folder: Path, key: str, meta: Mapping[str, object], arrays: Mappin
         sizes=Sizes(**meta["sizes"]),  # type: ignore[arg-type]
         event_names=tuple(meta["event_names"]),  # type: ignore[arg-type]
         event_weights=EventWeights(meta["event_weights"]),  # type: ignore[arg-type]
+        analyser=analyser(str(meta["language"])),
         users=IdMap("user", table("users", "user_id")),
         items=IdMap("item", table("items", "item_id")),
         interactions=stream(Interactions, "interactions"),

@@ -18,6 +18,7 @@ import polars as pl
 from searec.data.events import EventWeights
 from searec.data.schema import INTERACTIONS, ITEMS, SEARCHES, TABLES, USERS, Kind, Table, as_kind
 from searec.data.tables import damaged, in_shards, local_folder, scan_table
+from searec.data.text_settings import TextSettings
 from searec.errors import DataError
 
 REJECT_SCHEMA = {"file": pl.String, "row": pl.Int64, "rule": pl.String, "value": pl.String}
@@ -45,6 +46,7 @@ class Log:
     rejects: file, row (1-based data row), rule, value; one line for each broken rule.
     rows: rows read, by table.
     event_weights: the weights of events that `weight` comes from.
+    text: how texts are read.
     """
 
     items: pl.DataFrame
@@ -54,6 +56,7 @@ class Log:
     rejects: pl.DataFrame
     rows: dict[str, int]
     event_weights: EventWeights = field(default_factory=EventWeights)
+    text: TextSettings = field(default_factory=TextSettings)
 
 
 def open_folder(folder: Path) -> dict[str, pl.LazyFrame]:
@@ -80,7 +83,7 @@ def read_folder(folder: Path, *, now: datetime | None = None) -> Log:
         DataError: what `open_folder` raises.
     """
     log = read_log(open_folder(folder), now=now, event_weights=EventWeights.read(folder))
-    return dataclasses.replace(log, rejects=in_shards(log.rejects, folder))
+    return dataclasses.replace(log, rejects=in_shards(log.rejects, folder), text=TextSettings.read(folder))
 
 
 def write_table(frame: pl.LazyFrame | pl.DataFrame, path: Path) -> None:

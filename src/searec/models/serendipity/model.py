@@ -15,6 +15,7 @@ from searec.config import Count, DropoutRate, NonNegative, Positive, Share, sett
 from searec.data.batch import Batch, Needs
 from searec.data.dataset import Sizes
 from searec.data.growth import Growth, Rows
+from searec.data.ragged import Ragged
 from searec.data.schema import Task
 from searec.data.split import Split
 from searec.data.taxonomy import Level
@@ -27,7 +28,7 @@ from searec.models.search_space import DROPOUT, LEARNING_RATE, Range
 from searec.models.serendipity.batch_interests import BatchInterests, newest_snapshot
 from searec.models.serendipity.catalogue import catalogue_tensors
 from searec.models.serendipity.meeting_items import MeetingItems, interest_contrast
-from searec.models.serendipity.retrieval import Channels, InterestPool, Tables, items_by_interest
+from searec.models.serendipity.retrieval import Channels, InterestPool, Tables
 from searec.nn.dropout import Dropout
 from searec.nn.losses import Losses, TargetLoss, target_loss
 from searec.nn.pooling import age, masked_mean, newest
@@ -340,7 +341,7 @@ class Serendipity(Model):
     @override
     def score(self, batch: Batch) -> Tensor:
         users = self.users(batch, self.interests_at(batch.user, batch.time))
-        vectors = self._indexed().items
+        vectors = self.item_vectors
         if batch.candidates is None:
             return users @ vectors.T
         return torch.einsum("bd,bnd->bn", users, vectors[batch.candidates.long()])
@@ -369,7 +370,7 @@ class Serendipity(Model):
         pool = merge(lists.usual, lists.interesting, k, quota)
         width = lists.interest.shape[1]
         matched = lists.interest.gather(1, pool.place.clamp(max=width - 1)) if width else pool.place
-        score = products(self._indexed().items, pool.items, lists.users)
+        score = products(self.item_vectors, pool.items, lists.users)
         return InterestPool(pool, torch.where(pool.second, matched, -1), score.masked_fill(pool.items == 0, -torch.inf))
 
     @torch.inference_mode()
@@ -401,20 +402,21 @@ class Serendipity(Model):
         interesting = k if interesting is None else interesting
         if not interesting:
             return Channels(users, near, near[:, :0], near[:, :0])
-        items, interest = items_by_interest(
-            tables,
+        asked = (
             users,
-            F.normalize(self.interest(interests.vectors).flatten(0, 1), dim=1),
+            F.normalize(self.interest(interests.vectors), dim=2),
             interests.confidence,
+            interests.categories,
             batch.click_item[:, -config.known :],
-            self.item_level,
-            self.item_given,
-            interests.categories.flatten(0, 1),
             exclude,
-            interesting,
-            reach=config.reach,
-            order=config.order,
-            categories=self.sizes.categories,
+        )
+        lists = [
+            tables.by_interest(*row, interesting, reach=config.reach, order=config.order)
+            for row in zip(*(part.cpu().numpy() for part in asked), strict=True)
+        ]
+        items, interest = (
+            torch.from_numpy(Ragged.of([one[part] for one in lists]).pad(np.arange(len(lists)))).to(self.device)
+            for part in (0, 1)
         )
         return Channels(users, near, items, interest)
 
@@ -427,7 +429,7 @@ class Serendipity(Model):
     @property
     def item_vectors(self) -> Tensor:
         """[I + 1, D'] h_v of every item."""
-        return self._indexed().items
+        return self._indexed().by_item.vectors
 
     @torch.no_grad()
     def _indexed(self) -> Tables:
@@ -436,13 +438,17 @@ class Serendipity(Model):
             vectors = torch.zeros(self.sizes.items + 1, self.config.vector, device=self.device)
             for ids in torch.split(torch.arange(1, self.sizes.items + 1, device=self.device), _ITEMS_AT_ONCE):
                 vectors[ids] = self.items(ids)
-            groups = ItemGroups.of(torch.cat((self.item_narrow, self.item_level), dim=1), self.clicks)
-            group_interests = F.normalize(self.own_interest(groups.first), dim=1)
-            folder = cache_folder() / "indexes"
-            by_item, by_interest = (
-                VectorIndex(table, self.config.index, keep=folder) for table in (vectors, group_interests)
+            by_item = VectorIndex(vectors, self.config.index, keep=cache_folder() / "indexes")
+            groups = ItemGroups.of(self.item_given.cpu().numpy(), self.clicks.cpu().numpy(), self.sizes.categories)
+            first = torch.from_numpy(groups.first).to(self.device)
+            self._tables = Tables(
+                by_item,
+                vectors.cpu().numpy(),
+                groups,
+                F.normalize(self.own_interest(first), dim=1).cpu().numpy(),
+                self.item_level[first].cpu().numpy(),
+                self.sizes.categories,
             )
-            self._tables = Tables(vectors, by_item, groups, by_interest)
         return self._tables
 
 

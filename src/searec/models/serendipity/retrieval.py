@@ -3,14 +3,16 @@
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
-from searec.models.serendipity.batch_interests import untouched
-from searec.nn.sets import is_first, is_in
+from searec.data.ragged import Ints
 from searec.retrieval.item_groups import ItemGroups
 from searec.retrieval.quota_pool import Pool
-from searec.retrieval.vector_index import VectorIndex, products
+from searec.retrieval.vector_index import VectorIndex
+
+Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -51,65 +53,78 @@ class Tables:
     """What the channels search.
 
     Attributes:
-        items: [I + 1, D'] item vectors.
-        by_item: their index.
+        by_item: index of the item vectors.
+        items: [I + 1, D'] item vectors, on the CPU.
         groups: items of equal categories.
-        by_interest: index of the groups' own interests.
-    """
-
-    items: Tensor
-    by_item: VectorIndex
-    groups: ItemGroups
-    by_interest: VectorIndex
-
-
-def items_by_interest(
-    tables: Tables,
-    users: Tensor,
-    interests: Tensor,
-    confidence: Tensor,
-    touched: Tensor,
-    item_level: Tensor,
-    item_given: Tensor,
-    meant: Tensor,
-    exclude: Tensor,
-    k: int,
-    *,
-    reach: int,
-    order: Literal["user", "interest"],
-    categories: int,
-) -> tuple[Tensor, Tensor]:
-    """Return items near the interests that carry them, of categories that the user has not touched.
-
-    Args:
-        tables: what is searched.
-        users: [B, D'] user vectors.
-        interests: [B K, D] unit vectors of the users' interests.
-        confidence: [B, K] of each interest.
-        touched: [B, T] items the user clicked, 0 pads.
-        item_level: [I + 1, G] categories of items at the level that decides what is new.
-        item_given: [I + 1, G'] categories of items as given, 0 pads.
-        meant: [B K, M] categories that each interest means, 0 pads; an item carries one of them.
-        exclude: [B, E] items to leave out, 0 pads.
-        k: most items per request.
-        reach: groups and items looked at per interest.
-        order: by the user tower or by nearness to the interest.
+        group_interests: [G + 1, D] unit vectors of the groups' own interests, row 0 zero.
+        group_level: [G + 1, L] categories of the groups at the level that decides what is new, 0 pads.
         categories: C.
-
-    Returns:
-        Items [B, n], best first, 0 where fewer are left; the interest [B, n] that each one matches.
     """
-    rows, count = confidence.shape
-    near, cosine = tables.by_interest.search(interests, tables.groups.enough(reach))
-    first = tables.groups.first[near]
-    new = untouched(item_level, touched, first.view(rows, -1), categories).view_as(near)
-    carries = (item_given[first][..., None] == meant.masked_fill(meant == 0, -1)[:, None, None]).any(-1).any(-1)
-    items, place = tables.groups.lay_out(near.masked_fill(~new | ~carries | (cosine <= 0), 0), reach)
-    strength = (cosine.gather(1, place).view(rows, count, -1) * confidence[..., None]).flatten(1)
-    items = items.view(rows, -1)
-    ranking = strength.argsort(dim=1, descending=True, stable=True)
-    strength, items, interest = strength.gather(1, ranking), items.gather(1, ranking), ranking // reach
-    valid = (strength > 0) & (items > 0) & ~is_in(items, exclude) & is_first(items)
-    value = products(tables.items, items, users) if order == "user" else strength
-    best = value.masked_fill(~valid, -torch.inf).topk(min(k, items.shape[1]), dim=1)
-    return items.gather(1, best.indices).masked_fill(best.values.isneginf(), 0), interest.gather(1, best.indices)
+
+    by_item: VectorIndex
+    items: Floats
+    groups: ItemGroups
+    group_interests: Floats
+    group_level: Ints
+    categories: int
+
+    def new_to(self, touched: Ints, groups: Ints) -> NDArray[np.bool_]:
+        """Return whether groups [n] have categories and none of them is one of an item that the user clicked.
+
+        Args:
+            touched: [T] items the user clicked, 0 pads.
+            groups: [n].
+        """
+        known = np.zeros(self.categories + 1, dtype=bool)
+        known[self.group_level[self.groups.of_item[touched]]] = True
+        known[0] = False
+        categories = self.group_level[groups]
+        return np.asarray(categories.any(axis=1) & ~known[categories].any(axis=1))
+
+    def by_interest(
+        self,
+        user: Floats,
+        interests: Floats,
+        confidence: Floats,
+        meant: Ints,
+        touched: Ints,
+        exclude: Ints,
+        k: int,
+        *,
+        reach: int,
+        order: Literal["user", "interest"],
+    ) -> tuple[Ints, Ints]:
+        """Return items near the interests of a user that carry them, of categories that the user has not touched.
+
+        Args:
+            user: [D'] vector of the user.
+            interests: [K, D] unit vectors.
+            confidence: [K] of each interest, 0 where there is none.
+            meant: [K, M] categories that each interest means, 0 pads; an item carries one of them.
+            touched: [T] items the user clicked, 0 pads.
+            exclude: [E] items to leave out, 0 pads.
+            k: most items.
+            reach: items looked at per interest, those of the nearest groups, of each group the best first.
+            order: by the user tower or by nearness to the interest.
+
+        Returns:
+            Items [n], best first; the interest [n] that each one matches most strongly.
+        """
+        carrying, place = self.groups.carriers.take((meant * (confidence > 0)[:, None]).ravel())
+        owner, group = np.divmod(
+            np.unique(place // meant.shape[1] * len(self.group_level) + carrying), len(self.group_level)
+        )
+        new = self.new_to(touched, group)
+        owner, group = owner[new], group[new]
+        cosine = np.einsum("nd,nd->n", self.group_interests[group], interests[owner])
+        by_owner = np.lexsort((-cosine, owner))
+        by_owner = by_owner[cosine[by_owner] > 0]
+        items, place = self.groups.lay_out(group[by_owner], owner[by_owner], reach)
+        interest = owner[by_owner][place]
+        strength = cosine[by_owner][place] * confidence[interest]
+        ranking = np.argsort(-strength, kind="stable")
+        ranking = ranking[~np.isin(items[ranking], exclude)]
+        ranking = ranking[np.sort(np.unique(items[ranking], return_index=True)[1])]
+        if order == "user":
+            ranking = ranking[np.argsort(-(self.items[items[ranking]] @ user), kind="stable")]
+        return items[ranking[:k]], interest[ranking[:k]]

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from searec.data.ragged import Ints
-from searec.nn.sets import is_in
 
 
 @dataclass(frozen=True)
@@ -75,36 +74,29 @@ def merge(first: Tensor, second: Tensor, k: int, quota: float) -> Pool:
         k: places.
         quota: share of the second channel.
     """
-    share = int(slots(k, quota).sum())
-    head = _close_up(first, first != 0)[0][:, : k - share]
-    candidates, candidate_place = _close_up(second, (second != 0) & ~_in(second, head))
-    chosen, spare = candidates[:, :share], candidates[:, share:]
-    left, left_place = _close_up(first, (first != 0) & ~_in(first, chosen))
-    line = torch.cat((left, spare.masked_fill(_in(spare, left), 0)), dim=1)
-    line, order = _close_up(line, line != 0)
-    line_place = torch.cat((left_place, candidate_place[:, share:]), dim=1).gather(1, order)
-    of_line, of_chosen = ((ids != 0).sum(1).cpu().numpy() for ids in (line, chosen))
-    at, is_chosen = (torch.from_numpy(part).to(first.device) for part in interleave(of_line, of_chosen, k, quota))
-    at = torch.where(is_chosen, at.clamp(max=chosen.shape[1]), chosen.shape[1] + 1 + at.clamp(max=line.shape[1]))
-
-    def laid(*values: Tensor) -> Tensor:
-        """Values of the chosen and of the line at each place, 0 past the ends."""
-        ends = [torch.nn.functional.pad(value.long(), (0, 1)) for value in values]
-        return torch.cat(ends, dim=1).gather(1, at)
-
-    items = laid(chosen, line)
-    from_second = laid(torch.ones_like(chosen), order >= left.shape[1]) > 0
-    place = laid(candidate_place[:, :share], line_place)
-    present = items != 0
-    return Pool(items.to(first.dtype), from_second & present, place * present)
+    marked = slots(k, quota).tolist()
+    rows = [_merged(*row, marked) for row in zip(first.tolist(), second.tolist(), strict=True)]
+    laid = np.zeros((3, len(rows), k), dtype=np.int64)
+    for number, row in enumerate(rows):
+        laid[:, number, : len(row)] = np.array(row, dtype=np.int64).reshape(-1, 3).T
+    items, from_second, place = torch.from_numpy(laid).to(first.device)
+    return Pool(items.to(first.dtype), from_second > 0, place)
 
 
-def _in(values: Tensor, known: Tensor) -> Tensor:
-    """As `is_in`, [B, N]; False for an empty row."""
-    return is_in(values, known) if known.shape[1] else torch.zeros_like(values, dtype=torch.bool)
-
-
-def _close_up(ids: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
-    """[B, n] ids where `some`, moved to the front in order, 0 behind them; and the place each stood at."""
-    order = torch.argsort((~present).int(), dim=1, stable=True)
-    return torch.where(present, ids, 0).gather(1, order), order
+def _merged(first: list[int], second: list[int], marked: list[bool]) -> list[tuple[int, bool, int]]:
+    """Of one request: item, whether it is the second channel's, and its place there or in the first."""
+    share = sum(marked)
+    head = set([item for item in first if item][: len(marked) - share])
+    candidates = [(item, True, place) for place, item in enumerate(second) if item and item not in head]
+    chosen, spare = candidates[:share], candidates[share:]
+    taken = {item for item, _, _ in chosen}
+    line = [(item, False, place) for place, item in enumerate(first) if item and item not in taken]
+    known = {item for item, _, _ in line}
+    line += [one for one in spare if one[0] not in known]
+    pool, from_line, from_chosen = [], iter(line), iter(chosen)
+    for is_marked in marked:
+        sources = (from_chosen, from_line) if is_marked else (from_line, from_chosen)
+        if (one := next(sources[0], None) or next(sources[1], None)) is None:
+            break
+        pool.append(one)
+    return pool

@@ -18,13 +18,13 @@ _LOG = logging.getLogger(__name__)
 Kind = Literal["auto", "exact", "ivf", "hnsw"]
 EXACT_UP_TO = 100_000
 """Vectors up to which "auto" searches them all."""
-VERSION = 1
+VERSION = 2
 """Changes with every change to how an index is built."""
 _LEAST = 2_000
 """Fewer vectors are searched all, whatever the kind."""
 _LEARNED_FROM = 100
 """Vectors a cell is learned from."""
-_CANDIDATES = {"ivf": 8, "hnsw": 2}
+_CANDIDATES = 1.3
 """Candidates per requested item that are scored by the exact product."""
 _SCORES_AT_ONCE = 1 << 24
 _LONG = 3.0
@@ -39,7 +39,7 @@ class VectorIndex:
 
     Args:
         vectors: [N + 1, D] on any device; row 0 is no item.
-        kind: "exact"; "ivf", cells of 4-bit vectors, built in seconds; "hnsw", a graph of 16-bit vectors, built in
+        kind: "exact"; "ivf", cells of 8-bit vectors, built in seconds; "hnsw", a graph of 16-bit vectors, built in
             minutes (both faiss); "auto": exact up to `EXACT_UP_TO` items, else ivf.
         probes: cells searched (ivf) or candidates (hnsw); by default for a recall of about 0.95 on learned vectors.
         keep: a folder of built indexes, named by a digest of their vectors.
@@ -76,9 +76,10 @@ class VectorIndex:
         self._long = torch.zeros(0, dtype=torch.int64, device=vectors.device)
         if self.kind != "exact":
             item_vectors, places = _shortened(self.vectors[1:].float().cpu().numpy())
+            item_vectors = item_vectors - item_vectors.mean(axis=0)  # the same for all, so the order stays
             self._long = torch.from_numpy(places + 1).to(vectors.device)
             self._faiss = _built(item_vectors, self.kind) if keep is None else _cached(item_vectors, self.kind, keep)
-            name, usual = ("efSearch", 1000) if self.kind == "hnsw" else ("nprobe", max(16, _cells(count) // 5))
+            name, usual = ("efSearch", 1000) if self.kind == "hnsw" else ("nprobe", max(1, _cells(count) // 6))
             _library().ParameterSpace().set_index_parameter(self._faiss, name, probes or usual)
             recall = self._recall()
             if recall < _LEAST_RECALL:
@@ -115,7 +116,7 @@ class VectorIndex:
         if self._faiss is None:
             step, find = _SCORES_AT_ONCE // len(self.vectors), self._exactly
         else:
-            step, find = _SCORES_AT_ONCE // (k * _CANDIDATES[self.kind] * self._faiss.d), self._nearly
+            step, find = _SCORES_AT_ONCE // (2 * k * self._faiss.d), self._nearly
         results = [find(part.float(), k) for part in torch.split(queries, max(1, step))]
         return torch.cat([items for items, _ in results]), torch.cat([products for _, products in results])
 
@@ -124,7 +125,7 @@ class VectorIndex:
         return best.indices + 1, best.values
 
     def _nearly(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        more = min(k * _CANDIDATES[self.kind], len(self.vectors) - 1)
+        more = min(int(k * _CANDIDATES) + 10, len(self.vectors) - 1)
         padded = np.pad(
             queries.cpu().numpy(), ((0, 0), (0, self._faiss.d - queries.shape[1]))
         )  # wider ones: see `_built`
@@ -184,7 +185,7 @@ def _cached(vectors: NDArray[np.float32], kind: str, folder: Path) -> Any:
 
 
 def _cells(count: int) -> int:
-    return int(2 ** round(np.log2(np.sqrt(count))))
+    return int(2 ** round(np.log2(np.sqrt(count) / 2)))
 
 
 def _built(vectors: NDArray[np.float32], kind: str) -> Any:
@@ -201,11 +202,7 @@ def _built(vectors: NDArray[np.float32], kind: str) -> Any:
             index = faiss.index_factory(vectors.shape[1], "HNSW16_SQfp16", faiss.METRIC_L2)
         else:
             cells = _cells(len(vectors))
-            if odd := vectors.shape[1] % 2:  # 4-bit numbers come in pairs
-                vectors = np.ascontiguousarray(np.pad(vectors, ((0, 0), (0, odd))))
-            index = faiss.index_factory(
-                vectors.shape[1], f"IVF{cells},PQ{vectors.shape[1]}x4fs", faiss.METRIC_INNER_PRODUCT
-            )
+            index = faiss.index_factory(vectors.shape[1], f"IVF{cells},SQ8", faiss.METRIC_INNER_PRODUCT)
             sample = np.random.default_rng(0).permutation(len(vectors))[: cells * _LEARNED_FROM]
             index.train(np.ascontiguousarray(vectors[sample]))
         index.add(vectors)

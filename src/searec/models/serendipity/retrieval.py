@@ -1,13 +1,15 @@
 """What the channels of the serendipity model search, and the items near a user's interests."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from searec.data.ragged import Ints
+from searec.data.ragged import Ints, Ragged
+from searec.data.ragged import group as by_owner
 from searec.retrieval.item_groups import ItemGroups
 from searec.retrieval.quota_pool import Pool
 from searec.retrieval.vector_index import VectorIndex
@@ -68,18 +70,27 @@ class Tables:
     group_level: Ints
     categories: int
 
-    def new_to(self, touched: Ints, groups: Ints) -> NDArray[np.bool_]:
-        """Return whether groups [n] have categories and none of them is one of an item that the user clicked.
+    @cached_property
+    def _level_carriers(self) -> Ragged:
+        """[C + 1] the groups that have each category at the level; row 0 those that have none."""
+        group, column = np.nonzero(self.group_level)
+        none = np.flatnonzero(~self.group_level.any(axis=1))
+        category = np.concatenate((np.zeros_like(none), self.group_level[group, column]))
+        order = np.argsort(category, kind="stable")
+        return by_owner(category[order], np.concatenate((none, group))[order], self.categories + 1)
+
+    def new_to(self, touched: Ints) -> NDArray[np.bool_]:
+        """Return [G + 1] whether groups have categories and none of them is one of an item that the user clicked.
 
         Args:
             touched: [T] items the user clicked, 0 pads.
-            groups: [n].
         """
         known = np.zeros(self.categories + 1, dtype=bool)
         known[self.group_level[self.groups.of_item[touched]]] = True
-        known[0] = False
-        categories = self.group_level[groups]
-        return np.asarray(categories.any(axis=1) & ~known[categories].any(axis=1))
+        known[0] = True
+        new = np.ones(len(self.group_level), dtype=bool)
+        new[self._level_carriers.take(np.flatnonzero(known))[0]] = False
+        return new
 
     def by_interest(
         self,
@@ -110,18 +121,17 @@ class Tables:
         Returns:
             Items [n], best first; the interest [n] that each one matches most strongly.
         """
-        carrying, place = self.groups.carriers.take((meant * (confidence > 0)[:, None]).ravel())
-        owner, group = np.divmod(
-            np.unique(place // meant.shape[1] * len(self.group_level) + carrying), len(self.group_level)
-        )
-        new = self.new_to(touched, group)
-        owner, group = owner[new], group[new]
-        cosine = np.einsum("nd,nd->n", self.group_interests[group], interests[owner])
-        by_owner = np.lexsort((-cosine, owner))
-        by_owner = by_owner[cosine[by_owner] > 0]
-        items, place = self.groups.lay_out(group[by_owner], owner[by_owner], reach)
-        interest = owner[by_owner][place]
-        strength = cosine[by_owner][place] * confidence[interest]
+        group, place = self.groups.carriers.take((meant * (confidence > 0)[:, None]).ravel())
+        is_new = self.new_to(touched)[group]
+        group, owner = group[is_new], place[is_new] // meant.shape[1]
+        if ((meant > 0).sum(axis=1) > 1).any():  # a group may carry more than one of them
+            owner, group = np.divmod(np.unique(owner * len(self.group_level) + group), len(self.group_level))
+        cosine = np.einsum("nd,nd->n", self.group_interests.take(group, axis=0), interests.take(owner, axis=0))
+        near = np.flatnonzero(cosine > 0)
+        ranked = near[np.argsort(2.0 * owner[near] - cosine[near])]  # by interest, then the nearest
+        items, place = self.groups.lay_out(group[ranked], owner[ranked], reach)
+        interest = owner[ranked][place]
+        strength = cosine[ranked][place] * confidence[interest]
         ranking = np.argsort(-strength, kind="stable")
         ranking = ranking[~np.isin(items[ranking], exclude)]
         ranking = ranking[np.sort(np.unique(items[ranking], return_index=True)[1])]

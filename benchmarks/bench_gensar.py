@@ -17,10 +17,12 @@ from searec.data.dataset import load
 from searec.data.split import Split
 from searec.experiments.run_training import new_model, settings_for
 from searec.models.gensar.code_heads import CodeHeads, CodeWriter
+from searec.models.gensar.constrained_decoding import PromptWriter
 from searec.models.gensar.paper import GenSARPaper
 from searec.models.gensar.seq2seq_tasks import Seq2SeqTask
+from searec.models.gensar.t5 import InferenceT5
 from searec.nn.event_trunk import EventTrunk, Timeline
-from searec.nn.t5_decoder import BeamDecoder
+from searec.nn.sets import is_in
 from searec.semantic_ids import beam
 from searec.semantic_ids.trie import Trie
 from searec.semantic_ids.user_code_table import SIDES
@@ -55,22 +57,11 @@ QUERIES = {"small": (64, 16), "t5-small": (16, 4)}
 _STEPS = 6
 
 
-class _Writer:
-    """Identifiers by a bare T5, as `constrained_decoding.PromptWriter`."""
-
-    def __init__(self, t5: Any, ids: Tensor) -> None:
-        mask = torch.ones_like(ids, dtype=torch.bool)
-        self.t5, self.rows, self.place = t5, len(ids), 0
-        self.first = t5.config.vocab_size - PLACES * CODES
-        self.decoder = BeamDecoder(t5.decoder, t5.encoder(input_ids=ids).last_hidden_state, mask, PLACES)
-
-    def step(self, codes: Tensor | None, parent: Tensor | None) -> Tensor:
-        """[B, K, C]."""
-        first = self.first + CODES * self.place
-        tokens = torch.zeros(self.rows, 1, dtype=torch.long) if codes is None else codes + first - CODES
-        states = self.decoder.step(self.t5.shared(tokens), parent) * self.t5.config.d_model**-0.5
-        self.place += 1
-        return (states @ self.t5.lm_head.weight[first : first + CODES].T).log_softmax(2)  # type: ignore[no-any-return]
+def _writer(t5: InferenceT5, ids: Tensor) -> PromptWriter:
+    """Writes identifiers after prompts of a bare T5."""
+    first = t5.model.config.vocab_size - PLACES * CODES
+    heads = [(first + CODES * place, CODES) for place in range(PLACES)]
+    return PromptWriter(t5, (ids, torch.ones_like(ids, dtype=torch.bool)), 0, heads)
 
 
 class _EventForm:
@@ -115,20 +106,23 @@ def decoding() -> None:
             many, few = (torch.randint(2, 4000, (count, PROMPT)) for count in QUERIES[name])
             generate = _generate(t5, few, codes, t5.config.vocab_size - PLACES * CODES)
 
-            def ours(t5: Any = t5, ids: Tensor = many, trie: Trie = trie) -> object:
-                return beam.search(_Writer(t5, ids), trie, BEAMS)
+            plain, small = InferenceT5.of(t5), InferenceT5.of(t5, bfloat16=True)
 
-            def free(t5: Any = t5, ids: Tensor = many) -> object:
-                return _unconstrained(_Writer(t5, ids))
+            def ours(t5: InferenceT5 = plain, ids: Tensor = many, trie: Trie = trie) -> tuple[Tensor, Tensor]:
+                return beam.search(_writer(t5, ids), trie, BEAMS)
 
+            def free(t5: InferenceT5 = plain, ids: Tensor = many) -> object:
+                return _unconstrained(_writer(t5, ids))
+
+            ours_in_bfloat16 = functools.partial(ours, small)
             event_form = _EventForm(shape, len(many))
             with torch.no_grad():
                 event_form.search(trie)
                 event_s = min(seconds(functools.partial(event_form.search, trie)) for _ in range(5))
-                for warm in (ours, free):
-                    warm()
+                agreement = _agreement(ours_in_bfloat16()[0], ours()[0])
+                free()
                 against_free = paired(ours, free, rounds=9)
-                against_library = paired(ours, generate)
+                against_library, bfloat16 = paired(ours, generate), paired(ours_in_bfloat16, ours)
             rates = {
                 "ours_per_s": len(many) / against_library["ours_s"],
                 "generate_per_s": len(few) / against_library["theirs_s"],
@@ -137,6 +131,8 @@ def decoding() -> None:
             ratios = {
                 "ratio": round(rates["ours_per_s"] / rates["generate_per_s"], 1),
                 "event_ratio": round(rates["event_per_s"] / rates["generate_per_s"], 1),
+                "bfloat16_ratio": round(rates["ours_per_s"] * bfloat16["ratio"] / rates["generate_per_s"], 1),
+                "bfloat16_top_10": agreement,
                 "to_unconstrained": round(1 / against_free["ratio"], 3),
             }
             line(
@@ -152,11 +148,16 @@ def decoding() -> None:
             )
 
 
-def _unconstrained(writer: _Writer) -> Tensor:
+def _agreement(items: Tensor, others: Tensor) -> float:
+    """Share of the ten best of each query that both searches give."""
+    return round(float(is_in(items[:, :10], others[:, :10]).float().mean()), 4)
+
+
+def _unconstrained(writer: PromptWriter) -> Tensor:
     """The same search without a trie: every code may follow every other."""
-    total, codes, parent = torch.zeros(writer.rows, 1), None, None
+    total, codes, parent = torch.zeros(1, 1), None, None
     for _ in range(PLACES):
-        value = (writer.step(codes, parent) + total[..., None]).flatten(1)
+        value = (writer.step(codes, parent).log_softmax(2) + total[..., None]).flatten(1)
         total, pick = value.topk(BEAMS, dim=1)
         parent, codes = pick // CODES, pick % CODES
     return total

@@ -49,7 +49,7 @@ def command(*words: str | Path) -> Cost:
 
 def ours(src: Path, out: Path, form: str = "kuaisar") -> Cost:
     """The whole import: reading, rules, final write."""
-    return command("-m", "searec.cli", "import", form, src, out)
+    return command("-m", "searec", "import", form, src, out)
 
 
 def theirs(*words: str | Path, out: Path) -> Cost:

@@ -1,12 +1,11 @@
-"""serendipity: retrieval of 500 items from a million by both channels, one request at a time, on one core.
+"""serendipity-paper: retrieval of 500 items from a million by both channels, one request at a time.
 
-The vectors are learned ones of a shop grown to a million items; the index alone is also searched among vectors in
-clusters and among random ones. Recall is against exact search of the same vectors.
+Against exact search of the same vectors.
 """
 
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,143 +15,119 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from searec.data.batch import Batch, Batcher
-from searec.data.dataset import load
+from searec.data.dataset import Sizes, load
 from searec.data.ragged import gather_windows
 from searec.data.split import Requests, Split
 from searec.experiments import run_training
-from searec.models.serendipity.model import Serendipity
+from searec.models.serendipity.paper import SerendipityPaper
 from searec.models.serendipity.retrieval import Tables
 from searec.retrieval.item_groups import ItemGroups
 from searec.retrieval.vector_index import VectorIndex
 from timing import line
 
-ITEMS, POOL, QUOTA, REQUESTS, EPOCHS, WIDTH = 1_000_000, 500, 0.2, 2_000, 2, 64
+ITEMS, POOL, QUOTA, REQUESTS, EPOCHS = 1_000_000, 500, 0.2, 2_000, 2
 NEIGHBOURS = 10
 """Of these an item's new neighbour is drawn."""
 KINDS = ("ivf", "hnsw")
-JUDGED = 500
-"""Requests whose recall is measured."""
 
 
 def retrieval(data: Path, room: Path) -> None:
-    """Train the two towers, grow their catalogue to a million items, and search it."""
+    """Train the two towers, grow their catalogue to a million items, and ask for pools."""
     threads = torch.get_num_threads()
-    run = run_training.train("serendipity", load(data), room / "serendipity", epochs=EPOCHS, patience=0)
-    assert isinstance(run.model, Serendipity)
+    run = run_training.train("serendipity-paper", load(data), room / "serendipity", epochs=EPOCHS, patience=0)
+    assert isinstance(run.model, SerendipityPaper)
     model, split = run.model.eval(), run.split
     rows = np.random.default_rng(0).permutation(len(split.held_out("recommend", "test")))[:REQUESTS]
-    requests = split.held_out("recommend", "test")[rows]
-    batcher = Batcher(split.data, model.needs)
-    batches = [
-        (batcher.batch(requests[row : row + 1]), _seen(split, requests[row : row + 1])) for row in range(len(requests))
-    ]
+    asked = split.held_out("recommend", "test")[rows]
     with torch.no_grad():
+        vectors, labels, worth = grown(model, ITEMS)
+    _grow(model, labels, worth)
+    groups = ItemGroups.of(labels, worth)
+    batcher = Batcher(split.data, model.needs)
+    batches = [(batcher.batch(asked[row : row + 1]), _seen(split, asked[row : row + 1])) for row in range(len(asked))]
+    with torch.no_grad():
+        own = F.normalize(model.own_interest(groups.first), dim=1)
         queries = torch.cat([model.users(batch, model.interests_at(batch.user, batch.time)) for batch, _ in batches])
-        vectors, parent = grown(model.item_vectors, ITEMS)
-    for name, items, users in (("learned", vectors, queries), *_drawn(REQUESTS)):
-        indexes = _indexes(name, data, items, users)
-        if name == "learned":
-            one_thread()
-            for kind, index in indexes.items():
-                _both_channels(kind, data, model, index, parent, batches)
-            torch.set_num_threads(threads)
-
-
-def _indexes(name: str, data: Path, vectors: Tensor, queries: Tensor) -> dict[str, VectorIndex]:
-    """The index of each kind, after a line with its times and its recall."""
-    threads = torch.get_num_threads()
-    exact = VectorIndex(vectors, "exact")
-    best = exact.search(queries[:JUDGED], POOL)[0]
+    exact, by_interest = VectorIndex(vectors, "exact"), VectorIndex(own)
+    wanted = _interests(model, batches)
+    best = exact.search(queries[:500], POOL)[0]
+    best_groups = VectorIndex(own, "exact").search(wanted, model.config.reach)[0]
     indexes = {}
     for kind in KINDS:
         started = time.perf_counter()
-        index = indexes[kind] = VectorIndex(vectors, kind)  # type: ignore[arg-type]
-        built = time.perf_counter() - started
-        one_thread()
-        recalls = _recalls(index.search(queries[:JUDGED], POOL)[0], best)
+        indexes[kind] = VectorIndex(vectors, kind), time.perf_counter() - started  # type: ignore[arg-type]
+    one_thread()
+    brute = _times(functools.partial(_search, exact, queries), 50)
+    for kind, (by_item, built) in indexes.items():
+        model._tables = Tables(vectors, by_item, groups, by_interest)
+        channels = {
+            name: _times(functools.partial(_ask, model, batches, share), len(batches))
+            for name, share in (("", QUOTA), ("u2i_", 0.0))
+        }
+        search = _times(functools.partial(_search, by_item, queries), len(batches))
+        figures = {f"{name}{key}": value for name, times in channels.items() for key, value in times.items()}
         line(
-            "500 nearest of a million vectors, one query at a time",
+            "500 of a million items by both channels, one request at a time, against exact search",
             data,
             {
-                "vectors": name,
                 "kind": kind,
-                "searched": index.kind,
-                "recall": round(float(recalls.mean()), 4),
-                "recall_p1": round(float(np.percentile(recalls, 1)), 3),
-                **_times(functools.partial(_search, index, queries), len(queries)),
-                "exact_p50_ms": _times(functools.partial(_search, exact, queries), 50)["p50_ms"],
+                **figures,
+                **{f"search_{key}": value for key, value in search.items()},
+                "exact_p50_ms": brute["p50_ms"],
+                "ratio": round(brute["p50_ms"] / search["p50_ms"], 1),
+                "u2i_recall": _recall(by_item.search(queries[:500], POOL)[0], best),
+                "i2i_recall": _recall(by_interest.search(wanted, model.config.reach)[0], best_groups),
                 "build_s": round(built, 1),
+                "items": ITEMS,
+                "groups": len(own) - 1,
+                "requests": len(batches),
             },
         )
-        torch.set_num_threads(threads)
-    return indexes
+    torch.set_num_threads(threads)
 
 
-def _both_channels(
-    kind: str,
-    data: Path,
-    model: Serendipity,
-    index: VectorIndex,
-    parent: Tensor,
-    batches: Sequence[tuple[Batch, Tensor]],
-) -> None:
-    """A line with the times of whole requests: user tower, both channels, what was seen left out, merge."""
-    level, given, clicks = (of.index_select(0, parent) for of in (model.item_level, model.item_given, model.clicks))
-    groups = ItemGroups.of(given.numpy(), clicks.numpy(), model.sizes.categories)
-    first = torch.from_numpy(groups.first)
-    with torch.no_grad():
-        unit = F.normalize(model.own_interest(parent[first]), dim=1).numpy()
-    items = index.vectors.numpy()
-    model._tables = Tables(index, items, groups, unit, level[first].numpy(), model.sizes.categories)
-    times = {
-        name: _times(functools.partial(_ask, model, batches, share), len(batches))
-        for name, share in (("", QUOTA), ("u2i_", 0.0))
-    }
-    line(
-        "500 of a million items by both channels, one request at a time",
-        data,
-        {
-            "kind": kind,
-            **{f"{name}{key}": value for name, figures in times.items() for key, value in figures.items()},
-            "items": ITEMS,
-            "groups": len(groups),
-            "requests": len(batches),
-        },
-    )
-
-
-def grown(learned: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Vectors of `count` items, and the learned item whose categories and clicks each has.
+def grown(model: SerendipityPaper, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Vectors, categories and clicks of `count` items.
 
     The learned ones, then each between two learned ones that are near one another.
+
+    Item n is of the categories of item 1 + (n - 1) mod I.
     """
     generator = torch.Generator().manual_seed(0)
+    learned = model._indexed().items
     items = len(learned) - 1
     near = VectorIndex(F.normalize(learned, dim=1), "exact").search(F.normalize(learned[1:], dim=1), NEIGHBOURS + 1)[0]
     parent = torch.arange(count - items) % items
     drawn = torch.randint(0, NEIGHBOURS + 1, (len(parent),), generator=generator)
     share = torch.rand(len(parent), 1, generator=generator)
     new = learned[1:][parent] * (1 - share) + learned[near[parent, drawn]] * share
-    return torch.cat((learned, new)), torch.cat((torch.arange(items + 1), parent + 1))
+    both = torch.cat((model.item_narrow, model.item_level), dim=1)
+    return (
+        torch.cat((learned, new)),
+        torch.cat((both, both[1:][parent])),
+        torch.cat((model.clicks, model.clicks[1:][parent])),
+    )
 
 
-def _drawn(count: int) -> list[tuple[str, Tensor, Tensor]]:
-    """Vectors in 5,000 clusters whose dimensions weigh less and less, and independent normal ones; queries likewise."""
-    generator = torch.Generator().manual_seed(0)
-    weight = 0.97 ** torch.arange(WIDTH)
-    centres = torch.randn(5_000, WIDTH, generator=generator)
-
-    def near_centres(rows: int) -> Tensor:
-        place = torch.randint(len(centres), (rows,), generator=generator)
-        return weight * (centres[place] + 0.4 * torch.randn(rows, WIDTH, generator=generator))
-
-    return [
-        ("clusters", near_centres(ITEMS + 1), near_centres(count)),
-        ("random", *(torch.randn(rows, WIDTH, generator=generator) for rows in (ITEMS + 1, count))),
-    ]
+def _grow(model: SerendipityPaper, labels: Tensor, worth: Tensor) -> None:
+    """Let the model know the categories of the new items."""
+    narrow = model.item_narrow.shape[1]
+    model.item_narrow, model.item_level, model.clicks = (
+        labels[:, :narrow].contiguous(),
+        labels[:, narrow:].contiguous(),
+        worth,
+    )
+    model.__dict__.pop("_unit", None)
+    model.sizes = Sizes(**{**vars(model.sizes), "items": len(worth) - 1})
 
 
-def _ask(model: Serendipity, batches: Sequence[tuple[Batch, Tensor]], quota: float, row: int) -> None:
+def _interests(model: SerendipityPaper, batches: list[tuple[Batch, Tensor]]) -> Tensor:
+    with torch.no_grad():
+        wishes = [model.interests_at(batch.user, batch.time) for batch, _ in batches[:100]]
+        return F.normalize(model.interest(torch.cat([one.vectors[one.present] for one in wishes])), dim=1)
+
+
+def _ask(model: SerendipityPaper, batches: list[tuple[Batch, Tensor]], quota: float, row: int) -> None:
     batch, seen = batches[row]
     model.pool(batch, POOL, seen, quota=quota)
 
@@ -161,32 +136,29 @@ def _search(index: VectorIndex, queries: Tensor, row: int) -> None:
     index.search(queries[[row]], POOL)
 
 
-def _seen(split: Split, requests: Requests) -> Tensor:
+def _seen(split: Split, asked: Requests) -> Tensor:
     click_history = split.data.click_history
-    first = np.asarray(click_history.offsets[requests.user])
-    return torch.from_numpy(gather_windows(click_history.item, first, requests.click_end - first).astype(np.int64))
+    first = np.asarray(click_history.offsets[asked.user])
+    return torch.from_numpy(gather_windows(click_history.item, first, asked.click_end - first).astype(np.int64))
 
 
 def _times(work: Callable[[int], Any], count: int) -> dict[str, float]:
-    """Milliseconds of `count` calls, after some that do not count: by the clock, and of the thread's processor time."""
+    """Milliseconds of `count` calls, after some that do not count."""
     for row in range(min(count, 50)):
         work(row)
-    wall, cpu = [], []
+    found = []
     for row in range(count):
-        started = time.perf_counter(), time.thread_time()
+        started = time.perf_counter()
         work(row)
-        wall.append(time.perf_counter() - started[0])
-        cpu.append(time.thread_time() - started[1])
-    return {
-        f"{name}p{share}_ms": round(1e3 * float(np.percentile(values, share)), 3)
-        for name, values in (("", wall), ("cpu_", cpu))
-        for share in (50, 99)
-    }
+        found.append(time.perf_counter() - started)
+    return {f"p{share}_ms": round(1e3 * float(np.percentile(found, share)), 3) for share in (50, 99)}
 
 
-def _recalls(found: Tensor, best: Tensor) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """[n] share of the best items of each query among those that were found."""
-    return np.array([len(np.intersect1d(a, b)) / len(b) for a, b in zip(found.numpy(), best.numpy(), strict=True)])
+def _recall(found: Tensor, best: Tensor) -> float:
+    return round(
+        float(np.mean([len(np.intersect1d(a, b)) / len(b) for a, b in zip(found.numpy(), best.numpy(), strict=True)])),
+        4,
+    )
 
 
 def one_thread() -> None:

@@ -118,7 +118,7 @@ def _service(room: Path, store: str, workers: int) -> Iterator[int]:
         command = [
             sys.executable,
             "-m",
-            "searec.cli",
+            "searec",
             "serve",
             str(deployment),
         ]

@@ -9,7 +9,7 @@ import polars as pl
 
 from searec.data import dataset
 from searec.data.log import load_log
-from searec.text.analysis import index_words
+from searec.text.analyser import Analyser, analyser
 from timing import line, paired
 
 ROWS = 200_000
@@ -41,15 +41,19 @@ def run(data: Path) -> None:
     for kind in ("plain words", "model numbers", "Chinese"):
         frame = titles(kind)
         figures = paired(
-            lambda frame=frame: frame.select(index_words(pl.col("text"))),  # type: ignore[misc]
+            lambda frame=frame: frame.select(analyser("en").column(pl.col("text"))),  # type: ignore[misc]
             lambda frame=frame: frame.select(plain_words(pl.col("text"))),  # type: ignore[misc]
         )
         line("words of titles, against a plain split", kind, figures)
     log = load_log(data)
 
-    def encode(split: object) -> None:
-        with tempfile.TemporaryDirectory() as room, patch.object(dataset, "index_words", split):
+    def encode() -> None:
+        with tempfile.TemporaryDirectory() as room:
             dataset.write(log, Path(room) / "encoded")
 
-    figures = paired(lambda: encode(index_words), lambda: encode(plain_words))
+    def encode_plainly() -> None:
+        with patch.object(Analyser, "column", lambda _, column: plain_words(column)):
+            encode()
+
+    figures = paired(encode, encode_plainly)
     line("encoding with the words that are indexed, against a plain split", data, figures)

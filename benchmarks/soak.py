@@ -108,7 +108,7 @@ async def _load(url: str, folder: Path, seconds: float, rate: float, seed: int) 
 def _searec(*words: str, log: Path, listens: bool = False) -> Iterator[tuple[int, str]]:
     """`searec` as a process: its id and what it said first."""
     with log.open("wb") as file:
-        command = [sys.executable, "-m", "searec.cli", *words]
+        command = [sys.executable, "-m", "searec", *words]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=file, text=True)
     try:
         assert process.stdout is not None

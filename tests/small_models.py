@@ -18,6 +18,7 @@ MODEL: dict[str, Any] = {
     "vocabulary": 300,
     "beam": 160,
     "reasoning_steps": 10,
+    "interest_steps": 10,
 }
 """Taken up by each model that has such a setting."""
 TRAINING: dict[str, Any] = {"epochs": 2, "epoch_steps": 0, "batch": 32}

@@ -26,8 +26,8 @@ LEVELS = {
     **dict.fromkeys(("reports",), 11),
     **dict.fromkeys(("experiments",), 12),
     **dict.fromkeys(("service", "scale"), 13),
-    **dict.fromkeys(("cli", "__main__"), 14),
-    **dict.fromkeys(("__init__",), 15),
+    **dict.fromkeys(("cli",), 14),
+    **dict.fromkeys(("__init__", "__main__"), 15),
 }
 REFUSED = {"utils", "util", "common", "helpers", "helper", "misc"}
 HEAVY = ("torch", "matplotlib", "sentence_transformers", "pandas")

@@ -241,7 +241,7 @@ def one_shot(services: dict[str, Any], tmp_path: Path) -> Callable[..., str]:
     (tmp_path / "bin").mkdir()
     (tmp_path / "home").mkdir()
     program = tmp_path / "bin" / "searec"
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m searec.cli "$@"\n')
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m searec "$@"\n')
     program.chmod(0o755)
     own = {"PATH": f"{program.parent}:{os.environ['PATH']}", "SEAREC_STORE": f"sqlite:///{tmp_path / 'store.db'}"}
 

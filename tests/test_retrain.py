@@ -19,7 +19,7 @@ from searec.service.client import Client
 from searec.store.store import Store
 
 SCRIPT = Path(__file__).parent.parent / "deploy" / "retrain.sh"
-SEAREC = [sys.executable, "-m", "searec.cli"]
+SEAREC = [sys.executable, "-m", "searec"]
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def home(tmp_path: Path) -> Path:
     (home / "current").symlink_to("releases/first")
     (tmp_path / "bin").mkdir()
     program = tmp_path / "bin" / "searec"
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m searec.cli "$@"\n')
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m searec "$@"\n')
     program.chmod(0o755)
     with Store(address(home)) as store:
         (tmp_path / "key").write_text(store.keys.add("admin", "admin"))

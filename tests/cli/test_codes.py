@@ -89,7 +89,7 @@ def test_ctrl_c_while_codes_are_learned_goes_on_to_the_same_codes(world: Path, t
         return [
             sys.executable,
             "-m",
-            "searec.cli",
+            "searec",
             "codes",
             str(world),
             *settings,

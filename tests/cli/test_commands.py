@@ -221,7 +221,7 @@ def test_ctrl_c_and_resume_give_the_unbroken_result(tmp_path: Path, searec: Any)
     assert searec("train", "sasrec", SAMPLE, "--out", tmp_path / "whole", *quick)[0] == 0
 
     broken = tmp_path / "broken"
-    command = [sys.executable, "-m", "searec.cli", "train", "sasrec", str(SAMPLE), "--out", str(broken), *quick]
+    command = [sys.executable, "-m", "searec", "train", "sasrec", str(SAMPLE), "--out", str(broken), *quick]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     log = broken / "log.jsonl"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from searec.data.dataset import FEED, SEARCH, Dataset, load
 from searec.errors import DataError, SearecError
-from searec.text.analysis import index_words, words_of
+from searec.text.analyser import analyser
 
 SHOP = {
     "items": {
@@ -89,7 +89,7 @@ def test_words_and_categories(shop: Dataset) -> None:
         ["desk", "oak"],
     ]
     assert [[spoken[word] for word in shop.queries.words.row(n)] for n in range(4)][1:] == [
-        words_of(text) for text in shop.queries.texts.to_list()
+        analyser("en").terms(text) for text in shop.queries.texts.to_list()
     ]
     assert [shop.category_names.to_external(shop.item_categories.row(n)) for n in (1, 2, 3)] == [
         ["home", "light"],
@@ -101,8 +101,8 @@ def test_words_and_categories(shop: Dataset) -> None:
 
 @given(st.text(alphabet=st.characters(codec="utf-8", exclude_categories=["Cs", "Cn"]), max_size=12))
 def test_words_of_one_text_are_those_of_a_column(text: str) -> None:
-    column = pl.DataFrame({"text": [text]}).select(index_words(pl.col("text"))).to_series().to_list()[0]
-    assert words_of(text) == column
+    column = pl.DataFrame({"text": [text]}).select(analyser("en").column(pl.col("text"))).to_series().to_list()[0]
+    assert analyser("en").terms(text) == column
 
 
 @pytest.mark.parametrize(
@@ -120,8 +120,8 @@ def test_words_of_one_text_are_those_of_a_column(text: str) -> None:
     ],
 )
 def test_words_of_languages(text: str) -> None:
-    column = pl.DataFrame({"text": [text]}).select(index_words(pl.col("text"))).to_series().to_list()[0]
-    assert words_of(text) == column
+    column = pl.DataFrame({"text": [text]}).select(analyser("en").column(pl.col("text"))).to_series().to_list()[0]
+    assert analyser("en").terms(text) == column
 
 
 def test_arrays_are_memory_mapped_and_read_only(shop: Dataset) -> None:

@@ -69,7 +69,7 @@ def test_the_command_line_lists_and_reads_it(pairs: Path, tmp_path: Path, monkey
     monkeypatch.setenv("COLUMNS", "200")
 
     def searec(*arguments: object) -> str:
-        line = [sys.executable, "-m", "searec.cli", *map(str, arguments)]
+        line = [sys.executable, "-m", "searec", *map(str, arguments)]
         return subprocess.run(line, capture_output=True, text=True, check=True).stdout
 
     assert "pairs" in searec("import", "--help") and "pairs" in searec("export", "--help")

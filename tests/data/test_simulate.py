@@ -433,3 +433,30 @@ def test_a_folder_of_something_else_is_left_alone_and_an_older_world_replaced(tm
     with pytest.raises(DataError, match=r"notes\.txt"):
         simulate(out, small)
     assert pl.read_parquet(out / "users.parquet").height == 10
+
+
+# --- result pages ---
+
+
+def test_result_pages_are_clicked_by_examination_times_relevance_and_leave_the_feed_as_it_is(tmp_path: Path) -> None:
+    small = {**BASE, "departments": 3, "families": 1, "types": 2, "items": 60, "reveal": 0.0, "shown": 6}
+    biased, alike, plain = (
+        simulate(tmp_path / name, configure(World, {**small, **dials}))
+        for name, dials in (("biased", {}), ("alike", {"position_bias": 0.0}), ("plain", {"shown": 0}))
+    )
+    assert "shown" not in pl.read_parquet(plain / "searches.parquet").columns
+    assert (biased / "interactions.parquet").read_bytes() == (plain / "interactions.parquet").read_bytes()
+    truth = pl.read_parquet(biased / "truth_relevance.parquet")
+    for folder, exponent in ((biased, 1.0), (alike, 0.0)):
+        load_log(folder)
+        searches = pl.read_parquet(folder / "searches.parquet")
+        lists = searches.filter(pl.col("shown").list.len() > 0)
+        assert (lists["clicked"].list.set_difference(lists["shown"]).list.len() == 0).all()
+        results = lists.with_columns(position=pl.int_ranges(1, pl.col("shown").list.len() + 1)).explode(
+            "shown", "position"
+        )
+        results = results.with_columns(is_clicked=pl.col("shown").is_in(pl.col("clicked")))
+        results = results.join(truth, left_on=["query", "shown"], right_on=["query", "item_id"])
+        found = results.group_by("position").agg(pl.col("is_clicked").sum(), pl.col("relevance").sum()).sort("position")
+        ratio = (found["is_clicked"] / found["relevance"]).to_numpy()
+        assert ratio == pytest.approx(np.arange(1.0, 7.0) ** -exponent, rel=0.2)

@@ -209,7 +209,7 @@ SETTINGS = [f"sasrec.{name}={value}" for name, value in {**SMALL, "epochs": 2}.i
 
 def start(data: Path, out: Path) -> subprocess.Popen[bytes]:
     options = [part for setting in SETTINGS for part in ("--set", setting)]
-    command = [sys.executable, "-m", "searec.cli", "study", str(data), "--out", str(out), *COMMAND, *options]
+    command = [sys.executable, "-m", "searec", "study", str(data), "--out", str(out), *COMMAND, *options]
     return subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )

@@ -124,6 +124,7 @@ def test_a_model_loads_nothing_of_the_others(name: str) -> None:
         "gserec": trunk,
         "lcr-ser": trunk,
         "gensar": trunk,
+        "serendipity": trunk,
         "tiger": {*trunk, "gensar.model"},
         "tiger-paper": {"gensar.paper"},
     }.get(name, set())

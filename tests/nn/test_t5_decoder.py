@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from searec.errors import DependencyError
-from searec.models.gensar.t5 import new_t5
-from searec.nn.t5_decoder import BeamDecoder
+from searec.models.gensar.t5 import InferenceT5, encode, new_t5
+from searec.nn.bfloat16 import BFloat16Linear
+from searec.nn.t5_decoder import BeamDecoder, DecoderWeights
 
 transformers = pytest.importorskip("transformers")
 
@@ -85,7 +86,7 @@ def test_steps_equal_the_library(feed: str, layers: int, widths: Sequence[int]) 
     mask = torch.arange(L) < torch.tensor([[L], [1], [4]])
     mask[2, 1] = False
     states = torch.randn(B, L, 16)
-    decoder = BeamDecoder(model.decoder, states, mask, len(widths))
+    decoder = BeamDecoder(DecoderWeights(model.decoder), states, mask, len(widths))
     prefixes, parent = torch.zeros(B, widths[0], 0, dtype=torch.long), None
     for before, width in zip((widths[0], *widths), widths, strict=False):
         if prefixes.shape[2]:
@@ -104,9 +105,29 @@ def test_padding_of_the_prompt_is_not_read() -> None:
     states = torch.randn(1, 4, 16)
     changed = torch.where(mask[..., None], states, 99.0)
     tokens = model.shared(torch.tensor([[5]]))
-    one, other = (BeamDecoder(model.decoder, each, mask, 1).step(tokens) for each in (states, changed))
+    one, other = (BeamDecoder(DecoderWeights(model.decoder), each, mask, 1).step(tokens) for each in (states, changed))
     assert torch.equal(one, other)
-    assert not torch.equal(one, BeamDecoder(model.decoder, states, ~mask, 1).step(tokens))
+    assert not torch.equal(one, BeamDecoder(DecoderWeights(model.decoder), states, ~mask, 1).step(tokens))
+
+
+@torch.no_grad()
+def test_bfloat16_rounds_the_factors_of_linear_layers_alone() -> None:
+    """What a layer gives is known; a whole T5 is near the float32 one, whose own weights stay as they are."""
+    layer = BFloat16Linear(torch.tensor([[1.0, 1.0 + 2**-10], [0.0, 3.0]]))
+    assert layer(torch.tensor([[2.0, 1.0 + 2**-10]])).tolist() == [[3.0, 3.0]]
+    model = small("gated-gelu", 2)
+    ids = torch.randint(V, (B, L))
+    mask = torch.ones_like(ids, dtype=torch.bool)
+    plain, rounded = (InferenceT5.of(model, bfloat16=on) for on in (False, True))
+    states, others = (encode(one, ids, mask) for one in (plain, rounded))
+    steps = [
+        BeamDecoder(one.decoder, states, mask, 1).step(model.shared(torch.tensor([[5]] * B)))
+        for one in (plain, rounded)
+    ]
+    for exact, near in ((states, others), steps):
+        assert not torch.equal(exact, near)
+        assert (exact - near).norm() < 0.02 * exact.norm()
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
 
 def built(**changes: object) -> tuple[Any, dict[str, Any], int]:

@@ -16,7 +16,6 @@ from searec.pipeline.fusion_features import GROUPS, Features, ItemStatistics, gr
 from searec.pipeline.histories import Histories
 from searec.pipeline.ranking import HistoryTextScorer
 from searec.store.events import ItemChange
-from searec.text.analysis import words_of
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +82,7 @@ def test_every_feature_is_what_a_loop_over_the_log_finds(data: Dataset) -> None:
             searched = sum(i == item and s == SEARCH for i, _, s, _ in trained)
             mine = set(narrow.row(item).tolist())
             words = set(data.item_words.row(item).tolist())
-            asked = {data.word_index[word] for word in words_of(queries[row])} & set(data.word_index.values())
+            asked = {data.word_index[term] for term in data.analyser.terms(queries[row])}
             price = math.log(prices[item - 1]) if prices[item - 1] else math.nan
             share = [sum(one in categories for categories in touched) / len(recent) for one in mine]
             places = listed[row].items.tolist()

@@ -7,11 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from searec.cli.clicks import clicks
+from searec.cli.serve import print_fusion
 from searec.data.dataset import Dataset, load
 from searec.data.split import Split
 from searec.data.synthetic.simulate import World, simulate
-from searec.errors import SettingsError
-from searec.experiments import run_training
+from searec.errors import DataError, SettingsError
+from searec.evaluation.click_models import Examination
+from searec.evaluation.result import Evaluation
+from searec.experiments import run_comparison, run_training
 from searec.pipeline.builder import open_pipeline
 from searec.pipeline.deployment import Deployment, read_deployment, write_deployment
 from searec.pipeline.executors import Inline
@@ -20,6 +24,7 @@ from searec.pipeline.fusion_features import Features, ItemStatistics, Matrix
 from searec.pipeline.fusion_fitting import FEWEST, best_sharpness, eliminate, fit_fusion
 from searec.pipeline.fusion_learners import Bools, fit_linear, learn_linear, learn_trees
 from searec.pipeline.learned_fusion import LearnedFusion, read_fusion, write_fusion
+from searec.pipeline.run import read_run
 from searec.pipeline.run_splits import has_read_held_out
 from searec.pipeline.served_lists import evaluate_deployment
 from searec.pipeline.types import Request, Response
@@ -74,7 +79,7 @@ def test_no_request_is_scored_by_a_model_that_has_seen_its_user() -> None:
             scored.append({int(given.user[given.owner[number[row.tobytes()]]]) for row in matrix})
             return matrix[:, 0].astype(np.float64)
 
-    def learner(matrix: Matrix, is_target: Bools, owner: np.ndarray) -> Spy:
+    def learner(matrix: Matrix, is_target: Bools, owner: np.ndarray, weight: np.ndarray | None) -> Spy:
         seen.append({int(given.user[given.owner[number[row.tobytes()]]]) for row in matrix})
         assert is_target.sum() == len(np.unique(owner))
         return Spy()
@@ -136,6 +141,29 @@ def test_the_sharpness_is_that_of_the_scores_that_made_the_data() -> None:
     given = dataclasses.replace(examples(), is_target=is_target)
     for factor in (0.1, 1.0, 20.0):
         assert best_sharpness(given, truth / factor) == pytest.approx(factor, rel=0.2)
+
+
+def test_weights_of_requests_count_as_repetitions_in_both_learners_and_in_the_figures() -> None:
+    """A half of the requests is there three times, or once with three times the weight."""
+    given = examples(signal=1.0)
+    times = np.where(np.arange(REQUESTS) < REQUESTS // 2, 3, 1)
+    weighted = dataclasses.replace(given, weight=times / times.mean())
+    rows = np.concatenate([np.flatnonzero(given.owner == request) for request in np.repeat(np.arange(REQUESTS), times)])
+    matrix, is_target, owner = given.matrix[rows], given.is_target[rows], np.repeat(np.arange(times.sum()), POOL)
+    everything = np.ones(len(given.owner), dtype=bool)
+    weight = weighted.row_weight(everything)
+    linear = fit_linear(given.matrix, given.is_target, given.owner, weight * times.mean())
+    repeated = fit_linear(matrix, is_target, owner)
+    assert linear.weights / linear.scale == pytest.approx(repeated.weights / repeated.scale, abs=0.02)
+    plain = fit_linear(given.matrix, given.is_target, given.owner)
+    assert np.abs(plain.weights - linear.weights).max() > 0.03
+    scores = linear.scores(given.matrix)
+    expected = np.average(given.ndcg(scores), weights=times)
+    assert weighted.ndcg(scores).mean() == pytest.approx(expected)
+    trees = [
+        learn_trees(given.matrix, given.is_target, given.owner, one).scores(given.matrix) for one in (weight, None)
+    ]
+    assert np.abs(trees[0] - trees[1]).max() > 0.01
 
 
 # --- deployments ---
@@ -311,3 +339,55 @@ def test_too_few_requests_leave_rank_fusion(shop: Shop) -> None:
     fusion = fit_fusion(dataclasses.replace(shop.deployment, fusion="", fusion_digest=""), most=FEWEST - 1)
     assert {one.kind for one in fusion.values()} == {"rank"}
     assert all(str(FEWEST) in one.report["reason"] for one in fusion.values())
+
+
+def test_clicks_on_result_pages_are_weighed_unless_that_is_off_or_unknown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dials = {"departments": 3, "families": 1, "types": 2, "reveal": 0.0, "sparse_share": 0.2, "shown": 6}
+    world = World(users=250, items=80, clicks=4.0, searches=14.0, seed=4, **dials)  # type: ignore[arg-type]
+    data = load(simulate(tmp_path / "shop", world))
+    run_training.train("bm25", data, tmp_path / "bm25")
+    deployment = Deployment(data=str(tmp_path / "shop"), search=(str(tmp_path / "bm25"),))
+    reports = {
+        debias: fit_fusion(dataclasses.replace(deployment, debias=debias), trees=False)["search"].report
+        for debias in ("auto", "off")
+    }
+    auto, off = reports["auto"]["position bias"], reports["off"]["position bias"]
+    examined = [row["examination"] for row in auto["groups"]]
+    assert examined[0] == 1 and examined[1] == pytest.approx(0.5, abs=0.15) and examined[-1] < 0.4
+    assert auto["clicks"] == reports["auto"]["requests"] > reports["off"]["requests"]
+    assert auto["without a position"] == 0 and off == {"reason": "switched off (--debias off)"}
+    assert "examination of their position (1: 1.00" in printed(capsys, "search", reports["auto"])
+    assert "not weighed against position bias: switched off" in printed(capsys, "search", reports["off"])
+    clicks(str(tmp_path / "shop"), Path("-"))
+    assert [row["examination"] for row in json.loads(capsys.readouterr().out)["groups"]][1] == pytest.approx(
+        0.5, abs=0.15
+    )
+    alike = Examination(np.array([1]), np.ones(1), np.zeros(1), np.zeros(1, dtype=np.int64), 1)
+    monkeypatch.setattr("searec.pipeline.fusion_fitting.position_bias", lambda split: alike)
+    unweighted = fit_fusion(deployment, trees=False)["search"].report
+    assert unweighted["requests"] == auto["clicks"]
+    assert unweighted["ndcg@10"]["bm25"] != pytest.approx(reports["auto"]["ndcg@10"]["bm25"], abs=1e-3)
+    monkeypatch.setattr("searec.pipeline.fusion_fitting.position_bias", refused)
+    report = fit_fusion(deployment, trees=False)["search"].report
+    assert "cannot be separated" in report["position bias"]["reason"]
+    assert report["ndcg@10"] == reports["off"]["ndcg@10"]
+
+    run = read_run(tmp_path / "bm25", data)
+    result = run_comparison.evaluate(run, None, "search", "full")
+    weights, rank = result.scores["weight"].to_numpy(), result.scores["rank"].to_numpy()
+    assert result.means()["snips-mrr"] == pytest.approx((weights / rank).sum() / weights.sum())
+    assert result.means()["snips-mrr"] != pytest.approx(result.means()["mrr"], abs=1e-4)
+    stored = Evaluation.load(run.figures, "search", "full", "test", "ips-mrr")
+    assert stored.means()["ips-mrr"] == pytest.approx((weights / rank).mean())
+    assert stored.position_bias["groups"][0]["examination"] == 1
+
+
+def printed(capsys: pytest.CaptureFixture[str], task: str, report: dict[str, object]) -> str:
+    print_fusion(task, LearnedFusion(kind="rank", report=report))
+    return capsys.readouterr().out
+
+
+def refused(split: Split) -> None:
+    raise DataError("the position bias cannot be separated from relevance")

@@ -29,7 +29,7 @@ def data() -> Dataset:
 @pytest.fixture(scope="module")
 def run(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("runs") / "serendipity"
-    run_training.train("serendipity", data, folder, epochs=1, snapshots=2, width=16, hidden=16, vector=16)
+    run_training.train("serendipity", data, folder, epochs=1, snapshots=2, width=16, inner=16, layers=1, text=False)
     return read_run(folder, data)
 
 

@@ -40,7 +40,7 @@ def data(world: Path) -> Dataset:
 
 @pytest.fixture(scope="module")
 def run(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return run_training.train("serendipity", data, tmp_path_factory.mktemp("runs") / "serendipity", **TINY)
+    return run_training.train("serendipity-paper", data, tmp_path_factory.mktemp("runs") / "serendipity", **TINY)
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ def test_replay_of_two_configurations(run: Run, popular: Run) -> None:
     a, b, differences = compared(with_settings(run, {"quota": 0}), with_settings(run, {"quota": 0.5}))
     assert differences["enr"].difference == pytest.approx(b.figures()["enr"] - a.figures()["enr"])
     assert differences["enr"].low <= differences["enr"].difference <= differences["enr"].high
-    assert (a.top.shape[1], a.label, b.label) == (SHOWN, "a: serendipity", "b: serendipity")
+    assert (a.top.shape[1], a.label, b.label) == (SHOWN, "a: serendipity-paper", "b: serendipity-paper")
     assert run.model.config.quota == 0.1  # the run itself is as it was
     _, other, _ = compared(run, popular, requests=10)
     assert len(other.target) == 10

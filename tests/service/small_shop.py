@@ -9,14 +9,15 @@ from searec.data.synthetic.simulate import World, simulate
 from searec.experiments import run_training
 from searec.pipeline.deployment import Deployment
 
+SMALL_TRUNK: dict[str, Any] = {"epochs": 1, "width": 16, "inner": 16, "layers": 1}
 RUNS: dict[str, dict[str, Any]] = {
     "sasrec": {"epochs": 1, "width": 16},
-    "event-transformer": {"epochs": 1, "width": 16, "inner": 16, "layers": 1, "text": True},
+    "event-transformer": {**SMALL_TRUNK, "text": True},
     "itemknn": {},
     "bm25": {},
     "dense": {},
     "unisar": {"epochs": 1, "width": 16, "epoch_steps": 20, "feed": 10, "searches": 10},
-    "serendipity": {"width": 8, "hidden": 16, "vector": 8, "negatives": 4, "interests": 4, "snapshots": 3, "epochs": 1},
+    "serendipity": {**SMALL_TRUNK, "text": True, "interests": 4, "interest_steps": 20},
 }
 
 DIALS = World(users=60, items=300, clicks=12.0, searches=16.0, families=3, types=4, seed=3)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from searec.text.analysis import index_words, split_words, words_of
+from searec.text.analysis import split_indexed, split_words, words_of
 
 ODD = "aAzZ09-‐'’_ \u0301\u094d\u093f\u0915電自ｶㄱ한กา٣½²ßẞΣς™Ａ１\u200d\u20e3\ufe0f\u104aⅧǰ㎏"
 
@@ -73,13 +73,13 @@ def test_the_words_of_a_query_of_a_model_number_are_all_in_the_title() -> None:
     )
 )
 def test_a_column_and_single_texts_have_the_same_words(texts: list[str]) -> None:
-    column = pl.DataFrame({"text": texts}).select(index_words(pl.col("text"))).to_series().to_list()
+    column = split_indexed(pl.Series(texts, dtype=pl.String)).to_list()
     assert column == [words_of(text) for text in texts]
 
 
 def test_a_column_keeps_its_rows_in_order() -> None:
     texts = ["plain words", None, "12V", "", "自行车", "Sal's", "!", "a-1 b"]
-    column = pl.Series("text", texts).to_frame().select(index_words(pl.col("text"))).to_series()
+    column = split_indexed(pl.Series("text", texts))
     assert column.to_list() == [words_of(text or "") for text in texts]
     assert column.name == "text"
 

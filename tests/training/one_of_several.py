@@ -31,4 +31,5 @@ if __name__ == "__main__":
     settings = TrainConfig(epochs=3, lr=0.02, clip=1.0, device="cpu")
     train(model, ToyExamples(), accuracy, folder, settings, resume="resume" in asked)
     save_file(apart(model.state()), folder.parent / f"weights{torch.distributed.get_rank()}.safetensors")
+    torch.distributed.barrier()  # one that leaves first takes the store that the other ends by
     torch.distributed.destroy_process_group()

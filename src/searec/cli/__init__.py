@@ -7,6 +7,7 @@ import typer
 
 from searec.cli import (
     audit,
+    clicks,
     codes,
     data,
     demo,
@@ -37,6 +38,7 @@ for command in (
     data.simulate,
     data.import_,
     data.check,
+    clicks.clicks,
     codes.codes,
     runs.train,
     runs.update,

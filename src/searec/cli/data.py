@@ -29,6 +29,15 @@ def simulate(
     ] = None,
     inject: Annotated[int, typer.Option(min=0, max=8, help="Foreign searches beside each search.")] = 0,
     archetypes: Annotated[int, typer.Option(min=0, help="Hidden clusters of users with needs of their own.")] = 0,
+    shown: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=100,
+            help="Write result pages of this many items, clicked with position bias; none by default.",
+            show_default=False,
+        ),
+    ] = None,
     bounds: Annotated[
         bool,
         typer.Option("--bounds", help="Also print what an oracle reaches, and models without neighbours or searches."),
@@ -43,7 +52,14 @@ def simulate(
     from searec.data.synthetic.simulate import World
     from searec.data.synthetic.simulate import simulate as write
 
-    options = {"users": users, "items": items, "reveal": reveal, "inject": inject, "archetypes": archetypes}
+    options = {
+        "users": users,
+        "items": items,
+        "reveal": reveal,
+        "inject": inject,
+        "archetypes": archetypes,
+        "shown": shown,
+    }
     values = {name: value for name, value in options.items() if value is not None}
     world = configure(World, {"seed": seed, **values, **pairs(dials)}, where="simulate")
     folder = write(out, world)
@@ -115,6 +131,10 @@ def import_(
             show_default=False,
         ),
     ] = None,
+    language: Annotated[
+        str | None,
+        typer.Option(help="Of titles and descriptions, as de; by default detected.", show_default=False),
+    ] = None,
     shard_rows: Annotated[
         int, typer.Option(min=1, help="Write a table of more rows as a folder of Parquet files of at most this many.")
     ] = 20_000_000,
@@ -136,6 +156,7 @@ def import_(
         list_separator=list_separator,
         fold_ids=folds,
         event_weights=parse_weights(event or ()),
+        language=language,
     )
     report = import_folder(format, source, out, options, drop_bad=drop_bad, shard_rows=shard_rows)
     for note in report.notes:

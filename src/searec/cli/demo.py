@@ -86,7 +86,7 @@ def _start(data: Path, deployment: Path, out: Path, port: int) -> str:
     for name, command in commands.items():
         with (out / f"{name}.log").open("wb") as output:
             processes[name] = subprocess.Popen(
-                [sys.executable, "-m", "searec.cli", *command],
+                [sys.executable, "-m", "searec", *command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -57,6 +57,13 @@ def deploy(
             show_default=False,
         ),
     ] = None,
+    debias: Annotated[
+        str,
+        typer.Option(
+            help="'auto' weighs clicks of searches against position bias where the log holds the result pages "
+            "('shown'); 'off' learns from them as they are.",
+        ),
+    ] = "auto",
     out: Annotated[Path, typer.Option(metavar="DEPLOYMENT", help="The file to write.")] = Path("deployment.json"),
     overrides: Set = None,
 ) -> None:
@@ -95,6 +102,7 @@ def deploy(
         "data": absolute(data),
         "fingerprint": dataset.fingerprint,
         "weights": pairs(weights, "--weight"),
+        "debias": choice(debias, ("auto", "off"), "--debias"),
     }
     deployment = configure(Deployment, values, where="deploy")
     if is_learned:
@@ -126,7 +134,13 @@ def print_fusion(task: str, learned: "LearnedFusion") -> None:
     print(f"{task}: {chosen}" + (f" ({report['reason']})" if "reason" in report else ""))
     if "requests" not in report:
         return
+    bias = report.get("position bias", {})
     basis = f"{report['requests']:,} validation requests, {report['in pool']:.1%} with the target among the candidates"
+    if "groups" in bias:
+        examined = ", ".join(f"{row['from position']}: {row['examination']:.2f}" for row in bias["groups"])
+        print(f"  clicks weighed by 1 / examination of their position ({examined}), {bias['clipped']:.1%} clipped")
+    elif bias:
+        print(f"  clicks are not weighed against position bias: {bias['reason']}")
     print(f"  NDCG@10 of {basis}; learned ones are cross-fitted")
     anonymous = report.get("ndcg@10 without user", {})
     for name, value in sorted(report["ndcg@10"].items(), key=lambda one: -one[1]):

@@ -18,7 +18,6 @@ from searec.data.dataset import ClickHistory, Dataset, Interactions, Searches
 from searec.data.ragged import Ints, Ragged, Windows, gather_windows
 from searec.data.schema import Task
 from searec.data.split import Requests, check_no_leak
-from searec.text.analysis import words_of
 
 _PER_QUERY = ("words", "query_id")
 """Tensors of a batch with a row for each distinct query, not for each request."""
@@ -255,9 +254,9 @@ class Batcher:
         in_data = distinct[distinct < known]
         words = self.data.queries.words.pad(in_data, width)
         if len(in_data) < len(distinct):
-            index = self.data.word_index if width else {}
+            index, analyse = self.data.word_index if width else {}, self.data.analyser.terms
             spoken = [
-                [index[word] for word in words_of(texts[number - known]) if word in index][:width]
+                [index[word] for word in analyse(texts[number - known]) if word in index][:width]
                 for number in distinct[len(in_data) :].tolist()
             ]
             table = np.zeros((len(distinct), max(words.shape[1], *map(len, spoken))), dtype=np.int32)

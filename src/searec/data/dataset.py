@@ -17,12 +17,15 @@ from searec.data.ragged import Ints, Ragged, group
 from searec.data.remote import is_url
 from searec.data.schema import TABLES
 from searec.data.tables import contents_digest, local_folder, remembered, shards
+from searec.data.text_settings import AUTO, TextSettings
 from searec.data.vocabulary import IdMap
 from searec.errors import DataError
 from searec.files import cache_folder, fingerprint, replacing
-from searec.text.analysis import index_words, item_text
+from searec.text.analyser import Analyser, analyser
+from searec.text.analysis import item_text
+from searec.text.language import detect
 
-FORMAT = 5
+FORMAT = 7
 """Version of the encoding; a change here makes every cached dataset be encoded anew."""
 
 FEED, SEARCH = 0, 1
@@ -62,6 +65,7 @@ class Searches:
     query: Ints  # [S] query id
     time: Ints  # [S]
     clicks: Ragged  # [S] clicked items of each session
+    shown: Ragged | None = None  # [S] items of each result page by position, 0 if unknown; None if the log has none
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,7 @@ class Dataset:
     sizes: Sizes
     event_names: tuple[str, ...]
     event_weights: EventWeights
+    analyser: Analyser
     users: IdMap
     items: IdMap
     interactions: Interactions
@@ -192,7 +197,8 @@ def _key(contents: str, settings: Path) -> str:
         contents: `tables.contents_digest`.
         settings: a folder with its settings files (`tables.SETTINGS_FILES`).
     """
-    return fingerprint(f"searec dataset {FORMAT}{EventWeights.read(settings).digest}", contents)
+    digests = EventWeights.read(settings).digest + TextSettings.read(settings).digest
+    return fingerprint(f"searec dataset {FORMAT}{digests}", contents)
 
 
 def _home(key: str) -> Path:
@@ -215,8 +221,11 @@ def write(log: Log, folder: Path) -> None:
     _write_dislikes(log.interactions.filter(pl.col("weight") < 0), clicks, folder, log.users.height)
     del clicks
 
-    item_words = log.items.select(index_words(item_text(log.items.columns)).alias("word"))["word"]
-    query_words = queries.to_frame("query").select(index_words(pl.col("query")).alias("word"))["word"]
+    item_texts = log.items.select(item_text(log.items.columns)).to_series()
+    language = detect(item_texts.to_list()) if log.text.language == AUTO else log.text.language
+    of_texts = analyser(language).column(pl.col("text")).alias("word")
+    item_words = item_texts.to_frame("text").select(of_texts)["word"]
+    query_words = queries.to_frame("text").select(of_texts)["word"]
     vocabulary = pl.concat([item_words.explode(), query_words.explode()]).drop_nulls().unique().sort()
     _save_rows(folder, "item_words", _coded_lists(item_words, vocabulary))
     _save_rows(folder, "query_words", _coded_lists(query_words, vocabulary))
@@ -245,6 +254,7 @@ def write(log: Log, folder: Path) -> None:
         "sizes": asdict(sizes),
         "event_names": event_names,
         "event_weights": dict(log.event_weights.changes),
+        "language": language,
     }
     (folder / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
 
@@ -264,10 +274,12 @@ def _write_events(log: Log, queries: pl.Series, folder: Path) -> tuple[list[str]
     query = _codes(log.searches["query"], queries, pl.Int32)
     searches = _in_order(log.searches.with_columns(query), "search_id").drop("search_id")
     _save_columns(folder, "searches", searches, ("query", "time"), users)
-    lengths = searches["clicked"].list.len().to_numpy()
-    clicked = searches["clicked"].explode().drop_nulls().to_numpy().astype(np.int32)
-    offsets = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
-    _save_rows(folder, "searches.clicked", Ragged(offsets, clicked))
+    for name in ("clicked", "shown"):
+        if name in searches.columns:
+            lists = searches[name].list.eval(pl.element().fill_null(0))
+            values = lists.explode().drop_nulls().to_numpy().astype(np.int32)
+            offsets = np.concatenate(([0], np.cumsum(lists.list.len().to_numpy(), dtype=np.int64)))
+            _save_rows(folder, f"searches.{name}", Ragged(offsets, values))
 
     from_feed = feed.select("user", "time", "item", "weight", source=pl.lit(FEED, pl.Int8))
     of_search = (pl.lit(1.0, pl.Float32).alias("weight"), pl.lit(SEARCH, pl.Int8).alias("source"))
@@ -363,11 +375,16 @@ def _assemble(folder: Path, key: str, meta: Mapping[str, object], arrays: Mappin
         sizes=Sizes(**meta["sizes"]),  # type: ignore[arg-type]
         event_names=tuple(meta["event_names"]),  # type: ignore[arg-type]
         event_weights=EventWeights(meta["event_weights"]),  # type: ignore[arg-type]
+        analyser=analyser(str(meta["language"])),
         users=IdMap("user", table("users", "user_id")),
         items=IdMap("item", table("items", "item_id")),
         interactions=stream(Interactions, "interactions"),
         searches=Searches(
-            arrays["searches.offsets"], arrays["searches.query"], arrays["searches.time"], ragged("searches.clicked")
+            arrays["searches.offsets"],
+            arrays["searches.query"],
+            arrays["searches.time"],
+            ragged("searches.clicked"),
+            ragged("searches.shown") if "searches.shown" in arrays else None,
         ),
         click_history=stream(ClickHistory, "click_history"),
         dislikes=stream(Dislikes, "dislikes"),

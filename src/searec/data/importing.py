@@ -24,6 +24,7 @@ from searec.data.log import NOT_JSON, REJECT_SCHEMA, Log, read_log, refuse_rejec
 from searec.data.plausibility import odd_times
 from searec.data.remote import local_source, refuse_url
 from searec.data.schema import INTERACTIONS, ITEMS, SEARCHES, TABLES, USERS, Kind, Table
+from searec.data.text_settings import TextSettings
 from searec.errors import DataError
 from searec.files import replacing
 from searec.progress import progress
@@ -113,6 +114,8 @@ def import_raw(
         _fill_absent(raw, beside)
         weights = events.EventWeights.read(source).updated(options.event_weights)
         weights.write(beside)
+        text = TextSettings.read(source) if options.language is None else TextSettings(options.language)
+        text.write(beside)
         judged = {table.name: _judged_by(beside / table.file, table, raw) for table in TABLES}
         log = read_log(judged, event_weights=weights)
         removed = _removed(log.rejects, raw, folds)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from searec.data.ragged import Ints
 from searec.data.sparse import SparseRows
-from searec.text.analysis import words_of
+from searec.text.analyser import STOP_WEIGHT
 
 if TYPE_CHECKING:
     from searec.data.dataset import Dataset
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 def bm25_index(data: "Dataset", *, k1: float = 1.5, b: float = 0.75) -> SparseRows:
     """Return the BM25 weights [V + 1, I + 1] of words in the items' texts.
 
-    The weights are bm25s's (Lucene variant). Row 0 (no word) and column 0 (no item) are empty, so that
-    the score of a query is `index.sum(words)`.
+    The weights are bm25s's (Lucene variant), those of function words times `STOP_WEIGHT`. Row 0 (no word) and column 0
+    (no item) are empty, so that the score of a query is `index.sum(words)`.
 
     Args:
         data: the dataset.
@@ -40,6 +40,9 @@ def bm25_index(data: "Dataset", *, k1: float = 1.5, b: float = 0.75) -> SparseRo
     by_document = scipy.sparse.csc_matrix(
         (scores["data"], scores["indices"], scores["indptr"][: shape[1] + 1]), shape=shape
     )
+    for term in data.analyser.stop_terms & data.word_index.keys():
+        column = data.word_index[term]
+        by_document.data[by_document.indptr[column] : by_document.indptr[column + 1]] *= STOP_WEIGHT
     no_item = scipy.sparse.csc_matrix((1, shape[1]))
     return SparseRows.of(scipy.sparse.vstack([no_item, by_document]).T.tocsr())
 
@@ -66,7 +69,7 @@ class Lexicon:
     """
 
     def __init__(self, data: "Dataset", index: SparseRows, *, k1: float = 1.5, b: float = 0.75) -> None:
-        self._word_index = data.word_index
+        self._word_index, self._analyser = data.word_index, data.analyser
         self._offsets, self._items, self._values = (
             part.cpu().numpy() for part in (index.offsets, index.columns, index.values)
         )
@@ -84,7 +87,7 @@ class Lexicon:
     def words(self, text: str) -> Ints:
         """Return the ids of the words that the dataset holds, in order; a repeated one counts twice, as in bm25."""
         index = self._word_index
-        return np.array([index[word] for word in words_of(text) if word in index], dtype=np.int64)
+        return np.array([index[word] for word in self._analyser.terms(text) if word in index], dtype=np.int64)
 
     def scores(self, words: Ints) -> NDArray[np.float32]:
         """[I + 1] BM25 of every item."""
@@ -155,15 +158,20 @@ class Lexicon:
             query: word ids.
             text: word ids.
         """
-        words = words_of(text)
+        words = self._analyser.terms(text)
         total, items = 0.0, self._size - 1
-        for word in words_of(query):
+        for word in self._analyser.terms(query):
             often = words.count(word)
             if often:
                 number = self._word_index.get(word, 0)
                 holding = int(self._offsets[number + 1] - self._offsets[number]) if number else 0
                 rare = math.log(1 + (items - holding + 0.5) / (holding + 0.5))
-                total += rare * often / (often + self._k1 * (1 - self._b + self._b * len(words) / self._mean))
+                total += (
+                    self._analyser.weight(word)
+                    * rare
+                    * often
+                    / (often + self._k1 * (1 - self._b + self._b * len(words) / self._mean))
+                )
         return total
 
     def _postings(self, word: int) -> tuple[Ints, NDArray[np.float32]]:

@@ -18,6 +18,7 @@ import polars as pl
 from searec.data.events import EventWeights
 from searec.data.schema import INTERACTIONS, ITEMS, SEARCHES, TABLES, USERS, Kind, Table, as_kind
 from searec.data.tables import damaged, in_shards, local_folder, scan_table
+from searec.data.text_settings import TextSettings
 from searec.errors import DataError
 
 REJECT_SCHEMA = {"file": pl.String, "row": pl.Int64, "rule": pl.String, "value": pl.String}
@@ -40,10 +41,12 @@ class Log:
     items, users: sorted by id (code points), so that row n holds internal id n whatever the order of files and rows.
     interactions: user, item, time (Int64 microseconds since 1970, UTC), event (Enum of the names that occur, sorted),
         weight (Float32, see `data.events`).
-    searches: search_id, user, query, time, clicked (List(Int32)).
+    searches: search_id, user, query, time, clicked (List(Int32)) and, where the table has it, shown (List(Int32), in
+        the order of the page, null where an item is unknown).
     rejects: file, row (1-based data row), rule, value; one line for each broken rule.
     rows: rows read, by table.
     event_weights: the weights of events that `weight` comes from.
+    text: how texts are read.
     """
 
     items: pl.DataFrame
@@ -53,6 +56,7 @@ class Log:
     rejects: pl.DataFrame
     rows: dict[str, int]
     event_weights: EventWeights = field(default_factory=EventWeights)
+    text: TextSettings = field(default_factory=TextSettings)
 
 
 def open_folder(folder: Path) -> dict[str, pl.LazyFrame]:
@@ -79,7 +83,7 @@ def read_folder(folder: Path, *, now: datetime | None = None) -> Log:
         DataError: what `open_folder` raises.
     """
     log = read_log(open_folder(folder), now=now, event_weights=EventWeights.read(folder))
-    return dataclasses.replace(log, rejects=in_shards(log.rejects, folder))
+    return dataclasses.replace(log, rejects=in_shards(log.rejects, folder), text=TextSettings.read(folder))
 
 
 def write_table(frame: pl.LazyFrame | pl.DataFrame, path: Path) -> None:
@@ -174,13 +178,21 @@ def read_log(
     event_weights = event_weights or EventWeights()
     rules = [*_interaction_rules(time), *_weight_rules(tables[INTERACTIONS.name].collect_schema())]
     interactions = judged(INTERACTIONS, rules, user, _internal("item_id", item_code))
-    searches = judged(SEARCHES, _search_rules(time), user, _internal_lists("clicked", item_code))
+    lists = [name for name in ("clicked", "shown") if name in tables[SEARCHES.name].collect_schema()]
+    internal = {name: _internal_lists(name, item_code) for name in lists}
+    searches = judged(SEARCHES, _search_rules(time), user, *internal.values())
     micro = pl.col("timestamp").dt.timestamp("us").alias("time")
     return Log(
         items=items,
         users=users,
         interactions=_weighted(interactions.with_columns(micro), event_weights),
-        searches=searches.select("search_id", "user", "query", micro, pl.col("internal_clicked").alias("clicked")),
+        searches=searches.select(
+            "search_id",
+            "user",
+            "query",
+            micro,
+            *(pl.col(one.meta.output_name()).alias(n) for n, one in internal.items()),
+        ),
         rejects=pl.concat([rejects[table.name] for table in TABLES]),
         rows=rows,
         event_weights=event_weights,

@@ -18,10 +18,11 @@ import polars as pl
 from searec.data.events import FILE as EVENT_WEIGHTS_FILE
 from searec.data.remote import Remote, RemoteFile, copied, is_url
 from searec.data.schema import TABLES, Table, as_kind, check_columns
+from searec.data.text_settings import FILE as TEXT_SETTINGS_FILE
 from searec.errors import DataError
 from searec.files import cache_folder, fingerprint, replacing
 
-SETTINGS_FILES = (EVENT_WEIGHTS_FILE,)
+SETTINGS_FILES = (EVENT_WEIGHTS_FILE, TEXT_SETTINGS_FILE)
 """Files of a dataset folder, apart from its tables, that the encoding depends on."""
 
 

@@ -7,20 +7,24 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from searec.data.batch import Batch, Batcher
 from searec.data.candidates import sampled_requests
+from searec.data.click_log import target_positions
 from searec.data.feedback import excluded_items
 from searec.data.global_split import iso
 from searec.data.ragged import Ints
 from searec.data.schema import Part, Task
 from searec.data.split import Requests, Split
 from searec.errors import DataError, SettingsError
+from searec.evaluation.click_models import position_bias
 from searec.evaluation.exposure import Touched
-from searec.evaluation.result import METRIC, SLICE, Evaluation, Metrics, Protocol
+from searec.evaluation.result import METRIC, SLICE, WEIGHT, Evaluation, Metrics, Protocol
 from searec.evaluation.slices import is_repeat, slices
 from searec.metrics import (
+    DEBIASED,
     DEFAULT,
     NDCG,
     Metric,
@@ -68,7 +72,9 @@ def evaluate(
             what the user has clicked before or refused (the target itself always stays).
         part: "test" or "val".
         metrics: what to show: "ndcg@20,recall@50" or metric objects. By default those of `metrics.DEFAULT` that are
-            defined for task and protocol; these are measured along with any others, so that `compare` finds them.
+            defined for task and protocol; these are measured along with any others, so that `compare` finds them. Of
+            searches whose result pages the log holds also those of `metrics.DEBIASED`, unless the log cannot tell
+            position bias from relevance (`Evaluation.position_bias` says so).
         label: the run's name in tables; the model's by default.
         seed: of the candidates, and of the draw of `max_requests`.
         max_requests: score only this many requests, drawn uniformly by `seed`; all by default.
@@ -77,7 +83,7 @@ def evaluate(
 
     Raises:
         SettingsError: the model does not support the task, or a metric is not defined for task and protocol.
-        DataError: nothing is held out.
+        DataError: nothing is held out, or a named metric needs result pages that the log does not hold.
     """
     if task not in model.train_tasks:
         raise SettingsError(
@@ -89,7 +95,6 @@ def evaluate(
     shown = default if metrics is None else parse_metrics(metrics)
     for metric in shown:
         applicable([metric], task, protocol)
-    measured = tuple(dict.fromkeys((*default, *shown)))
     requests = split.held_out(task, part)
     if split.final:
         raise DataError(
@@ -117,12 +122,16 @@ def evaluate(
             )
     rows = chosen(len(requests), max_requests, seed)
     scored = requests[rows]
+    bias, weights = _click_weights(split, scored, is_needed=any(metric.reads == "weights" for metric in shown))
+    if metrics is None and weights is not None:
+        shown = (*shown, *applicable(DEBIASED, task, protocol))
+    measured = tuple(dict.fromkeys((*default, *shown)))
     started = time.perf_counter()
     lists, depth = None, None
     if protocol == "sampled":
         rank = sampled_ranks(model, split, scored, candidates[rows])
     else:
-        deepest = max(m.depth or 0 for m in measured if m.reads != "ranks" or not model.enumerates)
+        deepest = max(m.depth or 0 for m in measured if m.reads_lists or not model.enumerates)
         depth = None if model.enumerates else _retrieved(model, deepest)
         rank, lists = full_ranks(model, split, scored, deepest)
     seconds = time.perf_counter() - started
@@ -132,6 +141,7 @@ def evaluate(
         "time": np.asarray(scored.time, dtype=np.int64),
         "target": np.asarray(scored.target, dtype=np.int32),
         "rank": rank,
+        **({} if weights is None else {WEIGHT: weights}),
     } | {
         METRIC + metric.name: metric.values(results)
         for metric in request_metrics(measured)
@@ -152,7 +162,28 @@ def evaluate(
         seconds=seconds,
         metrics=shown,
         depth=depth,
+        position_bias=bias,
     )
+
+
+def _click_weights(
+    split: Split, requests: Requests, *, is_needed: bool
+) -> tuple[dict[str, Any], NDArray[np.float64] | None]:
+    """The examination of positions and the weight of each click, or why there is none; nothing without result pages.
+
+    Raises:
+        DataError: there is none, and it is needed.
+    """
+    if not is_needed and (requests.task != "search" or split.data.searches.shown is None):
+        return {}, None
+    try:
+        examination = position_bias(split)
+    except DataError as error:
+        if is_needed:
+            raise
+        return {"reason": str(error)}, None
+    positions = target_positions(split.data, requests)
+    return {**examination.as_json(), "clicks": int((positions > 0).sum())}, examination.weights(positions)
 
 
 def _nothing_held_out(split: Split, task: Task, part: Part) -> DataError:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,6 +36,8 @@ COLUMNS = {"user_id": pl.String(), "time": pl.Int64(), "target": pl.Int32(), "ra
 SLICE, METRIC = "slice:", "metric:"
 """Prefixes of the columns that say who is in a slice, and that hold a metric of the lists."""
 METRICS_FILE = "metrics.json"
+WEIGHT = "weight"
+"""Column of the requests' weights, of searches whose result pages the log holds."""
 FIELDS = ("label", "model", "totals", "depth", "settings", "environment", "seconds")
 EVALUATE_AGAIN = "evaluate the run again"
 
@@ -48,9 +50,11 @@ class Evaluation:
         label: the run's name in tables; runs that differ in their seed alone share it.
         scores: one row per request: user_id (String), time (Int64, microseconds UTC), target (Int32, internal id), rank
             (Float64, 1 + better + ties / 2), a Boolean `slice:<name>` per slice, and a Float64 `metric:<name>` for each
-            measured metric per request that the rank alone does not give.
+            measured metric per request that rank and weight do not give; a Float64 `weight` if position bias is known.
         totals: measured metrics of all lists together, by name ("coverage@10").
         metrics: what `summary` and `compare` show, all of them measured.
+        position_bias: examination of positions (`click_models.Examination.as_json`), or the "reason" for none; empty
+            where the log has no result pages.
         depth: ranks are exact down to this one, as the model retrieved no more items; None if all are exact.
         seconds: how long scoring took.
 
@@ -70,6 +74,7 @@ class Evaluation:
     seconds: float
     metrics: tuple[Metric, ...] = parse_metrics(ACCURACY)
     depth: int | None = None
+    position_bias: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check(self.scores, f"scores of {self.label!r}, {self.key}")
@@ -91,7 +96,8 @@ class Evaluation:
             scores: rows of `scores` in another order or fewer; all of them by default.
         """
         scores = self.scores if scores is None else scores
-        results = Results(scores["rank"].to_numpy())
+        weights = scores[WEIGHT].to_numpy() if WEIGHT in scores.columns else None
+        results = Results(scores["rank"].to_numpy(), weights=weights)
         return {
             metric.name: metric.values(results)
             if isinstance(metric, RankMetric)
@@ -141,9 +147,8 @@ class Evaluation:
         entries = _entries(folder) if (folder / METRICS_FILE).is_file() else {}
         with replacing(folder / scores_file(self.task, self.protocol, self.part)) as beside:
             self.scores.write_parquet(beside)
-        write_json(
-            folder / METRICS_FILE, entries | {self.key: self.summary() | {name: getattr(self, name) for name in FIELDS}}
-        )
+        entry = self.summary() | {name: getattr(self, name) for name in (*FIELDS, "position_bias")}
+        write_json(folder / METRICS_FILE, entries | {self.key: entry})
 
     @staticmethod
     def find(
@@ -218,7 +223,7 @@ class Evaluation:
         if missing := [name for name in FIELDS if name not in entry]:
             where = f"{folder / METRICS_FILE}, {key}"
             raise RunError("an entry lacks a field", where=where, got="no " + ", ".join(missing), remedy=EVALUATE_AGAIN)
-        about = {name: entry[name] for name in FIELDS}
+        about = {name: entry[name] for name in FIELDS} | {"position_bias": entry.get("position_bias", {})}
         return Evaluation(task=task, protocol=protocol, part=part, scores=scores, metrics=shown, **about)
 
     def _missing(self) -> list[Metric]:
@@ -227,6 +232,7 @@ class Evaluation:
             metric
             for metric in self.metrics
             if (self.depth is not None and (metric.depth or 0) > self.depth)
+            or (metric.reads == "weights" and WEIGHT not in self.scores.columns)
             or (isinstance(metric, TotalMetric) and metric.name not in self.totals)
             or (
                 isinstance(metric, RequestMetric)
@@ -291,6 +297,7 @@ def _entries(folder: Path) -> dict[str, Any]:
 def _check(scores: pl.DataFrame, where: str) -> None:
     expected = COLUMNS | {name: pl.Float64() for name in scores.columns if name.startswith(METRIC)}
     expected |= {SLICE + name: pl.Boolean() for name in slice_names(scores)}
+    expected |= {WEIGHT: pl.Float64()} if WEIGHT in scores.columns else {}
     for name, dtype in expected.items():
         if name not in scores.columns:
             raise RunError(f"missing column {name!r}", where=where, got=", ".join(scores.columns) or "no columns")

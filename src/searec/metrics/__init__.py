@@ -11,6 +11,7 @@ from searec.plugins import Registry
 
 __all__ = [
     "ACCURACY",
+    "DEBIASED",
     "DEFAULT",
     "METRICS",
     "MRR",
@@ -43,12 +44,18 @@ METRICS = Registry(
         "gini": "searec.metrics.coverage:Gini",
         "tail": "searec.metrics.coverage:LongTail",
         "cnr": "searec.metrics.exposure:ClickNovelty",
+        "ips-ndcg": "searec.metrics.debiased:IPSNDCG",
+        "ips-mrr": "searec.metrics.debiased:IPSMRR",
+        "snips-ndcg": "searec.metrics.debiased:SNIPSNDCG",
+        "snips-mrr": "searec.metrics.debiased:SNIPSMRR",
     },
     group="searec.metrics",
 )
 ACCURACY = "hit@1,hit@5,hit@10,ndcg@5,ndcg@10,mrr"
 DEFAULT = f"{ACCURACY},novelty@10,diversity@10,enr@10,serendipity@10,coverage@10,gini@10,cnr@10"
 """What is measured unless other metrics are named."""
+DEBIASED = "snips-ndcg@10,snips-mrr"
+"""What is measured beside it of searches whose result pages the log holds."""
 
 
 def parse_metrics(metrics: "str | Sequence[str | Metric]") -> tuple[Metric, ...]:

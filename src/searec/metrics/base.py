@@ -26,6 +26,7 @@ class Results:
         clicks: [N + 1] training clicks of each item; clicks[0] is not read.
         categories: row n holds the categories of internal id n, row 0 is empty; N + 1 rows.
         novel: [R, K] whether each listed item is new to its user: no category of it was clicked before.
+        weights: [R] 1 / chance that the position at which the target was clicked is examined.
     """
 
     ranks: Floats
@@ -34,6 +35,7 @@ class Results:
     clicks: Ints | None = None
     categories: Ragged | None = None
     novel: Bools | None = None
+    weights: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ class Metric(ABC):
         title: how pages print the name without the depth ("NDCG").
         description: one sentence that says what it measures, for pages and docs.
         reads: "ranks" if it follows from `Results.ranks` alone, so that it can be computed later at any depth; "lists"
-            if it reads the lists of the full protocol; "novel" if it also reads `Results.novel`.
+            if it reads the lists of the full protocol; "novel" if it also reads `Results.novel`; "weights" if it
+            follows from `Results.ranks` and `Results.weights`.
         tasks: the tasks it is defined for.
         higher_is_better: False if a lower value is better, None if neither is.
     """
@@ -53,7 +56,7 @@ class Metric(ABC):
     key: ClassVar[str]
     title: ClassVar[str]
     description: ClassVar[str]
-    reads: ClassVar[Literal["ranks", "lists", "novel"]] = "ranks"
+    reads: ClassVar[Literal["ranks", "lists", "novel", "weights"]] = "ranks"
     tasks: ClassVar[tuple[Task, ...]] = TASKS
     higher_is_better: ClassVar[bool | None] = True
 
@@ -68,6 +71,11 @@ class Metric(ABC):
     def depth(self) -> int | None:
         """Return k, or None if the whole list counts."""
         return getattr(self, "k", None)
+
+    @property
+    def reads_lists(self) -> bool:
+        """Return whether ranks, and weights of the requests, are not enough."""
+        return self.reads in ("lists", "novel")
 
     @property
     def name(self) -> str:
@@ -86,7 +94,7 @@ class Metric(ABC):
             task: "recommend" or "search".
             protocol: "sampled" or "full".
         """
-        return task in self.tasks and (self.reads == "ranks" or protocol == "full")
+        return task in self.tasks and (not self.reads_lists or protocol == "full")
 
     def top(self, results: Results) -> Ints:
         """Return the first k items of each list, [R, <= k].

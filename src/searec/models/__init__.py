@@ -32,6 +32,7 @@ BUILT_IN = {
     "gensar-paper": "searec.models.gensar.paper:GenSARPaper",
     "tiger-paper": "searec.models.tiger_paper:TigerPaper",
     "serendipity": "searec.models.serendipity.model:Serendipity",
+    "serendipity-paper": "searec.models.serendipity.paper:SerendipityPaper",
 }
 _MODELS = Registry("model", BUILT_IN, group="searec.models")
 

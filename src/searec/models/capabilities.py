@@ -156,16 +156,21 @@ class ChoosesTrunk(Protocol):
 
 
 @runtime_checkable
-class LearnsReasoning(Protocol):
-    """A model that reasons on a base, if that makes it better.
+class LearnsPartLater(Protocol):
+    """A model that learns a part of itself on a base, which is held, and counts it if that makes it better.
 
-    is_open: whether it reasons. Its settings say how long reasoning is learned: `reasoning_steps`, `reasoning_lr`.
+    is_open: whether the part counts.
     """
 
     is_open: Tensor
 
-    def reasoning_weights(self) -> Sequence[Tensor]:
-        """Return the weights that reasoning adds to the base; none without steps."""
+    @property
+    def part_training(self) -> tuple[int, float]:
+        """Batches in which the part is learned, 0 for none, and the learning rate."""
+        ...
+
+    def part_weights(self) -> Sequence[Tensor]:
+        """Return the weights of the part; none where the model has no such part."""
         ...
 
 

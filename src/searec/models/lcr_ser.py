@@ -159,7 +159,12 @@ class LCRSER(EventTransformer):
         """Whether sessions add to the scores: once the base has been learned."""
         return self.reasoning is not None and bool(self.is_open)
 
-    def reasoning_weights(self) -> list[nn.Parameter]:
+    @property
+    def part_training(self) -> tuple[int, float]:
+        """Batches in which reasoning is learned, and the learning rate."""
+        return self.config.reasoning_steps, self.config.reasoning_lr
+
+    def part_weights(self) -> list[nn.Parameter]:
         """Return the weights that reasoning adds to the base."""
         return [] if self.reasoning is None else [*self.reasoning.parameters(), self.scale]
 

@@ -11,7 +11,11 @@ from searec.data.ragged import Ints
 
 
 def conditional_logit(
-    columns: NDArray[np.float32], is_target: NDArray[np.bool_], owner: Ints, start: NDArray[np.float64]
+    columns: NDArray[np.float32],
+    is_target: NDArray[np.bool_],
+    owner: Ints,
+    start: NDArray[np.float64],
+    weight: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
     """Return the weights [F] by which the softmax over each request's scores gives its target most.
 
@@ -20,18 +24,22 @@ def conditional_logit(
         is_target: [E] one in each request.
         owner: [E] request of each row, ascending.
         start: [F] weights that the search starts from.
+        weight: [E] of each row's request, 1 on average; all 1 by default.
     """
     is_first = np.diff(owner, prepend=-1) > 0
     first, request = np.flatnonzero(is_first), np.cumsum(is_first) - 1
-    count, targets = len(first), columns[:, is_target].sum(axis=1, dtype=np.float64)
+    count = len(first)
+    times = np.ones(count, dtype=np.float32) if weight is None else weight[is_first].astype(np.float32)
+    targets = (columns[:, is_target] * times).sum(axis=1, dtype=np.float64)
 
     def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         scores = weights.astype(np.float32) @ columns
         highest = np.maximum.reduceat(scores, first)
         share = np.exp(scores - highest[request])
         total = np.add.reduceat(share, first)
-        value = float((np.log(total) + highest).sum() - scores[is_target].sum() + 0.5 * weights @ weights)
-        gradient = columns @ (share / total[request]) - targets + weights
+        reached = (times * (np.log(total) + highest)).sum() - (times * scores[is_target]).sum()
+        value = float(reached + 0.5 * weights @ weights)
+        gradient = columns @ (share / total[request] * times[request]) - targets + weights
         return value / count, gradient / count
 
     with _blas().limit(

@@ -1,9 +1,8 @@
 """T5's decoder for beam search: one step at a time, with each query's keys and values kept once for all of its beams.
 
-Equal to the decoder of the transformers library on the same weights (tests/nn/test_t5.py).
+Equal to the decoder of the transformers library on the same weights (tests/nn/test_t5_decoder.py).
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,17 +10,38 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-@dataclass(frozen=True)
-class _Layer:
+class DecoderWeights(nn.Module):
+    """The weights of a T5 decoder as `BeamDecoder` multiplies by them, shared with the library's where they can be.
+
+    Args:
+        stack: the library's `T5Stack` of a decoder.
+    """
+
+    heads: int
+    eps: float
+    relative: Any
+    layers: Any
+    final: Any
+
+    def __init__(self, stack: Any) -> None:
+        super().__init__()
+        self.relative = stack.block[0].layer[0].SelfAttention
+        self.heads, self.eps = self.relative.n_heads, stack.config.layer_norm_epsilon
+        self.layers = nn.ModuleList(_Layer(block) for block in stack.block)
+        self.final = stack.final_layer_norm
+
+
+class _Layer(nn.Module):
     """A decoder layer's weights; `qkv` and `cross_kv` are what stands side by side in the library, in one matrix."""
 
-    norms: tuple[Tensor, Tensor, Tensor]
-    qkv: Tensor  # [3 H, D]
-    out: Tensor
-    cross_q: Tensor
-    cross_kv: Tensor  # [2 H, D]
-    cross_out: Tensor
-    feed: Any  # the library's T5LayerFF.DenseReluDense
+    def __init__(self, block: Any) -> None:
+        super().__init__()
+        attention, cross, feed = block.layer[0], block.layer[1], block.layer[2]
+        itself, other = attention.SelfAttention, cross.EncDecAttention
+        self.norms = nn.ModuleList((attention.layer_norm, cross.layer_norm, feed.layer_norm))
+        self.qkv, self.out = _side_by_side(itself.q, itself.k, itself.v), itself.o
+        self.cross_q, self.cross_kv, self.cross_out = other.q, _side_by_side(other.k, other.v), other.o
+        self.feed = feed.DenseReluDense
 
 
 class BeamDecoder:
@@ -31,22 +51,20 @@ class BeamDecoder:
     query, and a mask leaves it its ancestors.
 
     Args:
-        decoder: a `T5Stack` in eval mode.
+        weights: of the decoder, in eval mode.
         states: [B, L, D] of the encoder.
         mask: [B, L] where there is a token.
         length: most steps.
     """
 
-    def __init__(self, decoder: Any, states: Tensor, mask: Tensor, length: int) -> None:
-        self.stack = decoder
-        first = decoder.block[0].layer[0].SelfAttention
-        self.heads, self.eps = first.n_heads, decoder.config.layer_norm_epsilon
-        self.layers = [_layer(block) for block in decoder.block]
-        self.bias = first.compute_bias(length, length)[0]  # (h, T, T)
+    def __init__(self, weights: DecoderWeights, states: Tensor, mask: Tensor, length: int) -> None:
+        self.weights = weights
+        self.heads = weights.heads
+        self.bias = self.weights.relative.compute_bias(length, length)[0]  # (h, T, T)
         self.hidden = torch.zeros(mask.shape, dtype=states.dtype, device=states.device).masked_fill(
             ~mask, torch.finfo(states.dtype).min
         )
-        self.memory = [self._keys_and_values(F.linear(states, layer.cross_kv)) for layer in self.layers]
+        self.memory = [self._keys_and_values(layer.cross_kv(states)) for layer in self.weights.layers]
         self.tree: list[tuple[Tensor, Tensor]] = []  # a layer: keys (B, h, d, M), values (B, h, M, d)
         self.line = torch.zeros(
             len(mask), 1, 0, dtype=torch.bool, device=states.device
@@ -73,19 +91,19 @@ class BeamDecoder:
         )
         bias = self.bias[:, time, self.steps][:, None] + apart[:, None]  # (B, h, K, M)
         tree: list[tuple[Tensor, Tensor]] = []
-        for place, layer in enumerate(self.layers):
-            qkv = F.linear(self._norm(x, layer.norms[0]), layer.qkv)
+        for place, layer in enumerate(self.weights.layers):
+            qkv = layer.qkv(self._norm(x, layer.norms[0]))
             q, kv = qkv.tensor_split((qkv.shape[2] // 3,), dim=2)
             new = self._keys_and_values(kv)
             if self.tree:
                 new = torch.cat((self.tree[place][0], new[0]), dim=3), torch.cat((self.tree[place][1], new[1]), dim=2)
             tree.append(new)
-            x = x + F.linear(self._attend(q, new, bias), layer.out)
-            q = F.linear(self._norm(x, layer.norms[1]), layer.cross_q)
-            x = x + F.linear(self._attend(q, self.memory[place], self.hidden[:, None, None]), layer.cross_out)
+            x = x + layer.out(self._attend(q, new, bias))
+            q = layer.cross_q(self._norm(x, layer.norms[1]))
+            x = x + layer.cross_out(self._attend(q, self.memory[place], self.hidden[:, None, None]))
             x = x + layer.feed(self._norm(x, layer.norms[2]))
         self.tree = tree
-        return self._norm(x, self.stack.final_layer_norm.weight)
+        return self._norm(x, self.weights.final)
 
     def _attend(self, q: Tensor, cache: tuple[Tensor, Tensor], bias: Tensor) -> Tensor:
         """[B, K, H] what queries [B, K, H] read of keys and values; T5 does not scale."""
@@ -98,19 +116,13 @@ class BeamDecoder:
         keys, values = kv.view(*kv.shape[:2], 2, self.heads, -1).permute(2, 0, 3, 1, 4)
         return keys.transpose(2, 3).contiguous(), values.contiguous()
 
-    def _norm(self, x: Tensor, weight: Tensor) -> Tensor:
-        return F.rms_norm(x, (x.shape[-1],), weight, self.eps)
+    def _norm(self, x: Tensor, norm: Any) -> Tensor:
+        return F.rms_norm(x, (x.shape[-1],), norm.weight, self.weights.eps)
 
 
-def _layer(block: nn.Module) -> _Layer:
-    parts: Any = block.layer
-    self_attention, cross = parts[0].SelfAttention, parts[1].EncDecAttention
-    return _Layer(
-        norms=(parts[0].layer_norm.weight, parts[1].layer_norm.weight, parts[2].layer_norm.weight),
-        qkv=torch.cat((self_attention.q.weight, self_attention.k.weight, self_attention.v.weight)),
-        out=self_attention.o.weight,
-        cross_q=cross.q.weight,
-        cross_kv=torch.cat((cross.k.weight, cross.v.weight)),
-        cross_out=cross.o.weight,
-        feed=parts[2].DenseReluDense,
-    )
+def _side_by_side(*parts: Any) -> nn.Linear:
+    """One layer that does what these do, none of which has a bias."""
+    weight = torch.cat([part.weight.detach() for part in parts])
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
+    layer.weight = nn.Parameter(weight, requires_grad=False)
+    return layer

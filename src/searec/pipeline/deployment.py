@@ -65,6 +65,8 @@ class Deployment(PipelineSettings):
         weights: channel -> its weight in the fusion of channels, 1 by default.
         rank_recommend: labels of the runs that rank the feed without a learned fusion; by default those whose models
             are rankers.
+        debias: "auto" learns the fusion of search from clicks weighted against position bias, where the log holds the
+            result pages that tell it; "off" from clicks as they are.
         fusion: the file of the learned fusion; empty to fuse by rank.
         fusion_digest: of that file.
     """
@@ -77,6 +79,7 @@ class Deployment(PipelineSettings):
     labels: dict[str, str] = dataclasses.field(default_factory=dict)
     weights: dict[str, Positive] = dataclasses.field(default_factory=dict)
     rank_recommend: tuple[str, ...] | None = None
+    debias: Literal["auto", "off"] = "auto"
     fusion: str = ""
     fusion_digest: str = ""
 

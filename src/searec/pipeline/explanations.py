@@ -72,11 +72,12 @@ class Explainer:
             channels: [n] the channel of each.
         """
         query = requests.queries[row]
-        query_words = list(dict.fromkeys(words_of(query)))
+        analyser = requests.catalog.base.data.analyser
+        query_words = {analyser.term(word): word for word in reversed(words_of(query))}
         reasons = []
         for item, channel in zip(items.tolist(), channels, strict=True):
-            held = set(words_of(item_words(requests.catalog.attributes(item))))
-            shared = [word for word in query_words if word in held]
+            held = set(analyser.terms(item_words(requests.catalog.attributes(item))))
+            shared = [word for term, word in reversed(query_words.items()) if term in held]
             if shared:
                 reasons.append("holds " + ", ".join(f"“{word}”" for word in shared))
             elif channel == "dense":

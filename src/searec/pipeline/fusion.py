@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from searec.data.ragged import Ints
 from searec.pipeline.catalog_snapshot import CatalogSnapshot, item_words
-from searec.text.analysis import words_of
 
 RRF = 60
 """The constant of reciprocal rank fusion (Cormack, Clarke and Buettcher, SIGIR 2009)."""
@@ -127,7 +126,7 @@ def _words(catalog: CatalogSnapshot, items: Ints) -> tuple[Ints, Ints]:
     for row in np.flatnonzero(items > known).tolist():
         numbers = [
             index[word] if word in index else data.sizes.words + 1 + extra.setdefault(word, len(extra))
-            for word in words_of(item_words(catalog.attributes(int(items[row]))))
+            for word in data.analyser.terms(item_words(catalog.attributes(int(items[row]))))
         ]
         words, owner = np.concatenate((words, numbers)), np.concatenate((owner, np.full(len(numbers), row)))
     return owner, words.astype(np.int64)

@@ -12,7 +12,7 @@ from searec.data.ragged import Ints
 from searec.data.split import Requests
 from searec.nn.conditional_logit import conditional_logit
 from searec.pipeline.fusion_features import Features, Matrix, novel_items
-from searec.pipeline.fusion_learners import Bools, Learner, scaled_columns, scaling
+from searec.pipeline.fusion_learners import Bools, Learner, Weights, scaled_columns, scaling
 from searec.pipeline.pipeline import Pipeline
 from searec.pipeline.ranking import Scorer
 from searec.pipeline.types import Request
@@ -42,6 +42,7 @@ class Examples:
         retrieved_by: channel -> [E] whether it has retrieved it.
         user: [R] internal ids.
         is_named: [R] False for a copy of a request without its user.
+        weight: [R] of the requests, 1 on average (inverse chance that a click's position is examined); None for all 1.
     """
 
     features: Features
@@ -53,6 +54,7 @@ class Examples:
     retrieved_by: dict[str, Bools]
     user: Ints
     is_named: Bools
+    weight: Weights = None
 
     @cached_property
     def has_target(self) -> Bools:
@@ -76,6 +78,10 @@ class Examples:
         """Return [E] those of the rows whose request has its target among them."""
         return rows & (np.bincount(self.owner[rows], self.is_target[rows], minlength=len(self.user)) > 0)[self.owner]
 
+    def row_weight(self, rows: Bools | Ints) -> Weights:
+        """Return the weight of the request of each of the candidates, None for all 1."""
+        return None if self.weight is None else self.weight[self.owner[rows]]
+
     def columns(self, parts: Sequence[str]) -> Ints:
         """Return the positions of the columns of some parts."""
         names = {name for part in parts for name in self.features.by_part[part]}
@@ -97,7 +103,7 @@ class Examples:
         return anyhow
 
     def ndcg(self, scores: NDArray[np.floating], rows: Bools | None = None) -> NDArray[np.float64]:
-        """Return NDCG@10 [R] of each request; 0 where the target is not in the pool, and a tie never helps.
+        """Return NDCG@10 [R] of each request, times its weight; 0 without the target, and a tie never helps.
 
         Args:
             scores: [E].
@@ -111,7 +117,8 @@ class Examples:
         better = np.bincount(owner, value > best[owner], minlength=count)
         ties = np.bincount(owner, value == best[owner], minlength=count)
         rank = 1 + better + (ties - 1) / 2
-        return np.where(~np.isnan(best) & (rank <= DEPTH), 1 / np.log2(1 + np.maximum(rank, 1)), 0.0)
+        values = np.where(~np.isnan(best) & (rank <= DEPTH), 1 / np.log2(1 + np.maximum(rank, 1)), 0.0)
+        return values if self.weight is None else values * self.weight
 
     def with_premium(self, scores: NDArray[np.floating], sharpness: float, premium: float) -> NDArray[np.float64]:
         """Return [R, 2] NDCG@10 and the share of novel items of lists with a premium on novelty.
@@ -132,7 +139,13 @@ class Examples:
 
 
 def collect(
-    pipeline: Pipeline, features: Features, scorers: Sequence[Scorer], requests: Requests, *, copies: bool
+    pipeline: Pipeline,
+    features: Features,
+    scorers: Sequence[Scorer],
+    requests: Requests,
+    *,
+    copies: bool,
+    weight: Weights = None,
 ) -> Examples:
     """Return the examples of held-out requests.
 
@@ -142,6 +155,7 @@ def collect(
         scorers: that score the pools.
         requests: R of one task.
         copies: add a copy of each request without its user.
+        weight: [R] of the requests, of any mean; all 1 by default.
     """
     data, task = pipeline.catalog.last.base.data, requests.task
     users = data.users.to_external(requests.user)
@@ -185,6 +199,7 @@ def collect(
         retrieved_by={name: np.concatenate(by) for name, by in retrieved.items()},
         user=np.asarray(requests.user)[source],
         is_named=np.array([request.user is not None for _, request in pairs]),
+        weight=None if weight is None else weight[source] / weight.mean(),
     )
 
 
@@ -232,6 +247,7 @@ class LinearFolds:
                 examples.is_target[rows],
                 examples.owner[rows],
                 self._weights[number, columns],
+                examples.row_weight(rows),
             )
             self._weights[number, columns] = weights
             rows = np.flatnonzero(examples.with_target(in_pool & (fold == number)))
@@ -249,4 +265,5 @@ def learned(examples: Examples, columns: Ints, rows: Bools, learner: Learner) ->
         learner: fits a model.
     """
     rows = examples.with_target(rows)
-    return learner(examples.matrix[rows][:, columns], examples.is_target[rows], examples.owner[rows])
+    weight = examples.row_weight(rows)
+    return learner(examples.matrix[rows][:, columns], examples.is_target[rows], examples.owner[rows], weight)

@@ -18,7 +18,6 @@ from searec.data.schema import TASKS, Task
 from searec.data.split import Split
 from searec.pipeline.catalog_snapshot import CatalogSnapshot, item_words
 from searec.pipeline.channels import Candidates, RequestBatch
-from searec.text.analysis import words_of
 
 Floats = NDArray[np.floating]
 Matrix = NDArray[np.float32]
@@ -281,8 +280,8 @@ class Features:
             held[at[is_match], number[is_match]] = True
             coverage[place] = held.mean(axis=1)
             for position in place[changed[place]].tolist():
-                words_of_item = set(words_of(item_words(batch.catalog.attributes(int(items[position])))))
-                query_words = set(words_of(query))
+                words_of_item = set(data.analyser.terms(item_words(batch.catalog.attributes(int(items[position])))))
+                query_words = set(data.analyser.terms(query))
                 coverage[position] = len(query_words & words_of_item) / len(query_words)
         return [coverage]
 

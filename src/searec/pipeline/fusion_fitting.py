@@ -8,15 +8,18 @@ import numpy as np
 import scipy.optimize
 from numpy.typing import NDArray
 
+from searec.data.click_log import every_click, target_positions
 from searec.data.schema import TASKS, Task
 from searec.data.split import Requests
+from searec.errors import DataError
+from searec.evaluation.click_models import FLOOR, position_bias
 from searec.evaluation.slices import is_repeat
 from searec.pipeline.builder import lists_of, open_pipeline, with_parts
 from searec.pipeline.deployment import Deployment
 from searec.pipeline.executors import Inline
 from searec.pipeline.fusion_examples import DEPTH, Examples, LinearFolds, collect, cross_fitted
 from searec.pipeline.fusion_features import Features, ItemStatistics, groups_of
-from searec.pipeline.fusion_learners import Learner, fit_linear, fit_trees, learn_linear, learn_trees
+from searec.pipeline.fusion_learners import Learner, Weights, fit_linear, fit_trees, learn_linear, learn_trees
 from searec.pipeline.learned_fusion import LearnedFusion, has_lightgbm
 from searec.pipeline.pipeline import INTEREST, Pipeline
 from searec.pipeline.ranking import LexicalScorer
@@ -61,7 +64,8 @@ def fit_fusion(
         tasks = [task for task in tasks if task == "search" or deployment.recommend]
         fusions = {}
         for task in tasks:
-            learned, examples, scores = _fit(pipeline, task, trees=trees, most=most)
+            is_debiased = deployment.debias == "auto"
+            learned, examples, scores = _fit(pipeline, task, trees=trees, most=most, is_debiased=is_debiased)
             if examples is not None and task == "recommend":
                 channels = pipeline.parts.channels[task].values()
                 has_interests = any(INTEREST in channel.names for channel in channels)
@@ -101,20 +105,50 @@ def _requests(pipeline: Pipeline, task: Task, most: int) -> Requests:
     return requests[np.sort(chosen)]
 
 
+def _weighted_clicks(
+    pipeline: Pipeline, requests: Requests, *, is_debiased: bool
+) -> tuple[Requests, Weights, dict[str, Any]]:
+    """A request for each click of searches, its weight against position bias, and how that was found.
+
+    Where position bias is not known: the requests as they are, no weights, and the reason, if there are result pages.
+    """
+    split = pipeline.parts.popular.split
+    if split.data.searches.shown is None:
+        return requests, None, {}
+    if not is_debiased:
+        return requests, None, {"reason": "switched off (--debias off)"}
+    try:
+        examination = position_bias(split)
+    except DataError as error:
+        return requests, None, {"reason": str(error)}
+    clicks = every_click(split.data, requests)
+    positions = target_positions(split.data, clicks)
+    weight = examination.weights(positions)
+    counts = {
+        "clicks": len(clicks),
+        "without a position": int((positions == 0).sum()),
+        "clipped": float((weight >= 1 / FLOOR).mean()) if len(clicks) else 0.0,
+    }
+    return clicks, weight, {**examination.as_json(), **counts}
+
+
 _Fit = tuple[LearnedFusion, Examples | None, Values]
 """A fusion, the examples it is fitted to, and their cross-fitted scores; no examples where it does not score."""
 
 
-def _fit(pipeline: Pipeline, task: Task, *, trees: bool, most: int) -> _Fit:
+def _fit(pipeline: Pipeline, task: Task, *, trees: bool, most: int, is_debiased: bool) -> _Fit:
     parts, scorers = pipeline.parts, pipeline.parts.scorers[task]
     requests = _requests(pipeline, task, most)
     if len(requests) < FEWEST:
         return _by_rank({"reason": f"{len(requests)} validation requests, fewer than {FEWEST}"})
+    weight, bias = None, dict[str, Any]()
+    if task == "search":
+        requests, weight, bias = _weighted_clicks(pipeline, requests, is_debiased=is_debiased)
     statistics = ItemStatistics.of(parts.popular.split)
     lists = lists_of(parts.channels[task], scorers)
     groups = groups_of(statistics, parts.popular.split.data, task)
     features = Features(statistics, [scorer.name for scorer in scorers], lists, groups)
-    examples = collect(pipeline, features, scorers, requests, copies=task == "search")
+    examples = collect(pipeline, features, scorers, requests, copies=task == "search", weight=weight)
     if (count := int(examples.has_target[examples.is_named].sum())) < FEWEST:
         return _by_rank({"reason": f"{count} validation requests with the target among the candidates"})
     figures = {name: examples.ndcg(_score_of(examples, name)) for name in features.runs}
@@ -128,7 +162,7 @@ def _fit(pipeline: Pipeline, task: Task, *, trees: bool, most: int) -> _Fit:
         )
         used: Mapping[Task, Any] = {**parts.channels, task: with_parts(channels, parts_left)}
         pipeline.parts = dataclasses.replace(parts, channels=used)
-        examples = collect(pipeline, features, scorers, requests, copies=task == "search")
+        examples = collect(pipeline, features, scorers, requests, copies=task == "search", weight=weight)
         pipeline.parts = parts
     learners: dict[str, Learner] = {"linear": learn_linear}
     if trees and has_lightgbm():
@@ -142,6 +176,7 @@ def _fit(pipeline: Pipeline, task: Task, *, trees: bool, most: int) -> _Fit:
         f"ndcg@{DEPTH}": {name: float(values[named].mean()) for name, values in figures.items()},
         "gain": gains,
         "dropped": dropped,
+        **({"position bias": bias} if bias else {}),
     }
     if not named.all():
         report[f"ndcg@{DEPTH} without user"] = {name: float(values[~named].mean()) for name, values in figures.items()}
@@ -246,11 +281,12 @@ def _fitted(examples: Examples, parts: Sequence[str], kind: str, report: dict[st
     names = tuple(examples.features.names[column] for column in columns.tolist())
     rows = examples.learned_from
     matrix, is_target, owner = examples.matrix[rows][:, columns], examples.is_target[rows], examples.owner[rows]
-    linear = fit_linear(matrix, is_target, owner)
+    weight = examples.row_weight(rows)
+    linear = fit_linear(matrix, is_target, owner, weight)
     text = ""
     importance = dict(zip(names, np.abs(linear.weights).tolist(), strict=True))
     if kind == "lambdamart":
-        trees = fit_trees(linear, matrix, is_target, owner)
+        trees = fit_trees(linear, matrix, is_target, owner, weight)
         text = trees.model_to_string()
         importance = dict(zip(names, trees.feature_importance("gain").tolist(), strict=True))
     total = sum(importance.values()) or 1.0

@@ -12,8 +12,10 @@ from searec.pipeline.fusion_features import Matrix
 from searec.pipeline.learned_fusion import FusionModel, Linear
 
 Bools = NDArray[np.bool_]
-Learner = Callable[[Matrix, Bools, Ints], FusionModel]
-"""Fits rows [E, F] of which one in each request is the target [E], with the request [E] of each, ascending."""
+Weights = NDArray[np.float64] | None
+Learner = Callable[[Matrix, Bools, Ints, Weights], FusionModel]
+"""Fits rows [E, F] of which one in each request is the target [E], with the request [E] of each, ascending, and the
+weight [E] of that request or None."""
 ROUNDS = 30
 _TREES: dict[str, Any] = {
     "objective": "lambdarank",
@@ -58,31 +60,33 @@ def scaled_columns(matrix: Matrix, mean: NDArray[np.float64], scale: NDArray[np.
     return np.nan_to_num(columns, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
 
 
-def fit_linear(matrix: Matrix, is_target: Bools, owner: Ints) -> Linear:
+def fit_linear(matrix: Matrix, is_target: Bools, owner: Ints, weight: Weights = None) -> Linear:
     """Return the conditional logit of scaled columns.
 
     Args:
         matrix: [E, F] rows, NaN where a value is missing.
         is_target: [E] one in each request.
         owner: [E] request of each row, ascending.
+        weight: [E] of its request; all 1 by default.
     """
     mean, scale = scaling(matrix)
     columns = scaled_columns(matrix, mean, scale)
-    return Linear(mean, scale, conditional_logit(columns, is_target, owner, np.zeros(len(columns))))
+    return Linear(mean, scale, conditional_logit(columns, is_target, owner, np.zeros(len(columns)), weight))
 
 
-def learn_linear(matrix: Matrix, is_target: Bools, owner: Ints) -> FusionModel:
+def learn_linear(matrix: Matrix, is_target: Bools, owner: Ints, weight: Weights = None) -> FusionModel:
     """As `Learner`: the conditional logit.
 
     Args:
         matrix: [E, F] rows.
         is_target: [E].
         owner: [E].
+        weight: [E].
     """
-    return FusionModel(fit_linear(matrix, is_target, owner), None, matrix.shape[1])
+    return FusionModel(fit_linear(matrix, is_target, owner, weight), None, matrix.shape[1])
 
 
-def fit_trees(linear: Linear, matrix: Matrix, is_target: Bools, owner: Ints) -> Any:
+def fit_trees(linear: Linear, matrix: Matrix, is_target: Bools, owner: Ints, weight: Weights = None) -> Any:
     """Return a LightGBM model of LambdaMART trees that correct a conditional logit.
 
     Args:
@@ -90,21 +94,24 @@ def fit_trees(linear: Linear, matrix: Matrix, is_target: Bools, owner: Ints) -> 
         matrix: [E, F] rows.
         is_target: [E] one in each request.
         owner: [E] request of each row, ascending.
+        weight: [E] of its request; all 1 by default.
     """
     import lightgbm
 
     group = np.unique(owner, return_counts=True)[1]
-    data = lightgbm.Dataset(matrix, is_target.astype(np.float32), group=group, init_score=linear.scores(matrix))
+    label, start = is_target.astype(np.float32), linear.scores(matrix)
+    data = lightgbm.Dataset(matrix, label, group=group, weight=weight, init_score=start)
     return lightgbm.train(_TREES, data, num_boost_round=ROUNDS)
 
 
-def learn_trees(matrix: Matrix, is_target: Bools, owner: Ints) -> FusionModel:
+def learn_trees(matrix: Matrix, is_target: Bools, owner: Ints, weight: Weights = None) -> FusionModel:
     """As `Learner`: the conditional logit and trees.
 
     Args:
         matrix: [E, F] rows.
         is_target: [E].
         owner: [E].
+        weight: [E].
     """
-    linear = fit_linear(matrix, is_target, owner)
-    return FusionModel(linear, fit_trees(linear, matrix, is_target, owner), matrix.shape[1])
+    linear = fit_linear(matrix, is_target, owner, weight)
+    return FusionModel(linear, fit_trees(linear, matrix, is_target, owner, weight), matrix.shape[1])

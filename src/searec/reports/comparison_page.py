@@ -162,7 +162,7 @@ def render(
         training=_training(runs, names, series),
         settings=_side_by_side(names, [run.settings for run in runs]),
         environment=_side_by_side(names, [run.environment for run in runs]),
-        has_lists=any(metric.reads != "ranks" for table in comparison.tables for metric in table.metrics),
+        has_lists=any(metric.reads_lists for table in comparison.tables for metric in table.metrics),
         metric_meanings=list(
             dict.fromkeys(
                 (metric.title, metric.description)

@@ -1,11 +1,12 @@
-"""Groups of items with equal categories: one vector stands for all of a group, and an item is looked up by category."""
+"""Groups of items with equal labels (the same categories, say): one vector represents all of a group."""
 
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
+from torch import Tensor
 
-from searec.data.ragged import Ints, Ragged, group
+_LEAST = 32
 
 
 @dataclass(frozen=True)
@@ -13,62 +14,55 @@ class ItemGroups:
     """N items in groups 1..G.
 
     Attributes:
-        members: [G + 1] the items of each group, the best first.
-        of_item: [N + 1] the group of each item, 0 of no item.
-        carriers: [C + 1] the groups that carry each category, ascending.
+        offsets: [G + 2] into `members`; group g's are at offsets[g] to offsets[g + 1].
+        members: [N] items by group, the best of each first.
     """
 
-    members: Ragged
-    of_item: Ints
-    carriers: Ragged
+    offsets: Tensor
+    members: Tensor
 
     @classmethod
-    def of(cls, labels: Ints, worth: NDArray[np.number], categories: int) -> "ItemGroups":
-        """Return the groups of items 1..N with equal sets of categories.
+    def of(cls, labels: Tensor, worth: Tensor) -> "ItemGroups":
+        """Return the groups of items 1..N with equal rows of labels.
 
         Args:
-            labels: [N + 1, L] categories of each item, each once, 0 pads; row 0 is no item.
+            labels: [N + 1, L] integers; row 0 is no item.
             worth: [N + 1] the larger the better; of equals the smaller id goes first.
-            categories: C.
 
-        >>> groups = ItemGroups.of(np.array([[0, 0], [7, 2], [5, 0], [2, 7], [7, 2]]), np.array([0, 1, 1, 3, 1]), 7)
-        >>> groups.members.values.tolist(), groups.members.offsets.tolist(), groups.carriers.row(7).tolist()
-        ([2, 3, 1, 4], [0, 0, 1, 4], [2])
+        >>> groups = ItemGroups.of(torch.tensor([[0], [7], [5], [7], [7]]), torch.tensor([0, 1, 1, 3, 1]))
+        >>> groups.members.tolist(), groups.offsets.tolist()
+        ([2, 3, 1, 4], [0, 0, 1, 4])
         """
-        rows = np.ascontiguousarray(np.sort(labels[1:], axis=1).astype(np.int32))
+        rows = np.ascontiguousarray(labels[1:].cpu().numpy().astype(np.int32))
         whole = rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1]))).ravel()
-        _, first, number = np.unique(whole, return_index=True, return_inverse=True)
-        order = np.lexsort((np.arange(len(rows)), -worth[1:].astype(np.float64), number))
-        members = group(number[order] + 1, order + 1, len(first) + 1)
-        carrier, column = np.nonzero(rows[first])
-        category = rows[first][carrier, column]
-        by_category = np.argsort(category, kind="stable")
-        carriers = group(category[by_category], carrier[by_category] + 1, categories + 1)
-        return cls(members, np.concatenate(([0], number + 1)), carriers)
-
-    def __len__(self) -> int:
-        return len(self.members) - 1
+        _, group = np.unique(whole, return_inverse=True)
+        order = np.lexsort((np.arange(len(rows)), -worth[1:].cpu().numpy().astype(np.int64), group))
+        offsets = np.concatenate(([0, 0], np.cumsum(np.bincount(group))))
+        return cls(torch.from_numpy(offsets).to(labels.device), torch.from_numpy(order + 1).to(labels.device))
 
     @property
-    def first(self) -> Ints:
+    def first(self) -> Tensor:
         """[G + 1] the best item of each group; 0 for group 0."""
-        return np.concatenate(([0], self.members.values[self.members.offsets[1:-1]]))
+        return torch.nn.functional.pad(self.members[self.offsets[1:-1]], (1, 0))
 
-    def lay_out(self, groups: Ints, owner: Ints, count: int) -> tuple[Ints, Ints]:
-        """Return the first `count` items of the groups of each owner.
+    def enough(self, count: int) -> int:
+        """Return how many groups to search for `count` items: twice the average need, from 32 up to `count`."""
+        return min(count, max(_LEAST, -(-2 * count * (len(self.offsets) - 2) // len(self.members))))
+
+    def lay_out(self, groups: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """Return the first `count` items of groups in a row.
 
         Args:
-            groups: [n] those of an owner in a row.
-            owner: [n] ascending.
-            count: of items an owner.
+            groups: [R, g] 0 for none.
+            count: of items a row.
 
         Returns:
-            items [m]; the place [m] in `groups` of the group that each belongs to.
+            items [R, count], 0 past the end; the place [R, count] in its row of the group that each belongs to.
         """
-        begins = self.members.offsets[groups]
-        length = self.members.offsets[groups + 1] - begins
-        before = np.cumsum(length) - length
-        length = np.clip(count - before + before[np.searchsorted(owner, owner)], 0, length)
-        place = np.repeat(np.arange(len(groups)), length)
-        within = np.arange(len(place)) - np.repeat(np.cumsum(length) - length, length)
-        return self.members.values[begins[place] + within], place
+        length = torch.where(groups > 0, self.offsets[groups + 1] - self.offsets[groups], 0)
+        until = length.cumsum(1)
+        turn = torch.arange(count, device=groups.device).expand(len(groups), -1).contiguous()
+        place = torch.searchsorted(until, turn, right=True).clamp_(max=groups.shape[1] - 1)
+        within = turn - (until - length).gather(1, place)
+        at = self.offsets[groups.gather(1, place)] + within
+        return torch.where(turn < until[:, -1:], self.members[at.clamp(max=len(self.members) - 1)], 0), place

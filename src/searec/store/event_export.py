@@ -13,6 +13,7 @@ from searec.data.importing import REJECTS_FILE, refuse_out
 from searec.data.log import REJECT_SCHEMA, load_log, open_folder, write_table
 from searec.data.remote import read_text, refuse_url
 from searec.data.schema import ITEMS, SEARCHES, TABLES, TIME, USERS
+from searec.data.text_settings import TextSettings
 from searec.errors import DataError
 from searec.files import replacing
 from searec.store.events import SEARCH, Event, ItemChange
@@ -99,6 +100,7 @@ def export(data_folder: Path | str, store: Exported, out: Path | str, *, now: da
         for table in TABLES:
             write_table(getattr(tables, table.name), beside / table.file)
         weights.write(beside)
+        TextSettings.read(folder).write(beside)
         if rejects.height:
             write_table(rejects, beside / REJECTS_FILE)
         (beside / EVENTS_FILE).write_text(

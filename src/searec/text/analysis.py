@@ -1,8 +1,9 @@
-"""Words of titles and queries: one analyser for items, queries, hard negatives and similarity.
+"""Words of titles and queries, before they are folded and stemmed (`text.analyser`).
 
-Texts are first normalised (NFKC, lower case), so that characters typed in different ways are equal. Words are
-runs of letters, digits and the marks on them. A script without spaces between words is cut into overlapping pairs of
-characters. A model number is also found by its parts and with its hyphens closed up.
+Texts are first normalised (NFKC, lower case), so that characters typed in different ways are equal. Words are runs of
+letters, digits and the marks on them. A script without spaces between words is segmented by ICU's dictionaries;
+Chinese, Japanese and Korean also into overlapping pairs of characters, so that a query meets a title that is segmented
+in another way. A model number is also searched by its parts and with its hyphens closed up; 32" is 32 inches.
 """
 
 import functools
@@ -12,6 +13,7 @@ import sys
 import unicodedata
 
 import polars as pl
+from icu4py.breakers import WordBreaker
 
 _JOINERS = "'’\u00ad\u200c\u200d\u2060\ufeff\ufe00-\ufe0f\U000e0100-\U000e01ef"
 """Characters inside a word that are no part of it: apostrophes, soft hyphen, joiners, variation selectors."""
@@ -38,6 +40,10 @@ _COMPOUND = (  # what `_words_of_compound` takes apart: a script without spaces,
 _ASCII_WORD = re.compile("[a-z0-9]+")
 _ASCII_COMPOUND = re.compile("[a-z]-?[0-9]|[0-9]-?[a-z]")
 _ASCII_PART = re.compile("[a-z]+|[0-9]+")
+_INCHES = r"([0-9])\s?(?:\"|''|[″”])"
+_INCHES_RE = re.compile(_INCHES)
+_AFTER_NUMBER = {"in": "inch", "l": "liter", "g": "gram", "m": "meter"}
+"""Units that are other words where no number stands before them."""
 _NOT_PLAIN = r"[^\x00-\x7f]|[A-Za-z]['-]*[0-9]|[0-9]['-]*[A-Za-z]"
 """What no text of plain ASCII words has."""
 
@@ -48,21 +54,19 @@ def split_words(column: pl.Expr) -> pl.Expr:
     return text.str.replace_all(f"[{_JOINERS}]", "").str.extract_all(_WORD)
 
 
-def index_words(column: pl.Expr) -> pl.Expr:
-    """List of the words of each text as they are indexed and searched, the same as `words_of` of each."""
-    return column.map_batches(_index_words, return_dtype=pl.List(pl.String))
-
-
 def words_of(text: str) -> list[str]:
-    """Return the words of a text as they are indexed and searched; those of compounds follow the plain ones.
+    """Return the words of a text; those of compounds follow the plain ones, a repeated one stands twice.
 
     >>> words_of("Sal's Pizza, Nº 7")
     ['sals', 'pizza', 'no', '7']
     >>> words_of("WF-1000XM5"), words_of("12V")
     (['wf1000xm5', 'wf', '1000xm5', '1000', 'xm', '5'], ['12v', '12', 'v'])
+    >>> words_of('32" TV'), words_of("ภาษาไทย")
+    (['tv', '32inch', '32', 'inch'], ['ภาษา', 'ไทย'])
     >>> words_of("电动自行车")
-    ['电动', '动自', '自行', '行车']
+    ['电动', '动自', '自行', '行车', '电', '动', '车']
     """
+    text = _INCHES_RE.sub(r"\1inch ", text)
     if text.isascii():
         text = text.lower().replace("'", "")
         if not _ASCII_COMPOUND.search(text):
@@ -97,6 +101,8 @@ class _Patterns:
         self.unspaced = re.compile(f"[{_WITHOUT_SPACES}]")
         self.unspaced_only = re.compile(f"[{_WITHOUT_SPACES}]+")
         self.unspaced_run = re.compile(f"((?:[{_WITHOUT_SPACES}][{marks}]*)+)")
+        self.paired = re.compile(f"[{_HAN}{_HANGUL}\u1100-\u11ff\u3040-\u30ff\u31f0-\u31ff]")
+        self.particle = re.compile("[\u3040-\u309f]")  # one hiragana letter
         self.character = re.compile(rf"\w[{marks}]*")
         self.joiner = re.compile(f"[{_JOINERS}]")
 
@@ -126,21 +132,25 @@ def _words_of_compound(compound: str) -> list[str]:
     """Return the words of runs of letters and digits that hyphens hold together."""
     patterns = _patterns()
     if patterns.unspaced_only.fullmatch(compound):
-        return _pairs(compound)
+        return _segments(compound)
     if compound.isascii():
         return _forms(_runs(compound))
     words: list[str] = []
     for place, piece in enumerate(patterns.unspaced_run.split(compound)):
-        words += _pairs(piece) if place % 2 else _forms(_runs(piece))
+        words += _segments(piece) if place % 2 else _forms(_runs(piece))
     return words
 
 
-def _pairs(text: str) -> list[str]:
-    """Return the overlapping pairs of characters, each with its marks; a single one by itself."""
-    if text.isalnum():  # no marks
-        return [text[place : place + 2] for place in range(len(text) - 1)] or [text]
-    characters = _patterns().character.findall(text)
-    return [first + second for first, second in itertools.pairwise(characters)] or characters
+def _segments(text: str) -> list[str]:
+    """Return the words of letters without spaces between words: pairs of Chinese, Japanese and Korean, then ICU's."""
+    units = text.encode("utf-16-le")  # ICU counts in them
+    words = [units[2 * start : 2 * end].decode("utf-16-le") for start, end in WordBreaker(text, "root").segments()]
+    patterns = _patterns()
+    if not patterns.paired.search(text):
+        return words
+    characters = list(text) if text.isalnum() else patterns.character.findall(text)
+    pairs = [first + second for first, second in itertools.pairwise(characters)]
+    return pairs + [word for word in words if word not in pairs and not patterns.particle.fullmatch(word)] or [text]
 
 
 def _forms(runs: list[str]) -> list[str]:
@@ -151,8 +161,36 @@ def _forms(runs: list[str]) -> list[str]:
     for run in runs:
         words.append(run)
         if _mixed(run):
-            words += (_ASCII_PART if run.isascii() else _patterns().part).findall(run)
+            parts = (_ASCII_PART if run.isascii() else _patterns().part).findall(run)
+            words += [
+                _AFTER_NUMBER.get(part, part) if place and _is_number(parts[place - 1][-1]) else part
+                for place, part in enumerate(parts)
+            ]
     return words
+
+
+def split_indexed(texts: pl.Series) -> pl.Series:
+    """Return the words of each text, the same as `words_of` of each: by expressions; only compounds one by one."""
+    texts = texts.fill_null("").str.replace_all(_INCHES, "${1}inch ")
+    plain = texts.str.to_lowercase().str.replace_all("'", "", literal=True).str.extract_all("[a-z0-9]+")
+    is_plain = ~texts.str.contains(_NOT_PLAIN)
+    rows = (~is_plain).arg_true()
+    if rows.is_empty():
+        return plain
+    normal = _normalised(texts.gather(rows))
+    plain_words = normal.str.replace_all(_COMPOUND, " ").str.extract_all(_WORD)
+    compounds = pl.DataFrame({"row": rows, "compound": normal.str.extract_all(_COMPOUND)}).explode("compound")
+    distinct = compounds["compound"].drop_nulls().unique()
+    parts = pl.Series("part", [_words_of_compound(one) for one in distinct.to_list()], dtype=pl.List(pl.String))
+    table = pl.DataFrame({"compound": distinct, "part": parts})
+    compounds = compounds.join(table, on="compound", how="left", maintain_order="left")
+    of_compounds = compounds.drop_nulls().group_by("row").agg(pl.col("part").explode())
+    frame = pl.DataFrame({"row": rows, "plain": plain_words}).join(
+        of_compounds, on="row", how="left", maintain_order="left"
+    )
+    words = frame.select(pl.concat_list("plain", pl.col("part").fill_null([])).alias(texts.name)).to_series()
+    place = pl.concat([is_plain.arg_true(), rows]).arg_sort()
+    return pl.concat([plain.filter(is_plain), words]).gather(place)
 
 
 def _normalised(texts: pl.Series) -> pl.Series:
@@ -163,43 +201,6 @@ def _normalised(texts: pl.Series) -> pl.Series:
     for letter, folded in _FOLDED.items():
         texts = texts.str.replace_all(letter, folded, literal=True)
     return texts.str.normalize("NFKC").str.replace_all(f"[{_JOINERS}]", "")
-
-
-def _index_words(texts: pl.Series) -> pl.Series:
-    """Split whole columns by expressions; only distinct compounds are taken apart one by one."""
-    texts = texts.fill_null("")
-    plain = texts.str.to_lowercase().str.replace_all("'", "", literal=True).str.extract_all("[a-z0-9]+")
-    is_plain = ~texts.str.contains(_NOT_PLAIN)
-    rows = (~is_plain).arg_true()
-    if rows.is_empty():
-        return plain
-    normal = _normalised(texts.gather(rows))
-    plain_words = normal.str.replace_all(_COMPOUND, " ").str.extract_all(_WORD)
-    compounds = pl.DataFrame({"row": rows, "compound": normal.str.extract_all(_COMPOUND)}).explode("compound")
-    parts = _parts(compounds["compound"].drop_nulls().unique())
-    compounds = compounds.join(parts, on="compound", how="left", maintain_order="left")
-    of_compounds = compounds.drop_nulls().group_by("row").agg(pl.col("part").explode())
-    frame = pl.DataFrame({"row": rows, "plain": plain_words}).join(
-        of_compounds, on="row", how="left", maintain_order="left"
-    )
-    words = frame.select(pl.concat_list("plain", pl.col("part").fill_null([])).alias(texts.name)).to_series()
-    place = pl.concat([is_plain.arg_true(), rows]).arg_sort()
-    return pl.concat([plain.filter(is_plain), words]).gather(place)
-
-
-def _parts(compounds: pl.Series) -> pl.DataFrame:
-    """Return the words (`part`, a list) of each `compound`."""
-    are_letters = compounds.str.contains(f"^[{_WITHOUT_SPACES}]+$")
-    runs, others = compounds.filter(are_letters), compounds.filter(~are_letters)
-    letters = pl.DataFrame({"letter": runs.str.split("")}).with_row_index("run").explode("letter")
-    run = pl.col("run")
-    is_last = run != run.shift(-1, fill_value=len(runs))
-    is_single = is_last & (run != run.shift(1, fill_value=len(runs)))
-    pair = pl.when(~is_last).then(pl.col("letter") + pl.col("letter").shift(-1)).when(is_single).then("letter")
-    pairs = letters.select(pl.col("run").set_sorted(), part=pair).drop_nulls()
-    by_run = pairs.group_by("run", maintain_order=True).agg("part").select(runs.alias("compound"), "part")
-    words = pl.Series("part", [_words_of_compound(one) for one in others.to_list()], dtype=pl.List(pl.String))
-    return pl.concat([by_run, pl.DataFrame({"compound": others, "part": words})])
 
 
 def item_text(columns: list[str]) -> pl.Expr:

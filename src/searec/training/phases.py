@@ -23,6 +23,7 @@ SUPERVISED, STARTED = "supervised", "started"
 BUILT_IN = {
     "trunk_choice": "searec.training.reasoning:TrunkChoicePhase",
     "reasoning": "searec.training.reasoning:ReasoningPhase",
+    "interests": "searec.training.reasoning:InterestReadingPhase",
     "text_choice": "searec.training.choices:TextChoicePhase",
     "code_weight": "searec.training.code_weight:CodeWeightPhase",
     "neighbours": "searec.training.neighbour_memory:NeighbourMemoryPhase",

@@ -424,7 +424,7 @@ def test_command_line(tmp_path: Path) -> None:
     command = [
         sys.executable,
         "-m",
-        "searec.cli",
+        "searec",
         "import",
         "amazon",
         str(amazon_2014(tmp_path / "src")),

@@ -376,7 +376,7 @@ def test_share_of_searches(tmp_path: Path) -> None:
 
 def test_command_line(tmp_path: Path) -> None:
     src = ml_latest(tmp_path / "src")
-    command = [sys.executable, "-m", "searec.cli", "import", "movielens", str(src), str(tmp_path / "out")]
+    command = [sys.executable, "-m", "searec", "import", "movielens", str(src), str(tmp_path / "out")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "note: 1 film is rated or tagged and not in movies.csv" in done.stdout

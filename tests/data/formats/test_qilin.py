@@ -326,7 +326,7 @@ def test_command_line(tmp_path: Path) -> None:
     command = [
         sys.executable,
         "-m",
-        "searec.cli",
+        "searec",
         "import",
         "qilin",
         str(qilin(tmp_path / "src")),

@@ -233,6 +233,22 @@ def test_scores_are_the_library_s_log_probabilities(run: Run, task: Any) -> None
     torch.testing.assert_close(loss, -expected[range(6), items[:5].repeat(2)[:6] - 1].mean(), atol=1e-4, rtol=1e-5)
 
 
+@torch.no_grad()
+def test_bfloat16_changes_scores_in_their_last_digits(run: Run) -> None:
+    model = model_of(run)
+    batch = held(run, "recommend", slice(6)).with_candidates(torch.arange(1, 9).expand(6, -1))
+    exact, settings = model.score(batch), model.config
+    try:
+        model.config = dataclasses.replace(settings, bfloat16=True)
+        near = model.train(False).score(batch)
+    finally:
+        model.config = settings
+        model.train(False)
+    assert not torch.equal(near, exact)
+    torch.testing.assert_close(near, exact, atol=0.2, rtol=0)
+    assert torch.equal(model.score(batch), exact)
+
+
 @pytest.mark.parametrize("task", ["recommend", "search"])
 def test_retrieval_equals_the_library_s_generate_with_a_prefix_callback(run: Run, task: Any) -> None:
     model = model_of(run)

@@ -21,11 +21,10 @@ FLAGS = [
 ]
 PATIENCE = 120.0
 TINY: dict[str, Any] = {
-    "width": 8,
-    "hidden": 16,
-    "vector": 8,
-    "negatives": 4,
-    "dropout": 0.0,
+    "width": 16,
+    "inner": 16,
+    "layers": 1,
+    "text": False,
     "interests": 4,
     "snapshots": 3,
     "epochs": 1,
@@ -55,7 +54,7 @@ class Locked:
 @contextlib.contextmanager
 def serving(arguments: list[str], log: Path) -> Iterator[str]:
     """The address of `searec serve` with these arguments, until the end."""
-    searec, deployment = [sys.executable, "-m", "searec.cli"], log.with_name("deployment.json")
+    searec, deployment = [sys.executable, "-m", "searec"], log.with_name("deployment.json")
     first = arguments.index("--store")
     subprocess.run([*searec, "deploy", *arguments[:first], "--out", str(deployment)], check=True, env=os.environ)
     command = [*searec, "serve", str(deployment), *arguments[first:], "--port", "0"]

@@ -33,7 +33,7 @@ def eventually(what: Callable[[], object], seconds: float = PATIENCE) -> None:
 def command(*words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     """Run `searec` to its end."""
     done = subprocess.run(
-        [sys.executable, "-m", "searec.cli", *words],
+        [sys.executable, "-m", "searec", *words],
         env=os.environ | environment,
         capture_output=True,
         text=True,
@@ -83,7 +83,7 @@ class Running:
         words += [word for name, value in self._sets.items() for word in ("--set", f"{name}={value}")]
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "searec.cli", *words],
+                [sys.executable, "-m", "searec", *words],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,

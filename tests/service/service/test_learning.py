@@ -75,7 +75,7 @@ class Workers:
 
     def start(self, *words: str, **environment: str) -> "subprocess.Popen[bytes]":
         with self._log.open("ab") as log:
-            command = [sys.executable, "-m", "searec.cli", *self._words, *words]
+            command = [sys.executable, "-m", "searec", *self._words, *words]
             self.running.append(subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | environment))
         return self.running[-1]
 

@@ -46,6 +46,7 @@ class ImportOptions:
     fold_ids: differences between ids that are none: blanks around, invisible characters, case, leading zeros, a
         trailing ".0". Ids that are equal but for these become one.
     event_weights: weight by event name, beside those that `data.events` has.
+    language: of titles and descriptions (`text.language.LANGUAGES`); that of SOURCE, else detected, if None.
     """
 
     mapping: Mapping[str, str] = field(default_factory=dict)
@@ -56,6 +57,7 @@ class ImportOptions:
     list_separator: str | None = None
     fold_ids: tuple[FoldRule, ...] = ()
     event_weights: Mapping[str, float] = field(default_factory=dict)
+    language: str | None = None
 
     def refuse_unused(self, format: str, *used: str) -> None:
         """Refuse an option that a format has no use for.

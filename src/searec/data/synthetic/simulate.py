@@ -19,6 +19,7 @@ from searec.data.synthetic.world_blocks import Truth, blocks
 from searec.data.synthetic.world_events import EVENTS, Block
 from searec.data.synthetic.world_feed import SOURCES
 from searec.data.synthetic.world_items import Ints, Shop, join_words
+from searec.data.synthetic.world_pages import true_relevance
 from searec.data.synthetic.world_queries import INTENTS
 from searec.data.synthetic.world_tables import profile_table, search_ids, user_ids
 from searec.errors import DataError, SettingsError
@@ -28,7 +29,7 @@ from searec.progress import progress
 __all__ = ["SAMPLE", "World", "sample_folder", "simulate"]
 
 WORLD_FILE, TRUTH_FILE = "world.json", "truth.parquet"
-CLICK_TRUTH, USER_TRUTH = "truth_clicks.parquet", "truth_users.parquet"
+CLICK_TRUTH, USER_TRUTH, PAGE_TRUTH = "truth_clicks.parquet", "truth_users.parquet", "truth_relevance.parquet"
 _TIME = pa.timestamp("us", tz="UTC")
 _SCHEMAS = {
     USERS.file: pa.schema([(name, pa.string()) for name in ("user_id", "age_group", "gender", "city")]),
@@ -47,6 +48,7 @@ _SCHEMAS = {
     TRUTH_FILE: pa.schema(
         [("search_id", pa.string()), ("intent", pa.string()), ("type", pa.string()), ("returns", pa.bool_())]
     ),
+    PAGE_TRUTH: pa.schema([("query", pa.string()), ("item_id", pa.string()), ("relevance", pa.float64())]),
     CLICK_TRUTH: pa.schema(
         [("user_id", pa.string()), ("item_id", pa.string()), ("source", pa.string()), ("revealed", pa.bool_())]
     ),
@@ -74,7 +76,8 @@ def simulate(out: Path | str, world: World) -> Path:
     click for which a small catalogue has no new item left is dropped). With `world.truth` truth.parquet holds for each
     search its intent (`world_queries.INTENTS`), its product type and whether it returns in a feed click; in worlds
     with controls truth_clicks.parquet holds for each feed click its source (`world_feed.SOURCES`) and whether a search
-    revealed it, truth_users.parquet each user's archetype and arcs (product types).
+    revealed it, truth_users.parquet each user's archetype and arcs (product types). With `world.shown` searches hold
+    their result pages, and truth_relevance.parquet how relevant each item of the searched type is to each query.
     An older simulated folder at `out` is replaced.
 
     Args:
@@ -125,7 +128,7 @@ def _refuse_future(world: World) -> None:
 
 
 def _refuse_other_content(out: Path) -> None:
-    known = {WORLD_FILE, TRUTH_FILE, CLICK_TRUTH, USER_TRUTH, *(table.file for table in TABLES)}
+    known = {WORLD_FILE, TRUTH_FILE, CLICK_TRUTH, USER_TRUTH, PAGE_TRUTH, *(table.file for table in TABLES)}
     if out.exists():
         others = sorted({p.name for p in out.iterdir()} - known) if out.is_dir() else [out.name]
         if others:
@@ -138,14 +141,22 @@ def _refuse_other_content(out: Path) -> None:
             )
 
 
+def _schemas(world: World) -> dict[str, pa.Schema]:
+    """The columns of each file that a world has."""
+    left_out = {PAGE_TRUTH} if not world.shown else set()
+    schemas = {name: schema for name, schema in _SCHEMAS.items() if name not in left_out}
+    if world.shown:
+        schemas[SEARCHES.file] = schemas[SEARCHES.file].append(pa.field("shown", pa.list_(pa.string())))
+    return {name: schema for name, schema in schemas.items() if world.truth or not name.startswith("truth")}
+
+
 @contextmanager
 def _tables(folder: Path, world: World) -> Iterator[dict[str, pq.ParquetWriter]]:
     """An open writer for each table that grows by blocks, by file name."""
     with ExitStack() as open_files:
         yield {
             name: open_files.enter_context(pq.ParquetWriter(folder / name, schema, compression="zstd"))
-            for name, schema in _SCHEMAS.items()
-            if world.truth or not name.startswith("truth")
+            for name, schema in _schemas(world).items()
         }
 
 
@@ -171,21 +182,19 @@ def _as_tables(
             schema=_SCHEMAS[INTERACTIONS.file],
         ),
     )
-    yield (
-        SEARCHES.file,
-        pa.table(
-            [
-                search_id,
-                people.take(pa.array(block.search_user)),
-                _texts(join_words(words, block.words).str.to_lowercase()),
-                _times(start, block.search_time),
-                pa.ListArray.from_arrays(
-                    pa.array(block.clicked_first.astype(np.int32)), items.take(pa.array(block.clicked))
-                ),
-            ],
-            schema=_SCHEMAS[SEARCHES.file],
-        ),
-    )
+    lists = [(block.clicked_first, block.clicked)]
+    if block.shown is not None and block.shown_first is not None:
+        lists.append((block.shown_first, block.shown))
+    columns = [
+        search_id,
+        people.take(pa.array(block.search_user)),
+        _texts(join_words(words, block.words).str.to_lowercase()),
+        _times(start, block.search_time),
+        *(pa.ListArray.from_arrays(pa.array(at.astype(np.int32)), items.take(pa.array(of))) for at, of in lists),
+    ]
+    yield SEARCHES.file, pa.table(columns, schema=_schemas(world)[SEARCHES.file])
+    if world.truth and world.shown:
+        yield PAGE_TRUTH, true_relevance(shop, words, block).to_arrow().cast(_SCHEMAS[PAGE_TRUTH])
     if world.truth:
         name = np.where(block.intent_type >= 0, shop.type_name[block.intent_type], 0)
         columns = [

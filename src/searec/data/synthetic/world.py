@@ -45,6 +45,11 @@ class World:
         shuffle_arcs: give each user the arcs of an archetype drawn at random: a world of archetypes where neighbours
             know nothing.
 
+    Result pages:
+        shown: results on the page of a search (`world_pages`); 0 for no pages. With pages an item may be clicked again,
+            and `unclicked_share` is not read.
+        position_bias: a position is examined with the chance position ^ -position_bias; 0 for all alike.
+
     seed: same settings, same folder, byte for byte.
     truth: also write truth*.parquet: what is behind every search, feed click and user.
     """
@@ -75,6 +80,8 @@ class World:
     arc_share: Share = 0.6
     sparse_clicks: Natural = 4
     shuffle_arcs: bool = False
+    shown: Annotated[int, Field(ge=0, le=100)] = 0
+    position_bias: NonNegative = 1.0
     seed: Seed = 0
     truth: bool = False
 

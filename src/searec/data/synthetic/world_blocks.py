@@ -11,6 +11,7 @@ from searec.data.synthetic.world_arcs import Archetypes, Members, draw_archetype
 from searec.data.synthetic.world_events import Block, People, draw_people
 from searec.data.synthetic.world_feed import Feed, draw_feed
 from searec.data.synthetic.world_items import Ints, Mask, Shop, build_shop
+from searec.data.synthetic.world_pages import add_pages
 from searec.data.synthetic.world_searches import add_foreign, simulate_searches
 from searec.data.synthetic.world_words import ERRANDS
 
@@ -88,7 +89,7 @@ def simulate_block(
         users: how many users.
         seed: of the block.
     """
-    of_feed, of_members, of_searches, of_foreign = seed.spawn(4)
+    of_feed, of_members, of_searches, of_foreign, of_pages = seed.spawn(5)
     rng = np.random.default_rng(of_feed)
     people = draw_people(world, shop, users, rng)
     members = None if archetypes is None else draw_members(world, archetypes, users, of_members)
@@ -108,4 +109,6 @@ def simulate_block(
     )
     if world.inject:
         block = add_foreign(world, block, np.random.default_rng(of_foreign))
+    if world.shown:
+        block = add_pages(world, shop, block, np.random.default_rng(of_pages))
     return block, Truth(people, members, feed)

@@ -42,6 +42,7 @@ class Block:
     user is 0-based within the block, time in microseconds since the start, item 0-based. words: S x 4 codes of a query;
     clicked items of search s are clicked[clicked_first[s]:clicked_first[s + 1]]. A search of the user's has its number
     as `number` and 0 as `foreign`; the first, second, ... of other users beside it have that number and 1, 2, ...
+    In a world with result pages shown and shown_first hold their items likewise.
     """
 
     age: Ints
@@ -61,6 +62,8 @@ class Block:
     returns: Mask
     number: Ints
     foreign: Ints
+    shown: Ints | None = None
+    shown_first: Ints | None = None
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ def demo() -> Recipe:
             RecipeLine("unisar", "unisar", {"batch": 256, "epochs": 1}),
             RecipeLine("gserec", "gserec", {"text": True}),
             RecipeLine("lcr-ser", "lcr-ser", {"text": True, "trunk": "feed", "reasoning_steps": 400}),
-            RecipeLine("serendipity", "serendipity", {"batch": 128}),
+            RecipeLine("serendipity", "serendipity", {"text": True}),
             RecipeLine("gensar", "gensar", {"text": True}),
         ),
     )

@@ -1,27 +1,26 @@
 """Writing identifiers and queries step by step, for the beam search among those that exist."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from searec.models.gensar.prompt_builder import Prompts
-from searec.models.gensar.t5 import encode, head, head_scale
+from searec.models.gensar.t5 import InferenceT5, encode, head, head_scale
 from searec.nn.t5_decoder import BeamDecoder
 
 
 class PromptWriter:
-    """Writes code by code, or token by token, after a batch of prompts (`semantic_ids.beam.Writer`).
+    """Writes code by code, or token by token, after a batch of prompts (`semantic_ids.beam.CodeDecoder`).
 
     Args:
-        t5: of the transformers library.
+        t5: with its weights as they are multiplied by.
         prompts: what is written after.
         start: the token that starts the decoder.
         heads: for each step, the first token that may be written and how many follow it.
     """
 
-    def __init__(self, t5: Any, prompts: Prompts, start: int, heads: Sequence[tuple[int, int]]) -> None:
+    def __init__(self, t5: InferenceT5, prompts: Prompts, start: int, heads: Sequence[tuple[int, int]]) -> None:
         ids, mask = prompts
         self._t5, self._start, self._heads, self._rows = t5, start, heads, len(ids)
         self._decoder = BeamDecoder(t5.decoder, encode(t5, ids, mask), mask, len(heads))
@@ -38,10 +37,10 @@ class PromptWriter:
             [B, K, C] up to a constant per beam.
         """
         if codes is None:
-            tokens = torch.full((self._rows, 1), self._start, device=self._t5.device)
+            tokens = torch.full((self._rows, 1), self._start, device=self._t5.model.device)
         else:
             tokens = codes + self._heads[self._step - 1][0]
-        states = self._decoder.step(self._t5.shared(tokens), parent) * head_scale(self._t5)
+        states = self._decoder.step(self._t5.model.shared(tokens), parent) * head_scale(self._t5.model)
         first, count = self._heads[self._step]
         self._step += 1
-        return states @ head(self._t5, first, count).T
+        return states @ head(self._t5.model, first, count).T

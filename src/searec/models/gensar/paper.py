@@ -22,9 +22,10 @@ from searec.models.gensar.constrained_decoding import PromptWriter
 from searec.models.gensar.item_corpus import ItemCorpus, ItemCorpusTokens
 from searec.models.gensar.prompt_builder import BEHAVIOURS, PromptBuilder, Prompts
 from searec.models.gensar.seq2seq_tasks import Seq2SeqTask, TaskBuilder, decoder_states, task_loss
-from searec.models.gensar.t5 import new_t5
+from searec.models.gensar.t5 import InferenceT5, new_t5
 from searec.models.gensar.token_layout import TokenLayout
 from searec.models.search_space import DROPOUT, LEARNING_RATE, Choice, Range, SearchSpace
+from searec.nn.cached_value import CachedValue
 from searec.nn.losses import Losses
 from searec.semantic_ids import beam
 from searec.semantic_ids.code_config import PAPER_IDENTIFIERS, IdentifierSettings
@@ -85,6 +86,7 @@ class GenSARPaper(Model):
             query_tokens, text_tokens: read of a query, and of an item's text.
             user_tokens: users are hashed to so few tokens, one of which begins the prompt (TIGER); 0 for none.
             beam: identifiers in each step of a search.
+            bfloat16: answer by linear layers in bfloat16, for sizes such as t5-small; training is as without.
             *_weight: of the tasks: next item, next query, searched item, pseudo-query to item, text to identifier and
                 back.
             item_share: items drawn for each task about items, as a share of the batch.
@@ -109,6 +111,7 @@ class GenSARPaper(Model):
         text_tokens: Count = 32
         user_tokens: Natural = 0
         beam: Count = 30
+        bfloat16: bool = False
         recommend_weight: NonNegative = 1.0
         search_weight: NonNegative = 1.0
         query_weight: NonNegative = 1.0
@@ -160,6 +163,7 @@ class GenSARPaper(Model):
         self.prompts: PromptBuilder
         self._tries: list[Trie] = []
         self._corpus: ItemCorpusTokens | None = None
+        self._cache = CachedValue[InferenceT5]()
 
     @property
     @override
@@ -350,8 +354,12 @@ class GenSARPaper(Model):
         writer = self._item_writer(self.prompts.users(batch, batch.task), batch.task)
         return _padded(*beam.search(writer, self.trie(batch.task), max(self.config.beam, k), exclude), k)
 
+    def _inference(self) -> InferenceT5:
+        """The T5 with its weights as decoding multiplies by them, made once."""
+        return self._cache(lambda: InferenceT5.of(self.t5, bfloat16=self.config.bfloat16), *self.t5.parameters())  # type: ignore[no-any-return]
+
     def _item_writer(self, prompts: Prompts, task: Task) -> PromptWriter:
-        return PromptWriter(self.t5, prompts, self.layout.mark(task), self.layout.heads(task))
+        return PromptWriter(self._inference(), prompts, self.layout.mark(task), self.layout.heads(task))
 
     @property
     def suggests_queries(self) -> bool:
@@ -382,7 +390,7 @@ class GenSARPaper(Model):
             -inf there.
         """
         heads = [(0, self.layout.text)] * queries.depth
-        writer = PromptWriter(self.t5, self.prompts.users(batch, "query"), self.layout.query_mark, heads)
+        writer = PromptWriter(self._inference(), self.prompts.users(batch, "query"), self.layout.query_mark, heads)
         return _padded(*beam.search(writer, queries, max(self.config.beam, k)), k)
 
 

@@ -1,10 +1,13 @@
 """T5 of the transformers library: from a checkpoint, or from sizes."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
+from searec.nn.bfloat16 import in_bfloat16
 from searec.nn.dropout import Dropout
+from searec.nn.t5_decoder import DecoderWeights
 from searec.text.model_building import BUILDING
 from searec.text.tokenizer import PAD, loading, needs_transformers
 
@@ -97,11 +100,37 @@ def _cheap_dropout(model: nn.Module) -> None:
             module.dropout = 0.0  # type: ignore[assignment]
 
 
+@dataclass(frozen=True)
+class InferenceT5:
+    """A T5 with its weights as decoding multiplies by them.
+
+    Attributes:
+        model: of the transformers library.
+        encoder: its encoder.
+        decoder: the weights of its decoder.
+    """
+
+    model: Any
+    encoder: Any
+    decoder: DecoderWeights
+
+    @classmethod
+    def of(cls, t5: Any, *, bfloat16: bool = False) -> "InferenceT5":
+        """Return it for a model.
+
+        Args:
+            t5: of the transformers library.
+            bfloat16: whether linear layers are in bfloat16, all but the head.
+        """
+        decoder = DecoderWeights(t5.decoder)
+        return cls(t5, in_bfloat16(t5.encoder), in_bfloat16(decoder)) if bfloat16 else cls(t5, t5.encoder, decoder)
+
+
 def encode(t5: Any, ids: Tensor, mask: Tensor) -> Tensor:
     """Return the encoder's states [B, L, D].
 
     Args:
-        t5: of the transformers library.
+        t5: of the transformers library, or `InferenceT5`.
         ids: [B, L] tokens.
         mask: [B, L] where there is a token.
     """

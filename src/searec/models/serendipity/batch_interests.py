@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from searec.data.split import NEVER
+
 
 @dataclass(frozen=True)
 class BatchInterests:
@@ -43,14 +45,16 @@ class BatchInterests:
 
 
 def newest_snapshot(times: Tensor, user: Tensor, at: Tensor) -> Tensor:
-    """Return [B] the newest snapshot of each user that was made at or before a time, -1 where none was.
+    """Return [B] or [B, Q] the newest snapshot of each user that was made at or before a time, -1 where none was.
 
     Args:
         times: [U + 1, S] ascending, microseconds since 1970; a snapshot rests on what is strictly older.
         user: [B] internal ids.
-        at: [B] microseconds since 1970.
+        at: [B] or [B, Q] microseconds since 1970.
     """
-    return (times[user.long()] <= at[:, None]).sum(1) - 1
+    known = times[user.long()]
+    known = known[:, None] if at.dim() == 2 else known
+    return ((known <= at[..., None]) & (known != NEVER)).sum(-1) - 1
 
 
 def untouched(given: Tensor, touched: Tensor, items: Tensor, categories: int) -> Tensor:

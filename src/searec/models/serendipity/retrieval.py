@@ -1,20 +1,16 @@
 """What the channels of the serendipity model search, and the items near a user's interests."""
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
+import torch
 from torch import Tensor
 
-from searec.data.ragged import Ints, Ragged
-from searec.data.ragged import group as by_owner
+from searec.models.serendipity.batch_interests import untouched
+from searec.nn.sets import is_first, is_in
 from searec.retrieval.item_groups import ItemGroups
-from searec.retrieval.quota_pool import Pool
-from searec.retrieval.vector_index import VectorIndex
-
-Floats = NDArray[np.float32]
+from searec.retrieval.quota_pool import Pool, merge
+from searec.retrieval.vector_index import VectorIndex, products
 
 
 @dataclass(frozen=True)
@@ -25,7 +21,7 @@ class InterestPool:
         pool: the items.
         interest: [B, k] the interest that each item of the second channel matches, by its place among the user's
             interests from 0; -1 elsewhere.
-        score: [B, k] of the towers.
+        score: [B, k] of the model.
     """
 
     pool: Pool
@@ -38,16 +34,37 @@ class Channels:
     """The items of each channel, before they are merged.
 
     Attributes:
-        users: [B, D'] user vectors.
         usual: [B, n] items by behaviour (U2I), best first, 0 for none.
+        usual_score: [B, n] of each.
         interesting: [B, m] items by interest (I2I), best first, 0 for none.
+        interesting_score: [B, m] of each.
         interest: [B, m] the interest that each of the latter matches.
     """
 
-    users: Tensor
     usual: Tensor
+    usual_score: Tensor
     interesting: Tensor
+    interesting_score: Tensor
     interest: Tensor
+
+    def merged(self, k: int, quota: float) -> InterestPool:
+        """Return k items of both channels.
+
+        Args:
+            k: items per request.
+            quota: share of I2I.
+        """
+        pool = merge(self.usual, self.interesting, k, quota)
+        score = _at(self.usual_score, pool.place)
+        if self.interest.shape[1]:
+            score = torch.where(pool.second, _at(self.interesting_score, pool.place), score)
+        interest = _at(self.interest, pool.place).masked_fill(~pool.second, -1)
+        return InterestPool(pool, interest, score.masked_fill(pool.items == 0, -torch.inf))
+
+
+def _at(values: Tensor, place: Tensor) -> Tensor:
+    """[B, k] of values [B, n] at places; some value at places past the end."""
+    return values.gather(1, place.clamp(max=values.shape[1] - 1)) if values.shape[1] else place
 
 
 @dataclass(frozen=True)
@@ -55,86 +72,65 @@ class Tables:
     """What the channels search.
 
     Attributes:
-        by_item: index of the item vectors.
-        items: [I + 1, D'] item vectors, on the CPU.
+        items: [I + 1, D'] item vectors.
+        by_item: their index.
         groups: items of equal categories.
-        group_interests: [G + 1, D] unit vectors of the groups' own interests, row 0 zero.
-        group_level: [G + 1, L] categories of the groups at the level that decides what is new, 0 pads.
-        categories: C.
+        by_interest: index of the groups' own interests.
     """
 
+    items: Tensor
     by_item: VectorIndex
-    items: Floats
     groups: ItemGroups
-    group_interests: Floats
-    group_level: Ints
-    categories: int
+    by_interest: VectorIndex
 
-    @cached_property
-    def _level_carriers(self) -> Ragged:
-        """[C + 1] the groups that have each category at the level; row 0 those that have none."""
-        group, column = np.nonzero(self.group_level)
-        none = np.flatnonzero(~self.group_level.any(axis=1))
-        category = np.concatenate((np.zeros_like(none), self.group_level[group, column]))
-        order = np.argsort(category, kind="stable")
-        return by_owner(category[order], np.concatenate((none, group))[order], self.categories + 1)
 
-    def new_to(self, touched: Ints) -> NDArray[np.bool_]:
-        """Return [G + 1] whether groups have categories and none of them is one of an item that the user clicked.
+def items_by_interest(
+    tables: Tables,
+    users: Tensor,
+    interests: Tensor,
+    confidence: Tensor,
+    touched: Tensor,
+    item_level: Tensor,
+    item_given: Tensor,
+    meant: Tensor,
+    exclude: Tensor,
+    k: int,
+    *,
+    reach: int,
+    order: Literal["user", "interest"],
+    categories: int,
+) -> tuple[Tensor, Tensor]:
+    """Return items near the interests that carry them, of categories that the user has not touched.
 
-        Args:
-            touched: [T] items the user clicked, 0 pads.
-        """
-        known = np.zeros(self.categories + 1, dtype=bool)
-        known[self.group_level[self.groups.of_item[touched]]] = True
-        known[0] = True
-        new = np.ones(len(self.group_level), dtype=bool)
-        new[self._level_carriers.take(np.flatnonzero(known))[0]] = False
-        return new
+    Args:
+        tables: what is searched.
+        users: [B, D'] user vectors.
+        interests: [B K, D] unit vectors of the users' interests.
+        confidence: [B, K] of each interest.
+        touched: [B, T] items the user clicked, 0 pads.
+        item_level: [I + 1, G] categories of items at the level that decides what is new.
+        item_given: [I + 1, G'] categories of items as given, 0 pads.
+        meant: [B K, M] categories that each interest means, 0 pads; an item carries one of them.
+        exclude: [B, E] items to leave out, 0 pads.
+        k: most items per request.
+        reach: groups and items looked at per interest.
+        order: by the user tower or by nearness to the interest.
+        categories: C.
 
-    def by_interest(
-        self,
-        user: Floats,
-        interests: Floats,
-        confidence: Floats,
-        meant: Ints,
-        touched: Ints,
-        exclude: Ints,
-        k: int,
-        *,
-        reach: int,
-        order: Literal["user", "interest"],
-    ) -> tuple[Ints, Ints]:
-        """Return items near the interests of a user that carry them, of categories that the user has not touched.
-
-        Args:
-            user: [D'] vector of the user.
-            interests: [K, D] unit vectors.
-            confidence: [K] of each interest, 0 where there is none.
-            meant: [K, M] categories that each interest means, 0 pads; an item carries one of them.
-            touched: [T] items the user clicked, 0 pads.
-            exclude: [E] items to leave out, 0 pads.
-            k: most items.
-            reach: items looked at per interest, those of the nearest groups, of each group the best first.
-            order: by the user tower or by nearness to the interest.
-
-        Returns:
-            Items [n], best first; the interest [n] that each one matches most strongly.
-        """
-        group, place = self.groups.carriers.take((meant * (confidence > 0)[:, None]).ravel())
-        is_new = self.new_to(touched)[group]
-        group, owner = group[is_new], place[is_new] // meant.shape[1]
-        if ((meant > 0).sum(axis=1) > 1).any():  # a group may carry more than one of them
-            owner, group = np.divmod(np.unique(owner * len(self.group_level) + group), len(self.group_level))
-        cosine = np.einsum("nd,nd->n", self.group_interests.take(group, axis=0), interests.take(owner, axis=0))
-        near = np.flatnonzero(cosine > 0)
-        ranked = near[np.argsort(2.0 * owner[near] - cosine[near])]  # by interest, then the nearest
-        items, place = self.groups.lay_out(group[ranked], owner[ranked], reach)
-        interest = owner[ranked][place]
-        strength = cosine[ranked][place] * confidence[interest]
-        ranking = np.argsort(-strength, kind="stable")
-        ranking = ranking[~np.isin(items[ranking], exclude)]
-        ranking = ranking[np.sort(np.unique(items[ranking], return_index=True)[1])]
-        if order == "user":
-            ranking = ranking[np.argsort(-(self.items[items[ranking]] @ user), kind="stable")]
-        return items[ranking[:k]], interest[ranking[:k]]
+    Returns:
+        Items [B, n], best first, 0 where fewer are left; the interest [B, n] that each one matches.
+    """
+    rows, count = confidence.shape
+    near, cosine = tables.by_interest.search(interests, tables.groups.enough(reach))
+    first = tables.groups.first[near]
+    new = untouched(item_level, touched, first.view(rows, -1), categories).view_as(near)
+    carries = (item_given[first][..., None] == meant.masked_fill(meant == 0, -1)[:, None, None]).any(-1).any(-1)
+    items, place = tables.groups.lay_out(near.masked_fill(~new | ~carries | (cosine <= 0), 0), reach)
+    strength = (cosine.gather(1, place).view(rows, count, -1) * confidence[..., None]).flatten(1)
+    items = items.view(rows, -1)
+    ranking = strength.argsort(dim=1, descending=True, stable=True)
+    strength, items, interest = strength.gather(1, ranking), items.gather(1, ranking), ranking // reach
+    valid = (strength > 0) & (items > 0) & ~is_in(items, exclude) & is_first(items)
+    value = products(tables.items, items, users) if order == "user" else strength
+    best = value.masked_fill(~valid, -torch.inf).topk(min(k, items.shape[1]), dim=1)
+    return items.gather(1, best.indices).masked_fill(best.values.isneginf(), 0), interest.gather(1, best.indices)

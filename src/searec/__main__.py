@@ -1,4 +1,4 @@
-"""Run the command line by `python -m searec.cli`."""
+"""`python -m searec`, also under `torchrun -m searec`."""
 
 from searec.cli import main
 

@@ -1,4 +1,4 @@
-"""Items that meet a user's interests, drawn by how often they were clicked: the positives of the contrast."""
+"""The items of each category, most clicked first: what meets a user's interests."""
 
 from dataclasses import dataclass
 
@@ -10,13 +10,13 @@ from searec.models.serendipity.batch_interests import BatchInterests
 
 
 @dataclass(frozen=True)
-class MeetingItems:
+class CategoryItems:
     """The items of each category, and their clicks.
 
     Attributes:
         offsets: [C + 2] into the items of each category.
         until: [n + 1] running sums of the items' clicks, one added to each.
-        items: [n] in the order of their categories.
+        items: [n] in the order of their categories; of each, the most clicked first.
     """
 
     offsets: Tensor
@@ -24,7 +24,7 @@ class MeetingItems:
     items: Tensor
 
     @classmethod
-    def of(cls, item_categories: Tensor, clicks: Tensor, categories: int) -> "MeetingItems":
+    def of(cls, item_categories: Tensor, clicks: Tensor, categories: int) -> "CategoryItems":
         """Sort items by category.
 
         Args:
@@ -32,20 +32,35 @@ class MeetingItems:
             clicks: [I + 1] in training.
             categories: C.
         """
-        rows = item_categories.cpu().long()
+        rows, clicks = item_categories.cpu().long(), clicks.cpu()
         category = rows.flatten()
-        order = torch.argsort(category, stable=True)
-        item = torch.arange(len(rows)).repeat_interleave(rows.shape[1])[order]
-        category = category[order]
+        item = torch.arange(len(rows)).repeat_interleave(rows.shape[1])
+        most_clicked = torch.argsort(clicks[item], descending=True, stable=True)
+        order = most_clicked[torch.argsort(category[most_clicked], stable=True)]
+        item, category = item[order], category[order]
         item, category = item[category > 0], category[category > 0]
         counts = torch.bincount(category, minlength=categories + 1)
         offsets = F.pad(counts.cumsum(0), (1, 0))
-        until = F.pad((clicks.cpu()[item] + 1).double().cumsum(0), (1, 0))
+        until = F.pad((clicks[item] + 1).double().cumsum(0), (1, 0))
         device = item_categories.device
         return cls(offsets.to(device), until.to(device), item.to(device))
 
+    def first(self, categories: Tensor, count: int) -> Tensor:
+        """Return [B, M * count] the first items of categories, 0 where there are fewer.
+
+        Args:
+            categories: [B, M], 0 pads.
+            count: items of each category.
+        """
+        start, end = self.offsets[categories.long()], self.offsets[categories.long() + 1]
+        place = start[..., None] + torch.arange(count, device=start.device)
+        is_item = (place < end[..., None]) & (categories > 0)[..., None]
+        if not len(self.items):
+            return torch.zeros_like(place).flatten(1)
+        return torch.where(is_item, self.items[place.clamp(max=len(self.items) - 1)], 0).flatten(1)
+
     def draw(self, interests: BatchInterests) -> Tensor:
-        """Return [B] an item that meets one of each user's interests, 0 where no item does."""
+        """Return [B] an item that meets one of each user's interests, by clicks; 0 where no item does."""
         chance = interests.confidence[..., None] * (interests.categories > 0)
         chance = (chance * (self.offsets[1:] > self.offsets[:-1])[interests.categories.long()]).flatten(1)
         possible = chance.sum(1) > 0
@@ -55,17 +70,3 @@ class MeetingItems:
         at = start + torch.rand(len(pick), device=start.device, dtype=torch.float64) * (end - start)
         place = torch.searchsorted(self.until, at, right=True) - 1
         return torch.where(possible, self.items[place.clamp(0, len(self.items) - 1)], 0)
-
-
-def interest_contrast(users: Tensor, items: Tensor, meets: Tensor, temperature: float) -> Tensor:
-    """Return InfoNCE over cosine / temperature: each user against the items drawn for all users.
-
-    Args:
-        users: [n, D] user vectors.
-        items: [n, D] vectors of the item drawn for each user.
-        meets: [n, n] whether an item meets an interest of a user; other users' items that do are no negatives.
-        temperature: tau.
-    """
-    logits = F.normalize(users, dim=1) @ F.normalize(items, dim=1).T / temperature
-    other = ~torch.eye(len(items), dtype=torch.bool, device=items.device)
-    return F.cross_entropy(logits.masked_fill(meets & other, -torch.inf), torch.arange(len(items), device=items.device))

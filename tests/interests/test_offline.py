@@ -13,6 +13,7 @@ from searec.data.split import Split
 from searec.interests.category_index import CategoryIndex
 from searec.interests.novelty import NEAR, History
 from searec.interests.offline_reasoner import OfflineReasoner, OfflineSettings
+from searec.interests.one_hop_reasoner import OneHopReasoner
 from searec.interests.profile import Profile, ProfileClick, ProfileQuery, profiles
 
 SECONDS = DAY / 1e6
@@ -199,3 +200,18 @@ def test_catalogue_finds_by_name_then_words_then_meaning(data: Dataset) -> None:
     ]
     assert catalogue.named("Crime Novels") == catalogue.find(["crime novel"])[0][0].category
     assert catalogue.named("novel") == 0
+
+
+def test_one_hop_does_not_rank_by_demands(data: Dataset) -> None:
+    """With equal weights, what stands below the demand of "leash" is likelier by two hops, and no likelier by one."""
+    two, one = reasoner(data), OneHopReasoner(Split(data), encode)
+    bed, novel = (two.catalogue.named(name) for name in ("Dog bed", "Crime novel"))
+
+    def odds(of: OfflineReasoner, text: str) -> float:
+        chances = of.model.chances(of._signals([asks(text)], of._meant([asks(text)])))[0]
+        return float(chances[bed] / chances[novel])
+
+    nothing = odds(one, "xyz unknown")
+    assert odds(two, "leash") > 2 * nothing
+    assert odds(one, "leash") == pytest.approx(nothing)
+    assert one.version != two.version

@@ -94,3 +94,13 @@ def test_the_kind_goes_by_size_and_nothing_cannot_be_searched() -> None:
     assert VectorIndex(learned(1_000), "ivf").kind == "exact", "too few to learn cells from"
     with pytest.raises(SettingsError, match="0 items"):
         VectorIndex(torch.zeros(1, 4))
+
+
+def test_what_all_vectors_share_does_not_hide_their_differences() -> None:
+    """Vectors far from zero, as those of a tower with a bias, are searched as well as without the shift."""
+    pytest.importorskip("faiss")
+    vectors, queries = learned(6_000) + 100.0, learned(50)[1:] + 5.0
+    vectors[0] = 0
+    index = VectorIndex(vectors, "ivf", probes=4)
+    assert index.kind == "ivf"
+    assert recall(index, vectors, queries, 50) > 0.85

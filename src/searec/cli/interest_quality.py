@@ -23,7 +23,7 @@ def hits(
         typer.Option(
             "--reasoner",
             metavar="NAME",
-            help="offline, chat, debate or student=RUN; may be given many times. By default offline.",
+            help="offline, one-hop, chat, debate or student=RUN; may be given many times. By default offline.",
             show_default=False,
         ),
     ] = None,

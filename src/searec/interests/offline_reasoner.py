@@ -56,8 +56,8 @@ class OfflineSettings:
 
 
 @dataclass(frozen=True)
-class _Meant:
-    """A signal and a category it means."""
+class MeantCategory:
+    """A query or a click, and a category that it means."""
 
     signal: str
     kind: Signal
@@ -134,7 +134,7 @@ class OfflineReasoner(BuiltInReasoner):
 
     # --- hop 1 ---
 
-    def _meant(self, profiles: Sequence[Profile]) -> list[list[_Meant]]:
+    def _meant(self, profiles: Sequence[Profile]) -> list[list[MeantCategory]]:
         queries = dict.fromkeys(one.text for profile in profiles for one in profile.queries)
         texts = [text for text in queries if not self._clicks_after(text)]
         matches = self.catalogue.find(texts, near=self.config.near, most=self.config.meanings)
@@ -143,7 +143,7 @@ class OfflineReasoner(BuiltInReasoner):
             [one for one in self._meant_by(profile, meanings) if self._demand[one.category]] for profile in profiles
         ]
 
-    def _meant_by(self, profile: Profile, meanings: Mapping[str, list[CategoryMatch]]) -> Iterator[_Meant]:
+    def _meant_by(self, profile: Profile, meanings: Mapping[str, list[CategoryMatch]]) -> Iterator[MeantCategory]:
         """What each query means, and what was clicked."""
         taxonomy = self.catalogue.taxonomy
         for one in profile.queries:
@@ -151,17 +151,17 @@ class OfflineReasoner(BuiltInReasoner):
                 total = sum(clicked.values())
                 for category, count in clicked.most_common(self.config.meanings):
                     evidence = f"{count} of {total} clicks after it"
-                    yield _Meant(one.text, "query", category, count / total, evidence, one.time)
+                    yield MeantCategory(one.text, "query", category, count / total, evidence, one.time)
             for meaning in meanings.get(one.text, ()):
                 evidence = f"{taxonomy.name(meaning.category)}: {_HOW[meaning.matched_by]}"
-                yield _Meant(one.text, "query", meaning.category, meaning.sureness, evidence, one.time)
+                yield MeantCategory(one.text, "query", meaning.category, meaning.sureness, evidence, one.time)
         for click in profile.clicks[: self.config.clicks]:
             narrow, _ = self._narrow(click.categories)
             for category in narrow:
                 title = click.title.strip() or taxonomy.name(category)
-                yield _Meant(title, "click", category, 1 / len(narrow), "its category", click.time)
+                yield MeantCategory(title, "click", category, 1 / len(narrow), "its category", click.time)
 
-    def _signals(self, profiles: Sequence[Profile], meant: Sequence[Sequence[_Meant]]) -> CategorySignals:
+    def _signals(self, profiles: Sequence[Profile], meant: Sequence[Sequence[MeantCategory]]) -> CategorySignals:
         """What the model reads of each profile."""
         shape = (len(profiles), len(self._demand))
         clicks, last, queried, demands = (np.zeros(shape) for _ in range(4))
@@ -181,9 +181,9 @@ class OfflineReasoner(BuiltInReasoner):
 
     # --- hop 2 ---
 
-    def _graph(self, profile: Profile, meant: Sequence[_Meant], chances: NDArray[np.float64]) -> InterestGraph:
+    def _graph(self, profile: Profile, meant: Sequence[MeantCategory], chances: NDArray[np.float64]) -> InterestGraph:
         taxonomy = self.catalogue.taxonomy
-        by_kind: dict[Signal, dict[int, _Meant]] = {"query": {}, "click": {}}
+        by_kind: dict[Signal, dict[int, MeantCategory]] = {"query": {}, "click": {}}
         for one in meant:
             sure, demand = by_kind[one.kind], int(self._demand[one.category])
             if demand not in sure or one.confidence > sure[demand].confidence:
@@ -226,7 +226,7 @@ class OfflineReasoner(BuiltInReasoner):
         return steps
 
     def _widened(
-        self, sure: Mapping[int, _Meant], steps: Sequence[tuple[int, _Step]], chances: NDArray[np.float64]
+        self, sure: Mapping[int, MeantCategory], steps: Sequence[tuple[int, _Step]], chances: NDArray[np.float64]
     ) -> list[Edge]:
         """Edges from the demands to the likeliest categories; confidence of a path falls as the chance does."""
         if not steps:

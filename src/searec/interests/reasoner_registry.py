@@ -14,6 +14,7 @@ REASONERS = Registry(
     "reasoner",
     {
         "offline": "searec.interests.offline_reasoner:OfflineReasoner",
+        "one-hop": "searec.interests.one_hop_reasoner:OneHopReasoner",
         "chat": "searec.interests.chat_reasoner:ChatReasoner",
         "debate": "searec.interests.debate_reasoner:DebateReasoner",
         "student": "searec.interests.student_reasoner:StudentReasoner",

@@ -34,7 +34,7 @@ _EXCLUDED = 500
 _QUERIES = 20_000
 _AHEAD = 5_000
 _PROBES = 64
-"""Of a thousand cells of a million vectors: sentences lie close together, and the first results are what counts."""
+"""Of 512 cells of a million vectors: sentences lie close together, and the first results are what counts."""
 _ENUMERATED = 50_000
 _NOTHING: Ints = np.zeros(0, dtype=np.int64)
 

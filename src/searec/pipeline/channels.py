@@ -33,7 +33,7 @@ _EXCLUDED = 500
 """The newest consumed items, which a model leaves out; the rest is filtered from its list."""
 _QUERIES = 20_000
 _AHEAD = 5_000
-_PROBES = 64
+_PROBES = 32
 """Of 512 cells of a million vectors: sentences lie close together, and the first results are what counts."""
 _ENUMERATED = 50_000
 _NOTHING: Ints = np.zeros(0, dtype=np.int64)

@@ -17,6 +17,7 @@ from searec.pipeline.executors import Inline
 from searec.pipeline.pipeline import Pipeline
 from searec.pipeline.run import Run, read_run
 from searec.pipeline.types import RankedItem, Request, Response
+from searec.text.analysis import words_of
 
 BECAUSE, SEARCHED, CLICKED = "because you ", "looked for “", "clicked “"
 
@@ -96,3 +97,18 @@ def test_a_run_alone_gives_true_reasons(run: Run, data: Dataset) -> None:
     for row in named:
         interest = row["reason"].rpartition(" → ")[2]
         assert any(stems(interest) <= stems(name) for name in categories[row["item_id"]])
+
+
+def test_a_search_names_words_as_the_item_has_them(pipeline: Pipeline, data: Dataset) -> None:
+    """The query is in the plural and has an article; titles are in the singular."""
+    [response] = pipeline.search([Request(query="the foldable treadmills", k=20)])
+    assert isinstance(response, Response)
+    texts = dict(zip(data.item_table["item_id"].to_list(), data.item_texts(), strict=True))
+    named = set()
+    for item in response.items:
+        assert item.reason.startswith("holds “")
+        words = item.reason.removeprefix("holds “").removesuffix("”").split("”, “")
+        assert set(words) <= set(words_of(texts[item.item]))
+        named |= set(words)
+    assert "treadmill" in named
+    assert "the" not in named

@@ -3,14 +3,17 @@
 import json
 from pathlib import Path
 
+import bm25s
+import numpy as np
 import polars as pl
 import pytest
 import Stemmer
 
 from searec.data.dataset import load
+from searec.data.lexical import Lexicon
 from searec.data.text_settings import TextSettings
 from searec.errors import DataError, SettingsError
-from searec.text.analyser import Analyser, fold
+from searec.text.analyser import STOP_WEIGHT, Analyser, fold
 from searec.text.language import LANGUAGES, detect, function_words, stemmer
 
 
@@ -36,6 +39,8 @@ from searec.text.language import LANGUAGES, detect, function_words, stemmer
         ("en", '32" tv', "32 inch"),
         ("en", "12 volt", "12V"),
         ("en", "5 lb", "5 pounds"),
+        ("en", "12 oz", "12 ounce can"),
+        ("de", "1l Flasche", "1 Liter"),
         ("en", "6 ft ladder", "6 feet"),
         ("en", "2l bottle", "2 liters"),
         ("none", "lamps", "lamps"),
@@ -49,7 +54,14 @@ def test_a_query_has_the_terms_of_a_title_that_it_means(language: str, query: st
 
 @pytest.mark.parametrize(
     ("language", "query", "title"),
-    [("en", "कि", "की"), ("none", "lamps", "lamp"), ("en", "universe", "unit"), ("en", "ガ", "カ"), ("en", "й", "и")],
+    [
+        ("en", 'iphone 5 "case"', "inch"),
+        ("en", "कि", "की"),
+        ("none", "lamps", "lamp"),
+        ("en", "universe", "unit"),
+        ("en", "ガ", "カ"),
+        ("en", "й", "и"),
+    ],
 )
 def test_words_that_differ_in_more_stay_apart(language: str, query: str, title: str) -> None:
     analyser = Analyser(language)
@@ -81,13 +93,36 @@ def test_function_words_count_less() -> None:
         assert words == {fold(word) for word in words}
 
 
+@pytest.mark.parametrize("language", [*LANGUAGES])
+def test_every_name_of_a_unit_has_one_term(language: str) -> None:
+    analyser = Analyser(language)
+    assert len({analyser.term(word) for word in ("oz", "ounce", "ounces")}) == 1
+    assert len({analyser.term(word) for word in ("liter", "litre", "liters", "litres")}) == 1
+
+
+def test_function_words_weigh_less_in_bm25(tmp_path: Path) -> None:
+    """Of "the lamp" the article has a fifth of its weight in bm25s, in the index and for a text that is not in it."""
+    titles = ["the lamp for the desk", "lamp of the hall", "green chair"]
+    data = load(shop(tmp_path / "shop", titles, "en"))
+    analyser = data.analyser
+    engine = bm25s.BM25(method="lucene", k1=1.5, b=0.75)
+    engine.index([analyser.terms(title) for title in titles], show_progress=False)
+    the, lamp = (engine.get_scores([analyser.term(word)]) for word in ("the", "lamp"))
+    lexicon = Lexicon.of(data)
+    scores = lexicon.scores(lexicon.words("the lamp"))[1:]
+    np.testing.assert_allclose(scores, STOP_WEIGHT * the + lamp, rtol=1e-5)
+    assert lexicon.score_new("the lamp", titles[0]) == pytest.approx(scores[0], rel=1e-5)
+
+
 def test_languages_are_detected() -> None:
     german = ["Damen Winterjacke mit Kapuze", "Herren Schuhe aus Leder", "Fahrrad für Jungen und Mädchen"] * 5
     french = ["Chaussures en cuir pour homme", "Veste d'hiver à capuche", "Vélo pour enfants avec roulettes"] * 5
-    assert detect(german) == "de"
-    assert detect(french) == "fr"
-    assert detect(["电动自行车"] * 100) == "none"
-    assert detect(["a", "b"]) == "none"
+    assert detect(pl.Series(german)) == "de"
+    assert detect(pl.Series(french)) == "fr"
+    assert detect(pl.Series(german + french[:1])) == "de"
+    assert detect(pl.Series(["电动自行车"] * 100)) == "none"
+    assert detect(pl.Series(["a", None, "b"])) == "none"
+    assert detect(pl.Series([], dtype=pl.String)) == "none"
 
 
 def shop(folder: Path, titles: list[str], language: str | None) -> Path:

@@ -25,7 +25,7 @@ from searec.text.analyser import Analyser, analyser
 from searec.text.analysis import item_text
 from searec.text.language import detect
 
-FORMAT = 7
+FORMAT = 8
 """Version of the encoding; a change here makes every cached dataset be encoded anew."""
 
 FEED, SEARCH = 0, 1
@@ -222,7 +222,7 @@ def write(log: Log, folder: Path) -> None:
     del clicks
 
     item_texts = log.items.select(item_text(log.items.columns)).to_series()
-    language = detect(item_texts.to_list()) if log.text.language == AUTO else log.text.language
+    language = detect(item_texts) if log.text.language == AUTO else log.text.language
     of_texts = analyser(language).column(pl.col("text")).alias("word")
     item_words = item_texts.to_frame("text").select(of_texts)["word"]
     query_words = queries.to_frame("text").select(of_texts)["word"]

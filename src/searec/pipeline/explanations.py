@@ -73,13 +73,14 @@ class Explainer:
         """
         query = requests.queries[row]
         analyser = requests.catalog.base.data.analyser
-        query_words = {analyser.term(word): word for word in reversed(words_of(query))}
+        terms = list(dict.fromkeys(analyser.terms(query)))
         reasons = []
         for item, channel in zip(items.tolist(), channels, strict=True):
-            held = set(analyser.terms(item_words(requests.catalog.attributes(item))))
-            shared = [word for term, word in reversed(query_words.items()) if term in held]
-            if shared:
-                reasons.append("holds " + ", ".join(f"“{word}”" for word in shared))
+            words = words_of(item_words(requests.catalog.attributes(item)))
+            held = {analyser.term(word): word for word in reversed(words)}  # the item's word, not the query's
+            shared = [term for term in terms if term in held]
+            if shared := [term for term in shared if term not in analyser.stop_terms] or shared:
+                reasons.append("holds " + ", ".join(f"“{held[term]}”" for term in shared))
             elif channel == "dense":
                 reasons.append(f"close in meaning to “{query}”")
             else:

@@ -6,7 +6,6 @@ stem is taken by language. Models, hard negatives, nearest items, the search ind
 
 import functools
 import unicodedata
-from collections.abc import Mapping
 
 import polars as pl
 
@@ -46,7 +45,7 @@ _UNITS = {
         "hz": "hertz",
         "psi": "lbf",
     }.items()
-    for variant in variants.split()
+    for variant in (unit, *variants.split())
 }
 
 
@@ -138,8 +137,3 @@ def fold(word: str) -> str:
         elif not folds:
             letters.append(char)
     return unicodedata.normalize("NFC", "".join(letters)) or word
-
-
-def units() -> Mapping[str, str]:
-    """Return the name that each other name of a unit is searched by."""
-    return dict(_UNITS)

@@ -40,7 +40,7 @@ _COMPOUND = (  # what `_words_of_compound` takes apart: a script without spaces,
 _ASCII_WORD = re.compile("[a-z0-9]+")
 _ASCII_COMPOUND = re.compile("[a-z]-?[0-9]|[0-9]-?[a-z]")
 _ASCII_PART = re.compile("[a-z]+|[0-9]+")
-_INCHES = r"([0-9])\s?(?:\"|''|[″”])"
+_INCHES = r"([0-9])(?:\"|''|[″”])"
 _INCHES_RE = re.compile(_INCHES)
 _AFTER_NUMBER = {"in": "inch", "l": "liter", "g": "gram", "m": "meter"}
 """Units that are other words where no number stands before them."""

@@ -3,8 +3,9 @@
 import functools
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
+import polars as pl
 import Stemmer
 
 NO_LANGUAGE = "none"
@@ -98,16 +99,16 @@ def function_words(language: str) -> frozenset[str]:
     return frozenset(_FUNCTION_WORDS.get(language, "").split())
 
 
-def detect(texts: Sequence[str]) -> str:
+def detect(texts: pl.Series) -> str:
     """Return the language of the Latin words of texts, "none" where the texts are too short.
 
     Args:
-        texts: titles and descriptions in any order; a sample spread over all of them is read.
+        texts: titles and descriptions; a sample spread over all of them is read.
     """
     import py3langid
 
-    step = max(1, sum(map(len, texts)) // _SAMPLE)
-    sample = " ".join(texts[::step])[:_SAMPLE].lower()
+    step = max(1, int(texts.str.len_chars().sum()) // _SAMPLE)
+    sample = " ".join(texts.gather_every(step).drop_nulls().to_list())[:_SAMPLE].lower()
     latin = "".join(char if char.isascii() or _script(char) == "LATIN" else " " for char in sample)
     if sum(map(str.isalpha, latin)) < _LEAST:
         return NO_LANGUAGE

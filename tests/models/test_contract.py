@@ -58,7 +58,7 @@ LESSON: dict[str, dict[str, Any]] = {
     "lcr-ser-paper": {"epochs": 30, "batch": 16, "lr": 0.005, "width": 32, "inner": 32},
     "gensar": {"epochs": 4, "batch": 16, "lr": 0.01, "dropout": 0.1, "average": 0.9},
     "tiger": {"epochs": 4, "batch": 16, "lr": 0.01, "dropout": 0.1, "average": 0.9},
-    "gensar-paper": {**WRITERS, "epochs": 20, "code_epochs": 200},
+    "gensar-paper": {**WRITERS, "epochs": 30, "code_epochs": 50},
     "tiger-paper": {**WRITERS, "epochs": 20},
     "serendipity": {"epochs": 4, "batch": 16, "lr": 0.01, "dropout": 0.1, "average": 0.9},
     "serendipity-paper": {"epochs": 60, "batch": 16, "lr": 0.01},

@@ -79,7 +79,7 @@ def test_premium_and_controls_show_as_much_that_is_novel(found: Exposure) -> Non
 
 def test_random_items_are_worse_than_the_premium(found: Exposure) -> None:
     against = found.frontier[-1].against[RANDOM]
-    assert against["ndcg"].difference > 0 and against["hit"].difference > 0 and against["cnr"].difference > 0
+    assert against["ndcg"].difference > 0 and against["hit"].difference > 0 and against["cnr"].difference > 0.03
 
 
 def test_nobody_is_shown_an_item_twice_or_one_clicked_before(found: Exposure, run: Run) -> None:

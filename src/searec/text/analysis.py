@@ -66,11 +66,26 @@ def words_of(text: str) -> list[str]:
     >>> words_of("电动自行车")
     ['电动', '动自', '自行', '行车', '电', '动', '车']
     """
+    groups = _groups(text)
+    return [word for last in (False, True) for group, is_compound in groups if is_compound == last for word in group]
+
+
+def word_groups(text: str) -> list[list[str]]:
+    """Return the words of a text in order; those of one compound stand together.
+
+    >>> word_groups("sony WF-1000XM5 case")
+    [['sony'], ['wf1000xm5', 'wf', '1000xm5', '1000', 'xm', '5'], ['case']]
+    """
+    return [group for group, _ in _groups(text) if group]
+
+
+def _groups(text: str) -> list[tuple[list[str], bool]]:
+    """The words of a text, those of a compound together, and whether it is one."""
     text = _INCHES_RE.sub(r"\1inch ", text)
     if text.isascii():
         text = text.lower().replace("'", "")
         if not _ASCII_COMPOUND.search(text):
-            return _ASCII_WORD.findall(text)
+            return [([word], False) for word in _ASCII_WORD.findall(text)]
     else:
         for mark in _TRADEMARKS:
             text = text.replace(mark, " ")
@@ -79,14 +94,13 @@ def words_of(text: str) -> list[str]:
             text = text.replace(letter, folded)
         text = unicodedata.normalize("NFKC", text)
     patterns = _patterns()
-    plain: list[str] = []
-    of_compounds: list[str] = []
+    groups: list[tuple[list[str], bool]] = []
     for compound in patterns.compound.findall(patterns.joiner.sub("", text.replace("_", " "))):
         if patterns.unspaced.search(compound) or _mixed(compound):
-            of_compounds += _words_of_compound(compound)
+            groups.append((_words_of_compound(compound), True))
         else:
-            plain += _runs(compound)
-    return plain + of_compounds
+            groups += [([run], False) for run in _runs(compound)]
+    return groups
 
 
 class _Patterns:

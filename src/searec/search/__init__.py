@@ -1,0 +1,1 @@
+"""Search: the lexical index that changes with the catalogue, and what a query means."""

@@ -22,10 +22,10 @@ from searec.data.vocabulary import IdMap
 from searec.errors import DataError
 from searec.files import cache_folder, fingerprint, replacing
 from searec.text.analyser import Analyser, analyser
-from searec.text.analysis import item_text
+from searec.text.analysis import FIELDS, item_fields, item_text
 from searec.text.language import detect
 
-FORMAT = 8
+FORMAT = 9
 """Version of the encoding; a change here makes every cached dataset be encoded anew."""
 
 FEED, SEARCH = 0, 1
@@ -126,7 +126,8 @@ class Dataset:
     click_history: ClickHistory
     dislikes: Dislikes
     queries: Queries
-    item_words: Ragged  # [I + 1]
+    item_words: Ragged  # [I + 1] title, brand, categories, description
+    item_fields: Ints  # [I + 1, 4] where the words of each of `text.analysis.FIELDS` end among the item's
     item_categories: Ragged  # [I + 1] broad to narrow
     category_names: IdMap
 
@@ -224,10 +225,14 @@ def write(log: Log, folder: Path) -> None:
     item_texts = log.items.select(item_text(log.items.columns)).to_series()
     language = detect(item_texts) if log.text.language == AUTO else log.text.language
     of_texts = analyser(language).column(pl.col("text")).alias("word")
-    item_words = item_texts.to_frame("text").select(of_texts)["word"]
+    fields = [item_fields(log.items.columns).get(name, pl.repeat(None, pl.len(), dtype=pl.String)) for name in FIELDS]
+    by_field = [log.items.select(text=field).select(of_texts)["word"] for field in fields]
+    item_words = pl.select(pl.concat_list(by_field)).to_series()
     query_words = queries.to_frame("text").select(of_texts)["word"]
     vocabulary = pl.concat([item_words.explode(), query_words.explode()]).drop_nulls().unique().sort()
     _save_rows(folder, "item_words", _coded_lists(item_words, vocabulary))
+    ends = np.cumsum([lists.list.len().to_numpy() for lists in by_field], axis=0).T
+    np.save(folder / "item_fields.npy", np.concatenate((np.zeros((1, len(FIELDS))), ends)).astype(np.int32))
     _save_rows(folder, "query_words", _coded_lists(query_words, vocabulary))
 
     if "categories" in log.items.columns:
@@ -390,6 +395,7 @@ def _assemble(folder: Path, key: str, meta: Mapping[str, object], arrays: Mappin
         dislikes=stream(Dislikes, "dislikes"),
         queries=Queries(table("queries", "query"), ragged("query_words")),
         item_words=ragged("item_words"),
+        item_fields=arrays["item_fields"],
         item_categories=ragged("item_categories"),
         category_names=IdMap("category", table("categories", "category")),
     )

@@ -217,11 +217,19 @@ def _normalised(texts: pl.Series) -> pl.Series:
     return texts.str.normalize("NFKC").str.replace_all(f"[{_JOINERS}]", "")
 
 
+FIELDS = ("title", "brand", "categories", "description")
+"""The columns of an item that are searched."""
+
+
+def item_fields(columns: list[str]) -> dict[str, pl.Expr]:
+    """Return the texts of an item by field, from the columns that exist."""
+    return {
+        name: pl.col(name).list.join(" ", ignore_nulls=True) if name == "categories" else pl.col(name)
+        for name in FIELDS
+        if name in columns
+    }
+
+
 def item_text(columns: list[str]) -> pl.Expr:
     """Title, brand, categories and description of an item as one text, from the columns that exist."""
-    parts = [
-        pl.col(name).list.join(" ", ignore_nulls=True) if name == "categories" else pl.col(name)
-        for name in ("title", "brand", "categories", "description")
-        if name in columns
-    ]
-    return pl.concat_str(parts, separator=" ", ignore_nulls=True)
+    return pl.concat_str(item_fields(columns).values(), separator=" ", ignore_nulls=True)

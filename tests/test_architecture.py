@@ -17,7 +17,7 @@ LEVELS = {
     **dict.fromkeys(("plugins", "text"), 2),
     **dict.fromkeys(("data",), 3),
     **dict.fromkeys(("nn", "metrics"), 4),
-    **dict.fromkeys(("semantic_ids", "interests", "retrieval"), 5),
+    **dict.fromkeys(("semantic_ids", "interests", "retrieval", "search"), 5),
     **dict.fromkeys(("distillation", "store", "models"), 6),
     **dict.fromkeys(("evaluation",), 7),
     **dict.fromkeys(("training",), 8),

@@ -1,0 +1,283 @@
+"""The lexical index: BM25F over title, brand, categories and description, for a catalogue that changes."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from searec.data.ragged import Ints, Ragged
+from searec.search.changed_items import ChangedItems
+from searec.search.postings import FieldWeights, Floats, Lengths, Mask, Postings
+from searec.search.query import Relaxation, SearchQuery
+from searec.search.scoring import Evidence, Tokens, evidence
+from searec.text.analyser import Analyser
+
+if TYPE_CHECKING:
+    from searec.data.dataset import Dataset
+
+_RESCORED = 100
+"""Candidates that are scored exactly beyond those that are asked for."""
+_NO_ITEM = np.zeros(0, dtype=np.int64)
+
+
+class _Base:
+    """What all states of a catalogue share: the dataset's items."""
+
+    def __init__(self, data: "Dataset", weights: FieldWeights) -> None:
+        self.size = data.sizes.items
+        self.words, self.field_ends = data.item_words, data.item_fields
+        self.lengths, self.frequency = Lengths.of(data, weights)
+        self.postings = Postings.of(data, weights)
+        self.word_index = data.word_index
+        self.analyser = data.analyser
+
+
+@dataclass(frozen=True)
+class LexicalIndex:
+    """One state of a catalogue; a change makes another one, and searches under way keep theirs.
+
+    Item indexes are internal ids 1..I of the dataset, then I + 1.. for new items. An edited item is found by its new
+    words only. What is hidden or removed is left out by `allowed`.
+    """
+
+    _base: _Base
+    _changed: ChangedItems
+    _row_of: Mapping[int, int]
+    _is_current: Mask
+
+    @classmethod
+    def of(cls, data: "Dataset", weights: FieldWeights | None = None) -> "LexicalIndex":
+        """Return the index of a dataset's items.
+
+        Args:
+            data: the dataset.
+            weights: of its fields.
+        """
+        base = _Base(data, weights or FieldWeights())
+        return cls(base, ChangedItems(base.analyser, base.lengths, base.word_index), {}, np.zeros(0, dtype=bool))
+
+    def with_items(self, items: Mapping[int, Mapping[str, Any]]) -> "LexicalIndex":
+        """Return the index after items were added or edited.
+
+        Args:
+            items: item index -> columns.
+        """
+        if not items:
+            return self
+        rows = self._changed.add(list(items.values()))
+        row_of = {**self._row_of, **dict(zip(items, rows.tolist(), strict=True))}
+        is_current = np.zeros(len(self._changed), dtype=bool)
+        is_current[list(row_of.values())] = True
+        return LexicalIndex(self._base, self._changed, row_of, is_current)
+
+    # --- terms ---
+
+    @property
+    def analyser(self) -> Analyser:
+        """Of items and queries."""
+        return self._base.analyser
+
+    @property
+    def known_terms(self) -> Mapping[str, int]:
+        """Terms of the dataset's items and logged queries, with their ids."""
+        return self._base.word_index
+
+    @property
+    def new_terms(self) -> Mapping[str, int]:
+        """Terms that only new and edited items have; grows with later states too."""
+        return self._changed.new_terms
+
+    def number_of(self, term: str) -> int:
+        """Return the id of a term, 0 if no item has ever had it."""
+        return self._changed.number_of(term)
+
+    def document_frequency(self, term: str) -> int:
+        """Return how many items have a term; former words of edited items count too."""
+        number = self.number_of(term)
+        known = self._base.postings.count(number) if 0 < number <= len(self._base.word_index) else 0
+        return known + len(self._changed.postings(number)[0]) if number else 0
+
+    def rarity(self, term: str) -> float:
+        """Return the logarithm of the rarity of a term (Lucene's variant), less for function words."""
+        count = self.document_frequency(term)
+        size = self._base.size + len(self._row_of)
+        return self.analyser.weight(term) * math.log(1 + (size - count + 0.5) / (count + 0.5))
+
+    # --- searching ---
+
+    def best(
+        self, query: SearchQuery, k: int, allowed: Mask | None = None, prior: Floats | None = None
+    ) -> tuple[Ints, NDArray[np.float32]]:
+        """Return up to k items that have a word of the query, best first, ties by the smaller index; and their scores.
+
+        Args:
+            query: the query.
+            k: most items.
+            allowed: [at least N + 1] items to choose from; None for all.
+            prior: [I + 1] added to the scores of the dataset's items.
+        """
+        items = self._candidates(query, k + _RESCORED, allowed, prior)
+        scores = self.scores(query, items)
+        if prior is not None:
+            is_known = items <= self._base.size
+            scores[is_known] += prior[items[is_known]]
+        order = np.lexsort((items, -scores))[:k]
+        order = order[scores[order] > 0]
+        return items[order], scores[order]
+
+    def scores(self, query: SearchQuery, items: Ints) -> NDArray[np.float32]:
+        """Return the scores [n] of items, 0 where an item has no word of the query.
+
+        Args:
+            query: the query.
+            items: [n] item indexes.
+        """
+        return self.evidence(query, items).score
+
+    def evidence(self, query: SearchQuery, items: Ints) -> Evidence:
+        """Return what the words of a query say of items.
+
+        Args:
+            query: the query.
+            items: [n] item indexes.
+        """
+        tokens, frequency = self._tokens(query, items)
+        rarity = {term: self.rarity(term) for term in query.terms}
+        return evidence(query, tokens, frequency, rarity, self._base.lengths.part)
+
+    def matching(self, query: SearchQuery, allowed: Mask | None = None) -> tuple[Ints, Relaxation | None]:
+        """Return the items that have every word, ascending; if there are none, those with the most words.
+
+        Function words count only where there are no others. A word of several terms is there with half of them.
+
+        Args:
+            query: the query.
+            allowed: [at least N + 1] items to choose from; None for all.
+
+        Returns:
+            items [n]; what was given up, None if nothing.
+        """
+        words = [word for word in query.words if not word.is_stop] or list(query.words)
+        size = self._base.size + 1
+        counts = np.zeros(max(size, max(self._row_of, default=0) + 1), dtype=np.uint8)
+        for word in words:
+            has_word = self._having(word.terms, -(-len(word.terms) // 2), len(counts))
+            for one in word.alternatives:
+                has_word |= self._having(one.terms, len(one.terms), len(counts))
+            counts += has_word
+        if allowed is not None:
+            counts[~allowed[: len(counts)]] = 0
+        most = int(counts.max(initial=0))
+        if not most:
+            return _NO_ITEM, None
+        return np.flatnonzero(counts == most), None if most == len(words) else "most words" if most > 1 else "any word"
+
+    def _having(self, terms: tuple[str, ...], least: int, width: int) -> Mask:
+        """[N + 1] which items have at least `least` of the terms."""
+        counts = np.zeros(width, dtype=np.uint8)
+        item_of_row = self._item_of_row
+        for term in dict.fromkeys(terms):
+            number = self.number_of(term)
+            if 0 < number <= len(self._base.word_index):
+                counts[self._base.postings.items_of(number)] += 1
+        counts[self._superseded] = 0
+        for term in dict.fromkeys(terms):
+            rows, _ = self._changed.postings(self.number_of(term))
+            rows = self._current(rows)
+            counts[item_of_row[rows]] += 1
+        return counts >= least
+
+    @cached_property
+    def _item_of_row(self) -> Ints:
+        items = np.zeros(len(self._is_current), dtype=np.int64)
+        items[list(self._row_of.values())] = list(self._row_of)
+        return items
+
+    @cached_property
+    def _superseded(self) -> Ints:
+        """The dataset's items that were edited."""
+        return np.array([item for item in self._row_of if item <= self._base.size], dtype=np.int64)
+
+    @cached_property
+    def _is_indexed(self) -> Mask:
+        """[I + 1] the dataset's items that were not edited."""
+        mask = np.ones(self._base.size + 1, dtype=bool)
+        mask[self._superseded] = False
+        return mask
+
+    def _current(self, rows: Ints) -> Ints:
+        rows = rows[: np.searchsorted(rows, len(self._is_current))]
+        return rows[self._is_current[rows]]
+
+    def _candidates(self, query: SearchQuery, k: int, allowed: Mask | None, prior: Floats | None) -> Ints:
+        terms = [term for term in query.terms if self.number_of(term)]
+        numbers = [self.number_of(term) for term in terms]
+        weights = self._weights(query)
+        known = [place for place, number in enumerate(numbers) if number <= len(self._base.word_index)]
+        base_allowed = allowed
+        if len(self._superseded):
+            base_allowed = self._is_indexed if allowed is None else allowed[: self._base.size + 1] & self._is_indexed
+        items = self._base.postings.candidates(
+            [numbers[place] for place in known], [weights[terms[place]] for place in known], k, base_allowed, prior
+        )
+        if not self._row_of:
+            return items
+        sums = np.zeros(len(self._is_current), dtype=np.float32)
+        for term, number in zip(terms, numbers, strict=True):
+            rows, parts = self._changed.postings(number)
+            end = int(np.searchsorted(rows, len(sums)))
+            sums[rows[:end]] += parts[:end] * np.float32(weights[term])
+        rows = np.flatnonzero(self._is_current & (sums > 0))
+        changed = self._item_of_row[rows]
+        if allowed is not None:
+            rows, changed = rows[allowed[changed]], changed[allowed[changed]]
+        if len(rows) > k:
+            changed = changed[np.argpartition(sums[rows], len(rows) - k)[len(rows) - k :]]
+        return np.concatenate((items, np.sort(changed)))
+
+    def _weights(self, query: SearchQuery) -> dict[str, float]:
+        """The rarity of each term, less for those that only stand for others."""
+        weights: dict[str, float] = {}
+        for word in query.words:
+            for term in word.terms:
+                weights[term] = weights.get(term, 0.0) + self.rarity(term)
+            for one in word.alternatives:
+                for term in one.terms:
+                    weights.setdefault(term, one.weight * self.rarity(term))
+        return weights
+
+    def _tokens(self, query: SearchQuery, items: Ints) -> tuple[Tokens, Floats]:
+        """The occurrences of a query's terms in items, and the weighted frequency of each."""
+        base, changed = self._base, self._changed
+        if self._row_of:
+            row = np.array([self._row_of.get(item, -1) for item in items.tolist()], dtype=np.int64)
+        else:
+            row = np.full(len(items), -1)
+        of_base, of_changed = np.flatnonzero(row < 0), np.flatnonzero(row >= 0)
+        numbers = np.array([self.number_of(term) for term in query.terms], dtype=np.int64)
+        parts = [
+            _found(base.words, base.field_ends, base.frequency, items[of_base], of_base, numbers),
+            _found(changed.words, changed.field_ends, changed.frequency, row[of_changed], of_changed, numbers),
+        ]
+        item, term, place, field, frequency = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        weights = np.array(base.lengths.weights.fields)
+        return Tokens(item, term, place, field, len(items)), frequency * weights[field]
+
+
+def _found(
+    words: Ragged, field_ends: Ints, frequency: Floats, rows: Ints, owners: Ints, numbers: Ints
+) -> tuple[Ints, Ints, Ints, Ints, Floats]:
+    """Owner, term, place, field and frequency of the occurrences of terms in rows."""
+    values, origin = words.take(rows)
+    order = np.argsort(numbers)
+    at = np.minimum(np.searchsorted(numbers[order], values), max(0, len(numbers) - 1))
+    is_match = np.flatnonzero(numbers[order][at] == values) if len(numbers) else _NO_ITEM
+    origin = origin[is_match]
+    length = words.offsets[rows + 1] - words.offsets[rows]
+    place = is_match - (np.cumsum(length) - length)[origin]
+    field = (place[:, None] >= field_ends[rows[origin]]).sum(axis=1)
+    return owners[origin], order[at[is_match]], place, field, frequency[rows[origin]]

@@ -1,0 +1,124 @@
+"""Scores of candidates by the words of the query in their fields: the second phase, exact."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from searec.data.ragged import Ints
+from searec.search.postings import Floats
+from searec.search.query import QueryWord, SearchQuery
+
+PHRASE = 1.0
+"""What two words of a query that stand together in an item's title count, in rarities of the more frequent one."""
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Occurrences of a query's terms in n items, item by item.
+
+    Attributes:
+        item: [t] position of the item among the n.
+        term: [t] position of the term among the query's.
+        place: [t] position within the item.
+        field: [t] position of the field among `text.analysis.FIELDS`.
+        count: n.
+    """
+
+    item: Ints
+    term: Ints
+    place: Ints
+    field: Ints
+    count: int
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the words of a query say of n items, [n] each.
+
+    Attributes:
+        words: sum of the scores of the words, BM25F.
+        phrase: sum of the rarities of pairs of words that stand together, in the order of the query, in the title.
+        coverage: share of the words that the item has; function words count where there are no others.
+        title: share of the words that the title has.
+    """
+
+    words: Floats
+    phrase: Floats
+    coverage: Floats
+    title: Floats
+
+    @property
+    def score(self) -> NDArray[np.float32]:
+        """[n] what the lexical channel orders by."""
+        return (self.words + PHRASE * self.phrase).astype(np.float32)
+
+    def at(self, places: Ints) -> "Evidence":
+        """Return that of some of the items."""
+        return Evidence(**{field.name: getattr(self, field.name)[places] for field in fields(self)})
+
+
+def evidence(
+    query: SearchQuery, tokens: Tokens, frequency: Floats, rarity: Mapping[str, float], part: Callable[[Floats], Floats]
+) -> Evidence:
+    """Return what a query's words say of items.
+
+    Args:
+        query: with T distinct terms.
+        tokens: occurrences in n items; `term` is a position in `query.terms`.
+        frequency: [t] weighted frequency of each occurrence.
+        rarity: of each term.
+        part: from the weighted frequency of a term in an item to the part of its rarity that counts.
+    """
+    place = {term: position for position, term in enumerate(query.terms)}
+    shape = (tokens.count, len(place))
+    cell = tokens.item * shape[1] + tokens.term
+    size = tokens.count * shape[1]
+    by_term = part(np.bincount(cell, frequency, size)).reshape(shape) * np.array([rarity[term] for term in query.terms])
+    in_title = np.bincount(cell[tokens.field == 0], minlength=size).reshape(shape) > 0
+    total, coverage, title = (np.zeros(tokens.count) for _ in range(3))
+    counted = [word for word in query.words if not word.is_stop] or list(query.words)
+    for word in query.words:
+        total += _word_score(word, by_term, place)
+        if word in counted:
+            coverage += _has_word(word, by_term > 0, place)
+            title += _has_word(word, in_title, place)
+    number = max(1, len(counted))
+    return Evidence(total, _phrase(query, tokens, place, rarity), coverage / number, title / number)
+
+
+def _word_score(word: QueryWord, by_term: Floats, place: Mapping[str, int]) -> Floats:
+    """[n] the score of a word: of its terms, or of the alternative that scores best."""
+    value: Floats = by_term[:, [place[term] for term in word.terms]].sum(axis=1)
+    for one in word.alternatives:
+        parts = by_term[:, [place[term] for term in one.terms]]
+        value = np.maximum(value, one.weight * np.where((parts > 0).all(axis=1), parts.sum(axis=1), 0))
+    return value
+
+
+def _has_word(word: QueryWord, has_term: NDArray[np.bool_], place: Mapping[str, int]) -> NDArray[np.bool_]:
+    """[n] whether items have half of the terms of a word, or all of an alternative."""
+    value = 2 * has_term[:, [place[term] for term in word.terms]].sum(axis=1) >= len(word.terms)
+    for one in word.alternatives:
+        value |= has_term[:, [place[term] for term in one.terms]].all(axis=1)
+    return np.asarray(value)
+
+
+def _phrase(query: SearchQuery, tokens: Tokens, place: Mapping[str, int], rarity: Mapping[str, float]) -> Floats:
+    """[n] sum of the rarities of neighbouring words of the query that are neighbours in the title, each pair once."""
+    out = np.zeros(tokens.count)
+    if len(query.words) < 2:
+        return out
+    is_title = tokens.field == 0
+    item, term, position = tokens.item[is_title], tokens.term[is_title], tokens.place[is_title]
+    for first, second in zip(query.words[:-1], query.words[1:], strict=True):
+        heads, tails = (
+            [place[word.terms[0]], *(place[one.terms[0]] for one in word.alternatives)] for word in (first, second)
+        )
+        width = int(position.max(initial=0)) + 2
+        ends = item[np.isin(term, heads)] * width + position[np.isin(term, heads)] + 1
+        starts = item[np.isin(term, tails)] * width + position[np.isin(term, tails)]
+        together = np.unique(starts[np.isin(starts, ends)] // width)
+        out[together] += min(rarity[first.terms[0]], rarity[second.terms[0]])
+    return out

@@ -83,6 +83,7 @@ class Parts:
         learned: of each task with a learned fusion.
         weights: channel -> its weight in the fusion, 1 by default.
         popular: for users without history.
+        understanding: reads the queries.
         explainer: gives the reasons.
         suggester: suggests queries.
         views: for people.
@@ -94,6 +95,7 @@ class Parts:
     learned: Mapping[Task, LearnedRanking]
     weights: Mapping[str, float]
     popular: PopularChannel
+    understanding: Understanding
     explainer: Explainer
     suggester: Suggester
     views: Views
@@ -170,6 +172,8 @@ class Pipeline:
             context = self._lookup(valid, started, due)
             batch, refused = self._batch(valid, context)
             lists = self._retrieve(task, batch, started, due, context.left_out)
+            if task == "search":
+                lists = self._without_nonsense(batch, lists)
             pools = self._pools(valid, task, lists, is_scored=task in self.parts.learned)
             scores = self._rank(task, batch, pools, lists, due, context.left_out)
             for place, (row, quota) in enumerate(zip(rows, self._quotas(valid), strict=True)):
@@ -206,8 +210,7 @@ class Pipeline:
         ]
         return _Context(catalog, contexts, interests, left_out)
 
-    @staticmethod
-    def _batch(requests: Sequence[Request], context: _Context) -> tuple[RequestBatch, dict[int, SearecError]]:
+    def _batch(self, requests: Sequence[Request], context: _Context) -> tuple[RequestBatch, dict[int, SearecError]]:
         """The batch, and the errors of requests with filters that do not exist."""
         refused: dict[int, SearecError] = {}
         allowed, excluded = [], []
@@ -222,8 +225,14 @@ class Pipeline:
             if request.keep:
                 of_user = of_user[~np.isin(of_user, context.catalog.indexes_of(request.keep))]
             excluded.append(np.concatenate((context.catalog.indexes_of(request.exclude), of_user)))
-        queries = [request.query for request in requests if request.query is not None]
-        parsed = [parse(query, context.catalog.lexical.analyser) for query in queries]
+        parsed = [
+            self.parts.understanding.parse(
+                context.catalog.lexical, request.query, spelling=request.spelling, prefix=request.prefix
+            )
+            for request in requests
+            if request.query is not None
+        ]
+        queries = [query.text for query in parsed]
         batch = RequestBatch(context.catalog, context.users, queries, allowed, excluded, context.interests, parsed)
         return batch, refused
 
@@ -242,6 +251,22 @@ class Pipeline:
                 lists |= pending.result(started + self.settings.retrieve * (due - started))
             except Skipped as skipped:
                 left_out.append(LeftOut(name, skipped.why))
+        return lists
+
+    def _without_nonsense(self, batch: RequestBatch, lists: Lists) -> Lists:
+        """The lists, empty for queries of which no item has a word and to which none is close in meaning."""
+        dense = [one for one in self.parts.channels["search"].values() if isinstance(one, DenseChannel)]
+        lists = {name: list(rows) for name, rows in lists.items()}
+        for row, query in enumerate(batch.parsed):
+            if has_known_word(batch.catalog.lexical, query) or any(
+                channel.is_close(batch.catalog, query.text, lists[name][row].items)
+                for channel in dense
+                for name in channel.names
+                if name in lists
+            ):
+                continue
+            for rows in lists.values():
+                rows[row] = Candidates(_NOTHING)
         return lists
 
     def _pools(self, requests: Sequence[Request], task: Task, lists: Lists, *, is_scored: bool) -> list[RankedList]:
@@ -359,6 +384,7 @@ class Pipeline:
     ) -> Response:
         """Diversify, cut the page, and explain its items."""
         catalog, user = batch.catalog, batch.users[row]
+        query = batch.parsed[row] if batch.parsed else None
         previous = read_token(request.after) if request.after is not None else set()
         if previous:
             names = catalog.items(ranked.items)
@@ -391,6 +417,8 @@ class Pipeline:
             interests=batch.interests[row].source,
             left_out=tuple(left_out),
             seconds=time.monotonic() - started,
+            query=query,
+            relaxed=query and relaxation(catalog.lexical, query, ranked.items, batch.allowed[row]),
         )
 
     def suggest(self, requests: Sequence[SuggestRequest]) -> list[Suggestions | SearecError]:

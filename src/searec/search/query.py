@@ -9,7 +9,7 @@ from searec.text.analyser import Analyser
 from searec.text.analysis import word_groups
 
 Source = Literal["spelling", "synonym", "compound", "prefix"]
-Relaxation = Literal["most words", "any word"]
+Relaxation = Literal["most words", "any word", "no word"]
 
 
 class Alternative(NamedTuple):

@@ -22,6 +22,7 @@ from searec.pipeline.fusion import RankedList, diversify, fuse, join
 from searec.pipeline.fusion_features import Features, novel_items
 from searec.pipeline.histories import Histories, UserContext
 from searec.pipeline.learned_fusion import FusionModel
+from searec.pipeline.nonsense import without_nonsense
 from searec.pipeline.paging import mark, read_token, token
 from searec.pipeline.ranking import Scorer, Scores, fuse_scores
 from searec.pipeline.request_checks import validate
@@ -31,7 +32,8 @@ from searec.pipeline.user_interests import InterestSource
 from searec.pipeline.views import Views
 from searec.retrieval.novelty import chances, novelty_order
 from searec.retrieval.quota_pool import interleave, slots
-from searec.search.query import parse
+from searec.search.relaxation import relaxation
+from searec.search.understanding import Understanding
 
 INTEREST = "interest"
 INTEREST_CANDIDATES = 100
@@ -173,7 +175,7 @@ class Pipeline:
             batch, refused = self._batch(valid, context)
             lists = self._retrieve(task, batch, started, due, context.left_out)
             if task == "search":
-                lists = self._without_nonsense(batch, lists)
+                lists = without_nonsense(batch, lists)
             pools = self._pools(valid, task, lists, is_scored=task in self.parts.learned)
             scores = self._rank(task, batch, pools, lists, due, context.left_out)
             for place, (row, quota) in enumerate(zip(rows, self._quotas(valid), strict=True)):
@@ -251,22 +253,6 @@ class Pipeline:
                 lists |= pending.result(started + self.settings.retrieve * (due - started))
             except Skipped as skipped:
                 left_out.append(LeftOut(name, skipped.why))
-        return lists
-
-    def _without_nonsense(self, batch: RequestBatch, lists: Lists) -> Lists:
-        """The lists, empty for queries of which no item has a word and to which none is close in meaning."""
-        dense = [one for one in self.parts.channels["search"].values() if isinstance(one, DenseChannel)]
-        lists = {name: list(rows) for name, rows in lists.items()}
-        for row, query in enumerate(batch.parsed):
-            if has_known_word(batch.catalog.lexical, query) or any(
-                channel.is_close(batch.catalog, query.text, lists[name][row].items)
-                for channel in dense
-                for name in channel.names
-                if name in lists
-            ):
-                continue
-            for rows in lists.values():
-                rows[row] = Candidates(_NOTHING)
         return lists
 
     def _pools(self, requests: Sequence[Request], task: Task, lists: Lists, *, is_scored: bool) -> list[RankedList]:
@@ -418,7 +404,7 @@ class Pipeline:
             left_out=tuple(left_out),
             seconds=time.monotonic() - started,
             query=query,
-            relaxed=query and relaxation(catalog.lexical, query, ranked.items, batch.allowed[row]),
+            relaxed=relaxation(catalog.lexical, query, ranked.items, batch.allowed[row]) if query else None,
         )
 
     def suggest(self, requests: Sequence[SuggestRequest]) -> list[Suggestions | SearecError]:

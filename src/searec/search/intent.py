@@ -106,7 +106,7 @@ class Intent:
         if not terms:
             return {}, {}
         categories = {
-            category: sum(not own.isdisjoint(named) for own in by_word) / len(by_word)
+            category: sum(not one.isdisjoint(named) for one in by_word) / len(by_word)
             for category, named in self.category_names.within(terms)
         }
         attributes = {

@@ -10,8 +10,8 @@ from searec.search.query import SearchQuery
 from searec.text.analyser import fold
 from searec.text.analysis import split_words, words_of
 
-BONUS = 0.25
-"""What an item gains for each word that it has as typed, beside scores of BM25."""
+BONUS = 1.0
+"""What an item gains for each word that its title has as typed; a word itself scores 3 to 8 by BM25."""
 
 
 def accented_words(query: SearchQuery) -> list[str]:

@@ -23,6 +23,8 @@ from searec.text.analyser import Analyser, fold
 if TYPE_CHECKING:
     from searec.data.dataset import Dataset
 
+SYNONYM_WEIGHT = 0.95
+"""What a synonym counts: items with the typed word are before items with the synonym."""
 PREFIX_WEIGHT = 0.7
 """What a word counts that begins with the letters typed last."""
 JOINED_WEIGHT = 0.8
@@ -214,7 +216,7 @@ class _Reading:
         """The words with synonyms, compounds, and the joined form of neighbours."""
         out = list(words)
         for phrase, terms in self._parts.rules.synonyms(words):
-            self._add(out, phrase, Alternative(terms, 1.0, "synonym"))
+            self._add(out, phrase, Alternative(terms, SYNONYM_WEIGHT, "synonym"))
         for place, word in enumerate(words):
             if not _is_plain(word) or word.is_stop:
                 continue

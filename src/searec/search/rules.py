@@ -5,7 +5,7 @@
      "redirects": {"gift card": "/gift-cards"}}
 
 A search for one word of a group also finds items with the others; one for the key of `one_way` also those with its
-values, and not the reverse. A rule is applied to the typed words once: what it adds brings no further rules, so chains
+values, and not the reverse. A rule is applied to the typed words once: no rule applies to what it adds, so chains
 and circles do no harm. `proposed` holds what `searec synonyms` suggests; it takes effect once moved to `synonyms`.
 """
 

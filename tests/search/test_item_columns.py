@@ -1,7 +1,6 @@
 """Columns, filters and facets against the plain way of doing the same: a loop over the items as they are."""
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from searec.search.filters import RANGE, Filter, interval
+from searec.search.filters import RANGE, Filter, Kind, interval
 from searec.search.item_columns import CATEGORIES, Floats, ItemColumns, Mask, TextColumn
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ _YEAR = timedelta(days=365)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class FacetValue(NamedTuple):
+@dataclass(frozen=True)
+class FacetValue:
     """A value of a column, as a filter takes it, how many items have it, and the category above it, if it has one."""
 
     value: str
@@ -95,7 +96,7 @@ def _of_numbers(name: str, numbers: Floats, *, is_date: bool) -> Facet:
     ordered = np.sort(numbers)
     write = _date if is_date else _number
     names = _date_ranges(ordered) if is_date else _number_ranges(ordered)
-    kind = "date" if is_date else "number"
+    kind: Kind = "date" if is_date else "number"
     values = []
     for value in names:
         least, most = interval(Filter(name, value), kind)  # so that a count is what the filter lets pass

@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections.abc import Collection, Iterator, Sequence
 from functools import cache
+from itertools import pairwise
 from typing import NamedTuple
 
 from icu4py.breakers import WordBreaker
@@ -112,7 +113,7 @@ def _of_unspaced(chunk: str, start: int, terms: Collection[str], analyser: Analy
     word_ends = [len(units[: 2 * end].decode("utf-16-le")) for _, end in WordBreaker(chunk, "root").segments()]
     words = zip([0, *word_ends[:-1]], word_ends, strict=True)
     clusters = [found.span() for found in _patterns().cluster.finditer(chunk)]
-    pairs = ((first, after) for (first, _), (_, after) in zip(clusters[:-1], clusters[1:], strict=True))
+    pairs = ((first, after) for (first, _), (_, after) in pairwise(clusters))
     for first, after in sorted({*words, *pairs}):
         if not set(terms).isdisjoint((_word(chunk[first:after], analyser), *_words(chunk[first:after], analyser))):
             yield start + first, start + after

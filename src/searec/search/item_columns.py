@@ -331,7 +331,7 @@ def _coded(data: "Dataset", name: str) -> Column:
         return NumberColumn("date", _floats(values.cast(pl.Datetime("us")).to_physical()))
     if name == PRICE or values.dtype.is_float():
         return NumberColumn("number", _floats(values.cast(pl.Float64, strict=False)))
-    if values.dtype.is_integer() and int(values.cast(pl.Float64).abs().max() or 0) <= _EXACT:
+    if values.dtype.is_integer() and (values.cast(pl.Float64).abs() <= _EXACT).all():
         return NumberColumn("number", _floats(values))
     if isinstance(values.dtype, (pl.List, pl.Array)):
         flat = values.rename("value").to_frame().with_row_index("row", offset=1).explode("value").unique()

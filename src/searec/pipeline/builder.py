@@ -112,6 +112,7 @@ def open_pipeline(
         rankers={"recommend": [RunScorer(run, "recommend") for run in ranking["recommend"]], "search": []},
         learned=rankings,
         weights=deployment.weights,
+        statistics=statistics,
         popular=PopularChannel(split),
         explainer=Explainer({run.label: run.model for run in feed}),
         suggester=Suggester(data, writer),

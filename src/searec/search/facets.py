@@ -80,6 +80,20 @@ def facet(columns: ItemColumns, name: str, is_counted: Mask, taxonomy: "Taxonomy
     )
 
 
+def useful_values(columns: ItemColumns, name: str, is_counted: Mask) -> list[str]:
+    """Return the values of a facet; none of a column whose values say little, as one of ids.
+
+    Args:
+        columns: of the items.
+        name: of the column.
+        is_counted: [N + 1] the items to count.
+    """
+    column = columns.column(name)
+    if name != CATEGORIES and isinstance(column, TextColumn) and len(column) >= max(2, columns.size // 2):
+        return []
+    return [one.value for one in facet(columns, name, is_counted).values]
+
+
 def _most(counts: NDArray[np.integer], k: int) -> NDArray[np.integer]:
     """The codes of the k largest counts above 0, equal ones in their order."""
     codes = np.flatnonzero(counts)

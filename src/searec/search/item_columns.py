@@ -154,7 +154,7 @@ class _Base:
     @cached_property
     def names(self) -> list[str]:
         """Names of the dataset's columns to filter by."""
-        return [name for name in self.data.item_table.columns if name not in _NOT_FILTERS]
+        return [CATEGORIES, *(name for name in self.data.item_table.columns if name not in (*_NOT_FILTERS, CATEGORIES))]
 
     def add(self, items: Sequence[Mapping[str, Any]]) -> range:
         """Append the columns of items and return their rows."""

@@ -1,4 +1,4 @@
-"""Pages: a ranked or sorted list becomes the page that a request asks for, with reasons, facets and highlights."""
+"""Pages: a ranked or sorted list becomes the page of a request, with reasons, facets and highlights."""
 
 import time
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ class PageMaker:
         """Set similar items apart, cut the page, and explain its items.
 
         Args:
-            request: that asks for the page.
+            request: for the page.
             batch: of requests.
             row: of the request in it.
             ranked: all its items, best first.
@@ -102,9 +102,9 @@ def _highlights(batch: RequestBatch, row: int, items: Ints) -> list[Highlights |
     catalog = batch.catalog
     analyser = catalog.lexical.analyser
     terms = match_terms(batch.parsed[row], analyser)
-    found: list[Highlights | None] = []
+    rows: list[Highlights | None] = []
     for item, title in zip(items.tolist(), catalog.titles(items), strict=True):
         text = catalog.attributes(item).get("description")
         short = snippet(str(text), terms, analyser) if text else None
-        found.append(Highlights(highlight(title, terms, analyser), short))
-    return found
+        rows.append(Highlights(highlight(title, terms, analyser), short))
+    return rows

@@ -169,8 +169,8 @@ class Pipeline:
         for is_sorted in (False, True):
             alike = [row for row in rows if (requests[row].sort != "relevance") == is_sorted]
             if alike:
-                made = self._answered([requests[row] for row in alike], task, is_sorted, started)
-                for row, response in zip(alike, made, strict=True):
+                answered = self._answered([requests[row] for row in alike], task, is_sorted, started)
+                for row, response in zip(alike, answered, strict=True):
                     responses[row] = response
         return responses  # type: ignore[return-value]  # each valid request has its response now
 

@@ -93,14 +93,14 @@ def snippet(text: str, terms: Collection[str], analyser: Analyser, length: int =
 def _matches(text: str, terms: Collection[str], analyser: Analyser) -> Iterator[tuple[int, int]]:
     """The matching parts in the order of their starts."""
     patterns = _patterns()
-    for found in patterns.chunk.finditer(text):
-        chunk, start = found[0], found.start()
+    for match in patterns.chunk.finditer(text):
+        chunk, start = match[0], match.start()
         if patterns.unspaced.search(chunk):
             yield from _of_unspaced(chunk, start, terms, analyser)
             continue
         runs = list(patterns.run.finditer(chunk))
         if len(runs) > 1 and _is_model(chunk) and (joined := _word(chunk, analyser)) and joined in terms:
-            yield start, found.end()
+            yield start, match.end()
             continue
         for run in runs:
             if any(term in terms for term in analyser.terms(run[0])):
@@ -112,7 +112,7 @@ def _of_unspaced(chunk: str, start: int, terms: Collection[str], analyser: Analy
     units = chunk.encode("utf-16-le")  # ICU counts in them
     word_ends = [len(units[: 2 * end].decode("utf-16-le")) for _, end in WordBreaker(chunk, "root").segments()]
     words = zip([0, *word_ends[:-1]], word_ends, strict=True)
-    clusters = [found.span() for found in _patterns().cluster.finditer(chunk)]
+    clusters = [match.span() for match in _patterns().cluster.finditer(chunk)]
     pairs = ((first, after) for (first, _), (_, after) in pairwise(clusters))
     for first, after in sorted({*words, *pairs}):
         if not set(terms).isdisjoint((_word(chunk[first:after], analyser), *_words(chunk[first:after], analyser))):

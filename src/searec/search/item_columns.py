@@ -48,9 +48,9 @@ class _Codes:
             None if offsets is None else np.repeat(np.arange(len(offsets) - 1, dtype=np.int32), np.diff(offsets))
         )
 
-    def rows_with(self, wanted: Mask) -> Mask:
+    def rows_with(self, is_selected: Mask) -> Mask:
         """[rows] whether a row has one of the codes of a mask over codes."""
-        hits = wanted[self.values]
+        hits = is_selected[self.values]
         if self._owners is None or self._offsets is None:
             return hits
         mask = np.zeros(len(self._offsets) - 1, dtype=bool)
@@ -257,12 +257,12 @@ class ItemColumns:
             for low, high in (interval(one, column.kind) for one in filters):
                 mask |= (numbers >= low) & (numbers <= high)
             return mask
-        wanted = np.zeros(len(column) + 1, dtype=bool)
-        wanted[[column.find(one.value) for one in filters]] = True
-        wanted[0] = False
-        mask = self._widened(column.codes.rows_with(wanted), False)
+        is_selected = np.zeros(len(column) + 1, dtype=bool)
+        is_selected[[column.find(one.value) for one in filters]] = True
+        is_selected[0] = False
+        mask = self._widened(column.codes.rows_with(is_selected), False)
         items, codes = self._current(column.rows, column.row_codes)
-        mask[items[wanted[codes]]] = True
+        mask[items[is_selected[codes]]] = True
         return mask
 
     def numbers(self, name: str) -> Floats:

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from searec.data.ragged import Ints
-from searec.pipeline.channels import RequestBatch
+from searec.pipeline.channels import Mask, RequestBatch
 from searec.pipeline.deployment import PipelineSettings
 from searec.pipeline.explanations import Explainer
 from searec.pipeline.fusion import RankedList, diversify
 from searec.pipeline.paging import mark, read_token, token
-from searec.pipeline.results import Matches, facets_of
+from searec.pipeline.results import facets_of
 from searec.pipeline.types import MOST, Highlights, LeftOut, RankedItem, Request, Response
 from searec.search.highlight import highlight, match_terms, snippet
+from searec.search.relaxation import relaxation
 
 
 class PageMaker:
@@ -33,7 +34,7 @@ class PageMaker:
         batch: RequestBatch,
         row: int,
         ranked: RankedList,
-        matches: Matches | None,
+        is_match: Mask | None,
         left_out: Sequence[LeftOut],
         started: float,
     ) -> Response:
@@ -44,15 +45,17 @@ class PageMaker:
             batch: of requests.
             row: of the request in it.
             ranked: all its items, best first.
-            matches: of the request, if they were looked for.
+            is_match: [N + 1] all items that match, if they were looked for.
             left_out: parts that did not answer.
             started: when, on the monotonic clock.
         """
         catalog, user = batch.catalog, batch.users[row]
+        query = batch.parsed[row] if batch.parsed else None
         previous = read_token(request.after) if request.after is not None else set()
         order = self._order(request, batch, ranked, len(previous) + request.offset + request.k)
+        items = ranked.items[order]
         if previous:
-            names = catalog.items(ranked.items[order])
+            names = catalog.items(items)
             order = order[[mark(name) not in previous for name in names]]
         most = min(len(order), MOST - len(previous))
         end = min(request.offset + request.k, most)
@@ -60,7 +63,7 @@ class PageMaker:
         page = ranked.at(order[start:end])
         reasons = (
             self._explainer.search(batch, row, page.items, page.channel)
-            if request.query is not None
+            if query is not None
             else self._explainer.feed(batch, row, page.items, page.channel, page.interest)
         )
         touched = catalog.touched(user.recent)
@@ -69,17 +72,16 @@ class PageMaker:
         columns = (names[start:], catalog.titles(page.items), page.score.tolist(), page.channel, reasons)
         categories = map(catalog.categories, page.items.tolist())
         highlights = _highlights(batch, row, page.items) if request.highlight else [None] * len(page.items)
-        is_search = request.query is not None
         return Response(
             items=[RankedItem(*values) for values in zip(*columns, categories, novel, highlights, strict=True)],
             next=token(previous.union(map(mark, names))) if end < most else None,
             known=bool(user),
             interests=batch.interests[row].source,
             left_out=tuple(left_out),
-            total=matches.total if matches is not None else None,
-            facets=facets_of(batch, row, request, matches) if matches is not None else {},
-            query=batch.parsed[row] if is_search else None,
-            relaxed=matches.relaxed if matches is not None else None,
+            total=int(np.count_nonzero(is_match)) if is_match is not None else None,
+            facets=facets_of(batch, row, request, is_match) if is_match is not None else {},
+            query=query,
+            relaxed=relaxation(catalog.lexical, query, items, batch.allowed[row]) if query else None,
             seconds=time.monotonic() - started,
         )
 

@@ -22,6 +22,7 @@ from searec.pipeline.fusion import RankedList, fuse, join
 from searec.pipeline.fusion_features import Features, ItemStatistics, novel_items
 from searec.pipeline.histories import Histories, UserContext
 from searec.pipeline.learned_fusion import FusionModel
+from searec.pipeline.nonsense import without_nonsense
 from searec.pipeline.pages import PageMaker
 from searec.pipeline.ranking import Scorer, Scores, fuse_scores
 from searec.pipeline.request_checks import check_columns, validate
@@ -32,7 +33,7 @@ from searec.pipeline.user_interests import InterestSource
 from searec.pipeline.views import Views
 from searec.retrieval.novelty import chances, novelty_order
 from searec.retrieval.quota_pool import interleave, slots
-from searec.search.query import parse
+from searec.search.understanding import Understanding
 
 INTEREST = "interest"
 INTEREST_CANDIDATES = 100
@@ -85,6 +86,7 @@ class Parts:
         weights: channel -> its weight in the fusion, 1 by default.
         statistics: of the items.
         popular: for users without history.
+        understanding: reads the queries.
         explainer: gives the reasons.
         suggester: suggests queries.
         views: for people.
@@ -97,6 +99,7 @@ class Parts:
     weights: Mapping[str, float]
     statistics: ItemStatistics
     popular: PopularChannel
+    understanding: Understanding
     explainer: Explainer
     suggester: Suggester
     views: Views
@@ -194,6 +197,8 @@ class Pipeline:
             }
         else:
             lists = self._retrieve(task, batch, started, due, context.left_out)
+            if task == "search":
+                lists = without_nonsense(batch, lists)
             pools = self._pools(requests, task, lists, is_scored=task in self.parts.learned)
             scores = self._rank(task, batch, pools, lists, due, context.left_out)
             ranked = {
@@ -233,8 +238,7 @@ class Pipeline:
         ]
         return _Context(catalog, contexts, interests, left_out)
 
-    @staticmethod
-    def _batch(requests: Sequence[Request], context: _Context) -> tuple[RequestBatch, dict[int, SearecError]]:
+    def _batch(self, requests: Sequence[Request], context: _Context) -> tuple[RequestBatch, dict[int, SearecError]]:
         """The batch, and the errors of requests with filters, facets or a sort of columns that do not exist."""
         refused: dict[int, SearecError] = {}
         allowed, excluded = [], []
@@ -250,8 +254,14 @@ class Pipeline:
             if request.keep:
                 of_user = of_user[~np.isin(of_user, context.catalog.indexes_of(request.keep))]
             excluded.append(np.concatenate((context.catalog.indexes_of(request.exclude), of_user)))
-        queries = [request.query for request in requests if request.query is not None]
-        parsed = [parse(query, context.catalog.lexical.analyser) for query in queries]
+        parsed = [
+            self.parts.understanding.parse(
+                context.catalog.lexical, request.query, spelling=request.spelling, prefix=request.prefix
+            )
+            for request in requests
+            if request.query is not None
+        ]
+        queries = [query.text for query in parsed]
         batch = RequestBatch(context.catalog, context.users, queries, allowed, excluded, context.interests, parsed)
         return batch, refused
 

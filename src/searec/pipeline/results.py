@@ -1,7 +1,6 @@
 """Results: all items that match a request, how many have what, and their order where a request sorts them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +13,6 @@ from searec.pipeline.fusion_features import ItemStatistics
 from searec.pipeline.types import CATALOGUE, MOST, Request, Sort
 from searec.search.facets import Facet, facet
 from searec.search.item_columns import PRICE, Floats
-from searec.search.query import Relaxation
 
 DATES = ("date", "created_at", "added_at", "published_at", "released_at", "release_date", "timestamp")
 """Columns of dates that "newest" goes by; the first that items have."""
@@ -22,26 +20,8 @@ _SINCE, _APART = 3e17, 1024.0
 """Microseconds after the year 9999, where new items without a date are put, as far apart as floats need."""
 
 
-@dataclass(frozen=True)
-class Matches:
-    """All items that match a request, whether they are ranked or not.
-
-    Attributes:
-        is_match: [N + 1] by its words and filters, without what the request must not get.
-        relaxed: which words of the query they need not have.
-    """
-
-    is_match: Mask
-    relaxed: Relaxation | None = None
-
-    @property
-    def total(self) -> int:
-        """How many they are."""
-        return int(np.count_nonzero(self.is_match))
-
-
-def matches_of(batch: RequestBatch, row: int, allowed: Mask | None) -> Matches:
-    """Return the items that match a request.
+def matches_of(batch: RequestBatch, row: int, allowed: Mask | None) -> Mask:
+    """Return which items [N + 1] match a request, whether they are ranked or not, without what it must not get.
 
     Args:
         batch: of requests.
@@ -50,42 +30,38 @@ def matches_of(batch: RequestBatch, row: int, allowed: Mask | None) -> Matches:
     """
     catalog = batch.catalog
     permitted = catalog.available if allowed is None else allowed
-    relaxed: Relaxation | None = None
     if batch.task == "search":
-        items, relaxed = catalog.lexical.matching(batch.parsed[row], permitted)
         is_match = np.zeros(catalog.size + 1, dtype=bool)
-        is_match[items] = True
+        is_match[catalog.lexical.matching(batch.parsed[row], permitted)[0]] = True
     elif permitted is None:
         is_match = np.ones(catalog.size + 1, dtype=bool)
     else:
         is_match = permitted.copy()
     is_match[0] = False
     is_match[batch.excluded[row]] = False
-    return Matches(is_match, relaxed)
+    return is_match
 
 
-def facets_of(batch: RequestBatch, row: int, request: Request, matches: Matches) -> Mapping[str, Facet]:
+def facets_of(batch: RequestBatch, row: int, request: Request, is_match: Mask) -> Mapping[str, Facet]:
     """Return the facets of a request; in each the filters of its own column do not count.
 
     Args:
         batch: of requests.
         row: of the request.
         request: that names the columns.
-        matches: of the request.
+        is_match: [N + 1] the items that match it.
     """
     catalog = batch.catalog
     facets = {}
     for name in request.facets:
         others = [one for one in request.filters if one.column != name]
         is_filtered = len(others) < len(request.filters)
-        of_column = matches_of(batch, row, catalog.allowed(others)) if is_filtered else matches
-        facets[name] = facet(catalog.columns, name, of_column.is_match, catalog.base.taxonomy)
+        of_column = matches_of(batch, row, catalog.allowed(others)) if is_filtered else is_match
+        facets[name] = facet(catalog.columns, name, of_column, catalog.base.taxonomy)
     return facets
 
 
-def sorted_matches(
-    batch: RequestBatch, row: int, matches: Matches, sort: Sort, statistics: ItemStatistics
-) -> RankedList:
+def sorted_matches(batch: RequestBatch, row: int, is_match: Mask, sort: Sort, statistics: ItemStatistics) -> RankedList:
     """Return the first `MOST` of the items that match, in an order that does not go by relevance alone.
 
     Of equal ones the more relevant goes first (in the feed the more popular), then the one with the smaller index.
@@ -93,11 +69,11 @@ def sorted_matches(
     Args:
         batch: of requests.
         row: of the request.
-        matches: of the request.
+        is_match: [N + 1] the items that match it.
         sort: the order.
         statistics: of the dataset's items.
     """
-    items = np.flatnonzero(matches.is_match)
+    items = np.flatnonzero(is_match)
     keys = sort_keys(batch.catalog, items, sort, statistics)
     if len(items) > MOST:
         last = np.partition(keys, MOST - 1)[MOST - 1]

@@ -7,7 +7,8 @@ from typing import Any, Literal, NamedTuple
 from searec.search.facets import Facet
 from searec.search.filters import Filter
 from searec.search.highlight import Snippet, Spans
-from searec.search.query import Relaxation, SearchQuery
+from searec.search.query import SearchQuery
+from searec.search.relaxation import Relaxed
 
 SkipReason = Literal["late", "failed", "not ready"]
 MOST = 500
@@ -35,8 +36,6 @@ class Request:
             first, "-price" the dearest; "newest" goes by `results.DATES` or, without such a column, by the first click,
             with items that arrived since first.
         highlight: also say what matches in titles and descriptions.
-        spelling: search what was probably meant where the typed query hardly matches.
-        prefix: the last word may be unfinished.
         exclude: external ids to leave out.
         seen: also return what the user has consumed; by default the feed does not and search does. What the user
             refused (events of negative weight) is never returned.
@@ -45,6 +44,8 @@ class Request:
         seconds: until the response is due; late channels are left out. The deployment's if None.
         time: microseconds since 1970; only strictly older events count. None for all events. For evaluation.
         keep: external ids that are returned even if they were consumed or refused. For evaluation.
+        spelling: correct words of the query that no item has; without it the query is searched as typed.
+        prefix: the query is still being typed: its last word may be the beginning of a longer one.
     """
 
     user: str | None = None
@@ -56,8 +57,6 @@ class Request:
     facets: Sequence[str] = ()
     sort: Sort = "relevance"
     highlight: bool = False
-    spelling: bool = True
-    prefix: bool = False
     exclude: Sequence[str] = ()
     seen: bool | None = None
     quota: float | None = None
@@ -65,6 +64,8 @@ class Request:
     seconds: float | None = None
     time: int | None = None
     keep: Sequence[str] = ()
+    spelling: bool = True
+    prefix: bool = False
 
 
 class Highlights(NamedTuple):
@@ -120,8 +121,8 @@ class Response:
         seconds: the time it took.
         total: of a search, or with filters, facets or a sort: how many items match; else None.
         facets: of `Request.facets`.
-        query: of a search, as it was searched.
-        relaxed: which words an item need not have, because no item has all; None if items have all.
+        query: of a search, how it was read: what was corrected, what is offered, a redirect, categories, attributes.
+        relaxed: what was given up because no item has all words of the query; None if nothing.
     """
 
     items: Sequence[RankedItem] = ()
@@ -133,7 +134,7 @@ class Response:
     total: int | None = None
     facets: Mapping[str, Facet] = field(default_factory=dict)
     query: SearchQuery | None = None
-    relaxed: Relaxation | None = None
+    relaxed: Relaxed | None = None
 
     @property
     def enr(self) -> float:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from searec.data.dataset import Dataset
-from searec.data.lexical import Lexicon, bm25_index, neighbours
+from searec.data.lexical import bm25_index, neighbours
 from searec.data.sparse import SparseRows
 from searec.text.analysis import words_of
 
@@ -82,35 +82,3 @@ def test_sparse_sums_equal_dense_ones() -> None:
     rows = rng.integers(0, 7, (4, 3))
     found = SparseRows.of(scipy.sparse.csr_matrix(dense)).sum(torch.from_numpy(rows))
     np.testing.assert_allclose(found, dense[rows].sum(axis=1), rtol=1e-6)
-
-
-def test_one_query_at_a_time_is_the_same_index(make_data: Callable[..., Dataset]) -> None:
-    rng = np.random.default_rng(0)
-    vocabulary = [f"w{n}" for n in range(30)]
-    titles = {f"i{n}": " ".join(rng.choice(vocabulary, rng.integers(1, 12))) for n in range(200)}
-    data = make_data(items=titles, users=["u"])
-    index, lexicon = bm25_index(data), Lexicon.of(data)
-    for _ in range(20):
-        query = " ".join(rng.choice(vocabulary, 3))
-        words = lexicon.words(f"{query} never-heard")
-        expected = index.sum(torch.from_numpy(words)[None])[0].numpy()
-        assert np.allclose(lexicon.scores(words), expected)
-        items, scores = lexicon.best(words, 15)
-        assert np.allclose(scores, np.sort(expected)[::-1][:15])
-        assert np.allclose(expected[items], scores)
-        allowed = rng.random(201) < 0.3
-        items, scores = lexicon.best(words, 300, allowed)
-        assert set(items.tolist()) == set(np.flatnonzero(allowed & (expected > 0)).tolist())
-    assert not len(lexicon.best(lexicon.words("!!! nothing"), 5)[0])
-
-
-def test_a_text_outside_the_index_scores_as_if_it_were_inside(make_data: Callable[..., Dataset]) -> None:
-    titles = {"a": "red lamp", "b": "red red chair for the garden", "c": "blue lamp"}
-    data = make_data(items=titles, users=["u"])
-    lexicon = Lexicon.of(data)
-    for query in ("red", "red lamp", "garden chair red", "sofa"):
-        known = lexicon.scores(lexicon.words(query))
-        assert [lexicon.score_new(query, title) for title in titles.values()] == pytest.approx(
-            known[1:].tolist(), rel=1e-5
-        )
-    assert lexicon.score_new("sofa", "a sofa") > lexicon.score_new("red", "a red")

@@ -1,4 +1,4 @@
-"""What every model of the registry does on data that has grown since its training; see `searec.data.growth`."""
+"""What every model of the registry does on data that has grown since its training; see `searec.models.growth`."""
 
 from pathlib import Path
 from typing import Any

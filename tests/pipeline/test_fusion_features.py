@@ -1,5 +1,6 @@
 """Features of candidates against plain loops over the log."""
 
+import itertools
 import math
 
 import numpy as np
@@ -15,6 +16,7 @@ from searec.pipeline.channels import Candidates, RequestBatch
 from searec.pipeline.fusion_features import GROUPS, Features, ItemStatistics, groups_of, of_scores
 from searec.pipeline.histories import Histories
 from searec.pipeline.ranking import HistoryTextScorer
+from searec.search.query import parse
 from searec.store.events import ItemChange
 
 
@@ -32,7 +34,8 @@ def batch_for(data: Dataset, users: list[int], queries: list[str], time: int) ->
     catalog, histories = CatalogSnapshot(CatalogBase(data)), Histories(data)
     names = data.users.to_external(np.array(users))
     contexts = [histories.context(name, (), catalog, time) for name in names]
-    return RequestBatch(catalog, contexts, queries)
+    parsed = [parse(query, data.analyser) for query in queries]
+    return RequestBatch(catalog, contexts, queries, parsed=parsed)
 
 
 def test_scores_in_standard_deviations_and_ranks() -> None:
@@ -68,7 +71,8 @@ def test_every_feature_is_what_a_loop_over_the_log_finds(data: Dataset) -> None:
     end = max(t for _, t, _, _ in trained) + 1
     span = int(0.1 * (end - min(t for _, t, _, _ in trained)))
     narrow = batch.catalog.base.taxonomy.narrow
-    prices = data.item_table["price"].to_list()
+    prices, titles = (data.item_table[column].to_list() for column in ("price", "title"))
+    catalog = batch.catalog
     place = 0
     for row, pool in enumerate(pools):
         own = slice(*history.offsets[users[row] : users[row] + 2])
@@ -82,6 +86,7 @@ def test_every_feature_is_what_a_loop_over_the_log_finds(data: Dataset) -> None:
             searched = sum(i == item and s == SEARCH for i, _, s, _ in trained)
             mine = set(narrow.row(item).tolist())
             words = set(data.item_words.row(item).tolist())
+            title = [data.word_index[term] for term in data.analyser.terms(titles[item - 1])]
             asked = {data.word_index[term] for term in data.analyser.terms(queries[row])}
             price = math.log(prices[item - 1]) if prices[item - 1] else math.nan
             share = [sum(one in categories for categories in touched) / len(recent) for one in mine]
@@ -100,6 +105,12 @@ def test_every_feature_is_what_a_loop_over_the_log_finds(data: Dataset) -> None:
                 "clicked": math.log1p(clicked.count(item)),
                 "since click": math.log1p(recent.index(item)) if item in recent else math.nan,
                 "coverage": len(asked & words) / len(asked),
+                "title": len(asked & set(title)) / len(asked),
+                "phrase": sum(
+                    min(map(catalog.lexical.rarity, pair))
+                    for pair in set(itertools.pairwise(data.analyser.terms(queries[row])))
+                    if pair in itertools.pairwise(data.analyser.terms(titles[item - 1]))
+                ),
                 "listed rank": (
                     -math.log(places.index(item) + 1 if item in places else len(places) + 1) if places else math.nan
                 ),
@@ -115,14 +126,15 @@ def test_nobody_and_new_items_have_missing_values_not_wrong_ones(data: Dataset) 
     change = ItemChange("new", {"title": str(data.queries.texts[0]), "price": "8"})
     catalog = CatalogSnapshot(base).with_changes([change])
     nobody = Histories(data).context(None, (), catalog)
-    batch = RequestBatch(catalog, [nobody], [str(data.queries.texts[0])])
+    text = str(data.queries.texts[0])
+    batch = RequestBatch(catalog, [nobody], [text], parsed=[parse(text, data.analyser)])
     statistics = ItemStatistics.of(Split(data))
     features = Features(statistics, ["a"], [], groups_of(statistics, data, "search"))
     matrix = features.matrix(batch, [np.array([1, catalog.size])], {}, {})
     found = {name: matrix[:, column] for column, name in enumerate(features.names)}
     for name in ("a score", "a z", "a rank", "touched", "affinity", "novel", "clicked", "since click", "price to user"):
         assert np.isnan(found[name]).all(), name
-    assert found["coverage"][1] == 1 and found["clicks"][1] == 0
+    assert found["coverage"][1] == found["title"][1] == 1 and found["clicks"][1] == 0
     assert found["price to pool"].tolist()[1] == 0  # the other has no price
 
 

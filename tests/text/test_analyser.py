@@ -10,9 +10,11 @@ import pytest
 import Stemmer
 
 from searec.data.dataset import load
-from searec.data.lexical import Lexicon
 from searec.data.text_settings import TextSettings
 from searec.errors import DataError, SettingsError
+from searec.search.lexical_index import LexicalIndex
+from searec.search.postings import FieldWeights
+from searec.search.query import parse
 from searec.text.analyser import STOP_WEIGHT, Analyser, fold
 from searec.text.language import LANGUAGES, detect, function_words, stemmer
 
@@ -108,10 +110,9 @@ def test_function_words_weigh_less_in_bm25(tmp_path: Path) -> None:
     engine = bm25s.BM25(method="lucene", k1=1.5, b=0.75)
     engine.index([analyser.terms(title) for title in titles], show_progress=False)
     the, lamp = (engine.get_scores([analyser.term(word)]) for word in ("the", "lamp"))
-    lexicon = Lexicon.of(data)
-    scores = lexicon.scores(lexicon.words("the lamp"))[1:]
+    index, every = LexicalIndex.of(data, FieldWeights(k1=1.5)), np.arange(1, 4)
+    scores = index.evidence(parse("the lamp", analyser), every).words
     np.testing.assert_allclose(scores, STOP_WEIGHT * the + lamp, rtol=1e-5)
-    assert lexicon.score_new("the lamp", titles[0]) == pytest.approx(scores[0], rel=1e-5)
 
 
 def test_languages_are_detected() -> None:

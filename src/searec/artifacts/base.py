@@ -12,7 +12,6 @@ import numpy as np
 from searec.config import as_dict
 from searec.data.batch import Batch
 from searec.data.dataset import Dataset
-from searec.data.growth import Growth
 from searec.data.leakage.checks import cutoff_leaks
 from searec.data.leakage.cutoff import Cutoff
 from searec.data.leakage.findings import Finding, Leaks
@@ -20,6 +19,7 @@ from searec.data.schema import Task
 from searec.data.split import Split
 from searec.errors import LeakError, SettingsError
 from searec.files import cache_folder, fingerprint, replacing
+from searec.models.growth import Growth
 
 ABOUT = "about.json"
 

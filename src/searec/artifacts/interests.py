@@ -17,7 +17,6 @@ from typing_extensions import override
 from searec.artifacts.base import Artifact, cached_folder, own_settings
 from searec.config import configure
 from searec.data.dataset import Dataset
-from searec.data.growth import Growth
 from searec.data.leakage.checks import bounds, read_late
 from searec.data.leakage.cutoff import NOTHING, Cutoff
 from searec.data.leakage.findings import Finding, when
@@ -35,6 +34,7 @@ from searec.interests.profile import profiles
 from searec.interests.reasoner import Reasoner
 from searec.interests.reasoner_registry import reasoner_named
 from searec.interests.student_reasoner import StudentReasoner
+from searec.models.growth import Growth
 from searec.progress import progress
 from searec.text.encoder import Encoder
 

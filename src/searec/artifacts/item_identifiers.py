@@ -33,7 +33,6 @@ from searec.artifacts.pseudo_queries import VERSION as PSEUDO_VERSION
 from searec.artifacts.pseudo_queries import from_words, pseudo_queries
 from searec.config import configure
 from searec.data.dataset import Dataset
-from searec.data.growth import Growth
 from searec.data.leakage.checks import bounds, clicks_of
 from searec.data.leakage.cutoff import Cutoff
 from searec.data.leakage.findings import Finding, event_at, row_at
@@ -44,6 +43,7 @@ from searec.errors import DataError, RunError
 from searec.files import fingerprint, replacing
 from searec.models.gensar.item_corpus import ItemCorpus
 from searec.models.gensar.prompt_templates import TEMPLATE_TEXTS
+from searec.models.growth import Growth
 from searec.semantic_ids.code_config import IdentifierSettings
 from searec.semantic_ids.identifiers import Identifiers, free_codes
 from searec.semantic_ids.item_rqvae import ItemRQVAE

@@ -32,7 +32,6 @@ from searec.artifacts.summaries import (
 from searec.config import configure
 from searec.data.batch import Batch
 from searec.data.dataset import Dataset
-from searec.data.growth import Growth
 from searec.data.leakage.checks import bounds
 from searec.data.leakage.cutoff import Cutoff
 from searec.data.leakage.findings import Finding, Table, event_at
@@ -41,6 +40,7 @@ from searec.data.schema import Task
 from searec.data.split import Split
 from searec.errors import DataError, RunError
 from searec.files import fingerprint, replacing
+from searec.models.growth import Growth
 from searec.models.gserec_paper import NewUsers
 from searec.semantic_ids.code_config import CodeSettings
 from searec.semantic_ids.codebook_usage import code_use

@@ -12,13 +12,13 @@ from typing_extensions import override
 from searec.data.batch import Batch, Needs
 from searec.data.counts import Counts
 from searec.data.dataset import Dataset, Sizes
-from searec.data.growth import Growth, Rows
 from searec.data.leakage.checks import count_leaks
 from searec.data.leakage.findings import Leaks
 from searec.data.schema import Task
 from searec.data.split import Split
 from searec.errors import RunError
 from searec.models.capabilities import HasItemVectors
+from searec.models.growth import Growth, Rows
 from searec.models.search_space import SearchSpace
 from searec.nn.learner import Learner
 from searec.nn.losses import Losses

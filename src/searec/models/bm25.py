@@ -1,6 +1,5 @@
 """bm25: the words of the query against the words of the item."""
 
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -9,13 +8,14 @@ from typing_extensions import override
 from searec.config import Positive, Share, settings
 from searec.data.batch import Batch, Needs
 from searec.data.dataset import Dataset
-from searec.data.growth import Growth
 from searec.data.lexical import bm25_index
 from searec.data.schema import Task
 from searec.data.sparse import SparseRows
 from searec.data.split import Split
 from searec.models.base import FittedModel
+from searec.models.growth import Growth
 from searec.models.search_space import Range
+from searec.search.postings import FieldWeights
 
 
 class BM25(FittedModel):
@@ -58,9 +58,9 @@ class BM25(FittedModel):
     def _index(self) -> SparseRows:
         return SparseRows(self.offsets, self.columns, self.values, self.sizes.items + 1)
 
-    def lexical_index(self) -> Mapping[str, Any]:
-        """Return the index and the parameters it was built with, as keywords of `data.lexical.Lexicon`."""
-        return {"index": self._index, "k1": self.config.k1, "b": self.config.b}
+    def field_weights(self) -> FieldWeights:
+        """Return its parameters, as the lexical channel of a pipeline takes them."""
+        return FieldWeights(k1=self.config.k1, b=self.config.b)
 
     @override
     def score(self, batch: Batch) -> Tensor:

@@ -8,6 +8,7 @@ from typing_extensions import TypeIs
 
 from searec.data.batch import Batch
 from searec.nn.losses import Losses
+from searec.search.postings import FieldWeights
 
 if TYPE_CHECKING:  # training one model loads nothing that only other models need
     from searec.data.dataset import Dataset
@@ -71,11 +72,11 @@ class EncodesQueries(HasItemVectors, Protocol):
 
 
 @runtime_checkable
-class ReusesLexicalIndex(Protocol):
-    """A model whose inverted index the lexical channel of the pipeline can use instead of building its own."""
+class WeighsFields(Protocol):
+    """A model whose settings the lexical channel of the pipeline takes."""
 
-    def lexical_index(self) -> Mapping[str, Any]:
-        """Return the index and its scoring parameters, as keywords of `data.lexical.Lexicon`."""
+    def field_weights(self) -> FieldWeights:
+        """Return what terms and the fields of items count."""
         ...
 
 

@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 from searec.data.batch import Batch, Batcher, Needs
 from searec.data.click_vectors import click_vectors
-from searec.data.growth import Growth
 from searec.data.leakage.findings import Finding, Leaks
 from searec.data.ragged import Ints, first_not_before
 from searec.data.schema import Task
 from searec.data.sparse import SparseRows
 from searec.data.split import Split, requests_at
+from searec.models.growth import Growth
 from searec.semantic_ids.quantiser import kmeans, nearest
 
 VectorSource = Literal["clicks", "text"]

@@ -10,10 +10,10 @@ from typing_extensions import override
 from searec.config import settings
 from searec.data.batch import Batch, Needs
 from searec.data.dataset import Dataset, Sizes
-from searec.data.growth import Growth
 from searec.data.schema import Task
 from searec.data.split import Split
 from searec.models.base import FittedModel
+from searec.models.growth import Growth
 from searec.text.encoder import DEFAULT, Encoder
 
 

@@ -11,11 +11,11 @@ from typing_extensions import override
 from searec.config import Count, Natural, NonNegative, Positive, settings
 from searec.data.batch import Batch
 from searec.data.dataset import Dataset
-from searec.data.growth import Rows
 from searec.data.schema import Task
 from searec.data.split import Split
 from searec.models.base import Preset, best_items, strongest_click
 from searec.models.click_matrix import ClickMatrixModel
+from searec.models.growth import Rows
 from searec.models.search_space import Range
 
 

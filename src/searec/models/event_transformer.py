@@ -15,12 +15,12 @@ from searec.config import Count, DropoutRate, NonNegative, settings
 from searec.data.batch import Batch, Needs
 from searec.data.counts import Counts
 from searec.data.dataset import Dataset, Sizes
-from searec.data.growth import Growth, Rows
 from searec.data.leakage.findings import Leaks
 from searec.data.schema import TASKS, Task
 from searec.data.split import Split
 from searec.errors import alternative
 from searec.models.base import Preset
+from searec.models.growth import Growth, Rows
 from searec.models.neighbours import WithNeighbours, inside
 from searec.models.search_space import DROPOUT, LEARNING_RATE, Choice
 from searec.models.second_phase_config import SecondPhaseConfig

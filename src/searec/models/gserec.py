@@ -11,7 +11,6 @@ from typing_extensions import override
 from searec.config import Count, Natural, settings
 from searec.data.batch import Batch
 from searec.data.dataset import Sizes
-from searec.data.growth import Growth
 from searec.data.leakage.findings import Leaks
 from searec.data.schema import TASKS, Task
 from searec.data.split import Split
@@ -23,6 +22,7 @@ from searec.models.code_messages import (
     vectors_of_clicks,
 )
 from searec.models.event_transformer import EventTransformer
+from searec.models.growth import Growth
 from searec.nn.event_trunk import Timeline
 
 _MESSAGES = "messages."

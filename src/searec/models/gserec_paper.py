@@ -12,10 +12,10 @@ from typing_extensions import override
 from searec.config import Count, Natural, NonNegative, Positive, settings
 from searec.data.batch import Batch
 from searec.data.dataset import Sizes
-from searec.data.growth import Growth, Rows
 from searec.data.schema import Task
 from searec.errors import SettingsError
 from searec.models.base import Preset
+from searec.models.growth import Growth, Rows
 from searec.models.search_space import DROPOUT, LEARNING_RATE, Choice, Range
 from searec.models.two_histories import TwoHistoriesConfig, TwoHistoriesModel
 from searec.nn.attention import DecoderLayer, EncoderLayer

@@ -14,7 +14,6 @@ from searec.config import Natural, NonNegative, Share, settings
 from searec.data.batch import Batch
 from searec.data.dataset import FEED, Dataset, Sizes
 from searec.data.feedback import relative_weights, train_weights
-from searec.data.growth import Growth
 from searec.data.leakage.checks import bounds, clicks_of
 from searec.data.leakage.findings import Finding, Leaks, row_at
 from searec.data.ragged import Ints
@@ -22,6 +21,7 @@ from searec.data.sparse import SparseRows
 from searec.data.split import Split
 from searec.models.base import Preset, best_items, strongest_click
 from searec.models.click_matrix import ClickMatrixModel
+from searec.models.growth import Growth
 from searec.models.search_space import Choice, Range
 
 _CHECKED = 4

@@ -10,10 +10,10 @@ from torch import Tensor
 from searec.config import configure
 from searec.data.batch import Batch
 from searec.data.dataset import Sizes
-from searec.data.growth import Growth
 from searec.data.schema import TASKS, Task
 from searec.data.split import Split
 from searec.models.base import Model
+from searec.models.growth import Growth
 from searec.models.itemknn import ItemKNN
 from searec.nn.event_trunk import Timeline
 

@@ -13,10 +13,10 @@ from searec.config import NonNegative, settings
 from searec.data.batch import Batch, Needs
 from searec.data.dataset import Dataset
 from searec.data.feedback import train_times, train_weights
-from searec.data.growth import Rows
 from searec.data.schema import TASKS, Task
 from searec.data.split import Split
 from searec.models.base import FittedModel
+from searec.models.growth import Rows
 from searec.models.search_space import Choice
 
 _DAY = 24 * 3600 * 1_000_000

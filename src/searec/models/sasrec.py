@@ -13,9 +13,9 @@ from searec.config import Count, DropoutRate, Positive, settings
 from searec.data.batch import Batch, Needs
 from searec.data.counts import Counts
 from searec.data.dataset import Sizes
-from searec.data.growth import Rows
 from searec.data.schema import Task
 from searec.models.base import ItemEmbeddings, Model, Preset
+from searec.models.growth import Rows
 from searec.models.search_space import DROPOUT, LEARNING_RATE, Choice
 from searec.nn.attention import EncoderLayer, causal
 from searec.nn.dropout import Dropout

@@ -9,8 +9,8 @@ from typing_extensions import override
 
 from searec.config import Count, DropoutRate, Natural, NonNegative, settings
 from searec.data.batch import Needs
-from searec.data.growth import Rows
 from searec.models.base import ItemEmbeddings, Model, Preset
+from searec.models.growth import Rows
 
 
 @settings

@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from searec.data.dataset import Dataset, load
-from searec.data.lexical import Lexicon
 from searec.data.schema import Task
 from searec.data.split import Split
 from searec.errors import RunError, SearecError, SettingsError
-from searec.models.capabilities import RetrievesByInterest, ReusesLexicalIndex, SuggestsQueries, supports
+from searec.models.capabilities import RetrievesByInterest, SuggestsQueries, WeighsFields, supports
 from searec.pipeline.catalog_snapshot import CatalogBase, LiveCatalog
 from searec.pipeline.channels import CHANNELS, Channel, DenseChannel, LexicalChannel, PopularChannel
 from searec.pipeline.deployment import Deployment
@@ -28,6 +27,7 @@ from searec.pipeline.suggestions import Suggester
 from searec.pipeline.types import RESERVED, Request, SuggestRequest
 from searec.pipeline.user_interests import InterestSource
 from searec.pipeline.views import Views
+from searec.search.postings import FieldWeights
 from searec.store.event_export import exported_up_to
 from searec.store.event_store import EventStore
 from searec.store.interest_reader import Reader
@@ -73,7 +73,7 @@ def open_pipeline(
     interests = InterestSource(next((run for run in feed if supports(run.model, RetrievesByInterest)), None), reader)
     if reader is not None:
         reader.dataset_users = data.users
-    catalog = LiveCatalog(CatalogBase(data, _lexicon(data, by_task["search"])), events)
+    catalog = LiveCatalog(CatalogBase(data, _field_weights(by_task["search"])), events)
     histories = Histories(data, events, after=exported_up_to(deployment.data))
     by_label = {run.label: run for run in runs.values()}
     split = shared_split([*runs.values()]) if runs else Split(data)
@@ -311,11 +311,11 @@ def _suggests(run: Run) -> bool:
     return supports(run.model, SuggestsQueries) and run.model.suggests_queries
 
 
-def _lexicon(data: Dataset, search: Sequence[Run]) -> Lexicon:
+def _field_weights(search: Sequence[Run]) -> FieldWeights:
     for run in search:
-        if supports(run.model, ReusesLexicalIndex):
-            return Lexicon(data, **run.model.lexical_index())
-    return Lexicon.of(data)
+        if supports(run.model, WeighsFields):
+            return run.model.field_weights()
+    return FieldWeights()
 
 
 def _uses(
@@ -331,7 +331,7 @@ def _uses(
         names = []
         for task in by_task:
             place = "feed" if task == "recommend" else "search"
-            lexical = task == "search" and supports(run.model, ReusesLexicalIndex) and run in by_task[task]
+            lexical = task == "search" and supports(run.model, WeighsFields) and run in by_task[task]
             if run in retrieving[task] or lexical:
                 names.append(f"{place} channel")
             if run in ranking[task]:

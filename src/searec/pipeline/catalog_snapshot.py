@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 
 from searec.config import nearest
 from searec.data.dataset import Dataset
-from searec.data.lexical import Lexicon
-from searec.data.nearest_items import NearestItems
 from searec.data.ragged import Ints
 from searec.data.taxonomy import Taxonomy
 from searec.errors import SettingsError, UnknownIdError
 from searec.pipeline.types import Filter
+from searec.search.lexical_index import LexicalIndex
+from searec.search.nearest_items import NearestItems
+from searec.search.postings import FieldWeights
 from searec.store.event_store import EventStore
 from searec.store.events import ItemChange
 
@@ -68,6 +69,7 @@ class CatalogSnapshot:
         new: Sequence[NewItem] = (),
         changed: Mapping[int, Mapping[str, Any]] | None = None,
         unavailable: Iterable[int] = (),
+        lexical: LexicalIndex | None = None,
     ) -> None:
         self.base = base
         self.new = list(new)
@@ -82,6 +84,7 @@ class CatalogSnapshot:
         self._index = {one.item: index for index, one in enumerate(self.new, start=count + 1)}
         self._masks: OrderedDict[tuple[Filter, ...], NDArray[np.bool_]] = OrderedDict()
         self._lock = threading.Lock()
+        self._lexical = lexical
 
     # --- changes ---
 
@@ -93,6 +96,7 @@ class CatalogSnapshot:
         unavailable = set(np.flatnonzero(self.unavailable).tolist())
         known = self.base.data.items
         index = dict(self._index)
+        reworded: dict[int, Mapping[str, Any]] = {}
         for change in changes:
             item = index.get(change.item) or known.find(change.item)
             if not item:
@@ -107,8 +111,10 @@ class CatalogSnapshot:
                 )
             elif change.about:
                 changed[item] = change.about
+            if change.about:
+                reworded[item] = change.about
             (unavailable.add if change.hidden or change.removed else unavailable.discard)(item)
-        return CatalogSnapshot(self.base, new, changed, unavailable)
+        return CatalogSnapshot(self.base, new, changed, unavailable, self.lexical.with_items(reworded))
 
     # --- looking up ---
 
@@ -192,6 +198,19 @@ class CatalogSnapshot:
         return frozenset(np.unique(known).tolist()).union(*self.groups(indexes[~is_base]))
 
     # --- for search ---
+
+    @cached_property
+    def lexical(self) -> LexicalIndex:
+        """The words of the items as they are now."""
+        if self._lexical is not None:
+            return self._lexical
+        about = dict(enumerate((one.about for one in self.new), start=self.base.data.sizes.items + 1))
+        return self.base.lexical.with_items({**self.changed, **about})
+
+    @cached_property
+    def available(self) -> NDArray[np.bool_] | None:
+        """[N + 1] which items can be returned; None for all."""
+        return ~self.unavailable if self.unavailable.any() else None
 
     @cached_property
     def reworded(self) -> Ints:
@@ -291,9 +310,9 @@ class CatalogSnapshot:
 class CatalogBase:
     """What all snapshots of one dataset's catalog share: its words, its taxonomy, and the proxies of new items."""
 
-    def __init__(self, data: Dataset, lexicon: Lexicon | None = None) -> None:
+    def __init__(self, data: Dataset, weights: FieldWeights | None = None) -> None:
         self.data = data
-        self._lexicon = lexicon
+        self._weights = weights
         self.columns = [name for name in data.item_table.columns if name not in (*_NOT_FILTERS, CATEGORIES)]
 
     @cached_property
@@ -302,9 +321,9 @@ class CatalogBase:
         return Taxonomy.of(self.data)
 
     @cached_property
-    def lexicon(self) -> Lexicon:
-        """The words of the items."""
-        return self._lexicon or Lexicon.of(self.data)
+    def lexical(self) -> LexicalIndex:
+        """The words of the dataset's items."""
+        return LexicalIndex.of(self.data, self._weights)
 
     @cached_property
     def titles(self) -> pl.Series:
@@ -313,7 +332,7 @@ class CatalogBase:
 
     @cached_property
     def _nearest(self) -> NearestItems:
-        return NearestItems(self.lexicon, self.taxonomy)
+        return NearestItems(self.lexical, self.taxonomy)
 
     def narrow_of(self, about: Mapping[str, Any]) -> frozenset[int]:
         """Return the numbers of the known categories that an item names, less their ancestors."""

@@ -24,6 +24,7 @@ from searec.pipeline.new_items import NewItemScorer
 from searec.pipeline.user_interests import InterestEncoder
 from searec.plugins import Registry
 from searec.retrieval.vector_index import VectorIndex
+from searec.search.query import SearchQuery
 
 if TYPE_CHECKING:
     from searec.pipeline.run import Run
@@ -50,6 +51,7 @@ class RequestBatch:
         allowed: [B] of [N + 1] items that pass a request's filters, None without filters.
         excluded: [B] item indexes that a request must not get, besides unavailable ones.
         interests: [B] the interests of each user.
+        parsed: [B] the queries as the lexical index reads them; empty for the feed.
     """
 
     catalog: CatalogSnapshot
@@ -58,6 +60,7 @@ class RequestBatch:
     allowed: Sequence[Mask | None] = ()
     excluded: Sequence[Ints] = ()
     interests: Sequence[UserInterests] = ()
+    parsed: Sequence[SearchQuery] = ()
 
     def __len__(self) -> int:
         return len(self.users)
@@ -284,10 +287,10 @@ class InterestChannel:
 
 
 class LexicalChannel:
-    """bm25 over the words of items as they are now: new and reworded ones included.
+    """The lexical index over the words of items as they are now.
 
     Args:
-        prior: [I + 1] added to the scores of items that hold a word of the query; none by default.
+        prior: [I + 1] added to the scores of items that have a word of the query; none by default.
     """
 
     names = ("bm25",)
@@ -303,25 +306,10 @@ class LexicalChannel:
             k: items of each.
         """
         catalog = requests.catalog
-        lexicon = catalog.base.lexicon
         lists = []
-        for row, query in enumerate(requests.queries):
-            allowed = requests.allowed[row]
-            allowed = ~catalog.unavailable if allowed is None else allowed
-            if len(catalog.reworded):
-                indexed = allowed.copy()
-                indexed[catalog.reworded] = False
-            else:
-                indexed = allowed
-            items, scores = lexicon.best(lexicon.words(query), k + len(requests.excluded[row]), indexed, self._prior)
-            if len(catalog.unindexed):
-                new = catalog.unindexed[allowed[catalog.unindexed]]
-                new_scores = np.array(  # no prior: nobody could click them yet
-                    [lexicon.score_new(query, item_words(catalog.attributes(item))) for item in new.tolist()]
-                )
-                items = np.concatenate((items, new[new_scores > 0]))
-                scores = np.concatenate((scores, new_scores[new_scores > 0]))
-                items = items[np.argsort(-scores, kind="stable")]
+        for row, query in enumerate(requests.parsed):
+            allowed = catalog.available if requests.allowed[row] is None else requests.allowed[row]
+            items, _ = catalog.lexical.best(query, k + len(requests.excluded[row]), allowed, self._prior)
             lists.append(Candidates(requests.permitted(row, items)[:k]))
         return {"bm25": lists}
 

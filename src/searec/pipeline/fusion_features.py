@@ -16,7 +16,7 @@ from searec.data.feedback import relative_weights
 from searec.data.ragged import Ints, first_not_before
 from searec.data.schema import TASKS, Task
 from searec.data.split import Split
-from searec.pipeline.catalog_snapshot import CatalogSnapshot, item_words
+from searec.pipeline.catalog_snapshot import CatalogSnapshot
 from searec.pipeline.channels import Candidates, RequestBatch
 
 Floats = NDArray[np.floating]
@@ -31,8 +31,8 @@ REPEATS = ("clicked", "since click")
 """How often the user has clicked the item, and the number of the user's clicks since, as logarithms."""
 PRICE = ("price to user", "price to pool")
 """Logarithm of the price over the median of what the user has clicked, or of the pool."""
-WORDS = ("coverage",)
-"""Share of the query's words that the item has."""
+WORDS = ("coverage", "title", "phrase")
+"""Shares of the query's words that the item and its title have, and the rarities of pairs that stand together."""
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "popularity": POPULARITY,
     "categories": HISTORY,
@@ -198,7 +198,7 @@ class Features:
             "categories": self._categories,
             "price": self._price,
             "repeats": self._repeats,
-            "words": self._coverage,
+            "words": self._words,
         }
         for name in self.groups:
             columns += makers[name](batch, items, owner)
@@ -263,27 +263,14 @@ class Features:
             since[place] = np.where(item[at] == items[place], newest[at], np.nan)
         return [clicked, since]
 
-    def _coverage(self, batch: RequestBatch, items: Ints, owner: Ints) -> list[Floats]:
-        data, known = batch.catalog.base.data, batch.catalog.base.data.sizes.items
-        coverage = np.full(len(items), np.nan)
-        changed = _is_changed(batch.catalog, items)
-        for row, query in enumerate(batch.queries):
+    def _words(self, batch: RequestBatch, items: Ints, owner: Ints) -> list[Floats]:
+        values = np.full((len(items), len(WORDS)), np.nan)
+        for row, query in enumerate(batch.parsed):
             place = np.flatnonzero(owner == row)
-            words = np.unique(batch.catalog.base.lexicon.words(query))
-            if not len(words) or not len(place):
-                continue
-            here = items[place]
-            values, at = data.item_words.take(np.where(here <= known, here, 0))
-            number = np.minimum(np.searchsorted(words, values), len(words) - 1)
-            is_match = words[number] == values
-            held = np.zeros((len(place), len(words)), dtype=bool)
-            held[at[is_match], number[is_match]] = True
-            coverage[place] = held.mean(axis=1)
-            for position in place[changed[place]].tolist():
-                words_of_item = set(data.analyser.terms(item_words(batch.catalog.attributes(int(items[position])))))
-                query_words = set(data.analyser.terms(query))
-                coverage[position] = len(query_words & words_of_item) / len(query_words)
-        return [coverage]
+            if len(place) and query.words:
+                evidence = batch.catalog.lexical.evidence(query, items[place])
+                values[place] = np.stack((evidence.coverage, evidence.title, evidence.phrase), axis=1)
+        return list(values.T)
 
 
 def of_scores(scores: Floats, owner: Ints, count: int) -> list[Floats]:

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from searec.artifacts import artifact_named
 from searec.artifacts.base import Artifact
-from searec.data.growth import Growth
 from searec.data.split import Split
 from searec.models.base import Model
+from searec.models.growth import Growth
 
 
 @dataclass(frozen=True)

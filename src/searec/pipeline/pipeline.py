@@ -31,6 +31,7 @@ from searec.pipeline.user_interests import InterestSource
 from searec.pipeline.views import Views
 from searec.retrieval.novelty import chances, novelty_order
 from searec.retrieval.quota_pool import interleave, slots
+from searec.search.query import parse
 
 INTEREST = "interest"
 INTEREST_CANDIDATES = 100
@@ -222,7 +223,9 @@ class Pipeline:
                 of_user = of_user[~np.isin(of_user, context.catalog.indexes_of(request.keep))]
             excluded.append(np.concatenate((context.catalog.indexes_of(request.exclude), of_user)))
         queries = [request.query for request in requests if request.query is not None]
-        return RequestBatch(context.catalog, context.users, queries, allowed, excluded, context.interests), refused
+        parsed = [parse(query, context.catalog.lexical.analyser) for query in queries]
+        batch = RequestBatch(context.catalog, context.users, queries, allowed, excluded, context.interests, parsed)
+        return batch, refused
 
     def _retrieve(self, task: Task, batch: RequestBatch, started: float, due: float, left_out: list[LeftOut]) -> Lists:
         """The lists of all channels that answer in time."""

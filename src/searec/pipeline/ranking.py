@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from searec.data.ragged import Ints
 from searec.data.schema import Task
 from searec.data.user_history import batch_of, padded
-from searec.pipeline.catalog_snapshot import item_words
 from searec.pipeline.channels import DenseChannel, RequestBatch
 from searec.pipeline.fusion import RRF
 from searec.pipeline.new_items import NewItemScorer
@@ -90,7 +89,7 @@ class RunScorer:
 
 
 class LexicalScorer:
-    """bm25 of every item of a pool, by its words as they are now."""
+    """The lexical score of every item of a pool, by its words as they are now."""
 
     name = run = "bm25"
 
@@ -101,15 +100,8 @@ class LexicalScorer:
             requests: B requests.
             pools: [B] of [n] item indexes.
         """
-        catalog = requests.catalog
-        lexicon, known = catalog.base.lexicon, catalog.base.data.sizes.items
-        scores: list[Scores | None] = []
-        for query, pool in zip(requests.queries, pools, strict=True):
-            values = lexicon.of_items(lexicon.words(query), np.where(pool <= known, pool, 0))
-            for at in np.flatnonzero(np.isin(pool, catalog.unindexed)).tolist():
-                values[at] = lexicon.score_new(query, item_words(catalog.attributes(int(pool[at]))))
-            scores.append(values)
-        return scores
+        lexical = requests.catalog.lexical
+        return [lexical.scores(query, pool) for query, pool in zip(requests.parsed, pools, strict=True)]
 
 
 class DenseScorer:

@@ -11,7 +11,6 @@ import torch
 
 from searec.config import as_dict, configure
 from searec.data.dataset import Dataset, Sizes
-from searec.data.growth import Growth, write_vocabularies
 from searec.data.leakage.cutoff import Cutoff
 from searec.data.ragged import Ints
 from searec.data.split import Split
@@ -19,6 +18,7 @@ from searec.errors import RunError
 from searec.files import replacing, write_json
 from searec.models import model_named
 from searec.models.base import Model
+from searec.models.growth import Growth, write_vocabularies
 from searec.training.checkpoint import read_tensors, write_tensors
 
 CONFIG, WEIGHTS, ENVIRONMENT = "config.json", "weights.safetensors", "environment.json"

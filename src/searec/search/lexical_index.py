@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from searec.data.dataset import Dataset
 
 _RESCORED = 100
-"""Candidates that are scored exactly beyond those that are asked for."""
+"""Candidates that are scored exactly beyond those that are requested."""
 _NO_ITEM = np.zeros(0, dtype=np.int64)
 
 
@@ -240,7 +240,7 @@ class LexicalIndex:
         return np.concatenate((items, np.sort(changed)))
 
     def _weights(self, query: SearchQuery) -> dict[str, float]:
-        """The rarity of each term, less for those that only stand for others."""
+        """The rarity of each term, less for those that are alternatives."""
         weights: dict[str, float] = {}
         for word in query.words:
             for term in word.terms:

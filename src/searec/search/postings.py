@@ -30,6 +30,7 @@ MOST_POSTINGS = 65_536
 """Postings that a query reads at most, of all terms together; with a filter as many more as it leaves out."""
 _MOST_FILTERED = 1 << 21
 _STEPS = 255
+_FILES = ("offsets", "items", "parts")
 
 
 @dataclass(frozen=True)
@@ -102,10 +103,10 @@ class Postings:
         if not folder.is_dir():
             with replacing(folder) as beside:
                 beside.mkdir()
-                for name, array in zip(("offsets", "items", "parts"), _made(data, weights), strict=True):
+                for name, array in zip(_FILES, _made(data, weights), strict=True):
                     np.save(beside / f"{name}.npy", array)
-        arrays = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("offsets", "items", "parts"))
-        return cls(*(array.view(np.ndarray) for array in arrays), data.sizes.items)
+        offsets, items, parts = (np.load(folder / f"{name}.npy", mmap_mode="r").view(np.ndarray) for name in _FILES)
+        return cls(offsets, items, parts, data.sizes.items)
 
     def count(self, term: int) -> int:
         """Return the number of items that have a term."""
@@ -189,7 +190,7 @@ class Postings:
         return sums
 
 
-def _made(data: "Dataset", weights: FieldWeights) -> tuple[Ints, NDArray[np.int32], NDArray[np.uint8]]:
+def _made(data: "Dataset", weights: FieldWeights) -> tuple[NDArray[np.integer], ...]:
     """Offsets, items and parts of all postings."""
     words = data.item_words
     owner = words.owners.astype(np.int32)

@@ -1,4 +1,4 @@
-"""A query as the index reads it: words, what may stand for each, and what was changed in it."""
+"""A query as the index reads it: words, alternatives of each, and what was changed in it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ Relaxation = Literal["most words", "any word"]
 
 
 class Alternative(NamedTuple):
-    """Terms that may stand for a word of a query.
+    """Terms that can replace a word of a query.
 
     Attributes:
         terms: all must be in the item.

@@ -1,7 +1,9 @@
 """Scores of candidates by the words of the query in their fields: the second phase, exact."""
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,7 +62,7 @@ class Evidence:
 
 
 def evidence(
-    query: SearchQuery, tokens: Tokens, frequency: Floats, rarity: Mapping[str, float], part: Callable[[Floats], Floats]
+    query: SearchQuery, tokens: Tokens, frequency: Floats, rarity: Mapping[str, float], part: Callable[[Any], Floats]
 ) -> Evidence:
     """Return what a query's words say of items.
 
@@ -107,18 +109,19 @@ def _has_word(word: QueryWord, has_term: NDArray[np.bool_], place: Mapping[str, 
 
 def _phrase(query: SearchQuery, tokens: Tokens, place: Mapping[str, int], rarity: Mapping[str, float]) -> Floats:
     """[n] sum of the rarities of neighbouring words of the query that are neighbours in the title, each pair once."""
-    out = np.zeros(tokens.count)
-    if len(query.words) < 2:
-        return out
-    is_title = tokens.field == 0
-    item, term, position = tokens.item[is_title], tokens.term[is_title], tokens.place[is_title]
-    for first, second in zip(query.words[:-1], query.words[1:], strict=True):
-        heads, tails = (
-            [place[word.terms[0]], *(place[one.terms[0]] for one in word.alternatives)] for word in (first, second)
-        )
-        width = int(position.max(initial=0)) + 2
-        ends = item[np.isin(term, heads)] * width + position[np.isin(term, heads)] + 1
-        starts = item[np.isin(term, tails)] * width + position[np.isin(term, tails)]
-        together = np.unique(starts[np.isin(starts, ends)] // width)
-        out[together] += min(rarity[first.terms[0]], rarity[second.terms[0]])
-    return out
+    firsts = [[place[word.terms[0]], *(place[one.terms[0]] for one in word.alternatives)] for word in query.words]
+    pairs = list(itertools.pairwise(firsts))
+    if not pairs:
+        return np.zeros(tokens.count)
+    rarities = np.array([rarity[term] for term in query.terms])
+    number = np.full((len(rarities), len(rarities)), -1)
+    value = np.zeros(len(pairs))
+    for pair, (heads, tails) in enumerate(pairs):
+        number[np.ix_(heads, tails)] = pair
+        value[pair] = min(rarities[heads[0]], rarities[tails[0]])
+    follows = (np.diff(tokens.item) == 0) & (np.diff(tokens.place) == 1) & (tokens.field[1:] == 0)
+    head = np.flatnonzero(follows)
+    of_pair = number[tokens.term[head], tokens.term[head + 1]]
+    is_pair = of_pair >= 0
+    matches = np.unique(tokens.item[head][is_pair] * len(pairs) + of_pair[is_pair])
+    return np.asarray(np.bincount(matches // len(pairs), value[matches % len(pairs)], tokens.count))

@@ -23,6 +23,7 @@ from searec.pipeline.pipeline import Pipeline
 from searec.pipeline.run import read_run
 from searec.pipeline.suggestions import Suggester
 from searec.pipeline.types import Filter, Request, Response, SuggestRequest
+from searec.search import scoring
 from searec.store.event_store import EventStore
 from searec.store.events import Event
 from searec.store.interest_reader import Reader
@@ -307,7 +308,10 @@ def test_filters_hold_and_wrong_ones_are_the_askers_alone(shop: Shop, engines: E
 # --- search and suggestions ---
 
 
-def test_search_by_words_is_the_models_own_list(shop: Shop, engines: Engines, busy: str) -> None:
+def test_search_by_words_is_the_models_own_list_but_for_phrases(
+    shop: Shop, engines: Engines, busy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scoring, "PHRASE", 0.0)
     engine = engines((), ("bm25",), prior=0.0)
     run = read_run(shop.runs["bm25"], shop.data)
     for query in shop.data.queries.texts.to_list()[:20]:
@@ -325,7 +329,10 @@ def test_search_that_is_fused_by_rank_is_the_same_for_everybody(engines: Engines
     assert {line.label: line.uses for line in engine.views.served_runs()}["unisar"] == ()
 
 
-def test_the_prior_puts_what_is_clicked_before_what_matches_as_well(engines: Engines, shop: Shop) -> None:
+def test_the_prior_puts_what_is_clicked_before_what_matches_as_well(
+    engines: Engines, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scoring, "PHRASE", 0.0)
     split = engines((), ("bm25",)).parts.popular.split
     item, weight = split.train_clicks(TASKS)[1], train_weights(split, TASKS)
     counts = np.bincount(item, weight, minlength=shop.data.sizes.items + 1)

@@ -17,12 +17,12 @@ from searec.config import Count, Natural, NonNegative, settings
 from searec.data.batch import Batch
 from searec.data.counts import Counts
 from searec.data.dataset import Dataset, Sizes
-from searec.data.growth import Growth, Rows
 from searec.data.schema import TASKS, Task
 from searec.errors import SettingsError
 from searec.models.event_transformer import EventTransformer
 from searec.models.gensar.code_heads import CodeHeads, CodeWriter
 from searec.models.gensar.coded_items import CodedItemVectors, NewCodedItems
+from searec.models.growth import Growth, Rows
 from searec.models.search_space import Range
 from searec.models.timeline_read import TimelineRead
 from searec.nn.event_trunk import SEARCH, Timeline

@@ -14,7 +14,6 @@ from typing_extensions import override
 from searec.config import Count, DropoutRate, Natural, NonNegative, Positive, Share, settings
 from searec.data.batch import Batch, Needs
 from searec.data.dataset import Sizes
-from searec.data.growth import Growth, Rows
 from searec.data.schema import TASKS, Task
 from searec.errors import SettingsError
 from searec.models.base import Model, Preset
@@ -24,6 +23,7 @@ from searec.models.gensar.prompt_builder import BEHAVIOURS, PromptBuilder, Promp
 from searec.models.gensar.seq2seq_tasks import Seq2SeqTask, TaskBuilder, decoder_states, task_loss
 from searec.models.gensar.t5 import InferenceT5, new_t5
 from searec.models.gensar.token_layout import TokenLayout
+from searec.models.growth import Growth, Rows
 from searec.models.search_space import DROPOUT, LEARNING_RATE, Choice, Range, SearchSpace
 from searec.nn.cached_value import CachedValue
 from searec.nn.losses import Losses

@@ -11,12 +11,12 @@ from typing_extensions import override
 
 from searec.data.batch import Batch
 from searec.data.dataset import Sizes
-from searec.data.growth import Growth, Rows
 from searec.data.schema import Task
 from searec.data.split import Split
 from searec.errors import RunError
 from searec.interests.interest_table import InterestTable
 from searec.models.base import Channel, Model
+from searec.models.growth import Growth, Rows
 from searec.models.serendipity.batch_interests import BatchInterests, newest_snapshot
 from searec.models.serendipity.catalogue import item_categories
 from searec.models.serendipity.retrieval import Channels, InterestPool

@@ -14,7 +14,6 @@ from typing_extensions import override
 from searec.config import Count, Natural, Positive, Share, settings
 from searec.data.batch import Batch, Needs
 from searec.data.dataset import Dataset, Sizes
-from searec.data.growth import Growth, Rows
 from searec.data.schema import Task
 from searec.data.split import Split
 from searec.data.taxonomy import Level
@@ -23,6 +22,7 @@ from searec.interests.interest_config import InterestSettings
 from searec.interests.interest_table import InterestTable
 from searec.models.base import best_items
 from searec.models.event_transformer import EventTransformer
+from searec.models.growth import Growth, Rows
 from searec.models.serendipity.batch_interests import BatchInterests, newest_snapshot, untouched
 from searec.models.serendipity.category_items import CategoryItems
 from searec.models.serendipity.interest_reading import InterestReading

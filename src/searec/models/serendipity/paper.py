@@ -15,7 +15,6 @@ from searec.config import Count, DropoutRate, NonNegative, Positive, Share, sett
 from searec.data.attributes import user_attributes
 from searec.data.batch import Batch, Needs
 from searec.data.dataset import Dataset, Sizes
-from searec.data.growth import Growth, Rows
 from searec.data.schema import Task
 from searec.data.split import Split
 from searec.data.taxonomy import Level, Taxonomy
@@ -23,6 +22,7 @@ from searec.files import cache_folder
 from searec.interests.interest_config import InterestSettings
 from searec.interests.interest_table import InterestTable
 from searec.models.base import Preset
+from searec.models.growth import Growth, Rows
 from searec.models.search_space import DROPOUT, LEARNING_RATE, Range
 from searec.models.serendipity.batch_interests import BatchInterests
 from searec.models.serendipity.category_items import CategoryItems

@@ -18,12 +18,12 @@ from torch import Tensor
 
 from searec.data.attributes import user_attributes
 from searec.data.dataset import Dataset
-from searec.data.lexical import Lexicon
-from searec.data.nearest_items import NearestItems
 from searec.data.ragged import Ints
 from searec.data.taxonomy import Taxonomy
 from searec.errors import RunError
 from searec.files import fingerprint, replacing
+from searec.search.lexical_index import LexicalIndex
+from searec.search.nearest_items import NearestItems
 
 Axis = Literal["users", "items", "queries", "words", "categories", "attributes"]
 """What the rows of a tensor are of."""
@@ -202,7 +202,7 @@ class Growth:
         if not len(new):
             return source
         known: NDArray[np.bool_] = source > 0
-        nearest = NearestItems(Lexicon.of(self.data), Taxonomy.of(self.data), known)
+        nearest = NearestItems(LexicalIndex.of(self.data), Taxonomy.of(self.data), known)
         texts = self.data.item_texts()
         proxies = source.copy()
         for item in new.tolist():

@@ -5,10 +5,14 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
-from searec.data.lexical import Lexicon
 from searec.data.taxonomy import Taxonomy
+from searec.search.lexical_index import LexicalIndex
+from searec.search.postings import Mask
+from searec.search.query import parse
+
+_NEAR = 100
+"""Items nearest in words among which one of the same category is looked for before all others are."""
 
 
 @dataclass(frozen=True)
@@ -16,14 +20,14 @@ class NearestItems:
     """Finds the proxy of a new item among the items of a dataset.
 
     Attributes:
-        lexicon: the words of the dataset's items.
+        lexical: of the dataset's items.
         taxonomy: of its categories.
         known: [I + 1] items that may be a proxy; all if None.
     """
 
-    lexicon: Lexicon
+    lexical: LexicalIndex
     taxonomy: Taxonomy
-    known: NDArray[np.bool_] | None = None
+    known: Mask | None = None
 
     @cached_property
     def _categories(self) -> dict[str, int]:
@@ -47,14 +51,19 @@ class NearestItems:
             text: title, brand, categories and description of the new item.
             categories: of the new item.
         """
-        scores = self.lexicon.scores(self.lexicon.words(text))
-        if self.known is not None:
-            scores = scores * self.known
-        if item := self.narrow_of(categories):
+        query = parse(text, self.lexical.analyser)
+        items, _ = self.lexical.best(query, _NEAR, self.known)
+        if not len(items):
+            return 0
+        if narrow := self.narrow_of(categories):
             rows = self.taxonomy.narrow
-            alike = np.zeros(len(scores), dtype=bool)
-            alike[rows.owners[np.isin(rows.values, list(item))]] = True
-            if (scores * alike).any():
-                scores = scores * alike
-        best = int(scores.argmax())
-        return best if scores[best] > 0 else 0
+            is_alike = np.array([not narrow.isdisjoint(rows.row(item).tolist()) for item in items.tolist()])
+            if is_alike.any():
+                return int(items[is_alike.argmax()])
+            allowed = np.zeros(self.taxonomy.narrow.offsets.size - 1, dtype=bool)
+            allowed[rows.owners[np.isin(rows.values, list(narrow))]] = True
+            if self.known is not None:
+                allowed &= self.known
+            alike, _ = self.lexical.best(query, 1, allowed)
+            items = alike if len(alike) else items
+        return int(items[0])

@@ -63,13 +63,18 @@ class ChangedVectors:
             if last is catalog and count == len(self._row):
                 return changed
             missing = self._missing(catalog)
-            if len(missing) <= _AT_ONCE:
-                self._add(missing)
-            elif self._failed is not catalog and (self._thread is None or not self._thread.is_alive()):
+            if (
+                len(missing) > _AT_ONCE
+                and self._failed is not catalog
+                and not (self._thread and self._thread.is_alive())
+            ):
                 self._thread = threading.Thread(
                     target=self._work, args=(catalog,), name="searec-changed-items", daemon=True
                 )
                 self._thread.start()
+        if len(missing) <= _AT_ONCE:
+            self._add(missing)
+        with self._lock:
             return self._gathered(catalog)
 
     def encode_all(self, catalog: CatalogSnapshot) -> None:
@@ -91,7 +96,7 @@ class ChangedVectors:
     def _missing(self, catalog: CatalogSnapshot) -> list[str]:
         """The texts of changed items that have no vector yet."""
         with self._lock:
-            missing = {}
+            missing: dict[str, None] = {}
             for item, about in _changed(catalog):
                 if (row := self._item_row.get(item)) is None or row[0] is not about:
                     text = item_words(about)

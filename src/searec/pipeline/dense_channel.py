@@ -15,6 +15,7 @@ from searec.files import cache_folder
 from searec.pipeline.catalog_snapshot import CatalogSnapshot
 from searec.pipeline.changed_vectors import ChangedVectors
 from searec.pipeline.channels import Candidates, Mask, RequestBatch
+from searec.pipeline.least_similarity import least_similarity
 from searec.pipeline.user_interests import InterestEncoder
 from searec.retrieval.vector_index import VectorIndex
 
@@ -33,6 +34,9 @@ class DenseChannel:
 
     Filters, exclusions, hidden and reworded items are masked within the index. New and reworded items are found by
     their own vectors (`ChangedVectors`). The encoder is loaded, and has encoded a text, once this is made.
+
+    Attributes:
+        least_similarity: to its nearest item, below which a query of unknown words has no match.
     """
 
     names = ("dense",)
@@ -51,7 +55,14 @@ class DenseChannel:
         )
         texts = run.data.queries.texts.gather(frequent.astype(np.int64)).to_list()  # encoded before the first request
         self._query_vectors.update(zip(texts, self._encoder.encode(texts), strict=True))
+        titles = run.data.item_table["title"].fill_null("").to_list()
+        self.least_similarity = least_similarity(texts, titles, self._encoder.encode, self._nearest)
         self._encoder.encode_now([_WARM_UP])
+
+    def _nearest(self, queries: NDArray[np.float32]) -> NDArray[np.float32]:
+        """[n] the similarity of the nearest item of each query."""
+        best = self._index.search(torch.from_numpy(queries).to(self._vectors.device), 1)[1]
+        return best[:, 0].cpu().numpy()
 
     def retrieve(self, requests: RequestBatch, k: int) -> dict[str, list[Candidates]]:
         """As `Channel.retrieve`.

@@ -197,7 +197,7 @@ class VectorIndex:
         step = max(1, int(share * len(allowed)) // _COUNTED)
         sizes = np.bincount(self._cell[::step][allowed[::step]], minlength=self._faiss.nlist)[cells] * step
         least = self._probes * len(allowed) / self._faiss.nlist * _COMPARED * share**0.5
-        return min(int((sizes.cumsum(axis=1) < least).sum(axis=1).max()) + 1, self._faiss.nlist)
+        return min(int((sizes.cumsum(axis=1) < least).sum(axis=1).max()) + 1, int(self._faiss.nlist))
 
 
 def products(vectors: Tensor, items: Tensor, queries: Tensor) -> Tensor:

@@ -16,8 +16,10 @@ from searec.pipeline.channels import Candidates, RequestBatch
 from searec.pipeline.fusion_features import GROUPS, Features, ItemStatistics, groups_of, of_scores
 from searec.pipeline.histories import Histories
 from searec.pipeline.ranking import HistoryTextScorer
+from searec.search.changed_items import field_text
 from searec.search.query import parse
 from searec.store.events import ItemChange
+from searec.text.analysis import FIELDS
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +75,10 @@ def test_every_feature_is_what_a_loop_over_the_log_finds(data: Dataset) -> None:
     narrow = batch.catalog.base.taxonomy.narrow
     prices, titles = (data.item_table[column].to_list() for column in ("price", "title"))
     catalog = batch.catalog
+    fields = {
+        item: [data.analyser.terms(field_text(about.get(name))) for name in FIELDS]
+        for item, about in enumerate(data.item_table.iter_rows(named=True), start=1)
+    }
     place = 0
     for row, pool in enumerate(pools):
         own = slice(*history.offsets[users[row] : users[row] + 2])
@@ -109,7 +115,7 @@ def test_every_feature_is_what_a_loop_over_the_log_finds(data: Dataset) -> None:
                 "phrase": sum(
                     min(map(catalog.lexical.rarity, pair))
                     for pair in set(itertools.pairwise(data.analyser.terms(queries[row])))
-                    if pair in itertools.pairwise(data.analyser.terms(titles[item - 1]))
+                    if any(pair in itertools.pairwise(terms) for terms in fields[item])
                 ),
                 "listed rank": (
                     -math.log(places.index(item) + 1 if item in places else len(places) + 1) if places else math.nan

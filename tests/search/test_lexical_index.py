@@ -17,9 +17,10 @@ from searec.search import postings as postings_module
 from searec.search.lexical_index import LexicalIndex
 from searec.search.postings import FieldWeights
 from searec.search.query import Alternative, QueryWord, SearchQuery, parse
+from searec.search.scoring import PHRASE
 
 TIME = pl.Datetime("us", "UTC")
-BM25 = FieldWeights(k1=1.5, b=0.75)
+BM25 = FieldWeights(k1=1.5, b=0.75, fields=(1, 1, 1, 1))
 
 
 @pytest.fixture(scope="module")
@@ -103,12 +104,20 @@ def test_new_and_edited_items_score_as_in_a_dataset_that_has_them(tmp_path: Path
     assert changed.best(parse("umbrella", index.analyser), 4)[0].tolist() == [2, 4]
 
 
-def test_words_together_in_the_title_rank_above_words_apart(tmp_path: Path) -> None:
+def test_words_together_rank_above_words_apart_and_titles_above_descriptions(tmp_path: Path) -> None:
     titles = ["table for a coffee lover", "coffee table", "table coffee mat"]
-    data = shop(tmp_path / "shop", [{"title": title} for title in titles])
-    items, scores = LexicalIndex.of(data, FieldWeights(b=0)).best(parse("coffee table", data.analyser), 3)
-    assert items[0] == 2
+    apart = {"title": "garden coffee", "description": "table"}
+    data = shop(tmp_path / "shop", [*({"title": title} for title in titles), apart])
+    index, query = LexicalIndex.of(data, FieldWeights(b=0)), parse("coffee table", data.analyser)
+    evidence = index.evidence(query, np.arange(1, 5))
+    rarer = min(map(index.rarity, query.terms))
+    assert evidence.phrase.tolist() == [0, pytest.approx(rarer), 0, 0]
+    assert evidence.title.tolist() == [1, 1, 1, 0.5]
+    items, scores = index.best(query, 4)
+    assert items.tolist() == [2, 1, 3, 4]
+    assert scores[0] == pytest.approx(scores[1] + PHRASE * rarer)
     assert scores[1] == pytest.approx(scores[2])
+    assert scores[2] > scores[3]
 
 
 def test_alternatives_count_less_and_need_all_their_terms(tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def test_function_words_weigh_less_in_bm25(tmp_path: Path) -> None:
     engine = bm25s.BM25(method="lucene", k1=1.5, b=0.75)
     engine.index([analyser.terms(title) for title in titles], show_progress=False)
     the, lamp = (engine.get_scores([analyser.term(word)]) for word in ("the", "lamp"))
-    index, every = LexicalIndex.of(data, FieldWeights(k1=1.5)), np.arange(1, 4)
+    index, every = LexicalIndex.of(data, FieldWeights(k1=1.5, fields=(1, 1, 1, 1))), np.arange(1, 4)
     scores = index.evidence(parse("the lamp", analyser), every).words
     np.testing.assert_allclose(scores, STOP_WEIGHT * the + lamp, rtol=1e-5)
 

@@ -12,8 +12,8 @@ from searec.data.ragged import Ints
 from searec.search.postings import Floats
 from searec.search.query import QueryWord, SearchQuery
 
-PHRASE = 1.0
-"""What two words of a query that stand together in an item's title count, in rarities of the more frequent one."""
+PHRASE = 0.2
+"""What two words of a query that stand together in a field of an item count, in rarities of the more frequent one."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Evidence:
 
     Attributes:
         words: sum of the scores of the words, BM25F.
-        phrase: sum of the rarities of pairs of words that stand together, in the order of the query, in the title.
+        phrase: sum of the rarities of pairs of words that stand together in a field, in the order of the query.
         coverage: share of the words that the item has; function words count where there are no others.
         title: share of the words that the title has.
     """
@@ -108,7 +108,7 @@ def _has_word(word: QueryWord, has_term: NDArray[np.bool_], place: Mapping[str, 
 
 
 def _phrase(query: SearchQuery, tokens: Tokens, place: Mapping[str, int], rarity: Mapping[str, float]) -> Floats:
-    """[n] sum of the rarities of neighbouring words of the query that are neighbours in the title, each pair once."""
+    """[n] sum of the rarities of neighbouring words of the query that are neighbours in a field, each pair once."""
     firsts = [[place[word.terms[0]], *(place[one.terms[0]] for one in word.alternatives)] for word in query.words]
     pairs = list(itertools.pairwise(firsts))
     if not pairs:
@@ -119,7 +119,7 @@ def _phrase(query: SearchQuery, tokens: Tokens, place: Mapping[str, int], rarity
     for pair, (heads, tails) in enumerate(pairs):
         number[np.ix_(heads, tails)] = pair
         value[pair] = min(rarities[heads[0]], rarities[tails[0]])
-    follows = (np.diff(tokens.item) == 0) & (np.diff(tokens.place) == 1) & (tokens.field[1:] == 0)
+    follows = (np.diff(tokens.item) == 0) & (np.diff(tokens.place) == 1) & (np.diff(tokens.field) == 0)
     head = np.flatnonzero(follows)
     of_pair = number[tokens.term[head], tokens.term[head + 1]]
     is_pair = of_pair >= 0

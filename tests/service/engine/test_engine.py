@@ -16,6 +16,7 @@ from searec.data.schema import TASKS
 from searec.data.taxonomy import Taxonomy
 from searec.errors import RunError, SearecError, SettingsError, StorageError, UnknownIdError
 from searec.interests.interest_graph import Edge, InterestGraph
+from searec.models.bm25 import BM25
 from searec.pipeline.builder import try_out
 from searec.pipeline.channels import Candidates, RequestBatch
 from searec.pipeline.executors import Executor, Skipped
@@ -24,6 +25,7 @@ from searec.pipeline.run import read_run
 from searec.pipeline.suggestions import Suggester
 from searec.pipeline.types import Filter, Request, Response, SuggestRequest
 from searec.search import scoring
+from searec.search.postings import FieldWeights
 from searec.store.event_store import EventStore
 from searec.store.events import Event
 from searec.store.interest_reader import Reader
@@ -308,10 +310,17 @@ def test_filters_hold_and_wrong_ones_are_the_askers_alone(shop: Shop, engines: E
 # --- search and suggestions ---
 
 
+def without_fields(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the lexical channel score as bm25 alone."""
+    monkeypatch.setattr(scoring, "PHRASE", 0.0)
+    plain = lambda model: FieldWeights(model.config.k1, model.config.b, (1, 1, 1, 1))  # noqa: E731
+    monkeypatch.setattr(BM25, "field_weights", plain)
+
+
 def test_search_by_words_is_the_models_own_list_but_for_phrases(
     shop: Shop, engines: Engines, busy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scoring, "PHRASE", 0.0)
+    without_fields(monkeypatch)
     engine = engines((), ("bm25",), prior=0.0)
     run = read_run(shop.runs["bm25"], shop.data)
     for query in shop.data.queries.texts.to_list()[:20]:
@@ -332,7 +341,7 @@ def test_search_that_is_fused_by_rank_is_the_same_for_everybody(engines: Engines
 def test_the_prior_puts_what_is_clicked_before_what_matches_as_well(
     engines: Engines, shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scoring, "PHRASE", 0.0)
+    without_fields(monkeypatch)
     split = engines((), ("bm25",)).parts.popular.split
     item, weight = split.train_clicks(TASKS)[1], train_weights(split, TASKS)
     counts = np.bincount(item, weight, minlength=shop.data.sizes.items + 1)

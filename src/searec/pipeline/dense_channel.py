@@ -76,8 +76,8 @@ class DenseChannel:
         lists = []
         for row, query in enumerate(queries):
             permitted, indexed = self._masks(requests, row)
-            found, products = self._index.search(query[None].to(self._vectors.device), k, indexed)
-            items, scores = found[0].cpu().numpy(), products[0].cpu().numpy()
+            nearest, products = self._index.search(query[None].to(self._vectors.device), k, indexed)
+            items, scores = nearest[0].cpu().numpy(), products[0].cpu().numpy()
             items, scores = items[items > 0], scores[items > 0]
             if len(changed.items):
                 usable = slice(None) if permitted is None else permitted[changed.items]

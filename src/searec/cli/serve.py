@@ -64,6 +64,12 @@ def deploy(
             "('shown'); 'off' learns from them as they are.",
         ),
     ] = "auto",
+    rules: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Synonyms and redirects of search; copied beside the deployment.", show_default=False
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option(metavar="DEPLOYMENT", help="The file to write.")] = Path("deployment.json"),
     overrides: Set = None,
 ) -> None:
@@ -81,6 +87,7 @@ def deploy(
     from searec.pipeline.fusion_fitting import fit_fusion
     from searec.pipeline.learned_fusion import write_fusion
     from searec.pipeline.run import read_run
+    from searec.search.rules import read_rules, write_rules
 
     dataset = load(data)
     folders: dict[str, list[str]] = {
@@ -105,6 +112,10 @@ def deploy(
         "debias": choice(debias, ("auto", "off"), "--debias"),
     }
     deployment = configure(Deployment, values, where="deploy")
+    if rules is not None:
+        path = out.resolve().with_suffix(".rules.json")
+        digest = write_rules(read_rules(rules), path)
+        deployment = dataclasses.replace(deployment, search_rules=str(path), search_rules_digest=digest)
     if is_learned:
         by_task = fit_fusion(deployment, trees=fusion == "learned", most=requests, novelty_cost=novelty_cost)
         for task, one in by_task.items():

@@ -29,6 +29,8 @@ from searec.pipeline.types import RESERVED, Request, Response, Suggestions, Sugg
 from searec.pipeline.user_interests import InterestSource
 from searec.pipeline.views import Views
 from searec.search.postings import FieldWeights
+from searec.search.rules import SearchRules, read_rules
+from searec.search.understanding import Understanding
 from searec.store.event_export import exported_up_to
 from searec.store.event_store import EventStore
 from searec.store.interest_reader import Reader
@@ -114,6 +116,7 @@ def open_pipeline(
         learned=rankings,
         weights=deployment.weights,
         popular=PopularChannel(split),
+        understanding=Understanding(data, _rules(deployment)),
         explainer=Explainer({run.label: run.model for run in feed}),
         suggester=Suggester(data, writer),
         views=Views(
@@ -169,6 +172,11 @@ def try_out(pipeline: Pipeline, data: Dataset) -> None:
             if part not in ("events", "interests"):
                 got = pipeline.executors[part].last_error or why
                 raise RunError("a part fails when it is tried", where=part, got=got)
+
+
+def _rules(deployment: Deployment) -> SearchRules | None:
+    path = deployment.search_rules
+    return read_rules(Path(path), deployment.search_rules_digest) if path else None
 
 
 def _refuse_unreadable(folder: str) -> None:

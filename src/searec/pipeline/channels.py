@@ -22,6 +22,7 @@ from searec.pipeline.new_items import NewItemScorer
 from searec.pipeline.user_interests import InterestEncoder
 from searec.plugins import Registry
 from searec.search.query import SearchQuery
+from searec.search.typed_forms import accented_words, typed_form_scores
 
 if TYPE_CHECKING:
     from searec.pipeline.run import Run
@@ -301,7 +302,10 @@ class LexicalChannel:
         lists = []
         for row, query in enumerate(requests.parsed):
             allowed = catalog.available if requests.allowed[row] is None else requests.allowed[row]
-            items, _ = catalog.lexical.best(query, k + len(requests.excluded[row]), allowed, self._prior)
+            items, scores = catalog.lexical.best(query, k + len(requests.excluded[row]), allowed, self._prior)
+            if words := accented_words(query):
+                scores = scores + typed_form_scores(words, catalog.titles(items))
+                items = items[np.argsort(-scores, kind="stable")]
             lists.append(Candidates(requests.permitted(row, items)[:k]))
         return {"bm25": lists}
 

@@ -69,6 +69,8 @@ class Deployment(PipelineSettings):
             result pages that tell it; "off" from clicks as they are.
         fusion: the file of the learned fusion; empty to fuse by rank.
         fusion_digest: of that file.
+        search_rules: the file of synonyms and redirects (`search.rules`); empty for none.
+        search_rules_digest: of that file.
     """
 
     version: Literal[1] = 1
@@ -82,6 +84,8 @@ class Deployment(PipelineSettings):
     debias: Literal["auto", "off"] = "auto"
     fusion: str = ""
     fusion_digest: str = ""
+    search_rules: str = ""
+    search_rules_digest: str = ""
 
     @property
     def runs(self) -> tuple[str, ...]:
@@ -154,5 +158,6 @@ def _with_folders(deployment: Deployment, move: Any) -> Deployment:
         recommend=tuple(map(move, deployment.recommend)),
         search=tuple(map(move, deployment.search)),
         fusion=move(deployment.fusion) if deployment.fusion else "",
+        search_rules=move(deployment.search_rules) if deployment.search_rules else "",
         labels={move(folder): label for folder, label in deployment.labels.items()},
     )

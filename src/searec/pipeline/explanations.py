@@ -73,7 +73,7 @@ class Explainer:
         """
         query = requests.queries[row]
         analyser = requests.catalog.base.data.analyser
-        terms = list(dict.fromkeys(analyser.terms(query)))
+        terms = requests.parsed[row].terms
         reasons = []
         for item, channel in zip(items.tolist(), channels, strict=True):
             words = words_of(item_words(requests.catalog.attributes(item)))

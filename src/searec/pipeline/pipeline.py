@@ -22,6 +22,7 @@ from searec.pipeline.fusion import RankedList, diversify, fuse, join
 from searec.pipeline.fusion_features import Features, novel_items
 from searec.pipeline.histories import Histories, UserContext
 from searec.pipeline.learned_fusion import FusionModel
+from searec.pipeline.nonsense import without_nonsense
 from searec.pipeline.paging import mark, read_token, token
 from searec.pipeline.ranking import Scorer, Scores, fuse_scores
 from searec.pipeline.request_checks import validate
@@ -31,7 +32,8 @@ from searec.pipeline.user_interests import InterestSource
 from searec.pipeline.views import Views
 from searec.retrieval.novelty import chances, novelty_order
 from searec.retrieval.quota_pool import interleave, slots
-from searec.search.query import parse
+from searec.search.relaxation import relaxation
+from searec.search.understanding import Understanding
 
 INTEREST = "interest"
 INTEREST_CANDIDATES = 100
@@ -83,6 +85,7 @@ class Parts:
         learned: of each task with a learned fusion.
         weights: channel -> its weight in the fusion, 1 by default.
         popular: for users without history.
+        understanding: reads the queries.
         explainer: gives the reasons.
         suggester: suggests queries.
         views: for people.
@@ -94,6 +97,7 @@ class Parts:
     learned: Mapping[Task, LearnedRanking]
     weights: Mapping[str, float]
     popular: PopularChannel
+    understanding: Understanding
     explainer: Explainer
     suggester: Suggester
     views: Views
@@ -170,6 +174,8 @@ class Pipeline:
             context = self._lookup(valid, started, due)
             batch, refused = self._batch(valid, context)
             lists = self._retrieve(task, batch, started, due, context.left_out)
+            if task == "search":
+                lists = without_nonsense(batch, lists)
             pools = self._pools(valid, task, lists, is_scored=task in self.parts.learned)
             scores = self._rank(task, batch, pools, lists, due, context.left_out)
             for place, (row, quota) in enumerate(zip(rows, self._quotas(valid), strict=True)):
@@ -206,8 +212,7 @@ class Pipeline:
         ]
         return _Context(catalog, contexts, interests, left_out)
 
-    @staticmethod
-    def _batch(requests: Sequence[Request], context: _Context) -> tuple[RequestBatch, dict[int, SearecError]]:
+    def _batch(self, requests: Sequence[Request], context: _Context) -> tuple[RequestBatch, dict[int, SearecError]]:
         """The batch, and the errors of requests with filters that do not exist."""
         refused: dict[int, SearecError] = {}
         allowed, excluded = [], []
@@ -222,8 +227,14 @@ class Pipeline:
             if request.keep:
                 of_user = of_user[~np.isin(of_user, context.catalog.indexes_of(request.keep))]
             excluded.append(np.concatenate((context.catalog.indexes_of(request.exclude), of_user)))
-        queries = [request.query for request in requests if request.query is not None]
-        parsed = [parse(query, context.catalog.lexical.analyser) for query in queries]
+        parsed = [
+            self.parts.understanding.parse(
+                context.catalog.lexical, request.query, spelling=request.spelling, prefix=request.prefix
+            )
+            for request in requests
+            if request.query is not None
+        ]
+        queries = [query.text for query in parsed]
         batch = RequestBatch(context.catalog, context.users, queries, allowed, excluded, context.interests, parsed)
         return batch, refused
 
@@ -359,6 +370,7 @@ class Pipeline:
     ) -> Response:
         """Diversify, cut the page, and explain its items."""
         catalog, user = batch.catalog, batch.users[row]
+        query = batch.parsed[row] if batch.parsed else None
         previous = read_token(request.after) if request.after is not None else set()
         if previous:
             names = catalog.items(ranked.items)
@@ -391,6 +403,8 @@ class Pipeline:
             interests=batch.interests[row].source,
             left_out=tuple(left_out),
             seconds=time.monotonic() - started,
+            query=query,
+            relaxed=relaxation(catalog.lexical, query, ranked.items, batch.allowed[row]) if query else None,
         )
 
     def suggest(self, requests: Sequence[SuggestRequest]) -> list[Suggestions | SearecError]:

@@ -13,6 +13,7 @@ from searec.pipeline.channels import RequestBatch
 from searec.pipeline.dense_channel import DenseChannel
 from searec.pipeline.fusion import RRF
 from searec.pipeline.new_items import NewItemScorer
+from searec.search.typed_forms import accented_words, typed_form_scores
 
 if TYPE_CHECKING:
     from searec.pipeline.run import Run
@@ -102,7 +103,13 @@ class LexicalScorer:
             pools: [B] of [n] item indexes.
         """
         lexical = requests.catalog.lexical
-        return [lexical.scores(query, pool) for query, pool in zip(requests.parsed, pools, strict=True)]
+        scores: list[Scores | None] = []
+        for query, pool in zip(requests.parsed, pools, strict=True):
+            values = lexical.scores(query, pool)
+            if words := accented_words(query):
+                values += typed_form_scores(words, requests.catalog.titles(pool))
+            scores.append(values)
+        return scores
 
 
 class DenseScorer:

@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+from searec.search.query import SearchQuery
+from searec.search.relaxation import Relaxed
+
 SkipReason = Literal["late", "failed", "not ready"]
 MOST = 500
 """The longest list, all pages together."""
@@ -37,6 +40,8 @@ class Request:
         seconds: until the response is due; late channels are left out. The deployment's if None.
         time: microseconds since 1970; only strictly older events count. None for all events. For evaluation.
         keep: external ids that are returned even if they were consumed or refused. For evaluation.
+        spelling: correct words of the query that no item has; without it the query is searched as typed.
+        prefix: the query is still being typed: its last word may be the beginning of a longer one.
     """
 
     user: str | None = None
@@ -52,6 +57,8 @@ class Request:
     seconds: float | None = None
     time: int | None = None
     keep: Sequence[str] = ()
+    spelling: bool = True
+    prefix: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,6 +103,8 @@ class Response:
             "run" for those inferred at training.
         left_out: parts that did not answer.
         seconds: the time it took.
+        query: of a search, how it was read: what was corrected, what is offered, a redirect, categories, attributes.
+        relaxed: what was given up because no item has all words of the query; None if nothing.
     """
 
     items: Sequence[RankedItem] = ()
@@ -104,6 +113,8 @@ class Response:
     interests: str = "none"
     left_out: Sequence[LeftOut] = ()
     seconds: float = 0.0
+    query: SearchQuery | None = None
+    relaxed: Relaxed | None = None
 
     @property
     def enr(self) -> float:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from searec.data.ragged import Ints, Ragged
 from searec.search.postings import Floats, Lengths
 from searec.text.analyser import Analyser
-from searec.text.analysis import FIELDS
+from searec.text.analysis import FIELDS, words_of
 
 
 class GrowingArray:
@@ -52,6 +52,7 @@ class ChangedItems:
         self._known = word_index
         self._first_new = len(word_index) + 1
         self.new_terms: dict[str, int] = {}
+        self.new_words: dict[str, str] = {}
         self._words, self._offsets = GrowingArray(np.int64), GrowingArray(np.int64)
         self._offsets.extend([0])
         self._ends = GrowingArray(np.int32)
@@ -79,9 +80,9 @@ class ChangedItems:
             return np.arange(first, len(self))
 
     def _add(self, row: int, about: Mapping[str, Any]) -> None:
-        by_field = [self.analyser.terms(field_text(about.get(name))) for name in FIELDS]
-        words = np.array([self._number(term) for terms in by_field for term in terms], dtype=np.int64)
-        counts = np.array([len(terms) for terms in by_field])
+        by_field = [words_of(field_text(about.get(name))) for name in FIELDS]
+        words = np.array([self._number(word) for field in by_field for word in field], dtype=np.int64)
+        counts = np.array(list(map(len, by_field)))
         weights = np.array(self.lengths.weights.fields)
         [frequency] = self.lengths.frequency(np.array([counts @ weights]))
         distinct, place = np.unique(words, return_inverse=True)
@@ -95,10 +96,12 @@ class ChangedItems:
         self._frequency.extend([frequency])
         self._offsets.extend([len(self._words.values)])
 
-    def _number(self, term: str) -> int:
+    def _number(self, word: str) -> int:
+        term = self.analyser.term(word)
         number = self.number_of(term)
         if not number:
             number = self.new_terms[term] = self._first_new + len(self.new_terms)
+            self.new_words[term] = word
         return number
 
     @property

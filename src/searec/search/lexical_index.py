@@ -91,6 +91,11 @@ class LexicalIndex:
         """Terms that only new and edited items have; grows with later states too."""
         return self._changed.new_terms
 
+    @property
+    def new_words(self) -> Mapping[str, str]:
+        """The new terms, each with a word of it as an item has it."""
+        return self._changed.new_words
+
     def number_of(self, term: str) -> int:
         """Return the id of a term, 0 if no item has ever had it."""
         return self._changed.number_of(term)
@@ -175,6 +180,21 @@ class LexicalIndex:
         if not most:
             return _NO_ITEM, None
         return np.flatnonzero(counts == most), None if most == len(words) else "most words" if most > 1 else "any word"
+
+    def items_of(self, term: str, most: int) -> Ints:
+        """Return items that have a term, ascending.
+
+        Args:
+            term: of the analyser.
+            most: items at most; of more, those in which the term counts most.
+        """
+        number = self.number_of(term)
+        known: Ints = _NO_ITEM
+        if 0 < number <= len(self._base.word_index):
+            known = self._base.postings.items_of(number)[:most]
+            known = known[~np.isin(known, self._superseded)] if len(self._superseded) else known
+        rows = self._current(self._changed.postings(number)[0])
+        return np.sort(np.concatenate((known, self._item_of_row[rows])))[:most]
 
     def _having(self, terms: tuple[str, ...], least: int, width: int) -> Mask:
         """[N + 1] which items have at least `least` of the terms."""

@@ -9,7 +9,7 @@ from searec.text.analyser import Analyser
 from searec.text.analysis import word_groups
 
 Source = Literal["spelling", "synonym", "compound", "prefix"]
-Relaxation = Literal["most words", "any word"]
+Relaxation = Literal["most words", "any word", "no word"]
 
 
 class Alternative(NamedTuple):
@@ -17,7 +17,7 @@ class Alternative(NamedTuple):
 
     Attributes:
         terms: all must be in the item.
-        weight: of their score beside that of the word, above 0, below 1 (1 for synonyms of equal rank).
+        weight: of their score beside that of the word, above 0.
         source: why they may.
     """
 

@@ -1,0 +1,54 @@
+"""Relaxation: what a search gives up where no item has all words of the query, so that people can be informed of it."""
+
+import dataclasses
+from typing import NamedTuple
+
+from searec.data.ragged import Ints
+from searec.search.lexical_index import LexicalIndex
+from searec.search.postings import Mask
+from searec.search.query import Relaxation, SearchQuery
+
+_EXAMINED = 50
+
+
+class Relaxed(NamedTuple):
+    """What was given up.
+
+    Attributes:
+        step: the results have most words of the query, any of them, or none ("no word": they are close in meaning).
+        missing: words that none of the first results has, as they are searched.
+    """
+
+    step: Relaxation
+    missing: tuple[str, ...]
+
+
+def has_known_word(index: LexicalIndex, query: SearchQuery) -> bool:
+    """Return whether items have any word of a query, or an alternative of one.
+
+    Args:
+        index: of the items.
+        query: the query.
+    """
+    return any(map(index.document_frequency, query.terms))
+
+
+def relaxation(index: LexicalIndex, query: SearchQuery, items: Ints, allowed: Mask | None) -> Relaxed | None:
+    """Return what the results of a search gave up; None where an item has all words, or there are no results.
+
+    Args:
+        index: of the items.
+        query: the query.
+        items: [n] the results, best first.
+        allowed: [at least N + 1] items that the request may get; None for all.
+    """
+    first = items[:_EXAMINED]
+    if not len(first) or not query.words or (index.evidence(query, first).coverage >= 1).any():
+        return None
+    matching, step = index.matching(query, allowed)
+    if len(matching) and step is None:
+        return None
+    counted = [word for word in query.words if not word.is_stop] or query.words
+    by_word = [(word, dataclasses.replace(query, words=(word,))) for word in counted]
+    missing = [word.text for word, one in by_word if not (index.evidence(one, first).coverage > 0).any()]
+    return Relaxed(step or "no word", tuple(missing))

@@ -1,0 +1,91 @@
+"""Searches without a perfect answer: what was given up is said, nonsense finds nothing, accents are preferred."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from tests.small_catalogue import catalogue
+
+from searec.experiments import run_training
+from searec.pipeline.builder import open_pipeline
+from searec.pipeline.deployment import Deployment
+from searec.pipeline.executors import Inline
+from searec.pipeline.pipeline import Pipeline
+from searec.pipeline.types import Filter, Request, Response
+from searec.search.relaxation import Relaxed
+
+ITEMS = [
+    {"title": "Red running shoes", "color": "red"},
+    {"title": "Blue running shoes", "color": "blue"},
+    {"title": "Red lamp", "color": "red"},
+    {"title": "Cafe table", "color": "blue"},
+    {"title": "Cafe chair", "color": "blue"},
+    {"title": "Café stool", "color": "blue"},
+]
+OFTEN = [("u1", "cafe", [4]), ("u2", "cafe", [4]), ("u3", "cafe", [5])] * 3
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
+    """Words over a small shop."""
+    home = tmp_path_factory.mktemp("relaxation")
+    data = catalogue(home / "shop", ITEMS, OFTEN)
+    run_training.train("bm25", data, home / "bm25")
+    opened = open_pipeline(Deployment(data=str(home / "shop"), search=(str(home / "bm25"),)), executor=Inline)
+    yield opened
+    opened.close()
+
+
+def search(pipeline: Pipeline, query: str, **options: Any) -> Response:
+    [response] = pipeline.search([Request(query=query, **options)])
+    assert isinstance(response, Response), response
+    return response
+
+
+def test_what_was_given_up_is_named(pipeline: Pipeline) -> None:
+    assert search(pipeline, "red shoes").relaxed is None
+    assert search(pipeline, "the shoes").relaxed is None  # a function word is no loss
+    assert search(pipeline, "red running sandals").relaxed == Relaxed("most words", ("sandals",))
+    assert search(pipeline, "green sandals lamp").relaxed == Relaxed("any word", ("green", "sandals"))
+    assert search(pipeline, "running lamp").relaxed == Relaxed("any word", ())  # each has one of the two
+    blue = search(pipeline, "red shoes", filters=(Filter("color", "blue"),))
+    assert [item.title for item in blue.items] == ["Blue running shoes"]
+    assert blue.relaxed == Relaxed("any word", ("red",))
+
+
+def test_a_correction_comes_before_leaving_words_out_and_can_be_undone(pipeline: Pipeline) -> None:
+    response = search(pipeline, "red runing shoes")
+    assert response.items[0].title == "Red running shoes"
+    assert response.relaxed is None
+    assert response.query is not None
+    assert (response.query.text, response.query.typed) == ("red running shoes", "red runing shoes")
+    as_typed = search(pipeline, "red runing shoes", spelling=False)
+    assert as_typed.relaxed == Relaxed("most words", ("runing",))
+    assert as_typed.query is not None
+    assert not as_typed.query.is_corrected
+
+
+@pytest.mark.parametrize("query", ["xqzvw jkwpt", "zzzzzz", "8812345", "!!!", "ปปปป"])
+def test_nonsense_finds_nothing(pipeline: Pipeline, query: str) -> None:
+    response = search(pipeline, query, user="u1")
+    assert (list(response.items), response.relaxed) == ([], None)
+
+
+def test_the_last_word_may_be_unfinished(pipeline: Pipeline) -> None:
+    assert search(pipeline, "red la", prefix=True).items[0].title == "Red lamp"
+    assert search(pipeline, "xqzvw re", prefix=True).items
+    assert not search(pipeline, "re").items
+
+
+def test_accents_are_folded_and_preferred_when_typed(pipeline: Pipeline) -> None:
+    assert {item.title for item in search(pipeline, "cafe").items} == {"Cafe table", "Cafe chair", "Café stool"}
+    assert search(pipeline, "cafe").items[0].title == "Cafe table"  # often clicked
+    accented = [item.title for item in search(pipeline, "café").items]
+    assert accented[0] == "Café stool"
+    assert set(accented) == {"Cafe table", "Cafe chair", "Café stool"}
+
+
+def test_the_feed_has_no_query(pipeline: Pipeline) -> None:
+    [response] = pipeline.recommend([Request(user="u1")])
+    assert isinstance(response, Response)
+    assert (response.query, response.relaxed) == (None, None)

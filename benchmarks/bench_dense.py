@@ -57,7 +57,7 @@ def filters() -> None:
 
         def afterwards(query: torch.Tensor, allowed: np.ndarray = allowed) -> np.ndarray:
             items = index.search(query[None], 2 * K)[0][0].numpy()
-            return items[allowed[items]][:K]
+            return np.asarray(items[allowed[items]][:K])
 
         figures: dict[str, Any] = {"share": share, "passing": len(passing)}
         for name, find in (("within", within), ("afterwards", afterwards), ("exactly", exactly)):

@@ -115,6 +115,7 @@ def open_pipeline(
         rankers={"recommend": [RunScorer(run, "recommend") for run in ranking["recommend"]], "search": []},
         learned=rankings,
         weights=deployment.weights,
+        statistics=statistics,
         popular=PopularChannel(split),
         understanding=Understanding(data, _rules(deployment)),
         explainer=Explainer({run.label: run.model for run in feed}),

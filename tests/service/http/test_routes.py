@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from stand_in import Made, Slow, click
 
-from searec.pipeline.types import Filter, Request
+from searec.pipeline.types import Request
+from searec.search.filters import Filter
 from searec.service.http import schemas
 from searec.store.events import Event
 

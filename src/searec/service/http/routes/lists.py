@@ -9,7 +9,8 @@ from starlette.responses import Response
 
 from searec.errors import DataError
 from searec.pipeline import types
-from searec.pipeline.types import MOST, Filter, LeftOut, RankedItem
+from searec.pipeline.types import MOST, LeftOut, RankedItem
+from searec.search.filters import Filter
 from searec.service.http import schemas
 from searec.service.http.app_state import AppState, RoleRoute, context_of, route_options
 from searec.service.http.http_config import Limits

@@ -35,7 +35,7 @@ def test_no_request_loads_the_encoder(
         encoded.clear()
         query = f"brass astrolabe {opening}"
         for name in (user, None):
-            [response] = engine.search([Request(user=name, query=query)])
+            [response] = engine.search([Request(user=name, query=query, spelling=False)])
             assert isinstance(response, Response) and not response.left_out
         engine.recommend([Request(user=user)])
         assert encoded == [query]

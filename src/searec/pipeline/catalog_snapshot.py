@@ -228,12 +228,9 @@ class CatalogSnapshot:
     @cached_property
     def reworded(self) -> Ints:
         """Indexes of the dataset's items that have been put again with other words."""
-        rows = self.base.data.item_table
-        indexes = [
-            index
-            for index, about in self.changed.items()
-            if item_words(about) != item_words(rows.row(index - 1, named=True))
-        ]
+        before = self.base.data.item_table[[index - 1 for index in self.changed]].iter_rows(named=True)
+        pairs = zip(self.changed.items(), before, strict=True)
+        indexes = [index for (index, about), row in pairs if item_words(about) != item_words(row)]
         return np.array(sorted(indexes), dtype=np.int64)
 
     @cached_property

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -11,9 +12,13 @@ from searec.data.dataset import load
 from searec.data.synthetic.simulate import World, simulate
 from searec.experiments import run_training
 from searec.pipeline.builder import open_pipeline
+from searec.pipeline.channels import RequestBatch
 from searec.pipeline.deployment import read_deployment
 from searec.pipeline.executors import Inline
+from searec.pipeline.fusion import RankedList
+from searec.pipeline.fusion_fitting import DENSE_WEIGHT
 from searec.pipeline.learned_fusion import read_fusion
+from searec.pipeline.pipeline import Pipeline
 from searec.pipeline.types import Request, Response
 
 Tables = dict[str, pl.DataFrame]
@@ -100,3 +105,39 @@ def test_runs_of_a_global_split_learn_from_its_validation_requests(tmp_path: Pat
     fusion = read_fusion(Path(deployment.fusion), deployment.fusion_digest)
     held = run.split.held_out("recommend", "val")
     assert 0 < fusion["recommend"].report.get("requests", len(held)) <= len(held)
+
+
+def test_words_lead_where_vectors_are_beside_them_and_nothing_is_learned(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = simulate(tmp_path / "shop", WORLD)
+    for name, table in nothing(
+        {n: pl.read_parquet(folder / f"{n}.parquet") for n in ("interactions", "searches")}
+    ).items():
+        table.write_parquet(folder / f"{name}.parquet")
+    data = load(folder)
+    runs = [tmp_path / name for name in ("bm25", "dense")]
+    for run in runs:
+        run_training.train(run.name, data, run)
+    deploy(str(folder), [], search=runs, out=tmp_path / "shop.json")
+    assert "search: linear fusion (default weights: 0 validation requests" in capsys.readouterr().out
+    pipeline = open_pipeline(read_deployment(tmp_path / "shop.json"), executor=Inline)
+    query = str(data.item_table["title"][0])
+    ((first,), batch), scorers = pooled(pipeline, query), pipeline.parts.scorers["search"]
+    words, vectors = (scorer.score(batch, [first.items])[0] for scorer in scorers[:2])
+    assert words is not None and vectors is not None
+    total = zscore(words) + DENSE_WEIGHT * zscore(vectors)
+    (answer,) = pipeline.search([Request(query=query, k=20)])
+    pipeline.close()
+    assert isinstance(answer, Response)
+    score = dict(zip(data.items.to_external(first.items), total.tolist(), strict=True))
+    assert [score[one.item] for one in answer.items] == pytest.approx(sorted(total, reverse=True)[:20], abs=1e-4)
+
+
+def pooled(pipeline: Pipeline, query: str) -> tuple[list[RankedList], RequestBatch]:
+    pools = pipeline.candidates([Request(query=query)], "search", [])
+    return pools.pools, pools.batch
+
+
+def zscore(values: np.ndarray) -> np.ndarray:
+    return (values - values.mean()) / values.std()

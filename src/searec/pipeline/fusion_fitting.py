@@ -15,6 +15,7 @@ from searec.errors import DataError
 from searec.evaluation.click_models import FLOOR, position_bias
 from searec.evaluation.slices import is_repeat
 from searec.pipeline.builder import lists_of, open_pipeline, with_parts
+from searec.pipeline.dense_channel import DenseChannel
 from searec.pipeline.deployment import Deployment
 from searec.pipeline.executors import Inline
 from searec.pipeline.fusion_examples import DEPTH, Examples, LinearFolds, collect, cross_fitted
@@ -31,6 +32,8 @@ NOVELTY_COST = 0.005
 """Share of NDCG@10 that novelty may cost by default, where a run has an interest channel."""
 PREMIUMS = tuple(float(f"{1e-4 * 1.25**step:.3g}") for step in range(32))
 """Premiums on novelty that are tried, 0.0001 to 0.1."""
+DENSE_WEIGHT = 0.25
+"""Of the score by vectors beside that by words, both in standard deviations of the pool, where nothing is learned."""
 _TOLERANCE = 0.5
 """Standard errors by which a fusion may be worse than the best one seen, for the parts that it lacks to be dropped."""
 Values = NDArray[np.float64]
@@ -140,7 +143,7 @@ def _fit(pipeline: Pipeline, task: Task, *, trees: bool, most: int, is_debiased:
     parts, scorers = pipeline.parts, pipeline.parts.scorers[task]
     requests = _requests(pipeline, task, most)
     if len(requests) < FEWEST:
-        return _by_rank({"reason": f"{len(requests)} validation requests, fewer than {FEWEST}"})
+        return _unlearned(pipeline, task, f"{len(requests)} validation requests, fewer than {FEWEST}")
     weight, bias = None, dict[str, Any]()
     if task == "search":
         requests, weight, bias = _weighted_clicks(pipeline, requests, is_debiased=is_debiased)
@@ -150,7 +153,7 @@ def _fit(pipeline: Pipeline, task: Task, *, trees: bool, most: int, is_debiased:
     features = Features(statistics, [scorer.name for scorer in scorers], lists, groups)
     examples = collect(pipeline, features, scorers, requests, copies=task == "search", weight=weight)
     if (count := int(examples.has_target[examples.is_named].sum())) < FEWEST:
-        return _by_rank({"reason": f"{count} validation requests with the target among the candidates"})
+        return _unlearned(pipeline, task, f"{count} validation requests with the target among the candidates")
     figures = {name: examples.ndcg(_score_of(examples, name)) for name in features.runs}
     figures["rank fusion"] = examples.ndcg(-examples.place.astype(np.float64))
     parts_left, gains, dropped = eliminate(examples)
@@ -188,6 +191,31 @@ def _fit(pipeline: Pipeline, task: Task, *, trees: bool, most: int, is_debiased:
         single = LearnedFusion(kind="single", parts=(best,), features=names, report=report)
         return single, examples, _score_of(examples, best)
     return _fitted(examples, parts_left, best, report), examples, scores[best]
+
+
+def _unlearned(pipeline: Pipeline, task: Task, reason: str) -> _Fit:
+    """The fusion where there is too little to learn from: in search of words and vectors a weighted sum, else by rank.
+
+    Fused by rank the vectors would spoil the order of the words: docs/search.md has the figures.
+    """
+    channels, scorers = pipeline.parts.channels[task], pipeline.parts.scorers[task]
+    dense = [label for label, channel in channels.items() if isinstance(channel, DenseChannel)]
+    if task != "search" or not dense or len(channels) > 1 + len(dense):
+        return _by_rank({"reason": reason})
+    parts = (LexicalScorer.name, *dense)
+    used = [scorer.name for scorer in scorers if scorer.name in parts]
+    names = Features(ItemStatistics.of(pipeline.parts.popular.split), used, (), ()).names
+    weight = {f"{LexicalScorer.name} z": 1.0, **{f"{label} z": DENSE_WEIGHT / len(dense) for label in dense}}
+    fusion = LearnedFusion(
+        kind="linear",
+        parts=parts,
+        features=names,
+        mean=(0.0,) * len(names),
+        scale=(1.0,) * len(names),
+        weights=tuple(weight.get(name, 0.0) for name in names),
+        report={"reason": f"default weights: {reason}"},
+    )
+    return fusion, None, np.zeros(0)
 
 
 def _by_rank(report: dict[str, Any]) -> _Fit:

@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 import bench_batch
+import bench_dense
 import bench_encode
 import bench_encoder
 import bench_evaluate
@@ -46,6 +47,7 @@ def main() -> None:
             "text",
             "ids",
             "fusion",
+            "dense",
             "import",
             "batch",
             "evaluate",
@@ -99,6 +101,7 @@ def main() -> None:
         alone = {
             "ids": bench_ids.run,
             "fusion": bench_fusion.run,
+            "dense": bench_dense.run,
             "encoder": bench_encoder.run,
             "first-step": bench_first_step.run,
             "gserec-scale": bench_gserec.scale,

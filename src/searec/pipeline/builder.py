@@ -12,7 +12,8 @@ from searec.data.split import Split
 from searec.errors import RunError, SearecError, SettingsError
 from searec.models.capabilities import RetrievesByInterest, SuggestsQueries, WeighsFields, supports
 from searec.pipeline.catalog_snapshot import CatalogBase, LiveCatalog
-from searec.pipeline.channels import CHANNELS, Channel, DenseChannel, LexicalChannel, PopularChannel
+from searec.pipeline.channels import CHANNELS, Channel, LexicalChannel, PopularChannel
+from searec.pipeline.dense_channel import DenseChannel
 from searec.pipeline.deployment import Deployment
 from searec.pipeline.executors import Executor, Runner
 from searec.pipeline.explanations import Explainer
@@ -24,7 +25,7 @@ from searec.pipeline.ranking import DenseScorer, HistoryTextScorer, LexicalScore
 from searec.pipeline.run import Run, read_run
 from searec.pipeline.run_splits import has_read_held_out, shared_split
 from searec.pipeline.suggestions import Suggester
-from searec.pipeline.types import RESERVED, Request, SuggestRequest
+from searec.pipeline.types import RESERVED, Request, Response, Suggestions, SuggestRequest
 from searec.pipeline.user_interests import InterestSource
 from searec.pipeline.views import Views
 from searec.search.postings import FieldWeights
@@ -114,6 +115,7 @@ def open_pipeline(
         rankers={"recommend": [RunScorer(run, "recommend") for run in ranking["recommend"]], "search": []},
         learned=rankings,
         weights=deployment.weights,
+        statistics=statistics,
         popular=PopularChannel(split),
         understanding=Understanding(data, _rules(deployment)),
         explainer=Explainer({run.label: run.model for run in feed}),
@@ -134,7 +136,8 @@ def open_pipeline(
 def try_out(pipeline: Pipeline, data: Dataset) -> None:
     """Request a feed, search results and suggestions, for a user with a history and for nobody.
 
-    One of the queries is not in the log, so that encoders are loaded before the first such request of a person.
+    One of the queries is not in the log, so that encoders are loaded before the first such request of a person. Items
+    that came since training are encoded first.
 
     Args:
         pipeline: to try.
@@ -150,8 +153,11 @@ def try_out(pipeline: Pipeline, data: Dataset) -> None:
     )
     requests = [Request(user=name, seconds=_TRIAL_SECONDS) for name in (user, None)]
     query = str(data.queries.texts[0]) if data.sizes.queries else str(data.item_table["title"][0] or "a")
-    responses = [
-        *pipeline.recommend(requests),
+    responses: list[Response | Suggestions | SearecError] = [*pipeline.recommend(requests)]
+    for channel in pipeline.parts.channels["search"].values():
+        if isinstance(channel, DenseChannel):
+            channel.encode_items(pipeline.catalog.last)
+    responses += [
         *pipeline.search(
             [
                 dataclasses.replace(request, query=text)

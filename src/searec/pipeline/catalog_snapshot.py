@@ -15,21 +15,20 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from searec.config import nearest
 from searec.data.dataset import Dataset
 from searec.data.ragged import Ints
 from searec.data.taxonomy import Taxonomy
-from searec.errors import SettingsError, UnknownIdError
-from searec.pipeline.types import Filter
+from searec.errors import UnknownIdError
+from searec.search.facets import useful_values
+from searec.search.filters import Filter
+from searec.search.item_columns import CATEGORIES, ItemColumns
 from searec.search.lexical_index import LexicalIndex
 from searec.search.nearest_items import NearestItems
 from searec.search.postings import FieldWeights
 from searec.store.event_store import EventStore
 from searec.store.events import ItemChange
 
-CATEGORIES = "categories"
 _MASKS = 64
-_NOT_FILTERS = ("item_id", "title", "description")
 
 
 @dataclass(frozen=True)
@@ -70,6 +69,7 @@ class CatalogSnapshot:
         changed: Mapping[int, Mapping[str, Any]] | None = None,
         unavailable: Iterable[int] = (),
         lexical: LexicalIndex | None = None,
+        columns: ItemColumns | None = None,
     ) -> None:
         self.base = base
         self.new = list(new)
@@ -84,7 +84,7 @@ class CatalogSnapshot:
         self._index = {one.item: index for index, one in enumerate(self.new, start=count + 1)}
         self._masks: OrderedDict[tuple[Filter, ...], NDArray[np.bool_]] = OrderedDict()
         self._lock = threading.Lock()
-        self._lexical = lexical
+        self._lexical, self._columns = lexical, columns
 
     # --- changes ---
 
@@ -114,7 +114,8 @@ class CatalogSnapshot:
             if change.about:
                 reworded[item] = change.about
             (unavailable.add if change.hidden or change.removed else unavailable.discard)(item)
-        return CatalogSnapshot(self.base, new, changed, unavailable, self.lexical.with_items(reworded))
+        lexical, columns = self.lexical.with_items(reworded), self.columns.with_items(reworded)
+        return CatalogSnapshot(self.base, new, changed, unavailable, lexical, columns)
 
     # --- looking up ---
 
@@ -204,8 +205,20 @@ class CatalogSnapshot:
         """The words of the items as they are now."""
         if self._lexical is not None:
             return self._lexical
-        about = dict(enumerate((one.about for one in self.new), start=self.base.data.sizes.items + 1))
-        return self.base.lexical.with_items({**self.changed, **about})
+        return self.base.lexical.with_items(self._since_dataset)
+
+    @cached_property
+    def columns(self) -> ItemColumns:
+        """The columns of the items as they are now."""
+        return self._columns if self._columns is not None else self.base.columns.with_items(self._since_dataset)
+
+    @property
+    def _since_dataset(self) -> dict[int, Mapping[str, Any]]:
+        """Columns of the items that were edited or added."""
+        return {
+            **self.changed,
+            **dict(enumerate((one.about for one in self.new), start=self.base.data.sizes.items + 1)),
+        }
 
     @cached_property
     def available(self) -> NDArray[np.bool_] | None:
@@ -215,12 +228,9 @@ class CatalogSnapshot:
     @cached_property
     def reworded(self) -> Ints:
         """Indexes of the dataset's items that have been put again with other words."""
-        rows = self.base.data.item_table
-        indexes = [
-            index
-            for index, about in self.changed.items()
-            if item_words(about) != item_words(rows.row(index - 1, named=True))
-        ]
+        before = self.base.data.item_table[[index - 1 for index in self.changed]].iter_rows(named=True)
+        pairs = zip(self.changed.items(), before, strict=True)
+        indexes = [index for (index, about), row in pairs if item_words(about) != item_words(row)]
         return np.array(sorted(indexes), dtype=np.int64)
 
     @cached_property
@@ -261,7 +271,7 @@ class CatalogSnapshot:
         """Return which available items pass the filters, [N + 1]; None if there are no filters.
 
         Raises:
-            SettingsError: a column that items do not have.
+            SettingsError: a column that items do not have, or a value that its column cannot have.
         """
         if not filters:
             return None
@@ -272,38 +282,12 @@ class CatalogSnapshot:
                 return self._masks[key]
         mask = ~self.unavailable
         mask[0] = False
-        for column in {one.column for one in key}:
-            mask &= self._having(column, {one.value for one in key if one.column == column})
+        for column in dict.fromkeys(one.column for one in key):
+            mask &= self.columns.passing([one for one in key if one.column == column])
         with self._lock:
             self._masks[key] = mask
             while len(self._masks) > _MASKS:
                 self._masks.popitem(last=False)
-        return mask
-
-    def _having(self, column: str, values: set[str]) -> NDArray[np.bool_]:
-        base = self.base
-        mask = np.zeros(self.size + 1, dtype=bool)
-        if column == CATEGORIES:
-            numbers = [number for value in values if (number := base.data.category_names.find(value))]
-            rows = base.data.item_categories
-            mask[rows.owners[np.isin(rows.values, numbers)]] = True
-        elif column in base.columns:
-            item = base.data.item_table[column].cast(pl.String, strict=False)
-            mask[1 : base.data.sizes.items + 1] = item.is_in(list(values)).fill_null(False).to_numpy()
-        elif not any(column in one.about for one in self.new):
-            raise SettingsError(
-                f"items cannot be filtered by {column!r}", remedy=nearest(column, [CATEGORIES, *base.columns])
-            )
-        for index in (*self.changed, *range(base.data.sizes.items + 1, self.size + 1)):
-            value = self.attributes(index).get(column)
-            item_values = (
-                {str(one) for one in value}
-                if isinstance(value, (list, tuple))
-                else {str(value)}
-                if value is not None
-                else set()
-            )
-            mask[index] = bool(item_values & values)
         return mask
 
 
@@ -313,7 +297,7 @@ class CatalogBase:
     def __init__(self, data: Dataset, weights: FieldWeights | None = None) -> None:
         self.data = data
         self._weights = weights
-        self.columns = [name for name in data.item_table.columns if name not in (*_NOT_FILTERS, CATEGORIES)]
+        self.columns = ItemColumns.of(data)
 
     @cached_property
     def taxonomy(self) -> Taxonomy:
@@ -344,17 +328,10 @@ class CatalogBase:
 
     @cached_property
     def values(self) -> dict[str, list[str]]:
-        """Columns to filter by, each with its most frequent values."""
-        counts = self.taxonomy.items[1:]
-        order = np.argsort(-counts, kind="stable")[:_MASKS]
-        choices = {CATEGORIES: [self.taxonomy.names[number] for number in order.tolist()]} if len(counts) else {}
-        for column in self.columns:
-            values = self.data.item_table[column]
-            if values.dtype in (pl.String, pl.Boolean, pl.Categorical) or values.dtype.is_integer():
-                frequent = values.drop_nulls().cast(pl.String).value_counts(sort=True)
-                if 0 < frequent.height < max(2, len(values) // 2):  # a column of ids is nothing to filter by
-                    choices[column] = frequent[column].head(_MASKS).to_list()
-        return choices
+        """Columns to filter by, each with its most frequent values or with ranges, of numbers and dates."""
+        columns, every = self.columns, np.arange(self.columns.size + 1) > 0
+        names = dict.fromkeys((CATEGORIES, *columns.names))
+        return {name: values for name in names if (values := useful_values(columns, name, every))}
 
 
 class LiveCatalog:

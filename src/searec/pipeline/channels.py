@@ -1,6 +1,5 @@
 """Channels: the ways in which items enter the candidate pool, one class for each kind that a model declares."""
 
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,15 +14,13 @@ from searec.data.ragged import Ints
 from searec.data.schema import Task
 from searec.data.split import Split
 from searec.data.user_history import UserHistory, batch_of, padded
-from searec.files import cache_folder
 from searec.interests.user_interests import UserInterests
 from searec.models.capabilities import RetrievesByInterest, supports
-from searec.pipeline.catalog_snapshot import CatalogSnapshot, item_words
+from searec.pipeline.catalog_snapshot import CatalogSnapshot
 from searec.pipeline.histories import UserContext
 from searec.pipeline.new_items import NewItemScorer
 from searec.pipeline.user_interests import InterestEncoder
 from searec.plugins import Registry
-from searec.retrieval.vector_index import VectorIndex
 from searec.search.query import SearchQuery
 from searec.search.typed_forms import accented_words, typed_form_scores
 
@@ -33,11 +30,6 @@ if TYPE_CHECKING:
 Mask = NDArray[np.bool_]
 _EXCLUDED = 500
 """The newest consumed items, which a model leaves out; the rest is filtered from its list."""
-_QUERIES = 20_000
-_AHEAD = 5_000
-_PROBES = 32
-"""Of 512 cells of a million vectors: sentences lie close together, and the first results are what counts."""
-_ENUMERATED = 50_000
 _NOTHING: Ints = np.zeros(0, dtype=np.int64)
 
 
@@ -318,102 +310,11 @@ class LexicalChannel:
         return {"bm25": lists}
 
 
-class DenseChannel:
-    """The items whose vectors are nearest to the query's; exact up to `vector_index.EXACT_UP_TO` items."""
-
-    names = ("dense",)
-
-    def __init__(self, run: "Run", encoder: InterestEncoder | None = None) -> None:
-        model: Any = run.model
-        self._vectors: Tensor = model.item_vectors
-        self._encoder = model.text_encoder
-        self._index = VectorIndex(self._vectors, probes=_PROBES, keep=cache_folder() / "indexes")
-        self._query_vectors: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
-        self._new_vectors: dict[str, NDArray[np.float32]] = {}
-        queries = run.data.searches.query
-        frequent = (
-            np.argsort(-np.bincount(queries, minlength=1)[1:], kind="stable")[:_AHEAD] if len(queries) else queries
-        )
-        texts = run.data.queries.texts.gather(frequent.astype(np.int64)).to_list()  # encoded before the first request
-        self._query_vectors.update(zip(texts, self._encoder.encode(texts), strict=True))
-
-    def retrieve(self, requests: RequestBatch, k: int) -> dict[str, list[Candidates]]:
-        """As `Channel.retrieve`.
-
-        Args:
-            requests: B requests.
-            k: items of each.
-        """
-        queries = torch.from_numpy(self.encoded(requests.queries)).to(self._vectors.device)
-        new = self._encoded_items(requests.catalog)
-        known = len(self._vectors) - 1
-        lists = []
-        for row, query in enumerate(queries):
-            allowed = requests.allowed[row]
-            reworded = requests.catalog.reworded
-            if allowed is not None and int(allowed[: known + 1].sum()) <= _ENUMERATED:
-                permitted = np.setdiff1d(np.flatnonzero(allowed[: known + 1]), reworded)
-                items = torch.from_numpy(permitted).to(query.device)
-                scores = self._vectors[items] @ query
-                best = scores.topk(min(k, len(items)))
-                items, scores = items[best.indices], best.values
-            else:
-                ids, products = self._index.search(query[None], k + len(requests.excluded[row]) + len(reworded))
-                items, scores = ids[0], products[0]
-                if len(reworded):
-                    is_indexed = ~torch.isin(items, torch.from_numpy(reworded).to(items.device))
-                    items, scores = items[is_indexed], scores[is_indexed]
-            if new is not None:
-                items = torch.cat((items, torch.from_numpy(requests.catalog.unindexed).to(items.device)))
-                scores = torch.cat((scores, torch.from_numpy(new).to(query.device) @ query))
-                items = items[scores.argsort(descending=True, stable=True)]
-            indexes = items.cpu().numpy()
-            lists.append(Candidates(requests.permitted(row, indexes[indexes > 0])[:k]))
-        return {"dense": lists}
-
-    def vectors_of(self, catalog: CatalogSnapshot, items: Ints) -> NDArray[np.float32]:
-        """Return the vectors [n, E] of items, as their words are now.
-
-        Args:
-            catalog: of the items.
-            items: [n] item indexes.
-        """
-        inside = torch.from_numpy(np.where(items < len(self._vectors), items, 0)).to(self._vectors.device)
-        vectors = self._vectors[inside].float().cpu().numpy()
-        new = self._encoded_items(catalog)
-        if new is not None:
-            at, order = np.flatnonzero(np.isin(items, catalog.unindexed)), np.argsort(catalog.unindexed)
-            vectors[at] = new[order[np.searchsorted(catalog.unindexed[order], items[at])]]
-        return vectors
-
-    def encoded(self, queries: Sequence[str]) -> NDArray[np.float32]:
-        """Return the vectors [B, E] of queries."""
-        cache = self._query_vectors
-        missing = [query for query in dict.fromkeys(queries) if query not in cache]
-        if missing:
-            cache.update(zip(missing, self._encoder.encode_now(missing), strict=True))
-        vectors = np.stack([cache[query] for query in queries])
-        for query in queries:
-            cache.move_to_end(query)
-        while len(cache) > _QUERIES:
-            cache.popitem(last=False)
-        return vectors
-
-    def _encoded_items(self, catalog: CatalogSnapshot) -> NDArray[np.float32] | None:
-        """[n, E] vectors of the items that are not in the index."""
-        if not len(catalog.unindexed):
-            return None
-        texts = [item_words(catalog.attributes(index)) for index in catalog.unindexed.tolist()]
-        if missing := [text for text in dict.fromkeys(texts) if text not in self._new_vectors]:
-            self._new_vectors.update(zip(missing, self._encoder.encode_now(missing), strict=True))
-        return np.stack([self._new_vectors[text] for text in texts])
-
-
 _HERE = "searec.pipeline.channels"
 KINDS: Mapping[str, str] = {
     "behaviour": f"{_HERE}:ModelChannel",
     "interest": f"{_HERE}:InterestChannel",
-    "dense": f"{_HERE}:DenseChannel",
+    "dense": "searec.pipeline.dense_channel:DenseChannel",
 }
 """The kinds of `Model.channel` that become a channel of their run; lexical and popular channels are always there."""
 CHANNELS = Registry("channel", KINDS, group="searec.channels")

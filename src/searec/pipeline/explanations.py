@@ -11,6 +11,7 @@ from searec.models.base import Model
 from searec.pipeline.catalog_snapshot import item_words
 from searec.pipeline.channels import RequestBatch
 from searec.pipeline.fusion_features import novel_items
+from searec.pipeline.types import CATALOGUE
 from searec.text.analysis import words_of
 
 _CLOSE = 0.5
@@ -53,6 +54,8 @@ class Explainer:
                 reasons.append(reason)
             elif channel == "interest" and is_novel:
                 reasons.append(f"new to you: {categories[-1]}")
+            elif channel == CATALOGUE:
+                reasons.append("")
             elif channel == "popular":
                 reasons.append("often clicked by others")
             elif title:

@@ -209,7 +209,11 @@ class Features:
     def _popularity(self, batch: RequestBatch, items: Ints, owner: Ints) -> list[Floats]:
         known = batch.catalog.base.data.sizes.items
         now = np.array([history.time for history in batch.histories], dtype=np.int64)
-        return list(self._statistics.popularity(np.where(items <= known, items, 0), now[owner]).T)
+        values = self._statistics.popularity(np.where(items <= known, items, 0), now[owner])
+        values[items > known, POPULARITY.index("age")] = (
+            0  # it has just come, as an item just clicked for the first time
+        )
+        return list(values.T)
 
     def _categories(self, batch: RequestBatch, items: Ints, owner: Ints) -> list[Floats]:
         touched, affinity = np.full(len(items), np.nan), np.full(len(items), np.nan)

@@ -15,7 +15,7 @@ from searec.errors import DataError
 from searec.evaluation.click_models import FLOOR, position_bias
 from searec.evaluation.slices import is_repeat
 from searec.pipeline.builder import lists_of, open_pipeline, with_parts
-from searec.pipeline.channels import DenseChannel
+from searec.pipeline.dense_channel import DenseChannel
 from searec.pipeline.deployment import Deployment
 from searec.pipeline.executors import Inline
 from searec.pipeline.fusion_examples import DEPTH, Examples, LinearFolds, collect, cross_fitted

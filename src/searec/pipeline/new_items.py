@@ -11,7 +11,8 @@ from searec.data.batch import Batch
 from searec.data.ragged import Ints
 from searec.data.user_history import padded
 from searec.models.capabilities import ScoresNewItems, supports
-from searec.pipeline.catalog_snapshot import CATEGORIES, CatalogSnapshot, item_words
+from searec.pipeline.catalog_snapshot import CatalogSnapshot, item_words
+from searec.search.item_columns import CATEGORIES
 
 if TYPE_CHECKING:
     from searec.pipeline.channels import RequestBatch

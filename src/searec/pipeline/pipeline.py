@@ -15,24 +15,25 @@ from searec.errors import SearecError, SettingsError
 from searec.interests.user_interests import UserInterests
 from searec.pipeline.catalog_snapshot import CatalogSnapshot, LiveCatalog
 from searec.pipeline.channels import Candidates, Channel, PopularChannel, RequestBatch
+from searec.pipeline.dense_channel import DenseChannel
 from searec.pipeline.deployment import PipelineSettings
 from searec.pipeline.executors import Executor, Runner, Skipped
 from searec.pipeline.explanations import Explainer
-from searec.pipeline.fusion import RankedList, diversify, fuse, join
-from searec.pipeline.fusion_features import Features, novel_items
+from searec.pipeline.fusion import RankedList, fuse, join
+from searec.pipeline.fusion_features import Features, ItemStatistics, novel_items
 from searec.pipeline.histories import Histories, UserContext
 from searec.pipeline.learned_fusion import FusionModel
 from searec.pipeline.nonsense import without_nonsense
-from searec.pipeline.paging import mark, read_token, token
+from searec.pipeline.pages import PageMaker
 from searec.pipeline.ranking import Scorer, Scores, fuse_scores
-from searec.pipeline.request_checks import validate
+from searec.pipeline.request_checks import check_columns, validate
+from searec.pipeline.results import matches_of, sorted_matches
 from searec.pipeline.suggestions import Suggester
-from searec.pipeline.types import MOST, LeftOut, RankedItem, Request, Response, Suggestions, SuggestRequest
+from searec.pipeline.types import LeftOut, Request, Response, Suggestions, SuggestRequest
 from searec.pipeline.user_interests import InterestSource
 from searec.pipeline.views import Views
 from searec.retrieval.novelty import chances, novelty_order
 from searec.retrieval.quota_pool import interleave, slots
-from searec.search.relaxation import relaxation
 from searec.search.understanding import Understanding
 
 INTEREST = "interest"
@@ -84,6 +85,7 @@ class Parts:
         rankers: of each task without a learned fusion; the orders of several are fused.
         learned: of each task with a learned fusion.
         weights: channel -> its weight in the fusion, 1 by default.
+        statistics: of the items.
         popular: for users without history.
         understanding: reads the queries.
         explainer: gives the reasons.
@@ -96,6 +98,7 @@ class Parts:
     rankers: Mapping[Task, Sequence[Scorer]]
     learned: Mapping[Task, LearnedRanking]
     weights: Mapping[str, float]
+    statistics: ItemStatistics
     popular: PopularChannel
     understanding: Understanding
     explainer: Explainer
@@ -146,6 +149,7 @@ class Pipeline:
             names.append(parts.suggester.run.label)
         self.executors = {name: executor(name) for name in dict.fromkeys(names)}
         self.views = parts.views
+        self._pages = PageMaker(settings, parts.explainer)
         self.ready = True
         """False once it is closed."""
 
@@ -164,26 +168,51 @@ class Pipeline:
 
     def _respond(self, requests: Sequence[Request], task: Task) -> list[Response | SearecError]:
         started = time.monotonic()
-        responses: list[Response | SearecError | None] = [validate(request, task) for request in requests]
+        responses: list[Response | SearecError | None] = [_refusal(request, task) for request in requests]
         rows = [row for row, error in enumerate(responses) if error is None]
-        if rows:
-            valid = [requests[row] for row in rows]
-            due = started + min(
-                request.seconds if request.seconds is not None else self.settings.seconds for request in valid
-            )
-            context = self._lookup(valid, started, due)
-            batch, refused = self._batch(valid, context)
+        for is_sorted in (False, True):
+            alike = [row for row in rows if (requests[row].sort != "relevance") == is_sorted]
+            if alike:
+                answered = self._answered([requests[row] for row in alike], task, is_sorted, started)
+                for row, response in zip(alike, answered, strict=True):
+                    responses[row] = response
+        return responses  # type: ignore[return-value]  # each valid request has its response now
+
+    def _answered(
+        self, requests: Sequence[Request], task: Task, is_sorted: bool, started: float
+    ) -> list[Response | SearecError]:
+        """The responses to valid requests that are all ranked, or all sorted."""
+        seconds = (one.seconds if one.seconds is not None else self.settings.seconds for one in requests)
+        due = started + min(seconds)
+        context = self._lookup(requests, started, due)
+        batch, refused = self._batch(requests, context)
+        matches = {
+            row: matches_of(batch, row, batch.allowed[row])
+            for row, request in enumerate(requests)
+            if row not in refused and (is_sorted or task == "search" or request.facets or request.filters)
+        }
+        if is_sorted:
+            statistics = self.parts.statistics
+            ranked = {
+                row: sorted_matches(batch, row, one, requests[row].sort, statistics) for row, one in matches.items()
+            }
+        else:
             lists = self._retrieve(task, batch, started, due, context.left_out)
             if task == "search":
-                lists = without_nonsense(batch, lists)
-            pools = self._pools(valid, task, lists, is_scored=task in self.parts.learned)
+                channels = self.parts.channels[task].values()
+                dense = [channel for channel in channels if isinstance(channel, DenseChannel)]
+                lists = without_nonsense(batch, lists, dense)
+            pools = self._pools(requests, task, lists, is_scored=task in self.parts.learned)
             scores = self._rank(task, batch, pools, lists, due, context.left_out)
-            for place, (row, quota) in enumerate(zip(rows, self._quotas(valid), strict=True)):
-                ranked = self._ordered(task, batch, place, pools[place], scores[place], quota)
-                responses[row] = refused.get(place) or self._page(
-                    valid[place], batch, place, ranked, context.left_out, started
-                )
-        return responses  # type: ignore[return-value]  # each valid request has its response now
+            ranked = {
+                row: self._ordered(task, batch, row, pools[row], scores[row], quota)
+                for row, quota in enumerate(self._quotas(requests))
+            }
+        return [
+            refused.get(row)
+            or self._pages.page(request, batch, row, ranked[row], matches.get(row), context.left_out, started)
+            for row, request in enumerate(requests)
+        ]
 
     def _lookup(self, requests: Sequence[Request | SuggestRequest], started: float, due: float) -> _Context:
         """Read events, catalog and interests at the same time."""
@@ -213,15 +242,16 @@ class Pipeline:
         return _Context(catalog, contexts, interests, left_out)
 
     def _batch(self, requests: Sequence[Request], context: _Context) -> tuple[RequestBatch, dict[int, SearecError]]:
-        """The batch, and the errors of requests with filters that do not exist."""
+        """The batch, and the errors of requests with filters, facets or a sort of columns that do not exist."""
         refused: dict[int, SearecError] = {}
         allowed, excluded = [], []
         for row, (request, user) in enumerate(zip(requests, context.users, strict=True)):
             try:
                 allowed.append(context.catalog.allowed(request.filters))
+                check_columns(request, context.catalog)
             except SettingsError as error:
                 refused[row] = error
-                allowed.append(None)
+                allowed[row:] = [None]
             is_seen_allowed = request.seen if request.seen is not None else request.query is not None
             of_user = user.disliked if is_seen_allowed else np.concatenate((user.consumed, user.disliked))
             if request.keep:
@@ -359,54 +389,6 @@ class Pipeline:
             batch, lists, pools, self._scores(scorers, batch, [pool.items for pool in pools], due, context.left_out)
         )
 
-    def _page(
-        self,
-        request: Request,
-        batch: RequestBatch,
-        row: int,
-        ranked: RankedList,
-        left_out: Sequence[LeftOut],
-        started: float,
-    ) -> Response:
-        """Diversify, cut the page, and explain its items."""
-        catalog, user = batch.catalog, batch.users[row]
-        query = batch.parsed[row] if batch.parsed else None
-        previous = read_token(request.after) if request.after is not None else set()
-        if previous:
-            names = catalog.items(ranked.items)
-            ranked = ranked.at(
-                np.array([place for place, name in enumerate(names) if mark(name) not in previous], dtype=np.int64)
-            )
-        most = min(len(ranked.items), MOST - len(previous))
-        end = min(request.offset + request.k, most)
-        default = self.settings.diversity if request.query is None else self.settings.search_diversity
-        diversity = request.diversity if request.diversity is not None else default
-        window = min(len(ranked.items), max(self.settings.window, end))
-        order = diversify(catalog, ranked.items[:window], ranked.second[:window], diversity, first=end)
-        start = min(request.offset, end)
-        page = ranked.at(order[start:end])
-        explainer = self.parts.explainer
-        reasons = (
-            explainer.search(batch, row, page.items, page.channel)
-            if request.query is not None
-            else explainer.feed(batch, row, page.items, page.channel, page.interest)
-        )
-        touched = catalog.touched(user.recent)
-        novel = [bool(group) and not group & touched for group in catalog.groups(page.items)]
-        names = catalog.items(ranked.items[order[:end]])
-        columns = (names[start:], catalog.titles(page.items), page.score.tolist(), page.channel, reasons)
-        categories = map(catalog.categories, page.items.tolist())
-        return Response(
-            items=[RankedItem(*values) for values in zip(*columns, categories, novel, strict=True)],
-            next=token(previous.union(map(mark, names))) if end < most else None,
-            known=bool(user),
-            interests=batch.interests[row].source,
-            left_out=tuple(left_out),
-            seconds=time.monotonic() - started,
-            query=query,
-            relaxed=relaxation(catalog.lexical, query, ranked.items, batch.allowed[row]) if query else None,
-        )
-
     def suggest(self, requests: Sequence[SuggestRequest]) -> list[Suggestions | SearecError]:
         """Return the next queries for each request."""
         return [self._suggest(request) for request in requests]
@@ -435,6 +417,14 @@ class Pipeline:
         for executor in self.executors.values():
             executor.close()
         self.interest_source.close()
+
+
+def _refusal(request: Request, task: Task) -> SettingsError | None:
+    try:
+        validate(request, task)
+    except SettingsError as error:
+        return error
+    return None
 
 
 def _fused(scores: Sequence[Scores]) -> NDArray[np.floating] | None:

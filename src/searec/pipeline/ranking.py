@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from searec.data.ragged import Ints
 from searec.data.schema import Task
 from searec.data.user_history import batch_of, padded
-from searec.pipeline.channels import DenseChannel, RequestBatch
+from searec.pipeline.channels import RequestBatch
+from searec.pipeline.dense_channel import DenseChannel
 from searec.pipeline.fusion import RRF
 from searec.pipeline.new_items import NewItemScorer
 from searec.search.typed_forms import accented_words, typed_form_scores
@@ -132,7 +133,8 @@ class DenseScorer:
         """
         queries = self._channel.encoded(requests.queries)
         return [
-            self._channel.vectors_of(requests.catalog, pool) @ query for query, pool in zip(queries, pools, strict=True)
+            _scored(self._channel.vectors_of(requests.catalog, pool) @ query)
+            for query, pool in zip(queries, pools, strict=True)
         ]
 
 
@@ -159,9 +161,14 @@ class HistoryTextScorer:
         for user, pool in zip(requests.users, pools, strict=True):
             clicked = user.recent[:_CLICKS]
             vectors = self._channel.vectors_of(requests.catalog, np.concatenate((clicked, pool)))
-            mean = vectors[: len(clicked)].sum(axis=0) / max(1, len(clicked))
-            scores.append(vectors[len(clicked) :] @ mean if len(clicked) else None)
+            mean = np.nan_to_num(vectors[: len(clicked)]).sum(axis=0) / max(1, len(clicked))
+            scores.append(_scored(vectors[len(clicked) :] @ mean) if len(clicked) else None)
         return scores
+
+
+def _scored(products: Scores) -> Scores:
+    """Products, -inf for items that have no vector yet."""
+    return np.where(np.isnan(products), np.float32(-np.inf), products)
 
 
 def fuse_scores(scores: Sequence[NDArray[np.floating]]) -> NDArray[np.float64]:

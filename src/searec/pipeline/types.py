@@ -4,21 +4,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+from searec.search.facets import Facet
+from searec.search.filters import Filter
+from searec.search.highlight import Snippet, Spans
 from searec.search.query import SearchQuery
 from searec.search.relaxation import Relaxed
 
 SkipReason = Literal["late", "failed", "not ready"]
 MOST = 500
 """The longest list, all pages together."""
-RESERVED = ("events", "interests", "bm25", "popular", "behaviour", "interest")
+CATALOGUE = "catalogue"
+"""The channel of a feed that is sorted."""
+RESERVED = ("events", "interests", "bm25", "popular", "behaviour", "interest", CATALOGUE)
 """Names of parts and channels that no run may have as its label."""
-
-
-class Filter(NamedTuple):
-    """A condition on items: `value` is among their categories or in a column of the item table. Case counts."""
-
-    column: str
-    value: str
+Sort = Literal["relevance", "newest", "price", "-price", "popularity"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +31,11 @@ class Request:
         offset: items before the page, from 0; offset + k is at most `MOST`.
         after: `Response.next` of the previous page: no item of earlier pages is repeated. Not with an offset.
         filters: all columns must match; several filters of one column are alternatives.
+        facets: columns whose values are counted over all matching items, each without its own filters.
+        sort: "relevance" ranks; anything else orders all matching items, ties by relevance. "price" is the cheapest
+            first, "-price" the dearest; "newest" goes by `results.DATES` or, without such a column, by the first click,
+            with items that arrived since first.
+        highlight: also say what matches in titles and descriptions.
         exclude: external ids to leave out.
         seen: also return what the user has consumed; by default the feed does not and search does. What the user
             refused (events of negative weight) is never returned.
@@ -50,6 +54,9 @@ class Request:
     offset: int = 0
     after: str | None = None
     filters: Sequence[Filter] = ()
+    facets: Sequence[str] = ()
+    sort: Sort = "relevance"
+    highlight: bool = False
     exclude: Sequence[str] = ()
     seen: bool | None = None
     quota: float | None = None
@@ -59,6 +66,13 @@ class Request:
     keep: Sequence[str] = ()
     spelling: bool = True
     prefix: bool = False
+
+
+class Highlights(NamedTuple):
+    """What matches a query: spans (start, end) of the title, in characters, and a snippet of the description."""
+
+    title: Spans
+    description: Snippet | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +87,7 @@ class RankedItem:
         reason: a sentence for people.
         categories: of the item.
         novel: whether the user has touched none of its categories.
+        highlights: with `Request.highlight`, of a search.
     """
 
     item: str
@@ -82,6 +97,7 @@ class RankedItem:
     reason: str
     categories: Sequence[str] = ()
     novel: bool = False
+    highlights: Highlights | None = None
 
 
 class LeftOut(NamedTuple):
@@ -103,6 +119,8 @@ class Response:
             "run" for those inferred at training.
         left_out: parts that did not answer.
         seconds: the time it took.
+        total: of a search, or with filters, facets or a sort: how many items match; else None.
+        facets: of `Request.facets`.
         query: of a search, how it was read: what was corrected, what is offered, a redirect, categories, attributes.
         relaxed: what was given up because no item has all words of the query; None if nothing.
     """
@@ -113,6 +131,8 @@ class Response:
     interests: str = "none"
     left_out: Sequence[LeftOut] = ()
     seconds: float = 0.0
+    total: int | None = None
+    facets: Mapping[str, Facet] = field(default_factory=dict)
     query: SearchQuery | None = None
     relaxed: Relaxed | None = None
 

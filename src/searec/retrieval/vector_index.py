@@ -11,11 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from searec.errors import DependencyError, SettingsError, installation
+from searec.errors import DataError, DependencyError, SettingsError, installation
 from searec.files import replacing
 
 _LOG = logging.getLogger(__name__)
 Kind = Literal["auto", "exact", "ivf", "hnsw"]
+Mask = NDArray[np.bool_]
 EXACT_UP_TO = 100_000
 """Vectors up to which "auto" searches them all."""
 VERSION = 2
@@ -27,6 +28,16 @@ _LEARNED_FROM = 100
 _CANDIDATES = 1.3
 """Candidates per requested item that are scored by the exact product."""
 _SCORES_AT_ONCE = 1 << 24
+_GATHERED = 1 << 21
+"""Components of the vectors of allowed items up to which they are gathered and all searched."""
+_COMPARED = 1.25
+"""A filter that lets a share s of the items pass has sqrt(s) times this of the usual vectors compared."""
+_COUNTED = 25_000
+"""Allowed items by which the cells are counted that hold enough of them."""
+_SPARSE = 1 / 3
+"""Share of allowed items up to which gathering their vectors costs less than scoring all."""
+_NEARLY_ALL = 0.9
+"""Share of allowed items from which a search probes as if all were."""
 _LONG = 3.0
 """Vectors longer than this many times the 99th percentile are outliers."""
 _MOST_OUTLIERS = 1_000
@@ -55,6 +66,7 @@ class VectorIndex:
     Raises:
         DependencyError: faiss is not installed.
         SettingsError: no vector.
+        DataError: a vector with a component that is no finite number.
     """
 
     def __init__(
@@ -71,6 +83,7 @@ class VectorIndex:
             else kind
         )
         self.vectors = vectors.detach()
+        _refuse_not_finite(self.vectors)
         self.reason = ""
         self._faiss: Any = None
         self._long = torch.zeros(0, dtype=torch.int64, device=vectors.device)
@@ -79,8 +92,10 @@ class VectorIndex:
             item_vectors = item_vectors - item_vectors.mean(axis=0)  # the same for all, so the order stays
             self._long = torch.from_numpy(places + 1).to(vectors.device)
             self._faiss = _built(item_vectors, self.kind) if keep is None else _cached(item_vectors, self.kind, keep)
-            name, usual = ("efSearch", 1000) if self.kind == "hnsw" else ("nprobe", max(1, _cells(count) // 6))
-            _library().ParameterSpace().set_index_parameter(self._faiss, name, probes or usual)
+            self._probes = probes or (1000 if self.kind == "hnsw" else max(1, _cells(count) // 6))
+            name = "efSearch" if self.kind == "hnsw" else "nprobe"
+            _library().ParameterSpace().set_index_parameter(self._faiss, name, self._probes)
+            self._cell = _cells_of(self._faiss) if self.kind == "ivf" else np.zeros(0, dtype=np.int64)
             recall = self._recall()
             if recall < _LEAST_RECALL:
                 self.reason = f"an {self.kind} index of these vectors has a recall of {recall:.2f}"
@@ -100,42 +115,89 @@ class VectorIndex:
         return float((near >= least - 1e-5 * least.abs() - 1e-12).float().mean())
 
     @torch.no_grad()
-    def search(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    def search(self, queries: Tensor, k: int, allowed: Mask | None = None) -> tuple[Tensor, Tensor]:
         """Return the k items of the largest inner product with each query.
 
-        The result of an approximate search is ordered by the exact product.
+        The result of an approximate search is ordered by the exact product. A filter is applied within the index, which
+        reads more cells the fewer items are allowed.
 
         Args:
             queries: [B, D].
             k: at most N.
+            allowed: [N + 1] the items that may be returned; None for all.
 
         Returns:
-            items [B, k], best first, 0 where an approximate search found fewer; products [B, k], -inf there.
+            items [B, n], best first, n at most k and the number of allowed items, 0 where an approximate search found
+            fewer; products [B, n], -inf there.
         """
-        k = min(k, len(self.vectors) - 1)
+        count = len(self.vectors) - 1
+        if allowed is not None:
+            allowed = allowed[1:]
+            count = int(np.count_nonzero(allowed))
+            if count == len(allowed):
+                allowed = None
+        k = min(k, count)
+        limit = _SPARSE * len(self.vectors) if self._faiss is None else _GATHERED / self.vectors.shape[1]
+        if allowed is not None and count <= limit:
+            rows = torch.from_numpy(np.flatnonzero(allowed) + 1).to(self.vectors.device)
+            best = (queries.float() @ self.vectors.index_select(0, rows).float().T).topk(k, dim=1)
+            return rows[best.indices], best.values
         if self._faiss is None:
             step, find = _SCORES_AT_ONCE // len(self.vectors), self._exactly
         else:
-            step, find = _SCORES_AT_ONCE // (2 * k * self._faiss.d), self._nearly
-        results = [find(part.float(), k) for part in torch.split(queries, max(1, step))]
+            step, find = _SCORES_AT_ONCE // (2 * max(k, 1) * self._faiss.d), self._nearly
+        results = [find(part.float(), k, allowed) for part in torch.split(queries, max(1, step))]
         return torch.cat([items for items, _ in results]), torch.cat([products for _, products in results])
 
-    def _exactly(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        best = (queries @ self.vectors[1:].float().T).topk(k, dim=1)
+    def _exactly(self, queries: Tensor, k: int, allowed: Mask | None = None) -> tuple[Tensor, Tensor]:
+        scores = queries @ self.vectors[1:].float().T
+        if allowed is not None:
+            scores.masked_fill_(torch.from_numpy(~allowed).to(scores.device), -torch.inf)
+        best = scores.topk(k, dim=1)
         return best.indices + 1, best.values
 
-    def _nearly(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    def _nearly(self, queries: Tensor, k: int, allowed: Mask | None = None) -> tuple[Tensor, Tensor]:
         more = min(int(k * _CANDIDATES) + 10, len(self.vectors) - 1)
         padded = np.pad(
             queries.cpu().numpy(), ((0, 0), (0, self._faiss.d - queries.shape[1]))
         )  # wider ones: see `_built`
-        _, places = self._faiss.search(np.ascontiguousarray(padded), more)
+        places = self._places(np.ascontiguousarray(padded), more, allowed)
         items = torch.from_numpy(places + 1).to(queries.device)
         if len(self._long):
             items = items.masked_fill(torch.isin(items, self._long), 0)
-            items = torch.cat((items, self._long.expand(len(items), -1)), dim=1)
+            long = (
+                self._long
+                if allowed is None
+                else self._long[torch.from_numpy(allowed).to(items.device)[self._long - 1]]
+            )
+            items = torch.cat((items, long.expand(len(items), -1)), dim=1)
         best = products(self.vectors, items, queries).masked_fill_(items == 0, -torch.inf).topk(k, dim=1)
+        if allowed is not None and best.values.isneginf().any():  # a graph may lose its way among what is not allowed
+            return self._exactly(queries, k, allowed)
         return items.gather(1, best.indices), best.values
+
+    def _places(self, queries: NDArray[np.float32], k: int, allowed: Mask | None) -> NDArray[np.int64]:
+        """[B, k] rows of the index near each query, from 0; -1 for none."""
+        faiss, count = _library(), len(self.vectors) - 1
+        if allowed is None:
+            return np.asarray(self._faiss.search(queries, k)[1])
+        share = np.count_nonzero(allowed) / count
+        selector = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
+        if self.kind == "hnsw":
+            parameters = faiss.SearchParametersHNSW(sel=selector, efSearch=int(self._probes / share))
+        else:
+            parameters = faiss.SearchParametersIVF(sel=selector, nprobe=self._probed(queries, allowed, share))
+        return np.asarray(self._faiss.search(queries, k, params=parameters)[1])
+
+    def _probed(self, queries: NDArray[np.float32], allowed: Mask, share: float) -> int:
+        """The nearest cells of a query that hold enough allowed vectors: fewer than without a filter, of more cells."""
+        if share >= _NEARLY_ALL:
+            return int(np.ceil(self._probes / share))
+        cells = self._faiss.quantizer.search(queries, self._faiss.nlist)[1]
+        step = max(1, int(share * len(allowed)) // _COUNTED)
+        sizes = np.bincount(self._cell[::step][allowed[::step]], minlength=self._faiss.nlist)[cells] * step
+        least = self._probes * len(allowed) / self._faiss.nlist * _COMPARED * share**0.5
+        return min(int((sizes.cumsum(axis=1) < least).sum(axis=1).max()) + 1, int(self._faiss.nlist))
 
 
 def products(vectors: Tensor, items: Tensor, queries: Tensor) -> Tensor:
@@ -163,6 +225,17 @@ def _shortened(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArr
     return vectors, rows[np.argsort(-length[rows], kind="stable")[:_MOST_OUTLIERS]]
 
 
+def _refuse_not_finite(vectors: Tensor) -> None:
+    """Refuse vectors that have no order by a product."""
+    rows = (~vectors[1:].isfinite().all(dim=1)).nonzero()[:, 0]
+    if len(rows):
+        raise DataError(
+            "an index needs vectors of finite numbers",
+            got=f"{len(rows)} of {len(vectors) - 1} items with others, item {int(rows[0]) + 1} first",
+            remedy="train the model again; a smaller learning rate may help",
+        )
+
+
 def _library() -> Any:
     try:
         import faiss
@@ -182,6 +255,17 @@ def _cached(vectors: NDArray[np.float32], kind: str, folder: Path) -> Any:
     with replacing(path) as beside:
         faiss.write_index(index, str(beside))
     return index
+
+
+def _cells_of(index: Any) -> NDArray[np.int64]:
+    """[N] the cell of each vector."""
+    faiss = _library()
+    cell = np.empty(index.ntotal, dtype=np.int64)
+    for number in range(index.nlist):
+        size = index.invlists.list_size(number)
+        if size:
+            cell[faiss.rev_swig_ptr(index.invlists.get_ids(number), size)] = number
+    return cell
 
 
 def _cells(count: int) -> int:

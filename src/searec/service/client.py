@@ -21,6 +21,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import from_json
 
 from searec.errors import DataError, SearecError, ServiceError, SettingsError
+from searec.pipeline.types import Sort
 from searec.service.http import schemas
 from searec.service.http.problems import error_of
 
@@ -89,11 +90,21 @@ class ListOptions(TypedDict, total=False):
     cursor: str | None
     category: Sequence[str]
     filter: Sequence[str]
+    facets: Sequence[str]
+    sort: Sort
     exclude: Sequence[str]
     seen: bool | None
     quota: float | None
     diversity: float | None
     deadline_ms: int | None
+
+
+class SearchOptions(ListOptions, total=False):
+    """Options of a search; `schemas.SearchIn` describes them."""
+
+    highlight: bool
+    spelling: bool
+    prefix: bool
 
 
 def get(path: str, response: type[T], **parameters: Any) -> Call[T]:
@@ -154,7 +165,7 @@ class Endpoints:
     @Endpoint
     @staticmethod
     def search(
-        q: str, user_id: str | None = None, *, k: int = 10, **options: Unpack[ListOptions]
+        q: str, user_id: str | None = None, *, k: int = 10, **options: Unpack[SearchOptions]
     ) -> Call[schemas.SearchPage]:
         """Return items that match a query, best first.
 
@@ -162,7 +173,7 @@ class Endpoints:
             q: text of the query.
             user_id: user who searches; None for anybody.
             k: items on the page.
-            **options: as `schemas.RecommendIn` describes them.
+            **options: as `schemas.SearchIn` describes them.
         """
         return get("/v1/search", schemas.SearchPage, q=q, user_id=user_id, k=k, **options)
 

@@ -11,7 +11,7 @@ from searec.data.schema import DAY
 from searec.data.split import NEVER
 from searec.errors import UnknownIdError
 from searec.interests.profile import CLICKS, DAYS, QUERIES, Profile, ProfileClick, ProfileQuery, profiles
-from searec.pipeline.catalog_snapshot import CATEGORIES
+from searec.search.item_columns import CATEGORIES
 from searec.store.connection import this_clock
 from searec.store.event_store import EventStore
 from searec.store.events import SEARCH, Event, positive

@@ -23,8 +23,9 @@ from searec.pipeline.executors import Executor, Skipped
 from searec.pipeline.pipeline import Pipeline
 from searec.pipeline.run import read_run
 from searec.pipeline.suggestions import Suggester
-from searec.pipeline.types import Filter, Request, Response, SuggestRequest
+from searec.pipeline.types import Request, Response, SuggestRequest
 from searec.search import scoring
+from searec.search.filters import Filter
 from searec.search.postings import FieldWeights
 from searec.store.event_store import EventStore
 from searec.store.events import Event

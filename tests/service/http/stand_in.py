@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import httpx
 from searec.data.events import EventWeights
 from searec.errors import DataError, Overloaded, SettingsError, StorageError, UnknownIdError
 from searec.pipeline.types import (
+    Highlights,
     HistoryEvent,
     InterestsView,
     ItemView,
@@ -27,6 +29,10 @@ from searec.pipeline.types import (
     Suggestions,
     UserView,
 )
+from searec.search.facets import Facet, FacetValue
+from searec.search.highlight import Snippet
+from searec.search.query import SearchQuery
+from searec.search.relaxation import Relaxed
 from searec.service.http import logs
 from searec.service.http.app import create_app
 from searec.service.http.http_config import HttpSettings
@@ -117,7 +123,11 @@ class Front:
         return self._answer(ask, Response([SHOES, HAT], "more", True, "fresh", [LeftOut("sasrec", "late")], 0.012))
 
     def search(self, ask: Request) -> "Future[Response]":
-        return self._answer(ask, Response([SHOES]))
+        marked = replace(SHOES, highlights=Highlights([(6, 10)], Snippet("A shoe.", [(2, 6)])))
+        facets = {"brand": Facet([FacetValue("acme", 3)]), "price": Facet([FacetValue("..20", 2)], 9.5, 20)}
+        query = SearchQuery("running shoes", "runing shoes", (), suggestion="trail shoes", redirect="https://shop/run")
+        found = Response([marked], total=3, facets=facets, query=query, relaxed=Relaxed("most words", ("running",)))
+        return self._answer(ask, found)
 
     def suggest(self, user: str | None, prefix: str, k: int) -> "Future[Suggestions]":
         return self._answer(

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from stand_in import Made, Slow, click
 
-from searec.pipeline.types import Filter, Request
+from searec.pipeline.types import Request
+from searec.search.filters import Filter
 from searec.service.http import schemas
 from searec.store.events import Event
 
@@ -15,7 +16,7 @@ def test_recommend() -> None:
     made = Made()
     parameters = (
         "user_id=u1&k=5&cursor=abc&category=shoes&filter=brand:a:b&exclude=i9&exclude=i8&seen=true&quota=0.5"
-        "&diversity=1&deadline_ms=250"
+        "&diversity=1&deadline_ms=250&facets=brand&facets=price&facets=brand&sort=-price"
     )
     answer = made.ask("GET", f"/v1/recommend?{parameters}")
     assert answer.status_code == 200, answer.text
@@ -26,6 +27,8 @@ def test_recommend() -> None:
         k=5,
         after="abc",
         filters=filters,
+        facets=("brand", "price"),
+        sort="-price",
         exclude=("i9", "i8"),
         seen=True,
         quota=0.5,
@@ -41,6 +44,7 @@ def test_recommend() -> None:
         "reason": "like what you had",
         "categories": ["shoes", "trail"],
         "novel": True,
+        "highlights": None,
     }
     assert {name: value for name, value in body.items() if name != "items"} == {
         "user_id": "u1",
@@ -48,6 +52,8 @@ def test_recommend() -> None:
         "next": "more",
         "interests": "fresh",
         "enr": 0.5,  # one of two
+        "total": None,
+        "facets": {},
         "left_out": [{"part": "sasrec", "why": "late"}],
         "took_ms": 12.0,
     }
@@ -56,12 +62,47 @@ def test_recommend() -> None:
 
 def test_search_and_suggest() -> None:
     made = Made()
-    body = made.ask("GET", "/v1/search?q=running%20shoes&user_id=u1&offset=20").json()
-    assert body["query"] == "running shoes" and set(body) == set(schemas.SearchPage.model_fields)
-    assert made.front.asked[0] == Request(user="u1", query="running shoes", offset=20)
+    parameters = "q=runing%20shoes&user_id=u1&offset=20&highlight=true&spelling=false&prefix=true&sort=newest"
+    body = made.ask("GET", f"/v1/search?{parameters}").json()
+    assert set(body) == set(schemas.SearchPage.model_fields)
+    assert body["query"] == {
+        "typed": "runing shoes",
+        "text": "running shoes",
+        "suggestion": "trail shoes",
+        "redirect": "https://shop/run",
+        "relaxed": {"step": "most words", "missing": ["running"]},
+    }
+    assert body["total"] == 3
+    assert body["facets"] == {
+        "brand": {"values": [{"value": "acme", "count": 3, "parent": None}], "low": None, "high": None},
+        "price": {"values": [{"value": "..20", "count": 2, "parent": None}], "low": 9.5, "high": 20},
+    }
+    assert body["items"][0]["highlights"] == {
+        "title": [[6, 10]],
+        "description": {"text": "A shoe.", "spans": [[2, 6]]},
+    }
+    assert made.front.asked[0] == Request(
+        user="u1", query="runing shoes", offset=20, highlight=True, spelling=False, prefix=True, sort="newest"
+    )
     body = made.ask("GET", "/v1/suggest?user_id=u1&q=ru").json()
     assert body["queries"] == [{"query": "running shoes", "score": 0.7, "channel": "gensar", "reason": "asked by many"}]
     assert made.front.asked[1] == ("u1", "ru", 8)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "says"),
+    [
+        ("sort=cheapest", "'relevance', 'newest', 'price', '-price' or 'popularity'"),
+        ("facets=", "at least 1 character"),
+        ("highlight=perhaps", "boolean"),
+        ("spelling=1&spelling=0", "more than once"),
+        ("&".join(f"facets=c{number}" for number in range(17)), "at most 16"),
+    ],
+)
+def test_what_no_list_can_have_is_refused(parameters: str, says: str) -> None:
+    answer = Made().ask("GET", f"/v1/search?q=shoes&{parameters}")
+    assert answer.status_code == 422
+    assert says in answer.text
 
 
 def test_users() -> None:

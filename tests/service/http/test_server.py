@@ -69,7 +69,7 @@ def test_every_method_of_the_client(plain: str) -> None:
     with Client(plain) as service:
         page = service.recommend("u1", k=2, category=["shoes"], seen=True)
         assert page.items[0].item_id == "i1" and page.left_out[0].part == "sasrec"
-        assert service.search("shoe", "u1").query == "shoe"
+        assert service.search("shoe", "u1", sort="price", highlight=True).query.text == "running shoes"
         assert service.suggest("u1").queries[0].channel == "gensar"
         assert list(service.users("u").user_ids) == ["ua", "ub"]
         assert service.user("a/b %").user_id == "a/b %"
@@ -95,7 +95,7 @@ def test_every_method_of_the_asynchronous_client(plain: str) -> None:
         async with AsyncClient(plain) as service:
             pages = await asyncio.gather(*(service.recommend("u1") for _ in range(20)))
             assert {page.items[0].item_id for page in pages} == {"i1"}
-            assert (await service.search("shoe")).query == "shoe"
+            assert (await service.search("shoe")).query.typed == "runing shoes"
             assert (await service.report([click("a1")])).new == 1
             assert (await service.user("u/1")).user_id == "u/1"
             assert await service.ready()

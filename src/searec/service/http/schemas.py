@@ -5,7 +5,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
-from searec.pipeline.types import MOST
+from searec.pipeline.types import MOST, Sort
+from searec.search.query import Relaxation
 from searec.service.http.http_config import LARGEST_BATCH, LONGEST_TEXT
 from searec.service.http.timestamps import Timestamp, to_micros
 from searec.store.events import SEARCH, Event
@@ -53,8 +54,17 @@ class RecommendIn(RequestModel):
     )
     filter: list[Annotated[str, Field(pattern=r"^[^\x00:]+:[^\x00]+$", max_length=LONGEST_TEXT)]] = Field(
         [],
-        description="COLUMN:VALUE, as brand:acme. All columns must match; of several values of a column, any.",
+        description="COLUMN:VALUE, as brand:acme; of numbers and dates also ranges, as price:10..20, price:..20 or "
+        "date:2024-05... All columns must match; of several values of a column, any.",
         examples=[["brand:acme"]],
+    )
+    facets: list[Annotated[str, Field(min_length=1, max_length=_NAME, pattern=_NO_NUL)]] = Field(
+        [],
+        description="Columns whose values are counted over all matching items, each without its own filters.",
+        examples=[["brand"]],
+    )
+    sort: Sort = Field(
+        "relevance", description='Order; all but "relevance" sort all matching items, "-price" the dearest first.'
     )
     exclude: list[Id] = Field([], description="Items to leave out.", examples=[["i9"]])
     seen: bool | None = Field(
@@ -73,6 +83,9 @@ class SearchIn(RecommendIn):
     """Parameters of a search."""
 
     q: Query = Field(description="Query text; at least one character is no space.", examples=["running shoes"])
+    highlight: bool = Field(False, description="Whether to mark what matches in titles and descriptions.")
+    spelling: bool = Field(True, description="Whether to correct words that no item has.")
+    prefix: bool = Field(False, description="Whether the last word may be the beginning of a longer one.")
 
 
 class SuggestIn(RequestModel):
@@ -230,6 +243,23 @@ class LeftOut(ResponseModel):
     why: Literal["late", "failed", "not ready"]
 
 
+Spans = Sequence[tuple[int, int]]
+
+
+class Snippet(ResponseModel):
+    """The part of a description that holds the most matches."""
+
+    text: str
+    spans: Spans = Field(description="What matches, as (start, end) in Unicode characters.")
+
+
+class Highlights(ResponseModel):
+    """What matches the query in an item."""
+
+    title: Spans = Field(description="What matches, as (start, end) in Unicode characters.")
+    description: Snippet | None
+
+
 class Item(ResponseModel):
     """An item of a list."""
 
@@ -240,6 +270,23 @@ class Item(ResponseModel):
     reason: str = Field(description="Explanation for people.")
     categories: Sequence[str]
     novel: bool = Field(description="Whether all its categories are new to the user.")
+    highlights: Highlights | None = Field(None, description="With `highlight`.")
+
+
+class FacetValue(ResponseModel):
+    """A value or a range of a column."""
+
+    value: str = Field(description="As a filter takes it.")
+    count: int = Field(description="Matching items that have it.")
+    parent: str | None = Field(None, description="Of a category, the one above it.")
+
+
+class Facet(ResponseModel):
+    """What the matching items have in a column."""
+
+    values: Sequence[FacetValue] = Field(description="Texts by count, at most 50; numbers, dates and ranges ascending.")
+    low: float | str | None = Field(None, description="The least number or date.")
+    high: float | str | None = Field(None, description="The greatest number or date.")
 
 
 class Page(ResponseModel):
@@ -251,14 +298,35 @@ class Page(ResponseModel):
     next: str | None = Field(description="The cursor of the next page; null on the last one.")
     interests: str = Field(description='Source of the user\'s interests: "fresh", "last", "own", "none" or "run".')
     enr: float = Field(description="Exposure novelty rate: share of the page's items that are novel to the user.")
+    total: int | None = Field(
+        None, description="How many items match; of a feed only with filters, facets or a sort, else null."
+    )
+    facets: dict[str, Facet] = Field({}, description="By column, for the parameter `facets`.")
     left_out: Sequence[LeftOut]
     took_ms: float
+
+
+class Relaxed(ResponseModel):
+    """What was given up because no item has all words of the query."""
+
+    step: Relaxation
+    missing: Sequence[str] = Field(description="Words that none of the first results has.")
+
+
+class ReadQuery(ResponseModel):
+    """How a query was read."""
+
+    typed: str
+    text: str = Field(description="What was searched; differs from `typed` where words were corrected.")
+    suggestion: str | None = Field(description="Another spelling to offer.")
+    redirect: str | None = Field(description="A URL that a rule answers the query with.")
+    relaxed: Relaxed | None = Field(description="null where items have all words.")
 
 
 class SearchPage(Page):
     """The results of a search."""
 
-    query: str
+    query: ReadQuery
 
 
 class Suggestion(ResponseModel):

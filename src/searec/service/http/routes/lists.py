@@ -9,7 +9,9 @@ from starlette.responses import Response
 
 from searec.errors import DataError
 from searec.pipeline import types
-from searec.pipeline.types import MOST, Filter, LeftOut, RankedItem
+from searec.pipeline.types import MOST, Highlights, LeftOut, RankedItem
+from searec.search.facets import Facet
+from searec.search.filters import Filter
 from searec.service.http import schemas
 from searec.service.http.app_state import AppState, RoleRoute, context_of, route_options
 from searec.service.http.http_config import Limits
@@ -38,9 +40,9 @@ def routes(state: AppState) -> APIRouter:
         """Return items that match a query, best first; for a user if one is given."""
         query = search_parameters(request)
         limits.check_query(query.q, where="query q")
-        ranked = await asyncio.wrap_future(state.service.search(pipeline_request(query, limits, query.q)))
+        ranked = await asyncio.wrap_future(state.service.search(pipeline_request(query, limits)))
         context_of(request).left_out = ranked.left_out
-        return json_response({**page(ranked, query.user_id), "query": query.q})
+        return json_response({**page(ranked, query.user_id), "query": _read_query(ranked)})
 
     @router.get("/v1/suggest", **route_options("read", schemas.Suggestions, query=suggest_parameters))
     async def suggest(request: Request) -> Response:
@@ -74,13 +76,12 @@ def routes(state: AppState) -> APIRouter:
     return router
 
 
-def pipeline_request(query: schemas.RecommendIn, limits: Limits, text: str | None = None) -> types.Request:
+def pipeline_request(query: schemas.RecommendIn, limits: Limits) -> types.Request:
     """Return the pipeline's request of the parameters of a list.
 
     Args:
         query: parameters of the HTTP request.
         limits: that they must keep.
-        text: of the query of a search.
 
     Raises:
         DataError: a value exceeds the limits.
@@ -107,18 +108,30 @@ def pipeline_request(query: schemas.RecommendIn, limits: Limits, text: str | Non
             *(Filter("categories", name) for name in query.category),
             *(Filter(column, value) for column, _, value in pairs),
         )
+    if query.facets:
+        limits.check_number(len(query.facets), limits.filters, where="query facets")
+    of_search: dict[str, Any] = {}
+    if isinstance(query, schemas.SearchIn):
+        of_search = {
+            "query": query.q,
+            "highlight": query.highlight,
+            "spelling": query.spelling,
+            "prefix": query.prefix,
+        }
     return types.Request(
         user=query.user_id,
-        query=text,
         k=query.k,
         offset=query.offset,
         after=query.cursor,
         filters=filters,
+        facets=tuple(dict.fromkeys(query.facets)),
+        sort=query.sort,
         exclude=tuple(query.exclude),
         seen=query.seen,
         quota=query.quota,
         diversity=query.diversity,
         seconds=None if query.deadline_ms is None else query.deadline_ms / 1000,
+        **of_search,
     )
 
 
@@ -136,6 +149,8 @@ def page(ranked: types.Response, user: str | None) -> dict[str, Any]:
         "next": ranked.next,
         "interests": ranked.interests,
         "enr": round(ranked.enr, 6),
+        "total": ranked.total,
+        "facets": {name: _facet(one) for name, one in ranked.facets.items()},
         **_common(ranked.left_out, ranked.seconds),
     }
 
@@ -149,6 +164,32 @@ def _item(one: RankedItem) -> dict[str, Any]:
         "reason": one.reason,
         "categories": one.categories,
         "novel": one.novel,
+        "highlights": None if one.highlights is None else _highlights(one.highlights),
+    }
+
+
+def _highlights(one: Highlights) -> dict[str, Any]:
+    snippet = one.description
+    return {
+        "title": one.title,
+        "description": None if snippet is None else {"text": snippet.text, "spans": snippet.spans},
+    }
+
+
+def _facet(one: Facet) -> dict[str, Any]:
+    values = [{"value": value.value, "count": value.count, "parent": value.parent} for value in one.values]
+    return {"values": values, "low": one.low, "high": one.high}
+
+
+def _read_query(ranked: types.Response) -> dict[str, Any]:
+    query, relaxed = ranked.query, ranked.relaxed
+    assert query is not None  # of a search
+    return {
+        "typed": query.typed,
+        "text": query.text,
+        "suggestion": query.suggestion,
+        "redirect": query.redirect,
+        "relaxed": None if relaxed is None else {"step": relaxed.step, "missing": relaxed.missing},
     }
 
 

@@ -43,7 +43,7 @@ def relaxation(index: LexicalIndex, query: SearchQuery, items: Ints, allowed: Ma
         allowed: [at least N + 1] items that the request may get; None for all.
     """
     first = items[:_EXAMINED]
-    if not len(first) or not query.words or (index.evidence(query, first).coverage >= 1).any():
+    if not len(first) or not query.words:
         return None
     matching, step = index.matching(query, allowed)
     if len(matching) and step is None:

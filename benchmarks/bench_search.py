@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import psutil
+import psutil  # type: ignore[import-untyped]
 
 from searec.data.dataset import load
 from searec.data.log import write_table
@@ -128,7 +128,8 @@ def _searec(shop: Path, room: Path) -> Engine:
     state = [LexicalIndex.of(data)]
 
     def search(text: str) -> Sequence[Any]:
-        return state[0].best(parse(text, data.analyser), DEPTH)[0].tolist()
+        items: list[int] = state[0].best(parse(text, data.analyser), DEPTH)[0].tolist()
+        return items
 
     def add(first: int, titles: Sequence[str]) -> None:
         start = data.sizes.items + 1 + first

@@ -1,7 +1,7 @@
 """The lexical index: BM25F over title, brand, categories and description, for a catalogue that changes."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -170,7 +170,7 @@ class LexicalIndex:
         """
         words = [word for word in query.words if not word.is_stop] or list(query.words)
         if not words:
-            return _NO_ITEM, None
+            return _NO_ITEM, "no word"
         by_word = [self._items_with(word) for word in words]
         items = min(by_word, key=len)
         if allowed is not None:
@@ -189,7 +189,7 @@ class LexicalIndex:
             counts[~allowed[: len(counts)]] = 0
         most = int(counts.max(initial=0))
         if not most:
-            return _NO_ITEM, None
+            return _NO_ITEM, "no word"
         return np.flatnonzero(counts == most), "most words" if most > 1 else "any word"
 
     def items_of(self, term: str, most: int) -> Ints:
@@ -215,11 +215,11 @@ class LexicalIndex:
         """The items, each once, that have half of the terms of a word or all of an alternative."""
         ways = [(word.terms, -(-len(word.terms) // 2)), *((one.terms, len(one.terms)) for one in word.alternatives)]
         lists = [self._items_with_terms(dict.fromkeys(terms), least) for terms, least in ways]
-        return lists[0] if len(lists) == 1 else np.unique(np.concatenate(lists))
+        return lists[0] if len(lists) == 1 else self._in_several(lists, 1)
 
     def _items_with_terms(self, terms: Collection[str], least: int) -> Ints:
         """The items, each once, that have at least `least` of the terms."""
-        lists = []
+        lists: list[Ints] = []
         for term in terms:
             number = self.number_of(term)
             if 0 < number <= len(self._base.word_index):
@@ -229,8 +229,17 @@ class LexicalIndex:
                 lists.append(self._item_of_row[self._current(self._changed.postings(number)[0])])
         if len(terms) == 1:
             return lists[0] if len(lists) == 1 else np.concatenate([_NO_ITEM, *lists])
-        items, count = np.unique(np.concatenate([_NO_ITEM, *lists]), return_counts=True)
-        return items[count >= least]
+        return self._in_several(lists, least)
+
+    def _in_several(self, lists: Sequence[Ints], least: int) -> Ints:
+        """The items that are in at least `least` of the lists."""
+        if sum(map(len, lists)) <= _FEW:
+            items, count = np.unique(np.concatenate([_NO_ITEM, *lists]), return_counts=True)
+            return items[count >= least]
+        counts = np.zeros(self._width, dtype=np.uint16)
+        for items in lists:
+            counts[items] += 1
+        return np.flatnonzero(counts >= least)
 
     @cached_property
     def _item_of_row(self) -> Ints:

@@ -4,7 +4,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from tests.search.query_variants import YELP, answer, is_expected, read_table, served
+
+from query_variants import YELP, answer, is_expected, read_table, served
 
 ROWS = read_table()
 
@@ -25,5 +26,5 @@ def test_queries_find_what_is_expected(name: str, tmp_path: Path) -> None:
             searched, titles, texts = answer(pipeline, row["query"])
             assert is_expected(row, texts), (row["query"], texts)
             assert searched == row["searched"], row["query"]
-            remedy = "if that is right: python -m tests.search.query_variants"
+            remedy = "if that is right: python tests/query_variants.py"
             assert " | ".join(titles) == row["actual"], (row["query"], remedy)

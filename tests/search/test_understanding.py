@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from tests.small_catalogue import catalogue
 
 import searec
 from searec.data.dataset import Dataset, load
@@ -12,6 +11,7 @@ from searec.search.query import SearchQuery
 from searec.search.rules import SearchRules
 from searec.search.understanding import Understanding
 from searec.search.vocabulary import Vocabulary
+from small_catalogue import catalogue
 
 SHOP = [
     *["Northland running shoes"] * 8,

@@ -1,6 +1,6 @@
 """The table of query variants: how a query is typed, what is expected of its first results, and what they are.
 
-`python -m tests.search.query_variants` writes the column `actual` anew; read what it changes before you commit it.
+`python tests/query_variants.py` writes the column `actual` anew; read what it changes before you commit it.
 """
 
 import csv
@@ -11,8 +11,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.small_catalogue import catalogue
-
 import searec
 from searec.pipeline.builder import open_pipeline
 from searec.pipeline.deployment import Deployment
@@ -20,6 +18,7 @@ from searec.pipeline.executors import Inline
 from searec.pipeline.pipeline import Pipeline
 from searec.pipeline.types import Request, Response
 from searec.search.rules import SearchRules, write_rules
+from small_catalogue import catalogue
 
 TABLE = Path(__file__).with_suffix(".csv")
 YELP = Path(os.environ.get("SEAREC_SHARED_DATA", "/work/shared/data")) / "yelp"

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.small_catalogue import catalogue
 
 from searec.experiments import run_training
 from searec.pipeline.builder import open_pipeline
@@ -17,6 +16,7 @@ from searec.pipeline.nonsense import without_nonsense
 from searec.pipeline.pipeline import Pipeline
 from searec.pipeline.types import Filter, Request, Response
 from searec.search.relaxation import Relaxed, relaxation
+from small_catalogue import catalogue
 
 ITEMS = [
     {"title": "Red running shoes", "color": "red"},

@@ -215,7 +215,9 @@ def test_facets_and_a_range_narrow_the_results(visit: Open, service: str, ask: C
         if one["parent"]
     )
     tree = page.locator(".facet", has_text="Category")
-    expect(tree.locator("li", has=page.get_by_text(parent, exact=True)).locator("ul", has_text=child).first).to_be_visible()
+    expect(
+        tree.locator("li", has=page.get_by_text(parent, exact=True)).locator("ul", has_text=child).first
+    ).to_be_visible()
     page.get_by_label("Price from").fill("20")
     page.get_by_label("Price to").fill("60")
     page.locator(".range button").click()

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.small_catalogue import catalogue
 
 from searec.experiments import run_training
 from searec.pipeline.builder import open_pipeline
@@ -17,6 +16,7 @@ from searec.pipeline.nonsense import without_nonsense
 from searec.pipeline.pipeline import Pipeline
 from searec.pipeline.types import Filter, Request, Response
 from searec.search.relaxation import Relaxed, relaxation
+from small_catalogue import catalogue
 
 ITEMS = [
     {"title": "Red running shoes", "color": "red"},
@@ -100,7 +100,7 @@ def test_unknown_words_find_what_is_close_in_meaning(pipeline: Pipeline) -> None
     assert [one.items.tolist() for one in left["dense"]] == [[6, 5], [], [6, 1, 5]]
     assert [one.items.tolist() for one in left["bm25"]] == [[], [], [6, 1, 5]]
     assert [one.items.tolist() for one in left["itemknn"]] == [[], [], [6, 1, 5]]
-    assert relaxation(index, parsed[0], np.array([6, 5]), None) == Relaxed("no word", ("seatt",))
+    assert relaxation(index, parsed[0], np.array([6, 5]), "no word") == Relaxed("no word", ("seatt",))
 
 
 def test_the_last_word_may_be_unfinished(pipeline: Pipeline) -> None:

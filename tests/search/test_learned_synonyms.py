@@ -6,13 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.small_catalogue import catalogue
 
 from searec.data.dataset import Dataset, load
 from searec.search.learned_synonyms import proposals
 from searec.search.lexical_index import LexicalIndex
 from searec.search.rules import Proposal, SearchRules, read_rules
 from searec.search.understanding import Understanding
+from small_catalogue import catalogue
 
 COLORS = ("red", "green", "blue", "black")
 ITEMS = [

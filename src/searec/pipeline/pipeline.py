@@ -194,7 +194,8 @@ class Pipeline:
         if is_sorted:
             statistics = self.parts.statistics
             ranked = {
-                row: sorted_matches(batch, row, one, requests[row].sort, statistics) for row, one in matches.items()
+                row: sorted_matches(batch, row, one.is_match, requests[row].sort, statistics)
+                for row, one in matches.items()
             }
         else:
             lists = self._retrieve(task, batch, started, due, context.left_out)

@@ -55,11 +55,11 @@ def test_filters_facets_and_order(home: Path, searec: Searec, name: str) -> None
 
 def test_a_correction_is_named_and_can_be_left_out(home: Path, searec: Searec) -> None:
     deployment = home / "shop.json"
-    out = searec("search", deployment, SAMPLE, "garden hoze")[1]
-    assert "  results for: garden hose (--no-spelling searches for what was typed)" in out.splitlines()
-    out = searec("search", deployment, SAMPLE, "garden hoze", "--no-spelling")[1]
+    out = searec("search", deployment, SAMPLE, "camping matress")[1]
+    assert "  results for: camping mattress (--no-spelling searches for what was typed)" in out.splitlines()
+    out = searec("search", deployment, SAMPLE, "camping matress", "--no-spelling")[1]
     assert "results for" not in out
-    assert "no item has all words; these have any word; not found: hoze" in out
+    assert "no item has all words; these have any word; not found: matress" in out
 
 
 @pytest.mark.parametrize(

@@ -120,6 +120,7 @@ def main() -> None:
             bench_serve.run(Path(room) / "serve")
         if options.only == "search":  # for minutes, so not with the others
             bench_search.run(data)
+            bench_search.served(Path(room) / "served")
         if options.only == "soak":  # for minutes, so not with the others
             soak.trained(data, Path(room))
 

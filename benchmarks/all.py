@@ -27,6 +27,7 @@ import bench_recbole
 import bench_serendipity
 import bench_serve
 import bench_store
+import bench_suggest
 import bench_text
 import soak
 from searec.data.synthetic.simulate import World, simulate
@@ -47,6 +48,7 @@ def main() -> None:
             "ids",
             "fusion",
             "dense",
+            "suggest",
             "import",
             "batch",
             "evaluate",
@@ -100,6 +102,7 @@ def main() -> None:
             "ids": bench_ids.run,
             "fusion": bench_fusion.run,
             "dense": bench_dense.run,
+            "suggest": bench_suggest.run,
             "encoder": bench_encoder.run,
             "first-step": bench_first_step.run,
             "gserec-scale": bench_gserec.scale,

@@ -46,7 +46,7 @@ def data(make_data: Any) -> Dataset:
 
 def user(data: Dataset, name: str | None, queries: tuple[str, ...] = ()) -> UserContext:
     events = [
-        Event(event_id=f"e{n}", user=name or "", kind="search", time=10**12 + n, query=query)
+        Event(event_id=f"e{n}", user=name or "", kind="search", time=10**16 + n, query=query)
         for n, query in enumerate(queries)
     ]
     return Histories(data).context(name, events, CatalogSnapshot(CatalogBase(data)))

@@ -84,6 +84,15 @@ def test_equal_texts_are_one_and_the_most_used_come_first() -> None:
     assert [index.rows.row(entry).tolist() for entry in entries] == [[2], [1, 0], [4, 3]]
 
 
+def test_a_text_that_is_typed_in_full_is_first() -> None:
+    texts = ["red shoe rack", "shoe rack large", "shoe rack", "shoe", "电动", "电动车"]
+    weights = np.array([900, 800, 1, 0, 1, 50])
+    index = CompletionIndex(pl.Series(texts), weights)
+    for typed in ("shoe rack", "SHOE ", "Shoe-rack", "电动"):
+        best = index.rows.row(int(index.complete(Typed.of(typed), "exact", 3)[0]))[0]
+        assert texts[best] == typed.lower().strip().replace("-", " ")
+
+
 def plain(texts: list[str], weights: np.ndarray, typed: str, match: str) -> set[int]:
     """The texts that have what was typed."""
     parts = [fold(word) for word in plain_words(typed)]
@@ -131,8 +140,9 @@ def test_all_and_only_texts_with_what_was_typed(monkeypatch: pytest.MonkeyPatch,
             assert best.tolist() == entries[:5].tolist(), (typed, match)
             words = [fold(word) for word in plain_words(typed)]
             for start in (True, False):  # each tier by use
-                is_tier = [_begins_with(texts[row], words) == start for row in rows]
-                used = [int(weights[row]) for row, is_one in zip(rows, is_tier, strict=True) if is_one]
+                others = [row for row in rows if [fold(word) for word in plain_words(texts[row])] != words]
+                is_tier = [_begins_with(texts[row], words) == start for row in others]
+                used = [int(weights[row]) for row, is_one in zip(others, is_tier, strict=True) if is_one]
                 if match == "exact":
                     assert used == sorted(used, reverse=True), (typed, start)
 

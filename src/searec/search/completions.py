@@ -105,6 +105,7 @@ class CompletionIndex:
         self.rows = Ragged.of([]) if entries.is_empty() else _ragged(entries["row"])
         """Of each entry, the most used text first."""
         self._score = np.log1p(entries["weight"].to_numpy().astype(np.float64))
+        self._plain_length = entries["words"].list.len().to_numpy().astype(np.int32)
         words = _with_suffixes(entries["words"])
         distinct = words.explode().drop_nulls().unique().sort()
         self._words: list[str] = distinct.to_list()
@@ -121,6 +122,8 @@ class CompletionIndex:
 
     def complete(self, typed: Typed, match: Match, k: int) -> Ints:
         """Return the entries that have all words that were typed, best first.
+
+        A text of these words alone is before all others; texts that begin so have an advantage.
 
         Args:
             typed: the last word is a beginning, if it is open.
@@ -139,6 +142,8 @@ class CompletionIndex:
             return np.zeros(0, dtype=np.int64)
         lists = self._of_one(parts[0], k) if len(parts) == 1 else self._of_several(parts, k)
         entries, scores = (np.concatenate(side) for side in zip(*lists, strict=True))
+        if match == "exact" and len(whole := self._whole_text(typed.words)):
+            entries, scores = np.append(entries, whole), np.append(scores, [np.inf] * len(whole))
         order = np.argsort(-scores, kind="stable")
         _, first = np.unique(entries[order], return_index=True)
         return entries[order][np.sort(first)][:k].astype(np.int64)
@@ -176,6 +181,16 @@ class CompletionIndex:
         anywhere = np.concatenate((np.zeros(0, dtype=np.int64), *complete))
         return [(first, self._score[first] + _AT_START), (anywhere, self._score[anywhere])]
 
+    def _whole_text(self, words: Sequence[str]) -> Ints:
+        """The entry of these words and no others, if there is one."""
+        entries = self._start.all(self._whole(words[0])).astype(np.int64)
+        for place, word in enumerate(words):
+            entries = entries[self._length[entries] > place]
+            numbers = self._of_entry.values[self._of_entry.offsets[entries] + place]
+            entries = entries[_within(numbers, self._whole(word))]
+        whole: Ints = entries[self._plain_length[entries] == len(words)]
+        return whole
+
     def _mask(self, ranges: Sequence[Range]) -> NDArray[np.bool_]:
         """Which words are in one of the ranges."""
         mask = np.zeros(len(self._words), dtype=bool)
@@ -211,9 +226,10 @@ class CompletionIndex:
         if len(word) < FUZZY_FROM:
             return []
         ranges: set[Range] = set()
+        lo, hi = 0, len(self._words)
         for place in range(1, len(word) - 1):
             before, after = word[:place], word[place + 1 :]
-            lo, hi = self._beginning(before)
+            lo, hi = self._beginning(before, lo, hi)
             ranges.add(self._beginning(before + after, lo, hi))
             ranges.add(self._beginning(before + after[0] + word[place] + after[1:], lo, hi))
             at = lo
@@ -281,6 +297,10 @@ class _Postings:
             return self.all(words)[: max(k, BEST)]
         best = self._best.get(words) if k <= BEST else None
         return np.unique(self.all(words))[: max(k, BEST)] if best is None else best
+
+
+def _within(words: Ints, one: Range) -> NDArray[np.bool_]:
+    return (words >= one[0]) & (words < one[1])
 
 
 def _first(entries: NDArray[np.int32]) -> NDArray[np.int32]:

@@ -24,6 +24,7 @@ import bench_import
 import bench_lcr_ser
 import bench_published
 import bench_recbole
+import bench_search
 import bench_serendipity
 import bench_serve
 import bench_store
@@ -60,6 +61,7 @@ def main() -> None:
             "lcr-ser",
             "gensar",
             "gensar-decoding",
+            "search",
             "serendipity",
             "store",
             "http",
@@ -116,6 +118,8 @@ def main() -> None:
             bench_serendipity.retrieval(data, Path(room))
         if options.only in (None, "serve"):
             bench_serve.run(Path(room) / "serve")
+        if options.only == "search":  # for minutes, so not with the others
+            bench_search.run(data)
         if options.only == "soak":  # for minutes, so not with the others
             soak.trained(data, Path(room))
 

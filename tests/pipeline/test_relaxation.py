@@ -1,18 +1,22 @@
 """Searches without a perfect answer: what was given up is said, nonsense finds nothing, accents are preferred."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
-from tests.small_catalogue import catalogue
 
 from searec.experiments import run_training
 from searec.pipeline.builder import open_pipeline
+from searec.pipeline.catalog_snapshot import CatalogSnapshot
+from searec.pipeline.channels import Candidates, RequestBatch
 from searec.pipeline.deployment import Deployment
 from searec.pipeline.executors import Inline
+from searec.pipeline.nonsense import without_nonsense
 from searec.pipeline.pipeline import Pipeline
 from searec.pipeline.types import Filter, Request, Response
-from searec.search.relaxation import Relaxed
+from searec.search.relaxation import Relaxed, relaxation
+from small_catalogue import catalogue
 
 ITEMS = [
     {"title": "Red running shoes", "color": "red"},
@@ -69,6 +73,34 @@ def test_a_correction_comes_before_leaving_words_out_and_can_be_undone(pipeline:
 def test_nonsense_finds_nothing(pipeline: Pipeline, query: str) -> None:
     response = search(pipeline, query, user="u1")
     assert (list(response.items), response.relaxed) == ([], None)
+
+
+class TwoDimensions:
+    """A dense channel: "seat" is near the chair (item 5) and the stool (6), other texts near nothing."""
+
+    names = ("dense",)
+    least_similarity = 0.5
+
+    def encoded(self, queries: Sequence[str]) -> np.ndarray:
+        return np.array([[1, 0] if "seat" in query else [0, -1] for query in queries], dtype=np.float32)
+
+    def vectors_of(self, catalog: CatalogSnapshot, items: np.ndarray) -> np.ndarray:
+        near = {5: [1, 0], 6: [0.6, 0.8]}
+        return np.array([near.get(item, [0, 1]) for item in items.tolist()], dtype=np.float32).reshape(-1, 2)
+
+
+def test_unknown_words_find_what_is_close_in_meaning(pipeline: Pipeline) -> None:
+    index = pipeline.catalog.last.lexical
+    texts = ("seatt", "xqzvw", "lamp xqzvw")
+    parsed = [pipeline.parts.understanding.parse(index, text, spelling=False) for text in texts]
+    batch = RequestBatch(pipeline.catalog.last, [], texts, parsed=parsed)
+    lists = {name: [Candidates(np.array([6, 1, 5]))] * 3 for name in ("dense", "bm25", "itemknn")}
+    channel: Any = TwoDimensions()
+    left = without_nonsense(batch, lists, [channel])
+    assert [one.items.tolist() for one in left["dense"]] == [[6, 5], [], [6, 1, 5]]
+    assert [one.items.tolist() for one in left["bm25"]] == [[], [], [6, 1, 5]]
+    assert [one.items.tolist() for one in left["itemknn"]] == [[], [], [6, 1, 5]]
+    assert relaxation(index, parsed[0], np.array([6, 5]), "no word") == Relaxed("no word", ("seatt",))
 
 
 def test_the_last_word_may_be_unfinished(pipeline: Pipeline) -> None:

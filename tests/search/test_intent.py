@@ -4,13 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.small_catalogue import catalogue
 
 from searec.search.intent import Intent
 from searec.search.lexical_index import LexicalIndex
 from searec.search.query import SearchQuery
 from searec.search.rules import SearchRules
 from searec.search.understanding import Understanding
+from small_catalogue import catalogue
 
 ITEMS = [
     {"title": "Nova", "categories": ["Shoes", "Running shoes"], "brand": "Black & Decker", "color": "red"},

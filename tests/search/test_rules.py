@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.small_catalogue import catalogue
 
 from searec.errors import SettingsError
 from searec.pipeline.builder import open_pipeline
@@ -16,6 +15,7 @@ from searec.pipeline.executors import Inline
 from searec.pipeline.types import Request, Response
 from searec.search.rules import CompiledRules, SearchRules, read_rules, write_rules
 from searec.text.analyser import analyser
+from small_catalogue import catalogue
 
 
 def test_rules_are_read_as_they_were_written(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from tests.small_catalogue import catalogue
 
 import searec
 from searec.data.dataset import Dataset, load
@@ -12,6 +11,7 @@ from searec.search.query import SearchQuery
 from searec.search.rules import SearchRules
 from searec.search.understanding import Understanding
 from searec.search.vocabulary import Vocabulary
+from small_catalogue import catalogue
 
 SHOP = [
     *["Northland running shoes"] * 8,
@@ -25,6 +25,10 @@ SHOP = [
     "Sofa Milano",
     "Couch Roma",
     "Shaver",
+    "Soup",
+    *["Tarpaulin"] * 5,
+    "Tar",
+    "Paulin",
 ]
 
 
@@ -67,7 +71,10 @@ def sample() -> Search:
         ("runningshoes", "running shoes"),  # no space
         ("nort land shoes", "nort land shoes"),  # "land" is no slip of one word, and joined it is two edits away
         ("lap topp", "lap top"),
+        ("tar paulin", "tarpaulin"),  # no item has both
         ("northland SHOES", "northland SHOES"),
+        ("soap", "soap"),  # a letter in four: not "sofa" with two edits, and no slip of "soup"
+        ("soop", "soop"),
     ],
 )
 def test_a_word_that_no_item_has_is_corrected(shop: Search, typed: str, text: str) -> None:

@@ -22,6 +22,7 @@ from searec.cli import (
     serve,
     students,
     study,
+    synonyms,
     tradeoff,
 )
 from searec.errors import SearecError
@@ -39,6 +40,7 @@ for command in (
     data.import_,
     data.check,
     clicks.clicks,
+    synonyms.synonyms,
     codes.codes,
     runs.train,
     runs.update,

@@ -106,4 +106,6 @@ class IdMap:
 
     def to_external(self, ids: NDArray[np.integer]) -> list[str]:
         """External ids of internal ids 1..N."""
+        if len(ids) <= _FEW:  # a call of polars costs more
+            return [self.texts[place] for place in (np.asarray(ids, dtype=np.int64) - 1).tolist()]
         return self.texts.gather(np.asarray(ids, dtype=np.int64) - 1).to_list()

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from searec.data.ragged import Ints
-from searec.pipeline.channels import Mask, RequestBatch
+from searec.pipeline.channels import RequestBatch
 from searec.pipeline.deployment import PipelineSettings
 from searec.pipeline.explanations import Explainer
 from searec.pipeline.fusion import RankedList, diversify
 from searec.pipeline.paging import mark, read_token, token
-from searec.pipeline.results import facets_of
+from searec.pipeline.results import Matches, facets_of
 from searec.pipeline.types import MOST, Highlights, LeftOut, RankedItem, Request, Response
 from searec.search.highlight import highlight, match_terms, snippet
 from searec.search.relaxation import relaxation
@@ -34,7 +34,7 @@ class PageMaker:
         batch: RequestBatch,
         row: int,
         ranked: RankedList,
-        is_match: Mask | None,
+        matches: Matches | None,
         left_out: Sequence[LeftOut],
         started: float,
     ) -> Response:
@@ -45,7 +45,7 @@ class PageMaker:
             batch: of requests.
             row: of the request in it.
             ranked: all its items, best first.
-            is_match: [N + 1] all items that match, if they were looked for.
+            matches: all items that match, if they were looked for.
             left_out: parts that did not answer.
             started: when, on the monotonic clock.
         """
@@ -78,10 +78,10 @@ class PageMaker:
             known=bool(user),
             interests=batch.interests[row].source,
             left_out=tuple(left_out),
-            total=int(np.count_nonzero(is_match)) if is_match is not None else None,
-            facets=facets_of(batch, row, request, is_match) if is_match is not None else {},
+            total=int(np.count_nonzero(matches.is_match)) if matches is not None else None,
+            facets=facets_of(batch, row, request, matches.is_match) if matches is not None else {},
             query=query,
-            relaxed=relaxation(catalog.lexical, query, items, batch.allowed[row]) if query else None,
+            relaxed=relaxation(catalog.lexical, query, items, matches.step) if query and matches else None,
             seconds=time.monotonic() - started,
         )
 

@@ -15,6 +15,7 @@ from searec.errors import SearecError, SettingsError
 from searec.interests.user_interests import UserInterests
 from searec.pipeline.catalog_snapshot import CatalogSnapshot, LiveCatalog
 from searec.pipeline.channels import Candidates, Channel, PopularChannel, RequestBatch
+from searec.pipeline.dense_channel import DenseChannel
 from searec.pipeline.deployment import PipelineSettings
 from searec.pipeline.executors import Executor, Runner, Skipped
 from searec.pipeline.explanations import Explainer
@@ -193,12 +194,15 @@ class Pipeline:
         if is_sorted:
             statistics = self.parts.statistics
             ranked = {
-                row: sorted_matches(batch, row, one, requests[row].sort, statistics) for row, one in matches.items()
+                row: sorted_matches(batch, row, one.is_match, requests[row].sort, statistics)
+                for row, one in matches.items()
             }
         else:
             lists = self._retrieve(task, batch, started, due, context.left_out)
             if task == "search":
-                lists = without_nonsense(batch, lists)
+                channels = self.parts.channels[task].values()
+                dense = [channel for channel in channels if isinstance(channel, DenseChannel)]
+                lists = without_nonsense(batch, lists, dense)
             pools = self._pools(requests, task, lists, is_scored=task in self.parts.learned)
             scores = self._rank(task, batch, pools, lists, due, context.left_out)
             ranked = {

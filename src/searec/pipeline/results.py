@@ -1,6 +1,7 @@
 """Results: all items that match a request, how many have what, and their order where a request sorts them."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from searec.pipeline.fusion_features import ItemStatistics
 from searec.pipeline.types import CATALOGUE, MOST, Request, Sort
 from searec.search.facets import Facet, facet
 from searec.search.item_columns import PRICE, Floats
+from searec.search.query import Relaxation
 
 DATES = ("date", "created_at", "added_at", "published_at", "released_at", "release_date", "timestamp")
 """Columns of dates that "newest" goes by; the first that items have."""
@@ -20,8 +22,20 @@ _SINCE, _APART = 3e17, 1024.0
 """Microseconds after the year 9999, where new items without a date are put, as far apart as floats need."""
 
 
-def matches_of(batch: RequestBatch, row: int, allowed: Mask | None) -> Mask:
-    """Return which items [N + 1] match a request, whether they are ranked or not, without what it must not get.
+class Matches(NamedTuple):
+    """The items that match a request, whether they are ranked or not, without what it must not get.
+
+    Attributes:
+        is_match: [N + 1].
+        step: what a search gave up, as of `LexicalIndex.matching`.
+    """
+
+    is_match: Mask
+    step: Relaxation | None = None
+
+
+def matches_of(batch: RequestBatch, row: int, allowed: Mask | None) -> Matches:
+    """Return the items that match a request.
 
     Args:
         batch: of requests.
@@ -29,17 +43,18 @@ def matches_of(batch: RequestBatch, row: int, allowed: Mask | None) -> Mask:
         allowed: [N + 1] items that pass its filters; None without filters.
     """
     catalog = batch.catalog
-    permitted = catalog.available if allowed is None else allowed
+    permitted, step = catalog.available if allowed is None else allowed, None
     if batch.task == "search":
         is_match = np.zeros(catalog.size + 1, dtype=bool)
-        is_match[catalog.lexical.matching(batch.parsed[row], permitted)[0]] = True
+        items, step = catalog.lexical.matching(batch.parsed[row], permitted)
+        is_match[items] = True
     elif permitted is None:
         is_match = np.ones(catalog.size + 1, dtype=bool)
     else:
         is_match = permitted.copy()
     is_match[0] = False
     is_match[batch.excluded[row]] = False
-    return is_match
+    return Matches(is_match, step)
 
 
 def facets_of(batch: RequestBatch, row: int, request: Request, is_match: Mask) -> Mapping[str, Facet]:
@@ -56,7 +71,7 @@ def facets_of(batch: RequestBatch, row: int, request: Request, is_match: Mask) -
     for name in request.facets:
         others = [one for one in request.filters if one.column != name]
         is_filtered = len(others) < len(request.filters)
-        of_column = matches_of(batch, row, catalog.allowed(others)) if is_filtered else is_match
+        of_column = matches_of(batch, row, catalog.allowed(others)).is_match if is_filtered else is_match
         facets[name] = facet(catalog.columns, name, of_column, catalog.base.taxonomy)
     return facets
 

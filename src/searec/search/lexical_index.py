@@ -1,7 +1,7 @@
 """The lexical index: BM25F over title, brand, categories and description, for a catalogue that changes."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from searec.data.ragged import Ints, Ragged
 from searec.search.changed_items import ChangedItems
 from searec.search.postings import FieldWeights, Floats, Lengths, Mask, Postings
-from searec.search.query import Relaxation, SearchQuery
+from searec.search.query import QueryWord, Relaxation, SearchQuery
 from searec.search.scoring import Evidence, Tokens, evidence
 from searec.text.analyser import Analyser
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _RESCORED = 100
 """Candidates that are scored exactly beyond those that are requested."""
+_FEW = 2_000
+"""Items that are looked at one by one to see which have all words."""
 _NO_ITEM = np.zeros(0, dtype=np.int64)
 
 
@@ -167,19 +169,28 @@ class LexicalIndex:
             items [n]; what was given up, None if nothing.
         """
         words = [word for word in query.words if not word.is_stop] or list(query.words)
-        size = self._base.size + 1
-        counts = np.zeros(max(size, max(self._row_of, default=0) + 1), dtype=np.uint8)
-        for word in words:
-            has_word = self._having(word.terms, -(-len(word.terms) // 2), len(counts))
-            for one in word.alternatives:
-                has_word |= self._having(one.terms, len(one.terms), len(counts))
-            counts += has_word
+        if not words:
+            return _NO_ITEM, "no word"
+        by_word = [self._items_with(word) for word in words]
+        items = min(by_word, key=len)
+        if allowed is not None:
+            items = items[allowed[items]]
+        if len(items) <= _FEW:  # their words are read
+            items = items[self.evidence(query, items).coverage >= 1] if len(words) > 1 else items
+        else:
+            for others in by_word:
+                items = self._in_both(items, others)
+        if len(items):
+            return np.sort(items).astype(np.int64), None
+        counts = np.zeros(self._width, dtype=np.uint16)
+        for others in by_word:
+            counts[others] += 1
         if allowed is not None:
             counts[~allowed[: len(counts)]] = 0
         most = int(counts.max(initial=0))
         if not most:
-            return _NO_ITEM, None
-        return np.flatnonzero(counts == most), None if most == len(words) else "most words" if most > 1 else "any word"
+            return _NO_ITEM, "no word"
+        return np.flatnonzero(counts == most), "most words" if most > 1 else "any word"
 
     def items_of(self, term: str, most: int) -> Ints:
         """Return items that have a term, ascending.
@@ -188,28 +199,47 @@ class LexicalIndex:
             term: of the analyser.
             most: items at most; of more, those in which the term counts most.
         """
-        number = self.number_of(term)
-        known: Ints = _NO_ITEM
-        if 0 < number <= len(self._base.word_index):
-            known = self._base.postings.items_of(number)[:most]
-            known = known[~np.isin(known, self._superseded)] if len(self._superseded) else known
-        rows = self._current(self._changed.postings(number)[0])
-        return np.sort(np.concatenate((known, self._item_of_row[rows])))[:most]
+        return np.sort(self._items_with_terms((term,), 1)[:most]).astype(np.int64)
 
-    def _having(self, terms: tuple[str, ...], least: int, width: int) -> Mask:
-        """[N + 1] which items have at least `least` of the terms."""
-        counts = np.zeros(width, dtype=np.uint8)
-        item_of_row = self._item_of_row
-        for term in dict.fromkeys(terms):
+    @property
+    def _width(self) -> int:
+        return max(self._base.size, max(self._row_of, default=0)) + 1
+
+    def _in_both(self, items: Ints, others: Ints) -> Ints:
+        """The items that are among the others."""
+        is_other = np.zeros(self._width, dtype=bool)
+        is_other[others] = True
+        return items[is_other[items]]
+
+    def _items_with(self, word: QueryWord) -> Ints:
+        """The items, each once, that have half of the terms of a word or all of an alternative."""
+        ways = [(word.terms, -(-len(word.terms) // 2)), *((one.terms, len(one.terms)) for one in word.alternatives)]
+        lists = [self._items_with_terms(dict.fromkeys(terms), least) for terms, least in ways]
+        return lists[0] if len(lists) == 1 else self._in_several(lists, 1)
+
+    def _items_with_terms(self, terms: Collection[str], least: int) -> Ints:
+        """The items, each once, that have at least `least` of the terms."""
+        lists: list[Ints] = []
+        for term in terms:
             number = self.number_of(term)
             if 0 < number <= len(self._base.word_index):
-                counts[self._base.postings.items_of(number)] += 1
-        counts[self._superseded] = 0
-        for term in dict.fromkeys(terms):
-            rows, _ = self._changed.postings(self.number_of(term))
-            rows = self._current(rows)
-            counts[item_of_row[rows]] += 1
-        return counts >= least
+                items = self._base.postings.items_of(number)
+                lists.append(items[self._is_indexed[items]] if len(self._superseded) else items)
+            if self._row_of:
+                lists.append(self._item_of_row[self._current(self._changed.postings(number)[0])])
+        if len(terms) == 1:
+            return lists[0] if len(lists) == 1 else np.concatenate([_NO_ITEM, *lists])
+        return self._in_several(lists, least)
+
+    def _in_several(self, lists: Sequence[Ints], least: int) -> Ints:
+        """The items that are in at least `least` of the lists."""
+        if sum(map(len, lists)) <= _FEW:
+            items, count = np.unique(np.concatenate([_NO_ITEM, *lists]), return_counts=True)
+            return items[count >= least]
+        counts = np.zeros(self._width, dtype=np.uint16)
+        for items in lists:
+            counts[items] += 1
+        return np.flatnonzero(counts >= least)
 
     @cached_property
     def _item_of_row(self) -> Ints:

@@ -32,7 +32,7 @@ class Proposal:
 
     Attributes:
         words: the two.
-        users: who have clicked the same items after each of them.
+        users: who have clicked items after each of them.
         items: that were clicked after both.
         confidence: cosine of the clicked items, 0 to 1.
     """
@@ -88,6 +88,16 @@ class CompiledRules:
     def redirect(self, terms: Sequence[str]) -> str | None:
         """Return the URL that a query is answered with; None without a rule."""
         return self._redirects.get(tuple(terms))
+
+    def has_pair(self, first: str, second: str) -> bool:
+        """Return whether one of two phrases is searched for the other.
+
+        Args:
+            first: a phrase.
+            second: another.
+        """
+        one, other = self._phrase(first), self._phrase(second)
+        return other in self._targets.get(one, ()) or one in self._targets.get(other, ())
 
     def synonyms(self, words: Sequence[QueryWord]) -> list[tuple[slice, Terms]]:
         """Return the synonyms of the longest phrases of a query: the words of each phrase, and the terms of a synonym.

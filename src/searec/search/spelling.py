@@ -19,6 +19,7 @@ _CLEARLY = 5
 """How often the likeliest word must be there for each time that the next one is."""
 _RARE = 5
 _FAR_MORE = 50
+"""How often a word must be there beside a rare one, or one that may well be another word."""
 _SHORTEST_PART = 3
 Count = Callable[[Sequence[str]], int]
 """Number of items that have all of some terms."""
@@ -96,7 +97,8 @@ class Speller:
         alternatives = tuple(Alternative((one.term,), FUZZY_WEIGHT**one.distance, "spelling") for one in rest)
         is_sure = (
             self._term(word) not in self._vocabulary.searched
-            and (best.together > 0 or best.count >= (len(word) < _FROM_ONE + 1) + best.distance)
+            and (best.together > 0 or best.count >= best.distance)
+            and (not _is_another(word, best.word) or best.count >= _FAR_MORE)
             and all(map(best.is_clearly_before, rest))
         )
         if not is_sure:
@@ -148,3 +150,8 @@ class Speller:
 
 def _edits(word: str) -> int:
     return 0 if len(word) < _FROM_ONE else 1 if len(word) < _FROM_TWO else 2
+
+
+def _is_another(word: str, near: str) -> bool:
+    """Whether one letter in four is another: "cell" is no slip of "call", while "piza" and "ipzza" are of "pizza"."""
+    return len(word) == len(near) == _FROM_ONE and sorted(word) != sorted(near)

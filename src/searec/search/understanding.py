@@ -32,6 +32,7 @@ JOINED_WEIGHT = 0.8
 APART_WEIGHT = 1.5
 """The same where no item has the two words."""
 _PREFIXES = 8
+_FREQUENT = 5
 _MOST_OTHERS = 3
 _MOST_ITEMS = 20_000
 _CACHED = 10_000
@@ -206,11 +207,16 @@ class _Reading:
         return pieces, out
 
     def _as_one(self, pair: Sequence[QueryWord]) -> str | None:
-        """Two words, one of which no item has, as the one word that items have."""
-        if len(pair) < 2 or not all(map(_is_plain, pair)) or all(map(self._is_known, pair)):
+        """Two words as the one that items have: where no item has one of them, or has both and many have the one."""
+        if len(pair) < 2 or not all(map(_is_plain, pair)) or any(word.is_stop for word in pair):
             return None
-        joined = "".join(fold(word.text) for word in pair)
-        return self._parts.vocabulary.written(joined) if joined in self._parts.vocabulary else None
+        vocabulary, joined = self._parts.vocabulary, "".join(fold(word.text) for word in pair)
+        if joined not in vocabulary:
+            return None
+        is_rare = vocabulary.counts[joined] < _FREQUENT
+        if all(map(self._is_known, pair)) and (is_rare or self._count([word.terms[0] for word in pair])):
+            return None
+        return vocabulary.written(joined)
 
     def _with_alternatives(self, words: Sequence[QueryWord]) -> list[QueryWord]:
         """The words with synonyms, compounds, and the joined form of neighbours."""

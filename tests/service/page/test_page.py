@@ -185,6 +185,113 @@ def test_filters_narrow_both_lists_and_can_be_taken_back(visit: Open, service: s
     assert "filter" not in page.url
 
 
+@pytest.fixture
+def word(ask: Callable[..., Any]) -> str:
+    """A word with more results than a page."""
+    titles = (one["title"] for one in ask("/v1/recommend", k=100)["items"])
+    words = {word for title in titles for word in title.lower().split() if len(word) > 5 and word.isalpha()}
+    return next(word for word in sorted(words) if ask("/v1/search", q=word)["total"] > 12)
+
+
+def test_facets_and_a_range_narrow_the_results(visit: Open, service: str, ask: Callable[..., Any], word: str) -> None:
+    page = visit(f"{service}/?q={word}")
+    ready(page, "search")
+    total = ask("/v1/search", q=word)["total"]
+    expect(page.locator("#search-list .summary")).to_contain_text(f"10 of {total} results.")
+    page.locator("#facets summary").click()
+    brand = page.locator(".facet", has_text="Brand").locator("label").first
+    value, count = brand.locator("span").inner_text(), int(brand.locator("small").inner_text())
+    brand.locator("input").check()
+    expect(page.locator("#search-list .title")).to_have_count(min(count, 10))
+    answer = ask("/v1/search", q=word, filter=f"brand:{value}", facets="categories")
+    assert titles(page, "search") == [one["title"] for one in answer["items"]]
+    expect(page.locator("#chips button")).to_contain_text(value)
+    expect(brand.locator("input")).to_be_focused()
+    brand.locator("input").uncheck()
+    expect(page.locator("#chips button")).to_have_count(0)
+    parent, child = next(
+        (one["parent"], one["value"])
+        for one in ask("/v1/search", q=word, facets="categories")["facets"]["categories"]["values"]
+        if one["parent"]
+    )
+    tree = page.locator(".facet", has_text="Category")
+    expect(
+        tree.locator("li", has=page.get_by_text(parent, exact=True)).locator("ul", has_text=child).first
+    ).to_be_visible()
+    page.get_by_label("Price from").fill("20")
+    page.get_by_label("Price to").fill("60")
+    page.locator(".range button").click()
+    expect(page.locator("#chips button")).to_contain_text("Price: 20 to 60")
+    narrow = ask("/v1/search", q=word, filter="price:20..60")
+    expect(page.locator("#search-list .title")).to_have_count(len(narrow["items"]))
+    assert titles(page, "search") == [one["title"] for one in narrow["items"]]
+
+
+def test_results_are_sorted_and_pages_go_on_in_that_order(
+    visit: Open, service: str, ask: Callable[..., Any], word: str
+) -> None:
+    page = visit(f"{service}/?q={word}")
+    ready(page, "search")
+    page.locator("#sort").select_option("price")
+    page.wait_for_url("**sort=price")
+    everything = [one["title"] for one in ask("/v1/search", q=word, sort="price", k=100)["items"]]
+    expect(page.locator("#search-list .title").first).to_have_text(everything[0])
+    page.locator("#search-list").get_by_role("button", name="Show more").click()
+    expect(page.locator("#search-list .title")).to_have_count(min(20, len(everything)))
+    assert titles(page, "search") == everything[:20]
+    page.go_back()
+    expect(page.locator("#sort")).to_have_value("relevance")
+
+
+def test_what_matches_is_marked_and_a_correction_can_be_undone(
+    visit: Open, service: str, ask: Callable[..., Any], word: str
+) -> None:
+    typed = word[:3] + word[4:]
+    assert ask("/v1/search", q=typed)["query"]["text"] == word
+    page = visit(f"{service}/?q={typed}")
+    ready(page, "search")
+    note = page.locator("#search-list .note")
+    expect(note).to_contain_text(f"Results for {word}. Search for “{typed}” instead")
+    marks = page.locator("#search-list .title mark").all_inner_texts()
+    assert marks
+    assert all(mark.lower().startswith(word[:4]) for mark in marks)
+    note.get_by_role("button").click()
+    page.wait_for_url("**exact=1")
+    expect(note.filter(has_text="Results for")).to_have_count(0)
+    assert titles(page, "search") == [one["title"] for one in ask("/v1/search", q=typed, spelling=False)["items"]]
+    page.fill("#query", "qqxzzy")
+    page.keyboard.press("Enter")
+    expect(page.locator("#search-list .empty")).to_contain_text("Nothing found for “qqxzzy”. Try fewer or other words.")
+    assert "exact" not in page.url
+
+
+def test_notes_above_results(visit: Open, service: str, ask: Callable[..., Any], word: str) -> None:
+    answer = ask("/v1/search", q=word)
+    answer["query"] |= {
+        "suggestion": "<b>hats</b>",
+        "redirect": "javascript:alert(1)",
+        "relaxed": {"step": "most words", "missing": ["<i>blue</i>", "red"]},
+    }
+    answer["items"][0] |= {"title": "👟 <i>Blue</i> shoe", "highlights": {"title": [[5, 9]], "description": None}}
+    page = visit(service)
+    ready(page)
+    page.route("**/v1/search*", lambda route: route.fulfill(json=answer))
+    page.fill("#query", word)
+    page.keyboard.press("Enter")
+    ready(page, "search")
+    notes = page.locator("#search-list .note")
+    expect(notes).to_have_count(2)
+    expect(notes.first).to_have_text("Did you mean <b>hats</b>?")
+    expect(notes.last).to_have_text("No item has all words; these have most of them. Not found: “<i>blue</i>”, “red”.")
+    expect(page.locator("#search-list .title mark").first).to_have_text("Blue")
+    assert page.locator("#search-list a").count() == 0
+    notes.first.get_by_role("button").click()
+    expect(page.locator("#query")).to_have_value("<b>hats</b>")
+    answer["query"] |= {"redirect": "/sale", "suggestion": None, "relaxed": None}
+    page.locator("#search-form button").click()
+    expect(page.locator("#search-list .note a")).to_have_attribute("href", "/sale")
+
+
 def test_parts_left_out_are_named(visit: Open, service: str) -> None:
     page = visit(service)
 

@@ -1,11 +1,9 @@
 // The dials and the filters above the lists.
 
 import { get, Latest } from "./api.js";
-import { byId, debounced, el, plural } from "./dom.js";
+import { byId, debounced, el, nameOf, plural, rangeText } from "./dom.js";
 
 const QUIET = 200; // milliseconds a dial rests before the lists follow
-const names = { categories: "Category" };
-const nameOf = (column) => names[column] ?? (column.charAt(0).toUpperCase() + column.slice(1)).replaceAll("_", " ");
 
 /** A dial from 0 to 1; null is the service's default. */
 export function dial(id, set) {
@@ -36,6 +34,7 @@ export class Filters {
   #latest = new Latest();
   #columns = {};
   #chosen = [];
+  #loaded = Promise.resolve([]);
 
   constructor(set) {
     this.set = set;
@@ -50,7 +49,17 @@ export class Filters {
     });
   }
 
-  async load() {
+  /** The names of the columns, once they are known; none if they cannot be loaded. */
+  columns() {
+    return this.#loaded;
+  }
+
+  load() {
+    this.#loaded = this.#load().then(() => Object.keys(this.#columns));
+    return this.#loaded;
+  }
+
+  async #load() {
     const signal = this.#latest.begin();
     try {
       const response = await get("/v1/filters", {}, signal);
@@ -70,7 +79,7 @@ export class Filters {
     byId("chips").replaceChildren(
       ...chosen.map((one) => {
         const at = one.indexOf(":");
-        const words = [`${nameOf(one.slice(0, at))}: `, el("bdi", {}, one.slice(at + 1))];
+        const words = [`${nameOf(one.slice(0, at))}: `, el("bdi", {}, rangeText(one.slice(at + 1)))];
         return el("li", {}, el("button", { type: "button", class: "chip", on: { click: () => this.#remove(one) } }, words, el("span", { "aria-hidden": "true" }, " ×"), el("span", { class: "sr-only" }, " (remove)")));
       }),
     );
@@ -105,7 +114,7 @@ export class Filters {
         "div",
         { class: "values", role: "group", "aria-label": `${nameOf(column)}, ${plural(values.length, "value")}` },
         values.map((value) =>
-          el("label", {}, el("input", { type: "checkbox", value: `${column}:${value}`, on: { change: (event) => this.#tick(event.target) } }), el("span", { dir: "auto" }, value)),
+          el("label", {}, el("input", { type: "checkbox", value: `${column}:${value}`, on: { change: (event) => this.#tick(event.target) } }), el("span", { dir: "auto" }, rangeText(value))),
         ),
       ),
     );

@@ -25,6 +25,30 @@ export const bdi = (text) => el("bdi", {}, text);
 
 export const plural = (count, one, many = `${one}s`) => `${count} ${count === 1 ? one : many}`;
 
+const names = { categories: "Category" };
+
+/** The name of a column of items, for people. */
+export const nameOf = (column) => names[column] ?? (column.charAt(0).toUpperCase() + column.slice(1)).replaceAll("_", " ");
+
+/** A value to filter by, for people: ranges in words. */
+export function rangeText(value) {
+  const range = /^(-?[\d.-]*?)\.\.(-?[\d.-]*)$/.exec(value);
+  if (!range || !(range[1] || range[2])) return value;
+  const [, low, high] = range;
+  return !low ? `up to ${high}` : !high ? `from ${low}` : low === high ? low : `${low} to ${high}`;
+}
+
+/** A text whose spans, counted in Unicode characters, are marked. */
+export function marked(text, spans = []) {
+  const characters = Array.from(text), parts = [];
+  let at = 0;
+  for (const [start, end] of spans) {
+    parts.push(characters.slice(at, start).join(""), el("mark", {}, characters.slice(start, end).join("")));
+    at = end;
+  }
+  return [...parts, characters.slice(at).join("")];
+}
+
 let announcing = 0;
 
 /** Announce a change to screen readers; changes of one moment are announced together. */

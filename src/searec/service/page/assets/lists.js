@@ -1,7 +1,7 @@
 // A list of items, page by page: the results of a search, or the feed.
 
 import { get, Latest } from "./api.js";
-import { announce, el, empty, plural, problemBox, shape, skeleton } from "./dom.js";
+import { announce, el, empty, marked, plural, problemBox, shape, skeleton } from "./dom.js";
 
 const PAGE = 10;
 const MOST = 100;
@@ -22,10 +22,11 @@ export class ItemList {
 
   /**
    * @param place where it is drawn; name: as it is announced.
+   * @param onPage (page) -> elements above the list.
    * @param emptyText () -> text of an empty list. onClick (item) -> true if the click is recorded and the item leaves the list.
    */
-  constructor({ place, name, path, emptyText, onClick, novelty }) {
-    Object.assign(this, { place, name, path, emptyText, onClick, novelty });
+  constructor({ place, name, path, emptyText, onClick, novelty, onPage = () => [] }) {
+    Object.assign(this, { place, name, path, emptyText, onClick, novelty, onPage });
     this.summary = el("div", { class: "summary" });
     this.rows = el("ol", { class: "items" });
     this.end = el("div", { class: "end" });
@@ -103,7 +104,7 @@ export class ItemList {
   }
 
   #summary(page) {
-    const lines = [];
+    const lines = this.onPage(page);
     const count = this.items.length;
     if (this.novelty && count && page.user_id !== null) {
       const novel = this.items.filter((one) => one.novel).length;
@@ -120,7 +121,9 @@ export class ItemList {
       );
       lines.push(el("p", { class: "muted" }, page.known ? FROM[page.interests] ?? "" : "This user is new: the list is the same for everybody."));
     } else if (count) {
-      lines.push(el("p", { class: "muted" }, page.user_id === null ? "Not personalised." : `${plural(count, "item")} shown.`));
+      const few = page.total !== null && page.total < count && !page.query?.relaxed;
+      const total = page.total > count ? `${count} of ${plural(page.total, "result")}.` : few ? `${plural(page.total, "item")} with all words, then others.` : `${plural(count, "item")} shown.`;
+      lines.push(el("p", { class: "muted" }, total, page.user_id === null && " Not personalised."));
     }
     if (page.left_out.length) {
       const parts = page.left_out.map((one) => `${one.part} (${WHY[one.why] ?? one.why})`).join(", ");
@@ -130,7 +133,8 @@ export class ItemList {
   }
 
   #row(item) {
-    const button = el("button", { type: "button", class: "title", dir: "auto", "data-item": item.item_id }, item.title);
+    const button = el("button", { type: "button", class: "title", dir: "auto", "data-item": item.item_id }, marked(item.title, item.highlights?.title));
+    const snippet = item.highlights?.description;
     const about = el("div", { class: "about", hidden: true });
     const row = el(
       "li",
@@ -144,6 +148,7 @@ export class ItemList {
         item.novel && this.#parameters.user_id && el("span", { class: "badge novel", title: "all its categories are new to the user" }, "novel"),
         this.clicked.has(item.item_id) && el("span", { class: "badge" }, "clicked"),
       ),
+      snippet?.spans.length > 0 && el("p", { class: "snippet", dir: "auto" }, marked(snippet.text, snippet.spans)),
       item.reason && el("p", { class: "reason", dir: "auto" }, item.reason),
       about,
     );

@@ -3,18 +3,21 @@
 import { get, key, Latest, mayWrite, newId, post, whenRefused } from "./api.js";
 import { combobox } from "./combobox.js";
 import { dial, Filters } from "./controls.js";
-import { bdi, byId, empty, toast } from "./dom.js";
+import { bdi, byId, el, empty, toast } from "./dom.js";
+import { Facets } from "./facets.js";
 import { ItemList } from "./lists.js";
 import { Models } from "./models.js";
 import { Person } from "./person.js";
-import { changed, read, write } from "./state.js";
+import { changed, read, SORTS, write } from "./state.js";
 
 const RECORD = "searec-record";
 const SHOWN = 1000;
-const DEFAULTS = { user: "", q: "", quota: null, diversity: null, filters: [] };
+const FACETS = 8;
+const DEFAULTS = { user: "", q: "", sort: "relevance", exact: "", quota: null, diversity: null, filters: [] };
 let state = read();
 let search = null; // the recorded search whose results are shown: {id, user, stored: promise of whether it was stored}
 let allowed = null; // whether events may be written; null while unknown, when the service decides on each
+let turns = 0;
 const starts = new Latest();
 
 // --- lists ---
@@ -24,7 +27,12 @@ const results = new ItemList({
   name: "Search",
   path: "/v1/search",
   novelty: false,
-  emptyText: () => empty("No results for “", bdi(state.q), "”", state.filters.length ? " with these filters." : "."),
+  onPage: notes,
+  emptyText: () =>
+    empty(
+      "Nothing found for “", bdi(state.q), "”",
+      ...(state.filters.length ? [" with these filters. ", link("Remove the filters", () => set({ filters: [] }))] : [". Try fewer or other words."]),
+    ),
   onClick: (item) => {
     clicked(item, results);
     return false;
@@ -41,6 +49,7 @@ const feed = new ItemList({
 const person = new Person({ history: byId("history"), interests: byId("interests"), search: (text) => searchFor(text, true) });
 const models = new Models(byId("models"));
 const filters = new Filters((chosen) => set({ filters: chosen }));
+const facets = new Facets((chosen) => set({ filters: chosen }));
 const showQuota = dial("quota", (quota, moving) => set({ quota }, { replace: moving || state.quota !== null }));
 const showDiversity = dial("diversity", (diversity, moving) => set({ diversity }, { replace: moving || state.diversity !== null }));
 
@@ -48,17 +57,41 @@ const listParameters = () => ({ user_id: state.user || null, filter: state.filte
 
 async function loadResults({ record = false } = {}) {
   search = null;
+  turns++;
+  byId("sort-box").hidden = !state.q;
   if (!state.q) {
+    facets.show({}, []);
     results.clear("Search for something; suggestions appear while you type.");
     return;
   }
   results.clicked.clear();
-  const { user, q } = state;
-  const done = await results.load({ ...listParameters(), q });
+  const { user, q, sort } = state;
+  const turn = turns;
+  const columns = await filters.columns();
+  if (turn !== turns) return; // a later call loads what is chosen by now
+  const done = await results.load({ ...listParameters(), q, sort, spelling: !state.exact, highlight: true, facets: columns.slice(0, FACETS) });
   if (!done || !record || !recording() || user !== state.user) return;
   const event = { event_id: newId(), user_id: user, type: "search", timestamp: new Date().toISOString(), query: q, shown: results.items.map((one) => one.item_id).slice(0, SHOWN) };
   search = { id: event.event_id, user, stored: store(event) };
   if (await search.stored) effects(user);
+}
+
+const link = (text, click) => el("button", { type: "button", class: "link", on: { click } }, text);
+
+/** How the query was read, above its results; also draws the facets. */
+function notes(page) {
+  const { typed, text, suggestion, redirect, relaxed } = page.query;
+  facets.show(page.facets, state.filters);
+  const lines = [];
+  if (text !== typed) lines.push(["Results for ", el("b", {}, bdi(text)), ". ", link(["Search for “", bdi(typed), "” instead"], () => set({ exact: "1" }))]);
+  if (suggestion) lines.push(["Did you mean ", link(bdi(suggestion), () => searchFor(suggestion)), "?"]);
+  if (redirect && /^(https?:\/)?\/[^/\\]/i.test(redirect)) lines.push(["There is a page for this: ", el("a", { href: redirect, rel: "noreferrer" }, redirect)]);
+  if (relaxed && page.items.length) {
+    const missing = relaxed.missing.flatMap((word, at) => [at ? ", “" : " Not found: “", bdi(word), "”"]);
+    const words = { "most words": "No item has all words; these have most of them.", "any word": "No item has all words; these have one.", "no word": "No item has these words; these are close in meaning." };
+    lines.push([words[relaxed.step], ...missing, missing.length > 0 && "."]);
+  }
+  return lines.map((line) => el("p", { class: "note" }, line));
 }
 
 function loadFeed({ keep = false } = {}) {
@@ -130,8 +163,8 @@ byId("record").addEventListener("change", (event) => {
 
 function searchFor(q, jump = false) {
   byId("query").value = q;
-  if (q === state.q) loadResults({ record: true });
-  else set({ q }, { record: true });
+  if (q === state.q && !state.exact) loadResults({ record: true });
+  else set({ q, exact: "" }, { record: true });
   if (jump) {
     byId("query").focus({ preventScroll: true });
     const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
@@ -157,11 +190,12 @@ function follow(names, { record = false } = {}) {
     permit(allowed);
   }
   if (has("q")) byId("query").value = state.q;
+  if (has("sort")) byId("sort").value = state.sort;
   if (has("quota")) showQuota(state.quota);
   if (has("diversity")) showDiversity(state.diversity);
   if (has("filters")) filters.show(state.filters);
   byId("reset").hidden = !state.filters.length && state.quota === null && state.diversity === null;
-  if (has("user", "q", "filters", "diversity")) loadResults({ record });
+  if (has("user", "q", "sort", "exact", "filters", "diversity")) loadResults({ record });
   if (has("user", "filters", "quota", "diversity")) loadFeed();
   if (has("user")) person.load(state.user);
 }
@@ -183,6 +217,8 @@ const query = combobox({
     (await get("/v1/suggest", { user_id: state.user || null, q, k: 8 }, signal)).queries.map((one) => ({ value: one.query, note: one.reason })),
   take: (q) => searchFor(q),
 });
+byId("sort").append(...Object.entries(SORTS).map(([value, text]) => el("option", { value }, text)));
+byId("sort").addEventListener("change", (event) => set({ sort: event.target.value }));
 byId("search-form").addEventListener("submit", (event) => {
   event.preventDefault();
   query.submit();
@@ -235,10 +271,11 @@ async function start() {
   const signal = starts.begin();
   byId("forget-key").hidden = !key.get();
   permit(null);
+  const loading = filters.load();
   follow(Object.keys(DEFAULTS));
   models.load();
   try {
-    await filters.load();
+    await loading;
     await get("/v1/users", { count: 1 }, signal);
   } catch (problem) {
     if (!signal.aborted && problem.status !== 401) await askPermission(signal);

@@ -1,4 +1,6 @@
-// What is chosen, as the address of the page has it: user, q, quota, diversity, filter=COLUMN:VALUE.
+// What is chosen, as the address of the page has it: user, q, sort, exact, quota, diversity, filter=COLUMN:VALUE.
+
+export const SORTS = { relevance: "Relevance", newest: "Newest", price: "Price, low first", "-price": "Price, high first", popularity: "Popularity" };
 
 const share = (text) => {
   const value = text === null || text.trim() === "" ? NaN : Number(text);
@@ -10,6 +12,8 @@ export function read(search = location.search) {
   return {
     user: given.get("user") || "",
     q: given.get("q") || "",
+    sort: given.get("sort") in SORTS ? given.get("sort") : "relevance",
+    exact: given.get("exact") === "1" ? "1" : "",
     quota: share(given.get("quota")),
     diversity: share(given.get("diversity")),
     filters: [...new Set(given.getAll("filter"))].filter((one) => /^[^:]+:./s.test(one)),
@@ -21,6 +25,8 @@ export function write(state, { replace = false } = {}) {
   for (const name of ["user", "q", "quota", "diversity"]) {
     if (state[name] !== null && state[name] !== "") query.set(name, state[name]);
   }
+  if (state.sort !== "relevance") query.set("sort", state.sort);
+  if (state.exact) query.set("exact", state.exact);
   for (const one of state.filters) query.append("filter", one);
   const text = query.toString();
   const url = location.pathname + (text ? `?${text}` : "");

@@ -189,7 +189,7 @@ def _beginning(order: Sequence[tuple[str, int]], typed: str) -> list[str]:
 
 
 def _mistyped(text: str, rng: random.Random) -> str:
-    """One letter missing, doubled, another or in the place of the next, of the first word of four letters; "" if none."""
+    """One letter of the first longer word missing, doubled, another or in the place of the next; "" if there is none."""
     for word in text.split():
         if len(word) > 4:
             place = rng.randrange(1, len(word) - 2)

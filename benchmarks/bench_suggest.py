@@ -1,6 +1,6 @@
 """Suggestions at each key stroke, over a million titles and 100,000 queries, beside sqlite FTS5 and a plain bisect.
 
-python benchmarks/bench_suggest.py DATASET     at which letter logged queries are suggested, typed rightly and with a typo
+python benchmarks/bench_suggest.py DATASET     when logged queries are suggested, typed rightly and with a typo
 """
 
 import bisect
@@ -189,7 +189,7 @@ def _beginning(order: Sequence[tuple[str, int]], typed: str) -> list[str]:
 
 
 def _mistyped(text: str, rng: random.Random) -> str:
-    """One letter of the first longer word missing, doubled, another or in the place of the next; "" if there is none."""
+    """One letter of a longer word missing, doubled, another or before the next one; "" if there is none."""
     for word in text.split():
         if len(word) > 4:
             place = rng.randrange(1, len(word) - 2)

@@ -100,10 +100,10 @@ class Suggester:
                 taken.add(self._as_own(texts[0][: (k + 1) // 2]))
                 taken.add(self._fused((*texts[1:], self._most_frequent[: k + len(taken.suggestions)]), reasons))
             return taken.suggestions
-        own, model, interest = (_with_words(list_of_one) for list_of_one in texts)
+        with_words = [_with_words(list_of_one) for list_of_one in texts]
         matches: tuple[Match, ...] = ("exact", "near")
         for match in matches:
-            lists = [[text for text, words in one if typed.matches(words, match)] for one in (own, model, interest)]
+            lists = [[text for text, words in one if typed.matches(words, match)] for one in with_words]
             frequent = [self._texts[row] for row in self._frequent(typed, match, 2 * k)]
             taken.add(self._as_own(lists[0]))
             taken.add(self._fused((*lists[1:], frequent), reasons))

@@ -28,7 +28,7 @@ FUZZY_FROM = 4
 BEST = 48
 """Texts of each range that are computed before."""
 _SCANNED = 2_048
-"""Postings of a range up to which it is sorted when it is asked for."""
+"""Postings of a range up to which it is sorted in the request."""
 _CHECKED = 1_024
 """Texts with one of the words that are checked for the others at a time."""
 _MOST_CHECKED = 8_192

@@ -30,6 +30,7 @@ import bench_serve
 import bench_store
 import bench_suggest
 import bench_text
+import bench_understanding
 import soak
 from searec.data.synthetic.simulate import World, simulate
 
@@ -46,6 +47,7 @@ def main() -> None:
             "encoder",
             "large",
             "text",
+            "understanding",
             "ids",
             "fusion",
             "dense",
@@ -77,6 +79,7 @@ def main() -> None:
         on_data = {
             "encode": bench_encode.run,
             "text": bench_text.run,
+            "understanding": bench_understanding.run,
             "batch": bench_batch.run,
             "evaluate": bench_evaluate.run,
             "recbole": bench_recbole.run,

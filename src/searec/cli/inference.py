@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from searec.cli.arguments import Data, Json, emit
+from searec.cli.served_search import ANONYMOUS, NOTHING, requests, search_served
 from searec.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ Users = Annotated[
     list[str] | None,
     typer.Option("--user", metavar="ID", help="User to answer; may be given many times.", show_default=False),
 ]
-ANONYMOUS = "no user"
-"""Heads a list that is made for nobody in particular."""
 Best = Annotated[int, typer.Option("-k", min=1, help="How many for each.")]
 Add = Annotated[
     Path | None,
@@ -52,24 +51,57 @@ def recommend(
 
 
 def search(
-    folder: Folder,
+    folder: Annotated[
+        Path, typer.Argument(metavar="RUN|DEPLOYMENT", help="Run folder or deployment file.", show_default=False)
+    ],
     data: Data,
     query: Annotated[str, typer.Argument(metavar="QUERY", help="What is searched for.", show_default=False)],
     users: Users = None,
     k: Best = 10,
+    filters: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--filter",
+            metavar="COLUMN:VALUE",
+            help="Only items with this value, or in this range: brand:acme, price:10..20, price:..20, date:2024-05...",
+            show_default=False,
+        ),
+    ] = None,
+    facets: Annotated[
+        list[str] | None,
+        typer.Option("--facets", metavar="COLUMN,...", help="Count the values of these columns.", show_default=False),
+    ] = None,
+    sort: Annotated[
+        str | None,
+        typer.Option(help="'relevance', 'newest', 'price', '-price' or 'popularity'.", show_default=False),
+    ] = None,
+    spelling: Annotated[
+        bool, typer.Option("--spelling/--no-spelling", help="Correct words that no item has.", show_default=False)
+    ] = True,
     add: Add = None,
     remove: Remove = None,
     figures: Json = None,
 ) -> None:
-    """The best items for a query, for each user; without --user for somebody without history."""
-    run = _open(folder, data, add, remove)
+    """The best items for a query, for each user; without --user for somebody without history.
+
+    Of a run its model's list; of a deployment, and with filters, facets, a sort or --no-spelling, what is served.
+    """
     searchers: list[str | None] = list(dict.fromkeys(users)) if users else [None]
+    if folder.is_file() or filters or facets or sort is not None or not spelling:
+        if add is not None or remove:
+            where = "--add" if add is not None else "--remove"
+            raise SettingsError("items are added to the list of a run alone", where=where, expected=f"no {where} here")
+        order = sort or "relevance"
+        searches = requests(query, searchers, k, filters or (), facets or (), order, spelling=spelling)
+        search_served(folder, data, searches, figures)
+        return
+    run = _open(folder, data, add, remove)
     table = run.search(searchers, [query] * len(searchers), k=k)
     _show(run, table, add, figures)
     answered = set(table["user_id"].to_list())
     for user in searchers:
         if user not in answered and str(figures) != "-":
-            print(f"{user or ANONYMOUS}, {query}\n  no results")
+            print(f"{user or ANONYMOUS}, {query}\n{NOTHING}")
 
 
 def suggest(

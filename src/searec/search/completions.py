@@ -169,13 +169,13 @@ class CompletionIndex:
         entries = self._examined(self._anywhere, ranges[rarest])
         complete: list[Ints] = []
         for start in range(0, len(entries), _CHECKED):
-            some = entries[start : start + _CHECKED]
-            words, owner = self._of_entry.take(some)
-            has_all = np.ones(len(some), dtype=bool)
+            chunk = entries[start : start + _CHECKED]
+            words, owner = self._of_entry.take(chunk)
+            has_all = np.ones(len(chunk), dtype=bool)
             for place, mask in enumerate(is_part):
                 if place != rarest:
-                    has_all &= np.bincount(owner[mask[words]], minlength=len(some)) > 0
-            complete.append(some[has_all])
+                    has_all &= np.bincount(owner[mask[words]], minlength=len(chunk)) > 0
+            complete.append(chunk[has_all])
             if sum(map(len, complete)) >= max(k, BEST):
                 break
         anywhere = np.concatenate((np.zeros(0, dtype=np.int64), *complete))

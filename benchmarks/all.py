@@ -28,6 +28,7 @@ import bench_search
 import bench_serendipity
 import bench_serve
 import bench_store
+import bench_suggest
 import bench_text
 import bench_understanding
 import soak
@@ -50,6 +51,7 @@ def main() -> None:
             "ids",
             "fusion",
             "dense",
+            "suggest",
             "import",
             "batch",
             "evaluate",
@@ -105,6 +107,7 @@ def main() -> None:
             "ids": bench_ids.run,
             "fusion": bench_fusion.run,
             "dense": bench_dense.run,
+            "suggest": bench_suggest.run,
             "encoder": bench_encoder.run,
             "first-step": bench_first_step.run,
             "gserec-scale": bench_gserec.scale,

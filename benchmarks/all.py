@@ -29,6 +29,7 @@ import bench_serendipity
 import bench_serve
 import bench_store
 import bench_text
+import bench_understanding
 import soak
 from searec.data.synthetic.simulate import World, simulate
 
@@ -45,6 +46,7 @@ def main() -> None:
             "encoder",
             "large",
             "text",
+            "understanding",
             "ids",
             "fusion",
             "dense",
@@ -75,6 +77,7 @@ def main() -> None:
         on_data = {
             "encode": bench_encode.run,
             "text": bench_text.run,
+            "understanding": bench_understanding.run,
             "batch": bench_batch.run,
             "evaluate": bench_evaluate.run,
             "recbole": bench_recbole.run,
@@ -117,6 +120,7 @@ def main() -> None:
             bench_serve.run(Path(room) / "serve")
         if options.only == "search":  # for minutes, so not with the others
             bench_search.run(data)
+            bench_search.served(Path(room) / "served")
         if options.only == "soak":  # for minutes, so not with the others
             soak.trained(data, Path(room))
 

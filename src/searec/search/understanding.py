@@ -113,7 +113,7 @@ class _Reading:
         words = list(query_words(self._text, self._parts.analyser))
         redirect = self._parts.rules.redirect([term for word in words for term in word.terms])
         text, suggestion = self._text, None
-        last = self._unfinished(words[-1]) if prefix and words and self._text[-1:].isalnum() else None
+        last = self._unfinished(words[-1]) if prefix and words and self._text[-1:].strip() else None
         if spelling:
             pieces, words = self._spelled(words, last is not None)
             text = _rewritten(self._text, [one if one.is_sure else _Piece(one.typed, one.typed[0]) for one in pieces])

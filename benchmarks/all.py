@@ -14,6 +14,7 @@ import bench_encode
 import bench_encoder
 import bench_evaluate
 import bench_events
+import bench_facets
 import bench_first_step
 import bench_fusion
 import bench_gensar
@@ -50,6 +51,7 @@ def main() -> None:
             "ids",
             "fusion",
             "dense",
+            "facets",
             "import",
             "batch",
             "evaluate",
@@ -105,6 +107,7 @@ def main() -> None:
             "ids": bench_ids.run,
             "fusion": bench_fusion.run,
             "dense": bench_dense.run,
+            "facets": bench_facets.run,
             "encoder": bench_encoder.run,
             "first-step": bench_first_step.run,
             "gserec-scale": bench_gserec.scale,

@@ -6,6 +6,7 @@ Zipf's law, three categories an item, prices, and titles of two words. Polars ha
 
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,24 +38,21 @@ def run(items: int = ITEMS) -> None:
         table = data.item_table
         old = ItemColumns.of(data)
         for name in ("brand", "categories", "price"):
-            print(f"{name}: coded in {seconds(lambda name=name: old.column(name)):.2f} s", flush=True)
+            coded = round(seconds(partial(old.column, name)), 2)
+            line("facets", "drawn", {"operation": f"code {name}", "ours_s": coded})
         brand, category = table["brand"][0], table["categories"][0][0]
         filters = {
             "brand": ([Filter("brand", brand)], pl.col("brand") == brand),
             "category": ([Filter("categories", category)], pl.col("categories").list.contains(category)),
             "price range": ([Filter("price", "10..20")], pl.col("price").is_between(10, 20)),
         }
-        new = old.with_items(
-            {items + 1 + n: {"title": "new", "brand": brand, "categories": [category], "price": 15} for n in range(NEW)}
-        )
+        about = {"title": "new", "brand": brand, "categories": [category], "price": 15}
+        new = old.with_items({items + 1 + number: about for number in range(NEW)})
         for name, (conditions, expression) in filters.items():
             assert old.passing(conditions).sum() == table.filter(expression).height
-            _compare(f"filter {name}", lambda c=conditions: old.passing(c), lambda e=expression: table.filter(e).height)
-            _compare(
-                f"filter {name}, {NEW} new items",
-                lambda c=conditions: new.passing(c),
-                lambda c=conditions: old.passing(c),
-            )
+            of_old = partial(old.passing, conditions)
+            _compare(f"filter {name}", of_old, partial(table.filter, expression))
+            _compare(f"filter {name}, {NEW:,} new items", partial(new.passing, conditions), of_old)
         for share in SHARES:
             _facets(old, table, share)
 
@@ -72,7 +70,7 @@ def _facets(columns: ItemColumns, table: pl.DataFrame, share: float) -> None:
         values = facet(columns, name, mask).values
         if name != "price":
             assert [one.count for one in values] == theirs()["count"].to_list()
-        _compare(f"facet {name}, {share:.0%} of the items", lambda name=name: facet(columns, name, mask), theirs)
+        _compare(f"facet {name}, {share:.0%} of the items", partial(facet, columns, name, mask), theirs)
 
 
 def _compare(name: str, ours: Callable[[], Any], theirs: Callable[[], Any]) -> None:
@@ -101,8 +99,8 @@ def _catalogue(folder: Path, items: int) -> Path:
     write_table(table, folder / "items.parquet")
     write_table(pl.DataFrame({"user_id": ["u"]}), folder / "users.parquet")
     time = pl.Datetime("us", "UTC")
-    clicks = {"user_id": pl.String, "item_id": pl.String, "event": pl.String, "timestamp": time}
-    searches = {"search_id": pl.String, "user_id": pl.String, "query": pl.String, "timestamp": time}
+    clicks: dict[str, Any] = {"user_id": pl.String, "item_id": pl.String, "event": pl.String, "timestamp": time}
+    searches: dict[str, Any] = {"search_id": pl.String, "user_id": pl.String, "query": pl.String, "timestamp": time}
     write_table(pl.DataFrame(schema=clicks), folder / "interactions.parquet")
     write_table(pl.DataFrame(schema={**searches, "clicked": pl.List(pl.String)}), folder / "searches.parquet")
     TextSettings("en").write(folder)

@@ -29,6 +29,7 @@ import bench_search
 import bench_serendipity
 import bench_serve
 import bench_store
+import bench_suggest
 import bench_text
 import bench_understanding
 import soak
@@ -51,6 +52,7 @@ def main() -> None:
             "ids",
             "fusion",
             "dense",
+            "suggest",
             "facets",
             "import",
             "batch",
@@ -107,6 +109,7 @@ def main() -> None:
             "ids": bench_ids.run,
             "fusion": bench_fusion.run,
             "dense": bench_dense.run,
+            "suggest": bench_suggest.run,
             "facets": bench_facets.run,
             "encoder": bench_encoder.run,
             "first-step": bench_first_step.run,

@@ -404,12 +404,13 @@ class Pipeline:
         suggester = self.parts.suggester
         if suggester.run is not None:
             name = suggester.run.label
-            work = self.executors[name].submit(lambda: suggester.by_model(context.users[0], request.k))
+            work = self.executors[name].submit(lambda: suggester.by_model(context.users[0], request.prefix, request.k))
             try:
                 by_model = work.result(due)
             except Skipped as skipped:
                 left_out.append(LeftOut(name, skipped.why))
-        queries = suggester.suggest(by_model, context.interests[0], request.prefix, request.k)
+        user, interests = context.users[0], context.interests[0]
+        queries = suggester.suggest(user, by_model, interests, context.catalog, request.prefix, request.k)
         return Suggestions(queries, tuple(left_out), time.monotonic() - started)
 
     def close(self) -> None:

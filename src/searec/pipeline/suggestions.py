@@ -1,7 +1,9 @@
-"""Suggestions: the next queries, by what the user did (a model), by their interests, and by what many users search."""
+"""Suggestions: the next queries, by what the user did (a model), by their interests, and by what many users search.
 
-import bisect
-from collections.abc import Sequence
+While a query is typed: the user's own queries, then these, then titles of items; last those with one letter mistyped.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -11,22 +13,32 @@ from numpy.typing import NDArray
 from searec.data.dataset import Dataset
 from searec.data.user_history import UserHistory, batch_of
 from searec.interests.user_interests import UserInterests
+from searec.pipeline.catalog_snapshot import CatalogSnapshot
 from searec.pipeline.fusion import fuse
 from searec.pipeline.histories import UserContext
+from searec.pipeline.title_completions import TitleCompletions
 from searec.pipeline.types import SuggestedQuery
+from searec.search.completions import CompletionIndex, Match, Typed
+from searec.text.analyser import fold
+from searec.text.analysis import plain_words
 
 if TYPE_CHECKING:
     from searec.pipeline.run import Run
 
 MIN_USERS = 2
 """A query is shown to others if at least this many users have searched it."""
-_EXAMINED = 5_000
+OWN, TITLE = "own", "title"
+"""Channels of the user's own queries and of titles."""
+_RECENT = 50
+"""The user's newest queries that are suggested again."""
+_BY_MODEL = 100
+"""Queries of the model that may have what was typed."""
 _WEIGHTS = (1.0, 0.9, 0.5)
 """Of the model, interests and frequent queries."""
 
 
 class Suggester:
-    """Suggests known queries.
+    """Suggests known queries and titles of items.
 
     Args:
         data: the dataset.
@@ -36,83 +48,147 @@ class Suggester:
     def __init__(self, data: Dataset, run: "Run | None" = None) -> None:
         self.run = run
         self._data = data
-        texts, self._counts = queries_of_several(data, MIN_USERS)
+        texts, counts = queries_of_several(data, MIN_USERS)
         self._texts: list[str] = texts.to_list()
-        folded = [text.casefold() for text in self._texts]
-        self._order = sorted(range(len(folded)), key=folded.__getitem__)
-        self._sorted = [folded[number] for number in self._order]
+        self._queries = CompletionIndex(texts, counts)
+        self._most_frequent: list[str] = texts.gather(np.argsort(-counts, kind="stable")).to_list()
+        self._titles = TitleCompletions(data)
         self._model = cast("Any", run.model) if run is not None else None
         self._known = None
         if self._model is not None and self._texts:
-            self._known = self._model.index_queries(dict(zip(self._texts, self._counts.tolist(), strict=True)))
+            self._known = self._model.index_queries(dict(zip(self._texts, counts.tolist(), strict=True)))
 
-    def by_model(self, user: UserContext, k: int) -> list[str]:
+    def by_model(self, user: UserContext, prefix: str, k: int) -> list[str]:
         """Return the model's suggestions for one user; none without history.
 
         Args:
             user: with the history.
+            prefix: what was typed; of more queries those that have it are taken.
             k: how many.
         """
         if self._model is None or self._known is None or not user:
             return []
-        numbers, _ = model_suggestions(self._model, self._data, [user.history], self._known, k)
+        count = max(k, _BY_MODEL) if prefix else k
+        numbers, _ = model_suggestions(self._model, self._data, [user.history], self._known, count)
         return [self._texts[number - 1] for number in numbers[0].tolist() if number]
 
-    def frequent(self, prefix: str, k: int) -> list[str]:
-        """Return the queries that most users search.
+    def suggest(
+        self,
+        user: UserContext,
+        by_model: Sequence[str],
+        interests: UserInterests,
+        catalog: CatalogSnapshot,
+        prefix: str,
+        k: int,
+    ) -> list[SuggestedQuery]:
+        """Return what the user may be typing, best first; of texts of the same terms the first one.
 
         Args:
-            prefix: which they begin with.
-            k: how many.
-        """
-        start = prefix.casefold()
-        first = bisect.bisect_left(self._sorted, start)
-        end = bisect.bisect_left(self._sorted, start + "\U0010ffff") if start else len(self._sorted)
-        rows = np.array(self._order[first:end], dtype=np.int64)
-        counts = self._counts[rows]
-        if len(rows) > _EXAMINED:
-            rows = rows[np.argpartition(-counts, k)[: k + 1]]
-            counts = self._counts[rows]
-        return [self._texts[row] for row in rows[np.argsort(-counts, kind="stable")][:k].tolist()]
-
-    def suggest(self, by_model: Sequence[str], interests: UserInterests, prefix: str, k: int) -> list[SuggestedQuery]:
-        """Fuse the three lists; the same words in another case are one query.
-
-        Args:
+            user: whose own queries come first.
             by_model: the model's suggestions.
             interests: of the user.
-            prefix: which queries begin with.
+            catalog: the items, whose titles are suggested.
+            prefix: what was typed: the last word is a beginning; empty for the next query, without titles.
             k: how many.
         """
-        start = prefix.casefold()
-        reason_of = {one.text.casefold(): one.reason for one in interests.interests}
-        lists = [
-            [text for text in texts if text.casefold().startswith(start)]
-            for texts in (by_model, [one.text for one in interests.interests])
-        ]
-        lists.append(self.frequent(prefix, k))
-        numbers: dict[str, int] = {}
-        texts: list[str] = []
-        for text in (text for texts_of_one in lists for text in texts_of_one):
-            if text.casefold() not in numbers:
-                numbers[text.casefold()] = len(texts)
-                texts.append(text)
-        fused = fuse(
-            [np.array(list(dict.fromkeys(numbers[text.casefold()] for text in one)), dtype=np.int64) for one in lists],
-            _WEIGHTS,
+        typed = Typed.of(prefix)
+        texts = (list(_own_queries(user, self._data)), by_model, [one.text for one in interests.interests])
+        reasons = {one.text: one.reason for one in interests.interests}
+        taken = _Taken(self._data, k)
+        if not typed.words:
+            if not prefix.strip():
+                taken.add(self._as_own(texts[0][: (k + 1) // 2]))
+                taken.add(self._fused((*texts[1:], self._most_frequent[: k + len(taken.suggestions)]), reasons))
+            return taken.suggestions
+        with_words = [_with_words(list_of_one) for list_of_one in texts]
+        matches: tuple[Match, ...] = ("exact", "near")
+        for match in matches:
+            lists = [[text for text, words in one if typed.matches(words, match)] for one in with_words]
+            frequent = [self._texts[row] for row in self._frequent(typed, match, 2 * k)]
+            taken.add(self._as_own(lists[0]))
+            taken.add(self._fused((*lists[1:], frequent), reasons))
+            if match == "exact":
+                titles = self._as_titles(catalog, typed, match, 2 * k)
+                late = taken.add(titles, at_most=max(1, k // 2))
+            if len(taken.suggestions) >= k:
+                return taken.suggestions
+        taken.add(late)
+        if len(taken.suggestions) < k:
+            taken.add(self._as_titles(catalog, typed, "near", 2 * k))
+        return taken.suggestions
+
+    def _frequent(self, typed: Typed, match: Match, k: int) -> list[int]:
+        return [int(self._queries.rows.row(entry)[0]) for entry in self._queries.complete(typed, match, k).tolist()]
+
+    @staticmethod
+    def _as_own(texts: Iterable[str]) -> list[SuggestedQuery]:
+        return [SuggestedQuery(text, 1.0, OWN, "you searched for it") for text in texts]
+
+    def _as_titles(self, catalog: CatalogSnapshot, typed: Typed, match: Match, k: int) -> list[SuggestedQuery]:
+        items = np.array(self._titles.complete(catalog, typed, match, k), dtype=np.int64)
+        pairs = zip(catalog.titles(items), catalog.items(items), strict=True) if len(items) else ()
+        return [SuggestedQuery(title, 0.0, TITLE, "an item", "title", item) for title, item in pairs]
+
+    def _fused(self, lists: Sequence[Sequence[str]], reasons: dict[str, str]) -> list[SuggestedQuery]:
+        """The model's, the interests' and the frequent queries as one list by rank."""
+        numbers = {text: number for number, text in enumerate(dict.fromkeys(text for one in lists for text in one))}
+        texts = list(numbers)
+        ranked = fuse(
+            [np.array([numbers[text] for text in dict.fromkeys(one)], dtype=np.int64) for one in lists], _WEIGHTS
         )
         label = self.run.label if self.run is not None else ""
         suggestions = []
         for number, score, source in zip(
-            fused.items[:k].tolist(), fused.score.tolist(), fused.source.tolist(), strict=False
+            ranked.items.tolist(), ranked.score.tolist(), ranked.source.tolist(), strict=True
         ):
             text = texts[number]
-            channel = (label, "interest", "popular")[source]
-            reason = ("follows from what you did lately", reason_of.get(text.casefold(), ""), "searched by many")[
-                source
-            ]
-            suggestions.append(SuggestedQuery(text, score, channel, reason))
+            reason = ("follows from what you did lately", reasons.get(text, ""), "searched by many")[source]
+            suggestions.append(SuggestedQuery(text, score, (label, "interest", "popular")[source], reason))
         return suggestions
+
+
+class _Taken:
+    """Up to k suggestions, of other terms each."""
+
+    def __init__(self, data: Dataset, k: int) -> None:
+        self._analyser, self._k = data.analyser, k
+        self._terms: set[frozenset[str]] = set()
+        self.suggestions: list[SuggestedQuery] = []
+
+    def add(self, suggestions: Sequence[SuggestedQuery], at_most: int | None = None) -> list[SuggestedQuery]:
+        """Add those of new terms, as long as there is room; return those that `at_most` left out."""
+        count = 0
+        for place, one in enumerate(suggestions):
+            if len(self.suggestions) >= self._k:
+                break
+            if count == at_most:
+                return list(suggestions[place:])
+            terms = frozenset(self._analyser.terms(one.query)) or frozenset([one.query])
+            if terms not in self._terms:
+                self._terms.add(terms)
+                self.suggestions.append(one)
+                count += 1
+        return []
+
+
+def _own_queries(user: UserContext, data: Dataset) -> Iterator[str]:
+    """The user's newest queries, newest first, each once; those reported since the dataset included."""
+    history = user.history
+    known, new = history.search_query, list(history.search_text)
+    seen: set[str] = set()
+    for query in known[::-1].tolist():
+        if not query and not new:
+            continue
+        text = data.queries.texts[query - 1] if query else new.pop()
+        if text not in seen:
+            seen.add(text)
+            yield text
+        if len(seen) == _RECENT:
+            return
+
+
+def _with_words(texts: Sequence[str]) -> list[tuple[str, list[str]]]:
+    return [(text, list(map(fold, plain_words(text)))) for text in texts]
 
 
 def model_suggestions(

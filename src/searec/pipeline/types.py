@@ -15,7 +15,7 @@ MOST = 500
 """The longest list, all pages together."""
 CATALOGUE = "catalogue"
 """The channel of a feed that is sorted."""
-RESERVED = ("events", "interests", "bm25", "popular", "behaviour", "interest", CATALOGUE)
+RESERVED = ("events", "interests", "bm25", "popular", "behaviour", "interest", "own", "title", CATALOGUE)
 """Names of parts and channels that no run may have as its label."""
 Sort = Literal["relevance", "newest", "price", "-price", "popularity"]
 
@@ -144,7 +144,7 @@ class Response:
 
 @dataclass(frozen=True)
 class SuggestRequest:
-    """A request for the next queries that begin with `prefix`; k from 1 to 100; seconds as in `Request`."""
+    """A request for queries and titles with what was typed (`prefix`); k from 1 to 100; seconds as in `Request`."""
 
     user: str | None = None
     prefix: str = ""
@@ -154,12 +154,23 @@ class SuggestRequest:
 
 @dataclass(frozen=True)
 class SuggestedQuery:
-    """A suggested query, its source (a run's label, "interest" or "popular") and a reason for people."""
+    """A suggestion.
+
+    Attributes:
+        query: the text to search for.
+        score: of its source.
+        channel: its source: "own", a run's label, "interest", "popular" or "title".
+        reason: a sentence for people.
+        kind: "query", or "title" of an item.
+        item: external id of that item; None for a query.
+    """
 
     query: str
     score: float
     channel: str
     reason: str
+    kind: Literal["query", "title"] = "query"
+    item: str | None = None
 
 
 @dataclass(frozen=True)

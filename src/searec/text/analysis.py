@@ -54,6 +54,30 @@ def split_words(column: pl.Expr) -> pl.Expr:
     return text.str.replace_all(f"[{_JOINERS}]", "").str.extract_all(_WORD)
 
 
+def plain_words(text: str) -> list[str]:
+    """Return what `split_words` of `apart` gives, for one text.
+
+    >>> plain_words("Sal's WF-1000, 自行车 2")
+    ['sals', 'wf', '1000', '自行车', '2']
+    """
+    if text.isascii():
+        return _ASCII_WORD.findall(text.lower().replace("'", ""))
+    patterns = _patterns()
+    text = patterns.joiner.sub("", patterns.unspaced_run.sub(r" \1 ", text))
+    text = patterns.joiner.sub("", unicodedata.normalize("NFKC", text).lower())
+    return patterns.plain.findall(text)
+
+
+def apart(column: pl.Expr) -> pl.Expr:
+    """A text with blanks around the runs of letters that have no spaces between words."""
+    return column.fill_null("").str.replace_all(rf"((?:[{_WITHOUT_SPACES}]\p{{M}}*)+)", " $1 ")
+
+
+def unspaced(words: pl.Series) -> pl.Series:
+    """Whether each word has letters that have no spaces between words."""
+    return words.str.contains(f"[{_WITHOUT_SPACES}]")
+
+
 def words_of(text: str) -> list[str]:
     """Return the words of a text; those of compounds follow the plain ones, a repeated one stands twice.
 
@@ -112,6 +136,7 @@ class _Patterns:
         self.marks = marks
         self.compound = re.compile(rf"[\w{marks}]+(?:[{_HYPHENS}][\w{marks}]+)*")
         self.part = re.compile(rf"(?:[^\W\d][{marks}]*)+|(?:\d[{marks}]*)+|[^\W][{marks}]*")
+        self.plain = re.compile(rf"[^\W_][^\W_{marks}]*(?:[{marks}]+[^\W_]*)*")
         self.unspaced = re.compile(f"[{_WITHOUT_SPACES}]")
         self.unspaced_only = re.compile(f"[{_WITHOUT_SPACES}]+")
         self.unspaced_run = re.compile(f"((?:[{_WITHOUT_SPACES}][{marks}]*)+)")

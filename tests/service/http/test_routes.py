@@ -85,7 +85,16 @@ def test_search_and_suggest() -> None:
         user="u1", query="runing shoes", offset=20, highlight=True, spelling=False, prefix=True, sort="newest"
     )
     body = made.ask("GET", "/v1/suggest?user_id=u1&q=ru").json()
-    assert body["queries"] == [{"query": "running shoes", "score": 0.7, "channel": "gensar", "reason": "asked by many"}]
+    assert body["queries"] == [
+        {
+            "query": "running shoes",
+            "score": 0.7,
+            "channel": "gensar",
+            "reason": "asked by many",
+            "kind": "query",
+            "item_id": None,
+        }
+    ]
     assert made.front.asked[1] == ("u1", "ru", 8)
 
 

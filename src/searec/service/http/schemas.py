@@ -330,16 +330,18 @@ class SearchPage(Page):
 
 
 class Suggestion(ResponseModel):
-    """A suggested query."""
+    """A suggested query, or the title of an item."""
 
     query: str
     score: float
     channel: str
     reason: str
+    kind: Literal["query", "title"]
+    item_id: str | None
 
 
 class Suggestions(ResponseModel):
-    """Suggested queries, best first."""
+    """Suggested queries and titles, best first."""
 
     queries: Sequence[Suggestion]
     left_out: Sequence[LeftOut]

@@ -54,7 +54,14 @@ def routes(state: AppState) -> APIRouter:
         suggested = await asyncio.wrap_future(state.service.suggest(query.user_id, query.q, query.k))
         context_of(request).left_out = suggested.left_out
         queries = [
-            {"query": one.query, "score": one.score, "channel": one.channel, "reason": one.reason}
+            {
+                "query": one.query,
+                "score": one.score,
+                "channel": one.channel,
+                "reason": one.reason,
+                "kind": one.kind,
+                "item_id": one.item,
+            }
             for one in suggested.queries
         ]
         return json_response({"queries": queries, **_common(suggested.left_out, suggested.seconds)})

@@ -10,6 +10,7 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,14 @@ import numpy as np
 import polars as pl
 import psutil  # type: ignore[import-untyped]
 
+import bench_http
+import bench_serve
+import grown_shop
+from searec.cli.serve import deploy
 from searec.data.dataset import load
 from searec.data.log import write_table
 from searec.data.text_settings import TextSettings
+from searec.pipeline.deployment import read_deployment
 from searec.search import postings
 from searec.search.lexical_index import LexicalIndex
 from searec.search.query import parse
@@ -27,6 +33,7 @@ from timing import in_child, line
 
 ITEMS = 1_000_000
 QUERIES, DEPTH = 2_000, 10
+SERVED = ("bm25", "dense")
 EDITED, AT_ONCE = 5_000, 100
 """Items that are added, in commits of this many, each of which can be searched when it is done."""
 LONGEST_MS = 20_000
@@ -49,6 +56,31 @@ def run(data: Path, items: int = ITEMS) -> None:
         for name, build in (("searec", _searec), ("tantivy", _tantivy), ("fts5", _fts5)):
             figures, _, _ = in_child(_measure, build, shop, Path(room) / name, queries, frequent)
             line("search", data, {"index": name, "items": items, **figures})
+
+
+def served(room: Path, *, rate: float = 50.0, seconds: float = 30.0) -> None:
+    """Search over HTTP at a steady rate: words and vectors, fused as learned on the small shop.
+
+    Args:
+        room: for the shops; those of an earlier call are used again.
+        rate: requests a second.
+        seconds: of load.
+    """
+    small, large = room / "small", room / "large"
+    if not (room / "small.json").is_file():
+        shop = grown_shop.small_shop(small, SERVED)
+        grown_shop.grow(shop, small / "runs", large, SERVED)
+        deploy(str(shop), [], search=[small / "runs" / model for model in SERVED], out=room / "small.json")
+    runs = tuple(str(large / "runs" / model) for model in SERVED)
+    deployment = replace(read_deployment(room / "small.json"), data=str(large / "shop"), search=runs, labels={})
+    paths = bench_serve.paths_of(large / "shop")
+    store = f"sqlite:///{room / 'store.db'}"
+    with bench_http.server(bench_http.theirs) as bare, bench_serve.service(deployment, store, 1) as port:
+        bench_serve.in_process(port, paths["/v1/search"][: bench_serve.WARM], 20.0)
+        figures = bench_serve.in_process(port, paths["/v1/search"][bench_serve.WARM :], rate, seconds)
+        beside = bench_serve.in_process(bare, paths["/v1/recommend"], rate, seconds / 3)
+    ratio = round(figures["p50_ms"] / beside["p50_ms"], 1)
+    line("search over HTTP", large, {**figures, "bare_p99_ms": beside["p99_ms"], "p50 to bare": ratio})
 
 
 def _catalogue(source: Path, folder: Path, items: int) -> tuple[Path, list[str]]:

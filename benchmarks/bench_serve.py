@@ -48,13 +48,13 @@ def run(room: Path, *, rate: float = 50.0, seconds: float = 30.0) -> None:
     _fill(store, room)
     with bench_http.server(bench_http.theirs) as bare:
         for workers in (1, 2):
-            with _service(room, store, workers) as port:
-                paths = _paths(shop)
+            with service(_deployment(room), store, workers) as port:
+                paths = paths_of(shop)
                 for route, asked in paths.items():
-                    _in_process(port, asked[:WARM], 20.0)
+                    in_process(port, asked[:WARM], 20.0)
                     if workers == 1:
-                        figures = _in_process(port, asked, rate, seconds)
-                        beside = _in_process(bare, paths["/v1/recommend"], rate, seconds / 3)
+                        figures = in_process(port, asked, rate, seconds)
+                        beside = in_process(bare, paths["/v1/recommend"], rate, seconds / 3)
                         line(
                             (
                                 f"service: {route} at {rate:g} requests/s, 1 M items, 100 k users, "
@@ -91,7 +91,7 @@ def _fill(store: str, room: Path) -> None:
             )
 
 
-def _paths(shop: Path) -> dict[str, list[str]]:
+def paths_of(shop: Path) -> dict[str, list[str]]:
     """Requests of each route, by users drawn evenly and queries as often as they were asked."""
     rng = np.random.default_rng(0)
     users = pl.read_parquet(shop / "users.parquet")["user_id"]
@@ -106,22 +106,20 @@ def _paths(shop: Path) -> dict[str, list[str]]:
     }
 
 
-@contextlib.contextmanager
-def _service(room: Path, store: str, workers: int) -> Iterator[int]:
-    """`searec serve` in processes of its own; its port."""
+def _deployment(room: Path) -> Deployment:
     runs = room / "large" / "runs"
     served = {task: tuple(str(runs / model) for model in models) for task, models in CHANNELS.items()}
+    data = str(room / "large" / "shop")
+    return Deployment(data=data, recommend=served["recommend"], search=served["search"])
+
+
+@contextlib.contextmanager
+def service(deployment: Deployment, store: str, workers: int) -> Iterator[int]:
+    """`searec serve` in processes of its own; its port."""
     with tempfile.TemporaryDirectory() as folder:
-        deployment = Path(folder) / "deployment.json"
-        data = str(room / "large" / "shop")
-        write_deployment(Deployment(data=data, recommend=served["recommend"], search=served["search"]), deployment)
-        command = [
-            sys.executable,
-            "-m",
-            "searec",
-            "serve",
-            str(deployment),
-        ]
+        file = Path(folder) / "deployment.json"
+        write_deployment(deployment, file)
+        command = [sys.executable, "-m", "searec", "serve", str(file)]
         command += ["--store", store, "--port", "0", "--workers", str(workers), "--set", "rate=1000000"]
         log = Path(folder) / "log.txt"
         with log.open("wb") as errors:
@@ -142,7 +140,7 @@ def _service(room: Path, store: str, workers: int) -> Iterator[int]:
             process.wait(60)
 
 
-def _in_process(port: int, paths: Sequence[str], rate: float, seconds: float | None = None) -> dict[str, float]:
+def in_process(port: int, paths: Sequence[str], rate: float, seconds: float | None = None) -> dict[str, float]:
     """Load from a process of its own."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_steady, (port, paths[: int(rate * seconds)] if seconds else paths, rate))

@@ -5,7 +5,7 @@ The sizes are what counts.
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +32,18 @@ MODELS: Mapping[str, dict[str, Any]] = {
 _NOISE = 0.2
 
 
-def small_shop(room: Path) -> Path:
+def small_shop(room: Path, models: Iterable[str] = MODELS) -> Path:
     """A simulated shop with a run of each model in `room`/runs."""
     shop = simulate(room / "shop", WORLD)
     data = load(shop)
-    for model, settings in MODELS.items():
-        run_training.train(model, data, room / "runs" / model, **settings)
+    for model in models:
+        run_training.train(model, data, room / "runs" / model, **MODELS[model])
     return shop
 
 
-def grow(shop: Path, runs: Path, out: Path, *, users: int = USERS, items: int = ITEMS) -> Path:
+def grow(
+    shop: Path, runs: Path, out: Path, models: Iterable[str] = MODELS, *, users: int = USERS, items: int = ITEMS
+) -> Path:
     """Copies of the shop's users and items, and of its runs' rows, in `out`/shop and `out`/runs.
 
     Bm25 is fitted anew.
@@ -49,7 +51,7 @@ def grow(shop: Path, runs: Path, out: Path, *, users: int = USERS, items: int = 
     small = load(shop)
     folder = _copies(shop, out / "shop", users // small.sizes.users, items // small.sizes.items)
     large = load(folder)
-    for model in MODELS:
+    for model in models:
         if model == "bm25":
             run_training.train(model, large, out / "runs" / model)
         else:

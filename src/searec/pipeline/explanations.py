@@ -1,6 +1,7 @@
 """Explanations: why an item is on the page, in a sentence for people."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,11 +9,12 @@ import torch
 from searec.data.ragged import Ints
 from searec.interests.user_interests import true_reason
 from searec.models.base import Model
-from searec.pipeline.catalog_snapshot import item_words
 from searec.pipeline.channels import RequestBatch
 from searec.pipeline.fusion_features import novel_items
 from searec.pipeline.types import CATALOGUE
-from searec.text.analysis import words_of
+from searec.search.changed_items import field_text
+from searec.text.analyser import Analyser
+from searec.text.analysis import FIELDS, words_of
 
 _CLOSE = 0.5
 """Strength from which a click explains an item; a category in common adds as much."""
@@ -74,16 +76,14 @@ class Explainer:
             items: [n] item indexes.
             channels: [n] the channel of each.
         """
-        query = requests.queries[row]
-        analyser = requests.catalog.base.data.analyser
-        terms = requests.parsed[row].terms
+        query, catalog = requests.queries[row], requests.catalog
+        analyser = catalog.lexical.analyser
         reasons = []
-        for item, channel in zip(items.tolist(), channels, strict=True):
-            words = words_of(item_words(requests.catalog.attributes(item)))
-            held = {analyser.term(word): word for word in reversed(words)}  # the item's word, not the query's
-            shared = [term for term in terms if term in held]
-            if shared := [term for term in shared if term not in analyser.stop_terms] or shared:
-                reasons.append("holds " + ", ".join(f"“{held[term]}”" for term in shared))
+        shared_terms = catalog.lexical.terms_in(requests.parsed[row], items)
+        for item, channel, terms in zip(items.tolist(), channels, shared_terms, strict=True):
+            if shared := [term for term in terms if term not in analyser.stop_terms] or terms:
+                words = _words(catalog.attributes(item), shared, analyser)
+                reasons.append("holds " + ", ".join(f"“{words[term]}”" for term in shared))
             elif channel == "dense":
                 reasons.append(f"close in meaning to “{query}”")
             else:
@@ -113,3 +113,14 @@ class Explainer:
                 matches = best[:, None] == torch.from_numpy(clicks).to(best.device)
                 return (matches * strength[:, None]).float().cpu().numpy()
         return np.zeros((len(items), len(clicks)), dtype=np.float32)
+
+
+def _words(about: Mapping[str, Any], terms: Sequence[str], analyser: Analyser) -> Mapping[str, str]:
+    """The first word of an item with each term; long descriptions are read only for what the fields before lack."""
+    words: dict[str, str] = {}
+    for name in FIELDS:
+        for word in words_of(field_text(about.get(name))):
+            words.setdefault(analyser.term(word), word)
+        if all(term in words for term in terms):
+            break
+    return words

@@ -156,6 +156,18 @@ class LexicalIndex:
         rarity = {term: self.rarity(term) for term in query.terms}
         return evidence(query, tokens, frequency, rarity, self._base.lengths.part)
 
+    def terms_in(self, query: SearchQuery, items: Ints) -> list[list[str]]:
+        """Return the terms of a query, in its order, that each item [n] has.
+
+        Args:
+            query: the query.
+            items: [n] item indexes.
+        """
+        tokens, _ = self._tokens(query, items)
+        has_term = np.zeros((len(items), len(query.terms)), dtype=bool)
+        has_term[tokens.item, tokens.term] = True
+        return [[query.terms[place] for place in np.flatnonzero(row).tolist()] for row in has_term]
+
     def matching(self, query: SearchQuery, allowed: Mask | None = None) -> tuple[Ints, Relaxation | None]:
         """Return the items that have every word, ascending; if there are none, those with the most words.
 

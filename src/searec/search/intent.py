@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +34,7 @@ class Names:
 
     def __init__(self, texts: Mapping[Any, str], analyser: Analyser) -> None:
         counts: dict[str, int] = {}
+        self.terms = counts.keys()
         terms_of: dict[Any, Words] = {}
         for value, text in texts.items():
             terms = frozenset(analyser.terms(text)) - analyser.stop_terms
@@ -91,6 +93,10 @@ class Intent:
             {name: {value: place for place, value in enumerate(values)} for name, values in columns.items()},
         )
 
+    def is_attribute(self, term: str) -> bool:
+        """Return whether a value of a column has a term, so that it is no slip, even if no searched text has it."""
+        return any(term in names.terms for names in self.value_names.values())
+
     def of_words(self, words: Sequence[QueryWord]) -> tuple[dict[int, float], dict[str, tuple[str, ...]]]:
         """Return the categories that a query names, each with the share of the words that it has, and the attributes.
 
@@ -117,9 +123,11 @@ class Intent:
         return categories, attributes
 
     def scores(
-        self, query: SearchQuery, items: Ints, changed: Mapping[int, Mapping[str, Any]] | None = None
+        self, query: SearchQuery, items: Ints, changed: Mapping[int, Mapping[str, Any]] = MappingProxyType({})
     ) -> NDArray[np.float32]:
         """Return how well items [n] fit what a query names: its category, 0 to 1, and 1 for each attribute.
+
+        In the units of BM25, beside which it is small: a word scores 3 to 8.
 
         Args:
             query: with its categories and attributes.
@@ -139,8 +147,9 @@ class Intent:
         for column, values in query.attributes.items():
             codes = [self.values[column][value] for value in values]
             total += np.isin(self.codes[column][known], codes)
-        for place in np.flatnonzero(np.isin(items, list(changed or ()))).tolist():
-            total[place] = self._of_columns(query, (changed or {})[int(items[place])])
+        for place, item in enumerate(items.tolist() if changed else ()):
+            if item in changed:
+                total[place] = self._of_columns(query, changed[item])
         return total
 
     def _of_columns(self, query: SearchQuery, columns: Mapping[str, Any]) -> float:

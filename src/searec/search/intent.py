@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from searec.data.dataset import Dataset
 
 CATEGORIES = "categories"
+BONUS = 1.0
+"""What an item gains for its category or an attribute, beside scores of BM25, where a word counts 3 to 8."""
 MOST_VALUES = 20_000
 """A column with more values is no attribute."""
 _NOT_ATTRIBUTES = ("item_id", "title", "description", CATEGORIES)
@@ -125,9 +127,7 @@ class Intent:
     def scores(
         self, query: SearchQuery, items: Ints, changed: Mapping[int, Mapping[str, Any]] = MappingProxyType({})
     ) -> NDArray[np.float32]:
-        """Return how well items [n] fit what a query names: its category, 0 to 1, and 1 for each attribute.
-
-        In the units of BM25, beside which it is small: a word scores 3 to 8.
+        """Return how well items [n] fit what a query names: `BONUS` for its category and for each attribute.
 
         Args:
             query: with its categories and attributes.
@@ -150,7 +150,7 @@ class Intent:
         for place, item in enumerate(items.tolist() if changed else ()):
             if item in changed:
                 total[place] = self._of_columns(query, changed[item])
-        return total
+        return np.float32(BONUS) * total
 
     def _of_columns(self, query: SearchQuery, columns: Mapping[str, Any]) -> float:
         ids = [self.data.category_names.find(str(name)) for name in columns.get(CATEGORIES) or ()]

@@ -14,6 +14,7 @@ import bench_encode
 import bench_encoder
 import bench_evaluate
 import bench_events
+import bench_facets
 import bench_first_step
 import bench_fusion
 import bench_gensar
@@ -52,6 +53,7 @@ def main() -> None:
             "fusion",
             "dense",
             "suggest",
+            "facets",
             "import",
             "batch",
             "evaluate",
@@ -108,6 +110,7 @@ def main() -> None:
             "fusion": bench_fusion.run,
             "dense": bench_dense.run,
             "suggest": bench_suggest.run,
+            "facets": bench_facets.run,
             "encoder": bench_encoder.run,
             "first-step": bench_first_step.run,
             "gserec-scale": bench_gserec.scale,

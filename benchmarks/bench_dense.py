@@ -1,5 +1,11 @@
-"""The dense channel: filters within the index against filtering its list; and 5,000 new items against known ones."""
+"""The dense channel: filters within the index against filtering its list; and 5,000 new items against known ones.
 
+python benchmarks/bench_dense.py DATASET     the least similarity of a match, and what random strings come to
+"""
+
+import random
+import string
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -17,13 +23,17 @@ from searec.pipeline.catalog_snapshot import CatalogBase, CatalogSnapshot
 from searec.pipeline.channels import RequestBatch
 from searec.pipeline.dense_channel import DenseChannel
 from searec.pipeline.histories import Histories
+from searec.pipeline.least_similarity import least_similarity
 from searec.retrieval.vector_index import VectorIndex
 from searec.store.events import ItemChange
+from searec.text.encoder import Encoder
 from timing import line
 
 ITEMS, WIDTH, CLUSTERS, K, QUERIES = 300_000, 384, 400, 100, 200
 SHARES = (0.5, 0.05, 0.005)
 KNOWN, NEW = 20_000, 5_000
+MATCHED = 12_000
+"""Items that texts are compared with."""
 
 
 def run() -> None:
@@ -124,5 +134,32 @@ def new_items() -> None:
         line("a dense search of 20,000 known and 5,000 new items, against the same number of known ones", "-", figures)
 
 
+def matches(folder: str) -> None:
+    """Print the limit, and the share of random strings and of logged queries whose nearest item is above it."""
+    data, encoder, rng = load(folder), Encoder(), random.Random(1)
+    rows = sorted(rng.sample(range(data.sizes.items), min(data.sizes.items, MATCHED)))
+    titles, texts = data.item_table["title"].gather(rows).to_list(), data.item_texts()
+    vectors = encoder.encode([texts[row] for row in rows])
+    queries = data.queries.texts.to_list()
+
+    def nearest(of: np.ndarray) -> np.ndarray:
+        return np.asarray((of @ vectors.T).max(axis=1))
+
+    least = least_similarity(queries, titles, encoder.encode, nearest)
+    strings = [
+        " ".join("".join(rng.choices(string.ascii_lowercase, k=rng.randint(4, 9))) for _ in range(rng.randint(1, 3)))
+        for _ in range(QUERIES)
+    ]
+    figures = {"items": len(rows), "least": round(least, 3)}
+    for name, sample in (("random", strings), ("logged", rng.sample(queries, min(len(queries), QUERIES)))):
+        figures[f"{name}_above"] = round(float(np.mean(nearest(encoder.encode_now(sample)) >= least)), 3)
+    words = ("hairdresser", "cinema", "qwertyuiop")
+    figures |= {word: round(float(nearest(encoder.encode_now([word]))[0]), 2) for word in words}
+    line("nearest items of random strings and of logged queries that are a match", folder, figures)
+
+
 if __name__ == "__main__":
-    run()
+    if len(sys.argv) > 1:
+        matches(sys.argv[1])
+    else:
+        run()

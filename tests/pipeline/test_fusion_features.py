@@ -142,6 +142,8 @@ def test_nobody_and_new_items_have_missing_values_not_wrong_ones(data: Dataset) 
         assert np.isnan(found[name]).all(), name
     assert found["coverage"][1] == found["title"][1] == 1 and found["clicks"][1] == 0
     assert found["price to pool"].tolist()[1] == 0  # the other has no price
+    assert found["age"][1] == 0  # it has just come
+    assert np.isnan(found["idle"][1])
 
 
 def test_texts_of_the_newest_clicks_are_compared_with_those_of_candidates(data: Dataset) -> None:

@@ -1,6 +1,7 @@
 """Searches without a perfect answer: what was given up is said, nonsense finds nothing, accents are preferred."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from searec.pipeline.nonsense import without_nonsense
 from searec.pipeline.pipeline import Pipeline
 from searec.pipeline.types import Filter, Request, Response
 from searec.search.relaxation import Relaxed, relaxation
+from searec.store.events import ItemChange
 from small_catalogue import catalogue
 
 ITEMS = [
@@ -115,6 +117,22 @@ def test_accents_are_folded_and_preferred_when_typed(pipeline: Pipeline) -> None
     accented = [item.title for item in search(pipeline, "café").items]
     assert accented[0] == "Café stool"
     assert set(accented) == {"Cafe table", "Cafe chair", "Café stool"}
+
+
+def test_what_a_query_names_is_preferred_and_no_slip(tmp_path: Path) -> None:
+    """Colors are in no searched text: "black" is no slip of "block", and black items come first, new ones too."""
+    items = [{"title": "Lamp block", "color": color} for color in ("red", "red", "black", "red", "black", "red")]
+    data = catalogue(tmp_path / "shop", items)
+    pipeline = open_pipeline(Deployment(data=str(tmp_path / "shop")), executor=Inline)
+    new = ItemChange("new", {"title": "Lamp block", "color": "black"})
+    edited = ItemChange("i005", {"title": "Lamp block", "color": "red"})
+    pipeline.catalog.last = pipeline.catalog.last.with_changes([new, edited])
+    response = search(pipeline, "black lamps")
+    assert response.query is not None
+    assert (response.query.text, response.query.suggestion) == ("black lamps", None)
+    assert {item.item for item in response.items[:2]} == {"new", "i003"}
+    assert len(response.items) == data.sizes.items + 1
+    pipeline.close()
 
 
 def test_the_feed_has_no_query(pipeline: Pipeline) -> None:

@@ -198,3 +198,6 @@ def test_changes_are_indexed_once_and_few_parts_remain(
     assert sizes[0] == 301 and sum(sizes[1:]) < 31 * 8, "the many are not indexed again"
     assert len(suggester._titles._parts) <= 8
     assert np.sum([len(part.items) for part in suggester._titles._parts]) == 332
+    edited = snapshot.with_changes([ItemChange("bulk-5", {"title": "Something else"})])
+    names = [one.item for one in suggested(suggester, "bulk", user(data, None), edited, k=400)]
+    assert len(names) == 299 and "bulk-5" not in names, "its old title is still in the part of the many"

@@ -205,15 +205,15 @@ class CatalogSnapshot:
         """The words of the items as they are now."""
         if self._lexical is not None:
             return self._lexical
-        return self.base.lexical.with_items(self._since_dataset)
+        return self.base.lexical.with_items(self.since_dataset)
 
     @cached_property
     def columns(self) -> ItemColumns:
         """The columns of the items as they are now."""
-        return self._columns if self._columns is not None else self.base.columns.with_items(self._since_dataset)
+        return self._columns if self._columns is not None else self.base.columns.with_items(self.since_dataset)
 
-    @property
-    def _since_dataset(self) -> dict[int, Mapping[str, Any]]:
+    @cached_property
+    def since_dataset(self) -> dict[int, Mapping[str, Any]]:
         """Columns of the items that were edited or added."""
         return {
             **self.changed,

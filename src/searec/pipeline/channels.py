@@ -21,6 +21,7 @@ from searec.pipeline.histories import UserContext
 from searec.pipeline.new_items import NewItemScorer
 from searec.pipeline.user_interests import InterestEncoder
 from searec.plugins import Registry
+from searec.search.intent import Intent
 from searec.search.query import SearchQuery
 from searec.search.typed_forms import accented_words, typed_form_scores
 
@@ -45,6 +46,7 @@ class RequestBatch:
         excluded: [B] item indexes that a request must not get, besides unavailable ones.
         interests: [B] the interests of each user.
         parsed: [B] the queries as the lexical index reads them; empty for the feed.
+        intent: what queries can name; None for what needs no search by words.
     """
 
     catalog: CatalogSnapshot
@@ -54,6 +56,7 @@ class RequestBatch:
     excluded: Sequence[Ints] = ()
     interests: Sequence[UserInterests] = ()
     parsed: Sequence[SearchQuery] = ()
+    intent: Intent | None = None
 
     def __len__(self) -> int:
         return len(self.users)
@@ -67,6 +70,20 @@ class RequestBatch:
     def task(self) -> Task:
         """Search if there are queries."""
         return "search" if self.queries else "recommend"
+
+    def bonus(self, row: int, items: Ints) -> NDArray[np.float32]:
+        """Return what items [n] gain over the scores of words: for accents as typed, categories and attributes.
+
+        Args:
+            row: of the request.
+            items: [n] item indexes.
+        """
+        query, bonus = self.parsed[row], np.zeros(len(items), dtype=np.float32)
+        if self.intent is not None:
+            bonus += self.intent.scores(query, items, self.catalog.since_dataset)
+        if words := accented_words(query):
+            bonus += typed_form_scores(words, self.catalog.titles(items))
+        return bonus
 
     def excluded_ids(self, most: int | None = _EXCLUDED) -> Tensor:
         """[B, E] internal ids that models leave out; an item that is the proxy of a new one stays.
@@ -303,9 +320,7 @@ class LexicalChannel:
         for row, query in enumerate(requests.parsed):
             allowed = catalog.available if requests.allowed[row] is None else requests.allowed[row]
             items, scores = catalog.lexical.best(query, k + len(requests.excluded[row]), allowed, self._prior)
-            if words := accented_words(query):
-                scores = scores + typed_form_scores(words, catalog.titles(items))
-                items = items[np.argsort(-scores, kind="stable")]
+            items = items[np.argsort(-scores - requests.bonus(row, items), kind="stable")]
             lists.append(Candidates(requests.permitted(row, items)[:k]))
         return {"bm25": lists}
 

@@ -12,7 +12,7 @@ _LETTERS = 5
 """Of a word whose letters are shuffled, at least."""
 _REJECTED = 0.98
 """Share of the random texts that are no match."""
-_LOST = 0.05
+_LOST = 0.1
 """Share of the real texts that may be no match at most."""
 Vectors = NDArray[np.float32]
 
@@ -26,7 +26,7 @@ def least_similarity(
     """Return the similarity above which the nearest item of a text is a match.
 
     Random texts are words of the titles with their letters shuffled: of the catalogue's own letters, without meaning.
-    The limit is above the nearest items of 98 % of them, but not above those of more than 5 % of real queries.
+    The limit is above the nearest items of 98 % of them, but not above those of more than 10 % of real queries.
 
     Args:
         queries: of people; without any, titles are read as queries.

@@ -266,7 +266,10 @@ class Pipeline:
             if request.query is not None
         ]
         queries = [query.text for query in parsed]
-        batch = RequestBatch(context.catalog, context.users, queries, allowed, excluded, context.interests, parsed)
+        intent = self.parts.understanding.intent
+        batch = RequestBatch(
+            context.catalog, context.users, queries, allowed, excluded, context.interests, parsed, intent
+        )
         return batch, refused
 
     def _retrieve(self, task: Task, batch: RequestBatch, started: float, due: float, left_out: list[LeftOut]) -> Lists:

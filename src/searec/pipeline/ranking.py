@@ -13,7 +13,6 @@ from searec.pipeline.channels import RequestBatch
 from searec.pipeline.dense_channel import DenseChannel
 from searec.pipeline.fusion import RRF
 from searec.pipeline.new_items import NewItemScorer
-from searec.search.typed_forms import accented_words, typed_form_scores
 
 if TYPE_CHECKING:
     from searec.pipeline.run import Run
@@ -103,13 +102,8 @@ class LexicalScorer:
             pools: [B] of [n] item indexes.
         """
         lexical = requests.catalog.lexical
-        scores: list[Scores | None] = []
-        for query, pool in zip(requests.parsed, pools, strict=True):
-            values = lexical.scores(query, pool)
-            if words := accented_words(query):
-                values += typed_form_scores(words, requests.catalog.titles(pool))
-            scores.append(values)
-        return scores
+        rows = enumerate(zip(requests.parsed, pools, strict=True))
+        return [lexical.scores(query, pool) + requests.bonus(row, pool) for row, (query, pool) in rows]
 
 
 class DenseScorer:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 VALUES = 50
 """Most values of a facet."""
-_RANGES = 5
+_RANGES, _SAMPLE = 5, 10_000
 _FEW = 8
 """Distinct numbers up to which a facet lists them in place of ranges."""
 _YEAR = timedelta(days=365)
@@ -107,27 +107,37 @@ def _of_numbers(name: str, numbers: Floats, *, is_date: bool) -> Facet:
     if not len(numbers):
         return Facet([])
     low, high = float(numbers.min()), float(numbers.max())
-    ordered = np.sort(numbers)
-    write = _date if is_date else _number
-    names = _date_ranges(ordered) if is_date else _number_ranges(ordered)
+    sample = np.sort(numbers[:: max(1, len(numbers) // _SAMPLE)])
     kind: Kind = "date" if is_date else "number"
-    values = []
-    for value in names:
-        least, most = interval(Filter(name, value), kind)  # so that a count is what the filter lets pass
-        count = int(np.searchsorted(ordered, most, "right") - np.searchsorted(ordered, least))
-        values.append(FacetValue(value, count))
+    for names in (
+        (_date_ranges(sample, low, high),) if is_date else (_single_numbers(sample), _number_ranges(sample, low, high))
+    ):
+        values = []
+        for value in names:
+            least, most = interval(Filter(name, value), kind)  # so that a count is what the filter lets pass
+            values.append(FacetValue(value, int(np.count_nonzero((numbers >= least) & (numbers <= most)))))
+        if sum(one.count for one in values) >= len(numbers):
+            break
+    write = _date if is_date else _number
     return Facet([one for one in values if one.count], write(low), write(high))
 
 
-def _number_ranges(ordered: Floats) -> list[str]:
-    """Single numbers where there are few, else about five ranges between round numbers, of about as many items each."""
-    sample = ordered[:: max(1, len(ordered) // 10_000)]
+def _single_numbers(sample: Floats) -> list[str]:
+    """The numbers themselves where there are few."""
     distinct = np.unique(sample)
-    if len(distinct) <= _FEW and len(distinct) == len(np.unique(ordered)):
-        return [str(_number(float(value))) for value in distinct]
-    borders = [ordered[place * len(ordered) // _RANGES] for place in range(1, _RANGES)]
-    rounded = dict.fromkeys(_round(float(border)) for border in borders)
-    return _between([str(_number(border)) for border in rounded if ordered[0] < border < ordered[-1]])
+    return [str(_number(float(value))) for value in distinct] if len(distinct) <= _FEW else []
+
+
+def _number_ranges(sample: Floats, low: float, high: float) -> list[str]:
+    """About five ranges between round numbers, of about as many items each; one range of all without such numbers."""
+    borders = dict.fromkeys(_round(float(border)) for border in _quantiles(sample))
+    return _between([str(_number(border)) for border in borders if low < border < high]) or [
+        f"{_number(low)}{RANGE}{_number(high)}"
+    ]
+
+
+def _quantiles(sample: Floats) -> Floats:
+    return sample[[place * len(sample) // _RANGES for place in range(1, _RANGES)]]
 
 
 def _between(borders: Sequence[str]) -> list[str]:
@@ -143,18 +153,15 @@ def _round(value: float) -> float:
     return float(f"{value:.0e}")
 
 
-def _date_ranges(ordered: Floats) -> list[str]:
+def _date_ranges(sample: Floats, low: float, high: float) -> list[str]:
     """Years, months or days, whole and without gaps: about five ranges of about as many items each."""
-    first, last = _time(ordered[0]), _time(ordered[-1])
+    first, last = _time(low), _time(high)
     width = 4 if last - first > 2 * _YEAR else 7 if last - first > _YEAR / 6 else 10
-    borders = (_time(ordered[place * len(ordered) // _RANGES]) for place in range(1, _RANGES))
-    starts = [
-        start
-        for start in dict.fromkeys(one.isoformat()[:width] for one in borders)
-        if start > first.isoformat()[:width]
-    ]
+    borders = dict.fromkeys(_time(border).isoformat()[:width] for border in _quantiles(sample))
+    starts = [start for start in borders if start > first.isoformat()[:width]]
     before = [_day_before(start) for start in starts]
-    return [f"{low}{RANGE}{high}" for low, high in zip(("", *starts), (*before, ""), strict=True) if low or high]
+    ranges = [f"{low}{RANGE}{high}" for low, high in zip(("", *starts), (*before, ""), strict=True) if low or high]
+    return ranges or [f"{_date(low)}{RANGE}{_date(high)}"]
 
 
 def _day_before(start: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from searec.data.dataset import Dataset
 
 CATEGORIES = "categories"
+BONUS = 1.0
+"""What an item gains for its category or an attribute, beside scores of BM25, where a word counts 3 to 8."""
 MOST_VALUES = 20_000
 """A column with more values is no attribute."""
 _NOT_ATTRIBUTES = ("item_id", "title", "description", CATEGORIES)
@@ -33,6 +36,7 @@ class Names:
 
     def __init__(self, texts: Mapping[Any, str], analyser: Analyser) -> None:
         counts: dict[str, int] = {}
+        self.terms = counts.keys()
         terms_of: dict[Any, Words] = {}
         for value, text in texts.items():
             terms = frozenset(analyser.terms(text)) - analyser.stop_terms
@@ -91,6 +95,10 @@ class Intent:
             {name: {value: place for place, value in enumerate(values)} for name, values in columns.items()},
         )
 
+    def is_attribute(self, term: str) -> bool:
+        """Return whether a value of a column has a term, so that it is no slip, even if no searched text has it."""
+        return any(term in names.terms for names in self.value_names.values())
+
     def of_words(self, words: Sequence[QueryWord]) -> tuple[dict[int, float], dict[str, tuple[str, ...]]]:
         """Return the categories that a query names, each with the share of the words that it has, and the attributes.
 
@@ -117,9 +125,9 @@ class Intent:
         return categories, attributes
 
     def scores(
-        self, query: SearchQuery, items: Ints, changed: Mapping[int, Mapping[str, Any]] | None = None
+        self, query: SearchQuery, items: Ints, changed: Mapping[int, Mapping[str, Any]] = MappingProxyType({})
     ) -> NDArray[np.float32]:
-        """Return how well items [n] fit what a query names: its category, 0 to 1, and 1 for each attribute.
+        """Return how well items [n] fit what a query names: `BONUS` for its category and for each attribute.
 
         Args:
             query: with its categories and attributes.
@@ -139,9 +147,10 @@ class Intent:
         for column, values in query.attributes.items():
             codes = [self.values[column][value] for value in values]
             total += np.isin(self.codes[column][known], codes)
-        for place in np.flatnonzero(np.isin(items, list(changed or ()))).tolist():
-            total[place] = self._of_columns(query, (changed or {})[int(items[place])])
-        return total
+        for place, item in enumerate(items.tolist() if changed else ()):
+            if item in changed:
+                total[place] = self._of_columns(query, changed[item])
+        return np.float32(BONUS) * total
 
     def _of_columns(self, query: SearchQuery, columns: Mapping[str, Any]) -> float:
         ids = [self.data.category_names.find(str(name)) for name in columns.get(CATEGORIES) or ()]

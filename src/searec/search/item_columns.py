@@ -6,7 +6,7 @@ every later state of the catalogue, as in `search.changed_items`.
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from searec.config import nearest
-from searec.data.ragged import Ints, group
+from searec.data.ragged import Ints, Ragged, group
 from searec.data.vocabulary import IdMap
 from searec.errors import SettingsError
 from searec.search.changed_items import GrowingArray
@@ -32,6 +32,8 @@ PRICE = "price"
 _NOT_FILTERS = ("item_id", "title", "description")
 _EXACT = 2**53
 """Whole numbers up to this are exact as floats; a column with larger ones is text."""
+_SPARSE = 16
+"""Items are read one by one where they are fewer than one in this many."""
 
 
 class _Codes:
@@ -43,23 +45,34 @@ class _Codes:
     """
 
     def __init__(self, values: Ints, offsets: Ints | None = None) -> None:
-        self.values, self._offsets = values, offsets
-        self._owners = (
-            None if offsets is None else np.repeat(np.arange(len(offsets) - 1, dtype=np.int32), np.diff(offsets))
-        )
+        self._values = values
+        self._rows = None if offsets is None else Ragged(offsets, values)
+        self._owners = None if self._rows is None else self._rows.owners.astype(np.int32)
+        self._count = len(values) if offsets is None else len(offsets) - 1
 
-    def rows_with(self, is_selected: Mask) -> Mask:
-        """[rows] whether a row has one of the codes of a mask over codes."""
-        hits = is_selected[self.values]
-        if self._owners is None or self._offsets is None:
-            return hits
-        mask = np.zeros(len(self._offsets) - 1, dtype=bool)
-        mask[self._owners[hits]] = True
+    def rows_with(self, codes: Sequence[int]) -> Mask:
+        """[rows] whether a row has one of the codes."""
+        starts, rows = self._by_code
+        mask = np.zeros(self._count, dtype=bool)
+        for code in codes:
+            if 0 < code < len(starts) - 1:
+                mask[rows[starts[code] : starts[code + 1]]] = True
         return mask
+
+    @cached_property
+    def _by_code(self) -> tuple[Ints, Ints]:
+        """Rows by code, and where those of each code start."""
+        order = np.argsort(self._values, kind="stable")
+        rows = order.astype(np.int32) if self._owners is None else self._owners[order]
+        return np.concatenate(([0], np.cumsum(np.bincount(self._values)))), rows
 
     def counts(self, is_counted: Mask, codes: int) -> Ints:
         """[codes + 1] how many of the rows of a mask have each code."""
-        values = self.values[is_counted if self._owners is None else is_counted[self._owners]]
+        if np.count_nonzero(is_counted) * _SPARSE < self._count:
+            rows = np.flatnonzero(is_counted)
+            values = self._values[rows] if self._rows is None else self._rows.take(rows)[0]
+        else:
+            values = self._values[is_counted if self._owners is None else is_counted[self._owners]]
         return np.bincount(values, minlength=codes + 1)
 
 
@@ -202,6 +215,7 @@ class ItemColumns:
     _row_of: Mapping[int, int]
     _item_of_row: Ints
     size: int
+    _numbers: dict[str, Floats] = field(default_factory=dict)
 
     @classmethod
     def of(cls, data: "Dataset") -> "ItemColumns":
@@ -257,12 +271,10 @@ class ItemColumns:
             for low, high in (interval(one, column.kind) for one in filters):
                 mask |= (numbers >= low) & (numbers <= high)
             return mask
-        is_selected = np.zeros(len(column) + 1, dtype=bool)
-        is_selected[[column.find(one.value) for one in filters]] = True
-        is_selected[0] = False
-        mask = self._widened(column.codes.rows_with(is_selected), False)
+        selected = [column.find(one.value) for one in filters]
+        mask = self._widened(column.codes.rows_with(selected), False)
         items, codes = self._current(column.rows, column.row_codes)
-        mask[items[is_selected[codes]]] = True
+        mask[items[np.isin(codes, [code for code in selected if code])]] = True
         return mask
 
     def numbers(self, name: str) -> Floats:
@@ -276,9 +288,12 @@ class ItemColumns:
             raise SettingsError(f"the column {name!r} is of texts", expected="a column of numbers or dates")
         if not self._row_of:
             return column.values
-        values = self._widened(column.values, np.nan)
-        items, numbers = self._current(column.rows, column.row_values)
-        values[items] = numbers
+        values = self._numbers.get(name)
+        if values is None:
+            values = self._widened(column.values, np.nan)
+            items, numbers = self._current(column.rows, column.row_values)
+            values[items] = numbers
+            self._numbers[name] = values
         return values
 
     def counts(self, name: str, is_counted: Mask) -> Ints:
@@ -323,8 +338,10 @@ class ItemColumns:
 def _coded(data: "Dataset", name: str) -> Column:
     """A column of the dataset."""
     if name == CATEGORIES:
-        keys = np.unique(data.item_categories.owners * (data.sizes.categories + 1) + data.item_categories.values)
-        rows = group(keys // (data.sizes.categories + 1), keys % (data.sizes.categories + 1), data.sizes.items + 1)
+        width = data.sizes.categories + 1
+        keys = np.sort(data.item_categories.owners * width + data.item_categories.values, kind="stable")
+        keys = keys[np.concatenate(([True], keys[1:] != keys[:-1]))[: len(keys)]]  # `np.unique` is ten times as slow
+        rows = group(keys // width, keys % width, data.sizes.items + 1)
         return TextColumn(data.category_names, _Codes(rows.values.astype(np.int32), rows.offsets))
     values = data.item_table[name]
     if values.dtype in (pl.Date, pl.Datetime):

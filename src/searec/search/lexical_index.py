@@ -184,16 +184,16 @@ class LexicalIndex:
         if not words:
             return _NO_ITEM, "no word"
         by_word = [self._items_with(word) for word in words]
-        items = min(by_word, key=len)
+        items = fewest = min(by_word, key=len)
         if allowed is not None:
             items = items[allowed[items]]
         if len(items) <= _FEW:  # their words are read
             items = items[self.evidence(query, items).coverage >= 1] if len(words) > 1 else items
         else:
             for others in by_word:
-                items = self._in_both(items, others)
+                items = items if others is fewest else self._in_both(items, others)
         if len(items):
-            return np.sort(items).astype(np.int64), None
+            return self._ascending(items), None
         counts = np.zeros(self._width, dtype=np.uint16)
         for others in by_word:
             counts[others] += 1
@@ -216,6 +216,13 @@ class LexicalIndex:
     @property
     def _width(self) -> int:
         return max(self._base.size, max(self._row_of, default=0)) + 1
+
+    def _ascending(self, items: Ints) -> Ints:
+        if len(items) * 16 < self._width:
+            return np.sort(items).astype(np.int64)
+        is_item = np.zeros(self._width, dtype=bool)  # of many, faster than sorting
+        is_item[items] = True
+        return np.flatnonzero(is_item)
 
     def _in_both(self, items: Ints, others: Ints) -> Ints:
         """The items that are among the others."""

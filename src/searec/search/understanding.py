@@ -184,7 +184,8 @@ class _Reading:
             pair = words[at : at + 2]
             piece = _Piece((word.text,), word.text)
             at += 1
-            if (is_last_open and at == len(words)) or not _is_plain(word):
+            is_attribute = self._parts.intent.is_attribute(word.terms[0]) and not self._is_known(word)
+            if (is_last_open and at == len(words)) or not _is_plain(word) or is_attribute:
                 out.append(word)
             elif joined := self._as_one(pair):
                 piece = _Piece(tuple(one.text for one in pair), joined)

@@ -24,7 +24,7 @@ from searec.pipeline.pipeline import Pipeline
 from searec.pipeline.run import read_run
 from searec.pipeline.suggestions import Suggester
 from searec.pipeline.types import Request, Response, SuggestRequest
-from searec.search import scoring
+from searec.search import intent, scoring
 from searec.search.filters import Filter
 from searec.search.postings import FieldWeights
 from searec.store.event_store import EventStore
@@ -315,6 +315,7 @@ def test_filters_hold_and_wrong_ones_are_the_askers_alone(shop: Shop, engines: E
 def without_fields(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the lexical channel score as bm25 alone."""
     monkeypatch.setattr(scoring, "PHRASE", 0.0)
+    monkeypatch.setattr(intent, "BONUS", 0.0)
     plain = lambda model: FieldWeights(model.config.k1, model.config.b, (1, 1, 1, 1))  # noqa: E731
     monkeypatch.setattr(BM25, "field_weights", plain)
 

@@ -45,7 +45,9 @@ def shop(folder: Path, items: list[dict[str, Any]]) -> Dataset:
 def test_words_score_as_in_bm25s(data: Dataset) -> None:
     index, theirs = LexicalIndex.of(data, BM25), bm25_index(data, k1=1.5, b=0.75)
     every = np.arange(1, data.sizes.items + 1)
-    for text in data.queries.texts[:200].to_list():
+    plain = [text for text in data.queries.texts[:250].to_list() if not any(map(str.isdigit, text))]
+    assert len(plain) > 150
+    for text in plain:  # a size in several forms counts once
         query = parse(text, data.analyser)
         numbers = [number for term in data.analyser.terms(text) if (number := data.word_index.get(term))]
         expected = theirs.sum(torch.tensor([numbers or [0]]))[0, 1:].numpy()
@@ -147,3 +149,15 @@ def test_matching_gives_up_words_only_where_no_item_has_all(tmp_path: Path) -> N
     assert matching("red zebra") == ([1, 3], "any word")
     assert matching("zebra") == ([], "no word")
     assert matching("the") == ([4], None)
+
+
+def test_a_size_counts_as_its_rarest_term_and_not_once_for_each_form(tmp_path: Path) -> None:
+    titles = ["12v drill", "12v garden light", "hammer drill", "lamp 12 v", "sofa", "chair"]
+    data = shop(tmp_path / "shop", [{"title": title} for title in titles])
+    index, query = LexicalIndex.of(data), parse("12v", data.analyser)
+    assert query.words[0].terms == ("12v", "12", "volt")
+    words = index.evidence(query, np.arange(1, 7)).words
+    rarest = max(map(index.rarity, query.terms))
+    assert 0 < words[1] < rarest
+    assert 0 < words[3] < words[1]
+    assert index.best(parse("12v drill", data.analyser), 3)[0].tolist() == [1, 3, 2]

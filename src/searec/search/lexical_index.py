@@ -13,7 +13,7 @@ from searec.data.ragged import Ints, Ragged
 from searec.search.changed_items import ChangedItems
 from searec.search.postings import FieldWeights, Floats, Lengths, Mask, Postings
 from searec.search.query import QueryWord, Relaxation, SearchQuery
-from searec.search.scoring import Evidence, Tokens, evidence
+from searec.search.scoring import Evidence, Tokens, evidence, share_of_each
 from searec.text.analyser import Analyser
 
 if TYPE_CHECKING:
@@ -312,8 +312,10 @@ class LexicalIndex:
         """The rarity of each term, less for those that are alternatives."""
         weights: dict[str, float] = {}
         for word in query.words:
+            rarity = {term: self.rarity(term) for term in word.terms}
+            share = share_of_each(word, rarity)
             for term in word.terms:
-                weights[term] = weights.get(term, 0.0) + self.rarity(term)
+                weights[term] = weights.get(term, 0.0) + share * rarity[term]
             for one in word.alternatives:
                 for term in one.terms:
                     weights.setdefault(term, one.weight * self.rarity(term))

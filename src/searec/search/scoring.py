@@ -82,7 +82,7 @@ def evidence(
     total, coverage, title = (np.zeros(tokens.count) for _ in range(3))
     counted = [word for word in query.words if not word.is_stop] or list(query.words)
     for word in query.words:
-        total += _word_score(word, by_term, place)
+        total += _word_score(word, by_term, place, share_of_each(word, rarity))
         if word in counted:
             coverage += _has_word(word, by_term > 0, place)
             title += _has_word(word, in_title, place)
@@ -90,9 +90,22 @@ def evidence(
     return Evidence(total, _phrase(query, tokens, place, rarity), coverage / number, title / number)
 
 
-def _word_score(word: QueryWord, by_term: Floats, place: Mapping[str, int]) -> Floats:
+def share_of_each(word: QueryWord, rarity: Mapping[str, float]) -> float:
+    """Return what each term of a word counts, so that a model number or size counts as its rarest term and not thrice.
+
+    Args:
+        word: of a query; the terms of letters alone (Chinese, Thai) are words of their own, and count 1.
+        rarity: of each term.
+    """
+    if len(word.terms) == 1 or not any(map(str.isdigit, word.text)):
+        return 1.0
+    rarities = [rarity[term] for term in word.terms]
+    return max(rarities) / sum(rarities)
+
+
+def _word_score(word: QueryWord, by_term: Floats, place: Mapping[str, int], share: float) -> Floats:
     """[n] the score of a word: of its terms, or of the alternative that scores best."""
-    value: Floats = by_term[:, [place[term] for term in word.terms]].sum(axis=1)
+    value: Floats = share * by_term[:, [place[term] for term in word.terms]].sum(axis=1)
     for one in word.alternatives:
         parts = by_term[:, [place[term] for term in one.terms]]
         value = np.maximum(value, one.weight * np.where((parts > 0).all(axis=1), parts.sum(axis=1), 0))

@@ -22,7 +22,7 @@ from pydantic_core import from_json
 
 from searec.errors import DataError, SearecError, ServiceError, SettingsError
 from searec.pipeline.types import Sort
-from searec.service.http import schemas
+from searec.service.http import replies, schemas
 from searec.service.http.problems import error_of
 
 P = ParamSpec("P")
@@ -152,7 +152,7 @@ class Endpoints:
 
     @Endpoint
     @staticmethod
-    def recommend(user_id: str | None = None, *, k: int = 10, **options: Unpack[ListOptions]) -> Call[schemas.Page]:
+    def recommend(user_id: str | None = None, *, k: int = 10, **options: Unpack[ListOptions]) -> Call[replies.Page]:
         """Return recommended items, best first.
 
         Args:
@@ -160,13 +160,13 @@ class Endpoints:
             k: items on the page.
             **options: as `schemas.RecommendIn` describes them.
         """
-        return get("/v1/recommend", schemas.Page, user_id=user_id, k=k, **options)
+        return get("/v1/recommend", replies.Page, user_id=user_id, k=k, **options)
 
     @Endpoint
     @staticmethod
     def search(
         q: str, user_id: str | None = None, *, k: int = 10, **options: Unpack[SearchOptions]
-    ) -> Call[schemas.SearchPage]:
+    ) -> Call[replies.SearchPage]:
         """Return items that match a query, best first.
 
         Args:
@@ -175,11 +175,11 @@ class Endpoints:
             k: items on the page.
             **options: as `schemas.SearchIn` describes them.
         """
-        return get("/v1/search", schemas.SearchPage, q=q, user_id=user_id, k=k, **options)
+        return get("/v1/search", replies.SearchPage, q=q, user_id=user_id, k=k, **options)
 
     @Endpoint
     @staticmethod
-    def suggest(user_id: str | None = None, q: str = "", *, k: int = 8) -> Call[schemas.Suggestions]:
+    def suggest(user_id: str | None = None, q: str = "", *, k: int = 8) -> Call[replies.Suggestions]:
         """Return suggested queries, best first.
 
         Args:
@@ -187,106 +187,106 @@ class Endpoints:
             q: what has been typed so far.
             k: queries.
         """
-        return get("/v1/suggest", schemas.Suggestions, user_id=user_id, q=q, k=k)
+        return get("/v1/suggest", replies.Suggestions, user_id=user_id, q=q, k=k)
 
     @Endpoint
     @staticmethod
-    def users(prefix: str = "", count: int = 20) -> Call[schemas.UserIds]:
+    def users(prefix: str = "", count: int = 20) -> Call[replies.UserIds]:
         """Return ids of users.
 
         Args:
             prefix: start of the ids.
             count: ids at most.
         """
-        return get("/v1/users", schemas.UserIds, prefix=prefix, count=count)
+        return get("/v1/users", replies.UserIds, prefix=prefix, count=count)
 
     @Endpoint
     @staticmethod
-    def user(user_id: str) -> Call[schemas.User]:
+    def user(user_id: str) -> Call[replies.User]:
         """Return a user's attributes and history."""
-        return get(f"/v1/users/{quote_id(user_id)}", schemas.User)
+        return get(f"/v1/users/{quote_id(user_id)}", replies.User)
 
     @Endpoint
     @staticmethod
-    def put_users(users: Iterable[Row]) -> Call[schemas.Changed]:
+    def put_users(users: Iterable[Row]) -> Call[replies.Changed]:
         """Add or replace users."""
-        return _write("/v1/users", schemas.Changed, schemas.UsersIn, users=_fields(users))
+        return _write("/v1/users", replies.Changed, schemas.UsersIn, users=_fields(users))
 
     @Endpoint
     @staticmethod
-    def forget(user_id: str) -> Call[schemas.Changed]:
+    def forget(user_id: str) -> Call[replies.Changed]:
         """Delete a user and all their events."""
-        return Call("DELETE", f"/v1/users/{quote_id(user_id)}", schemas.Changed)
+        return Call("DELETE", f"/v1/users/{quote_id(user_id)}", replies.Changed)
 
     @Endpoint
     @staticmethod
-    def interests(user_id: str) -> Call[schemas.Interests]:
+    def interests(user_id: str) -> Call[replies.Interests]:
         """Return a user's inferred interests and the reasons for them."""
-        return get(f"/v1/users/{quote_id(user_id)}/interests", schemas.Interests)
+        return get(f"/v1/users/{quote_id(user_id)}/interests", replies.Interests)
 
     @Endpoint
     @staticmethod
-    def refresh(user_id: str) -> Call[schemas.Accepted]:
+    def refresh(user_id: str) -> Call[replies.Accepted]:
         """Enqueue a user for new interests."""
-        return Call("POST", f"/v1/users/{quote_id(user_id)}/interests/refresh", schemas.Accepted)
+        return Call("POST", f"/v1/users/{quote_id(user_id)}/interests/refresh", replies.Accepted)
 
     @Endpoint
     @staticmethod
-    def item(item_id: str) -> Call[schemas.CatalogueItem]:
+    def item(item_id: str) -> Call[replies.CatalogueItem]:
         """Return an item of the catalogue."""
-        return get(f"/v1/items/{quote_id(item_id)}", schemas.CatalogueItem)
+        return get(f"/v1/items/{quote_id(item_id)}", replies.CatalogueItem)
 
     @Endpoint
     @staticmethod
-    def similar(item_id: str, k: int = 10) -> Call[schemas.SimilarItems]:
+    def similar(item_id: str, k: int = 10) -> Call[replies.SimilarItems]:
         """Return the items most similar to an item.
 
         Args:
             item_id: id of an item.
             k: items.
         """
-        return get(f"/v1/items/{quote_id(item_id)}/similar", schemas.SimilarItems, k=k)
+        return get(f"/v1/items/{quote_id(item_id)}/similar", replies.SimilarItems, k=k)
 
     @Endpoint
     @staticmethod
-    def put_items(items: Iterable[Row]) -> Call[schemas.Changed]:
+    def put_items(items: Iterable[Row]) -> Call[replies.Changed]:
         """Add or replace items."""
-        return _write("/v1/items", schemas.Changed, schemas.ItemsIn, items=_fields(items))
+        return _write("/v1/items", replies.Changed, schemas.ItemsIn, items=_fields(items))
 
     @Endpoint
     @staticmethod
-    def hide(item_ids: Iterable[str], hidden: bool = True) -> Call[schemas.Changed]:
+    def hide(item_ids: Iterable[str], hidden: bool = True) -> Call[replies.Changed]:
         """Hide items from every response, or show them again.
 
         Args:
             item_ids: ids of items.
             hidden: False to show them again.
         """
-        return _write("/v1/items/hide", schemas.Changed, schemas.HideIn, item_ids=list(item_ids), hidden=hidden)
+        return _write("/v1/items/hide", replies.Changed, schemas.HideIn, item_ids=list(item_ids), hidden=hidden)
 
     @Endpoint
     @staticmethod
-    def remove(item_id: str) -> Call[schemas.Changed]:
+    def remove(item_id: str) -> Call[replies.Changed]:
         """Remove an item from the catalogue."""
-        return Call("DELETE", f"/v1/items/{quote_id(item_id)}", schemas.Changed)
+        return Call("DELETE", f"/v1/items/{quote_id(item_id)}", replies.Changed)
 
     @Endpoint
     @staticmethod
-    def report(events: Iterable[Row]) -> Call[schemas.StoredEvents]:
+    def report(events: Iterable[Row]) -> Call[replies.StoredEvents]:
         """Store events; an event that is sent twice counts once."""
-        return _write("/v1/events", schemas.StoredEvents, schemas.EventsIn, repeatable=True, events=_fields(events))
+        return _write("/v1/events", replies.StoredEvents, schemas.EventsIn, repeatable=True, events=_fields(events))
 
     @Endpoint
     @staticmethod
-    def models() -> Call[schemas.Models]:
+    def models() -> Call[replies.Models]:
         """Return the runs in use and their metrics."""
-        return get("/v1/models", schemas.Models)
+        return get("/v1/models", replies.Models)
 
     @Endpoint
     @staticmethod
-    def filters() -> Call[schemas.Filters]:
+    def filters() -> Call[replies.Filters]:
         """Return the columns to filter by and their most frequent values."""
-        return get("/v1/filters", schemas.Filters)
+        return get("/v1/filters", replies.Filters)
 
     @Endpoint
     @staticmethod
@@ -296,9 +296,9 @@ class Endpoints:
 
     @Endpoint
     @staticmethod
-    def deploy(config: Mapping[str, Any]) -> Call[schemas.Deployed]:
+    def deploy(config: Mapping[str, Any]) -> Call[replies.Deployed]:
         """Serve another deployment from now on."""
-        return Call("PUT", "/v1/deployment", schemas.Deployed, body=dict(config))
+        return Call("PUT", "/v1/deployment", replies.Deployed, body=dict(config))
 
 
 class _Base(Endpoints, Generic[C]):

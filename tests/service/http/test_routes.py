@@ -8,7 +8,7 @@ from stand_in import Made, Slow, click
 
 from searec.pipeline.types import Request
 from searec.search.filters import Filter
-from searec.service.http import schemas
+from searec.service.http import replies
 from searec.store.events import Event
 
 
@@ -57,14 +57,14 @@ def test_recommend() -> None:
         "left_out": [{"part": "sasrec", "why": "late"}],
         "took_ms": 12.0,
     }
-    assert set(body) == set(schemas.Page.model_fields)
+    assert set(body) == set(replies.Page.model_fields)
 
 
 def test_search_and_suggest() -> None:
     made = Made()
     parameters = "q=runing%20shoes&user_id=u1&offset=20&highlight=true&spelling=false&prefix=true&sort=newest"
     body = made.ask("GET", f"/v1/search?{parameters}").json()
-    assert set(body) == set(schemas.SearchPage.model_fields)
+    assert set(body) == set(replies.SearchPage.model_fields)
     assert body["query"] == {
         "typed": "runing shoes",
         "text": "running shoes",

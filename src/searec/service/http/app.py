@@ -14,7 +14,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 import searec.service
-from searec.service.http import logs, schemas
+from searec.service.http import logs, replies
 from searec.service.http.app_state import ROLE, AppState, RoleRoute
 from searec.service.http.http_config import HttpSettings, add_limits
 from searec.service.http.metrics import HttpMetrics
@@ -131,7 +131,7 @@ def _complete(schema: dict[str, Any], settings: HttpSettings, *, keys: bool) -> 
     """Add problems, keys and limits to an OpenAPI document, in place."""
     components = schema.setdefault("components", {})
     models = components.setdefault("schemas", {})
-    models["Problem"] = schemas.Problem.model_json_schema()
+    models["Problem"] = replies.Problem.model_json_schema()
     for unused in ("HTTPValidationError", "ValidationError"):
         models.pop(unused, None)
     if keys:

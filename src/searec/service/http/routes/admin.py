@@ -8,7 +8,7 @@ from fastapi import APIRouter, Body, Request
 from starlette.responses import Response
 
 from searec.errors import AccessError, SearecError
-from searec.service.http import problems, schemas
+from searec.service.http import problems, replies
 from searec.service.http.app_state import AppState, RoleRoute, context_of, route_options
 from searec.service.http.metrics import MEDIA
 from searec.service.http.responses import Refusal, json_response
@@ -27,14 +27,14 @@ def routes(state: AppState) -> APIRouter:
         """Return the deployment that is served."""
         return json_response(await state.in_thread(state.service.deployed))
 
-    @router.put("/v1/deployment", **route_options("admin", schemas.Deployed, body=True))
+    @router.put("/v1/deployment", **route_options("admin", replies.Deployed, body=True))
     async def deploy(config: Annotated[dict[str, Any], _DEPLOYMENT]) -> Response:
         """Load and try another deployment, then serve it; one that fails changes nothing."""
         return json_response({"number": await state.in_thread(state.service.deploy, config)})
 
     @router.get(
         "/healthz",
-        response_model=schemas.Accepted,
+        response_model=replies.Accepted,
         responses={400: {"description": "The request cannot be read."}},
     )
     async def health() -> Response:
@@ -43,8 +43,8 @@ def routes(state: AppState) -> APIRouter:
 
     @router.get(
         "/readyz",
-        response_model=schemas.Ready,
-        responses={503: {"model": schemas.Ready, "description": "Not ready, and why."}},
+        response_model=replies.Ready,
+        responses={503: {"model": replies.Ready, "description": "Not ready, and why."}},
     )
     async def ready() -> Response:
         """Return whether the service is ready to answer."""

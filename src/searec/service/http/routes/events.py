@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from searec.errors import DataError, UnknownIdError
-from searec.service.http import problems, schemas
+from searec.service.http import problems, replies, schemas
 from searec.service.http.app_state import AppState, RoleRoute, route_options
 from searec.service.http.metrics import Sign
 from searec.service.http.responses import Refusal, json_response
@@ -22,7 +22,7 @@ def routes(state: AppState) -> APIRouter:
     router = APIRouter(route_class=RoleRoute, tags=["events"])
     limits = state.settings
 
-    @router.post("/v1/events", **route_options("write", schemas.StoredEvents, 409, body=True))
+    @router.post("/v1/events", **route_options("write", replies.StoredEvents, 409, body=True))
     async def events(body: schemas.EventsIn) -> Response:
         """Store events; they are on disk before the response. An event that is sent twice counts once."""
         limits.check_number(len(body.events), limits.batch, where="body events")

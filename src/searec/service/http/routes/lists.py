@@ -12,7 +12,7 @@ from searec.pipeline import types
 from searec.pipeline.types import MOST, Highlights, LeftOut, RankedItem
 from searec.search.facets import Facet
 from searec.search.filters import Filter
-from searec.service.http import schemas
+from searec.service.http import replies, schemas
 from searec.service.http.app_state import AppState, RoleRoute, context_of, route_options
 from searec.service.http.http_config import Limits
 from searec.service.http.query_params import QueryParameters
@@ -27,7 +27,7 @@ def routes(state: AppState) -> APIRouter:
     search_parameters = QueryParameters(schemas.SearchIn)
     suggest_parameters = QueryParameters(schemas.SuggestIn)
 
-    @router.get("/v1/recommend", **route_options("read", schemas.Page, query=recommend_parameters))
+    @router.get("/v1/recommend", **route_options("read", replies.Page, query=recommend_parameters))
     async def recommend(request: Request) -> Response:
         """Return recommended items, best first."""
         query = recommend_parameters(request)
@@ -35,7 +35,7 @@ def routes(state: AppState) -> APIRouter:
         context_of(request).left_out = ranked.left_out
         return json_response(page(ranked, query.user_id))
 
-    @router.get("/v1/search", **route_options("read", schemas.SearchPage, query=search_parameters))
+    @router.get("/v1/search", **route_options("read", replies.SearchPage, query=search_parameters))
     async def search(request: Request) -> Response:
         """Return items that match a query, best first; for a user if one is given."""
         query = search_parameters(request)
@@ -44,7 +44,7 @@ def routes(state: AppState) -> APIRouter:
         context_of(request).left_out = ranked.left_out
         return json_response({**page(ranked, query.user_id), "query": _read_query(ranked)})
 
-    @router.get("/v1/suggest", **route_options("read", schemas.Suggestions, query=suggest_parameters))
+    @router.get("/v1/suggest", **route_options("read", replies.Suggestions, query=suggest_parameters))
     async def suggest(request: Request) -> Response:
         """Return suggested queries, or completions of what has been typed."""
         query = suggest_parameters(request)
@@ -66,7 +66,7 @@ def routes(state: AppState) -> APIRouter:
         ]
         return json_response({"queries": queries, **_common(suggested.left_out, suggested.seconds)})
 
-    @router.get("/v1/models", **route_options("read", schemas.Models))
+    @router.get("/v1/models", **route_options("read", replies.Models))
     async def models() -> Response:
         """Return the runs in use and their metrics."""
         runs = await state.in_thread(state.service.pipeline.views.served_runs)
@@ -75,7 +75,7 @@ def routes(state: AppState) -> APIRouter:
         ]
         return json_response({"models": rows})
 
-    @router.get("/v1/filters", **route_options("read", schemas.Filters))
+    @router.get("/v1/filters", **route_options("read", replies.Filters))
     async def filters() -> Response:
         """Return the columns to filter by and their most frequent values."""
         return json_response({"columns": await state.in_thread(state.service.pipeline.views.values)})
@@ -143,7 +143,7 @@ def pipeline_request(query: schemas.RecommendIn, limits: Limits) -> types.Reques
 
 
 def page(ranked: types.Response, user: str | None) -> dict[str, Any]:
-    """Return a ranked list in the form of `schemas.Page`, which is not validated again.
+    """Return a ranked list in the form of `replies.Page`, which is not validated again.
 
     Args:
         ranked: response of the pipeline.

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
-from searec.service.http import schemas
+from searec.service.http import replies, schemas
 from searec.service.http.app_state import AppState, RoleRoute, path_id, route_options
 from searec.service.http.query_params import QueryParameters
 from searec.service.http.responses import json_response
@@ -22,7 +22,7 @@ def routes(state: AppState) -> APIRouter:
     limits = state.settings
     list_parameters = QueryParameters(schemas.ListUsersIn)
 
-    @router.get("/v1/users", **route_options("read", schemas.UserIds, query=list_parameters))
+    @router.get("/v1/users", **route_options("read", replies.UserIds, query=list_parameters))
     async def users(request: Request) -> Response:
         """Return ids of users that start with a prefix."""
         query = list_parameters(request)
@@ -32,7 +32,7 @@ def routes(state: AppState) -> APIRouter:
             {"user_ids": await state.in_thread(state.service.pipeline.views.users, query.prefix, query.count)}
         )
 
-    @router.post("/v1/users", **route_options("write", schemas.Changed, body=True))
+    @router.post("/v1/users", **route_options("write", replies.Changed, body=True))
     async def put_users(body: schemas.UsersIn) -> Response:
         """Add or replace users."""
         limits.check_number(len(body.users), limits.batch, where="body users")
@@ -40,7 +40,7 @@ def routes(state: AppState) -> APIRouter:
         await state.in_thread(state.events.put_users, [one.columns() for one in body.users])
         return json_response({"changed": len(body.users)})
 
-    @router.get("/v1/users/{user_id}", **route_options("read", schemas.User, 404))
+    @router.get("/v1/users/{user_id}", **route_options("read", replies.User, 404))
     async def user(user_id: UserId) -> Response:
         """Return a user's attributes and history, newest first."""
         limits.check_ids(user_id, where="path user_id")
@@ -58,13 +58,13 @@ def routes(state: AppState) -> APIRouter:
         attributes = dict(view.attributes)
         return json_response({"user_id": view.user, "known": view.known, "attributes": attributes, "history": history})
 
-    @router.delete("/v1/users/{user_id}", **route_options("admin", schemas.Changed))
+    @router.delete("/v1/users/{user_id}", **route_options("admin", replies.Changed))
     async def forget(user_id: UserId) -> Response:
         """Delete a user and all their events; returns the number of events."""
         limits.check_ids(user_id, where="path user_id")
         return json_response({"changed": await state.in_thread(state.service.forget, user_id)})
 
-    @router.get("/v1/users/{user_id}/interests", **route_options("read", schemas.Interests, 404))
+    @router.get("/v1/users/{user_id}/interests", **route_options("read", replies.Interests, 404))
     async def interests(user_id: UserId) -> Response:
         """Return a user's inferred interests and the reasons for them."""
         limits.check_ids(user_id, where="path user_id")
@@ -83,7 +83,7 @@ def routes(state: AppState) -> APIRouter:
             }
         )
 
-    @router.post("/v1/users/{user_id}/interests/refresh", **route_options("write", schemas.Accepted, 404, status=202))
+    @router.post("/v1/users/{user_id}/interests/refresh", **route_options("write", replies.Accepted, 404, status=202))
     async def refresh(user_id: UserId) -> Response:
         """Enqueue a user for new interests; a worker infers them."""
         limits.check_ids(user_id, where="path user_id")

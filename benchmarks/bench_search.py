@@ -72,15 +72,18 @@ def served(room: Path, *, rate: float = 50.0, seconds: float = 30.0) -> None:
         grown_shop.grow(shop, small / "runs", large, SERVED)
         deploy(str(shop), [], search=[small / "runs" / model for model in SERVED], out=room / "small.json")
     runs = tuple(str(large / "runs" / model) for model in SERVED)
-    deployment = replace(read_deployment(room / "small.json"), data=str(large / "shop"), search=runs, labels={})
+    both = replace(read_deployment(room / "small.json"), data=str(large / "shop"), search=runs, labels={})
+    words = replace(both, search=runs[:1], fusion="", fusion_digest="")
     paths = bench_serve.paths_of(large / "shop")
-    store = f"sqlite:///{room / 'store.db'}"
-    with bench_http.server(bench_http.theirs) as bare, bench_serve.service(deployment, store, 1) as port:
-        bench_serve.in_process(port, paths["/v1/search"][: bench_serve.WARM], 20.0)
-        figures = bench_serve.in_process(port, paths["/v1/search"][bench_serve.WARM :], rate, seconds)
-        beside = bench_serve.in_process(bare, paths["/v1/recommend"], rate, seconds / 3)
-    ratio = round(figures["p50_ms"] / beside["p50_ms"], 1)
-    line("search over HTTP", large, {**figures, "bare_p99_ms": beside["p99_ms"], "p50 to bare": ratio})
+    with bench_http.server(bench_http.theirs) as bare:
+        for name, deployment in (("words", words), ("words and vectors", both)):
+            with bench_serve.service(deployment, f"sqlite:///{room / 'store.db'}", 1) as port:
+                bench_serve.in_process(port, paths["/v1/search"][: bench_serve.WARM], 20.0)
+                figures = bench_serve.in_process(port, paths["/v1/search"][bench_serve.WARM :], rate, seconds)
+                beside = bench_serve.in_process(bare, paths["/v1/recommend"], rate, seconds / 3)
+            ratio = round(figures["p50_ms"] / beside["p50_ms"], 1)
+            figures |= {"bare_p50_ms": beside["p50_ms"], "bare_p99_ms": beside["p99_ms"], "p50_to_bare": ratio}
+            line(f"search over HTTP by {name}", large, figures)
 
 
 def _catalogue(source: Path, folder: Path, items: int) -> tuple[Path, list[str]]:

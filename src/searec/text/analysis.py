@@ -120,7 +120,9 @@ def _groups(text: str) -> list[tuple[list[str], bool]]:
     patterns = _patterns()
     groups: list[tuple[list[str], bool]] = []
     for compound in patterns.compound.findall(patterns.joiner.sub("", text.replace("_", " "))):
-        if patterns.unspaced.search(compound) or _mixed(compound):
+        if compound.isascii() and compound.isalpha():
+            groups.append(([compound], False))
+        elif patterns.unspaced.search(compound) or _mixed(compound):
             groups.append((_words_of_compound(compound), True))
         else:
             groups += [([run], False) for run in _runs(compound)]

@@ -13,6 +13,7 @@ import numpy as np
 from searec.data.ragged import Ints
 from searec.search.compounds import Compounds, word_pairs
 from searec.search.intent import Intent
+from searec.search.item_columns import ItemColumns
 from searec.search.lexical_index import LexicalIndex
 from searec.search.query import Alternative, QueryWord, SearchQuery, query_words
 from searec.search.rules import CompiledRules, SearchRules
@@ -66,32 +67,58 @@ class Understanding:
         self._parts = _Parts(analyser, vocabulary, Speller(vocabulary), compounds, compiled, self.intent)
         self._index: LexicalIndex | None = None
         self._parsed: OrderedDict[tuple[str, bool, bool], SearchQuery] = OrderedDict()
+        self._items_of_value: dict[str, Ints] = {}
         self._lock = threading.Lock()
 
-    def parse(self, index: LexicalIndex, text: str, *, spelling: bool = True, prefix: bool = False) -> SearchQuery:
+    def parse(
+        self,
+        index: LexicalIndex,
+        text: str,
+        columns: ItemColumns | None = None,
+        *,
+        spelling: bool = True,
+        prefix: bool = False,
+    ) -> SearchQuery:
         """Return a query as it is searched.
 
         Args:
             index: of the items now; what was parsed is cached until there is another one.
             text: as typed.
+            columns: of the items now, to find words that no text has among their values; None for words alone.
             spelling: correct words that no item has.
             prefix: the last word may be the beginning of a longer one.
         """
         key = (text, spelling, prefix)
         with self._lock:
             if self._index is not index:
-                self._index, self._parsed = index, OrderedDict()
+                self._index, self._parsed, self._items_of_value = index, OrderedDict(), {}
                 self._parts.compounds.add(self._parts.vocabulary.add(index.new_words))
-            parsed = self._parsed
+            parsed, items_of_value = self._parsed, self._items_of_value
             if query := parsed.get(key):
                 parsed.move_to_end(key)
                 return query
         query = _Reading(self._parts, index, text).query(spelling=spelling, prefix=prefix)
+        if columns is not None:
+            query = dataclasses.replace(query, words=self._with_values(index, query.words, columns, items_of_value))
         with self._lock:
             parsed[key] = query
             if len(parsed) > _CACHED:
                 parsed.popitem(last=False)
         return query
+
+    def _with_values(
+        self, index: LexicalIndex, words: Sequence[QueryWord], columns: ItemColumns, items_of: dict[str, Ints]
+    ) -> tuple[QueryWord, ...]:
+        """The words; those that no text has with the items that have them in a value, as of their colour."""
+        out = list(words)
+        for place, word in enumerate(words):
+            term = word.terms[0]
+            if (filters := self.intent.named_by.get(term)) and not any(map(index.document_frequency, word.terms)):
+                if term not in items_of:  # once, since queries are kept
+                    items_of[term] = np.flatnonzero(columns.passing_any(filters))
+                if len(items_of[term]):
+                    out[place] = dataclasses.replace(word, items=items_of[term])
+        return tuple(out)
 
 
 class _Piece(NamedTuple):
@@ -184,7 +211,7 @@ class _Reading:
             pair = words[at : at + 2]
             piece = _Piece((word.text,), word.text)
             at += 1
-            is_attribute = self._parts.intent.is_attribute(word.terms[0]) and not self._is_known(word)
+            is_attribute = not self._is_known(word) and word.terms[0] in self._parts.intent.named_by
             if (is_last_open and at == len(words)) or not _is_plain(word) or is_attribute:
                 out.append(word)
             elif joined := self._as_one(pair):

@@ -169,6 +169,9 @@ class _Reading:
     def _is_known(self, word: QueryWord) -> bool:
         return any(map(self._index.document_frequency, word.terms))
 
+    def _is_attribute(self, word: QueryWord) -> bool:
+        return word.terms[0] in self._parts.intent.named_by and not self._is_known(word)
+
     def _rarity(self, terms: Sequence[str]) -> float:
         return sum(map(self._index.rarity, terms))
 
@@ -211,8 +214,7 @@ class _Reading:
             pair = words[at : at + 2]
             piece = _Piece((word.text,), word.text)
             at += 1
-            is_attribute = not self._is_known(word) and word.terms[0] in self._parts.intent.named_by
-            if (is_last_open and at == len(words)) or not _is_plain(word) or is_attribute:
+            if (is_last_open and at == len(words)) or not _is_plain(word) or self._is_attribute(word):
                 out.append(word)
             elif joined := self._as_one(pair):
                 piece = _Piece(tuple(one.text for one in pair), joined)
@@ -221,6 +223,8 @@ class _Reading:
             elif self._is_known(word):
                 likelier = None if word.is_stop else speller.likelier(fold(word.text), others, self._count)
                 piece = piece._replace(new=likelier or word.text, is_sure=likelier is None)
+                out.append(word)
+            elif self._parts.compounds.is_part(word.terms[0]):
                 out.append(word)
             elif correction := speller.correct(fold(word.text), others, self._count):
                 piece = _Piece((word.text,), " ".join(correction.words), correction.is_sure)
@@ -254,7 +258,10 @@ class _Reading:
         for place, word in enumerate(words):
             if not _is_plain(word) or word.is_stop:
                 continue
-            for one in self._parts.compounds.of_word(word.terms[0], is_known=self._is_known(word)):
+            compounds = self._parts.compounds.of_word(word.terms[0], is_known=self._is_known(word))
+            if not (compounds or word.alternatives or self._is_known(word) or self._is_attribute(word)):
+                compounds = self._parts.compounds.of_unknown(fold(word.text))
+            for one in compounds:
                 self._add(out, slice(place, place + 1), one)
             pair = words[place : place + 2]
             if len(pair) == 2 and _is_plain(pair[1]) and (joined := self._joined(*pair)):

@@ -21,7 +21,7 @@ from searec.search.rules import SearchRules, write_rules
 from small_catalogue import catalogue
 
 TABLE = Path(__file__).with_suffix(".csv")
-YELP = Path(os.environ.get("SEAREC_SHARED_DATA", "/work/shared/data")) / "yelp"
+YELP = Path(os.environ.get("SEAREC_SHARED_DATA", Path(__file__).parents[2] / "shared/data")) / "yelp"
 FIRST = 3
 RULES = SearchRules([["phone cover", "phone case"], ["hairdresser", "hair salon"], ["trainers", "sneakers"]])
 CATALOGUES: Mapping[str, list[str]] = {

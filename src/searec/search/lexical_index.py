@@ -106,16 +106,17 @@ class LexicalIndex:
         return self._changed.number_of(term)
 
     def document_frequency(self, term: str) -> int:
-        """Return how many items have a term; former words of edited items count too."""
+        """Return how many items have a term; what edited items had in the dataset counts too, up to all items."""
         number = self.number_of(term)
         known = self._base.postings.count(number) if 0 < number <= len(self._base.word_index) else 0
-        return known + len(self._changed.postings(number)[0]) if number else 0
+        if not number or not self._row_of:
+            return known
+        return min(known + len(self._current(self._changed.postings(number)[0])), self._size)
 
     def rarity(self, term: str) -> float:
         """Return the logarithm of the rarity of a term (Lucene's variant), less for function words."""
         count = self.document_frequency(term)
-        size = self._base.size + len(self._row_of)
-        return self.analyser.weight(term) * math.log(1 + (size - count + 0.5) / (count + 0.5))
+        return self.analyser.weight(term) * math.log(1 + (self._size - count + 0.5) / (count + 0.5))
 
     # --- searching ---
 
@@ -270,6 +271,11 @@ class LexicalIndex:
         for items in lists:
             counts[items] += 1
         return np.flatnonzero(counts >= least)
+
+    @cached_property
+    def _size(self) -> int:
+        """Number of items, hidden and removed ones included."""
+        return self._base.size + len(self._row_of) - len(self._superseded)
 
     @cached_property
     def _item_of_row(self) -> Ints:

@@ -66,6 +66,7 @@ class Understanding:
         compiled = CompiledRules(rules or SearchRules(), analyser)
         self._parts = _Parts(analyser, vocabulary, Speller(vocabulary), compounds, compiled, self.intent)
         self._index: LexicalIndex | None = None
+        self._columns: ItemColumns | None = None
         self._parsed: OrderedDict[tuple[str, bool, bool], SearchQuery] = OrderedDict()
         self._items_of_value: dict[str, Ints] = {}
         self._lock = threading.Lock()
@@ -82,7 +83,7 @@ class Understanding:
         """Return a query as it is searched.
 
         Args:
-            index: of the items now; what was parsed is cached until there is another one.
+            index: of the items now; what was parsed is cached until items change.
             text: as typed.
             columns: of the items now, to find words that no text has among their values; None for words alone.
             spelling: correct words that no item has.
@@ -90,8 +91,9 @@ class Understanding:
         """
         key = (text, spelling, prefix)
         with self._lock:
-            if self._index is not index:
-                self._index, self._parsed, self._items_of_value = index, OrderedDict(), {}
+            if self._index is not index or self._columns is not columns:
+                self._index, self._columns = index, columns
+                self._parsed, self._items_of_value = OrderedDict(), {}
                 self._parts.compounds.add(self._parts.vocabulary.add(index.new_words))
             parsed, items_of_value = self._parsed, self._items_of_value
             if query := parsed.get(key):

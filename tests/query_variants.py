@@ -21,7 +21,7 @@ from searec.search.rules import SearchRules, write_rules
 from small_catalogue import catalogue
 
 TABLE = Path(__file__).with_suffix(".csv")
-YELP = Path(os.environ.get("SEAREC_SHARED_DATA", "/work/shared/data")) / "yelp"
+YELP = Path(os.environ.get("SEAREC_SHARED_DATA", Path(__file__).parents[2] / "shared/data")) / "yelp"
 FIRST = 3
 RULES = SearchRules([["phone cover", "phone case"], ["hairdresser", "hair salon"], ["trainers", "sneakers"]])
 CATALOGUES: Mapping[str, list[str]] = {
@@ -45,7 +45,7 @@ CATALOGUES: Mapping[str, list[str]] = {
     "ja": ["ワイヤレスイヤホン", "赤いドレス", "電動自転車"],
     "ko": ["무선 이어폰", "빨간 드레스", "전기자전거"],
     "th": ["รองเท้าวิ่งสีแดง", "กระเป๋าเดินทาง", "เสื้อกันฝน"],
-    "hi": ["हिंदी किताब", "लाल जूते", "बच्चों की किताबें"],
+    "hi": ["हिंदी किताब", "लाल जूते", "बच्चों की किताबें", "मोबाइल फ़ोन १२८"],
     "ar": ["كتاب الطبخ", "حذاء رياضي أحمر", "كُتُب الأطفال"],
 }
 

@@ -139,3 +139,21 @@ def test_the_feed_has_no_query(pipeline: Pipeline) -> None:
     [response] = pipeline.recommend([Request(user="u1")])
     assert isinstance(response, Response)
     assert (response.query, response.relaxed) == (None, None)
+
+
+@pytest.mark.parametrize("query", ["the xqzvw", "xqzvw of the"])
+def test_function_words_do_not_make_nonsense_known(tmp_path: Path, query: str) -> None:
+    catalogue(tmp_path / "shop", ["The lamp of the year", "A chair"])
+    opened = open_pipeline(Deployment(data=str(tmp_path / "shop")), executor=Inline)
+    assert (list(search(opened, query).items), search(opened, query).relaxed) == ([], None)
+    assert search(opened, "the").total == 1
+    opened.close()
+
+
+def test_items_with_one_part_of_a_model_number_are_counted(tmp_path: Path) -> None:
+    catalogue(tmp_path / "shop", ["Sony WF-1000XM5", "Chair"])
+    opened = open_pipeline(Deployment(data=str(tmp_path / "shop")), executor=Inline)
+    response = search(opened, "wf-77")
+    assert ([item.title for item in response.items], response.total) == (["Sony WF-1000XM5"], 1)
+    assert response.relaxed == Relaxed("any word", ("wf77",))
+    opened.close()

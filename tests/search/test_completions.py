@@ -6,7 +6,7 @@ import pytest
 from rapidfuzz.distance import OSA
 
 from searec.search import completions
-from searec.search.completions import CompletionIndex, Typed, typed_words
+from searec.search.completions import CompletionIndex, Typed, typed_words, words_to_begin
 from searec.text.analyser import fold
 from searec.text.analysis import plain_words
 
@@ -42,6 +42,11 @@ def completed(typed: str, match: str = "exact", texts: list[str] = TEXTS, k: int
         ("tailors", ["Tailor's shears"]),
         ("1000x", ["Sony WF-1000XM5"]),
         ("wf-1", ["Sony WF-1000XM5"]),
+        ("wf1000", ["Sony WF-1000XM5"]),
+        ("wf1000xm5", ["Sony WF-1000XM5"]),
+        ("wf 1000 xm5", ["Sony WF-1000XM5"]),
+        ("xm5 so", ["Sony WF-1000XM5"]),
+        ("1000xm6", []),
         ("电动", ["电动自行车电池"]),
         ("自行", ["电动自行车电池"]),
         ("ไทย", ["ภาษาไทย"]),
@@ -116,6 +121,17 @@ def plain(texts: list[str], weights: np.ndarray, typed: str, match: str) -> set[
         if parts and all(has(words, part, is_last=place == len(parts) - 1) for place, part in enumerate(parts)):
             rows.add(row)
     return rows
+
+
+def test_hyphens_and_digits_may_be_typed_in_any_way() -> None:
+    texts = ["T-Shirt", "Drill 12V", "12V battery 12v", "Wi-Fi", "A" + "-b" * 5_000, "Été-1"]
+    assert completed("tsh", texts=texts) == ["T-Shirt"]
+    assert completed("wifi", texts=texts) == ["Wi-Fi"]
+    assert set(completed("12 v", texts=texts)) == {"Drill 12V", "12V battery 12v"}
+    assert completed("ete1", texts=texts) == ["Été-1"]
+    for text in texts[:4]:
+        assert Typed.of(text.replace("-", "").lower()).matches(words_to_begin(text), "exact")
+    assert words_to_begin("Red shoe") == ["red", "shoe"]
 
 
 @pytest.mark.parametrize("scanned", [0, 2_048])

@@ -161,3 +161,14 @@ def test_a_size_counts_as_its_rarest_term_and_not_once_for_each_form(tmp_path: P
     assert 0 < words[1] < rarest
     assert 0 < words[3] < words[1]
     assert index.best(parse("12v drill", data.analyser), 3)[0].tolist() == [1, 3, 2]
+
+
+def test_edits_again_and_again_do_not_make_a_word_frequent(tmp_path: Path) -> None:
+    titles = ["red lamp", "blue lamp", "green chair"]
+    index = LexicalIndex.of(shop(tmp_path / "shop", [{"title": title} for title in titles]))
+    edited = index
+    for number in range(50):
+        edited = edited.with_items({1: {"title": f"red lamp {number}"}})
+    assert edited.rarity("lamp") > 0
+    assert edited.document_frequency("lamp") == 3  # at most one more than the two items that have it
+    assert edited.best(parse("lamp", index.analyser), 3)[0].tolist() == [2, 1]

@@ -214,6 +214,57 @@ def test_compounds_by_language(
     assert search.titles(query)[0] == min(expected, key=len)
 
 
+SMALL = ["Regenjacke", "Lederjacke Herren", "Kaffeemaschine", "Kaffeebohnen", "Gartenstuhl", "Weißwein", "Schwarzbrot"]
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("jacken", {"Regenjacke", "Lederjacke Herren"}),
+        ("stühle", {"Gartenstuhl"}),
+        ("wein", {"Weißwein"}),
+        ("maschine", {"Kaffeemaschine"}),
+        ("kaffee", {"Kaffeemaschine", "Kaffeebohnen"}),
+        ("kaffee maschine", {"Kaffeemaschine"}),
+        ("rot", set()),  # too short: black bread is not red
+        ("affee", set()),  # the letter before it is no word
+    ],
+)
+def test_words_that_stand_in_compounds_alone_find_these(tmp_path: Path, query: str, expected: set[str]) -> None:
+    search = Search(catalogue(tmp_path / "de", SMALL, language="de"))
+    found, step = search.index.matching(search.parse(query))
+    assert {str(search.data.item_table["title"][item - 1]) for item in found.tolist()} == expected
+    assert step == (None if expected else "no word")
+    other = Search(catalogue(tmp_path / "en", SMALL, language="en"))
+    assert other.titles("maschine") == []
+
+
+def test_compounds_of_new_items_are_found_by_their_ends(tmp_path: Path) -> None:
+    search = Search(catalogue(tmp_path / "de", SMALL, language="de"))
+    index = search.index.with_items({8: {"title": "Schreibtischlampe"}})
+    assert index.best(search.understanding.parse(index, "lampe"), 3)[0].tolist() == [8]
+
+
+HYPHENS = ["Red T-Shirt", "Blue tshirt", "Wi-Fi router", {"title": "Dune", "categories": ["Sci-Fi"]}, "Shirt", "Ruler"]
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("tshirts", {"Red T-Shirt", "Blue tshirt"}),
+        ("t-shirt", {"Red T-Shirt", "Blue tshirt"}),
+        ("wifi", {"Wi-Fi router"}),
+        ("scifi", {"Dune"}),
+        ("shirt", {"Red T-Shirt", "Shirt"}),
+    ],
+)
+def test_words_with_and_without_a_hyphen_are_one(tmp_path: Path, query: str, expected: set[str]) -> None:
+    search = Search(catalogue(tmp_path / "hyphens", HYPHENS))
+    assert set(search.titles(query, len(expected))) == expected
+    assert search.parse(query).text == query
+    assert len(search.index.matching(search.parse(query))[0]) == len(expected)
+
+
 # --- synonyms ---
 
 

@@ -84,6 +84,8 @@ def test_a_fold_keeps_letters_that_are_not_accents() -> None:
     assert fold("किताब") == "किताब"
     assert fold("й") == "й"
     assert fold("ё") == "е"
+    assert [fold(digits) for digits in ("١٢٨", "۱۲۸", "१२८", "๑๒๘")] == ["128"] * 4
+    assert fold("फ़ोन") == fold("फोन") == "फोन"  # the dot below is left out by many
 
 
 def test_function_words_count_less() -> None:

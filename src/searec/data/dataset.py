@@ -25,7 +25,7 @@ from searec.text.analyser import Analyser, analyser
 from searec.text.analysis import FIELDS, item_fields, item_text
 from searec.text.language import detect
 
-FORMAT = 9
+FORMAT = 10
 """Version of the encoding; a change here makes every cached dataset be encoded anew."""
 
 FEED, SEARCH = 0, 1

@@ -19,6 +19,7 @@ from searec.data.dataset import Dataset
 from searec.data.ragged import Ints
 from searec.data.taxonomy import Taxonomy
 from searec.errors import UnknownIdError
+from searec.search.changed_items import field_text
 from searec.search.facets import useful_values
 from searec.search.filters import Filter
 from searec.search.item_columns import CATEGORIES, ItemColumns
@@ -27,6 +28,7 @@ from searec.search.nearest_items import NearestItems
 from searec.search.postings import FieldWeights
 from searec.store.event_store import EventStore
 from searec.store.events import ItemChange
+from searec.text.analysis import FIELDS
 
 _MASKS = 64
 
@@ -96,7 +98,7 @@ class CatalogSnapshot:
         unavailable = set(np.flatnonzero(self.unavailable).tolist())
         known = self.base.data.items
         index = dict(self._index)
-        reworded: dict[int, Mapping[str, Any]] = {}
+        described: dict[int, Mapping[str, Any]] = {}
         for change in changes:
             item = index.get(change.item) or known.find(change.item)
             if not item:
@@ -112,10 +114,18 @@ class CatalogSnapshot:
             elif change.about:
                 changed[item] = change.about
             if change.about:
-                reworded[item] = change.about
+                described[item] = change.about
             (unavailable.add if change.hidden or change.removed else unavailable.discard)(item)
-        lexical, columns = self.lexical.with_items(reworded), self.columns.with_items(reworded)
+        reworded = {item: about for item, about in described.items() if not self._has_words(item, about)}
+        lexical, columns = self.lexical.with_items(reworded), self.columns.with_items(described)
         return CatalogSnapshot(self.base, new, changed, unavailable, lexical, columns)
+
+    def _has_words(self, item: int, about: Mapping[str, Any]) -> bool:
+        """Whether an item is there with the same words, so that a new price alone leaves the index as it is."""
+        if item > self.size:
+            return False
+        before = self.attributes(item)
+        return all(field_text(before.get(name)) == field_text(about.get(name)) for name in FIELDS)
 
     # --- looking up ---
 

@@ -260,7 +260,11 @@ class Pipeline:
             excluded.append(np.concatenate((context.catalog.indexes_of(request.exclude), of_user)))
         parsed = [
             self.parts.understanding.parse(
-                context.catalog.lexical, request.query, spelling=request.spelling, prefix=request.prefix
+                context.catalog.lexical,
+                request.query,
+                context.catalog.columns,
+                spelling=request.spelling,
+                prefix=request.prefix,
             )
             for request in requests
             if request.query is not None

@@ -5,7 +5,7 @@ from typing import get_args
 from searec.data.schema import Task
 from searec.errors import SettingsError
 from searec.pipeline.catalog_snapshot import CatalogSnapshot
-from searec.pipeline.paging import read_token, token
+from searec.pipeline.paging import read_token
 from searec.pipeline.types import MOST, Request, Sort
 from searec.search.item_columns import PRICE
 
@@ -30,7 +30,8 @@ def validate(request: Request, task: Task) -> None:
         )
     if request.after is not None and request.offset:
         raise SettingsError("an offset and the token of a page", got=f"offset {request.offset}", expected="one of them")
-    read_token(request.after or token(()))
+    if request.after is not None:
+        read_token(request.after)
     if request.sort not in get_args(Sort):
         raise SettingsError("no such order", got=repr(request.sort), expected=", ".join(get_args(Sort)))
     shares = {"quota": request.quota, "diversity": request.diversity}

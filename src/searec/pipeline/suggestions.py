@@ -18,9 +18,7 @@ from searec.pipeline.fusion import fuse
 from searec.pipeline.histories import UserContext
 from searec.pipeline.title_completions import TitleCompletions
 from searec.pipeline.types import SuggestedQuery
-from searec.search.completions import CompletionIndex, Match, Typed
-from searec.text.analyser import fold
-from searec.text.analysis import plain_words
+from searec.search.completions import CompletionIndex, Match, Typed, words_to_begin
 
 if TYPE_CHECKING:
     from searec.pipeline.run import Run
@@ -188,7 +186,7 @@ def _own_queries(user: UserContext, data: Dataset) -> Iterator[str]:
 
 
 def _with_words(texts: Sequence[str]) -> list[tuple[str, list[str]]]:
-    return [(text, list(map(fold, plain_words(text)))) for text in texts]
+    return [(text, words_to_begin(text)) for text in texts]
 
 
 def model_suggestions(

@@ -5,6 +5,7 @@ range. Postings lead from a word to its texts, most used first; the best of ever
 when the index is made, so that a single letter costs as much as a long word.
 """
 
+import re
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from scipy.sparse import csr_array
 
 from searec.data.ragged import Ints, Ragged
 from searec.text.analyser import fold
-from searec.text.analysis import apart, plain_words, split_words, unspaced
+from searec.text.analysis import HYPHENS, apart, plain_words, split_words, unspaced
 
 Match = Literal["exact", "near"]
 Range = tuple[int, int]
@@ -40,6 +41,12 @@ _LAST_LETTER = 3.0
 """What a text is worse that has another letter than the one typed last, which may be a slip or the next letter."""
 _LONGEST = 16
 """Letters of a word without spaces by which it is found from the middle."""
+_RUN = r"[\p{L}\p{M}\p{N}]"
+_COMPOUND = (  # letters next to digits, or a hyphen between letters
+    rf"{_RUN}*(?:\p{{L}}[{HYPHENS}]?\p{{N}}|\p{{N}}[{HYPHENS}]?\p{{L}}|\p{{L}}[{HYPHENS}]\p{{L}})(?:{_RUN}|[{HYPHENS}])*"
+)
+_HYPHENATED = re.compile(rf"[^\W_]+(?:[{HYPHENS}][^\W_]+)*")
+_PART = re.compile(r"\d+|[^\W\d_]+")
 _Scored = tuple[Ints, NDArray[np.float64]]
 
 
@@ -74,6 +81,14 @@ class Typed:
         return True
 
 
+def words_to_begin(text: str) -> list[str]:
+    """Return the folded words of one text, with those by which its model numbers and hyphens can be typed as well."""
+    words = list(map(fold, plain_words(text)))
+    for run in _HYPHENATED.findall(text.lower()):
+        words += compound_forms(run) if len(_PART.findall(run)) > 1 else []
+    return words
+
+
 def typed_words(texts: pl.Series) -> pl.Series:
     """Return the lower-case words of texts without accents, runs of letters without spaces between words by themselves.
 
@@ -98,15 +113,15 @@ class CompletionIndex:
     """
 
     def __init__(self, texts: pl.Series, weights: NDArray[np.floating] | NDArray[np.integer]) -> None:
-        frame = pl.DataFrame({"words": typed_words(texts), "weight": weights}).with_row_index("row")
+        frame = pl.DataFrame({"text": texts, "words": typed_words(texts), "weight": weights}).with_row_index("row")
         frame = frame.with_columns(key=pl.col("words").list.join(" ")).filter(pl.col("key") != "")
         frame = frame.sort(-pl.col("weight").cast(pl.Float64), pl.col("key").str.len_bytes(), "row")
-        entries = frame.group_by("key", maintain_order=True).agg("row", pl.col("weight", "words").first())
+        entries = frame.group_by("key", maintain_order=True).agg("row", pl.col("weight", "words", "text").first())
         self.rows = Ragged.of([]) if entries.is_empty() else _ragged(entries["row"])
         """Of each entry, the most used text first."""
         self._score = np.log1p(entries["weight"].to_numpy().astype(np.float64))
         self._plain_length = entries["words"].list.len().to_numpy().astype(np.int32)
-        words = _with_suffixes(entries["words"])
+        words = _with_parts(entries["text"], _with_suffixes(entries["words"]))
         distinct = words.explode().drop_nulls().unique().sort()
         self._words: list[str] = distinct.to_list()
         numbers = words.explode().drop_nulls().cast(pl.Enum(distinct)).to_physical().to_numpy().astype(np.int32)
@@ -328,6 +343,35 @@ def _with_suffixes(words: pl.Series) -> pl.Series:
     more = exploded.join(table, on="word").explode("end").drop_nulls("end")
     both = pl.concat([exploded, more.select("text", word="end")]).sort("text", maintain_order=True)
     return both.group_by("text", maintain_order=True).agg("word")["word"]
+
+
+def _with_parts(texts: pl.Series, words: pl.Series) -> pl.Series:
+    """The words of texts, and after them the other ways to type model numbers and words with a hyphen."""
+    compounds = texts.str.to_lowercase().str.extract_all(_COMPOUND)
+    distinct = compounds.explode().drop_nulls().unique()
+    if not len(distinct):
+        return words
+    parts = pl.Series([compound_forms(one) for one in distinct.to_list()], dtype=pl.List(pl.String))
+    exploded = pl.DataFrame({"compound": compounds}).with_row_index("text").explode("compound").drop_nulls()
+    more = exploded.join(pl.DataFrame({"compound": distinct, "part": parts}), on="compound").explode("part")
+    by_text = more.group_by("text").agg(pl.col("part").unique(maintain_order=True))
+    frame = pl.DataFrame({"word": words}).with_row_index("text").join(by_text, on="text", how="left")
+    other = pl.col("part").fill_null([]).list.set_difference("word")
+    return frame.sort("text").select(pl.concat_list("word", other))["word"]
+
+
+def compound_forms(compound: str) -> list[str]:
+    """Return what begins within a model number or a word with a hyphen: its parts, and each joined with those after it.
+
+    Args:
+        compound: lower-case runs of letters and digits.
+
+    >>> compound_forms("wf-1000xm5"), compound_forms("t-shirt")
+    (['wf1000xm5', '1000xm5', 'xm5', '5', 'wf', '1000', 'xm'], ['tshirt', 'shirt', 't'])
+    """
+    parts = _PART.findall(compound)[:_LONGEST]
+    joined = ["".join(parts[place:]) for place in range(len(parts))]
+    return [fold(form) for form in dict.fromkeys((*joined, *parts))]
 
 
 def _is_mark(letter: str) -> bool:

@@ -10,8 +10,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from searec.data.ragged import Ints
+from searec.search.filters import Filter
 from searec.search.query import QueryWord, SearchQuery
 from searec.text.analyser import Analyser
+from searec.text.analysis import FIELDS
 
 if TYPE_CHECKING:
     from searec.data.dataset import Dataset
@@ -65,6 +67,7 @@ class Intent:
         value_names: column -> its values.
         codes: column -> [I + 1] position of each item's value among `values`, -1 for none.
         values: column -> its values.
+        named_by: term -> the filters of columns that no search by words reads, by values that have it.
     """
 
     data: "Dataset"
@@ -72,6 +75,7 @@ class Intent:
     value_names: Mapping[str, Names]
     codes: Mapping[str, NDArray[np.int32]]
     values: Mapping[str, Mapping[str, int]]
+    named_by: Mapping[str, Sequence[Filter]]
 
     @classmethod
     def of(cls, data: "Dataset") -> "Intent":
@@ -80,7 +84,7 @@ class Intent:
         columns = {
             name: values
             for name in data.item_table.columns
-            if name not in _NOT_ATTRIBUTES and (values := _values(data.item_table[name])) is not None
+            if name not in _NOT_ATTRIBUTES and (values := _values(data.item_table[name], data.sizes.items)) is not None
         }
         codes = {}
         for name, values in columns.items():
@@ -93,11 +97,8 @@ class Intent:
             {name: Names(dict(zip(values, values, strict=True)), analyser) for name, values in columns.items()},
             codes,
             {name: {value: place for place, value in enumerate(values)} for name, values in columns.items()},
+            _named_by(data),
         )
-
-    def is_attribute(self, term: str) -> bool:
-        """Return whether a value of a column has a term, so that it is no slip, even if no searched text has it."""
-        return any(term in names.terms for names in self.value_names.values())
 
     def of_words(self, words: Sequence[QueryWord]) -> tuple[dict[int, float], dict[str, tuple[str, ...]]]:
         """Return the categories that a query names, each with the share of the words that it has, and the attributes.
@@ -158,9 +159,23 @@ class Intent:
         return category + sum(columns.get(column) in values for column, values in query.attributes.items())
 
 
-def _values(column: pl.Series) -> list[str] | None:
+def _named_by(data: "Dataset") -> dict[str, list[Filter]]:
+    """Filters by the terms of their values, of the columns of texts and lists of texts that are not searched."""
+    filters: dict[str, list[Filter]] = {}
+    for name in data.item_table.columns:
+        if name in _NOT_ATTRIBUTES or name in FIELDS:
+            continue
+        column = data.item_table[name]
+        values = _values(column.explode() if isinstance(column.dtype, pl.List) else column, len(column)) or ()
+        for value in values:
+            for term in dict.fromkeys(data.analyser.terms(value)):
+                filters.setdefault(term, []).append(Filter(name, value))
+    return filters
+
+
+def _values(column: pl.Series, items: int) -> list[str] | None:
     """The values of a column of texts that several items share; None if it has other types or is a column of ids."""
     if column.dtype not in (pl.String, pl.Categorical):
         return None
     values = column.drop_nulls().cast(pl.String).unique().sort()
-    return values.to_list() if 0 < len(values) <= min(MOST_VALUES, max(2, len(column) // 2)) else None
+    return values.to_list() if 0 < len(values) <= min(MOST_VALUES, max(2, items // 2)) else None

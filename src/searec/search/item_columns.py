@@ -277,6 +277,17 @@ class ItemColumns:
         mask[items[np.isin(codes, [code for code in selected if code])]] = True
         return mask
 
+    def passing_any(self, filters: Sequence[Filter]) -> Mask:
+        """[N + 1] which items pass one of the filters, of whatever columns.
+
+        Args:
+            filters: at least one.
+        """
+        mask = np.zeros(self.size + 1, dtype=bool)
+        for name in dict.fromkeys(one.column for one in filters):
+            mask |= self.passing([one for one in filters if one.column == name])
+        return mask
+
     def numbers(self, name: str) -> Floats:
         """[N + 1] the numbers of a column of numbers or dates, NaN where an item has none.
 

@@ -23,6 +23,9 @@ _RESCORED = 100
 """Candidates that are scored exactly beyond those that are requested."""
 _FEW = 2_000
 """Items that are looked at one by one to see which have all words."""
+_VALUE = 0.5
+"""What a value of a column counts beside its bonus as an attribute; a word counts 3 to 8, so that what is named is
+before what only has the colour."""
 _NO_ITEM = np.zeros(0, dtype=np.int64)
 
 
@@ -103,16 +106,17 @@ class LexicalIndex:
         return self._changed.number_of(term)
 
     def document_frequency(self, term: str) -> int:
-        """Return how many items have a term; former words of edited items count too."""
+        """Return how many items have a term; what edited items had in the dataset counts too, up to all items."""
         number = self.number_of(term)
         known = self._base.postings.count(number) if 0 < number <= len(self._base.word_index) else 0
-        return known + len(self._changed.postings(number)[0]) if number else 0
+        if not number or not self._row_of:
+            return known
+        return min(known + len(self._current(self._changed.postings(number)[0])), self._size)
 
     def rarity(self, term: str) -> float:
         """Return the logarithm of the rarity of a term (Lucene's variant), less for function words."""
         count = self.document_frequency(term)
-        size = self._base.size + len(self._row_of)
-        return self.analyser.weight(term) * math.log(1 + (size - count + 0.5) / (count + 0.5))
+        return self.analyser.weight(term) * math.log(1 + (self._size - count + 0.5) / (count + 0.5))
 
     # --- searching ---
 
@@ -128,6 +132,8 @@ class LexicalIndex:
             prior: [I + 1] added to the scores of the dataset's items.
         """
         items = self._candidates(query, k + _RESCORED, allowed, prior)
+        if any(word.items is not None for word in query.words):
+            items = np.union1d(items, self._by_attribute(query, k + _RESCORED, allowed, prior))
         scores = self.scores(query, items)
         if prior is not None:
             is_known = items <= self._base.size
@@ -154,7 +160,8 @@ class LexicalIndex:
         """
         tokens, frequency = self._tokens(query, items)
         rarity = {term: self.rarity(term) for term in query.terms}
-        return evidence(query, tokens, frequency, rarity, self._base.lengths.part)
+        of_values = [None if word.items is None else _VALUE * np.isin(items, word.items) for word in query.words]
+        return evidence(query, tokens, frequency, rarity, self._base.lengths.part, of_values)
 
     def terms_in(self, query: SearchQuery, items: Ints) -> list[list[str]]:
         """Return the terms of a query, in its order, that each item [n] has.
@@ -171,7 +178,8 @@ class LexicalIndex:
     def matching(self, query: SearchQuery, allowed: Mask | None = None) -> tuple[Ints, Relaxation | None]:
         """Return the items that have every word, ascending; if there are none, those with the most words.
 
-        Function words count only where there are no others. A word of several terms is there with half of them.
+        Function words count only where there are no others. A word of several terms is there with half of them, or with
+        one where no item has more.
 
         Args:
             query: the query.
@@ -201,7 +209,9 @@ class LexicalIndex:
             counts[~allowed[: len(counts)]] = 0
         most = int(counts.max(initial=0))
         if not most:
-            return _NO_ITEM, "no word"
+            items = self._items_with_terms(dict.fromkeys(term for word in words for term in word.terms), 1)
+            items = items if allowed is None else items[allowed[items]]
+            return self._ascending(items), "any word" if len(items) else "no word"
         return np.flatnonzero(counts == most), "most words" if most > 1 else "any word"
 
     def items_of(self, term: str, most: int) -> Ints:
@@ -234,6 +244,8 @@ class LexicalIndex:
         """The items, each once, that have half of the terms of a word or all of an alternative."""
         ways = [(word.terms, -(-len(word.terms) // 2)), *((one.terms, len(one.terms)) for one in word.alternatives)]
         lists = [self._items_with_terms(dict.fromkeys(terms), least) for terms, least in ways]
+        if word.items is not None:
+            lists.append(word.items)
         return lists[0] if len(lists) == 1 else self._in_several(lists, 1)
 
     def _items_with_terms(self, terms: Collection[str], least: int) -> Ints:
@@ -259,6 +271,11 @@ class LexicalIndex:
         for items in lists:
             counts[items] += 1
         return np.flatnonzero(counts >= least)
+
+    @cached_property
+    def _size(self) -> int:
+        """Number of items, hidden and removed ones included."""
+        return self._base.size + len(self._row_of) - len(self._superseded)
 
     @cached_property
     def _item_of_row(self) -> Ints:
@@ -307,6 +324,14 @@ class LexicalIndex:
         if len(rows) > k:
             changed = changed[np.argpartition(sums[rows], len(rows) - k)[len(rows) - k :]]
         return np.concatenate((items, np.sort(changed)))
+
+    def _by_attribute(self, query: SearchQuery, k: int, allowed: Mask | None, prior: Floats | None) -> Ints:
+        """Up to k items that match a query, those with the highest prior, of which some words are not indexed."""
+        items, _ = self.matching(query, allowed)
+        if prior is not None and len(items) > k:
+            known = np.minimum(items, self._base.size)
+            items = items[np.argsort(-np.where(items == known, prior[known], 0.0), kind="stable")]
+        return items[:k]
 
     def _weights(self, query: SearchQuery) -> dict[str, float]:
         """The rarity of each term, less for those that are alternatives."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, NamedTuple
 
+from searec.data.ragged import Ints
 from searec.text.analyser import Analyser
 from searec.text.analysis import word_groups
 
@@ -35,12 +36,14 @@ class QueryWord:
         terms: of the analyser; several for a model number, a word without spaces, or words with a common synonym.
         alternatives: the best one counts where its score is higher than that of the terms.
         is_stop: whether it is a function word, which an item need not have.
+        items: ascending, that have it in a value of another column, as their colour; None where texts have the word.
     """
 
     text: str
     terms: tuple[str, ...]
     alternatives: tuple[Alternative, ...] = ()
     is_stop: bool = False
+    items: Ints | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

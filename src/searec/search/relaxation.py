@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from searec.data.ragged import Ints
 from searec.search.lexical_index import LexicalIndex
-from searec.search.query import Relaxation, SearchQuery
+from searec.search.query import QueryWord, Relaxation, SearchQuery
 
 _EXAMINED = 50
 
@@ -23,13 +23,15 @@ class Relaxed(NamedTuple):
 
 
 def has_known_word(index: LexicalIndex, query: SearchQuery) -> bool:
-    """Return whether items have any word of a query, or an alternative of one.
+    """Return whether items have any word of a query, or an alternative; function words only if there are no others.
 
     Args:
         index: of the items.
         query: the query.
     """
-    return any(map(index.document_frequency, query.terms))
+    words = _counted(query)
+    terms = SearchQuery(query.text, query.typed, words).terms
+    return any(word.items is not None for word in words) or any(map(index.document_frequency, terms))
 
 
 def relaxation(index: LexicalIndex, query: SearchQuery, items: Ints, step: Relaxation | None) -> Relaxed | None:
@@ -44,7 +46,10 @@ def relaxation(index: LexicalIndex, query: SearchQuery, items: Ints, step: Relax
     first = items[:_EXAMINED]
     if not len(first) or not query.words or step is None:
         return None
-    counted = [word for word in query.words if not word.is_stop] or query.words
-    by_word = [(word, dataclasses.replace(query, words=(word,))) for word in counted]
+    by_word = [(word, dataclasses.replace(query, words=(word,))) for word in _counted(query)]
     missing = [word.text for word, one in by_word if not (index.evidence(one, first).coverage > 0).any()]
     return Relaxed(step, tuple(missing))
+
+
+def _counted(query: SearchQuery) -> tuple[QueryWord, ...]:
+    return tuple(word for word in query.words if not word.is_stop) or query.words

@@ -1,7 +1,7 @@
 """Scores of candidates by the words of the query in their fields: the second phase, exact."""
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -62,7 +62,12 @@ class Evidence:
 
 
 def evidence(
-    query: SearchQuery, tokens: Tokens, frequency: Floats, rarity: Mapping[str, float], part: Callable[[Any], Floats]
+    query: SearchQuery,
+    tokens: Tokens,
+    frequency: Floats,
+    rarity: Mapping[str, float],
+    part: Callable[[Any], Floats],
+    of_values: Sequence[Floats | None],
 ) -> Evidence:
     """Return what a query's words say of items.
 
@@ -72,6 +77,7 @@ def evidence(
         frequency: [t] weighted frequency of each occurrence.
         rarity: of each term.
         part: from the weighted frequency of a term in an item to the part of its rarity that counts.
+        of_values: for each word, [n] what items gain that have it in a value of a column; None for none.
     """
     place = {term: position for position, term in enumerate(query.terms)}
     shape = (tokens.count, len(place))
@@ -81,10 +87,11 @@ def evidence(
     in_title = np.bincount(cell[tokens.field == 0], minlength=size).reshape(shape) > 0
     total, coverage, title = (np.zeros(tokens.count) for _ in range(3))
     counted = [word for word in query.words if not word.is_stop] or list(query.words)
-    for word in query.words:
-        total += _word_score(word, by_term, place, share_of_each(word, rarity))
+    for word, of_value in zip(query.words, of_values, strict=True):
+        gain = np.zeros(tokens.count) if of_value is None else of_value
+        total += _word_score(word, by_term, place, share_of_each(word, rarity)) + gain
         if word in counted:
-            coverage += _has_word(word, by_term > 0, place)
+            coverage += _has_word(word, by_term > 0, place) | (gain > 0)
             title += _has_word(word, in_title, place)
     number = max(1, len(counted))
     return Evidence(total, _phrase(query, tokens, place, rarity), coverage / number, title / number)

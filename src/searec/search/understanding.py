@@ -13,6 +13,7 @@ import numpy as np
 from searec.data.ragged import Ints
 from searec.search.compounds import Compounds, word_pairs
 from searec.search.intent import Intent
+from searec.search.item_columns import ItemColumns
 from searec.search.lexical_index import LexicalIndex
 from searec.search.query import Alternative, QueryWord, SearchQuery, query_words
 from searec.search.rules import CompiledRules, SearchRules
@@ -65,33 +66,61 @@ class Understanding:
         compiled = CompiledRules(rules or SearchRules(), analyser)
         self._parts = _Parts(analyser, vocabulary, Speller(vocabulary), compounds, compiled, self.intent)
         self._index: LexicalIndex | None = None
+        self._columns: ItemColumns | None = None
         self._parsed: OrderedDict[tuple[str, bool, bool], SearchQuery] = OrderedDict()
+        self._items_of_value: dict[str, Ints] = {}
         self._lock = threading.Lock()
 
-    def parse(self, index: LexicalIndex, text: str, *, spelling: bool = True, prefix: bool = False) -> SearchQuery:
+    def parse(
+        self,
+        index: LexicalIndex,
+        text: str,
+        columns: ItemColumns | None = None,
+        *,
+        spelling: bool = True,
+        prefix: bool = False,
+    ) -> SearchQuery:
         """Return a query as it is searched.
 
         Args:
-            index: of the items now; what was parsed is cached until there is another one.
+            index: of the items now; what was parsed is cached until items change.
             text: as typed.
+            columns: of the items now, to find words that no text has among their values; None for words alone.
             spelling: correct words that no item has.
             prefix: the last word may be the beginning of a longer one.
         """
         key = (text, spelling, prefix)
         with self._lock:
-            if self._index is not index:
-                self._index, self._parsed = index, OrderedDict()
+            if self._index is not index or self._columns is not columns:
+                self._index, self._columns = index, columns
+                self._parsed, self._items_of_value = OrderedDict(), {}
                 self._parts.compounds.add(self._parts.vocabulary.add(index.new_words))
-            parsed = self._parsed
+            parsed, items_of_value = self._parsed, self._items_of_value
             if query := parsed.get(key):
                 parsed.move_to_end(key)
                 return query
         query = _Reading(self._parts, index, text).query(spelling=spelling, prefix=prefix)
+        if columns is not None:
+            query = dataclasses.replace(query, words=self._with_values(index, query.words, columns, items_of_value))
         with self._lock:
             parsed[key] = query
             if len(parsed) > _CACHED:
                 parsed.popitem(last=False)
         return query
+
+    def _with_values(
+        self, index: LexicalIndex, words: Sequence[QueryWord], columns: ItemColumns, items_of: dict[str, Ints]
+    ) -> tuple[QueryWord, ...]:
+        """The words; those that no text has with the items that have them in a value, as of their colour."""
+        out = list(words)
+        for place, word in enumerate(words):
+            term = word.terms[0]
+            if (filters := self.intent.named_by.get(term)) and not any(map(index.document_frequency, word.terms)):
+                if term not in items_of:  # once, since queries are kept
+                    items_of[term] = np.flatnonzero(columns.passing_any(filters))
+                if len(items_of[term]):
+                    out[place] = dataclasses.replace(word, items=items_of[term])
+        return tuple(out)
 
 
 class _Piece(NamedTuple):
@@ -142,6 +171,9 @@ class _Reading:
     def _is_known(self, word: QueryWord) -> bool:
         return any(map(self._index.document_frequency, word.terms))
 
+    def _is_attribute(self, word: QueryWord) -> bool:
+        return word.terms[0] in self._parts.intent.named_by and not self._is_known(word)
+
     def _rarity(self, terms: Sequence[str]) -> float:
         return sum(map(self._index.rarity, terms))
 
@@ -184,8 +216,7 @@ class _Reading:
             pair = words[at : at + 2]
             piece = _Piece((word.text,), word.text)
             at += 1
-            is_attribute = self._parts.intent.is_attribute(word.terms[0]) and not self._is_known(word)
-            if (is_last_open and at == len(words)) or not _is_plain(word) or is_attribute:
+            if (is_last_open and at == len(words)) or not _is_plain(word) or self._is_attribute(word):
                 out.append(word)
             elif joined := self._as_one(pair):
                 piece = _Piece(tuple(one.text for one in pair), joined)
@@ -194,6 +225,8 @@ class _Reading:
             elif self._is_known(word):
                 likelier = None if word.is_stop else speller.likelier(fold(word.text), others, self._count)
                 piece = piece._replace(new=likelier or word.text, is_sure=likelier is None)
+                out.append(word)
+            elif self._parts.compounds.is_part(word.terms[0]):
                 out.append(word)
             elif correction := speller.correct(fold(word.text), others, self._count):
                 piece = _Piece((word.text,), " ".join(correction.words), correction.is_sure)
@@ -227,7 +260,10 @@ class _Reading:
         for place, word in enumerate(words):
             if not _is_plain(word) or word.is_stop:
                 continue
-            for one in self._parts.compounds.of_word(word.terms[0], is_known=self._is_known(word)):
+            compounds = self._parts.compounds.of_word(word.terms[0], is_known=self._is_known(word))
+            if not (compounds or word.alternatives or self._is_known(word) or self._is_attribute(word)):
+                compounds = self._parts.compounds.of_unknown(fold(word.text))
+            for one in compounds:
                 self._add(out, slice(place, place + 1), one)
             pair = words[place : place + 2]
             if len(pair) == 2 and _is_plain(pair[1]) and (joined := self._joined(*pair)):

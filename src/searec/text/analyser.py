@@ -17,6 +17,8 @@ STOP_WEIGHT = 0.2
 _LETTERS = str.maketrans(
     {"æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i", "ё": "е", "ß": "ss", "ſ": "s"}
 )
+_NUKTA = "\u093c"
+"""The dot below letters of Hindi, which people leave out."""
 _FOLDS = ("LATIN", "GREEK", "ARABIC", "HEBREW")
 """Scripts whose marks are accents or points; in others they are vowels or make other letters."""
 _UNITS = {
@@ -121,10 +123,10 @@ def analyser(language: str) -> Analyser:
 
 
 def fold(word: str) -> str:
-    """Return a lower-case word without accents; marks that are vowels or make other letters stay.
+    """Return a lower-case word without accents, with digits 0 to 9; marks that are vowels or make other letters stay.
 
-    >>> fold("café"), fold("smørrebrød"), fold("किताब"), fold("ガ")
-    ('cafe', 'smorrebrod', 'किताब', 'ガ')
+    >>> fold("café"), fold("smørrebrød"), fold("किताब"), fold("ガ"), fold("١٢٨")
+    ('cafe', 'smorrebrod', 'किताब', 'ガ', '128')
     """
     if word.isascii():
         return word
@@ -133,7 +135,7 @@ def fold(word: str) -> str:
     for char in unicodedata.normalize("NFD", word.translate(_LETTERS)):
         if not unicodedata.combining(char):
             folds = unicodedata.name(char, "").startswith(_FOLDS)
-            letters.append(char)
-        elif not folds:
+            letters.append(str(unicodedata.decimal(char, char)))
+        elif not folds and char != _NUKTA:
             letters.append(char)
     return unicodedata.normalize("NFC", "".join(letters)) or word

@@ -29,13 +29,13 @@ _WITHOUT_SPACES = f"{_HAN}{_HANGUL}" + "".join(
     char for first, last in _SMALL for char in map(chr, range(first, last + 1)) if char.isalpha()
 )
 """Letters whose words are cut into pairs: of scripts that put no spaces between words, and of Korean."""
-_HYPHENS = "-‐"
+HYPHENS = "-‐"
 _IN_WORD = r"[\p{L}\p{N}\p{Mn}\p{Mc}]"
 _WORD = rf"[\p{{L}}\p{{N}}]{_IN_WORD}*"
 _COMPOUND = (  # what `_words_of_compound` takes apart: a script without spaces, or letters next to digits
-    rf"(?:{_IN_WORD}+[{_HYPHENS}])*{_IN_WORD}*"
-    rf"(?:[{_WITHOUT_SPACES}]|\p{{L}}\p{{M}}*[{_HYPHENS}]?\p{{M}}*\p{{N}}|\p{{N}}\p{{M}}*[{_HYPHENS}]?\p{{M}}*\p{{L}})"
-    rf"{_IN_WORD}*(?:[{_HYPHENS}]{_IN_WORD}+)*"
+    rf"(?:{_IN_WORD}+[{HYPHENS}])*{_IN_WORD}*"
+    rf"(?:[{_WITHOUT_SPACES}]|\p{{L}}\p{{M}}*[{HYPHENS}]?\p{{M}}*\p{{N}}|\p{{N}}\p{{M}}*[{HYPHENS}]?\p{{M}}*\p{{L}})"
+    rf"{_IN_WORD}*(?:[{HYPHENS}]{_IN_WORD}+)*"
 )
 _ASCII_WORD = re.compile("[a-z0-9]+")
 _ASCII_COMPOUND = re.compile("[a-z]-?[0-9]|[0-9]-?[a-z]")
@@ -136,7 +136,7 @@ class _Patterns:
         characters = map(chr, range(0x300, min(0x1F000, sys.maxunicode)))
         marks = "".join(char for char in characters if unicodedata.category(char) in ("Mn", "Mc"))
         self.marks = marks
-        self.compound = re.compile(rf"[\w{marks}]+(?:[{_HYPHENS}][\w{marks}]+)*")
+        self.compound = re.compile(rf"[\w{marks}]+(?:[{HYPHENS}][\w{marks}]+)*")
         self.part = re.compile(rf"(?:[^\W\d][{marks}]*)+|(?:\d[{marks}]*)+|[^\W][{marks}]*")
         self.plain = re.compile(rf"[^\W_][^\W_{marks}]*(?:[{marks}]+[^\W_]*)*")
         self.unspaced = re.compile(f"[{_WITHOUT_SPACES}]")
@@ -165,7 +165,7 @@ def _is_number(char: str) -> bool:
 def _runs(compound: str) -> list[str]:
     """The runs of letters and digits between hyphens."""
     marks = _patterns().marks
-    runs = (run if run.isalnum() else run.lstrip(marks) for run in re.split(f"[{_HYPHENS}]", compound))
+    runs = (run if run.isalnum() else run.lstrip(marks) for run in re.split(f"[{HYPHENS}]", compound))
     return [run for run in runs if run]
 
 

@@ -67,6 +67,8 @@ def test_words_of_an_item_are_read_once_for_each_change(
         store.events.put_items([{"item_id": f"new{n}", "title": f"zyxquav lamp {n}"} for n in range(1_000)])
         for _ in range(5):
             assert len(results(engine, "zyxquav lamp 7")) == 20
-        store.events.put_items([{"item_id": "more", "title": "zyxquav brontix"}])
+        store.events.put_items([{"item_id": "more", "title": "zyxquav brontix", "price": 3}])
+        assert results(engine, "brontix") == ["more"]
+        store.events.put_items([{"item_id": "more", "title": "zyxquav brontix", "price": 4}])  # no new words
         assert results(engine, "brontix") == ["more"]
     assert read == [1_000, 1]

@@ -211,6 +211,7 @@ def test_what_matches_is_marked_when_it_is_asked_for(engines: Engines, store: Ev
         ({"sort": "cheapest"}, "relevance, newest, price, -price, popularity"),
         ({"facets": ["colour"]}, "no column 'colour'"),
         ({"filters": [Filter("price", "cheap")]}, "10..20"),
+        ({"after": ""}, "not the token of a page"),
     ],
 )
 def test_a_wrong_value_is_one_clear_error_of_its_request_alone(
